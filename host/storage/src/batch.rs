@@ -1,0 +1,278 @@
+//! A batch: guards that must hold, operations that are done together, and the positions that they take.
+//!
+//! Everything here is pure. A batch is checked against the [limits](crate::limits) before it is queued, on the
+//! caller's thread, so that the committer, which everybody waits for, only meets well-formed batches.
+
+use crate::limits;
+use crate::name;
+
+/// Bytes of a stamp: a position, big-endian, so that positions sort as bytes.
+pub const STAMP_BYTES: usize = 8;
+
+/// Operations that are done all or not at all, if every guard holds when the batch's turn comes in the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Conditions, checked in order against everything committed before this batch.
+    pub guards: Vec<Guard>,
+    /// What is written, in order: of two operations on one key the later counts.
+    pub operations: Vec<Operation>,
+    /// Positions this batch takes. Event `i` gets position `first_position + i`.
+    pub events: u32,
+}
+
+/// A condition on the state that a batch is applied to. A keyspace that does not exist is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// The key has no value.
+    Absent {
+        /// Keyspace of the batch's owner.
+        keyspace: String,
+        /// The key.
+        key: Vec<u8>,
+    },
+    /// The key has exactly this value.
+    Equals {
+        /// Keyspace of the batch's owner.
+        keyspace: String,
+        /// The key.
+        key: Vec<u8>,
+        /// The value it must have.
+        value: Vec<u8>,
+    },
+    /// No key lies in `start..end`.
+    RangeEmpty {
+        /// Keyspace of the batch's owner.
+        keyspace: String,
+        /// First key of the range; empty for the beginning of the keyspace.
+        start: Vec<u8>,
+        /// First key behind the range; `None` for the end of the keyspace.
+        end: Option<Vec<u8>>,
+    },
+}
+
+/// One write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Sets a key to a value. The keyspace is created when it does not exist.
+    Put {
+        /// Keyspace of the batch's owner.
+        keyspace: String,
+        /// The key, with a hole of eight bytes for each key stamp.
+        key: Vec<u8>,
+        /// The value, with a hole of eight bytes for each value stamp.
+        value: Vec<u8>,
+        /// Positions to write into the key.
+        key_stamps: Vec<Stamp>,
+        /// Positions to write into the value.
+        value_stamps: Vec<Stamp>,
+    },
+    /// Removes a key, if it is there.
+    Delete {
+        /// Keyspace of the batch's owner.
+        keyspace: String,
+        /// The key.
+        key: Vec<u8>,
+    },
+}
+
+/// A hole in a key or value that is filled at commit with the position of one of the batch's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Offset in bytes of the hole; [`STAMP_BYTES`] from here are overwritten, big-endian.
+    pub at: u32,
+    /// Which event of the batch, counted from 0.
+    pub event: u32,
+}
+
+/// What became of a batch that was applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// Position of the batch's event 0. For a batch without events, the position that the next event will get.
+    pub first_position: u64,
+}
+
+/// Why a batch was not applied. Nothing of it was written, and it took no position.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// A guard did not hold.
+    #[error("guard {index} of the batch does not hold; read again and decide anew")]
+    GuardFailed {
+        /// Index into [`Batch::guards`] of the first guard that failed.
+        index: u32,
+    },
+    /// A guard could not be checked, because the disk could not be read.
+    #[error("guard {index} of the batch could not be checked: {reason}; the data it reads may be damaged")]
+    GuardUnreadable {
+        /// Index into [`Batch::guards`].
+        index: u32,
+        /// What the engine said.
+        reason: String,
+    },
+    /// The batch is malformed; it would never be accepted.
+    #[error("the batch is malformed: {0}")]
+    Invalid(String),
+    /// The batch is over a limit; it would never be accepted.
+    #[error("{what} is {actual}, over the limit of {limit}; split the batch")]
+    TooLarge {
+        /// What was measured, with its unit.
+        what: &'static str,
+        /// Its size.
+        actual: u64,
+        /// The largest accepted.
+        limit: u64,
+    },
+}
+
+impl Guard {
+    pub(crate) fn keyspace(&self) -> &str {
+        match self {
+            Self::Absent { keyspace, .. }
+            | Self::Equals { keyspace, .. }
+            | Self::RangeEmpty { keyspace, .. } => keyspace,
+        }
+    }
+
+    fn check(&self) -> Result<usize, BatchError> {
+        check_keyspace(self.keyspace())?;
+        match self {
+            Self::Absent { key, .. } => {
+                check_key(key)?;
+                Ok(key.len())
+            }
+            Self::Equals { key, value, .. } => {
+                check_key(key)?;
+                at_most("a guard's value in bytes", value.len(), limits::VALUE_BYTES_MAX)?;
+                Ok(key.len() + value.len())
+            }
+            Self::RangeEmpty { start, end, .. } => {
+                let end_bytes = end.as_ref().map_or(0, Vec::len);
+                at_most("a guard's range start in bytes", start.len(), limits::KEY_BYTES_MAX)?;
+                at_most("a guard's range end in bytes", end_bytes, limits::KEY_BYTES_MAX)?;
+                Ok(start.len() + end_bytes)
+            }
+        }
+    }
+}
+
+impl Operation {
+    pub(crate) fn keyspace(&self) -> &str {
+        match self {
+            Self::Put { keyspace, .. } | Self::Delete { keyspace, .. } => keyspace,
+        }
+    }
+
+    fn check(&self, events: u32) -> Result<usize, BatchError> {
+        check_keyspace(self.keyspace())?;
+        match self {
+            Self::Put { key, value, key_stamps, value_stamps, .. } => {
+                check_key(key)?;
+                at_most("a value in bytes", value.len(), limits::VALUE_BYTES_MAX)?;
+                check_stamps("key", key_stamps, key.len(), events)?;
+                check_stamps("value", value_stamps, value.len(), events)?;
+                Ok(key.len() + value.len())
+            }
+            Self::Delete { key, .. } => {
+                check_key(key)?;
+                Ok(key.len())
+            }
+        }
+    }
+}
+
+impl Batch {
+    /// Checks everything that does not depend on the store's state.
+    ///
+    /// # Errors
+    ///
+    /// [`BatchError::Invalid`] or [`BatchError::TooLarge`], naming the culprit.
+    pub fn check(&self) -> Result<(), BatchError> {
+        at_most("the number of guards", self.guards.len(), limits::BATCH_GUARDS_MAX)?;
+        at_most("the number of operations", self.operations.len(), limits::BATCH_OPERATIONS_MAX)?;
+        at_most("the number of events", self.events as usize, limits::BATCH_EVENTS_MAX as usize)?;
+        let mut bytes = 0;
+        for (index, guard) in self.guards.iter().enumerate() {
+            bytes += guard.check().map_err(|error| error.at("guard", index))?;
+        }
+        for (index, operation) in self.operations.iter().enumerate() {
+            bytes += operation.check(self.events).map_err(|error| error.at("operation", index))?;
+        }
+        at_most("the batch in bytes", bytes, limits::BATCH_BYTES_MAX)
+    }
+
+    /// Bytes of keys and values, guards included: what the limits on queue and group count.
+    pub(crate) fn bytes(&self) -> usize {
+        let guards: usize = self
+            .guards
+            .iter()
+            .map(|guard| match guard {
+                Guard::Absent { key, .. } => key.len(),
+                Guard::Equals { key, value, .. } => key.len() + value.len(),
+                Guard::RangeEmpty { start, end, .. } => start.len() + end.as_ref().map_or(0, Vec::len),
+            })
+            .sum();
+        let operations: usize = self
+            .operations
+            .iter()
+            .map(|operation| match operation {
+                Operation::Put { key, value, .. } => key.len() + value.len(),
+                Operation::Delete { key, .. } => key.len(),
+            })
+            .sum();
+        guards + operations
+    }
+}
+
+impl BatchError {
+    fn at(self, what: &str, index: usize) -> Self {
+        match self {
+            Self::Invalid(reason) => Self::Invalid(format!("{what} {index}: {reason}")),
+            other => other,
+        }
+    }
+}
+
+/// Writes the positions of a batch that starts at `first_position` into the holes of `bytes`.
+pub(crate) fn stamp(bytes: &mut [u8], stamps: &[Stamp], first_position: u64) {
+    for stamp in stamps {
+        let at = stamp.at as usize;
+        let position = first_position + u64::from(stamp.event);
+        bytes[at..at + STAMP_BYTES].copy_from_slice(&position.to_be_bytes());
+    }
+}
+
+fn check_stamps(what: &str, stamps: &[Stamp], len: usize, events: u32) -> Result<(), BatchError> {
+    for (index, stamp) in stamps.iter().enumerate() {
+        if stamp.at as usize + STAMP_BYTES > len {
+            return Err(BatchError::Invalid(format!(
+                "{what} stamp {index} needs bytes {} to {} of a {what} of {len} bytes",
+                stamp.at,
+                stamp.at as usize + STAMP_BYTES
+            )));
+        }
+        if stamp.event >= events {
+            return Err(BatchError::Invalid(format!(
+                "{what} stamp {index} names event {} of a batch of {events} events",
+                stamp.event
+            )));
+        }
+    }
+    at_most("the stamps of one operation", stamps.len(), limits::BATCH_OPERATIONS_MAX)
+}
+
+fn check_keyspace(keyspace: &str) -> Result<(), BatchError> {
+    name::check("keyspace", keyspace).map_err(BatchError::Invalid)
+}
+
+fn check_key(key: &[u8]) -> Result<(), BatchError> {
+    if key.is_empty() {
+        return Err(BatchError::Invalid("a key is empty; keys have at least one byte".into()));
+    }
+    at_most("a key in bytes", key.len(), limits::KEY_BYTES_MAX)
+}
+
+fn at_most(what: &'static str, actual: usize, limit: usize) -> Result<(), BatchError> {
+    if actual > limit {
+        return Err(BatchError::TooLarge { what, actual: actual as u64, limit: limit as u64 });
+    }
+    Ok(())
+}

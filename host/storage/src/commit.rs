@@ -1,0 +1,292 @@
+//! Handing batches to the committer: a bounded queue, and a reply that is called after the fsync and only then.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Sender, TrySendError};
+use parking_lot::{Mutex, RwLock};
+
+use crate::batch::{Batch, BatchError, Committed};
+use crate::limits;
+use crate::name;
+use crate::open::panic_message;
+
+/// Batches of one owner. They are independent of each other: one that fails does not stop the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// Whose keyspaces the batches name.
+    pub owner: String,
+    /// The batches, applied in order.
+    pub batches: Vec<Batch>,
+}
+
+/// What became of each batch of a commit, in order.
+pub type Outcomes = Vec<Result<Committed, BatchError>>;
+
+/// Why a whole commit was not taken, or not finished.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// The queue is full. Nothing was written.
+    #[error("the commit queue is full ({limit}); slow down and try again")]
+    Overloaded {
+        /// Which limit was reached, with its unit.
+        limit: String,
+    },
+    /// The commit is malformed; it would never be taken. Nothing was written.
+    #[error("the commit is malformed: {0}")]
+    Invalid(String),
+    /// A write or fsync failed, and the store stopped. A commit that was waiting then may or may not be found after the
+    /// store is opened again: ask with a guard.
+    #[error("the store stopped writing: {reason}; open it again once the cause is removed")]
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+    /// The store was closed before it took the commit. Nothing was written.
+    #[error("the store is closed; find its successor and try again")]
+    Closed,
+}
+
+/// Whether the store takes commits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Ok,
+    /// A write or fsync failed: it takes none any more, and reads stay at the last durable snapshot.
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+}
+
+/// A handle to commit with: cheap to clone, and harmless to keep after the store is gone.
+#[derive(Clone)]
+pub struct Writer {
+    queue: Arc<Queue>,
+}
+
+pub(crate) type Reply = Box<dyn FnOnce(Result<Outcomes, CommitError>) + Send>;
+type DurableListener = Box<dyn Fn(u64) + Send + Sync>;
+type PoisonedListener = Box<dyn FnOnce(&str) + Send>;
+
+/// A commit on its way to the committer.
+pub(crate) struct Request {
+    pub(crate) owner: String,
+    /// Batches that were found malformed before they were queued keep their place in the answer.
+    pub(crate) batches: Vec<Result<Batch, BatchError>>,
+    pub(crate) bytes: usize,
+    pub(crate) reply: Reply,
+}
+
+/// What writers share with the committer.
+pub(crate) struct Queue {
+    /// `None` once the store is closing. Commits are sent under the read lock, so that after the write lock was held
+    /// nothing can follow what the committer still has to answer.
+    sender: RwLock<Option<Sender<Request>>>,
+    commits_max: usize,
+    bytes_max: usize,
+    /// Bytes that wait in the queue.
+    bytes: AtomicUsize,
+    poison: Mutex<Poison>,
+    durable: RwLock<Vec<DurableListener>>,
+    opened: Instant,
+    /// Microseconds from `opened` to the start of the group in progress, plus one; 0 between groups.
+    group_started: AtomicU64,
+}
+
+#[derive(Default)]
+struct Poison {
+    reason: Option<String>,
+    listeners: Vec<PoisonedListener>,
+}
+
+impl Writer {
+    pub(crate) fn new(queue: Arc<Queue>) -> Self {
+        Self { queue }
+    }
+
+    /// Queues a commit and returns at once. `reply` is called on the committer thread after the fsync, exactly once; it
+    /// must be quick and must not wait for another commit. It is not called when this returns an error.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`], when the commit was not queued.
+    pub fn commit(
+        &self,
+        commit: Commit,
+        reply: impl FnOnce(Result<Outcomes, CommitError>) + Send + 'static,
+    ) -> Result<(), CommitError> {
+        self.queue.push(commit, Box::new(reply))
+    }
+
+    /// Commits and waits for the fsync. Not for a thread that others wait for, and never from within a reply.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`], when the commit was not queued or not finished.
+    pub fn commit_blocking(&self, commit: Commit) -> Result<Outcomes, CommitError> {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        self.commit(commit, move |outcomes| {
+            // The receiver waits below until this call, so there is nobody to miss a failed send.
+            let _ = sender.send(outcomes);
+        })?;
+        receiver.recv().expect("the committer replies to every commit it has taken")
+    }
+
+    /// Whether the store takes commits.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.queue.health()
+    }
+}
+
+impl Queue {
+    pub(crate) fn new(sender: Sender<Request>, commits_max: usize, bytes_max: usize) -> Self {
+        Self {
+            sender: RwLock::new(Some(sender)),
+            commits_max,
+            bytes_max,
+            bytes: AtomicUsize::new(0),
+            poison: Mutex::default(),
+            durable: RwLock::default(),
+            opened: Instant::now(),
+            group_started: AtomicU64::new(0),
+        }
+    }
+
+    fn push(&self, commit: Commit, reply: Reply) -> Result<(), CommitError> {
+        let mut request = prepare(commit, reply)?;
+        let sender = self.sender.read();
+        let Some(sender) = sender.as_ref() else { return Err(CommitError::Closed) };
+        if let Health::Poisoned { reason } = self.health() {
+            return Err(CommitError::Poisoned { reason });
+        }
+        let bytes = request.bytes;
+        let before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let refused = if before != 0 && before + bytes > self.bytes_max {
+            CommitError::Overloaded { limit: format!("{} bytes", self.bytes_max) }
+        } else {
+            match sender.try_send(request) {
+                Ok(()) => return Ok(()),
+                Err(TrySendError::Full(full)) => {
+                    request = full;
+                    CommitError::Overloaded { limit: format!("{} commits", self.commits_max) }
+                }
+                Err(TrySendError::Disconnected(gone)) => {
+                    request = gone;
+                    CommitError::Closed
+                }
+            }
+        };
+        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
+        drop(request);
+        Err(refused)
+    }
+
+    /// Accounts for a request that the committer took out of the queue.
+    pub(crate) fn taken(&self, request: &Request) {
+        self.bytes.fetch_sub(request.bytes, Ordering::AcqRel);
+    }
+
+    /// Lets no further commit in. The committer ends after it has answered what is queued.
+    pub(crate) fn close(&self) {
+        self.sender.write().take();
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        match self.poison.lock().reason.clone() {
+            None => Health::Ok,
+            Some(reason) => Health::Poisoned { reason },
+        }
+    }
+
+    /// Poisons the store; the first reason stays.
+    pub(crate) fn poison(&self, reason: &str) {
+        let listeners = {
+            let mut poison = self.poison.lock();
+            if poison.reason.is_some() {
+                return;
+            }
+            poison.reason = Some(reason.to_owned());
+            std::mem::take(&mut poison.listeners)
+        };
+        tracing::error!(reason, "the store stopped writing");
+        for listener in listeners {
+            contain("a listener", || listener(reason));
+        }
+    }
+
+    pub(crate) fn on_poisoned(&self, listener: PoisonedListener) {
+        let mut poison = self.poison.lock();
+        match poison.reason.clone() {
+            None => poison.listeners.push(listener),
+            Some(reason) => {
+                drop(poison);
+                listener(&reason);
+            }
+        }
+    }
+
+    pub(crate) fn on_durable(&self, listener: DurableListener) {
+        self.durable.write().push(listener);
+    }
+
+    pub(crate) fn announce(&self, next_position: u64) {
+        for listener in self.durable.read().iter() {
+            contain("a listener", || listener(next_position));
+        }
+    }
+
+    pub(crate) fn group_begins(&self) {
+        let now = u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX - 1);
+        self.group_started.store(now + 1, Ordering::Release);
+    }
+
+    pub(crate) fn group_ends(&self) {
+        self.group_started.store(0, Ordering::Release);
+    }
+
+    pub(crate) fn busy_for(&self) -> Option<Duration> {
+        match self.group_started.load(Ordering::Acquire) {
+            0 => None,
+            started => Some(self.opened.elapsed().saturating_sub(Duration::from_micros(started - 1))),
+        }
+    }
+}
+
+/// Calls back into somebody else's code. Its panic is not a reason to doubt what is on disk, nor may it keep others from
+/// their replies.
+pub(crate) fn contain(what: &str, call: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(call)) {
+        tracing::error!(panic = panic_message(&*panic), "{what} panicked on the committer thread");
+    }
+}
+
+/// Checks a commit on the caller's thread, so that the committer only meets well-formed batches.
+fn prepare(commit: Commit, reply: Reply) -> Result<Request, CommitError> {
+    name::check("owner", &commit.owner).map_err(CommitError::Invalid)?;
+    if commit.batches.len() > limits::COMMIT_BATCHES_MAX {
+        return Err(CommitError::Invalid(format!(
+            "{} batches, over the limit of {}",
+            commit.batches.len(),
+            limits::COMMIT_BATCHES_MAX
+        )));
+    }
+    let mut bytes = 0;
+    let mut batches = Vec::with_capacity(commit.batches.len());
+    for batch in commit.batches {
+        batches.push(batch.check().map(|()| {
+            bytes += batch.bytes();
+            batch
+        }));
+    }
+    if bytes > limits::COMMIT_BYTES_MAX {
+        return Err(CommitError::Invalid(format!(
+            "{bytes} bytes, over the limit of {} for one commit",
+            limits::COMMIT_BYTES_MAX
+        )));
+    }
+    Ok(Request { owner: commit.owner, batches, bytes, reply })
+}
