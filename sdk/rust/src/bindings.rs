@@ -1,0 +1,86 @@
+//! What wit-bindgen makes of `wit/`. Generated code needs `unsafe` for the canonical ABI; nothing else lives here.
+//!
+//! The host's interfaces and the store's types are generated once, in [`common`], and the worlds refer to them, so
+//! that one Rust type stands for one WIT type whatever features are on. A component imports only what its code
+//! reaches: linking a description into it does not make it ask for a grant.
+
+/// The interfaces that more than one world uses.
+#[allow(missing_docs)]
+pub mod common {
+    wit_bindgen::generate!({
+        inline: "
+            package exesdb:sdk;
+
+            world common {
+                import exesdb:storage/keyspaces@0.1.0;
+                import exesdb:host/logging@0.1.0;
+                import exesdb:host/config@0.1.0;
+                import exesdb:host/clock@0.1.0;
+                import exesdb:store/types@0.1.0;
+            }
+        ",
+        path: ["../../wit/storage", "../../wit/host", "../../wit/store"],
+        world: "exesdb:sdk/common",
+        generate_all,
+        additional_derives: [PartialEq, Eq],
+    });
+}
+
+/// World `streams-plugin`.
+#[cfg(feature = "streams")]
+#[allow(missing_docs)]
+pub mod streams_plugin {
+    wit_bindgen::generate!({
+        path: ["../../wit/storage", "../../wit/host", "../../wit/store"],
+        world: "exesdb:store/streams-plugin",
+        with: {
+            "exesdb:storage/keyspaces@0.1.0": crate::bindings::common::exesdb::storage::keyspaces,
+            "exesdb:host/logging@0.1.0": crate::bindings::common::exesdb::host::logging,
+            "exesdb:host/config@0.1.0": crate::bindings::common::exesdb::host::config,
+            "exesdb:host/clock@0.1.0": crate::bindings::common::exesdb::host::clock,
+            "exesdb:store/types@0.1.0": crate::bindings::common::exesdb::store::types,
+        },
+        additional_derives: [PartialEq, Eq],
+        pub_export_macro: true,
+        export_macro_name: "export_streams_plugin",
+        default_bindings_module: "exesdb_sdk::bindings::streams_plugin",
+    });
+}
+
+/// World `snapshots-plugin`.
+#[cfg(feature = "snapshots")]
+#[allow(missing_docs)]
+pub mod snapshots_plugin {
+    wit_bindgen::generate!({
+        path: ["../../wit/storage", "../../wit/host", "../../wit/store"],
+        world: "exesdb:store/snapshots-plugin",
+        with: {
+            "exesdb:storage/keyspaces@0.1.0": crate::bindings::common::exesdb::storage::keyspaces,
+            "exesdb:host/logging@0.1.0": crate::bindings::common::exesdb::host::logging,
+            "exesdb:host/config@0.1.0": crate::bindings::common::exesdb::host::config,
+            "exesdb:host/clock@0.1.0": crate::bindings::common::exesdb::host::clock,
+            "exesdb:store/types@0.1.0": crate::bindings::common::exesdb::store::types,
+        },
+        additional_derives: [PartialEq, Eq],
+        pub_export_macro: true,
+        export_macro_name: "export_snapshots_plugin",
+        default_bindings_module: "exesdb_sdk::bindings::snapshots_plugin",
+    });
+}
+
+/// World `gateway-imports`: what a gateway uses of its store.
+#[cfg(feature = "gateway")]
+#[allow(missing_docs)]
+pub mod gateway_imports {
+    wit_bindgen::generate!({
+        path: ["../../wit/storage", "../../wit/host", "../../wit/store"],
+        world: "exesdb:store/gateway-imports",
+        with: {
+            "exesdb:host/logging@0.1.0": crate::bindings::common::exesdb::host::logging,
+            "exesdb:host/config@0.1.0": crate::bindings::common::exesdb::host::config,
+            "exesdb:store/types@0.1.0": crate::bindings::common::exesdb::store::types,
+        },
+        generate_all,
+        additional_derives: [PartialEq, Eq],
+    });
+}

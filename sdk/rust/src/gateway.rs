@@ -1,0 +1,68 @@
+//! Components that speak HTTP to clients: world `exesdb:gateway/gateway-plugin`.
+
+use std::marker::PhantomData;
+
+use wasip2::exports::http::incoming_handler;
+
+use crate::panic;
+
+pub use wasip2;
+pub use wasip2::http::types::{IncomingRequest, ResponseOutparam};
+
+/// The store's streams, as a gateway calls them: `exesdb:store/streams`.
+pub mod streams {
+    pub use crate::bindings::gateway_imports::exesdb::store::streams::{
+        AppendRequest, AppendResult, EventPage, StreamInfo, StreamPage, append, get_stream_info,
+        list_streams, read_all, read_stream,
+    };
+}
+
+/// The store's snapshots, as a gateway calls them: `exesdb:store/snapshots`.
+pub mod snapshots {
+    pub use crate::bindings::gateway_imports::exesdb::store::snapshots::{
+        RecordedSnapshot, SnapshotData, SnapshotInfo, SnapshotPage, delete_snapshot, list_snapshots,
+        read_latest, read_snapshot, record_snapshot,
+    };
+}
+
+/// Waiting for new events: `exesdb:store/live`.
+pub mod live {
+    pub use crate::bindings::gateway_imports::exesdb::store::live::{Wake, wait};
+}
+
+/// What a gateway component does. Register the type that does it with [`gateway_plugin!`](crate::gateway_plugin).
+pub trait Gateway {
+    /// Answers one request through `out`, which must be set exactly once. Returns when the answer is written.
+    fn handle(request: IncomingRequest, out: ResponseOutparam);
+}
+
+/// The registered gateway with what the SDK does around each call.
+#[doc(hidden)]
+pub struct Registered<G>(PhantomData<G>);
+
+impl<G: Gateway> incoming_handler::Guest for Registered<G> {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        panic::install_hook();
+        G::handle(request, out);
+    }
+}
+
+/// Makes this crate a gateway component: exports `wasi:http/incoming-handler` of a type that implements
+/// [`Gateway`](crate::gateway::Gateway). Once per component; expands to nothing on other targets than WebAssembly.
+#[macro_export]
+macro_rules! gateway_plugin {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Registered = $crate::gateway::Registered<$plugin>;
+            $crate::gateway::wasip2::http::proxy::export!(
+                Registered with_types_in $crate::gateway::wasip2
+            );
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            const fn implements<P: $crate::gateway::Gateway>() {}
+            implements::<$plugin>();
+        };
+    };
+}

@@ -1,0 +1,69 @@
+//! Components that keep the streams of a store: world `exesdb:store/streams-plugin`.
+
+use std::marker::PhantomData;
+
+use crate::panic;
+use crate::types::{Direction, Error, Position, Version};
+
+/// What a streams component does. Register the type that does it with [`streams_plugin!`](crate::streams_plugin).
+pub use crate::bindings::streams_plugin::exports::exesdb::store::streams::Guest as StreamsPlugin;
+pub use crate::bindings::streams_plugin::exports::exesdb::store::streams::{
+    AppendRequest, AppendResult, EventPage, StreamInfo, StreamPage,
+};
+
+/// The registered plugin with what the SDK does around each call.
+#[doc(hidden)]
+pub struct Registered<P>(PhantomData<P>);
+
+impl<P: StreamsPlugin> StreamsPlugin for Registered<P> {
+    fn append(requests: Vec<AppendRequest>) -> Vec<Result<AppendResult, Error>> {
+        panic::install_hook();
+        P::append(requests)
+    }
+
+    fn read_stream(
+        stream_id: String,
+        from: Option<Version>,
+        count: u32,
+        direction: Direction,
+    ) -> Result<EventPage, Error> {
+        panic::install_hook();
+        P::read_stream(stream_id, from, count, direction)
+    }
+
+    fn read_all(from: Option<Position>, count: u32, direction: Direction) -> Result<EventPage, Error> {
+        panic::install_hook();
+        P::read_all(from, count, direction)
+    }
+
+    fn list_streams(prefix: String, after: Option<String>, count: u32) -> Result<StreamPage, Error> {
+        panic::install_hook();
+        P::list_streams(prefix, after, count)
+    }
+
+    fn get_stream_info(stream_id: String) -> Result<StreamInfo, Error> {
+        panic::install_hook();
+        P::get_stream_info(stream_id)
+    }
+}
+
+/// Makes this crate a streams component: exports the functions of a type that implements
+/// [`StreamsPlugin`](crate::streams::StreamsPlugin). Once per component; expands to nothing on other targets than
+/// WebAssembly, where the rules can be tested.
+#[macro_export]
+macro_rules! streams_plugin {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Registered = $crate::streams::Registered<$plugin>;
+            $crate::bindings::streams_plugin::export_streams_plugin!(
+                Registered with_types_in $crate::bindings::streams_plugin
+            );
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            const fn implements<P: $crate::streams::StreamsPlugin>() {}
+            implements::<$plugin>();
+        };
+    };
+}

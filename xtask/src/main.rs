@@ -1,0 +1,62 @@
+//! The one build script. `cargo xtask` without arguments says what it does.
+#![allow(clippy::print_stderr)] // a build script speaks to the person who runs it
+
+mod components;
+mod host;
+mod toolchain;
+mod wit;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  components [NAME..]  build the WebAssembly components (all, or those named) into target/components
+  build                components, then the host in release
+  serve [ARGS..]       components, then build and run `exesdb serve ARGS`
+  test [ARGS..]        components, then every test; ARGS go to the test runner
+  wit                  assemble the contract with its dependencies in target/wit, for authors of plugins
+
+EXESDB_GUEST_TOOLCHAIN=rustup|debian insists on one of the two toolchains that can build components.
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    let Some((command, rest)) = arguments.split_first() else {
+        bail!("no command given\n\n{USAGE}");
+    };
+    match command.as_str() {
+        "components" => components::build(rest),
+        "build" => {
+            components::build(&[])?;
+            host::build(rest)
+        }
+        "serve" => {
+            components::build(&[])?;
+            host::serve(rest)
+        }
+        "test" => {
+            components::build(&[])?;
+            host::test(rest)
+        }
+        "wit" => wit::assemble(&workspace::target().join("wit")),
+        "help" | "-h" | "--help" => {
+            eprint!("{USAGE}");
+            Ok(())
+        }
+        unknown => bail!("there is no command {unknown:?}\n\n{USAGE}"),
+    }
+}

@@ -1,0 +1,260 @@
+//! Which Rust compiles the guests.
+//!
+//! Whoever has rustup gets the target's standard library with the toolchain, because `rust-toolchain.toml` names it.
+//! Where rustup may not or cannot fetch it, Debian's packages serve: they have a second Rust with the standard
+//! library's source, from which cargo builds it for the target.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::workspace;
+
+/// What guests are compiled for.
+pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
+
+const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// What `-Zbuild-std` reads, below the sysroot.
+const STD_SOURCE: &str = "lib/rustlib/src/rust/library/std/Cargo.toml";
+
+/// Set by cargo and rustup for what they run, or by people for their native builds: in the way of another toolchain
+/// or another target.
+const DISTURBING: [&str; 15] = [
+    "CARGO_BUILD_RUSTC",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_INCREMENTAL",
+    "CARGO_MANIFEST_DIR",
+    "CARGO_MANIFEST_PATH",
+    "CARGO_TARGET_DIR",
+    "DYLD_FALLBACK_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "LD_LIBRARY_PATH",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "RUSTC_WRAPPER",
+    "RUSTFLAGS",
+    "RUST_RECURSION_COUNT",
+];
+
+/// A Rust that can build guests.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Toolchain {
+    /// The one that runs this, with the target's standard library.
+    Active,
+    /// Debian's, which builds the standard library from source.
+    Debian {
+        /// Links WebAssembly: Debian's packages bring no linker that does.
+        linker: PathBuf,
+    },
+}
+
+impl Toolchain {
+    /// Cargo of this toolchain, at the root of the workspace, without what disturbs it.
+    pub(crate) fn cargo(&self) -> Command {
+        let mut command = match self {
+            Self::Active => workspace::cargo(),
+            Self::Debian { .. } => Command::new(DEBIAN_CARGO),
+        };
+        command.current_dir(workspace::root());
+        for variable in DISTURBING {
+            command.env_remove(variable);
+        }
+        if let Self::Debian { linker } = self {
+            for variable in ["CARGO", "RUSTC", "RUSTDOC", "RUSTUP_TOOLCHAIN"] {
+                command.env_remove(variable);
+            }
+            command
+                .env("RUSTC", DEBIAN_RUSTC)
+                // Building the standard library is not stable yet; the packages' source fits their compiler.
+                .env("RUSTC_BOOTSTRAP", "1")
+                .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+        }
+        command
+    }
+
+    /// Adds the arguments that `cargo build` needs with this toolchain.
+    pub(crate) fn finish(&self, command: &mut Command) {
+        if let Self::Debian { .. } = self {
+            command.arg("-Zbuild-std=std,panic_abort");
+        }
+    }
+}
+
+/// What a machine has.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    /// The active toolchain has the target's standard library.
+    active: bool,
+    /// Debian's packages are installed.
+    debian: bool,
+    /// `rustup` can be run.
+    rustup: bool,
+    /// Packages can be installed: apt-get is there, and we are root.
+    apt: bool,
+}
+
+/// What to do next to have a toolchain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    UseActive,
+    UseDebian,
+    AddTarget,
+    InstallDebian,
+    GiveUp,
+}
+
+/// What is there is used before anything is fetched: rustup without a network takes long to fail, on every run.
+/// `tried` is the last step that was taken and did not help.
+fn next_step(found: Found, tried: Option<Step>) -> Step {
+    match (found, tried) {
+        (Found { active: true, .. }, _) => Step::UseActive,
+        (Found { debian: true, .. }, _) => Step::UseDebian,
+        (Found { rustup: true, .. }, None) => Step::AddTarget,
+        (Found { apt: true, .. }, None | Some(Step::AddTarget)) => Step::InstallDebian,
+        _ => Step::GiveUp,
+    }
+}
+
+/// Finds a toolchain, fetching what is missing where that is possible.
+pub(crate) fn find() -> Result<Toolchain> {
+    match std::env::var("EXESDB_GUEST_TOOLCHAIN").as_deref() {
+        Err(_) | Ok("") => {}
+        Ok("rustup") => return Ok(Toolchain::Active),
+        Ok("debian") => return debian(),
+        Ok(other) => bail!("EXESDB_GUEST_TOOLCHAIN is {other:?}; it can be `rustup` or `debian`"),
+    }
+    let mut tried = None;
+    loop {
+        let step = next_step(look()?, tried);
+        match step {
+            Step::UseActive => return Ok(Toolchain::Active),
+            Step::UseDebian => return debian(),
+            Step::AddTarget => add_target(),
+            Step::InstallDebian => install_debian()?,
+            Step::GiveUp => bail!(
+                "nothing here compiles for {TARGET}: run `rustup target add {TARGET}`, or as root \
+                 `apt-get install {}`",
+                DEBIAN_PACKAGES.join(" ")
+            ),
+        }
+        tried = Some(step);
+    }
+}
+
+fn look() -> Result<Found> {
+    Ok(Found {
+        active: active_sysroot()?.join("lib/rustlib").join(TARGET).join("lib").is_dir(),
+        debian: debian_is_installed(),
+        rustup: answers(Command::new("rustup").arg("--version")),
+        apt: answers(Command::new("apt-get").arg("--version")) && is_root(),
+    })
+}
+
+fn answers(command: &mut Command) -> bool {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// Where the toolchain that runs this lies.
+fn active_sysroot() -> Result<PathBuf> {
+    sysroot(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
+}
+
+fn sysroot(rustc: OsString) -> Result<PathBuf> {
+    let output = Command::new(&rustc)
+        .args(["--print", "sysroot"])
+        .current_dir(workspace::root())
+        .output()
+        .with_context(|| format!("cannot start {}", rustc.display()))?;
+    if !output.status.success() {
+        bail!("{} --print sysroot failed: {}", rustc.display(), String::from_utf8_lossy(&output.stderr));
+    }
+    let path = String::from_utf8(output.stdout).context("the sysroot's path is not UTF-8")?;
+    Ok(PathBuf::from(path.trim_end()))
+}
+
+fn debian_is_installed() -> bool {
+    Path::new(DEBIAN_CARGO).exists() && Path::new("/usr").join(STD_SOURCE).exists()
+}
+
+fn add_target() {
+    eprintln!("xtask: adding the target {TARGET} with rustup");
+    // A failure is no end: Debian's packages come next, and the last step says what is missing.
+    let _outcome =
+        Command::new("rustup").args(["target", "add", TARGET]).current_dir(workspace::root()).status();
+}
+
+fn install_debian() -> Result<()> {
+    eprintln!("xtask: installing {}", DEBIAN_PACKAGES.join(" "));
+    workspace::run(Command::new("apt-get").arg("update"))?;
+    workspace::run(
+        Command::new("apt-get")
+            .args(["install", "--yes", "--no-install-recommends"])
+            .args(DEBIAN_PACKAGES)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )
+}
+
+fn debian() -> Result<Toolchain> {
+    if !debian_is_installed() {
+        bail!("Debian's packages {} are not all installed", DEBIAN_PACKAGES.join(", "));
+    }
+    Ok(Toolchain::Debian { linker: linker()? })
+}
+
+/// The linker that came with the active toolchain, or one on the path.
+fn linker() -> Result<PathBuf> {
+    let hosts = active_sysroot()?.join("lib/rustlib");
+    let bundled = std::fs::read_dir(&hosts)
+        .with_context(|| format!("cannot read {}", hosts.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin/rust-lld")))
+        .find(|file| file.is_file());
+    if let Some(file) = bundled {
+        return Ok(file);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .flat_map(|folder| [folder.join("rust-lld"), folder.join("wasm-ld")])
+        .find(|file| file.is_file())
+        .context("there is no linker for WebAssembly: run `apt-get install lld`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Found, Step, next_step};
+
+    #[test]
+    fn what_is_there_is_used_before_anything_is_fetched() {
+        let nothing = Found { active: false, debian: false, rustup: false, apt: false };
+        let able = Found { rustup: true, apt: true, ..nothing };
+        let table = [
+            (Found { active: true, ..able }, None, Step::UseActive),
+            (Found { active: true, debian: true, ..able }, None, Step::UseActive),
+            (Found { debian: true, ..able }, None, Step::UseDebian),
+            (able, None, Step::AddTarget),
+            (Found { active: true, ..able }, Some(Step::AddTarget), Step::UseActive),
+            (able, Some(Step::AddTarget), Step::InstallDebian),
+            (Found { debian: true, ..able }, Some(Step::InstallDebian), Step::UseDebian),
+            (able, Some(Step::InstallDebian), Step::GiveUp),
+            (Found { apt: false, ..able }, Some(Step::AddTarget), Step::GiveUp),
+            (Found { rustup: false, ..able }, None, Step::InstallDebian),
+            (nothing, None, Step::GiveUp),
+        ];
+        for (found, tried, step) in table {
+            assert_eq!(next_step(found, tried), step, "{found:?} after {tried:?}");
+        }
+    }
+}

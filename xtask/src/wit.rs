@@ -1,0 +1,118 @@
+//! Assembles the contract for authors of plugins.
+//!
+//! Our packages lie in `wit/`. The WIT of WASI that `exesdb:gateway` refers to is not copied into the repository: it
+//! comes with the crate `wasip2`, in the version that the gateway is built with.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use wit_parser::Resolve;
+
+use crate::workspace;
+
+/// The worlds that plugins are written for.
+const WORLDS: [&str; 3] =
+    ["exesdb:store/streams-plugin", "exesdb:store/snapshots-plugin", "exesdb:gateway/gateway-plugin"];
+
+/// Writes one WIT folder that has everything: package `exesdb:gateway` at its root, the others in `deps`. Every world
+/// can be named from there, as in `exesdb:store/streams-plugin`.
+pub(crate) fn assemble(folder: &Path) -> Result<()> {
+    let deps = folder.join("deps");
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    let ours = workspace::root().join("wit");
+    copy_wit(&ours.join("gateway"), folder, "")?;
+    for package in ["storage", "host", "store"] {
+        copy_wit(&ours.join(package), &deps.join(format!("exesdb-{package}")), "")?;
+    }
+    copy_wit(&wasi()?, &deps, "wasi-")?;
+    check(folder)?;
+    eprintln!("xtask: wrote {} with the worlds {}", folder.display(), WORLDS.join(", "));
+    Ok(())
+}
+
+/// Parses the folder, finds its worlds, and encodes them as tools in other languages do.
+fn check(folder: &Path) -> Result<()> {
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(folder)?;
+    for world in WORLDS {
+        resolve
+            .select_world(&[package], Some(world))
+            .with_context(|| format!("there is no world {world}"))?;
+    }
+    wit_component::encode(&resolve, package).context("the contract cannot be encoded")?;
+    Ok(())
+}
+
+/// Copies the `.wit` files of a folder, putting `prefix` before their names.
+fn copy_wit(from: &Path, to: &Path, prefix: &str) -> Result<()> {
+    fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
+    let mut copied = 0_usize;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let file = entry?.path();
+        if file.extension().is_none_or(|extension| extension != "wit") {
+            continue;
+        }
+        let name = file.file_name().expect("an entry of a folder has a name").to_string_lossy();
+        // Not fs::copy: the registry's files may be read-only, and so would be the copies.
+        let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        fs::write(to.join(format!("{prefix}{name}")), text)?;
+        copied += 1;
+    }
+    if copied == 0 {
+        bail!("{} has no .wit files", from.display());
+    }
+    Ok(())
+}
+
+/// The folder of WASI's packages in the crate `wasip2`.
+fn wasi() -> Result<PathBuf> {
+    let output = workspace::cargo().args(["metadata", "--format-version", "1"]).output()?;
+    if !output.status.success() {
+        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    let metadata: serde_json::Value =
+        serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
+    let manifest = metadata["packages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|package| package["name"] == "wasip2" && package["version"].as_str().is_some_and(is_sdks))
+        .and_then(|package| package["manifest_path"].as_str())
+        .context("the workspace does not depend on wasip2 1.x, whose WIT the gateway's world needs")?;
+    let folder = Path::new(manifest).parent().expect("a manifest lies in a folder");
+    Ok(folder.join("wit/deps"))
+}
+
+/// The version that the SDK depends on; others may come in through dependencies.
+fn is_sdks(version: &str) -> bool {
+    version.starts_with("1.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{assemble, check};
+
+    #[test]
+    fn the_contract_parses_with_its_dependencies_and_has_its_worlds() {
+        let folder = tempfile::tempdir().unwrap();
+        let wit = folder.path().join("wit");
+        assemble(&wit).unwrap();
+        // Assembling again replaces what is there.
+        std::fs::write(wit.join("left-over.wit"), "not WIT").unwrap();
+        check(&wit).unwrap_err();
+        assemble(&wit).unwrap();
+    }
+
+    #[test]
+    fn a_missing_dependency_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let wit = folder.path().join("wit");
+        assemble(&wit).unwrap();
+        std::fs::remove_file(wit.join("deps/wasi-http.wit")).unwrap();
+        let error = format!("{:#}", check(&wit).unwrap_err());
+        assert!(error.contains("wasi:http"), "{error}");
+    }
+}

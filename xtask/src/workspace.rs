@@ -1,0 +1,43 @@
+//! Where things are. Taken from this package's place and not from the environment, so that `CARGO_TARGET_DIR` moves
+//! cargo's own output only: the host embeds the components from a fixed folder.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// The root of the workspace.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in a folder of the workspace")
+        .to_owned()
+}
+
+/// The folder for everything that is built.
+pub(crate) fn target() -> PathBuf {
+    root().join("target")
+}
+
+/// The cargo that runs this, at the root of the workspace.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    command
+}
+
+/// Runs a command to its end; an error names the command.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {}", spelled(command)))?;
+    if !status.success() {
+        bail!("{} failed: {status}", spelled(command));
+    }
+    Ok(())
+}
+
+/// The command as one would type it.
+fn spelled(command: &Command) -> String {
+    let mut words = vec![command.get_program().to_string_lossy().into_owned()];
+    words.extend(command.get_args().map(|argument| argument.to_string_lossy().into_owned()));
+    words.join(" ")
+}
