@@ -1,2 +1,145 @@
-//! Placeholder replaced below.
-fn main() {}
+//! Commits per second for groups of several sizes, beside the floor of this disk: an append and an `fdatasync` in a
+//! loop, to a file in the same folder, in the same run.
+//!
+//! `cargo bench -p exesdb-storage` runs for some seconds. `EXESDB_BENCH_SECONDS` is the time for each line, and
+//! `EXESDB_BENCH_DIR` the folder to measure in (by default the one for temporary files, which may be in memory).
+
+#![allow(clippy::print_stdout, reason = "it is a program that prints a table")]
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use exesdb_storage::{Batch, Commit, Direction, Guard, Operation, Options, Scan, Stamp, Store};
+
+const EVENT_BYTES: usize = 256;
+const OWNER: &str = "streams";
+
+fn main() {
+    let seconds =
+        std::env::var("EXESDB_BENCH_SECONDS").ok().and_then(|value| value.parse().ok()).unwrap_or(1.0);
+    let time = Duration::from_secs_f64(seconds);
+    let parent = std::env::var_os("EXESDB_BENCH_DIR").map_or_else(std::env::temp_dir, Into::into);
+    let dir = tempfile::tempdir_in(parent).expect("the folder to measure in can be written");
+
+    let floor = floor(dir.path(), time);
+    println!("{:<44} {floor:>10.0}/s", "floor: append of 256 bytes and fdatasync");
+    let store = Store::open(&dir.path().join("store"), Options::default()).expect("a new store opens");
+    for (batches, events) in [(1, 1), (32, 1), (100, 1), (1, 100), (8, 100)] {
+        let (groups, elapsed) = commits(&store, batches, events, time);
+        let groups = groups as f64 / elapsed.as_secs_f64();
+        println!(
+            "{:<44} {:>10.0}/s {:>10.0} events/s, groups at {:.2} of the floor",
+            format!("groups of {batches} batches, {events} events each"),
+            groups * batches as f64,
+            groups * batches as f64 * f64::from(events),
+            groups / floor,
+        );
+    }
+    let (entries, elapsed) = read(&store);
+    println!("{:<44} {:>10.0} events/s", "read everything", entries as f64 / elapsed.as_secs_f64());
+    let started = Instant::now();
+    drop(store);
+    let closed = started.elapsed();
+    let started = Instant::now();
+    let store = Store::open(&dir.path().join("store"), Options::default()).expect("the store opens again");
+    let opened = started.elapsed();
+    println!("{:<44} {closed:>10.1?}, then open {opened:.1?}", format!("close with {entries} events"));
+    drop(store);
+}
+
+/// Appends and fdatasyncs per second.
+fn floor(dir: &Path, time: Duration) -> f64 {
+    let mut file = File::create(dir.join("floor")).expect("a file can be created");
+    let started = Instant::now();
+    let mut count = 0u32;
+    while started.elapsed() < time {
+        file.write_all(&[7; EVENT_BYTES]).expect("the file can be written");
+        file.sync_data().expect("the file can be synced");
+        count += 1;
+    }
+    f64::from(count) / started.elapsed().as_secs_f64()
+}
+
+/// Commits groups of `batches` as one commit each, one after the other.
+fn commits(store: &Store, batches: usize, events: u32, time: Duration) -> (u32, Duration) {
+    let (sender, receiver) = mpsc::channel();
+    let started = Instant::now();
+    let mut count = 0u32;
+    while started.elapsed() < time {
+        let commit = Commit {
+            owner: OWNER.into(),
+            batches: (0..batches)
+                .map(|stream| batch(&format!("{batches}-{events}-{stream}"), count, events))
+                .collect(),
+        };
+        let sender = sender.clone();
+        store
+            .commit(commit, move |outcomes| {
+                let all_applied = outcomes.is_ok_and(|outcomes| outcomes.iter().all(Result::is_ok));
+                sender.send(all_applied).expect("the receiver lives until the end of the loop");
+            })
+            .expect("the queue has room for one commit");
+        assert!(receiver.recv().expect("each commit is replied to"), "a batch failed");
+        count += 1;
+    }
+    (count, started.elapsed())
+}
+
+/// What a streams component writes for an append: a guard on the stream's version, the events, an index entry each.
+fn batch(stream: &str, round: u32, events: u32) -> Batch {
+    let stream_version = |event: u32| {
+        let mut key = stream.as_bytes().to_vec();
+        key.extend(round.to_be_bytes());
+        key.extend(event.to_be_bytes());
+        key
+    };
+    let stamp = |event| vec![Stamp { at: 0, event }];
+    let mut operations = Vec::with_capacity(2 * events as usize);
+    for event in 0..events {
+        operations.push(Operation::Put {
+            keyspace: "all".into(),
+            key: vec![0; 8],
+            value: vec![7; EVENT_BYTES],
+            key_stamps: stamp(event),
+            value_stamps: vec![],
+        });
+        operations.push(Operation::Put {
+            keyspace: "stream".into(),
+            key: stream_version(event),
+            value: vec![0; 8],
+            key_stamps: vec![],
+            value_stamps: stamp(event),
+        });
+    }
+    let guards = vec![Guard::Absent { keyspace: "stream".into(), key: stream_version(0) }];
+    Batch { guards, operations, events }
+}
+
+/// Reads every event in pages of 1 MiB.
+fn read(store: &Store) -> (usize, Duration) {
+    let started = Instant::now();
+    let snapshot = store.snapshot();
+    let mut scan = Scan {
+        keyspace: "all".into(),
+        start: vec![],
+        end: None,
+        direction: Direction::Forward,
+        limit: usize::MAX,
+        max_bytes: 1 << 20,
+    };
+    let mut count = 0;
+    loop {
+        let page = snapshot.scan(OWNER, &scan).expect("the store can be read");
+        count += page.entries.len();
+        if let Some((key, _)) = page.entries.last() {
+            scan.start = [key, &[0][..]].concat();
+        }
+        if !page.more {
+            assert_eq!(count as u64, snapshot.next_position());
+            return (count, started.elapsed());
+        }
+    }
+}

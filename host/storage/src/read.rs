@@ -141,7 +141,7 @@ impl Snapshot {
     }
 
     /// The values of the first `n >= 1` keys whose values fit into `max_bytes` together; the first is returned even if
-    /// it alone is larger. Missing keys are `None` and count for nothing.
+    /// it alone is larger, and nothing behind it then. Missing keys are `None` and have no bytes.
     ///
     /// # Errors
     ///

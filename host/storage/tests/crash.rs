@@ -1,0 +1,191 @@
+//! A process that is killed while it commits loses nothing that it acknowledged, and leaves nothing half done.
+//!
+//! The child is this very test binary, asked to run [`child`] only. It appends from several threads, to streams of
+//! their own, and prints a line for each acknowledged batch; the parent, which owns the ledger of those lines, kills it
+//! and opens the store. (A kill keeps the page cache, so this is about atomicity and recovery, not about the fsync.)
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod scratch;
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use exesdb_storage::{Batch, Commit, FailPoint, Guard, Operation, Options, Snapshot, Store};
+use scratch::{KEYSPACE, OWNER, all, put_event, put_in};
+
+const ROUNDS: u32 = 10;
+const WRITERS: u8 = 4;
+const EVENTS: u32 = 3;
+const HEADS: &str = "heads";
+const LINE: &str = "acknowledged";
+
+const DIR: &str = "EXESDB_CRASH_DIR";
+const DIE_AT: &str = "EXESDB_CRASH_DIE_AT";
+
+const POINTS: [FailPoint; 5] = [
+    FailPoint::BeforeWrite,
+    FailPoint::AfterWrite,
+    FailPoint::BeforeSync,
+    FailPoint::AfterSync,
+    FailPoint::BeforeReply,
+];
+
+/// An acknowledged batch: its writer, its number among that writer's batches, its first position.
+type Acknowledged = (u8, u64, u64);
+
+#[test]
+fn killed_at_random_times() {
+    let random = RandomState::new().hash_one("the seed of this run");
+    println!("random: {random}");
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = Vec::new();
+    for round in 0..ROUNDS {
+        let mut child = spawn(dir.path(), None);
+        // From within the creation of the store to well within the appending.
+        let mut hasher = std::hash::DefaultHasher::new();
+        hasher.write_u64(random);
+        hasher.write_u32(round);
+        std::thread::sleep(Duration::from_millis(hasher.finish() % 250));
+        child.kill().unwrap();
+        collect(&mut child, &mut ledger);
+        check(dir.path(), &ledger);
+    }
+    println!("acknowledged batches: {}", ledger.len());
+    assert!(!ledger.is_empty(), "no child came as far as an acknowledgement");
+}
+
+#[test]
+fn dead_at_each_fail_point() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ledger = Vec::new();
+    for nth in [1, 17] {
+        for (index, point) in POINTS.iter().enumerate() {
+            let mut child = spawn(dir.path(), Some(format!("{index} {nth}")));
+            let before = ledger.len();
+            collect(&mut child, &mut ledger);
+            check(dir.path(), &ledger);
+            assert_eq!(ledger.len() > before, nth > 1, "{point:?} {nth}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "the child of the tests above; does nothing without their environment"]
+fn child() {
+    let Ok(dir) = std::env::var(DIR) else { return };
+    let mut options = Options::default();
+    if let Ok(die_at) = std::env::var(DIE_AT) {
+        let (point, nth) = die_at.split_once(' ').unwrap();
+        let point = POINTS[point.parse::<usize>().unwrap()];
+        let nth: u64 = nth.parse().unwrap();
+        let passed = AtomicU64::new(0);
+        options.fail_points = Some(Arc::new(move |at| {
+            if at == point && passed.fetch_add(1, Ordering::SeqCst) + 1 == nth {
+                std::process::abort();
+            }
+            Ok(())
+        }));
+    }
+    let store = Store::open(Path::new(&dir), options).unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let store = &store;
+            scope.spawn(move || append_forever(store, writer));
+        }
+    });
+}
+
+fn append_forever(store: &Store, writer: u8) {
+    let mut number = head(&store.snapshot(), writer);
+    loop {
+        let commit = Commit { owner: OWNER.into(), batches: vec![append(writer, number)] };
+        let first = store.commit_blocking(commit).unwrap()[0].as_ref().unwrap().first_position;
+        let mut stdout = std::io::stdout().lock();
+        writeln!(stdout, "{LINE} {writer} {number} {first}").unwrap();
+        stdout.flush().unwrap();
+        number += 1;
+    }
+}
+
+/// Batch `number` of a writer: some events, and the writer's head moved on from `number` to the next.
+fn append(writer: u8, number: u64) -> Batch {
+    let key = || vec![writer];
+    let guard = match number {
+        0 => Guard::Absent { keyspace: HEADS.into(), key: key() },
+        _ => Guard::Equals { keyspace: HEADS.into(), key: key(), value: number.to_be_bytes().to_vec() },
+    };
+    let mut operations: Vec<Operation> =
+        (0..EVENTS).map(|event| put_event(event, &value(writer, number, event))).collect();
+    operations.push(put_in(HEADS, &[writer], &(number + 1).to_be_bytes()));
+    Batch { guards: vec![guard], operations, events: EVENTS }
+}
+
+fn value(writer: u8, number: u64, event: u32) -> Vec<u8> {
+    [&[writer][..], &number.to_be_bytes(), &event.to_be_bytes()].concat()
+}
+
+/// How many batches of a writer the snapshot holds.
+fn head(snapshot: &Snapshot, writer: u8) -> u64 {
+    let head = snapshot.get(OWNER, HEADS, &[writer]).unwrap();
+    head.map_or(0, |head| u64::from_be_bytes((*head).try_into().unwrap()))
+}
+
+fn spawn(dir: &Path, die_at: Option<String>) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.env(DIR, dir).stdout(Stdio::piped()).stderr(Stdio::null());
+    if let Some(die_at) = die_at {
+        command.env(DIE_AT, die_at);
+    }
+    command.spawn().unwrap()
+}
+
+/// Reads what the child has printed, to the end, and waits for it to be gone.
+fn collect(child: &mut Child, ledger: &mut Vec<Acknowledged>) {
+    for line in BufReader::new(child.stdout.take().unwrap()).split(b'\n') {
+        let line = String::from_utf8(line.unwrap()).unwrap();
+        // The test harness writes its own lines, and may begin the first of ours.
+        let Some((_, numbers)) = line.split_once(LINE) else { continue };
+        let numbers: Vec<u64> = numbers.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        if let [writer, number, first] = numbers[..] {
+            ledger.push((u8::try_from(writer).unwrap(), number, first));
+        }
+    }
+    child.wait().unwrap();
+}
+
+/// Opens the store and holds it against the ledger.
+fn check(dir: &Path, ledger: &[Acknowledged]) {
+    let store = Store::open(dir, Options::default()).unwrap();
+    let snapshot = store.snapshot();
+    let entries = all(&snapshot, KEYSPACE);
+    assert_eq!(entries.len() as u64, snapshot.next_position());
+
+    let mut batches: BTreeMap<(u8, u64), u64> = BTreeMap::new();
+    let mut heads = [0; WRITERS as usize];
+    for (index, chunk) in entries.chunks(EVENTS as usize).enumerate() {
+        let first = index as u64 * u64::from(EVENTS);
+        let writer = chunk[0].1[0];
+        let number = heads[usize::from(writer)];
+        for event in 0..EVENTS {
+            let (key, found) = &chunk[event as usize];
+            assert_eq!(key, &(first + u64::from(event)).to_be_bytes(), "positions are dense");
+            assert_eq!(found, &value(writer, number, event), "batches are whole, and each writer's in order");
+        }
+        heads[usize::from(writer)] += 1;
+        batches.insert((writer, number), first);
+    }
+    for writer in 0..WRITERS {
+        assert_eq!(head(&snapshot, writer), heads[usize::from(writer)]);
+    }
+    for (writer, number, first) in ledger {
+        assert_eq!(batches.get(&(*writer, *number)), Some(first), "acknowledged, and not there");
+    }
+}

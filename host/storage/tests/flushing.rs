@@ -1,0 +1,60 @@
+//! Memtables are flushed, journals rotated and tables compacted without anybody noticing.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod scratch;
+
+use scratch::{KEYSPACE, OWNER, Scratch, batch, equals, put, put_event};
+
+const VALUE_BYTES: usize = 1 << 20;
+/// 84 MiB: two full memtables, and more than a journal file.
+const ROUNDS: u64 = 14;
+const EVENTS: u32 = 6;
+
+/// Bytes that do not compress.
+fn noise() -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut noise = Vec::with_capacity(VALUE_BYTES);
+    while noise.len() < VALUE_BYTES {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        noise.extend(state.to_be_bytes());
+    }
+    noise
+}
+
+/// The noise, turned by a position: another value for each.
+fn value(noise: &[u8], position: u64) -> Vec<u8> {
+    let (head, tail) = noise.split_at(usize::try_from(position).unwrap() * 8);
+    [tail, head].concat()
+}
+
+#[test]
+fn more_than_memtables_and_a_journal_hold() {
+    let mut store = Scratch::new();
+    let noise = noise();
+    let old = store.store().snapshot();
+    store.apply(batch(vec![], vec![put(b"head", &0u64.to_be_bytes())], 0)).unwrap();
+    for round in 0..ROUNDS {
+        let first = round * u64::from(EVENTS);
+        let mut operations: Vec<_> =
+            (0..EVENTS).map(|event| put_event(event, &value(&noise, first + u64::from(event)))).collect();
+        operations.push(put(b"head", &(round + 1).to_be_bytes()));
+        let guard = equals(b"head", &round.to_be_bytes());
+        assert_eq!(store.apply(batch(vec![guard], operations, EVENTS)), Ok(first));
+    }
+    for _ in 0..2 {
+        let snapshot = store.store().snapshot();
+        assert_eq!(snapshot.next_position(), ROUNDS * u64::from(EVENTS));
+        for position in 0..snapshot.next_position() {
+            let found = snapshot.get(OWNER, KEYSPACE, &position.to_be_bytes()).unwrap().unwrap();
+            assert!(*found == *value(&noise, position), "position {position}");
+        }
+        assert_eq!(store.get(b"head").as_deref(), Some(&ROUNDS.to_be_bytes()[..]));
+        store.reopen();
+    }
+    assert!(store.dir.path().join("data/1.jnl").exists(), "the journal was never rotated: write more");
+    drop(old);
+}

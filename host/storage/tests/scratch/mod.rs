@@ -1,0 +1,117 @@
+//! A store in a folder of its own, and short ways to say what a test commits and reads.
+
+#![allow(dead_code, reason = "each test file uses its own part of this")]
+
+use exesdb_storage::{
+    Batch, BatchError, Commit, Committed, Direction, Guard, Operation, Options, Scan, Snapshot, Stamp, Store,
+};
+
+pub(crate) const OWNER: &str = "streams";
+pub(crate) const KEYSPACE: &str = "all";
+
+/// A store that can be closed and opened again.
+pub(crate) struct Scratch {
+    pub(crate) dir: tempfile::TempDir,
+    store: Option<Store>,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self::with(Options::default())
+    }
+
+    pub(crate) fn with(options: Options) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), options).unwrap();
+        Self { dir, store: Some(store) }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        self.store.as_ref().unwrap()
+    }
+
+    pub(crate) fn reopen(&mut self) {
+        self.store = None;
+        self.store = Some(Store::open(self.dir.path(), Options::default()).unwrap());
+    }
+
+    pub(crate) fn commit(&self, batches: Vec<Batch>) -> Vec<Result<Committed, BatchError>> {
+        self.store().commit_blocking(Commit { owner: OWNER.into(), batches }).unwrap()
+    }
+
+    /// Commits one batch and returns its first position.
+    pub(crate) fn apply(&self, batch: Batch) -> Result<u64, BatchError> {
+        self.commit(vec![batch]).remove(0).map(|committed| committed.first_position)
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.store().snapshot().get(OWNER, KEYSPACE, key).unwrap().map(|value| value.to_vec())
+    }
+}
+
+pub(crate) fn put(key: &[u8], value: &[u8]) -> Operation {
+    put_in(KEYSPACE, key, value)
+}
+
+pub(crate) fn put_in(keyspace: &str, key: &[u8], value: &[u8]) -> Operation {
+    Operation::Put {
+        keyspace: keyspace.into(),
+        key: key.into(),
+        value: value.into(),
+        key_stamps: vec![],
+        value_stamps: vec![],
+    }
+}
+
+/// A put whose whole key is the position of an event of the batch.
+pub(crate) fn put_event(event: u32, value: &[u8]) -> Operation {
+    Operation::Put {
+        keyspace: KEYSPACE.into(),
+        key: vec![0; 8],
+        value: value.into(),
+        key_stamps: vec![Stamp { at: 0, event }],
+        value_stamps: vec![],
+    }
+}
+
+pub(crate) fn delete(key: &[u8]) -> Operation {
+    Operation::Delete { keyspace: KEYSPACE.into(), key: key.into() }
+}
+
+pub(crate) fn absent(key: &[u8]) -> Guard {
+    Guard::Absent { keyspace: KEYSPACE.into(), key: key.into() }
+}
+
+pub(crate) fn equals(key: &[u8], value: &[u8]) -> Guard {
+    Guard::Equals { keyspace: KEYSPACE.into(), key: key.into(), value: value.into() }
+}
+
+pub(crate) fn range_empty(start: &[u8], end: Option<&[u8]>) -> Guard {
+    Guard::RangeEmpty { keyspace: KEYSPACE.into(), start: start.into(), end: end.map(<[u8]>::to_vec) }
+}
+
+pub(crate) fn batch(guards: Vec<Guard>, operations: Vec<Operation>, events: u32) -> Batch {
+    Batch { guards, operations, events }
+}
+
+/// Every entry of a keyspace, through as many pages as it takes.
+pub(crate) fn all(snapshot: &Snapshot, keyspace: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut scan = Scan {
+        keyspace: keyspace.into(),
+        start: vec![],
+        end: None,
+        direction: Direction::Forward,
+        limit: usize::MAX,
+        max_bytes: usize::MAX,
+    };
+    let mut entries = Vec::new();
+    loop {
+        let page = snapshot.scan(OWNER, &scan).unwrap();
+        entries.extend(page.entries.iter().map(|(key, value)| (key.to_vec(), value.to_vec())));
+        if !page.more {
+            return entries;
+        }
+        scan.start = entries.last().unwrap().0.clone();
+        scan.start.push(0);
+    }
+}
