@@ -9,6 +9,7 @@
 //! the published snapshot stays where the last fsync put it, and nothing more is written by this incarnation. What was
 //! written and not synced may be there after the next open; nobody was told that it is, or read it.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -51,6 +52,9 @@ pub(crate) struct Committer {
 
 /// Why the store is poisoned.
 struct Failure(String);
+
+/// The keyspaces of one batch by name. There are a few at most, so comparing beats hashing.
+type Handles = Vec<(String, Keyspace)>;
 
 /// One commit of a group, apart from its reply: a panic while writing must not lose the replies.
 struct Work {
@@ -169,12 +173,13 @@ impl Committer {
         let Some(next_position) = first_position.checked_add(u64::from(batch.events)) else {
             return Ok(Err(BatchError::Invalid("there are no positions left".into())));
         };
-        if let Err(error) = self.check_keyspace_count(owner, &batch.operations) {
-            return Ok(Err(error));
-        }
+        let handles = match self.resolve(owner, &batch.operations)? {
+            Ok(handles) => handles,
+            Err(error) => return Ok(Err(error)),
+        };
         let mut record = OwnedWriteBatch::with_capacity(self.database.clone(), batch.operations.len() + 1);
         for operation in batch.operations {
-            self.add(&mut record, owner, operation, first_position)?;
+            add(&mut record, &handles, operation, first_position);
         }
         if batch.events > 0 {
             record.insert(&self.meta, format::NEXT_POSITION_KEY, next_position.to_be_bytes());
@@ -220,58 +225,43 @@ impl Committer {
         }
     }
 
-    fn add(
-        &self,
-        record: &mut OwnedWriteBatch,
-        owner: &str,
-        operation: Operation,
-        first_position: u64,
-    ) -> Result<(), Failure> {
-        match operation {
-            Operation::Put { keyspace, mut key, mut value, key_stamps, value_stamps } => {
-                stamp(&mut key, &key_stamps, first_position);
-                stamp(&mut value, &value_stamps, first_position);
-                let handle = match self.keyspace(owner, &keyspace) {
-                    Some(handle) => handle,
-                    None => self.create_keyspace(owner, &keyspace)?,
-                };
-                record.insert(&handle, key, value);
-            }
-            Operation::Delete { keyspace, key } => {
-                // There is nothing to delete in a keyspace that does not exist.
-                if let Some(handle) = self.keyspace(owner, &keyspace) {
-                    record.remove(&handle, key);
-                }
-            }
-        }
-        Ok(())
-    }
-
     fn keyspace(&self, owner: &str, keyspace: &str) -> Option<Keyspace> {
         self.published.keyspaces.read().as_ref()?.get(owner)?.get(keyspace).cloned()
     }
 
-    /// Refuses a batch that would give its owner more keyspaces than the limit, before any of them is created.
-    fn check_keyspace_count(&self, owner: &str, operations: &[Operation]) -> Result<(), BatchError> {
-        let keyspaces = self.published.keyspaces.read();
-        let owned = keyspaces.as_ref().and_then(|keyspaces| keyspaces.get(owner));
-        let mut new: Vec<&str> = Vec::new();
+    /// The keyspaces that a batch writes to, each looked up once. Those that are missing are created, unless the owner
+    /// would get more than the limit: then none is.
+    fn resolve(&self, owner: &str, operations: &[Operation]) -> Result<Result<Handles, BatchError>, Failure> {
+        let mut handles = Handles::new();
+        let mut missing: Vec<&str> = Vec::new();
         for operation in operations {
-            let Operation::Put { keyspace, .. } = operation else { continue };
-            let exists = owned.is_some_and(|owned| owned.contains_key(keyspace));
-            if !exists && !new.contains(&keyspace.as_str()) {
-                new.push(keyspace);
-                let count = owned.map_or(0, std::collections::HashMap::len) + new.len();
-                if count > limits::OWNER_KEYSPACES_MAX {
-                    return Err(BatchError::TooLarge {
-                        what: "the number of the owner's keyspaces",
-                        actual: count as u64,
-                        limit: limits::OWNER_KEYSPACES_MAX as u64,
-                    });
-                }
+            let name = operation.keyspace();
+            if handles.iter().any(|(known, _)| known == name) || missing.contains(&name) {
+                continue;
+            }
+            match self.keyspace(owner, name) {
+                Some(handle) => handles.push((name.to_owned(), handle)),
+                // There is nothing to delete in a keyspace that does not exist.
+                None if matches!(operation, Operation::Delete { .. }) => {}
+                None => missing.push(name),
             }
         }
-        Ok(())
+        if !missing.is_empty() {
+            let owned = self.published.keyspaces.read();
+            let owned = owned.as_ref().and_then(|keyspaces| keyspaces.get(owner)).map_or(0, HashMap::len);
+            let count = owned + missing.len();
+            if count > limits::OWNER_KEYSPACES_MAX {
+                return Ok(Err(BatchError::TooLarge {
+                    what: "the number of the owner's keyspaces",
+                    actual: count as u64,
+                    limit: limits::OWNER_KEYSPACES_MAX as u64,
+                }));
+            }
+        }
+        for name in missing {
+            handles.push((name.to_owned(), self.create_keyspace(owner, name)?));
+        }
+        Ok(Ok(handles))
     }
 
     /// Creates a keyspace, durably: a journal record that names a keyspace which does not exist is dropped at replay.
@@ -337,6 +327,23 @@ impl Committer {
         match &self.options.fail_points {
             None => Ok(()),
             Some(hook) => hook(point).map_err(failure(format!("failed at {point:?}"))),
+        }
+    }
+}
+
+/// Adds an operation to a record, its stamps filled in.
+fn add(record: &mut OwnedWriteBatch, handles: &Handles, operation: Operation, first_position: u64) {
+    let handle = handles.iter().find(|(name, _)| name == operation.keyspace()).map(|(_, handle)| handle);
+    match operation {
+        Operation::Put { mut key, mut value, key_stamps, value_stamps, .. } => {
+            stamp(&mut key, &key_stamps, first_position);
+            stamp(&mut value, &value_stamps, first_position);
+            record.insert(handle.expect("a keyspace that is put to was resolved"), key, value);
+        }
+        Operation::Delete { key, .. } => {
+            if let Some(handle) = handle {
+                record.remove(handle, key);
+            }
         }
     }
 }

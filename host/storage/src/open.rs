@@ -19,8 +19,9 @@ pub struct Options {
     /// Bytes of the block cache. 32 MiB: the working set of stream heads and recent events of a small store; memory is
     /// per store, and many stores share a process.
     pub cache_bytes: u64,
-    /// Bytes of journals to keep before keyspaces that are written rarely are flushed. 256 MiB: four journal files; more
-    /// makes opening slower, less makes tiny tables. At least [`limits::JOURNAL_BYTES_MIN`].
+    /// Bytes of full journals at which the keyspaces that keep them from being deleted are flushed. 64 MiB, the least:
+    /// each full journal is reclaimed as soon as the next begins, because all that is kept is replayed at open, at
+    /// about a microsecond for each operation. At least [`limits::JOURNAL_BYTES_MIN`].
     pub max_journal_bytes: u64,
     /// Bytes of one keyspace's memtable. 32 MiB: what is replayed at open grows with it. At least
     /// [`limits::MEMTABLE_BYTES_MIN`]. It counts for keyspaces created from now on.
@@ -48,7 +49,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cache_bytes: 32 * 1024 * 1024,
-            max_journal_bytes: 256 * 1024 * 1024,
+            max_journal_bytes: limits::JOURNAL_BYTES_MIN,
             memtable_bytes: 32 * 1024 * 1024,
             worker_threads: 2,
             commit_queue: 1024,
