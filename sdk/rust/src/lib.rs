@@ -50,6 +50,8 @@ pub mod bindings;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod clock;
 pub mod config;
+#[cfg(any(feature = "streams", feature = "snapshots"))]
+pub mod fields;
 #[cfg(feature = "gateway")]
 pub mod gateway;
 #[cfg(any(feature = "streams", feature = "snapshots"))]

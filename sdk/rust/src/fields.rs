@@ -1,0 +1,211 @@
+//! Values made of fields: whole numbers big-endian, texts and bytes with their length before them.
+//!
+//! A value begins with a format byte, which the caller writes and checks, so that a later version of a component can
+//! tell old values from new ones.
+
+/// Writes fields one behind the other.
+#[derive(Clone, Debug, Default)]
+pub struct Writer {
+    bytes: Vec<u8>,
+}
+
+impl Writer {
+    /// An empty value, with room for `capacity` bytes.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self { bytes: Vec::with_capacity(capacity) }
+    }
+
+    /// One byte.
+    pub fn u8(&mut self, value: u8) {
+        self.bytes.push(value);
+    }
+
+    /// Eight bytes, big-endian.
+    pub fn u64(&mut self, value: u64) {
+        self.bytes.extend_from_slice(&value.to_be_bytes());
+    }
+
+    /// Four bytes of length, big-endian, then the bytes.
+    ///
+    /// # Panics
+    ///
+    /// If there are 4 GiB of them or more, which no component's memory holds.
+    pub fn bytes(&mut self, value: &[u8]) {
+        let length = u32::try_from(value.len()).expect("a component's memory is smaller than 4 GiB");
+        self.bytes.extend_from_slice(&length.to_be_bytes());
+        self.bytes.extend_from_slice(value);
+    }
+
+    /// Two bytes of length, big-endian, then the text.
+    ///
+    /// # Panics
+    ///
+    /// If the text has 64 KiB or more: its length is checked before it is written.
+    pub fn text(&mut self, value: &str) {
+        let length =
+            u16::try_from(value.len()).expect("the length of a text is checked before it is written");
+        self.bytes.extend_from_slice(&length.to_be_bytes());
+        self.bytes.extend_from_slice(value.as_bytes());
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn finish(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// What was read is not a value that [`Writer`] wrote with these fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// It ends within a field.
+    Short,
+    /// A text is not UTF-8.
+    NotText,
+    /// Bytes follow the last field.
+    Long,
+    /// The format byte is not one that this version knows.
+    Format(u8),
+}
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Short => formatter.write_str("it ends within a field"),
+            Self::NotText => formatter.write_str("a text in it is not UTF-8"),
+            Self::Long => formatter.write_str("bytes follow its last field"),
+            Self::Format(byte) => write!(formatter, "its format is {byte}, which this version does not know"),
+        }
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// Reads fields in the order in which they were written.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from the beginning of a value.
+    #[must_use]
+    pub fn new(value: &'a [u8]) -> Self {
+        Self { rest: value }
+    }
+
+    /// Reads the format byte.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::Format`] if it is another one, [`Malformed::Short`] if there is none.
+    pub fn format(&mut self, known: u8) -> Result<(), Malformed> {
+        match self.array::<1>()? {
+            [byte] if byte == known => Ok(()),
+            [byte] => Err(Malformed::Format(byte)),
+        }
+    }
+
+    /// Eight bytes, big-endian.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::Short`].
+    pub fn u64(&mut self) -> Result<u64, Malformed> {
+        Ok(u64::from_be_bytes(self.array()?))
+    }
+
+    /// Bytes with their length in four.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::Short`].
+    pub fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = u32::from_be_bytes(self.array()?);
+        self.take(usize::try_from(length).map_err(|_| Malformed::Short)?)
+    }
+
+    /// A text with its length in two bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::Short`] and [`Malformed::NotText`].
+    pub fn text(&mut self) -> Result<&'a str, Malformed> {
+        let length = u16::from_be_bytes(self.array()?);
+        str::from_utf8(self.take(length.into())?).map_err(|_| Malformed::NotText)
+    }
+
+    /// Says that the last field is read.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::Long`] if anything follows.
+    pub fn end(self) -> Result<(), Malformed> {
+        if self.rest.is_empty() { Ok(()) } else { Err(Malformed::Long) }
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Malformed::Short)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        let taken = self.take(N)?;
+        Ok(taken.try_into().expect("as many bytes were taken"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Malformed, Reader, Writer};
+
+    fn value() -> Vec<u8> {
+        let mut writer = Writer::default();
+        writer.u8(1);
+        writer.u64(258);
+        writer.text("naïve");
+        writer.bytes(&[9, 8]);
+        writer.finish()
+    }
+
+    fn read(value: &[u8]) -> Result<(u64, String, Vec<u8>), Malformed> {
+        let mut reader = Reader::new(value);
+        reader.format(1)?;
+        let fields = (reader.u64()?, reader.text()?.to_owned(), reader.bytes()?.to_owned());
+        reader.end()?;
+        Ok(fields)
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let mut expected = vec![1, 0, 0, 0, 0, 0, 0, 1, 2, 0, 6];
+        expected.extend_from_slice("naïve".as_bytes());
+        expected.extend_from_slice(&[0, 0, 0, 2, 9, 8]);
+        assert_eq!(value(), expected);
+        assert_eq!(read(&value()), Ok((258, "naïve".into(), vec![9, 8])));
+    }
+
+    #[test]
+    fn every_cut_and_every_addition_is_noticed() {
+        let whole = value();
+        for length in 0..whole.len() {
+            assert_eq!(read(&whole[..length]), Err(Malformed::Short), "{length}");
+        }
+        assert_eq!(read(&[&whole[..], &[0]].concat()), Err(Malformed::Long));
+    }
+
+    #[test]
+    fn a_hostile_length_or_text_is_an_error() {
+        let mut other_format = value();
+        other_format[0] = 9;
+        assert_eq!(read(&other_format), Err(Malformed::Format(9)));
+        let mut long = value();
+        long[9] = 0xff;
+        assert_eq!(read(&long), Err(Malformed::Short));
+        let mut not_text = value();
+        not_text[13] = 0xff;
+        assert_eq!(read(&not_text), Err(Malformed::NotText));
+    }
+}
