@@ -1,1 +1,32 @@
-//! To be written.
+//! The plugin host: WebAssembly components as supervised children.
+//!
+//! - One [`Engine`] for the process. Guests are preempted by epochs, instances come from a pool.
+//! - A component is loaded for a role ([`Plugin::load`], [`GatewayPlugin::load`]): read, compiled, and its imports
+//!   compared with what the role is offered, before anything of it runs.
+//! - One wasmtime `Store` per instance, never two tenants in one, thrown away after any trap, deadline or cut-off
+//!   call. A restart is a new instance of what was compiled and linked before.
+//! - Persistence components are children of a [`Pool`]'s supervisor, one instance each, behind mailboxes that outlive
+//!   them. Gateway workers ([`gateway_workers`]) keep warm instances and lend one to each request.
+//! - What a guest asks of the host is in `interfaces`, one file per WIT interface. Limits are in [`Limits`].
+//!
+//! Only this crate names wasmtime's types.
+
+mod bindings;
+mod crash;
+mod engine;
+mod gateway;
+mod interfaces;
+mod limits;
+mod load;
+pub mod names;
+mod persistence;
+mod state;
+
+pub use crash::{Crash, CrashKind};
+pub use engine::{Engine, EngineError, TICK_MS};
+pub use gateway::{GatewayBody, GatewayPlugin, GatewayWorker, Refusal, workers as gateway_workers};
+pub use limits::{Limits, MEMORY_BYTES_MAX};
+pub use load::{COMPONENT_BYTES_MAX, LoadError, Plugin, Source};
+pub use persistence::{Pool, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool};
+pub use state::{State, Tenancy};
+pub use wasmtime_wasi_http::Error as BodyError;

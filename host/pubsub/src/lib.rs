@@ -1,1 +1,247 @@
-//! To be written.
+//! Wakes those who wait for committed events.
+//!
+//! A [`Bus`] carries no events: whoever is woken reads the log. So a bus that is restarted, or a publication
+//! that is lost, can delay an event and never lose or reorder it.
+//!
+//! A waiter says what it has seen: a position of the store. The bus remembers the latest publications, so an
+//! event that was committed between the waiter's read and its wait is not missed; when the waiter is further
+//! behind than the bus remembers, it is told to read at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+/// Publications that a bus remembers, in appends. A waiter that read less than this many appends ago waits for
+/// just its stream; an older one is told to read again, which costs one read.
+pub const REMEMBERED_APPENDS: usize = 4_096;
+
+/// Calls that may wait on one bus at a time. Each holds a gateway instance, whose memory is the real limit.
+pub const WAITERS: usize = 4_096;
+
+/// The wake-ups of one store.
+#[derive(Default)]
+pub struct Bus {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Position of the last event of each of the latest appends, with its stream, in the order of publication.
+    recent: VecDeque<(u64, Arc<str>)>,
+    /// What a waiter has to have seen so that `recent` holds everything after it.
+    remembered_from: u64,
+    /// One past the highest position published.
+    next: u64,
+    waiting: HashMap<u64, Waiter>,
+    by_stream: HashMap<Arc<str>, Vec<u64>>,
+    for_any: Vec<u64>,
+    tickets: u64,
+}
+
+struct Waiter {
+    stream: Option<Arc<str>>,
+    wake: oneshot::Sender<()>,
+}
+
+/// Why a wait was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooManyWaiters;
+
+/// A wait under way. Dropping it takes it off the bus.
+pub struct Wait {
+    bus: Arc<Bus>,
+    ticket: u64,
+    woken: Option<oneshot::Receiver<()>>,
+}
+
+impl Bus {
+    /// A bus of a store in which the positions below `next_position` are durable already.
+    pub fn new(next_position: u64) -> Arc<Self> {
+        let state = State { remembered_from: next_position, next: next_position, ..State::default() };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    /// Says that an append to `stream` is durable and that its last event has `position`.
+    pub fn publish(&self, stream: &str, position: u64) {
+        let mut state = self.state.lock();
+        let stream: Arc<str> = stream.into();
+        state.next = state.next.max(position + 1);
+        if state.recent.len() == REMEMBERED_APPENDS
+            && let Some((forgotten, _)) = state.recent.pop_front()
+        {
+            state.remembered_from = state.remembered_from.max(forgotten + 1);
+        }
+        state.recent.push_back((position, stream.clone()));
+        let mut tickets = std::mem::take(&mut state.for_any);
+        tickets.extend(state.by_stream.remove(&stream).unwrap_or_default());
+        state.wake(&tickets);
+    }
+
+    /// Says that appends below `next_position` may have gone unpublished, as when a component ends between its
+    /// commit and its answer: wakes every waiter, and forgets what it cannot vouch for.
+    pub fn lost(&self, next_position: u64) {
+        let mut state = self.state.lock();
+        state.next = state.next.max(next_position);
+        state.remembered_from = state.remembered_from.max(next_position);
+        state.recent.retain(|(position, _)| *position >= next_position);
+        state.for_any.clear();
+        state.by_stream.clear();
+        let tickets: Vec<u64> = state.waiting.keys().copied().collect();
+        state.wake(&tickets);
+    }
+
+    /// Waits for an append to `stream`, or to any, at or after position `seen`.
+    ///
+    /// # Errors
+    ///
+    /// When [`WAITERS`] wait already.
+    pub fn wait(self: &Arc<Self>, stream: Option<&str>, seen: u64) -> Result<Wait, TooManyWaiters> {
+        let mut state = self.state.lock();
+        if state.has_news(stream, seen) {
+            return Ok(Wait { bus: self.clone(), ticket: 0, woken: None });
+        }
+        if state.waiting.len() >= WAITERS {
+            return Err(TooManyWaiters);
+        }
+        state.tickets += 1;
+        let ticket = state.tickets;
+        let (wake, woken) = oneshot::channel();
+        let stream: Option<Arc<str>> = stream.map(Into::into);
+        match &stream {
+            Some(name) => state.by_stream.entry(name.clone()).or_default().push(ticket),
+            None => state.for_any.push(ticket),
+        }
+        state.waiting.insert(ticket, Waiter { stream, wake });
+        Ok(Wait { bus: self.clone(), ticket, woken: Some(woken) })
+    }
+}
+
+impl State {
+    fn has_news(&self, stream: Option<&str>, seen: u64) -> bool {
+        if seen < self.remembered_from {
+            return true;
+        }
+        match stream {
+            None => seen < self.next,
+            Some(name) => {
+                self.recent.iter().rev().any(|(position, stream)| *position >= seen && **stream == *name)
+            }
+        }
+    }
+
+    fn wake(&mut self, tickets: &[u64]) {
+        for ticket in tickets {
+            if let Some(waiter) = self.waiting.remove(ticket) {
+                // The waiter may have gone in this very moment; then nobody needs waking.
+                let _ = waiter.wake.send(());
+            }
+        }
+    }
+
+    fn forget(&mut self, ticket: u64) {
+        let Some(waiter) = self.waiting.remove(&ticket) else { return };
+        match waiter.stream {
+            None => self.for_any.retain(|other| *other != ticket),
+            Some(name) => {
+                if let Some(tickets) = self.by_stream.get_mut(&name) {
+                    tickets.retain(|other| *other != ticket);
+                    if tickets.is_empty() {
+                        self.by_stream.remove(&name);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Wait {
+    /// Completes when there may be something to read.
+    pub async fn woken(mut self) {
+        if let Some(woken) = self.woken.take() {
+            // An error means that the bus is gone: its successor knows nothing of this waiter, so it reads.
+            let _ = woken.await;
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.bus.state.lock().forget(self.ticket);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Bus, REMEMBERED_APPENDS, TooManyWaiters, WAITERS};
+    use std::sync::Arc;
+
+    fn ready(bus: &Arc<Bus>, stream: Option<&str>, seen: u64) -> bool {
+        bus.wait(stream, seen).expect("room for a waiter").woken.is_none()
+    }
+
+    #[test]
+    fn a_waiter_that_saw_everything_waits_and_is_woken_by_its_stream_only() {
+        let bus = Bus::new(10);
+        let mut mine = bus.wait(Some("a"), 10).expect("room");
+        let mut other = bus.wait(Some("b"), 10).expect("room");
+        let mut any = bus.wait(None, 10).expect("room");
+        bus.publish("a", 10);
+        assert!(mine.woken.as_mut().expect("waits").try_recv().is_ok());
+        assert!(any.woken.as_mut().expect("waits").try_recv().is_ok());
+        assert!(other.woken.as_mut().expect("waits").try_recv().is_err());
+    }
+
+    #[test]
+    fn an_append_between_the_read_and_the_wait_is_not_missed() {
+        let bus = Bus::new(10);
+        bus.publish("a", 10);
+        assert!(ready(&bus, Some("a"), 10));
+        assert!(ready(&bus, None, 10));
+        assert!(!ready(&bus, Some("b"), 10));
+        assert!(!ready(&bus, Some("a"), 11));
+        assert!(!ready(&bus, None, 11));
+    }
+
+    #[test]
+    fn a_waiter_further_behind_than_the_bus_remembers_reads_at_once() {
+        let bus = Bus::new(10);
+        assert!(ready(&bus, Some("quiet"), 9));
+        for position in 10..10 + REMEMBERED_APPENDS as u64 + 1 {
+            bus.publish("busy", position);
+        }
+        assert!(ready(&bus, Some("quiet"), 10));
+        assert!(!ready(&bus, Some("quiet"), 11));
+    }
+
+    #[test]
+    fn after_a_loss_everybody_reads_what_lies_before_it() {
+        let bus = Bus::new(0);
+        let mut waiting = bus.wait(Some("a"), 0).expect("room");
+        bus.lost(5);
+        assert!(waiting.woken.as_mut().expect("waits").try_recv().is_ok());
+        assert!(ready(&bus, Some("a"), 4));
+        assert!(ready(&bus, None, 4));
+        assert!(!ready(&bus, Some("a"), 5));
+        assert!(!ready(&bus, None, 5));
+    }
+
+    #[test]
+    fn a_dropped_wait_leaves_nothing_behind() {
+        let bus = Bus::new(0);
+        drop(bus.wait(Some("a"), 0).expect("room"));
+        drop(bus.wait(None, 0).expect("room"));
+        let state = bus.state.lock();
+        assert!(state.waiting.is_empty() && state.by_stream.is_empty() && state.for_any.is_empty());
+    }
+
+    #[test]
+    fn waiters_are_bounded() {
+        let bus = Bus::new(0);
+        let waits: Vec<_> = (0..WAITERS).map(|_| bus.wait(None, 0).expect("room")).collect();
+        assert_eq!(bus.wait(None, 0).err(), Some(TooManyWaiters));
+        drop(waits);
+        assert!(bus.wait(None, 0).is_ok());
+    }
+}

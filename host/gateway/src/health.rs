@@ -1,0 +1,58 @@
+//! `/health/live` and `/health/ready`: the host's own answers, which need no component.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Response, StatusCode, header};
+use http_body_util::Full;
+
+/// Whether one store can serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreReadiness {
+    /// The store's name.
+    pub store: String,
+    /// Why it cannot, if it cannot.
+    pub trouble: Option<String>,
+}
+
+/// Asked at every `/health/ready`: one entry for each store.
+pub type Readiness = Arc<dyn Fn() -> Vec<StoreReadiness> + Send + Sync>;
+
+pub(crate) fn live() -> Response<Full<Bytes>> {
+    json(StatusCode::OK, serde_json::json!({ "status": "live" }))
+}
+
+pub(crate) fn ready(stores: &[StoreReadiness]) -> Response<Full<Bytes>> {
+    let ready = stores.iter().all(|store| store.trouble.is_none());
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let each: serde_json::Map<String, serde_json::Value> = stores
+        .iter()
+        .map(|store| (store.store.clone(), store.trouble.as_deref().unwrap_or("ready").into()))
+        .collect();
+    json(status, serde_json::json!({ "status": if ready { "ready" } else { "not ready" }, "stores": each }))
+}
+
+fn json(status: StatusCode, document: serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(document.to_string())));
+    *response.status_mut() = status;
+    let content_type = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{StoreReadiness, ready};
+    use http::StatusCode;
+
+    #[test]
+    fn one_store_in_trouble_makes_the_host_not_ready() {
+        let store = |name: &str, trouble: Option<&str>| StoreReadiness {
+            store: name.into(),
+            trouble: trouble.map(str::to_owned),
+        };
+        assert_eq!(ready(&[store("a", None)]).status(), StatusCode::OK);
+        let stores = [store("a", None), store("b", Some("parked"))];
+        assert_eq!(ready(&stores).status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+}

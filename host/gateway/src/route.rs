@@ -1,0 +1,72 @@
+//! Where a request goes. Pure.
+
+/// A store as the gateway knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreRoute {
+    /// Its name in paths.
+    pub name: String,
+    /// How many gateway workers it has.
+    pub workers: usize,
+}
+
+/// Where a request goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Route<'a> {
+    /// The host answers: the process runs.
+    Live,
+    /// The host answers: all stores can serve.
+    Ready,
+    /// To a worker of this store.
+    Store(&'a StoreRoute),
+    /// There is no such store.
+    UnknownStore(&'a str),
+}
+
+/// Decides by the path. Stores own `/v1/stores/{name}` and what lies below; all else but the host's own goes to the
+/// first store, whose gateway knows the rest of the API, such as `/openapi.json`.
+pub(crate) fn route<'a>(stores: &'a [StoreRoute], path: &'a str) -> Route<'a> {
+    match path {
+        "/health/live" => return Route::Live,
+        "/health/ready" => return Route::Ready,
+        _ => {}
+    }
+    match path.strip_prefix("/v1/stores/") {
+        Some(rest) => {
+            let name = rest.split('/').next().unwrap_or(rest);
+            // Names of stores need no percent-encoding, so a name that has some is unknown.
+            match stores.iter().find(|store| store.name == name) {
+                Some(store) => Route::Store(store),
+                None => Route::UnknownStore(name),
+            }
+        }
+        None => stores.first().map_or(Route::UnknownStore(""), Route::Store),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Route, StoreRoute, route};
+
+    #[test]
+    fn the_path_decides() {
+        let stores = ["main", "orders"].map(|name| StoreRoute { name: name.into(), workers: 3 });
+        let table = [
+            ("/health/live", Route::Live),
+            ("/health/ready", Route::Ready),
+            ("/v1/stores/main/events", Route::Store(&stores[0])),
+            ("/v1/stores/orders", Route::Store(&stores[1])),
+            ("/v1/stores/orders/streams/a%2Fb/events", Route::Store(&stores[1])),
+            ("/v1/stores/other/events", Route::UnknownStore("other")),
+            ("/v1/stores/", Route::UnknownStore("")),
+            ("/v1/stores/%6dain/events", Route::UnknownStore("%6dain")),
+            ("/v1/stores/main%2f../orders", Route::UnknownStore("main%2f..")),
+            ("/openapi.json", Route::Store(&stores[0])),
+            ("/health", Route::Store(&stores[0])),
+            ("/", Route::Store(&stores[0])),
+        ];
+        for (path, expected) in table {
+            assert_eq!(route(&stores, path), expected, "{path}");
+        }
+        assert_eq!(route(&[], "/openapi.json"), Route::UnknownStore(""));
+    }
+}

@@ -1,0 +1,382 @@
+//! Gateway components as supervised children: each worker keeps warm instances and lends one to each request.
+//!
+//! A request that ends its instance costs its client a 500 and the worker nothing: the instance is thrown away and
+//! the next request gets another. It does not count for the worker's restart intensity, so that a client who
+//! repeats a poison request cannot bring the store down.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use exesdb_supervisor::{ChildSpec, Context, Reason, Registry, ShutdownSignal, Start, SupervisorSpec};
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio::task::AbortHandle;
+use wasmtime::Store;
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use crate::crash::Crash;
+use crate::engine::Engine;
+use crate::load::{LoadError, Loaded, Source, load};
+use crate::names;
+use crate::state::{RequestControl, State, Tenancy};
+
+/// Idle instances that a worker keeps: enough that a burst finds them warm, few enough that a quiet store costs
+/// little (1 to 2 MiB each).
+const IDLE_INSTANCES_MAX: usize = 32;
+
+/// Requests after which an instance is replaced, so that what a guest leaks is bounded. Each instance adds up to a
+/// tenth by its number, so that they are not all replaced at once.
+const REQUESTS_PER_INSTANCE: u64 = 20_000;
+
+/// How long a guest that was asked to finish, because its client is gone or the host stops, may take before its
+/// call is cut off. Less than a worker has to shut down.
+const FINISH_GRACE: Duration = Duration::from_secs(4);
+
+/// A gateway component, ready to be instantiated.
+pub struct GatewayPlugin {
+    loaded: Loaded,
+    pre: ProxyPre<State>,
+    engine: Engine,
+}
+
+impl GatewayPlugin {
+    /// Loads a gateway component.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoadError`]; nothing of the component was run.
+    pub fn load(engine: &Engine, source: &Source) -> Result<Arc<Self>, LoadError> {
+        let loaded = load(engine, &engine.gateway, "gateway", source)?;
+        let pre = ProxyPre::new(loaded.pre.clone())
+            .map_err(|error| loaded.lacks("gateway", format!("wasi:http/incoming-handler@0.2 ({error})")))?;
+        Ok(Arc::new(Self { loaded, pre, engine: engine.clone() }))
+    }
+
+    /// SHA-256 of the component's bytes, in hex.
+    pub fn digest(&self) -> &str {
+        &self.loaded.digest
+    }
+}
+
+/// Why a request got no answer from the component.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Refusal {
+    /// All of the worker's instances are busy.
+    #[error("all {0} gateway instances of a worker are busy; try again later")]
+    Overloaded(usize),
+    /// The worker is stopping, or was stopped with the request in its hands.
+    #[error("the gateway is being restarted; try again")]
+    Restarting,
+    /// No instance could be made.
+    #[error("no gateway instance could be made: {0}")]
+    Unavailable(String),
+    /// The request ended the instance that served it.
+    #[error("the gateway component failed ({}); incident {incident}", crash.kind)]
+    Crashed {
+        /// Finds the crash in the telemetry stream.
+        incident: String,
+        /// What happened: for the operator, not for the client.
+        crash: Crash,
+    },
+    /// The component finished without an answer.
+    #[error("the gateway component gave no answer: {0}")]
+    NoAnswer(String),
+}
+
+/// The supervisor of a store's gateway workers.
+pub fn workers(id: &str, count: usize, plugin: &Arc<GatewayPlugin>, tenancy: &Arc<Tenancy>) -> ChildSpec {
+    let child = |index: usize| {
+        let (plugin, tenancy) = (plugin.clone(), tenancy.clone());
+        ChildSpec::worker(index.to_string(), move |context| {
+            start(context, index, plugin.clone(), tenancy.clone())
+        })
+    };
+    ChildSpec::supervisor(SupervisorSpec::partitions(id, count, child))
+}
+
+async fn start(
+    context: Context,
+    index: usize,
+    plugin: Arc<GatewayPlugin>,
+    tenancy: Arc<Tenancy>,
+) -> Result<Start, Reason> {
+    let registry = context.registry().clone();
+    let name = names::gateway_worker(&tenancy.store, index);
+    let worker = Arc::new(GatewayWorker {
+        plugin,
+        tenancy,
+        path: context.path().into(),
+        idle: Mutex::default(),
+        requests: Mutex::default(),
+        finished: Notify::new(),
+        stopping: AtomicBool::new(false),
+        live: Arc::default(),
+        numbers: AtomicU64::new(0),
+    });
+    // The first instance shows at the start whether there can be any.
+    let first = worker.instantiate().await.map_err(|crash| crash.reason())?;
+    worker.idle.lock().push(first);
+    let registration = registry.register(name, worker.clone());
+    let aborts = AbortsRequests(worker);
+    Ok(Start::running(async move {
+        let reason = aborts.0.run(context.shutdown(), registration).await;
+        drop(aborts);
+        reason
+    }))
+}
+
+/// When the worker's task ends, killed or not, no request of it goes on.
+struct AbortsRequests(Arc<GatewayWorker>);
+
+impl Drop for AbortsRequests {
+    fn drop(&mut self) {
+        self.0.stopping.store(true, Ordering::Release);
+        for (_, running) in self.0.requests.lock().drain() {
+            running.task.abort();
+        }
+        self.0.idle.lock().clear();
+    }
+}
+
+/// One gateway worker: found by [`names::gateway_worker`] as long as it runs.
+pub struct GatewayWorker {
+    plugin: Arc<GatewayPlugin>,
+    tenancy: Arc<Tenancy>,
+    path: Arc<str>,
+    idle: Mutex<Vec<Warm>>,
+    requests: Mutex<HashMap<u64, Running>>,
+    finished: Notify,
+    stopping: AtomicBool,
+    live: Arc<AtomicUsize>,
+    numbers: AtomicU64,
+}
+
+struct Running {
+    task: AbortHandle,
+    control: Arc<RequestControl>,
+}
+
+/// An instance between two requests.
+struct Warm {
+    store: Store<State>,
+    proxy: Proxy,
+    requests_left: u64,
+}
+
+type Head = Arc<Mutex<Option<oneshot::Sender<Result<Response<HyperOutgoingBody>, Refusal>>>>>;
+
+impl GatewayWorker {
+    /// A running worker of the store, of its `count` ones, beginning with number `turn`.
+    pub fn pick(registry: &Registry, store: &str, count: usize, turn: usize) -> Option<Arc<Self>> {
+        (0..count)
+            .find_map(|offset| registry.get(&names::gateway_worker(store, turn.wrapping_add(offset) % count)))
+    }
+
+    /// Has an instance serve a request. The answer's body comes as the instance writes it; dropping it asks the
+    /// guest to finish.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refusal`].
+    pub async fn handle<B>(self: &Arc<Self>, request: Request<B>) -> Result<Response<GatewayBody>, Refusal>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<wasmtime_wasi_http::Error>,
+    {
+        let control = Arc::new(RequestControl::new(self.live.clone()));
+        let (sender, head) = oneshot::channel();
+        let sender: Head = Arc::new(Mutex::new(Some(sender)));
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        {
+            // Under the lock, so that a worker that stops sees the request or refuses it.
+            let mut requests = self.requests.lock();
+            if self.stopping.load(Ordering::Acquire) {
+                return Err(Refusal::Restarting);
+            }
+            let instances = self.tenancy.limits.gateway_instances_per_worker;
+            if requests.len() >= instances {
+                return Err(Refusal::Overloaded(instances));
+            }
+            let task =
+                tokio::spawn(self.clone().serve(number, request, sender, control.clone())).abort_handle();
+            requests.insert(number, Running { task, control: control.clone() });
+        }
+        let client = Client(control);
+        let response = head.await.unwrap_or(Err(Refusal::Restarting))?;
+        Ok(response.map(|body| GatewayBody { body, _client: client }))
+    }
+
+    async fn serve<B>(
+        self: Arc<Self>,
+        number: u64,
+        request: Request<B>,
+        head: Head,
+        control: Arc<RequestControl>,
+    ) where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<wasmtime_wasi_http::Error>,
+    {
+        let outcome = self.call(request, &head, &control).await;
+        if let Err(refusal) = outcome
+            && let Some(sender) = head.lock().take()
+        {
+            // The client may be gone, and then nobody wants to know.
+            drop(sender.send(Err(refusal)));
+        }
+        self.requests.lock().remove(&number);
+        self.finished.notify_one();
+    }
+
+    async fn call<B>(
+        &self,
+        request: Request<B>,
+        head: &Head,
+        control: &Arc<RequestControl>,
+    ) -> Result<(), Refusal>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<wasmtime_wasi_http::Error>,
+    {
+        let idle = self.idle.lock().pop();
+        let mut warm = match idle {
+            Some(warm) => warm,
+            None => self.instantiate().await.map_err(|crash| Refusal::Unavailable(crash.to_string()))?,
+        };
+        let store = &mut warm.store;
+        store.data_mut().begin_call();
+        store.data_mut().request = Some(control.clone());
+        let unusable = |error: wasmtime::Error| Refusal::NoAnswer(error.to_string());
+        let request =
+            store.data_mut().http().new_incoming_request(Scheme::Http, request).map_err(unusable)?;
+        let answer = head.clone();
+        let respond = move |response: Result<_, _>| {
+            if let Some(sender) = answer.lock().take() {
+                let refusal = |code| Refusal::NoAnswer(format!("{code:?}"));
+                // The client may be gone.
+                drop(sender.send(response.map_err(refusal)));
+            }
+        };
+        let outparam =
+            store.data_mut().http().new_response_outparam_from_callback(respond).map_err(unusable)?;
+        let served = tokio::select! {
+            served = warm.proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam) => served,
+            () = cut_off(control) => return Ok(()),
+        };
+        match served {
+            Ok(()) => {
+                self.give_back(warm);
+                Err(Refusal::NoAnswer("it returned without setting a response".into()))
+            }
+            Err(error) => {
+                let crash = store.data().crash(&error);
+                let incident = incident(&self.path, self.numbers.fetch_add(1, Ordering::Relaxed));
+                store.data().report(&crash, Some(&incident));
+                Err(Refusal::Crashed { incident, crash })
+            }
+        }
+    }
+
+    async fn instantiate(&self) -> Result<Warm, Crash> {
+        let mut store = State::store(&self.plugin.engine, &self.tenancy, &self.path);
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        match self.plugin.pre.instantiate_async(&mut store).await {
+            Ok(proxy) => {
+                let requests_left = REQUESTS_PER_INSTANCE + number % (REQUESTS_PER_INSTANCE / 10);
+                Ok(Warm { store, proxy, requests_left })
+            }
+            Err(error) => {
+                let crash = store.data().crash(&error);
+                store.data().report(&crash, None);
+                Err(crash)
+            }
+        }
+    }
+
+    fn give_back(&self, mut warm: Warm) {
+        warm.requests_left -= 1;
+        let state = warm.store.data_mut();
+        state.request = None;
+        // A guest that holds half of what it may have is better begun anew than ended in somebody's request.
+        let bloated = state.meter.memory_bytes() > self.tenancy.limits.memory_bytes / 2;
+        let mut idle = self.idle.lock();
+        let wanted = idle.len() < IDLE_INSTANCES_MAX && !self.stopping.load(Ordering::Acquire);
+        if warm.requests_left > 0 && !bloated && wanted {
+            idle.push(warm);
+        }
+    }
+
+    /// Waits to be stopped; then finishes what was accepted.
+    async fn run(&self, shutdown: ShutdownSignal, registration: exesdb_supervisor::Registration) -> Reason {
+        shutdown.requested().await;
+        drop(registration);
+        self.stopping.store(true, Ordering::Release);
+        loop {
+            {
+                let requests = self.requests.lock();
+                if requests.is_empty() {
+                    return Reason::Shutdown;
+                }
+                requests.values().for_each(|running| running.control.close());
+            }
+            self.finished.notified().await;
+        }
+    }
+}
+
+async fn cut_off(control: &RequestControl) {
+    control.closed().await;
+    tokio::time::sleep(FINISH_GRACE).await;
+}
+
+/// Names a crash for whoever asks the operator about it.
+fn incident(path: &str, number: u64) -> String {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    (path, number, std::time::SystemTime::now()).hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+/// Asks the guest to finish when the client's side is dropped.
+struct Client(Arc<RequestControl>);
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// The body of an answer, as the instance writes it.
+pub struct GatewayBody {
+    body: HyperOutgoingBody,
+    _client: Client,
+}
+
+impl Body for GatewayBody {
+    type Data = Bytes;
+    type Error = wasmtime_wasi_http::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,179 @@
+//! `exesdb:storage/keyspaces`: a component's own corner of the store.
+
+use std::sync::Arc;
+
+use exesdb_storage as storage;
+
+use crate::bindings::keyspaces::{
+    Batch, BatchError, Committed, Direction, Entry, Error, Guard, Host, Location, Operation, Page, Put,
+    Range, Stamp,
+};
+use crate::names;
+use crate::state::State;
+
+/// Bytes of keys and values that one read may answer, as the interface says.
+const PAGE_BYTES_MAX: u32 = 8 << 20;
+
+/// Keys that one `get-many` may ask for: an append's thousand events, twice.
+const KEYS_MAX: usize = 2_000;
+
+impl State {
+    fn storage(&self) -> Result<Arc<storage::Store>, Error> {
+        self.tenancy
+            .registry
+            .get(&names::store(&self.tenancy.store))
+            .ok_or_else(|| Error::Unavailable("the store is being restarted".into()))
+    }
+
+    /// The state that this call reads from: one for all its reads, until it commits.
+    fn reading(&mut self) -> Result<&storage::Snapshot, Error> {
+        if self.reading.is_none() {
+            self.reading = Some(self.storage()?.snapshot());
+        }
+        Ok(self.reading.as_ref().expect("it was just put there"))
+    }
+}
+
+impl Host for State {
+    fn get(&mut self, location: Location) -> Result<Option<Vec<u8>>, Error> {
+        let owner = self.tenancy.role;
+        let value = self.reading()?.get(owner, &location.keyspace, &location.key).map_err(read_error)?;
+        Ok(value.map(|value| value.to_vec()))
+    }
+
+    fn get_many(
+        &mut self,
+        keyspace: String,
+        keys: Vec<Vec<u8>>,
+        max_bytes: u32,
+    ) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        if keys.len() > KEYS_MAX {
+            return Err(Error::Invalid(format!(
+                "{} keys, over the limit of {KEYS_MAX}; ask in parts",
+                keys.len()
+            )));
+        }
+        let owner = self.tenancy.role;
+        let max_bytes = max_bytes.min(PAGE_BYTES_MAX) as usize;
+        let values = self.reading()?.get_many(owner, &keyspace, &keys, max_bytes).map_err(read_error)?;
+        Ok(values.into_iter().map(|value| value.map(|value| value.to_vec())).collect())
+    }
+
+    fn scan(
+        &mut self,
+        range: Range,
+        direction: Direction,
+        limit: u32,
+        max_bytes: u32,
+    ) -> Result<Page, Error> {
+        let owner = self.tenancy.role;
+        let scan = storage::Scan {
+            keyspace: range.keyspace,
+            start: range.start,
+            end: range.end,
+            direction: match direction {
+                Direction::Forward => storage::Direction::Forward,
+                Direction::Backward => storage::Direction::Backward,
+            },
+            limit: limit as usize,
+            max_bytes: max_bytes.min(PAGE_BYTES_MAX) as usize,
+        };
+        let page = self.reading()?.scan(owner, &scan).map_err(read_error)?;
+        let entry = |(key, value): (storage::Slice, storage::Slice)| Entry {
+            key: key.to_vec(),
+            value: value.to_vec(),
+        };
+        Ok(Page { entries: page.entries.into_iter().map(entry).collect(), more: page.more })
+    }
+
+    async fn commit(&mut self, batches: Vec<Batch>) -> Result<Vec<Result<Committed, BatchError>>, Error> {
+        if !self.tenancy.may_take_positions()
+            && let Some(index) = batches.iter().position(|batch| batch.events > 0)
+        {
+            return Err(Error::Denied(format!(
+                "batch {index} takes positions, which only the store's streams component may"
+            )));
+        }
+        let commit = storage::Commit {
+            owner: self.tenancy.role.into(),
+            batches: batches.into_iter().map(batch).collect(),
+        };
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        // The caller may be gone when the answer comes, as after a kill; the commit stands all the same.
+        self.storage()?.commit(commit, move |outcome| drop(reply.send(outcome))).map_err(commit_error)?;
+        // From here on the outcome is open: whatever ends this call, the batches may be applied.
+        self.committed = true;
+        self.reading = None;
+        let outcome = answer
+            .await
+            .map_err(|_| Error::Unavailable("the store ended before it answered the commit".into()))?
+            .map_err(commit_error)?;
+        self.meter.waited();
+        Ok(outcome.into_iter().map(|result| result.map(committed).map_err(batch_error)).collect())
+    }
+
+    fn durable_position(&mut self) -> Result<u64, Error> {
+        Ok(self.reading()?.next_position())
+    }
+}
+
+fn batch(batch: Batch) -> storage::Batch {
+    storage::Batch {
+        guards: batch.guards.into_iter().map(guard).collect(),
+        operations: batch.operations.into_iter().map(operation).collect(),
+        events: batch.events,
+    }
+}
+
+fn guard(guard: Guard) -> storage::Guard {
+    match guard {
+        Guard::Absent(Location { keyspace, key }) => storage::Guard::Absent { keyspace, key },
+        Guard::Equals(expected) => {
+            storage::Guard::Equals { keyspace: expected.keyspace, key: expected.key, value: expected.value }
+        }
+        Guard::Empty(Range { keyspace, start, end }) => storage::Guard::RangeEmpty { keyspace, start, end },
+    }
+}
+
+fn operation(operation: Operation) -> storage::Operation {
+    let stamps = |stamps: Vec<Stamp>| {
+        stamps.into_iter().map(|stamp| storage::Stamp { at: stamp.at, event: stamp.event }).collect()
+    };
+    match operation {
+        Operation::Put(Put { keyspace, key, value, key_stamps, value_stamps }) => storage::Operation::Put {
+            keyspace,
+            key,
+            value,
+            key_stamps: stamps(key_stamps),
+            value_stamps: stamps(value_stamps),
+        },
+        Operation::Delete(Location { keyspace, key }) => storage::Operation::Delete { keyspace, key },
+    }
+}
+
+fn committed(committed: storage::Committed) -> Committed {
+    Committed { first_position: committed.first_position }
+}
+
+fn batch_error(error: storage::BatchError) -> BatchError {
+    match error {
+        storage::BatchError::GuardFailed { index } => BatchError::GuardFailed(index),
+        storage::BatchError::Invalid(reason) => BatchError::Invalid(reason),
+        error @ storage::BatchError::TooLarge { .. } => BatchError::TooLarge(error.to_string()),
+        error => BatchError::Other(error.to_string()),
+    }
+}
+
+fn commit_error(error: storage::CommitError) -> Error {
+    match error {
+        storage::CommitError::Overloaded { .. } => Error::Overloaded,
+        error => Error::Unavailable(error.to_string()),
+    }
+}
+
+fn read_error(error: storage::ReadError) -> Error {
+    match error {
+        storage::ReadError::Invalid(reason) => Error::Invalid(reason),
+        error => Error::Other(error.to_string()),
+    }
+}

@@ -1,0 +1,6 @@
+//! `exesdb:store/types`: words only, no functions.
+
+use crate::bindings::types::Host;
+use crate::state::State;
+
+impl Host for State {}

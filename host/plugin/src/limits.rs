@@ -1,0 +1,170 @@
+//! What an instance may use, and the meter that counts it.
+//!
+//! All limits are on by default. A guest that exceeds one ends with a typed [`crate::Crash`]; its neighbours do not
+//! notice.
+
+use wasmtime::ResourceLimiter;
+
+/// What one instance may use. The operator sets the first five per store; the rest follow from what a component
+/// of ours ever needed, times a margin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// CPU milliseconds that a call may burn since the guest last waited in the host. A call of ours takes
+    /// microseconds; a second means that it hangs.
+    pub call_cpu_ms: u64,
+    /// Milliseconds from the start of a persistence call to its answer. Covers a commit that waits for the disk.
+    /// A gateway's call has no such limit: a live response lasts as long as its client stays.
+    pub call_wall_ms: u64,
+    /// Bytes of linear memory, summed over all memories of the instance. A call handles at most a few requests of
+    /// 4 MiB, several copies each.
+    pub memory_bytes: usize,
+    /// Calls that may wait for a persistence instance. Past this the caller is told to try again later: a longer
+    /// queue only makes the answers late.
+    pub mailbox: usize,
+    /// Gateway instances of one worker: requests and live responses in progress.
+    pub gateway_instances_per_worker: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            call_cpu_ms: 1_000,
+            call_wall_ms: 30_000,
+            memory_bytes: 64 << 20,
+            mailbox: 1_024,
+            gateway_instances_per_worker: 128,
+        }
+    }
+}
+
+/// Upper bound of [`Limits::memory_bytes`]: the size of a memory slot in the engine's pool.
+pub const MEMORY_BYTES_MAX: usize = 1 << 30;
+
+/// Elements over all tables of an instance. Rust guests need one per indirect function: hundreds.
+pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
+
+/// Bytes that one host call may copy out of the guest: a commit of the largest writers' call, with its keys.
+pub(crate) const HOSTCALL_BYTES_MAX: usize = 32 << 20;
+
+/// Handles that an instance may hold at a time. A request needs about ten.
+pub(crate) const HANDLES_MAX: usize = 1_000;
+
+/// Log records a second that an instance may write; the rest is counted and dropped, so that a guest cannot fill
+/// the operator's disk.
+pub(crate) const LOG_RECORDS_PER_SECOND_MAX: u32 = 100;
+
+/// Counts what an instance uses.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    memory_bytes_max: usize,
+    memory_bytes: usize,
+    table_elements: usize,
+    /// A growth was refused in this call: the likely reason if the guest now aborts.
+    pub(crate) memory_denied: bool,
+    ticks_max: u64,
+    /// Engine ticks that passed while the guest was running, since it last waited in the host.
+    ticks: u64,
+    pub(crate) deadline_passed: bool,
+}
+
+impl Meter {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            memory_bytes_max: limits.memory_bytes,
+            memory_bytes: 0,
+            table_elements: 0,
+            memory_denied: false,
+            ticks_max: limits.call_cpu_ms.div_ceil(crate::engine::TICK_MS),
+            ticks: 0,
+            deadline_passed: false,
+        }
+    }
+
+    /// A call begins.
+    pub(crate) fn begin(&mut self) {
+        self.ticks = 0;
+        self.memory_denied = false;
+    }
+
+    /// The guest waited in the host: its deadline starts anew.
+    pub(crate) fn waited(&mut self) {
+        self.ticks = 0;
+    }
+
+    /// An engine tick passed while the guest was running. Whether it may go on.
+    pub(crate) fn tick(&mut self) -> bool {
+        self.ticks += 1;
+        self.deadline_passed = self.ticks > self.ticks_max;
+        !self.deadline_passed
+    }
+
+    /// Bytes of linear memory in use.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        // Summed here because the engine's own limit counts each memory alone.
+        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        if total > self.memory_bytes_max {
+            self.memory_denied = true;
+            return Ok(false);
+        }
+        self.memory_bytes = total;
+        Ok(true)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let total = self.table_elements.saturating_add(desired.saturating_sub(current));
+        if total > TABLE_ELEMENTS_MAX {
+            return Ok(false);
+        }
+        self.table_elements = total;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Limits, Meter, TABLE_ELEMENTS_MAX};
+    use wasmtime::ResourceLimiter;
+
+    #[test]
+    fn memory_is_summed_over_all_memories() {
+        let mut meter = Meter::new(&Limits { memory_bytes: 100, ..Limits::default() });
+        assert!(meter.memory_growing(0, 60, None).expect("a decision"));
+        assert!(!meter.memory_growing(0, 60, None).expect("a decision"), "a second memory shares the limit");
+        assert!(meter.memory_denied);
+        assert!(meter.memory_growing(60, 100, None).expect("a decision"));
+        assert_eq!(meter.memory_bytes(), 100);
+    }
+
+    #[test]
+    fn table_elements_are_summed_over_all_tables() {
+        let mut meter = Meter::new(&Limits::default());
+        assert!(meter.table_growing(0, TABLE_ELEMENTS_MAX, None).expect("a decision"));
+        assert!(!meter.table_growing(0, 1, None).expect("a decision"));
+    }
+
+    #[test]
+    fn the_deadline_counts_from_the_last_wait() {
+        let mut meter = Meter::new(&Limits { call_cpu_ms: 20, ..Limits::default() });
+        assert!(meter.tick() && meter.tick());
+        meter.waited();
+        assert!(meter.tick() && meter.tick());
+        assert!(!meter.tick());
+        assert!(meter.deadline_passed);
+    }
+}

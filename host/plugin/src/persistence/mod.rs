@@ -1,0 +1,21 @@
+//! Persistence components as supervised children: pools of instances, each behind a bounded mailbox that outlives
+//! the instance.
+//!
+//! A call goes to a partition's [`slot`]; the partition's [`worker`] hands it to its instance. When the instance
+//! ends, [`verdict`] decides for each call that it took along: to try it again alone, to answer that its outcome is
+//! unknown, or to put it in quarantine. What waited in the mailbox waits on for the next instance, so a restart
+//! fails nobody else's call.
+
+pub(crate) mod kind;
+mod pool;
+mod slot;
+mod snapshots;
+mod streams;
+mod verdict;
+mod worker;
+
+pub use pool::{Pool, SnapshotsPool, StreamsPool};
+pub(crate) use snapshots::SnapshotsCall;
+pub use snapshots::SnapshotsKind;
+pub(crate) use streams::StreamsCall;
+pub use streams::StreamsKind;

@@ -1,0 +1,202 @@
+//! What a wasmtime `Store` of ours holds: one instance, one tenant, until the instance ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use exesdb_storage::Snapshot;
+use exesdb_supervisor::{Registry, Telemetry};
+use tokio::sync::Notify;
+use wasmtime::component::ResourceTable;
+use wasmtime::{Store, UpdateDeadline};
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{
+    RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+};
+
+use crate::crash::Crash;
+use crate::engine::Engine;
+use crate::interfaces::logging::LogRate;
+use crate::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX, Limits, Meter};
+
+/// Everything that the instances of one component of one store have in common.
+pub struct Tenancy {
+    /// The store's name.
+    pub store: String,
+    /// What the component is to the store: `streams`, `snapshots`, `gateway`. Names its keyspaces too, so that a
+    /// replacement finds its predecessor's data.
+    pub role: &'static str,
+    /// The operator's settings for the component.
+    pub settings: BTreeMap<String, String>,
+    /// What each instance may use.
+    pub limits: Limits,
+    /// Where the store's other parts are found at the time of use.
+    pub registry: Registry,
+    /// Where what happens is told.
+    pub telemetry: Telemetry,
+}
+
+impl Tenancy {
+    /// The tenancy of a component in a store.
+    pub fn new(
+        store: &str,
+        role: &'static str,
+        settings: BTreeMap<String, String>,
+        limits: Limits,
+        registry: Registry,
+        telemetry: Telemetry,
+    ) -> Arc<Self> {
+        Arc::new(Self { store: store.to_owned(), role, settings, limits, registry, telemetry })
+    }
+
+    /// Whether the component's batches may take positions: only the one that keeps the events, so that
+    /// positions stay dense in the eyes of readers.
+    pub(crate) fn may_take_positions(&self) -> bool {
+        self.role == "streams"
+    }
+}
+
+/// The host's hold on a gateway request in progress.
+pub(crate) struct RequestControl {
+    closing: AtomicBool,
+    closed: Notify,
+    /// Calls of the same worker that wait for events.
+    pub(crate) live: Arc<AtomicUsize>,
+}
+
+impl RequestControl {
+    pub(crate) fn new(live: Arc<AtomicUsize>) -> Self {
+        Self { closing: AtomicBool::new(false), closed: Notify::new(), live }
+    }
+
+    /// Asks the guest to finish: nobody waits for more, or the host is stopping.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.closed.notify_waiters();
+    }
+
+    /// Completes when the guest was asked to finish.
+    pub(crate) async fn closed(&self) {
+        let mut notified = std::pin::pin!(self.closed.notified());
+        notified.as_mut().enable();
+        if !self.closing.load(Ordering::Acquire) {
+            notified.await;
+        }
+    }
+}
+
+/// The data of a wasmtime `Store`. Public because [`crate::Pool`] is generic over kinds that name it; it has nothing
+/// public in it.
+pub struct State {
+    pub(crate) tenancy: Arc<Tenancy>,
+    /// Path of the child in the supervision tree that the instance belongs to.
+    pub(crate) path: Arc<str>,
+    pub(crate) meter: Meter,
+    /// What this call reads from; none before its first read and after a commit.
+    pub(crate) reading: Option<Snapshot>,
+    /// Something was committed in this call.
+    pub(crate) committed: bool,
+    /// The last error that the guest logged in this call: its panic message, if it panics.
+    pub(crate) last_words: Option<String>,
+    pub(crate) log_rate: LogRate,
+    /// The gateway request that is being served.
+    pub(crate) request: Option<Arc<RequestControl>>,
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    no_calls_out: NoCallsOut,
+}
+
+impl State {
+    /// A wasmtime `Store` for one instance, with every limit set.
+    pub(crate) fn store(engine: &Engine, tenancy: &Arc<Tenancy>, path: &Arc<str>) -> Store<Self> {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(HANDLES_MAX);
+        let state = Self {
+            tenancy: tenancy.clone(),
+            path: path.clone(),
+            meter: Meter::new(&tenancy.limits),
+            reading: None,
+            committed: false,
+            last_words: None,
+            log_rate: LogRate::default(),
+            request: None,
+            table,
+            // Empty: no files, no sockets, no environment, no arguments, output goes nowhere.
+            wasi: WasiCtxBuilder::new().build(),
+            http: WasiHttpCtx::new(),
+            no_calls_out: NoCallsOut,
+        };
+        let mut store = Store::new(&engine.wasmtime, state);
+        store.limiter(|state| &mut state.meter);
+        store.set_hostcall_fuel(HOSTCALL_BYTES_MAX);
+        store.set_max_component_handles(HANDLES_MAX);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut context| {
+            if context.data_mut().meter.tick() {
+                // To the back of the queue: a plain yield would come straight back to this guest.
+                Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+            } else {
+                Ok(UpdateDeadline::Interrupt)
+            }
+        });
+        store
+    }
+
+    /// A call into the guest begins.
+    pub(crate) fn begin_call(&mut self) {
+        self.meter.begin();
+        self.reading = None;
+        self.committed = false;
+        self.last_words = None;
+    }
+
+    /// What ended the instance, from the error that came out of it.
+    pub(crate) fn crash(&self, error: &wasmtime::Error) -> Crash {
+        Crash::of(error, &self.meter, self.last_words.as_deref())
+    }
+
+    /// Tells the telemetry stream that the instance ended.
+    pub(crate) fn report(&self, crash: &Crash, incident: Option<&str>) {
+        let detail = serde_json::json!({
+            "component": self.tenancy.role,
+            "kind": crash.kind,
+            "reason": crash.message,
+            "backtrace": crash.backtrace,
+            "memory_bytes": self.meter.memory_bytes(),
+            "incident": incident,
+        });
+        self.tenancy.telemetry.emit(&self.path, "trap", detail);
+    }
+}
+
+/// Denies outgoing requests. A second lock: `outgoing-handler` is not linked.
+struct NoCallsOut;
+
+type Transmission = Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>;
+
+impl WasiHttpHooks for NoCallsOut {
+    fn send_request(
+        &mut self,
+        _request: http::Request<WasiBody>,
+        _options: Option<RequestOptions>,
+        _transmission: Transmission,
+    ) -> Box<
+        dyn Future<Output = Result<(http::Response<WasiBody>, Transmission), wasmtime_wasi_http::Error>>
+            + Send,
+    > {
+        Box::new(std::future::ready(Err(wasmtime_wasi_http::Error::HttpRequestDenied)))
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.no_calls_out }
+    }
+}
