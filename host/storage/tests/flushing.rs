@@ -35,16 +35,26 @@ fn value(noise: &[u8], position: u64) -> Vec<u8> {
 fn more_than_memtables_and_a_journal_hold() {
     let mut store = Scratch::new();
     let noise = noise();
-    let old = store.store().snapshot();
+    let mut old = None;
     store.apply(batch(vec![], vec![put(b"head", &0u64.to_be_bytes())], 0)).unwrap();
     for round in 0..ROUNDS {
         let first = round * u64::from(EVENTS);
+        if round == 3 {
+            old = Some(store.store().snapshot());
+        }
         let mut operations: Vec<_> =
             (0..EVENTS).map(|event| put_event(event, &value(&noise, first + u64::from(event)))).collect();
         operations.push(put(b"head", &(round + 1).to_be_bytes()));
         let guard = equals(b"head", &round.to_be_bytes());
         assert_eq!(store.apply(batch(vec![guard], operations, EVENTS)), Ok(first));
     }
+    let old = old.unwrap();
+    assert_eq!(
+        scratch::all(&old, KEYSPACE).len() as u64,
+        3 * u64::from(EVENTS) + 1,
+        "a snapshot outlives flushes"
+    );
+    assert_eq!(old.get(OWNER, KEYSPACE, b"head").unwrap().as_deref(), Some(&3u64.to_be_bytes()[..]));
     for _ in 0..2 {
         let snapshot = store.store().snapshot();
         assert_eq!(snapshot.next_position(), ROUNDS * u64::from(EVENTS));
@@ -56,5 +66,4 @@ fn more_than_memtables_and_a_journal_hold() {
         store.reopen();
     }
     assert!(store.dir.path().join("data/1.jnl").exists(), "the journal was never rotated: write more");
-    drop(old);
 }
