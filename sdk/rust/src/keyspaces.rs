@@ -25,6 +25,7 @@ pub use crate::bindings::common::exesdb::storage::keyspaces::{
 };
 
 use crate::bindings::common::exesdb::storage::keyspaces as host;
+use crate::types;
 
 #[cfg(feature = "testing")]
 mod memory;
@@ -32,7 +33,7 @@ mod memory;
 pub use memory::MemoryKeyspaces;
 
 /// How many keys one [`Keyspaces::get_many`] may ask for: a bound on what one call makes the host look up.
-pub const GET_MANY_KEYS_MAX: usize = 1_000;
+pub const GET_MANY_KEYS_MAX: usize = 2_000;
 
 /// The largest answer that the host gives to one read, in bytes: [`Keyspaces::get_all`] asks in parts of this size.
 pub const READ_BYTES_MAX: u32 = 8 << 20;
@@ -226,6 +227,33 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut end = prefix[..=kept].to_owned();
     end[kept] = end[kept].checked_add(1).expect("it is not the highest byte");
     Some(end)
+}
+
+/// What a caller of the store is told when the storage fails.
+impl From<Error> for types::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Unavailable(reason) => Self::Restarting(reason),
+            Error::Overloaded => Self::Overloaded,
+            // The caller is not to blame for these: the component asked for what it may not have.
+            Error::Invalid(reason) => {
+                Self::Other(format!("the storage refused the component's call: {reason}"))
+            }
+            Error::Denied(reason) => {
+                Self::Other(format!("the storage denied the component's call: {reason}"))
+            }
+            Error::Other(reason) => Self::Other(reason),
+        }
+    }
+}
+
+/// An entry that is not what the component wrote, or is missing where another one says that it is there.
+#[must_use]
+pub fn damaged(keyspace: &str, key: &[u8], reason: impl std::fmt::Display) -> types::Error {
+    types::Error::Other(format!(
+        "the store's data is damaged: keyspace `{keyspace}`, key `{}`: {reason}; restore it from a backup",
+        key.escape_ascii()
+    ))
 }
 
 fn location(keyspace: &str, key: &[u8]) -> Location {

@@ -47,6 +47,7 @@
 #[doc(hidden)]
 pub mod bindings;
 
+pub mod arguments;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod clock;
 pub mod config;

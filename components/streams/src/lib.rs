@@ -1,0 +1,79 @@
+//! The streams component that ships with exesdb: appends and reads streams of events.
+//!
+//! The rules are functions over [`Keyspaces`](exesdb_sdk::keyspaces::Keyspaces) and are tested natively; this file ties
+//! them to the store.
+//!
+//! # Keyspaces
+//!
+//! | keyspace | key | value |
+//! |---|---|---|
+//! | `streams` | stream id | head |
+//! | `events` | position, 8 bytes, written by the commit | envelope |
+//! | `index` | stream id, a zero byte, version in 8 bytes | position, 8 bytes, written by the commit |
+//! | `ids` | stream id, a zero byte, event id | version, 8 bytes |
+//!
+//! Whole numbers are big-endian, so that keys are in the order of what they count. Stream ids and event ids have no
+//! control characters; so the zero byte ends a stream id beyond doubt. One append is one batch: it writes all its
+//! entries or none, under the guard that the stream's head is as it was when the append was decided.
+//!
+//! A head is 25 bytes: format (1, one byte), version of the last event, time of the first append, time of the last append
+//! (8 bytes each).
+//!
+//! An envelope is, in this order: format (1, one byte); stream id; version (8 bytes); event id; event type; content type;
+//! time of the append (8 bytes); data; metadata. A text is its length in 2 bytes and its UTF-8; data and metadata are
+//! their length in 4 bytes and their bytes. The position is the key and is not repeated.
+//!
+//! Times are microseconds since 1970-01-01T00:00:00 UTC. Within a stream they never go backward: an append gets the time
+//! of the one before it if the clock says less.
+//!
+//! # Invariants
+//!
+//! 1. The head of a stream is there exactly if the stream has an event, and its version is that of the last one.
+//! 2. A stream's versions are 0 to the head's, each with one entry in `index`, which names the position of an event whose
+//!    envelope names this stream and version.
+//! 3. Every event has one entry in `ids`. No stream has two events of one id.
+//! 4. Versions rise with positions within a stream.
+
+pub mod append;
+pub mod check;
+pub mod decide;
+pub mod layout;
+pub mod read;
+
+use exesdb_sdk::clock;
+use exesdb_sdk::keyspaces::HostKeyspaces;
+use exesdb_sdk::streams::{AppendRequest, AppendResult, EventPage, StreamInfo, StreamPage, StreamsPlugin};
+use exesdb_sdk::types::{Direction, Error, Position, Version};
+
+/// The streams of the store that the host gives to this component.
+pub struct Streams;
+
+impl StreamsPlugin for Streams {
+    fn append(requests: Vec<AppendRequest>) -> Vec<Result<AppendResult, Error>> {
+        append::append(&HostKeyspaces, clock::now(), &requests)
+    }
+
+    fn read_stream(
+        stream_id: String,
+        from: Option<Version>,
+        count: u32,
+        direction: Direction,
+    ) -> Result<EventPage, Error> {
+        read::read_stream(&HostKeyspaces, &stream_id, from, count, direction)
+    }
+
+    fn read_all(from: Option<Position>, count: u32, direction: Direction) -> Result<EventPage, Error> {
+        read::read_all(&HostKeyspaces, from, count, direction)
+    }
+
+    fn list_streams(prefix: String, after: Option<String>, count: u32) -> Result<StreamPage, Error> {
+        read::list_streams(&HostKeyspaces, &prefix, after.as_deref(), count)
+    }
+
+    fn get_stream_info(stream_id: String) -> Result<StreamInfo, Error> {
+        read::stream_info(&HostKeyspaces, &stream_id)
+    }
+}
+
+#[cfg(feature = "component")]
+exesdb_sdk::streams_plugin!(Streams);
