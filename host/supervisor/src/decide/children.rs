@@ -1,0 +1,148 @@
+//! The list of children, in start order.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Key, Pid, Streak, Times};
+use crate::spec::{Backoff, ChildSpec, Kind, Restart};
+
+/// What a decision needs to know of a specification.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Rule {
+    pub(crate) id: Arc<str>,
+    pub(crate) kind: Kind,
+    pub(crate) restart: Restart,
+    pub(crate) significant: bool,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) park: bool,
+}
+
+impl Rule {
+    pub(crate) fn of(spec: &ChildSpec) -> Rule {
+        Rule {
+            id: Arc::clone(&spec.id),
+            kind: spec.kind(),
+            restart: spec.restart,
+            significant: spec.significant,
+            backoff: spec.backoff,
+            park: spec.park,
+        }
+    }
+}
+
+/// Whether a child runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Process {
+    /// No process.
+    Undefined,
+    Running(Pid),
+    /// Its start failed, or its pause goes on: a retry is due. The process is the one that ended last.
+    Restarting(Option<Pid>),
+    /// It has given up and stays down (beyond OTP).
+    Parked,
+}
+
+impl Process {
+    /// OTP: the mark `restarting` stands in the place of a process.
+    pub(crate) fn counts_as_process(self) -> bool {
+        matches!(self, Process::Running(_) | Process::Restarting(_))
+    }
+}
+
+/// One child.
+#[derive(Clone, Debug)]
+pub(crate) struct Child {
+    pub(crate) rule: Rule,
+    pub(crate) process: Process,
+    /// The process that ended last, while the next one is being started.
+    pub(super) last: Option<Pid>,
+    /// When it last started.
+    pub(super) started: Duration,
+    /// The restart that its pending retry stands for has been counted already.
+    pub(super) owed: bool,
+    /// Its own restarts, if it is one that is parked.
+    pub(super) times: Times,
+    streak: Streak,
+}
+
+impl Child {
+    pub(crate) fn is_running(&self) -> bool {
+        matches!(self.process, Process::Running(_))
+    }
+
+    /// The pause before its next start.
+    pub(super) fn pause(&mut self, now: Duration, dice: u64) -> Duration {
+        match self.rule.backoff {
+            None => Duration::ZERO,
+            Some(backoff) => self.streak.next(backoff, now.saturating_sub(self.started), dice),
+        }
+    }
+}
+
+/// All children.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Children {
+    next: u64,
+    list: BTreeMap<Key, Child>,
+    /// Where children have no id of their own, the one that got this id last.
+    ids: HashMap<Arc<str>, Key>,
+}
+
+impl Children {
+    /// Adds a child at the end of the start order.
+    pub(super) fn add(&mut self, rule: Rule) -> Key {
+        let key = Key(self.next);
+        self.next += 1;
+        self.ids.insert(Arc::clone(&rule.id), key);
+        let child = Child {
+            rule,
+            process: Process::Undefined,
+            last: None,
+            started: Duration::ZERO,
+            owed: false,
+            times: Times::default(),
+            streak: Streak::default(),
+        };
+        self.list.insert(key, child);
+        key
+    }
+
+    pub(super) fn remove(&mut self, key: Key) -> bool {
+        let Some(child) = self.list.remove(&key) else { return false };
+        if self.ids.get(&child.rule.id) == Some(&key) {
+            self.ids.remove(&child.rule.id);
+        }
+        true
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&Child> {
+        self.list.get(&key)
+    }
+
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut Child> {
+        self.list.get_mut(&key)
+    }
+
+    pub(crate) fn find(&self, id: &str) -> Option<Key> {
+        self.ids.get(id).copied()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// In start order.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (Key, &Child)> {
+        self.list.iter().map(|(key, child)| (*key, child))
+    }
+
+    pub(super) fn keys(&self) -> VecDeque<Key> {
+        self.list.keys().copied().collect()
+    }
+
+    /// This child and those after it.
+    pub(super) fn keys_from(&self, key: Key) -> VecDeque<Key> {
+        self.list.range(key..).map(|(key, _)| *key).collect()
+    }
+}

@@ -1,0 +1,582 @@
+//! What a supervisor does next: a pure function over data.
+//!
+//! [`State::decide`] takes an event and returns effects; it starts nothing, waits for nothing and asks no
+//! clock. The driver carries the effects out in order and comes back with what became of them.
+//!
+//! Invariants:
+//! - Of the effects returned by one call at most one has an outcome to come back with ([`Effect::Start`],
+//!   [`Effect::Stop`]), and it is the last.
+//! - While such an outcome is outstanding ([`Phase`] is not `Idle`) no message is taken from the mailbox.
+//!   Only [`Event::Shutdown`] may interrupt, so that a supervisor is never deaf.
+//! - A child has at most one process. Its key, given when it is added, is its place in the start order.
+//!
+//! Absent here on purpose: paths, start functions, tasks, telemetry.
+
+mod calls;
+mod children;
+mod intensity;
+mod pause;
+#[cfg(test)]
+mod tests;
+mod verdict;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+pub(crate) use self::calls::{Call, CallRefusal, Counts, ListedChild, Reply};
+pub(crate) use self::children::{Child, Children, Process, Rule};
+pub(crate) use self::intensity::{Limit, Times};
+use self::pause::{Dice, Streak};
+use self::verdict::{Verdict, verdict};
+use crate::reason::Reason;
+use crate::spec::{AutoShutdown, Restart, Strategy};
+
+/// A child's place in the start order of its supervisor; never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Key(pub(crate) u64);
+
+/// One incarnation of one child: what OTP calls a process. Unique within a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pid {
+    pub(crate) key: Key,
+    pub(crate) serial: u64,
+}
+
+impl Pid {
+    /// The number by which telemetry names it.
+    pub fn serial(self) -> u64 {
+        self.serial
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.serial)
+    }
+}
+
+/// How children are listed and addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// By id; what has no process stays in the list.
+    Listed,
+    /// simple_one_for_one: by process; what has ended is forgotten.
+    Simple,
+    /// Elixir's DynamicSupervisor: as simple, by id too, up to a number of children.
+    Dynamic { max_children: usize },
+}
+
+/// What does not change while a supervisor runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Flags {
+    pub(crate) strategy: Strategy,
+    pub(crate) limit: Limit,
+    pub(crate) auto_shutdown: AutoShutdown,
+    pub(crate) shape: Shape,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Event {
+    /// The supervisor starts.
+    Init,
+    /// Outcome of [`Effect::Start`].
+    Started { key: Key, pid: Pid },
+    /// Outcome of [`Effect::Start`]: success without a process.
+    Ignored { key: Key },
+    /// Outcome of [`Effect::Start`].
+    StartFailed { key: Key, reason: Reason },
+    /// Outcome of [`Effect::Stop`]: all of them have ended, with whatever reason.
+    Stopped { keys: Vec<Key> },
+    /// A child has ended by itself (or was, before its notice was read, stopped: then it is old news).
+    Exited { pid: Pid, reason: Reason, gave_up: bool },
+    /// A retry has come due.
+    Retry { key: Key },
+    /// Somebody asks for something.
+    Call(Call),
+    /// The supervisor is to end, in order, with this reason.
+    Shutdown(Reason),
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Effect {
+    /// Start this child; answer with `Started`, `Ignored` or `StartFailed`.
+    Start(Key),
+    /// Stop these children, all at once; answer with `Stopped`.
+    Stop(Vec<Key>),
+    /// Put a retry behind what is in the mailbox, after a pause if it is not zero.
+    Retry { key: Key, after: Duration },
+    /// The child in question got this key.
+    Added(Key),
+    /// The child is no longer in the list.
+    Removed(Key),
+    /// The answer to the call being handled.
+    Reply(Result<Reply, CallRefusal>),
+    /// All children are up for the first time.
+    Up,
+    /// Nothing of the supervisor's children runs any more: end.
+    End { reason: Reason, why: End },
+    /// To be told to the world, nothing to be done.
+    Note(Note),
+}
+
+/// Why a supervisor ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// A child did not start in the first place.
+    StartFailed,
+    /// It was asked to.
+    Asked,
+    /// Too many restarts.
+    GaveUp,
+    /// Its significant children have ended.
+    AutoShutdown,
+}
+
+/// What an observer should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Note {
+    /// A restart was decided and counted.
+    Restarting { key: Key, used: u32, left: u32 },
+    /// The restart of this child was one too many.
+    GaveUp { key: Key, used: u32 },
+    /// This child has given up and stays down.
+    Parked { key: Key },
+    /// The restart of this child waits.
+    Pausing { key: Key, after: Duration },
+    /// The end of this significant child ends the supervisor.
+    AutoShutdown { key: Key },
+}
+
+/// What is under way.
+#[derive(Clone, Debug, PartialEq)]
+enum Phase {
+    /// Nothing: the next message may be read.
+    Idle,
+    /// Children start, one after the other.
+    Starting { current: Key, rest: VecDeque<Key>, why: Why },
+    /// Children stop, and then something follows.
+    Stopping { current: Vec<Key>, rest: Vec<Vec<Key>>, next: Next },
+    /// Over.
+    Ended,
+}
+
+/// For whom children start: decides what a failure means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Init,
+    Restart,
+    StartChild,
+    RestartChild { parked: bool },
+}
+
+/// What follows when all are stopped.
+#[derive(Clone, Debug, PartialEq)]
+enum Next {
+    /// The second half of a group restart.
+    Start(Vec<Key>),
+    End {
+        reason: Reason,
+        why: End,
+    },
+    Reply,
+}
+
+/// A supervisor as data.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    flags: Flags,
+    children: Children,
+    times: Times,
+    phase: Phase,
+    dice: Dice,
+}
+
+impl State {
+    /// A supervisor that has not started; none of the children has a process.
+    pub(crate) fn new(flags: Flags, rules: Vec<Rule>, seed: u64) -> State {
+        let mut children = Children::default();
+        for rule in rules {
+            children.add(rule);
+        }
+        State { flags, children, times: Times::default(), phase: Phase::Idle, dice: Dice::new(seed) }
+    }
+
+    pub(crate) fn children(&self) -> &Children {
+        &self.children
+    }
+
+    /// Restarts that count at `now`.
+    pub(crate) fn used(&self, now: Duration) -> u32 {
+        self.times.used(self.flags.limit, now)
+    }
+
+    /// Whether nothing is under way.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
+    /// Whether it is on its way to its end.
+    pub(crate) fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Stopping { next: Next::End { .. }, .. } | Phase::Ended)
+    }
+
+    /// The decision. `now` is the time since any fixed point.
+    pub(crate) fn decide(&mut self, now: Duration, event: Event) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Init => {
+                let all = self.children.keys();
+                self.start(all, Why::Init, &mut effects);
+            }
+            Event::Started { key, pid } => self.started(now, key, pid, &mut effects),
+            Event::Ignored { key } => self.ignored(key, &mut effects),
+            Event::StartFailed { key, reason } => self.start_failed(now, key, &reason, &mut effects),
+            Event::Stopped { keys } => self.stopped(&keys, &mut effects),
+            Event::Exited { pid, reason, gave_up } => self.exited(now, pid, &reason, gave_up, &mut effects),
+            Event::Retry { key } => self.retry(now, key, &mut effects),
+            Event::Call(call) => self.call(call, &mut effects),
+            Event::Shutdown(reason) => {
+                if !self.is_ending() {
+                    self.end(reason, End::Asked, &mut effects);
+                }
+            }
+        }
+        effects
+    }
+
+    // ---- outcomes of what is under way
+
+    fn started(&mut self, now: Duration, key: Key, pid: Pid, effects: &mut Vec<Effect>) {
+        if let Some(child) = self.children.get_mut(key) {
+            child.process = Process::Running(pid);
+            child.started = now;
+        }
+        self.next_start(Ok(Some(pid)), effects);
+    }
+
+    fn ignored(&mut self, key: Key, effects: &mut Vec<Effect>) {
+        let kept = self.flags.shape == Shape::Listed
+            && self.children.get(key).is_some_and(|child| child.rule.restart != Restart::Temporary);
+        if kept {
+            self.set(key, Process::Undefined);
+        } else {
+            self.remove(key, effects);
+        }
+        self.next_start(Ok(None), effects);
+    }
+
+    fn start_failed(&mut self, now: Duration, key: Key, reason: &Reason, effects: &mut Vec<Effect>) {
+        let Phase::Starting { why, .. } = &self.phase else { return };
+        match *why {
+            Why::Init => {
+                let id = self.children.get(key).map(|child| child.rule.id.to_string()).unwrap_or_default();
+                let reason = Reason::failed_to_start_child(&id, reason);
+                self.end(reason, End::StartFailed, effects);
+            }
+            Why::Restart => {
+                // OTP: not looped on. The supervisor tells itself to try again, behind what is in its mailbox.
+                self.phase = Phase::Idle;
+                let Some(child) = self.children.get_mut(key) else { return };
+                child.process = Process::Restarting(child.last);
+                let dice = self.dice.roll();
+                let after = child.pause(now, dice);
+                if !after.is_zero() {
+                    effects.push(Effect::Note(Note::Pausing { key, after }));
+                }
+                effects.push(Effect::Retry { key, after });
+            }
+            Why::StartChild => {
+                self.remove(key, effects);
+                self.next_start(Err(reason.clone()), effects);
+            }
+            Why::RestartChild { parked } => {
+                // It stays as it was.
+                self.set(key, if parked { Process::Parked } else { Process::Undefined });
+                self.next_start(Err(reason.clone()), effects);
+            }
+        }
+    }
+
+    fn stopped(&mut self, keys: &[Key], effects: &mut Vec<Effect>) {
+        for key in keys {
+            self.undefine(*key, effects);
+        }
+        self.next_stop(effects);
+    }
+
+    // ---- messages
+
+    fn exited(&mut self, now: Duration, pid: Pid, reason: &Reason, gave_up: bool, effects: &mut Vec<Effect>) {
+        let key = pid.key;
+        let Some(child) = self.children.get_mut(key) else { return };
+        if child.process != Process::Running(pid) {
+            return; // old news: it was stopped, or replaced, before its notice was read
+        }
+        child.process = Process::Undefined;
+        child.last = Some(pid);
+        if gave_up && child.rule.park {
+            self.park(key, effects);
+            return;
+        }
+        match verdict(child.rule.restart, reason) {
+            Verdict::Restart => {
+                let dice = self.dice.roll();
+                let after = child.pause(now, dice);
+                if after.is_zero() {
+                    self.restart(now, key, effects);
+                } else if self.count(now, key, effects) {
+                    child_mut(&mut self.children, key).owed = true;
+                    self.set(key, Process::Restarting(Some(pid)));
+                    effects.push(Effect::Note(Note::Pausing { key, after }));
+                    effects.push(Effect::Retry { key, after });
+                }
+            }
+            Verdict::Keep if self.flags.shape == Shape::Listed => self.gone(key, effects),
+            Verdict::Keep | Verdict::Drop => self.gone_for_good(key, effects),
+        }
+    }
+
+    fn retry(&mut self, now: Duration, key: Key, effects: &mut Vec<Effect>) {
+        let Some(child) = self.children.get_mut(key) else { return };
+        if !matches!(child.process, Process::Restarting(_)) {
+            return; // terminated by call, or covered by a group restart
+        }
+        if std::mem::take(&mut child.owed) {
+            self.apply_strategy(key, effects);
+        } else {
+            self.restart(now, key, effects);
+        }
+    }
+
+    // ---- restarting
+
+    fn restart(&mut self, now: Duration, key: Key, effects: &mut Vec<Effect>) {
+        if self.count(now, key, effects) {
+            self.apply_strategy(key, effects);
+        }
+    }
+
+    /// Notes a restart of this child. If it was one too many, says what becomes of that, and is false.
+    fn count(&mut self, now: Duration, key: Key, effects: &mut Vec<Effect>) -> bool {
+        let limit = self.flags.limit;
+        let child = child_mut(&mut self.children, key);
+        let parks = child.rule.park;
+        // A child that can be parked has a count of its own, so that it cannot use up its siblings'.
+        let times = if parks { &mut child.times } else { &mut self.times };
+        let allowed = times.note(limit, now);
+        let used = times.noted();
+        if allowed {
+            let left = limit.restarts.saturating_sub(used);
+            effects.push(Effect::Note(Note::Restarting { key, used, left }));
+        } else if parks {
+            child.times = Times::default();
+            self.park(key, effects);
+        } else {
+            child.process = Process::Undefined;
+            effects.push(Effect::Note(Note::GaveUp { key, used }));
+            self.end(Reason::Shutdown, End::GaveUp, effects);
+        }
+        allowed
+    }
+
+    fn apply_strategy(&mut self, key: Key, effects: &mut Vec<Effect>) {
+        match self.flags.strategy {
+            Strategy::OneForOne | Strategy::SimpleOneForOne => {
+                self.start(VecDeque::from([key]), Why::Restart, effects);
+            }
+            Strategy::OneForAll => {
+                let group = self.children.keys();
+                self.restart_group(group, effects);
+            }
+            Strategy::RestForOne => {
+                let group = self.children.keys_from(key);
+                self.restart_group(group, effects);
+            }
+        }
+    }
+
+    /// Stops what runs of the group, last one first, then starts all of it that is still in the list.
+    fn restart_group(&mut self, group: VecDeque<Key>, effects: &mut Vec<Effect>) {
+        // A child of the group that waits for its own retry is covered by this restart.
+        for key in &group {
+            let child = child_mut(&mut self.children, *key);
+            if matches!(child.process, Process::Restarting(_)) {
+                child.process = Process::Undefined;
+            }
+            child.owed = false;
+        }
+        let running = self.running_in_stop_order(group.iter().rev().copied());
+        self.stop(running, Next::Start(group.into()), effects);
+    }
+
+    fn park(&mut self, key: Key, effects: &mut Vec<Effect>) {
+        self.set(key, Process::Parked);
+        effects.push(Effect::Note(Note::Parked { key }));
+    }
+
+    // ---- exits without restart
+
+    /// A child has ended and stays in the list.
+    fn gone(&mut self, key: Key, effects: &mut Vec<Effect>) {
+        self.set(key, Process::Undefined);
+        let significant = self.children.get(key).is_some_and(|child| child.rule.significant);
+        self.consider_auto_shutdown(key, significant, effects);
+    }
+
+    /// A child has ended and is forgotten.
+    fn gone_for_good(&mut self, key: Key, effects: &mut Vec<Effect>) {
+        let significant = self.children.get(key).is_some_and(|child| child.rule.significant);
+        self.remove(key, effects);
+        self.consider_auto_shutdown(key, significant, effects);
+    }
+
+    fn consider_auto_shutdown(&mut self, key: Key, significant: bool, effects: &mut Vec<Effect>) {
+        let ends = significant
+            && match self.flags.auto_shutdown {
+                AutoShutdown::Never => false,
+                AutoShutdown::AnySignificant => true,
+                AutoShutdown::AllSignificant => !self
+                    .children
+                    .iter()
+                    .any(|(_, child)| child.rule.significant && child.process.counts_as_process()),
+            };
+        if ends {
+            effects.push(Effect::Note(Note::AutoShutdown { key }));
+            self.end(Reason::Shutdown, End::AutoShutdown, effects);
+        }
+    }
+
+    // ---- sequences
+
+    /// Stops all children, in reverse order, and ends.
+    fn end(&mut self, reason: Reason, why: End, effects: &mut Vec<Effect>) {
+        let keys: Vec<Key> = self.children.keys().into_iter().rev().collect();
+        let running = self.running_in_stop_order(keys.into_iter());
+        self.stop(running, Next::End { reason, why }, effects);
+    }
+
+    /// Those that run: one after the other, or all at once where children have no order among themselves.
+    fn running_in_stop_order(&self, keys: impl Iterator<Item = Key>) -> Vec<Vec<Key>> {
+        let running = keys.filter(|key| self.children.get(*key).is_some_and(Child::is_running));
+        match self.flags.strategy {
+            Strategy::SimpleOneForOne => {
+                let all: Vec<Key> = running.collect();
+                if all.is_empty() { Vec::new() } else { vec![all] }
+            }
+            _ => running.map(|key| vec![key]).collect(),
+        }
+    }
+
+    fn stop(&mut self, mut groups: Vec<Vec<Key>>, next: Next, effects: &mut Vec<Effect>) {
+        groups.reverse(); // taken from the end
+        self.phase = Phase::Stopping { current: Vec::new(), rest: groups, next };
+        self.next_stop(effects);
+    }
+
+    fn next_stop(&mut self, effects: &mut Vec<Effect>) {
+        let Phase::Stopping { current, rest, next } = &mut self.phase else { return };
+        if let Some(keys) = rest.pop() {
+            current.clone_from(&keys);
+            effects.push(Effect::Stop(keys));
+            return;
+        }
+        match next.clone() {
+            Next::Start(group) => {
+                // Temporary children of the group are gone by now, running or not, and parked ones stay down.
+                self.start(group.into(), Why::Restart, effects);
+            }
+            Next::End { reason, why } => {
+                self.phase = Phase::Ended;
+                effects.push(Effect::End { reason, why });
+            }
+            Next::Reply => {
+                self.phase = Phase::Idle;
+                effects.push(Effect::Reply(Ok(Reply::Done)));
+            }
+        }
+    }
+
+    fn start(&mut self, mut keys: VecDeque<Key>, why: Why, effects: &mut Vec<Effect>) {
+        keys.retain(|key| match self.children.get(*key) {
+            None => false,
+            // A parked child comes back by restart_child only.
+            Some(child) => child.process != Process::Parked || matches!(why, Why::RestartChild { .. }),
+        });
+        match keys.pop_front() {
+            Some(current) => {
+                self.phase = Phase::Starting { current, rest: keys, why };
+                self.begin_start(current, effects);
+            }
+            None => {
+                self.phase = Phase::Idle;
+                if why == Why::Init {
+                    effects.push(Effect::Up);
+                }
+            }
+        }
+    }
+
+    fn begin_start(&mut self, key: Key, effects: &mut Vec<Effect>) {
+        let child = child_mut(&mut self.children, key);
+        if let Process::Restarting(last) = child.process {
+            child.last = last;
+        }
+        child.process = Process::Undefined;
+        effects.push(Effect::Start(key));
+    }
+
+    fn next_start(&mut self, outcome: Result<Option<Pid>, Reason>, effects: &mut Vec<Effect>) {
+        let Phase::Starting { current, rest, why } = &mut self.phase else { return };
+        if let Some(key) = rest.pop_front() {
+            *current = key;
+            self.begin_start(key, effects);
+            return;
+        }
+        let why = *why;
+        self.phase = Phase::Idle;
+        match why {
+            Why::Init => effects.push(Effect::Up),
+            Why::Restart => {}
+            Why::StartChild | Why::RestartChild { .. } => {
+                effects.push(Effect::Reply(match outcome {
+                    Ok(Some(pid)) => Ok(Reply::Started(pid)),
+                    Ok(None) => Ok(Reply::Ignored),
+                    Err(reason) => Err(CallRefusal::StartFailed(reason)),
+                }));
+            }
+        }
+    }
+
+    // ---- the list
+
+    fn set(&mut self, key: Key, process: Process) {
+        if let Some(child) = self.children.get_mut(key) {
+            child.process = process;
+        }
+    }
+
+    /// The child has no process any more because it was stopped on purpose.
+    fn undefine(&mut self, key: Key, effects: &mut Vec<Effect>) {
+        let forgotten = self.flags.shape != Shape::Listed
+            || self.children.get(key).is_some_and(|child| child.rule.restart == Restart::Temporary);
+        if forgotten {
+            self.remove(key, effects);
+        } else {
+            self.set(key, Process::Undefined);
+        }
+    }
+
+    fn remove(&mut self, key: Key, effects: &mut Vec<Effect>) {
+        if self.children.remove(key) {
+            effects.push(Effect::Removed(key));
+        }
+    }
+}
+
+/// The child that a key taken from the list belongs to.
+fn child_mut(children: &mut Children, key: Key) -> &mut Child {
+    children.get_mut(key).expect("a key that was just taken from the list is in the list")
+}

@@ -1,0 +1,82 @@
+//! The pause before a restart: beyond OTP, and off by default.
+
+use std::time::Duration;
+
+use crate::spec::Backoff;
+
+/// How far a child's pauses have grown.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Streak {
+    /// Restarts since the child last ran for long.
+    length: u32,
+}
+
+impl Streak {
+    /// The pause before the next restart of a child that ran for `ran`.
+    ///
+    /// `dice` is any number; it chooses how much of the pause is left out.
+    pub(crate) fn next(&mut self, backoff: Backoff, ran: Duration, dice: u64) -> Duration {
+        if ran >= backoff.max {
+            self.length = 0;
+        }
+        let doublings = self.length.checked_sub(1);
+        self.length = self.length.saturating_add(1);
+        // The first restart comes at once.
+        let Some(doublings) = doublings else { return Duration::ZERO };
+        let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
+        let whole = backoff.first.saturating_mul(factor).min(backoff.max);
+        // Up to a half less, in 1024 steps.
+        let left_out = whole / 2 * u32::try_from(dice % 1024).expect("less than 1024") / 1024;
+        whole - left_out
+    }
+}
+
+/// Numbers that look random, from a seed: a decision must not ask the world for chance.
+#[derive(Clone, Debug)]
+pub(crate) struct Dice {
+    state: u64,
+}
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
+        Dice { state: seed }
+    }
+
+    /// splitmix64.
+    pub(crate) fn roll(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Streak;
+    use crate::spec::Backoff;
+
+    #[test]
+    fn pauses_double_up_to_the_limit_and_start_again_after_a_long_run() {
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        let mut streak = Streak::default();
+        let crash = |streak: &mut Streak| streak.next(backoff, Duration::ZERO, 0).as_millis();
+        let pauses: Vec<u128> = (0..6).map(|_| crash(&mut streak)).collect();
+        assert_eq!(pauses, [0, 100, 200, 400, 800, 1000]);
+        assert_eq!(streak.next(backoff, Duration::from_secs(1), 0), Duration::ZERO);
+        assert_eq!(crash(&mut streak), 100);
+    }
+
+    #[test]
+    fn chance_takes_at_most_a_half() {
+        let backoff = Backoff::new(Duration::from_millis(1024), Duration::from_secs(60));
+        for dice in [0, 1, 511, 1023, 1024, u64::MAX] {
+            let mut streak = Streak { length: 1 };
+            let pause = streak.next(backoff, Duration::ZERO, dice).as_millis();
+            assert!((512..=1024).contains(&pause), "{dice}: {pause}");
+        }
+    }
+}

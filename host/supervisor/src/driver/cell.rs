@@ -1,0 +1,302 @@
+//! What the world can see and reach of a supervisor: the cell its driver shares with handles, with its parent,
+//! and with the tree view.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{SetOnce, watch};
+use tokio::time::Instant;
+
+use super::mailbox::Mailbox;
+use super::worker::WorkerCell;
+use crate::decide::{Flags, Key, Limit, Pid, Rule, Shape, State};
+use crate::reason::Reason;
+use crate::registry::Registry;
+use crate::spec::{ChildSpec, Growth, SupervisorSpec};
+use crate::telemetry::Telemetry;
+
+/// What all supervisors below one root share.
+pub(crate) struct Env {
+    pub(crate) registry: Registry,
+    pub(crate) telemetry: Telemetry,
+    /// The supervisors that run, by path.
+    pub(crate) directory: RwLock<HashMap<Arc<str>, Arc<SupervisorCell>>>,
+    serials: AtomicU64,
+    seed: u64,
+    epoch: Instant,
+}
+
+impl Env {
+    pub(crate) fn new(registry: Registry, telemetry: Telemetry, seed: u64) -> Env {
+        Env {
+            registry,
+            telemetry,
+            directory: RwLock::default(),
+            serials: AtomicU64::new(1),
+            seed,
+            epoch: Instant::now(),
+        }
+    }
+
+    pub(crate) fn next_pid(&self, key: Key) -> Pid {
+        Pid { key, serial: self.serials.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// The time since the root was started.
+    pub(crate) fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+}
+
+/// What is known of a child over all its incarnations and those of the supervisors above it, for as long as it
+/// is in the list.
+#[derive(Default)]
+pub(crate) struct Record {
+    /// Attempts to start it.
+    pub(crate) attempts: AtomicU64,
+    /// Attempts that led to a process.
+    pub(crate) starts: AtomicU64,
+    pub(crate) last_exit: Mutex<Option<String>>,
+    children: Mutex<HashMap<Arc<str>, Arc<Record>>>,
+}
+
+impl Record {
+    pub(crate) fn child(&self, id: &Arc<str>) -> Arc<Record> {
+        Arc::clone(self.children.lock().entry(Arc::clone(id)).or_default())
+    }
+
+    pub(crate) fn forget(&self, id: &str, record: &Arc<Record>) {
+        let mut children = self.children.lock();
+        if children.get(id).is_some_and(|known| Arc::ptr_eq(known, record)) {
+            children.remove(id);
+        }
+    }
+
+    /// Children that were added by call do not come back with their supervisor.
+    pub(crate) fn forget_all_but(&self, kept: &[ChildSpec]) {
+        let kept: std::collections::HashSet<&str> = kept.iter().map(ChildSpec::id).collect();
+        self.children.lock().retain(|id, _| kept.contains(&**id));
+    }
+}
+
+/// What a supervisor is told from outside its mailbox, so that it is heard at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    None,
+    /// Stop the children in order, then exit with this reason.
+    Exit(Reason),
+    /// The supervisor above was killed: stop the children in order, within bounds, then exit as killed.
+    Orphaned,
+    /// End now, and the children with you.
+    Kill,
+}
+
+impl Signal {
+    fn weight(&self) -> u8 {
+        match self {
+            Signal::None => 0,
+            Signal::Exit(_) => 1,
+            Signal::Orphaned => 2,
+            Signal::Kill => 3,
+        }
+    }
+}
+
+/// Where a supervisor is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Starting = 0,
+    Running = 1,
+    Stopping = 2,
+}
+
+/// A child with everything that the decision does not need to know.
+pub(crate) struct Entry {
+    pub(crate) spec: ChildSpec,
+    pub(crate) path: Arc<str>,
+    pub(crate) record: Arc<Record>,
+    pub(crate) live: Option<Live>,
+    pub(crate) started_at_micros: u64,
+    pub(crate) starting: bool,
+    pub(crate) stopping: bool,
+}
+
+/// The supervisor's state and its children, behind one lock that is never held over an await.
+pub(crate) struct Board {
+    pub(crate) state: State,
+    pub(crate) entries: HashMap<Key, Entry>,
+}
+
+/// A supervisor as others see it.
+pub(crate) struct SupervisorCell {
+    pub(crate) pid: Pid,
+    pub(crate) path: Arc<str>,
+    pub(crate) incarnation: u64,
+    /// The serial of the supervisor above; 0 for the root.
+    pub(crate) parent: u64,
+    pub(crate) spec: Arc<SupervisorSpec>,
+    pub(crate) env: Arc<Env>,
+    pub(crate) record: Arc<Record>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) board: Mutex<Board>,
+    pub(crate) done: SetOnce<Reason>,
+    signal: watch::Sender<Signal>,
+    stage: AtomicU8,
+}
+
+impl SupervisorCell {
+    pub(crate) fn new(
+        pid: Pid,
+        path: Arc<str>,
+        parent: u64,
+        spec: Arc<SupervisorSpec>,
+        env: Arc<Env>,
+        record: Arc<Record>,
+    ) -> SupervisorCell {
+        let shape = match spec.growth {
+            Growth::Listed => Shape::Listed,
+            Growth::Simple(_) => Shape::Simple,
+            Growth::Dynamic { max_children, .. } => Shape::Dynamic { max_children },
+        };
+        let flags = Flags {
+            strategy: spec.strategy,
+            limit: Limit { restarts: spec.restarts, period: spec.period },
+            auto_shutdown: spec.auto_shutdown,
+            shape,
+        };
+        let rules = spec.children.iter().map(Rule::of).collect();
+        let state = State::new(flags, rules, env.seed ^ pid.serial);
+        let incarnation = record.attempts.fetch_add(1, Ordering::Relaxed) + 1;
+        let cell = SupervisorCell {
+            pid,
+            path,
+            incarnation,
+            parent,
+            spec,
+            env,
+            record,
+            mailbox: Arc::new(Mailbox::new()),
+            board: Mutex::new(Board { state, entries: HashMap::new() }),
+            done: SetOnce::new(),
+            signal: watch::Sender::new(Signal::None),
+            stage: AtomicU8::new(Stage::Starting as u8),
+        };
+        cell.list_children();
+        cell
+    }
+
+    fn list_children(&self) {
+        let mut board = self.board.lock();
+        let keys: Vec<Key> = board.state.children().iter().map(|(key, _)| key).collect();
+        for (key, spec) in keys.into_iter().zip(&self.spec.children) {
+            board.entries.insert(key, self.entry(spec.clone()));
+        }
+    }
+
+    pub(crate) fn entry(&self, spec: ChildSpec) -> Entry {
+        Entry {
+            path: format!("{}/{}", self.path, spec.id).into(),
+            record: self.record.child(&spec.id),
+            spec,
+            live: None,
+            started_at_micros: 0,
+            starting: false,
+            stopping: false,
+        }
+    }
+
+    /// Tells it to end; a weightier signal replaces a lighter one.
+    pub(crate) fn tell(&self, signal: Signal) {
+        self.signal.send_if_modified(|current| {
+            let modified = signal.weight() > current.weight();
+            if modified {
+                *current = signal;
+            }
+            modified
+        });
+    }
+
+    pub(crate) fn signals(&self) -> watch::Receiver<Signal> {
+        self.signal.subscribe()
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Acquire) {
+            0 => Stage::Starting,
+            1 => Stage::Running,
+            _ => Stage::Stopping,
+        }
+    }
+
+    pub(crate) fn set_stage(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Release);
+    }
+
+    /// Whether it waits for its next message and there is none.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.stage() == Stage::Running
+            && *self.signal.borrow() == Signal::None
+            && self.mailbox.is_idle()
+            && self.board.lock().state.is_idle()
+    }
+}
+
+/// A child that runs.
+#[derive(Clone)]
+pub(crate) enum Live {
+    Worker(Arc<WorkerCell>),
+    Supervisor(Arc<SupervisorCell>),
+}
+
+impl Live {
+    /// Asks it to stop.
+    pub(crate) fn ask(&self) {
+        match self {
+            Live::Worker(cell) => cell.shutdown.request(),
+            Live::Supervisor(cell) => cell.tell(Signal::Exit(Reason::Shutdown)),
+        }
+    }
+
+    /// Ends it without a say.
+    pub(crate) fn kill(&self) {
+        match self {
+            Live::Worker(cell) => cell.end_with(Reason::Killed),
+            Live::Supervisor(cell) => cell.tell(Signal::Kill),
+        }
+    }
+
+    /// Its supervisor was killed.
+    pub(crate) fn orphan(&self) {
+        match self {
+            Live::Worker(cell) => cell.end_with(Reason::Killed),
+            Live::Supervisor(cell) => cell.tell(Signal::Orphaned),
+        }
+    }
+
+    /// An exit signal from outside.
+    pub(crate) fn exit(&self, reason: Reason) {
+        match (self, reason) {
+            (_, Reason::Killed) => self.kill(),
+            (Live::Worker(cell), reason) => cell.end_with(reason),
+            (Live::Supervisor(cell), reason) => cell.tell(Signal::Exit(reason)),
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&self) {
+        match self {
+            Live::Worker(cell) => cell.done.wait().await,
+            Live::Supervisor(cell) => cell.done.wait().await,
+        };
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        match self {
+            Live::Worker(cell) => &cell.path,
+            Live::Supervisor(cell) => &cell.path,
+        }
+    }
+}

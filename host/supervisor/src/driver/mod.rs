@@ -1,0 +1,419 @@
+//! The driver: one task for each supervisor, which carries out what [`decide`](crate::decide) decides.
+//!
+//! It does one thing at a time, as OTP's supervisor does. What it waits for (a start, an end, a message) it
+//! waits for together with the signal that ends it, so that it is never deaf: a hanging start is dropped, a
+//! retry is a message, and nothing here loops without an await.
+
+pub(crate) mod cell;
+pub(crate) mod mailbox;
+mod pauses;
+mod start;
+mod stop;
+mod worker;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde_json::{Value, json};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use self::cell::{Entry, Live, Signal, Stage, SupervisorCell};
+use self::mailbox::{Answer, ExitNotice, Mailbox, Message};
+use self::pauses::Pauses;
+use self::start::Outcome;
+use crate::decide::{Effect, End, Event, Key, Note};
+use crate::reason::Reason;
+use crate::spec::ChildSpec;
+
+/// Told once, when all children are up for the first time or when that failed.
+pub(crate) type Up = oneshot::Sender<Result<(), Reason>>;
+
+/// Where a supervisor's end is told.
+pub(crate) struct ParentLink {
+    mailbox: Arc<Mailbox>,
+}
+
+/// What the driver was told from outside its mailbox.
+enum Heard {
+    Kill,
+    Shutdown(Reason),
+}
+
+/// How a supervisor ended.
+struct Ended {
+    reason: Reason,
+    gave_up: bool,
+    /// When it was killed, if it was.
+    killed_at: Option<Duration>,
+}
+
+pub(crate) struct Driver {
+    cell: Arc<SupervisorCell>,
+    signals: watch::Receiver<Signal>,
+    parent: Option<ParentLink>,
+    /// Taken when the start phase is over.
+    up: Option<Up>,
+    /// The call being handled.
+    answer: Option<Answer>,
+    /// What start_child is to start.
+    incoming: Option<ChildSpec>,
+    pauses: Pauses,
+    finished: bool,
+}
+
+impl Driver {
+    /// Starts a supervisor's task. `up` is told when its children are up.
+    pub(crate) fn spawn(cell: Arc<SupervisorCell>, up: Up, parent: Option<ParentLink>) {
+        let signals = cell.signals();
+        cell.env.directory.write().insert(Arc::clone(&cell.path), Arc::clone(&cell));
+        let driver = Driver {
+            cell,
+            signals,
+            parent,
+            up: Some(up),
+            answer: None,
+            incoming: None,
+            pauses: Pauses::default(),
+            finished: false,
+        };
+        tokio::spawn(driver.run());
+    }
+
+    async fn run(mut self) {
+        let ended = self.supervise().await;
+        self.finish(ended);
+    }
+
+    async fn supervise(&mut self) -> Ended {
+        if let Err(refusal) = self.cell.spec.check() {
+            tracing::error!(path = &*self.cell.path, "{refusal}");
+            return Ended { reason: refusal.reason(), gave_up: false, killed_at: None };
+        }
+        let mut effects = VecDeque::from(self.decide(self.cell.env.now(), Event::Init));
+        loop {
+            let event = match effects.pop_front() {
+                None => match self.next_event().await {
+                    Ok((now, event)) => {
+                        effects.extend(self.decide(now, event));
+                        continue;
+                    }
+                    Err(heard) => Err(heard),
+                },
+                Some(Effect::End { reason, why }) => {
+                    return Ended { reason, gave_up: why == End::GaveUp, killed_at: None };
+                }
+                Some(effect @ (Effect::Start(_) | Effect::Stop(_))) => self.perform(effect).await,
+                Some(effect) => {
+                    self.apply(effect);
+                    continue;
+                }
+            };
+            let event = match event {
+                Ok(event) => event,
+                Err(Heard::Kill) => return self.killed().await,
+                Err(Heard::Shutdown(reason)) => {
+                    // Whoever waits for the outcome of what was interrupted gets none.
+                    self.answer = None;
+                    effects.clear();
+                    Event::Shutdown(reason)
+                }
+            };
+            effects.extend(self.decide(self.cell.env.now(), event));
+        }
+    }
+
+    fn decide(&self, now: Duration, event: Event) -> Vec<Effect> {
+        let mut board = self.cell.board.lock();
+        let effects = board.state.decide(now, event);
+        if board.state.is_ending() {
+            self.cell.set_stage(Stage::Stopping);
+        }
+        effects
+    }
+
+    // ---- what there is to hear
+
+    /// A signal that has not been heeded yet and changes what is to be done.
+    fn heed(&mut self) -> Option<Heard> {
+        if !self.signals.has_changed().unwrap_or(false) {
+            return None;
+        }
+        let signal = self.signals.borrow_and_update().clone();
+        let reason = match signal {
+            Signal::None => return None,
+            Signal::Kill => return Some(Heard::Kill),
+            Signal::Exit(reason) => reason,
+            Signal::Orphaned => Reason::Killed,
+        };
+        // One that is ending already keeps its reason, as in OTP, where the signal would not be read.
+        let ending = self.cell.board.lock().state.is_ending();
+        (!ending).then_some(Heard::Shutdown(reason))
+    }
+
+    /// Waits for such a signal. Cancel safe.
+    async fn heard(&mut self) -> Heard {
+        loop {
+            if let Some(heard) = self.heed() {
+                return heard;
+            }
+            if self.signals.changed().await.is_err() {
+                // The sender lives in the cell, which this driver holds.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The outcome of `work`, unless the supervisor is killed first.
+    async fn unless_killed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let mut signals = self.cell.signals();
+        tokio::select! {
+            biased;
+            _ = signals.wait_for(|signal| *signal == Signal::Kill) => None,
+            outcome = work => Some(outcome),
+        }
+    }
+
+    /// The next message, and the time at which it counts.
+    async fn next_event(&mut self) -> Result<(Duration, Event), Heard> {
+        loop {
+            // A long queue must not keep the thread from other tasks.
+            tokio::task::coop::consume_budget().await;
+            let due = self.pauses.next();
+            let cell = Arc::clone(&self.cell);
+            let message = tokio::select! {
+                biased;
+                heard = self.heard() => return Err(heard),
+                message = cell.mailbox.recv() => message,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    match self.pauses.take_due(Instant::now()) {
+                        Some(key) => Message::Retry(key),
+                        None => continue,
+                    }
+                }
+            };
+            let now = cell.env.now();
+            return Ok(match message {
+                Message::Retry(key) => (now, Event::Retry { key }),
+                Message::Exited(ExitNotice { pid, reason, gave_up, at }) => {
+                    (at.unwrap_or(now), Event::Exited { pid, reason, gave_up })
+                }
+                Message::Call(message) => {
+                    self.answer = Some(message.answer);
+                    self.incoming = message.spec;
+                    (now, Event::Call(message.call))
+                }
+            });
+        }
+    }
+
+    // ---- what there is to do
+
+    /// Carries out an effect that has an outcome.
+    async fn perform(&mut self, effect: Effect) -> Result<Event, Heard> {
+        if let Some(heard) = self.heed() {
+            return Err(heard);
+        }
+        match effect {
+            Effect::Start(key) => match self.start(key).await {
+                Outcome::Event(event) => Ok(event),
+                Outcome::Interrupted(heard) => Err(heard),
+            },
+            Effect::Stop(keys) => self.stop(keys).await,
+            _ => unreachable!("only starting and stopping have an outcome"),
+        }
+    }
+
+    async fn stop(&mut self, keys: Vec<Key>) -> Result<Event, Heard> {
+        let mut stopping = FuturesUnordered::new();
+        for key in &keys {
+            let mut board = self.cell.board.lock();
+            let Some(entry) = board.entries.get_mut(key) else { continue };
+            let Some(live) = entry.live.clone() else { continue };
+            entry.stopping = true;
+            let telemetry = self.cell.env.telemetry.clone();
+            stopping.push(stop::stop_child(live, entry.spec.shutdown, self.cell.signals(), telemetry));
+        }
+        if keys.len() > 1 {
+            self.tell("sup_stopping_children", json!({ "children": keys.len() }));
+        }
+        let all = async { while stopping.next().await.is_some() {} };
+        if self.unless_killed(all).await.is_none() {
+            return Err(Heard::Kill);
+        }
+        for key in &keys {
+            self.unseat(*key);
+        }
+        Ok(Event::Stopped { keys })
+    }
+
+    /// Carries out an effect that is done at once.
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Retry { key, after } if after.is_zero() => self.cell.mailbox.post(Message::Retry(key)),
+            Effect::Retry { key, after } => self.pauses.insert(key, Instant::now() + after),
+            Effect::Added(key) => {
+                let spec = self.incoming.take().expect("start_child comes with a specification");
+                let entry = self.cell.entry(spec);
+                self.cell.board.lock().entries.insert(key, entry);
+            }
+            Effect::Removed(key) => {
+                self.pauses.remove(key);
+                let removed = self.cell.board.lock().entries.remove(&key);
+                if let Some(Entry { spec, record, .. }) = removed {
+                    self.cell.record.forget(&spec.id, &record);
+                }
+            }
+            Effect::Reply(reply) => {
+                if let Some(answer) = self.answer.take() {
+                    let _ = answer.send(reply); // a caller that went away needs no answer
+                }
+            }
+            Effect::Up => {
+                self.cell.set_stage(Stage::Running);
+                self.cell.record.starts.fetch_add(1, Ordering::Relaxed);
+                self.tell("sup_started", json!({}));
+                if let Some(up) = self.up.take() {
+                    let _ = up.send(Ok(())); // a parent that went away has left a signal
+                }
+            }
+            Effect::Note(note) => self.note(&note),
+            Effect::Start(_) | Effect::Stop(_) | Effect::End { .. } => {
+                unreachable!("handled by the loop")
+            }
+        }
+    }
+
+    fn note(&self, note: &Note) {
+        let id = |key: &Key| {
+            let board = self.cell.board.lock();
+            board.entries.get(key).map(|entry| entry.spec.id.to_string())
+        };
+        let spec = &self.cell.spec;
+        let limit = json!({ "restarts": spec.restarts, "period_ms": millis(spec.period) });
+        match note {
+            Note::Restarting { key, used, left } => self.tell(
+                "restarting",
+                json!({
+                    "child": id(key), "strategy": spec.strategy.name(),
+                    "intensity": limit, "used": used, "left": left,
+                }),
+            ),
+            Note::GaveUp { key, used } => {
+                tracing::error!(path = &*self.cell.path, child = id(key), "too many restarts, giving up");
+                self.tell("gave_up", json!({ "child": id(key), "intensity": limit, "used": used }));
+            }
+            Note::Parked { key } => {
+                tracing::error!(
+                    path = &*self.cell.path,
+                    child = id(key),
+                    "the child has given up and is parked"
+                );
+                let path = self.cell.board.lock().entries.get(key).map(|entry| Arc::clone(&entry.path));
+                if let Some(path) = path {
+                    self.cell.env.telemetry.emit(&path, "parked", json!({ "parent": self.cell.pid.serial }));
+                }
+            }
+            Note::Pausing { key, after } => {
+                self.tell("pausing", json!({ "child": id(key), "after_ms": millis(*after) }));
+            }
+            Note::AutoShutdown { key } => self.tell("auto_shutdown", json!({ "child": id(key) })),
+        }
+    }
+
+    /// Tells the world something about this supervisor.
+    fn tell(&self, kind: &str, mut detail: Value) {
+        detail["incarnation"] = self.cell.incarnation.into();
+        detail["pid"] = self.cell.pid.serial.into();
+        detail["parent"] = self.cell.parent.into();
+        self.cell.env.telemetry.emit(&self.cell.path, kind, detail);
+    }
+
+    // ---- the end
+
+    /// Killed: the workers end at once; supervisors below stop their children in order and end as killed. The
+    /// end is told to the parent when nothing of the subtree is left, so that no successor meets a survivor.
+    async fn killed(&mut self) -> Ended {
+        let killed_at = Some(self.cell.env.now());
+        self.cell.set_stage(Stage::Stopping);
+        self.cell.mailbox.close();
+        self.answer = None;
+        if self.up.is_none() {
+            self.tell("sup_terminated", json!({ "reason": Reason::Killed.to_string() }));
+        }
+        let children = self.living();
+        for live in &children {
+            live.orphan();
+        }
+        let telemetry = self.cell.env.telemetry.clone();
+        for live in &children {
+            stop::killed(live, &telemetry).await;
+        }
+        Ended { reason: Reason::Killed, gave_up: false, killed_at }
+    }
+
+    fn living(&self) -> Vec<Live> {
+        self.cell.board.lock().entries.values().filter_map(|entry| entry.live.clone()).collect()
+    }
+
+    /// Tells the end: nothing of the children runs any more.
+    fn finish(&mut self, ended: Ended) {
+        self.finished = true;
+        let Ended { reason, gave_up, killed_at } = ended;
+        self.vanish();
+        let cell = &self.cell;
+        match self.up.take() {
+            Some(up) => {
+                self.tell("sup_start_failed", json!({ "reason": reason.to_string() }));
+                let _ = up.send(Err(reason.clone())); // a parent that went away has left a signal
+            }
+            None => {
+                *cell.record.last_exit.lock() = Some(reason.to_string());
+                if killed_at.is_none() {
+                    self.tell("sup_terminated", json!({ "reason": reason.to_string() }));
+                }
+                if let Some(parent) = &self.parent {
+                    let notice = ExitNotice { pid: cell.pid, reason: reason.clone(), gave_up, at: killed_at };
+                    parent.mailbox.post(Message::Exited(notice));
+                }
+            }
+        }
+        let _ = cell.done.set(reason); // set here and in `drop`, of which only one comes to it
+    }
+
+    /// Out of sight: no call reaches it, no path leads to it.
+    fn vanish(&self) {
+        let cell = &self.cell;
+        cell.set_stage(Stage::Stopping);
+        cell.mailbox.close();
+        let mut directory = cell.env.directory.write();
+        if directory.get(&cell.path).is_some_and(|current| Arc::ptr_eq(current, cell)) {
+            directory.remove(&cell.path);
+        }
+        drop(directory);
+        cell.record.forget_all_but(&cell.spec.children);
+    }
+}
+
+/// The task was dropped with its runtime, or panicked: the children must not outlive it.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        for live in self.living() {
+            live.kill();
+        }
+        self.finish(Ended { reason: Reason::Killed, gave_up: false, killed_at: None });
+    }
+}
+
+/// For telemetry: whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

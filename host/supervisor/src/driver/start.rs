@@ -1,0 +1,177 @@
+//! Starting children. A start is awaited, and dropped at once when the supervisor itself is to end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use futures_util::FutureExt;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::cell::{Live, Record, SupervisorCell};
+use super::stop::stop_child;
+use super::worker::{Body, WorkerCell};
+use super::{Driver, Heard, ParentLink};
+use crate::context::Context;
+use crate::decide::{Event, Key};
+use crate::reason::Reason;
+use crate::spec::{Role, Shutdown, Start, StartFn, SupervisorSpec};
+use crate::telemetry::unix_micros;
+
+/// What a start came to.
+pub(super) enum Outcome {
+    Event(Event),
+    /// The supervisor is to end; the start was given up.
+    Interrupted(Heard),
+}
+
+/// A child about to be started.
+struct Candidate {
+    key: Key,
+    path: Arc<str>,
+    record: Arc<Record>,
+    shutdown: Shutdown,
+}
+
+impl Driver {
+    pub(super) async fn start(&mut self, key: Key) -> Outcome {
+        let (candidate, role) = {
+            let mut board = self.cell.board.lock();
+            let entry = board.entries.get_mut(&key).expect("a child that is to start is listed");
+            entry.starting = true;
+            let candidate = Candidate {
+                key,
+                path: Arc::clone(&entry.path),
+                record: Arc::clone(&entry.record),
+                shutdown: entry.spec.shutdown,
+            };
+            (candidate, entry.spec.role.clone())
+        };
+        let outcome = match role {
+            Role::Worker(start) => self.start_worker(candidate, start).await,
+            Role::Supervisor(spec) => self.start_supervisor(candidate, spec).await,
+        };
+        if let Some(entry) = self.cell.board.lock().entries.get_mut(&key) {
+            entry.starting = false;
+        }
+        outcome
+    }
+
+    async fn start_worker(&mut self, candidate: Candidate, start: StartFn) -> Outcome {
+        let env = Arc::clone(&self.cell.env);
+        let Candidate { key, path, record, .. } = candidate;
+        let pid = env.next_pid(key);
+        let incarnation = record.attempts.fetch_add(1, Ordering::Relaxed) + 1;
+        let cell = Arc::new(WorkerCell::new(
+            pid,
+            path,
+            incarnation,
+            self.cell.pid.serial,
+            record,
+            env.telemetry.clone(),
+        ));
+        let context = Context {
+            path: Arc::clone(&cell.path),
+            pid,
+            incarnation,
+            shutdown: cell.shutdown.clone(),
+            registry: env.registry.clone(),
+            telemetry: env.telemetry.clone(),
+        };
+        // The call of the start function is inside, for it may panic as well as the future it returns.
+        let mut starting = Box::pin(AssertUnwindSafe(async move { start(context).await }).catch_unwind());
+        let told = |kind: &str, reason: Option<&Reason>| {
+            let mut detail = json!({ "incarnation": incarnation, "pid": pid.serial, "parent": cell.parent });
+            if let Some(reason) = reason {
+                detail["reason"] = reason.to_string().into();
+            }
+            env.telemetry.emit(&cell.path, kind, detail);
+        };
+        let started = tokio::select! {
+            biased;
+            heard = self.heard() => Err(heard),
+            started = starting.as_mut() => Ok(started),
+        };
+        // A panic in a destructor changes nothing about the outcome.
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(starting)));
+        let reason = match started {
+            Ok(Ok(Ok(Start::Running(body)))) => {
+                told("started", None);
+                cell.record.starts.fetch_add(1, Ordering::Relaxed);
+                self.seat(key, Live::Worker(Arc::clone(&cell)));
+                let body = Body::new(body, Arc::clone(&cell), Arc::clone(&self.cell.mailbox));
+                tokio::spawn(body);
+                return Outcome::Event(Event::Started { key, pid });
+            }
+            Ok(Ok(Ok(Start::Ignore))) => {
+                told("ignored", None);
+                return Outcome::Event(Event::Ignored { key });
+            }
+            Ok(Ok(Err(reason))) => reason,
+            Ok(Err(payload)) => Reason::from_panic(&*payload),
+            Err(heard) => {
+                told("start_failed", Some(&Reason::Shutdown));
+                return Outcome::Interrupted(heard);
+            }
+        };
+        told("start_failed", Some(&reason));
+        Outcome::Event(Event::StartFailed { key, reason })
+    }
+
+    async fn start_supervisor(&mut self, candidate: Candidate, spec: Arc<SupervisorSpec>) -> Outcome {
+        let Candidate { key, path, record, shutdown } = candidate;
+        let env = Arc::clone(&self.cell.env);
+        let pid = env.next_pid(key);
+        let cell = Arc::new(SupervisorCell::new(pid, path, self.cell.pid.serial, spec, env, record));
+        let live = Live::Supervisor(Arc::clone(&cell));
+        // Seated before it is up: a supervisor that is killed meanwhile must find it.
+        self.seat(key, live.clone());
+        let (up, is_up) = oneshot::channel();
+        let link = ParentLink { mailbox: Arc::clone(&self.cell.mailbox) };
+        Driver::spawn(cell, up, Some(link));
+        let started = tokio::select! {
+            biased;
+            heard = self.heard() => Err(heard),
+            started = is_up => Ok(started),
+        };
+        match started {
+            Ok(Ok(Ok(()))) => Outcome::Event(Event::Started { key, pid }),
+            Ok(Ok(Err(reason))) => {
+                self.unseat(key);
+                Outcome::Event(Event::StartFailed { key, reason })
+            }
+            Ok(Err(_)) => {
+                self.unseat(key);
+                let reason = Reason::Error("the supervisor's task was dropped".to_owned());
+                Outcome::Event(Event::StartFailed { key, reason })
+            }
+            Err(Heard::Kill) => Outcome::Interrupted(Heard::Kill),
+            Err(Heard::Shutdown(reason)) => {
+                let telemetry = self.cell.env.telemetry.clone();
+                let stopping = stop_child(live, shutdown, self.cell.signals(), telemetry);
+                match self.unless_killed(stopping).await {
+                    None => Outcome::Interrupted(Heard::Kill),
+                    Some(()) => {
+                        self.unseat(key);
+                        Outcome::Interrupted(Heard::Shutdown(reason))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a process known as the child's.
+    fn seat(&self, key: Key, live: Live) {
+        if let Some(entry) = self.cell.board.lock().entries.get_mut(&key) {
+            entry.live = Some(live);
+            entry.started_at_micros = unix_micros();
+        }
+    }
+
+    pub(super) fn unseat(&self, key: Key) {
+        if let Some(entry) = self.cell.board.lock().entries.get_mut(&key) {
+            entry.live = None;
+            entry.stopping = false;
+        }
+    }
+}

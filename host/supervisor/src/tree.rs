@@ -1,0 +1,164 @@
+//! The supervision tree as a picture of one moment.
+//!
+//! It is read from what the supervisors share, without asking them: a supervisor that waits for a hanging
+//! start is shown as what it is, and holds the picture up no more than any other.
+
+use std::sync::atomic::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use crate::decide::Process;
+use crate::driver::cell::{Entry, Live, Stage, SupervisorCell};
+use crate::driver::millis;
+use crate::spec::{Kind, Strategy};
+
+/// What a child is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// Its start function runs; a supervisor starts its children.
+    Starting,
+    /// It runs.
+    Running,
+    /// It was asked to stop, or ends for another reason.
+    Stopping,
+    /// It has ended and is to be started again.
+    Restarting,
+    /// It has no process: finished, ignored, or terminated by call.
+    Undefined,
+    /// It has given up and stays down until restart_child (beyond OTP).
+    Parked,
+}
+
+/// How many restarts a supervisor allows, and what has been used of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intensity {
+    /// Restarts within the period that are allowed.
+    pub restarts: u32,
+    /// The period in milliseconds.
+    pub period_ms: u64,
+    /// Restarts within the period that ends now.
+    pub used: u32,
+    /// What is left; one more, and the supervisor gives up.
+    pub left: u32,
+}
+
+/// One node of the tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id among its siblings.
+    pub id: String,
+    /// The ids from the root, joined by `/`.
+    pub path: String,
+    /// Worker or supervisor.
+    pub kind: Kind,
+    /// What it is doing.
+    pub state: NodeState,
+    /// How often it was started again, by whomever, as long as it has been in the list.
+    pub restarts: u64,
+    /// When its process was started, in microseconds of unix time; 0 without a process.
+    pub started_at_micros: u64,
+    /// How its latest process ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<String>,
+    /// Of a supervisor that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<Strategy>,
+    /// Of a supervisor that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intensity: Option<Intensity>,
+    /// In start order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub children: Vec<Node>,
+}
+
+impl Node {
+    /// The node at `path`, if it is this one or below it.
+    pub fn find(&self, path: &str) -> Option<&Node> {
+        if self.path == path {
+            return Some(self);
+        }
+        let below = path.strip_prefix(&self.path).is_some_and(|rest| rest.starts_with('/'));
+        if !below {
+            return None;
+        }
+        self.children.iter().find_map(|child| child.find(path))
+    }
+}
+
+/// A supervisor that runs, and all below it.
+pub(crate) fn of_supervisor(cell: &SupervisorCell, started_at_micros: u64) -> Node {
+    let now = cell.env.now();
+    let mut below = Vec::new();
+    let (mut children, used) = {
+        let board = cell.board.lock();
+        let children: Vec<Node> = board
+            .state
+            .children()
+            .iter()
+            .filter_map(|(key, child)| Some((board.entries.get(&key)?, child.process)))
+            .enumerate()
+            .map(|(index, (entry, process))| {
+                if let Some(Live::Supervisor(cell)) = &entry.live {
+                    below.push((index, std::sync::Arc::clone(cell), entry.started_at_micros));
+                }
+                of_entry(entry, process)
+            })
+            .collect();
+        (children, board.state.used(now))
+    };
+    // One lock at a time: the boards below are looked at after this one is released.
+    for (index, child, started_at_micros) in below {
+        let state = children[index].state;
+        children[index] = of_supervisor(&child, started_at_micros);
+        if state == NodeState::Stopping {
+            children[index].state = state;
+        }
+    }
+    let limit = cell.spec.restarts;
+    Node {
+        id: cell.spec.id.to_string(),
+        path: cell.path.to_string(),
+        kind: Kind::Supervisor,
+        state: match cell.stage() {
+            Stage::Starting => NodeState::Starting,
+            Stage::Running => NodeState::Running,
+            Stage::Stopping => NodeState::Stopping,
+        },
+        restarts: cell.record.starts.load(Ordering::Relaxed).saturating_sub(1),
+        started_at_micros,
+        last_exit: cell.record.last_exit.lock().clone(),
+        strategy: Some(cell.spec.strategy),
+        intensity: Some(Intensity {
+            restarts: limit,
+            period_ms: millis(cell.spec.period),
+            used,
+            left: limit.saturating_sub(used),
+        }),
+        children,
+    }
+}
+
+/// A child as its supervisor lists it.
+fn of_entry(entry: &Entry, process: Process) -> Node {
+    let state = match process {
+        Process::Running(_) if entry.stopping => NodeState::Stopping,
+        Process::Running(_) => NodeState::Running,
+        Process::Restarting(_) => NodeState::Restarting,
+        Process::Parked => NodeState::Parked,
+        Process::Undefined if entry.starting => NodeState::Starting,
+        Process::Undefined => NodeState::Undefined,
+    };
+    Node {
+        id: entry.spec.id.to_string(),
+        path: entry.path.to_string(),
+        kind: entry.spec.kind(),
+        state,
+        restarts: entry.record.starts.load(Ordering::Relaxed).saturating_sub(1),
+        started_at_micros: if entry.live.is_some() { entry.started_at_micros } else { 0 },
+        last_exit: entry.record.last_exit.lock().clone(),
+        strategy: None,
+        intensity: None,
+        children: Vec::new(),
+    }
+}

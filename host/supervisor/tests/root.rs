@@ -1,0 +1,169 @@
+//! A tree from outside: start, look, restart, stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use exesdb_supervisor::{
+    CallError, ChildSpec, Context, NodeState, Options, Reason, Restart, Root, Shutdown, Start, StartError,
+    Started, Strategy, SupervisorSpec,
+};
+
+/// Runs until it is asked to stop.
+async fn obedient(context: Context) -> Result<Start, Reason> {
+    let shutdown = context.shutdown();
+    Ok(Start::running(async move {
+        shutdown.requested().await;
+        Reason::Shutdown
+    }))
+}
+
+/// Does not listen.
+async fn deaf(_: Context) -> Result<Start, Reason> {
+    Ok(Start::running(std::future::pending()))
+}
+
+async fn settle(root: &Root) {
+    let handle = root.handle();
+    loop {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        if handle.is_idle() {
+            return;
+        }
+    }
+}
+
+fn tree() -> SupervisorSpec {
+    SupervisorSpec::new("host", Strategy::OneForOne).child(ChildSpec::worker("a", obedient)).child(
+        ChildSpec::supervisor(
+            SupervisorSpec::new("main", Strategy::OneForAll)
+                .child(ChildSpec::worker("x", obedient))
+                .child(ChildSpec::worker("y", obedient)),
+        ),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tree_shows_what_runs_and_was_restarted() {
+    let root = Root::start(tree(), Options::default()).await.unwrap();
+    let handle = root.handle();
+    handle.exit("host/main/x", Reason::error("boom")).await.unwrap();
+    settle(&root).await;
+    let tree = handle.tree().await;
+    let x = tree.find("host/main/x").unwrap();
+    assert_eq!((x.state, x.restarts, x.last_exit.as_deref()), (NodeState::Running, 1, Some("error:boom")));
+    let y = tree.find("host/main/y").unwrap();
+    assert_eq!((y.restarts, y.last_exit.as_deref()), (1, Some("shutdown")));
+    let intensity = tree.find("host/main").unwrap().intensity.unwrap();
+    assert_eq!((intensity.used, intensity.left), (1, 2));
+    let text = serde_json::to_string(&tree).unwrap();
+    assert_eq!(serde_json::from_str::<exesdb_supervisor::Node>(&text).unwrap(), tree);
+    assert_eq!(root.stop().await, Reason::Shutdown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_that_ignores_the_request_is_killed_at_its_timeout() {
+    let limit = Duration::from_secs(7);
+    let spec = SupervisorSpec::new("host", Strategy::OneForOne)
+        .child(ChildSpec::worker("deaf", deaf).shutdown(Shutdown::Timeout(limit)));
+    let options = Options::default();
+    let telemetry = options.telemetry.clone();
+    let root = Root::start(spec, options).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    assert_eq!(root.stop().await, Reason::Shutdown);
+    assert_eq!(begin.elapsed().as_secs(), 7);
+    let end = telemetry.recent().into_iter().find(|event| event.kind == "terminated").unwrap();
+    assert_eq!((end.path.as_str(), &end.detail["reason"]), ("host/deaf", &"killed".into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_start_does_not_make_the_supervisor_deaf() {
+    let entered = Arc::new(tokio::sync::Notify::new());
+    let enter = Arc::clone(&entered);
+    let hangs = move |_: Context| {
+        let enter = Arc::clone(&enter);
+        async move {
+            enter.notify_one();
+            std::future::pending::<()>().await;
+            Ok(Start::Ignore)
+        }
+    };
+    let root = Root::start(tree(), Options::default()).await.unwrap();
+    let handle = root.handle();
+    let adding = {
+        let handle = handle.clone();
+        tokio::spawn(async move { handle.start_child("host/main", ChildSpec::worker("h", hangs)).await })
+    };
+    entered.notified().await;
+    let seen = handle.tree().await;
+    assert_eq!(seen.find("host/main/h").unwrap().state, NodeState::Starting);
+    assert_eq!(root.stop().await, Reason::Shutdown);
+    assert_eq!(adding.await.unwrap(), Err(CallError::NoProc { path: "host/main".into() }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_is_an_exit_with_a_reason() {
+    let spec = SupervisorSpec::new("host", Strategy::OneForOne).child(
+        ChildSpec::worker("p", |_| async { Ok(Start::running(async { panic!("out of {}", "luck") })) })
+            .restart(Restart::Temporary),
+    );
+    let options = Options::default();
+    let mut events = options.telemetry.subscribe();
+    let root = Root::start(spec, options).await.unwrap();
+    loop {
+        let event = events.recv().await.unwrap();
+        if event.kind == "terminated" {
+            assert_eq!(event.detail["reason"], "error:panic: out of luck");
+            break;
+        }
+    }
+    assert_eq!(root.stop().await, Reason::Shutdown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_the_start_function_is_a_failed_start() {
+    let panics = ChildSpec::worker("p", |_| async { panic!("no config") });
+    let spec = SupervisorSpec::new("host", Strategy::OneForOne).child(panics);
+    let error = Root::start(spec, Options::default()).await.unwrap_err();
+    let StartError::Failed { reason, .. } = error else { panic!("{error}") };
+    assert_eq!(reason.to_string(), "shutdown:failed_to_start_child(p,error:panic: no config)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_specification_is_refused_with_the_field() {
+    let twice = SupervisorSpec::new("host", Strategy::OneForOne)
+        .child(ChildSpec::worker("a", deaf))
+        .child(ChildSpec::worker("a", deaf));
+    let error = Root::start(twice, Options::default()).await.unwrap_err().to_string();
+    assert!(error.starts_with("children: ") && error.contains("`a`"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_child_leaves_its_siblings_alone_and_comes_back_by_call() {
+    let store = |id: &str| {
+        let system = SupervisorSpec::new(id, Strategy::OneForOne)
+            .intensity(0, Duration::from_secs(5))
+            .child(ChildSpec::worker("w", obedient));
+        ChildSpec::supervisor(system).park_when_given_up()
+    };
+    let spec = SupervisorSpec::new("host", Strategy::OneForOne)
+        .intensity(0, Duration::from_secs(5))
+        .child(store("one"))
+        .child(store("two"));
+    let root = Root::start(spec, Options::default()).await.unwrap();
+    let handle = root.handle();
+    handle.exit("host/one/w", Reason::error("boom")).await.unwrap();
+    settle(&root).await;
+    let tree = handle.tree().await;
+    assert_eq!(tree.find("host/one").unwrap().state, NodeState::Parked);
+    assert_eq!(tree.find("host/two").unwrap().state, NodeState::Running);
+    assert_eq!(tree.intensity.unwrap().used, 0);
+    // Killed from outside, beyond the parent's limit: parked as well, and the parent goes on.
+    handle.exit("host/two", Reason::Killed).await.unwrap();
+    settle(&root).await;
+    assert_eq!(handle.tree().await.find("host/two").unwrap().state, NodeState::Parked);
+    for id in ["one", "two"] {
+        assert!(matches!(handle.restart_child("host", id).await, Ok(Started::Running(_))));
+    }
+    assert_eq!(handle.tree().await.find("host/one/w").unwrap().state, NodeState::Running);
+    assert_eq!(root.stop().await, Reason::Shutdown);
+}
