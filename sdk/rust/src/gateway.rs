@@ -6,8 +6,14 @@ use wasip2::exports::http::incoming_handler;
 
 use crate::panic;
 
+mod request;
+mod response;
+
 pub use wasip2;
 pub use wasip2::http::types::{IncomingRequest, ResponseOutparam};
+
+pub use request::{BodyError, header_entries, method_name, read_body};
+pub use response::{RespondError, StreamingBody, respond, respond_streaming};
 
 /// The store's streams, as a gateway calls them: `exesdb:store/streams`.
 pub mod streams {

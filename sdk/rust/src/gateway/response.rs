@@ -1,0 +1,154 @@
+//! Writing a response.
+
+use std::fmt;
+
+use wasip2::http::types::{Fields, OutgoingBody, OutgoingResponse, ResponseOutparam};
+use wasip2::io::streams::{OutputStream, StreamError};
+
+/// Why a response was not written, or not to its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RespondError {
+    /// The status or a header is not one that HTTP knows: nothing was sent, and the client gets the host's 500.
+    InvalidHead(String),
+    /// The client is gone, or the host closed the connection: stop writing. The usual end of a long answer.
+    Gone,
+}
+
+impl fmt::Display for RespondError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidHead(text) => write!(out, "the head of the response is not valid: {text}"),
+            Self::Gone => out.write_str("the client is gone"),
+        }
+    }
+}
+
+impl std::error::Error for RespondError {}
+
+/// Sends a complete response, with its `content-length`. Without a body it has none, not even an empty one: for
+/// status 204 and for answers to `HEAD`.
+///
+/// # Errors
+/// [`RespondError`].
+pub fn respond(
+    out: ResponseOutparam,
+    status: u16,
+    headers: &[(&str, &[u8])],
+    body: Option<&[u8]>,
+) -> Result<(), RespondError> {
+    let Some(bytes) = body else {
+        ResponseOutparam::set(out, Ok(response(status, headers, None)?));
+        return Ok(());
+    };
+    let response = response(status, headers, Some(bytes.len()))?;
+    let body = StreamingBody::of(&response)?;
+    // What the connection takes without waiting is given to it before the head, so that a short answer leaves in
+    // one piece. The rest must wait until the head is out, or nobody reads.
+    let at_once = body.write_some(bytes)?;
+    let rest = bytes.get(at_once..).unwrap_or_default();
+    if rest.is_empty() {
+        body.finish()?;
+        ResponseOutparam::set(out, Ok(response));
+        return Ok(());
+    }
+    ResponseOutparam::set(out, Ok(response));
+    body.write(rest)?;
+    body.finish()
+}
+
+/// Sends the head of a response at once. Its body is what is then written, for as long as it takes.
+///
+/// # Errors
+/// [`RespondError`].
+pub fn respond_streaming(
+    out: ResponseOutparam,
+    status: u16,
+    headers: &[(&str, &[u8])],
+) -> Result<StreamingBody, RespondError> {
+    let response = response(status, headers, None)?;
+    let body = StreamingBody::of(&response)?;
+    ResponseOutparam::set(out, Ok(response));
+    Ok(body)
+}
+
+fn response(
+    status: u16,
+    headers: &[(&str, &[u8])],
+    content_length: Option<usize>,
+) -> Result<OutgoingResponse, RespondError> {
+    let mut entries: Vec<(String, Vec<u8>)> =
+        headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
+    if let Some(length) = content_length {
+        entries.push(("content-length".to_owned(), length.to_string().into_bytes()));
+    }
+    let fields = Fields::from_list(&entries)
+        .map_err(|error| RespondError::InvalidHead(format!("the headers: {error:?}")))?;
+    let response = OutgoingResponse::new(fields);
+    response
+        .set_status_code(status)
+        .map_err(|()| RespondError::InvalidHead(format!("the status {status}")))?;
+    Ok(response)
+}
+
+/// The body of a response that is being written. Dropped before [`finish`](Self::finish) it is broken off, which
+/// the client can tell from an end.
+#[derive(Debug)]
+pub struct StreamingBody {
+    // Fields are dropped in order: the stream belongs to the body and must go first.
+    stream: OutputStream,
+    body: OutgoingBody,
+}
+
+impl StreamingBody {
+    fn of(response: &OutgoingResponse) -> Result<Self, RespondError> {
+        let taken = |()| RespondError::InvalidHead("the body was taken before".to_owned());
+        let body = response.body().map_err(taken)?;
+        let stream = body.write().map_err(taken)?;
+        Ok(Self { stream, body })
+    }
+
+    /// Writes bytes and sends them on their way. Waits while the client is slower.
+    ///
+    /// # Errors
+    /// [`RespondError::Gone`].
+    pub fn write(&self, mut bytes: &[u8]) -> Result<(), RespondError> {
+        loop {
+            let written = self.write_some(bytes)?;
+            bytes = bytes.get(written..).unwrap_or_default();
+            if bytes.is_empty() {
+                break;
+            }
+            self.stream.subscribe().block();
+        }
+        self.stream.flush().map_err(gone)
+    }
+
+    /// Ends the body.
+    ///
+    /// # Errors
+    /// [`RespondError::Gone`].
+    pub fn finish(self) -> Result<(), RespondError> {
+        drop(self.stream);
+        OutgoingBody::finish(self.body, None).map_err(|_| RespondError::Gone)
+    }
+
+    /// Writes what is taken without waiting, and says how much that was.
+    fn write_some(&self, bytes: &[u8]) -> Result<usize, RespondError> {
+        let mut written = 0;
+        while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+            let permit = usize::try_from(self.stream.check_write().map_err(gone)?).unwrap_or(usize::MAX);
+            let piece = rest.get(..permit.min(rest.len())).unwrap_or_default();
+            if piece.is_empty() {
+                break;
+            }
+            self.stream.write(piece).map_err(gone)?;
+            written += piece.len();
+        }
+        Ok(written)
+    }
+}
+
+/// Whatever the reason, nothing more can be written.
+fn gone(_: StreamError) -> RespondError {
+    RespondError::Gone
+}
