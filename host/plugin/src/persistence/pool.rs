@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use exesdb_supervisor::{ChildSpec, SupervisorSpec, partition_of};
 use tokio::sync::oneshot;
@@ -13,6 +14,10 @@ use super::{SnapshotsKind, StreamsKind};
 use crate::bindings::types::Error;
 use crate::load::Plugin;
 use crate::state::Tenancy;
+
+/// Restarts of a pool's instances within the period before the pool gives up. One bad request may cost two, until it
+/// is in quarantine, so this is a handful of bad requests at a time; more is a broken component.
+const POOL_INTENSITY: (u32, Duration) = (20, Duration::from_secs(10));
 
 /// The partitions of a component in a store. It outlives its instances and their supervisors: what waits in a
 /// mailbox waits for the next instance.
@@ -38,7 +43,10 @@ impl<K: Kind> Pool<K> {
     pub fn supervisor(&self, id: &str, plugin: &Arc<Plugin<K>>, tenancy: &Arc<Tenancy>) -> ChildSpec {
         let child =
             |index: usize| worker::child(index, plugin.clone(), tenancy.clone(), self.slots[index].clone());
-        ChildSpec::supervisor(SupervisorSpec::partitions(id, self.slots.len(), child))
+        let (restarts, period) = POOL_INTENSITY;
+        ChildSpec::supervisor(
+            SupervisorSpec::partitions(id, self.slots.len(), child).intensity(restarts, period),
+        )
     }
 
     /// Calls that wait now, over all partitions, and how many may.

@@ -1,0 +1,126 @@
+//! `exesdb serve`: from a configuration to a running tree, and back in reverse order.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use exesdb_gateway::{Connections, Listener, Readiness, StoreReadiness, StoreRoute, listener_child};
+use exesdb_plugin::{Engine, GatewayWorker, names};
+use exesdb_storage::{Health, Store};
+use exesdb_supervisor::{Options, Reason, Registry, Root, Telemetry};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
+
+use crate::config::{Config, StoreConfig};
+use crate::control::{self, ControlSocket};
+use crate::tree::{self, StoreTree};
+
+/// How long clients have to take their last answers when the host stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Folder of compiled components, in the data directory. Its content is run as machine code, so it belongs to the
+/// host's user as the databases do.
+const COMPILED: &str = "compiled";
+
+/// Runs a host until it is told to stop or its tree ends.
+///
+/// # Errors
+///
+/// What kept it from starting, or made it end by itself.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the system has no threads for the host")?;
+    runtime.block_on(host(config))
+}
+
+async fn host(config: Config) -> anyhow::Result<()> {
+    let data = prepare(&config.data)?;
+    // First, because it tells whether another host runs on the same data.
+    let socket = ControlSocket::bind(&data)?;
+    let listener = Listener::bind(config.listen).await?;
+    let (registry, telemetry) = (Registry::new(), Telemetry::new());
+    let engine = Engine::new(Some(data.join(COMPILED)))?;
+    let stores =
+        config.stores.iter().map(|store| StoreTree::load(&engine, store.clone(), &registry, &telemetry));
+    let stores = stores.collect::<Result<Vec<_>, _>>()?;
+
+    let connections = Connections::default();
+    let accepting = listener_child(
+        listener.clone(),
+        connections.clone(),
+        registry.clone(),
+        routes(&config.stores),
+        readiness(&config.stores, &registry),
+    );
+    let spec = tree::host(&stores, &data, accepting);
+    let options = Options { registry, telemetry: telemetry.clone(), ..Options::default() };
+    let root = Root::start(spec, options).await?;
+    let (stopped, stopping) = oneshot::channel::<()>();
+    let over = async move { drop(stopping.await) };
+    let control = tokio::spawn(control::serve(socket, root.handle(), telemetry, over));
+    tracing::info!(address = %listener.address(), data = %data.display(), "exesdb is ready");
+
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let ended = tokio::select! {
+        reason = root.wait() => Some(reason),
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+    };
+    tracing::info!("stopping: finishing what was accepted");
+    connections.finish();
+    let reason = root.stop().await;
+    connections.closed(LAST_ANSWERS).await;
+    drop(stopped);
+    control.await.context("the control socket's task failed")?;
+    outcome(ended, &reason)
+}
+
+fn outcome(ended: Option<Reason>, stopped: &Reason) -> anyhow::Result<()> {
+    match ended {
+        None => {
+            tracing::info!(reason = %stopped, "stopped; everything acknowledged is on disk");
+            Ok(())
+        }
+        Some(reason) => anyhow::bail!(
+            "the supervision tree ended by itself ({reason}); the log above says which part gave up"
+        ),
+    }
+}
+
+/// Makes the data directory, readable by its owner alone, and names it without links.
+fn prepare(data: &Path) -> anyhow::Result<PathBuf> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.with_context(|| format!("cannot make the data directory {}", data.display()))?;
+    data.canonicalize().with_context(|| format!("cannot open the data directory {}", data.display()))
+}
+
+fn routes(stores: &[StoreConfig]) -> Vec<StoreRoute> {
+    let route = |store: &StoreConfig| StoreRoute {
+        name: store.name.clone(),
+        workers: store.gateway_pool_size.into(),
+    };
+    stores.iter().map(route).collect()
+}
+
+/// What `/health/ready` tells: asked of the registry at the time of the question.
+fn readiness(stores: &[StoreConfig], registry: &Registry) -> Readiness {
+    let (routes, registry) = (routes(stores), registry.clone());
+    Arc::new(move || {
+        let readiness = |route: &StoreRoute| {
+            let trouble = match registry.get::<Store>(&names::store(&route.name)).map(|store| store.health())
+            {
+                None => Some("the store is not running".to_owned()),
+                Some(Health::Poisoned { reason }) => Some(format!("the store stopped writing: {reason}")),
+                Some(Health::Ok) => GatewayWorker::pick(&registry, &route.name, route.workers, 0)
+                    .is_none()
+                    .then(|| "no gateway worker is running".to_owned()),
+            };
+            StoreReadiness { store: route.name.clone(), trouble }
+        };
+        routes.iter().map(readiness).collect()
+    })
+}
