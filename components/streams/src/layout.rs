@@ -2,6 +2,7 @@
 
 use exesdb_sdk::fields::{Malformed, Reader, Writer};
 use exesdb_sdk::keyspaces::STAMP_BYTES;
+use exesdb_sdk::stream_keys;
 use exesdb_sdk::types::{EventData, Position, RecordedEvent, Version};
 
 /// Stream id -> [`Head`].
@@ -12,9 +13,6 @@ pub const EVENTS: &str = "events";
 pub const INDEX: &str = "index";
 /// Stream id and event id -> version.
 pub const IDS: &str = "ids";
-
-/// Ends a stream id within a key. Stream ids have no control characters, so none is the beginning of another's keys.
-const SEPARATOR: u8 = 0;
 
 /// The format of heads and of envelopes that this version writes and reads.
 const FORMAT: u8 = 1;
@@ -59,28 +57,13 @@ impl Head {
 /// The key of a version in keyspace `index`.
 #[must_use]
 pub fn index_key(stream_id: &str, version: Version) -> Vec<u8> {
-    key(stream_id, &version.to_be_bytes())
-}
-
-/// The first key behind all versions of a stream in keyspace `index`.
-#[must_use]
-pub fn index_end(stream_id: &str) -> Vec<u8> {
-    let mut end = stream_id.as_bytes().to_owned();
-    end.push(SEPARATOR + 1);
-    end
-}
-
-/// The version in a key of keyspace `index`, if it is a key of this stream.
-#[must_use]
-pub fn version_in(key: &[u8], stream_id: &str) -> Option<Version> {
-    let version = key.strip_prefix(stream_id.as_bytes())?.strip_prefix(&[SEPARATOR])?;
-    number(version)
+    stream_keys::versioned(stream_id, version)
 }
 
 /// The key of an event id in keyspace `ids`.
 #[must_use]
 pub fn id_key(stream_id: &str, event_id: &str) -> Vec<u8> {
-    key(stream_id, event_id.as_bytes())
+    stream_keys::named(stream_id, event_id.as_bytes())
 }
 
 /// A version or position that is a whole key or value.
@@ -93,14 +76,6 @@ pub fn number(bytes: &[u8]) -> Option<u64> {
 #[must_use]
 pub fn position_hole() -> Vec<u8> {
     vec![0; STAMP_BYTES]
-}
-
-fn key(stream_id: &str, rest: &[u8]) -> Vec<u8> {
-    let mut key = Vec::with_capacity(stream_id.len() + 1 + rest.len());
-    key.extend_from_slice(stream_id.as_bytes());
-    key.push(SEPARATOR);
-    key.extend_from_slice(rest);
-    key
 }
 
 /// The value of an event in keyspace `events`.
@@ -148,7 +123,7 @@ mod tests {
     use exesdb_sdk::fields::Malformed;
     use exesdb_sdk::types::EventData;
 
-    use super::{Head, decode_event, encode_event, index_end, index_key, version_in};
+    use super::{Head, decode_event, encode_event};
 
     #[test]
     fn a_head_is_these_bytes() {
@@ -182,20 +157,5 @@ mod tests {
         for length in 0..value.len() {
             decode_event(9, &value[..length]).unwrap_err();
         }
-    }
-
-    #[test]
-    fn one_streams_keys_are_not_anothers() {
-        assert_eq!(version_in(&index_key("a", 7), "a"), Some(7));
-        assert_eq!(version_in(&index_key("ab", 7), "a"), None);
-        assert_eq!(version_in(b"a\0short", "a"), None);
-        for other in ["a ", "a!", "ab", "aa", "b"] {
-            let key = index_key(other, 0);
-            assert!(
-                key >= index_end("a") || key < index_key("a", 0),
-                "{other:?} lies among the versions of `a`"
-            );
-        }
-        assert!(index_key("a", u64::MAX) < index_end("a"));
     }
 }

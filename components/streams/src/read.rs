@@ -5,10 +5,11 @@
 
 use exesdb_sdk::arguments::{STREAM_ID_BYTES_MAX, check_count, check_part, check_stream_id};
 use exesdb_sdk::keyspaces::{self, GET_MANY_KEYS_MAX, Keyspaces, Range, damaged, prefix_end};
+use exesdb_sdk::stream_keys;
 use exesdb_sdk::streams::{EventPage, StreamInfo, StreamPage};
 use exesdb_sdk::types::{Direction, Error, Position, RecordedEvent, Version};
 
-use crate::layout::{EVENTS, Head, INDEX, STREAMS, decode_event, index_end, index_key, number, version_in};
+use crate::layout::{EVENTS, Head, INDEX, STREAMS, decode_event, index_key, number};
 
 /// Bytes of events, as they are stored, on one page (one event alone may have more): a page is held in memory by the
 /// component, the host and whoever asked.
@@ -146,10 +147,10 @@ fn read_index(
     direction: Direction,
 ) -> Result<Vec<(Version, Position)>, Error> {
     let (start, end) = match direction {
-        Direction::Forward => (index_key(stream_id, first), index_end(stream_id)),
+        Direction::Forward => (index_key(stream_id, first), stream_keys::end(stream_id)),
         Direction::Backward => (
             index_key(stream_id, 0),
-            first.checked_add(1).map_or_else(|| index_end(stream_id), |end| index_key(stream_id, end)),
+            first.checked_add(1).map_or_else(|| stream_keys::end(stream_id), |end| index_key(stream_id, end)),
         ),
     };
     let range = Range { keyspace: INDEX.to_owned(), start, end: Some(end) };
@@ -160,7 +161,7 @@ fn read_index(
         let Some(position) = number(&entry.value) else {
             return Err(damaged(INDEX, &entry.key, "it is no position"));
         };
-        match (version_in(&entry.key, stream_id), expected) {
+        match (stream_keys::version_in(&entry.key, stream_id), expected) {
             (Some(version), Some(expected)) if version == expected => index.push((version, position)),
             _ => break,
         }

@@ -61,6 +61,8 @@ pub mod logging;
 mod panic;
 #[cfg(feature = "snapshots")]
 pub mod snapshots;
+#[cfg(any(feature = "streams", feature = "snapshots"))]
+pub mod stream_keys;
 #[cfg(feature = "streams")]
 pub mod streams;
 pub mod types;
