@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use wasmtime::Store;
-use wasmtime::component::{Component, ComponentExportIndex, Instance};
+use wasmtime::component::{Component, ComponentExportIndex, Instance, TypedFunc};
 
 use crate::bindings::types::Error;
 use crate::state::State;
@@ -59,6 +59,9 @@ pub trait Kind: Send + Sync + 'static {
         calls: &mut Vec<Self::Call>,
     ) -> impl Future<Output = wasmtime::Result<()>> + Send;
 }
+
+/// An exported function that answers one result.
+pub(crate) type Function<Params, T> = TypedFunc<Params, (Result<T, Error>,)>;
 
 /// The index of a function of an exported interface.
 pub(crate) fn index(

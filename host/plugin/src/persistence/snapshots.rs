@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use wasmtime::Store;
-use wasmtime::component::{Component, ComponentExportIndex, Instance, TypedFunc};
+use wasmtime::component::{Component, ComponentExportIndex, Instance};
 
-use super::kind::{Call, Kind, index};
+use super::kind::{Call, Function, Kind, index};
 use super::streams::answer;
 use crate::bindings::snapshots::{RecordedSnapshot, SnapshotData, SnapshotPage};
 use crate::bindings::types::Error;
@@ -57,11 +57,11 @@ impl Call for SnapshotsCall {
 
 /// The exports of a snapshots component in one instance.
 pub struct Exports {
-    record: TypedFunc<(String, u64, Arc<SnapshotData>), (Result<(), Error>,)>,
-    read: TypedFunc<(String, u64), (Result<RecordedSnapshot, Error>,)>,
-    read_latest: TypedFunc<(String,), (Result<RecordedSnapshot, Error>,)>,
-    list: TypedFunc<(String, Option<u64>, u32), (Result<SnapshotPage, Error>,)>,
-    delete: TypedFunc<(String, u64), (Result<(), Error>,)>,
+    record: Function<(String, u64, Arc<SnapshotData>), ()>,
+    read: Function<(String, u64), RecordedSnapshot>,
+    read_latest: Function<(String,), RecordedSnapshot>,
+    list: Function<(String, Option<u64>, u32), SnapshotPage>,
+    delete: Function<(String, u64), ()>,
 }
 
 /// The kind of component that keeps the snapshots.

@@ -7,12 +7,15 @@ use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, Instance, TypedFunc};
 
-use super::kind::{Call, Kind, index};
+use super::kind::{Call, Function, Kind, index};
 use crate::bindings::streams::{AppendRequest, AppendResult, EventPage, StreamInfo, StreamPage};
 use crate::bindings::types::{Direction, Error, ExpectedVersion};
 use crate::state::State;
 
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// One result for each request.
+type Appended = Vec<Result<AppendResult, Error>>;
 
 /// A call to the streams component.
 pub enum StreamsCall {
@@ -98,11 +101,11 @@ impl Call for StreamsCall {
 
 /// The exports of a streams component in one instance.
 pub struct Exports {
-    append: TypedFunc<(Arc<Vec<AppendRequest>>,), (Vec<Result<AppendResult, Error>>,)>,
-    read_stream: TypedFunc<(String, Option<u64>, u32, Direction), (Result<EventPage, Error>,)>,
-    read_all: TypedFunc<(Option<u64>, u32, Direction), (Result<EventPage, Error>,)>,
-    list_streams: TypedFunc<(String, Option<String>, u32), (Result<StreamPage, Error>,)>,
-    stream_info: TypedFunc<(String,), (Result<StreamInfo, Error>,)>,
+    append: TypedFunc<(Arc<Vec<AppendRequest>>,), (Appended,)>,
+    read_stream: Function<(String, Option<u64>, u32, Direction), EventPage>,
+    read_all: Function<(Option<u64>, u32, Direction), EventPage>,
+    list_streams: Function<(String, Option<String>, u32), StreamPage>,
+    stream_info: Function<(String,), StreamInfo>,
 }
 
 /// The kind of component that keeps the streams.
