@@ -88,6 +88,15 @@ pub struct Store {
     committer: Option<JoinHandle<()>>,
 }
 
+/// Every handle can be shared between threads; that is what they are for.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Store>();
+    shared::<Reader>();
+    shared::<Writer>();
+    shared::<Snapshot>();
+};
+
 impl Store {
     /// Opens the store in `dir`, creating folder and store when absent.
     ///

@@ -171,7 +171,7 @@ fn compare(store: &Scratch, model: &Model, limit: usize) -> Result<(), TestCaseE
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_does_what_a_map_would(steps in vec(step(), 1..30), limit in 1..6usize) {
