@@ -1,0 +1,205 @@
+//! Event streams: what is there from a place on, and then what is appended, until somebody leaves.
+
+use exesdb_sdk::gateway::RespondError;
+
+use crate::encode::push_message;
+use crate::exchange::Sink;
+use crate::limits::{FOLLOW_PAGE_EVENTS, FOLLOW_WRITE_BYTES, KEEPALIVE_MS, RETRY_AFTER_SECONDS};
+use crate::problem::{Kind, Problem};
+use crate::route::Start;
+use crate::store::{Direction, Error, EventPage, RecordedEvent, Store, Subject, Wake, problem};
+
+/// One client's way along a stream (or, without one, the whole store).
+#[derive(Debug)]
+pub struct Follower<'a> {
+    stream: Option<&'a str>,
+    /// The version or position to read next.
+    next: u64,
+    /// What was there to begin with.
+    first: EventPage,
+}
+
+impl<'a> Follower<'a> {
+    /// Reads what is there first, and finds out that the store can be followed now.
+    ///
+    /// # Errors
+    /// The problem that is the request's answer.
+    pub fn start<S: Store>(store: &mut S, stream: Option<&'a str>, start: Start) -> Result<Self, Problem> {
+        let next = match (start, stream) {
+            (Start::From(next), _) => Ok(next),
+            (Start::End, None) => durable_position(store),
+            (Start::End, Some(stream)) => end_of_stream(store, stream),
+            (Start::After(position), None) => Ok(position.saturating_add(1)),
+            (Start::After(position), Some(stream)) => version_after(store, stream, position),
+        };
+        let subject = stream.map_or(Subject::Store, Subject::Stream);
+        let first = next.and_then(|next| read(store, stream, next).map(|first| (next, first)));
+        let (next, first) = first.map_err(|error| problem(error, subject))?;
+        // A wait for nothing tells at once whether there is room for one more. When the answer has begun it is
+        // too late for a status.
+        match store.wait(stream, u64::MAX, 0) {
+            Wake::Events | Wake::Timeout => Ok(Self { stream, next, first }),
+            Wake::Closing => Err(Problem::new(Kind::Restarting, "the store is stopping; try again later")),
+            Wake::Overloaded => {
+                Err(Problem::new(Kind::Overloaded, "too many clients follow events already; try again later"))
+            }
+        }
+    }
+
+    /// Sends events until the client or the host leaves.
+    ///
+    /// # Errors
+    /// [`RespondError::Gone`] when the client is gone, which is how most of them end.
+    pub fn run<S: Store>(self, store: &mut S, sink: &mut impl Sink) -> Result<(), RespondError> {
+        let Self { stream, mut next, first: mut page } = self;
+        let retry_ms = RETRY_AFTER_SECONDS.saturating_mul(1_000);
+        sink.write(format!("retry: {retry_ms}\n\n").as_bytes())?;
+        let mut written_ms = store.clock_ms();
+        loop {
+            send(&page.events, sink)?;
+            if let Some(event) = page.events.last() {
+                let order = if stream.is_some() { event.version } else { event.position };
+                next = next.max(order.saturating_add(1));
+                written_ms = store.clock_ms();
+            }
+            if page.end || page.events.is_empty() {
+                match wait(store, stream, page.durable_position, &mut written_ms, sink)? {
+                    Waited::Events => {}
+                    Waited::Over => return Ok(()),
+                }
+            }
+            page = match read(store, stream, next) {
+                Ok(page) => page,
+                Err(error) => return break_off(store, error, sink),
+            };
+        }
+    }
+}
+
+/// How a wait for events ended.
+enum Waited {
+    /// There may be some.
+    Events,
+    /// Nobody is to wait any longer.
+    Over,
+}
+
+/// Waits for events, and shows meanwhile that the connection lives.
+///
+/// A wake is only a hint and may come often with nothing behind it, so the silence is measured from the last write
+/// and not by each wait.
+fn wait<S: Store>(
+    store: &mut S,
+    stream: Option<&str>,
+    seen: u64,
+    written_ms: &mut u64,
+    sink: &mut impl Sink,
+) -> Result<Waited, RespondError> {
+    loop {
+        let now_ms = store.clock_ms();
+        let silent_ms = u32::try_from(now_ms.saturating_sub(*written_ms)).unwrap_or(u32::MAX);
+        let Some(left_ms) = KEEPALIVE_MS.checked_sub(silent_ms).filter(|left_ms| *left_ms > 0) else {
+            sink.write(b": keepalive\n\n")?;
+            *written_ms = now_ms;
+            continue;
+        };
+        match store.wait(stream, seen, left_ms) {
+            Wake::Events => return Ok(Waited::Events),
+            Wake::Timeout => {}
+            Wake::Closing => return Ok(Waited::Over),
+            Wake::Overloaded => {
+                sink.write(b": broken off: too many clients follow events already\n\n")?;
+                return Ok(Waited::Over);
+            }
+        }
+    }
+}
+
+/// Reads on. A stream without events is one that waits for its first.
+fn read<S: Store>(store: &mut S, stream: Option<&str>, next: u64) -> Result<EventPage, Error> {
+    let read = |store: &mut S| store.read(stream, Some(next), FOLLOW_PAGE_EVENTS, Direction::Forward);
+    match read(store) {
+        Err(Error::NotFound) => {
+            // The refusal does not say what it has seen. So that is asked for first, and the stream read again:
+            // its first event is on that page, or it wakes the wait that follows.
+            let durable_position = durable_position(store)?;
+            match read(store) {
+                Err(Error::NotFound) => {
+                    Ok(EventPage { events: Vec::new(), next: Some(next), end: true, durable_position })
+                }
+                other => other,
+            }
+        }
+        other => other,
+    }
+}
+
+fn send(events: &[RecordedEvent], sink: &mut impl Sink) -> Result<(), RespondError> {
+    let mut out = Vec::new();
+    for event in events {
+        push_message(&mut out, event);
+        if out.len() >= FOLLOW_WRITE_BYTES {
+            sink.write(&out)?;
+            out.clear();
+        }
+    }
+    if out.is_empty() { Ok(()) } else { sink.write(&out) }
+}
+
+/// The number of durable positions, which is where the next event of the store will stand.
+fn durable_position<S: Store>(store: &mut S) -> Result<u64, Error> {
+    Ok(store.read(None, None, 1, Direction::Backward)?.durable_position)
+}
+
+/// The last event of a stream, if it has one.
+fn last<S: Store>(store: &mut S, stream: &str) -> Result<Option<RecordedEvent>, Error> {
+    match store.read(Some(stream), None, 1, Direction::Backward) {
+        Ok(page) => Ok(page.events.into_iter().next()),
+        Err(Error::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The version that a stream's next event will have.
+fn end_of_stream<S: Store>(store: &mut S, stream: &str) -> Result<u64, Error> {
+    Ok(last(store, stream)?.map_or(0, |event| event.version.saturating_add(1)))
+}
+
+/// The version of a stream's first event after a position.
+///
+/// The position is one that this stream sent, as a rule, and one read of the store answers. Where it is not,
+/// the versions are searched by halves: positions rise with them.
+fn version_after<S: Store>(store: &mut S, stream: &str, position: u64) -> Result<u64, Error> {
+    let at_position = store.read(None, Some(position), 1, Direction::Forward)?;
+    if let Some(event) = at_position.events.first()
+        && event.position == position
+        && event.stream_id == stream
+    {
+        return Ok(event.version.saturating_add(1));
+    }
+    let Some(last) = last(store, stream)? else { return Ok(0) };
+    if last.position <= position {
+        return Ok(last.version.saturating_add(1));
+    }
+    // The version looked for is from `low` to `high`, both inclusive.
+    let (mut low, mut high) = (0, last.version);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let page = store.read(Some(stream), Some(middle), 1, Direction::Forward)?;
+        match page.events.first() {
+            Some(event) if event.position <= position => {
+                low = event.version.max(middle).saturating_add(1).min(high);
+            }
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// Ends an answer that has begun. The client comes back after the last position it saw.
+fn break_off<S: Store>(store: &mut S, error: Error, sink: &mut impl Sink) -> Result<(), RespondError> {
+    let problem = problem(error, Subject::Store);
+    store.log_failure(&format!("an event stream was broken off: {}", problem.detail));
+    let reason = problem.detail.replace(['\n', '\r'], " ");
+    sink.write(format!(": broken off: {reason}\n\n").as_bytes())
+}

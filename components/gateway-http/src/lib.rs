@@ -1,0 +1,31 @@
+//! The HTTP gateway that ships with exesdb: the store's streams and snapshots as JSON and server-sent events.
+//!
+//! A request goes through the files in this order: [`route`] finds out from its head what it asks for, [`body`]
+//! decodes what it carries, [`serve`] asks the [`store`], [`encode`] or [`follow`] writes the answer. Everything
+//! that is refused on the way is a [`problem`]. The rules are plain functions; [`store::LinkedStore`] and
+//! [`wasi_http`] connect them to the world outside.
+//!
+//! What the API looks like is said by `openapi.json`, which the gateway serves.
+//!
+//! Another component can answer as this one does: depend on this crate without its default feature `export`, and
+//! call [`HttpGateway`]'s `handle`.
+
+pub mod accept;
+pub mod body;
+pub mod encode;
+pub mod exchange;
+pub mod follow;
+pub mod json;
+pub mod limits;
+pub mod problem;
+pub mod query;
+pub mod route;
+pub mod serve;
+pub mod store;
+pub mod timestamp;
+pub mod wasi_http;
+
+pub use wasi_http::HttpGateway;
+
+#[cfg(feature = "export")]
+exesdb_sdk::gateway_plugin!(HttpGateway);

@@ -1,0 +1,43 @@
+//! What the gateway accepts, beside the rules of [`exesdb_sdk::arguments`]. The OpenAPI document states the same
+//! numbers, and a test compares them.
+
+/// Bytes of `data` and `metadata` of one event or snapshot together: the store refuses more, because an event
+/// is read and kept in memory as a whole on its way.
+pub const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a request's body: four of the largest events, and what an instance can hold twice (as text and
+/// decoded) within its memory limit.
+pub const REQUEST_BYTES_MAX: usize = 4 << 20;
+
+/// Events of one append: they are committed as one batch, and everybody's next commit waits for it.
+pub const APPEND_EVENTS_MAX: usize = 1_000;
+
+/// Items of one page when the request does not say.
+pub const PAGE_COUNT_DEFAULT: u32 = 100;
+
+/// Bytes of an event's type in UTF-8.
+pub const EVENT_TYPE_BYTES_MAX: usize = 256;
+
+/// Bytes of an event's id in UTF-8: room for a UUID or a compound key of the client's.
+pub const EVENT_ID_BYTES_MAX: usize = 128;
+
+/// Depth of arrays and objects in `data` and `metadata`: readers commonly recurse, and their default limit is
+/// often 128.
+pub const JSON_NESTING_MAX: usize = 128;
+
+/// Events that a follower reads at once: enough to spread the cost of a read, few enough that the first of
+/// them is on its way soon.
+pub const FOLLOW_PAGE_EVENTS: u32 = 256;
+
+/// Milliseconds between signs of life on an event stream without events: shorter than the 30 seconds after
+/// which proxies commonly give up on a silent connection.
+pub const KEEPALIVE_MS: u32 = 15_000;
+
+/// Seconds after which a client should try again when the store could not answer now.
+pub const RETRY_AFTER_SECONDS: u32 = 1;
+
+/// Bytes of encoded events that are gathered before they are handed to the connection.
+pub const FOLLOW_WRITE_BYTES: usize = 64 << 10;
+
+/// Bytes of a client's text that an error message repeats: enough to recognise it.
+pub const QUOTED_BYTES_MAX: usize = 64;

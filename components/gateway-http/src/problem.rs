@@ -1,0 +1,261 @@
+//! Errors as problem details (RFC 9457).
+
+use std::borrow::Cow;
+
+use crate::json;
+use crate::limits::{QUOTED_BYTES_MAX, RETRY_AFTER_SECONDS};
+
+/// What went wrong, in words that clients may compare. Names are stable: they are part of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The body is not JSON, or not UTF-8.
+    MalformedBody,
+    /// A field, parameter or header breaks a rule; the member `field` names it.
+    InvalidArgument,
+    /// The caller lacks a right.
+    Denied,
+    /// No route has this path.
+    PathNotFound,
+    /// The stream has no events.
+    StreamNotFound,
+    /// There is no snapshot at that version, or none at all.
+    SnapshotNotFound,
+    /// The path has no such method.
+    MethodNotAllowed,
+    /// No form of the answer satisfies `accept`.
+    NotAcceptable,
+    /// The stream is not at the expected version; the member `actual_version` says where it is.
+    WrongExpectedVersion,
+    /// Some of the event ids are in the stream already.
+    EventIdConflict,
+    /// A limit is exceeded.
+    TooLarge,
+    /// The body has a form that is not read.
+    UnsupportedMediaType,
+    /// Something failed that has no name yet.
+    Internal,
+    /// The same request ended an instance twice.
+    Quarantined,
+    /// What serves this is being restarted.
+    Restarting,
+    /// A queue is full.
+    Overloaded,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::MalformedBody,
+        Self::InvalidArgument,
+        Self::Denied,
+        Self::PathNotFound,
+        Self::StreamNotFound,
+        Self::SnapshotNotFound,
+        Self::MethodNotAllowed,
+        Self::NotAcceptable,
+        Self::WrongExpectedVersion,
+        Self::EventIdConflict,
+        Self::TooLarge,
+        Self::UnsupportedMediaType,
+        Self::Internal,
+        Self::Quarantined,
+        Self::Restarting,
+        Self::Overloaded,
+    ];
+
+    /// The URI that names the kind.
+    pub fn uri(self) -> &'static str {
+        match self {
+            Self::MalformedBody => "urn:exesdb:problem:malformed-body",
+            Self::InvalidArgument => "urn:exesdb:problem:invalid-argument",
+            Self::Denied => "urn:exesdb:problem:denied",
+            Self::PathNotFound => "urn:exesdb:problem:path-not-found",
+            Self::StreamNotFound => "urn:exesdb:problem:stream-not-found",
+            Self::SnapshotNotFound => "urn:exesdb:problem:snapshot-not-found",
+            Self::MethodNotAllowed => "urn:exesdb:problem:method-not-allowed",
+            Self::NotAcceptable => "urn:exesdb:problem:not-acceptable",
+            Self::WrongExpectedVersion => "urn:exesdb:problem:wrong-expected-version",
+            Self::EventIdConflict => "urn:exesdb:problem:event-id-conflict",
+            Self::TooLarge => "urn:exesdb:problem:too-large",
+            Self::UnsupportedMediaType => "urn:exesdb:problem:unsupported-media-type",
+            Self::Internal => "urn:exesdb:problem:internal",
+            Self::Quarantined => "urn:exesdb:problem:quarantined",
+            Self::Restarting => "urn:exesdb:problem:restarting",
+            Self::Overloaded => "urn:exesdb:problem:overloaded",
+        }
+    }
+
+    /// A short text for people, the same for every problem of the kind.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::MalformedBody => "The body cannot be read",
+            Self::InvalidArgument => "A value breaks a rule",
+            Self::Denied => "A right is missing",
+            Self::PathNotFound => "There is nothing at this path",
+            Self::StreamNotFound => "The stream has no events",
+            Self::SnapshotNotFound => "There is no such snapshot",
+            Self::MethodNotAllowed => "The path does not have this method",
+            Self::NotAcceptable => "No form of the answer is acceptable",
+            Self::WrongExpectedVersion => "The stream is not at the expected version",
+            Self::EventIdConflict => "An event id is already in the stream",
+            Self::TooLarge => "A limit is exceeded",
+            Self::UnsupportedMediaType => "The body has a form that is not read",
+            Self::Internal => "The store failed",
+            Self::Quarantined => "The request is not tried again",
+            Self::Restarting => "The store is restarting",
+            Self::Overloaded => "The store has too much to do",
+        }
+    }
+
+    /// The HTTP status.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::MalformedBody | Self::InvalidArgument => 400,
+            Self::Denied => 403,
+            Self::PathNotFound | Self::StreamNotFound | Self::SnapshotNotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::NotAcceptable => 406,
+            Self::WrongExpectedVersion | Self::EventIdConflict => 409,
+            Self::TooLarge => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::Internal | Self::Quarantined => 500,
+            Self::Restarting | Self::Overloaded => 503,
+        }
+    }
+}
+
+/// A member that a problem has beside the standard ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Member {
+    /// A JSON string.
+    Text(String),
+    /// A JSON number.
+    Number(u64),
+    /// JSON `null`.
+    Null,
+}
+
+/// A request that cannot be answered as asked, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What went wrong.
+    pub kind: Kind,
+    /// This occurrence in words: what, where, and what would be right.
+    pub detail: String,
+    /// Further members, in the order in which they are written.
+    pub members: Vec<(&'static str, Member)>,
+    /// The methods of the path, for [`Kind::MethodNotAllowed`].
+    pub allow: Option<&'static str>,
+}
+
+impl Problem {
+    /// A problem without further members.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), members: Vec::new(), allow: None }
+    }
+
+    /// [`Kind::InvalidArgument`]: `field` names the culprit, `detail` says what is wrong with it.
+    pub fn invalid(field: impl Into<String>, detail: impl AsRef<str>) -> Self {
+        Self::of_field(Kind::InvalidArgument, field, detail)
+    }
+
+    /// A problem of one field: the detail begins with its name.
+    pub fn of_field(kind: Kind, field: impl Into<String>, detail: impl AsRef<str>) -> Self {
+        let field = field.into();
+        let detail = format!("{field}: {}", detail.as_ref());
+        Self::new(kind, detail).with("field", Member::Text(field))
+    }
+
+    /// [`Kind::TooLarge`] with the limit that was exceeded.
+    pub fn too_large(field: impl Into<String>, limit: usize, unit: &str) -> Self {
+        Self::of_field(Kind::TooLarge, field, format!("is over the limit of {limit} {unit}"))
+            .with("limit", Member::Number(limit as u64))
+    }
+
+    /// The same with one member more.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, member: Member) -> Self {
+        self.members.push((name, member));
+        self
+    }
+
+    /// Seconds after which the same request may succeed, where that is so.
+    pub fn retry_after(&self) -> Option<u32> {
+        matches!(self.kind, Kind::Restarting | Kind::Overloaded).then_some(RETRY_AFTER_SECONDS)
+    }
+
+    /// The problem as JSON.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(256 + self.detail.len());
+        out.extend_from_slice(b"{\"type\":");
+        json::push_string(&mut out, self.kind.uri());
+        out.extend_from_slice(b",\"title\":");
+        json::push_string(&mut out, self.kind.title());
+        out.extend_from_slice(b",\"status\":");
+        json::push_number(&mut out, u64::from(self.kind.status()));
+        out.extend_from_slice(b",\"detail\":");
+        json::push_string(&mut out, &self.detail);
+        for (name, member) in &self.members {
+            out.push(b',');
+            json::push_string(&mut out, name);
+            out.push(b':');
+            match member {
+                Member::Text(text) => json::push_string(&mut out, text),
+                Member::Number(number) => json::push_number(&mut out, *number),
+                Member::Null => out.extend_from_slice(b"null"),
+            }
+        }
+        out.push(b'}');
+        out
+    }
+}
+
+/// A client's text as a message may repeat it: cut, and with control characters escaped.
+pub fn quoted(text: &str) -> String {
+    let end = text.floor_char_boundary(QUOTED_BYTES_MAX);
+    let cut: Cow<'_, str> = match text.get(..end) {
+        Some(head) if head.len() < text.len() => Cow::Owned(format!("{head}...")),
+        _ => Cow::Borrowed(text),
+    };
+    format!("`{}`", cut.escape_debug())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kind, Member, Problem, quoted};
+
+    #[test]
+    fn members_follow_the_standard_ones() {
+        let problem = Problem::new(Kind::WrongExpectedVersion, "the \"stream\"\nmoved")
+            .with("actual_version", Member::Null)
+            .with("limit", Member::Number(u64::MAX));
+        let value: serde_json::Value = serde_json::from_slice(&problem.encode()).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({
+                "type": "urn:exesdb:problem:wrong-expected-version",
+                "title": "The stream is not at the expected version",
+                "status": 409,
+                "detail": "the \"stream\"\nmoved",
+                "actual_version": null,
+                "limit": u64::MAX,
+            })
+        );
+    }
+
+    #[test]
+    fn kinds_have_their_own_names() {
+        for (index, kind) in Kind::ALL.iter().enumerate() {
+            assert!(kind.uri().starts_with("urn:exesdb:problem:"));
+            assert!(Kind::ALL.iter().skip(index + 1).all(|other| other.uri() != kind.uri()));
+        }
+    }
+
+    #[test]
+    fn repeated_text_is_short_and_visible() {
+        assert_eq!(quoted("a"), "`a`");
+        assert_eq!(quoted("a\0\n"), "`a\\0\\n`");
+        assert_eq!(quoted(&"é".repeat(100)), format!("`{}...`", "é".repeat(32)));
+        assert_eq!(quoted(&format!("x{}", "é".repeat(100))), format!("`x{}...`", "é".repeat(31)));
+    }
+}

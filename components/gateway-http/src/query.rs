@@ -1,0 +1,170 @@
+//! Query parameters and percent-encoding.
+
+use std::borrow::Cow;
+
+use crate::problem::{Problem, quoted};
+
+/// The parameters of a query, each known and at most once.
+#[derive(Debug)]
+pub struct Query<'a> {
+    parameters: Vec<(&'static str, Cow<'a, str>)>,
+}
+
+impl<'a> Query<'a> {
+    /// Reads the text behind the question mark. `+` is a space, as in forms.
+    ///
+    /// # Errors
+    /// [`crate::problem::Kind::InvalidArgument`] for a parameter that is not in `known`, that comes twice, or
+    /// whose value is not percent-encoded UTF-8: a typing error is named, not passed over.
+    pub fn parse(query: &'a str, known: &'static [&'static str]) -> Result<Self, Problem> {
+        let mut parameters: Vec<(&'static str, Cow<'a, str>)> = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let Some(&name) = known.iter().find(|known| **known == name) else {
+                let known = if known.is_empty() {
+                    "this route has none".to_owned()
+                } else {
+                    format!("this route has {}", known.join(", "))
+                };
+                let detail = format!("is not a known query parameter; {known}");
+                return Err(Problem::invalid(quoted(name).trim_matches('`'), detail));
+            };
+            if parameters.iter().any(|(other, _)| *other == name) {
+                return Err(Problem::invalid(name, "must be given only once"));
+            }
+            let value = form_decode(value).map_err(|bad| Problem::invalid(name, bad))?;
+            parameters.push((name, value));
+        }
+        Ok(Self { parameters })
+    }
+
+    /// A parameter's value.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.parameters.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_ref())
+    }
+
+    /// A parameter that is a number from `least` to `most`.
+    ///
+    /// # Errors
+    /// [`crate::problem::Kind::InvalidArgument`] if it is something else.
+    pub fn number(&self, name: &'static str, least: u64, most: u64) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.get(name) else { return Ok(None) };
+        match number(text) {
+            Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
+            _ => Err(Problem::invalid(
+                name,
+                format!("must be an integer from {least} to {most}, not {}", quoted(text)),
+            )),
+        }
+    }
+}
+
+/// The number that decimal digits make, and nothing but digits.
+pub fn number(text: &str) -> Option<u64> {
+    // `parse` alone would also take a plus sign.
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+fn form_decode(text: &str) -> Result<Cow<'_, str>, &'static str> {
+    if text.contains('+') {
+        let spaced = text.replace('+', " ");
+        return percent_decode(&spaced).map(|decoded| Cow::Owned(decoded.into_owned()));
+    }
+    percent_decode(text)
+}
+
+/// Text with its `%XX` triples replaced by the bytes that they stand for.
+///
+/// # Errors
+/// What is wrong with it: a `%` without two hexadecimal digits, or bytes that are not UTF-8.
+pub fn percent_decode(text: &str) -> Result<Cow<'_, str>, &'static str> {
+    if !text.contains('%') {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(bytes.next()?).to_digit(16);
+        let (Some(high), Some(low)) = (digit(), digit()) else {
+            return Err("a `%` must be followed by two hexadecimal digits");
+        };
+        decoded.push((high << 4 | low) as u8);
+    }
+    String::from_utf8(decoded).map(Cow::Owned).map_err(|_| "is not UTF-8 when percent-decoded")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Query, number, percent_decode};
+
+    #[test]
+    fn percent_encoding() {
+        for (text, expected) in [
+            ("plain", Some("plain")),
+            ("a%2Fb", Some("a/b")),
+            ("%e2%82%ac", Some("€")),
+            ("%E2%82%AC", Some("€")),
+            ("€", Some("€")),
+            ("a+b", Some("a+b")),
+            ("%00", Some("\0")),
+            ("%", None),
+            ("%2", None),
+            ("%g0", None),
+            ("%+1", None),
+            ("%ff", None),
+            ("%c3%28", None),
+            ("%ed%a0%80", None),
+            ("%2\u{20ac}", None),
+        ] {
+            assert_eq!(percent_decode(text).ok().as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_digits_only() {
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("007", Some(7)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("99999999999999999999", None),
+            ("", None),
+            ("+1", None),
+            ("-1", None),
+            ("1.0", None),
+            ("1e3", None),
+            (" 1", None),
+            ("\u{661}", None),
+        ] {
+            assert_eq!(number(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_known_and_come_once() {
+        let query = Query::parse("&from=3&&after=a+b%2Bc&", &["from", "after"]).unwrap();
+        assert_eq!(query.number("from", 0, 9).unwrap(), Some(3));
+        assert_eq!(query.get("after"), Some("a b+c"));
+        assert_eq!(query.get("count"), None);
+        for (text, field) in [
+            ("form=3", "form"),
+            ("from=1&from=1", "from"),
+            ("from=%", "from"),
+            ("from=%ff", "from"),
+            ("fr%6Fm=1", "fr%6Fm"),
+            ("%00\0=1", "%00\\0"),
+            ("=1", ""),
+        ] {
+            let problem = Query::parse(text, &["from"]).unwrap_err();
+            assert!(problem.detail.starts_with(&format!("{field}: ")), "{text}: {}", problem.detail);
+        }
+        for text in ["from=", "from", "from=10", "from=-1", "from=x"] {
+            let query = Query::parse(text, &["from"]).unwrap();
+            assert!(query.number("from", 0, 9).unwrap_err().detail.starts_with("from: "), "{text}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Points in time as RFC 3339 text.
+
+const MICROS_PER_SECOND: u64 = 1_000_000;
+const SECONDS_PER_DAY: u64 = 86_400;
+
+/// Days in the 400 years after which the Gregorian calendar repeats.
+const DAYS_PER_ERA: u64 = 146_097;
+
+/// Days from 0000-03-01, where the count below begins, to 1970-01-01.
+const EPOCH_DAYS: u64 = 719_468;
+
+/// Appends microseconds since 1970-01-01T00:00:00 UTC as `2026-11-23T16:46:00.000001Z`.
+///
+/// Every `u64` has a text; years beyond 9999 have more than four digits, which RFC 3339 does not know.
+pub fn push_rfc3339(out: &mut Vec<u8>, micros: u64) {
+    let seconds = micros / MICROS_PER_SECOND;
+    let (year, month, day) = civil_date(seconds / SECONDS_PER_DAY);
+    let second_of_day = seconds % SECONDS_PER_DAY;
+    push_padded(out, year, 4);
+    out.push(b'-');
+    push_padded(out, month, 2);
+    out.push(b'-');
+    push_padded(out, day, 2);
+    out.push(b'T');
+    push_padded(out, second_of_day / 3_600, 2);
+    out.push(b':');
+    push_padded(out, second_of_day / 60 % 60, 2);
+    out.push(b':');
+    push_padded(out, second_of_day % 60, 2);
+    out.push(b'.');
+    push_padded(out, micros % MICROS_PER_SECOND, 6);
+    out.push(b'Z');
+}
+
+/// Year, month and day of the day that many days after 1970-01-01.
+///
+/// Counts years from March, so that the leap day is a year's last one and the lengths of the months before it
+/// follow one line: 153 days in every five months.
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    let days = days + EPOCH_DAYS;
+    let era = days / DAYS_PER_ERA;
+    let day_of_era = days % DAYS_PER_ERA;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    (year, month, day)
+}
+
+fn push_padded(out: &mut Vec<u8>, number: u64, width: u32) {
+    let mut digits = width;
+    while digits < 20 && number >= 10_u64.pow(digits) {
+        digits += 1;
+    }
+    for place in (0..digits).rev() {
+        let digit = number / 10_u64.pow(place) % 10;
+        out.push(b'0' + digit as u8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{civil_date, push_rfc3339};
+
+    fn text(micros: u64) -> String {
+        let mut out = Vec::new();
+        push_rfc3339(&mut out, micros);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn known_points_in_time() {
+        for (micros, expected) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (1, "1970-01-01T00:00:00.000001Z"),
+            (999_999, "1970-01-01T00:00:00.999999Z"),
+            (86_399_999_999, "1970-01-01T23:59:59.999999Z"),
+            (68_169_600_000_000, "1972-02-29T00:00:00.000000Z"),
+            (951_782_400_000_000, "2000-02-29T00:00:00.000000Z"),
+            (951_868_800_000_000, "2000-03-01T00:00:00.000000Z"),
+            (1_234_567_890_123_456, "2009-02-13T23:31:30.123456Z"),
+            (1_709_164_800_000_000, "2024-02-29T00:00:00.000000Z"),
+            (2_147_483_647_000_000, "2038-01-19T03:14:07.000000Z"),
+            (4_107_542_400_000_000, "2100-03-01T00:00:00.000000Z"),
+            (253_402_300_799_999_999, "9999-12-31T23:59:59.999999Z"),
+            (253_402_300_800_000_000, "10000-01-01T00:00:00.000000Z"),
+            (u64::MAX, "586524-01-19T08:01:49.551615Z"),
+        ] {
+            assert_eq!(text(micros), expected);
+        }
+    }
+
+    /// Walks eight centuries day by day beside a calendar that only knows the lengths of months.
+    #[test]
+    fn every_day_follows_the_one_before() {
+        let (mut year, mut month, mut day) = (1970, 1, 1);
+        for days in 0..300_000 {
+            assert_eq!(civil_date(days), (year, month, day), "day {days}");
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let length = match month {
+                2 if leap => 29,
+                2 => 28,
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            day += 1;
+            if day > length {
+                (day, month) = (1, month + 1);
+            }
+            if month > 12 {
+                (month, year) = (1, year + 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Whole requests and their answers.
+
+use exesdb_gateway_http::limits::REQUEST_BYTES_MAX;
+use exesdb_gateway_http::store::Error;
+use serde_json::json;
+
+use crate::memory::{Memory, Request};
+
+#[test]
+fn an_append_says_where_it_stands() {
+    let mut store = Memory::with(&["other"]);
+    let body = r#"{"expected_version":"no_stream","events":[{"type":"a","data":1},{"type":"b","data":2,"id":"mine"}]}"#;
+    let append = Request::append("a%2Fb", body).header("content-type", "application/json");
+    let answer = append.send(&mut store);
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    assert_eq!(answer.text(), r#"{"first_version":0,"last_version":1,"position":2}"#);
+    let ids: Vec<&str> = store.events.iter().map(|event| event.id.as_str()).collect();
+    assert_eq!(ids, ["id-0", "00000203-0405-4607-8809-0a0b0c0d0e0f", "mine"]);
+    assert!(store.events.iter().skip(1).all(|event| event.stream_id == "a/b"));
+
+    let again = append.send(&mut store);
+    assert_eq!((again.status, again.problem().as_str()), (409, "wrong-expected-version"));
+    assert_eq!(again.json()["actual_version"], json!(1));
+    let missing = Request::append("s", r#"{"expected_version":0,"events":[{"type":"a","data":1}]}"#);
+    let answer = missing.send(&mut store);
+    assert_eq!((answer.status, &answer.json()["actual_version"]), (409, &json!(null)));
+    assert_eq!(store.events.len(), 3);
+}
+
+#[test]
+fn each_event_without_an_id_gets_its_own() {
+    let mut store = Memory::default();
+    let events = vec![r#"{"type":"t","data":1}"#; 20].join(",");
+    Request::append("s", format!(r#"{{"events":[{events}]}}"#)).send(&mut store);
+    let mut ids: Vec<&str> = store.events.iter().map(|event| event.id.as_str()).collect();
+    assert!(ids.iter().all(|id| id.len() == 36));
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 20);
+}
+
+#[test]
+fn a_request_over_the_limit_is_not_decoded() {
+    let mut store = Memory::default();
+    let body = vec![b' '; REQUEST_BYTES_MAX + 1];
+    for request in [
+        Request::append("s", body.clone()),
+        Request::new("PUT", "/v1/stores/m/streams/s/snapshots/1").body(body),
+    ] {
+        let answer = request.send(&mut store);
+        assert_eq!((answer.status, answer.problem().as_str()), (413, "too-large"));
+        assert_eq!(answer.json()["limit"], json!(REQUEST_BYTES_MAX));
+        assert!(answer.text().contains("4194304 bytes"), "{}", answer.text());
+    }
+}
+
+#[test]
+fn the_store_s_errors_are_problems() {
+    let text = || "why".to_owned();
+    for (error, status, problem) in [
+        (Error::IdConflict("x".to_owned()), 409, "event-id-conflict"),
+        (Error::NotFound, 404, "stream-not-found"),
+        (Error::TooLarge(text()), 413, "too-large"),
+        (Error::Restarting(text()), 503, "restarting"),
+        (Error::Overloaded, 503, "overloaded"),
+        (Error::Quarantined(text()), 500, "quarantined"),
+        (Error::Denied(text()), 403, "denied"),
+        (Error::Other(text()), 500, "internal"),
+    ] {
+        let mut store = Memory { failure: Some(error), ..Memory::default() };
+        for request in [
+            Request::append("s", r#"{"events":[{"type":"a","data":1}]}"#),
+            Request::get("/v1/stores/main/streams/s/events"),
+            Request::get("/v1/stores/main/streams/s"),
+        ] {
+            let answer = request.send(&mut store);
+            assert_eq!((answer.status, answer.problem().as_str()), (status, problem));
+            assert_eq!(answer.header("retry-after"), (status == 503).then_some("1"));
+        }
+        assert_eq!(store.failures_logged.len(), if problem == "internal" { 3 } else { 0 });
+    }
+}
+
+#[test]
+fn names_and_info() {
+    let mut store = Memory::with(&["b", "a/1", "a/2", "a/1"]);
+    for (query, names, more) in [
+        ("", json!(["a/1", "a/2", "b"]), false),
+        ("?count=2", json!(["a/1", "a/2"]), true),
+        ("?prefix=a%2F&after=a%2F1", json!(["a/2"]), false),
+        ("?after=z", json!([]), false),
+    ] {
+        let answer = Request::get(&format!("/v1/stores/main/streams{query}")).send(&mut store);
+        assert_eq!(answer.json(), json!({"streams": names, "more": more}), "{query}");
+    }
+    let info = Request::get("/v1/stores/main/streams/a%2F1").send(&mut store);
+    assert_eq!(
+        info.json(),
+        json!({
+            "stream": "a/1", "last_version": 1,
+            "created": "1970-01-01T00:00:00.000001Z", "updated": "1970-01-01T00:00:00.000003Z",
+        })
+    );
+    let missing = Request::get("/v1/stores/main/streams/nothing").send(&mut store);
+    assert_eq!((missing.status, missing.problem().as_str()), (404, "stream-not-found"));
+}
+
+#[test]
+fn the_life_of_a_snapshot() {
+    let mut store = Memory::default();
+    let path = |rest: &str| format!("/v1/stores/main/streams/s/snapshots{rest}");
+    for version in [3, 20] {
+        let put = Request::new("PUT", &path(&format!("/{version}"))).body(r#"{"data":{"sum":1}}"#);
+        let answer = put.send(&mut store);
+        assert_eq!((answer.status, answer.has_body), (204, false));
+    }
+    let bytes = r#"{"data_base64":"AA==","content_type":"a/b","metadata":{"m":1}}"#;
+    assert_eq!(Request::new("PUT", &path("/4")).body(bytes).send(&mut store).status, 204);
+
+    let latest = Request::get(&path("/latest")).send(&mut store);
+    assert_eq!(latest.json()["version"], json!(20));
+    assert_eq!(
+        Request::get(&path("/4")).send(&mut store).json(),
+        json!({
+            "stream": "s", "version": 4, "data_base64": "AA==", "content_type": "a/b", "metadata": {"m": 1},
+            "created": "1970-01-01T00:00:00.000000Z",
+        })
+    );
+    let list = Request::get(&path("?before=20&count=1")).send(&mut store).json();
+    assert_eq!((&list["snapshots"][0]["version"], &list["more"]), (&json!(4), &json!(true)));
+
+    let delete = Request::new("DELETE", &path("/4"));
+    let deleted = delete.send(&mut store);
+    assert_eq!((deleted.status, deleted.has_body), (204, false));
+    for request in [delete, Request::get(&path("/4"))] {
+        let answer = request.send(&mut store);
+        assert_eq!((answer.status, answer.problem().as_str()), (404, "snapshot-not-found"));
+    }
+}
+
+#[test]
+fn head_has_the_head_of_get_and_no_body() {
+    let mut store = Memory::with(&["s"]);
+    for target in [
+        "/openapi.json",
+        "/v1/stores/main/events",
+        "/v1/stores/main/streams/s",
+        "/v1/stores/main/streams/missing",
+        "/nowhere",
+    ] {
+        let get = Request::get(target).send(&mut store);
+        let head = Request::new("HEAD", target).send(&mut store);
+        assert_eq!((head.status, &head.headers), (get.status, &get.headers), "{target}");
+        assert!(get.has_body && !head.has_body, "{target}");
+    }
+    let follow = Request::new("HEAD", "/v1/stores/main/events").header("accept", "text/event-stream");
+    let answer = follow.send(&mut store);
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/event-stream")));
+    assert!(!answer.has_body && store.waits.is_empty());
+}
+
+#[test]
+fn a_wrong_method_is_told_the_right_ones() {
+    let answer = Request::new("PATCH", "/v1/stores/main/streams/s/snapshots/1").send(&mut Memory::default());
+    assert_eq!((answer.status, answer.problem().as_str()), (405, "method-not-allowed"));
+    assert_eq!(answer.header("allow"), Some("GET, HEAD, PUT, DELETE"));
+}

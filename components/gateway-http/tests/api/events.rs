@@ -1,0 +1,77 @@
+//! Pages of events.
+
+use serde_json::{Value, json};
+
+use crate::memory::{Memory, Request};
+
+fn positions(page: &Value) -> Vec<u64> {
+    let events = page["events"].as_array().expect("a page has events");
+    events.iter().map(|event| event["position"].as_u64().expect("an event has a position")).collect()
+}
+
+#[test]
+fn a_page_in_full() {
+    let mut store = Memory::with(&["s"]);
+    let answer = Request::get("/v1/stores/main/streams/s/events").send(&mut store);
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.header("exesdb-durable-position"), Some("1"));
+    assert_eq!(
+        answer.json(),
+        json!({
+            "events": [{
+                "stream": "s", "version": 0, "position": 0, "id": "id-0", "type": "added", "data": 0,
+                "metadata": null, "created": "1970-01-01T00:00:00.000000Z",
+            }],
+            "next": 1,
+            "end": true,
+        })
+    );
+}
+
+#[test]
+fn pages_lead_through_a_stream_and_the_store() {
+    let mut store = Memory::with(&["s", "t", "s", "s", "t"]);
+    for (target, expected, next, end) in [
+        ("/v1/stores/main/streams/s/events", vec![0, 2, 3], json!(3), true),
+        ("/v1/stores/main/streams/s/events?count=2", vec![0, 2], json!(2), false),
+        ("/v1/stores/main/streams/s/events?from=2", vec![3], json!(3), true),
+        ("/v1/stores/main/streams/s/events?from=9", vec![], json!(9), true),
+        ("/v1/stores/main/streams/s/events?direction=backward&count=1", vec![3], json!(1), false),
+        ("/v1/stores/main/streams/s/events?direction=backward&from=1", vec![2, 0], json!(null), true),
+        ("/v1/stores/main/events", vec![0, 1, 2, 3, 4], json!(5), true),
+        ("/v1/stores/main/events?from=3&count=1", vec![3], json!(4), false),
+        ("/v1/stores/main/events?direction=backward&count=2", vec![4, 3], json!(2), false),
+    ] {
+        let page = Request::get(target).send(&mut store).json();
+        assert_eq!(
+            (positions(&page), &page["next"], &page["end"]),
+            (expected, &next, &json!(end)),
+            "{target}"
+        );
+    }
+    let empty = Request::get("/v1/stores/main/events").send(&mut Memory::default()).json();
+    assert_eq!(empty, json!({"events": [], "next": null, "end": true}));
+    let missing = Request::get("/v1/stores/main/streams/u/events").send(&mut store);
+    assert_eq!((missing.status, missing.problem().as_str()), (404, "stream-not-found"));
+}
+
+#[test]
+fn what_was_appended_is_read() {
+    let mut store = Memory::default();
+    let body = r#"{"events":[
+        {"id":"1","type":"json","data":{"a" : [1.50, "\u00e9\n"]},"metadata":{"b":2}},
+        {"id":"2","type":"bytes","data_base64":"/wA=","content_type":"application/octet-stream"},
+        {"id":"3","type":"cloud","data_base64":"eyJhIjoxfQ==","content_type":"application/cloudevents+json"}
+    ]}"#;
+    assert_eq!(Request::append("s", body).send(&mut store).status, 200);
+    let answer = Request::get("/v1/stores/main/streams/s/events").send(&mut store);
+    assert!(answer.text().contains(r#""data":{"a" : [1.50, "\u00e9\n"]},"metadata":{"b":2}"#));
+    let page = answer.json();
+    let events = page["events"].as_array().unwrap();
+    assert_eq!(events[1]["data_base64"], json!("/wA="));
+    assert_eq!(events[1]["content_type"], json!("application/octet-stream"));
+    assert_eq!(events[1].get("data"), None);
+    assert_eq!(events[2]["data"], json!({"a": 1}));
+    assert_eq!(events[2]["content_type"], json!("application/cloudevents+json"));
+    assert_eq!(events[2].get("data_base64"), None);
+}

@@ -1,0 +1,169 @@
+//! Event streams.
+
+use std::collections::VecDeque;
+
+use exesdb_gateway_http::store::{Error, Wake};
+use serde_json::{Value, json};
+
+use crate::memory::{Answer, Memory, Request, Step};
+
+const STREAM: &str = "/v1/stores/main/streams/s/events";
+const ALL: &str = "/v1/stores/main/events";
+
+/// The positions that were sent, each checked against the event that follows it.
+fn sent(answer: &Answer) -> Vec<u64> {
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!(answer.header("cache-control"), Some("no-cache"));
+    let messages = answer.text().strip_suffix("\n\n").expect("the last message is complete").split("\n\n");
+    let mut positions = Vec::new();
+    for message in messages.filter(|message| !message.starts_with(':') && !message.starts_with("retry:")) {
+        let lines: Vec<&str> = message.lines().collect();
+        let [id, data] = lines.as_slice() else { panic!("a message has two lines: {message}") };
+        let position = id.strip_prefix("id: ").and_then(|id| id.parse::<u64>().ok()).expect("a position");
+        let data = data.strip_prefix("data: ").expect("data");
+        let event: Value = serde_json::from_str(data).expect("an event");
+        assert_eq!(event["position"], json!(position));
+        positions.push(position);
+    }
+    positions
+}
+
+#[test]
+fn what_is_there_and_then_what_comes() {
+    let mut store = Memory::with(&["s", "t", "s"]);
+    store.steps = VecDeque::from([
+        Step::Append("s"),
+        Step::Wake(Wake::Timeout),
+        Step::Append("t"),
+        Step::Wake(Wake::Events),
+        Step::Append("s"),
+    ]);
+    let answer = Request::follow(STREAM).send(&mut store);
+    assert_eq!(sent(&answer), [0, 2, 3, 5]);
+    assert!(answer.text().starts_with("retry: 1000\n\nid: 0\n"), "{}", answer.text());
+    assert_eq!(answer.text().matches(": keepalive\n\n").count(), 1);
+    let seen: Vec<u64> = store.waits.iter().map(|(_, seen)| *seen).collect();
+    assert_eq!(seen, [3, 4, 4, 5, 5, 6]);
+    assert!(store.waits.iter().all(|(stream, _)| stream.as_deref() == Some("s")));
+}
+
+#[test]
+fn starting_places() {
+    for (target, last_event_id, expected) in [
+        (STREAM.to_owned(), "", vec![0, 2, 4, 6]),
+        (format!("{STREAM}?from=2"), "", vec![4, 6]),
+        (format!("{STREAM}?from=99"), "", vec![]),
+        (format!("{STREAM}?from=end"), "", vec![6]),
+        (STREAM.to_owned(), "0", vec![2, 4, 6]),
+        (STREAM.to_owned(), "1", vec![2, 4, 6]),
+        (STREAM.to_owned(), "3", vec![4, 6]),
+        (STREAM.to_owned(), "4", vec![6]),
+        (STREAM.to_owned(), "5", vec![6]),
+        (format!("{STREAM}?from=0"), "4", vec![6]),
+        (format!("{STREAM}?from=end"), "2", vec![4, 6]),
+        (ALL.to_owned(), "", vec![0, 1, 2, 3, 4, 5, 6]),
+        (format!("{ALL}?from=5"), "", vec![5, 6]),
+        (format!("{ALL}?from=end"), "", vec![6]),
+        (ALL.to_owned(), "3", vec![4, 5, 6]),
+        (ALL.to_owned(), "18446744073709551615", vec![]),
+    ] {
+        let mut store = Memory::with(&["s", "t", "s", "t", "s", "t"]);
+        store.steps = VecDeque::from([Step::Append("s")]);
+        let answer = Request::follow(&target).header("last-event-id", last_event_id).send(&mut store);
+        assert_eq!(sent(&answer), expected, "{target} after {last_event_id:?}");
+    }
+}
+
+/// Resuming must not read a long stream from its start, whichever position it resumes from.
+#[test]
+fn resuming_is_a_search() {
+    for position in [0, 1, 2, 255, 256, 257, 510, 511, 512, 5_000] {
+        let streams: Vec<&str> = (0..512).map(|index| if index % 2 == 0 { "s" } else { "t" }).collect();
+        let mut store = Memory::with(&streams);
+        store.page_events = Some(256);
+        let answer = Request::follow(STREAM).header("last-event-id", position.to_string()).send(&mut store);
+        let expected: Vec<u64> = (0..512).step_by(2).filter(|at| *at > position).collect();
+        assert_eq!(sent(&answer), expected, "after {position}");
+        assert!(store.reads <= 14, "{} reads after {position}", store.reads);
+    }
+}
+
+#[test]
+fn long_streams_come_in_pages() {
+    let mut store = Memory::with(&["s"; 300]);
+    store.page_events = Some(7);
+    assert_eq!(sent(&Request::follow(STREAM).send(&mut store)), (0..300).collect::<Vec<u64>>());
+    assert_eq!(store.waits.len(), 1);
+}
+
+#[test]
+fn a_stream_without_events_is_waited_for() {
+    for query in ["", "?from=end"] {
+        let mut store = Memory::with(&["t"]);
+        store.steps = VecDeque::from([
+            Step::Wake(Wake::Timeout),
+            Step::Append("t"),
+            Step::Wake(Wake::Events),
+            Step::Append("s"),
+            Step::Append("s"),
+        ]);
+        let answer = Request::follow(&format!("{STREAM}{query}")).send(&mut store);
+        assert_eq!(sent(&answer), [2, 3]);
+        let seen: Vec<u64> = store.waits.iter().map(|(_, seen)| *seen).collect();
+        assert_eq!(seen, [1, 1, 2, 2, 3, 4]);
+    }
+}
+
+#[test]
+fn what_fails_before_the_first_byte_is_a_problem() {
+    for (failure, probe, status, problem) in [
+        (None, Some(Wake::Overloaded), 503, "overloaded"),
+        (None, Some(Wake::Closing), 503, "restarting"),
+        (Some(Error::Restarting("soon".to_owned())), None, 503, "restarting"),
+        (Some(Error::Denied("read".to_owned())), None, 403, "denied"),
+    ] {
+        for target in [STREAM.to_owned(), format!("{STREAM}?from=end"), ALL.to_owned()] {
+            let mut store = Memory { failure: failure.clone(), probe, ..Memory::with(&[]) };
+            let answer = Request::follow(&target).send(&mut store);
+            assert_eq!((answer.status, answer.problem().as_str()), (status, problem));
+            assert!(store.waits.is_empty());
+        }
+    }
+}
+
+#[test]
+fn what_fails_later_ends_the_stream_with_a_comment() {
+    for (step, comment, logged) in [
+        (Step::Fail(Error::Restarting("a\nb".to_owned())), ": broken off: a b; try again", 1),
+        (Step::Wake(Wake::Overloaded), ": broken off: too many", 0),
+    ] {
+        let mut store = Memory::with(&["s"]);
+        store.steps = VecDeque::from([step]);
+        let answer = Request::follow(STREAM).send(&mut store);
+        assert_eq!(sent(&answer), [0]);
+        assert!(answer.text().contains(comment), "{}", answer.text());
+        assert_eq!(store.failures_logged.len(), logged);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_is_noticed_at_the_next_write() {
+    for writes in 0..4 {
+        let mut store = Memory::with(&["s"]);
+        store.steps = (0..10).map(|_| Step::Wake(Wake::Timeout)).collect();
+        let answer = Request::follow(STREAM).leaving_after(writes).send(&mut store);
+        assert_eq!(answer.status, 200);
+        assert_eq!(store.waits.len(), writes.saturating_sub(1));
+        assert!(store.failures_logged.is_empty());
+    }
+}
+
+/// A host may wake a follower early and often. The connection must show life all the same, and not too often.
+#[test]
+fn hints_without_events_do_not_keep_a_connection_silent() {
+    let mut store = Memory::with(&["s"]);
+    store.steps = (0..50).map(|_| Step::Hint(1_000)).chain([Step::Append("s"), Step::Hint(14_999)]).collect();
+    let answer = Request::follow(STREAM).send(&mut store);
+    assert_eq!(sent(&answer), [0, 1]);
+    assert_eq!(answer.text().matches(": keepalive").count(), 3);
+}

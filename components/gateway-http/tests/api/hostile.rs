@@ -1,0 +1,163 @@
+//! Random heads and bodies: whatever comes in, an answer goes out.
+
+use exesdb_gateway_http::body::{decode_append, decode_snapshot};
+use exesdb_gateway_http::json::{embeddable, find_hazard};
+use exesdb_gateway_http::query::percent_decode;
+use exesdb_gateway_http::store::RecordedEvent;
+use proptest::prelude::{any, prop};
+use proptest::sample::select;
+use proptest::strategy::Strategy;
+use proptest::{prop_assert, prop_assert_eq, proptest};
+
+use crate::memory::{Memory, Request};
+
+/// Text made of the pieces that the router and the decoders look for, and of anything else.
+fn pieces(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {
+    let piece = proptest::prop_oneof![
+        4 => select(pieces).prop_map(str::to_owned),
+        1 => any::<String>(),
+    ];
+    prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+fn target() -> impl Strategy<Value = String> {
+    pieces(&[
+        "/v1/stores/main",
+        "/events",
+        "/streams",
+        "/streams/",
+        "s",
+        "/snapshots",
+        "/latest",
+        "/7",
+        "?",
+        "&",
+        "=",
+        "from",
+        "count",
+        "direction",
+        "prefix",
+        "after",
+        "before",
+        "end",
+        "backward",
+        "%",
+        "%ff",
+        "%00",
+        "%2F",
+        "..",
+        "-1",
+        "99999999999999999999",
+        "//",
+        "#",
+        "/openapi.json",
+    ])
+}
+
+fn body() -> impl Strategy<Value = String> {
+    pieces(&[
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"",
+        "\"events\":[{",
+        "\"type\":\"t\"",
+        "\"data\":",
+        "\"data_base64\":\"AA==\"",
+        "\"content_type\":\"a/b+json\"",
+        "\"metadata\":",
+        "\"id\":\"i\"",
+        "\"expected_version\":",
+        "\"any\"",
+        "1",
+        "1e999",
+        "\"\\ud800\"",
+        "null",
+        " ",
+        "\n",
+        "}]}",
+    ])
+}
+
+fn method() -> impl Strategy<Value = String> {
+    proptest::prop_oneof![
+        8 => select(&["GET", "HEAD", "POST", "PUT", "DELETE"][..]).prop_map(str::to_owned),
+        1 => any::<String>(),
+    ]
+}
+
+fn headers() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
+    let name = select(&["accept", "Last-Event-ID", "content-type", "content-encoding", "x"][..]);
+    let value = proptest::prop_oneof![
+        4 => select(&["text/event-stream", "*/*", "application/json", "q=;,;q=1", "7", "", "identity"][..])
+            .prop_map(|value| value.as_bytes().to_vec()),
+        1 => any::<Vec<u8>>(),
+    ];
+    prop::collection::vec((name.prop_map(str::to_owned), value), 0..4)
+}
+
+proptest! {
+    #[test]
+    fn every_request_has_an_answer(
+        method in method(),
+        target in target(),
+        headers in headers(),
+        body in proptest::prop_oneof![body().prop_map(String::into_bytes), any::<Vec<u8>>()],
+    ) {
+        let mut store = Memory::with(&["s", "t", "s"]);
+        let mut request = Request::new(&method, &target).body(body);
+        for (name, value) in headers {
+            request = request.header(&name, value);
+        }
+        let answer = request.send(&mut store);
+        prop_assert!(answer.status < 500, "{answer:?}");
+        if answer.status >= 400 && answer.has_body {
+            answer.problem();
+        }
+    }
+
+    #[test]
+    fn decoders_take_any_bytes(bytes in any::<Vec<u8>>()) {
+        let _append = decode_append(&bytes);
+        let _snapshot = decode_snapshot(&bytes);
+        let _json = embeddable(&bytes);
+    }
+
+    #[test]
+    fn decoders_take_any_near_json(text in body()) {
+        let _append = decode_append(text.as_bytes());
+        let _snapshot = decode_snapshot(text.as_bytes());
+        let _hazard = find_hazard(&text);
+    }
+
+    #[test]
+    fn percent_encoding_is_undone(text in any::<String>()) {
+        let encoded: String = text.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        prop_assert_eq!(percent_decode(&encoded).expect("it is encoded"), text);
+    }
+
+    /// Whatever another gateway appended, a page stays one JSON value and a message one line.
+    #[test]
+    fn any_stored_event_can_be_sent(
+        stream_id in any::<String>(),
+        event_type in any::<String>(),
+        content_type in proptest::prop_oneof![select(&["application/json", "a/b"][..]).prop_map(str::to_owned), any::<String>()],
+        data in proptest::prop_oneof![body().prop_map(String::into_bytes), any::<Vec<u8>>()],
+        metadata in proptest::prop_oneof![body().prop_map(String::into_bytes), any::<Vec<u8>>()],
+        created in any::<u64>(),
+    ) {
+        let event = RecordedEvent {
+            id: stream_id.clone(), version: 0, position: 0, stream_id, event_type, content_type, data, metadata, created,
+        };
+        let mut store = Memory { events: vec![event], ..Memory::default() };
+        let page = Request::get("/v1/stores/main/events").send(&mut store).json();
+        prop_assert_eq!(page["events"].as_array().map(Vec::len), Some(1));
+        let answer = Request::follow("/v1/stores/main/events").send(&mut store);
+        let messages = answer.text().split("\n\n").filter(|message| message.starts_with("id: "));
+        let lines: Vec<usize> = messages.map(|message| message.split(['\n', '\r']).count()).collect();
+        prop_assert_eq!(lines, vec![2]);
+    }
+}

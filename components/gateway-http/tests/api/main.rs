@@ -1,0 +1,10 @@
+//! The gateway's API, from the head and body of a request to the bytes of its answer, over a store in memory.
+
+mod answers;
+mod bodies;
+mod events;
+mod follow;
+mod hostile;
+mod memory;
+mod openapi;
+mod routes;
