@@ -95,7 +95,8 @@ pub(crate) enum Signal {
 }
 
 impl Signal {
-    fn weight(&self) -> u8 {
+    /// Which of two signals counts.
+    pub(crate) fn weight(&self) -> u8 {
         match self {
             Signal::None => 0,
             Signal::Exit(_) => 1,
@@ -291,6 +292,13 @@ impl Live {
             Live::Worker(cell) => cell.done.wait().await,
             Live::Supervisor(cell) => cell.done.wait().await,
         };
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        match self {
+            Live::Worker(cell) => cell.pid,
+            Live::Supervisor(cell) => cell.pid,
+        }
     }
 
     pub(crate) fn path(&self) -> &str {

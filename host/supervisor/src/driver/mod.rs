@@ -56,6 +56,8 @@ struct Ended {
 pub(crate) struct Driver {
     cell: Arc<SupervisorCell>,
     signals: watch::Receiver<Signal>,
+    /// The weight of the signal that was heeded last.
+    heeded: u8,
     parent: Option<ParentLink>,
     /// Taken when the start phase is over.
     up: Option<Up>,
@@ -75,6 +77,7 @@ impl Driver {
         let driver = Driver {
             cell,
             signals,
+            heeded: 0,
             parent,
             up: Some(up),
             answer: None,
@@ -141,10 +144,11 @@ impl Driver {
 
     /// A signal that has not been heeded yet and changes what is to be done.
     fn heed(&mut self) -> Option<Heard> {
-        if !self.signals.has_changed().unwrap_or(false) {
+        let signal = self.signals.borrow().clone();
+        if signal.weight() <= self.heeded {
             return None;
         }
-        let signal = self.signals.borrow_and_update().clone();
+        self.heeded = signal.weight();
         let reason = match signal {
             Signal::None => return None,
             Signal::Kill => return Some(Heard::Kill),
@@ -201,6 +205,7 @@ impl Driver {
             return Ok(match message {
                 Message::Retry(key) => (now, Event::Retry { key }),
                 Message::Exited(ExitNotice { pid, reason, gave_up, at }) => {
+                    self.unseat_process(pid);
                     (at.unwrap_or(now), Event::Exited { pid, reason, gave_up })
                 }
                 Message::Call(message) => {

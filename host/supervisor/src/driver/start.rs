@@ -13,7 +13,7 @@ use super::stop::stop_child;
 use super::worker::{Body, WorkerCell};
 use super::{Driver, Heard, ParentLink};
 use crate::context::Context;
-use crate::decide::{Event, Key};
+use crate::decide::{Event, Key, Pid};
 use crate::reason::Reason;
 use crate::spec::{Role, Shutdown, Start, StartFn, SupervisorSpec};
 use crate::telemetry::unix_micros;
@@ -165,6 +165,15 @@ impl Driver {
         if let Some(entry) = self.cell.board.lock().entries.get_mut(&key) {
             entry.live = Some(live);
             entry.started_at_micros = unix_micros();
+        }
+    }
+
+    /// This process has ended; a successor keeps its seat.
+    pub(super) fn unseat_process(&self, pid: Pid) {
+        if let Some(entry) = self.cell.board.lock().entries.get_mut(&pid.key)
+            && entry.live.as_ref().is_some_and(|live| live.pid() == pid)
+        {
+            entry.live = None;
         }
     }
 
