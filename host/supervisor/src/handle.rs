@@ -168,6 +168,31 @@ impl Handle {
         Ok(())
     }
 
+    /// As [`Handle::exit`], by process: for simple_one_for_one, whose children have no id of their own.
+    pub async fn exit_process(&self, sup: &str, pid: Pid, reason: Reason) -> Result<(), CallError> {
+        match self.process(sup, pid) {
+            Some(live) => live.exit(reason),
+            None => return Err(CallError::NotRunning { path: format!("{sup} {pid}") }),
+        }
+        Ok(())
+    }
+
+    /// Whether there is a process at `path`. A killed supervisor is one until all below it has ended.
+    pub fn is_running(&self, path: &str) -> bool {
+        self.live(path).is_some()
+    }
+
+    /// As [`Handle::is_running`], by process.
+    pub fn is_running_process(&self, sup: &str, pid: Pid) -> bool {
+        self.process(sup, pid).is_some()
+    }
+
+    fn process(&self, sup: &str, pid: Pid) -> Option<Live> {
+        let cell = self.supervisor(sup).ok()?;
+        let live = cell.board.lock().entries.get(&pid.key)?.live.clone()?;
+        (live.pid() == pid && !live.has_ended()).then_some(live)
+    }
+
     /// What runs at `path`, up or not.
     fn live(&self, path: &str) -> Option<Live> {
         if let Some(cell) = self.env().directory.read().get(path) {
@@ -177,10 +202,7 @@ impl Handle {
         let parent = self.supervisor(parent).ok()?;
         let board = parent.board.lock();
         let live = board.entries.get(&board.state.children().find(id)?)?.live.clone()?;
-        match &live {
-            Live::Worker(cell) if cell.done.get().is_some() => None,
-            Live::Worker(_) | Live::Supervisor(_) => Some(live),
-        }
+        (!live.has_ended()).then_some(live)
     }
 
     fn supervisor(&self, path: &str) -> Result<Arc<SupervisorCell>, CallError> {

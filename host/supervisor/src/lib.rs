@@ -14,7 +14,7 @@ mod telemetry;
 mod tree;
 
 pub use context::{Context, ShutdownSignal};
-pub use decide::Pid;
+pub use decide::{Pid, PidError};
 pub use handle::{CallError, ChildCounts, ChildInfo, Handle, Started};
 pub use partition::partition_of;
 pub use reason::{Reason, ReasonError};

@@ -72,7 +72,7 @@ impl Root {
         let pid = env.next_pid(Key(0));
         let path = Arc::clone(&spec.id);
         let record = Arc::new(Record::default());
-        let cell = Arc::new(SupervisorCell::new(pid, path, 0, Arc::new(spec), env, record));
+        let cell = Arc::new(SupervisorCell::new(pid, path, None, Arc::new(spec), env, record));
         let root = Root { cell: Arc::clone(&cell), started_at_micros: unix_micros() };
         let (up, is_up) = oneshot::channel();
         Driver::spawn(cell, up, None);

@@ -136,8 +136,8 @@ pub(crate) struct SupervisorCell {
     pub(crate) pid: Pid,
     pub(crate) path: Arc<str>,
     pub(crate) incarnation: u64,
-    /// The serial of the supervisor above; 0 for the root.
-    pub(crate) parent: u64,
+    /// The supervisor above; none above the root.
+    pub(crate) parent: Option<Pid>,
     pub(crate) spec: Arc<SupervisorSpec>,
     pub(crate) env: Arc<Env>,
     pub(crate) record: Arc<Record>,
@@ -152,7 +152,7 @@ impl SupervisorCell {
     pub(crate) fn new(
         pid: Pid,
         path: Arc<str>,
-        parent: u64,
+        parent: Option<Pid>,
         spec: Arc<SupervisorSpec>,
         env: Arc<Env>,
         record: Arc<Record>,
@@ -292,6 +292,13 @@ impl Live {
             Live::Worker(cell) => cell.done.wait().await,
             Live::Supervisor(cell) => cell.done.wait().await,
         };
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        match self {
+            Live::Worker(cell) => cell.done.get().is_some(),
+            Live::Supervisor(cell) => cell.done.get().is_some(),
+        }
     }
 
     pub(crate) fn pid(&self) -> Pid {

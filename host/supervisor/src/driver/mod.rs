@@ -321,7 +321,11 @@ impl Driver {
                 );
                 let path = self.cell.board.lock().entries.get(key).map(|entry| Arc::clone(&entry.path));
                 if let Some(path) = path {
-                    self.cell.env.telemetry.emit(&path, "parked", json!({ "parent": self.cell.pid.serial }));
+                    self.cell.env.telemetry.emit(
+                        &path,
+                        "parked",
+                        json!({ "parent": self.cell.pid.to_string() }),
+                    );
                 }
             }
             Note::Pausing { key, after } => {
@@ -334,8 +338,8 @@ impl Driver {
     /// Tells the world something about this supervisor.
     fn tell(&self, kind: &str, mut detail: Value) {
         detail["incarnation"] = self.cell.incarnation.into();
-        detail["pid"] = self.cell.pid.serial.into();
-        detail["parent"] = self.cell.parent.into();
+        detail["pid"] = self.cell.pid.to_string().into();
+        detail["parent"] = self.cell.parent.map(|pid| pid.to_string()).into();
         self.cell.env.telemetry.emit(&self.cell.path, kind, detail);
     }
 

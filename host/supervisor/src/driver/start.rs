@@ -62,14 +62,8 @@ impl Driver {
         let Candidate { key, path, record, .. } = candidate;
         let pid = env.next_pid(key);
         let incarnation = record.attempts.fetch_add(1, Ordering::Relaxed) + 1;
-        let cell = Arc::new(WorkerCell::new(
-            pid,
-            path,
-            incarnation,
-            self.cell.pid.serial,
-            record,
-            env.telemetry.clone(),
-        ));
+        let cell =
+            Arc::new(WorkerCell::new(pid, path, incarnation, self.cell.pid, record, env.telemetry.clone()));
         let context = Context {
             path: Arc::clone(&cell.path),
             pid,
@@ -81,7 +75,8 @@ impl Driver {
         // The call of the start function is inside, for it may panic as well as the future it returns.
         let mut starting = Box::pin(AssertUnwindSafe(async move { start(context).await }).catch_unwind());
         let told = |kind: &str, reason: Option<&Reason>| {
-            let mut detail = json!({ "incarnation": incarnation, "pid": pid.serial, "parent": cell.parent });
+            let (pid, parent) = (pid.to_string(), cell.parent.to_string());
+            let mut detail = json!({ "incarnation": incarnation, "pid": pid, "parent": parent });
             if let Some(reason) = reason {
                 detail["reason"] = reason.to_string().into();
             }
@@ -122,7 +117,7 @@ impl Driver {
         let Candidate { key, path, record, shutdown } = candidate;
         let env = Arc::clone(&self.cell.env);
         let pid = env.next_pid(key);
-        let cell = Arc::new(SupervisorCell::new(pid, path, self.cell.pid.serial, spec, env, record));
+        let cell = Arc::new(SupervisorCell::new(pid, path, Some(self.cell.pid), spec, env, record));
         let live = Live::Supervisor(Arc::clone(&cell));
         // Seated before it is up: a supervisor that is killed meanwhile must find it.
         self.seat(key, live.clone());

@@ -23,7 +23,7 @@ pub(crate) struct WorkerCell {
     pub(crate) pid: Pid,
     pub(crate) path: Arc<str>,
     pub(crate) incarnation: u64,
-    pub(crate) parent: u64,
+    pub(crate) parent: Pid,
     pub(crate) shutdown: ShutdownSignal,
     pub(crate) done: SetOnce<Reason>,
     pub(crate) record: Arc<Record>,
@@ -38,7 +38,7 @@ impl WorkerCell {
         pid: Pid,
         path: Arc<str>,
         incarnation: u64,
-        parent: u64,
+        parent: Pid,
         record: Arc<Record>,
         telemetry: Telemetry,
     ) -> WorkerCell {
@@ -96,7 +96,7 @@ impl Body {
             "terminated",
             json!({
                 "reason": reason.to_string(), "incarnation": cell.incarnation,
-                "pid": cell.pid.serial, "parent": cell.parent,
+                "pid": cell.pid.to_string(), "parent": cell.parent.to_string(),
             }),
         );
         let notice = ExitNotice { pid: cell.pid, reason: reason.clone(), gave_up: false, at: None };
