@@ -24,6 +24,9 @@ const GUESTS: &[Guest] = &[
     Guest { package: "exesdb-streams", component: "streams" },
     Guest { package: "exesdb-snapshots", component: "snapshots" },
     Guest { package: "exesdb-gateway-http", component: "gateway-http" },
+    Guest { package: "streams-probe", component: "tests/streams-probe" },
+    Guest { package: "gateway-probe", component: "tests/gateway-probe" },
+    Guest { package: "misfit", component: "tests/misfit" },
 ];
 
 /// Builds the guests of these names, or all of them. A component's file is written only when its bytes changed, so

@@ -75,5 +75,5 @@ impl StreamsPlugin for Streams {
     }
 }
 
-#[cfg(feature = "component")]
+#[cfg(feature = "export")]
 exesdb_sdk::streams_plugin!(Streams);

@@ -10,35 +10,7 @@
 //!
 //! Switch on exactly one, and build one component at a time (`cargo build -p my-component --target
 //! wasm32-unknown-unknown`): cargo unites the features of packages that are built together, and each feature links
-//! its world's description into the component.
-//!
-//! ```
-//! use exesdb_sdk::snapshots::{RecordedSnapshot, SnapshotData, SnapshotPage, SnapshotsPlugin};
-//! use exesdb_sdk::types::{Error, Version};
-//!
-//! /// Keeps nothing.
-//! struct Forgetful;
-//!
-//! impl SnapshotsPlugin for Forgetful {
-//!     fn record_snapshot(_: String, _: Version, _: SnapshotData) -> Result<(), Error> {
-//!         Ok(())
-//!     }
-//!     fn read_snapshot(_: String, _: Version) -> Result<RecordedSnapshot, Error> {
-//!         Err(Error::NotFound)
-//!     }
-//!     fn read_latest(_: String) -> Result<RecordedSnapshot, Error> {
-//!         Err(Error::NotFound)
-//!     }
-//!     fn list_snapshots(_: String, _: Option<Version>, _: u32) -> Result<SnapshotPage, Error> {
-//!         Ok(SnapshotPage { snapshots: Vec::new(), more: false })
-//!     }
-//!     fn delete_snapshot(_: String, _: Version) -> Result<(), Error> {
-//!         Err(Error::NotFound)
-//!     }
-//! }
-//!
-//! exesdb_sdk::snapshots_plugin!(Forgetful);
-//! ```
+//! its world's description into the component. The module [`snapshots`] has a whole component as an example.
 //!
 //! A panic in a component ends its instance. The macros install a hook that first writes the panic's message and
 //! place to the store's log, at level error.

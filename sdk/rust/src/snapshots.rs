@@ -1,4 +1,32 @@
 //! Components that keep the snapshots of a store: world `exesdb:store/snapshots-plugin`.
+//!
+//! ```
+//! use exesdb_sdk::snapshots::{RecordedSnapshot, SnapshotData, SnapshotPage, SnapshotsPlugin};
+//! use exesdb_sdk::types::{Error, Version};
+//!
+//! /// Keeps nothing.
+//! struct Forgetful;
+//!
+//! impl SnapshotsPlugin for Forgetful {
+//!     fn record_snapshot(_: String, _: Version, _: SnapshotData) -> Result<(), Error> {
+//!         Ok(())
+//!     }
+//!     fn read_snapshot(_: String, _: Version) -> Result<RecordedSnapshot, Error> {
+//!         Err(Error::NotFound)
+//!     }
+//!     fn read_latest(_: String) -> Result<RecordedSnapshot, Error> {
+//!         Err(Error::NotFound)
+//!     }
+//!     fn list_snapshots(_: String, _: Option<Version>, _: u32) -> Result<SnapshotPage, Error> {
+//!         Ok(SnapshotPage { snapshots: Vec::new(), more: false })
+//!     }
+//!     fn delete_snapshot(_: String, _: Version) -> Result<(), Error> {
+//!         Err(Error::NotFound)
+//!     }
+//! }
+//!
+//! exesdb_sdk::snapshots_plugin!(Forgetful);
+//! ```
 
 use std::marker::PhantomData;
 

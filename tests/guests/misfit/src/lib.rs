@@ -1,0 +1,56 @@
+//! A streams component that also imports an interface which no host offers: to see how the loader says so. It is never
+//! run.
+
+use exesdb_sdk::streams::{AppendRequest, AppendResult, EventPage, StreamInfo, StreamPage, StreamsPlugin};
+use exesdb_sdk::types::{Direction, Error, Position, Version};
+
+/// What wit-bindgen makes of the interface.
+#[allow(unsafe_code, clippy::wildcard_imports)]
+mod bindings {
+    wit_bindgen::generate!({
+        inline: "
+            package misfit:wishes@1.2.3;
+
+            interface telepathy {
+                /// What the client is about to ask.
+                read-mind: func() -> string;
+            }
+
+            world misfit {
+                import telepathy;
+            }
+        ",
+    });
+}
+
+use bindings::misfit::wishes::telepathy;
+
+struct Misfit;
+
+fn wish<T>() -> Result<T, Error> {
+    Err(Error::Other(telepathy::read_mind()))
+}
+
+impl StreamsPlugin for Misfit {
+    fn append(requests: Vec<AppendRequest>) -> Vec<Result<AppendResult, Error>> {
+        requests.iter().map(|_| wish()).collect()
+    }
+
+    fn read_stream(_: String, _: Option<Version>, _: u32, _: Direction) -> Result<EventPage, Error> {
+        wish()
+    }
+
+    fn read_all(_: Option<Position>, _: u32, _: Direction) -> Result<EventPage, Error> {
+        wish()
+    }
+
+    fn list_streams(_: String, _: Option<String>, _: u32) -> Result<StreamPage, Error> {
+        wish()
+    }
+
+    fn get_stream_info(_: String) -> Result<StreamInfo, Error> {
+        wish()
+    }
+}
+
+exesdb_sdk::streams_plugin!(Misfit);

@@ -1,0 +1,116 @@
+//! The streams component that ships with exesdb, and a way for tests to make it misbehave: an append to a stream whose
+//! id begins with `probe-`. All else, reads of those streams too, is as in the original.
+//!
+//! | stream id begins with | an append |
+//! |---|---|
+//! | `probe-trap-after-commit` | commits the call's requests, then panics before it answers |
+//! | `probe-trap` | panics before anything is written |
+//! | `probe-loop` | loops for ever |
+//! | `probe-hungry` | allocates without end |
+//! | `probe-stack` | calls itself without end |
+
+use std::hint::black_box;
+
+use exesdb_sdk::streams::{AppendRequest, AppendResult, EventPage, StreamInfo, StreamPage, StreamsPlugin};
+use exesdb_sdk::types::{Direction, Error, Position, Version};
+use exesdb_streams::Streams;
+
+struct Probe;
+
+/// How an append misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Misdeed {
+    Trap,
+    TrapAfterCommit,
+    Loop,
+    Hunger,
+    Recursion,
+}
+
+/// The longer prefix before the one that it begins with.
+const MISDEEDS: [(&str, Misdeed); 5] = [
+    ("probe-trap-after-commit", Misdeed::TrapAfterCommit),
+    ("probe-trap", Misdeed::Trap),
+    ("probe-loop", Misdeed::Loop),
+    ("probe-hungry", Misdeed::Hunger),
+    ("probe-stack", Misdeed::Recursion),
+];
+
+fn misdeed(stream_id: &str) -> Option<Misdeed> {
+    MISDEEDS.iter().find(|(prefix, _)| stream_id.starts_with(prefix)).map(|(_, misdeed)| *misdeed)
+}
+
+impl StreamsPlugin for Probe {
+    fn append(requests: Vec<AppendRequest>) -> Vec<Result<AppendResult, Error>> {
+        match requests.iter().find_map(|request| misdeed(&request.stream_id)) {
+            None => Streams::append(requests),
+            Some(Misdeed::Trap) => panic!("the probe traps, as it was told"),
+            Some(Misdeed::TrapAfterCommit) => {
+                let answers = Streams::append(requests);
+                panic!("the probe traps after the commit, as it was told: {answers:?}");
+            }
+            Some(Misdeed::Loop) => loop {
+                black_box(());
+            },
+            Some(Misdeed::Hunger) => {
+                let mut eaten: Vec<Vec<u8>> = Vec::new();
+                loop {
+                    // Written, so that the memory is really taken.
+                    eaten.push(vec![1; 1 << 20]);
+                    black_box(&eaten);
+                }
+            }
+            Some(Misdeed::Recursion) => panic!("the probe came back from depth {}", deeper(1)),
+        }
+    }
+
+    fn read_stream(
+        stream_id: String,
+        from: Option<Version>,
+        count: u32,
+        direction: Direction,
+    ) -> Result<EventPage, Error> {
+        Streams::read_stream(stream_id, from, count, direction)
+    }
+
+    fn read_all(from: Option<Position>, count: u32, direction: Direction) -> Result<EventPage, Error> {
+        Streams::read_all(from, count, direction)
+    }
+
+    fn list_streams(prefix: String, after: Option<String>, count: u32) -> Result<StreamPage, Error> {
+        Streams::list_streams(prefix, after, count)
+    }
+
+    fn get_stream_info(stream_id: String) -> Result<StreamInfo, Error> {
+        Streams::get_stream_info(stream_id)
+    }
+}
+
+/// Comes back only where depth has no end.
+fn deeper(depth: u64) -> u64 {
+    let frame = black_box([depth; 64]);
+    if black_box(depth) == 0 {
+        return 0;
+    }
+    let deepest = deeper(black_box(depth) + 1);
+    black_box(frame)[0].max(deepest)
+}
+
+exesdb_sdk::streams_plugin!(Probe);
+
+#[cfg(test)]
+mod tests {
+    use super::{Misdeed, misdeed};
+
+    #[test]
+    fn a_stream_id_chooses_the_misdeed() {
+        assert_eq!(misdeed("order-1"), None);
+        assert_eq!(misdeed("probe-fine"), None);
+        assert_eq!(misdeed("probe-trap"), Some(Misdeed::Trap));
+        assert_eq!(misdeed("probe-trap-7"), Some(Misdeed::Trap));
+        assert_eq!(misdeed("probe-trap-after-commit-7"), Some(Misdeed::TrapAfterCommit));
+        assert_eq!(misdeed("probe-loop"), Some(Misdeed::Loop));
+        assert_eq!(misdeed("probe-hungry"), Some(Misdeed::Hunger));
+        assert_eq!(misdeed("probe-stack"), Some(Misdeed::Recursion));
+    }
+}
