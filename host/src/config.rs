@@ -1,0 +1,152 @@
+//! What `exesdb serve` is to run: the stores, their components and their limits.
+//!
+//! Without a file it is one store, `main`, on loopback, with everything built in. `exesdb.toml` says otherwise;
+//! [`file`] is its format. A flag or environment variable goes before the file, and the file before the default.
+
+mod file;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+pub use file::ConfigError;
+
+/// Where data is kept when nothing says otherwise, relative to the working directory.
+pub const DEFAULT_DATA: &str = "./exesdb-data";
+
+/// The port of the gateway listener when nothing says otherwise.
+pub const DEFAULT_PORT: u16 = 2113;
+
+/// The store that there is when no file says otherwise.
+pub const DEFAULT_STORE: &str = "main";
+
+/// Everything that `serve` runs, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The directory of all databases and of the control socket.
+    pub data: PathBuf,
+    /// Where the gateway listens.
+    pub listen: SocketAddr,
+    /// At least one store; names are unique.
+    pub stores: Vec<StoreConfig>,
+}
+
+/// One store (one tenant): its components, how many instances of each, and what they may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// 1 to 64 of `a-z 0-9 -`; a directory name and a part of URLs and supervision paths.
+    pub name: String,
+    /// Gateway workers.
+    pub gateway_pool_size: u16,
+    /// Instances of the streams component that append, partitioned by stream.
+    pub writers: u16,
+    /// Instances of the streams component that read.
+    pub readers: u16,
+    /// Instances of the snapshots component.
+    pub snapshot_workers: u16,
+    /// Whether the store has a pubsub child.
+    pub pubsub: bool,
+    /// Where each component comes from.
+    pub components: Components,
+    /// Settings handed to components, by component (`streams`, `snapshots`, `gateway`), then by key.
+    pub settings: BTreeMap<String, BTreeMap<String, String>>,
+    /// What each instance may use.
+    pub limits: Limits,
+}
+
+/// Where the components of a store come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Components {
+    /// World `streams-plugin`.
+    pub streams: ComponentSource,
+    /// World `snapshots-plugin`.
+    pub snapshots: ComponentSource,
+    /// World `gateway-plugin`.
+    pub gateway: ComponentSource,
+}
+
+/// Where a component comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ComponentSource {
+    /// One that this binary carries, by its name: `streams`, `snapshots` or `gateway-http`.
+    Builtin(String),
+    /// A component file, already resolved against the directory of the configuration file.
+    File(PathBuf),
+}
+
+/// What an instance may use before it is stopped, and how much may wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// CPU time of a call since the guest last waited in the host, in milliseconds.
+    pub call_cpu_ms: u32,
+    /// All linear memories of an instance together, in MiB.
+    pub memory_mib: u32,
+    /// Calls that may wait for an instance; the next one is refused as overloaded.
+    pub mailbox: u32,
+    /// Gateway instances that one worker may have at a time: one per request in flight, live streams included.
+    pub gateway_instances_per_worker: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data: PathBuf::from(DEFAULT_DATA),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            stores: vec![StoreConfig::named(DEFAULT_STORE)],
+        }
+    }
+}
+
+impl StoreConfig {
+    /// A store of this name with every default.
+    pub fn named(name: &str) -> Self {
+        StoreConfig {
+            name: name.to_owned(),
+            gateway_pool_size: 3,
+            writers: 4,
+            readers: 2,
+            snapshot_workers: 2,
+            pubsub: true,
+            components: Components::default(),
+            settings: BTreeMap::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Components {
+    fn default() -> Self {
+        let builtin = |name: &str| ComponentSource::Builtin(name.to_owned());
+        Components {
+            streams: builtin("streams"),
+            snapshots: builtin("snapshots"),
+            gateway: builtin("gateway-http"),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            // A call of a built-in component takes microseconds: a second of CPU is a loop, not work.
+            call_cpu_ms: 1_000,
+            // Room for a 4 MiB request in several copies, and small enough for hundreds of instances.
+            memory_mib: 64,
+            // As many as one append call may carry requests: what waits longer is better refused.
+            mailbox: 1_024,
+            // Live streams hold an instance each; 3 workers make 384 followers of a store.
+            gateway_instances_per_worker: 128,
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a configuration file. Relative paths in it are relative to its directory.
+    ///
+    /// Errors name the file, line and column, what is wrong and what would be right.
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = file::read(path)?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        file::parse(&text, base, &|file| file.is_file()).map_err(|error| error.in_file(path, &text))
+    }
+}

@@ -1,0 +1,525 @@
+//! The format of `exesdb.toml`, and its errors.
+//!
+//! ```toml
+//! data = "./exesdb-data"
+//! listen = "127.0.0.1:2113"
+//!
+//! [[store]]
+//! name = "main"
+//! gateway_pool_size = 3
+//! writers = 4
+//! readers = 2
+//! snapshot_workers = 2
+//! pubsub = true
+//!
+//! [store.components]
+//! streams = "builtin:streams"
+//! snapshots = "builtin:snapshots"
+//! gateway = "components/my-gateway.wasm"
+//!
+//! [store.settings.gateway]
+//! greeting = "hello"
+//!
+//! [store.limits]
+//! call_cpu_ms = 1000
+//! memory_mib = 64
+//! mailbox = 1024
+//! gateway_instances_per_worker = 128
+//! ```
+//!
+//! Every value is read with its place in the text, so that an error can point at it. Tables refuse unknown keys.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Spanned, Value};
+
+use super::{ComponentSource, Components, Config, Limits, StoreConfig};
+
+/// The largest configuration file, in bytes: thousands of stores' worth; more is the wrong file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Stores of one process: each owns a database with its own threads and files.
+const STORES_MAX: usize = 256;
+/// The longest store name, in bytes: it is a directory name and a URL segment.
+const STORE_NAME_BYTES_MAX: usize = 64;
+/// Workers and instances of a pool: far more than there are cores to run them.
+const POOL_SIZE: RangeInclusive<i64> = 1..=64;
+/// Milliseconds of CPU per call. A minute is where a client has long given up.
+const CALL_CPU_MS: RangeInclusive<i64> = 1..=60_000;
+/// MiB per instance. 4 GiB is all that a 32-bit guest can address.
+const MEMORY_MIB: RangeInclusive<i64> = 1..=4_096;
+/// Calls that wait for an instance: each may hold a request of 4 MiB.
+const MAILBOX: RangeInclusive<i64> = 1..=65_536;
+/// Gateway instances of a worker: each holds its memory for as long as its request lives.
+const GATEWAY_INSTANCES: RangeInclusive<i64> = 1..=4_096;
+/// Settings of one component: they are handed over as one list.
+const SETTINGS_MAX: usize = 256;
+/// A setting's value, in bytes: larger data belongs in a file.
+const SETTING_BYTES_MAX: usize = 64 << 10;
+
+/// Why a configuration cannot be used. Its text is complete: where, what is wrong and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    file: PathBuf,
+    /// Line and column, from 1, and the text of the line; none when the file could not be read at all.
+    place: Option<(usize, usize, String)>,
+    message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.display();
+        let Some((line, column, text)) = &self.place else {
+            return write!(f, "{file}: {}", self.message);
+        };
+        let gutter = " ".repeat(line.to_string().len());
+        write!(f, "{file}:{line}:{column}: {}\n{gutter} |\n{line} | {text}\n", self.message)?;
+        write!(f, "{gutter} | {}^", " ".repeat(column - 1))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A rule that a text breaks, and the bytes of the text that break it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fault {
+    span: Range<usize>,
+    message: String,
+}
+
+impl Fault {
+    fn at<T>(value: &Spanned<T>, message: impl Into<String>) -> Fault {
+        Fault { span: value.span(), message: message.into() }
+    }
+
+    /// The error as the operator sees it: the span as line and column of `text`.
+    pub(super) fn in_file(self, file: &Path, text: &str) -> ConfigError {
+        let start = text.floor_char_boundary(self.span.start.min(text.len()));
+        let before = &text[..start];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        let line = before.matches('\n').count() + 1;
+        let column = text[line_start..start].chars().count() + 1;
+        let line_text = text[line_start..].lines().next().unwrap_or("").to_owned();
+        ConfigError { file: file.to_owned(), place: Some((line, column, line_text)), message: self.message }
+    }
+}
+
+/// The text of a configuration file.
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    let fail = |message: String| ConfigError { file: path.to_owned(), place: None, message };
+    let file = std::fs::File::open(path)
+        .map_err(|error| fail(format!("cannot be opened ({error}); give --config a readable file")))?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| fail(format!("cannot be read ({error}); give --config a readable file")))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(fail(format!("is larger than {FILE_BYTES_MAX} bytes; is it a configuration file?")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        fail(format!("is not UTF-8 at byte {offset}; save it as UTF-8"))
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    data: Option<Spanned<Value>>,
+    listen: Option<Spanned<Value>>,
+    store: Option<Spanned<Vec<Spanned<RawStore>>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawStore {
+    name: Option<Spanned<Value>>,
+    gateway_pool_size: Option<Spanned<Value>>,
+    writers: Option<Spanned<Value>>,
+    readers: Option<Spanned<Value>>,
+    snapshot_workers: Option<Spanned<Value>>,
+    pubsub: Option<Spanned<Value>>,
+    #[serde(default)]
+    components: RawComponents,
+    #[serde(default)]
+    settings: RawSettings,
+    #[serde(default)]
+    limits: RawLimits,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawComponents {
+    streams: Option<Spanned<Value>>,
+    snapshots: Option<Spanned<Value>>,
+    gateway: Option<Spanned<Value>>,
+}
+
+type RawSettingTable = BTreeMap<Spanned<String>, Spanned<Value>>;
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawSettings {
+    #[serde(default)]
+    streams: RawSettingTable,
+    #[serde(default)]
+    snapshots: RawSettingTable,
+    #[serde(default)]
+    gateway: RawSettingTable,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawLimits {
+    call_cpu_ms: Option<Spanned<Value>>,
+    memory_mib: Option<Spanned<Value>>,
+    mailbox: Option<Spanned<Value>>,
+    gateway_instances_per_worker: Option<Spanned<Value>>,
+}
+
+/// The configuration that a text describes. `is_file` says whether a component file is there.
+pub(super) fn parse(text: &str, base: &Path, is_file: &dyn Fn(&Path) -> bool) -> Result<Config, Fault> {
+    let raw: RawConfig = toml::from_str(text).map_err(|error| Fault {
+        span: error.span().unwrap_or(0..0),
+        message: error.message().replace('\n', "; "),
+    })?;
+    let defaults = Config::default();
+    let data = match &raw.data {
+        None => defaults.data,
+        Some(value) => base.join(string("data", "a directory such as \"./exesdb-data\"", value)?),
+    };
+    let listen = match &raw.listen {
+        None => defaults.listen,
+        Some(value) => {
+            let right = "an IP address and a port such as \"127.0.0.1:2113\"";
+            let text = string("listen", right, value)?;
+            text.parse().map_err(|_| Fault::at(value, format!("listen is \"{text}\"; it must be {right}")))?
+        }
+    };
+    let stores = match &raw.store {
+        None => defaults.stores,
+        Some(stores) => parse_stores(stores, base, is_file)?,
+    };
+    Ok(Config { data, listen, stores })
+}
+
+fn parse_stores(
+    raw: &Spanned<Vec<Spanned<RawStore>>>,
+    base: &Path,
+    is_file: &dyn Fn(&Path) -> bool,
+) -> Result<Vec<StoreConfig>, Fault> {
+    let tables = raw.get_ref();
+    if tables.is_empty() {
+        return Err(Fault::at(raw, "store is empty; write at least one [[store]] table, or leave it out"));
+    }
+    if tables.len() > STORES_MAX {
+        let message = format!("there are {} stores; at most {STORES_MAX} fit one process", tables.len());
+        return Err(Fault::at(&tables[STORES_MAX], message));
+    }
+    let mut stores: Vec<StoreConfig> = Vec::with_capacity(tables.len());
+    for table in tables {
+        let store = parse_store(table, base, is_file)?;
+        if stores.iter().any(|earlier| earlier.name == store.name) {
+            let message =
+                format!("name is \"{}\", which an earlier store has; names must differ", store.name);
+            let span = table.get_ref().name.as_ref().map_or(table.span(), Spanned::span);
+            return Err(Fault { span, message });
+        }
+        stores.push(store);
+    }
+    Ok(stores)
+}
+
+fn parse_store(
+    table: &Spanned<RawStore>,
+    base: &Path,
+    is_file: &dyn Fn(&Path) -> bool,
+) -> Result<StoreConfig, Fault> {
+    let raw = table.get_ref();
+    let Some(name) = &raw.name else {
+        return Err(Fault::at(table, "the store has no name; add a line such as name = \"main\""));
+    };
+    let mut store = StoreConfig::named(store_name(name)?);
+    pool_size("gateway_pool_size", &raw.gateway_pool_size, &mut store.gateway_pool_size)?;
+    pool_size("writers", &raw.writers, &mut store.writers)?;
+    pool_size("readers", &raw.readers, &mut store.readers)?;
+    pool_size("snapshot_workers", &raw.snapshot_workers, &mut store.snapshot_workers)?;
+    if let Some(value) = &raw.pubsub {
+        store.pubsub = match value.get_ref() {
+            Value::Boolean(pubsub) => *pubsub,
+            other => return Err(Fault::at(value, wrong("pubsub", other, "true or false"))),
+        };
+    }
+    store.components = parse_components(&raw.components, base, is_file)?;
+    store.limits = parse_limits(&raw.limits)?;
+    let settings = &raw.settings;
+    let by_component =
+        [("streams", &settings.streams), ("snapshots", &settings.snapshots), ("gateway", &settings.gateway)];
+    for (component, table) in by_component {
+        if !table.is_empty() {
+            store.settings.insert(component.to_owned(), parse_settings(component, table)?);
+        }
+    }
+    Ok(store)
+}
+
+fn parse_components(
+    raw: &RawComponents,
+    base: &Path,
+    is_file: &dyn Fn(&Path) -> bool,
+) -> Result<Components, Fault> {
+    let defaults = Components::default();
+    let source = |key: &str, value: &Option<Spanned<Value>>, default: ComponentSource| {
+        let Some(value) = value else { return Ok(default) };
+        let ComponentSource::Builtin(builtin) = default else {
+            unreachable!("every default component is built in")
+        };
+        let right = format!("\"builtin:{builtin}\" or the path of a component file");
+        let text = string(key, &right, value)?;
+        if let Some(name) = text.strip_prefix("builtin:") {
+            if name != builtin {
+                return Err(Fault::at(value, format!("{key} is \"{text}\"; it must be {right}")));
+            }
+            return Ok(ComponentSource::Builtin(builtin));
+        }
+        let path = base.join(text);
+        if !is_file(&path) {
+            let message = format!("{key}: there is no file {}; it must be {right}", path.display());
+            return Err(Fault::at(value, message));
+        }
+        Ok(ComponentSource::File(path))
+    };
+    Ok(Components {
+        streams: source("streams", &raw.streams, defaults.streams)?,
+        snapshots: source("snapshots", &raw.snapshots, defaults.snapshots)?,
+        gateway: source("gateway", &raw.gateway, defaults.gateway)?,
+    })
+}
+
+fn parse_limits(raw: &RawLimits) -> Result<Limits, Fault> {
+    let mut limits = Limits::default();
+    let fields = [
+        ("call_cpu_ms", &raw.call_cpu_ms, CALL_CPU_MS, &mut limits.call_cpu_ms),
+        ("memory_mib", &raw.memory_mib, MEMORY_MIB, &mut limits.memory_mib),
+        ("mailbox", &raw.mailbox, MAILBOX, &mut limits.mailbox),
+        (
+            "gateway_instances_per_worker",
+            &raw.gateway_instances_per_worker,
+            GATEWAY_INSTANCES,
+            &mut limits.gateway_instances_per_worker,
+        ),
+    ];
+    for (key, value, range, field) in fields {
+        if let Some(value) = value {
+            *field = u32::try_from(integer(key, range, value)?).expect("limit ranges lie within u32");
+        }
+    }
+    Ok(limits)
+}
+
+fn parse_settings(component: &str, table: &RawSettingTable) -> Result<BTreeMap<String, String>, Fault> {
+    let mut settings = BTreeMap::new();
+    for (key, value) in table {
+        if settings.len() == SETTINGS_MAX {
+            let message =
+                format!("{component} has more than {SETTINGS_MAX} settings; put them into fewer keys");
+            return Err(Fault::at(key, message));
+        }
+        let text = string(key.get_ref(), "a string: components read settings as text", value)?;
+        if text.len() > SETTING_BYTES_MAX {
+            let message = format!(
+                "{} has {} bytes; at most {SETTING_BYTES_MAX} fit a setting",
+                key.get_ref(),
+                text.len()
+            );
+            return Err(Fault::at(value, message));
+        }
+        settings.insert(key.get_ref().clone(), text.to_owned());
+    }
+    Ok(settings)
+}
+
+/// A store's name, if it is one: 1 to 64 of `a-z 0-9 -`.
+fn store_name(value: &Spanned<Value>) -> Result<&str, Fault> {
+    let right = format!("1 to {STORE_NAME_BYTES_MAX} characters of a-z, 0-9 and -");
+    let name = string("name", &right, value)?;
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if name.is_empty() || name.len() > STORE_NAME_BYTES_MAX || !name.bytes().all(allowed) {
+        return Err(Fault::at(value, format!("name is {name:?}; it must be {right}")));
+    }
+    Ok(name)
+}
+
+fn pool_size(key: &str, value: &Option<Spanned<Value>>, field: &mut u16) -> Result<(), Fault> {
+    if let Some(value) = value {
+        *field = u16::try_from(integer(key, POOL_SIZE, value)?).expect("POOL_SIZE lies within u16");
+    }
+    Ok(())
+}
+
+fn integer(key: &str, range: RangeInclusive<i64>, value: &Spanned<Value>) -> Result<i64, Fault> {
+    match value.get_ref() {
+        Value::Integer(number) if range.contains(number) => Ok(*number),
+        other => {
+            let right = format!("a whole number from {} to {}", range.start(), range.end());
+            Err(Fault::at(value, wrong(key, other, &right)))
+        }
+    }
+}
+
+fn string<'a>(key: &str, right: &str, value: &'a Spanned<Value>) -> Result<&'a str, Fault> {
+    match value.get_ref() {
+        Value::String(text) => Ok(text),
+        other => Err(Fault::at(value, wrong(key, other, right))),
+    }
+}
+
+/// "`key` is this; it must be that", with tables and arrays named by their kind instead of printed.
+fn wrong(key: &str, value: &Value, right: &str) -> String {
+    let is = match value {
+        Value::Table(_) => "a table".to_owned(),
+        Value::Array(_) => "an array".to_owned(),
+        Value::String(text) => format!("{text:?}"),
+        scalar => scalar.to_string(),
+    };
+    format!("{key} is {is}; it must be {right}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ConfigError, FILE_BYTES_MAX, Fault, parse, read};
+    use crate::config::{ComponentSource, Config, StoreConfig};
+    use std::path::{Path, PathBuf};
+
+    fn parsed(text: &str) -> Result<Config, ConfigError> {
+        parse(text, Path::new("etc"), &|path| path.ends_with("there.wasm"))
+            .map_err(|fault: Fault| fault.in_file(Path::new("exesdb.toml"), text))
+    }
+
+    #[test]
+    fn an_empty_file_is_the_default() {
+        assert_eq!(parsed("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn every_key_reaches_its_field() {
+        let config = parsed(
+            r#"
+            data = "var"
+            listen = "[::1]:80"
+            [[store]]
+            name = "a-1"
+            gateway_pool_size = 5
+            writers = 6
+            readers = 7
+            snapshot_workers = 8
+            pubsub = false
+            [store.components]
+            streams = "there.wasm"
+            snapshots = "builtin:snapshots"
+            gateway = "/there.wasm"
+            [store.settings.streams]
+            key = "value"
+            [store.limits]
+            call_cpu_ms = 9
+            memory_mib = 10
+            mailbox = 11
+            gateway_instances_per_worker = 12
+            [[store]]
+            name = "b"
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.data, Path::new("etc/var"));
+        assert_eq!(config.listen, "[::1]:80".parse().unwrap());
+        let store = &config.stores[0];
+        let pools = [store.gateway_pool_size, store.writers, store.readers, store.snapshot_workers];
+        assert_eq!((store.name.as_str(), pools, store.pubsub), ("a-1", [5, 6, 7, 8], false));
+        assert_eq!(store.components.streams, ComponentSource::File(PathBuf::from("etc/there.wasm")));
+        assert_eq!(store.components.snapshots, ComponentSource::Builtin("snapshots".to_owned()));
+        assert_eq!(store.components.gateway, ComponentSource::File(PathBuf::from("/there.wasm")));
+        assert_eq!(store.settings["streams"]["key"], "value");
+        let limits = store.limits;
+        assert_eq!((limits.call_cpu_ms, limits.memory_mib), (9, 10));
+        assert_eq!((limits.mailbox, limits.gateway_instances_per_worker), (11, 12));
+        assert_eq!(config.stores[1], StoreConfig::named("b"));
+    }
+
+    #[test]
+    fn errors_say_where_what_and_what_would_be_right() {
+        let named = |rest: &str| format!("[[store]]\nname = \"a\"\n{rest}");
+        let long = "x".repeat(65);
+        let cases = [
+            ("data = 3".to_owned(), "1:8: data is 3; it must be a directory"),
+            ("listen = \"localhost\"".to_owned(), "1:10: listen is \"localhost\"; it must be an IP address"),
+            ("\nlistne = 1".to_owned(), "2:1: unknown field `listne`, expected one of"),
+            ("data = ".to_owned(), "1:8: "),
+            ("store = []".to_owned(), "1:9: store is empty"),
+            ("store = 1".to_owned(), "1:9: invalid type: integer `1`"),
+            ("[[store]]\nwriters = 2".to_owned(), "1:1: the store has no name"),
+            ("[[store]]\nname = \"\"".to_owned(), "2:8: name is \"\"; it must be 1 to 64"),
+            ("[[store]]\nname = \"A\"".to_owned(), "2:8: name is \"A\"; it must be 1 to 64"),
+            ("[[store]]\nname = \"../a\"".to_owned(), "2:8: name is \"../a\""),
+            (format!("[[store]]\nname = \"{long}\""), "2:8: name is "),
+            (named("[[store]]\nname = \"a\""), "4:8: name is \"a\", which an earlier store has"),
+            (
+                named("gateway_pool_size = 0"),
+                "3:21: gateway_pool_size is 0; it must be a whole number from 1 to 64",
+            ),
+            (named("writers = \"three\""), "3:11: writers is \"three\"; it must be a whole number"),
+            (named("readers = 1.5"), "3:11: readers is 1.5"),
+            (named("snapshot_workers = [1]"), "3:20: snapshot_workers is an array"),
+            (named("pubsub = \"yes\""), "3:10: pubsub is \"yes\"; it must be true or false"),
+            (named("redaers = 1"), "3:1: unknown field `redaers`"),
+            (named("[store.components]\nstream = \"x\""), "4:1: unknown field `stream`"),
+            (
+                named("[store.components]\nstreams = \"builtin:gateway-http\""),
+                "4:11: streams is \"builtin:gateway-http\"; it must be \"builtin:streams\"",
+            ),
+            (
+                named("[store.components]\ngateway = \"gone.wasm\""),
+                "4:11: gateway: there is no file etc/gone.wasm",
+            ),
+            (named("[store.settings.stream]\na = \"b\""), "3:17: unknown field `stream`"),
+            (named("[store.settings.streams]\na = 1"), "4:5: a is 1; it must be a string"),
+            (
+                named("[store.limits]\ncall_cpu_ms = -1"),
+                "4:15: call_cpu_ms is -1; it must be a whole number from 1",
+            ),
+            (named("[store.limits]\nmemory_mib = 4097"), "4:14: memory_mib is 4097"),
+            (named("[store.limits]\nmailbox = {}"), "4:11: mailbox is a table"),
+            (named("[store.limits]\nmemory_mb = 1"), "4:1: unknown field `memory_mb`"),
+            ("# ä\n[[store]]\n\"ä\" = 1".to_owned(), "3:1: unknown field `ä`"),
+        ];
+        for (text, expected) in cases {
+            let error = parsed(&text).expect_err(&text).to_string();
+            assert!(
+                error.starts_with(&format!("exesdb.toml:{expected}")),
+                "{text}\n{error}\nexpected {expected}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_error_shows_the_line() {
+        let error = parsed("[[store]]\nname = \"a\"\nwriters = 0").unwrap_err().to_string();
+        assert!(error.ends_with("\n  |\n3 | writers = 0\n  |           ^"), "{error}");
+    }
+
+    #[test]
+    fn unreadable_files_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("missing.toml");
+        assert!(read(&missing).unwrap_err().to_string().contains("missing.toml: cannot be opened"));
+        let binary = folder.path().join("binary.toml");
+        std::fs::write(&binary, [b'a', 0xff]).unwrap();
+        assert!(read(&binary).unwrap_err().to_string().contains("not UTF-8 at byte 1"));
+        let large = folder.path().join("large.toml");
+        std::fs::write(&large, vec![b'#'; usize::try_from(FILE_BYTES_MAX).unwrap() + 1]).unwrap();
+        assert!(read(&large).unwrap_err().to_string().contains("is larger than"));
+    }
+}
