@@ -1,0 +1,120 @@
+//! The other side: a command that asks a running host.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+use super::socket::{fits, socket_path, too_long};
+use super::{Refusal, Request, Response};
+
+/// The largest answer, in bytes: the tree of hundreds of stores is a few MiB.
+const RESPONSE_BYTES_MAX: u64 = 64 << 20;
+
+/// Why a host was not controlled.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Nobody listens.
+    #[error("no exesdb is running on {data}; start it with `exesdb serve --data {data}`, or give another --data", data = .data.display())]
+    NotRunning {
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// The system's limit for socket paths.
+    #[error("{}", too_long(.path))]
+    PathTooLong {
+        /// The socket's path.
+        path: PathBuf,
+    },
+    /// The socket is there and cannot be used.
+    #[error("the control socket {} cannot be used: {error}; it belongs to the user who runs exesdb", path.display())]
+    Unusable {
+        /// The socket's path.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The connection ended before the answer.
+    #[error("the host on {} ended before it answered", data.display())]
+    Ended {
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// The answer is not of this protocol.
+    #[error("the host on {} answered what this client cannot read: {detail}; is it of another version?", data.display())]
+    Unreadable {
+        /// The data directory.
+        data: PathBuf,
+        /// What does not fit.
+        detail: String,
+    },
+    /// The host will not.
+    #[error("{0}")]
+    Refused(Refusal),
+}
+
+/// A connection to a host's control socket.
+#[derive(Debug)]
+pub struct ControlClient {
+    stream: BufReader<UnixStream>,
+    data: PathBuf,
+}
+
+impl ControlClient {
+    /// Connects to the host that runs on a data directory.
+    pub async fn connect(data: &Path) -> Result<ControlClient, ControlError> {
+        let path = socket_path(data);
+        if !fits(&path) {
+            return Err(ControlError::PathTooLong { path });
+        }
+        match UnixStream::connect(&path).await {
+            Ok(stream) => Ok(ControlClient { stream: BufReader::new(stream), data: data.to_owned() }),
+            Err(error) => Err(match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    ControlError::NotRunning { data: data.to_owned() }
+                }
+                _ => ControlError::Unusable { path, error },
+            }),
+        }
+    }
+
+    /// Sends a request and gives its (first) answer. A refusal is an error.
+    pub async fn ask(&mut self, request: &Request) -> Result<Response, ControlError> {
+        let mut line = serde_json::to_vec(request).expect("requests are JSON");
+        line.push(b'\n');
+        // A host that refuses the connection may have closed it already: its answer says why.
+        let _ = self.stream.write_all(&line).await;
+        self.next().await
+    }
+
+    /// The next answer to a request that has many.
+    pub async fn next(&mut self) -> Result<Response, ControlError> {
+        let mut line = Vec::new();
+        let read = (&mut self.stream).take(RESPONSE_BYTES_MAX).read_until(b'\n', &mut line).await;
+        if read.is_err() || line.is_empty() {
+            return Err(ControlError::Ended { data: self.data.clone() });
+        }
+        match serde_json::from_slice(&line) {
+            Ok(Response::Error { error }) => Err(ControlError::Refused(error)),
+            Ok(response) => Ok(response),
+            Err(error) => Err(self.unreadable(error.to_string())),
+        }
+    }
+
+    /// The error for an answer to another question.
+    pub fn unexpected(&self, response: &Response) -> ControlError {
+        let kind = match response {
+            Response::Tree { .. } => "a tree",
+            Response::Killed { .. } => "a kill",
+            Response::Event { .. } => "an event",
+            Response::End => "the end of events",
+            Response::Error { .. } => "an error",
+        };
+        self.unreadable(format!("it is {kind}"))
+    }
+
+    fn unreadable(&self, detail: String) -> ControlError {
+        ControlError::Unreadable { data: self.data.clone(), detail }
+    }
+}

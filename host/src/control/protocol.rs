@@ -1,0 +1,144 @@
+//! The lines that go over the control socket.
+
+use exesdb_supervisor::{Event, Node, Reason};
+use serde::{Deserialize, Serialize};
+
+use super::{CONNECTIONS_MAX, REQUEST_BYTES_MAX};
+
+/// Names of children that an answer lists.
+pub(super) const CHILDREN_LISTED_MAX: usize = 50;
+
+/// What can be asked. One JSON object a line, `{"request":"tree"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// The supervision tree as it is now.
+    Tree {},
+    /// An exit signal to a child.
+    Kill {
+        /// Ids from the root, joined by `/`; the root's own may be left out.
+        path: String,
+        /// The reason of the signal: `killed`, `normal`, `shutdown`, `shutdown:WHY`, `error:WHY`.
+        reason: Reason,
+    },
+    /// The telemetry that is still kept, oldest first, each event an answer of its own.
+    Events {
+        /// And then what happens, until the client leaves.
+        #[serde(default)]
+        follow: bool,
+        /// Only events of these kinds, and how many were missed; empty for all.
+        #[serde(default)]
+        kinds: Vec<String>,
+    },
+}
+
+/// What is answered. One JSON object a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "response", rename_all = "snake_case")]
+pub enum Response {
+    /// To `tree`.
+    Tree {
+        /// The root.
+        tree: Node,
+    },
+    /// To `kill`: the signal was sent. What comes of it is seen in the tree and in the events.
+    Killed {
+        /// The full path.
+        path: String,
+    },
+    /// To `events`, many times.
+    Event {
+        /// What happened.
+        event: Event,
+    },
+    /// To `events`, in the end.
+    End,
+    /// The request was not carried out.
+    Error {
+        /// Why.
+        error: Refusal,
+    },
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Refusal {
+    /// The line is no request.
+    #[error("the request is malformed: {detail}; is the client of another version?")]
+    Malformed {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The line is longer than [`REQUEST_BYTES_MAX`]. The connection is closed.
+    #[error("the request is longer than {} bytes", REQUEST_BYTES_MAX)]
+    TooLong,
+    /// There are [`CONNECTIONS_MAX`] connections already. The connection is closed.
+    #[error("{} control connections are open already; end one, or try again later", CONNECTIONS_MAX)]
+    Busy,
+    /// The tree has no such child.
+    #[error("there is no `{path}` in the tree; {}", nearest_text(.nearest, .children))]
+    UnknownPath {
+        /// What was asked for.
+        path: String,
+        /// The longest beginning of it that exists.
+        nearest: String,
+        /// The ids of the children there, the first 50.
+        children: Vec<String>,
+    },
+    /// The child has no process to send a signal to.
+    #[error("{detail}")]
+    NotRunning {
+        /// What the supervisor says.
+        detail: String,
+    },
+}
+
+fn nearest_text(nearest: &str, children: &[String]) -> String {
+    if children.is_empty() {
+        return format!("`{nearest}` is there, and has no children");
+    }
+    let more = if children.len() == CHILDREN_LISTED_MAX { ", .." } else { "" };
+    format!("below `{nearest}` there are: {}{more}", children.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Refusal, Request};
+
+    #[test]
+    fn requests_are_typed() {
+        let cases = [
+            (r#"{"request":"tree"}"#, true),
+            (r#"{"request":"kill","path":"a","reason":"error:x"}"#, true),
+            (r#"{"request":"events"}"#, true),
+            (r#"{"request":"events","follow":true,"kinds":["exit"]}"#, true),
+            (r#"{"request":"tree","deep":true}"#, false),
+            (r#"{"request":"kill","path":"a"}"#, false),
+            (r#"{"request":"kill","path":"a","reason":"angry"}"#, false),
+            (r#"{"request":"events","follow":1}"#, false),
+            (r#"{"request":"format_disk"}"#, false),
+            (r#"{}"#, false),
+            (r#"[]"#, false),
+            ("", false),
+        ];
+        for (text, good) in cases {
+            assert_eq!(serde_json::from_str::<Request>(text).is_ok(), good, "{text}");
+        }
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        let unknown = |children: &[&str]| Refusal::UnknownPath {
+            path: "a/x".to_owned(),
+            nearest: "host/a".to_owned(),
+            children: children.iter().map(|&child| child.to_owned()).collect(),
+        };
+        assert_eq!(
+            unknown(&["b", "c"]).to_string(),
+            "there is no `a/x` in the tree; below `host/a` there are: b, c"
+        );
+        assert!(unknown(&[]).to_string().ends_with("`host/a` is there, and has no children"));
+        assert!(Refusal::TooLong.to_string().contains("1048576 bytes"));
+    }
+}

@@ -1,0 +1,178 @@
+//! The socket's file: where it is, who may open it, and what is left of a host that died.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::net::{SocketAddr, UnixStream};
+use std::path::{Path, PathBuf};
+
+use tokio::net::UnixListener;
+
+/// The socket's name in the data directory.
+const SOCKET_NAME: &str = "control.sock";
+/// The directory in which the socket is made ready, below the data directory. Short: the system limits the whole
+/// path of a socket to about 100 bytes, and this one is not to be longer than the final one.
+const STAGING_NAME: &str = ".new";
+/// Only the owner may connect.
+const SOCKET_MODE: u32 = 0o600;
+
+/// Why a host cannot be controlled.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The system's limit for socket paths.
+    #[error("{}", too_long(.path))]
+    PathTooLong {
+        /// The socket's path.
+        path: PathBuf,
+    },
+    /// Somebody answers on the socket.
+    #[error("another exesdb is running on {}; stop it, or give another --data", data.display())]
+    Running {
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// Something that is no socket has the name.
+    #[error("{} is in the way of the control socket and is no socket; move it elsewhere", path.display())]
+    InTheWay {
+        /// The socket's path.
+        path: PathBuf,
+    },
+    /// The file system refuses.
+    #[error("the control socket {} cannot be made: {error}", path.display())]
+    Io {
+        /// The file that was worked on.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// The listening end of a control socket. Its file goes away with it.
+#[derive(Debug)]
+pub struct ControlSocket {
+    pub(super) listener: UnixListener,
+    path: PathBuf,
+}
+
+impl ControlSocket {
+    /// Listens in a data directory, which must exist. The file of a host that died is replaced. Must be called
+    /// within a tokio runtime.
+    pub fn bind(data: &Path) -> Result<ControlSocket, BindError> {
+        let path = socket_path(data);
+        if !fits(&path) {
+            return Err(BindError::PathTooLong { path });
+        }
+        check_free(data, &path)?;
+        let staging = data.join(STAGING_NAME);
+        let staged = staging.join("s");
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |error| BindError::Io { path, error }
+        };
+        // Bound in a directory that only the owner may enter, so that nobody can connect before the mode is set;
+        // then renamed, which replaces an old file in one step.
+        remove_staging(&staging, &staged).map_err(io(&staging))?;
+        fs::DirBuilder::new().mode(0o700).create(&staging).map_err(io(&staging))?;
+        let listener = UnixListener::bind(&staged).map_err(io(&staged))?;
+        fs::set_permissions(&staged, fs::Permissions::from_mode(SOCKET_MODE)).map_err(io(&staged))?;
+        fs::rename(&staged, &path).map_err(io(&path))?;
+        fs::remove_dir(&staging).map_err(io(&staging))?;
+        Ok(ControlSocket { listener, path })
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the control socket stays behind");
+        }
+    }
+}
+
+/// Where the control socket of a data directory is.
+pub(super) fn socket_path(data: &Path) -> PathBuf {
+    data.join(SOCKET_NAME)
+}
+
+/// Whether the system takes this as a socket's path.
+pub(super) fn fits(path: &Path) -> bool {
+    SocketAddr::from_pathname(path).is_ok()
+}
+
+/// The advice for a path that does not fit.
+pub(super) fn too_long(path: &Path) -> String {
+    format!(
+        "the control socket's path has {} bytes, and the system allows about 100: {}; give --data a shorter path, \
+         or one relative to the working directory",
+        path.as_os_str().len(),
+        path.display()
+    )
+}
+
+fn check_free(data: &Path, path: &Path) -> Result<(), BindError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(BindError::Io { path: path.to_owned(), error }),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            Err(BindError::InTheWay { path: path.to_owned() })
+        }
+        // Left behind by a host that was killed, unless somebody answers.
+        Ok(_) => match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+            Err(error) => Err(BindError::Io { path: path.to_owned(), error }),
+            Ok(_) => Err(BindError::Running { data: data.to_owned() }),
+        },
+    }
+}
+
+/// What a host that died while it bound its socket left behind.
+fn remove_staging(staging: &Path, staged: &Path) -> io::Result<()> {
+    let ignore_missing = |result: io::Result<()>| match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    };
+    ignore_missing(fs::remove_file(staged))?;
+    ignore_missing(fs::remove_dir(staging))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BindError, ControlSocket, SOCKET_NAME};
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+
+    #[tokio::test]
+    async fn only_the_owner_may_connect_and_the_file_goes_away() {
+        let data = tempfile::tempdir().unwrap();
+        let socket = ControlSocket::bind(data.path()).unwrap();
+        let path = data.path().join(SOCKET_NAME);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(data.path().read_dir().unwrap().count(), 1);
+        drop(socket);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join(SOCKET_NAME);
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        std::fs::create_dir(data.path().join(super::STAGING_NAME)).unwrap();
+        let _socket = ControlSocket::bind(data.path()).unwrap();
+        let error = ControlSocket::bind(data.path()).unwrap_err();
+        assert!(matches!(error, BindError::Running { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_a_socket_is_said() {
+        let data = tempfile::tempdir().unwrap();
+        std::fs::write(data.path().join(SOCKET_NAME), "mine").unwrap();
+        let error = ControlSocket::bind(data.path()).unwrap_err().to_string();
+        assert!(error.contains("is in the way"), "{error}");
+        let error = ControlSocket::bind(Path::new(&"x".repeat(120))).unwrap_err().to_string();
+        assert!(error.contains("has 133 bytes") && error.contains("shorter path"), "{error}");
+        let error = ControlSocket::bind(&data.path().join("missing")).unwrap_err().to_string();
+        assert!(error.contains("cannot be made"), "{error}");
+    }
+}
