@@ -1,0 +1,206 @@
+//! What can go wrong between this client and a gateway.
+
+use std::fmt;
+
+use http::StatusCode;
+use serde::Deserialize;
+
+/// How much of an answer that is no problem document is quoted, in characters.
+const QUOTED_CHARS: usize = 200;
+
+/// Why a request brought no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nothing accepts connections there.
+    #[error("no exesdb answers at {url} ({detail}); start it with `exesdb serve` or give --url")]
+    Unreachable {
+        /// The gateway's URL.
+        url: String,
+        /// What the system said.
+        detail: String,
+    },
+    /// The connection broke before the answer was complete: whether the request was carried out is unknown.
+    #[error(
+        "the connection broke before {url} had answered ({detail}); look at the host's log and try again"
+    )]
+    Lost {
+        /// What was asked.
+        url: String,
+        /// What the system said.
+        detail: String,
+    },
+    /// No complete answer came in time: whether the request was carried out is unknown.
+    #[error("{url} did not answer within {seconds} s; look at `exesdb tree` and try again")]
+    TimedOut {
+        /// What was asked.
+        url: String,
+        /// How long the client waited.
+        seconds: u64,
+    },
+    /// The gateway answered that it will not.
+    #[error("{problem}")]
+    Refused {
+        /// What was asked.
+        url: String,
+        /// The gateway's reason. Boxed, for it is larger than any result.
+        problem: Box<Problem>,
+    },
+    /// The answer is not what the API promises.
+    #[error("{url} answered what this client cannot read: {detail}; is it an exesdb of another version?")]
+    Unreadable {
+        /// What was asked.
+        url: String,
+        /// What does not fit.
+        detail: String,
+    },
+    /// The request cannot be put into HTTP.
+    #[error("{url} cannot be asked: {detail}")]
+    Unsendable {
+        /// What was to be asked.
+        url: String,
+        /// What does not fit.
+        detail: String,
+    },
+}
+
+impl ClientError {
+    /// Whether the same request may succeed later: the host is away, restarting or overloaded.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            ClientError::Unreachable { .. } | ClientError::Lost { .. } | ClientError::TimedOut { .. } => true,
+            // A request that is quarantined has ended instances before; the others may just have been in the way
+            // of a restart.
+            ClientError::Refused { problem, .. } => {
+                matches!(problem.status, 429 | 500 | 502 | 503 | 504) && problem.kind() != "quarantined"
+            }
+            ClientError::Unreadable { .. } | ClientError::Unsendable { .. } => false,
+        }
+    }
+
+    /// The last part of the problem's type, such as `id-conflict`; empty for other errors.
+    pub fn problem_kind(&self) -> &str {
+        match self {
+            ClientError::Refused { problem, .. } => problem.kind(),
+            _ => "",
+        }
+    }
+}
+
+/// A problem document (RFC 9457), or what stands in for one when the answer is something else.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Problem {
+    /// A stable URI that names the kind of problem.
+    #[serde(rename = "type", default)]
+    pub problem_type: String,
+    /// What kind of problem it is, in words.
+    #[serde(default)]
+    pub title: String,
+    /// The HTTP status.
+    #[serde(default)]
+    pub status: u16,
+    /// What is wrong with this request.
+    #[serde(default)]
+    pub detail: String,
+    /// The last version of the stream, when the expected version was wrong and the stream has events.
+    #[serde(default)]
+    pub actual_version: Option<u64>,
+    /// Where to find this failure in the host's log.
+    #[serde(default)]
+    pub incident: Option<String>,
+}
+
+impl Problem {
+    /// The problem that an answer with this status and body reports.
+    pub(super) fn parse(status: StatusCode, body: &[u8]) -> Problem {
+        let mut problem = serde_json::from_slice(body).unwrap_or_else(|_| Problem {
+            problem_type: String::new(),
+            title: String::new(),
+            status: 0,
+            detail: String::from_utf8_lossy(body).trim().chars().take(QUOTED_CHARS).collect(),
+            actual_version: None,
+            incident: None,
+        });
+        // The status line is what proxies and this client act on; a body that differs is wrong.
+        problem.status = status.as_u16();
+        problem
+    }
+
+    fn kind(&self) -> &str {
+        self.problem_type.rsplit(['/', ':', '#']).next().unwrap_or("")
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reason = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
+        let title = match (self.title.as_str(), reason) {
+            ("", Some(reason)) => reason,
+            (title, _) => title,
+        };
+        write!(f, "{title} ({})", self.status)?;
+        if !self.detail.is_empty() && self.detail != title {
+            write!(f, ": {}", self.detail)?;
+        }
+        if let Some(incident) = &self.incident {
+            write!(f, "; the host's log has it under {incident}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ClientError, Problem};
+    use http::StatusCode;
+
+    #[test]
+    fn answers_become_readable_problems() {
+        let cases: [(u16, &str, &str, &str, bool); 8] = [
+            (
+                409,
+                r#"{"type":"urn:exesdb:problem:wrong-expected-version","title":"Wrong expected version","status":409,
+                    "detail":"s is at version 3","actual_version":3}"#,
+                "Wrong expected version (409): s is at version 3",
+                "wrong-expected-version",
+                false,
+            ),
+            (
+                503,
+                r#"{"type":"https://x/problems/restarting","title":"Restarting"}"#,
+                "Restarting (503)",
+                "restarting",
+                true,
+            ),
+            (429, "", "Too Many Requests (429)", "", true),
+            (502, "<html>bad</html>", "Bad Gateway (502): <html>bad</html>", "", true),
+            (
+                500,
+                r#"{"title":"Internal","incident":"i-1"}"#,
+                "Internal (500); the host's log has it under i-1",
+                "",
+                true,
+            ),
+            (
+                500,
+                r#"{"type":"urn:exesdb:problem:quarantined","title":"Q"}"#,
+                "Q (500)",
+                "quarantined",
+                false,
+            ),
+            (501, "", "Not Implemented (501)", "", false),
+            (413, r#"{"title":"T","detail":"T"}"#, "T (413)", "", false),
+        ];
+        for (status, body, text, kind, passing) in cases {
+            let problem = Box::new(Problem::parse(StatusCode::from_u16(status).unwrap(), body.as_bytes()));
+            let error = ClientError::Refused { url: String::new(), problem };
+            assert_eq!((error.to_string().as_str(), error.problem_kind()), (text, kind));
+            assert_eq!(error.is_passing(), passing, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_answer_is_quoted_briefly() {
+        let problem = Problem::parse(StatusCode::BAD_REQUEST, &[0xff; 1 << 20]);
+        assert_eq!(problem.detail.chars().count(), super::QUOTED_CHARS);
+    }
+}

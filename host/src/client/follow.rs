@@ -1,0 +1,161 @@
+//! Following a stream, or the whole store: from some event on and then live, over broken connections.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, HeaderName};
+use http::{HeaderMap, HeaderValue, Method};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::value::RawValue;
+
+use super::sse::{Decoder, Message};
+use super::{ANSWER_TIMEOUT, Client, ClientError, Retry, innermost};
+
+/// How long a live stream may be silent: the gateway gives a sign of life every 15 s, so the peer is gone.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The kind of message that carries an event.
+const EVENT: &str = "message";
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// Where a live read begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FollowFrom {
+    /// At a version of the stream, or a position of the store, inclusive.
+    Event(u64),
+    /// With the next event that is appended.
+    End,
+}
+
+impl FromStr for FollowFrom {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "end" => Ok(FollowFrom::End),
+            number => number.parse().map(FollowFrom::Event).map_err(|_| {
+                "write end, or the version (of a stream) or position (of the store) to begin with".to_owned()
+            }),
+        }
+    }
+}
+
+/// A live read. Each event is given once, in order: after a broken connection it goes on after the last one given.
+#[derive(Debug)]
+pub struct Follow<'a> {
+    client: &'a Client,
+    url: String,
+    last_id: Option<String>,
+    connection: Option<Connection>,
+    retry: Retry,
+    /// A host that never answered is not waited for: the address is probably wrong.
+    has_connected: bool,
+}
+
+#[derive(Debug)]
+struct Connection {
+    body: Incoming,
+    decoder: Decoder,
+    waiting: VecDeque<Message>,
+}
+
+impl<'a> Follow<'a> {
+    /// Follows a stream, or (none) the whole store. When the
+    /// host goes away, it is waited for as long as `patience`.
+    pub fn new(client: &'a Client, stream: Option<&str>, from: FollowFrom, patience: Duration) -> Follow<'a> {
+        let mut url = client.events_path(stream);
+        match from {
+            FollowFrom::Event(from) => {
+                let _ = write!(url, "?from={from}");
+            }
+            FollowFrom::End => url.push_str("?from=end"),
+        }
+        let retry = Retry::new(patience);
+        Follow { client, url, last_id: None, connection: None, retry, has_connected: false }
+    }
+
+    /// The next event as the gateway wrote it; waits until there is one.
+    pub async fn next(&mut self) -> Result<Box<RawValue>, ClientError> {
+        loop {
+            match self.next_message().await {
+                Ok(message) => {
+                    self.retry.succeeded();
+                    let event = self.read(message)?;
+                    return Ok(event);
+                }
+                Err(error) => {
+                    self.connection = None;
+                    if !self.has_connected {
+                        return Err(error);
+                    }
+                    self.retry.wait_after(error).await?;
+                }
+            }
+        }
+    }
+
+    /// Whether the next event has come already: [`Follow::next`] will not wait for it.
+    pub fn is_ready(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| !connection.waiting.is_empty())
+    }
+
+    fn read(&mut self, message: Message) -> Result<Box<RawValue>, ClientError> {
+        let event =
+            RawValue::from_string(message.data).map_err(|error| self.unreadable(error.to_string()))?;
+        self.last_id = message.id;
+        Ok(event)
+    }
+
+    async fn next_message(&mut self) -> Result<Message, ClientError> {
+        if self.connection.is_none() {
+            let body = self.connect().await?;
+            self.connection =
+                Some(Connection { body, decoder: Decoder::default(), waiting: VecDeque::new() });
+            self.has_connected = true;
+        }
+        let connection = self.connection.as_mut().expect("it was just made");
+        loop {
+            if let Some(message) = connection.waiting.pop_front() {
+                return Ok(message);
+            }
+            let lost = |detail: String| ClientError::Lost { url: self.url.clone(), detail };
+            let frame = match tokio::time::timeout(SILENCE_TIMEOUT, connection.body.frame()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => return Err(lost(innermost(&error))),
+                Ok(None) => return Err(lost("the host ended it".to_owned())),
+                Err(_) => return Err(lost(format!("silent for {} s", SILENCE_TIMEOUT.as_secs()))),
+            };
+            let Some(piece) = frame.data_ref() else { continue };
+            match connection.decoder.push(piece) {
+                // Other kinds are for other readers, as with a browser's EventSource.
+                Ok(messages) => {
+                    connection.waiting.extend(messages.into_iter().filter(|message| message.event == EVENT));
+                }
+                Err(error) => return Err(self.unreadable(error.to_string())),
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Incoming, ClientError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        if let Some(id) = &self.last_id {
+            let id = HeaderValue::from_str(id).map_err(|error| self.unreadable(error.to_string()))?;
+            headers.insert(LAST_EVENT_ID, id);
+        }
+        let head = self.client.send(Method::GET, &self.url, headers, Bytes::new());
+        let response = tokio::time::timeout(ANSWER_TIMEOUT, head).await.unwrap_or_else(|_| {
+            Err(ClientError::TimedOut { url: self.url.clone(), seconds: ANSWER_TIMEOUT.as_secs() })
+        })?;
+        Ok(response.into_body())
+    }
+
+    fn unreadable(&self, detail: String) -> ClientError {
+        ClientError::Unreadable { url: self.url.clone(), detail }
+    }
+}

@@ -1,0 +1,80 @@
+//! Trying again while a host is away: when, and for how long.
+
+use std::time::{Duration, Instant};
+
+use super::ClientError;
+
+/// The first pause: a child that is restarted is back within it.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+/// The longest pause: a host that is back is noticed within it.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// Patience with a host that is away: pauses double from 50 ms to 2 s, for a given time since it last answered.
+#[derive(Debug, Clone)]
+pub struct Retry {
+    patience: Duration,
+    failing_since: Option<Instant>,
+    pause: Duration,
+}
+
+impl Retry {
+    /// Gives up when nothing has succeeded for `patience`.
+    pub fn new(patience: Duration) -> Retry {
+        Retry { patience, failing_since: None, pause: PAUSE_MIN }
+    }
+
+    /// Forgets the failures so far.
+    pub fn succeeded(&mut self) {
+        self.failing_since = None;
+        self.pause = PAUSE_MIN;
+    }
+
+    /// Waits until it is time to try again, or gives the error back: it does not pass, or patience is at its end.
+    pub async fn wait_after(&mut self, error: ClientError) -> Result<(), ClientError> {
+        let now = Instant::now();
+        let failing_for = now.duration_since(*self.failing_since.get_or_insert(now));
+        let Some(pause) = self.next_pause(error.is_passing(), failing_for) else { return Err(error) };
+        tracing::warn!(%error, pause_ms = pause.as_millis(), "trying again");
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    fn next_pause(&mut self, passing: bool, failing_for: Duration) -> Option<Duration> {
+        if !passing || failing_for >= self.patience {
+            return None;
+        }
+        let pause = self.pause.min(self.patience - failing_for);
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        Some(pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PAUSE_MAX, Retry};
+    use std::time::Duration;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_limit_until_patience_ends() {
+        let mut retry = Retry::new(ms(10_000));
+        let expected = [50, 100, 200, 400, 800, 1_600, 2_000, 2_000];
+        for pause in expected {
+            assert_eq!(retry.next_pause(true, ms(0)), Some(ms(pause)));
+        }
+        assert_eq!(retry.next_pause(true, ms(9_999)), Some(ms(1)));
+        assert_eq!(retry.next_pause(true, ms(10_000)), None);
+        retry.succeeded();
+        assert_eq!(retry.next_pause(true, ms(0)), Some(ms(50)));
+        assert!(PAUSE_MAX >= ms(1_600));
+    }
+
+    #[test]
+    fn what_does_not_pass_is_not_tried_again() {
+        assert_eq!(Retry::new(ms(10_000)).next_pause(false, ms(0)), None);
+        assert_eq!(Retry::new(ms(0)).next_pause(true, ms(0)), None);
+    }
+}
