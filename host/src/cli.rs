@@ -1,0 +1,187 @@
+//! The command line: what can be asked, and whom the answer comes from.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::client::{Client, DEFAULT_URL, GatewayUrl};
+use crate::command;
+use crate::config::{DEFAULT_DATA, DEFAULT_STORE};
+use crate::logging::parse_filter;
+use crate::serve;
+
+const EXAMPLES: &str = "\
+Examples:
+  exesdb serve                                    one store `main` on 127.0.0.1:2113, data in ./exesdb-data
+  exesdb append orders-1 --type placed --data '{\"total\":12}'
+  exesdb read orders-1                            its events
+  exesdb follow                                   every event of the store, and then live
+  exesdb tree --watch                             the supervision tree
+  exesdb kill main/system/gateway-system          see what is restarted
+
+Commands that read or write events ask the gateway (--url); `tree`, `kill` and `events` ask the host's control
+socket in its data directory (--data).
+
+Exit codes: 0 done, 1 failed, 2 the command line makes no sense.";
+
+/// An event store whose parts are WebAssembly components under Erlang-style supervision.
+#[derive(Debug, Parser)]
+#[command(name = "exesdb", version, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to log to stderr: a level, or `target=level` pairs (`serve` defaults to info, the others to warn).
+    #[arg(long, global = true, env = "EXESDB_LOG", value_name = "FILTER", value_parser = parse_filter)]
+    pub log: Option<String>,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands, each in its own file.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the stores and their gateway until Ctrl-C or SIGTERM.
+    Serve(command::serve::ServeOptions),
+    /// Append events to a stream.
+    Append(command::append::AppendOptions),
+    /// Read events of a stream, or of the whole store.
+    Read(command::read::ReadOptions),
+    /// Read events and then wait for new ones, until Ctrl-C.
+    Follow(command::follow::FollowOptions),
+    /// List streams.
+    Streams(command::streams::StreamsOptions),
+    /// Record, read, list and delete snapshots of streams.
+    Snapshot(command::snapshot::SnapshotOptions),
+    /// Import events from a CSV or NDJSON file. Running it again adds nothing twice.
+    Import(command::import::ImportOptions),
+    /// Show the supervision tree.
+    Tree(command::tree::TreeOptions),
+    /// Kill a child of the supervision tree, to see what is restarted.
+    Kill(command::kill::KillOptions),
+    /// Show what happens in the supervision tree: starts, exits, restarts.
+    Events(command::events::EventsOptions),
+    /// Measure this machine: a host of its own under load, beside the floor of its disk.
+    Bench(command::bench::BenchOptions),
+    /// Print a completion script for a shell.
+    Completions(command::completions::CompletionsOptions),
+}
+
+/// Which store of which gateway to ask.
+#[derive(Debug, Args)]
+pub struct GatewayOptions {
+    /// The gateway.
+    #[arg(long, env = "EXESDB_URL", default_value = DEFAULT_URL)]
+    pub url: GatewayUrl,
+
+    /// The store.
+    #[arg(long, env = "EXESDB_STORE", default_value = DEFAULT_STORE)]
+    pub store: String,
+}
+
+impl GatewayOptions {
+    /// A client for it.
+    pub fn client(&self) -> Client {
+        Client::new(self.url.clone(), &self.store)
+    }
+}
+
+/// Which host to control.
+#[derive(Debug, Args)]
+pub struct ControlOptions {
+    /// The host's data directory: its control socket is in it.
+    #[arg(long, env = "EXESDB_DATA", default_value = DEFAULT_DATA, value_name = "DIR")]
+    pub data: PathBuf,
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Serve(options) => serve::run(options.config()?),
+            Command::Append(options) => wait_for(command::append::run(options)),
+            Command::Read(options) => wait_for(command::read::run(options)),
+            Command::Follow(options) => wait_for(command::follow::run(options)),
+            Command::Streams(options) => wait_for(command::streams::run(options)),
+            Command::Snapshot(options) => wait_for(command::snapshot::run(options)),
+            Command::Import(options) => wait_for(command::import::run(options)),
+            Command::Tree(options) => wait_for(command::tree::run(options)),
+            Command::Kill(options) => wait_for(command::kill::run(options)),
+            Command::Events(options) => wait_for(command::events::run(options)),
+            Command::Bench(options) => wait_for(command::bench::run(options)),
+            Command::Completions(options) => command::completions::run(&options),
+        }
+    }
+}
+
+/// Runs a command that talks to a host: it mostly waits, so one thread is enough.
+fn wait_for(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, Command};
+    use clap::{CommandFactory as _, Parser as _};
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_description_and_long_options_are_explained() {
+        fn check(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn lines_that_make_no_sense_are_usage_errors() {
+        let cases = [
+            "exesdb",
+            "exesdb serve --listen nowhere",
+            "exesdb append s",
+            "exesdb append s --type t --data {",
+            "exesdb append s --type t --expected-version -2",
+            "exesdb read s --direction up",
+            "exesdb read s --from -1",
+            "exesdb follow --from start",
+            "exesdb read --url https://a",
+            "exesdb import f --type-by a",
+            "exesdb import f --stream-by a --type-by b --batch 0",
+            "exesdb import f --stream-by a --type-by b --concurrency 0",
+            "exesdb kill",
+            "exesdb kill host/a --reason angry",
+            "exesdb snapshot put s",
+            "exesdb completions nosuchshell",
+            "exesdb tree --log a=b=c",
+        ];
+        for line in cases {
+            let error = Cli::try_parse_from(line.split(' ')).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn serve_takes_flags_before_the_file_before_defaults() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("exesdb.toml");
+        std::fs::write(&file, "data = \"d\"\nlisten = \"127.0.0.1:1\"\n").unwrap();
+        let config = |arguments: &[&str]| {
+            let line = ["exesdb", "serve"].iter().chain(arguments);
+            let Command::Serve(options) = Cli::try_parse_from(line).unwrap().command else { panic!() };
+            let config = options.config().unwrap();
+            (config.data, config.listen.port())
+        };
+        let file = file.to_str().unwrap();
+        assert_eq!(config(&[]), ("./exesdb-data".into(), 2113));
+        assert_eq!(config(&["--config", file]), (folder.path().join("d"), 1));
+        assert_eq!(config(&["--config", file, "--data", "e"]), ("e".into(), 1));
+        assert_eq!(config(&["--config", file, "--listen", "127.0.0.1:2"]), (folder.path().join("d"), 2));
+    }
+}

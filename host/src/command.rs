@@ -1,0 +1,16 @@
+//! The subcommands: options and what they do, one file each.
+
+pub mod append;
+pub mod bench;
+pub mod completions;
+pub mod events;
+pub mod follow;
+pub mod import;
+pub mod kill;
+pub mod read;
+pub mod serve;
+pub mod snapshot;
+pub mod streams;
+pub mod tree;
+
+mod print;

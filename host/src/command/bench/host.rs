@@ -1,0 +1,73 @@
+//! The host that is measured: this binary, as a process of its own on a data directory of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+/// How long the host may take to be ready: compiling the components takes seconds on a slow machine.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// A running host; killed when dropped.
+pub(super) struct BenchHost {
+    child: Child,
+    address: SocketAddr,
+    /// Kept open: a host that cannot log is another host.
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+impl BenchHost {
+    pub(super) async fn start(folder: &Path) -> anyhow::Result<Self> {
+        let program = std::env::current_exe().context("cannot find this binary")?;
+        let mut child = Command::new(program)
+            .arg("serve")
+            .args(["--listen", "127.0.0.1:0", "--log", "info"])
+            .arg("--data")
+            .arg(folder.join("data"))
+            .env_remove("EXESDB_CONFIG")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start a host to measure")?;
+        let log = child.stderr.take().context("the host's log was piped")?;
+        let mut log = BufReader::new(log).lines();
+        let address = tokio::time::timeout(READY_WITHIN, ready(&mut log))
+            .await
+            .context("the host to measure did not become ready")??;
+        Ok(Self { child, address, log })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it as an operator does.
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        let pid = self.child.id().context("the measured host ended by itself")?;
+        // `kill` is in POSIX; a signal of our own would need unsafe code.
+        let sent = Command::new("kill").arg(pid.to_string()).status().await.context("cannot run kill")?;
+        anyhow::ensure!(sent.success(), "cannot stop the measured host");
+        while self.log.next_line().await?.is_some() {}
+        let status = self.child.wait().await?;
+        anyhow::ensure!(status.success(), "the measured host ended with {status}");
+        Ok(())
+    }
+}
+
+async fn ready(log: &mut Lines<BufReader<ChildStderr>>) -> anyhow::Result<SocketAddr> {
+    let mut told = Vec::new();
+    while let Some(line) = log.next_line().await? {
+        let record: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        if let Some(address) = record["address"].as_str() {
+            return address.parse().with_context(|| format!("the host told a strange address: {address}"));
+        }
+        told.push(line);
+    }
+    anyhow::bail!("the host to measure ended before it was ready; it said: {}", told.join("\n"))
+}

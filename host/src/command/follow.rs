@@ -1,0 +1,63 @@
+//! `exesdb follow`: events as they come.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::print;
+use crate::cli::GatewayOptions;
+use crate::client::{Follow, FollowFrom};
+use crate::output::Output;
+
+/// Options of `follow`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  exesdb follow                          everything, then live
+  exesdb follow orders-1 --from end      only what is appended to orders-1 from now on
+  exesdb follow --json | jq .type
+
+When the host is restarted, following goes on after the last event that was printed.")]
+pub struct FollowOptions {
+    /// The stream; without it, the whole store.
+    pub stream: Option<String>,
+
+    /// Where to begin, inclusive: a version of the stream, a position of the store, or `end`.
+    #[arg(long, value_name = "N|end", default_value = "0")]
+    pub from: FollowFrom,
+
+    /// Stop after this many events.
+    #[arg(long, value_name = "N")]
+    pub count: Option<u64>,
+
+    /// How long to wait for a host that went away, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub retry_for: u64,
+
+    /// Print each event as the gateway gives it: one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Which store.
+    #[command(flatten)]
+    pub gateway: GatewayOptions,
+}
+
+/// Prints events until their number is reached, the output is closed, or the host stays away.
+pub async fn run(options: FollowOptions) -> anyhow::Result<()> {
+    let client = options.gateway.client();
+    let patience = Duration::from_secs(options.retry_for);
+    let mut follow = Follow::new(&client, options.stream.as_deref(), options.from, patience);
+    let mut output = Output::stdout();
+    let mut left = options.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        if !follow.is_ready() {
+            // Whoever reads along sees what there is before we wait for more.
+            output.flush()?;
+        }
+        let event = follow.next().await?;
+        print::event(&mut output, &event, options.json)?;
+        left -= 1;
+    }
+    output.flush()
+}

@@ -1,0 +1,182 @@
+//! One row of a file as an event to be, and what makes it unfit.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+/// Bytes of a stream's name or an event's type: the store's limits, checked before anything is sent.
+const NAME_BYTES_MAX: usize = 256;
+/// Bytes of an event's data: the store takes 1 MiB together with metadata, and ours is below 4 KiB.
+const DATA_BYTES_MAX: usize = (1 << 20) - (4 << 10);
+/// Faults that are told one by one; of the others, the number.
+const FAULTS_TOLD: usize = 10;
+
+/// Which columns say what.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Columns<'a> {
+    pub(super) stream: &'a str,
+    pub(super) event_type: &'a str,
+    pub(super) time: Option<&'a str>,
+}
+
+/// A row that is fit to be an event.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// Where the row begins, from 1.
+    pub(super) line: u64,
+    pub(super) stream: String,
+    pub(super) event_type: String,
+    pub(super) time: Option<Timestamp>,
+    /// The whole row as JSON.
+    pub(super) data: Box<RawValue>,
+}
+
+impl Row {
+    /// Checks a row. The texts are what its columns say.
+    pub(super) fn new(
+        line: u64,
+        columns: Columns<'_>,
+        stream: &str,
+        event_type: &str,
+        time: Option<&str>,
+        data: Box<RawValue>,
+    ) -> Result<Row, String> {
+        check_name(columns.stream, stream)?;
+        check_name(columns.event_type, event_type)?;
+        let time = match (columns.time, time) {
+            (Some(column), Some(text)) => Some(parse_time(column, text)?),
+            _ => None,
+        };
+        if data.get().len() > DATA_BYTES_MAX {
+            let bytes = data.get().len();
+            return Err(format!("the row is {bytes} bytes of JSON; an event holds at most {DATA_BYTES_MAX}"));
+        }
+        Ok(Row { line, stream: stream.to_owned(), event_type: event_type.to_owned(), time, data })
+    }
+}
+
+/// Stream names and event types: 1 to 256 bytes without control characters.
+fn check_name(column: &str, text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err(format!("column {column} is empty; it must be 1 to {NAME_BYTES_MAX} bytes"));
+    }
+    if text.len() > NAME_BYTES_MAX {
+        return Err(format!(
+            "column {column} has {} bytes; at most {NAME_BYTES_MAX} are allowed",
+            text.len()
+        ));
+    }
+    match text.chars().find(|character| character.is_control()) {
+        Some(control) => Err(format!("column {column} contains the control character {control:?}")),
+        None => Ok(()),
+    }
+}
+
+fn parse_time(column: &str, text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| {
+        let shown: String = text.chars().take(40).collect();
+        format!("column {column} is {shown:?}; it must be a time with an offset, such as 2011-10-11T13:45:40.276+02:00")
+    })
+}
+
+/// Why a file is not imported: nothing of it was sent.
+#[derive(Debug, Default)]
+pub(super) struct BadFile {
+    faults: Vec<(u64, String)>,
+    untold: u64,
+}
+
+impl BadFile {
+    /// A file with one fault that makes reading on pointless.
+    pub(super) fn at(line: u64, message: String) -> BadFile {
+        BadFile { faults: vec![(line, message)], untold: 0 }
+    }
+
+    /// Notes a fault of a row.
+    pub(super) fn push(&mut self, line: u64, message: String) {
+        if self.faults.len() < FAULTS_TOLD {
+            self.faults.push((line, message));
+        } else {
+            self.untold += 1;
+        }
+    }
+
+    /// The rows, if none of them had a fault.
+    pub(super) fn or_rows(self, rows: Vec<Row>) -> Result<Vec<Row>, BadFile> {
+        if self.faults.is_empty() { Ok(rows) } else { Err(self) }
+    }
+
+    /// The faults as the operator sees them.
+    pub(super) fn in_file(&self, name: &str) -> String {
+        let mut text = "nothing was sent, because the file has faults:".to_owned();
+        for (line, message) in &self.faults {
+            let _ = write!(text, "\n  {name}:{line}: {message}");
+        }
+        if self.untold > 0 {
+            let _ = write!(text, "\n  and {} more", self.untold);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BadFile, Columns, DATA_BYTES_MAX, FAULTS_TOLD, Row};
+    use serde_json::value::RawValue;
+
+    fn row(stream: &str, event_type: &str, time: &str, data_bytes: usize) -> Result<Row, String> {
+        let columns = Columns { stream: "s", event_type: "t", time: Some("at") };
+        let data = RawValue::from_string(format!("\"{}\"", "x".repeat(data_bytes - 2))).unwrap();
+        Row::new(2, columns, stream, event_type, Some(time), data)
+    }
+
+    #[test]
+    fn times_with_an_offset_are_read() {
+        let cases = [
+            ("2011-10-11 13:45:40.276000+02:00", Some("2011-10-11T11:45:40.276Z")),
+            ("2011-10-11T13:45:40Z", Some("2011-10-11T13:45:40Z")),
+            ("2011-12-06 01:06:40+01:00", Some("2011-12-06T00:06:40Z")),
+            ("2011-12-06T01:06:40.123456789-0330", Some("2011-12-06T04:36:40.123456789Z")),
+            ("2012-02-30T00:00:00Z", None),
+            ("2011-12-06 01:06:40", None),
+            ("yesterday", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            let time = row("s", "t", text, 2).map(|row| row.time.unwrap().to_string());
+            match expected {
+                Some(expected) => assert_eq!(time.as_deref(), Ok(expected)),
+                None => assert!(time.unwrap_err().contains("column at is"), "{text}"),
+            }
+        }
+    }
+
+    #[test]
+    fn unfit_rows_are_refused() {
+        let now = "2011-10-11T13:45:40Z";
+        let long = "ä".repeat(129);
+        let cases = [
+            (row("", "t", now, 2), "column s is empty"),
+            (row("s", "", now, 2), "column t is empty"),
+            (row(&long, "t", now, 2), "column s has 258 bytes"),
+            (row("s", "a\nb", now, 2), "column t contains the control character '\\n'"),
+            (row("s", "t", now, DATA_BYTES_MAX + 1), "the row is"),
+        ];
+        for (row, expected) in cases {
+            let error = row.unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+        assert!(row(&long[..256], "t", now, DATA_BYTES_MAX).is_ok());
+    }
+
+    #[test]
+    fn many_faults_are_counted() {
+        let mut bad = BadFile::default();
+        for line in 0..FAULTS_TOLD as u64 + 2 {
+            bad.push(line, "m".to_owned());
+        }
+        let text = bad.in_file("f");
+        assert!(text.contains("\n  f:0: m\n") && text.ends_with("and 2 more"), "{text}");
+    }
+}

@@ -1,0 +1,169 @@
+//! Sending a plan: lanes side by side, each batch until the store has it.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::future::try_join_all;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::plan::{Batch, Plan};
+use crate::client::{
+    AppendRequest, Appended, Client, ClientError, Direction, Event, ExpectedVersion, NewEvent,
+    PAGE_COUNT_MAX, Retry,
+};
+
+/// How often a batch is compared with its stream: it changes only when another import of the same rows runs.
+const RECONCILIATIONS_MAX: u32 = 10;
+/// The kind of problem that tells that some, but not all, of an append's events are in the stream.
+const ID_CONFLICT: &str = "event-id-conflict";
+
+/// What the store made of the events that were sent.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Events that were not there before.
+    pub(super) added: u64,
+    /// Events that an earlier import had added.
+    pub(super) already_there: u64,
+}
+
+/// Sends everything. `rows` is the number of events, for the progress bar.
+pub(super) async fn send(client: &Client, plan: Plan, rows: u64, patience: Duration) -> anyhow::Result<Sent> {
+    let start = start_position(client, patience).await?;
+    let progress = progress(rows);
+    let sent = Cell::new(Sent::default());
+    let lanes = plan.lanes.into_iter().map(|lane| {
+        let mut sender = Sender { client, start, retry: Retry::new(patience) };
+        let (sent, progress) = (&sent, &progress);
+        async move {
+            for batch in lane {
+                let outcome = sender
+                    .send(&batch)
+                    .await
+                    .with_context(|| format!("stream {:?}, rows from line {}", batch.stream, batch.line))?;
+                let so_far = sent.get();
+                sent.set(Sent {
+                    added: so_far.added + outcome.added,
+                    already_there: so_far.already_there + outcome.already_there,
+                });
+                progress.inc(batch.events.len() as u64);
+            }
+            anyhow::Ok(())
+        }
+    });
+    let result = try_join_all(lanes).await;
+    progress.finish_and_clear();
+    let sent = sent.get();
+    result.with_context(|| {
+        let done = sent.added + sent.already_there;
+        format!("stopped after {done} of {rows} rows (the same command goes on from there)")
+    })?;
+    Ok(sent)
+}
+
+/// How many positions the store had before: an answer below is of an event that was there already.
+async fn start_position(client: &Client, patience: Duration) -> Result<u64, ClientError> {
+    let mut retry = Retry::new(patience);
+    loop {
+        match client.end_position().await {
+            // Nothing has ever answered there: the address is probably wrong.
+            Err(error @ ClientError::Unreachable { .. }) => return Err(error),
+            Err(error) => retry.wait_after(error).await?,
+            position => return position,
+        }
+    }
+}
+
+fn progress(rows: u64) -> ProgressBar {
+    let template = "{wide_bar} {human_pos}/{human_len} rows  {per_sec}  {eta} left";
+    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+    ProgressBar::new(rows).with_style(style)
+}
+
+/// One lane's way to the store.
+struct Sender<'a> {
+    client: &'a Client,
+    start: u64,
+    retry: Retry,
+}
+
+impl Sender<'_> {
+    async fn send(&mut self, batch: &Batch) -> Result<Sent, ClientError> {
+        match self.append(&batch.stream, &batch.events).await {
+            Ok(appended) => Ok(self.count(&appended, batch.events.len())),
+            Err(error) if error.problem_kind() == ID_CONFLICT => self.reconcile(batch).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Appends, again and again while the host is away. The ids make that safe.
+    async fn append(&mut self, stream: &str, events: &[NewEvent]) -> Result<Appended, ClientError> {
+        let request = AppendRequest { expected_version: ExpectedVersion::Any, events };
+        loop {
+            match self.client.append(stream, &request).await {
+                Ok(appended) => {
+                    self.retry.succeeded();
+                    return Ok(appended);
+                }
+                Err(error) => self.retry.wait_after(error).await?,
+            }
+        }
+    }
+
+    /// Some events are there, but not as one append of just these: the file has grown, or was imported with other
+    /// batches. Adds those that are missing.
+    async fn reconcile(&mut self, batch: &Batch) -> Result<Sent, ClientError> {
+        let mut rounds = 1;
+        loop {
+            let known = self.ids_in(&batch.stream).await?;
+            let missing: Vec<NewEvent> =
+                batch.events.iter().filter(|event| !known.contains(&event.id)).cloned().collect();
+            let already_there = (batch.events.len() - missing.len()) as u64;
+            if missing.is_empty() {
+                return Ok(Sent { added: 0, already_there });
+            }
+            match self.append(&batch.stream, &missing).await {
+                Ok(appended) => {
+                    let sent = self.count(&appended, missing.len());
+                    return Ok(Sent { already_there: sent.already_there + already_there, ..sent });
+                }
+                Err(error) if error.problem_kind() == ID_CONFLICT && rounds < RECONCILIATIONS_MAX => {
+                    rounds += 1
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn ids_in(&mut self, stream: &str) -> Result<HashSet<String>, ClientError> {
+        let mut ids = HashSet::new();
+        let mut from = Some(0);
+        loop {
+            let page = match self.client.read(Some(stream), from, PAGE_COUNT_MAX, Direction::Forward).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.retry.wait_after(error).await?;
+                    continue;
+                }
+            };
+            self.retry.succeeded();
+            for event in &page.events {
+                ids.insert(Event::parse(event)?.id);
+            }
+            if page.end || page.events.is_empty() || page.next.is_none() {
+                return Ok(ids);
+            }
+            from = page.next;
+        }
+    }
+
+    fn count(&self, appended: &Appended, events: usize) -> Sent {
+        let events = events as u64;
+        if appended.position < self.start {
+            Sent { added: 0, already_there: events }
+        } else {
+            Sent { added: events, already_there: 0 }
+        }
+    }
+}

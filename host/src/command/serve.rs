@@ -1,0 +1,71 @@
+//! `exesdb serve`: its options, and the configuration that they and a file make.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::config::{Config, ConfigError};
+
+/// Options of `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  exesdb serve
+  exesdb serve --data /var/lib/exesdb --listen 127.0.0.1:2113
+  exesdb serve --config exesdb.toml
+
+A configuration file, here with every default:
+  data = \"./exesdb-data\"            # relative paths are relative to the file
+  listen = \"127.0.0.1:2113\"
+
+  [[store]]                         # one for each store
+  name = \"main\"
+  gateway_pool_size = 3
+  writers = 4
+  readers = 2
+  snapshot_workers = 2
+  pubsub = true
+
+  [store.components]                # or the path of a component file
+  streams = \"builtin:streams\"
+  snapshots = \"builtin:snapshots\"
+  gateway = \"builtin:gateway-http\"
+
+  [store.settings.streams]          # handed to the component: key = \"value\"
+
+  [store.limits]                    # of each instance
+  call_cpu_ms = 1000
+  memory_mib = 64
+  mailbox = 1024
+  gateway_instances_per_worker = 128")]
+pub struct ServeOptions {
+    /// Where data is kept; goes before the file's `data` [default: ./exesdb-data].
+    #[arg(long, env = "EXESDB_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Where the gateway listens; goes before the file's `listen` [default: 127.0.0.1:2113].
+    #[arg(long, env = "EXESDB_LISTEN", value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// The stores, their components and limits; without it, one store `main` with everything built in.
+    #[arg(long, env = "EXESDB_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl ServeOptions {
+    /// What is to run: options before the file, the file before the defaults.
+    pub fn config(self) -> Result<Config, ConfigError> {
+        let mut config = match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config::default(),
+        };
+        if let Some(data) = self.data {
+            config.data = data;
+        }
+        if let Some(listen) = self.listen {
+            config.listen = listen;
+        }
+        Ok(config)
+    }
+}

@@ -1,0 +1,11 @@
+//! The `exesdb` binary as a library, so that its tests and `main` use the same parts.
+
+pub mod cli;
+pub mod client;
+pub mod command;
+pub mod config;
+pub mod control;
+pub mod logging;
+pub mod output;
+pub mod serve;
+pub mod tree;

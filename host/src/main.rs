@@ -1,0 +1,26 @@
+//! The `exesdb` command: parse, set up logging, run, and say what went wrong.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use exesdb::cli::Cli;
+use exesdb::{logging, output};
+
+/// The command line made sense, but what it asked for failed. (Clap answers 2 for what makes no sense.)
+const FAILURE: u8 = 1;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logging::init(&cli);
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough (`exesdb read | head`).
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // `{:#}` is the whole chain on one line: where, what, and what to do. A closed stderr is nobody's loss.
+            let _ = writeln!(std::io::stderr(), "exesdb: {error:#}");
+            ExitCode::from(FAILURE)
+        }
+    }
+}
