@@ -99,7 +99,7 @@ impl Host {
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 let record: Value = serde_json::from_str(&line).unwrap_or_default();
-                if let Some(address) = record["fields"]["address"].as_str() {
+                if let Some(address) = record["address"].as_str() {
                     // Nobody listens any more when the test is over.
                     let _ = ready.send(address.to_owned());
                 }
