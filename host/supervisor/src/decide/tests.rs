@@ -1,1 +1,542 @@
+//! Decisions, written as they read: who is stopped and started after what.
+//!
+//! `Play` carries effects out on paper: starts succeed unless a script says otherwise, stops succeed, retries
+//! and exits wait in a mailbox. What it did is a line of words.
 
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::{
+    Just, ProptestConfig, Strategy as _, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
+
+use super::{
+    Call, CallRefusal, Effect, Event, Flags, Key, Limit, Note, Pid, Process, Reply, Rule, Shape, State,
+};
+use crate::reason::Reason;
+use crate::spec::{AutoShutdown, Backoff, Kind, Restart, Strategy};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The outcome of a start, on paper.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Start {
+    Ok,
+    Ignore,
+    Fail,
+}
+
+struct Play {
+    state: State,
+    now: Duration,
+    mailbox: VecDeque<Event>,
+    /// Outcomes of the next starts of a child; `Ok` when there is none.
+    script: HashMap<String, VecDeque<Start>>,
+    serial: u64,
+    log: Vec<String>,
+    /// The processes there are, by key.
+    running: HashMap<Key, Pid>,
+    replies: Vec<Result<Reply, CallRefusal>>,
+    noted: Vec<Note>,
+    ended: bool,
+}
+
+fn rule(id: &str, restart: Restart) -> Rule {
+    Rule { id: Arc::from(id), kind: Kind::Worker, restart, significant: false, backoff: None, park: false }
+}
+
+fn flags(strategy: Strategy) -> Flags {
+    let shape = if strategy == Strategy::SimpleOneForOne { Shape::Simple } else { Shape::Listed };
+    let limit = Limit { restarts: 3, period: 5 * SECOND };
+    Flags { strategy, limit, auto_shutdown: AutoShutdown::Never, shape }
+}
+
+impl Play {
+    fn new(flags: Flags, rules: Vec<Rule>) -> Play {
+        let mut play = Play {
+            state: State::new(flags, rules, 0),
+            now: Duration::ZERO,
+            mailbox: VecDeque::new(),
+            script: HashMap::new(),
+            serial: 0,
+            log: Vec::new(),
+            running: HashMap::new(),
+            replies: Vec::new(),
+            noted: Vec::new(),
+            ended: false,
+        };
+        play.feed(Event::Init);
+        play
+    }
+
+    /// a, b and c, of which b has this restart type; started, with a clean log.
+    fn abc(strategy: Strategy, b: Restart) -> Play {
+        let rules = vec![rule("a", Restart::Permanent), rule("b", b), rule("c", Restart::Permanent)];
+        let mut play = Play::new(flags(strategy), rules);
+        assert_eq!(play.take_log(), "+a +b +c up");
+        play
+    }
+
+    fn id(&self, key: Key) -> String {
+        self.state.children().get(key).map_or_else(|| format!("({})", key.0), |c| c.rule.id.to_string())
+    }
+
+    fn key(&self, id: &str) -> Key {
+        self.state.children().find(id).expect("a child of the test")
+    }
+
+    fn take_log(&mut self) -> String {
+        std::mem::take(&mut self.log).join(" ")
+    }
+
+    /// One event, and everything that is under way because of it.
+    fn feed(&mut self, event: Event) {
+        let mut effects = VecDeque::from(self.state.decide(self.now, event));
+        while let Some(effect) = effects.pop_front() {
+            if let Some(outcome) = self.carry_out(effect) {
+                assert!(effects.is_empty(), "an effect with an outcome is the last");
+                effects.extend(self.state.decide(self.now, outcome));
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) -> Option<Event> {
+        assert!(!self.ended, "nothing happens after the end: {effect:?}");
+        match effect {
+            Effect::Start(key) => return Some(self.start(key)),
+            Effect::Stop(keys) => {
+                for key in &keys {
+                    let id = self.id(*key);
+                    self.log.push(format!("-{id}"));
+                    // It may have ended by itself, with its notice unread.
+                    self.running.remove(key);
+                }
+                return Some(Event::Stopped { keys });
+            }
+            Effect::Retry { key, after } => {
+                self.log.push(format!("retry:{}", self.id(key)));
+                if after.is_zero() {
+                    self.mailbox.push_back(Event::Retry { key });
+                }
+            }
+            Effect::Reply(reply) => self.replies.push(reply),
+            Effect::Up => self.log.push("up".to_owned()),
+            Effect::End { reason, .. } => {
+                self.log.push(format!("end:{reason}"));
+                self.ended = true;
+            }
+            Effect::Note(note) => self.noted.push(note),
+            Effect::Added(_) | Effect::Removed(_) => {}
+        }
+        None
+    }
+
+    fn start(&mut self, key: Key) -> Event {
+        let id = self.id(key);
+        let outcome = self.script.get_mut(&id).and_then(VecDeque::pop_front).unwrap_or(Start::Ok);
+        match outcome {
+            Start::Ok => {
+                self.log.push(format!("+{id}"));
+                self.serial += 1;
+                let pid = Pid { key, serial: self.serial };
+                let twin = self.running.insert(key, pid);
+                assert_eq!(twin, None, "{id} runs twice");
+                Event::Started { key, pid }
+            }
+            Start::Ignore => {
+                self.log.push(format!("~{id}"));
+                Event::Ignored { key }
+            }
+            Start::Fail => {
+                self.log.push(format!("!{id}"));
+                Event::StartFailed { key, reason: Reason::error("x") }
+            }
+        }
+    }
+
+    /// The child ends by itself; its notice waits.
+    fn dies(&mut self, id: &str, reason: &str) {
+        let pid = self.running.remove(&self.key(id)).expect("it runs");
+        let reason = reason.parse().expect("a reason");
+        self.mailbox.push_back(Event::Exited { pid, reason, gave_up: false });
+    }
+
+    fn read_mail(&mut self) {
+        while !self.ended
+            && let Some(event) = self.mailbox.pop_front()
+        {
+            self.feed(event);
+        }
+    }
+
+    fn crash(&mut self, id: &str, reason: &str) -> String {
+        self.dies(id, reason);
+        self.read_mail();
+        self.take_log()
+    }
+
+    fn call(&mut self, call: Call) -> Result<Reply, CallRefusal> {
+        self.feed(Event::Call(call));
+        self.replies.pop().expect("a call is answered")
+    }
+}
+
+#[test]
+fn restart_type_times_exit_reason_times_strategy() {
+    use Restart::{Permanent, Temporary, Transient};
+    use Strategy::{OneForAll, OneForOne, RestForOne};
+    // b, in the middle of a b c, exits.
+    let all = "-c -a +a +b +c";
+    let rest = "-c +b +c";
+    let table = [
+        // restart   reason           one_for_one  one_for_all  rest_for_one
+        (Permanent, "normal", "+b", all, rest),
+        (Permanent, "shutdown", "+b", all, rest),
+        (Permanent, "shutdown:late", "+b", all, rest),
+        (Permanent, "killed", "+b", all, rest),
+        (Permanent, "error:boom", "+b", all, rest),
+        (Transient, "normal", "", "", ""),
+        (Transient, "shutdown", "", "", ""),
+        (Transient, "shutdown:late", "", "", ""),
+        (Transient, "killed", "+b", all, rest),
+        (Transient, "error:boom", "+b", all, rest),
+        (Temporary, "normal", "", "", ""),
+        (Temporary, "shutdown", "", "", ""),
+        (Temporary, "shutdown:late", "", "", ""),
+        (Temporary, "killed", "", "", ""),
+        (Temporary, "error:boom", "", "", ""),
+    ];
+    for (restart, reason, one_for_one, one_for_all, rest_for_one) in table {
+        for (strategy, expected) in
+            [(OneForOne, one_for_one), (OneForAll, one_for_all), (RestForOne, rest_for_one)]
+        {
+            let mut play = Play::abc(strategy, restart);
+            assert_eq!(play.crash("b", reason), expected, "{restart:?}, {reason}, {strategy:?}");
+        }
+    }
+}
+
+#[test]
+fn a_temporary_child_is_forgotten_and_a_finished_transient_one_stays_listed() {
+    let mut play = Play::abc(Strategy::OneForOne, Restart::Temporary);
+    play.crash("b", "error:boom");
+    assert_eq!(play.state.children().find("b"), None);
+    let mut play = Play::abc(Strategy::OneForOne, Restart::Transient);
+    play.crash("b", "normal");
+    let key = play.key("b");
+    assert_eq!(play.state.children().get(key).map(|child| child.process), Some(Process::Undefined));
+}
+
+#[test]
+fn a_group_restart_brings_back_what_had_finished_but_not_what_is_temporary() {
+    let mut play = Play::abc(Strategy::OneForAll, Restart::Transient);
+    play.crash("b", "normal");
+    assert_eq!(play.crash("a", "killed"), "-c +a +b +c");
+    let mut play = Play::abc(Strategy::OneForAll, Restart::Temporary);
+    assert_eq!(play.crash("a", "killed"), "-c -b +a +c");
+}
+
+#[test]
+fn one_restart_more_than_the_intensity_ends_the_supervisor_in_reverse_order() {
+    let mut play = Play::abc(Strategy::OneForOne, Restart::Permanent);
+    for _ in 0..3 {
+        assert_eq!(play.crash("b", "error:boom"), "+b");
+    }
+    assert_eq!(play.crash("b", "error:boom"), "-c -a end:shutdown");
+}
+
+#[test]
+fn restarts_older_than_the_period_are_forgiven() {
+    let mut play = Play::abc(Strategy::OneForOne, Restart::Permanent);
+    for _ in 0..20 {
+        play.now += 2 * SECOND;
+        assert_eq!(play.crash("b", "error:boom"), "+b");
+    }
+}
+
+#[test]
+fn a_failed_start_fails_the_whole_start_in_reverse_order() {
+    let rules = vec![rule("a", Restart::Permanent), rule("b", Restart::Permanent)];
+    let mut play = Play {
+        state: State::new(flags(Strategy::OneForOne), rules, 0),
+        ..Play::new(flags(Strategy::OneForOne), Vec::new())
+    };
+    play.take_log();
+    play.script.insert("b".to_owned(), VecDeque::from([Start::Fail]));
+    play.feed(Event::Init);
+    assert_eq!(play.take_log(), "+a !b -a end:shutdown:failed_to_start_child(b,error:x)");
+}
+
+#[test]
+fn a_start_that_fails_in_a_restart_is_retried_through_the_mailbox_and_counts() {
+    let mut play = Play::abc(Strategy::OneForOne, Restart::Permanent);
+    play.script.insert("b".to_owned(), VecDeque::from([Start::Fail, Start::Fail, Start::Ok]));
+    assert_eq!(play.crash("b", "killed"), "!b retry:b !b retry:b +b");
+    assert_eq!(play.crash("b", "killed"), "-c -a end:shutdown", "three restarts were used up");
+}
+
+#[test]
+fn a_retry_under_rest_for_one_begins_at_the_one_that_failed() {
+    let mut play = Play::abc(Strategy::RestForOne, Restart::Permanent);
+    play.script.insert("b".to_owned(), VecDeque::from([Start::Fail]));
+    assert_eq!(play.crash("a", "killed"), "-c -b +a !b retry:b +b +c");
+}
+
+#[test]
+fn a_retry_under_one_for_all_begins_anew() {
+    let mut play = Play::abc(Strategy::OneForAll, Restart::Permanent);
+    play.script.insert("c".to_owned(), VecDeque::from([Start::Fail]));
+    assert_eq!(play.crash("a", "killed"), "-c -b +a +b !c retry:c -b -a +a +b +c");
+}
+
+#[test]
+fn a_retry_is_void_when_the_child_was_terminated() {
+    let mut play = Play::abc(Strategy::OneForOne, Restart::Permanent);
+    play.script.insert("b".to_owned(), VecDeque::from([Start::Fail]));
+    play.dies("b", "killed");
+    let exit = play.mailbox.pop_front().expect("the notice");
+    play.feed(exit);
+    assert_eq!(play.call(Call::TerminateChild("b".into())), Ok(Reply::Done));
+    play.read_mail();
+    assert_eq!(play.take_log(), "!b retry:b");
+}
+
+#[test]
+fn exits_of_one_group_are_one_restart() {
+    let mut play = Play::abc(Strategy::OneForAll, Restart::Permanent);
+    for id in ["a", "b", "c"] {
+        play.dies(id, "killed");
+    }
+    play.read_mail();
+    // b and c are dead, but their notices are unread: for the supervisor they run, and are stopped.
+    assert_eq!(play.take_log(), "-c -b +a +b +c");
+}
+
+#[test]
+fn a_shutdown_interrupts_whatever_is_under_way() {
+    let mut play = Play::abc(Strategy::OneForAll, Restart::Permanent);
+    let pid = play.running[&play.key("b")];
+    let effects = play.state.decide(play.now, Event::Exited { pid, reason: Reason::Killed, gave_up: false });
+    assert!(matches!(effects.last(), Some(Effect::Stop(_))), "{effects:?}");
+    play.feed(Event::Shutdown(Reason::Shutdown));
+    assert_eq!(play.take_log(), "-c -a end:shutdown");
+}
+
+#[test]
+fn significant_children() {
+    use AutoShutdown::{AllSignificant, AnySignificant};
+    let table = [
+        (AnySignificant, &["a"][..], "-c -b end:shutdown"),
+        (AnySignificant, &["c"][..], ""), // not significant
+        (AllSignificant, &["a"][..], ""),
+        (AllSignificant, &["a", "b"][..], "-c end:shutdown"),
+    ];
+    for (auto_shutdown, finished, expected) in table {
+        let significant = |id| Rule { significant: true, ..rule(id, Restart::Transient) };
+        let flags = Flags { auto_shutdown, ..flags(Strategy::OneForOne) };
+        let rules = vec![significant("a"), significant("b"), rule("c", Restart::Transient)];
+        let mut play = Play::new(flags, rules);
+        play.take_log();
+        for id in finished {
+            play.dies(id, "normal");
+        }
+        play.read_mail();
+        assert_eq!(play.take_log(), expected, "{auto_shutdown:?} {finished:?}");
+    }
+}
+
+#[test]
+fn calls_and_their_refusals() {
+    let mut play = Play::abc(Strategy::OneForOne, Restart::Permanent);
+    let b = || "b".to_owned();
+    assert_eq!(play.call(Call::RestartChild(b())), Err(CallRefusal::Running));
+    assert_eq!(play.call(Call::DeleteChild(b())), Err(CallRefusal::Running));
+    assert_eq!(play.call(Call::StartChild(rule("b", Restart::Permanent))), Err(CallRefusal::AlreadyStarted));
+    assert_eq!(play.call(Call::TerminateChild(b())), Ok(Reply::Done));
+    assert_eq!(play.call(Call::TerminateChild(b())), Ok(Reply::Done), "also when it does not run");
+    assert_eq!(play.call(Call::StartChild(rule("b", Restart::Permanent))), Err(CallRefusal::AlreadyPresent));
+    assert!(matches!(play.call(Call::RestartChild(b())), Ok(Reply::Started(_))));
+    assert_eq!(play.call(Call::TerminateChild(b())), Ok(Reply::Done));
+    assert_eq!(play.call(Call::DeleteChild(b())), Ok(Reply::Done));
+    assert_eq!(play.call(Call::DeleteChild(b())), Err(CallRefusal::NotFound));
+    assert!(matches!(play.call(Call::StartChild(rule("b", Restart::Permanent))), Ok(Reply::Started(_))));
+    play.feed(Event::Shutdown(Reason::Shutdown));
+    assert_eq!(play.take_log(), "-b +b -b +b -b -c -a end:shutdown", "added again, b is the last");
+}
+
+#[test]
+fn dynamic_children_up_to_a_number() {
+    let flags = Flags { shape: Shape::Dynamic { max_children: 2 }, ..flags(Strategy::SimpleOneForOne) };
+    let mut play = Play::new(flags, Vec::new());
+    for id in ["x", "y"] {
+        assert!(matches!(play.call(Call::StartChild(rule(id, Restart::Permanent))), Ok(Reply::Started(_))));
+    }
+    let third = Call::StartChild(rule("z", Restart::Permanent));
+    assert_eq!(play.call(third.clone()), Err(CallRefusal::MaxChildren(2)));
+    assert_eq!(play.call(Call::TerminateChild("x".into())), Ok(Reply::Done));
+    assert!(matches!(play.call(third), Ok(Reply::Started(_))));
+}
+
+#[test]
+fn a_child_that_gave_up_is_parked_and_costs_its_siblings_nothing() {
+    let parks = Rule { park: true, kind: Kind::Supervisor, ..rule("b", Restart::Permanent) };
+    let mut play = Play::new(flags(Strategy::OneForAll), vec![rule("a", Restart::Permanent), parks]);
+    play.take_log();
+    let pid = play.running.remove(&play.key("b")).expect("it runs");
+    play.feed(Event::Exited { pid, reason: Reason::Shutdown, gave_up: true });
+    assert_eq!(play.take_log(), "");
+    assert_eq!(play.state.used(play.now), 0);
+    assert_eq!(play.crash("a", "killed"), "+a", "a group restart leaves it down");
+    assert!(matches!(play.call(Call::RestartChild("b".into())), Ok(Reply::Started(_))));
+}
+
+#[test]
+fn a_pause_comes_before_the_second_restart_and_is_counted_once() {
+    let backoff = Some(Backoff::new(SECOND, 10 * SECOND));
+    let paused = Rule { backoff, ..rule("a", Restart::Permanent) };
+    let mut play = Play::new(flags(Strategy::OneForOne), vec![paused]);
+    play.take_log();
+    assert_eq!(play.crash("a", "killed"), "+a");
+    assert_eq!(play.crash("a", "killed"), "retry:a");
+    assert_eq!(play.state.used(play.now), 2);
+    let key = play.key("a");
+    play.feed(Event::Retry { key });
+    assert_eq!((play.take_log().as_str(), play.state.used(play.now)), ("+a", 2));
+}
+
+// ---- invariants, over whatever may happen
+
+#[derive(Clone, Debug)]
+enum Move {
+    Dies(usize, &'static str),
+    ReadOne,
+    ReadAll,
+    Wait(u64),
+    Call(u8, usize),
+    Fails(usize, u8),
+}
+
+fn moves() -> impl proptest::strategy::Strategy<Value = Vec<Move>> {
+    let reason = prop_oneof![Just("normal"), Just("shutdown"), Just("killed"), Just("error:boom")];
+    let one = prop_oneof![
+        4 => (0_usize..6, reason).prop_map(|(child, reason)| Move::Dies(child, reason)),
+        3 => Just(Move::ReadOne),
+        2 => Just(Move::ReadAll),
+        2 => (0_u64..4_000).prop_map(Move::Wait),
+        2 => (0_u8..4, 0_usize..6).prop_map(|(op, child)| Move::Call(op, child)),
+        1 => (0_usize..6, 1_u8..3).prop_map(|(child, times)| Move::Fails(child, times)),
+    ];
+    proptest::collection::vec(one, 0..60)
+}
+
+fn any_strategy() -> impl proptest::strategy::Strategy<Value = Strategy> {
+    prop_oneof![Just(Strategy::OneForOne), Just(Strategy::OneForAll), Just(Strategy::RestForOne)]
+}
+
+fn any_restart() -> impl proptest::strategy::Strategy<Value = Restart> {
+    prop_oneof![Just(Restart::Permanent), Just(Restart::Transient), Just(Restart::Temporary)]
+}
+
+/// Starts and stops of one uninterrupted sequence come in their orders.
+fn in_order(log: &str, order: &dyn Fn(&str) -> usize) -> bool {
+    let words: Vec<(&str, usize)> = log
+        .split_whitespace()
+        .filter_map(|word| {
+            let id = word.strip_prefix(['+', '-'])?;
+            Some((&word[..1], order(id)))
+        })
+        .collect();
+    words.windows(2).all(|pair| match (pair[0], pair[1]) {
+        (("+", a), ("+", b)) => a < b,
+        (("-", a), ("-", b)) => a > b,
+        _ => true,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_invariants_hold(
+        strategy in any_strategy(),
+        restarts in proptest::collection::vec(any_restart(), 1..6),
+        intensity in 0_u32..4,
+        moves in moves(),
+        stop_at_the_end in any::<bool>(),
+    ) {
+        let ids: Vec<String> = (0..restarts.len()).map(|i| format!("c{i}")).collect();
+        let rules = ids.iter().zip(&restarts).map(|(id, restart)| rule(id, *restart)).collect();
+        let limit = Limit { restarts: intensity, period: 5 * SECOND };
+        let mut play = Play::new(Flags { limit, ..flags(strategy) }, rules);
+        let mut counted: Vec<Duration> = Vec::new();
+        for step in moves {
+            if play.ended {
+                break;
+            }
+            play.take_log();
+            play.noted.clear();
+            match step {
+                Move::Dies(child, reason) => {
+                    if let Some(id) = ids.get(child)
+                        && play.state.children().find(id).is_some_and(|key| play.running.contains_key(&key))
+                    {
+                        play.dies(id, reason);
+                    }
+                }
+                Move::ReadOne => {
+                    if let Some(event) = play.mailbox.pop_front() {
+                        play.feed(event);
+                        let order = |id: &str| play.state.children().find(id).map_or(0, |key| key.0 as usize + 1);
+                        // Dropped children have no place any more.
+                        let log = play.log.join(" ");
+                        if !log.contains('(') && restarts.iter().all(|r| *r != Restart::Temporary) {
+                            prop_assert!(in_order(&log, &order), "{}", log);
+                        }
+                    }
+                }
+                Move::ReadAll => play.read_mail(),
+                Move::Wait(ms) => play.now += Duration::from_millis(ms),
+                Move::Call(op, child) => {
+                    if let Some(id) = ids.get(child) {
+                        let _ = play.call(match op {
+                            0 => Call::TerminateChild(id.clone()),
+                            1 => Call::RestartChild(id.clone()),
+                            2 => Call::DeleteChild(id.clone()),
+                            _ => Call::StartChild(rule(id, restarts[child])),
+                        });
+                    }
+                }
+                Move::Fails(child, times) => {
+                    if let Some(id) = ids.get(child) {
+                        let fails = std::iter::repeat_n(Start::Fail, times.into());
+                        play.script.entry(id.clone()).or_default().extend(fails);
+                    }
+                }
+            }
+            for note in &play.noted {
+                if matches!(note, Note::Restarting { .. }) {
+                    counted.push(play.now);
+                }
+            }
+            let recent = counted.iter().filter(|at| play.now - **at <= limit.period).count();
+            prop_assert!(recent <= intensity as usize, "{recent} restarts in a period");
+            prop_assert!(play.ended || play.state.is_idle());
+        }
+        if stop_at_the_end && !play.ended {
+            play.feed(Event::Shutdown(Reason::Shutdown));
+        }
+        if play.ended {
+            // What runs on paper and is unknown to the state would be a survivor.
+            prop_assert_eq!(play.running.len(), 0);
+        }
+    }
+}
+
+#[test]
+fn an_ignored_start_is_a_success_without_a_process() {
+    let mut play = Play::abc(Strategy::OneForOne, Restart::Permanent);
+    play.script.insert("b".to_owned(), VecDeque::from([Start::Ignore]));
+    assert_eq!(play.crash("b", "killed"), "~b");
+    assert!(play.mailbox.is_empty(), "no retry");
+}
