@@ -2,6 +2,8 @@
 //!
 //! Plain HTTP/1.1 only: the gateway listens on loopback, or behind a proxy that speaks TLS to the outside.
 
+#[cfg(test)]
+pub(crate) mod canned;
 mod error;
 mod event;
 mod follow;
@@ -260,6 +262,7 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::canned::{Canned, json};
     use super::{Client, GatewayUrl};
 
     #[test]
@@ -282,6 +285,34 @@ mod tests {
                 (parsed, _) => panic!("{text}: {parsed:?}"),
             }
         }
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_not_the_api_are_errors_that_say_so() {
+        let cases = [
+            (json("200 OK", "[]"), "cannot read"),
+            (json("200 OK", "{\"events\":[1,"), "cannot read"),
+            (json("200 OK", "{\"events\":[{}],\"end\":true}"), "cannot read"),
+            (json("204 No Content", ""), "cannot read"),
+            (json("404 Not Found", "<html>"), "Not Found (404): <html>"),
+            (json("302 Found", ""), "Found (302)"),
+            ("SSH-2.0-OpenSSH\r\n".to_owned(), "the connection broke"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{}".to_owned(), "the connection broke"),
+            (String::new(), "the connection broke"),
+        ];
+        for (answer, expected) in cases {
+            let gateway = Canned::start(vec![answer.clone()]).await;
+            let error = gateway.client.end_position().await.expect_err(&answer).to_string();
+            assert!(error.contains(expected), "{answer}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_gateway_is_said_with_what_to_do() {
+        let gateway = Canned::start(vec![]).await;
+        gateway.requests.await.unwrap();
+        let error = gateway.client.end_position().await.unwrap_err();
+        assert!(error.is_passing() && error.to_string().contains("exesdb serve"), "{error}");
     }
 
     #[tokio::test]

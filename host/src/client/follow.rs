@@ -159,3 +159,53 @@ impl<'a> Follow<'a> {
         ClientError::Unreadable { url: self.url.clone(), detail }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Follow, FollowFrom};
+    use crate::client::canned::{Canned, event_stream, json};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn following_goes_on_after_the_last_event_given() {
+        let gateway = Canned::start(vec![
+            event_stream("retry: 1\n\n: keepalive\n\nid: 4\ndata: {\"n\":4}\n\nid: 5\ndata: {\"n\":5}\n\nid: 6\ndata: {\"n\":6"),
+            json("503 Service Unavailable", "{\"title\":\"Restarting\"}"),
+            event_stream("event: other\ndata: {}\n\nid: 6\ndata: {\"n\":6}\n\n"),
+        ])
+        .await;
+        let mut follow = Follow::new(&gateway.client, Some("a/b"), FollowFrom::Event(2), PATIENCE);
+        for n in 4..=6 {
+            assert_eq!(follow.next().await.unwrap().get(), format!("{{\"n\":{n}}}"));
+        }
+        let requests = gateway.requests.await.unwrap();
+        for request in &requests {
+            assert!(request.starts_with("GET /v1/stores/main/streams/a%2Fb/events?from=2 HTTP"), "{request}");
+            assert!(request.contains("accept: text/event-stream\r\n"), "{request}");
+        }
+        let resumed = |request: &String| request.contains("last-event-id: 5\r\n");
+        assert_eq!(requests.iter().map(resumed).collect::<Vec<_>>(), [false, true, true]);
+    }
+
+    #[tokio::test]
+    async fn a_first_answer_that_is_an_error_is_not_waited_out() {
+        let answers = vec![json("503 Service Unavailable", "{\"title\":\"Restarting\"}")];
+        let gateway = Canned::start(answers).await;
+        let mut follow = Follow::new(&gateway.client, None, FollowFrom::End, PATIENCE);
+        let error = follow.next().await.unwrap_err().to_string();
+        assert_eq!(error, "Restarting (503)");
+        let requests = gateway.requests.await.unwrap();
+        assert!(requests[0].starts_with("GET /v1/stores/main/events?from=end HTTP"));
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_not_json_ends_it() {
+        let gateway = Canned::start(vec![event_stream("id: 1\ndata: {\n\n")]).await;
+        let mut follow = Follow::new(&gateway.client, None, FollowFrom::Event(0), PATIENCE);
+        let error = follow.next().await.unwrap_err().to_string();
+        assert!(error.contains("cannot read"), "{error}");
+    }
+}

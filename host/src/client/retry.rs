@@ -34,7 +34,8 @@ impl Retry {
         let now = Instant::now();
         let failing_for = now.duration_since(*self.failing_since.get_or_insert(now));
         let Some(pause) = self.next_pause(error.is_passing(), failing_for) else { return Err(error) };
-        tracing::warn!(%error, pause_ms = pause.as_millis(), "trying again");
+        let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        tracing::warn!(%error, pause_ms, "trying again");
         tokio::time::sleep(pause).await;
         Ok(())
     }

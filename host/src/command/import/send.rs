@@ -167,3 +167,79 @@ impl Sender<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Sent, send};
+    use crate::client::canned::{Canned, json};
+    use crate::command::import::plan::plan;
+    use crate::command::import::row::{Columns, Row};
+    use serde_json::value::RawValue;
+
+    /// Two rows of one stream, in one batch, sent to a store of ten events.
+    async fn import(answers: &[(&str, &str)]) -> (anyhow::Result<Sent>, Vec<String>) {
+        let columns = Columns { stream: "s", event_type: "t", time: None };
+        let row = |line: u64| {
+            let data = RawValue::from_string(line.to_string()).unwrap();
+            Row::new(line, columns, "stream", "type", None, data).unwrap()
+        };
+        let before = r#"{"stream":"x","version":0,"position":9,"id":"i","type":"t","data":1,"created":"c"}"#;
+        let before = json("200 OK", &format!(r#"{{"events":[{before}],"next":null,"end":true}}"#));
+        let answers = answers.iter().map(|(status, body)| json(status, body));
+        let gateway = Canned::start(std::iter::once(before).chain(answers).collect()).await;
+        let plan = plan(vec![row(2), row(3)], "f", 100, 1);
+        let sent = send(&gateway.client, plan, 2, Duration::from_secs(30)).await;
+        (sent, gateway.requests.await.unwrap())
+    }
+
+    const ADDED: &str = r#"{"first_version":0,"last_version":1,"position":11}"#;
+    const OLD: &str = r#"{"first_version":0,"last_version":1,"position":9}"#;
+    const CONFLICT: &str = r#"{"type":"urn:exesdb:problem:event-id-conflict","title":"conflict"}"#;
+
+    fn sent(added: u64, already_there: u64) -> Sent {
+        Sent { added, already_there }
+    }
+
+    #[tokio::test]
+    async fn an_answer_from_before_the_import_adds_nothing() {
+        assert_eq!(import(&[("200 OK", ADDED)]).await.0.unwrap(), sent(2, 0));
+        assert_eq!(import(&[("200 OK", OLD)]).await.0.unwrap(), sent(0, 2));
+    }
+
+    #[tokio::test]
+    async fn a_host_that_is_away_is_sent_the_same_again() {
+        let away = ("503 Service Unavailable", "{}");
+        let (outcome, requests) =
+            import(&[away, ("500 Internal Server Error", "{}"), ("200 OK", ADDED)]).await;
+        assert_eq!(outcome.unwrap(), sent(2, 0));
+        let body = |request: &String| request.split_once("\r\n\r\n").unwrap().1.to_owned();
+        assert_eq!((body(&requests[1]), body(&requests[2])), (body(&requests[2]), body(&requests[3])));
+    }
+
+    #[tokio::test]
+    async fn of_a_batch_that_is_there_in_part_the_rest_is_added() {
+        // The id that the first row has in every version: see `plan`.
+        let (_, requests) = import(&[("200 OK", ADDED)]).await;
+        let (_, body) = requests[1].split_once("\r\n\r\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        let first = body["events"][0]["id"].as_str().unwrap();
+        let known = format!(
+            r#"{{"stream":"stream","version":0,"position":3,"id":"{first}","type":"t","created":"c"}}"#
+        );
+        let page = format!(r#"{{"events":[{known}],"next":1,"end":true}}"#);
+        let (outcome, requests) =
+            import(&[("409 Conflict", CONFLICT), ("200 OK", &page), ("200 OK", ADDED)]).await;
+        assert_eq!(outcome.unwrap(), sent(1, 1));
+        assert!(requests[1].contains(first) && !requests[3].contains(first), "{requests:?}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_names_the_row_and_is_not_repeated() {
+        let (outcome, requests) = import(&[("413 Content Too Large", r#"{"title":"limit"}"#)]).await;
+        let error = format!("{:#}", outcome.unwrap_err());
+        assert!(error.contains("after 0 of 2 rows") && error.contains("line 2: limit (413)"), "{error}");
+        assert_eq!(requests.len(), 2);
+    }
+}
