@@ -1,0 +1,216 @@
+//! What must hold whatever happens, seen on running trees through their telemetry.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use exesdb_supervisor::{
+    ChildSpec, Context, Event, Node, Options, Reason, Restart, Root, Shutdown, Start, Strategy,
+    SupervisorSpec, Telemetry,
+};
+use proptest::prelude::{Just, ProptestConfig, Strategy as _, prop_oneof, proptest};
+
+/// A tree as proptest makes it.
+#[derive(Clone, Debug)]
+enum Plan {
+    Worker { restart: Restart, behaviour: Behaviour },
+    Supervisor { strategy: Strategy, restart: Restart, intensity: u32, children: Vec<Plan> },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Behaviour {
+    Obedient,
+    Slow,
+    Deaf,
+    FailsEverySecondStart,
+    HangsInThirdStart,
+}
+
+/// What is done to the tree.
+#[derive(Clone, Debug)]
+enum Blow {
+    /// The n-th of the running nodes.
+    Exit(usize, Reason),
+    Wait(u64),
+    /// Nothing is waited for: the next blow falls while the last one is still being dealt with.
+    Yield,
+}
+
+fn worker() -> impl proptest::strategy::Strategy<Value = Plan> {
+    let behaviour = prop_oneof![
+        4 => Just(Behaviour::Obedient),
+        1 => Just(Behaviour::Slow),
+        1 => Just(Behaviour::Deaf),
+        1 => Just(Behaviour::FailsEverySecondStart),
+        1 => Just(Behaviour::HangsInThirdStart),
+    ];
+    (restart(), behaviour).prop_map(|(restart, behaviour)| Plan::Worker { restart, behaviour })
+}
+
+fn restart() -> impl proptest::strategy::Strategy<Value = Restart> {
+    prop_oneof![3 => Just(Restart::Permanent), 1 => Just(Restart::Transient), 1 => Just(Restart::Temporary)]
+}
+
+fn tree() -> impl proptest::strategy::Strategy<Value = Plan> {
+    let strategy =
+        || prop_oneof![Just(Strategy::OneForOne), Just(Strategy::OneForAll), Just(Strategy::RestForOne)];
+    let supervisor = move |children| {
+        (strategy(), restart(), 0_u32..4, children).prop_map(|(strategy, restart, intensity, children)| {
+            Plan::Supervisor { strategy, restart, intensity, children }
+        })
+    };
+    let below =
+        worker().prop_recursive(3, 12, 4, move |inner| supervisor(proptest::collection::vec(inner, 0..4)));
+    supervisor(proptest::collection::vec(below.boxed(), 1..5))
+}
+
+fn blows() -> impl proptest::strategy::Strategy<Value = Vec<Blow>> {
+    let reason = prop_oneof![
+        3 => Just(Reason::Killed),
+        2 => Just(Reason::error("boom")),
+        1 => Just(Reason::Normal),
+        1 => Just(Reason::Shutdown),
+    ];
+    let one = prop_oneof![
+        3 => (0_usize..40, reason).prop_map(|(node, reason)| Blow::Exit(node, reason)),
+        1 => (0_u64..4_000).prop_map(Blow::Wait),
+        1 => Just(Blow::Yield),
+    ];
+    proptest::collection::vec(one, 0..30)
+}
+
+fn supervisor(id: &str, plan: &Plan) -> SupervisorSpec {
+    let Plan::Supervisor { strategy, intensity, children, .. } = plan else { unreachable!("the root") };
+    SupervisorSpec::new(id, *strategy)
+        .intensity(*intensity, Duration::from_secs(5))
+        .children(children.iter().enumerate().map(|(index, plan)| child(&format!("c{index}"), plan)))
+}
+
+fn child(id: &str, plan: &Plan) -> ChildSpec {
+    match plan {
+        Plan::Supervisor { restart, .. } => ChildSpec::supervisor(supervisor(id, plan)).restart(*restart),
+        Plan::Worker { restart, behaviour } => {
+            let behaviour = *behaviour;
+            ChildSpec::worker(id, move |context| run(context, behaviour))
+                .restart(*restart)
+                .shutdown(Shutdown::Timeout(Duration::from_millis(300)))
+        }
+    }
+}
+
+async fn run(context: Context, behaviour: Behaviour) -> Result<Start, Reason> {
+    match (behaviour, context.incarnation()) {
+        (Behaviour::FailsEverySecondStart, n) if n % 2 == 0 => return Err(Reason::error("no luck")),
+        (Behaviour::HangsInThirdStart, 3) => std::future::pending().await,
+        _ => {}
+    }
+    Ok(Start::running(async move {
+        context.shutdown().requested().await;
+        match behaviour {
+            Behaviour::Deaf => std::future::pending().await,
+            Behaviour::Slow => tokio::time::sleep(Duration::from_millis(100)).await,
+            _ => {}
+        }
+        Reason::Shutdown
+    }))
+}
+
+fn running(node: &Node, paths: &mut Vec<String>) {
+    paths.push(node.path.clone());
+    for child in &node.children {
+        running(child, paths);
+    }
+}
+
+async fn play(plan: Plan, blows: Vec<Blow>) -> Vec<Arc<Event>> {
+    let telemetry = Telemetry::with_capacity(1 << 16);
+    let options = Options { telemetry: telemetry.clone(), seed: Some(0), ..Options::default() };
+    let root = Root::start(supervisor("root", &plan), options).await.expect("first starts succeed");
+    let handle = root.handle();
+    for blow in blows {
+        match blow {
+            Blow::Wait(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Blow::Yield => tokio::task::yield_now().await,
+            Blow::Exit(index, reason) => {
+                let mut paths = Vec::new();
+                running(&handle.tree().await, &mut paths);
+                // It may have ended, or be only listed.
+                let _ = handle.exit(&paths[index % paths.len()], reason).await;
+            }
+        }
+    }
+    root.stop().await;
+    telemetry.recent()
+}
+
+/// The invariants, on the stream of events.
+fn check(events: &[Arc<Event>]) {
+    let text = |event: &Event, key: &str| event.detail[key].as_str().map(str::to_owned);
+    let mut alive: HashMap<String, String> = HashMap::new(); // path to process
+    let mut known = HashSet::new();
+    let mut restarts: HashMap<String, u64> = HashMap::new(); // by supervisor process
+    for event in events {
+        let pid = text(event, "pid").unwrap_or_default();
+        match event.kind.as_str() {
+            "started" | "sup_started" => {
+                assert!(known.insert(pid.clone()), "{event:?}: a process starts once");
+                let twin = alive.insert(event.path.clone(), pid);
+                assert_eq!(twin, None, "{event:?}: it runs already");
+            }
+            "terminated" | "sup_terminated" => {
+                let ended = alive.remove(&event.path);
+                assert_eq!(ended, Some(pid), "{event:?}: every end has one start");
+                if event.kind == "sup_terminated" && event.detail["reason"] != "killed" {
+                    let below = format!("{}/", event.path);
+                    let survivor = alive.keys().find(|path| path.starts_with(&below));
+                    assert_eq!(survivor, None, "{event:?}: nothing of it may live");
+                }
+            }
+            "restarting" => {
+                let used = event.detail["used"].as_u64().expect("a number");
+                let allowed = event.detail["intensity"]["restarts"].as_u64().expect("a number");
+                assert!(used <= allowed, "{event:?}: more restarts than the intensity");
+                *restarts.entry(pid).or_default() += 1;
+            }
+            _ => {}
+        }
+        // A start below a path at which a killed supervisor's children still live would be a second one.
+        if event.kind == "sup_started" {
+            assert!(alive.contains_key(&event.path));
+        }
+    }
+    assert!(alive.is_empty(), "after the end of the root these live: {alive:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_start_has_one_end_and_nothing_outlives_its_supervisor(plan in tree(), blows in blows()) {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        check(&runtime.block_on(play(plan, blows)));
+    }
+}
+
+/// The same on two threads and the real clock, where exits, starts and stops truly overlap.
+#[test]
+fn the_invariants_hold_on_threads() {
+    let worker = |behaviour| Plan::Worker { restart: Restart::Permanent, behaviour };
+    let level = |children| Plan::Supervisor {
+        strategy: Strategy::RestForOne,
+        restart: Restart::Permanent,
+        intensity: 1_000_000,
+        children,
+    };
+    let leaf = || level(vec![worker(Behaviour::Obedient), worker(Behaviour::Obedient)]);
+    let plan = level(vec![leaf(), level(vec![leaf(), worker(Behaviour::Obedient), leaf()]), leaf()]);
+    let blows = (0..2_000_usize).map(|i| match i % 7 {
+        6 => Blow::Yield,
+        // Never the root, which is the first.
+        _ => Blow::Exit(1 + (i * 31) % 13, if i % 3 == 0 { Reason::error("boom") } else { Reason::Killed }),
+    });
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    check(&runtime.block_on(play(plan, blows.collect())));
+}
