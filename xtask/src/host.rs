@@ -1,28 +1,37 @@
 //! Builds, runs and tests the host, through cargo.
 
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
 use crate::workspace;
 
-/// Builds the host in release.
-pub(crate) fn build(arguments: &[String]) -> Result<()> {
-    workspace::run(workspace::cargo().args(["build", "--release", "--package", "exesdb"]).args(arguments))
+/// Builds the host in release, and says where it is.
+///
+/// The whole workspace is selected, although only the host is built: cargo gives shared dependencies the features that
+/// the selected packages want together, and with the host alone selected the tests would compile wasmtime once more.
+pub(crate) fn build(arguments: &[String]) -> Result<PathBuf> {
+    workspace::run(
+        workspace::cargo().args(["build", "--release", "--workspace", "--bin", "exesdb"]).args(arguments),
+    )?;
+    let metadata = workspace::metadata()?;
+    let folder = metadata["target_directory"].as_str().context("cargo metadata names no target directory")?;
+    Ok(PathBuf::from(folder).join("release/exesdb"))
 }
 
 /// Builds the host and becomes `exesdb serve`, so that signals reach it directly. Returns only on failure.
 pub(crate) fn serve(arguments: &[String]) -> Result<()> {
-    let mut command: Command = workspace::cargo();
-    command.args(["run", "--release", "--package", "exesdb", "--", "serve"]).args(arguments);
-    // The store's data belongs where the person stands.
-    command.current_dir(std::env::current_dir().context("the current folder is gone")?);
-    Err(command.exec()).context("cannot start cargo")
+    let host = build(&[])?;
+    Err(Command::new(&host).arg("serve").args(arguments).exec())
+        .with_context(|| format!("cannot start {}", host.display()))
 }
 
-/// Runs every test: with cargo-nextest where it is installed, and the examples in the documentation.
+/// Runs every test: with cargo-nextest where it is installed, and the examples in the documentation. The host is built
+/// before, because the end-to-end tests run its binary and cargo does not build one package's binary for another's tests.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
+    build(&[])?;
     let nextest = workspace::cargo()
         .args(["nextest", "--version"])
         .stdout(Stdio::null())

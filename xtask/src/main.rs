@@ -15,7 +15,7 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   components [NAME..]  build the WebAssembly components (all, or those named) into target/components
-  build                components, then the host in release
+  build [ARGS..]       components, then the host in release; ARGS go to cargo
   serve [ARGS..]       components, then build and run `exesdb serve ARGS`
   test [ARGS..]        components, then every test; ARGS go to the test runner
   wit                  assemble the contract with its dependencies in target/wit, for authors of plugins
@@ -42,7 +42,8 @@ fn run(arguments: &[String]) -> Result<()> {
         "components" => components::build(rest),
         "build" => {
             components::build(&[])?;
-            host::build(rest)
+            host::build(rest)?;
+            Ok(())
         }
         "serve" => {
             components::build(&[])?;

@@ -69,12 +69,7 @@ fn copy_wit(from: &Path, to: &Path, prefix: &str) -> Result<()> {
 
 /// The folder of WASI's packages in the crate `wasip2`.
 fn wasi() -> Result<PathBuf> {
-    let output = workspace::cargo().args(["metadata", "--format-version", "1"]).output()?;
-    if !output.status.success() {
-        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let metadata: serde_json::Value =
-        serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")?;
+    let metadata = workspace::metadata()?;
     let manifest = metadata["packages"]
         .as_array()
         .into_iter()

@@ -26,6 +26,18 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// What cargo knows of the workspace and its dependencies.
+pub(crate) fn metadata() -> Result<serde_json::Value> {
+    let output = cargo()
+        .args(["metadata", "--format-version", "1"])
+        .output()
+        .context("cannot start cargo metadata")?;
+    if !output.status.success() {
+        bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")
+}
+
 /// Runs a command to its end; an error names the command.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {}", spelled(command)))?;
