@@ -1,4 +1,188 @@
 //! Supervision as Erlang/OTP does it, on tokio.
+//!
+//! A *worker* is a start function and the future it returns. A *supervisor* starts its children in order, sees
+//! each end, restarts what is to be restarted, and stops them in reverse order. When restarts do not help it
+//! gives up, and its own supervisor decides. A person who knows OTP's `supervisor` knows this crate: its traces
+//! equal those of real OTP, byte for byte, for every scenario in `tests/otp`, and for fresh random ones.
+//!
+//! ```
+//! use std::time::Duration;
+//! use exesdb_supervisor::{ChildSpec, Options, Reason, Restart, Root, Start, Strategy, SupervisorSpec};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let clock = ChildSpec::worker("clock", |context| async move {
+//!     // The init phase: the supervisor waits for it. An error here is a failed start.
+//!     let shutdown = context.shutdown();
+//!     Ok(Start::running(async move {
+//!         // The body: a task of its own. Its output is the exit reason; a panic is an exit too.
+//!         shutdown.requested().await;
+//!         Reason::Shutdown
+//!     }))
+//! });
+//! let spec = SupervisorSpec::new("host", Strategy::OneForOne)
+//!     .intensity(5, Duration::from_secs(30))
+//!     .child(clock.restart(Restart::Transient));
+//! let root = Root::start(spec, Options::default()).await.expect("the tree starts");
+//! assert_eq!(root.handle().tree().await.children[0].path, "host/clock");
+//! assert_eq!(root.stop().await, Reason::Shutdown);
+//! # }
+//! ```
+//!
+//! # Strategies
+//!
+//! `b` of `a b c` has crashed. What is stopped is stopped in reverse order, and then started in order.
+//!
+//! ```text
+//! one_for_one           rest_for_one            one_for_all
+//!
+//!   a   b   c             a   b   c               a   b   c
+//!   |   x   |             |   x   |               |   x   |
+//!   |   +b  |             |       -c              |       -c
+//!   |   |   |             |   +b                  -a
+//!                         |   |   +c              +a  +b  +c
+//! ```
+//!
+//! - [`Strategy::OneForOne`]: the children have nothing to do with each other.
+//! - [`Strategy::RestForOne`]: each builds on those before it.
+//! - [`Strategy::OneForAll`]: none makes sense without the others.
+//! - [`Strategy::SimpleOneForOne`]: as one_for_one, with children made from a template while the supervisor
+//!   runs: [`SupervisorSpec::simple`] (OTP) and [`SupervisorSpec::dynamic`] (Elixir's DynamicSupervisor). They
+//!   have no order, and are stopped all at once.
+//!
+//! [`SupervisorSpec::partitions`] is Elixir's PartitionSupervisor: `n` equal children, of which
+//! [`partition_of`] chooses by key.
+//!
+//! A group restart starts *all specifications* of the group: also children that had finished, were ignored, or
+//! were terminated by call. Temporary children of the group are stopped and forgotten. It is one restart.
+//!
+//! # Restart types
+//!
+//! | the child ended with       | permanent | transient                     | temporary |
+//! |----------------------------|-----------|-------------------------------|-----------|
+//! | `normal`                   | restart   | stays listed without process  | forgotten |
+//! | `shutdown`, `shutdown:X`   | restart   | stays listed without process  | forgotten |
+//! | `killed`, `error:X`, panic | restart   | restart                       | forgotten |
+//!
+//! The table holds for workers and supervisors alike. Where there is no restart, no sibling is touched. A
+//! simple_one_for_one supervisor forgets finished transient children too.
+//!
+//! # Intensity, and giving up
+//!
+//! Each restart is noted. If then more than `restarts` lie within `period` ([`SupervisorSpec::intensity`], by
+//! default Elixir's 3 in 5 s), the supervisor stops its children and exits with `shutdown`. For the supervisor
+//! above that is an exit like any other: a permanent supervisor is started again, with its original children
+//! and an empty count; a transient one stays down, for `shutdown` is a normal end; and it counts there.
+//!
+//! # Starts
+//!
+//! Children start one after the other. In a supervisor's first start a failure (an error, a panic) unwinds what
+//! was started, and the supervisor's own start fails with `shutdown:failed_to_start_child(ID,REASON)`. In a
+//! restart the child is marked `restarting` and the supervisor sends itself a retry, behind what is in its
+//! mailbox; the retry counts, and the strategy applies to it. [`Start::Ignore`] is a success without a process.
+//!
+//! # Stops
+//!
+//! | [`Shutdown`]  | asked to stop | killed                         | default of  |
+//! |---------------|---------------|--------------------------------|-------------|
+//! | `BrutalKill`  | no            | at once                        |             |
+//! | `Timeout(t)`  | yes           | if it has not ended after `t`  | workers, 5 s |
+//! | `Infinity`    | yes           | never                          | supervisors |
+//!
+//! The supervisor waits for the end in any case; with which reason the child ends does not matter then.
+//!
+//! **What cannot be killed.** Killing a worker drops its future at its next await point. Code that computes or
+//! blocks without awaiting, a thread the worker has started, and work handed to `spawn_blocking` go on until
+//! they return: no safe program can end a thread from outside. The supervisor then reports `kill_pending` after
+//! a second and waits, because a second incarnation beside the first would be worse. A worker that owns a
+//! thread tells it to end in a destructor, or from its shutdown signal, and lets the thread check.
+//!
+//! # Significant children
+//!
+//! With [`AutoShutdown::AnySignificant`] the supervisor exits with `shutdown` when a significant child has ended
+//! by itself and is not restarted; with [`AutoShutdown::AllSignificant`] when no other significant child has a
+//! process either.
+//!
+//! # Names
+//!
+//! A restarted child is another child. So children find each other in the [`Registry`], each time they need to:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use exesdb_supervisor::{ChildSpec, Reason, Start};
+//!
+//! struct Log { /* a channel to the committer */ }
+//!
+//! let store = ChildSpec::worker("store", |context| async move {
+//!     let name = context.registry().register("main/log", Arc::new(Log {}));
+//!     Ok(Start::running(async move {
+//!         let _name = name; // removed with the body, however that ends
+//!         context.shutdown().requested().await;
+//!         Reason::Shutdown
+//!     }))
+//! });
+//! let reader = ChildSpec::worker("reader", |context| async move {
+//!     let Some(_log) = context.registry().get::<Log>("main/log") else {
+//!         return Err(Reason::error("no log is registered"));
+//!     };
+//!     Ok(Start::Ignore)
+//! });
+//! # let _ = (store, reader);
+//! ```
+//!
+//! # Telemetry
+//!
+//! Everything that happens is one stream ([`Telemetry`]). The supervisors tell:
+//!
+//! | kind | path | detail |
+//! |---|---|---|
+//! | `started`, `ignored` | the worker | |
+//! | `start_failed`, `terminated` | the worker | `reason` |
+//! | `sup_started` (its last child is up) | the supervisor | |
+//! | `sup_start_failed`, `sup_terminated` | the supervisor | `reason` |
+//! | `restarting` | the supervisor | `child`, `strategy`, `intensity` {`restarts`, `period_ms`}, `used`, `left` |
+//! | `gave_up` | the supervisor | `child`, `intensity`, `used` |
+//! | `auto_shutdown` | the supervisor | `child` |
+//! | `pausing` | the supervisor | `child`, `after_ms` |
+//! | `parked` | the child | |
+//! | `sup_stopping_children` (many at once) | the supervisor | `children` |
+//! | `kill_pending` | the worker | `after_ms` |
+//! | `missed` | | `missed`: how many events the reader was too late for |
+//!
+//! All but the last two also have `pid`, `parent` (the supervisor's pid) and `incarnation`; `parked` has
+//! `parent` only. Children add kinds of their own through [`Context::telemetry`].
+//!
+//! # Differences from OTP
+//!
+//! | here | OTP | because |
+//! |---|---|---|
+//! | The end of a killed supervisor is told to its parent when nothing of its subtree runs any more. | At once; orphans end beside their successors. | Two incarnations of a child must never hold one file, port or lock. |
+//! | Below a killed supervisor `Infinity` means 5 s. | For ever. | A killed subtree must come to an end. |
+//! | A shutdown is heard while a start hangs: the start is dropped. | After the start. | An operator's stop must not wait for a peer that does not answer. |
+//! | An exit signal `normal` ends a process. | It is ignored. | There are no links that would need it. |
+//! | A template's specification is checked when an instance is started. | When the supervisor starts. | A template is a function here. |
+//! | A simple_one_for_one restart that is ignored forgets the child, and the count of active children is right after a restarting one was terminated. | OTP 25 crashes later, or counts one too few. | Mistakes are not promises. |
+//! | Restarts are counted in exact time. | OTP 25: in whole seconds. | |
+//! | The default intensity is 3 in 5 s. | 1 in 5 s. | It is Elixir's, which the tree was drawn for. |
+//! | Ids are text without `/`. | Any term. | Paths name children to people. |
+//! | [`ChildSpec::backoff`]: pauses between restarts, off by default. | None. | A crash loop that takes long to fail must not burn a core. |
+//! | [`ChildSpec::park_when_given_up`], off by default. | None. | One tenant that gave up must not be felt by the others. |
+//! | No code change, no `get_childspec`, no supervisors that ignore their own start. | There. | Nobody needed them. |
+//!
+//! # Limits
+//!
+//! | what | limit | beyond it |
+//! |---|---|---|
+//! | calls that wait in one supervisor's mailbox | 64 | callers wait |
+//! | exit notices and retries in a mailbox | one for each child and message read | (cannot be more) |
+//! | events that are kept | [`TELEMETRY_RING_EVENTS`] | slow readers are told how many they missed |
+//! | restart times that are kept | the intensity, plus one | the supervisor has given up |
+//!
+//! # How it is built
+//!
+//! `decide` is a pure function over data: (state, event) to effects. `driver` is one task for each supervisor,
+//! which carries effects out and waits for one thing at a time, and always also for the signal that ends it.
+//! Absent on purpose: this crate knows neither components, nor events, nor storage.
 
 mod context;
 mod decide;

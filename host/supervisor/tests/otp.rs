@@ -11,9 +11,10 @@ fn folder(name: &str) -> PathBuf {
 
 /// The first line that differs, with the one that was expected.
 fn difference(scenario: &Path) -> Option<String> {
-    let name = scenario.file_stem().unwrap().to_str().unwrap();
-    let expected = std::fs::read_to_string(folder("traces").join(format!("{name}.jsonl"))).unwrap();
-    let text = std::fs::read_to_string(scenario).unwrap();
+    let name = scenario.file_stem().and_then(|stem| stem.to_str()).expect("a scenario has a name");
+    let expected = std::fs::read_to_string(folder("traces").join(format!("{name}.jsonl")))
+        .expect("a scenario has a trace");
+    let text = std::fs::read_to_string(scenario).expect("it was listed");
     let lines = match player::play_text(&text) {
         Ok(lines) => lines,
         Err(error) => return Some(format!("{name}: {error}")),
