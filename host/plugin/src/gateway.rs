@@ -29,6 +29,7 @@ use crate::engine::Engine;
 use crate::load::{LoadError, Loaded, Source, load};
 use crate::names;
 use crate::state::{RequestControl, State, Tenancy};
+use crate::trace::{Trace, new_id};
 
 /// Idle instances that a worker keeps: enough that a burst finds them warm, few enough that a quiet store costs
 /// little (1 to 2 MiB each).
@@ -193,7 +194,8 @@ impl GatewayWorker {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
-        let control = Arc::new(RequestControl::new(self.live.clone()));
+        let trace = Trace::of(request.headers());
+        let control = Arc::new(RequestControl::new(trace, self.live.clone()));
         let (sender, head) = oneshot::channel();
         let sender: Head = Arc::new(Mutex::new(Some(sender)));
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
@@ -253,7 +255,7 @@ impl GatewayWorker {
             None => self.instantiate().await.map_err(|crash| Refusal::Unavailable(crash.to_string()))?,
         };
         let store = &mut warm.store;
-        store.data_mut().begin_call();
+        store.data_mut().begin_call(vec![control.trace.clone()]);
         store.data_mut().request = Some(control.clone());
         let unusable = |error: wasmtime::Error| Refusal::NoAnswer(error.to_string());
         let request =
@@ -279,7 +281,7 @@ impl GatewayWorker {
             }
             Err(error) => {
                 let crash = store.data().crash(&error);
-                let incident = incident(&self.path, self.numbers.fetch_add(1, Ordering::Relaxed));
+                let incident = new_id();
                 store.data().report(&crash, Some(&incident));
                 Err(Refusal::Crashed { incident, crash })
             }
@@ -336,14 +338,6 @@ impl GatewayWorker {
 async fn cut_off(control: &RequestControl) {
     control.closed().await;
     tokio::time::sleep(FINISH_GRACE).await;
-}
-
-/// Names a crash for whoever asks the operator about it.
-fn incident(path: &str, number: u64) -> String {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    (path, number, std::time::SystemTime::now()).hash(&mut hasher);
-    format!("{:016x}", hasher.finish())
 }
 
 /// Asks the guest to finish when the client's side is dropped.

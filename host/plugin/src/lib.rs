@@ -21,6 +21,7 @@ mod load;
 pub mod names;
 mod persistence;
 mod state;
+mod trace;
 
 pub use crash::{Crash, CrashKind};
 pub use engine::{Engine, EngineError, TICK_MS};

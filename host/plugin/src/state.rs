@@ -18,6 +18,7 @@ use crate::crash::Crash;
 use crate::engine::Engine;
 use crate::interfaces::logging::LogRate;
 use crate::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX, Limits, Meter};
+use crate::trace::Trace;
 
 /// Everything that the instances of one component of one store have in common.
 pub struct Tenancy {
@@ -56,17 +57,22 @@ impl Tenancy {
     }
 }
 
+/// Traces that are told of a call that many requests share.
+const TRACES_TOLD_MAX: usize = 4;
+
 /// The host's hold on a gateway request in progress.
 pub(crate) struct RequestControl {
     closing: AtomicBool,
     closed: Notify,
+    /// The trace that the request belongs to.
+    pub(crate) trace: Trace,
     /// Calls of the same worker that wait for events.
     pub(crate) live: Arc<AtomicUsize>,
 }
 
 impl RequestControl {
-    pub(crate) fn new(live: Arc<AtomicUsize>) -> Self {
-        Self { closing: AtomicBool::new(false), closed: Notify::new(), live }
+    pub(crate) fn new(trace: Trace, live: Arc<AtomicUsize>) -> Self {
+        Self { closing: AtomicBool::new(false), closed: Notify::new(), trace, live }
     }
 
     /// Asks the guest to finish: nobody waits for more, or the host is stopping.
@@ -99,6 +105,8 @@ pub struct State {
     /// The last error that the guest logged in this call: its panic message, if it panics.
     pub(crate) last_words: Option<String>,
     pub(crate) log_rate: LogRate,
+    /// Traces of the requests that this call serves: one, or those that share a call.
+    pub(crate) traces: Vec<Trace>,
     /// The gateway request that is being served.
     pub(crate) request: Option<Arc<RequestControl>>,
     table: ResourceTable,
@@ -120,6 +128,7 @@ impl State {
             committed: false,
             last_words: None,
             log_rate: LogRate::default(),
+            traces: Vec::new(),
             request: None,
             table,
             // Empty: no files, no sockets, no environment, no arguments, output goes nowhere.
@@ -144,11 +153,22 @@ impl State {
     }
 
     /// A call into the guest begins.
-    pub(crate) fn begin_call(&mut self) {
+    pub(crate) fn begin_call(&mut self, traces: Vec<Trace>) {
+        self.traces = traces;
         self.meter.begin();
         self.reading = None;
         self.committed = false;
         self.last_words = None;
+    }
+
+    /// The trace of the request that is being served, for the calls that it makes.
+    pub(crate) fn request_trace(&self) -> Trace {
+        self.traces.first().cloned().unwrap_or_else(Trace::new)
+    }
+
+    /// The traces of this call as text: of a call that many share, the first few.
+    pub(crate) fn trace(&self) -> String {
+        self.traces.iter().take(TRACES_TOLD_MAX).map(Trace::to_string).collect::<Vec<_>>().join(",")
     }
 
     /// What ended the instance, from the error that came out of it.
@@ -164,6 +184,7 @@ impl State {
             "reason": crash.message,
             "backtrace": crash.backtrace,
             "memory_bytes": self.meter.memory_bytes(),
+            "trace": self.trace(),
             "incident": incident,
         });
         self.tenancy.telemetry.emit(&self.path, "trap", detail);

@@ -49,23 +49,24 @@ impl Host for State {
         }
         let Some(dropped) = self.log_rate.admit(Instant::now()) else { return };
         let fields = printable_fields(&fields);
-        let (store, component, path) = (&self.tenancy.store, self.tenancy.role, &self.path);
+        let (store, component, path, trace) =
+            (&self.tenancy.store, self.tenancy.role, &self.path, self.trace());
         // One call each, because tracing fixes a record's level where it is written.
         match level {
             Level::Trace => {
-                tracing::trace!(target: "guest", store, component, %path, fields, dropped, "{message}");
+                tracing::trace!(target: "guest", store, component, %path, trace, fields, dropped, "{message}");
             }
             Level::Debug => {
-                tracing::debug!(target: "guest", store, component, %path, fields, dropped, "{message}");
+                tracing::debug!(target: "guest", store, component, %path, trace, fields, dropped, "{message}");
             }
             Level::Info => {
-                tracing::info!(target: "guest", store, component, %path, fields, dropped, "{message}")
+                tracing::info!(target: "guest", store, component, %path, trace, fields, dropped, "{message}")
             }
             Level::Warn => {
-                tracing::warn!(target: "guest", store, component, %path, fields, dropped, "{message}")
+                tracing::warn!(target: "guest", store, component, %path, trace, fields, dropped, "{message}")
             }
             Level::Error => {
-                tracing::error!(target: "guest", store, component, %path, fields, dropped, "{message}");
+                tracing::error!(target: "guest", store, component, %path, trace, fields, dropped, "{message}");
             }
         }
     }

@@ -34,11 +34,14 @@ impl Host for State {
             Ok(writers) => writers,
             Err(error) => return vec![Err(error); requests.len()],
         };
-        let answers = requests.into_iter().map(|request| {
-            let stream_id = request.stream_id.clone();
-            let writers = &writers;
-            async move { writers.call(&stream_id, |reply| StreamsCall::Append { request, reply }).await }
-        });
+        let answers =
+            requests.into_iter().map(|request| {
+                let stream_id = request.stream_id.clone();
+                let (writers, trace) = (&writers, self.request_trace());
+                async move {
+                    writers.call(&stream_id, trace, |reply| StreamsCall::Append { request, reply }).await
+                }
+            });
         // Polled in order, so requests for one stream enter its mailbox in the order of the list.
         let results = futures_util::future::join_all(answers).await;
         self.meter.waited();
@@ -54,7 +57,13 @@ impl Host for State {
     ) -> Result<EventPage, Error> {
         let readers = self.stream_readers()?;
         let page = readers
-            .call_any(|reply| StreamsCall::ReadStream { stream_id, from, count, direction, reply })
+            .call_any(self.request_trace(), |reply| StreamsCall::ReadStream {
+                stream_id,
+                from,
+                count,
+                direction,
+                reply,
+            })
             .await;
         self.meter.waited();
         page
@@ -67,7 +76,9 @@ impl Host for State {
         direction: Direction,
     ) -> Result<EventPage, Error> {
         let readers = self.stream_readers()?;
-        let page = readers.call_any(|reply| StreamsCall::ReadAll { from, count, direction, reply }).await;
+        let page = readers
+            .call_any(self.request_trace(), |reply| StreamsCall::ReadAll { from, count, direction, reply })
+            .await;
         self.meter.waited();
         page
     }
@@ -79,14 +90,18 @@ impl Host for State {
         count: u32,
     ) -> Result<StreamPage, Error> {
         let readers = self.stream_readers()?;
-        let page = readers.call_any(|reply| StreamsCall::ListStreams { prefix, after, count, reply }).await;
+        let page = readers
+            .call_any(self.request_trace(), |reply| StreamsCall::ListStreams { prefix, after, count, reply })
+            .await;
         self.meter.waited();
         page
     }
 
     async fn get_stream_info(&mut self, stream_id: String) -> Result<StreamInfo, Error> {
         let readers = self.stream_readers()?;
-        let info = readers.call_any(|reply| StreamsCall::StreamInfo { stream_id, reply }).await;
+        let info = readers
+            .call_any(self.request_trace(), |reply| StreamsCall::StreamInfo { stream_id, reply })
+            .await;
         self.meter.waited();
         info
     }

@@ -14,6 +14,7 @@ use super::{SnapshotsKind, StreamsKind};
 use crate::bindings::types::Error;
 use crate::load::Plugin;
 use crate::state::Tenancy;
+use crate::trace::Trace;
 
 /// Restarts of a pool's instances within the period before the pool gives up. One bad request may cost two, until it
 /// is in quarantine, so this is a handful of bad requests at a time; more is a broken component.
@@ -59,26 +60,29 @@ impl<K: Kind> Pool<K> {
     pub(crate) async fn call<T>(
         &self,
         key: &str,
+        trace: Trace,
         make: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> K::Call,
     ) -> Result<T, Error> {
-        self.send(partition_of(key.as_bytes(), self.slots.len()), make).await
+        self.send(partition_of(key.as_bytes(), self.slots.len()), trace, make).await
     }
 
     /// Sends a call to the partitions in turn.
     pub(crate) async fn call_any<T>(
         &self,
+        trace: Trace,
         make: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> K::Call,
     ) -> Result<T, Error> {
-        self.send(self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len(), make).await
+        self.send(self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len(), trace, make).await
     }
 
     async fn send<T>(
         &self,
         partition: usize,
+        trace: Trace,
         make: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> K::Call,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.slots[partition].send(make(reply));
+        self.slots[partition].send(make(reply), trace);
         answer.await.unwrap_or_else(|_| {
             // The instance was killed with the call in its hands, which only an operator or a supervisor does.
             Err(Error::Restarting(

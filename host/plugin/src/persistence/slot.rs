@@ -10,6 +10,7 @@ use tokio::sync::{Mutex as AsyncMutex, MutexGuard, mpsc};
 use super::kind::Call;
 use super::verdict::{STRIKES_MAX, Verdict, verdict};
 use crate::bindings::types::Error;
+use crate::trace::Trace;
 
 /// Calls of one partition that are remembered for having ended an instance. Older ones are forgotten, so a
 /// sender of ever new poison costs memory only up to here.
@@ -21,12 +22,18 @@ const SHARED_CALLS_MAX: usize = 256;
 /// Bytes of requests that share one call into the guest, beyond the first: what a request may have.
 const SHARED_BYTES_MAX: usize = 4 << 20;
 
+/// A call on its way, with the request that it belongs to.
+pub(crate) struct Letter<C> {
+    pub(crate) call: C,
+    pub(crate) trace: Trace,
+}
+
 /// A partition's mailbox and its memory of what ended its instances.
 pub(crate) struct Slot<C> {
-    sender: mpsc::Sender<C>,
-    mailbox: AsyncMutex<mpsc::Receiver<C>>,
+    sender: mpsc::Sender<Letter<C>>,
+    mailbox: AsyncMutex<mpsc::Receiver<Letter<C>>>,
     /// Calls that an instance took along when it ended: tried again alone, before the mailbox.
-    again: Mutex<VecDeque<C>>,
+    again: Mutex<VecDeque<Letter<C>>>,
     suspects: Mutex<VecDeque<(u64, u32)>>,
     /// How many suspects there are, to spare everybody else the look.
     suspected: AtomicUsize,
@@ -47,14 +54,14 @@ impl<C: Call> Slot<C> {
     }
 
     /// Puts a call into the mailbox, or answers it with an error.
-    pub(crate) fn send(&self, call: C) {
+    pub(crate) fn send(&self, call: C, trace: Trace) {
         if self.suspected.load(Ordering::Acquire) > 0 && self.strikes(call.fingerprint()) >= STRIKES_MAX {
             return call.fail(quarantined());
         }
-        match self.sender.try_send(call) {
+        match self.sender.try_send(Letter { call, trace }) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(call) | mpsc::error::TrySendError::Closed(call)) => {
-                call.fail(Error::Overloaded);
+            Err(mpsc::error::TrySendError::Full(letter) | mpsc::error::TrySendError::Closed(letter)) => {
+                letter.call.fail(Error::Overloaded);
             }
         }
     }
@@ -70,17 +77,17 @@ impl<C: Call> Slot<C> {
     }
 
     /// Decides over the calls that an instance took along when it ended.
-    pub(crate) fn bury(&self, calls: Vec<C>, committed: bool) {
-        let together = calls.len();
-        for call in calls {
-            let strikes = if together == 1 { self.strike(call.fingerprint()) } else { 0 };
+    pub(crate) fn bury(&self, letters: Vec<Letter<C>>, committed: bool) {
+        let together = letters.len();
+        for letter in letters {
+            let strikes = if together == 1 { self.strike(letter.call.fingerprint()) } else { 0 };
             match verdict(together, committed, strikes) {
                 // At most one call's worth of them: the queue cannot grow, as it is emptied before the mailbox.
-                Verdict::TryAlone => self.again.lock().push_back(call),
-                Verdict::Restarting => call.fail(Error::Restarting(
+                Verdict::TryAlone => self.again.lock().push_back(letter),
+                Verdict::Restarting => letter.call.fail(Error::Restarting(
                     "the component ended while it served this request and is being restarted; send it again with the same event ids".into(),
                 )),
-                Verdict::Quarantine => call.fail(quarantined()),
+                Verdict::Quarantine => letter.call.fail(quarantined()),
             }
         }
     }
@@ -114,14 +121,14 @@ fn quarantined() -> Error {
 /// The receiving end, as long as a worker lives.
 pub(crate) struct Mailbox<'a, C> {
     slot: &'a Slot<C>,
-    receiver: MutexGuard<'a, mpsc::Receiver<C>>,
+    receiver: MutexGuard<'a, mpsc::Receiver<Letter<C>>>,
 }
 
 impl<C: Call> Mailbox<'_, C> {
     /// The next calls to serve together. A call that has to be tried alone comes alone.
-    pub(crate) async fn next(&mut self) -> Vec<C> {
-        if let Some(call) = self.slot.again.lock().pop_front() {
-            return vec![call];
+    pub(crate) async fn next(&mut self) -> Vec<Letter<C>> {
+        if let Some(letter) = self.slot.again.lock().pop_front() {
+            return vec![letter];
         }
         match self.receiver.recv().await {
             Some(first) => self.gather(first),
@@ -130,43 +137,33 @@ impl<C: Call> Mailbox<'_, C> {
         }
     }
 
-    /// As [`Mailbox::next`], but only what is there already.
-    pub(crate) fn waiting(&mut self) -> Vec<C> {
-        if let Some(call) = self.slot.again.lock().pop_front() {
-            return vec![call];
-        }
-        match self.receiver.try_recv() {
-            Ok(first) => self.gather(first),
-            Err(_) => Vec::new(),
-        }
-    }
-
-    fn gather(&mut self, first: C) -> Vec<C> {
-        let Some(mut bytes) = first.shareable() else { return vec![first] };
-        let mut calls = vec![first];
-        while calls.len() < SHARED_CALLS_MAX && bytes < SHARED_BYTES_MAX {
-            let Ok(call) = self.receiver.try_recv() else { break };
-            match call.shareable() {
+    fn gather(&mut self, first: Letter<C>) -> Vec<Letter<C>> {
+        let Some(mut bytes) = first.call.shareable() else { return vec![first] };
+        let mut letters = vec![first];
+        while letters.len() < SHARED_CALLS_MAX && bytes < SHARED_BYTES_MAX {
+            let Ok(letter) = self.receiver.try_recv() else { break };
+            match letter.call.shareable() {
                 Some(more) => {
                     bytes += more;
-                    calls.push(call);
+                    letters.push(letter);
                 }
                 None => {
                     // It goes first next time, alone, which is what it needs anyway.
-                    self.slot.again.lock().push_back(call);
+                    self.slot.again.lock().push_back(letter);
                     break;
                 }
             }
         }
-        calls
+        letters
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{SHARED_CALLS_MAX, SUSPECTS_MAX, Slot};
+    use super::{Letter, SHARED_CALLS_MAX, SUSPECTS_MAX, Slot};
     use crate::bindings::types::Error;
     use crate::persistence::kind::Call;
+    use crate::trace::Trace;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -197,6 +194,14 @@ mod tests {
         }
     }
 
+    fn trace() -> Trace {
+        Trace::of(&http::HeaderMap::new())
+    }
+
+    fn letter(call: Probe) -> Letter<Probe> {
+        Letter { call, trace: trace() }
+    }
+
     fn probe(id: u64) -> Probe {
         Probe { id, shareable: Some(1), failed: Arc::default() }
     }
@@ -205,23 +210,23 @@ mod tests {
     async fn what_waits_is_served_together_up_to_the_limits() {
         let slot = Slot::new(1_000);
         for id in 0..300 {
-            slot.send(probe(id));
+            slot.send(probe(id), trace());
         }
         assert_eq!(slot.load(), (300, 1_000));
         let mut mailbox = slot.open().await;
         assert_eq!(mailbox.next().await.len(), SHARED_CALLS_MAX);
         assert_eq!(mailbox.next().await.len(), 300 - SHARED_CALLS_MAX);
-        assert!(mailbox.waiting().is_empty());
     }
 
     #[tokio::test]
     async fn a_call_that_cannot_share_comes_alone_and_in_order() {
         let slot = Slot::new(10);
-        slot.send(probe(1));
-        slot.send(Probe { shareable: None, ..probe(2) });
-        slot.send(probe(3));
+        slot.send(probe(1), trace());
+        slot.send(Probe { shareable: None, ..probe(2) }, trace());
+        slot.send(probe(3), trace());
         let mut mailbox = slot.open().await;
-        let ids = |calls: Vec<Probe>| calls.iter().map(|call| call.id).collect::<Vec<_>>();
+        let ids =
+            |letters: Vec<Letter<Probe>>| letters.iter().map(|letter| letter.call.id).collect::<Vec<_>>();
         assert_eq!(ids(mailbox.next().await), [1]);
         assert_eq!(ids(mailbox.next().await), [2]);
         assert_eq!(ids(mailbox.next().await), [3]);
@@ -230,9 +235,9 @@ mod tests {
     #[tokio::test]
     async fn a_full_mailbox_refuses() {
         let slot = Slot::new(1);
-        slot.send(probe(1));
+        slot.send(probe(1), trace());
         let refused = probe(2);
-        slot.send(refused.clone());
+        slot.send(refused.clone(), trace());
         assert_eq!(refused.failed.load(Ordering::Relaxed), 1);
     }
 
@@ -240,18 +245,18 @@ mod tests {
     async fn only_the_call_that_was_alone_is_blamed_and_the_second_time_quarantined() {
         let slot = Slot::new(10);
         let (innocent, poison) = (probe(1), probe(2));
-        slot.bury(vec![innocent.clone(), poison.clone()], false);
+        slot.bury(vec![letter(innocent.clone()), letter(poison.clone())], false);
         let mut mailbox = slot.open().await;
-        assert_eq!(mailbox.next().await[0].id, 1, "each is tried again alone");
-        assert_eq!(mailbox.next().await[0].id, 2);
-        slot.bury(vec![poison.clone()], false);
+        assert_eq!(mailbox.next().await[0].call.id, 1, "each is tried again alone");
+        assert_eq!(mailbox.next().await[0].call.id, 2);
+        slot.bury(vec![letter(poison.clone())], false);
         assert_eq!(poison.failed.load(Ordering::Relaxed), 10, "restarting");
-        slot.bury(vec![poison.clone()], false);
+        slot.bury(vec![letter(poison.clone())], false);
         assert_eq!(poison.failed.load(Ordering::Relaxed), 110, "quarantined");
-        slot.send(poison.clone());
+        slot.send(poison.clone(), trace());
         assert_eq!(poison.failed.load(Ordering::Relaxed), 210, "and not tried again");
-        slot.send(innocent.clone());
-        assert_eq!(mailbox.next().await[0].id, 1);
+        slot.send(innocent.clone(), trace());
+        assert_eq!(mailbox.next().await[0].call.id, 1);
         assert_eq!(innocent.failed.load(Ordering::Relaxed), 0);
     }
 
@@ -259,7 +264,7 @@ mod tests {
     async fn the_memory_of_suspects_is_bounded() {
         let slot = Slot::new(10);
         for id in 0..SUSPECTS_MAX as u64 + 10 {
-            slot.bury(vec![probe(id)], false);
+            slot.bury(vec![letter(probe(id))], false);
         }
         assert_eq!(slot.suspects.lock().len(), SUSPECTS_MAX);
     }

@@ -7,7 +7,7 @@ use exesdb_supervisor::{ChildSpec, Context, Reason, ShutdownSignal, Start};
 use wasmtime::Store;
 
 use super::kind::Kind;
-use super::slot::Slot;
+use super::slot::{Letter, Slot};
 use crate::load::Plugin;
 use crate::names;
 use crate::state::{State, Tenancy};
@@ -61,36 +61,30 @@ impl<K: Kind> Worker<K> {
         Ok(Self { store, exports, slot, call_wall })
     }
 
-    /// Serves until the instance ends or the supervisor asks to stop; then what waits is served first.
+    /// Serves until the instance ends or the supervisor asks to stop. What waits in the mailbox then waits for the
+    /// next instance; when the whole host stops nothing does, because the gateway has finished before.
     async fn run(mut self, shutdown: ShutdownSignal) -> Reason {
         let slot = self.slot.clone();
         let mut mailbox = slot.open().await;
         loop {
-            let calls = tokio::select! {
+            let letters = tokio::select! {
                 biased;
-                calls = mailbox.next() => calls,
-                () = shutdown.requested() => break,
+                () = shutdown.requested() => return Reason::Shutdown,
+                letters = mailbox.next() => letters,
             };
-            if let Err(reason) = self.serve(calls).await {
-                return reason;
-            }
-        }
-        loop {
-            let calls = mailbox.waiting();
-            if calls.is_empty() {
-                return Reason::Shutdown;
-            }
-            if let Err(reason) = self.serve(calls).await {
+            if let Err(reason) = self.serve(letters).await {
                 return reason;
             }
         }
     }
 
-    async fn serve(&mut self, mut calls: Vec<K::Call>) -> Result<(), Reason> {
-        self.store.data_mut().begin_call();
+    async fn serve(&mut self, letters: Vec<Letter<K::Call>>) -> Result<(), Reason> {
+        let (mut calls, traces): (Vec<_>, Vec<_>) =
+            letters.into_iter().map(|letter| (letter.call, letter.trace)).unzip();
+        self.store.data_mut().begin_call(traces);
         let served =
             tokio::time::timeout(self.call_wall, K::serve(&self.exports, &mut self.store, &mut calls)).await;
-        let state = self.store.data();
+        let state = self.store.data_mut();
         let crash = match served {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) => state.crash(&error),
@@ -100,7 +94,10 @@ impl<K: Kind> Worker<K> {
         if state.committed {
             wake_followers(state);
         }
-        self.slot.bury(calls, state.committed);
+        // Calls are answered all or none, so those that are left are those that there were.
+        let traces = std::mem::take(&mut state.traces);
+        let letters = calls.into_iter().zip(traces).map(|(call, trace)| Letter { call, trace });
+        self.slot.bury(letters.collect(), state.committed);
         Err(crash.reason())
     }
 }

@@ -1,0 +1,86 @@
+//! Which request a call belongs to, through all components that it passes: the trace id of W3C Trace Context.
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use http::HeaderMap;
+
+/// Hex digits of a trace id.
+const DIGITS: usize = 32;
+
+/// A trace id: 32 hex digits, not all zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Trace(Arc<str>);
+
+impl Trace {
+    /// A new trace.
+    pub(crate) fn new() -> Self {
+        Self(new_id().into())
+    }
+
+    /// The trace that a request's `traceparent` names, or a new one.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let named = headers.get("traceparent").and_then(|value| value.to_str().ok()).and_then(parse);
+        named.map_or_else(Self::new, |id| Self(id.into()))
+    }
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The trace id in `version-traceid-parentid-flags`. What a client sends ends in our logs, so only hex passes.
+fn parse(traceparent: &str) -> Option<&str> {
+    let mut parts = traceparent.split('-');
+    let (version, id, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let hex = |text: &str, digits: usize| {
+        text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let sound = hex(version, 2) && hex(id, DIGITS) && hex(parent, 16) && hex(flags, 2);
+    (sound && id.bytes().any(|b| b != b'0')).then_some(id)
+}
+
+/// An id that no other request of this host has. It identifies and protects nothing, so a hash of what never
+/// repeats is random enough.
+pub(crate) fn new_id() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let half = |salt: u64| {
+        let mut hasher = DefaultHasher::new();
+        (salt, number, SystemTime::now(), std::process::id()).hash(&mut hasher);
+        hasher.finish()
+    };
+    format!("{:016x}{:016x}", half(1), half(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{new_id, parse};
+
+    #[test]
+    fn only_a_sound_traceparent_is_taken_over() {
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(parse(&format!("00-{id}-00f067aa0ba902b7-01")), Some(id));
+        for hostile in [
+            "",
+            "00",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473\n-00f067aa0ba902b7-01",
+            "00-4bf92f35-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(parse(hostile), None, "{hostile:?}");
+        }
+    }
+
+    #[test]
+    fn new_ids_differ() {
+        assert_ne!(new_id(), new_id());
+        assert_eq!(new_id().len(), 32);
+    }
+}
