@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use cap_std::fs::Dir;
 use exesdb_gateway::{Connections, Listener, Readiness, StoreReadiness, StoreRoute, listener_child};
 use exesdb_plugin::{Engine, GatewayWorker, names};
 use exesdb_storage::{Health, Store};
@@ -19,9 +20,9 @@ use crate::tree::{self, StoreTree};
 /// How long clients have to take their last answers when the host stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// Folder of compiled components, in the data directory. Its content is run as machine code, so it belongs to the
+/// Folder of compiled components, in the data directory; no store can have this name. Its content is run as machine code, so it belongs to the
 /// host's user as the databases do.
-const COMPILED: &str = "compiled";
+const COMPILED: &str = ".compiled";
 
 /// Runs a host until it is told to stop or its tree ends.
 ///
@@ -37,7 +38,7 @@ pub fn run(config: Config) -> anyhow::Result<()> {
 }
 
 async fn host(config: Config) -> anyhow::Result<()> {
-    let data = prepare(&config.data)?;
+    let data = prepare(&config)?;
     // First, because it tells whether another host runs on the same data.
     let socket = ControlSocket::bind(&data)?;
     let listener = Listener::bind(config.listen).await?;
@@ -46,6 +47,10 @@ async fn host(config: Config) -> anyhow::Result<()> {
     let stores =
         config.stores.iter().map(|store| StoreTree::load(&engine, store.clone(), &registry, &telemetry));
     let stores = stores.collect::<Result<Vec<_>, _>>()?;
+    // As daemons do: the folder that it was started in may be removed while it runs, and the database engine asks
+    // for the working directory whenever it makes a keyspace.
+    std::env::set_current_dir(&data)
+        .with_context(|| format!("cannot enter the data directory {}", data.display()))?;
 
     let connections = Connections::default();
     let accepting = listener_child(
@@ -90,12 +95,23 @@ fn outcome(ended: Option<Reason>, stopped: &Reason) -> anyhow::Result<()> {
     }
 }
 
-/// Makes the data directory, readable by its owner alone, and names it without links.
-fn prepare(data: &Path) -> anyhow::Result<PathBuf> {
+/// Makes the data directory, readable by its owner alone, with a folder for each store, and names it without links.
+/// The folders are made and opened through the directory's handle, so that none of them can be a link that leads
+/// out of it.
+fn prepare(config: &Config) -> anyhow::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(data);
-    made.with_context(|| format!("cannot make the data directory {}", data.display()))?;
-    data.canonicalize().with_context(|| format!("cannot open the data directory {}", data.display()))
+    let shown = config.data.display();
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data);
+    made.with_context(|| format!("cannot make the data directory {shown}"))?;
+    let directory = Dir::open_ambient_dir(&config.data, cap_std::ambient_authority())
+        .with_context(|| format!("cannot open the data directory {shown}"))?;
+    for folder in config.stores.iter().map(|store| store.name.as_str()).chain([COMPILED]) {
+        directory
+            .create_dir_all(folder)
+            .and_then(|()| directory.open_dir(folder))
+            .with_context(|| format!("cannot use the folder {folder} in the data directory {shown}"))?;
+    }
+    config.data.canonicalize().with_context(|| format!("cannot find the data directory {shown}"))
 }
 
 fn routes(stores: &[StoreConfig]) -> Vec<StoreRoute> {
