@@ -12,7 +12,7 @@ main([C, D, R, S]) ->
     register(bench, self()),
     [Children, Depth, Rounds, Singles] = [list_to_integer(X) || X <- [C, D, R, S]],
     flat(Children, Rounds, Singles),
-    deep(Depth, Rounds * 20).
+    deep(Depth, Rounds * 100).
 
 init({flat, N}) ->
     {ok, {#{strategy => one_for_one, intensity => 1000000000, period => 1},

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{SetOnce, watch};
+use tokio::sync::{Notify, SetOnce};
 use tokio::time::Instant;
 
 use super::mailbox::Mailbox;
@@ -94,16 +94,35 @@ pub(crate) enum Signal {
     Kill,
 }
 
-impl Signal {
-    /// Which of two signals counts.
-    pub(crate) fn weight(&self) -> u8 {
-        match self {
-            Signal::None => 0,
-            Signal::Exit(_) => 1,
-            Signal::Orphaned => 2,
-            Signal::Kill => 3,
+/// Which of two signals counts: the weightier one replaces the lighter one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Weight(u8);
+
+impl Weight {
+    pub(crate) const NONE: Weight = Weight(0);
+    pub(crate) const ORPHANED: Weight = Weight(2);
+    pub(crate) const KILL: Weight = Weight(3);
+
+    pub(crate) fn of(signal: &Signal) -> Weight {
+        match signal {
+            Signal::None => Weight::NONE,
+            Signal::Exit(_) => Weight(1),
+            Signal::Orphaned => Weight::ORPHANED,
+            Signal::Kill => Weight::KILL,
         }
     }
+
+    pub(crate) fn next(self) -> Weight {
+        Weight(self.0 + 1)
+    }
+}
+
+/// The weightiest signal so far, and who waits for one.
+struct Signals {
+    /// A copy of the weight, so that a look costs no lock.
+    weight: AtomicU8,
+    latest: Mutex<Signal>,
+    changed: Notify,
 }
 
 /// Where a supervisor is in its life.
@@ -144,7 +163,7 @@ pub(crate) struct SupervisorCell {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) board: Mutex<Board>,
     pub(crate) done: SetOnce<Reason>,
-    signal: watch::Sender<Signal>,
+    signals: Signals,
     stage: AtomicU8,
 }
 
@@ -182,7 +201,11 @@ impl SupervisorCell {
             mailbox: Arc::new(Mailbox::new()),
             board: Mutex::new(Board { state, entries: HashMap::new() }),
             done: SetOnce::new(),
-            signal: watch::Sender::new(Signal::None),
+            signals: Signals {
+                weight: AtomicU8::new(Weight::NONE.0),
+                latest: Mutex::new(Signal::None),
+                changed: Notify::new(),
+            },
             stage: AtomicU8::new(Stage::Starting as u8),
         };
         cell.list_children();
@@ -211,17 +234,38 @@ impl SupervisorCell {
 
     /// Tells it to end; a weightier signal replaces a lighter one.
     pub(crate) fn tell(&self, signal: Signal) {
-        self.signal.send_if_modified(|current| {
-            let modified = signal.weight() > current.weight();
-            if modified {
-                *current = signal;
-            }
-            modified
-        });
+        let mut latest = self.signals.latest.lock();
+        let weight = Weight::of(&signal);
+        if weight <= Weight::of(&latest) {
+            return;
+        }
+        *latest = signal;
+        self.signals.weight.store(weight.0, Ordering::Release);
+        drop(latest);
+        self.signals.changed.notify_waiters();
     }
 
-    pub(crate) fn signals(&self) -> watch::Receiver<Signal> {
-        self.signal.subscribe()
+    /// The weight of what it was told.
+    pub(crate) fn told(&self) -> Weight {
+        Weight(self.signals.weight.load(Ordering::Acquire))
+    }
+
+    /// What it was told.
+    pub(crate) fn signal(&self) -> Signal {
+        self.signals.latest.lock().clone()
+    }
+
+    /// Waits until it was told something of at least this weight. Cancel safe.
+    pub(crate) async fn told_at_least(&self, weight: Weight) {
+        while self.told() < weight {
+            let changed = self.signals.changed.notified();
+            tokio::pin!(changed);
+            // Enlisted before the second look, so that a signal between look and wait is not slept through.
+            changed.as_mut().enable();
+            if self.told() < weight {
+                changed.await;
+            }
+        }
     }
 
     pub(crate) fn stage(&self) -> Stage {
@@ -239,7 +283,7 @@ impl SupervisorCell {
     /// Whether it waits for its next message and there is none.
     pub(crate) fn is_idle(&self) -> bool {
         self.stage() == Stage::Running
-            && *self.signal.borrow() == Signal::None
+            && self.told() == Weight::NONE
             && self.mailbox.is_idle()
             && self.board.lock().state.is_idle()
     }

@@ -20,16 +20,16 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use self::cell::{Entry, Live, Signal, Stage, SupervisorCell};
+use self::cell::{Entry, Live, Signal, Stage, SupervisorCell, Weight};
 use self::mailbox::{Answer, ExitNotice, Mailbox, Message};
 use self::pauses::Pauses;
 use self::start::Outcome;
 use crate::decide::{Effect, End, Event, Key, Note};
 use crate::reason::Reason;
-use crate::spec::ChildSpec;
+use crate::spec::{ChildSpec, Shutdown};
 
 /// Told once, when all children are up for the first time or when that failed.
 pub(crate) type Up = oneshot::Sender<Result<(), Reason>>;
@@ -55,9 +55,8 @@ struct Ended {
 
 pub(crate) struct Driver {
     cell: Arc<SupervisorCell>,
-    signals: watch::Receiver<Signal>,
     /// The weight of the signal that was heeded last.
-    heeded: u8,
+    heeded: Weight,
     parent: Option<ParentLink>,
     /// Taken when the start phase is over.
     up: Option<Up>,
@@ -72,12 +71,10 @@ pub(crate) struct Driver {
 impl Driver {
     /// Starts a supervisor's task. `up` is told when its children are up.
     pub(crate) fn spawn(cell: Arc<SupervisorCell>, up: Up, parent: Option<ParentLink>) {
-        let signals = cell.signals();
         cell.env.directory.write().insert(Arc::clone(&cell.path), Arc::clone(&cell));
         let driver = Driver {
             cell,
-            signals,
-            heeded: 0,
+            heeded: Weight::NONE,
             parent,
             up: Some(up),
             answer: None,
@@ -144,11 +141,11 @@ impl Driver {
 
     /// A signal that has not been heeded yet and changes what is to be done.
     fn heed(&mut self) -> Option<Heard> {
-        let signal = self.signals.borrow().clone();
-        if signal.weight() <= self.heeded {
+        if self.cell.told() <= self.heeded {
             return None;
         }
-        self.heeded = signal.weight();
+        let signal = self.cell.signal();
+        self.heeded = Weight::of(&signal);
         let reason = match signal {
             Signal::None => return None,
             Signal::Kill => return Some(Heard::Kill),
@@ -166,19 +163,15 @@ impl Driver {
             if let Some(heard) = self.heed() {
                 return heard;
             }
-            if self.signals.changed().await.is_err() {
-                // The sender lives in the cell, which this driver holds.
-                std::future::pending::<()>().await;
-            }
+            self.cell.told_at_least(self.heeded.next()).await;
         }
     }
 
     /// The outcome of `work`, unless the supervisor is killed first.
     async fn unless_killed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut signals = self.cell.signals();
         tokio::select! {
             biased;
-            _ = signals.wait_for(|signal| *signal == Signal::Kill) => None,
+            () = self.cell.told_at_least(Weight::KILL) => None,
             outcome = work => Some(outcome),
         }
     }
@@ -194,7 +187,7 @@ impl Driver {
                 biased;
                 heard = self.heard() => return Err(heard),
                 message = cell.mailbox.recv() => message,
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                () = until(due) => {
                     match self.pauses.take_due(Instant::now()) {
                         Some(key) => Message::Retry(key),
                         None => continue,
@@ -235,20 +228,30 @@ impl Driver {
     }
 
     async fn stop(&mut self, keys: Vec<Key>) -> Result<Event, Heard> {
-        let mut stopping = FuturesUnordered::new();
-        for key in &keys {
+        let living: Vec<(Live, Shutdown)> = {
             let mut board = self.cell.board.lock();
-            let Some(entry) = board.entries.get_mut(key) else { continue };
-            let Some(live) = entry.live.clone() else { continue };
-            entry.stopping = true;
-            let telemetry = self.cell.env.telemetry.clone();
-            stopping.push(stop::stop_child(live, entry.spec.shutdown, self.cell.signals(), telemetry));
-        }
-        if keys.len() > 1 {
-            self.tell("sup_stopping_children", json!({ "children": keys.len() }));
-        }
-        let all = async { while stopping.next().await.is_some() {} };
-        if self.unless_killed(all).await.is_none() {
+            let living = keys.iter().filter_map(|key| {
+                let entry = board.entries.get_mut(key)?;
+                entry.stopping = true;
+                Some((entry.live.clone()?, entry.spec.shutdown))
+            });
+            living.collect()
+        };
+        let done = match <[(Live, Shutdown); 1]>::try_from(living) {
+            // The usual case: one after the other.
+            Ok([(live, shutdown)]) => {
+                self.unless_killed(stop::stop_child(Arc::clone(&self.cell), live, shutdown)).await
+            }
+            Err(living) => {
+                self.tell("sup_stopping_children", json!({ "children": living.len() }));
+                let stopping = living
+                    .into_iter()
+                    .map(|(live, shutdown)| stop::stop_child(Arc::clone(&self.cell), live, shutdown));
+                let mut stopping: FuturesUnordered<_> = stopping.collect();
+                self.unless_killed(async { while stopping.next().await.is_some() {} }).await
+            }
+        };
+        if done.is_none() {
             return Err(Heard::Kill);
         }
         for key in &keys {
@@ -419,6 +422,14 @@ impl Drop for Driver {
             live.kill();
         }
         self.finish(Ended { reason: Reason::Killed, gave_up: false, killed_at: None });
+    }
+}
+
+/// Sleeps until then; for ever if that is never.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 

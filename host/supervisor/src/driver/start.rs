@@ -142,8 +142,7 @@ impl Driver {
             }
             Err(Heard::Kill) => Outcome::Interrupted(Heard::Kill),
             Err(Heard::Shutdown(reason)) => {
-                let telemetry = self.cell.env.telemetry.clone();
-                let stopping = stop_child(live, shutdown, self.cell.signals(), telemetry);
+                let stopping = stop_child(Arc::clone(&self.cell), live, shutdown);
                 match self.unless_killed(stopping).await {
                     None => Outcome::Interrupted(Heard::Kill),
                     Some(()) => {

@@ -1,12 +1,12 @@
 //! Stopping children, within their time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::cell::{Live, Signal};
+use super::cell::{Live, SupervisorCell, Weight};
 use crate::spec::Shutdown;
 use crate::telemetry::Telemetry;
 
@@ -19,15 +19,11 @@ const ORPHAN_LIMIT: Duration = Duration::from_secs(5);
 /// so one second means that it computes or blocks in place; nothing can be done but to say so and wait.
 const KILL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Stops one child and returns when it has ended.
-pub(super) async fn stop_child(
-    live: Live,
-    shutdown: Shutdown,
-    mut signals: watch::Receiver<Signal>,
-    telemetry: Telemetry,
-) {
+/// Stops one child of `supervisor` and returns when it has ended.
+pub(super) async fn stop_child(supervisor: Arc<SupervisorCell>, live: Live, shutdown: Shutdown) {
+    let telemetry = &supervisor.env.telemetry;
     let deadline = match shutdown {
-        Shutdown::BrutalKill => return kill_child(&live, &telemetry).await,
+        Shutdown::BrutalKill => return kill_child(&live, telemetry).await,
         Shutdown::Timeout(limit) => Some(Instant::now() + limit),
         Shutdown::Infinity => None,
     };
@@ -36,10 +32,8 @@ pub(super) async fn stop_child(
         match deadline {
             Some(deadline) => sleep_until(deadline).await,
             None => {
-                // An error means that this supervisor's cell is gone, and its driver with it.
-                if signals.wait_for(|signal| *signal == Signal::Orphaned).await.is_ok() {
-                    sleep(ORPHAN_LIMIT).await;
-                }
+                supervisor.told_at_least(Weight::ORPHANED).await;
+                sleep(ORPHAN_LIMIT).await;
             }
         }
     };
@@ -48,7 +42,7 @@ pub(super) async fn stop_child(
         () = live.ended() => return,
         () = time_is_up => {}
     }
-    kill_child(&live, &telemetry).await;
+    kill_child(&live, telemetry).await;
 }
 
 /// Kills one child and returns when it has ended.
