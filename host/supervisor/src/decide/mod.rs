@@ -16,6 +16,8 @@ mod calls;
 mod children;
 mod intensity;
 mod pause;
+mod restart;
+mod sequence;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -364,72 +366,6 @@ impl State {
         }
     }
 
-    // ---- restarting
-
-    fn restart(&mut self, now: Duration, key: Key, effects: &mut Vec<Effect>) {
-        if self.count(now, key, effects) {
-            self.apply_strategy(key, effects);
-        }
-    }
-
-    /// Notes a restart of this child. If it was one too many, says what becomes of that, and is false.
-    fn count(&mut self, now: Duration, key: Key, effects: &mut Vec<Effect>) -> bool {
-        let limit = self.flags.limit;
-        let child = child_mut(&mut self.children, key);
-        let parks = child.rule.park;
-        // A child that can be parked has a count of its own, so that it cannot use up its siblings'.
-        let times = if parks { &mut child.times } else { &mut self.times };
-        let allowed = times.note(limit, now);
-        let used = times.noted();
-        if allowed {
-            let left = limit.restarts.saturating_sub(used);
-            effects.push(Effect::Note(Note::Restarting { key, used, left }));
-        } else if parks {
-            child.times = Times::default();
-            self.park(key, effects);
-        } else {
-            child.process = Process::Undefined;
-            effects.push(Effect::Note(Note::GaveUp { key, used }));
-            self.end(Reason::Shutdown, End::GaveUp, effects);
-        }
-        allowed
-    }
-
-    fn apply_strategy(&mut self, key: Key, effects: &mut Vec<Effect>) {
-        match self.flags.strategy {
-            Strategy::OneForOne | Strategy::SimpleOneForOne => {
-                self.start(VecDeque::from([key]), Why::Restart, effects);
-            }
-            Strategy::OneForAll => {
-                let group = self.children.keys();
-                self.restart_group(group, effects);
-            }
-            Strategy::RestForOne => {
-                let group = self.children.keys_from(key);
-                self.restart_group(group, effects);
-            }
-        }
-    }
-
-    /// Stops what runs of the group, last one first, then starts all of it that is still in the list.
-    fn restart_group(&mut self, group: VecDeque<Key>, effects: &mut Vec<Effect>) {
-        // A child of the group that waits for its own retry is covered by this restart.
-        for key in &group {
-            let child = child_mut(&mut self.children, *key);
-            if matches!(child.process, Process::Restarting(_)) {
-                child.process = Process::Undefined;
-            }
-            child.owed = false;
-        }
-        let running = self.running_in_stop_order(group.iter().rev().copied());
-        self.stop(running, Next::Start(group.into()), effects);
-    }
-
-    fn park(&mut self, key: Key, effects: &mut Vec<Effect>) {
-        self.set(key, Process::Parked);
-        effects.push(Effect::Note(Note::Parked { key }));
-    }
-
     // ---- exits without restart
 
     /// A child has ended and stays in the list.
@@ -459,107 +395,6 @@ impl State {
         if ends {
             effects.push(Effect::Note(Note::AutoShutdown { key }));
             self.end(Reason::Shutdown, End::AutoShutdown, effects);
-        }
-    }
-
-    // ---- sequences
-
-    /// Stops all children, in reverse order, and ends.
-    fn end(&mut self, reason: Reason, why: End, effects: &mut Vec<Effect>) {
-        let keys: Vec<Key> = self.children.keys().into_iter().rev().collect();
-        let running = self.running_in_stop_order(keys.into_iter());
-        self.stop(running, Next::End { reason, why }, effects);
-    }
-
-    /// Those that run: one after the other, or all at once where children have no order among themselves.
-    fn running_in_stop_order(&self, keys: impl Iterator<Item = Key>) -> Vec<Vec<Key>> {
-        let running = keys.filter(|key| self.children.get(*key).is_some_and(Child::is_running));
-        match self.flags.strategy {
-            Strategy::SimpleOneForOne => {
-                let all: Vec<Key> = running.collect();
-                if all.is_empty() { Vec::new() } else { vec![all] }
-            }
-            _ => running.map(|key| vec![key]).collect(),
-        }
-    }
-
-    fn stop(&mut self, mut groups: Vec<Vec<Key>>, next: Next, effects: &mut Vec<Effect>) {
-        groups.reverse(); // taken from the end
-        self.phase = Phase::Stopping { current: Vec::new(), rest: groups, next };
-        self.next_stop(effects);
-    }
-
-    fn next_stop(&mut self, effects: &mut Vec<Effect>) {
-        let Phase::Stopping { current, rest, next } = &mut self.phase else { return };
-        if let Some(keys) = rest.pop() {
-            current.clone_from(&keys);
-            effects.push(Effect::Stop(keys));
-            return;
-        }
-        match next.clone() {
-            Next::Start(group) => {
-                // Temporary children of the group are gone by now, running or not, and parked ones stay down.
-                self.start(group.into(), Why::Restart, effects);
-            }
-            Next::End { reason, why } => {
-                self.phase = Phase::Ended;
-                effects.push(Effect::End { reason, why });
-            }
-            Next::Reply => {
-                self.phase = Phase::Idle;
-                effects.push(Effect::Reply(Ok(Reply::Done)));
-            }
-        }
-    }
-
-    fn start(&mut self, mut keys: VecDeque<Key>, why: Why, effects: &mut Vec<Effect>) {
-        keys.retain(|key| match self.children.get(*key) {
-            None => false,
-            // A parked child comes back by restart_child only.
-            Some(child) => child.process != Process::Parked || matches!(why, Why::RestartChild { .. }),
-        });
-        match keys.pop_front() {
-            Some(current) => {
-                self.phase = Phase::Starting { current, rest: keys, why };
-                self.begin_start(current, effects);
-            }
-            None => {
-                self.phase = Phase::Idle;
-                if why == Why::Init {
-                    effects.push(Effect::Up);
-                }
-            }
-        }
-    }
-
-    fn begin_start(&mut self, key: Key, effects: &mut Vec<Effect>) {
-        let child = child_mut(&mut self.children, key);
-        if let Process::Restarting(last) = child.process {
-            child.last = last;
-        }
-        child.process = Process::Undefined;
-        effects.push(Effect::Start(key));
-    }
-
-    fn next_start(&mut self, outcome: Result<Option<Pid>, Reason>, effects: &mut Vec<Effect>) {
-        let Phase::Starting { current, rest, why } = &mut self.phase else { return };
-        if let Some(key) = rest.pop_front() {
-            *current = key;
-            self.begin_start(key, effects);
-            return;
-        }
-        let why = *why;
-        self.phase = Phase::Idle;
-        match why {
-            Why::Init => effects.push(Effect::Up),
-            Why::Restart => {}
-            Why::StartChild | Why::RestartChild { .. } => {
-                effects.push(Effect::Reply(match outcome {
-                    Ok(Some(pid)) => Ok(Reply::Started(pid)),
-                    Ok(None) => Ok(Reply::Ignored),
-                    Err(reason) => Err(CallRefusal::StartFailed(reason)),
-                }));
-            }
         }
     }
 

@@ -1,0 +1,183 @@
+//! What stands on top of OTP's supervisor: partitions, dynamic children, pauses; and the ends that OTP leaves
+//! open.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use exesdb_supervisor::{
+    Backoff, CallError, ChildSpec, Context, NodeState, Options, Reason, Restart, Root, Shutdown, Start,
+    Started, Strategy, SupervisorSpec, Telemetry, partition_of,
+};
+use serde_json::json;
+
+async fn obedient(context: Context) -> Result<Start, Reason> {
+    let shutdown = context.shutdown();
+    Ok(Start::running(async move {
+        shutdown.requested().await;
+        Reason::Shutdown
+    }))
+}
+
+async fn settle(root: &Root) {
+    let handle = root.handle();
+    loop {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        if handle.is_idle() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_are_found_by_key_through_the_registry() {
+    let options = Options::default();
+    let registry = options.registry.clone();
+    let spec = SupervisorSpec::partitions("writers", 4, |index| {
+        ChildSpec::worker("ignored", move |context: Context| async move {
+            let name = context.registry().register(format!("writers/{index}"), Arc::new(index));
+            let body = obedient(context).await?;
+            let Start::Running(body) = body else { return Ok(Start::Ignore) };
+            Ok(Start::running(async move {
+                let _name = name;
+                body.await
+            }))
+        })
+    });
+    let root = Root::start(spec, options).await.unwrap();
+    let ids: Vec<String> = root.handle().tree().await.children.into_iter().map(|child| child.id).collect();
+    assert_eq!(ids, ["0", "1", "2", "3"]);
+    let index = partition_of(b"stream-7", 4);
+    assert_eq!(registry.get::<usize>(&format!("writers/{index}")).as_deref(), Some(&index));
+    root.stop().await;
+    assert!(registry.names().is_empty(), "names go with their children");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dynamic_children_come_from_the_template_or_by_specification() {
+    let template = |argument: serde_json::Value| {
+        ChildSpec::worker(argument["id"].as_str().unwrap_or_default(), obedient).restart(Restart::Transient)
+    };
+    let root = Root::start(SupervisorSpec::dynamic("pool", template, 2), Options::default()).await.unwrap();
+    let handle = root.handle();
+    let Started::Running(pid) = handle.start_instance("pool", json!({ "id": "a" })).await.unwrap() else {
+        panic!("it runs")
+    };
+    handle.start_child("pool", ChildSpec::worker("b", obedient)).await.unwrap();
+    let third = handle.start_instance("pool", json!({ "id": "c" })).await;
+    assert_eq!(third, Err(CallError::MaxChildren { path: "pool".into(), max_children: 2 }));
+    let nameless = handle.start_instance("pool", json!({})).await.unwrap_err().to_string();
+    assert!(nameless.contains("id: ``"), "{nameless}");
+    handle.exit("pool/a", Reason::error("boom")).await.unwrap();
+    settle(&root).await;
+    assert!(handle.is_running("pool/a"));
+    assert!(!handle.is_running_process("pool", pid), "it is another process now");
+    handle.terminate_process("pool", pid).await.unwrap();
+    assert!(handle.is_running("pool/a"), "the old process is not the new one");
+    handle.exit("pool/a", Reason::Normal).await.unwrap();
+    settle(&root).await;
+    assert_eq!(handle.count_children("pool").await.unwrap().specs, 1, "Elixir counts the children");
+    handle.terminate_child("pool", "b").await.unwrap();
+    let unknown = handle.terminate_child("pool", "b").await;
+    assert_eq!(unknown, Err(CallError::NotFound { path: "pool".into(), id: "b".into() }));
+    root.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_does_not_make_the_supervisor_deaf() {
+    let hour = Duration::from_secs(3600);
+    let fails_again = |context: Context| async move {
+        if context.incarnation() > 1 { Err(Reason::error("still down")) } else { obedient(context).await }
+    };
+    let spec = SupervisorSpec::new("host", Strategy::OneForOne)
+        .child(ChildSpec::worker("w", fails_again).backoff(Backoff::new(hour, hour)));
+    let root = Root::start(spec, Options::default()).await.unwrap();
+    let handle = root.handle();
+    let begin = tokio::time::Instant::now();
+    handle.exit("host/w", Reason::Killed).await.unwrap();
+    settle(&root).await;
+    assert_eq!(handle.tree().await.find("host/w").unwrap().state, NodeState::Restarting);
+    assert_eq!(root.stop().await, Reason::Shutdown);
+    assert!(begin.elapsed() < Duration::from_secs(1), "virtual time: the pause was not waited for");
+}
+
+#[tokio::test(start_paused = true)]
+async fn below_a_killed_supervisor_even_infinity_ends() {
+    let deaf = ChildSpec::worker("deaf", |_| async { Ok(Start::running(std::future::pending())) })
+        .shutdown(Shutdown::Infinity);
+    let inner = SupervisorSpec::new("inner", Strategy::OneForOne).child(deaf);
+    let outer = SupervisorSpec::new("outer", Strategy::OneForOne).child(ChildSpec::supervisor(inner));
+    let spec = SupervisorSpec::new("host", Strategy::OneForOne).child(ChildSpec::supervisor(outer));
+    let telemetry = Telemetry::new();
+    let options = Options { telemetry: telemetry.clone(), ..Options::default() };
+    let root = Root::start(spec, options).await.unwrap();
+    let begin = tokio::time::Instant::now();
+    root.handle().exit("host/outer", Reason::Killed).await.unwrap();
+    settle(&root).await;
+    assert_eq!(begin.elapsed().as_secs(), 5);
+    let ends: Vec<String> = telemetry
+        .recent()
+        .iter()
+        .filter(|event| event.kind.ends_with("terminated"))
+        .map(|event| format!("{} {}", event.path, event.detail["reason"].as_str().unwrap_or_default()))
+        .collect();
+    // As OTP: the one that was killed first, then what it leaves behind, the deepest first.
+    assert_eq!(ends, ["host/outer killed", "host/outer/inner/deaf killed", "host/outer/inner killed"]);
+    assert!(root.handle().is_running("host/outer/inner/deaf"), "and it is back");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_is_dropped_before_its_successor_starts() {
+    struct Lock(Arc<AtomicBool>);
+    impl Drop for Lock {
+        fn drop(&mut self) {
+            self.0.store(false, Ordering::SeqCst);
+        }
+    }
+    let held = Arc::new(AtomicBool::new(false));
+    let taker = move |_: Context| {
+        let held = Arc::clone(&held);
+        async move {
+            if held.swap(true, Ordering::SeqCst) {
+                return Err(Reason::error("locked"));
+            }
+            let lock = Lock(held);
+            Ok(Start::running(async move {
+                let _lock = lock;
+                std::future::pending().await
+            }))
+        }
+    };
+    let spec = SupervisorSpec::new("host", Strategy::OneForOne).child(ChildSpec::worker("w", taker));
+    let root = Root::start(spec, Options::default()).await.unwrap();
+    root.handle().exit("host/w", Reason::Killed).await.unwrap();
+    settle(&root).await;
+    let tree = root.handle().tree().await;
+    assert_eq!((tree.children[0].restarts, tree.intensity.unwrap().used), (1, 1), "no failed start between");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_root_stops_the_tree() {
+    let telemetry = Telemetry::new();
+    let options = Options { telemetry: telemetry.clone(), ..Options::default() };
+    let spec = SupervisorSpec::new("host", Strategy::OneForOne).child(ChildSpec::worker("w", obedient));
+    let root = Root::start(spec, options).await.unwrap();
+    let mut events = telemetry.subscribe();
+    drop(root);
+    let kinds = [events.recv().await.unwrap().kind.clone(), events.recv().await.unwrap().kind.clone()];
+    assert_eq!(kinds, ["terminated", "sup_terminated"]);
+}
+
+#[test]
+fn nothing_survives_the_runtime() {
+    let telemetry = Telemetry::new();
+    let options = Options { telemetry: telemetry.clone(), ..Options::default() };
+    let spec = SupervisorSpec::new("host", Strategy::OneForOne).child(ChildSpec::worker("w", obedient));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let root = runtime.block_on(Root::start(spec, options)).unwrap();
+    drop(runtime);
+    let told =
+        |path: &str| telemetry.recent().iter().any(|event| event.path == path && event.kind == "terminated");
+    assert!(told("host/w"));
+    drop(root);
+}
