@@ -127,33 +127,36 @@ async fn below_a_killed_supervisor_even_infinity_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_body_is_dropped_before_its_successor_starts() {
-    struct Lock(Arc<AtomicBool>);
+async fn what_the_body_holds_is_free_before_its_end_is_told() {
+    struct Lock {
+        telemetry: Telemetry,
+        told_first: Arc<AtomicBool>,
+    }
     impl Drop for Lock {
         fn drop(&mut self) {
-            self.0.store(false, Ordering::SeqCst);
+            let told = self.telemetry.recent().iter().any(|event| event.kind == "terminated");
+            self.told_first.store(told, Ordering::SeqCst);
         }
     }
-    let held = Arc::new(AtomicBool::new(false));
-    let taker = move |_: Context| {
-        let held = Arc::clone(&held);
-        async move {
-            if held.swap(true, Ordering::SeqCst) {
-                return Err(Reason::error("locked"));
+    for reason in [Reason::Killed, Reason::error("boom")] {
+        let told_first = Arc::new(AtomicBool::new(true));
+        let seen = Arc::clone(&told_first);
+        let holder = move |context: Context| {
+            let lock = Lock { telemetry: context.telemetry().clone(), told_first: Arc::clone(&seen) };
+            async move {
+                Ok(Start::running(async move {
+                    let _lock = lock;
+                    std::future::pending().await
+                }))
             }
-            let lock = Lock(held);
-            Ok(Start::running(async move {
-                let _lock = lock;
-                std::future::pending().await
-            }))
-        }
-    };
-    let spec = SupervisorSpec::new("host", Strategy::OneForOne).child(ChildSpec::worker("w", taker));
-    let root = Root::start(spec, Options::default()).await.unwrap();
-    root.handle().exit("host/w", Reason::Killed).await.unwrap();
-    settle(&root).await;
-    let tree = root.handle().tree().await;
-    assert_eq!((tree.children[0].restarts, tree.intensity.unwrap().used), (1, 1), "no failed start between");
+        };
+        let child = ChildSpec::worker("w", holder).restart(Restart::Temporary);
+        let spec = SupervisorSpec::new("host", Strategy::OneForOne).child(child);
+        let root = Root::start(spec, Options::default()).await.unwrap();
+        root.handle().exit("host/w", reason).await.unwrap();
+        settle(&root).await;
+        assert!(!told_first.load(Ordering::SeqCst), "a successor could have met the old body");
+    }
 }
 
 #[tokio::test(start_paused = true)]

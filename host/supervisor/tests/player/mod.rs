@@ -6,6 +6,7 @@
 // Shared by a test and an example, neither of which uses all of it.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
+mod lines;
 mod scenario;
 mod trace;
 
@@ -14,16 +15,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exesdb_supervisor::{
-    CallError, ChildSpec, Context, Handle, Kind, NodeState, Options, Pid, Reason, Root, Shutdown, Start,
-    Started, Strategy, Subscription, SupervisorSpec, Telemetry,
+    ChildSpec, Context, Handle, Kind, NodeState, Options, Pid, Reason, Root, Shutdown, Start, Strategy,
+    Subscription, SupervisorSpec, Telemetry,
 };
 use parking_lot::Mutex;
-use serde::Serialize;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 
+use self::lines::{
+    Head, Json, Last, Listed, StepLine, TreeNode, error, error_because, line, ok, parse_pid, raw, refused,
+    started, which,
+};
 pub use self::scenario::Scenario;
 use self::scenario::{Node, Step, Type, nth};
-use self::trace::{Recorder, TraceEvent, reason_text};
+use self::trace::Recorder;
 
 /// Events of one step that the player can take; the largest scenarios make a few hundred.
 const RING: usize = 1 << 16;
@@ -83,9 +87,6 @@ enum Pending {
     Now(Json),
     Later(tokio::task::JoinHandle<Json>),
 }
-
-/// JSON text with its keys in the order in which they were written.
-type Json = Box<RawValue>;
 
 impl Player {
     async fn run(scenario: &Scenario) -> Vec<String> {
@@ -432,127 +433,4 @@ async fn body(context: Context, stop: String) -> Reason {
         }
         _ => panic!("unknown stop {stop}"),
     }
-}
-
-// ---- the replies
-
-/// One child of which_children.
-#[derive(Serialize)]
-struct Listed {
-    id: Option<String>,
-    r#type: Kind,
-    state: NodeState,
-}
-
-/// In the order of OTP; below simple_one_for_one, where OTP leaves the order open, by name, and those that
-/// wait for their restart last, without a name.
-async fn which(handle: &Handle, sup: &str, simple: bool) -> Result<Vec<(Listed, Option<Pid>)>, CallError> {
-    let children = handle.which_children(sup).await?;
-    let mut list: Vec<(Listed, Option<Pid>)> = children
-        .into_iter()
-        .map(|child| {
-            let id = (!simple || child.pid.is_some()).then_some(child.id);
-            (Listed { id, r#type: child.kind, state: child.state }, child.pid)
-        })
-        .collect();
-    if simple {
-        list.sort_by(|(a, _), (b, _)| (a.id.is_none(), &a.id).cmp(&(b.id.is_none(), &b.id)));
-    }
-    Ok(list)
-}
-
-fn started(answer: Result<Started, CallError>) -> Result<Json, CallError> {
-    answer.map(|started| match started {
-        Started::Running(_) => ok("started"),
-        Started::Ignored => ok("ignored"),
-    })
-}
-
-fn refused(refusal: &CallError) -> Json {
-    match refusal {
-        CallError::NoProc { .. } => error("noproc"),
-        CallError::NotFound { .. } => error("not_found"),
-        CallError::AlreadyStarted { .. } => error("already_started"),
-        CallError::AlreadyPresent { .. } => error("already_present"),
-        CallError::Running { .. } => error("running"),
-        CallError::Restarting { .. } => error("restarting"),
-        CallError::SimpleOneForOne { .. } => error("simple_one_for_one"),
-        CallError::StartFailed { reason, .. } => error_because("start_failed", reason),
-        CallError::BadSpec { error, .. } => raw(&Refusal { error: "bad_spec", reason: Some(error.code()) }),
-        CallError::NotRunning { .. } | CallError::MaxChildren { .. } => {
-            panic!("no scenario leads to this: {refusal}")
-        }
-    }
-}
-
-fn parse_pid(pid: &str) -> Pid {
-    pid.parse().expect("a process from telemetry")
-}
-
-// ---- the lines, with their keys in the oracle's order
-
-#[derive(Serialize)]
-struct Head<'a> {
-    scenario: &'a str,
-    format: u64,
-}
-
-#[derive(Serialize)]
-struct StepLine<'a> {
-    step: usize,
-    op: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<String>,
-    reply: Json,
-    events: Vec<TraceEvent>,
-}
-
-#[derive(Serialize)]
-struct Last {
-    r#final: Option<TreeNode>,
-}
-
-#[derive(Serialize)]
-struct TreeNode {
-    id: Option<String>,
-    r#type: Kind,
-    state: NodeState,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    n: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    counts: Option<exesdb_supervisor::ChildCounts>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    children: Option<Vec<TreeNode>>,
-}
-
-#[derive(Serialize)]
-struct Refusal {
-    error: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-}
-
-#[derive(Serialize)]
-struct Success<T> {
-    ok: T,
-}
-
-fn ok(value: impl Serialize) -> Json {
-    raw(&Success { ok: value })
-}
-
-fn error(error: &'static str) -> Json {
-    raw(&Refusal { error, reason: None })
-}
-
-fn error_because(error: &'static str, reason: &Reason) -> Json {
-    raw(&Refusal { error, reason: Some(reason_text(&reason.to_string())) })
-}
-
-fn raw(value: &impl Serialize) -> Json {
-    serde_json::value::to_raw_value(value).expect("plain data can be written as JSON")
-}
-
-fn line(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("plain data can be written as JSON")
 }

@@ -1,0 +1,138 @@
+//! What must hold whatever happens, on paper.
+
+use std::time::Duration;
+
+use proptest::prelude::{
+    Just, ProptestConfig, Strategy as _, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
+};
+
+use super::{Play, SECOND, Start, flags, rule};
+use crate::decide::{Call, Event, Flags, Limit, Note};
+use crate::reason::Reason;
+use crate::spec::{Restart, Strategy};
+
+#[derive(Clone, Debug)]
+enum Move {
+    Dies(usize, &'static str),
+    ReadOne,
+    ReadAll,
+    Wait(u64),
+    Call(u8, usize),
+    Fails(usize, u8),
+}
+
+fn moves() -> impl proptest::strategy::Strategy<Value = Vec<Move>> {
+    let reason = prop_oneof![Just("normal"), Just("shutdown"), Just("killed"), Just("error:boom")];
+    let one = prop_oneof![
+        4 => (0_usize..6, reason).prop_map(|(child, reason)| Move::Dies(child, reason)),
+        3 => Just(Move::ReadOne),
+        2 => Just(Move::ReadAll),
+        2 => (0_u64..4_000).prop_map(Move::Wait),
+        2 => (0_u8..4, 0_usize..6).prop_map(|(op, child)| Move::Call(op, child)),
+        1 => (0_usize..6, 1_u8..3).prop_map(|(child, times)| Move::Fails(child, times)),
+    ];
+    proptest::collection::vec(one, 0..60)
+}
+
+fn any_strategy() -> impl proptest::strategy::Strategy<Value = Strategy> {
+    prop_oneof![Just(Strategy::OneForOne), Just(Strategy::OneForAll), Just(Strategy::RestForOne)]
+}
+
+fn any_restart() -> impl proptest::strategy::Strategy<Value = Restart> {
+    prop_oneof![Just(Restart::Permanent), Just(Restart::Transient), Just(Restart::Temporary)]
+}
+
+/// Starts and stops of one uninterrupted sequence come in their orders.
+fn in_order(log: &str, order: &dyn Fn(&str) -> usize) -> bool {
+    let words: Vec<(&str, usize)> = log
+        .split_whitespace()
+        .filter_map(|word| {
+            let id = word.strip_prefix(['+', '-'])?;
+            Some((&word[..1], order(id)))
+        })
+        .collect();
+    words.windows(2).all(|pair| match (pair[0], pair[1]) {
+        (("+", a), ("+", b)) => a < b,
+        (("-", a), ("-", b)) => a > b,
+        _ => true,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_invariants_hold(
+        strategy in any_strategy(),
+        restarts in proptest::collection::vec(any_restart(), 1..6),
+        intensity in 0_u32..4,
+        moves in moves(),
+        stop_at_the_end in any::<bool>(),
+    ) {
+        let ids: Vec<String> = (0..restarts.len()).map(|i| format!("c{i}")).collect();
+        let rules = ids.iter().zip(&restarts).map(|(id, restart)| rule(id, *restart)).collect();
+        let limit = Limit { restarts: intensity, period: 5 * SECOND };
+        let mut play = Play::new(Flags { limit, ..flags(strategy) }, rules);
+        let mut counted: Vec<Duration> = Vec::new();
+        for step in moves {
+            if play.ended {
+                break;
+            }
+            play.take_log();
+            play.noted.clear();
+            match step {
+                Move::Dies(child, reason) => {
+                    if let Some(id) = ids.get(child)
+                        && play.state.children().find(id).is_some_and(|key| play.running.contains_key(&key))
+                    {
+                        play.dies(id, reason);
+                    }
+                }
+                Move::ReadOne => {
+                    if let Some(event) = play.mailbox.pop_front() {
+                        play.feed(event);
+                        let order = |id: &str| play.state.children().find(id).map_or(0, |key| key.0 as usize + 1);
+                        // Dropped children have no place any more.
+                        let log = play.log.join(" ");
+                        if !log.contains('(') && restarts.iter().all(|r| *r != Restart::Temporary) {
+                            prop_assert!(in_order(&log, &order), "{}", log);
+                        }
+                    }
+                }
+                Move::ReadAll => play.read_mail(),
+                Move::Wait(ms) => play.now += Duration::from_millis(ms),
+                Move::Call(op, child) => {
+                    if let Some(id) = ids.get(child) {
+                        let _ = play.call(match op {
+                            0 => Call::TerminateChild(id.clone()),
+                            1 => Call::RestartChild(id.clone()),
+                            2 => Call::DeleteChild(id.clone()),
+                            _ => Call::StartChild(rule(id, restarts[child])),
+                        });
+                    }
+                }
+                Move::Fails(child, times) => {
+                    if let Some(id) = ids.get(child) {
+                        let fails = std::iter::repeat_n(Start::Fail, times.into());
+                        play.script.entry(id.clone()).or_default().extend(fails);
+                    }
+                }
+            }
+            for note in &play.noted {
+                if matches!(note, Note::Restarting { .. }) {
+                    counted.push(play.now);
+                }
+            }
+            let recent = counted.iter().filter(|at| play.now - **at <= limit.period).count();
+            prop_assert!(recent <= intensity as usize, "{recent} restarts in a period");
+            prop_assert!(play.ended || play.state.is_idle());
+        }
+        if stop_at_the_end && !play.ended {
+            play.feed(Event::Shutdown(Reason::Shutdown));
+        }
+        if play.ended {
+            // What runs on paper and is unknown to the state would be a survivor.
+            prop_assert_eq!(play.running.len(), 0);
+        }
+    }
+}
