@@ -1,7 +1,7 @@
 //! Scenarios that nobody has seen before: the oracle makes them, real OTP plays them, and so do we.
 //!
 //! Needs `escript` (Debian: erlang-base); without it the test says so and passes. `EXESDB_OTP_SCENARIOS` says
-//! how many (20 if it is not set; CI makes 200), `EXESDB_OTP_SEED` repeats a run.
+//! how many (8 if it is not set; CI makes 200), `EXESDB_OTP_SEED` repeats a run.
 
 #[path = "player/mod.rs"]
 mod player;
@@ -22,7 +22,7 @@ fn fresh_scenarios_give_the_traces_of_real_otp() {
         println!("skipped: escript is not installed");
         return;
     }
-    let count = number("EXESDB_OTP_SCENARIOS").unwrap_or(20);
+    let count = number("EXESDB_OTP_SCENARIOS").unwrap_or(8);
     let seed = number("EXESDB_OTP_SEED").unwrap_or_else(|| {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         u64::from(since.subsec_micros())

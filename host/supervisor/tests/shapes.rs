@@ -184,3 +184,13 @@ fn nothing_survives_the_runtime() {
     assert!(told("host/w"));
     drop(root);
 }
+
+#[test]
+fn what_programs_spawn_can_be_sent() {
+    fn sent<T: Send>(_: T) {}
+    sent(Root::start(SupervisorSpec::new("host", Strategy::OneForOne), Options::default()));
+    fn stopped(root: Root) {
+        sent(root.stop());
+    }
+    let _ = stopped;
+}
