@@ -10,6 +10,11 @@ use exesdb::{logging, output};
 /// The command line made sense, but what it asked for failed. (Clap answers 2 for what makes no sense.)
 const FAILURE: u8 = 1;
 
+/// Requests cross threads and components as many small buffers, which the system's allocator spends much of its time
+/// on: see the profile in `docs/performance.md`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     logging::init(&cli);

@@ -1,6 +1,6 @@
 //! `exesdb serve`: from a configuration to a running tree, and back in reverse order.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
