@@ -58,6 +58,8 @@ pub enum Command {
     Tree(command::tree::TreeOptions),
     /// Kill a child of the supervision tree, to see what is restarted.
     Kill(command::kill::KillOptions),
+    /// Start a child that is parked or ended, such as a store that gave up.
+    Restart(command::restart::RestartOptions),
     /// Show what happens in the supervision tree: starts, exits, restarts.
     Events(command::events::EventsOptions),
     /// Measure this machine: a host of its own under load, beside the floor of its disk.
@@ -106,6 +108,7 @@ impl Cli {
             Command::Import(options) => wait_for(command::import::run(options)),
             Command::Tree(options) => wait_for(command::tree::run(options)),
             Command::Kill(options) => wait_for(command::kill::run(options)),
+            Command::Restart(options) => wait_for(command::restart::run(options)),
             Command::Events(options) => wait_for(command::events::run(options)),
             Command::Bench(options) => wait_for(command::bench::run(options)),
             Command::Completions(options) => command::completions::run(&options),

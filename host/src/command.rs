@@ -8,6 +8,7 @@ pub mod follow;
 pub mod import;
 pub mod kill;
 pub mod read;
+pub mod restart;
 pub mod serve;
 pub mod snapshot;
 pub mod streams;

@@ -107,6 +107,7 @@ impl ControlClient {
         let kind = match response {
             Response::Tree { .. } => "a tree",
             Response::Killed { .. } => "a kill",
+            Response::Restarted { .. } => "a restart",
             Response::Event { .. } => "an event",
             Response::End => "the end of events",
             Response::Error { .. } => "an error",

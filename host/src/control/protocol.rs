@@ -21,6 +21,11 @@ pub enum Request {
         /// The reason of the signal: `killed`, `normal`, `shutdown`, `shutdown:WHY`, `error:WHY`.
         reason: Reason,
     },
+    /// A start of a child that is parked, or that ended and was not restarted.
+    Restart {
+        /// As for `kill`.
+        path: String,
+    },
     /// The telemetry that is still kept, oldest first, each event an answer of its own.
     Events {
         /// And then what happens, until the client leaves.
@@ -43,6 +48,11 @@ pub enum Response {
     },
     /// To `kill`: the signal was sent. What comes of it is seen in the tree and in the events.
     Killed {
+        /// The full path.
+        path: String,
+    },
+    /// To `restart`: the child was started.
+    Restarted {
         /// The full path.
         path: String,
     },
@@ -86,9 +96,9 @@ pub enum Refusal {
         /// The ids of the children there, the first 50.
         children: Vec<String>,
     },
-    /// The child has no process to send a signal to.
+    /// The child is not in a state for it.
     #[error("{detail}")]
-    NotRunning {
+    Declined {
         /// What the supervisor says.
         detail: String,
     },
@@ -111,6 +121,8 @@ mod tests {
         let cases = [
             (r#"{"request":"tree"}"#, true),
             (r#"{"request":"kill","path":"a","reason":"error:x"}"#, true),
+            (r#"{"request":"restart","path":"a"}"#, true),
+            (r#"{"request":"restart"}"#, false),
             (r#"{"request":"events"}"#, true),
             (r#"{"request":"events","follow":true,"kinds":["exit"]}"#, true),
             (r#"{"request":"tree","deep":true}"#, false),

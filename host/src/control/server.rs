@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use exesdb_supervisor::{Event, Handle, Subscription, Telemetry};
+use exesdb_supervisor::{Event, Handle, Reason, Subscription, Telemetry};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -127,19 +127,16 @@ async fn answer(
     match request {
         Request::Tree {} => send(write, &Response::Tree { tree: control.handle.tree().await }).await,
         Request::Kill { path, reason } => {
-            let killed = async {
-                let path = resolve(&control.handle.tree().await, &path)?;
-                tracing::info!(path, %reason, "an exit signal was asked for over the control socket");
-                match control.handle.exit(&path, reason).await {
-                    Ok(()) => Ok(path),
-                    Err(error) => Err(Refusal::NotRunning { detail: error.to_string() }),
-                }
-            };
-            let response = match killed.await {
-                Ok(path) => Response::Killed { path },
-                Err(error) => Response::Error { error },
-            };
-            send(write, &response).await
+            let killed = kill(control, &path, reason).await;
+            let killed =
+                killed.map_or_else(|error| Response::Error { error }, |path| Response::Killed { path });
+            send(write, &killed).await
+        }
+        Request::Restart { path } => {
+            let started = restart(control, &path).await;
+            let started =
+                started.map_or_else(|error| Response::Error { error }, |path| Response::Restarted { path });
+            send(write, &started).await
         }
         Request::Events { follow: false, kinds } => {
             for event in control.telemetry.recent() {
@@ -151,6 +148,27 @@ async fn answer(
             let events = control.telemetry.subscribe_from_oldest();
             follow(events, &kinds, control.ending.clone(), read, write).await
         }
+    }
+}
+
+async fn kill(control: &Control, asked: &str, reason: Reason) -> Result<String, Refusal> {
+    let path = resolve(&control.handle.tree().await, asked)?;
+    tracing::info!(path, %reason, "an exit signal was asked for over the control socket");
+    let sent = control.handle.exit(&path, reason).await;
+    sent.map(|()| path).map_err(|error| Refusal::Declined { detail: error.to_string() })
+}
+
+async fn restart(control: &Control, asked: &str) -> Result<String, Refusal> {
+    let path = resolve(&control.handle.tree().await, asked)?;
+    let Some((supervisor, id)) = path.rsplit_once('/') else {
+        return Err(Refusal::Declined {
+            detail: format!("`{path}` is the root, which runs as long as the host"),
+        });
+    };
+    tracing::info!(path, "a restart was asked for over the control socket");
+    match control.handle.restart_child(supervisor, id).await {
+        Ok(_) => Ok(path),
+        Err(error) => Err(Refusal::Declined { detail: error.to_string() }),
     }
 }
 
@@ -306,6 +324,23 @@ mod tests {
             response = client.next().await.unwrap();
         }
         assert_eq!((restarted, response), (2, Response::End));
+    }
+
+    #[tokio::test]
+    async fn what_runs_is_not_restarted_and_what_ended_is() {
+        let host = Host::start().await;
+        let mut client = host.client().await;
+        let restart = |path: &str| Request::Restart { path: path.to_owned() };
+        for running in ["host/system/worker", "host"] {
+            let answer = client.ask(&restart(running)).await;
+            assert!(
+                matches!(answer, Err(ControlError::Refused(Refusal::Declined { .. }))),
+                "{running}: {answer:?}"
+            );
+        }
+        host.root.handle().terminate_child("host/system", "worker").await.unwrap();
+        let started = client.ask(&restart("system/worker")).await.unwrap();
+        assert_eq!(started, Response::Restarted { path: "host/system/worker".to_owned() });
     }
 
     #[tokio::test]
