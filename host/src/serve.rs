@@ -9,7 +9,7 @@ use cap_std::fs::Dir;
 use exesdb_gateway::{Connections, Listener, Readiness, StoreReadiness, StoreRoute, listener_child};
 use exesdb_plugin::{Engine, GatewayWorker, names};
 use exesdb_storage::{Health, Store};
-use exesdb_supervisor::{Options, Reason, Registry, Root, Telemetry};
+use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registry, Root, Telemetry};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -63,6 +63,10 @@ async fn host(config: Config) -> anyhow::Result<()> {
     let spec = tree::host(&stores, &data, accepting);
     let options = Options { registry, telemetry: telemetry.clone(), ..Options::default() };
     let root = Root::start(spec, options).await?;
+    if let Some(trouble) = no_store_runs(&root.handle().tree().await) {
+        root.stop().await;
+        anyhow::bail!("no store could be started: {trouble}");
+    }
     let (stopped, stopping) = oneshot::channel::<()>();
     let over = async move { drop(stopping.await) };
     let control = tokio::spawn(control::serve(socket, root.handle(), telemetry, over));
@@ -81,6 +85,17 @@ async fn host(config: Config) -> anyhow::Result<()> {
     drop(stopped);
     control.await.context("the control socket's task failed")?;
     outcome(ended, &reason)
+}
+
+/// Why no store runs, if none does. One of many that does not start is parked, and the others serve.
+fn no_store_runs(tree: &Node) -> Option<String> {
+    let stores = || tree.children.iter().filter(|child| child.kind == Kind::Supervisor);
+    if stores().any(|store| store.state != NodeState::Parked) {
+        return None;
+    }
+    let trouble =
+        |store: &Node| format!("{}: {}", store.id, store.last_exit.as_deref().unwrap_or("it gave up"));
+    Some(stores().map(trouble).collect::<Vec<_>>().join("; "))
 }
 
 fn outcome(ended: Option<Reason>, stopped: &Reason) -> anyhow::Result<()> {

@@ -1,1 +1,14 @@
-//! To be written.
+//! What a client sees of a host: over HTTP and on the command line.
+
+mod append;
+mod cli;
+mod config;
+mod follow;
+mod health;
+mod hostile;
+mod import;
+mod limits;
+mod read;
+mod snapshots;
+mod stores;
+mod streams;
