@@ -17,10 +17,10 @@ use std::time::{Duration, Instant};
 
 pub use client::{Answer, Client, Follower, encoded};
 pub use host::{Down, Host, Stopped};
-pub use ledger::{Append, Outcome, faults};
+pub use ledger::{Append, NO_FAULTS, Outcome, faults};
 pub use load::{Load, Report};
 pub use random::Random;
-pub use telemetry::{after, last_seq, of_kind, path_of};
+pub use telemetry::{NO_EVENTS, after, last_seq, of_kind, path_of};
 
 /// How long anything that is expected may take on a busy machine before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -1,1 +1,8 @@
-//! To be written.
+//! What is restarted when a part of the host ends, what is not, and what clients notice of it.
+
+mod gateway;
+mod kill;
+mod limits;
+mod loading;
+mod persistence;
+mod strategies;

@@ -1,0 +1,161 @@
+//! Appends: expected versions, batches, and appends that are sent again.
+
+use exesdb_tests::{Client, Host};
+use serde_json::{Value, json};
+
+fn events(ids: &[&str]) -> Vec<Value> {
+    ids.iter().map(|id| json!({ "id": id, "type": "t", "data": { "id": id } })).collect()
+}
+
+#[test]
+fn versions_and_positions_count_from_zero() {
+    let host = Host::start();
+    let answer = |stream: &str, ids: &[&str]| host.http.append(stream, "any", &events(ids)).expect(200).json;
+    assert_eq!(answer("a", &["1"]), json!({ "first_version": 0, "last_version": 0, "position": 0 }));
+    assert_eq!(
+        answer("b", &["2", "3", "4"]),
+        json!({ "first_version": 0, "last_version": 2, "position": 3 })
+    );
+    assert_eq!(answer("a", &["5"]), json!({ "first_version": 1, "last_version": 1, "position": 4 }));
+    let all = host.http.read_all();
+    let order: Vec<_> =
+        all.iter().map(|event| (&event["position"], &event["stream"], &event["version"])).collect();
+    let expected = [(0, "a", 0), (1, "b", 0), (2, "b", 1), (3, "b", 2), (4, "a", 1)];
+    let expected =
+        expected.map(|(position, stream, version)| (json!(position), json!(stream), json!(version)));
+    assert_eq!(order, expected.iter().map(|(p, s, v)| (p, s, v)).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_event_comes_back_as_it_was_sent() {
+    let host = Host::start();
+    let table = [
+        json!({ "id": "i", "type": "t", "data": { "b": 1.50, "a": [null, true, "ä\u{1f600}\u{0}"] }, "metadata": { "m": 1 } }),
+        json!({ "id": "j", "type": "Ein Typ/ä", "data": null }),
+        json!({ "id": "k", "type": "t", "data": "" }),
+        json!({ "id": "l", "type": "t", "data": [], "metadata": "text" }),
+        json!({ "id": "m", "type": "t", "data_base64": "AAH/", "content_type": "application/octet-stream" }),
+        json!({ "id": "n", "type": "t", "data_base64": "", "content_type": "text/plain; charset=utf-8" }),
+    ];
+    host.http.append("s", "no_stream", &table).expect(200);
+    for (read, sent) in host.http.read("s").iter().zip(&table) {
+        for field in ["id", "type", "data", "data_base64", "content_type", "metadata"] {
+            assert_eq!(read[field], sent[field], "{field} of {sent}");
+        }
+        assert!(read["created"].as_str().is_some_and(|created| created.ends_with('Z')), "{read}");
+    }
+    // JSON is kept to the byte, and so are numbers that a parser would round.
+    let raw = br#"{"events":[{"type":"t","data":{"z":1.0e2,  "a":12345678901234567890123}}]}"#;
+    host.http.post_bytes("/v1/stores/main/streams/raw/events", "application/json", raw).expect(200);
+    let text = host.http.get("/v1/stores/main/streams/raw/events").expect(200).text;
+    assert!(text.contains(r#""data":{"z":1.0e2,  "a":12345678901234567890123}"#), "{text}");
+    // An event that was given no id gets one.
+    let page: Value = serde_json::from_str(&text).unwrap();
+    assert!(page["events"][0]["id"].as_str().is_some_and(|id| !id.is_empty()), "{page}");
+}
+
+#[test]
+fn the_expected_version_decides() {
+    let host = Host::start();
+    host.http.append("three", "any", &events(&["x", "y", "z"])).expect(200);
+    // stream, expected version, and either the first version or the actual one
+    let table: [(&str, Value, Result<u64, Value>); 14] = [
+        ("new-1", json!("any"), Ok(0)),
+        ("new-2", json!("no_stream"), Ok(0)),
+        ("new-3", json!("stream_exists"), Err(json!(null))),
+        ("new-3", json!(0), Err(json!(null))),
+        ("new-3", json!(u64::MAX), Err(json!(null))),
+        ("three", json!("no_stream"), Err(json!(2))),
+        ("three", json!(0), Err(json!(2))),
+        ("three", json!(1), Err(json!(2))),
+        ("three", json!(3), Err(json!(2))),
+        ("three", json!(u64::MAX), Err(json!(2))),
+        ("three", json!(2), Ok(3)),
+        ("three", json!("stream_exists"), Ok(4)),
+        ("three", json!("any"), Ok(5)),
+        ("three", json!(4), Err(json!(5))),
+    ];
+    let mut appended = 3;
+    for (number, (stream, expected, outcome)) in table.into_iter().enumerate() {
+        let answer = host.http.append(stream, expected.clone(), &events(&[&format!("e{number}")]));
+        match outcome {
+            Ok(first_version) => {
+                let answer = answer.expect(200);
+                assert_eq!(answer.json["first_version"], first_version, "{stream} {expected}");
+                appended += 1;
+            }
+            Err(actual) => {
+                let answer = answer.expect_problem(409, "wrong-expected-version");
+                assert_eq!(answer.json.get("actual_version"), Some(&actual), "{stream} {expected}");
+            }
+        }
+    }
+    assert_eq!(host.http.read_all().len(), appended, "what was refused left nothing");
+    let body = json!({ "events": events(&["without"]) });
+    host.http.post("/v1/stores/main/streams/three/events", &body).expect(200);
+}
+
+#[test]
+fn the_same_ids_again_give_the_first_answer() {
+    let host = Host::start();
+    let batch = events(&["1", "2", "3"]);
+    let first = host.http.append("s", "no_stream", &batch).expect(200).json;
+    host.http.append("s", 2, &events(&["4"])).expect(200);
+    // Whatever the stream has become meanwhile, also where the expected version no longer holds.
+    for expected in [json!("no_stream"), json!("any"), json!("stream_exists")] {
+        assert_eq!(host.http.append("s", expected.clone(), &batch).expect(200).json, first, "{expected}");
+    }
+    assert_eq!(host.http.read("s").len(), 4);
+    // The same ids in another stream are other events.
+    assert_eq!(host.http.append("t", "no_stream", &batch).expect(200).json["position"], 6);
+}
+
+#[test]
+fn ids_that_are_there_in_part_conflict() {
+    let host = Host::start();
+    host.http.append("s", "any", &events(&["1", "2"])).expect(200);
+    host.http.append("s", "any", &events(&["3"])).expect(200);
+    let table: [&[&str]; 6] =
+        [&["1", "new"], &["new", "2"], &["2", "1"], &["1", "3"], &["2", "new", "3"], &["new", "1", "2"]];
+    for ids in table {
+        host.http.append("s", "any", &events(ids)).expect_problem(409, "event-id-conflict");
+    }
+    let twice = host.http.append("s", "any", &events(&["same", "same"]));
+    assert!((400..500).contains(&twice.status), "{}", twice.text);
+    let ids: Vec<_> = host.http.read("s").iter().map(|event| event["id"].clone()).collect();
+    assert_eq!(ids, [json!("1"), json!("2"), json!("3")], "what was refused left nothing");
+}
+
+#[test]
+fn of_rivals_with_one_expected_version_one_wins() {
+    const RIVALS: usize = 8;
+    const ROUNDS: u64 = 20;
+    let host = Host::start();
+    host.http.append("s", "no_stream", &events(&["start"])).expect(200);
+    let rival = |index: usize| {
+        let http: Client = host.http.clone();
+        std::thread::spawn(move || {
+            let mut won = 0;
+            for round in 0..ROUNDS {
+                let answer = http.append("s", round, &events(&[&format!("{index}-{round}")]));
+                match answer.status {
+                    200 => won += 1,
+                    _ => {
+                        let answer = answer.expect_problem(409, "wrong-expected-version");
+                        assert!(answer.json["actual_version"].as_u64() >= Some(0), "{}", answer.text);
+                    }
+                }
+                // The next round is for all of them when the stream has reached it.
+                exesdb_tests::eventually("somebody wins the round", || {
+                    let last = http.get(&http.stream("s")).expect(200).json["last_version"].as_u64();
+                    (last > Some(round)).then_some(())
+                });
+            }
+            won
+        })
+    };
+    let rivals: Vec<_> = (0..RIVALS).map(rival).collect();
+    let won: u64 = rivals.into_iter().map(|rival| rival.join().unwrap()).sum();
+    assert_eq!(won, ROUNDS);
+    assert_eq!(host.http.read("s").len() as u64, ROUNDS + 1);
+}

@@ -1,0 +1,266 @@
+//! The command line, end to end.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+
+use exesdb_tests::{Host, eventually, exesdb_in, folder, of_kind, stderr};
+use serde_json::{Value, json};
+
+#[test]
+fn events_are_appended_read_and_listed() {
+    let host = Host::start();
+    assert_eq!(
+        host.ok(&["append", "s/1", "--type", "placed", "--data", "{\"total\":12}"]),
+        "s/1: version 0, position 0\n"
+    );
+    let answer = host.json(&[
+        "append",
+        "s/1",
+        "--type",
+        "paid",
+        "--data",
+        "1",
+        "--metadata",
+        "{\"by\":\"me\"}",
+        "--json",
+    ]);
+    assert_eq!(answer, [json!({ "first_version": 1, "last_version": 1, "position": 1 })]);
+
+    // Many from stdin are one append.
+    let mut append = host.command();
+    append.args(["append", "lines", "--type", "line", "--expected-version", "no_stream", "--json"]);
+    let mut append = append.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    append.stdin.take().unwrap().write_all(b"1\n\n{\"a\": 2}\n\"three\"\n").unwrap();
+    let output = append.wait_with_output().unwrap();
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(answer, json!({ "first_version": 0, "last_version": 2, "position": 4 }));
+
+    let events = host.json(&["read", "s/1", "--json"]);
+    assert_eq!(events, host.http.read("s/1"));
+    assert_eq!(host.json(&["read", "--json"]), host.http.read_all());
+    let last = host.json(&["read", "lines", "--direction", "backward", "--count", "1", "--json"]);
+    assert_eq!((last.len(), &last[0]["data"]), (1, &json!("three")));
+    let text = host.ok(&["read", "s/1", "--from", "1"]);
+    assert!(text.lines().count() == 1 && text.contains("s/1@1") && text.contains("paid"), "{text}");
+
+    assert_eq!(host.ok(&["streams"]), "lines\ns/1\n");
+    assert_eq!(host.json(&["streams", "--prefix", "s", "--json"]), [json!("s/1")]);
+}
+
+#[test]
+fn following_goes_on_until_it_has_enough() {
+    let host = Host::start();
+    host.http.append_one("s").expect(200);
+    let mut follow = host.command();
+    follow.args(["follow", "--json", "--count", "3"]);
+    let mut follow = follow.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let mut next =
+        || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap()["position"].clone();
+    assert_eq!(next(), 0);
+    host.http.append_one("t").expect(200);
+    assert_eq!(next(), 1);
+    host.http.append_one("s").expect(200);
+    assert_eq!(next(), 2);
+    let status = eventually("follow ends with its count", || follow.try_wait().unwrap());
+    assert!(status.success());
+}
+
+#[test]
+fn snapshots_are_put_shown_listed_and_deleted() {
+    let host = Host::start();
+    let folder = folder();
+    let file = folder.path().join("state.json");
+    std::fs::write(&file, "{\"total\":12}").unwrap();
+    host.ok(&["snapshot", "put", "s", "41", "--file", &file.to_string_lossy()]);
+    std::fs::write(&file, [0, 0xff]).unwrap();
+    host.ok(&["snapshot", "put", "s", "42", "--file", &file.to_string_lossy(), "--content-type", "a/b"]);
+    assert_eq!(host.json(&["snapshot", "get", "s", "41"]), [json!({ "total": 12 })]);
+    let raw = host.exesdb(&["snapshot", "latest", "s"]);
+    assert_eq!(raw.stdout, [0, 0xff]);
+    assert_eq!(host.json(&["snapshot", "latest", "s", "--json"])[0]["version"], 42);
+    let listed = host.json(&["snapshot", "list", "s", "--json"]);
+    let versions: Vec<_> = listed.iter().map(|info| info["version"].clone()).collect();
+    assert_eq!(versions, [json!(42), json!(41)]);
+    assert!(host.ok(&["snapshot", "list", "s"]).contains("a/b"));
+    host.ok(&["snapshot", "delete", "s", "42"]);
+    assert_eq!(host.json(&["snapshot", "latest", "s", "--json"])[0]["version"], 41);
+}
+
+#[test]
+fn the_tree_is_shown_killed_and_told_of() {
+    let host = Host::start();
+    let tree = host.tree();
+    assert_eq!((&tree["path"], &tree["state"]), (&json!("host"), &json!("running")));
+    let text = host.ok(&["tree"]);
+    for part in ["CHILD", "gateway-workers", "store-cluster", "rest_for_one", "one_for_all", "running"] {
+        assert!(text.contains(part), "{text}");
+    }
+
+    let path = "host/main/system/gateway-system/pubsub";
+    assert_eq!(host.ok(&["kill", path]), format!("sent killed to {path}\n"));
+    let restarted = || {
+        let events = host.events();
+        let started = of_kind(&events, "started").into_iter().filter(|event| event["path"] == path).count();
+        (started == 2).then_some(events)
+    };
+    let events = eventually("the killed child is started again", restarted);
+    let ended = of_kind(&events, "terminated");
+    let ended: Vec<_> = ended.iter().map(|event| (&event["path"], &event["detail"]["reason"])).collect();
+    assert_eq!(ended, [(&json!(path), &json!("killed"))]);
+    // Without the root's name, with another reason, as JSON.
+    let answer =
+        host.json(&["kill", "main/system/gateway-system/pubsub", "--reason", "error:test", "--json"]);
+    assert_eq!(answer[0]["path"], path);
+    eventually("the end has its reason", || {
+        let ended = host.json(&["events", "--json", "--kind", "terminated"]);
+        ended.iter().any(|event| event["detail"]["reason"] == "error:test").then_some(())
+    });
+    let text = host.ok(&["events", "--kind", "terminated"]);
+    assert!(text.lines().count() == 2 && text.contains("reason=killed"), "{text}");
+}
+
+#[test]
+fn telemetry_is_followed_until_the_host_ends() {
+    let host = Host::start();
+    let mut events = host.command();
+    events.args(["events", "--follow", "--json"]);
+    let mut events = events.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(events.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let first: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
+    assert_eq!(first["seq"], 0);
+    let stopped = host.stop();
+    assert!(stopped.status.success());
+    let rest: Vec<Value> = lines.map(|line| serde_json::from_str(&line).unwrap()).collect();
+    let ended: Vec<_> = of_kind(&rest, "sup_terminated").iter().map(|event| event["path"].clone()).collect();
+    assert_eq!(ended.last(), Some(&json!("host")), "the root is the last to end");
+    assert!(eventually("the follower ends", || events.try_wait().unwrap()).success());
+}
+
+#[test]
+fn the_host_stops_in_reverse_order_and_says_so() {
+    let host = Host::start();
+    host.http.append_one("s").expect(200);
+    host.signal("INT");
+    let stopped = host.ended();
+    assert_eq!(stopped.status.code(), Some(0));
+    let log = stopped.log.join("\n");
+    assert!(log.contains("stopping") && log.contains("everything acknowledged is on disk"), "{log}");
+    let host = stopped.down.start();
+    assert_eq!(host.http.read("s").len(), 1);
+}
+
+#[test]
+fn errors_say_what_to_do() {
+    let host = Host::start();
+    host.http.append_one("s").expect(200);
+    // arguments, exit code, what stderr says
+    let table: [(&[&str], i32, &[&str]); 12] = [
+        (&["kill", "main/system/gateway-sytem"], 1, &["gateway-sytem", "gateway-system", "core-system"]),
+        (&["kill", "nothing"], 1, &["there is no `nothing`", "main"]),
+        (&["kill", ""], 1, &["there is no"]),
+        (&["kill", "main", "--reason", "angry"], 2, &["angry", "shutdown"]),
+        (&["read", "missing"], 1, &["404"]),
+        (&["read", "s", "--store", "other"], 1, &["there is no store `other`"]),
+        (&["append", "s", "--type", "t", "--data", "1", "--expected-version", "7"], 1, &["409", "0"]),
+        (&["append", "s", "--type", "t", "--data", "{"], 2, &["not JSON"]),
+        (&["append", "s", "--type", "", "--data", "1"], 1, &["400", "type"]),
+        (&["snapshot", "get", "s", "1"], 1, &["404"]),
+        (&["import", "missing.csv", "--stream-by", "a", "--type-by", "b"], 1, &["missing.csv"]),
+        (&["frobnicate"], 2, &["frobnicate", "--help"]),
+    ];
+    for (arguments, code, parts) in table {
+        let output = host.exesdb(arguments);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+        for part in parts {
+            assert!(said.contains(part), "{arguments:?}: {said}");
+        }
+    }
+    let tree = host.tree();
+    assert!(tree["children"][0]["restarts"] == 0, "what was refused killed nothing");
+}
+
+#[test]
+fn without_a_host_the_way_to_one_is_told() {
+    let folder = folder();
+    let data = folder.path().join("nothing here");
+    let data = data.to_string_lossy();
+    // Nobody listens on this port: it is reserved.
+    let run = |arguments: &[&str]| {
+        let output = exesdb_in(
+            folder.path(),
+            arguments,
+            &[("EXESDB_DATA", &data), ("EXESDB_URL", "http://127.0.0.1:1")],
+        );
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        stderr(&output)
+    };
+    for arguments in [&["tree"][..], &["kill", "main"], &["events"]] {
+        let said = run(arguments);
+        assert!(said.contains("no exesdb is running on") && said.contains("exesdb serve"), "{said}");
+        assert!(said.contains("nothing here"), "{said}");
+    }
+    std::fs::write(folder.path().join("rows.csv"), "a,b\n1,2\n").unwrap();
+    let import = ["import", "rows.csv", "--stream-by", "a", "--type-by", "b"];
+    for arguments in [
+        &["read", "s"][..],
+        &["streams"],
+        &["follow"],
+        &["append", "s", "--type", "t", "--data", "1"],
+        &import,
+    ] {
+        let said = run(arguments);
+        assert!(said.contains("no exesdb answers at http://127.0.0.1:1") && said.contains("--url"), "{said}");
+    }
+}
+
+#[test]
+fn a_second_host_on_the_same_data_is_refused() {
+    let host = Host::start();
+    let data = host.data();
+    let output =
+        exesdb_tests::exesdb(&["serve", "--listen", "127.0.0.1:0", "--data", &data.to_string_lossy()], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains(&*data.to_string_lossy()), "{said}");
+    host.http.append_one("s").expect(200);
+    host.tree();
+}
+
+#[test]
+fn a_first_start_needs_nothing_but_a_folder() {
+    let folder = folder();
+    let mut serve = exesdb_tests::command(&[]);
+    // A port of its own; everything else as after an installation.
+    serve.args(["serve", "--listen", "127.0.0.1:0"]).current_dir(folder.path()).stderr(Stdio::piped());
+    let mut serve = serve.spawn().unwrap();
+    let mut lines = BufReader::new(serve.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let ready = lines.find(|line| line.contains("exesdb is ready"));
+    let data = folder.path().join("exesdb-data");
+    let output = exesdb_in(folder.path(), &["tree", "--json"], &[]);
+    let stop = std::process::Command::new("kill").arg(serve.id().to_string()).status();
+    let status = eventually("the host ends", || serve.try_wait().unwrap());
+    assert!(ready.is_some() && stop.unwrap().success() && status.success());
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(data.join("main").is_dir());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&data).unwrap().permissions());
+    assert_eq!(mode & 0o077, 0, "what is in there is the owner's alone");
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let folder = folder();
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = exesdb_in(folder.path(), &["completions", shell], &[]);
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{shell}");
+        for command in ["serve", "append", "follow", "snapshot", "import", "tree", "kill", "events"] {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+    }
+    let help = exesdb_in(folder.path(), &["--help"], &[]);
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("exesdb serve") && help.contains("Exit codes"), "{help}");
+}

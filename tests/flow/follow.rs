@@ -1,0 +1,139 @@
+//! Live reads: what is there, then what comes, and where they go on after a break.
+
+use exesdb_tests::{Client, Host};
+use serde_json::Value;
+
+fn append(http: &Client, stream: &str, count: usize) {
+    for _ in 0..count {
+        http.append_one(stream).expect(200);
+    }
+}
+
+fn positions(events: &[Value]) -> Vec<u64> {
+    events.iter().map(|event| event["position"].as_u64().expect("a position is a number")).collect()
+}
+
+fn versions(events: &[Value]) -> Vec<u64> {
+    events.iter().map(|event| event["version"].as_u64().expect("a version is a number")).collect()
+}
+
+#[test]
+fn what_is_there_comes_first_and_then_what_is_appended() {
+    let host = Host::start();
+    append(&host.http, "s", 300);
+    append(&host.http, "other", 2);
+    let stream = host.http.follow("/v1/stores/main/streams/s/events", None);
+    let store = host.http.follow("/v1/stores/main/events", None);
+    assert_eq!(versions(&stream.take(300)), (0..300).collect::<Vec<_>>());
+    assert_eq!(positions(&store.take(302)), (0..302).collect::<Vec<_>>());
+    for _ in 0..20 {
+        append(&host.http, "other", 1);
+        append(&host.http, "s", 1);
+    }
+    assert_eq!(versions(&stream.take(20)), (300..320).collect::<Vec<_>>());
+    assert_eq!(positions(&store.take(40)), (302..342).collect::<Vec<_>>());
+    assert!(stream.is_silent() && store.is_silent(), "each event comes once");
+}
+
+#[test]
+fn following_begins_where_it_is_told() {
+    let host = Host::start();
+    for _ in 0..5 {
+        append(&host.http, "other", 1);
+        append(&host.http, "s", 1);
+    }
+    // route, last event id, what comes first: (version, position)
+    let table = [
+        ("streams/s/events?from=3", None, (3, 7)),
+        ("streams/s/events?from=0", None, (0, 1)),
+        ("streams/s/events?from=end", None, (5, 11)),
+        ("streams/s/events?from=5", None, (5, 11)),
+        ("events?from=4", None, (2, 4)),
+        ("events?from=end", None, (5, 10)),
+        // The header is what a client sends that saw an event already: it wins.
+        ("streams/s/events", Some(3), (2, 5)),
+        ("streams/s/events?from=0", Some(3), (2, 5)),
+        ("streams/s/events?from=end", Some(3), (2, 5)),
+        // A position of another stream: the first event of this one after it.
+        ("streams/s/events", Some(4), (2, 5)),
+        ("streams/s/events", Some(9), (5, 11)),
+        ("events", Some(0), (0, 1)),
+        ("events?from=end", Some(3), (2, 4)),
+        ("events", Some(9), (5, 10)),
+    ];
+    let followers: Vec<_> = table
+        .iter()
+        .map(|(route, last, _)| host.http.follow(&format!("/v1/stores/main/{route}"), *last))
+        .collect();
+    append(&host.http, "other", 1);
+    append(&host.http, "s", 1);
+    for ((route, last, (version, position)), follower) in table.iter().zip(&followers) {
+        let first = &follower.take(1)[0];
+        assert_eq!(
+            (&first["version"], &first["position"]),
+            (&(*version).into(), &(*position).into()),
+            "{route} {last:?}"
+        );
+    }
+}
+
+#[test]
+fn a_stream_can_be_followed_before_it_exists() {
+    let host = Host::start();
+    append(&host.http, "other", 3);
+    let from_start = host.http.follow("/v1/stores/main/streams/later/events", None);
+    let from_end = host.http.follow("/v1/stores/main/streams/later/events?from=end", None);
+    append(&host.http, "other", 3);
+    assert!(from_start.is_silent() && from_end.is_silent());
+    append(&host.http, "later", 2);
+    assert_eq!(versions(&from_start.take(2)), [0, 1]);
+    assert_eq!(versions(&from_end.take(2)), [0, 1]);
+}
+
+#[test]
+fn a_broken_connection_is_resumed_without_a_gap() {
+    let host = Host::start();
+    append(&host.http, "s", 10);
+    let mut seen = Vec::new();
+    while seen.len() < 40 {
+        let last = seen.last().copied();
+        let follower = host.http.follow("/v1/stores/main/events", last);
+        // The connection is dropped with messages still on their way.
+        append(&host.http, "s", 7);
+        seen.extend(positions(&follower.take(4)));
+    }
+    assert_eq!(seen, (0..seen.len() as u64).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_follower_of_a_busy_stream_sees_each_event_once() {
+    const APPENDS: usize = 100;
+    const WRITERS: usize = 4;
+    let host = Host::start();
+    let store: Vec<_> = (0..6).map(|_| host.http.follow("/v1/stores/main/events", None)).collect();
+    let stream: Vec<_> = (0..6).map(|_| host.http.follow("/v1/stores/main/streams/s/events", None)).collect();
+    let writer = |_| {
+        let http = host.http.clone();
+        std::thread::spawn(move || append(&http, "s", APPENDS))
+    };
+    let writers: Vec<_> = (0..WRITERS).map(writer).collect();
+    let all: Vec<u64> = (0..(APPENDS * WRITERS) as u64).collect();
+    for follower in &store {
+        assert_eq!(positions(&follower.take(all.len())), all);
+    }
+    for follower in &stream {
+        assert_eq!(versions(&follower.take(all.len())), all);
+    }
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    assert!(store.iter().chain(&stream).all(|follower| follower.is_silent()));
+}
+
+#[test]
+fn a_store_without_pubsub_is_followed_all_the_same() {
+    let host = Host::with_config("[[store]]\nname = \"main\"\npubsub = false\n");
+    let follower = host.http.follow("/v1/stores/main/streams/s/events", None);
+    for version in 0..5 {
+        append(&host.http, "s", 1);
+        assert_eq!(versions(&follower.take(1)), [version]);
+    }
+}

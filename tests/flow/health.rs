@@ -1,0 +1,76 @@
+//! What the host answers itself, the API's own description, and paths that lead nowhere.
+
+use exesdb_tests::Host;
+use serde_json::{Value, json};
+
+#[test]
+fn health_is_told() {
+    let host = Host::start();
+    assert_eq!(host.http.get("/health/live").expect(200).json, json!({ "status": "live" }));
+    let ready = host.http.get("/health/ready").expect(200).json;
+    assert_eq!(ready, json!({ "status": "ready", "stores": { "main": "ready" } }));
+}
+
+#[test]
+fn what_is_not_there_is_said() {
+    let host = Host::start();
+    for path in ["events", "streams", "streams/s", "streams/s/events", "streams/s/snapshots/latest", ""] {
+        let answer = host.http.get(&format!("/v1/stores/unknown/{path}"));
+        let answer = answer.expect_problem(404, "store-not-found");
+        assert!(answer.detail().contains("`unknown`"), "{}", answer.text);
+    }
+    let body = json!({ "events": [{ "type": "t", "data": 1 }] });
+    host.http.post("/v1/stores/unknown/streams/s/events", &body).expect_problem(404, "store-not-found");
+    for path in
+        ["/", "/v1", "/v1/stores", "/v1/stores/main", "/v1/stores/main/nothing", "/v2/stores/main/events"]
+    {
+        assert_eq!(host.http.get(path).status, 404, "{path}");
+    }
+    host.http.delete("/v1/stores/main/events").expect_problem(405, "method-not-allowed");
+    host.http.post("/v1/stores/main/streams", &json!({})).expect_problem(405, "method-not-allowed");
+    host.http
+        .get_with("/v1/stores/main/events", &[("accept", "text/html")])
+        .expect_problem(406, "not-acceptable");
+    host.http
+        .post_bytes("/v1/stores/main/streams/s/events", "text/plain", b"hello")
+        .expect_problem(415, "unsupported-media-type");
+}
+
+#[test]
+fn every_path_of_the_api_description_is_there() {
+    let host = Host::start();
+    let api = host.http.get("/openapi.json").expect(200);
+    assert_eq!(api.json["openapi"].as_str().map(|version| &version[..4]), Some("3.1."));
+    let paths = api.json["paths"].as_object().unwrap();
+    assert!(paths.len() >= 8, "{paths:?}");
+    for (template, item) in paths {
+        let path = template.replace("{store}", "main").replace("{stream}", "s").replace("{version}", "0");
+        let methods =
+            ["get", "put", "post", "delete"].into_iter().filter(|method| item.get(method).is_some());
+        for method in methods {
+            let answer = match method {
+                "get" => host.http.get(&path),
+                "put" => host.http.put(&path, &json!({ "data": 1 })),
+                "post" => host.http.post(&path, &json!({ "events": [{ "type": "t", "data": 1 }] })),
+                _ => host.http.delete(&path),
+            };
+            assert!(
+                !["path-not-found", "method-not-allowed"].contains(&answer.problem())
+                    && (200..500).contains(&answer.status),
+                "{method} {path}: {}",
+                answer.text
+            );
+            let described = item[method]["responses"].as_object().unwrap();
+            let status = answer.status.to_string();
+            let class = format!("{}XX", &status[..1]);
+            assert!(
+                described.contains_key(&status)
+                    || described.contains_key(&class)
+                    || described.contains_key("default"),
+                "{method} {template} answered {status}, which is not described"
+            );
+        }
+    }
+    let described: Vec<&Value> = paths.values().flat_map(|item| item.as_object().unwrap().values()).collect();
+    assert!(described.len() >= paths.len());
+}

@@ -1,0 +1,94 @@
+//! Limits: what is just within works, what is over is refused with the limit in the message.
+
+use std::io::{Read as _, Write as _};
+
+use exesdb_tests::{Answer, Host, NO_EVENTS};
+use serde_json::{Value, json};
+
+const EVENT_BYTES: usize = 1 << 20;
+const REQUEST_BYTES: usize = 4 << 20;
+const EVENTS: usize = 1_000;
+
+/// An event whose data, a JSON string, has this many bytes.
+fn event(bytes: usize) -> Value {
+    json!({ "type": "t", "data": "x".repeat(bytes - 2) })
+}
+
+fn refused(answer: Answer, limit: usize) {
+    let answer = answer.expect_problem(413, "too-large");
+    assert!(answer.detail().contains(&limit.to_string()), "{}", answer.text);
+}
+
+#[test]
+fn over_a_limit_the_answer_names_it() {
+    let host = Host::start();
+    host.http.append("s", "any", &[event(EVENT_BYTES)]).expect(200);
+    refused(host.http.append("s", "any", &[event(EVENT_BYTES + 1)]), EVENT_BYTES);
+    let with_metadata = json!({ "type": "t", "data": "x".repeat(EVENT_BYTES - 4), "metadata": "abc" });
+    refused(host.http.append("s", "any", &[with_metadata]), EVENT_BYTES);
+
+    host.http.append("s", "any", &vec![event(3); EVENTS]).expect(200);
+    refused(host.http.append("s", "any", &vec![event(3); EVENTS + 1]), EVENTS);
+
+    // A body of exactly the limit: white space is part of it.
+    let mut body =
+        json!({ "events": [event(EVENT_BYTES - 100), event(EVENT_BYTES - 100), event(EVENT_BYTES - 100)] })
+            .to_string()
+            .into_bytes();
+    body.resize(REQUEST_BYTES, b' ');
+    let path = format!("{}/events", host.http.stream("s"));
+    host.http.post_bytes(&path, "application/json", &body).expect(200);
+    body.push(b' ');
+    refused(host.http.post_bytes(&path, "application/json", &body), REQUEST_BYTES);
+
+    let snapshot = format!("{}/snapshots/1", host.http.stream("s"));
+    host.http.put(&snapshot, &json!({ "data": "x".repeat(EVENT_BYTES - 2) })).expect(204);
+    refused(host.http.put(&snapshot, &json!({ "data": "x".repeat(EVENT_BYTES) })), EVENT_BYTES);
+
+    assert_eq!(host.http.read("s").len(), 1 + EVENTS + 3, "what was refused left nothing");
+    assert_eq!(host.traps(), NO_EVENTS);
+}
+
+#[test]
+fn a_body_that_never_ends_is_refused_without_being_read_to_its_end() {
+    let host = Host::start();
+    let head =
+        "POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n";
+    // Announced, and never sent.
+    let announced = format!("{head}content-length: 99999999999\r\n\r\n{{");
+    let answer = begun(&host, announced.as_bytes());
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    // In pieces that say nothing of the whole, and never end.
+    let mut chunked = format!("{head}transfer-encoding: chunked\r\n\r\n").into_bytes();
+    for _ in 0..5 {
+        chunked.extend_from_slice(b"100000\r\n");
+        chunked.extend_from_slice(&vec![b' '; 1 << 20]);
+        chunked.extend_from_slice(b"\r\n");
+    }
+    let answer = begun(&host, &chunked);
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    // Sent to its end, far beyond the limit: whoever does not listen is cut off.
+    let mut connection = host.http.connect();
+    let endless = format!("{head}content-length: 99999999999\r\n\r\n");
+    let mut sent = connection.write_all(endless.as_bytes());
+    for _ in 0..1_000 {
+        sent = sent.and_then(|()| connection.write_all(&vec![b' '; 1 << 20]));
+    }
+    assert!(sent.is_err(), "a gigabyte was taken");
+    host.http.append_one("s").expect(200);
+    assert_eq!(host.traps(), NO_EVENTS);
+}
+
+/// Sends bytes on a connection of their own, and reads the answer until it names the limit.
+fn begun(host: &Host, request: &[u8]) -> String {
+    let mut connection = host.http.connect();
+    connection.write_all(request).expect("the host reads");
+    let mut answer = Vec::new();
+    let mut piece = [0; 4_096];
+    while !String::from_utf8_lossy(&answer).contains(&REQUEST_BYTES.to_string()) {
+        let bytes = connection.read(&mut piece).expect("the host answers");
+        assert_ne!(bytes, 0, "the answer names no limit: {}", String::from_utf8_lossy(&answer));
+        answer.extend_from_slice(&piece[..bytes]);
+    }
+    String::from_utf8(answer).expect("an answer is text")
+}

@@ -1,0 +1,131 @@
+//! `kill -9` of the host, and of the import, while a file is imported.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use exesdb_tests::{Host, Random, eventually, folder};
+use serde_json::{Value, json};
+
+use crate::crash::rounds;
+
+/// Rows of each stream. They go into one append.
+const ROWS_PER_STREAM: usize = 7;
+const STREAMS: usize = 600;
+const ROWS: usize = ROWS_PER_STREAM * STREAMS;
+
+/// Latest moment of a kill after the first event: about as long as the import takes by itself.
+const LATEST: Duration = Duration::from_millis(400);
+
+/// A file whose streams take turns.
+fn write_file(path: &Path) {
+    let mut text = String::from("case,activity,number\n");
+    for turn in 0..ROWS_PER_STREAM {
+        for stream in 0..STREAMS {
+            writeln!(text, "case-{stream},\"step {turn}, said \"\"so\"\"\",{turn}")
+                .expect("a string can be written");
+        }
+    }
+    std::fs::write(path, text).expect("the test's folder can be written");
+}
+
+fn import(host: &Host, file: &Path) -> Child {
+    let mut import = host.command();
+    import.arg("import").arg(file).args([
+        "--stream-by",
+        "case",
+        "--type-by",
+        "activity",
+        "--json",
+        "--retry-for",
+        "60",
+    ]);
+    import.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary can be run")
+}
+
+fn summary(mut import: Child) -> Value {
+    let status = eventually("the import ends", || import.try_wait().expect("it is our child"));
+    assert!(status.success(), "the import failed");
+    serde_json::from_reader(import.stdout.take().expect("stdout was piped")).expect("the summary is JSON")
+}
+
+/// Checks that of each stream all rows are there, or none, in order, and tells how many events that are.
+#[track_caller]
+fn check_whole(host: &Host) -> usize {
+    let events = host.http.read_all();
+    let mut streams: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for (position, event) in events.iter().enumerate() {
+        assert_eq!(event["position"], position, "positions are dense");
+        streams.entry(event["stream"].as_str().expect("a stream has a name")).or_default().push(event);
+    }
+    for (name, events) in streams {
+        assert_eq!(events.len(), ROWS_PER_STREAM, "{name} is there in part");
+        for (number, event) in events.iter().enumerate() {
+            assert_eq!(event["version"], number, "{event}");
+            assert_eq!(event["data"]["number"], number.to_string(), "{event}");
+        }
+    }
+    events.len()
+}
+
+fn begun(host: &Host) {
+    eventually("the import begins", || {
+        host.http.get("/v1/stores/main/events?count=1").json["events"].get(0).cloned()
+    });
+}
+
+#[test]
+fn an_import_survives_the_end_of_its_host() {
+    let seed = Random::seed();
+    println!("EXESDB_TEST_SEED={seed}");
+    let mut random = Random::new(seed);
+    let folder = folder();
+    let file = folder.path().join("cases.csv");
+    write_file(&file);
+    for _ in 0..rounds().div_ceil(3) {
+        let mut host = Host::start();
+        let running = import(&host, &file);
+        begun(&host);
+        let mut before = 0;
+        for _ in 0..3 {
+            std::thread::sleep(random.time_below(LATEST));
+            host = host.crash_and_restart();
+            // Nothing that was there may have gone.
+            let after = check_whole(&host);
+            assert!(after >= before, "{after} after {before}");
+            before = after;
+        }
+        let summary = summary(running);
+        assert_eq!((&summary["rows"], &summary["streams"]), (&json!(ROWS), &json!(STREAMS)));
+        assert_eq!(check_whole(&host), ROWS);
+        let again = self::summary(import(&host, &file));
+        assert_eq!((&again["added"], &again["already_there"]), (&json!(0), &json!(ROWS)));
+        assert_eq!(check_whole(&host), ROWS);
+    }
+}
+
+#[test]
+fn an_import_that_was_killed_is_completed_by_the_next() {
+    let seed = Random::seed();
+    println!("EXESDB_TEST_SEED={seed}");
+    let mut random = Random::new(seed);
+    let folder = folder();
+    let file = folder.path().join("cases.csv");
+    write_file(&file);
+    let host = Host::start();
+    for _ in 0..3 {
+        let mut running = import(&host, &file);
+        begun(&host);
+        std::thread::sleep(random.time_below(LATEST));
+        // It may have ended already.
+        drop(running.kill());
+        running.wait().expect("it was our child");
+    }
+    // Requests of the killed one may still be on their way: the store is looked at when it stands still.
+    let summary = summary(import(&host, &file));
+    assert_eq!(summary["rows"], ROWS);
+    assert_eq!(check_whole(&host), ROWS);
+    assert_eq!(self::summary(import(&host, &file))["added"], 0);
+}

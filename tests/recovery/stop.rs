@@ -1,0 +1,95 @@
+//! SIGTERM under load: the host finishes what it accepted, and ends.
+
+use std::io::Write as _;
+
+use exesdb_tests::{Append, Host, Load, NO_FAULTS, Outcome, faults};
+
+/// How often a host is stopped under load.
+const STOPS: usize = 10;
+
+#[test]
+fn a_stop_under_load_finishes_what_was_accepted() {
+    let mut host = Host::start();
+    let mut ledger: Vec<Append> = Vec::new();
+    for round in 0..STOPS {
+        let load = Load::until_refused(&host.http, &format!("round-{round}"), 6);
+        let followers = [
+            host.http.follow("/v1/stores/main/events?from=end", None),
+            host.http.follow("/v1/stores/main/streams/shared/events", None),
+        ];
+        load.go_on(20);
+        let stopped = host.stop();
+        let log = stopped.log.join("\n");
+        assert_eq!(stopped.status.code(), Some(0), "round {round}: {log}");
+        assert!(log.contains("everything acknowledged is on disk"), "round {round}: {log}");
+        // Live responses ended with the host.
+        followers.into_iter().for_each(|follower| drop(follower.rest()));
+        let report = load.wait();
+        // Who came too late was told to try again, or found nobody.
+        let late = |status: u16| [0, 503].contains(&status);
+        assert!(report.refusals.iter().all(|answer| late(answer.status)), "{:#?}", report.refusals);
+        ledger.extend(report.appends);
+        host = stopped.down.start();
+        assert_eq!(faults(&host.http.read_all(), &ledger), NO_FAULTS, "round {round}");
+    }
+    for append in ledger.iter_mut().filter(|append| append.outcome == Outcome::Unknown) {
+        append.send(&host.http).expect(200);
+    }
+    assert_eq!(faults(&host.http.read_all(), &ledger), NO_FAULTS);
+}
+
+#[test]
+fn clients_that_hold_on_do_not_hold_the_host() {
+    let host = Host::start();
+    let large = serde_json::json!({ "type": "t", "data": "x".repeat(900 << 10) });
+    for _ in 0..20 {
+        host.http.append("large", "any", std::slice::from_ref(&large)).expect(200);
+    }
+    let head =
+        "POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n";
+    let held = [
+        String::new(),
+        "GET /v1/stores".to_owned(),
+        format!("{head}content-length: 100\r\n\r\n{{\"events\":"),
+        format!("{head}transfer-encoding: chunked\r\n\r\n5\r\n{{\"eve"),
+        // Live responses that nobody reads, one of which has more to say than any buffer takes.
+        "GET /v1/stores/main/events?from=end HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\n\r\n"
+            .to_owned(),
+        "GET /v1/stores/main/events HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\n\r\n".to_owned(),
+        "GET /v1/stores/main/events?count=1000 HTTP/1.1\r\nhost: h\r\n\r\n".to_owned(),
+    ];
+    let connections: Vec<_> = held
+        .iter()
+        .map(|bytes| {
+            let mut connection = host.http.connect();
+            connection.write_all(bytes.as_bytes()).expect("the host reads");
+            connection
+        })
+        .collect();
+    // A telemetry follower that does not read either.
+    let mut events = host.command();
+    events.args(["events", "--follow"]).stdout(std::process::Stdio::piped());
+    let mut events = events.spawn().expect("the binary can be run");
+    let load = Load::until_refused(&host.http, "load", 4);
+    load.go_on(50);
+    let stopped = host.stop();
+    assert_eq!(stopped.status.code(), Some(0), "{}", stopped.log.join("\n"));
+    drop(connections);
+    drop(events.stdout.take());
+    drop(events.kill());
+    events.wait().expect("it was our child");
+    let report = load.wait();
+    let host = stopped.down.start();
+    let mut ledger = report.appends;
+    let before: Vec<_> =
+        host.http.read_all().into_iter().filter(|event| event["stream"] == "large").collect();
+    assert_eq!(before.len(), 20);
+    for event in &before {
+        ledger.push(Append {
+            stream: "large".to_owned(),
+            ids: vec![event["id"].as_str().expect("an event has an id").to_owned()],
+            outcome: Outcome::Unknown,
+        });
+    }
+    assert_eq!(faults(&host.http.read_all(), &ledger), NO_FAULTS);
+}

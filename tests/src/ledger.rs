@@ -1,0 +1,192 @@
+//! What clients were told of their appends, against what the store has.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use serde_json::{Value, json};
+
+use crate::{Answer, Client};
+
+/// One append as its client knows it.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The stream.
+    pub stream: String,
+    /// The events' ids, in their order.
+    pub ids: Vec<String>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+impl Append {
+    /// The events as they are sent, each time the same.
+    pub fn events(&self) -> Vec<Value> {
+        self.ids.iter().map(|id| json!({ "id": id, "type": "loaded", "data": id })).collect()
+    }
+
+    /// Sends it, once more if need be; an acknowledgement is noted.
+    pub fn send(&mut self, client: &Client) -> Answer {
+        let answer = client.append(&self.stream, "any", &self.events());
+        if answer.status == 200 {
+            let number = |name: &str| answer.json[name].as_u64().expect("the answer has numbers");
+            self.outcome = Outcome::Acknowledged {
+                first_version: number("first_version"),
+                last_version: number("last_version"),
+                position: number("position"),
+            };
+        }
+        answer
+    }
+}
+
+/// What a client knows of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was acknowledged.
+    Acknowledged {
+        /// The first event's version.
+        first_version: u64,
+        /// The last event's version.
+        last_version: u64,
+        /// The last event's position.
+        position: u64,
+    },
+    /// There was no answer, or one that leaves it open.
+    Unknown,
+}
+
+/// What [`faults`] finds in a store that kept its word.
+pub const NO_FAULTS: [&str; 0] = [];
+
+/// Everything that is wrong with the store's events, read in the order of the store, in the light of what clients
+/// were told. Nothing, when
+///
+/// - positions are dense from 0, and so are the versions of each stream;
+/// - no id is there twice;
+/// - each acknowledged append stands where its client was told;
+/// - each other append is there as a whole, in one piece, or not at all;
+/// - there is nothing that nobody appended.
+pub fn faults(events: &[Value], appends: &[Append]) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut next_versions: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for (index, event) in events.iter().enumerate() {
+        if event["position"] != index {
+            faults.push(format!("position {} stands at place {index}", event["position"]));
+        }
+        let stream = event["stream"].as_str().unwrap_or_default();
+        let next = next_versions.entry(stream).or_default();
+        if event["version"] != *next {
+            faults.push(format!("{stream}: version {} where {next} was due", event["version"]));
+        }
+        *next += 1;
+        let id = event["id"].as_str().unwrap_or_default();
+        if places.insert(id, index).is_some() {
+            faults.push(format!("{stream}: {id} is there twice"));
+        }
+    }
+    let known: HashSet<&str> =
+        appends.iter().flat_map(|append| append.ids.iter().map(String::as_str)).collect();
+    let strangers = places.keys().filter(|id| !known.contains(*id));
+    faults.extend(strangers.map(|id| format!("nobody appended {id}")));
+    faults.extend(appends.iter().filter_map(|append| fault_of(append, events, &places)));
+    faults
+}
+
+fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) -> Option<String> {
+    let found: Vec<usize> = append.ids.iter().filter_map(|id| places.get(id.as_str()).copied()).collect();
+    if found.is_empty() && append.outcome == Outcome::Unknown {
+        return None;
+    }
+    let Append { stream, ids, outcome } = append;
+    if found.len() < ids.len() {
+        return Some(format!("{stream}: {} of {} events of {append:?} are there", found.len(), ids.len()));
+    }
+    let in_one_piece = found.windows(2).all(|pair| pair[1] == pair[0] + 1)
+        && found.iter().all(|place| events[*place]["stream"] == **stream);
+    if !in_one_piece {
+        return Some(format!("{stream}: {append:?} is scattered over {found:?}"));
+    }
+    let (first, last) = (&events[*found.first()?], &events[*found.last()?]);
+    match outcome {
+        Outcome::Acknowledged { first_version, last_version, position }
+            if first["version"] != *first_version
+                || last["version"] != *last_version
+                || last["position"] != *position =>
+        {
+            Some(format!("{stream}: {append:?} stands from {first} to {last}"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Append, NO_FAULTS, Outcome, faults};
+    use serde_json::{Value, json};
+
+    fn event(position: u64, stream: &str, version: u64, id: &str) -> Value {
+        json!({ "position": position, "stream": stream, "version": version, "id": id })
+    }
+
+    fn append(stream: &str, ids: &[&str], outcome: Outcome) -> Append {
+        Append { stream: stream.to_owned(), ids: ids.iter().map(|&id| id.to_owned()).collect(), outcome }
+    }
+
+    fn good() -> (Vec<Value>, Vec<Append>) {
+        let events = vec![event(0, "a", 0, "a0"), event(1, "b", 0, "b0"), event(2, "b", 1, "b1")];
+        let told = |first_version, last_version, position| Outcome::Acknowledged {
+            first_version,
+            last_version,
+            position,
+        };
+        let appends = vec![
+            append("a", &["a0"], told(0, 0, 0)),
+            append("b", &["b0", "b1"], told(0, 1, 2)),
+            append("a", &["a1", "a2"], Outcome::Unknown),
+        ];
+        (events, appends)
+    }
+
+    #[test]
+    fn a_store_that_kept_its_word_has_no_faults() {
+        let (events, mut appends) = good();
+        assert_eq!(faults(&events, &appends), NO_FAULTS);
+        appends[1].outcome = Outcome::Unknown;
+        assert_eq!(faults(&events, &appends), NO_FAULTS);
+    }
+
+    #[test]
+    fn each_broken_promise_is_found() {
+        type Breaking = fn(&mut Vec<Value>, &mut Vec<Append>);
+        let table: [(&str, Breaking); 9] = [
+            ("1 of 2 events", |events, _| drop(events.pop())),
+            ("0 of 2 events", |events, _| events.truncate(1)),
+            ("is there twice", |events, _| events.push(event(3, "a", 1, "a0"))),
+            ("nobody appended x", |events, _| events.push(event(3, "a", 1, "x"))),
+            ("position 4 stands at place 3", |events, appends| {
+                events.push(event(4, "c", 0, "c0"));
+                appends.push(append("c", &["c0"], Outcome::Unknown));
+            }),
+            ("version 2 where 1 was due", |events, appends| {
+                events.push(event(3, "a", 2, "c0"));
+                appends.push(append("a", &["c0"], Outcome::Unknown));
+            }),
+            ("is scattered", |events, _| {
+                events.swap(0, 1);
+                for (position, event) in events.iter_mut().enumerate() {
+                    event["position"] = position.into();
+                }
+            }),
+            ("is scattered", |_, appends| appends[0].stream = "b".to_owned()),
+            ("stands from", |_, appends| {
+                appends[0].outcome = Outcome::Acknowledged { first_version: 0, last_version: 0, position: 1 };
+            }),
+        ];
+        for (expected, breaking) in table {
+            let (mut events, mut appends) = good();
+            breaking(&mut events, &mut appends);
+            let found = faults(&events, &appends);
+            assert!(found.iter().any(|fault| fault.contains(expected)), "{expected}: {found:?}");
+        }
+    }
+}

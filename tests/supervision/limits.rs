@@ -1,0 +1,60 @@
+//! Components that take too much are stopped, and their neighbours notice nothing.
+
+use exesdb_tests::{Answer, Host, Load, NO_FAULTS, faults};
+use serde_json::json;
+
+const MEMORY_MIB: u64 = 32;
+
+#[test]
+fn what_loops_or_hoards_is_stopped_and_no_neighbour_notices() {
+    let host = Host::with_probes(&format!(
+        "writers = 2\n[store.limits]\ncall_cpu_ms = 300\nmemory_mib = {MEMORY_MIB}"
+    ));
+    let neighbour = Load::until_refused(&host.http.of("neighbour"), "load", 2);
+    let follower = host.http.of("neighbour").follow("/v1/stores/neighbour/events", None);
+    let get = |path: &'static str| move |host: &Host| host.http.get(path);
+    let append = |stream: &'static str| {
+        move |host: &Host| host.http.append(stream, "any", &[json!({ "type": "t", "data": 1 })])
+    };
+    // what is asked several times at once, status, problem, the crash's kind
+    type Ask = Box<dyn Fn(&Host) -> Answer + Sync>;
+    let table: [(Ask, u16, &str, &str); 5] = [
+        (Box::new(append("probe-loop-1")), 503, "restarting", "deadline"),
+        (Box::new(append("probe-hungry-1")), 503, "restarting", "memory-limit"),
+        (Box::new(append("probe-stack-1")), 503, "restarting", "trap"),
+        (Box::new(get("/v1/stores/main/probe/loop")), 500, "internal", "deadline"),
+        (Box::new(get("/v1/stores/main/probe/hungry")), 500, "internal", "memory-limit"),
+    ];
+    for (ask, status, problem, kind) in &table {
+        let (before, traps_before) = (neighbour.acknowledged(), host.traps().len());
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| ask(&host).expect_problem(*status, problem));
+            }
+        });
+        assert!(neighbour.acknowledged() > before, "the neighbour was served meanwhile: {kind}");
+        let traps = host.traps().split_off(traps_before);
+        assert!(traps.len() >= 3, "{traps:#?}");
+        for trap in &traps {
+            let detail = &trap["detail"];
+            assert_eq!(detail["kind"], *kind, "{trap:#}");
+            assert!(detail["memory_bytes"].as_u64().unwrap() <= MEMORY_MIB << 20, "{trap:#}");
+            assert!(trap["path"].as_str().unwrap().starts_with("host/main/"), "{trap:#}");
+        }
+        // The same store serves on as well.
+        host.http.append_one("fine").expect(200);
+        host.http.get("/v1/stores/main/streams").expect(200);
+    }
+    let report = neighbour.finish();
+    report.expect_no_refusal();
+    let events = host.http.of("neighbour").read_all();
+    assert_eq!(faults(&events, &report.appends), NO_FAULTS);
+    assert_eq!(follower.take(events.len()), events);
+    let tree = host.tree();
+    let restarts = |id: &str| {
+        let store = tree["children"].as_array().unwrap().iter().find(|child| child["id"] == id).unwrap();
+        store.to_string().matches("\"last_exit\"").count()
+    };
+    assert_eq!(restarts("neighbour"), 0, "{tree:#}");
+    assert!(restarts("main") > 0);
+}

@@ -1,0 +1,118 @@
+//! Traps in a persistence component: which instance is restarted, and what its callers are told.
+
+use std::collections::BTreeSet;
+
+use exesdb_tests::{Answer, Host, Load, NO_FAULTS, after, faults, last_seq, of_kind, path_of};
+use serde_json::{Value, json};
+
+const WRITERS: &str = "host/main/system/core-system/persistence-system/streams/writers/";
+
+fn append(host: &Host, stream: &str, id: &str) -> Answer {
+    host.http.append(stream, "any", &[json!({ "id": id, "type": "t", "data": 1 })])
+}
+
+/// Checks that of all the tree one writer was restarted, once for each trap, and tells its traps.
+#[track_caller]
+fn traps_of_one_writer(host: &Host, mark: Option<u64>) -> Vec<Value> {
+    // A trap is told before its caller is, the restart maybe after.
+    let events = exesdb_tests::eventually("the writer is started again", || {
+        let events = after(&host.events(), mark);
+        (of_kind(&events, "started").len() == of_kind(&events, "trap").len()).then_some(events)
+    });
+    let traps = of_kind(&events, "trap");
+    let kinds = ["trap", "terminated", "started", "restarting"];
+    let told = kinds.iter().flat_map(|kind| of_kind(&events, kind));
+    let concerned: BTreeSet<&str> = told.map(path_of).filter(|path| !path.ends_with("/writers")).collect();
+    assert!(concerned.len() == 1 && concerned.iter().all(|path| path.starts_with(WRITERS)), "{events:#?}");
+    for kind in ["terminated", "restarting"] {
+        assert_eq!(of_kind(&events, kind).len(), traps.len(), "{kind}: {events:#?}");
+    }
+    let others = events.iter().filter(|event| !kinds.iter().any(|kind| event["kind"] == *kind));
+    assert_eq!(others.count(), 0, "{events:#?}");
+    for trap in &traps {
+        let detail = &trap["detail"];
+        let text = |field: &str| detail[field].as_str().unwrap_or_default();
+        let reason = format!("error:{}: {}", text("kind"), text("reason"));
+        let ended = of_kind(&events, "terminated");
+        assert!(ended.iter().any(|event| event["detail"]["reason"] == *reason), "{reason}: {ended:#?}");
+        let has_backtrace = detail["backtrace"].as_array().is_some_and(|frames| !frames.is_empty());
+        assert!(has_backtrace && detail["component"] == "streams", "{trap:#}");
+    }
+    traps.into_iter().cloned().collect()
+}
+
+#[test]
+fn a_trap_restarts_its_instance_alone() {
+    let host = Host::with_probes("");
+    let load = Load::until_refused(&host.http, "load", 4);
+    let neighbour = Load::until_refused(&host.http.of("neighbour"), "load", 1);
+    let follower = host.http.follow("/v1/stores/main/events", None);
+    // stream, the crash's kind, what its reason says
+    let table = [
+        ("probe-trap-1", "trap", "the probe traps, as it was told"),
+        // What a Rust guest keeps on its stack lies in its memory, below which there is none.
+        ("probe-stack-1", "trap", "out of bounds memory access"),
+    ];
+    for (stream, kind, reason) in table {
+        load.go_on(20);
+        // Told that it is not known, the client may send it again. The second time is the last.
+        let mark = last_seq(&host.events());
+        append(&host, stream, "poison").expect_problem(503, "restarting");
+        let traps = traps_of_one_writer(&host, mark);
+        for trap in &traps {
+            assert_eq!(trap["detail"]["kind"], kind, "{trap:#}");
+            assert!(trap["detail"]["reason"].as_str().unwrap().contains(reason), "{trap:#}");
+        }
+        let mark = last_seq(&host.events());
+        append(&host, stream, "poison").expect_problem(500, "quarantined");
+        traps_of_one_writer(&host, mark);
+        // From then on it reaches no instance.
+        let mark = last_seq(&host.events());
+        append(&host, stream, "poison").expect_problem(500, "quarantined");
+        assert_eq!(of_kind(&after(&host.events(), mark), "trap").len(), 0);
+        // Another request for the same stream is its own case; reads do not trap.
+        append(&host, stream, "other").expect_problem(503, "restarting");
+        host.http
+            .get(&format!("{}/events", host.http.stream(stream)))
+            .expect_problem(404, "stream-not-found");
+        load.go_on(20);
+    }
+    let report = load.finish();
+    report.expect_no_refusal();
+    let events = host.http.read_all();
+    assert_eq!(faults(&events, &report.appends), NO_FAULTS);
+    assert_eq!(follower.take(events.len()), events, "a follower notices nothing");
+    let report = neighbour.finish();
+    report.expect_no_refusal();
+    let tree = host.tree();
+    assert!(tree["children"].as_array().unwrap().iter().all(|child| child["restarts"] == 0), "{tree:#}");
+}
+
+#[test]
+fn calls_that_were_committed_before_a_trap_get_their_result() {
+    // One writer, so that the trap's call takes others along.
+    let host = Host::with_probes("writers = 1");
+    let load = Load::until_refused(&host.http, "load", 8);
+    let follower = host.http.follow("/v1/stores/main/events", None);
+    let mut sent = Vec::new();
+    for number in 0..3 {
+        load.go_on(20);
+        let (stream, id) = (format!("probe-trap-after-commit-{number}"), format!("committed-{number}"));
+        let answer = append(&host, &stream, &id);
+        // The probe traps again when it is asked again: what becomes of the call is then as open as before.
+        let kinds = [(503, "restarting"), (500, "quarantined")];
+        assert!(kinds.contains(&(answer.status, answer.problem())), "{}", answer.text);
+        let events = host.http.read(&stream);
+        assert_eq!(events.len(), 1, "it was committed, and once");
+        assert_eq!(events[0]["id"], *id);
+        sent.push(exesdb_tests::Append { stream, ids: vec![id], outcome: exesdb_tests::Outcome::Unknown });
+    }
+    load.go_on(20);
+    let report = load.finish();
+    report.expect_no_refusal();
+    assert!(host.traps().len() >= 3);
+    sent.extend(report.appends);
+    let events = host.http.read_all();
+    assert_eq!(faults(&events, &sent), NO_FAULTS);
+    assert_eq!(follower.take(events.len()), events, "what was committed before a trap wakes followers too");
+}

@@ -1,0 +1,81 @@
+//! What a strategy restarts, worked out anew from the tree as it is shown, without a look at the supervisor's code.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+/// All paths of the tree, parents first, siblings in start order.
+pub(crate) fn paths(node: &Value) -> Vec<String> {
+    let below = children(node).iter().flat_map(paths);
+    std::iter::once(path(node)).chain(below).collect()
+}
+
+/// What is started again when the child at a path is killed. All children are permanent.
+pub(crate) fn restarted(tree: &Value, killed: &str) -> BTreeSet<String> {
+    let Some((parent, index)) = find(tree, killed) else { return BTreeSet::new() };
+    let siblings = children(parent);
+    let concerned = match parent["strategy"].as_str() {
+        Some("one_for_one") => &siblings[index..=index],
+        Some("rest_for_one") => &siblings[index..],
+        Some("one_for_all") => siblings,
+        other => panic!("{}: no strategy known to Erlang: {other:?}", parent["path"]),
+    };
+    concerned.iter().flat_map(paths).collect()
+}
+
+/// The supervisor of a child, and which of its children that is.
+fn find<'a>(node: &'a Value, wanted: &str) -> Option<(&'a Value, usize)> {
+    let own = children(node).iter().position(|child| child["path"] == wanted);
+    match own {
+        Some(index) => Some((node, index)),
+        None => children(node).iter().find_map(|child| find(child, wanted)),
+    }
+}
+
+fn children(node: &Value) -> &[Value] {
+    node["children"].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn path(node: &Value) -> String {
+    node["path"].as_str().expect("a node has a path").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{paths, restarted};
+    use serde_json::{Value, json};
+
+    /// `a` with the children `b` (with `x` and `y`), `c` and `d`.
+    fn tree(strategy: &str) -> Value {
+        let leaf = |path: &str| json!({ "path": path });
+        let below =
+            json!({ "path": "a/b", "strategy": "one_for_one", "children": [leaf("a/b/x"), leaf("a/b/y")] });
+        json!({ "path": "a", "strategy": strategy, "children": [below, leaf("a/c"), leaf("a/d")] })
+    }
+
+    #[test]
+    fn each_strategy() {
+        assert_eq!(paths(&tree("one_for_one")), ["a", "a/b", "a/b/x", "a/b/y", "a/c", "a/d"]);
+        let table: [(&str, &str, &[&str]); 11] = [
+            ("one_for_one", "a/b", &["a/b", "a/b/x", "a/b/y"]),
+            ("one_for_one", "a/c", &["a/c"]),
+            ("one_for_one", "a/b/y", &["a/b/y"]),
+            ("rest_for_one", "a/b", &["a/b", "a/b/x", "a/b/y", "a/c", "a/d"]),
+            ("rest_for_one", "a/c", &["a/c", "a/d"]),
+            ("rest_for_one", "a/d", &["a/d"]),
+            ("rest_for_one", "a/b/x", &["a/b/x"]),
+            ("one_for_all", "a/b", &["a/b", "a/b/x", "a/b/y", "a/c", "a/d"]),
+            ("one_for_all", "a/d", &["a/b", "a/b/x", "a/b/y", "a/c", "a/d"]),
+            ("one_for_all", "a", &[]),
+            ("one_for_all", "elsewhere", &[]),
+        ];
+        for (strategy, killed, expected) in table {
+            let found = restarted(&tree(strategy), killed);
+            assert_eq!(
+                found.iter().collect::<Vec<_>>(),
+                expected.iter().collect::<Vec<_>>(),
+                "{strategy} {killed}"
+            );
+        }
+    }
+}
