@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -176,6 +176,9 @@ struct Warm {
 
 type Head = Arc<Mutex<Option<oneshot::Sender<Result<Response<HyperOutgoingBody>, Refusal>>>>>;
 
+/// Used when the guest's call has returned; dropped when it ended in any other way.
+type EndedWell = oneshot::Sender<()>;
+
 impl GatewayWorker {
     /// A running worker of the store, of its `count` ones, beginning with number `turn`.
     pub fn pick(registry: &Registry, store: &str, count: usize, turn: usize) -> Option<Arc<Self>> {
@@ -197,6 +200,7 @@ impl GatewayWorker {
         let trace = Trace::of(request.headers());
         let control = Arc::new(RequestControl::new(trace, self.live.clone()));
         let (sender, head) = oneshot::channel();
+        let (ended_well, has_ended_well) = oneshot::channel();
         let sender: Head = Arc::new(Mutex::new(Some(sender)));
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         {
@@ -209,13 +213,13 @@ impl GatewayWorker {
             if requests.len() >= instances {
                 return Err(Refusal::Overloaded(instances));
             }
-            let task =
-                tokio::spawn(self.clone().serve(number, request, sender, control.clone())).abort_handle();
+            let serving = self.clone().serve(number, request, sender, ended_well, control.clone());
+            let task = tokio::spawn(serving).abort_handle();
             requests.insert(number, Running { task, control: control.clone() });
         }
         let client = Client(control);
         let response = head.await.unwrap_or(Err(Refusal::Restarting))?;
-        Ok(response.map(|body| GatewayBody { body, _client: client }))
+        Ok(response.map(|body| GatewayBody { body, has_ended_well, _client: client }))
     }
 
     async fn serve<B>(
@@ -223,12 +227,13 @@ impl GatewayWorker {
         number: u64,
         request: Request<B>,
         head: Head,
+        ended_well: EndedWell,
         control: Arc<RequestControl>,
     ) where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
-        let outcome = self.call(request, &head, &control).await;
+        let outcome = self.call(request, &head, ended_well, &control).await;
         if let Err(refusal) = outcome
             && let Some(sender) = head.lock().take()
         {
@@ -243,6 +248,7 @@ impl GatewayWorker {
         &self,
         request: Request<B>,
         head: &Head,
+        ended_well: EndedWell,
         control: &Arc<RequestControl>,
     ) -> Result<(), Refusal>
     where
@@ -276,6 +282,8 @@ impl GatewayWorker {
         };
         match served {
             Ok(()) => {
+                // The client may have left with the answer's last byte.
+                let _ = ended_well.send(());
                 self.give_back(warm);
                 Err(Refusal::NoAnswer("it returned without setting a response".into()))
             }
@@ -350,8 +358,12 @@ impl Drop for Client {
 }
 
 /// The body of an answer, as the instance writes it.
+///
+/// To the engine a body whose instance is gone ends like any other. Here it ends when the guest's call has returned,
+/// and otherwise breaks off, so that no client takes the beginning of an answer for the whole.
 pub struct GatewayBody {
     body: HyperOutgoingBody,
+    has_ended_well: oneshot::Receiver<()>,
     _client: Client,
 }
 
@@ -363,7 +375,14 @@ impl Body for GatewayBody {
         mut self: Pin<&mut Self>,
         context: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            None if self.has_ended_well.is_terminated() => Poll::Ready(None),
+            None => match ready!(Pin::new(&mut self.has_ended_well).poll(context)) {
+                Ok(()) => Poll::Ready(None),
+                Err(_) => Poll::Ready(Some(Err(Self::Error::HttpProtocolError))),
+            },
+            frame => Poll::Ready(frame),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
