@@ -235,8 +235,7 @@ impl Handle {
 
     async fn start(&self, cell: &SupervisorCell, spec: ChildSpec) -> Result<Started, CallError> {
         let path = &*cell.path;
-        spec.check(cell.spec.auto_shutdown)
-            .map_err(|error| CallError::BadSpec { path: path.to_owned(), error })?;
+        spec.check(&cell.spec).map_err(|error| CallError::BadSpec { path: path.to_owned(), error })?;
         match self.call(path, Call::StartChild(Rule::of(&spec)), Some(spec)).await? {
             Reply::Started(pid) => Ok(Started::Running(pid)),
             _ => Ok(Started::Ignored),

@@ -81,6 +81,9 @@
 //! restart the child is marked `restarting` and the supervisor sends itself a retry, behind what is in its
 //! mailbox; the retry counts, and the strategy applies to it. [`Start::Ignore`] is a success without a process.
 //!
+//! A child that is [parked](ChildSpec::park_when_given_up) when it does not start is the exception to both: its
+//! supervisor goes on with the next one.
+//!
 //! # Stops
 //!
 //! | [`Shutdown`]  | asked to stop | killed                         | default of  |
@@ -144,7 +147,7 @@
 //! | `gave_up` | the supervisor | `child`, `intensity`, `used` |
 //! | `auto_shutdown` | the supervisor | `child` |
 //! | `pausing` | the supervisor | `child`, `after_ms` |
-//! | `parked` | the child | |
+//! | `parked` | the child | `reason` of its last end or failed start |
 //! | `sup_stopping_children` (many at once) | the supervisor | `children` |
 //! | `kill_pending` | the worker | `after_ms` |
 //! | `missed` | | `missed`: how many events the reader was too late for |
@@ -166,7 +169,8 @@
 //! | The default intensity is 3 in 5 s. | 1 in 5 s. | It is Elixir's, which the tree was drawn for. |
 //! | Ids are text without `/`. | Any term. | Paths name children to people. |
 //! | [`ChildSpec::backoff`]: pauses between restarts, off by default. | None. | A crash loop that takes long to fail must not burn a core. |
-//! | [`ChildSpec::park_when_given_up`], off by default. | None. | One tenant that gave up must not be felt by the others. |
+//! | [`ChildSpec::park_when_given_up`], off by default: a child that gave up, or does not start with its supervisor or its group, is left out. | Its supervisor gives up, or does not start. | One tenant's damaged database must not be felt by the others. |
+//! | A child that can be parked has a restart count of its own. | All children of a supervisor have one in common. | Its crashes must not use up its siblings' restarts. |
 //! | No code change, no `get_childspec`, no supervisors that ignore their own start. | There. | Nobody needed them. |
 //!
 //! # Limits

@@ -209,12 +209,22 @@ impl ChildSpec {
         ChildSpec { backoff: Some(backoff), ..self }
     }
 
-    /// Isolation of one child from its siblings (beyond OTP): when it has given up, it is left in the list as
-    /// `parked` until [`restart_child`](crate::Handle::restart_child) is called.
+    /// Isolation of one child from its siblings (beyond OTP): where it would take its supervisor down or keep
+    /// it from starting, it is *parked* instead, and its supervisor goes on as if it had been ignored.
     ///
-    /// A supervisor has given up when it ended because of its intensity. And because the siblings must not pay
-    /// for it, such a child has a restart count of its own in its parent (with the parent's limits); when
-    /// that is exceeded it is parked as well, and the parent goes on.
+    /// It is parked when
+    /// - it does not start in the start of its supervisor, or in the restart of a group (one_for_all,
+    ///   rest_for_one): the next child starts then;
+    /// - it is a supervisor that ended because of its intensity;
+    /// - it was restarted too often: it has a restart count of its own, with the limits of its supervisor, so
+    ///   that it cannot use up its siblings'. Restarts by itself (one_for_one) that fail are retried, and count.
+    ///
+    /// A parked child stays listed without a process, with the reason as `last_exit`; group restarts leave it
+    /// out, and parking causes no automatic shutdown. It comes back with
+    /// [`restart_child`](crate::Handle::restart_child) (if that fails the call says why, and it stays parked),
+    /// or when its supervisor itself is started again.
+    ///
+    /// Children that come and go (simple_one_for_one, dynamic) cannot be parked: nobody could restart them.
     pub fn park_when_given_up(self) -> ChildSpec {
         ChildSpec { park: true, ..self }
     }
@@ -242,13 +252,16 @@ impl ChildSpec {
         }
     }
 
-    /// Refuses what no supervisor with this `auto_shutdown` can carry out.
-    pub(crate) fn check(&self, auto_shutdown: AutoShutdown) -> Result<(), SpecError> {
+    /// Refuses what this supervisor could not carry out.
+    pub(crate) fn check(&self, supervisor: &SupervisorSpec) -> Result<(), SpecError> {
         let id = || self.id.to_string();
         if self.id.is_empty() || self.id.contains('/') {
             return Err(SpecError::BadId { id: id() });
         }
-        match (self.significant, auto_shutdown, self.restart) {
+        if self.park && !matches!(supervisor.growth, Growth::Listed) {
+            return Err(SpecError::ParkUnlisted { id: id() });
+        }
+        match (self.significant, supervisor.auto_shutdown, self.restart) {
             (true, AutoShutdown::Never, _) => Err(SpecError::SignificantWithoutAutoShutdown { id: id() }),
             (true, _, Restart::Permanent) => Err(SpecError::SignificantPermanent { id: id() }),
             _ => Ok(()),
@@ -357,7 +370,7 @@ impl SupervisorSpec {
         }
         let mut ids = std::collections::HashSet::new();
         for child in &self.children {
-            child.check(self.auto_shutdown)?;
+            child.check(self)?;
             if !ids.insert(&child.id) {
                 return Err(SpecError::DuplicateId { supervisor: supervisor(), id: child.id.to_string() });
             }
@@ -420,6 +433,14 @@ pub enum SpecError {
         /// The child.
         id: String,
     },
+    /// Field `park_when_given_up`.
+    #[error(
+        "park_when_given_up: child `{id}` is not listed by its supervisor, so nobody could restart it once it is parked; drop park_when_given_up, or list it in a supervisor of its own"
+    )]
+    ParkUnlisted {
+        /// The child.
+        id: String,
+    },
     /// Field `strategy`.
     #[error(
         "strategy: supervisor `{supervisor}` is simple_one_for_one and has no template; make it with SupervisorSpec::simple or ::dynamic"
@@ -457,6 +478,7 @@ impl SpecError {
             SpecError::SignificantPermanent { .. } => {
                 "bad_spec:bad_combination(restart=permanent,significant=true)".to_owned()
             }
+            SpecError::ParkUnlisted { id } => format!("bad_spec:park_when_given_up({id})"),
             SpecError::NoTemplate { .. } => "bad_spec:no_template".to_owned(),
             SpecError::ChildrenBesideTemplate { .. } => "bad_spec:children_beside_template".to_owned(),
             SpecError::TemplateWithoutSimple { .. } => "bad_flags:template_without_simple".to_owned(),

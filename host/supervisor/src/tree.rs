@@ -26,7 +26,7 @@ pub enum NodeState {
     Restarting,
     /// It has no process: finished, ignored, or terminated by call.
     Undefined,
-    /// It has given up and stays down until restart_child (beyond OTP).
+    /// It has given up or did not start, and stays down until restart_child (beyond OTP).
     Parked,
 }
 
@@ -58,7 +58,7 @@ pub struct Node {
     pub restarts: u64,
     /// When its process was started, in microseconds of unix time; 0 without a process.
     pub started_at_micros: u64,
-    /// How its latest process ended.
+    /// How its latest process ended; of a parked child, why it is parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
     /// Of a supervisor that runs.

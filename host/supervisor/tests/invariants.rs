@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exesdb_supervisor::{
-    ChildSpec, Context, Event, Node, Options, Reason, Restart, Root, Shutdown, Start, Strategy,
+    ChildSpec, Context, Event, Node, NodeState, Options, Reason, Restart, Root, Shutdown, Start, Strategy,
     SupervisorSpec, Telemetry,
 };
 use proptest::prelude::{Just, ProptestConfig, Strategy as _, prop_oneof, proptest};
@@ -24,12 +24,14 @@ enum Behaviour {
     Deaf,
     FailsEverySecondStart,
     HangsInThirdStart,
+    /// It can be parked, and fails the start that matters: the first one.
+    FailsFirstStartAndParks,
 }
 
 /// What is done to the tree.
 #[derive(Clone, Debug)]
 enum Blow {
-    /// The n-th of the running nodes.
+    /// The n-th of the nodes: an exit, or a start if it is parked.
     Exit(usize, Reason),
     Wait(u64),
     /// Nothing is waited for: the next blow falls while the last one is still being dealt with.
@@ -43,6 +45,7 @@ fn worker() -> impl proptest::strategy::Strategy<Value = Plan> {
         1 => Just(Behaviour::Deaf),
         1 => Just(Behaviour::FailsEverySecondStart),
         1 => Just(Behaviour::HangsInThirdStart),
+        1 => Just(Behaviour::FailsFirstStartAndParks),
     ];
     (restart(), behaviour).prop_map(|(restart, behaviour)| Plan::Worker { restart, behaviour })
 }
@@ -91,9 +94,13 @@ fn child(id: &str, plan: &Plan) -> ChildSpec {
         Plan::Supervisor { restart, .. } => ChildSpec::supervisor(supervisor(id, plan)).restart(*restart),
         Plan::Worker { restart, behaviour } => {
             let behaviour = *behaviour;
-            ChildSpec::worker(id, move |context| run(context, behaviour))
+            let worker = ChildSpec::worker(id, move |context| run(context, behaviour))
                 .restart(*restart)
-                .shutdown(Shutdown::Timeout(Duration::from_millis(300)))
+                .shutdown(Shutdown::Timeout(Duration::from_millis(300)));
+            match behaviour {
+                Behaviour::FailsFirstStartAndParks => worker.park_when_given_up(),
+                _ => worker,
+            }
         }
     }
 }
@@ -101,6 +108,7 @@ fn child(id: &str, plan: &Plan) -> ChildSpec {
 async fn run(context: Context, behaviour: Behaviour) -> Result<Start, Reason> {
     match (behaviour, context.incarnation()) {
         (Behaviour::FailsEverySecondStart, n) if n % 2 == 0 => return Err(Reason::error("no luck")),
+        (Behaviour::FailsFirstStartAndParks, n) if n % 3 == 1 => return Err(Reason::error("no luck")),
         (Behaviour::HangsInThirdStart, 3) => std::future::pending().await,
         _ => {}
     }
@@ -134,8 +142,19 @@ async fn play(plan: Plan, blows: Vec<Blow>) -> Vec<Arc<Event>> {
             Blow::Exit(index, reason) => {
                 let mut paths = Vec::new();
                 running(&handle.tree().await, &mut paths);
-                // It may have ended, or be only listed.
-                let _ = handle.exit(&paths[index % paths.len()], reason).await;
+                let path = &paths[index % paths.len()];
+                let state = handle.tree().await.find(path).map(|node| node.state);
+                // It may have ended, or be only listed, and so may its supervisor.
+                match (state, path.rsplit_once('/')) {
+                    (Some(NodeState::Parked), Some((sup, id))) => {
+                        // Not waited for: the supervisor may be in a start that hangs.
+                        let (handle, sup, id) = (handle.clone(), sup.to_owned(), id.to_owned());
+                        tokio::spawn(async move { handle.restart_child(&sup, &id).await.is_ok() });
+                    }
+                    _ => {
+                        let _ = handle.exit(path, reason).await;
+                    }
+                }
             }
         }
     }

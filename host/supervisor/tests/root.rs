@@ -1,6 +1,7 @@
 //! A tree from outside: start, look, restart, stop.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use exesdb_supervisor::{
@@ -135,6 +136,52 @@ async fn a_bad_specification_is_refused_with_the_field() {
         .child(ChildSpec::worker("a", deaf));
     let error = Root::start(twice, Options::default()).await.unwrap_err().to_string();
     assert!(error.starts_with("children: ") && error.contains("`a`"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_store_that_does_not_start_is_parked_and_the_others_run() {
+    // Whether the database of a store can be read.
+    let readable = Arc::new(AtomicBool::new(false));
+    let store = |id: &str, readable: Arc<AtomicBool>| {
+        let database = ChildSpec::worker("database", move |context: Context| {
+            let readable = readable.load(Ordering::SeqCst);
+            async move { if readable { obedient(context).await } else { Err(Reason::error("damaged")) } }
+        });
+        ChildSpec::supervisor(SupervisorSpec::new(id, Strategy::OneForOne).child(database))
+    };
+    let spec = SupervisorSpec::new("host", Strategy::OneForOne)
+        .child(store("one", Arc::clone(&readable)).park_when_given_up())
+        .child(store("two", Arc::new(AtomicBool::new(true))).park_when_given_up());
+    let options = Options::default();
+    let telemetry = options.telemetry.clone();
+    let root = Root::start(spec, options).await.unwrap();
+    let handle = root.handle();
+    let why = "shutdown:failed_to_start_child(database,error:damaged)";
+    let parked = telemetry.recent().into_iter().find(|event| event.kind == "parked").unwrap();
+    assert_eq!((parked.path.as_str(), &parked.detail["reason"]), ("host/one", &why.into()));
+    let tree = handle.tree().await;
+    let one = tree.find("host/one").unwrap();
+    assert_eq!((one.state, one.last_exit.as_deref()), (NodeState::Parked, Some(why)));
+    assert_eq!(tree.find("host/two/database").unwrap().state, NodeState::Running);
+    let again = handle.restart_child("host", "one").await;
+    let reason = why.parse().unwrap();
+    assert_eq!(again, Err(CallError::StartFailed { path: "host".into(), reason }));
+    assert_eq!(handle.tree().await.find("host/one").unwrap().state, NodeState::Parked);
+    readable.store(true, Ordering::SeqCst);
+    assert!(matches!(handle.restart_child("host", "one").await, Ok(Started::Running(_))));
+    assert_eq!(handle.tree().await.find("host/one/database").unwrap().state, NodeState::Running);
+    assert_eq!(root.stop().await, Reason::Shutdown);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_restarted_is_not_parked_but_refused() {
+    let template = |_| ChildSpec::worker("w", deaf).park_when_given_up();
+    for spec in [SupervisorSpec::simple("pool", template), SupervisorSpec::dynamic("pool", template, 9)] {
+        let root = Root::start(spec, Options::default()).await.unwrap();
+        let refusal = root.handle().start_instance("pool", serde_json::Value::Null).await.unwrap_err();
+        assert!(refusal.to_string().starts_with("`pool`: park_when_given_up: child `w`"), "{refusal}");
+        root.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

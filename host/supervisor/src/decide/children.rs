@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Key, Pid, Streak, Times};
+use crate::reason::Reason;
 use crate::spec::{Backoff, ChildSpec, Kind, Restart};
 
 /// What a decision needs to know of a specification.
@@ -39,7 +40,7 @@ pub(crate) enum Process {
     Running(Pid),
     /// Its start failed, or its pause goes on: a retry is due. The process is the one that ended last.
     Restarting(Option<Pid>),
-    /// It has given up and stays down (beyond OTP).
+    /// It has given up or did not start, and stays down (beyond OTP).
     Parked,
 }
 
@@ -61,14 +62,23 @@ pub(crate) struct Child {
     pub(super) started: Duration,
     /// The restart that its pending retry stands for has been counted already.
     pub(super) owed: bool,
-    /// Its own restarts, if it is one that is parked.
+    /// Its own restarts, if it can be parked.
     pub(super) times: Times,
+    /// Why it last ended or did not start, if it can be parked.
+    pub(super) reason: Option<Reason>,
     streak: Streak,
 }
 
 impl Child {
     pub(crate) fn is_running(&self) -> bool {
         matches!(self.process, Process::Running(_))
+    }
+
+    /// Remembers with which reason it would be parked.
+    pub(super) fn keep_reason(&mut self, reason: &Reason) {
+        if self.rule.park {
+            self.reason = Some(reason.clone());
+        }
     }
 
     /// The pause before its next start.
@@ -102,6 +112,7 @@ impl Children {
             started: Duration::ZERO,
             owed: false,
             times: Times::default(),
+            reason: None,
             streak: Streak::default(),
         };
         self.list.insert(key, child);

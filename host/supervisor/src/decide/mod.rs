@@ -157,8 +157,8 @@ pub(crate) enum Note {
     Restarting { key: Key, used: u32, left: u32 },
     /// The restart of this child was one too many.
     GaveUp { key: Key, used: u32 },
-    /// This child has given up and stays down.
-    Parked { key: Key },
+    /// This child stays down until somebody calls for it; the reason is that of its last end or failed start.
+    Parked { key: Key, reason: Reason },
     /// The restart of this child waits.
     Pausing { key: Key, after: Duration },
     /// The end of this significant child ends the supervisor.
@@ -182,9 +182,14 @@ enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
     Init,
+    /// One child by itself.
     Restart,
+    /// A child and those that go with it.
+    RestartGroup,
     StartChild,
-    RestartChild { parked: bool },
+    RestartChild {
+        parked: bool,
+    },
 }
 
 /// What follows when all are stopped.
@@ -285,17 +290,24 @@ impl State {
 
     fn start_failed(&mut self, now: Duration, key: Key, reason: &Reason, effects: &mut Vec<Effect>) {
         let Phase::Starting { why, .. } = &self.phase else { return };
+        let parks = self.children.get(key).is_some_and(|child| child.rule.park);
         match *why {
+            Why::Init | Why::RestartGroup if parks => {
+                // Beyond OTP: those that start after it must not feel it.
+                self.park(key, reason.clone(), effects);
+                self.next_start(Ok(None), effects);
+            }
             Why::Init => {
                 let id = self.children.get(key).map(|child| child.rule.id.to_string()).unwrap_or_default();
                 let reason = Reason::failed_to_start_child(&id, reason);
                 self.end(reason, End::StartFailed, effects);
             }
-            Why::Restart => {
+            Why::Restart | Why::RestartGroup => {
                 // OTP: not looped on. The supervisor tells itself to try again, behind what is in its mailbox.
                 self.phase = Phase::Idle;
                 let Some(child) = self.children.get_mut(key) else { return };
                 child.process = Process::Restarting(child.last);
+                child.keep_reason(reason);
                 let dice = self.dice.roll();
                 let after = child.pause(now, dice);
                 if !after.is_zero() {
@@ -309,7 +321,11 @@ impl State {
             }
             Why::RestartChild { parked } => {
                 // It stays as it was.
-                self.set(key, if parked { Process::Parked } else { Process::Undefined });
+                if parked {
+                    self.park(key, reason.clone(), effects);
+                } else {
+                    self.set(key, Process::Undefined);
+                }
                 self.next_start(Err(reason.clone()), effects);
             }
         }
@@ -332,8 +348,9 @@ impl State {
         }
         child.process = Process::Undefined;
         child.last = Some(pid);
+        child.keep_reason(reason);
         if gave_up && child.rule.park {
-            self.park(key, effects);
+            self.park(key, reason.clone(), effects);
             return;
         }
         match verdict(child.rule.restart, reason) {

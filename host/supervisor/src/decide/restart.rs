@@ -27,8 +27,8 @@ impl State {
             let left = limit.restarts.saturating_sub(used);
             effects.push(Effect::Note(Note::Restarting { key, used, left }));
         } else if parks {
-            child.times = Times::default();
-            self.park(key, effects);
+            let reason = child.reason.take().expect("a child is restarted because it ended or did not start");
+            self.park(key, reason, effects);
         } else {
             child.process = Process::Undefined;
             effects.push(Effect::Note(Note::GaveUp { key, used }));
@@ -67,8 +67,10 @@ impl State {
         self.stop(running, Next::Start(group.into()), effects);
     }
 
-    pub(super) fn park(&mut self, key: Key, effects: &mut Vec<Effect>) {
-        self.set(key, Process::Parked);
-        effects.push(Effect::Note(Note::Parked { key }));
+    pub(super) fn park(&mut self, key: Key, reason: Reason, effects: &mut Vec<Effect>) {
+        let child = child_mut(&mut self.children, key);
+        child.process = Process::Parked;
+        child.times = Times::default(); // whoever starts it again gives it a new chance
+        effects.push(Effect::Note(Note::Parked { key, reason }));
     }
 }

@@ -42,7 +42,7 @@ impl State {
         match next.clone() {
             Next::Start(group) => {
                 // Temporary children of the group are gone by now, running or not, and parked ones stay down.
-                self.start(group.into(), Why::Restart, effects);
+                self.start(group.into(), Why::RestartGroup, effects);
             }
             Next::End { reason, why } => {
                 self.phase = Phase::Ended;
@@ -95,7 +95,7 @@ impl State {
         self.phase = Phase::Idle;
         match why {
             Why::Init => effects.push(Effect::Up),
-            Why::Restart => {}
+            Why::Restart | Why::RestartGroup => {}
             Why::StartChild | Why::RestartChild { .. } => {
                 effects.push(Effect::Reply(match outcome {
                     Ok(Some(pid)) => Ok(Reply::Started(pid)),

@@ -316,20 +316,19 @@ impl Driver {
                 tracing::error!(path = &*self.cell.path, child = id(key), "too many restarts, giving up");
                 self.tell("gave_up", json!({ "child": id(key), "intensity": limit, "used": used }));
             }
-            Note::Parked { key } => {
-                tracing::error!(
-                    path = &*self.cell.path,
-                    child = id(key),
-                    "the child has given up and is parked"
+            Note::Parked { key, reason } => {
+                let path = self.cell.board.lock().entries.get(key).map(|entry| {
+                    // A start that failed left no end behind.
+                    *entry.record.last_exit.lock() = Some(reason.to_string());
+                    Arc::clone(&entry.path)
+                });
+                let Some(path) = path else { return };
+                tracing::error!(path = &*path, %reason, "parked: the child stays down until it is restarted by call");
+                self.cell.env.telemetry.emit(
+                    &path,
+                    "parked",
+                    json!({ "parent": self.cell.pid.to_string(), "reason": reason.to_string() }),
                 );
-                let path = self.cell.board.lock().entries.get(key).map(|entry| Arc::clone(&entry.path));
-                if let Some(path) = path {
-                    self.cell.env.telemetry.emit(
-                        &path,
-                        "parked",
-                        json!({ "parent": self.cell.pid.to_string() }),
-                    );
-                }
             }
             Note::Pausing { key, after } => {
                 self.tell("pausing", json!({ "child": id(key), "after_ms": millis(*after) }));

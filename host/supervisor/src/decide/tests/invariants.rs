@@ -1,5 +1,6 @@
 //! What must hold whatever happens, on paper.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use proptest::prelude::{
@@ -7,7 +8,7 @@ use proptest::prelude::{
 };
 
 use super::{Play, SECOND, Start, flags, rule};
-use crate::decide::{Call, Event, Flags, Limit, Note};
+use crate::decide::{Call, Event, Flags, Key, Limit, Note, Rule};
 use crate::reason::Reason;
 use crate::spec::{Restart, Strategy};
 
@@ -65,15 +66,18 @@ proptest! {
     fn whatever_happens_the_invariants_hold(
         strategy in any_strategy(),
         restarts in proptest::collection::vec(any_restart(), 1..6),
+        parks in proptest::collection::vec(proptest::bool::weighted(0.2), 6),
         intensity in 0_u32..4,
         moves in moves(),
         stop_at_the_end in any::<bool>(),
     ) {
         let ids: Vec<String> = (0..restarts.len()).map(|i| format!("c{i}")).collect();
-        let rules = ids.iter().zip(&restarts).map(|(id, restart)| rule(id, *restart)).collect();
+        let rule = |child: usize| Rule { park: parks[child], ..rule(&ids[child], restarts[child]) };
+        let rules = (0..ids.len()).map(rule).collect();
         let limit = Limit { restarts: intensity, period: 5 * SECOND };
         let mut play = Play::new(Flags { limit, ..flags(strategy) }, rules);
-        let mut counted: Vec<Duration> = Vec::new();
+        // Children that can be parked have each a count of their own, the others have one in common.
+        let mut counted: HashMap<Option<Key>, Vec<Duration>> = HashMap::new();
         for step in moves {
             if play.ended {
                 break;
@@ -107,7 +111,7 @@ proptest! {
                             0 => Call::TerminateChild(id.clone()),
                             1 => Call::RestartChild(id.clone()),
                             2 => Call::DeleteChild(id.clone()),
-                            _ => Call::StartChild(rule(id, restarts[child])),
+                            _ => Call::StartChild(rule(child)),
                         });
                     }
                 }
@@ -119,12 +123,22 @@ proptest! {
                 }
             }
             for note in &play.noted {
-                if matches!(note, Note::Restarting { .. }) {
-                    counted.push(play.now);
+                match note {
+                    Note::Restarting { key, .. } => {
+                        let id = play.id(*key);
+                        let own = ids.iter().position(|other| *other == id).is_some_and(|child| parks[child]);
+                        counted.entry(own.then_some(*key)).or_default().push(play.now);
+                    }
+                    Note::Parked { key, .. } => {
+                        counted.remove(&Some(*key));
+                    }
+                    _ => {}
                 }
             }
-            let recent = counted.iter().filter(|at| play.now - **at <= limit.period).count();
-            prop_assert!(recent <= intensity as usize, "{recent} restarts in a period");
+            for times in counted.values() {
+                let recent = times.iter().filter(|at| play.now - **at <= limit.period).count();
+                prop_assert!(recent <= intensity as usize, "{} restarts in a period", recent);
+            }
             prop_assert!(play.ended || play.state.is_idle());
         }
         if stop_at_the_end && !play.ended {

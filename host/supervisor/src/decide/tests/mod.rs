@@ -52,11 +52,17 @@ fn flags(strategy: Strategy) -> Flags {
 
 impl Play {
     fn new(flags: Flags, rules: Vec<Rule>) -> Play {
+        Play::scripted(flags, rules, &[])
+    }
+
+    /// With the outcomes of first starts.
+    fn scripted(flags: Flags, rules: Vec<Rule>, script: &[(&str, &[Start])]) -> Play {
+        let outcomes = |(id, starts): &(&str, &[Start])| ((*id).to_owned(), starts.iter().copied().collect());
         let mut play = Play {
             state: State::new(flags, rules, 0),
             now: Duration::ZERO,
             mailbox: VecDeque::new(),
-            script: HashMap::new(),
+            script: script.iter().map(outcomes).collect(),
             serial: 0,
             log: Vec::new(),
             running: HashMap::new(),
@@ -124,7 +130,12 @@ impl Play {
                 self.log.push(format!("end:{reason}"));
                 self.ended = true;
             }
-            Effect::Note(note) => self.noted.push(note),
+            Effect::Note(note) => {
+                if let Note::Parked { key, reason } = &note {
+                    self.log.push(format!("parked:{}({reason})", self.id(*key)));
+                }
+                self.noted.push(note);
+            }
             Effect::Added(_) | Effect::Removed(_) => {}
         }
         None
@@ -256,13 +267,7 @@ fn restarts_older_than_the_period_are_forgiven() {
 #[test]
 fn a_failed_start_fails_the_whole_start_in_reverse_order() {
     let rules = vec![rule("a", Restart::Permanent), rule("b", Restart::Permanent)];
-    let mut play = Play {
-        state: State::new(flags(Strategy::OneForOne), rules, 0),
-        ..Play::new(flags(Strategy::OneForOne), Vec::new())
-    };
-    play.take_log();
-    play.script.insert("b".to_owned(), VecDeque::from([Start::Fail]));
-    play.feed(Event::Init);
+    let mut play = Play::scripted(flags(Strategy::OneForOne), rules, &[("b", &[Start::Fail])]);
     assert_eq!(play.take_log(), "+a !b -a end:shutdown:failed_to_start_child(b,error:x)");
 }
 
@@ -378,15 +383,72 @@ fn dynamic_children_up_to_a_number() {
 
 #[test]
 fn a_child_that_gave_up_is_parked_and_costs_its_siblings_nothing() {
-    let parks = Rule { park: true, kind: Kind::Supervisor, ..rule("b", Restart::Permanent) };
-    let mut play = Play::new(flags(Strategy::OneForAll), vec![rule("a", Restart::Permanent), parks]);
+    let mut play = a_b_that_parks_c(Strategy::OneForAll, &[]);
     play.take_log();
     let pid = play.running.remove(&play.key("b")).expect("it runs");
     play.feed(Event::Exited { pid, reason: Reason::Shutdown, gave_up: true });
-    assert_eq!(play.take_log(), "");
+    assert_eq!(play.take_log(), "parked:b(shutdown)");
     assert_eq!(play.state.used(play.now), 0);
-    assert_eq!(play.crash("a", "killed"), "+a", "a group restart leaves it down");
+    assert_eq!(play.crash("a", "killed"), "-c +a +c", "a group restart leaves it down");
     assert!(matches!(play.call(Call::RestartChild("b".into())), Ok(Reply::Started(_))));
+}
+
+/// a, b and c, of which b can be parked; started, with these outcomes of b's starts.
+fn a_b_that_parks_c(strategy: Strategy, starts: &[Start]) -> Play {
+    let parks = Rule { park: true, ..rule("b", Restart::Permanent) };
+    let rules = vec![rule("a", Restart::Permanent), parks, rule("c", Restart::Permanent)];
+    Play::scripted(flags(strategy), rules, &[("b", starts)])
+}
+
+#[test]
+fn a_child_that_parks_and_does_not_start_keeps_nobody_from_starting() {
+    use Start::{Fail, Ok};
+    use Strategy::{OneForAll, OneForOne, RestForOne};
+    let first = "+a !b parked:b(error:x) +c up";
+    let table: [(Strategy, &[Start], &str, &str, &str); 8] = [
+        // strategy  starts of b    first start        crashes  what follows
+        (OneForOne, &[Fail], first, "a", "+a"),
+        (OneForAll, &[Fail], first, "a", "-c +a +c"),
+        (RestForOne, &[Fail], first, "a", "-c +a +c"),
+        // by itself: retried until its own count is used up
+        (OneForOne, &[Ok, Fail], "+a +b +c up", "b", "!b retry:b +b"),
+        (
+            OneForOne,
+            &[Ok, Fail, Fail, Fail],
+            "+a +b +c up",
+            "b",
+            "!b retry:b !b retry:b !b retry:b parked:b(error:x)",
+        ),
+        // in a group: the group does not wait for it, also if it was the cause
+        (OneForAll, &[Ok, Fail], "+a +b +c up", "a", "-c -b +a !b parked:b(error:x) +c"),
+        (RestForOne, &[Ok, Fail], "+a +b +c up", "a", "-c -b +a !b parked:b(error:x) +c"),
+        (RestForOne, &[Ok, Fail], "+a +b +c up", "b", "-c !b parked:b(error:x) +c"),
+    ];
+    for (strategy, starts, first, crashes, follows) in table {
+        let mut play = a_b_that_parks_c(strategy, starts);
+        assert_eq!(play.take_log(), first, "{strategy:?} {starts:?}");
+        assert_eq!(play.crash(crashes, "killed"), follows, "{strategy:?} {starts:?}, {crashes} crashes");
+        let used = u32::from(crashes == "a");
+        assert_eq!(play.state.used(play.now), used, "{strategy:?} {starts:?}: its restarts are its own");
+    }
+}
+
+#[test]
+fn a_parked_child_stays_parked_until_a_call_has_started_it() {
+    use Start::Fail;
+    let mut play = a_b_that_parks_c(Strategy::OneForOne, &[Fail, Fail]);
+    play.take_log();
+    let again = Call::RestartChild("b".into());
+    assert_eq!(play.call(again.clone()), Err(CallRefusal::StartFailed(Reason::error("x"))));
+    assert_eq!(play.take_log(), "!b parked:b(error:x)");
+    assert!(matches!(play.call(again), Ok(Reply::Started(_))));
+    assert_eq!(play.take_log(), "+b");
+    for _ in 0..3 {
+        assert_eq!(play.crash("b", "killed"), "+b", "its count begins anew");
+    }
+    assert_eq!(play.crash("b", "error:boom"), "parked:b(error:boom)");
+    assert_eq!(play.call(Call::TerminateChild("b".into())), Ok(Reply::Done));
+    assert_eq!(play.call(Call::DeleteChild("b".into())), Ok(Reply::Done));
 }
 
 #[test]
