@@ -79,6 +79,8 @@ pub enum ComponentSource {
 pub struct Limits {
     /// CPU time of a call since the guest last waited in the host, in milliseconds.
     pub call_cpu_ms: u32,
+    /// Time from a persistence call to its answer, in milliseconds.
+    pub call_wall_ms: u32,
     /// All linear memories of an instance together, in MiB.
     pub memory_mib: u32,
     /// Calls that may wait for an instance; the next one is refused as overloaded.
@@ -114,6 +116,15 @@ impl StoreConfig {
     }
 }
 
+impl StoreConfig {
+    /// Component instances that the store may have at a time.
+    pub fn instances(&self) -> u32 {
+        let pools = [self.writers, self.readers, self.snapshot_workers].map(u32::from);
+        let gateway = u32::from(self.gateway_pool_size) * self.limits.gateway_instances_per_worker;
+        pools.iter().sum::<u32>() + gateway
+    }
+}
+
 impl Default for Components {
     fn default() -> Self {
         let builtin = |name: &str| ComponentSource::Builtin(name.to_owned());
@@ -130,12 +141,14 @@ impl Default for Limits {
         Limits {
             // A call of a built-in component takes microseconds: a second of CPU is a loop, not work.
             call_cpu_ms: 1_000,
+            // A commit waits for the disk, and a disk that is busy may take seconds.
+            call_wall_ms: 30_000,
             // Room for a 4 MiB request in several copies, and small enough for hundreds of instances.
             memory_mib: 64,
-            // As many as one append call may carry requests: what waits longer is better refused.
+            // Four calls' worth of what one call into the guest serves: what waits longer is better refused.
             mailbox: 1_024,
-            // Live streams hold an instance each; 3 workers make 384 followers of a store.
-            gateway_instances_per_worker: 128,
+            // Live streams hold an instance each, up to three in four: 3 workers make 144 followers of a store.
+            gateway_instances_per_worker: 64,
         }
     }
 }

@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cap_std::fs::Dir;
-use exesdb_gateway::{Connections, Listener, Readiness, StoreReadiness, StoreRoute, listener_child};
-use exesdb_plugin::{Engine, GatewayWorker, names};
-use exesdb_storage::{Health, Store};
+use exesdb_gateway::{
+    CONNECTIONS_MAX, Connections, Listener, Readiness, StoreReadiness, StoreRoute, listener_child,
+};
+use exesdb_plugin::{Engine, GatewayWorker, StoreAccess, names};
+use exesdb_storage::Health;
 use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registry, Root, Telemetry};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -19,6 +22,18 @@ use crate::tree::{self, StoreTree};
 
 /// How long clients have to take their last answers when the host stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// Files of one database: the engine keeps up to 900 tables open, and has a journal and locks.
+const FILES_PER_STORE: usize = 1_000;
+
+/// Files of the host: the control socket, logs, the runtime's own.
+const FILES_OF_HOST: usize = 100;
+
+/// Fewer connections than this are no service.
+const CONNECTIONS_MIN: usize = 64;
+
+/// Exit code after a second signal: as a shell tells of SIGINT.
+const INTERRUPTED: i32 = 130;
 
 /// Folder of compiled components, in the data directory; no store can have this name. Its content is run as machine code, so it belongs to the
 /// host's user as the databases do.
@@ -52,7 +67,7 @@ async fn host(config: Config) -> anyhow::Result<()> {
     std::env::set_current_dir(&data)
         .with_context(|| format!("cannot enter the data directory {}", data.display()))?;
 
-    let connections = Connections::default();
+    let connections = Connections::new(connections_max(config.stores.len())?);
     let accepting = listener_child(
         listener.clone(),
         connections.clone(),
@@ -61,7 +76,7 @@ async fn host(config: Config) -> anyhow::Result<()> {
         readiness(&config.stores, &registry),
     );
     let spec = tree::host(&stores, &data, accepting);
-    let options = Options { registry, telemetry: telemetry.clone(), ..Options::default() };
+    let options = Options { registry: registry.clone(), telemetry: telemetry.clone(), ..Options::default() };
     let root = Root::start(spec, options).await?;
     if let Some(trouble) = no_store_runs(&root.handle().tree().await) {
         root.stop().await;
@@ -78,13 +93,39 @@ async fn host(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
     };
-    tracing::info!("stopping: finishing what was accepted");
-    connections.finish();
+    tracing::info!("stopping: finishing what was accepted; a second signal ends at once");
+    let impatient = tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::warn!(
+            "ended by a second signal; what was acknowledged is on disk, what was not may be lost"
+        );
+        std::process::exit(INTERRUPTED);
+    });
+    finish(&root, &connections, &registry, &config.stores).await;
     let reason = root.stop().await;
     connections.closed(LAST_ANSWERS).await;
     drop(stopped);
     control.await.context("the control socket's task failed")?;
+    impatient.abort();
     outcome(ended, &reason)
+}
+
+/// Before the tree stops in its order: no new connections, and all gateway workers finish their requests at the same
+/// time, because one after the other would add up.
+async fn finish(root: &Root, connections: &Connections, registry: &Registry, stores: &[StoreConfig]) {
+    // It may have ended already, with the tree.
+    drop(root.handle().terminate_child("host", "listener").await);
+    connections.finish();
+    for store in routes(stores) {
+        for index in 0..store.workers {
+            if let Some(worker) = registry.get::<GatewayWorker>(&names::gateway_worker(&store.name, index)) {
+                worker.finish();
+            }
+        }
+    }
 }
 
 /// Why no store runs, if none does. One of many that does not start is parked, and the others serve.
@@ -108,6 +149,22 @@ fn outcome(ended: Option<Reason>, stopped: &Reason) -> anyhow::Result<()> {
             "the supervision tree ended by itself ({reason}); the log above says which part gave up"
         ),
     }
+}
+
+/// How many connections there may be: what the databases leave of the process's file descriptors. Its soft limit is
+/// raised as far as the system lets it.
+fn connections_max(stores: usize) -> anyhow::Result<usize> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit.clone()).context("cannot raise the limit on open files")?;
+    let files = limit.maximum.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
+    let spare = files.saturating_sub(stores * FILES_PER_STORE + FILES_OF_HOST);
+    anyhow::ensure!(
+        spare >= CONNECTIONS_MIN,
+        "{stores} stores need about {} open files, and this process may have {files}; raise the limit (ulimit -n)",
+        stores * FILES_PER_STORE + FILES_OF_HOST + CONNECTIONS_MIN
+    );
+    Ok(spare.min(CONNECTIONS_MAX))
 }
 
 /// Makes the data directory, readable by its owner alone, with a folder for each store, and names it without links.
@@ -142,8 +199,8 @@ fn readiness(stores: &[StoreConfig], registry: &Registry) -> Readiness {
     let (routes, registry) = (routes(stores), registry.clone());
     Arc::new(move || {
         let readiness = |route: &StoreRoute| {
-            let trouble = match registry.get::<Store>(&names::store(&route.name)).map(|store| store.health())
-            {
+            let access = registry.get::<StoreAccess>(&names::store(&route.name));
+            let trouble = match access.map(|access| access.writer.health()) {
                 None => Some("the store is not running".to_owned()),
                 Some(Health::Poisoned { reason }) => Some(format!("the store stopped writing: {reason}")),
                 Some(Health::Ok) => GatewayWorker::pick(&registry, &route.name, route.workers, 0)

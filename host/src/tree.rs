@@ -116,6 +116,12 @@ impl StoreTree {
         let snapshots =
             Plugin::load(engine, "snapshots", &source(&config.components.snapshots)?).map_err(failed)?;
         let gateway = GatewayPlugin::load(engine, &source(&config.components.gateway)?).map_err(failed)?;
+        for (role, digest) in
+            [("streams", streams.digest()), ("snapshots", snapshots.digest()), ("gateway", gateway.digest())]
+        {
+            let detail = serde_json::json!({ "component": role, "sha256": digest });
+            telemetry.emit(&format!("host/{store}"), "loaded", detail);
+        }
         let (streams_tenancy, snapshots_tenancy) = (tenancy("streams"), tenancy("snapshots"));
         let writers = StreamsPool::new(config.writers.into(), &streams_tenancy);
         let readers = StreamsPool::new(config.readers.into(), &streams_tenancy);
@@ -201,10 +207,10 @@ fn limited(spec: SupervisorSpec, (restarts, period): (u32, Duration)) -> Supervi
 fn limits(config: &StoreConfig) -> Limits {
     Limits {
         call_cpu_ms: config.limits.call_cpu_ms.into(),
+        call_wall_ms: config.limits.call_wall_ms.into(),
         memory_bytes: (config.limits.memory_mib as usize) << 20,
         mailbox: config.limits.mailbox as usize,
         gateway_instances_per_worker: config.limits.gateway_instances_per_worker as usize,
-        ..Limits::default()
     }
 }
 

@@ -35,7 +35,7 @@ impl Answers {
             Route::UnknownStore(name) => unknown_store(name),
             Route::Store(store) => match self.ask(store, request).await {
                 Ok(response) => return response.map(Either::Left),
-                Err(refusal) => refused(store, &refusal),
+                Err(problem) => problem,
             },
         };
         own.map(Either::Right)
@@ -45,16 +45,34 @@ impl Answers {
         &self,
         store: &StoreRoute,
         mut request: Request<Incoming>,
-    ) -> Result<Response<GatewayBody>, Refusal> {
+    ) -> Result<Response<GatewayBody>, Response<Full<Bytes>>> {
+        match request.headers().get(header::HOST).map(header::HeaderValue::to_str) {
+            // HTTP/1.0 has none, and HTTP/2 another; the interface wants one.
+            None if request.uri().authority().is_none() => {
+                request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("localhost"));
+            }
+            Some(Err(_)) => return Err(bad_host()),
+            None | Some(Ok(_)) => {}
+        }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let worker = GatewayWorker::pick(&self.registry, &store.name, store.workers, turn)
-            .ok_or(Refusal::Restarting)?;
-        // HTTP/1.0 has no Host; the interface wants one.
-        if request.uri().authority().is_none() && !request.headers().contains_key(header::HOST) {
-            request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("localhost"));
-        }
-        worker.handle(request.map(RequestBody::new)).await
+            .ok_or_else(|| not_served(store))?;
+        worker.handle(request.map(RequestBody::new)).await.map_err(|refusal| refused(store, &refusal))
     }
+}
+
+fn bad_host() -> Response<Full<Bytes>> {
+    let detail = "the header `host` is not visible ASCII; send the name or address that you connect to";
+    problem(StatusCode::BAD_REQUEST, "invalid-argument", "A header is wrong", detail, &[("field", "host")])
+}
+
+fn not_served(store: &StoreRoute) -> Response<Full<Bytes>> {
+    let detail = format!(
+        "no gateway worker of store `{}` runs: it is being restarted, or it gave up; `exesdb tree` and /health/ready tell which",
+        store.name
+    );
+    let members = [("store", store.name.as_str())];
+    problem(StatusCode::SERVICE_UNAVAILABLE, "restarting", "The store does not serve", &detail, &members)
 }
 
 fn unknown_store(name: &str) -> Response<Full<Bytes>> {

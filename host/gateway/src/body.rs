@@ -1,4 +1,4 @@
-//! A request's body, with a limit on how long its sender may pause.
+//! A request's body, with a limit on how long it may take.
 //!
 //! A component may answer without having read the body, as it does when that is too large. Most clients look for the
 //! answer when they have sent everything; a connection that is closed before costs them the answer. So what is left
@@ -13,10 +13,11 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
-/// Longest pause within a request's body. A body that trickles holds a gateway instance, of which there are few.
-pub(crate) const BODY_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// How long a request's body may be waited for, from the first time that it has to be: the largest at 70 KB a second.
+/// A body that trickles holds a gateway instance, of which there are few.
+pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Bytes of a body that are thrown away, at most: four times the largest request. Whoever sends more is cut off.
 const DISCARDED_BYTES_MAX: usize = 16 << 20;
@@ -28,8 +29,8 @@ const DISCARD_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct RequestBody {
     /// None when it has ended.
     body: Option<Incoming>,
-    /// Made at the first pause: most bodies are there when they are asked for.
-    pause: Option<Pin<Box<Sleep>>>,
+    /// When it has taken too long. Made at the first wait: most bodies are there when they are asked for.
+    overdue: Option<Pin<Box<Sleep>>>,
 }
 
 /// Why a body ended early.
@@ -37,22 +38,22 @@ pub(crate) struct RequestBody {
 pub(crate) enum BodyError {
     #[error(transparent)]
     Connection(#[from] hyper::Error),
-    #[error("the request's body paused for more than {} s", BODY_PAUSE_MAX.as_secs())]
-    Paused,
+    #[error("the request's body took more than {} s", BODY_TIME_MAX.as_secs())]
+    Slow,
 }
 
 impl From<BodyError> for exesdb_plugin::BodyError {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::Connection(error) => error.into(),
-            BodyError::Paused => Self::ConnectionReadTimeout,
+            BodyError::Slow => Self::ConnectionReadTimeout,
         }
     }
 }
 
 impl RequestBody {
     pub(crate) fn new(body: Incoming) -> Self {
-        Self { body: (!body.is_end_stream()).then_some(body), pause: None }
+        Self { body: (!body.is_end_stream()).then_some(body), overdue: None }
     }
 }
 
@@ -66,18 +67,16 @@ impl Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         if let Poll::Ready(frame) = Pin::new(body).poll_frame(context) {
-            self.pause = None;
             if !matches!(frame, Some(Ok(_))) {
                 self.body = None;
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
         }
-        let until = Instant::now() + BODY_PAUSE_MAX;
-        let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        match pause.as_mut().poll(context) {
+        let overdue = self.overdue.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_TIME_MAX)));
+        match overdue.as_mut().poll(context) {
             Poll::Ready(()) => {
                 self.body = None;
-                Poll::Ready(Some(Err(BodyError::Paused)))
+                Poll::Ready(Some(Err(BodyError::Slow)))
             }
             Poll::Pending => Poll::Pending,
         }
@@ -123,6 +122,6 @@ mod tests {
 
     #[test]
     fn the_message_says_how_long_is_too_long() {
-        assert_eq!(BodyError::Paused.to_string(), "the request's body paused for more than 10 s");
+        assert_eq!(BodyError::Slow.to_string(), "the request's body took more than 60 s");
     }
 }

@@ -15,7 +15,8 @@ use crate::answer::Answers;
 /// Connections at a time. Each costs a task and its buffers, some 20 KiB idle.
 pub const CONNECTIONS_MAX: usize = 4_096;
 
-/// How long a client may take over a request's head: a client that trickles headers holds a connection.
+/// How long a client may take over a request's head, and how long a connection may be idle: a client that trickles
+/// headers, or sends nothing, holds a connection.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Headers of a request, and bytes of its head.
@@ -29,19 +30,17 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 100;
 #[derive(Clone)]
 pub struct Connections {
     room: Arc<Semaphore>,
+    max: usize,
     stopping: Arc<watch::Sender<bool>>,
 }
 
-impl Default for Connections {
-    fn default() -> Self {
-        Self {
-            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            stopping: Arc::new(watch::Sender::new(false)),
-        }
-    }
-}
-
 impl Connections {
+    /// Room for `max` connections.
+    pub fn new(max: usize) -> Self {
+        let max = max.min(CONNECTIONS_MAX);
+        Self { room: Arc::new(Semaphore::new(max)), max, stopping: Arc::new(watch::Sender::new(false)) }
+    }
+
     /// A place for one more connection, when there is one.
     pub(crate) async fn room(&self) -> OwnedSemaphorePermit {
         self.room.clone().acquire_owned().await.expect("the semaphore is never closed")
@@ -54,13 +53,17 @@ impl Connections {
 
     /// Waits until all connections are closed, at most this long.
     pub async fn closed(&self, at_most: Duration) {
-        let all = u32::try_from(CONNECTIONS_MAX).expect("a limit of thousands");
+        let all = u32::try_from(self.max).expect("a limit of thousands");
         // Whoever is still there after that time is cut off with the process.
         drop(tokio::time::timeout(at_most, self.room.acquire_many(all)).await);
     }
 
     /// Serves a connection until it is closed.
     pub(crate) async fn serve(self, stream: TcpStream, answers: Arc<Answers>, _room: OwnedSemaphorePermit) {
+        // The HTTP library has no clock yet when it looks for the version that the client speaks.
+        if tokio::time::timeout(HEADER_READ_TIMEOUT, stream.readable()).await.is_err() {
+            return;
+        }
         let service = service_fn(move |request| {
             let answers = answers.clone();
             async move { Ok::<_, Infallible>(answers.answer(request).await) }

@@ -2,7 +2,7 @@
 //!
 //! All of them are generated as imports, also those that persistence components export, so that one set of
 //! types serves both sides of the host: a gateway's request goes to a streams component as it came. Exports are
-//! called through typed functions (see [`crate::kind`]).
+//! called through typed functions (see `persistence/kind.rs`).
 #![allow(missing_docs, clippy::wildcard_imports, unreachable_pub)] // generated; the WIT files are the documentation
 
 wasmtime::component::bindgen!({

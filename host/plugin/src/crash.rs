@@ -11,6 +11,9 @@ use crate::limits::Meter;
 /// Frames of a backtrace that are kept: the cause is at its beginning.
 const FRAMES_MAX: usize = 32;
 
+/// Bytes of a frame's text that are kept: names come from the component, and a hostile one has them of megabytes.
+const FRAME_BYTES_MAX: usize = 512;
+
 /// Bytes of a message that are kept: a guest chooses its panic messages.
 const MESSAGE_BYTES_MAX: usize = 4_096;
 
@@ -28,6 +31,8 @@ pub enum CrashKind {
     MemoryLimit,
     /// The guest's stack was exhausted.
     StackOverflow,
+    /// The call was cut off: the client took nothing of the answer, or the guest did not finish when it was asked to.
+    CutOff,
     /// The guest broke the component model's rules, or a limit on handles or copied bytes.
     Contract,
 }
@@ -40,6 +45,7 @@ impl fmt::Display for CrashKind {
             Self::Timeout => "timeout",
             Self::MemoryLimit => "memory-limit",
             Self::StackOverflow => "stack-overflow",
+            Self::CutOff => "cut-off",
             Self::Contract => "contract",
         })
     }
@@ -79,6 +85,10 @@ impl Crash {
         Self { kind: CrashKind::Timeout, message, backtrace: Vec::new() }
     }
 
+    pub(crate) fn cut_off(message: &str) -> Self {
+        Self { kind: CrashKind::CutOff, message: message.to_owned(), backtrace: Vec::new() }
+    }
+
     /// The exit reason of the child whose instance this was.
     pub fn reason(&self) -> Reason {
         Reason::Error(self.to_string())
@@ -99,10 +109,11 @@ fn backtrace(error: &wasmtime::Error) -> Vec<String> {
             .and_then(|symbol| symbol.name())
             .or_else(|| frame.func_name())
             .map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
-        match symbol.and_then(|symbol| Some((symbol.file()?, symbol.line()?))) {
+        let frame = match symbol.and_then(|symbol| Some((symbol.file()?, symbol.line()?))) {
             Some((file, line)) => format!("{name} at {file}:{line}"),
             None => name,
-        }
+        };
+        cut(&frame, FRAME_BYTES_MAX)
     };
     backtrace.frames().iter().take(FRAMES_MAX).map(frame).collect()
 }

@@ -10,7 +10,7 @@ use wasmtime::{
 };
 
 use crate::bindings;
-use crate::limits::MEMORY_BYTES_MAX;
+use crate::limits::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
 use crate::state::State;
 
 /// Milliseconds between two engine ticks: how late a deadline may be noticed, and how long a guest runs before it
@@ -18,14 +18,12 @@ use crate::state::State;
 pub const TICK_MS: u64 = 10;
 
 /// Component instances of the whole process at a time. Address space is what they cost while idle: a memory slot
-/// of 4 GiB each, which spares bounds checks, makes 8 TiB of the 128 TiB that a process has.
-const INSTANCES_MAX: u32 = 2_000;
+/// of 4 GiB each, which spares bounds checks, makes 32 TiB of the 128 TiB that a process has. The stores' limits
+/// must add up to no more, so that none of them can take another's.
+pub const INSTANCES_MAX: u32 = 8_000;
 
 /// Core instances of one component: wit-component makes two to four of one core module, a composed one more.
 const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 32;
-
-/// Core instances that the pool reserves for each component instance: what components of one module need.
-const CORE_INSTANCES_PER_COMPONENT: u32 = 5;
 
 /// Linear memories and tables of one component: one of each is usual, an adapter adds one.
 const MEMORIES_PER_COMPONENT_MAX: u32 = 4;
@@ -83,9 +81,10 @@ impl Engine {
 fn config(cache: Option<PathBuf>) -> Result<Config, EngineError> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(INSTANCES_MAX)
-        .total_core_instances(INSTANCES_MAX * CORE_INSTANCES_PER_COMPONENT)
+        .total_core_instances(INSTANCES_MAX * CORE_INSTANCES_PER_COMPONENT_MAX)
         .total_memories(INSTANCES_MAX)
         .total_tables(INSTANCES_MAX * 2)
+        .table_elements(TABLE_ELEMENTS_MAX)
         .total_stacks(INSTANCES_MAX)
         .max_core_instances_per_component(CORE_INSTANCES_PER_COMPONENT_MAX)
         .max_memories_per_component(MEMORIES_PER_COMPONENT_MAX)

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context as TaskContext, Poll, ready};
 use std::time::Duration;
 
@@ -28,12 +28,24 @@ use crate::crash::Crash;
 use crate::engine::Engine;
 use crate::load::{LoadError, Loaded, Source, load};
 use crate::names;
-use crate::state::{RequestControl, State, Tenancy};
+use crate::pause::Watched;
+use crate::request::{LiveRequests, RequestControl};
+use crate::state::{State, Tenancy};
 use crate::trace::{Trace, new_id};
 
-/// Idle instances that a worker keeps: enough that a burst finds them warm, few enough that a quiet store costs
-/// little (1 to 2 MiB each).
+/// Idle instances that a worker keeps: enough that a burst finds them warm.
 const IDLE_INSTANCES_MAX: usize = 32;
+
+/// Bytes of memory beyond which an instance is not kept when it has served: what one of ours needs for a request of
+/// ordinary size, times four.
+const IDLE_BYTES_MAX: usize = 8 << 20;
+
+/// After this time, instances that nobody needed meanwhile are let go, but one.
+const IDLE_CHECK: Duration = Duration::from_secs(30);
+
+/// Share of a worker's instances that may be live responses, in percent, so that followers cannot starve ordinary
+/// requests.
+const LIVE_PERCENT_MAX: usize = 75;
 
 /// Requests after which an instance is replaced, so that what a guest leaks is bounded. Each instance adds up to a
 /// tenth by its number, so that they are not all replaced at once.
@@ -76,7 +88,9 @@ pub enum Refusal {
     #[error("all {0} gateway instances of a worker are busy; try again later")]
     Overloaded(usize),
     /// The worker is stopping, or was stopped with the request in its hands.
-    #[error("the gateway is being restarted; try again")]
+    #[error(
+        "the gateway is being restarted; if the request was an append its outcome is unknown, and sent again with the same event ids it is applied once"
+    )]
     Restarting,
     /// No instance could be made.
     #[error("no gateway instance could be made: {0}")]
@@ -113,6 +127,7 @@ async fn start(
 ) -> Result<Start, Reason> {
     let registry = context.registry().clone();
     let name = names::gateway_worker(&tenancy.store, index);
+    let live_max = (tenancy.limits.gateway_instances_per_worker * LIVE_PERCENT_MAX / 100).max(1);
     let worker = Arc::new(GatewayWorker {
         plugin,
         tenancy,
@@ -121,12 +136,12 @@ async fn start(
         requests: Mutex::default(),
         finished: Notify::new(),
         stopping: AtomicBool::new(false),
-        live: Arc::default(),
+        live: LiveRequests::new(live_max),
         numbers: AtomicU64::new(0),
     });
     // The first instance shows at the start whether there can be any.
     let first = worker.instantiate().await.map_err(|crash| crash.reason())?;
-    worker.idle.lock().push(first);
+    worker.idle.lock().warm.push(first);
     let registration = registry.register(name, worker.clone());
     let aborts = AbortsRequests(worker);
     Ok(Start::running(async move {
@@ -145,7 +160,7 @@ impl Drop for AbortsRequests {
         for (_, running) in self.0.requests.lock().drain() {
             running.task.abort();
         }
-        self.0.idle.lock().clear();
+        self.0.idle.lock().warm.clear();
     }
 }
 
@@ -154,17 +169,41 @@ pub struct GatewayWorker {
     plugin: Arc<GatewayPlugin>,
     tenancy: Arc<Tenancy>,
     path: Arc<str>,
-    idle: Mutex<Vec<Warm>>,
+    idle: Mutex<Idle>,
     requests: Mutex<HashMap<u64, Running>>,
     finished: Notify,
     stopping: AtomicBool,
-    live: Arc<AtomicUsize>,
+    live: LiveRequests,
     numbers: AtomicU64,
 }
 
 struct Running {
     task: AbortHandle,
     control: Arc<RequestControl>,
+}
+
+/// Instances that wait for a request. The one that served last serves next, so that those that are not needed show.
+#[derive(Default)]
+struct Idle {
+    warm: Vec<Warm>,
+    /// The fewest that there were since the last check.
+    fewest: usize,
+}
+
+impl Idle {
+    fn take(&mut self) -> Option<Warm> {
+        let warm = self.warm.pop();
+        self.fewest = self.fewest.min(self.warm.len());
+        warm
+    }
+
+    /// Lets go of those that nobody needed since the last time.
+    fn trim(&mut self) -> Vec<Warm> {
+        let unneeded = self.fewest.min(self.warm.len().saturating_sub(1));
+        let gone = self.warm.drain(..unneeded).collect();
+        self.fewest = self.warm.len();
+        gone
+    }
 }
 
 /// An instance between two requests.
@@ -180,10 +219,21 @@ type Head = Arc<Mutex<Option<oneshot::Sender<Result<Response<HyperOutgoingBody>,
 type EndedWell = oneshot::Sender<()>;
 
 impl GatewayWorker {
-    /// A running worker of the store, of its `count` ones, beginning with number `turn`.
+    /// A running worker of the store, of its `count` ones: the first with room, beginning with number `turn`, or
+    /// else any.
     pub fn pick(registry: &Registry, store: &str, count: usize, turn: usize) -> Option<Arc<Self>> {
-        (0..count)
-            .find_map(|offset| registry.get(&names::gateway_worker(store, turn.wrapping_add(offset) % count)))
+        let mut running = (0..count).filter_map(|offset| {
+            registry.get::<Self>(&names::gateway_worker(store, turn.wrapping_add(offset) % count))
+        });
+        let first = running.next()?;
+        if first.has_room() {
+            return Some(first);
+        }
+        running.find(|worker| worker.has_room()).or(Some(first))
+    }
+
+    fn has_room(&self) -> bool {
+        self.requests.lock().len() < self.tenancy.limits.gateway_instances_per_worker
     }
 
     /// Has an instance serve a request. The answer's body comes as the instance writes it; dropping it asks the
@@ -219,7 +269,8 @@ impl GatewayWorker {
         }
         let client = Client(control);
         let response = head.await.unwrap_or(Err(Refusal::Restarting))?;
-        Ok(response.map(|body| GatewayBody { body, has_ended_well, _client: client }))
+        client.0.takes();
+        Ok(response.map(|body| GatewayBody { body, has_ended_well, client }))
     }
 
     async fn serve<B>(
@@ -233,6 +284,8 @@ impl GatewayWorker {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
+        // Also when this is aborted, or panics: a worker that stops waits for all of them.
+        let _listed = Listed { worker: &self, number };
         let outcome = self.call(request, &head, ended_well, &control).await;
         if let Err(refusal) = outcome
             && let Some(sender) = head.lock().take()
@@ -240,8 +293,6 @@ impl GatewayWorker {
             // The client may be gone, and then nobody wants to know.
             drop(sender.send(Err(refusal)));
         }
-        self.requests.lock().remove(&number);
-        self.finished.notify_one();
     }
 
     async fn call<B>(
@@ -255,13 +306,13 @@ impl GatewayWorker {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
-        let idle = self.idle.lock().pop();
+        let idle = self.idle.lock().take();
         let mut warm = match idle {
             Some(warm) => warm,
             None => self.instantiate().await.map_err(|crash| Refusal::Unavailable(crash.to_string()))?,
         };
         let store = &mut warm.store;
-        store.data_mut().begin_call(vec![control.trace.clone()]);
+        State::begin_call(store, vec![control.trace.clone()]);
         store.data_mut().request = Some(control.clone());
         let unusable = |error: wasmtime::Error| Refusal::NoAnswer(error.to_string());
         let request =
@@ -276,9 +327,14 @@ impl GatewayWorker {
         };
         let outparam =
             store.data_mut().http().new_response_outparam_from_callback(respond).map_err(unusable)?;
+        let pauses = store.data().meter.pauses();
+        let handler = warm.proxy.wasi_http_incoming_handler();
         let served = tokio::select! {
-            served = warm.proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam) => served,
-            () = cut_off(control) => return Ok(()),
+            served = Watched::new(handler.call_handle(&mut *store, request, outparam), pauses) => served,
+            crash = cut_off(control) => {
+                store.data().report(&crash, None);
+                return Err(Refusal::Restarting);
+            }
         };
         match served {
             Ok(()) => {
@@ -315,37 +371,69 @@ impl GatewayWorker {
     fn give_back(&self, mut warm: Warm) {
         warm.requests_left -= 1;
         let state = warm.store.data_mut();
-        state.request = None;
+        state.end_call();
         // A guest that holds half of what it may have is better begun anew than ended in somebody's request.
-        let bloated = state.meter.memory_bytes() > self.tenancy.limits.memory_bytes / 2;
+        let memory_bytes_max = IDLE_BYTES_MAX.min(self.tenancy.limits.memory_bytes / 2);
+        let bloated = state.meter.memory_bytes() > memory_bytes_max;
         let mut idle = self.idle.lock();
-        let wanted = idle.len() < IDLE_INSTANCES_MAX && !self.stopping.load(Ordering::Acquire);
+        let wanted = idle.warm.len() < IDLE_INSTANCES_MAX && !self.stopping.load(Ordering::Acquire);
         if warm.requests_left > 0 && !bloated && wanted {
-            idle.push(warm);
+            idle.warm.push(warm);
         }
+    }
+
+    /// Takes no more requests, and asks those in progress to finish.
+    pub fn finish(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.requests.lock().values().for_each(|running| running.control.close());
     }
 
     /// Waits to be stopped; then finishes what was accepted.
     async fn run(&self, shutdown: ShutdownSignal, registration: exesdb_supervisor::Registration) -> Reason {
-        shutdown.requested().await;
-        drop(registration);
-        self.stopping.store(true, Ordering::Release);
+        let mut checks = tokio::time::interval(IDLE_CHECK);
         loop {
-            {
-                let requests = self.requests.lock();
-                if requests.is_empty() {
-                    return Reason::Shutdown;
-                }
-                requests.values().for_each(|running| running.control.close());
+            tokio::select! {
+                () = shutdown.requested() => break,
+                _ = checks.tick() => drop(self.trim()),
             }
+        }
+        drop(registration);
+        self.finish();
+        while !self.requests.lock().is_empty() {
             self.finished.notified().await;
         }
+        Reason::Shutdown
+    }
+
+    /// The instances that are let go, to be dropped where no lock is held.
+    fn trim(&self) -> Vec<Warm> {
+        self.idle.lock().trim()
     }
 }
 
-async fn cut_off(control: &RequestControl) {
-    control.closed().await;
-    tokio::time::sleep(FINISH_GRACE).await;
+/// A request in the worker's list, as long as it is served.
+struct Listed<'a> {
+    worker: &'a GatewayWorker,
+    number: u64,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.worker.requests.lock().remove(&self.number);
+        self.worker.finished.notify_one();
+    }
+}
+
+/// Completes when the call has to be cut off, with the reason.
+async fn cut_off(control: &RequestControl) -> Crash {
+    let unfinished = async {
+        control.closed().await;
+        tokio::time::sleep(FINISH_GRACE).await;
+    };
+    tokio::select! {
+        () = unfinished => Crash::cut_off("the guest did not finish when it was asked to"),
+        () = control.stalled() => Crash::cut_off("the client took nothing of the answer for too long"),
+    }
 }
 
 /// Asks the guest to finish when the client's side is dropped.
@@ -364,7 +452,7 @@ impl Drop for Client {
 pub struct GatewayBody {
     body: HyperOutgoingBody,
     has_ended_well: oneshot::Receiver<()>,
-    _client: Client,
+    client: Client,
 }
 
 impl Body for GatewayBody {
@@ -375,14 +463,17 @@ impl Body for GatewayBody {
         mut self: Pin<&mut Self>,
         context: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match ready!(Pin::new(&mut self.body).poll_frame(context)) {
-            None if self.has_ended_well.is_terminated() => Poll::Ready(None),
+        self.client.0.asks();
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            None if self.has_ended_well.is_terminated() => None,
             None => match ready!(Pin::new(&mut self.has_ended_well).poll(context)) {
-                Ok(()) => Poll::Ready(None),
-                Err(_) => Poll::Ready(Some(Err(Self::Error::HttpProtocolError))),
+                Ok(()) => None,
+                Err(_) => Some(Err(Self::Error::HttpProtocolError)),
             },
-            frame => Poll::Ready(frame),
-        }
+            frame => frame,
+        };
+        self.client.0.takes();
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -11,6 +11,7 @@
 //!
 //! Only this crate names wasmtime's types.
 
+mod access;
 mod bindings;
 mod crash;
 mod engine;
@@ -19,12 +20,15 @@ mod interfaces;
 mod limits;
 mod load;
 pub mod names;
+mod pause;
 mod persistence;
+mod request;
 mod state;
 mod trace;
 
+pub use access::StoreAccess;
 pub use crash::{Crash, CrashKind};
-pub use engine::{Engine, EngineError, TICK_MS};
+pub use engine::{Engine, EngineError, INSTANCES_MAX, TICK_MS};
 pub use gateway::{GatewayBody, GatewayPlugin, GatewayWorker, Refusal, workers as gateway_workers};
 pub use limits::{Limits, MEMORY_BYTES_MAX};
 pub use load::{COMPONENT_BYTES_MAX, LoadError, Plugin, Source};

@@ -3,9 +3,13 @@
 //! All limits are on by default. A guest that exceeds one ends with a typed [`crate::Crash`]; its neighbours do not
 //! notice.
 
+use std::sync::Arc;
+
 use wasmtime::ResourceLimiter;
 
-/// What one instance may use. The operator sets the first five per store; the rest follow from what a component
+use crate::pause::Pauses;
+
+/// What one instance may use. The operator sets these per store; the constants below follow from what a component
 /// of ours ever needed, times a margin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -32,7 +36,7 @@ impl Default for Limits {
             call_wall_ms: 30_000,
             memory_bytes: 64 << 20,
             mailbox: 1_024,
-            gateway_instances_per_worker: 128,
+            gateway_instances_per_worker: 64,
         }
     }
 }
@@ -49,6 +53,9 @@ pub(crate) const HOSTCALL_BYTES_MAX: usize = 32 << 20;
 /// Handles that an instance may hold at a time. A request needs about ten.
 pub(crate) const HANDLES_MAX: usize = 1_000;
 
+/// Random bytes that a guest may ask for in one call: they are made in the host's memory.
+pub(crate) const RANDOM_BYTES_MAX: u64 = 64 << 10;
+
 /// Log records a second that an instance may write; the rest is counted and dropped, so that a guest cannot fill
 /// the operator's disk.
 pub(crate) const LOG_RECORDS_PER_SECOND_MAX: u32 = 100;
@@ -59,12 +66,21 @@ pub(crate) struct Meter {
     memory_bytes_max: usize,
     memory_bytes: usize,
     table_elements: usize,
+    /// The last growth that was granted, should it fail after all.
+    granted: Granted,
     /// A growth was refused in this call: the likely reason if the guest now aborts.
     pub(crate) memory_denied: bool,
     ticks_max: u64,
     /// Engine ticks that passed while the guest was running, since it last waited in the host.
     ticks: u64,
     pub(crate) deadline_passed: bool,
+    pauses: Arc<Pauses>,
+}
+
+#[derive(Debug, Default)]
+struct Granted {
+    memory_bytes: usize,
+    table_elements: usize,
 }
 
 impl Meter {
@@ -77,25 +93,31 @@ impl Meter {
             ticks_max: limits.call_cpu_ms.div_ceil(crate::engine::TICK_MS),
             ticks: 0,
             deadline_passed: false,
+            granted: Granted::default(),
+            pauses: Arc::default(),
         }
     }
 
     /// A call begins.
     pub(crate) fn begin(&mut self) {
         self.ticks = 0;
+        self.pauses.take_waited();
         self.memory_denied = false;
-    }
-
-    /// The guest waited in the host: its deadline starts anew.
-    pub(crate) fn waited(&mut self) {
-        self.ticks = 0;
     }
 
     /// An engine tick passed while the guest was running. Whether it may go on.
     pub(crate) fn tick(&mut self) -> bool {
-        self.ticks += 1;
+        // What passed while the guest waited in the host is not its own, the tick that noticed it included.
+        self.ticks = if self.pauses.take_waited() { 0 } else { self.ticks + 1 };
         self.deadline_passed = self.ticks > self.ticks_max;
+        // Whoever calls this makes the guest give way when it may go on.
+        self.pauses.give_way();
         !self.deadline_passed
+    }
+
+    /// For whoever polls the calls.
+    pub(crate) fn pauses(&self) -> Arc<Pauses> {
+        self.pauses.clone()
     }
 
     /// Bytes of linear memory in use.
@@ -112,13 +134,20 @@ impl ResourceLimiter for Meter {
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         // Summed here because the engine's own limit counts each memory alone.
-        let total = self.memory_bytes.saturating_add(desired.saturating_sub(current));
+        let more = desired.saturating_sub(current);
+        let total = self.memory_bytes.saturating_add(more);
         if total > self.memory_bytes_max {
             self.memory_denied = true;
             return Ok(false);
         }
         self.memory_bytes = total;
+        self.granted.memory_bytes = more;
         Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.memory_bytes -= std::mem::take(&mut self.granted.memory_bytes);
+        Ok(())
     }
 
     fn table_growing(
@@ -127,18 +156,27 @@ impl ResourceLimiter for Meter {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let total = self.table_elements.saturating_add(desired.saturating_sub(current));
+        let more = desired.saturating_sub(current);
+        let total = self.table_elements.saturating_add(more);
         if total > TABLE_ELEMENTS_MAX {
             return Ok(false);
         }
         self.table_elements = total;
+        self.granted.table_elements = more;
         Ok(true)
+    }
+
+    fn table_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.table_elements -= std::mem::take(&mut self.granted.table_elements);
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Limits, Meter, TABLE_ELEMENTS_MAX};
+    use crate::pause::Watched;
+    use std::future::Future;
     use wasmtime::ResourceLimiter;
 
     #[test]
@@ -162,9 +200,21 @@ mod tests {
     fn the_deadline_counts_from_the_last_wait() {
         let mut meter = Meter::new(&Limits { call_cpu_ms: 20, ..Limits::default() });
         assert!(meter.tick() && meter.tick());
-        meter.waited();
+        // The guest waits in the host; the next tick is the one that notices.
+        let mut waiting = Watched::new(std::future::pending::<()>(), meter.pauses());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(std::pin::Pin::new(&mut waiting).poll(&mut context).is_pending());
+        assert!(meter.tick());
         assert!(meter.tick() && meter.tick());
         assert!(!meter.tick());
         assert!(meter.deadline_passed);
+    }
+
+    #[test]
+    fn a_growth_that_fails_after_all_is_given_back() {
+        let mut meter = Meter::new(&Limits { memory_bytes: 100, ..Limits::default() });
+        assert!(meter.memory_growing(0, 60, None).expect("a decision"));
+        meter.memory_grow_failed(wasmtime::Error::msg("no memory")).expect("noted");
+        assert!(meter.memory_growing(0, 100, None).expect("a decision"));
     }
 }

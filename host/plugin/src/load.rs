@@ -82,7 +82,7 @@ pub enum LoadError {
         /// What it exports.
         exports: String,
     },
-    /// A function has another type than the interface says.
+    /// An imported function has another type than the interface says. (An exported one shows at the first start.)
     #[error("component {name} does not match the interfaces of a {role} component: {reason}")]
     Mismatch {
         /// Where it comes from.

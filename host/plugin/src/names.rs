@@ -1,7 +1,7 @@
 //! Names under which the parts of a store register, as processes do in OTP. Whoever needs a part asks the registry
 //! at the time of use, because the part may have been restarted since.
 
-/// The store's [`exesdb_storage::Store`].
+/// The store's [`crate::StoreAccess`].
 pub fn store(store: &str) -> String {
     format!("{store}/store")
 }

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use exesdb_storage::Snapshot;
 use exesdb_supervisor::{Registry, Telemetry};
-use tokio::sync::Notify;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -17,7 +15,9 @@ use wasmtime_wasi_http::{
 use crate::crash::Crash;
 use crate::engine::Engine;
 use crate::interfaces::logging::LogRate;
-use crate::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX, Limits, Meter};
+use crate::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX, Limits, Meter, RANDOM_BYTES_MAX};
+use crate::persistence::Caller;
+use crate::request::RequestControl;
 use crate::trace::Trace;
 
 /// Everything that the instances of one component of one store have in common.
@@ -60,37 +60,6 @@ impl Tenancy {
 /// Traces that are told of a call that many requests share.
 const TRACES_TOLD_MAX: usize = 4;
 
-/// The host's hold on a gateway request in progress.
-pub(crate) struct RequestControl {
-    closing: AtomicBool,
-    closed: Notify,
-    /// The trace that the request belongs to.
-    pub(crate) trace: Trace,
-    /// Calls of the same worker that wait for events.
-    pub(crate) live: Arc<AtomicUsize>,
-}
-
-impl RequestControl {
-    pub(crate) fn new(trace: Trace, live: Arc<AtomicUsize>) -> Self {
-        Self { closing: AtomicBool::new(false), closed: Notify::new(), trace, live }
-    }
-
-    /// Asks the guest to finish: nobody waits for more, or the host is stopping.
-    pub(crate) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
-        self.closed.notify_waiters();
-    }
-
-    /// Completes when the guest was asked to finish.
-    pub(crate) async fn closed(&self) {
-        let mut notified = std::pin::pin!(self.closed.notified());
-        notified.as_mut().enable();
-        if !self.closing.load(Ordering::Acquire) {
-            notified.await;
-        }
-    }
-}
-
 /// The data of a wasmtime `Store`. Public because [`crate::Pool`] is generic over kinds that name it; it has nothing
 /// public in it.
 pub struct State {
@@ -132,7 +101,7 @@ impl State {
             request: None,
             table,
             // Empty: no files, no sockets, no environment, no arguments, output goes nowhere.
-            wasi: WasiCtxBuilder::new().build(),
+            wasi: WasiCtxBuilder::new().max_random_size(RANDOM_BYTES_MAX).build(),
             http: WasiHttpCtx::new(),
             no_calls_out: NoCallsOut,
         };
@@ -153,17 +122,27 @@ impl State {
     }
 
     /// A call into the guest begins.
-    pub(crate) fn begin_call(&mut self, traces: Vec<Trace>) {
-        self.traces = traces;
-        self.meter.begin();
-        self.reading = None;
-        self.committed = false;
-        self.last_words = None;
+    pub(crate) fn begin_call(store: &mut Store<Self>, traces: Vec<Trace>) {
+        // Ticks that passed since the last call are not this one's.
+        store.set_epoch_deadline(1);
+        let state = store.data_mut();
+        state.traces = traces;
+        state.meter.begin();
+        state.committed = false;
+        state.last_words = None;
     }
 
-    /// The trace of the request that is being served, for the calls that it makes.
-    pub(crate) fn request_trace(&self) -> Trace {
-        self.traces.first().cloned().unwrap_or_else(Trace::new)
+    /// A call into the guest ended. An idle instance must not hold on to a state of the store: as long as anybody
+    /// does, the database keeps every version since.
+    pub(crate) fn end_call(&mut self) {
+        self.reading = None;
+        self.request = None;
+    }
+
+    /// On whose behalf this instance calls others.
+    pub(crate) fn caller(&self) -> Caller {
+        let trace = self.traces.first().cloned().unwrap_or_else(Trace::new);
+        Caller { trace, request: self.request.clone() }
     }
 
     /// The traces of this call as text: of a call that many share, the first few.

@@ -8,7 +8,7 @@
 //! behind than the bus remembers, it is told to read at once.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -49,9 +49,9 @@ struct Waiter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManyWaiters;
 
-/// A wait under way. Dropping it takes it off the bus.
+/// A wait under way. Dropping it takes it off the bus. It does not keep the bus: when that ends, it is woken.
 pub struct Wait {
-    bus: Arc<Bus>,
+    bus: Weak<Bus>,
     ticket: u64,
     woken: Option<oneshot::Receiver<()>>,
 }
@@ -100,7 +100,7 @@ impl Bus {
     pub fn wait(self: &Arc<Self>, stream: Option<&str>, seen: u64) -> Result<Wait, TooManyWaiters> {
         let mut state = self.state.lock();
         if state.has_news(stream, seen) {
-            return Ok(Wait { bus: self.clone(), ticket: 0, woken: None });
+            return Ok(Wait { bus: Arc::downgrade(self), ticket: 0, woken: None });
         }
         if state.waiting.len() >= WAITERS {
             return Err(TooManyWaiters);
@@ -114,7 +114,7 @@ impl Bus {
             None => state.for_any.push(ticket),
         }
         state.waiting.insert(ticket, Waiter { stream, wake });
-        Ok(Wait { bus: self.clone(), ticket, woken: Some(woken) })
+        Ok(Wait { bus: Arc::downgrade(self), ticket, woken: Some(woken) })
     }
 }
 
@@ -168,7 +168,9 @@ impl Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        self.bus.state.lock().forget(self.ticket);
+        if let Some(bus) = self.bus.upgrade() {
+            bus.state.lock().forget(self.ticket);
+        }
     }
 }
 
@@ -234,6 +236,14 @@ mod tests {
         drop(bus.wait(None, 0).expect("room"));
         let state = bus.state.lock();
         assert!(state.waiting.is_empty() && state.by_stream.is_empty() && state.for_any.is_empty());
+    }
+
+    #[tokio::test]
+    async fn waiters_of_a_bus_that_ends_are_woken() {
+        let bus = Bus::new(0);
+        let wait = bus.wait(Some("a"), 0).expect("room");
+        drop(bus);
+        wait.woken().await;
     }
 
     #[test]

@@ -36,9 +36,10 @@ A configuration file, here with every default:
 
   [store.limits]                    # of each instance
   call_cpu_ms = 1000
+  call_wall_ms = 30000
   memory_mib = 64
   mailbox = 1024
-  gateway_instances_per_worker = 128")]
+  gateway_instances_per_worker = 64")]
 pub struct ServeOptions {
     /// Where data is kept; goes before the file's `data` [default: ./exesdb-data].
     #[arg(long, env = "EXESDB_DATA", value_name = "DIR")]

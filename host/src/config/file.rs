@@ -22,9 +22,10 @@
 //!
 //! [store.limits]
 //! call_cpu_ms = 1000
+//! call_wall_ms = 30000
 //! memory_mib = 64
 //! mailbox = 1024
-//! gateway_instances_per_worker = 128
+//! gateway_instances_per_worker = 64
 //! ```
 //!
 //! Every value is read with its place in the text, so that an error can point at it. Tables refuse unknown keys.
@@ -38,6 +39,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
+use exesdb_plugin::{INSTANCES_MAX, MEMORY_BYTES_MAX};
+
 use super::{ComponentSource, Components, Config, Limits, StoreConfig};
 
 /// The largest configuration file, in bytes: thousands of stores' worth; more is the wrong file.
@@ -50,8 +53,10 @@ const STORE_NAME_BYTES_MAX: usize = 64;
 const POOL_SIZE: RangeInclusive<i64> = 1..=64;
 /// Milliseconds of CPU per call. A minute is where a client has long given up.
 const CALL_CPU_MS: RangeInclusive<i64> = 1..=60_000;
-/// MiB per instance. 4 GiB is all that a 32-bit guest can address.
-const MEMORY_MIB: RangeInclusive<i64> = 1..=4_096;
+/// Milliseconds from a persistence call to its answer, the disk's part included. Ten minutes is no disk.
+const CALL_WALL_MS: RangeInclusive<i64> = 10..=600_000;
+/// MiB per instance: what the engine's pool has room for.
+const MEMORY_MIB: RangeInclusive<i64> = 1..=(MEMORY_BYTES_MAX >> 20) as i64;
 /// Calls that wait for an instance: each may hold a request of 4 MiB.
 const MAILBOX: RangeInclusive<i64> = 1..=65_536;
 /// Gateway instances of a worker: each holds its memory for as long as its request lives.
@@ -176,6 +181,7 @@ struct RawSettings {
 #[serde(deny_unknown_fields)]
 struct RawLimits {
     call_cpu_ms: Option<Spanned<Value>>,
+    call_wall_ms: Option<Spanned<Value>>,
     memory_mib: Option<Spanned<Value>>,
     mailbox: Option<Spanned<Value>>,
     gateway_instances_per_worker: Option<Spanned<Value>>,
@@ -221,8 +227,16 @@ fn parse_stores(
         return Err(Fault::at(&tables[STORES_MAX], message));
     }
     let mut stores: Vec<StoreConfig> = Vec::with_capacity(tables.len());
+    let mut instances = 0;
     for table in tables {
         let store = parse_store(table, base, is_file)?;
+        instances += store.instances();
+        if instances > INSTANCES_MAX {
+            let message = format!(
+                "with this store there may be {instances} component instances at a time; at most {INSTANCES_MAX} fit one process: lower gateway_instances_per_worker or a pool"
+            );
+            return Err(Fault::at(table, message));
+        }
         if stores.iter().any(|earlier| earlier.name == store.name) {
             let message =
                 format!("name is \"{}\", which an earlier store has; names must differ", store.name);
@@ -304,6 +318,7 @@ fn parse_limits(raw: &RawLimits) -> Result<Limits, Fault> {
     let mut limits = Limits::default();
     let fields = [
         ("call_cpu_ms", &raw.call_cpu_ms, CALL_CPU_MS, &mut limits.call_cpu_ms),
+        ("call_wall_ms", &raw.call_wall_ms, CALL_WALL_MS, &mut limits.call_wall_ms),
         ("memory_mib", &raw.memory_mib, MEMORY_MIB, &mut limits.memory_mib),
         ("mailbox", &raw.mailbox, MAILBOX, &mut limits.mailbox),
         (
@@ -490,7 +505,12 @@ mod tests {
                 named("[store.limits]\ncall_cpu_ms = -1"),
                 "4:15: call_cpu_ms is -1; it must be a whole number from 1",
             ),
-            (named("[store.limits]\nmemory_mib = 4097"), "4:14: memory_mib is 4097"),
+            (
+                named("gateway_pool_size = 64\n[store.limits]\ngateway_instances_per_worker = 1000"),
+                "1:1: with this store there may be 64008",
+            ),
+            (named("[store.limits]\ncall_wall_ms = 1"), "4:16: call_wall_ms is 1"),
+            (named("[store.limits]\nmemory_mib = 1025"), "4:14: memory_mib is 1025"),
             (named("[store.limits]\nmailbox = {}"), "4:11: mailbox is a table"),
             (named("[store.limits]\nmemory_mb = 1"), "4:1: unknown field `memory_mb`"),
             ("# ä\n[[store]]\n\"ä\" = 1".to_owned(), "3:1: unknown field `ä`"),

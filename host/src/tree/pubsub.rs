@@ -1,8 +1,8 @@
-//! `pubsub`: the bus that wakes followers. It starts from the end of the log, so it vouches for nothing before.
+//! `pubsub`: the bus that wakes followers. It starts from the end of the log, so it vouches for nothing before. While
+//! the store is being opened it knows no end yet; `store` tells it.
 
-use exesdb_plugin::names;
+use exesdb_plugin::{StoreAccess, names};
 use exesdb_pubsub::Bus;
-use exesdb_storage::Store;
 use exesdb_supervisor::{ChildSpec, Context, Reason, Start};
 
 pub(super) fn child(store: &str) -> ChildSpec {
@@ -14,9 +14,8 @@ pub(super) fn child(store: &str) -> ChildSpec {
             // Registered before the end of the log is read, so that no append falls between the two.
             let bus = Bus::new(0);
             let registration = registry.register(names::pubsub(&store), bus.clone());
-            match registry.get::<Store>(&names::store(&store)) {
-                Some(storage) => bus.lost(storage.snapshot().next_position()),
-                None => return Err(Reason::error("the store is not there; pubsub starts after it")),
+            if let Some(access) = registry.get::<StoreAccess>(&names::store(&store)) {
+                bus.lost(access.reader.next_position());
             }
             Ok(Start::running(async move {
                 context.shutdown().requested().await;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use exesdb_plugin::names;
+use exesdb_plugin::{StoreAccess, names};
+use exesdb_pubsub::Bus;
 use exesdb_storage::{OpenError, Options, Store};
 use exesdb_supervisor::{ChildSpec, Context, Reason, Shutdown, Start};
 use tokio::sync::oneshot;
@@ -28,13 +29,18 @@ pub(super) fn child(name: &str, folder: PathBuf) -> ChildSpec {
 async fn start(context: Context, name: String, folder: PathBuf) -> Result<Start, Reason> {
     let opened = tokio::task::spawn_blocking(move || open(&folder)).await;
     let store = opened.map_err(Reason::error)?.map_err(Reason::error)?;
-    let store = Arc::new(store);
     let (poisoned, poison) = oneshot::channel();
     store.on_poisoned(move |reason| {
         // The child may have ended already, and then its successor finds out for itself.
         drop(poisoned.send(reason.to_owned()));
     });
-    let registration = context.registry().register(names::store(&name), store.clone());
+    let access = StoreAccess::of(&store);
+    let durable = access.reader.next_position();
+    let registration = context.registry().register(names::store(&name), Arc::new(access));
+    // What the predecessor made durable and nobody was told of, followers find now.
+    if let Some(bus) = context.registry().get::<Bus>(&names::pubsub(&name)) {
+        bus.lost(durable);
+    }
     let closing = Closing(Some(store));
     Ok(Start::running(async move {
         let shutdown = context.shutdown();
@@ -62,7 +68,7 @@ fn open(folder: &Path) -> Result<Store, OpenError> {
 }
 
 /// Closes the database away from tokio's threads, also when the child is killed: closing waits for the disk.
-struct Closing(Option<Arc<Store>>);
+struct Closing(Option<Store>);
 
 impl Closing {
     async fn close(mut self) {

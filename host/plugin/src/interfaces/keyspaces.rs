@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use exesdb_storage as storage;
 
+use crate::access::StoreAccess;
 use crate::bindings::keyspaces::{
     Batch, BatchError, Committed, Direction, Entry, Error, Guard, Host, Location, Operation, Page, Put,
     Range, Stamp,
@@ -18,7 +19,7 @@ const PAGE_BYTES_MAX: u32 = 8 << 20;
 const KEYS_MAX: usize = 2_000;
 
 impl State {
-    fn storage(&self) -> Result<Arc<storage::Store>, Error> {
+    fn storage(&self) -> Result<Arc<StoreAccess>, Error> {
         self.tenancy
             .registry
             .get(&names::store(&self.tenancy.store))
@@ -28,7 +29,7 @@ impl State {
     /// The state that this call reads from: one for all its reads, until it commits.
     fn reading(&mut self) -> Result<&storage::Snapshot, Error> {
         if self.reading.is_none() {
-            self.reading = Some(self.storage()?.snapshot());
+            self.reading = Some(self.storage()?.reader.snapshot());
         }
         Ok(self.reading.as_ref().expect("it was just put there"))
     }
@@ -100,7 +101,10 @@ impl Host for State {
         };
         let (reply, answer) = tokio::sync::oneshot::channel();
         // The caller may be gone when the answer comes, as after a kill; the commit stands all the same.
-        self.storage()?.commit(commit, move |outcome| drop(reply.send(outcome))).map_err(commit_error)?;
+        self.storage()?
+            .writer
+            .commit(commit, move |outcome| drop(reply.send(outcome)))
+            .map_err(commit_error)?;
         // From here on the outcome is open: whatever ends this call, the batches may be applied.
         self.committed = true;
         self.reading = None;
@@ -108,7 +112,6 @@ impl Host for State {
             .await
             .map_err(|_| Error::Unavailable("the store ended before it answered the commit".into()))?
             .map_err(commit_error)?;
-        self.meter.waited();
         Ok(outcome.into_iter().map(|result| result.map(committed).map_err(batch_error)).collect())
     }
 
@@ -167,6 +170,7 @@ fn batch_error(error: storage::BatchError) -> BatchError {
 fn commit_error(error: storage::CommitError) -> Error {
     match error {
         storage::CommitError::Overloaded { .. } => Error::Overloaded,
+        storage::CommitError::Invalid(reason) => Error::Invalid(reason),
         error => Error::Unavailable(error.to_string()),
     }
 }
@@ -174,6 +178,7 @@ fn commit_error(error: storage::CommitError) -> Error {
 fn read_error(error: storage::ReadError) -> Error {
     match error {
         storage::ReadError::Invalid(reason) => Error::Invalid(reason),
+        error @ storage::ReadError::Closed => Error::Unavailable(error.to_string()),
         error => Error::Other(error.to_string()),
     }
 }

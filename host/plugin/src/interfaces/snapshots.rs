@@ -22,10 +22,7 @@ impl State {
             .registry
             .get(&names::snapshots(&self.tenancy.store))
             .ok_or_else(|| Error::Restarting("the store is being restarted".into()))?;
-        let answer =
-            pool.call(&stream_id.clone(), self.request_trace(), |reply| make(stream_id, reply)).await;
-        self.meter.waited();
-        answer
+        pool.call(&stream_id.clone(), self.caller(), |reply| make(stream_id, reply)).await
     }
 }
 

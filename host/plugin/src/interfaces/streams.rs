@@ -34,18 +34,20 @@ impl Host for State {
             Ok(writers) => writers,
             Err(error) => return vec![Err(error); requests.len()],
         };
-        let answers =
-            requests.into_iter().map(|request| {
-                let stream_id = request.stream_id.clone();
-                let (writers, trace) = (&writers, self.request_trace());
-                async move {
-                    writers.call(&stream_id, trace, |reply| StreamsCall::Append { request, reply }).await
-                }
-            });
+        let answers = requests.into_iter().map(|request| {
+            let request = Arc::new(request);
+            let (writers, caller) = (&writers, self.caller());
+            async move {
+                writers
+                    .call(&request.stream_id, caller, |reply| StreamsCall::Append {
+                        request: request.clone(),
+                        reply,
+                    })
+                    .await
+            }
+        });
         // Polled in order, so requests for one stream enter its mailbox in the order of the list.
-        let results = futures_util::future::join_all(answers).await;
-        self.meter.waited();
-        results
+        futures_util::future::join_all(answers).await
     }
 
     async fn read_stream(
@@ -56,17 +58,15 @@ impl Host for State {
         direction: Direction,
     ) -> Result<EventPage, Error> {
         let readers = self.stream_readers()?;
-        let page = readers
-            .call_any(self.request_trace(), |reply| StreamsCall::ReadStream {
+        readers
+            .call_any(self.caller(), |reply| StreamsCall::ReadStream {
                 stream_id,
                 from,
                 count,
                 direction,
                 reply,
             })
-            .await;
-        self.meter.waited();
-        page
+            .await
     }
 
     async fn read_all(
@@ -76,11 +76,7 @@ impl Host for State {
         direction: Direction,
     ) -> Result<EventPage, Error> {
         let readers = self.stream_readers()?;
-        let page = readers
-            .call_any(self.request_trace(), |reply| StreamsCall::ReadAll { from, count, direction, reply })
-            .await;
-        self.meter.waited();
-        page
+        readers.call_any(self.caller(), |reply| StreamsCall::ReadAll { from, count, direction, reply }).await
     }
 
     async fn list_streams(
@@ -90,19 +86,13 @@ impl Host for State {
         count: u32,
     ) -> Result<StreamPage, Error> {
         let readers = self.stream_readers()?;
-        let page = readers
-            .call_any(self.request_trace(), |reply| StreamsCall::ListStreams { prefix, after, count, reply })
-            .await;
-        self.meter.waited();
-        page
+        readers
+            .call_any(self.caller(), |reply| StreamsCall::ListStreams { prefix, after, count, reply })
+            .await
     }
 
     async fn get_stream_info(&mut self, stream_id: String) -> Result<StreamInfo, Error> {
         let readers = self.stream_readers()?;
-        let info = readers
-            .call_any(self.request_trace(), |reply| StreamsCall::StreamInfo { stream_id, reply })
-            .await;
-        self.meter.waited();
-        info
+        readers.call_any(self.caller(), |reply| StreamsCall::StreamInfo { stream_id, reply }).await
     }
 }

@@ -13,9 +13,11 @@ pub trait Call: Send + 'static {
     /// Answers the call with an error.
     fn fail(self, error: Error);
 
-    /// What makes the same call the same: stream, event ids, arguments. Two calls with equal fingerprints are one
-    /// request that was sent twice.
+    /// A hash of all that the guest is given. Two calls with equal fingerprints are one request that was sent twice.
     fn fingerprint(&self) -> u64;
+
+    /// Whether nobody waits for its answer any more.
+    fn is_abandoned(&self) -> bool;
 
     /// Whether it may share a call into the guest with others of its kind, and if so its size in bytes.
     fn shareable(&self) -> Option<usize>;
@@ -51,8 +53,8 @@ pub trait Kind: Send + Sync + 'static {
         store: &mut Store<State>,
     ) -> wasmtime::Result<Self::Exports>;
 
-    /// Has the instance serve calls, and answers them. On an error, which ends the instance, all calls that were
-    /// not answered are left in `calls`.
+    /// Has the instance serve calls, and answers them. All calls are answered or none: on an error, or when this is
+    /// cut off, either of which ends the instance, they are all still in `calls`.
     fn serve(
         exports: &Self::Exports,
         store: &mut Store<State>,

@@ -11,9 +11,11 @@ mod pool;
 mod slot;
 mod snapshots;
 mod streams;
+mod suspects;
 mod verdict;
 mod worker;
 
+pub(crate) use pool::Caller;
 pub use pool::{Pool, SnapshotsPool, StreamsPool};
 pub(crate) use snapshots::SnapshotsCall;
 pub use snapshots::SnapshotsKind;

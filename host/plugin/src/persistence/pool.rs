@@ -7,18 +7,32 @@ use std::time::Duration;
 use exesdb_supervisor::{ChildSpec, SupervisorSpec, partition_of};
 use tokio::sync::oneshot;
 
-use super::kind::Kind;
+use super::kind::{Call, Kind};
 use super::slot::Slot;
+use super::suspects::Suspects;
 use super::worker;
 use super::{SnapshotsKind, StreamsKind};
 use crate::bindings::types::Error;
 use crate::load::Plugin;
+use crate::request::RequestControl;
 use crate::state::Tenancy;
 use crate::trace::Trace;
 
-/// Restarts of a pool's instances within the period before the pool gives up. One bad request may cost two, until it
-/// is in quarantine, so this is a handful of bad requests at a time; more is a broken component.
+/// Restarts of a pool's instances within the period before the pool gives up. One bad request may cost three until it
+/// is in quarantine (one shared with others, two alone), so this is a handful of bad requests at a time; more is a
+/// broken component.
 const POOL_INTENSITY: (u32, Duration) = (20, Duration::from_secs(10));
+
+/// How long a partition may be without an instance before a request that has to finish gives up on it. A restart takes
+/// less than a millisecond.
+const UNSERVED_PATIENCE: Duration = Duration::from_millis(100);
+
+/// On whose behalf a call is made.
+pub(crate) struct Caller {
+    pub(crate) trace: Trace,
+    /// The request that waits for the answer.
+    pub(crate) request: Option<Arc<RequestControl>>,
+}
 
 /// The partitions of a component in a store. It outlives its instances and their supervisors: what waits in a
 /// mailbox waits for the next instance.
@@ -36,7 +50,9 @@ pub type SnapshotsPool = Pool<SnapshotsKind>;
 impl<K: Kind> Pool<K> {
     /// A pool of `partitions` (at least one) without instances; its supervisor starts those.
     pub fn new(partitions: usize, tenancy: &Tenancy) -> Arc<Self> {
-        let slots = (0..partitions.max(1)).map(|_| Slot::new(tenancy.limits.mailbox)).collect();
+        let suspects = Arc::new(Suspects::default());
+        let slot = |_| Slot::new(tenancy.limits.mailbox, suspects.clone());
+        let slots = (0..partitions.max(1)).map(slot).collect();
         Arc::new(Self { slots, turn: AtomicUsize::new(0) })
     }
 
@@ -50,60 +66,59 @@ impl<K: Kind> Pool<K> {
         )
     }
 
-    /// Calls that wait now, over all partitions, and how many may.
-    pub fn load(&self) -> (usize, usize) {
-        let loads = self.slots.iter().map(|slot| slot.load());
-        loads.fold((0, 0), |(waiting, capacity), (more, room)| (waiting + more, capacity + room))
-    }
-
     /// Sends a call to the partition that its key belongs to: calls with one key are served in order.
     pub(crate) async fn call<T>(
         &self,
         key: &str,
-        trace: Trace,
+        caller: Caller,
         make: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> K::Call,
     ) -> Result<T, Error> {
-        self.send(partition_of(key.as_bytes(), self.slots.len()), trace, make).await
+        self.send(partition_of(key.as_bytes(), self.slots.len()), caller, make).await
     }
 
     /// Sends a call to the partitions in turn.
     pub(crate) async fn call_any<T>(
         &self,
-        trace: Trace,
+        caller: Caller,
         make: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> K::Call,
     ) -> Result<T, Error> {
-        self.send(self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len(), trace, make).await
+        self.send(self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len(), caller, make).await
     }
 
     async fn send<T>(
         &self,
         partition: usize,
-        trace: Trace,
+        caller: Caller,
         make: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> K::Call,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        self.slots[partition].send(make(reply), trace);
-        answer.await.unwrap_or_else(|_| {
-            // The instance was killed with the call in its hands, which only an operator or a supervisor does.
-            Err(Error::Restarting(
-                "the component was stopped while it served this request; send it again with the same event ids".into(),
-            ))
-        })
+        let slot = &self.slots[partition];
+        slot.send(make(reply), caller.trace);
+        tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or_else(|_| Err(stopped())),
+            () = given_up(caller.request, slot) => Err(stopped()),
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::StreamsPool;
-    use crate::state::Tenancy;
-    use exesdb_supervisor::{Registry, Telemetry};
+/// The instance was killed with the call in its hands, or there is none and the caller has to finish.
+fn stopped() -> Error {
+    Error::Restarting(
+        "the component was stopped before it answered; the outcome is unknown, send it again with the same event ids".into(),
+    )
+}
 
-    #[test]
-    fn a_pool_has_at_least_one_partition_and_bounded_mailboxes() {
-        let limits = crate::Limits { mailbox: 8, ..crate::Limits::default() };
-        let tenancy =
-            Tenancy::new("main", "streams", Default::default(), limits, Registry::new(), Telemetry::new());
-        assert_eq!(StreamsPool::new(0, &tenancy).load(), (0, 8));
-        assert_eq!(StreamsPool::new(4, &tenancy).load(), (0, 32));
+/// Completes when a request that has to finish waits for a partition that nobody serves. Then its call would wait
+/// for an instance that may start only after the request has ended.
+async fn given_up<C: Call>(request: Option<Arc<RequestControl>>, slot: &Slot<C>) {
+    let Some(request) = request else { return std::future::pending().await };
+    request.closed().await;
+    loop {
+        let before = slot.is_served();
+        tokio::time::sleep(UNSERVED_PATIENCE).await;
+        if !before && !slot.is_served() {
+            return;
+        }
     }
 }

@@ -2,19 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard, mpsc};
 
 use super::kind::Call;
+use super::suspects::Suspects;
 use super::verdict::{STRIKES_MAX, Verdict, verdict};
 use crate::bindings::types::Error;
 use crate::trace::Trace;
-
-/// Calls of one partition that are remembered for having ended an instance. Older ones are forgotten, so a
-/// sender of ever new poison costs memory only up to here.
-const SUSPECTS_MAX: usize = 1_024;
 
 /// Calls that share one call into the guest, at most.
 const SHARED_CALLS_MAX: usize = 256;
@@ -28,35 +26,35 @@ pub(crate) struct Letter<C> {
     pub(crate) trace: Trace,
 }
 
-/// A partition's mailbox and its memory of what ended its instances.
+/// A partition's mailbox.
 pub(crate) struct Slot<C> {
     sender: mpsc::Sender<Letter<C>>,
     mailbox: AsyncMutex<mpsc::Receiver<Letter<C>>>,
+    /// A worker holds the mailbox.
+    served: AtomicBool,
     /// Calls that an instance took along when it ended: tried again alone, before the mailbox.
     again: Mutex<VecDeque<Letter<C>>>,
-    suspects: Mutex<VecDeque<(u64, u32)>>,
-    /// How many suspects there are, to spare everybody else the look.
-    suspected: AtomicUsize,
-    capacity: usize,
+    suspects: Arc<Suspects>,
 }
 
 impl<C: Call> Slot<C> {
-    pub(crate) fn new(capacity: usize) -> Arc<Self> {
+    pub(crate) fn new(capacity: usize, suspects: Arc<Suspects>) -> Arc<Self> {
         let (sender, receiver) = mpsc::channel(capacity);
         Arc::new(Self {
             sender,
             mailbox: AsyncMutex::new(receiver),
+            served: AtomicBool::new(false),
             again: Mutex::default(),
-            suspects: Mutex::default(),
-            suspected: AtomicUsize::new(0),
-            capacity,
+            suspects,
         })
     }
 
     /// Puts a call into the mailbox, or answers it with an error.
     pub(crate) fn send(&self, call: C, trace: Trace) {
-        if self.suspected.load(Ordering::Acquire) > 0 && self.strikes(call.fingerprint()) >= STRIKES_MAX {
-            return call.fail(quarantined());
+        let quarantined = !self.suspects.is_empty()
+            && self.suspects.strikes(call.fingerprint(), Instant::now()) >= STRIKES_MAX;
+        if quarantined {
+            return call.fail(quarantine());
         }
         match self.sender.try_send(Letter { call, trace }) {
             Ok(()) => {}
@@ -66,55 +64,58 @@ impl<C: Call> Slot<C> {
         }
     }
 
-    /// The calls that wait now, and how many may.
-    pub(crate) fn load(&self) -> (usize, usize) {
-        (self.capacity - self.sender.capacity(), self.capacity)
+    /// Whether a worker is there to serve what waits. Not so for a moment at each restart.
+    pub(crate) fn is_served(&self) -> bool {
+        self.served.load(Ordering::Acquire)
     }
 
     /// The mailbox, for the partition's one worker. Waits until the worker before has let go of it.
     pub(crate) async fn open(&self) -> Mailbox<'_, C> {
-        Mailbox { slot: self, receiver: self.mailbox.lock().await }
+        let receiver = self.mailbox.lock().await;
+        self.served.store(true, Ordering::Release);
+        Mailbox { slot: self, receiver }
     }
 
-    /// Decides over the calls that an instance took along when it ended.
-    pub(crate) fn bury(&self, letters: Vec<Letter<C>>, committed: bool) {
+    /// Of the calls that are about to be served, the fingerprints of those that ended an instance before.
+    pub(crate) fn suspected(&self, calls: &[C]) -> Vec<u64> {
+        if self.suspects.is_empty() {
+            return Vec::new();
+        }
+        let now = Instant::now();
+        let fingerprints = calls.iter().map(Call::fingerprint);
+        fingerprints.filter(|fingerprint| self.suspects.strikes(*fingerprint, now) > 0).collect()
+    }
+
+    /// They were served.
+    pub(crate) fn acquit(&self, suspected: &[u64]) {
+        suspected.iter().for_each(|fingerprint| self.suspects.clear(*fingerprint));
+    }
+
+    /// Decides over the calls that an instance took along when it ended. `to_blame` is false where its end says
+    /// nothing about them.
+    pub(crate) fn bury(&self, letters: Vec<Letter<C>>, committed: bool, to_blame: bool) {
         let together = letters.len();
         for letter in letters {
-            let strikes = if together == 1 { self.strike(letter.call.fingerprint()) } else { 0 };
+            let strikes = if together == 1 && to_blame {
+                self.suspects.strike(letter.call.fingerprint(), Instant::now())
+            } else {
+                0
+            };
             match verdict(together, committed, strikes) {
                 // At most one call's worth of them: the queue cannot grow, as it is emptied before the mailbox.
                 Verdict::TryAlone => self.again.lock().push_back(letter),
                 Verdict::Restarting => letter.call.fail(Error::Restarting(
-                    "the component ended while it served this request and is being restarted; send it again with the same event ids".into(),
+                    "the component ended while it served this request and is being restarted; the outcome is unknown, send it again with the same event ids".into(),
                 )),
-                Verdict::Quarantine => letter.call.fail(quarantined()),
+                Verdict::Quarantine => letter.call.fail(quarantine()),
             }
         }
     }
-
-    fn strikes(&self, fingerprint: u64) -> u32 {
-        let suspects = self.suspects.lock();
-        suspects.iter().find(|(suspect, _)| *suspect == fingerprint).map_or(0, |(_, strikes)| *strikes)
-    }
-
-    fn strike(&self, fingerprint: u64) -> u32 {
-        let mut suspects = self.suspects.lock();
-        if let Some((_, strikes)) = suspects.iter_mut().find(|(suspect, _)| *suspect == fingerprint) {
-            *strikes = strikes.saturating_add(1);
-            return *strikes;
-        }
-        if suspects.len() == SUSPECTS_MAX {
-            suspects.pop_front();
-        }
-        suspects.push_back((fingerprint, 1));
-        self.suspected.store(suspects.len(), Ordering::Release);
-        1
-    }
 }
 
-fn quarantined() -> Error {
+fn quarantine() -> Error {
     Error::Quarantined(format!(
-        "this request ended an instance of the component {STRIKES_MAX} times and is not tried again; the trap's backtrace is in the event stream"
+        "this request ended an instance of the component {STRIKES_MAX} times and is not tried again for some minutes; whether it was applied is unknown; the backtrace is in the telemetry (`exesdb events`)"
     ))
 }
 
@@ -124,35 +125,53 @@ pub(crate) struct Mailbox<'a, C> {
     receiver: MutexGuard<'a, mpsc::Receiver<Letter<C>>>,
 }
 
+impl<C> Drop for Mailbox<'_, C> {
+    fn drop(&mut self) {
+        self.slot.served.store(false, Ordering::Release);
+    }
+}
+
 impl<C: Call> Mailbox<'_, C> {
-    /// The next calls to serve together. A call that has to be tried alone comes alone.
+    /// The next calls to serve together. A call that has to be tried alone comes alone. A call that nobody waits for
+    /// any more is dropped: its caller was told that the outcome is unknown.
     pub(crate) async fn next(&mut self) -> Vec<Letter<C>> {
-        if let Some(letter) = self.slot.again.lock().pop_front() {
-            return vec![letter];
-        }
-        match self.receiver.recv().await {
-            Some(first) => self.gather(first),
-            // The slot holds a sender, so the channel is open as long as anybody can ask.
-            None => std::future::pending().await,
+        loop {
+            let again = self.slot.again.lock().pop_front();
+            let letters = match again {
+                Some(letter) if letter.call.is_abandoned() => continue,
+                Some(letter) => vec![letter],
+                None => match self.receiver.recv().await {
+                    Some(first) => self.gather(first),
+                    // The slot holds a sender, so the channel is open as long as anybody can ask.
+                    None => std::future::pending().await,
+                },
+            };
+            if !letters.is_empty() {
+                return letters;
+            }
         }
     }
 
     fn gather(&mut self, first: Letter<C>) -> Vec<Letter<C>> {
-        let Some(mut bytes) = first.call.shareable() else { return vec![first] };
-        let mut letters = vec![first];
-        while letters.len() < SHARED_CALLS_MAX && bytes < SHARED_BYTES_MAX {
-            let Ok(letter) = self.receiver.try_recv() else { break };
+        let mut bytes = 0;
+        let mut letters = Vec::new();
+        let mut next = Some(first);
+        while let Some(letter) = next {
             match letter.call.shareable() {
+                _ if letter.call.is_abandoned() => {}
                 Some(more) => {
                     bytes += more;
                     letters.push(letter);
                 }
+                None if letters.is_empty() => return vec![letter],
                 None => {
                     // It goes first next time, alone, which is what it needs anyway.
                     self.slot.again.lock().push_back(letter);
                     break;
                 }
             }
+            let full = letters.len() >= SHARED_CALLS_MAX || bytes >= SHARED_BYTES_MAX;
+            next = if full { None } else { self.receiver.try_recv().ok() };
         }
         letters
     }
@@ -160,7 +179,7 @@ impl<C: Call> Mailbox<'_, C> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Letter, SHARED_CALLS_MAX, SUSPECTS_MAX, Slot};
+    use super::{Letter, SHARED_CALLS_MAX, Slot};
     use crate::bindings::types::Error;
     use crate::persistence::kind::Call;
     use crate::trace::Trace;
@@ -172,6 +191,7 @@ mod tests {
         id: u64,
         shareable: Option<usize>,
         failed: Arc<AtomicUsize>,
+        abandoned: bool,
     }
 
     impl Call for Probe {
@@ -189,6 +209,10 @@ mod tests {
             self.id
         }
 
+        fn is_abandoned(&self) -> bool {
+            self.abandoned
+        }
+
         fn shareable(&self) -> Option<usize> {
             self.shareable
         }
@@ -203,16 +227,15 @@ mod tests {
     }
 
     fn probe(id: u64) -> Probe {
-        Probe { id, shareable: Some(1), failed: Arc::default() }
+        Probe { id, shareable: Some(1), failed: Arc::default(), abandoned: false }
     }
 
     #[tokio::test]
     async fn what_waits_is_served_together_up_to_the_limits() {
-        let slot = Slot::new(1_000);
+        let slot = Slot::new(1_000, Arc::default());
         for id in 0..300 {
             slot.send(probe(id), trace());
         }
-        assert_eq!(slot.load(), (300, 1_000));
         let mut mailbox = slot.open().await;
         assert_eq!(mailbox.next().await.len(), SHARED_CALLS_MAX);
         assert_eq!(mailbox.next().await.len(), 300 - SHARED_CALLS_MAX);
@@ -220,7 +243,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_cannot_share_comes_alone_and_in_order() {
-        let slot = Slot::new(10);
+        let slot = Slot::new(10, Arc::default());
         slot.send(probe(1), trace());
         slot.send(Probe { shareable: None, ..probe(2) }, trace());
         slot.send(probe(3), trace());
@@ -234,7 +257,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_mailbox_refuses() {
-        let slot = Slot::new(1);
+        let slot = Slot::new(1, Arc::default());
         slot.send(probe(1), trace());
         let refused = probe(2);
         slot.send(refused.clone(), trace());
@@ -243,15 +266,15 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_call_that_was_alone_is_blamed_and_the_second_time_quarantined() {
-        let slot = Slot::new(10);
+        let slot = Slot::new(10, Arc::default());
         let (innocent, poison) = (probe(1), probe(2));
-        slot.bury(vec![letter(innocent.clone()), letter(poison.clone())], false);
+        slot.bury(vec![letter(innocent.clone()), letter(poison.clone())], false, true);
         let mut mailbox = slot.open().await;
         assert_eq!(mailbox.next().await[0].call.id, 1, "each is tried again alone");
         assert_eq!(mailbox.next().await[0].call.id, 2);
-        slot.bury(vec![letter(poison.clone())], false);
+        slot.bury(vec![letter(poison.clone())], false, true);
         assert_eq!(poison.failed.load(Ordering::Relaxed), 10, "restarting");
-        slot.bury(vec![letter(poison.clone())], false);
+        slot.bury(vec![letter(poison.clone())], false, true);
         assert_eq!(poison.failed.load(Ordering::Relaxed), 110, "quarantined");
         slot.send(poison.clone(), trace());
         assert_eq!(poison.failed.load(Ordering::Relaxed), 210, "and not tried again");
@@ -261,11 +284,48 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_memory_of_suspects_is_bounded() {
-        let slot = Slot::new(10);
-        for id in 0..SUSPECTS_MAX as u64 + 10 {
-            slot.bury(vec![letter(probe(id))], false);
+    async fn a_call_that_nobody_waits_for_is_not_served() {
+        let slot = Slot::new(10, Arc::default());
+        slot.send(Probe { abandoned: true, ..probe(1) }, trace());
+        slot.send(Probe { abandoned: true, shareable: None, ..probe(2) }, trace());
+        slot.send(probe(3), trace());
+        slot.bury(vec![letter(Probe { abandoned: true, ..probe(4) }), letter(probe(5))], false, true);
+        let mut mailbox = slot.open().await;
+        assert_eq!(mailbox.next().await[0].call.id, 5);
+        let served = mailbox.next().await;
+        assert_eq!(served.iter().map(|letter| letter.call.id).collect::<Vec<_>>(), [3]);
+    }
+
+    #[tokio::test]
+    async fn an_end_that_says_nothing_about_its_calls_is_no_strike() {
+        let slot = Slot::new(10, Arc::default());
+        let slow = probe(1);
+        for _ in 0..3 {
+            slot.bury(vec![letter(slow.clone())], false, false);
         }
-        assert_eq!(slot.suspects.lock().len(), SUSPECTS_MAX);
+        assert_eq!(slow.failed.load(Ordering::Relaxed), 30, "restarting, each time");
+    }
+
+    #[tokio::test]
+    async fn a_success_acquits() {
+        let slot = Slot::new(10, Arc::default());
+        let call = probe(1);
+        assert!(slot.suspected(std::slice::from_ref(&call)).is_empty());
+        slot.bury(vec![letter(call.clone())], false, true);
+        let suspected = slot.suspected(&[call.clone(), probe(2)]);
+        assert_eq!(suspected, [1]);
+        slot.acquit(&suspected);
+        slot.bury(vec![letter(call.clone())], false, true);
+        assert_eq!(call.failed.load(Ordering::Relaxed), 20, "restarting twice, no quarantine");
+    }
+
+    #[tokio::test]
+    async fn a_mailbox_is_served_while_somebody_holds_it() {
+        let slot = Slot::<Probe>::new(1, Arc::default());
+        assert!(!slot.is_served());
+        let mailbox = slot.open().await;
+        assert!(slot.is_served());
+        drop(mailbox);
+        assert!(!slot.is_served());
     }
 }

@@ -38,7 +38,8 @@ impl Call for SnapshotsCall {
         let mut hasher = DefaultHasher::new();
         match self {
             Self::Record { stream_id, version, snapshot, .. } => {
-                ("record", stream_id, version, &snapshot.data).hash(&mut hasher);
+                let SnapshotData { content_type, data, metadata } = &**snapshot;
+                ("record", stream_id, version, content_type, data, metadata).hash(&mut hasher);
             }
             Self::Read { stream_id, version, .. } => ("read", stream_id, version).hash(&mut hasher),
             Self::ReadLatest { stream_id, .. } => ("read-latest", stream_id).hash(&mut hasher),
@@ -48,6 +49,14 @@ impl Call for SnapshotsCall {
             Self::Delete { stream_id, version, .. } => ("delete", stream_id, version).hash(&mut hasher),
         }
         hasher.finish()
+    }
+
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Record { reply, .. } | Self::Delete { reply, .. } => reply.is_closed(),
+            Self::Read { reply, .. } | Self::ReadLatest { reply, .. } => reply.is_closed(),
+            Self::List { reply, .. } => reply.is_closed(),
+        }
     }
 
     fn shareable(&self) -> Option<usize> {

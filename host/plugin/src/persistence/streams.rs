@@ -8,8 +8,10 @@ use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, Instance, TypedFunc};
 
 use super::kind::{Call, Function, Kind, index};
+use crate::access::StoreAccess;
 use crate::bindings::streams::{AppendRequest, AppendResult, EventPage, StreamInfo, StreamPage};
-use crate::bindings::types::{Direction, Error, ExpectedVersion};
+use crate::bindings::types::{Direction, Error, EventData, ExpectedVersion};
+use crate::names;
 use crate::state::State;
 
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
@@ -19,8 +21,9 @@ type Appended = Vec<Result<AppendResult, Error>>;
 
 /// A call to the streams component.
 pub enum StreamsCall {
+    /// Shared with the guest's call, so that it is still there when the instance ends with it.
     Append {
-        request: AppendRequest,
+        request: Arc<AppendRequest>,
         reply: Reply<AppendResult>,
     },
     ReadStream {
@@ -62,19 +65,7 @@ impl Call for StreamsCall {
     fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         match self {
-            Self::Append { request, .. } => {
-                request.stream_id.hash(&mut hasher);
-                match request.expected {
-                    ExpectedVersion::Any => 0,
-                    ExpectedVersion::NoStream => 1,
-                    ExpectedVersion::StreamExists => 2,
-                    ExpectedVersion::Exact(_) => 3,
-                }
-                .hash(&mut hasher);
-                for event in &request.events {
-                    (&event.id, &event.event_type, &event.data).hash(&mut hasher);
-                }
-            }
+            Self::Append { request, .. } => hash_append(request, &mut hasher),
             Self::ReadStream { stream_id, from, count, direction, .. } => {
                 ("read-stream", stream_id, from, count, *direction as u8).hash(&mut hasher);
             }
@@ -89,19 +80,48 @@ impl Call for StreamsCall {
         hasher.finish()
     }
 
+    fn is_abandoned(&self) -> bool {
+        match self {
+            Self::Append { reply, .. } => reply.is_closed(),
+            Self::ReadStream { reply, .. } | Self::ReadAll { reply, .. } => reply.is_closed(),
+            Self::ListStreams { reply, .. } => reply.is_closed(),
+            Self::StreamInfo { reply, .. } => reply.is_closed(),
+        }
+    }
+
     fn shareable(&self) -> Option<usize> {
         match self {
             Self::Append { request, .. } => {
-                Some(request.events.iter().map(|event| event.data.len() + event.metadata.len()).sum())
+                Some(request.stream_id.len() + request.events.iter().map(event_bytes).sum::<usize>())
             }
             _ => None,
         }
     }
 }
 
+fn hash_append(request: &AppendRequest, hasher: &mut DefaultHasher) {
+    let expected = match request.expected {
+        ExpectedVersion::Any => (0, 0),
+        ExpectedVersion::NoStream => (1, 0),
+        ExpectedVersion::StreamExists => (2, 0),
+        ExpectedVersion::Exact(version) => (3, version),
+    };
+    ("append", &request.stream_id, expected, request.events.len()).hash(hasher);
+    for event in &request.events {
+        (&event.id, &event.event_type, &event.content_type, &event.data, &event.metadata).hash(hasher);
+    }
+}
+
+/// Bytes of an event in the guest's memory: what it consists of, and the pointers to that.
+fn event_bytes(event: &EventData) -> usize {
+    let parts =
+        [&event.id, &event.event_type, &event.content_type].map(|text| text.len()).iter().sum::<usize>();
+    parts + event.data.len() + event.metadata.len() + size_of::<EventData>()
+}
+
 /// The exports of a streams component in one instance.
 pub struct Exports {
-    append: TypedFunc<(Arc<Vec<AppendRequest>>,), (Appended,)>,
+    append: TypedFunc<(Vec<Arc<AppendRequest>>,), (Appended,)>,
     read_stream: Function<(String, Option<u64>, u32, Direction), EventPage>,
     read_all: Function<(Option<u64>, u32, Direction), EventPage>,
     list_streams: Function<(String, Option<String>, u32), StreamPage>,
@@ -207,51 +227,108 @@ async fn append(
     store: &mut Store<State>,
     calls: &mut Vec<StreamsCall>,
 ) -> wasmtime::Result<()> {
-    let mut requests = Vec::with_capacity(calls.len());
-    let mut replies = Vec::with_capacity(calls.len());
-    for call in calls.drain(..) {
+    let requests = calls.iter().filter_map(|call| match call {
+        StreamsCall::Append { request, .. } => Some(request.clone()),
+        _ => None,
+    });
+    let (results,) = exports.append.call_async(&mut *store, (requests.collect(),)).await?;
+    if results.len() != calls.len() {
+        let (results, requests) = (results.len(), calls.len());
+        return Err(wasmtime::Error::msg(format!(
+            "append answered {results} results to {requests} requests"
+        )));
+    }
+    let publisher = Publisher::of(store.data());
+    for (call, result) in calls.drain(..).zip(results) {
         if let StreamsCall::Append { request, reply } = call {
-            requests.push(request);
-            replies.push(reply);
+            publisher.publish(&request.stream_id, &result);
+            // As in `answer`.
+            drop(reply.send(result));
         }
     }
-    // Shared with the call, so that the requests are still there when the instance ends with them.
-    let requests = Arc::new(requests);
-    let outcome = exports.append.call_async(&mut *store, (requests.clone(),)).await;
-    let results = match outcome {
-        Ok((results,)) if results.len() == replies.len() => Ok(results),
-        Ok((results,)) => Err(wasmtime::Error::msg(format!(
-            "append answered {} results to {} requests",
-            results.len(),
-            replies.len()
-        ))),
-        Err(error) => Err(error),
-    };
-    match results {
-        Ok(results) => {
-            publish(store.data(), &requests, &results);
-            for (reply, result) in replies.into_iter().zip(results) {
-                // As in `answer`.
-                drop(reply.send(result));
-            }
-            Ok(())
+    Ok(())
+}
+
+/// Wakes those who follow the streams. After the answer of `append`, so everything told of is durable.
+struct Publisher {
+    bus: Option<Arc<exesdb_pubsub::Bus>>,
+    /// A component's word that goes beyond this is not believed.
+    durable: u64,
+}
+
+impl Publisher {
+    fn of(state: &State) -> Self {
+        let (registry, store) = (&state.tenancy.registry, &state.tenancy.store);
+        let durable = registry.get::<StoreAccess>(&names::store(store));
+        Self {
+            bus: registry.get(&names::pubsub(store)),
+            durable: durable.map_or(0, |store| store.reader.next_position()),
         }
-        Err(error) => {
-            let requests = Arc::unwrap_or_clone(requests);
-            let back = requests.into_iter().zip(replies);
-            calls.extend(back.map(|(request, reply)| StreamsCall::Append { request, reply }));
-            Err(error)
+    }
+
+    fn publish(&self, stream_id: &str, result: &Result<AppendResult, Error>) {
+        if let (Some(bus), Ok(AppendResult { position, .. })) = (&self.bus, result)
+            && *position < self.durable
+        {
+            bus.publish(stream_id, *position);
         }
     }
 }
 
-/// Wakes those who follow the streams. After the answer of `append`, so everything told of is durable.
-fn publish(state: &State, requests: &[AppendRequest], results: &[Result<AppendResult, Error>]) {
-    let name = crate::names::pubsub(&state.tenancy.store);
-    let Some(bus) = state.tenancy.registry.get::<exesdb_pubsub::Bus>(&name) else { return };
-    for (request, result) in requests.iter().zip(results) {
-        if let Ok(result) = result {
-            bus.publish(&request.stream_id, result.position);
+#[cfg(test)]
+mod tests {
+    use super::StreamsCall;
+    use crate::bindings::streams::AppendRequest;
+    use crate::bindings::types::{EventData, ExpectedVersion};
+    use crate::persistence::kind::Call;
+    use std::sync::Arc;
+
+    fn request() -> AppendRequest {
+        let event = EventData {
+            id: "1".into(),
+            event_type: "t".into(),
+            content_type: "application/json".into(),
+            data: b"{}".to_vec(),
+            metadata: Vec::new(),
+        };
+        AppendRequest { stream_id: "s".into(), expected: ExpectedVersion::Exact(1), events: vec![event] }
+    }
+
+    fn call(change: impl FnOnce(&mut AppendRequest)) -> StreamsCall {
+        let mut request = request();
+        change(&mut request);
+        StreamsCall::Append { request: Arc::new(request), reply: tokio::sync::oneshot::channel().0 }
+    }
+
+    #[test]
+    fn every_part_of_a_request_is_in_its_fingerprint() {
+        let same = call(|_| ()).fingerprint();
+        assert_eq!(same, call(|_| ()).fingerprint());
+        let changes: [fn(&mut AppendRequest); 8] = [
+            |request| request.stream_id.push('x'),
+            |request| request.expected = ExpectedVersion::Exact(2),
+            |request| request.expected = ExpectedVersion::Any,
+            |request| request.events[0].id.push('x'),
+            |request| request.events[0].event_type.push('x'),
+            |request| request.events[0].content_type.push('x'),
+            |request| request.events[0].data.push(b' '),
+            |request| request.events[0].metadata.push(b'1'),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            assert_ne!(same, call(change).fingerprint(), "change {number}");
         }
+    }
+
+    #[test]
+    fn a_request_weighs_what_it_takes_in_the_guest() {
+        let bytes = |change: fn(&mut AppendRequest)| call(change).shareable().expect("appends share a call");
+        let plain = bytes(|_| ());
+        assert_eq!(bytes(|request| request.events[0].event_type = "t".repeat(257)), plain + 256);
+        assert!(bytes(|request| request.events = vec![request.events[0].clone(); 1_000]) > 100 * plain);
+    }
+
+    #[test]
+    fn a_call_without_a_listener_is_abandoned() {
+        assert!(call(|_| ()).is_abandoned());
     }
 }

@@ -8,8 +8,11 @@ use wasmtime::Store;
 
 use super::kind::Kind;
 use super::slot::{Letter, Slot};
+use crate::access::StoreAccess;
+use crate::crash::{Crash, CrashKind};
 use crate::load::Plugin;
 use crate::names;
+use crate::pause::Watched;
 use crate::state::{State, Tenancy};
 
 /// The child that serves one partition.
@@ -81,14 +84,20 @@ impl<K: Kind> Worker<K> {
     async fn serve(&mut self, letters: Vec<Letter<K::Call>>) -> Result<(), Reason> {
         let (mut calls, traces): (Vec<_>, Vec<_>) =
             letters.into_iter().map(|letter| (letter.call, letter.trace)).unzip();
-        self.store.data_mut().begin_call(traces);
-        let served =
-            tokio::time::timeout(self.call_wall, K::serve(&self.exports, &mut self.store, &mut calls)).await;
+        let suspected = self.slot.suspected(&calls);
+        State::begin_call(&mut self.store, traces);
+        let pauses = self.store.data().meter.pauses();
+        let served = Watched::new(K::serve(&self.exports, &mut self.store, &mut calls), pauses);
+        let served = tokio::time::timeout(self.call_wall, served).await;
         let state = self.store.data_mut();
+        state.end_call();
         let crash = match served {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(())) => {
+                self.slot.acquit(&suspected);
+                return Ok(());
+            }
             Ok(Err(error)) => state.crash(&error),
-            Err(_) => crate::Crash::timeout(state.tenancy.limits.call_wall_ms),
+            Err(_) => Crash::timeout(state.tenancy.limits.call_wall_ms),
         };
         state.report(&crash, None);
         if state.committed {
@@ -97,7 +106,9 @@ impl<K: Kind> Worker<K> {
         // Calls are answered all or none, so those that are left are those that there were.
         let traces = std::mem::take(&mut state.traces);
         let letters = calls.into_iter().zip(traces).map(|(call, trace)| Letter { call, trace });
-        self.slot.bury(letters.collect(), state.committed);
+        // A slow disk makes calls time out as well as a bad call does.
+        let to_blame = crash.kind != CrashKind::Timeout;
+        self.slot.bury(letters.collect(), state.committed, to_blame);
         Err(crash.reason())
     }
 }
@@ -106,8 +117,8 @@ impl<K: Kind> Worker<K> {
 fn wake_followers(state: &State) {
     let registry = &state.tenancy.registry;
     let bus = registry.get::<exesdb_pubsub::Bus>(&names::pubsub(&state.tenancy.store));
-    let storage = registry.get::<exesdb_storage::Store>(&names::store(&state.tenancy.store));
-    if let (Some(bus), Some(storage)) = (bus, storage) {
-        bus.lost(storage.snapshot().next_position());
+    let store = registry.get::<StoreAccess>(&names::store(&state.tenancy.store));
+    if let (Some(bus), Some(store)) = (bus, store) {
+        bus.lost(store.reader.next_position());
     }
 }
