@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::Process;
 use crate::driver::cell::{Entry, Live, Stage, SupervisorCell};
-use crate::driver::millis;
+use crate::reason::Reason;
 use crate::spec::{Kind, Strategy};
+use crate::telemetry::millis;
 
 /// What a child is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -127,7 +128,7 @@ pub(crate) fn of_supervisor(cell: &SupervisorCell, started_at_micros: u64) -> No
         },
         restarts: cell.record.starts.load(Ordering::Relaxed).saturating_sub(1),
         started_at_micros,
-        last_exit: cell.record.last_exit.lock().clone(),
+        last_exit: cell.record.last_exit.lock().as_ref().map(Reason::to_string),
         strategy: Some(cell.spec.strategy),
         intensity: Some(Intensity {
             restarts: limit,
@@ -156,7 +157,7 @@ fn of_entry(entry: &Entry, process: Process) -> Node {
         state,
         restarts: entry.record.starts.load(Ordering::Relaxed).saturating_sub(1),
         started_at_micros: if entry.live.is_some() { entry.started_at_micros } else { 0 },
-        last_exit: entry.record.last_exit.lock().clone(),
+        last_exit: entry.record.last_exit.lock().as_ref().map(Reason::to_string),
         strategy: None,
         intensity: None,
         children: Vec::new(),

@@ -59,7 +59,7 @@ pub(crate) struct Record {
     pub(crate) attempts: AtomicU64,
     /// Attempts that led to a process.
     pub(crate) starts: AtomicU64,
-    pub(crate) last_exit: Mutex<Option<String>>,
+    pub(crate) last_exit: Mutex<Option<Reason>>,
     children: Mutex<HashMap<Arc<str>, Arc<Record>>>,
 }
 
@@ -352,7 +352,7 @@ impl Live {
         }
     }
 
-    pub(crate) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &Arc<str> {
         match self {
             Live::Worker(cell) => &cell.path,
             Live::Supervisor(cell) => &cell.path,

@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
@@ -27,9 +26,10 @@ use self::cell::{Entry, Live, Signal, Stage, SupervisorCell, Weight};
 use self::mailbox::{Answer, ExitNotice, Mailbox, Message};
 use self::pauses::Pauses;
 use self::start::Outcome;
-use crate::decide::{Effect, End, Event, Key, Note};
+use crate::decide::{Effect, End, Event, Key, Limit, Note};
 use crate::reason::Reason;
 use crate::spec::{ChildSpec, Shutdown};
+use crate::telemetry::{Fact, Who};
 
 /// Told once, when all children are up for the first time or when that failed.
 pub(crate) type Up = oneshot::Sender<Result<(), Reason>>;
@@ -243,7 +243,7 @@ impl Driver {
                 self.unless_killed(stop::stop_child(Arc::clone(&self.cell), live, shutdown)).await
             }
             Err(living) => {
-                self.tell("sup_stopping_children", json!({ "children": living.len() }));
+                self.tell(Fact::SupStoppingChildren(living.len()));
                 let stopping = living
                     .into_iter()
                     .map(|(live, shutdown)| stop::stop_child(Arc::clone(&self.cell), live, shutdown));
@@ -285,64 +285,55 @@ impl Driver {
             Effect::Up => {
                 self.cell.set_stage(Stage::Running);
                 self.cell.record.starts.fetch_add(1, Ordering::Relaxed);
-                self.tell("sup_started", json!({}));
+                self.tell(Fact::SupStarted);
                 if let Some(up) = self.up.take() {
                     let _ = up.send(Ok(())); // a parent that went away has left a signal
                 }
             }
-            Effect::Note(note) => self.note(&note),
+            Effect::Note(note) => self.note(note),
             Effect::Start(_) | Effect::Stop(_) | Effect::End { .. } => {
                 unreachable!("handled by the loop")
             }
         }
     }
 
-    fn note(&self, note: &Note) {
-        let id = |key: &Key| {
-            let board = self.cell.board.lock();
-            board.entries.get(key).map(|entry| entry.spec.id.to_string())
-        };
+    fn note(&self, note: Note) {
         let spec = &self.cell.spec;
-        let limit = json!({ "restarts": spec.restarts, "period_ms": millis(spec.period) });
+        let strategy = spec.strategy;
+        let limit = Limit { restarts: spec.restarts, period: spec.period };
+        let child = |key| self.cell.board.lock().entries.get(&key).map(|entry| Arc::clone(&entry.spec.id));
         match note {
-            Note::Restarting { key, used, left } => self.tell(
-                "restarting",
-                json!({
-                    "child": id(key), "strategy": spec.strategy.name(),
-                    "intensity": limit, "used": used, "left": left,
-                }),
-            ),
+            Note::Restarting { key, used, left } => {
+                self.tell(Fact::Restarting { child: child(key), strategy, limit, used, left });
+            }
             Note::GaveUp { key, used } => {
-                tracing::error!(path = &*self.cell.path, child = id(key), "too many restarts, giving up");
-                self.tell("gave_up", json!({ "child": id(key), "intensity": limit, "used": used }));
+                let child = child(key);
+                tracing::error!(
+                    path = &*self.cell.path,
+                    child = child.as_deref(),
+                    "too many restarts, giving up"
+                );
+                self.tell(Fact::GaveUp { child, limit, used });
             }
             Note::Parked { key, reason } => {
-                let path = self.cell.board.lock().entries.get(key).map(|entry| {
+                let path = self.cell.board.lock().entries.get(&key).map(|entry| {
                     // A start that failed left no end behind.
-                    *entry.record.last_exit.lock() = Some(reason.to_string());
+                    *entry.record.last_exit.lock() = Some(reason.clone());
                     Arc::clone(&entry.path)
                 });
                 let Some(path) = path else { return };
                 tracing::error!(path = &*path, %reason, "parked: the child stays down until it is restarted by call");
-                self.cell.env.telemetry.emit(
-                    &path,
-                    "parked",
-                    json!({ "parent": self.cell.pid.to_string(), "reason": reason.to_string() }),
-                );
+                self.cell.env.telemetry.tell(&path, Fact::Parked(reason), Who::ChildOf(self.cell.pid));
             }
-            Note::Pausing { key, after } => {
-                self.tell("pausing", json!({ "child": id(key), "after_ms": millis(*after) }));
-            }
-            Note::AutoShutdown { key } => self.tell("auto_shutdown", json!({ "child": id(key) })),
+            Note::Pausing { key, after } => self.tell(Fact::Pausing { child: child(key), after }),
+            Note::AutoShutdown { key } => self.tell(Fact::AutoShutdown { child: child(key) }),
         }
     }
 
     /// Tells the world something about this supervisor.
-    fn tell(&self, kind: &str, mut detail: Value) {
-        detail["incarnation"] = self.cell.incarnation.into();
-        detail["pid"] = self.cell.pid.to_string().into();
-        detail["parent"] = self.cell.parent.map(|pid| pid.to_string()).into();
-        self.cell.env.telemetry.emit(&self.cell.path, kind, detail);
+    fn tell(&self, fact: Fact) {
+        let SupervisorCell { pid, parent, incarnation, .. } = *self.cell;
+        self.cell.env.telemetry.tell(&self.cell.path, fact, Who::Process { pid, parent, incarnation });
     }
 
     // ---- the end
@@ -355,7 +346,7 @@ impl Driver {
         self.cell.mailbox.close();
         self.answer = None;
         if self.up.is_none() {
-            self.tell("sup_terminated", json!({ "reason": Reason::Killed.to_string() }));
+            self.tell(Fact::SupTerminated(Reason::Killed));
         }
         let children = self.living();
         for live in &children {
@@ -380,13 +371,13 @@ impl Driver {
         let cell = &self.cell;
         match self.up.take() {
             Some(up) => {
-                self.tell("sup_start_failed", json!({ "reason": reason.to_string() }));
+                self.tell(Fact::SupStartFailed(reason.clone()));
                 let _ = up.send(Err(reason.clone())); // a parent that went away has left a signal
             }
             None => {
-                *cell.record.last_exit.lock() = Some(reason.to_string());
+                *cell.record.last_exit.lock() = Some(reason.clone());
                 if killed_at.is_none() {
-                    self.tell("sup_terminated", json!({ "reason": reason.to_string() }));
+                    self.tell(Fact::SupTerminated(reason.clone()));
                 }
                 if let Some(parent) = &self.parent {
                     let notice = ExitNotice { pid: cell.pid, reason: reason.clone(), gave_up, at: killed_at };
@@ -430,9 +421,4 @@ async fn until(due: Option<Instant>) {
         Some(due) => sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-/// For telemetry: whole milliseconds.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

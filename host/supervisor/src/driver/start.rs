@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
-use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::cell::{Live, Record, SupervisorCell};
@@ -16,7 +15,7 @@ use crate::context::Context;
 use crate::decide::{Event, Key, Pid};
 use crate::reason::Reason;
 use crate::spec::{Role, Shutdown, Start, StartFn, SupervisorSpec};
-use crate::telemetry::unix_micros;
+use crate::telemetry::{Fact, unix_micros};
 
 /// What a start came to.
 pub(super) enum Outcome {
@@ -74,14 +73,6 @@ impl Driver {
         };
         // The call of the start function is inside, for it may panic as well as the future it returns.
         let mut starting = Box::pin(AssertUnwindSafe(async move { start(context).await }).catch_unwind());
-        let told = |kind: &str, reason: Option<&Reason>| {
-            let (pid, parent) = (pid.to_string(), cell.parent.to_string());
-            let mut detail = json!({ "incarnation": incarnation, "pid": pid, "parent": parent });
-            if let Some(reason) = reason {
-                detail["reason"] = reason.to_string().into();
-            }
-            env.telemetry.emit(&cell.path, kind, detail);
-        };
         let started = tokio::select! {
             biased;
             heard = self.heard() => Err(heard),
@@ -91,7 +82,7 @@ impl Driver {
         let _ = catch_unwind(AssertUnwindSafe(move || drop(starting)));
         let reason = match started {
             Ok(Ok(Ok(Start::Running(body)))) => {
-                told("started", None);
+                cell.tell(Fact::Started);
                 cell.record.starts.fetch_add(1, Ordering::Relaxed);
                 self.seat(key, Live::Worker(Arc::clone(&cell)));
                 let body = Body::new(body, Arc::clone(&cell), Arc::clone(&self.cell.mailbox));
@@ -99,17 +90,17 @@ impl Driver {
                 return Outcome::Event(Event::Started { key, pid });
             }
             Ok(Ok(Ok(Start::Ignore))) => {
-                told("ignored", None);
+                cell.tell(Fact::Ignored);
                 return Outcome::Event(Event::Ignored { key });
             }
             Ok(Ok(Err(reason))) => reason,
             Ok(Err(payload)) => Reason::from_panic(&*payload),
             Err(heard) => {
-                told("start_failed", Some(&Reason::Shutdown));
+                cell.tell(Fact::StartFailed(Reason::Shutdown));
                 return Outcome::Interrupted(heard);
             }
         };
-        told("start_failed", Some(&reason));
+        cell.tell(Fact::StartFailed(reason.clone()));
         Outcome::Event(Event::StartFailed { key, reason })
     }
 

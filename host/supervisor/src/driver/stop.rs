@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::cell::{Live, SupervisorCell, Weight};
 use crate::spec::Shutdown;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Fact, Telemetry, Who};
 
 /// What an infinite shutdown time means below a killed supervisor. There OTP leaves processes that never end
 /// to themselves; here nothing of a killed subtree may survive, so they get the time that a worker has by
@@ -60,12 +59,8 @@ pub(super) async fn killed(live: &Live, telemetry: &Telemetry) {
             () = live.ended() => return,
             () = sleep(KILL_PATIENCE) => {}
         }
-        tracing::warn!(path = live.path(), "a killed worker does not yield; waiting for it");
-        telemetry.emit(
-            live.path(),
-            "kill_pending",
-            json!({ "after_ms": u64::try_from(KILL_PATIENCE.as_millis()).unwrap_or(u64::MAX) }),
-        );
+        tracing::warn!(path = &**live.path(), "a killed worker does not yield; waiting for it");
+        telemetry.tell(live.path(), Fact::KillPending { after: KILL_PATIENCE }, Who::Path);
     }
     live.ended().await;
 }

@@ -8,7 +8,6 @@ use std::task::{Context as TaskContext, Poll};
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
-use serde_json::json;
 use tokio::sync::SetOnce;
 
 use super::cell::Record;
@@ -16,7 +15,7 @@ use super::mailbox::{ExitNotice, Mailbox, Message};
 use crate::context::ShutdownSignal;
 use crate::decide::Pid;
 use crate::reason::Reason;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Fact, Telemetry, Who};
 
 /// What a supervisor, and whoever wants to end it, holds of a worker.
 pub(crate) struct WorkerCell {
@@ -62,6 +61,12 @@ impl WorkerCell {
         self.waker.wake();
     }
 
+    /// Tells the world something about this worker.
+    pub(super) fn tell(&self, fact: Fact) {
+        let WorkerCell { pid, parent, incarnation, .. } = *self;
+        self.telemetry.tell(&self.path, fact, Who::Process { pid, parent: Some(parent), incarnation });
+    }
+
     fn ordered(&self) -> Option<Reason> {
         self.order.lock().clone()
     }
@@ -90,15 +95,8 @@ impl Body {
         // destructor changes nothing about the end.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(future)));
         let cell = &self.cell;
-        *cell.record.last_exit.lock() = Some(reason.to_string());
-        cell.telemetry.emit(
-            &cell.path,
-            "terminated",
-            json!({
-                "reason": reason.to_string(), "incarnation": cell.incarnation,
-                "pid": cell.pid.to_string(), "parent": cell.parent.to_string(),
-            }),
-        );
+        *cell.record.last_exit.lock() = Some(reason.clone());
+        cell.tell(Fact::Terminated(reason.clone()));
         let notice = ExitNotice { pid: cell.pid, reason: reason.clone(), gave_up: false, at: None };
         self.parent.post(Message::Exited(notice));
         // Set by nobody else, and once: `future` was still there.

@@ -4,6 +4,8 @@
 //! its own, so a reader that stands still costs nothing and can hold nobody up: what has left the ring before
 //! it was read is reported as missed, with the number.
 
+mod fact;
+
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
+
+pub(crate) use self::fact::{Fact, Who, millis};
 
 /// Events that the ring keeps by default. A kill storm of 100 kills a second makes about 300 events a second:
 /// a reader may then be more than ten seconds late. At about 500 bytes each this is some 2 MB.
@@ -33,9 +37,40 @@ pub struct Event {
     pub detail: Value,
 }
 
+/// An event as the ring keeps it.
+struct Record {
+    seq: u64,
+    at_micros: u64,
+    path: Arc<str>,
+    what: What,
+}
+
+enum What {
+    Fact {
+        fact: Fact,
+        who: Who,
+    },
+    /// Told by a child.
+    Other {
+        kind: String,
+        detail: Value,
+    },
+}
+
+impl Record {
+    fn event(&self) -> Arc<Event> {
+        let (kind, detail) = match &self.what {
+            What::Fact { fact, who } => (fact.kind().to_owned(), fact.detail(*who)),
+            What::Other { kind, detail } => (kind.clone(), detail.clone()),
+        };
+        let path = self.path.to_string();
+        Arc::new(Event { seq: self.seq, at_micros: self.at_micros, path, kind, detail })
+    }
+}
+
 struct Ring {
     next_seq: u64,
-    events: VecDeque<Arc<Event>>,
+    events: VecDeque<Arc<Record>>,
     capacity: usize,
     /// All [`Telemetry`] are gone: nothing more will come.
     closed: bool,
@@ -84,14 +119,22 @@ impl Telemetry {
 
     /// Adds an event; never waits.
     pub fn emit(&self, path: &str, kind: &str, detail: Value) {
+        self.add(path.into(), What::Other { kind: kind.to_owned(), detail });
+    }
+
+    /// Adds what a supervisor tells; never waits.
+    pub(crate) fn tell(&self, path: &Arc<str>, fact: Fact, who: Who) {
+        self.add(Arc::clone(path), What::Fact { fact, who });
+    }
+
+    fn add(&self, path: Arc<str>, what: What) {
         let shared = &self.sender.0;
-        let (path, kind) = (path.to_owned(), kind.to_owned());
         let mut ring = shared.ring.lock();
         let seq = ring.next_seq;
         ring.next_seq += 1;
         let oldest = if ring.events.len() == ring.capacity { ring.events.pop_front() } else { None };
         // Stamped under the lock, so that `at_micros` follows `seq` as far as the system's clock lets it.
-        ring.events.push_back(Arc::new(Event { seq, at_micros: unix_micros(), path, kind, detail }));
+        ring.events.push_back(Arc::new(Record { seq, at_micros: unix_micros(), path, what }));
         drop(ring);
         drop(oldest);
         shared.more.notify_waiters();
@@ -115,7 +158,8 @@ impl Telemetry {
 
     /// The latest events, oldest first.
     pub fn recent(&self) -> Vec<Arc<Event>> {
-        self.sender.0.ring.lock().events.iter().cloned().collect()
+        let records: Vec<Arc<Record>> = self.sender.0.ring.lock().events.iter().cloned().collect();
+        records.iter().map(|record| record.event()).collect()
     }
 }
 
@@ -146,7 +190,8 @@ impl Subscription {
             // Enlisted before the look, so that an event between look and wait is not slept through.
             more.as_mut().enable();
             match self.look() {
-                Look::Event(event) => return Some(event),
+                Look::Record(record) => return Some(record.event()),
+                Look::Missed(event) => return Some(event),
                 Look::Closed => return None,
                 Look::Empty => more.await,
             }
@@ -156,7 +201,8 @@ impl Subscription {
     /// The next event, if there is one already.
     pub fn try_recv(&mut self) -> Option<Arc<Event>> {
         match self.look() {
-            Look::Event(event) => Some(event),
+            Look::Record(record) => Some(record.event()),
+            Look::Missed(event) => Some(event),
             Look::Closed | Look::Empty => None,
         }
     }
@@ -167,7 +213,7 @@ impl Subscription {
         if self.next < oldest {
             let missed = oldest - self.next;
             self.next = oldest;
-            return Look::Event(Arc::new(Event {
+            return Look::Missed(Arc::new(Event {
                 seq: oldest - 1,
                 at_micros: unix_micros(),
                 path: String::new(),
@@ -177,9 +223,9 @@ impl Subscription {
         }
         let index = usize::try_from(self.next - oldest).expect("a position in the ring fits usize");
         match ring.events.get(index) {
-            Some(event) => {
+            Some(record) => {
                 self.next += 1;
-                Look::Event(Arc::clone(event))
+                Look::Record(Arc::clone(record))
             }
             None if ring.closed => Look::Closed,
             None => Look::Empty,
@@ -194,7 +240,8 @@ impl fmt::Debug for Subscription {
 }
 
 enum Look {
-    Event(Arc<Event>),
+    Record(Arc<Record>),
+    Missed(Arc<Event>),
     Empty,
     Closed,
 }
