@@ -8,13 +8,14 @@ use std::collections::{HashMap, HashSet};
 
 use exesdb_sdk::keyspaces::{Batch, BatchBuilder, BatchError, Committed, Keyspaces, Put, damaged, stamp};
 use exesdb_sdk::streams::{AppendRequest, AppendResult};
-use exesdb_sdk::types::{Error, Position, Version};
+use exesdb_sdk::types::{Direction, Error, Position, Version};
 
 use crate::check::check_append;
 use crate::decide::{Decision, decide};
 use crate::layout::{
     EVENTS, Head, IDS, INDEX, STREAMS, encode_event, id_key, index_key, number, position_hole,
 };
+use crate::read::read_versions;
 
 /// Rounds in a row in which other writers overtook every open request. A stream has one writer unless an operator or
 /// a restart doubled it, so that one round is the rule and two are rare.
@@ -85,10 +86,12 @@ fn fitting<'a>(requests: impl Iterator<Item = &'a AppendRequest>) -> usize {
 fn batch_bytes(request: &AppendRequest) -> usize {
     let stream = request.stream_id.len();
     let events = request.events.iter().map(|event| {
-        let texts = 4 * stream + 3 * event.id.len() + event.event_type.len() + event.content_type.len();
-        72 + texts + event.data.len() + event.metadata.len()
+        let texts = stream + event.id.len() + event.event_type.len() + event.content_type.len();
+        // The envelope's other fields and its key; an entry of `ids`, and the guard that there is none.
+        33 + 8 + 2 * 28 + texts + event.data.len() + event.metadata.len()
     });
-    3 * (stream + 160) + events.sum::<usize>()
+    // The head, the guard on it, an entry of `index`, and the guard on the event behind which this append goes.
+    2 * (stream + 33) + 24 + 28 + events.sum::<usize>()
 }
 
 /// What a round intends for a request.
@@ -109,7 +112,8 @@ struct Stream<'a> {
     pending: HashSet<&'a str>,
     /// The last of them, with its version.
     last_pending: Option<(&'a str, Version)>,
-    /// A request was put off, and all behind it have to wait: requests for a stream are applied in order.
+    /// Requests from here on have to wait for the next round: one was put off, and requests for a stream are applied in
+    /// order; or this round begins the stream, and its origin is not known before the commit.
     put_off: bool,
 }
 
@@ -153,7 +157,7 @@ fn intend(
         let stream = streams.get_mut(request.stream_id.as_str()).expect("the heads of all were read");
         plans.push(plan(request, known, stream, now, &mut batches));
     }
-    find_positions(store, requests, taken, &mut plans)?;
+    find_repeated(store, requests, taken, &streams, &mut plans);
     Ok((plans, batches))
 }
 
@@ -186,11 +190,16 @@ fn read_ids(
     streams: &HashMap<&str, Stream<'_>>,
 ) -> Result<Vec<Known>, Error> {
     // A stream without events has no ids.
-    let exists = |request: &AppendRequest| matches!(streams[request.stream_id.as_str()].head, Ok(Some(_)));
-    let taken = || taken.iter().map(|index| &requests[*index]);
+    let taken = || {
+        taken.iter().map(|index| {
+            let request = &requests[*index];
+            let head = streams[request.stream_id.as_str()].head.as_ref();
+            (request, head.ok().copied().flatten())
+        })
+    };
     let keys: Vec<Vec<u8>> = taken()
-        .filter(|request| exists(request))
-        .flat_map(|request| request.events.iter().map(|event| id_key(&request.stream_id, &event.id)))
+        .filter_map(|(request, head)| Some((request, head?.origin)))
+        .flat_map(|(request, origin)| request.events.iter().map(move |event| id_key(origin, &event.id)))
         .collect();
     let mut values = store.get_all(IDS, &keys)?.into_iter().zip(&keys);
     let version = |(value, key): (Option<Vec<u8>>, &Vec<u8>)| match value {
@@ -201,10 +210,10 @@ fn read_ids(
         },
     };
     Ok(taken()
-        .map(|request| match exists(request) {
-            false => Ok(vec![None; request.events.len()]),
+        .map(|(request, head)| match head {
+            None => Ok(vec![None; request.events.len()]),
             // Taken to its end even where one is damaged: the next request's values follow.
-            true => values
+            Some(_) => values
                 .by_ref()
                 .take(request.events.len())
                 .map(version)
@@ -249,8 +258,10 @@ fn plan<'a>(
         Decision::Append { first, last } => {
             let updated = head.map_or(now, |head| now.max(head.updated));
             let created = head.map_or(updated, |head| head.created);
-            let next = Head { last_version: last, created, updated };
+            let origin = head.map_or(0, |head| head.origin);
+            let next = Head { origin, last_version: last, created, updated };
             batches.push(batch(request, head, next, first, stream.last_pending));
+            stream.put_off = head.is_none();
             stream.head = Ok(Some(next));
             stream.pending.extend(request.events.iter().map(|event| event.id.as_str()));
             stream.last_pending = request.events.last().map(|event| (event.id.as_str(), last));
@@ -277,61 +288,93 @@ fn batch(
     let required = head.map(|head| head.encode());
     batch.require(STREAMS, stream_id.as_bytes(), required.as_deref());
     if let Some((id, version)) = behind {
-        batch.require(IDS, &id_key(stream_id, id), Some(&version.to_be_bytes()));
+        batch.require(IDS, &id_key(next.origin, id), Some(&version.to_be_bytes()));
         for event in &request.events {
-            batch.require(IDS, &id_key(stream_id, &event.id), None);
+            batch.require(IDS, &id_key(next.origin, &event.id), None);
         }
     }
+    // A stream that begins with this append has its first event's position as origin.
+    let origin_at = |at| if head.is_none() { vec![stamp(at, 0)] } else { Vec::new() };
+    let mut last_event = 0;
     for (version, event) in (first..=next.last_version).zip(&request.events) {
-        let index = batch.add_event();
+        last_event = batch.add_event();
         batch.put_stamped(Put {
             keyspace: EVENTS.to_owned(),
             key: position_hole(),
             value: encode_event(stream_id, version, next.updated, event),
-            key_stamps: vec![stamp(0, index)],
+            key_stamps: vec![stamp(0, last_event)],
             value_stamps: Vec::new(),
         });
         batch.put_stamped(Put {
-            keyspace: INDEX.to_owned(),
-            key: index_key(stream_id, version),
-            value: position_hole(),
-            key_stamps: Vec::new(),
-            value_stamps: vec![stamp(0, index)],
+            keyspace: IDS.to_owned(),
+            key: id_key(next.origin, &event.id),
+            value: version.to_be_bytes().to_vec(),
+            key_stamps: origin_at(0),
+            value_stamps: Vec::new(),
         });
-        batch.put(IDS, id_key(stream_id, &event.id), version.to_be_bytes());
     }
-    batch.put(STREAMS, stream_id, next.encode());
+    batch.put_stamped(Put {
+        keyspace: INDEX.to_owned(),
+        key: index_key(next.origin, next.last_version),
+        value: position_hole(),
+        key_stamps: origin_at(0),
+        value_stamps: vec![stamp(0, last_event)],
+    });
+    batch.put_stamped(Put {
+        keyspace: STREAMS.to_owned(),
+        key: stream_id.into(),
+        value: next.encode(),
+        key_stamps: Vec::new(),
+        value_stamps: origin_at(Head::ORIGIN_AT),
+    });
     batch.build()
 }
 
-/// Fills in the positions of the answers that are given again.
-fn find_positions(
+/// Looks at the events of the answers that are given again: they have the positions, and they tell whether they are
+/// those of the request, or others whose ids have the same digest.
+fn find_repeated(
     store: &impl Keyspaces,
     requests: &[AppendRequest],
     taken: &[usize],
+    streams: &HashMap<&str, Stream<'_>>,
     plans: &mut [Plan],
-) -> Result<(), Error> {
-    let mut repeats: Vec<(Vec<u8>, &mut Answer)> = Vec::new();
+) {
     for (index, plan) in taken.iter().zip(plans) {
+        let request = &requests[*index];
         if let Plan::Answer { answer, .. } = plan
             && let Ok(result) = answer
+            && let Ok(Some(head)) = &streams[request.stream_id.as_str()].head
         {
-            repeats.push((index_key(&requests[*index].stream_id, result.last_version), answer));
+            let position = position_of_repeated(store, request, head.origin, result.first_version);
+            *answer = position.map(|position| AppendResult { position, ..*result });
         }
     }
-    let keys: Vec<Vec<u8>> = repeats.iter().map(|(key, _)| key.clone()).collect();
-    let values = store.get_all(INDEX, &keys)?;
-    for ((key, answer), value) in repeats.into_iter().zip(values) {
-        match value.as_deref().and_then(number) {
-            Some(found) => {
-                if let Ok(result) = answer {
-                    result.position = found;
-                }
+}
+
+/// The position of the last of the request's events, which stand in the stream from version `first` on.
+fn position_of_repeated(
+    store: &impl Keyspaces,
+    request: &AppendRequest,
+    origin: Position,
+    first: Version,
+) -> Result<Position, Error> {
+    let mut wanted = request.events.as_slice();
+    let mut next = first;
+    loop {
+        let count = u32::try_from(wanted.len()).expect("the number of an append's events is limited");
+        let events = read_versions(store, &request.stream_id, origin, next, count, Direction::Forward)?;
+        for (found, event) in events.iter().zip(wanted) {
+            if found.id != event.id {
+                return Err(Error::IdConflict(event.id.clone()));
             }
-            None => *answer = Err(damaged(INDEX, &key, "it is no position, but an event id refers to it")),
+        }
+        wanted = wanted.get(events.len()..).unwrap_or_default();
+        match events.last() {
+            Some(last) if wanted.is_empty() => return Ok(last.position),
+            Some(last) => next = last.version.saturating_add(1),
+            None => return Err(Error::Other("a page of events that are there was empty".into())),
         }
     }
-    Ok(())
 }
 
 fn commit(store: &impl Keyspaces, batches: &[Batch]) -> Result<Vec<Result<Committed, BatchError>>, Error> {

@@ -2,17 +2,21 @@
 
 use exesdb_sdk::fields::{Malformed, Reader, Writer};
 use exesdb_sdk::keyspaces::STAMP_BYTES;
-use exesdb_sdk::stream_keys;
 use exesdb_sdk::types::{EventData, Position, RecordedEvent, Version};
+use sha2::{Digest, Sha256};
 
 /// Stream id -> [`Head`].
 pub const STREAMS: &str = "streams";
 /// Position -> envelope of an event.
 pub const EVENTS: &str = "events";
-/// Stream id and version -> position.
+/// Origin of a stream and version -> position, for the last event of each append.
 pub const INDEX: &str = "index";
-/// Stream id and event id -> version.
+/// Origin of a stream and digest of an event id -> version.
 pub const IDS: &str = "ids";
+
+/// Bytes of an event id's digest in a key. With those of the origin they are 20, which is what the storage engine keeps
+/// inside an entry of its tables in memory; longer keys cost it a pointer to follow for every comparison.
+const ID_DIGEST_BYTES: usize = 12;
 
 /// The format of heads and of envelopes that this version writes and reads.
 const FORMAT: u8 = 1;
@@ -20,6 +24,9 @@ const FORMAT: u8 = 1;
 /// What a stream is at the moment: the value in keyspace `streams`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
+    /// The position of the first event. It stands for the stream in keys: it is short, no other stream has it, and
+    /// streams that begin one after the other lie one after the other.
+    pub origin: Position,
     /// The version of the last event.
     pub last_version: Version,
     /// When the first event was appended: microseconds since 1970-01-01T00:00:00 UTC.
@@ -29,11 +36,15 @@ pub struct Head {
 }
 
 impl Head {
+    /// Where the origin lies in the value. The append that begins a stream does not know it; its commit writes it.
+    pub const ORIGIN_AT: u32 = 1;
+
     /// The value's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::with_capacity(25);
+        let mut writer = Writer::with_capacity(33);
         writer.u8(FORMAT);
+        writer.u64(self.origin);
         writer.u64(self.last_version);
         writer.u64(self.created);
         writer.u64(self.updated);
@@ -48,22 +59,35 @@ impl Head {
     pub fn decode(value: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(value);
         reader.format(FORMAT)?;
-        let head = Self { last_version: reader.u64()?, created: reader.u64()?, updated: reader.u64()? };
+        let head = Self {
+            origin: reader.u64()?,
+            last_version: reader.u64()?,
+            created: reader.u64()?,
+            updated: reader.u64()?,
+        };
         reader.end()?;
         Ok(head)
     }
 }
 
-/// The key of a version in keyspace `index`.
+/// The key in keyspace `index` of the append that ends with this version.
 #[must_use]
-pub fn index_key(stream_id: &str, version: Version) -> Vec<u8> {
-    stream_keys::versioned(stream_id, version)
+pub fn index_key(origin: Position, version: Version) -> Vec<u8> {
+    [origin.to_be_bytes(), version.to_be_bytes()].concat()
 }
 
-/// The key of an event id in keyspace `ids`.
+/// The version in a key that [`index_key`] made for this stream.
 #[must_use]
-pub fn id_key(stream_id: &str, event_id: &str) -> Vec<u8> {
-    stream_keys::named(stream_id, event_id.as_bytes())
+pub fn version_in(key: &[u8], origin: Position) -> Option<Version> {
+    number(key.strip_prefix(&origin.to_be_bytes())?)
+}
+
+/// The key of an event id in keyspace `ids`. Two ids of one stream may have the same key, by great effort or greater
+/// chance, so whoever finds an entry looks at the event before it is taken for this one.
+#[must_use]
+pub fn id_key(origin: Position, event_id: &str) -> Vec<u8> {
+    let digest = Sha256::digest(event_id.as_bytes());
+    [&origin.to_be_bytes()[..], &digest[..ID_DIGEST_BYTES]].concat()
 }
 
 /// A version or position that is a whole key or value.
@@ -123,16 +147,29 @@ mod tests {
     use exesdb_sdk::fields::Malformed;
     use exesdb_sdk::types::EventData;
 
-    use super::{Head, decode_event, encode_event};
+    use super::{Head, decode_event, encode_event, id_key, index_key, version_in};
 
     #[test]
     fn a_head_is_these_bytes() {
-        let head = Head { last_version: 2, created: 3, updated: 256 };
-        let bytes = [1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 1, 0];
+        let head = Head { origin: 4, last_version: 2, created: 3, updated: 256 };
+        let bytes = [
+            1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 1, 0,
+        ];
         assert_eq!(head.encode(), bytes);
         assert_eq!(Head::decode(&bytes), Ok(head));
-        assert_eq!(Head::decode(&bytes[..24]), Err(Malformed::Short));
+        assert_eq!(Head::decode(&bytes[..32]), Err(Malformed::Short));
         assert_eq!(Head::decode(&[2]), Err(Malformed::Format(2)));
+    }
+
+    #[test]
+    fn keys_are_these_bytes() {
+        assert_eq!(index_key(258, 3), [0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3]);
+        assert_eq!(version_in(&index_key(258, 3), 258), Some(3));
+        assert_eq!(version_in(&index_key(258, 3), 259), None);
+        assert_eq!(version_in(&index_key(258, 3)[..15], 258), None);
+        // The digest is that of "abc" in FIPS 180, cut.
+        let key = b"\0\0\0\0\0\0\x01\x02\xba\x78\x16\xbf\x8f\x01\xcf\xea\x41\x41\x40\xde";
+        assert_eq!(id_key(258, "abc"), key);
     }
 
     #[test]

@@ -9,15 +9,24 @@
 //! |---|---|---|
 //! | `streams` | stream id | head |
 //! | `events` | position, 8 bytes, written by the commit | envelope |
-//! | `index` | stream id, a zero byte, version in 8 bytes | position, 8 bytes, written by the commit |
-//! | `ids` | stream id, a zero byte, event id | version, 8 bytes |
+//! | `index` | origin, 8 bytes; version of an append's last event, 8 bytes | its position, 8 bytes, written by the commit |
+//! | `ids` | origin, 8 bytes; digest of an event id, 12 bytes | version, 8 bytes |
 //!
-//! Whole numbers are big-endian, so that keys are in the order of what they count. Stream ids and event ids have no
-//! control characters; so the zero byte ends a stream id beyond doubt. One append is one batch: it writes all its
-//! entries or none, under the guard that the stream's head is as it was when the append was decided.
+//! Whole numbers are big-endian, so that keys are in the order of what they count. One append is one batch: it writes all
+//! its entries or none, under the guard that the stream's head is as it was when the append was decided.
 //!
-//! A head is 25 bytes: format (1, one byte), version of the last event, time of the first append, time of the last append
-//! (8 bytes each).
+//! A stream's *origin* is the position of its first event. It stands for the stream in keys: no two streams have the same,
+//! and it is short where ids are long and begin alike, so that comparing keys is cheap. The append that begins a stream
+//! has its origin written by the commit; others find it in the head.
+//!
+//! The events of an append follow each other in the log, so `index` has only the last one: version `v` of an append whose
+//! last version `l` lies at position `p` lies at `p - (l - v)`.
+//!
+//! A digest is the first 12 bytes of the SHA-256 of the event id. An id that has the digest of another of its stream is
+//! refused as a conflict: what `ids` says is believed only after a look at the event.
+//!
+//! A head is 33 bytes: format (1, one byte), origin, version of the last event, time of the first append, time of the last
+//! append (8 bytes each).
 //!
 //! An envelope is, in this order: format (1, one byte); stream id; version (8 bytes); event id; event type; content type;
 //! time of the append (8 bytes); data; metadata. A text is its length in 2 bytes and its UTF-8; data and metadata are
@@ -29,8 +38,8 @@
 //! # Invariants
 //!
 //! 1. The head of a stream is there exactly if the stream has an event, and its version is that of the last one.
-//! 2. A stream's versions are 0 to the head's, each with one entry in `index`, which names the position of an event whose
-//!    envelope names this stream and version.
+//! 2. A stream's versions are 0 to the head's. The envelope at the position that `index` gives for each of them names
+//!    this stream and version.
 //! 3. Every event has one entry in `ids`. No stream has two events of one id.
 //! 4. Versions rise with positions within a stream.
 

@@ -9,6 +9,9 @@ use exesdb_streams::layout::{EVENTS, INDEX, STREAMS, index_key};
 use exesdb_streams::read::{PAGE_BYTES_MAX, list_streams, read_all, read_stream, stream_info};
 
 fn put(store: &MemoryKeyspaces, stream_id: &str, count: usize, bytes: usize) {
+    if count == 0 {
+        return;
+    }
     let there = stream_info(store, stream_id).map_or(0, |info| info.last_version + 1);
     let event = |index: u64| EventData {
         id: (there + index).to_string(),
@@ -68,6 +71,28 @@ fn a_stream_forward_and_backward() {
     assert_eq!(read(Some(0), 2, Backward), (vec![0], None, true));
     assert_eq!(read(Some(99), 1, Backward), (vec![4], Some(3), false));
     assert_eq!(read(Some(u64::MAX), 1, Backward), (vec![4], Some(3), false));
+}
+
+/// Appends of every length, some of them apart from each other in the log, so that pages begin and end within them.
+#[test]
+fn every_page_of_a_stream_of_many_appends() {
+    let store = MemoryKeyspaces::new();
+    for (index, count) in [1, 1, 7, 2, 1, 5, 3].into_iter().enumerate() {
+        put(&store, "a", count, 1);
+        put(&store, "b", index * index, 1);
+    }
+    for from in 0..20 {
+        for count in 1..=21 {
+            let upward: Vec<u64> = (from..20).take(count).collect();
+            let page = read_stream(&store, "a", Some(from), count.try_into().unwrap(), Forward).unwrap();
+            let next = from + upward.len() as u64;
+            assert_eq!(versions(&page), (upward, Some(next), next == 20), "{from} {count}");
+            let downward: Vec<u64> = (0..=from).rev().take(count).collect();
+            let page = read_stream(&store, "a", Some(from), count.try_into().unwrap(), Backward).unwrap();
+            let next = downward.last().and_then(|last| last.checked_sub(1));
+            assert_eq!(versions(&page), (downward, next, next.is_none()), "{from} {count}");
+        }
+    }
 }
 
 #[test]
@@ -179,27 +204,41 @@ fn damage_is_named_never_a_panic() {
     assert!(damage(read_stream(&store, "a", None, 9, Forward)).contains("`streams`"));
     assert!(damage(stream_info(&store, "a")).contains("`streams`"));
 
+    // What lies before the damage can be read, and the damage is named at a page's beginning.
+    let ends_before_version_1 = |store: &MemoryKeyspaces| {
+        assert_eq!(versions(&read_stream(store, "a", None, 9, Forward).unwrap()), (vec![0], Some(1), false));
+        assert_eq!(versions(&read_stream(store, "a", None, 9, Backward).unwrap()), (vec![2], Some(1), false));
+        let both =
+            [Forward, Backward].map(|direction| damage(read_stream(store, "a", Some(1), 9, direction)));
+        assert_eq!(both[0], both[1]);
+        both[0].clone()
+    };
     let store = with(|store| store.overwrite(EVENTS, &1_u64.to_be_bytes(), b"\x01\xff"));
-    for direction in [Forward, Backward] {
-        assert!(damage(read_stream(&store, "a", None, 9, direction)).contains("`events`"));
-        assert!(damage(read_all(&store, None, 9, direction)).contains("\\x01`"));
-    }
-
+    assert!(ends_before_version_1(&store).contains("`events`"));
+    assert!(damage(read_all(&store, None, 9, Forward)).contains("\\x01`"));
     let store = with(|store| store.remove(EVENTS, &1_u64.to_be_bytes()));
-    assert!(damage(read_stream(&store, "a", None, 9, Forward)).contains("`a` refers to it"));
+    assert!(ends_before_version_1(&store).contains("`a` refers to it"));
+    let store = with(|store| {
+        let other = store.get(EVENTS, &3_u64.to_be_bytes()).unwrap().unwrap();
+        store.overwrite(EVENTS, &1_u64.to_be_bytes(), &other);
+    });
+    assert!(ends_before_version_1(&store).contains("not version 1 of `a`"));
 
-    let store = with(|store| store.overwrite(INDEX, &index_key("a", 0), b"short"));
-    assert!(damage(read_stream(&store, "a", None, 9, Forward)).contains("`index`"));
-
-    let store = with(|store| store.overwrite(INDEX, &index_key("a", 1), &3_u64.to_be_bytes()));
-    assert!(damage(read_stream(&store, "a", None, 9, Forward)).contains("not version 1 of `a`"));
-
-    // A gap: what lies before it can be read, and the gap is named.
-    let store = with(|store| store.remove(INDEX, &index_key("a", 1)));
-    assert_eq!(versions(&read_stream(&store, "a", None, 9, Forward).unwrap()), (vec![0], Some(1), false));
-    assert_eq!(versions(&read_stream(&store, "a", None, 9, Backward).unwrap()), (vec![2], Some(1), false));
     for direction in [Forward, Backward] {
-        assert!(damage(read_stream(&store, "a", Some(1), 9, direction)).contains("`index`"));
+        let store = with(|store| store.overwrite(INDEX, &index_key(0, 2), b"short"));
+        assert!(damage(read_stream(&store, "a", None, 9, direction)).contains("`index`"));
+        let store = with(|store| {
+            store.overwrite(INDEX, &[&index_key(0, 2)[..], b"long"].concat(), &2_u64.to_be_bytes())
+        });
+        assert!(damage(read_stream(&store, "a", Some(0), 9, Forward)).contains("`index`"));
+        let store = with(|store| store.remove(INDEX, &index_key(0, 2)));
+        assert!(damage(read_stream(&store, "a", None, 9, direction)).contains("goes beyond it"));
+        let store = with(|store| store.overwrite(INDEX, &index_key(0, 2), &3_u64.to_be_bytes()));
+        assert!(damage(read_stream(&store, "a", Some(2), 9, direction)).contains("not version 2 of `a`"));
+        let store = with(|store| store.overwrite(INDEX, &index_key(0, 2), &1_u64.to_be_bytes()));
+        assert!(damage(read_stream(&store, "a", Some(1), 9, direction)).contains("not version 1 of `a`"));
+        let store = with(|store| store.overwrite(STREAMS, b"a", &store.get(STREAMS, b"b").unwrap().unwrap()));
+        assert!(damage(read_stream(&store, "a", None, 9, direction)).contains("not version 0 of `a`"));
     }
 
     let store = with(|store| store.overwrite(EVENTS, b"odd", b""));
