@@ -1,5 +1,7 @@
 //! Traps in a gateway component: they cost the request that trapped its answer, and nobody else anything.
 
+use std::io::{Read as _, Write as _};
+
 use exesdb_tests::{Host, Load, NO_FAULTS, after, faults, last_seq, of_kind, path_of};
 use serde_json::json;
 
@@ -61,13 +63,16 @@ fn a_trap_in_the_middle_of_an_answer_cuts_it_off() {
     let host = Host::with_probes("");
     for _ in 0..5 {
         let mark = last_seq(&host.events());
-        let answer = host.http.get("/v1/stores/main/probe/trap-mid-response");
-        assert!(answer.cut_off, "{} {}", answer.status, answer.text);
-        assert!(
-            "the beginning of an answer".starts_with(&answer.text) || answer.status == 0,
-            "{}",
-            answer.text
-        );
+        // Read as bytes: some clients forgive a missing end, and then nothing would be seen here.
+        let mut connection = host.http.connect();
+        connection
+            .write_all(b"GET /v1/stores/main/probe/trap-mid-response HTTP/1.1\r\nhost: h\r\n\r\n")
+            .expect("the host reads");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("the host closes the connection");
+        // The connection may be closed before the answer's beginning was on its way, but never with an end.
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(!answer.ends_with("0\r\n\r\n"), "it has a last chunk: {answer:?}");
         let trap = exesdb_tests::eventually("the trap is told of", || {
             after(&host.events(), mark).into_iter().find(|event| event["kind"] == "trap")
         });
