@@ -5,4 +5,5 @@ mod kill;
 mod limits;
 mod loading;
 mod persistence;
+mod storm;
 mod strategies;
