@@ -9,7 +9,9 @@ use exesdb_supervisor::{
     Backoff, CallError, ChildSpec, Context, NodeState, Options, Reason, Restart, Root, Shutdown, Start,
     Started, Strategy, SupervisorSpec, Telemetry, partition_of,
 };
+use parking_lot::Mutex;
 use serde_json::json;
+use tokio::sync::Notify;
 
 async fn obedient(context: Context) -> Result<Start, Reason> {
     let shutdown = context.shutdown();
@@ -124,6 +126,54 @@ async fn below_a_killed_supervisor_even_infinity_ends() {
     // As OTP: the one that was killed first, then what it leaves behind, the deepest first.
     assert_eq!(ends, ["host/outer killed", "host/outer/inner/deaf killed", "host/outer/inner killed"]);
     assert!(root.handle().is_running("host/outer/inner/deaf"), "and it is back");
+}
+
+/// On real threads, one of which is blocked until the test lets it go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_worker_that_does_not_yield_is_reported_and_has_no_successor_beside_it() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let (released, blocks) = (Arc::new(Mutex::new(Some(released))), Arc::new(Notify::new()));
+    let entered = Arc::clone(&blocks);
+    let blocked = move |context: Context| {
+        let (released, entered) = (released.lock().take(), Arc::clone(&entered));
+        async move {
+            // Only the first incarnation finds the channel.
+            let Some(released) = released else { return obedient(context).await };
+            Ok(Start::running(async move {
+                entered.notify_one();
+                let _ = released.recv(); // blocks the thread; ends as well if the test fails before it sends
+                std::future::pending().await
+            }))
+        }
+    };
+    let child = ChildSpec::worker("w", blocked).shutdown(Shutdown::BrutalKill);
+    // One for all: the crash of the sibling makes the supervisor kill it and start another one.
+    let spec = SupervisorSpec::new("host", Strategy::OneForAll)
+        .child(child)
+        .child(ChildSpec::worker("sibling", obedient));
+    let telemetry = Telemetry::new();
+    let options = Options { telemetry: telemetry.clone(), ..Options::default() };
+    let root = Root::start(spec, options).await.unwrap();
+    let handle = root.handle();
+    let mut events = telemetry.subscribe_from_oldest();
+    let mut until = async |kind: &str| loop {
+        let event = events.recv().await.unwrap();
+        if event.path == "host/w" {
+            assert_eq!(event.kind, kind, "{event:?}");
+            return event;
+        }
+    };
+    until("started").await;
+    blocks.notified().await;
+    handle.exit("host/sibling", Reason::error("boom")).await.unwrap();
+    assert_eq!(until("kill_pending").await.detail, json!({ "after_ms": 1000 }));
+    let tree = handle.tree().await;
+    assert_eq!(tree.find("host/w").unwrap().state, NodeState::Stopping);
+    assert!(handle.is_running("host/w"), "it has not ended");
+    release.send(()).unwrap();
+    assert_eq!(until("terminated").await.detail["reason"], "killed");
+    assert_eq!(until("started").await.detail["incarnation"], 2);
+    assert_eq!(root.stop().await, Reason::Shutdown);
 }
 
 #[tokio::test(start_paused = true)]
