@@ -22,6 +22,10 @@ use std::time::{Duration, Instant};
 use exesdb_supervisor::{ChildSpec, Options, Reason, Root, Start, Strategy, SupervisorSpec};
 use tokio::sync::Notify;
 
+/// As in the host. OTP brings an allocator of its own, too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CHILDREN: u64 = 10_000;
 const DEPTH: u64 = 50;
 /// How often everything is killed.

@@ -1,7 +1,7 @@
 //! What the world can see and reach of a supervisor: the cell its driver shares with handles, with its parent,
 //! and with the tree view.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -147,7 +147,7 @@ pub(crate) struct Entry {
 /// The supervisor's state and its children, behind one lock that is never held over an await.
 pub(crate) struct Board {
     pub(crate) state: State,
-    pub(crate) entries: HashMap<Key, Entry>,
+    pub(crate) entries: BTreeMap<Key, Entry>,
 }
 
 /// A supervisor as others see it.
@@ -199,7 +199,7 @@ impl SupervisorCell {
             env,
             record,
             mailbox: Arc::new(Mailbox::new()),
-            board: Mutex::new(Board { state, entries: HashMap::new() }),
+            board: Mutex::new(Board { state, entries: BTreeMap::new() }),
             done: SetOnce::new(),
             signals: Signals {
                 weight: AtomicU8::new(Weight::NONE.0),

@@ -65,6 +65,8 @@ pub(crate) struct Driver {
     /// What start_child is to start.
     incoming: Option<ChildSpec>,
     pauses: Pauses,
+    /// Children were added by call.
+    grown: bool,
     finished: bool,
 }
 
@@ -80,9 +82,11 @@ impl Driver {
             answer: None,
             incoming: None,
             pauses: Pauses::default(),
+            grown: false,
             finished: false,
         };
-        tokio::spawn(driver.run());
+        // In a box, for it is large and would be copied on each of the calls that a spawn goes through.
+        tokio::spawn(Box::pin(driver.run()));
     }
 
     async fn run(mut self) {
@@ -266,6 +270,7 @@ impl Driver {
             Effect::Retry { key, after } if after.is_zero() => self.cell.mailbox.post(Message::Retry(key)),
             Effect::Retry { key, after } => self.pauses.insert(key, Instant::now() + after),
             Effect::Added(key) => {
+                self.grown = true;
                 let spec = self.incoming.take().expect("start_child comes with a specification");
                 let entry = self.cell.entry(spec);
                 self.cell.board.lock().entries.insert(key, entry);
@@ -398,7 +403,9 @@ impl Driver {
             directory.remove(&cell.path);
         }
         drop(directory);
-        cell.record.forget_all_but(&cell.spec.children);
+        if self.grown {
+            cell.record.forget_all_but(&cell.spec.children);
+        }
     }
 }
 
