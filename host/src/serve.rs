@@ -156,7 +156,7 @@ fn outcome(ended: Option<Reason>, stopped: &Reason) -> anyhow::Result<()> {
 fn connections_max(stores: usize) -> anyhow::Result<usize> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit.clone()).context("cannot raise the limit on open files")?;
+    setrlimit(Resource::Nofile, limit).context("cannot raise the limit on open files")?;
     let files = limit.maximum.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
     let spare = files.saturating_sub(stores * FILES_PER_STORE + FILES_OF_HOST);
     anyhow::ensure!(
