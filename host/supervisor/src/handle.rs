@@ -273,7 +273,8 @@ impl Handle {
         self.call(sup, Call::TerminateProcess(pid), None).await.map(|_| ())
     }
 
-    /// Starts a child that has no process (undefined or parked).
+    /// Starts a child that has no process (undefined or parked). If that fails the child stays as it was, and
+    /// the answer is [`CallError::StartFailed`].
     pub async fn restart_child(&self, sup: &str, id: &str) -> Result<Started, CallError> {
         match self.call(sup, Call::RestartChild(id.to_owned()), None).await? {
             Reply::Started(pid) => Ok(Started::Running(pid)),

@@ -2,7 +2,8 @@
 //!
 //! The stream is one ring of the latest events. A subscription is a position in that ring and has no queue of
 //! its own, so a reader that stands still costs nothing and can hold nobody up: what has left the ring before
-//! it was read is reported as missed, with the number.
+//! it was read is reported as missed, with the number. What supervisors tell lies in the ring as data, and becomes
+//! an [`Event`] with text and JSON when it is read.
 
 mod fact;
 
@@ -19,7 +20,8 @@ use tokio::sync::Notify;
 pub(crate) use self::fact::{Fact, Who, millis};
 
 /// Events that the ring keeps by default. A kill storm of 100 kills a second makes about 300 events a second:
-/// a reader may then be more than ten seconds late. At about 500 bytes each this is some 2 MB.
+/// a reader may then be more than ten seconds late. At about 200 bytes each, and what children tell is as large
+/// as its detail, this is some 1 MB.
 pub const TELEMETRY_RING_EVENTS: usize = 4096;
 
 /// Something that happened.
