@@ -22,8 +22,8 @@
 //! The events of an append follow each other in the log, so `index` has only the last one: version `v` of an append whose
 //! last version `l` lies at position `p` lies at `p - (l - v)`.
 //!
-//! A digest is the first 12 bytes of the SHA-256 of the event id. An id that has the digest of another of its stream is
-//! refused as a conflict: what `ids` says is believed only after a look at the event.
+//! A digest is the first 12 bytes of the event id's XXH3 of 128 bits, big-endian. An id that has the digest of another of
+//! its stream is refused as a conflict: what `ids` says is believed only after a look at the event.
 //!
 //! A head is 33 bytes: format (1, one byte), origin, version of the last event, time of the first append, time of the last
 //! append (8 bytes each).
