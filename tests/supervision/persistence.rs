@@ -106,6 +106,14 @@ fn calls_that_were_committed_before_a_trap_get_their_result() {
         assert_eq!(events.len(), 1, "it was committed, and once");
         assert_eq!(events[0]["id"], *id);
         sent.push(exesdb_tests::Append { stream, ids: vec![id], outcome: exesdb_tests::Outcome::Unknown });
+        // Where it traps just once the call gets its answer all the same: it is tried again and found committed.
+        let (stream, id) = (format!("probe-trap-once-after-commit-{number}"), format!("answered-{number}"));
+        let mark = last_seq(&host.events());
+        let mut append =
+            exesdb_tests::Append { stream, ids: vec![id], outcome: exesdb_tests::Outcome::Unknown };
+        append.send(&host.http).expect(200);
+        assert_eq!(of_kind(&after(&host.events(), mark), "trap").len(), 1);
+        sent.push(append);
     }
     load.go_on(20);
     let report = load.finish();

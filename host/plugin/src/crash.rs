@@ -108,7 +108,7 @@ fn backtrace(error: &wasmtime::Error) -> Vec<String> {
         let name = symbol
             .and_then(|symbol| symbol.name())
             .or_else(|| frame.func_name())
-            .map_or_else(|| format!("function {}", frame.func_index()), str::to_owned);
+            .map_or_else(|| format!("function {}", frame.func_index()), demangled);
         let frame = match symbol.and_then(|symbol| Some((symbol.file()?, symbol.line()?))) {
             Some((file, line)) => format!("{name} at {file}:{line}"),
             None => name,
@@ -116,6 +116,12 @@ fn backtrace(error: &wasmtime::Error) -> Vec<String> {
         cut(&frame, FRAME_BYTES_MAX)
     };
     backtrace.frames().iter().take(FRAMES_MAX).map(frame).collect()
+}
+
+/// A name as its author wrote it: Rust's compiler decorates them.
+fn demangled(name: &str) -> String {
+    // The alternate form leaves out the hash.
+    format!("{:#}", rustc_demangle::demangle(name))
 }
 
 /// The longest beginning of `text` of at most `bytes` bytes that ends at a character.
@@ -129,7 +135,7 @@ pub(crate) fn cut(text: &str, bytes: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Crash, CrashKind, cut};
+    use super::{Crash, CrashKind, cut, demangled};
     use crate::limits::{Limits, Meter};
     use wasmtime::{Error, ResourceLimiter, Trap};
 
@@ -155,6 +161,12 @@ mod tests {
             Crash::of(&Error::msg("handle index 7 used with the wrong type"), &meter, None).kind,
             CrashKind::Contract
         );
+    }
+
+    #[test]
+    fn a_frame_has_the_name_that_its_author_wrote() {
+        assert_eq!(demangled("_ZN13streams_probe6deeper17h0123456789abcdefE"), "streams_probe::deeper");
+        assert_eq!(demangled("cabi_realloc"), "cabi_realloc");
     }
 
     #[test]

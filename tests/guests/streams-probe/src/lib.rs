@@ -4,6 +4,7 @@
 //! | stream id begins with | an append |
 //! |---|---|
 //! | `probe-trap-after-commit` | commits the call's requests, then panics before it answers |
+//! | `probe-trap-once-after-commit` | the same where the stream is new, and answers when it is asked again |
 //! | `probe-trap` | panics before anything is written |
 //! | `probe-loop` | loops for ever |
 //! | `probe-hungry` | allocates without end |
@@ -22,13 +23,15 @@ struct Probe;
 enum Misdeed {
     Trap,
     TrapAfterCommit,
+    TrapOnceAfterCommit,
     Loop,
     Hunger,
     Recursion,
 }
 
 /// The longer prefix before the one that it begins with.
-const MISDEEDS: [(&str, Misdeed); 5] = [
+const MISDEEDS: [(&str, Misdeed); 6] = [
+    ("probe-trap-once-after-commit", Misdeed::TrapOnceAfterCommit),
     ("probe-trap-after-commit", Misdeed::TrapAfterCommit),
     ("probe-trap", Misdeed::Trap),
     ("probe-loop", Misdeed::Loop),
@@ -48,6 +51,14 @@ impl StreamsPlugin for Probe {
             Some(Misdeed::TrapAfterCommit) => {
                 let answers = Streams::append(requests);
                 panic!("the probe traps after the commit, as it was told: {answers:?}");
+            }
+            Some(Misdeed::TrapOnceAfterCommit) => {
+                let probes =
+                    requests.iter().map(|request| &request.stream_id).filter(|id| misdeed(id).is_some());
+                let are_new = probes.cloned().any(|id| Streams::get_stream_info(id).is_err());
+                let answers = Streams::append(requests);
+                assert!(!are_new, "the probe traps after the first commit, as it was told: {answers:?}");
+                answers
             }
             Some(Misdeed::Loop) => loop {
                 black_box(());
@@ -109,6 +120,7 @@ mod tests {
         assert_eq!(misdeed("probe-trap"), Some(Misdeed::Trap));
         assert_eq!(misdeed("probe-trap-7"), Some(Misdeed::Trap));
         assert_eq!(misdeed("probe-trap-after-commit-7"), Some(Misdeed::TrapAfterCommit));
+        assert_eq!(misdeed("probe-trap-once-after-commit"), Some(Misdeed::TrapOnceAfterCommit));
         assert_eq!(misdeed("probe-loop"), Some(Misdeed::Loop));
         assert_eq!(misdeed("probe-hungry"), Some(Misdeed::Hunger));
         assert_eq!(misdeed("probe-stack"), Some(Misdeed::Recursion));
