@@ -36,41 +36,73 @@ impl fmt::Display for Hazard {
 /// The first hazard found.
 pub fn find_hazard(json: &str) -> Result<(), Hazard> {
     let mut depth = 0_usize;
-    let mut in_string = false;
-    let mut expects_low = false;
-    let mut bytes = json.bytes();
-    while let Some(byte) = bytes.next() {
-        if !in_string {
-            match byte {
-                b'"' => in_string = true,
-                b'[' | b'{' => depth += 1,
-                b']' | b'}' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-            if depth > JSON_NESTING_MAX {
-                return Err(Hazard::NestedTooDeep);
-            }
-            continue;
-        }
-        let mut unit = None;
+    let mut rest = json.as_bytes();
+    while let Some((byte, behind)) = rest.split_first() {
+        rest = behind;
         match byte {
-            b'"' => in_string = false,
-            b'\\' if bytes.next() == Some(b'u') => unit = Some(code_unit(&mut bytes)),
+            b'"' => rest = skip_string(rest)?,
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        match (expects_low, unit) {
-            (true, Some(0xdc00..=0xdfff)) => expects_low = false,
-            (true, _) | (false, Some(0xdc00..=0xdfff)) => return Err(Hazard::LoneSurrogate),
-            (false, Some(0xd800..=0xdbff)) => expects_low = true,
-            (false, _) => {}
+        if depth > JSON_NESTING_MAX {
+            return Err(Hazard::NestedTooDeep);
         }
     }
     Ok(())
 }
 
+/// What lies behind the string whose text begins here.
+fn skip_string(mut rest: &[u8]) -> Result<&[u8], Hazard> {
+    let mut expects_low = false;
+    loop {
+        let plain = plain_bytes(rest);
+        rest = &rest[plain..];
+        let unit = match rest {
+            [b'\\', b'u', behind @ ..] => {
+                rest = behind.get(4..).unwrap_or_default();
+                Some(code_unit(behind))
+            }
+            [b'\\', _, behind @ ..] => {
+                rest = behind;
+                None
+            }
+            [_, behind @ ..] if !expects_low => return Ok(behind),
+            _ => None,
+        };
+        match (expects_low && plain == 0, unit) {
+            (true, Some(0xdc00..=0xdfff)) => expects_low = false,
+            _ if expects_low => return Err(Hazard::LoneSurrogate),
+            (_, Some(0xdc00..=0xdfff)) => return Err(Hazard::LoneSurrogate),
+            (_, Some(0xd800..=0xdbff)) => expects_low = true,
+            _ if rest.is_empty() => return Ok(rest),
+            _ => {}
+        }
+    }
+}
+
+/// How many bytes there are before the next quote or backslash, eight at a time: most of an event is plain text.
+fn plain_bytes(bytes: &[u8]) -> usize {
+    /// A mark in the highest bit of each byte that is `byte`; those behind the first may be wrong.
+    fn marks(word: u64, byte: u8) -> u64 {
+        let zeroed = word ^ u64::from_ne_bytes([byte; 8]);
+        zeroed.wrapping_sub(u64::from_ne_bytes([0x01; 8])) & !zeroed & u64::from_ne_bytes([0x80; 8])
+    }
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let found = marks(word, b'"') | marks(word, b'\\');
+        if found != 0 {
+            return index * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let there = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'));
+    bytes.len() - rest.len() + there.unwrap_or(rest.len())
+}
+
 /// The number that the next four hexadecimal digits make.
-fn code_unit(bytes: &mut std::str::Bytes<'_>) -> u32 {
-    bytes.take(4).fold(0, |unit, digit| unit << 4 | char::from(digit).to_digit(16).unwrap_or(0))
+fn code_unit(digits: &[u8]) -> u32 {
+    digits.iter().take(4).fold(0, |unit, digit| unit << 4 | char::from(*digit).to_digit(16).unwrap_or(0))
 }
 
 /// The bytes as JSON text that can stand inside an answer, if they are one JSON value without hazards.
@@ -115,9 +147,34 @@ pub fn push_bool(out: &mut Vec<u8>, value: bool) {
 mod tests {
     use super::{Hazard, embeddable, find_hazard, is_json};
     use crate::limits::JSON_NESTING_MAX;
+    use proptest::prelude::{Just, Strategy, prop, prop_assert_eq, prop_oneof, proptest};
 
     fn nested(depth: usize) -> String {
         format!("{}{}", "[".repeat(depth), "]".repeat(depth))
+    }
+
+    /// Pieces of JSON strings, each sound by itself but for halves of surrogate pairs.
+    fn piece() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[a-z\\[\\]{},é]{0,20}",
+            Just(r"\\".to_owned()),
+            Just(r#"\""#.to_owned()),
+            Just(r"\n".to_owned()),
+            (0xd7fe_u32..0xe002).prop_map(|unit| format!("\\u{unit:04x}")),
+            Just(r"\uD83D\uDE00".to_owned()),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_string_has_a_hazard_where_a_parser_of_unicode_refuses_it(
+            strings in prop::collection::vec(prop::collection::vec(piece(), 0..6), 0..4),
+        ) {
+            let strings: Vec<_> = strings.iter().map(|pieces| format!("\"{}\"", pieces.concat())).collect();
+            let json = format!("[{}]", strings.join(","));
+            let refused = serde_json::from_str::<Vec<String>>(&json).is_err();
+            prop_assert_eq!(find_hazard(&json).is_err(), refused, "{}", json);
+        }
     }
 
     #[test]

@@ -1,10 +1,9 @@
 //! Which request a call belongs to, through all components that it passes: the trace id of W3C Trace Context.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, LazyLock};
 
 use http::HeaderMap;
 
@@ -45,17 +44,13 @@ fn parse(traceparent: &str) -> Option<&str> {
     (sound && id.bytes().any(|b| b != b'0')).then_some(id)
 }
 
-/// An id that no other request of this host has. It identifies and protects nothing, so a hash of what never
-/// repeats is random enough.
+/// An id that no other request of this host has, and most likely of any: a number, hashed with keys that each process
+/// draws at random. It identifies and protects nothing.
 pub(crate) fn new_id() -> String {
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let half = |salt: u64| {
-        let mut hasher = DefaultHasher::new();
-        (salt, number, SystemTime::now(), std::process::id()).hash(&mut hasher);
-        hasher.finish()
-    };
-    format!("{:016x}{:016x}", half(1), half(2))
+    format!("{:016x}{:016x}", KEYS.hash_one((number, 1)), KEYS.hash_one((number, 2)))
 }
 
 #[cfg(test)]

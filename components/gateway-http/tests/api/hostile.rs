@@ -1,5 +1,7 @@
 //! Random heads and bodies: whatever comes in, an answer goes out.
 
+use std::collections::BTreeMap;
+
 use exesdb_gateway_http::body::{decode_append, decode_snapshot};
 use exesdb_gateway_http::json::{embeddable, find_hazard};
 use exesdb_gateway_http::query::percent_decode;
@@ -8,6 +10,7 @@ use proptest::prelude::{any, prop};
 use proptest::sample::select;
 use proptest::strategy::Strategy;
 use proptest::{prop_assert, prop_assert_eq, proptest};
+use serde_json::value::RawValue;
 
 use crate::memory::{Memory, Request};
 
@@ -153,8 +156,11 @@ proptest! {
             id: stream_id.clone(), version: 0, position: 0, stream_id, event_type, content_type, data, metadata, created,
         };
         let mut store = Memory { events: vec![event], ..Memory::default() };
-        let page = Request::get("/v1/stores/main/events").send(&mut store).json();
-        prop_assert_eq!(page["events"].as_array().map(Vec::len), Some(1));
+        let answer = Request::get("/v1/stores/main/events").send(&mut store);
+        // Numbers stay as they were written, also those that no type of ours can hold.
+        let page: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(&answer.body).expect("a page is JSON");
+        let events: Vec<Box<RawValue>> = serde_json::from_str(page["events"].get()).expect("events are a list");
+        prop_assert_eq!(events.len(), 1);
         let answer = Request::follow("/v1/stores/main/events").send(&mut store);
         let messages = answer.text().split("\n\n").filter(|message| message.starts_with("id: "));
         let lines: Vec<usize> = messages.map(|message| message.split(['\n', '\r']).count()).collect();
