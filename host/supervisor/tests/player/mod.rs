@@ -35,8 +35,6 @@ const RING: usize = 1 << 16;
 /// What the start functions share.
 struct World {
     attempts: Mutex<Attempts>,
-    /// The supervisors whose children are made from a template.
-    simple: Mutex<HashMap<String, bool>>,
 }
 
 /// Start attempts by path. A path may belong to a supervisor first and to a worker later, so they are counted
@@ -94,7 +92,6 @@ impl Player {
         let mut player = Player {
             world: Arc::new(World {
                 attempts: Mutex::new(Attempts { events: telemetry.subscribe(), of: HashMap::new() }),
-                simple: Mutex::default(),
             }),
             root: None,
             handle: None,
@@ -209,7 +206,7 @@ impl Player {
             other => other.parse().expect("a reason of a scenario"),
         };
         let Some(handle) = &self.handle else { return error("not_running") };
-        let done = match self.in_simple(path) {
+        let done = match in_simple(handle, path).await {
             None => handle.exit(path, reason).await,
             Some(sup) => match self.recorder.latest(path) {
                 None => return error("not_running"),
@@ -220,12 +217,6 @@ impl Player {
             Ok(()) => ok(true),
             Err(_) => error("not_running"),
         }
-    }
-
-    /// The supervisor above `path`, if its children go by process.
-    fn in_simple(&self, path: &str) -> Option<String> {
-        let (sup, _) = path.rsplit_once('/')?;
-        self.world.simple.lock().get(sup).copied().unwrap_or(false).then(|| sup.to_owned())
     }
 
     async fn batch(&mut self, step: &Step) -> Acted {
@@ -255,7 +246,7 @@ impl Player {
     async fn until_noticed(&self, handle: &Handle, sup: &str, path: &str) {
         loop {
             tokio::time::sleep(Duration::from_millis(1)).await;
-            let runs = match (self.in_simple(path), self.recorder.latest(path)) {
+            let runs = match (in_simple(handle, path).await, self.recorder.latest(path)) {
                 (Some(_), Some(pid)) => handle.is_running_process(sup, parse_pid(pid)),
                 _ => handle.is_running(path),
             };
@@ -271,7 +262,6 @@ impl Player {
         if !handle.is_running(sup) {
             return Pending::Now(error("noproc"));
         }
-        let simple = self.world.simple.lock().get(sup).copied().unwrap_or(false);
         let (world, sup, step) = (Arc::clone(&self.world), sup.to_owned(), step.clone());
         let instance = step.instance.clone();
         let pid = instance.as_ref().map(|name| self.recorder.latest(&format!("{sup}/{name}")).map(parse_pid));
@@ -295,7 +285,7 @@ impl Player {
                 ("terminate_child", _, None) => handle.terminate_child(&sup, id).await.map(|()| ok(true)),
                 ("restart_child", ..) => started(handle.restart_child(&sup, id).await),
                 ("delete_child", ..) => handle.delete_child(&sup, id).await.map(|()| ok(true)),
-                ("which_children", ..) => which(&handle, &sup, simple)
+                ("which_children", ..) => which(&handle, &sup, is_simple(&handle, &sup).await)
                     .await
                     .map(|list| ok(list.into_iter().map(|(listed, _)| listed).collect::<Vec<Listed>>())),
                 ("count_children", ..) => handle.count_children(&sup).await.map(ok),
@@ -318,7 +308,7 @@ impl Player {
                 || self.recorder.latest(&path).expect("the root was started").to_owned(),
                 |pid| pid.to_string(),
             );
-            let simple = self.world.simple.lock().get(&path).copied().unwrap_or(false);
+            let simple = is_simple(handle, &path).await;
             let counts = handle.count_children(&path).await.expect("the supervisor runs");
             let mut children = Vec::new();
             for (listed, pid) in which(handle, &path, simple).await.expect("the supervisor runs") {
@@ -354,6 +344,18 @@ enum Acted {
     Batch(Vec<Pending>),
 }
 
+/// Whether the children of the supervisor that runs at `sup` go by process. Asked of the tree: a specification
+/// may have been refused, and a supervisor that was added is gone when the one above it starts again.
+async fn is_simple(handle: &Handle, sup: &str) -> bool {
+    handle.tree().await.find(sup).is_some_and(|node| node.strategy == Some(Strategy::SimpleOneForOne))
+}
+
+/// The supervisor above `path`, if its children go by process.
+async fn in_simple(handle: &Handle, path: &str) -> Option<String> {
+    let (sup, _) = path.rsplit_once('/')?;
+    is_simple(handle, sup).await.then(|| sup.to_owned())
+}
+
 // ---- the children
 
 fn join(above: &str, id: &str) -> String {
@@ -380,8 +382,6 @@ fn child_spec(world: &Arc<World>, above: &str, node: &Node) -> ChildSpec {
 
 fn supervisor_spec(world: &Arc<World>, above: &str, node: &Node) -> SupervisorSpec {
     let path = join(above, &node.id);
-    let simple = node.template.is_some();
-    world.simple.lock().insert(path.clone(), simple);
     let spec = match &node.template {
         Some(template) => {
             let (world, template) = (Arc::clone(world), template.clone());
