@@ -5,6 +5,7 @@
 #![allow(clippy::print_stderr)] // the log of a host whose test failed
 
 mod client;
+pub mod fault_fs;
 mod host;
 mod ledger;
 mod load;
