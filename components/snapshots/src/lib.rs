@@ -7,12 +7,16 @@
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
-//! | `snapshots` | stream id, a zero byte, version in 8 bytes | snapshot |
+//! | `snapshots` | stream id, a zero byte, source id, a zero byte, version in 8 bytes, inverted | snapshot |
 //! | `infos` | the same | info |
+//! | `sources` | source id, a zero byte, stream id, a zero byte, version in 8 bytes, inverted | info |
 //!
-//! Whole numbers are big-endian. Stream ids have no control characters; so the zero byte ends one beyond doubt. Every
-//! snapshot has an info, and both are written and deleted in one batch; the infos are there so that listing snapshots
-//! does not read them.
+//! Whole numbers are big-endian. Ids have no control characters; so the zero byte ends one beyond doubt. An inverted
+//! version is what is missing to the highest one, so that the newest lies first.
+//!
+//! Every snapshot has an info in `infos` and the same one in `sources`; all three are written and deleted in one batch.
+//! The infos are there so that listing snapshots does not read them: those of one source in any stream from `sources`,
+//! all others from `infos`.
 //!
 //! A snapshot is, in this order: format (1, one byte); time when it was recorded (8 bytes); content type; data;
 //! metadata. An info is: format (1, one byte); time (8 bytes); content type; length of the data (8 bytes). A text is its
@@ -20,35 +24,65 @@
 //! since 1970-01-01T00:00:00 UTC.
 
 pub mod layout;
+pub mod maintenance;
 pub mod rules;
 
 use exesdb_sdk::clock;
 use exesdb_sdk::keyspaces::HostKeyspaces;
-use exesdb_sdk::snapshots::{RecordedSnapshot, SnapshotData, SnapshotPage, SnapshotsPlugin};
+use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
+use exesdb_sdk::snapshots::{
+    RecordedSnapshot, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope, SnapshotsPlugin,
+};
 use exesdb_sdk::types::{Error, Version};
 
 /// The snapshots of the store that the host gives to this component.
 pub struct Snapshots;
 
 impl SnapshotsPlugin for Snapshots {
-    fn record_snapshot(stream_id: String, version: Version, snapshot: SnapshotData) -> Result<(), Error> {
-        rules::record(&HostKeyspaces, clock::now(), &stream_id, version, &snapshot)
+    fn record_snapshot(id: SnapshotId, snapshot: SnapshotData) -> Result<(), Error> {
+        rules::record(&HostKeyspaces, clock::now(), &id, &snapshot)
     }
 
-    fn read_snapshot(stream_id: String, version: Version) -> Result<RecordedSnapshot, Error> {
-        rules::read(&HostKeyspaces, &stream_id, version)
+    fn read_snapshot(id: SnapshotId) -> Result<RecordedSnapshot, Error> {
+        rules::read(&HostKeyspaces, &id)
     }
 
-    fn read_latest(stream_id: String) -> Result<RecordedSnapshot, Error> {
-        rules::read_latest(&HostKeyspaces, &stream_id)
+    fn read_latest(
+        stream_id: String,
+        source_id: String,
+        at_most: Option<Version>,
+    ) -> Result<RecordedSnapshot, Error> {
+        rules::read_latest(&HostKeyspaces, &stream_id, &source_id, at_most)
     }
 
-    fn list_snapshots(stream_id: String, before: Option<Version>, count: u32) -> Result<SnapshotPage, Error> {
-        rules::list(&HostKeyspaces, &stream_id, before, count)
+    fn list_snapshots(
+        scope: SnapshotScope,
+        after: Option<SnapshotId>,
+        count: u32,
+    ) -> Result<SnapshotPage, Error> {
+        rules::list(&HostKeyspaces, &scope, after.as_ref(), count)
     }
 
-    fn delete_snapshot(stream_id: String, version: Version) -> Result<(), Error> {
-        rules::delete(&HostKeyspaces, &stream_id, version)
+    fn delete_snapshot(id: SnapshotId) -> Result<(), Error> {
+        rules::delete(&HostKeyspaces, &id)
+    }
+
+    fn keep_newest(stream_id: String, source_id: String, keep: u32) -> Result<u64, Error> {
+        rules::keep_newest(&HostKeyspaces, &stream_id, &source_id, keep)
+    }
+
+    fn import_snapshot(id: SnapshotId, snapshot: SnapshotData, created: u64) -> Result<(), Error> {
+        rules::import(&HostKeyspaces, clock::now(), &id, &snapshot, created)
+    }
+}
+
+impl Maintenance for Snapshots {
+    fn scavenge(from: Option<Cursor>) -> Result<ScavengeStep, Error> {
+        maintenance::scavenge(from.as_ref())
+    }
+
+    fn verify(from: Option<Cursor>, repair: bool) -> Result<VerifyStep, Error> {
+        maintenance::verify(&HostKeyspaces, from.as_ref(), repair)
     }
 }
 

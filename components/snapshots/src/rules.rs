@@ -1,15 +1,23 @@
 //! Records, reads, lists and deletes snapshots.
 
-use exesdb_sdk::arguments::{check_content_type, check_count, check_stream_id};
-use exesdb_sdk::keyspaces::{Batch, BatchBuilder, BatchError, Direction, Keyspaces, Page, Range, damaged};
-use exesdb_sdk::snapshots::{RecordedSnapshot, SnapshotData, SnapshotPage};
-use exesdb_sdk::stream_keys;
+use exesdb_sdk::arguments::{check_content_type, check_count, check_part, check_stream_id, invalid};
+use exesdb_sdk::keyspaces::{
+    Batch, BatchBuilder, BatchError, Direction, Entry, Keyspaces, Page, Range, damaged, prefix_end,
+    prefix_range,
+};
+use exesdb_sdk::snapshots::{RecordedSnapshot, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope};
 use exesdb_sdk::types::{Error, Version};
 
-use crate::layout::{INFOS, SNAPSHOTS, decode_info, decode_snapshot, encode_info, encode_snapshot};
+use crate::layout::{
+    INFOS, SNAPSHOTS, SOURCES, decode_info, decode_snapshot, encode_info, encode_snapshot, id_by_source,
+    id_by_stream, key_by_source, key_by_stream, prefix_of_one, prefix_of_two,
+};
 
 /// Most bytes of a snapshot's data and metadata together: it is held in memory several times on its way.
 pub const SNAPSHOT_BYTES_MAX: usize = 1 << 20;
+
+/// Most bytes of a source id: with the stream id it is a part of every key.
+pub const SOURCE_ID_BYTES_MAX: usize = 256;
 
 /// Bytes that a page of infos takes at most: 1,000 of the longest.
 const INFOS_BYTES_MAX: u32 = 1 << 20;
@@ -20,6 +28,9 @@ const SNAPSHOT_PAGE_BYTES_MAX: u32 = 2 << 20;
 /// How often a deletion is tried anew because another writer recorded or deleted the same snapshot meanwhile.
 pub const DELETE_ROUNDS_MAX: u32 = 8;
 
+/// Snapshots that one batch of [`keep_newest`] deletes: a bound on its size and on what a rival makes void.
+pub const KEEP_BATCH_SNAPSHOTS: u32 = 500;
+
 /// Records a snapshot, replacing one that is there. `now` is the time of day in microseconds.
 ///
 /// # Errors
@@ -28,11 +39,10 @@ pub const DELETE_ROUNDS_MAX: u32 = 8;
 pub fn record(
     store: &impl Keyspaces,
     now: u64,
-    stream_id: &str,
-    version: Version,
+    id: &SnapshotId,
     snapshot: &SnapshotData,
 ) -> Result<(), Error> {
-    check_stream_id("stream-id", stream_id)?;
+    check_id("id", id)?;
     check_content_type("snapshot.content-type", &snapshot.content_type)?;
     let bytes = snapshot.data.len().saturating_add(snapshot.metadata.len());
     if bytes > SNAPSHOT_BYTES_MAX {
@@ -40,10 +50,11 @@ pub fn record(
             "snapshot: data and metadata have {bytes} bytes, over the limit of {SNAPSHOT_BYTES_MAX} bytes"
         )));
     }
-    let key = stream_keys::versioned(stream_id, version);
+    let info = encode_info(now, &snapshot.content_type, snapshot.data.len());
     let mut batch = BatchBuilder::new();
-    batch.put(SNAPSHOTS, key.clone(), encode_snapshot(now, snapshot));
-    batch.put(INFOS, key, encode_info(now, snapshot));
+    batch.put(SNAPSHOTS, key_by_stream(id), encode_snapshot(now, snapshot));
+    batch.put(INFOS, key_by_stream(id), info.clone());
+    batch.put(SOURCES, key_by_source(id), info);
     match commit(store, batch.build())? {
         Committed::Yes => Ok(()),
         Committed::Overtaken => {
@@ -52,52 +63,100 @@ pub fn record(
     }
 }
 
+/// Records a snapshot as it was in another store, with its time, which must not lie behind `now`.
+///
+/// # Errors
+///
+/// As [`record`].
+pub fn import(
+    store: &impl Keyspaces,
+    now: u64,
+    id: &SnapshotId,
+    snapshot: &SnapshotData,
+    created: u64,
+) -> Result<(), Error> {
+    if created > now {
+        return Err(invalid(
+            "created",
+            format!("is {created}, in the future; it may be {now} at most, in microseconds since 1970"),
+        ));
+    }
+    record(store, created, id, snapshot)
+}
+
 /// The snapshot at exactly this version.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] and [`Error::NotFound`], those of the storage, and [`Error::Other`] for damaged data.
-pub fn read(store: &impl Keyspaces, stream_id: &str, version: Version) -> Result<RecordedSnapshot, Error> {
-    check_stream_id("stream-id", stream_id)?;
-    let key = stream_keys::versioned(stream_id, version);
+pub fn read(store: &impl Keyspaces, id: &SnapshotId) -> Result<RecordedSnapshot, Error> {
+    check_id("id", id)?;
+    let key = key_by_stream(id);
     let value = store.get(SNAPSHOTS, &key)?.ok_or(Error::NotFound)?;
-    decode_snapshot(stream_id, version, &value).map_err(|reason| damaged(SNAPSHOTS, &key, reason))
+    decode_snapshot(id.clone(), &value).map_err(|reason| damaged(SNAPSHOTS, &key, reason))
 }
 
-/// The snapshot with the highest version.
+/// The snapshot with the highest version, or with the highest that is not above `at_most`.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] and [`Error::NotFound`], those of the storage, and [`Error::Other`] for damaged data.
-pub fn read_latest(store: &impl Keyspaces, stream_id: &str) -> Result<RecordedSnapshot, Error> {
+pub fn read_latest(
+    store: &impl Keyspaces,
+    stream_id: &str,
+    source_id: &str,
+    at_most: Option<Version>,
+) -> Result<RecordedSnapshot, Error> {
     check_stream_id("stream-id", stream_id)?;
-    let page = last_first(store, SNAPSHOTS, stream_id, None, 1, SNAPSHOT_PAGE_BYTES_MAX)?;
-    let latest = page.entries.first().ok_or(Error::NotFound)?;
-    let version = version_in(SNAPSHOTS, &latest.key, stream_id)?;
-    decode_snapshot(stream_id, version, &latest.value)
-        .map_err(|reason| damaged(SNAPSHOTS, &latest.key, reason))
+    check_source_id("source-id", source_id)?;
+    let mut range = prefix_range(SNAPSHOTS, &prefix_of_two(stream_id, source_id));
+    if let Some(version) = at_most {
+        let id = SnapshotId { stream_id: stream_id.to_owned(), source_id: source_id.to_owned(), version };
+        range.start = key_by_stream(&id);
+    }
+    let page = store.scan(&range, Direction::Forward, 1, SNAPSHOT_PAGE_BYTES_MAX)?;
+    let Entry { key, value } = page.entries.first().ok_or(Error::NotFound)?;
+    let id = id_by_stream(key).ok_or_else(|| no_place(SNAPSHOTS, key))?;
+    decode_snapshot(id, value).map_err(|reason| damaged(SNAPSHOTS, key, reason))
 }
 
-/// The snapshots below version `before`, or all, highest version first.
+/// The snapshots of a scope behind `after`, or all. `after` has to lie in the scope; it need not be there.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`], those of the storage, and [`Error::Other`] for damaged data.
 pub fn list(
     store: &impl Keyspaces,
-    stream_id: &str,
-    before: Option<Version>,
+    scope: &SnapshotScope,
+    after: Option<&SnapshotId>,
     count: u32,
 ) -> Result<SnapshotPage, Error> {
-    check_stream_id("stream-id", stream_id)?;
+    check_scope(scope)?;
+    if let Some(after) = after {
+        check_id("after", after)?;
+        check_after(scope, after)?;
+    }
     check_count("count", count)?;
-    let page = last_first(store, INFOS, stream_id, before, count, INFOS_BYTES_MAX)?;
+    let by_source = scope.stream_id.is_none() && scope.source_id.is_some();
+    let prefix = match (&scope.stream_id, &scope.source_id) {
+        (None, None) => Vec::new(),
+        (Some(one), None) | (None, Some(one)) => prefix_of_one(one),
+        (Some(stream_id), Some(source_id)) => prefix_of_two(stream_id, source_id),
+    };
+    let keyspace = if by_source { SOURCES } else { INFOS };
+    let mut range = prefix_range(keyspace, &prefix);
+    if let Some(after) = after {
+        let key = if by_source { key_by_source(after) } else { key_by_stream(after) };
+        range.start = behind(&key);
+    }
+    let page = store.scan(&range, Direction::Forward, count, INFOS_BYTES_MAX)?;
     let snapshots = page
         .entries
         .iter()
-        .map(|entry| {
-            let version = version_in(INFOS, &entry.key, stream_id)?;
-            decode_info(version, &entry.value).map_err(|reason| damaged(INFOS, &entry.key, reason))
+        .map(|Entry { key, value }| {
+            let id = if by_source { id_by_source(key) } else { id_by_stream(key) };
+            let id = id.ok_or_else(|| no_place(keyspace, key))?;
+            decode_info(id, value).map_err(|reason| damaged(keyspace, key, reason))
         })
         .collect::<Result<Vec<_>, _>>()?;
     Ok(SnapshotPage { snapshots, more: page.more })
@@ -108,16 +167,15 @@ pub fn list(
 /// # Errors
 ///
 /// [`Error::Invalid`] and [`Error::NotFound`], and those of the storage.
-pub fn delete(store: &impl Keyspaces, stream_id: &str, version: Version) -> Result<(), Error> {
-    check_stream_id("stream-id", stream_id)?;
-    let key = stream_keys::versioned(stream_id, version);
+pub fn delete(store: &impl Keyspaces, id: &SnapshotId) -> Result<(), Error> {
+    check_id("id", id)?;
+    let key = key_by_stream(id);
     for _ in 0..DELETE_ROUNDS_MAX {
         let info = store.get(INFOS, &key)?.ok_or(Error::NotFound)?;
         let mut batch = BatchBuilder::new();
         // Of two who delete it at the same time, one is told that it is not there.
         batch.require(INFOS, &key, Some(&info));
-        batch.delete(SNAPSHOTS, &key);
-        batch.delete(INFOS, &key);
+        delete_entries(&mut batch, id);
         match commit(store, batch.build())? {
             Committed::Yes => return Ok(()),
             Committed::Overtaken => {}
@@ -129,29 +187,135 @@ pub fn delete(store: &impl Keyspaces, stream_id: &str, version: Version) -> Resu
     )))
 }
 
-fn last_first(
+/// Deletes all but the newest `keep` snapshots that a source has of a stream, and says how many. Which ones are the
+/// newest is found once; those that are recorded meanwhile stay.
+///
+/// # Errors
+///
+/// [`Error::Invalid`], those of the storage, and [`Error::Other`] for damaged data, or if other writers changed the same
+/// snapshots again and again. What was deleted before an error stays deleted; doing it again deletes the rest.
+pub fn keep_newest(
     store: &impl Keyspaces,
-    keyspace: &str,
     stream_id: &str,
-    before: Option<Version>,
-    count: u32,
-    max_bytes: u32,
-) -> Result<Page, Error> {
-    let end = match before {
-        None => stream_keys::end(stream_id),
-        Some(version) => stream_keys::versioned(stream_id, version),
-    };
-    let start = stream_keys::versioned(stream_id, 0);
-    if start >= end {
-        return Ok(Page { entries: Vec::new(), more: false });
+    source_id: &str,
+    keep: u32,
+) -> Result<u64, Error> {
+    check_stream_id("stream-id", stream_id)?;
+    check_source_id("source-id", source_id)?;
+    if keep == 0 {
+        return Err(invalid("keep", "is 0; it must be at least 1: delete the last snapshot by its version"));
     }
-    let range = Range { keyspace: keyspace.to_owned(), start, end: Some(end) };
-    Ok(store.scan(&range, Direction::Backward, count, max_bytes)?)
+    let prefix = prefix_of_two(stream_id, source_id);
+    let Some(mut start) = behind_first(store, &prefix, keep)? else {
+        return Ok(0);
+    };
+    let mut deleted = 0_u64;
+    let mut overtaken = 0;
+    loop {
+        let page = infos_from(store, &prefix, start.clone(), KEEP_BATCH_SNAPSHOTS)?;
+        let Some(last) = page.entries.last() else {
+            return Ok(deleted);
+        };
+        let mut batch = BatchBuilder::new();
+        for Entry { key, value } in &page.entries {
+            let id = id_by_stream(key).ok_or_else(|| no_place(INFOS, key))?;
+            // Each deletion is counted by one who deletes.
+            batch.require(INFOS, key, Some(value));
+            delete_entries(&mut batch, &id);
+        }
+        match commit(store, batch.build())? {
+            Committed::Yes => {
+                deleted = deleted.saturating_add(page.entries.len() as u64);
+                overtaken = 0;
+                if !page.more {
+                    return Ok(deleted);
+                }
+                start = behind(&last.key);
+            }
+            Committed::Overtaken if overtaken < DELETE_ROUNDS_MAX => overtaken += 1,
+            Committed::Overtaken => {
+                return Err(Error::Other(format!(
+                    "other writers changed the same snapshots {DELETE_ROUNDS_MAX} times in a row; {deleted} were \
+                     deleted; try again for the rest"
+                )));
+            }
+        }
+    }
 }
 
-fn version_in(keyspace: &str, key: &[u8], stream_id: &str) -> Result<Version, Error> {
-    stream_keys::version_in(key, stream_id)
-        .ok_or_else(|| damaged(keyspace, key, "the key does not end with a version of 8 bytes"))
+/// The first key behind the first `skipped` infos with this prefix; none if there are not more of them.
+fn behind_first(store: &impl Keyspaces, prefix: &[u8], skipped: u32) -> Result<Option<Vec<u8>>, Error> {
+    let mut start = prefix.to_owned();
+    let mut left = skipped;
+    loop {
+        let page = infos_from(store, prefix, start, left.min(KEEP_BATCH_SNAPSHOTS))?;
+        let (Some(last), true) = (page.entries.last(), page.more) else {
+            return Ok(None);
+        };
+        start = behind(&last.key);
+        left = left.saturating_sub(u32::try_from(page.entries.len()).unwrap_or(u32::MAX));
+        if left == 0 {
+            return Ok(Some(start));
+        }
+    }
+}
+
+fn infos_from(store: &impl Keyspaces, prefix: &[u8], start: Vec<u8>, count: u32) -> Result<Page, Error> {
+    let range = Range { keyspace: INFOS.to_owned(), start, end: prefix_end(prefix) };
+    Ok(store.scan(&range, Direction::Forward, count, INFOS_BYTES_MAX)?)
+}
+
+fn delete_entries(batch: &mut BatchBuilder, id: &SnapshotId) {
+    batch.delete(SNAPSHOTS, &key_by_stream(id));
+    batch.delete(INFOS, &key_by_stream(id));
+    batch.delete(SOURCES, &key_by_source(id));
+}
+
+fn check_id(argument: &str, id: &SnapshotId) -> Result<(), Error> {
+    check_stream_id(&format!("{argument}.stream-id"), &id.stream_id)?;
+    check_source_id(&format!("{argument}.source-id"), &id.source_id)
+}
+
+fn check_source_id(argument: &str, source_id: &str) -> Result<(), Error> {
+    check_part(argument, source_id, SOURCE_ID_BYTES_MAX)
+}
+
+fn check_scope(scope: &SnapshotScope) -> Result<(), Error> {
+    if let Some(stream_id) = &scope.stream_id {
+        check_stream_id("scope.stream-id", stream_id)?;
+    }
+    if let Some(source_id) = &scope.source_id {
+        check_source_id("scope.source-id", source_id)?;
+    }
+    Ok(())
+}
+
+/// What lies outside of the scope has no place in its list to go on from.
+fn check_after(scope: &SnapshotScope, after: &SnapshotId) -> Result<(), Error> {
+    let is_other =
+        |wanted: &Option<String>, given: &str| wanted.as_ref().is_some_and(|wanted| wanted != given);
+    if is_other(&scope.stream_id, &after.stream_id) {
+        return Err(invalid(
+            "after.stream-id",
+            "is not the scope's; give the last snapshot of the page before",
+        ));
+    }
+    if is_other(&scope.source_id, &after.source_id) {
+        return Err(invalid(
+            "after.source-id",
+            "is not the scope's; give the last snapshot of the page before",
+        ));
+    }
+    Ok(())
+}
+
+/// The first key that can follow this one.
+pub(crate) fn behind(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
+
+fn no_place(keyspace: &str, key: &[u8]) -> Error {
+    damaged(keyspace, key, "the key is not two ids and a version of 8 bytes")
 }
 
 /// What became of a batch that is well-formed and in its limits.

@@ -4,28 +4,46 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use exesdb_sdk::keyspaces::{
-    self, Batch, BatchError, Committed, Direction, Keyspaces, MemoryKeyspaces, Page, Position, Range,
+    self, Batch, BatchError, Committed, Direction, EndOfLog, Keyspaces, MemoryKeyspaces, Page, Position,
+    Range,
 };
-use exesdb_sdk::snapshots::SnapshotData;
-use exesdb_sdk::stream_keys::versioned;
+use exesdb_sdk::snapshots::{SnapshotData, SnapshotId, SnapshotScope};
 use exesdb_sdk::types::{Error, Version};
-use exesdb_snapshots::layout::{INFOS, SNAPSHOTS};
-use exesdb_snapshots::rules::{SNAPSHOT_BYTES_MAX, delete, list, read, read_latest, record};
+use exesdb_snapshots::layout::{INFOS, SNAPSHOTS, SOURCES, key_by_source, key_by_stream};
+use exesdb_snapshots::rules::{
+    KEEP_BATCH_SNAPSHOTS, SNAPSHOT_BYTES_MAX, delete, import, keep_newest, list, read, read_latest, record,
+};
 use proptest::collection::vec;
-use proptest::prelude::{ProptestConfig, any};
-use proptest::{prop_assert_eq, proptest};
+use proptest::prelude::{ProptestConfig, Strategy, any};
+use proptest::{prop_assert_eq, prop_oneof, proptest};
+
+fn id(stream_id: &str, source_id: &str, version: Version) -> SnapshotId {
+    SnapshotId { stream_id: stream_id.into(), source_id: source_id.into(), version }
+}
+
+fn scope(stream_id: Option<&str>, source_id: Option<&str>) -> SnapshotScope {
+    SnapshotScope { stream_id: stream_id.map(str::to_owned), source_id: source_id.map(str::to_owned) }
+}
 
 fn snapshot(data: &str) -> SnapshotData {
     SnapshotData { content_type: "text/plain".into(), data: data.into(), metadata: Vec::new() }
 }
 
-fn put(store: &MemoryKeyspaces, stream_id: &str, version: Version) {
-    record(store, 5, stream_id, version, &snapshot(&format!("{stream_id}@{version}"))).expect("it is valid");
+fn put(store: &MemoryKeyspaces, stream_id: &str, source_id: &str, version: Version) {
+    let data = snapshot(&format!("{stream_id}/{source_id}@{version}"));
+    record(store, 5, &id(stream_id, source_id, version), &data).expect("it is valid");
 }
 
-fn versions(store: &MemoryKeyspaces, before: Option<Version>, count: u32) -> (Vec<Version>, bool) {
-    let page = list(store, "a", before, count).expect("it is valid");
-    (page.snapshots.iter().map(|info| info.version).collect(), page.more)
+/// A page as text, with a `+` at its end if more follow.
+fn listed(store: &MemoryKeyspaces, scope: &SnapshotScope, after: Option<&SnapshotId>, count: u32) -> String {
+    let page = list(store, scope, after, count).expect("it is valid");
+    let mut text: Vec<_> = page
+        .snapshots
+        .iter()
+        .map(|info| format!("{}/{}@{}", info.id.stream_id, info.id.source_id, info.id.version))
+        .collect();
+    text.extend(page.more.then(|| "+".to_owned()));
+    text.join(" ")
 }
 
 fn invalid<T: std::fmt::Debug>(outcome: Result<T, Error>) -> String {
@@ -50,110 +68,224 @@ fn a_snapshot_is_read_as_it_was_recorded() {
         data: (0..=255).collect(),
         metadata: b"{\"by\":1}".to_vec(),
     };
-    record(&store, 77, "ü", u64::MAX, &data).unwrap();
-    for read in [read(&store, "ü", u64::MAX).unwrap(), read_latest(&store, "ü").unwrap()] {
-        assert_eq!((read.stream_id.as_str(), read.version, read.created), ("ü", u64::MAX, 77));
+    let place = id("ü", "sum", u64::MAX);
+    record(&store, 77, &place, &data).unwrap();
+    for read in [read(&store, &place).unwrap(), read_latest(&store, "ü", "sum", None).unwrap()] {
+        assert_eq!((&read.id, read.created), (&place, 77));
         assert_eq!(
             (&read.content_type, &read.data, &read.metadata),
             (&data.content_type, &data.data, &data.metadata)
         );
     }
-    let info = list(&store, "ü", None, 1).unwrap().snapshots.remove(0);
-    assert_eq!((info.version, info.size, info.created), (u64::MAX, 256, 77));
-    assert_eq!(info.content_type, data.content_type);
+    for scope in [scope(None, None), scope(None, Some("sum"))] {
+        let info = list(&store, &scope, None, 1).unwrap().snapshots.remove(0);
+        assert_eq!((info.id, info.size, info.created), (place.clone(), 256, 77));
+        assert_eq!(info.content_type, data.content_type);
+    }
 }
 
 #[test]
-fn a_snapshot_replaces_the_one_at_its_version() {
+fn a_snapshot_replaces_the_one_at_its_place() {
     let store = MemoryKeyspaces::new();
-    put(&store, "a", 3);
-    record(&store, 6, "a", 3, &snapshot("newer")).unwrap();
-    assert_eq!(read(&store, "a", 3).unwrap().data, b"newer");
-    assert_eq!(list(&store, "a", None, 9).unwrap().snapshots[0].size, 5);
-    assert_eq!(versions(&store, None, 9), (vec![3], false));
+    put(&store, "a", "s", 3);
+    put(&store, "a", "t", 3);
+    record(&store, 6, &id("a", "s", 3), &snapshot("newer")).unwrap();
+    assert_eq!(read(&store, &id("a", "s", 3)).unwrap().data, b"newer");
+    assert_eq!(read(&store, &id("a", "t", 3)).unwrap().data, b"a/t@3");
+    assert_eq!(list(&store, &scope(Some("a"), None), None, 9).unwrap().snapshots[0].size, 5);
+    assert_eq!(list(&store, &scope(None, Some("s")), None, 9).unwrap().snapshots[0].size, 5);
+    assert_eq!(listed(&store, &scope(None, None), None, 9), "a/s@3 a/t@3");
 }
 
 #[test]
-fn the_latest_is_the_highest_version_of_this_stream() {
+fn the_latest_is_the_highest_version_of_this_stream_and_source() {
     let store = MemoryKeyspaces::new();
-    assert_eq!(read_latest(&store, "a"), Err(Error::NotFound));
+    assert_eq!(read_latest(&store, "a", "", None), Err(Error::NotFound));
     for version in [256, 3, 255] {
-        put(&store, "a", version);
+        put(&store, "a", "", version);
     }
-    put(&store, "a!", 999);
-    put(&store, "ab", 999);
-    assert_eq!(read_latest(&store, "a").unwrap().data, b"a@256");
-    assert_eq!(read(&store, "a", 4), Err(Error::NotFound));
+    put(&store, "a", "s", 999);
+    put(&store, "a!", "", 999);
+    put(&store, "ab", "", 999);
+    let table = [
+        (None, Some(256)),
+        (Some(u64::MAX), Some(256)),
+        (Some(256), Some(256)),
+        (Some(255), Some(255)),
+        (Some(254), Some(3)),
+        (Some(3), Some(3)),
+        (Some(2), None),
+        (Some(0), None),
+    ];
+    for (at_most, version) in table {
+        let latest = read_latest(&store, "a", "", at_most).map(|latest| latest.id);
+        assert_eq!(latest, version.map(|version| id("a", "", version)).ok_or(Error::NotFound), "{at_most:?}");
+    }
 }
 
 #[test]
-fn a_list_goes_down_from_a_version() {
+fn a_list_has_what_its_scope_says_in_its_order() {
     let store = MemoryKeyspaces::new();
-    for version in [0, 1, 5, 300] {
-        put(&store, "a", version);
-        put(&store, "ab", version);
+    for (stream_id, source_id) in [("a", "s"), ("a", ""), ("b", "s"), ("a b", "s"), ("a", "s2")] {
+        for version in [1, 300] {
+            put(&store, stream_id, source_id, version);
+        }
     }
-    assert_eq!(versions(&store, None, 1_000), (vec![300, 5, 1, 0], false));
-    assert_eq!(versions(&store, None, 2), (vec![300, 5], true));
-    assert_eq!(versions(&store, Some(5), 2), (vec![1, 0], false));
-    assert_eq!(versions(&store, Some(6), 2), (vec![5, 1], true));
-    assert_eq!(versions(&store, Some(u64::MAX), 1), (vec![300], true));
-    assert_eq!(versions(&store, Some(0), 1), (vec![], false));
-    assert_eq!(list(&store, "nothing", None, 9).unwrap().snapshots, []);
+    let all = scope(None, None);
+    let every = "a/@300 a/@1 a/s@300 a/s@1 a/s2@300 a/s2@1 a b/s@300 a b/s@1 b/s@300 b/s@1";
+    assert_eq!(listed(&store, &all, None, 1_000), every);
+    assert_eq!(listed(&store, &all, None, 3), "a/@300 a/@1 a/s@300 +");
+    assert_eq!(listed(&store, &all, Some(&id("a", "s", 300)), 2), "a/s@1 a/s2@300 +");
+    let a = scope(Some("a"), None);
+    assert_eq!(listed(&store, &a, None, 9), "a/@300 a/@1 a/s@300 a/s@1 a/s2@300 a/s2@1");
+    assert_eq!(listed(&store, &a, Some(&id("a", "s2", 300)), 9), "a/s2@1");
+    let s = scope(None, Some("s"));
+    assert_eq!(listed(&store, &s, None, 9), "a/s@300 a/s@1 a b/s@300 a b/s@1 b/s@300 b/s@1");
+    assert_eq!(listed(&store, &s, Some(&id("a", "s", 1)), 2), "a b/s@300 a b/s@1 +");
+    assert_eq!(listed(&store, &scope(None, Some("")), None, 9), "a/@300 a/@1");
+    let both = scope(Some("a"), Some("s"));
+    assert_eq!(listed(&store, &both, None, 1), "a/s@300 +");
+    // What `after` names need not be there.
+    assert_eq!(listed(&store, &both, Some(&id("a", "s", 299)), 9), "a/s@1");
+    assert_eq!(listed(&store, &both, Some(&id("a", "s", 1)), 9), "");
+    assert_eq!(listed(&store, &both, Some(&id("a", "s", 0)), 9), "");
+    assert_eq!(listed(&store, &both, Some(&id("a", "s", u64::MAX)), 9), "a/s@300 a/s@1");
+    assert_eq!(listed(&store, &scope(Some("none"), None), None, 9), "");
 }
 
 #[test]
 fn a_deleted_snapshot_is_not_there() {
     let store = MemoryKeyspaces::new();
-    put(&store, "a", 1);
-    put(&store, "a", 2);
-    assert_eq!(delete(&store, "a", 2), Ok(()));
-    assert_eq!(delete(&store, "a", 2), Err(Error::NotFound));
-    assert_eq!(read(&store, "a", 2), Err(Error::NotFound));
-    assert_eq!(read_latest(&store, "a").unwrap().version, 1);
-    assert_eq!(delete(&store, "a", 1), Ok(()));
-    assert!(store.entries(SNAPSHOTS).is_empty() && store.entries(INFOS).is_empty());
+    put(&store, "a", "s", 1);
+    put(&store, "a", "s", 2);
+    assert_eq!(delete(&store, &id("a", "", 2)), Err(Error::NotFound));
+    assert_eq!(delete(&store, &id("a", "s", 2)), Ok(()));
+    assert_eq!(delete(&store, &id("a", "s", 2)), Err(Error::NotFound));
+    assert_eq!(read(&store, &id("a", "s", 2)), Err(Error::NotFound));
+    assert_eq!(read_latest(&store, "a", "s", None).unwrap().id.version, 1);
+    assert_eq!(delete(&store, &id("a", "s", 1)), Ok(()));
+    for keyspace in [SNAPSHOTS, INFOS, SOURCES] {
+        assert_eq!(store.entries(keyspace), [], "{keyspace}");
+    }
+}
+
+#[test]
+fn the_newest_are_kept_of_one_stream_and_source() {
+    let store = MemoryKeyspaces::new();
+    assert_eq!(keep_newest(&store, "a", "s", 1), Ok(0));
+    for version in [1, 2, 3, 300] {
+        put(&store, "a", "s", version);
+        put(&store, "a", "t", version);
+        put(&store, "b", "s", version);
+    }
+    for (keep, deleted) in [(u32::MAX, 0), (4, 0), (3, 1), (1, 2), (1, 0)] {
+        assert_eq!(keep_newest(&store, "a", "s", keep), Ok(deleted), "{keep}");
+    }
+    assert_eq!(listed(&store, &scope(Some("a"), None), None, 9), "a/s@300 a/t@300 a/t@3 a/t@2 a/t@1");
+    assert_eq!(listed(&store, &scope(None, Some("s")), None, 9), "a/s@300 b/s@300 b/s@3 b/s@2 b/s@1");
+    assert_eq!((store.entries(SNAPSHOTS).len(), store.entries(SOURCES).len()), (9, 9));
+}
+
+#[test]
+fn more_snapshots_than_one_batch_deletes() {
+    let store = MemoryKeyspaces::new();
+    let all = u64::from(2 * KEEP_BATCH_SNAPSHOTS) + 7;
+    for version in 0..all {
+        put(&store, "a", "", version);
+    }
+    assert_eq!(
+        keep_newest(&store, "a", "", KEEP_BATCH_SNAPSHOTS + 3),
+        Ok(u64::from(KEEP_BATCH_SNAPSHOTS) + 4)
+    );
+    assert_eq!(store.entries(SNAPSHOTS).len(), KEEP_BATCH_SNAPSHOTS as usize + 3);
+    assert_eq!(keep_newest(&store, "a", "", 2), Ok(u64::from(KEEP_BATCH_SNAPSHOTS) + 1));
+    assert_eq!(listed(&store, &scope(None, Some("")), None, 9), format!("a/@{} a/@{}", all - 1, all - 2));
+}
+
+#[test]
+fn an_imported_snapshot_keeps_its_time() {
+    let store = MemoryKeyspaces::new();
+    for created in [0, 99, 100] {
+        assert_eq!(import(&store, 100, &id("a", "s", created), &snapshot("x"), created), Ok(()));
+        assert_eq!(read(&store, &id("a", "s", created)).unwrap().created, created);
+    }
+    for created in [101, u64::MAX] {
+        assert_eq!(invalid(import(&store, 100, &id("a", "s", 200), &snapshot("x"), created)), "created");
+    }
+    assert_eq!(invalid(import(&store, 100, &id("", "s", 200), &snapshot("x"), 1)), "id.stream-id");
+    assert_eq!(read(&store, &id("a", "s", 200)), Err(Error::NotFound));
+}
+
+#[test]
+fn hostile_ids_are_named() {
+    let store = MemoryKeyspaces::new();
+    put(&store, "a", "", 0);
+    let before = store.entries(SNAPSHOTS);
+    let long = "x".repeat(257);
+    let streams = ["", "a\0", long.as_str()].map(|odd| (odd, "s", "stream-id"));
+    let sources = ["\0", "s\u{85}", long.as_str()].map(|odd| ("a", odd, "source-id"));
+    for (stream_id, source_id, argument) in streams.into_iter().chain(sources) {
+        let odd = id(stream_id, source_id, 0);
+        let of_id = format!("id.{argument}");
+        assert_eq!(invalid(record(&store, 1, &odd, &snapshot(""))), of_id);
+        assert_eq!(invalid(import(&store, 1, &odd, &snapshot(""), 1)), of_id);
+        assert_eq!(invalid(read(&store, &odd)), of_id);
+        assert_eq!(invalid(delete(&store, &odd)), of_id);
+        assert_eq!(invalid(read_latest(&store, stream_id, source_id, None)), argument);
+        assert_eq!(invalid(keep_newest(&store, stream_id, source_id, 1)), argument);
+        let odd_scope = scope(Some(stream_id), Some(source_id));
+        assert_eq!(invalid(list(&store, &odd_scope, None, 1)), format!("scope.{argument}"));
+        assert_eq!(invalid(list(&store, &scope(None, None), Some(&odd), 1)), format!("after.{argument}"));
+    }
+    let longest = "x".repeat(256);
+    assert_eq!(record(&store, 1, &id(&longest, &longest, 0), &snapshot("")), Ok(()));
+    assert_eq!(delete(&store, &id(&longest, &longest, 0)), Ok(()));
+    assert_eq!(store.entries(SNAPSHOTS), before);
 }
 
 #[test]
 fn hostile_arguments_are_named() {
     let store = MemoryKeyspaces::new();
-    let long = "x".repeat(257);
-    for id in ["", "a\0", long.as_str()] {
-        assert_eq!(invalid(record(&store, 1, id, 0, &snapshot(""))), "stream-id");
-        assert_eq!(invalid(read(&store, id, 0)), "stream-id");
-        assert_eq!(invalid(read_latest(&store, id)), "stream-id");
-        assert_eq!(invalid(list(&store, id, None, 1)), "stream-id");
-        assert_eq!(invalid(delete(&store, id, 0)), "stream-id");
-    }
     for count in [0, 1_001, u32::MAX] {
-        assert_eq!(invalid(list(&store, "a", None, count)), "count");
+        assert_eq!(invalid(list(&store, &scope(None, None), None, count)), "count");
     }
+    assert_eq!(invalid(keep_newest(&store, "a", "s", 0)), "keep");
+    let elsewhere = id("b", "t", 0);
+    let outside = |scope: SnapshotScope| invalid(list(&store, &scope, Some(&elsewhere), 1));
+    assert_eq!(outside(scope(Some("a"), None)), "after.stream-id");
+    assert_eq!(outside(scope(None, Some("s"))), "after.source-id");
+    assert_eq!(outside(scope(Some("b"), Some(""))), "after.source-id");
+    let place = id("a", "s", 0);
     let mut odd = snapshot("");
     odd.content_type = "text/plain\n".into();
-    assert_eq!(invalid(record(&store, 1, "a", 0, &odd)), "snapshot.content-type");
+    assert_eq!(invalid(record(&store, 1, &place, &odd)), "snapshot.content-type");
     let mut large = snapshot("");
     large.data = vec![0; SNAPSHOT_BYTES_MAX];
-    assert_eq!(record(&store, 1, "a", 0, &large), Ok(()));
+    assert_eq!(record(&store, 1, &place, &large), Ok(()));
     large.metadata = vec![0];
-    let outcome = record(&store, 1, "a", 0, &large);
+    let outcome = record(&store, 1, &place, &large);
     assert!(matches!(&outcome, Err(Error::TooLarge(text)) if text.contains("1048577")), "{outcome:?}");
 }
 
 #[test]
 fn damage_is_named_never_a_panic() {
     let store = MemoryKeyspaces::new();
-    put(&store, "a", 1);
-    store.overwrite(SNAPSHOTS, &versioned("a", 1), b"\x09");
-    assert!(damage(read(&store, "a", 1)).contains("format is 9"));
-    assert!(damage(read_latest(&store, "a")).contains("`snapshots`"));
-    store.overwrite(INFOS, &versioned("a", 1), b"\x01");
-    assert!(damage(list(&store, "a", None, 1)).contains("`infos`"));
-    store.overwrite(INFOS, b"a\0\0\0\0\0\0\0\0\x01odd", b"");
-    assert!(damage(list(&store, "a", None, 1)).contains("8 bytes"));
+    let place = id("a", "s", 1);
+    put(&store, "a", "s", 1);
+    store.overwrite(SNAPSHOTS, &key_by_stream(&place), b"\x09");
+    assert!(damage(read(&store, &place)).contains("format is 9"));
+    assert!(damage(read_latest(&store, "a", "s", None)).contains("`snapshots`"));
+    store.overwrite(INFOS, &key_by_stream(&place), b"\x01");
+    assert!(damage(list(&store, &scope(Some("a"), None), None, 1)).contains("`infos`"));
+    store.overwrite(SOURCES, &key_by_source(&place), b"\x01");
+    assert!(damage(list(&store, &scope(None, Some("s")), None, 1)).contains("`sources`"));
+    store.overwrite(INFOS, b"a\0s\0\0\0\0\0\0\0\0\x01odd", b"");
+    assert!(damage(list(&store, &scope(Some("a"), None), None, 1)).contains("8 bytes"));
+    store.overwrite(INFOS, b"a\0s\0\xff\xff\xff\xff\xff\xff\xff\xffodd", b"");
+    assert!(damage(keep_newest(&store, "a", "s", 1)).contains("8 bytes"));
 }
 
-/// A store in which another writer records or deletes the snapshot just before each of the first commits.
+/// A store in which another writer records or deletes the snapshot `a/s@1` just before each of the first commits.
 struct Rival<'a> {
     store: &'a MemoryKeyspaces,
     left: Cell<u32>,
@@ -187,10 +319,11 @@ impl Keyspaces for Rival<'_> {
     fn commit(&self, batches: &[Batch]) -> Result<Vec<Result<Committed, BatchError>>, keyspaces::Error> {
         if let Some(left) = self.left.get().checked_sub(1) {
             self.left.set(left);
+            let place = id("a", "s", 1);
             if self.deletes {
-                delete(self.store, "a", 1).expect("it is there");
+                delete(self.store, &place).expect("it is there");
             } else {
-                record(self.store, u64::from(left) + 100, "a", 1, &snapshot("rival")).expect("it is valid");
+                record(self.store, u64::from(left) + 100, &place, &snapshot("rival")).expect("it is valid");
             }
         }
         self.store.commit(batches)
@@ -199,26 +332,65 @@ impl Keyspaces for Rival<'_> {
     fn durable_position(&self) -> Result<Position, keyspaces::Error> {
         self.store.durable_position()
     }
+
+    fn log_end(&self) -> Result<EndOfLog, keyspaces::Error> {
+        self.store.log_end()
+    }
 }
 
 #[test]
 fn of_two_who_delete_one_is_told_that_it_is_gone() {
     let store = MemoryKeyspaces::new();
-    put(&store, "a", 1);
+    put(&store, "a", "s", 1);
     let rival = Rival { store: &store, left: Cell::new(1), deletes: true };
-    assert_eq!(delete(&rival, "a", 1), Err(Error::NotFound));
+    assert_eq!(delete(&rival, &id("a", "s", 1)), Err(Error::NotFound));
 }
 
 #[test]
 fn a_deletion_that_is_overtaken_is_tried_again_but_not_for_ever() {
     let store = MemoryKeyspaces::new();
-    put(&store, "a", 1);
+    put(&store, "a", "s", 1);
     let rival = Rival { store: &store, left: Cell::new(2), deletes: false };
-    assert_eq!(delete(&rival, "a", 1), Ok(()));
-    put(&store, "a", 1);
+    assert_eq!(delete(&rival, &id("a", "s", 1)), Ok(()));
+    put(&store, "a", "s", 1);
     let rival = Rival { store: &store, left: Cell::new(u32::MAX), deletes: false };
-    assert!(damage(delete(&rival, "a", 1)).contains("not deleted"));
-    assert_eq!(read(&store, "a", 1).unwrap().data, b"rival");
+    assert!(damage(delete(&rival, &id("a", "s", 1))).contains("not deleted"));
+    assert_eq!(read(&store, &id("a", "s", 1)).unwrap().data, b"rival");
+}
+
+#[test]
+fn keeping_the_newest_counts_only_what_it_deleted_itself() {
+    let store = MemoryKeyspaces::new();
+    for version in [0, 1, 2] {
+        put(&store, "a", "s", version);
+    }
+    let rival = Rival { store: &store, left: Cell::new(1), deletes: true };
+    assert_eq!(keep_newest(&rival, "a", "s", 1), Ok(1));
+    assert_eq!(listed(&store, &scope(None, None), None, 9), "a/s@2");
+    put(&store, "a", "s", 1);
+    let rival = Rival { store: &store, left: Cell::new(3), deletes: false };
+    assert_eq!(keep_newest(&rival, "a", "s", 1), Ok(1));
+    put(&store, "a", "s", 1);
+    let rival = Rival { store: &store, left: Cell::new(u32::MAX), deletes: false };
+    assert!(damage(keep_newest(&rival, "a", "s", 1)).contains("0 were deleted"));
+}
+
+/// Few streams, sources and versions, so that they meet.
+fn places() -> impl Strategy<Value = SnapshotId> {
+    let ids = || prop_oneof!["a", "ab", "b"];
+    let source = prop_oneof!["", "a", "a "];
+    (ids(), source, 0..6_u64).prop_map(|(stream_id, source_id, version)| SnapshotId {
+        stream_id,
+        source_id,
+        version,
+    })
+}
+
+type Key = (String, String, Version);
+
+/// In the order of lists.
+fn model_key(id: &SnapshotId) -> Key {
+    (id.stream_id.clone(), id.source_id.clone(), !id.version)
 }
 
 proptest! {
@@ -226,40 +398,59 @@ proptest! {
 
     #[test]
     fn answers_agree_with_a_map(
-        steps in vec((any::<bool>(), any::<bool>(), 0..8_u64, any::<u8>()), 0..40),
+        steps in vec((0..8_u8, places(), any::<u8>()), 0..60),
         count in 1..4_u32,
     ) {
         let store = MemoryKeyspaces::new();
-        let mut model: BTreeMap<(&str, Version), Vec<u8>> = BTreeMap::new();
-        for (records, second, version, byte) in steps {
-            let stream_id = if second { "ab" } else { "a" };
-            if records {
-                let data = SnapshotData { content_type: "c".into(), data: vec![byte], metadata: Vec::new() };
-                prop_assert_eq!(record(&store, 1, stream_id, version, &data), Ok(()));
-                model.insert((stream_id, version), vec![byte]);
-            } else {
-                let there = model.remove(&(stream_id, version));
-                let expected = there.map(|_| ()).ok_or(Error::NotFound);
-                prop_assert_eq!(delete(&store, stream_id, version), expected);
-            }
-        }
-        for stream_id in ["a", "ab"] {
-            let expected: Vec<_> =
-                model.range((stream_id, 0)..=(stream_id, Version::MAX)).rev().map(|((_, version), _)| *version).collect();
-            let mut listed = Vec::new();
-            let mut before = None;
-            loop {
-                let page = list(&store, stream_id, before, count).unwrap();
-                listed.extend(page.snapshots.iter().map(|info| info.version));
-                before = listed.last().copied();
-                if !page.more {
-                    break;
+        let mut model: BTreeMap<Key, Vec<u8>> = BTreeMap::new();
+        for (step, place, byte) in steps {
+            match step {
+                0 | 1 => {
+                    let there = model.remove(&model_key(&place));
+                    prop_assert_eq!(delete(&store, &place), there.map(|_| ()).ok_or(Error::NotFound));
+                }
+                2 => {
+                    let keep = usize::from(byte % 3) + 1;
+                    let of_both = model.keys().filter(|key| key.0 == place.stream_id && key.1 == place.source_id);
+                    let old: Vec<Key> = of_both.skip(keep).cloned().collect();
+                    let deleted = keep_newest(&store, &place.stream_id, &place.source_id, keep as u32);
+                    prop_assert_eq!(deleted, Ok(old.len() as u64));
+                    for key in old {
+                        model.remove(&key);
+                    }
+                }
+                _ => {
+                    let data = SnapshotData { content_type: "c".into(), data: vec![byte], metadata: Vec::new() };
+                    prop_assert_eq!(record(&store, 1, &place, &data), Ok(()));
+                    model.insert(model_key(&place), vec![byte]);
                 }
             }
-            prop_assert_eq!(&listed, &expected);
-            let latest = read_latest(&store, stream_id).map(|snapshot| (snapshot.version, snapshot.data));
-            let expected = expected.first().ok_or(Error::NotFound);
-            prop_assert_eq!(latest, expected.map(|version| (*version, model[&(stream_id, *version)].clone())));
+        }
+        for stream_id in [None, Some("a"), Some("ab"), Some("none")] {
+            for source_id in [None, Some(""), Some("a"), Some("none")] {
+                let scope = scope(stream_id, source_id);
+                let expected: Vec<Key> = model
+                    .keys()
+                    .filter(|key| stream_id.is_none_or(|id| key.0 == id) && source_id.is_none_or(|id| key.1 == id))
+                    .cloned()
+                    .collect();
+                let mut found: Vec<SnapshotId> = Vec::new();
+                loop {
+                    let page = list(&store, &scope, found.last(), count).unwrap();
+                    found.extend(page.snapshots.into_iter().map(|info| info.id));
+                    if !page.more {
+                        break;
+                    }
+                }
+                prop_assert_eq!(found.iter().map(model_key).collect::<Vec<_>>(), expected);
+            }
+        }
+        for at_most in [None, Some(0), Some(3), Some(Version::MAX)] {
+            let latest = read_latest(&store, "a", "", at_most).map(|snapshot| (model_key(&snapshot.id), snapshot.data));
+            let highest = at_most.unwrap_or(Version::MAX);
+            let expected =
+                model.iter().find(|(key, _)| key.0 == "a" && key.1.is_empty() && !key.2 <= highest);
+            prop_assert_eq!(latest.ok(), expected.map(|(key, data)| (key.clone(), data.clone())));
         }
     }
 }

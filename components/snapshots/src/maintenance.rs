@@ -1,0 +1,271 @@
+//! Compares the component's keyspaces with each other, and puts right what follows from the snapshots themselves.
+//!
+//! First `snapshots` and `infos` are walked side by side, and each snapshot's entry in `sources` is looked up. Then
+//! `sources` is walked for entries that no snapshot has. Data is read once.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+use exesdb_sdk::arguments::invalid;
+use exesdb_sdk::keyspaces::{Batch, BatchBuilder, Direction, Entry, Keyspaces, Page, Range, prefix_end};
+use exesdb_sdk::maintenance::{Cursor, Finding, ScavengeStep, VerifyStep};
+use exesdb_sdk::types::Error;
+
+use crate::layout::{
+    INFOS, SNAPSHOTS, SOURCES, decode_snapshot, encode_info, id_by_source, id_by_stream, key_by_source,
+    key_by_stream,
+};
+use crate::rules::behind;
+
+/// Entries of each keyspace that one step looks at.
+pub const STEP_ENTRIES: u32 = 1_000;
+
+/// Bytes of each keyspace that one step looks at (one snapshot alone may have more).
+const STEP_BYTES: u32 = 2 << 20;
+
+/// Findings that one step names; the contract's bound.
+const FINDINGS_MAX: usize = 100;
+
+/// Longest key that a cursor holds whole: longer than any that this component writes, and short enough for a cursor.
+const CURSOR_KEY_BYTES_MAX: usize = 1_024;
+
+/// Nothing: what is deleted is gone at once.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for a cursor: this function gives none.
+pub fn scavenge(from: Option<&Cursor>) -> Result<ScavengeStep, Error> {
+    match from {
+        None => Ok(ScavengeStep { next: None, examined: 0, removed: 0, bytes: 0 }),
+        Some(_) => Err(no_cursor()),
+    }
+}
+
+/// One step of comparing.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for a cursor that this function did not give; those of the storage.
+pub fn verify(store: &impl Keyspaces, from: Option<&Cursor>, repair: bool) -> Result<VerifyStep, Error> {
+    let place = from.map_or(Ok(Place::Snapshots(Vec::new())), |cursor| Place::decode(cursor))?;
+    let mut step = Step { store, examined: 0, findings: Vec::new(), found: 0, repairs: Vec::new() };
+    let next = match place {
+        Place::Snapshots(start) => step.snapshots(start)?,
+        Place::Sources(start) => step.sources(start)?,
+    };
+    if repair {
+        step.put_right()?;
+    }
+    Ok(VerifyStep {
+        next: next.map(|place| place.encode()),
+        examined: step.examined,
+        findings: step.findings,
+        found: step.found,
+    })
+}
+
+/// Where a step begins: the first key that it looks at.
+enum Place {
+    Snapshots(Vec<u8>),
+    Sources(Vec<u8>),
+}
+
+impl Place {
+    const SNAPSHOTS: u8 = 1;
+    const SOURCES: u8 = 2;
+
+    fn encode(&self) -> Cursor {
+        let (tag, key) = match self {
+            Self::Snapshots(key) => (Self::SNAPSHOTS, key),
+            Self::Sources(key) => (Self::SOURCES, key),
+        };
+        [&[tag], &key[..]].concat()
+    }
+
+    fn decode(cursor: &[u8]) -> Result<Self, Error> {
+        match cursor.split_first() {
+            Some((&Self::SNAPSHOTS, key)) if key.len() <= CURSOR_KEY_BYTES_MAX => {
+                Ok(Self::Snapshots(key.to_owned()))
+            }
+            Some((&Self::SOURCES, key)) if key.len() <= CURSOR_KEY_BYTES_MAX => {
+                Ok(Self::Sources(key.to_owned()))
+            }
+            _ => Err(no_cursor()),
+        }
+    }
+}
+
+fn no_cursor() -> Error {
+    invalid("from", "is not a cursor that this function gave; begin without one")
+}
+
+/// Where to go on behind a key; none at the end of everything. A key longer than all that this component writes is
+/// not its own: what begins alike is passed over with it.
+fn following(key: &[u8]) -> Option<Vec<u8>> {
+    if key.len() < CURSOR_KEY_BYTES_MAX {
+        Some(behind(key))
+    } else {
+        prefix_end(&key[..CURSOR_KEY_BYTES_MAX])
+    }
+}
+
+struct Step<'a, S> {
+    store: &'a S,
+    examined: u64,
+    findings: Vec<Finding>,
+    found: u64,
+    /// What would put right which finding, if that one is named. All of a step fit into one commit: they hold its
+    /// entries twice at most.
+    repairs: Vec<(Option<usize>, Batch)>,
+}
+
+impl<S: Keyspaces> Step<'_, S> {
+    fn snapshots(&mut self, start: Vec<u8>) -> Result<Option<Place>, Error> {
+        let snapshots = self.page(SNAPSHOTS, start.clone())?;
+        let infos = self.page(INFOS, start)?;
+        // Behind the end of a page that is not the last one nothing is known.
+        let horizon = [&snapshots, &infos].into_iter().filter(|page| page.more);
+        let horizon = horizon.filter_map(|page| page.entries.last()).map(|last| last.key.clone()).min();
+        let is_seen = |entry: &&Entry| horizon.as_ref().is_none_or(|horizon| entry.key <= *horizon);
+        let snapshots: Vec<&Entry> = snapshots.entries.iter().take_while(is_seen).collect();
+        let infos: Vec<&Entry> = infos.entries.iter().take_while(is_seen).collect();
+
+        let places: Vec<Vec<u8>> =
+            snapshots.iter().filter_map(|entry| Some(key_by_source(&id_by_stream(&entry.key)?))).collect();
+        let values = self.store.get_all(SOURCES, &places)?;
+        let sources: HashMap<Vec<u8>, Option<Vec<u8>>> = places.into_iter().zip(values).collect();
+
+        let mut infos = infos.into_iter().peekable();
+        for snapshot in snapshots {
+            while let Some(orphan) = infos.next_if(|info| info.key.cmp(&snapshot.key) == Ordering::Less) {
+                self.orphaned_info(orphan);
+            }
+            let info = infos.next_if(|info| info.key == snapshot.key);
+            self.snapshot(snapshot, info, &sources);
+        }
+        for orphan in infos {
+            self.orphaned_info(orphan);
+        }
+        let next = horizon.and_then(|horizon| following(&horizon));
+        Ok(Some(next.map_or(Place::Sources(Vec::new()), Place::Snapshots)))
+    }
+
+    /// A snapshot, with its info and what the index of sources has of it.
+    fn snapshot(&mut self, entry: &Entry, info: Option<&Entry>, sources: &HashMap<Vec<u8>, Option<Vec<u8>>>) {
+        self.examined += 1;
+        let Some(id) = id_by_stream(&entry.key) else {
+            let problem = "the key is not a stream id, a source id and a version; nothing reads this entry";
+            self.add(SNAPSHOTS, &entry.key, problem, None);
+            return;
+        };
+        let by_source = key_by_source(&id);
+        let snapshot = match decode_snapshot(id, &entry.value) {
+            Ok(snapshot) => snapshot,
+            Err(reason) => {
+                let problem = format!(
+                    "the snapshot cannot be read: {reason}; delete it, its source can compute it again from the stream"
+                );
+                self.add(SNAPSHOTS, &entry.key, problem, None);
+                return;
+            }
+        };
+        let wanted = encode_info(snapshot.created, &snapshot.content_type, snapshot.data.len());
+        let info = info.map(|info| info.value.as_slice());
+        self.derived(entry, INFOS, &entry.key, info, &wanted);
+        let source = sources.get(&by_source).and_then(Option::as_deref);
+        self.derived(entry, SOURCES, &by_source, source, &wanted);
+    }
+
+    /// An entry that follows from a snapshot.
+    fn derived(&mut self, snapshot: &Entry, keyspace: &str, key: &[u8], found: Option<&[u8]>, wanted: &[u8]) {
+        let problem = match found {
+            Some(found) if found == wanted => return,
+            Some(_) => "it does not say what the snapshot is; lists show it wrongly or fail",
+            None => "it is missing, but the snapshot is there; lists lack it",
+        };
+        let mut batch = BatchBuilder::new();
+        batch.require(SNAPSHOTS, &snapshot.key, Some(&snapshot.value));
+        batch.require(keyspace, key, found);
+        batch.put(keyspace, key, wanted);
+        self.add(keyspace, key, problem, Some(batch));
+    }
+
+    fn orphaned_info(&mut self, info: &Entry) {
+        self.examined += 1;
+        let mut batch = BatchBuilder::new();
+        batch.require(SNAPSHOTS, &info.key, None);
+        batch.require(INFOS, &info.key, Some(&info.value));
+        batch.delete(INFOS, &info.key);
+        self.add(
+            INFOS,
+            &info.key,
+            "there is no such snapshot; lists show one that cannot be read",
+            Some(batch),
+        );
+    }
+
+    fn sources(&mut self, start: Vec<u8>) -> Result<Option<Place>, Error> {
+        let page = self.page(SOURCES, start)?;
+        self.examined += page.entries.len() as u64;
+        let keys: Vec<Option<Vec<u8>>> =
+            page.entries.iter().map(|entry| Some(key_by_stream(&id_by_source(&entry.key)?))).collect();
+        let known: Vec<Vec<u8>> = keys.iter().flatten().cloned().collect();
+        let mut infos = self.store.get_all(INFOS, &known)?.into_iter();
+        for (entry, key) in page.entries.iter().zip(keys) {
+            let Some(key) = key else {
+                let problem = "the key is not a source id, a stream id and a version; lists by source fail";
+                let mut batch = BatchBuilder::new();
+                batch.require(SOURCES, &entry.key, Some(&entry.value));
+                batch.delete(SOURCES, &entry.key);
+                self.add(SOURCES, &entry.key, problem, Some(batch));
+                continue;
+            };
+            // With an info there is a snapshot, or the walk over both has said that there is none; and what the entry
+            // of a snapshot says was compared there.
+            let info = infos.next().flatten();
+            if info.is_some() && info.as_ref() == Some(&entry.value)
+                || self.store.get(SNAPSHOTS, &key)?.is_some()
+            {
+                continue;
+            }
+            let mut batch = BatchBuilder::new();
+            batch.require(SNAPSHOTS, &key, None);
+            batch.require(SOURCES, &entry.key, Some(&entry.value));
+            batch.delete(SOURCES, &entry.key);
+            let problem = "there is no such snapshot; lists by source show one that cannot be read";
+            self.add(SOURCES, &entry.key, problem, Some(batch));
+        }
+        let last = page.entries.last().filter(|_| page.more);
+        Ok(last.and_then(|last| following(&last.key)).map(Place::Sources))
+    }
+
+    fn page(&self, keyspace: &str, start: Vec<u8>) -> Result<Page, Error> {
+        let range = Range { keyspace: keyspace.to_owned(), start, end: None };
+        Ok(self.store.scan(&range, Direction::Forward, STEP_ENTRIES, STEP_BYTES)?)
+    }
+
+    fn put_right(&mut self) -> Result<(), Error> {
+        let (named, batches): (Vec<_>, Vec<_>) = std::mem::take(&mut self.repairs).into_iter().unzip();
+        if batches.is_empty() {
+            return Ok(());
+        }
+        let outcome = self.store.commit(&batches)?;
+        for (named, outcome) in named.into_iter().zip(outcome) {
+            // A batch fails if a writer was there in the meantime; another walk tells whether anything is left.
+            if let (Some(finding), Ok(_)) = (named, outcome) {
+                self.findings[finding].repaired = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, keyspace: &str, key: &[u8], problem: impl Into<String>, repair: Option<BatchBuilder>) {
+        self.found += 1;
+        let named = (self.findings.len() < FINDINGS_MAX).then_some(self.findings.len());
+        if named.is_some() {
+            let place = format!("keyspace `{keyspace}`, key `{}`", key.escape_ascii());
+            self.findings.push(Finding { place, problem: problem.into(), repaired: false });
+        }
+        self.repairs.extend(repair.map(|batch| (named, batch.build())));
+    }
+}
