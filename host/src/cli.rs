@@ -44,13 +44,19 @@ pub enum Command {
     Serve(command::serve::ServeOptions),
     /// Append events to a stream.
     Append(command::append::AppendOptions),
+    /// Append to several streams at once, under conditions: all or none.
+    Transact(command::transact::TransactOptions),
+    /// Delete a stream.
+    Delete(command::delete::DeleteOptions),
+    /// Say how long the events of a stream are kept.
+    Retention(command::retention::RetentionOptions),
     /// Read events of a stream, or of the whole store.
     Read(command::read::ReadOptions),
     /// Read events and then wait for new ones, until Ctrl-C.
     Follow(command::follow::FollowOptions),
     /// List streams.
     Streams(command::streams::StreamsOptions),
-    /// Record, read, list and delete snapshots of streams.
+    /// Record, read, list, delete and prune snapshots of streams.
     Snapshot(command::snapshot::SnapshotOptions),
     /// Import events from a CSV or NDJSON file. Running it again adds nothing twice.
     Import(command::import::ImportOptions),
@@ -101,6 +107,9 @@ impl Cli {
         match self.command {
             Command::Serve(options) => serve::run(options.config()?),
             Command::Append(options) => wait_for(command::append::run(options)),
+            Command::Transact(options) => wait_for(command::transact::run(options)),
+            Command::Delete(options) => wait_for(command::delete::run(options)),
+            Command::Retention(options) => wait_for(command::retention::run(options)),
             Command::Read(options) => wait_for(command::read::run(options)),
             Command::Follow(options) => wait_for(command::follow::run(options)),
             Command::Streams(options) => wait_for(command::streams::run(options)),
@@ -153,6 +162,19 @@ mod tests {
             "exesdb append s --type t --expected-version -2",
             "exesdb read s --direction up",
             "exesdb read s --from -1",
+            "exesdb read s --tag t",
+            "exesdb read --tag t --query [{}]",
+            "exesdb read --query {",
+            "exesdb follow s --stream-prefix p",
+            "exesdb transact",
+            "exesdb delete",
+            "exesdb retention s",
+            "exesdb retention s --max-age 5",
+            "exesdb retention s --max-count 0",
+            "exesdb retention s --show --max-count 1",
+            "exesdb retention s --unlimited --max-age 1d",
+            "exesdb snapshot prune s",
+            "exesdb snapshot prune s --keep 0",
             "exesdb follow --from start",
             "exesdb read --url https://a",
             "exesdb import f --type-by a",

@@ -6,10 +6,14 @@
 pub(crate) mod canned;
 mod error;
 mod event;
+mod filter;
 mod follow;
+mod import;
+mod lines;
 mod retry;
 mod snapshot;
 mod sse;
+mod streams;
 
 use std::fmt::Write as _;
 use std::str::FromStr;
@@ -29,9 +33,13 @@ use serde::de::DeserializeOwned;
 
 pub use error::{ClientError, Problem};
 pub use event::{AppendRequest, Appended, Event, EventPage, ExpectedVersion, NewEvent, StreamPage};
+pub use filter::Filter;
 pub use follow::{Follow, FollowFrom};
+pub use import::{ImportRequest, Imported};
+pub use lines::Lines;
 pub use retry::Retry;
-pub use snapshot::{Snapshot, SnapshotInfo, SnapshotPage};
+pub use snapshot::{Snapshot, SnapshotInfo, SnapshotPage, SnapshotScope, WhichSnapshot};
+pub use streams::{Retention, StreamAppended, StreamInfo, StreamState, Transacted};
 
 /// Where the gateway is looked for when nothing says otherwise.
 pub const DEFAULT_URL: &str = "http://127.0.0.1:2113";
@@ -115,11 +123,12 @@ impl Client {
         self.json(Method::POST, &self.path(&["streams", stream, "events"]), Some(request)).await
     }
 
-    /// One page of a stream, or (none) of the whole store. `from` is a version or a position, inclusive; none is
-    /// the first event, backward the last. `count` is at most [`PAGE_COUNT_MAX`].
+    /// One page of a stream, or (none) of the whole store, and then perhaps filtered. `from` is a version or a
+    /// position, inclusive; none is the first event, backward the last. `count` is at most [`PAGE_COUNT_MAX`].
     pub async fn read(
         &self,
         stream: Option<&str>,
+        filter: &Filter,
         from: Option<u64>,
         count: u64,
         direction: Direction,
@@ -129,29 +138,17 @@ impl Client {
         if let Some(from) = from {
             let _ = write!(path, "&from={from}");
         }
+        filter.push(&mut path);
         self.json(Method::GET, &path, None::<&()>).await
     }
 
     /// How many positions of the store are taken: one more than the position of its last event.
     pub async fn end_position(&self) -> Result<u64, ClientError> {
-        let page = self.read(None, None, 1, Direction::Backward).await?;
+        let page = self.read(None, &Filter::default(), None, 1, Direction::Backward).await?;
         match page.events.first() {
             None => Ok(0),
             Some(event) => Ok(Event::parse(event)?.position + 1),
         }
-    }
-
-    /// Names of streams that begin with `prefix`, in byte order, after the given one.
-    pub async fn streams(&self, prefix: &str, after: Option<&str>) -> Result<StreamPage, ClientError> {
-        let mut path = self.path(&["streams"]);
-        let _ = write!(path, "?count={PAGE_COUNT_MAX}");
-        if !prefix.is_empty() {
-            let _ = write!(path, "&prefix={}", utf8_percent_encode(prefix, SEGMENT));
-        }
-        if let Some(after) = after {
-            let _ = write!(path, "&after={}", utf8_percent_encode(after, SEGMENT));
-        }
-        self.json(Method::GET, &path, None::<&()>).await
     }
 
     fn events_path(&self, stream: Option<&str>) -> String {
@@ -175,7 +172,7 @@ impl Client {
         &self,
         method: Method,
         url: &str,
-        body: Option<&impl Serialize>,
+        body: Option<&(impl Serialize + ?Sized)>,
     ) -> Result<T, ClientError> {
         let mut headers = HeaderMap::new();
         let body = match body {
@@ -189,6 +186,19 @@ impl Client {
         let (_, answer) = self.bytes(method, url, headers, body).await?;
         serde_json::from_slice(&answer)
             .map_err(|error| ClientError::Unreadable { url: url.to_owned(), detail: error.to_string() })
+    }
+
+    /// Sends a request with a JSON body whose answer says nothing but that it was done.
+    async fn send_json(
+        &self,
+        method: Method,
+        url: &str,
+        body: &(impl Serialize + ?Sized),
+    ) -> Result<(), ClientError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        let body = serde_json::to_vec(body).expect("requests of this client are JSON");
+        self.bytes(method, url, headers, body.into()).await.map(drop)
     }
 
     /// Sends a request and reads the whole answer, within [`ANSWER_TIMEOUT`].

@@ -3,15 +3,19 @@
 pub mod append;
 pub mod bench;
 pub mod completions;
+pub mod delete;
 pub mod events;
+pub mod filter;
 pub mod follow;
 pub mod import;
 pub mod kill;
 pub mod read;
 pub mod restart;
+pub mod retention;
 pub mod serve;
 pub mod snapshot;
 pub mod streams;
+pub mod transact;
 pub mod tree;
 
 mod print;

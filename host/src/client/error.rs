@@ -104,6 +104,9 @@ pub struct Problem {
     /// The last version of the stream, when the expected version was wrong and the stream has events.
     #[serde(default)]
     pub actual_version: Option<u64>,
+    /// The stream that is not at its expected version.
+    #[serde(default)]
+    pub stream: Option<String>,
     /// Where to find this failure in the host's log.
     #[serde(default)]
     pub incident: Option<String>,
@@ -118,6 +121,7 @@ impl Problem {
             status: 0,
             detail: String::from_utf8_lossy(body).trim().chars().take(QUOTED_CHARS).collect(),
             actual_version: None,
+            stream: None,
             incident: None,
         });
         // The status line is what proxies and this client act on; a body that differs is wrong.

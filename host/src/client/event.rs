@@ -69,6 +69,9 @@ pub struct NewEvent {
     /// About the event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Box<RawValue>>,
+    /// What it can be found by.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }
 
 /// The body of an append.
@@ -123,6 +126,9 @@ pub struct Event {
     /// The event itself, when it is not JSON.
     #[serde(default)]
     pub data_base64: Option<String>,
+    /// What it can be found by.
+    #[serde(default)]
+    pub tags: Vec<String>,
     /// When it was appended: RFC 3339, UTC.
     pub created: String,
 }

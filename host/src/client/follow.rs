@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use serde_json::value::RawValue;
 
 use super::sse::{Decoder, Message};
-use super::{ANSWER_TIMEOUT, Client, ClientError, Retry, innermost};
+use super::{ANSWER_TIMEOUT, Client, ClientError, Filter, Retry, innermost};
 
 /// How long a live stream may be silent: the gateway gives a sign of life every 15 s, so the peer is gone.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -65,9 +65,15 @@ struct Connection {
 }
 
 impl<'a> Follow<'a> {
-    /// Follows a stream, or (none) the whole store. When the
-    /// host goes away, it is waited for as long as `patience`.
-    pub fn new(client: &'a Client, stream: Option<&str>, from: FollowFrom, patience: Duration) -> Follow<'a> {
+    /// Follows a stream, or (none) the whole store, and then perhaps filtered. When the host goes away, it is waited
+    /// for as long as `patience`.
+    pub fn new(
+        client: &'a Client,
+        stream: Option<&str>,
+        filter: &Filter,
+        from: FollowFrom,
+        patience: Duration,
+    ) -> Follow<'a> {
         let mut url = client.events_path(stream);
         match from {
             FollowFrom::Event(from) => {
@@ -75,6 +81,7 @@ impl<'a> Follow<'a> {
             }
             FollowFrom::End => url.push_str("?from=end"),
         }
+        filter.push(&mut url);
         let retry = Retry::new(patience);
         Follow { client, url, last_id: None, connection: None, retry, has_connected: false }
     }
@@ -165,6 +172,7 @@ mod tests {
     use std::time::Duration;
 
     use super::{Follow, FollowFrom};
+    use crate::client::Filter;
     use crate::client::canned::{Canned, event_stream, json};
 
     const PATIENCE: Duration = Duration::from_secs(30);
@@ -177,7 +185,8 @@ mod tests {
             event_stream("event: other\ndata: {}\n\nid: 6\ndata: {\"n\":6}\n\n"),
         ])
         .await;
-        let mut follow = Follow::new(&gateway.client, Some("a/b"), FollowFrom::Event(2), PATIENCE);
+        let mut follow =
+            Follow::new(&gateway.client, Some("a/b"), &Filter::default(), FollowFrom::Event(2), PATIENCE);
         for n in 4..=6 {
             assert_eq!(follow.next().await.unwrap().get(), format!("{{\"n\":{n}}}"));
         }
@@ -194,7 +203,7 @@ mod tests {
     async fn a_first_answer_that_is_an_error_is_not_waited_out() {
         let answers = vec![json("503 Service Unavailable", "{\"title\":\"Restarting\"}")];
         let gateway = Canned::start(answers).await;
-        let mut follow = Follow::new(&gateway.client, None, FollowFrom::End, PATIENCE);
+        let mut follow = Follow::new(&gateway.client, None, &Filter::default(), FollowFrom::End, PATIENCE);
         let error = follow.next().await.unwrap_err().to_string();
         assert_eq!(error, "Restarting (503)");
         let requests = gateway.requests.await.unwrap();
@@ -204,7 +213,8 @@ mod tests {
     #[tokio::test]
     async fn an_event_that_is_not_json_ends_it() {
         let gateway = Canned::start(vec![event_stream("id: 1\ndata: {\n\n")]).await;
-        let mut follow = Follow::new(&gateway.client, None, FollowFrom::Event(0), PATIENCE);
+        let mut follow =
+            Follow::new(&gateway.client, None, &Filter::default(), FollowFrom::Event(0), PATIENCE);
         let error = follow.next().await.unwrap_err().to_string();
         assert!(error.contains("cannot read"), "{error}");
     }

@@ -22,6 +22,7 @@ const APPEND_BYTES_MAX: usize = 3 << 20;
 Examples:
   exesdb append orders-1 --type placed --data '{\"total\":12}'
   exesdb append orders-1 --type placed --data '{}' --expected-version no_stream
+  exesdb append orders-1 --type paid --data '{}' --tag customer:7 --tag region:eu
   jq -c '.[]' events.json | exesdb append orders-1 --type imported
 
 Events from stdin are sent up to 1,000 at a time: each such append is made as a whole or not at all.")]
@@ -40,6 +41,10 @@ pub struct AppendOptions {
     /// About each event, as JSON.
     #[arg(long, value_name = "JSON", value_parser = parse_json)]
     pub metadata: Option<Box<RawValue>>,
+
+    /// What each event can be found by, such as `course:c1`; may be given several times.
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
 
     /// The event's id: appended again with the same id, it is not added again [default: a random UUID].
     #[arg(long, requires = "data")]
@@ -103,6 +108,7 @@ fn event(options: &AppendOptions, data: Box<RawValue>) -> NewEvent {
         event_type: options.event_type.clone(),
         data,
         metadata: options.metadata.clone(),
+        tags: options.tags.clone(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::filter::FilterOptions;
 use super::print;
 use crate::cli::GatewayOptions;
 use crate::client::{Follow, FollowFrom};
@@ -15,6 +16,7 @@ use crate::output::Output;
 Examples:
   exesdb follow                          everything, then live
   exesdb follow orders-1 --from end      only what is appended to orders-1 from now on
+  exesdb follow --tag customer:7         only events that have the tag
   exesdb follow --json | jq .type
 
 When the host is restarted, following goes on after the last event that was printed.")]
@@ -25,6 +27,10 @@ pub struct FollowOptions {
     /// Where to begin, inclusive: a version of the stream, a position of the store, or `end`.
     #[arg(long, value_name = "N|end", default_value = "0")]
     pub from: FollowFrom,
+
+    /// Which events of the whole store.
+    #[command(flatten)]
+    pub filter: FilterOptions,
 
     /// Stop after this many events.
     #[arg(long, value_name = "N")]
@@ -47,7 +53,8 @@ pub struct FollowOptions {
 pub async fn run(options: FollowOptions) -> anyhow::Result<()> {
     let client = options.gateway.client();
     let patience = Duration::from_secs(options.retry_for);
-    let mut follow = Follow::new(&client, options.stream.as_deref(), options.from, patience);
+    let filter = options.filter.filter();
+    let mut follow = Follow::new(&client, options.stream.as_deref(), &filter, options.from, patience);
     let mut output = Output::stdout();
     let mut left = options.count.unwrap_or(u64::MAX);
     while left > 0 {

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::append::parse_json;
 use crate::cli::GatewayOptions;
-use crate::client::{Client, Snapshot};
+use crate::client::{Snapshot, SnapshotInfo, SnapshotScope, WhichSnapshot};
 use crate::output::{Output, printable};
 
 /// Bytes of a snapshot: the most that the API takes. One byte more is read, so that the gateway names its limit.
@@ -26,8 +26,13 @@ const JSON: &str = "application/json";
 Examples:
   echo '{\"total\":12}' | exesdb snapshot put orders-1 41
   exesdb snapshot put orders-1 41 --file state.bin --content-type application/octet-stream
-  exesdb snapshot latest orders-1
-  exesdb snapshot list orders-1")]
+  exesdb snapshot put orders-1 41 --source invoice --file invoice.json
+  exesdb snapshot latest orders-1 --at-most 40
+  exesdb snapshot list                               every snapshot of the store
+  exesdb snapshot list orders-1 --source invoice
+  exesdb snapshot prune orders-1 --keep 3
+
+A source is who computed a snapshot, such as a projection: each has its own snapshots of a stream.")]
 pub struct SnapshotOptions {
     /// What to do.
     #[command(subcommand)]
@@ -43,10 +48,12 @@ pub enum Action {
     Get(GetOptions),
     /// Print the data of the snapshot with the highest version.
     Latest(LatestOptions),
-    /// List the snapshots of a stream, highest version first.
-    List(LatestOptions),
+    /// List snapshots: by stream, then by source, then the highest version first.
+    List(ListOptions),
     /// Delete the snapshot at exactly this version.
     Delete(DeleteOptions),
+    /// Delete all but the newest snapshots that a source has of a stream.
+    Prune(PruneOptions),
 }
 
 /// Options of `snapshot put`.
@@ -56,6 +63,9 @@ pub struct PutOptions {
     pub stream: String,
     /// The version that the state was computed up to.
     pub version: u64,
+    /// Who computed it.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub source: String,
     /// Where the state is [default: stdin].
     #[arg(long)]
     pub file: Option<PathBuf>,
@@ -77,6 +87,9 @@ pub struct GetOptions {
     pub stream: String,
     /// The snapshot's version.
     pub version: u64,
+    /// Who computed it.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub source: String,
     /// Print the whole answer of the gateway, as JSON.
     #[arg(long)]
     pub json: bool,
@@ -85,14 +98,52 @@ pub struct GetOptions {
     pub gateway: GatewayOptions,
 }
 
-/// Options of `snapshot latest` and `snapshot list`.
+/// Options of `snapshot latest`.
 #[derive(Debug, Args)]
 pub struct LatestOptions {
     /// The stream.
     pub stream: String,
+    /// Who computed it.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub source: String,
+    /// Only snapshots of this version and below.
+    #[arg(long, value_name = "VERSION")]
+    pub at_most: Option<u64>,
     /// Print what the gateway gives: one JSON object a line.
     #[arg(long)]
     pub json: bool,
+    /// Which store.
+    #[command(flatten)]
+    pub gateway: GatewayOptions,
+}
+
+/// Options of `snapshot list`.
+#[derive(Debug, Args)]
+pub struct ListOptions {
+    /// Only of this stream.
+    pub stream: Option<String>,
+    /// Only of this source.
+    #[arg(long)]
+    pub source: Option<String>,
+    /// Print what the gateway gives: one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+    /// Which store.
+    #[command(flatten)]
+    pub gateway: GatewayOptions,
+}
+
+/// Options of `snapshot prune`.
+#[derive(Debug, Args)]
+pub struct PruneOptions {
+    /// The stream.
+    pub stream: String,
+    /// Who computed it.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub source: String,
+    /// How many to keep.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub keep: u32,
     /// Which store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
@@ -105,6 +156,9 @@ pub struct DeleteOptions {
     pub stream: String,
     /// The snapshot's version.
     pub version: u64,
+    /// Who computed it.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub source: String,
     /// Which store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
@@ -115,25 +169,29 @@ pub async fn run(options: SnapshotOptions) -> anyhow::Result<()> {
     match options.action {
         Action::Put(options) => put(options).await,
         Action::Get(options) => {
+            let which = WhichSnapshot::At(options.version);
             let client = options.gateway.client();
-            show(&client.snapshot(&options.stream, Some(options.version)).await?, options.json)
+            show(&client.snapshot(&options.stream, &options.source, which).await?, options.json)
         }
         Action::Latest(options) => {
+            let which = options.at_most.map_or(WhichSnapshot::Latest, WhichSnapshot::AtMost);
             let client = options.gateway.client();
-            show(&client.snapshot(&options.stream, None).await?, options.json)
+            show(&client.snapshot(&options.stream, &options.source, which).await?, options.json)
         }
-        Action::List(options) => list(&options.gateway.client(), &options.stream, options.json).await,
+        Action::List(options) => list(options).await,
         Action::Delete(options) => {
             let client = options.gateway.client();
-            Ok(client.delete_snapshot(&options.stream, options.version).await?)
+            Ok(client.delete_snapshot(&options.stream, &options.source, options.version).await?)
         }
+        Action::Prune(options) => prune(options).await,
     }
 }
 
 async fn put(options: PutOptions) -> anyhow::Result<()> {
     let data = read_state(options.file.as_deref())?;
-    let snapshot = snapshot(data, options.content_type, options.metadata)?;
-    Ok(options.gateway.client().put_snapshot(&options.stream, options.version, &snapshot).await?)
+    let snapshot = snapshot(data, options.content_type.clone(), options.metadata.clone())?;
+    let PutOptions { stream, source, version, gateway, .. } = &options;
+    Ok(gateway.client().put_snapshot(stream, source, *version, &snapshot, None).await?)
 }
 
 fn read_state(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
@@ -189,28 +247,50 @@ fn show(raw: &RawValue, json: bool) -> anyhow::Result<()> {
     output.flush()
 }
 
-async fn list(client: &Client, stream: &str, json: bool) -> anyhow::Result<()> {
+async fn list(options: ListOptions) -> anyhow::Result<()> {
+    let client = options.gateway.client();
+    let scope = SnapshotScope { stream: options.stream, source: options.source };
     let mut output = Output::stdout();
-    let mut before = None;
-    if !json {
-        output.line(format!("{:>10}  {:>9}  {:<27}  CONTENT TYPE", "VERSION", "BYTES", "CREATED"))?;
+    if !options.json {
+        output.line(format!(
+            "{:>10}  {:>9}  {:<27}  {:<24}  STREAM",
+            "VERSION", "BYTES", "CREATED", "CONTENT TYPE"
+        ))?;
     }
+    let mut after = None;
     loop {
-        let page = client.snapshots(stream, before).await?;
+        let page = client.snapshots(&scope, after.as_deref()).await?;
         for info in &page.snapshots {
-            if json {
+            if options.json {
                 output.line(serde_json::to_string(info)?)?;
             } else {
-                let (created, content_type) = (printable(&info.created), printable(&info.content_type));
-                output
-                    .line(format!("{:>10}  {:>9}  {created:<27}  {content_type}", info.version, info.size))?;
+                output.line(listed(info))?;
             }
         }
-        before = page.snapshots.last().map(|info| info.version);
-        if !page.more || before.is_none() {
+        after = page.next;
+        if after.is_none() {
             return output.flush();
         }
     }
+}
+
+/// A snapshot as a line of the list.
+fn listed(info: &SnapshotInfo) -> String {
+    let source = match info.source.as_str() {
+        "" => String::new(),
+        source => format!(" ({})", printable(source)),
+    };
+    let [created, content_type, stream] =
+        [&info.created, &info.content_type, &info.stream].map(|text| printable(text));
+    format!("{:>10}  {:>9}  {created:<27}  {content_type:<24}  {stream}{source}", info.version, info.size)
+}
+
+async fn prune(options: PruneOptions) -> anyhow::Result<()> {
+    let PruneOptions { stream, source, keep, gateway } = &options;
+    let deleted = gateway.client().prune_snapshots(stream, source, *keep).await?;
+    let mut output = Output::stdout();
+    output.line(format!("{}: {deleted} snapshots deleted", printable(stream)))?;
+    output.flush()
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ fn event(row: Row, id: String, file: &str) -> NewEvent {
     let metadata = Metadata { import: Import { time, file, line: row.line } };
     let json = serde_json::to_string(&metadata).expect("strings and numbers are JSON");
     let metadata = Some(RawValue::from_string(json).expect("it was just made"));
-    NewEvent { id, event_type: row.event_type, data: row.data, metadata }
+    NewEvent { id, event_type: row.event_type, data: row.data, metadata, tags: Vec::new() }
 }
 
 #[cfg(test)]

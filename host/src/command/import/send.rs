@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::plan::{Batch, Plan};
 use crate::client::{
-    AppendRequest, Appended, Client, ClientError, Direction, Event, ExpectedVersion, NewEvent,
+    AppendRequest, Appended, Client, ClientError, Direction, Event, ExpectedVersion, Filter, NewEvent,
     PAGE_COUNT_MAX, Retry,
 };
 
@@ -138,9 +138,10 @@ impl Sender<'_> {
 
     async fn ids_in(&mut self, stream: &str) -> Result<HashSet<String>, ClientError> {
         let mut ids = HashSet::new();
-        let mut from = Some(0);
+        let (mut from, all) = (Some(0), Filter::default());
         loop {
-            let page = match self.client.read(Some(stream), from, PAGE_COUNT_MAX, Direction::Forward).await {
+            let read = self.client.read(Some(stream), &all, from, PAGE_COUNT_MAX, Direction::Forward);
+            let page = match read.await {
                 Ok(page) => page,
                 Err(error) => {
                     self.retry.wait_after(error).await?;

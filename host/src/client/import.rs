@@ -1,0 +1,30 @@
+//! Putting back what was read elsewhere: events at their versions, with their times.
+
+use http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{Client, ClientError};
+
+/// The body of an import.
+#[derive(Debug, Serialize)]
+pub struct ImportRequest<'a> {
+    /// 1 to 1,000 events as the gateway writes them: all are added, or none.
+    pub events: &'a [Box<RawValue>],
+}
+
+/// What became of the events of an import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Imported {
+    /// How many were added.
+    pub added: u64,
+    /// How many were there already.
+    pub repeated: u64,
+}
+
+impl Client {
+    /// Puts events where they were in another store.
+    pub async fn import(&self, request: &ImportRequest<'_>) -> Result<Imported, ClientError> {
+        self.json(Method::POST, &self.path(&["import"]), Some(request)).await
+    }
+}

@@ -1,0 +1,76 @@
+//! `exesdb transact`: appends to several streams, all or none.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::value::RawValue;
+
+use crate::cli::GatewayOptions;
+use crate::client::StreamAppended;
+use crate::output::{Output, printable};
+
+/// Bytes of a transaction: more than the API takes. One byte more is read, so that the gateway names its limit.
+const TRANSACTION_BYTES_MAX: u64 = 16 << 20;
+
+/// Options of `transact`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  exesdb transact transfer.json
+  echo '{\"appends\":[{\"stream\":\"a\",\"events\":[{\"id\":\"1\",\"type\":\"out\",\"data\":5}]},
+                   {\"stream\":\"b\",\"expected_version\":3,\"events\":[{\"id\":\"1\",\"type\":\"in\",\"data\":5}]}],
+        \"checks\":[{\"stream\":\"rates\",\"expected_version\":7}],
+        \"conditions\":[{\"query\":[{\"types\":[\"closed\"],\"tags\":[\"account:a\"]}],\"after\":41}]}' | exesdb transact -
+
+Nothing is appended unless every expected version, check and condition holds. A condition fails if an event that
+matches its query was added behind position `after`. With ids, a transaction that is sent again is made once.")]
+pub struct TransactOptions {
+    /// The transaction, as JSON: the body of POST /transactions; `-` is stdin.
+    pub file: PathBuf,
+
+    /// Print each result as the gateway gives it: one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Which store.
+    #[command(flatten)]
+    pub gateway: GatewayOptions,
+}
+
+/// Sends the transaction and prints where the events stand.
+pub async fn run(options: TransactOptions) -> anyhow::Result<()> {
+    let transaction = read(&options.file)?;
+    let transacted = options.gateway.client().transact(&transaction).await?;
+    let mut output = Output::stdout();
+    for result in &transacted.results {
+        if options.json {
+            output.line(result.get())?;
+            continue;
+        }
+        let answer = "the gateway's answer cannot be read; is it an exesdb of another version?";
+        let appended: StreamAppended = serde_json::from_str(result.get()).context(answer)?;
+        let StreamAppended { stream, first_version, last_version, position } = appended;
+        let stream = printable(&stream);
+        output.line(format!("{stream}: versions {first_version} to {last_version}, position {position}"))?;
+    }
+    output.flush()
+}
+
+fn read(file: &Path) -> anyhow::Result<Box<RawValue>> {
+    let mut text = String::new();
+    let limit = TRANSACTION_BYTES_MAX + 1;
+    let name = if file.as_os_str() == "-" {
+        std::io::stdin().take(limit).read_to_string(&mut text).context("stdin cannot be read")?;
+        "stdin".to_owned()
+    } else {
+        let name = file.display().to_string();
+        std::fs::File::open(file)
+            .and_then(|file| file.take(limit).read_to_string(&mut text))
+            .with_context(|| format!("{name} cannot be read"))?;
+        name
+    };
+    RawValue::from_string(text.trim().to_owned())
+        .with_context(|| format!("{name} is not one JSON object with `appends` (nothing was sent)"))
+}
