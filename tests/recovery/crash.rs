@@ -7,7 +7,7 @@ use exesdb_tests::{Append, Host, Load, NO_EVENTS, NO_FAULTS, Outcome, Random, fa
 /// Latest moment of a kill after the first acknowledgement: long enough for hundreds of commits.
 const LATEST: Duration = Duration::from_millis(200);
 
-/// Kills in each test.
+/// Kills in the tests that count them.
 pub(crate) fn rounds() -> u64 {
     match std::env::var("EXESDB_CRASH_ROUNDS") {
         Ok(rounds) => rounds.parse().expect("EXESDB_CRASH_ROUNDS is a number"),

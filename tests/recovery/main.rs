@@ -1,8 +1,15 @@
-//! What is left of a host that was killed or stopped under load.
-//!
-//! `EXESDB_CRASH_ROUNDS` sets how often the host is killed in each of the tests that do so (default 10), and
-//! `EXESDB_TEST_SEED` the moments.
+//! What is left of a host that was killed, stopped, cut off from power or given a bad disk under load.
 
 mod crash;
 mod import;
+mod power;
 mod stop;
+mod witness;
+
+/// How often something is done: as an environment variable says, or else as here.
+fn rounds(variable: &str, otherwise: u64) -> u64 {
+    match std::env::var(variable) {
+        Ok(rounds) => rounds.parse().unwrap_or_else(|error| panic!("{variable} is a number: {error}")),
+        Err(_) => otherwise,
+    }
+}

@@ -4,13 +4,18 @@ use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, Once};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{Client, PATIENCE, command, eventually, exesdb, folder, probe, root, stderr};
+use crate::fault_fs::{Disk, Mount};
+use crate::{
+    Client, PATIENCE, POLL, binary_with_faults, command, command_of, eventually, exesdb, folder, probe, root,
+    stderr,
+};
 
 /// A running host. Killed, with its data removed, when dropped.
 pub struct Host {
@@ -22,12 +27,14 @@ pub struct Host {
     place: Arc<Place>,
     address: SocketAddr,
     log: Log,
+    start: Duration,
 }
 
 /// A host that is not running: its data, its configuration and its address.
 pub struct Down {
     place: Arc<Place>,
     address: SocketAddr,
+    faults: Option<Vec<(String, String)>>,
 }
 
 /// How a host ended.
@@ -41,6 +48,8 @@ pub struct Stopped {
 }
 
 struct Place {
+    /// What the data directory lies on, if not on the disk of everything else. Unmounted before its folder goes.
+    mount: Option<Mount>,
     folder: tempfile::TempDir,
     configured: bool,
 }
@@ -126,7 +135,7 @@ impl Host {
     /// Kills the process as a crash would.
     pub fn crash(mut self) -> Down {
         self.process.kill();
-        Down { place: self.place.clone(), address: self.address }
+        self.down()
     }
 
     /// Kills the process as a crash would, and starts another on the same data and the same address.
@@ -158,11 +167,16 @@ impl Host {
     /// When it has not ended within [`PATIENCE`].
     pub fn ended(mut self) -> Stopped {
         let status = eventually("the host ends", || self.process.try_wait());
-        Stopped {
-            status,
-            log: self.log.complete(),
-            down: Down { place: self.place.clone(), address: self.address },
-        }
+        Stopped { status, log: self.log.complete(), down: self.down() }
+    }
+
+    /// How long it took from the start of the process until it served.
+    pub fn start_took(&self) -> Duration {
+        self.start
+    }
+
+    fn down(&self) -> Down {
+        Down { place: self.place.clone(), address: self.address, faults: None }
     }
 
     /// Runs the command line against this host.
@@ -225,9 +239,46 @@ impl Down {
             std::fs::write(folder.path().join("exesdb.toml"), config)
                 .expect("the test's folder can be written");
         }
-        let place = Place { folder, configured: config.is_some() };
+        let place = Place { mount: None, folder, configured: config.is_some() };
         copy_compiled(&compiled_before(), &place.data().join(COMPILED)).expect("files can be copied");
-        Self { place: Arc::new(place), address: SocketAddr::new(own_loopback(), 0) }
+        Self::at(place)
+    }
+
+    /// As [`Down::new`], with the data directory on this medium, which stays mounted until the last of the host is
+    /// dropped. What is there before the first start is durable.
+    pub fn on_disk(config: Option<&str>, disk: &Disk) -> Self {
+        // Compiled components that a torn file may hide must come from a disk that is whole.
+        static COMPILED_ONCE: Once = Once::new();
+        COMPILED_ONCE.call_once(|| drop(Host::start()));
+        let mut place = Arc::into_inner(Self::new(config).place).expect("nobody else has it");
+        std::fs::remove_dir_all(place.data()).expect("it is ours");
+        std::fs::create_dir(place.data()).expect("the test's folder can be written");
+        place.mount = Some(Mount::new(disk, &place.data()));
+        copy_compiled(&compiled_before(), &place.data().join(COMPILED)).expect("files can be copied");
+        disk.sync();
+        Self::at(place)
+    }
+
+    fn at(place: Place) -> Self {
+        let address = SocketAddr::new(own_loopback(), 0);
+        Self { place: Arc::new(place), address, faults: None }
+    }
+
+    /// Does something with the medium of a host that was made by [`Down::on_disk`] while it is not mounted.
+    ///
+    /// # Panics
+    ///
+    /// When the host has no such medium.
+    pub fn at_rest<T>(&self, act: impl FnOnce(&Disk) -> T) -> T {
+        self.place.mount.as_ref().expect("the host was made with a medium").while_unmounted(act)
+    }
+
+    /// The next start alone is one of the binary that has fail points and faults built in, with these environment
+    /// variables, which choose among them.
+    pub fn with_faults(mut self, environment: &[(&str, &str)]) -> Self {
+        let owned = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.faults = Some(owned.collect());
+        self
     }
 
     /// Starts the host, and waits until it serves.
@@ -235,7 +286,24 @@ impl Down {
     /// # Panics
     ///
     /// When it does not within [`PATIENCE`].
+    #[track_caller]
     pub fn start(self) -> Host {
+        self.try_start().unwrap_or_else(|stopped| {
+            panic!("the host did not become ready; it said:\n{}", stopped.log.join("\n"))
+        })
+    }
+
+    /// Starts the host, and waits until it serves or has ended; then that is what it gives back.
+    ///
+    /// # Errors
+    ///
+    /// How it ended.
+    ///
+    /// # Panics
+    ///
+    /// When it has done neither within [`PATIENCE`].
+    pub fn try_start(self) -> Result<Host, Box<Stopped>> {
+        let begun = Instant::now();
         let (ready, address) = mpsc::channel();
         let (mut process, mut log) = self.spawn(move |line| {
             let record: Value = serde_json::from_str(line).unwrap_or_default();
@@ -244,14 +312,44 @@ impl Down {
                 drop(ready.send(address.to_owned()));
             }
         });
-        let Ok(address) = address.recv_timeout(PATIENCE) else {
-            process.kill();
-            panic!("the host did not become ready; it said:\n{}", log.complete().join("\n"));
+        let address = match address.recv_timeout(PATIENCE) {
+            Ok(address) => address,
+            // Its log has ended, and so will it.
+            Err(RecvTimeoutError::Disconnected) => {
+                let status = eventually("the host ends", || process.try_wait());
+                let down = Self { place: self.place, address: self.address, faults: None };
+                return Err(Box::new(Stopped { status, log: log.complete(), down }));
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                process.kill();
+                panic!("the host did not become ready; it said:\n{}", log.complete().join("\n"));
+            }
         };
-        copy_compiled(&self.place.data().join(COMPILED), &compiled_before()).expect("files can be copied");
+        let start = begun.elapsed();
+        // From a disk that may lose half of a file nothing is taken for others.
+        if self.place.mount.is_none() {
+            copy_compiled(&self.place.data().join(COMPILED), &compiled_before())
+                .expect("files can be copied");
+        }
         let url = format!("http://{address}");
         let address = address.parse().expect("the host logs its address");
-        Host { process, http: Client::new(&url), url, place: self.place, address, log }
+        Ok(Host { process, http: Client::new(&url), url, place: self.place, address, log, start })
+    }
+
+    /// Starts the host and kills it after a while, whatever it has come to.
+    pub fn crash_while_starting(self, after: Duration) -> Self {
+        let (mut process, _) = self.spawn(|_| ());
+        let until = Instant::now() + after;
+        while Instant::now() < until && process.try_wait().is_none() {
+            std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
+        }
+        process.kill();
+        Self { place: self.place.clone(), address: self.address, faults: None }
+    }
+
+    /// Runs the command line against the data directory of this host.
+    pub fn exesdb(&self, arguments: &[&str]) -> Output {
+        exesdb(arguments, &[("EXESDB_DATA", &self.data().to_string_lossy())])
     }
 
     /// Starts a host that is expected to refuse: what it said.
@@ -273,7 +371,13 @@ impl Down {
     }
 
     fn spawn(&self, mut look: impl FnMut(&str) + Send + 'static) -> (Process, Log) {
-        let mut command = command(&[]);
+        let mut command = match &self.faults {
+            None => command(&[]),
+            Some(faults) => {
+                let faults: Vec<_> = faults.iter().map(|(name, value)| (&**name, &**value)).collect();
+                command_of(&binary_with_faults(), &faults)
+            }
+        };
         command.args(["serve", "--listen", &self.address.to_string(), "--data"]).arg(self.place.data());
         if self.place.configured {
             command.arg("--config").arg(self.place.folder.path().join("exesdb.toml"));

@@ -20,12 +20,17 @@ pub struct Append {
 impl Append {
     /// The events as they are sent, each time the same.
     pub fn events(&self) -> Vec<Value> {
-        self.ids.iter().map(|id| json!({ "id": id, "type": "loaded", "data": id })).collect()
+        self.ids.iter().map(|id| event(id)).collect()
     }
 
     /// Sends it, once more if need be; an acknowledgement is noted.
     pub fn send(&mut self, client: &Client) -> Answer {
-        let answer = client.append(&self.stream, "any", &self.events());
+        self.send_at(client, "any")
+    }
+
+    /// As [`Append::send`], if the stream has this version. A refusal because it has another is noted too.
+    pub fn send_at(&mut self, client: &Client, expected_version: impl Into<Value>) -> Answer {
+        let answer = client.append(&self.stream, expected_version, &self.events());
         if answer.status == 200 {
             let number = |name: &str| answer.json[name].as_u64().expect("the answer has numbers");
             self.outcome = Outcome::Acknowledged {
@@ -33,6 +38,8 @@ impl Append {
                 last_version: number("last_version"),
                 position: number("position"),
             };
+        } else if answer.status == 409 && answer.problem() == "wrong-expected-version" {
+            self.outcome = Outcome::Refused;
         }
         answer
     }
@@ -50,9 +57,34 @@ pub enum Outcome {
         /// The last event's position.
         position: u64,
     },
+    /// The stream had another version: it is not there, and never will be.
+    Refused,
     /// There was no answer, or one that leaves it open.
     Unknown,
 }
+
+/// Ids that begin with this belong to events that are large.
+pub(crate) const LARGE: &str = "large-";
+
+/// Bytes of a large event: a few hundred fill a memtable.
+const LARGE_BYTES: usize = 100 << 10;
+
+/// An event as loads send it. Its data is its id, so that it can be told from any other, and if it is large, more.
+fn event(id: &str) -> Value {
+    json!({ "id": id, "type": TYPE, "data": data(id) })
+}
+
+fn data(id: &str) -> String {
+    let mut data = id.to_owned();
+    while id.starts_with(LARGE) && data.len() < LARGE_BYTES {
+        data.push('-');
+        data.push_str(id);
+    }
+    data
+}
+
+/// The type of every event that loads send.
+const TYPE: &str = "loaded";
 
 /// What [`faults`] finds in a store that kept its word.
 pub const NO_FAULTS: [&str; 0] = [];
@@ -62,7 +94,9 @@ pub const NO_FAULTS: [&str; 0] = [];
 ///
 /// - positions are dense from 0, and so are the versions of each stream;
 /// - no id is there twice;
+/// - each event that loads send is there as it was sent;
 /// - each acknowledged append stands where its client was told;
+/// - no append is there that was refused;
 /// - each other append is there as a whole, in one piece, or not at all;
 /// - there is nothing that nobody appended.
 pub fn faults(events: &[Value], appends: &[Append]) -> Vec<String> {
@@ -83,6 +117,9 @@ pub fn faults(events: &[Value], appends: &[Append]) -> Vec<String> {
         if places.insert(id, index).is_some() {
             faults.push(format!("{stream}: {id} is there twice"));
         }
+        if event["type"] == TYPE && event["data"] != data(id) {
+            faults.push(format!("{stream}: {id} has other data than was sent"));
+        }
     }
     let known: HashSet<&str> =
         appends.iter().flat_map(|append| append.ids.iter().map(String::as_str)).collect();
@@ -94,10 +131,12 @@ pub fn faults(events: &[Value], appends: &[Append]) -> Vec<String> {
 
 fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) -> Option<String> {
     let found: Vec<usize> = append.ids.iter().filter_map(|id| places.get(id.as_str()).copied()).collect();
-    if found.is_empty() && append.outcome == Outcome::Unknown {
-        return None;
-    }
     let Append { stream, ids, outcome } = append;
+    match outcome {
+        Outcome::Refused | Outcome::Unknown if found.is_empty() => return None,
+        Outcome::Refused => return Some(format!("{stream}: {append:?} was refused, and is there")),
+        Outcome::Acknowledged { .. } | Outcome::Unknown => {}
+    }
     if found.len() < ids.len() {
         return Some(format!("{stream}: {} of {} events of {append:?} are there", found.len(), ids.len()));
     }
@@ -113,7 +152,8 @@ fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) ->
                 || last["version"] != *last_version
                 || last["position"] != *position =>
         {
-            Some(format!("{stream}: {append:?} stands from {first} to {last}"))
+            let place = |event: &Value| format!("{} at {}", event["version"], event["position"]);
+            Some(format!("{stream}: {append:?} stands from {} to {}", place(first), place(last)))
         }
         _ => None,
     }
@@ -125,7 +165,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn event(position: u64, stream: &str, version: u64, id: &str) -> Value {
-        json!({ "position": position, "stream": stream, "version": version, "id": id })
+        json!({ "position": position, "stream": stream, "version": version, "id": id, "type": "loaded", "data": id })
     }
 
     fn append(stream: &str, ids: &[&str], outcome: Outcome) -> Append {
@@ -143,6 +183,7 @@ mod tests {
             append("a", &["a0"], told(0, 0, 0)),
             append("b", &["b0", "b1"], told(0, 1, 2)),
             append("a", &["a1", "a2"], Outcome::Unknown),
+            append("a", &["a3"], Outcome::Refused),
         ];
         (events, appends)
     }
@@ -158,9 +199,11 @@ mod tests {
     #[test]
     fn each_broken_promise_is_found() {
         type Breaking = fn(&mut Vec<Value>, &mut Vec<Append>);
-        let table: [(&str, Breaking); 9] = [
+        let table: [(&str, Breaking); 11] = [
             ("1 of 2 events", |events, _| drop(events.pop())),
             ("0 of 2 events", |events, _| events.truncate(1)),
+            ("was refused, and is there", |_, appends| appends[0].outcome = Outcome::Refused),
+            ("has other data than was sent", |events, _| events[0]["data"] = json!("a1")),
             ("is there twice", |events, _| events.push(event(3, "a", 1, "a0"))),
             ("nobody appended x", |events, _| events.push(event(3, "a", 1, "x"))),
             ("position 4 stands at place 3", |events, appends| {

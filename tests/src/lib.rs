@@ -29,10 +29,24 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at something that is expected.
 const POLL: Duration = Duration::from_millis(10);
 
-/// The binary under test.
+/// The binary under test: the one that was built, unless `EXESDB_TEST_BINARY` names another.
 pub fn binary() -> PathBuf {
-    let binary = root().join("target/release/exesdb");
+    let named = std::env::var_os("EXESDB_TEST_BINARY").map(PathBuf::from);
+    let binary = named.unwrap_or_else(|| root().join("target/release/exesdb"));
     assert!(binary.is_file(), "{} is missing; run the tests with `cargo xtask test`", binary.display());
+    binary
+}
+
+/// The binary with fail points and faults built in, unless `EXESDB_TEST_FAULTS_BINARY` names another.
+pub fn binary_with_faults() -> PathBuf {
+    let named = std::env::var_os("EXESDB_TEST_FAULTS_BINARY").map(PathBuf::from);
+    let binary = named.unwrap_or_else(|| root().join("target/release/exesdb-faults"));
+    assert!(
+        binary.is_file(),
+        "{} is missing; `cargo build --release -p exesdb --features fail-points,faults` makes it, as \
+         target/release/exesdb, to be copied there",
+        binary.display()
+    );
     binary
 }
 
@@ -61,7 +75,12 @@ pub fn exesdb_in(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]
 
 /// The command line, to be run with arguments.
 pub fn command(environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(binary());
+    command_of(&binary(), environment)
+}
+
+/// As [`command`], of another binary.
+fn command_of(binary: &Path, environment: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(binary);
     for variable in ["EXESDB_URL", "EXESDB_DATA", "EXESDB_STORE", "EXESDB_LOG"] {
         command.env_remove(variable);
     }

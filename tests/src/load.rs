@@ -1,10 +1,14 @@
 //! Clients that append without a pause and remember what they were told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use crate::ledger::LARGE;
 use crate::{Answer, Append, Client, Outcome, Random, eventually};
 
 /// Pause before an append that was refused is sent again.
@@ -12,6 +16,9 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// A stream that every client of a load appends to, beside its own.
 const SHARED_STREAM: &str = "shared";
+
+/// A stream that every client of a mixed load appends to at the version that it believes the stream to have.
+const CONTENDED_STREAM: &str = "contended";
 
 /// Appending clients, each in a thread of its own.
 #[derive(Debug)]
@@ -26,8 +33,10 @@ pub struct Load {
 pub struct Report {
     /// Every append, in each client's order.
     pub appends: Vec<Append>,
-    /// Answers that were no acknowledgement.
+    /// Answers that were neither an acknowledgement nor a refusal because of the version.
     pub refusals: Vec<Answer>,
+    /// Answers that contradict what was asked for, or earlier answers to the same client.
+    pub violations: Vec<String>,
 }
 
 impl Report {
@@ -47,26 +56,52 @@ enum Refused {
     Stop,
 }
 
+/// Which versions a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Versions {
+    /// Any.
+    Any,
+    /// In turn: any, in the stream of all; any, in its own; exact, in its own; exact, in the contended one.
+    Mixed,
+}
+
 impl Load {
     /// Clients of a host that answers: what is refused is sent again, with the same ids, until it is acknowledged.
     /// `name` keeps their streams and ids apart from those of other loads.
     pub fn patient(client: &Client, name: &str, clients: usize) -> Self {
-        Self::start(client, name, clients, Refused::Again)
+        Self::start(client, name, clients, Refused::Again, Versions::Any, 0)
     }
 
     /// Clients of a host that will end: each stops at the first answer that is no acknowledgement.
     pub fn until_refused(client: &Client, name: &str, clients: usize) -> Self {
-        Self::start(client, name, clients, Refused::Stop)
+        Self::start(client, name, clients, Refused::Stop, Versions::Any, 0)
     }
 
-    fn start(client: &Client, name: &str, clients: usize, refused: Refused) -> Self {
+    /// As [`Load::until_refused`], with exact versions among the appends: in streams of one client, where they always
+    /// hold, and in one that the clients race for. `seed` decides on sizes. Under a name that begins with `large-`,
+    /// events are of 100 KiB.
+    pub fn mixed(client: &Client, name: &str, clients: usize, seed: u64) -> Self {
+        Self::start(client, name, clients, Refused::Stop, Versions::Mixed, seed)
+    }
+
+    fn start(
+        client: &Client,
+        name: &str,
+        clients: usize,
+        refused: Refused,
+        versions: Versions,
+        seed: u64,
+    ) -> Self {
         let (ending, acknowledged): (Arc<AtomicBool>, Arc<AtomicU64>) = Default::default();
         let client = |index: usize| {
             let appender = Appender {
                 client: client.clone(),
                 name: format!("{name}-{index}"),
                 refused,
-                random: Random::new(index as u64 + 1),
+                versions,
+                known: BTreeMap::new(),
+                position: None,
+                random: Random::new(seed.wrapping_add(index as u64 + 1)),
                 ending: ending.clone(),
                 acknowledged: acknowledged.clone(),
             };
@@ -108,6 +143,7 @@ impl Load {
             let its = client.join().expect("a client does not panic");
             report.appends.extend(its.appends);
             report.refusals.extend(its.refusals);
+            report.violations.extend(its.violations);
         }
         report
     }
@@ -117,6 +153,11 @@ struct Appender {
     client: Client,
     name: String,
     refused: Refused,
+    versions: Versions,
+    /// The version of a stream as it was told last.
+    known: BTreeMap<String, u64>,
+    /// The position of the last acknowledgement.
+    position: Option<u64>,
     random: Random,
     ending: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
@@ -138,18 +179,21 @@ impl Appender {
     }
 
     fn append(&mut self, number: u64, report: &mut Report) -> Outcome {
-        // One in three goes to the stream of all; one in sixteen is large enough to be cut by a crash.
-        let stream = match number % 3 {
-            0 => SHARED_STREAM.to_owned(),
-            turn => format!("{}-{turn}", self.name),
+        let (stream, exact) = self.stream(number);
+        let expected = match (exact, self.known.get(&stream)) {
+            (false, _) => json!("any"),
+            (true, None) => json!("no_stream"),
+            (true, Some(version)) => json!(version),
         };
-        let size = if self.random.below(16) == 0 { 50 } else { 1 + self.random.below(4) };
+        // One in sixteen is large enough to be cut by a crash; so is each large event.
+        let batch = !self.name.starts_with(LARGE) && self.random.below(16) == 0;
+        let size = if batch { 50 } else { 1 + self.random.below(4) };
         let ids = (0..size).map(|event| format!("{}-{number}-{event}", self.name)).collect();
         let mut append = Append { stream, ids, outcome: Outcome::Unknown };
         loop {
-            let answer = append.send(&self.client);
+            let answer = append.send_at(&self.client, expected.clone());
             if append.outcome != Outcome::Unknown {
-                self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                self.look_at(&append, &expected, &answer, report);
                 break;
             }
             let status = answer.status;
@@ -162,5 +206,47 @@ impl Appender {
         let outcome = append.outcome;
         report.appends.push(append);
         outcome
+    }
+
+    /// The stream of an append, and whether its version is asked for.
+    fn stream(&self, number: u64) -> (String, bool) {
+        match (self.versions, number % 4, number % 3) {
+            (Versions::Any, _, 0) | (Versions::Mixed, 0, _) => (SHARED_STREAM.to_owned(), false),
+            (Versions::Any, _, turn) => (format!("{}-{turn}", self.name), false),
+            (Versions::Mixed, 3, _) => (CONTENDED_STREAM.to_owned(), true),
+            (Versions::Mixed, turn, _) => (format!("{}-{turn}", self.name), turn == 2),
+        }
+    }
+
+    /// Holds an answer against the question and the answers before it.
+    fn look_at(&mut self, append: &Append, expected: &Value, answer: &Answer, report: &mut Report) {
+        match append.outcome {
+            Outcome::Acknowledged { first_version, last_version, position } => {
+                self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                let due = match expected.as_str() {
+                    Some("any") => None,
+                    _ => Some(expected.as_u64().map_or(0, |version| version + 1)),
+                };
+                if due.is_some_and(|due| due != first_version) {
+                    report.violations.push(format!("expected version {expected}: {append:?}"));
+                }
+                if self.position.is_some_and(|before| before >= position) {
+                    report.violations.push(format!("not behind position {:?}: {append:?}", self.position));
+                }
+                self.position = Some(position);
+                self.known.insert(append.stream.clone(), last_version);
+            }
+            Outcome::Refused => {
+                if append.stream != CONTENDED_STREAM {
+                    let text = &answer.text;
+                    report.violations.push(format!("nobody else writes to it: {append:?}: {text}"));
+                }
+                match answer.json["actual_version"].as_u64() {
+                    Some(version) => drop(self.known.insert(append.stream.clone(), version)),
+                    None => drop(self.known.remove(&append.stream)),
+                }
+            }
+            Outcome::Unknown => {}
+        }
     }
 }

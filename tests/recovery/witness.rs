@@ -1,0 +1,117 @@
+//! Who remembers what a store said, over all its deaths, and holds it to that.
+
+use std::time::Duration;
+
+use exesdb_tests::{Append, Down, Follower, Host, Outcome, Report, Stopped, faults};
+use serde_json::Value;
+
+/// What was said about one store, by all of its hosts.
+#[derive(Debug, Default)]
+pub(crate) struct Witness {
+    /// What writers were told.
+    appends: Vec<Append>,
+    /// What followers were shown: positions and events.
+    shown: Vec<(u64, Value)>,
+    /// What was wrong by itself.
+    violations: Vec<String>,
+}
+
+/// What a test came to, over all its stores.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    rounds: u64,
+    acknowledged: u64,
+    reopened: Vec<Duration>,
+}
+
+/// What [`Witness::violations`] finds when the store kept its word.
+pub(crate) const NO_VIOLATIONS: [&str; 0] = [];
+
+impl Witness {
+    /// Notes what the clients of a load were told.
+    pub(crate) fn told(&mut self, report: Report, tally: &mut Tally) {
+        let acknowledged = |append: &&Append| matches!(append.outcome, Outcome::Acknowledged { .. });
+        let events = |append: &Append| append.ids.len() as u64;
+        tally.acknowledged += report.appends.iter().filter(acknowledged).map(events).sum::<u64>();
+        self.appends.extend(report.appends);
+        self.violations.extend(report.violations);
+    }
+
+    /// Notes what a follower was shown until its host was gone.
+    pub(crate) fn saw(&mut self, follower: Follower) {
+        self.shown.extend(follower.rest());
+    }
+
+    /// Starts a host again, and holds what it has against what was said. What no writer knows the end of is sent once
+    /// more after that, and then is there, once.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong; with it, a host that does not start.
+    pub(crate) fn reopen(&mut self, down: Down, tally: &mut Tally) -> Result<Host, Vec<String>> {
+        let host = down.try_start().map_err(|stopped| vec![refusal(&stopped)])?;
+        tally.rounds += 1;
+        tally.reopened.push(host.start_took());
+        self.check(&host)?;
+        let mut sent = false;
+        for append in self.appends.iter_mut().filter(|append| append.outcome == Outcome::Unknown) {
+            let answer = append.send(&host.http);
+            if append.outcome == Outcome::Unknown {
+                return Err(vec![format!("it cannot be sent again: {append:?}: {}", answer.text)]);
+            }
+            sent = true;
+        }
+        if sent {
+            self.check(&host)?;
+        }
+        Ok(host)
+    }
+
+    /// Holds what a host has against what was said.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong.
+    pub(crate) fn check(&self, host: &Host) -> Result<(), Vec<String>> {
+        let violations = self.violations(&host.http.read_all());
+        if violations.is_empty() { Ok(()) } else { Err(violations) }
+    }
+
+    /// Everything that is wrong with the events of the store, in the light of what was said.
+    pub(crate) fn violations(&self, events: &[Value]) -> Vec<String> {
+        let mut violations = self.violations.clone();
+        violations.extend(faults(events, &self.appends));
+        for (position, shown) in &self.shown {
+            let found = usize::try_from(*position).ok().and_then(|position| events.get(position));
+            if found != Some(shown) {
+                violations.push(format!("position {position} was shown as {}", shown["id"]));
+            }
+        }
+        violations
+    }
+}
+
+/// Why a host ended that was to serve.
+pub(crate) fn refusal(stopped: &Stopped) -> String {
+    format!("the host did not start: {}: {}", stopped.status, stopped.log.join("\n"))
+}
+
+impl Tally {
+    /// One line for whoever reads the output.
+    pub(crate) fn summary(&mut self, what: &str) -> String {
+        self.reopened.sort_unstable();
+        let median = self.reopened.get(self.reopened.len() / 2).copied().unwrap_or_default();
+        let longest = self.reopened.last().copied().unwrap_or_default();
+        let Self { rounds, acknowledged, .. } = self;
+        format!(
+            "{what}: {rounds} rounds, {acknowledged} events acknowledged, until it served again {} ms (median), {} ms (longest)",
+            median.as_millis(),
+            longest.as_millis()
+        )
+    }
+
+    /// Rounds in which the host served again.
+    pub(crate) fn rounds(&self) -> u64 {
+        self.rounds
+    }
+}
