@@ -26,13 +26,48 @@ pub mod common {
     });
 }
 
-/// World `streams-plugin`.
+/// The interface that both worlds of persistence components export; generated once, as the types in [`common`].
+#[cfg(any(feature = "streams", feature = "snapshots"))]
+#[allow(missing_docs)]
+pub mod maintenance {
+    wit_bindgen::generate!({
+        inline: "
+            package exesdb:sdk-maintenance;
+
+            world maintenance {
+                export exesdb:store/maintenance@0.1.0;
+            }
+        ",
+        path: ["../../wit/storage", "../../wit/host", "../../wit/store"],
+        world: "exesdb:sdk-maintenance/maintenance",
+        with: {
+            "exesdb:store/types@0.1.0": crate::bindings::common::exesdb::store::types,
+        },
+        additional_derives: [PartialEq, Eq],
+        pub_export_macro: true,
+        export_macro_name: "export_maintenance",
+        default_bindings_module: "exesdb_sdk::bindings::maintenance",
+    });
+}
+
+/// World `streams-plugin`, but for the interface in [`maintenance`].
 #[cfg(feature = "streams")]
 #[allow(missing_docs)]
 pub mod streams_plugin {
     wit_bindgen::generate!({
+        inline: "
+            package exesdb:sdk-streams;
+
+            world streams {
+                import exesdb:storage/keyspaces@0.1.0;
+                import exesdb:host/logging@0.1.0;
+                import exesdb:host/config@0.1.0;
+                import exesdb:host/clock@0.1.0;
+                export exesdb:store/streams@0.1.0;
+            }
+        ",
         path: ["../../wit/storage", "../../wit/host", "../../wit/store"],
-        world: "exesdb:store/streams-plugin",
+        world: "exesdb:sdk-streams/streams",
         with: {
             "exesdb:storage/keyspaces@0.1.0": crate::bindings::common::exesdb::storage::keyspaces,
             "exesdb:host/logging@0.1.0": crate::bindings::common::exesdb::host::logging,
@@ -47,13 +82,24 @@ pub mod streams_plugin {
     });
 }
 
-/// World `snapshots-plugin`.
+/// World `snapshots-plugin`, but for the interface in [`maintenance`].
 #[cfg(feature = "snapshots")]
 #[allow(missing_docs)]
 pub mod snapshots_plugin {
     wit_bindgen::generate!({
+        inline: "
+            package exesdb:sdk-snapshots;
+
+            world snapshots {
+                import exesdb:storage/keyspaces@0.1.0;
+                import exesdb:host/logging@0.1.0;
+                import exesdb:host/config@0.1.0;
+                import exesdb:host/clock@0.1.0;
+                export exesdb:store/snapshots@0.1.0;
+            }
+        ",
         path: ["../../wit/storage", "../../wit/host", "../../wit/store"],
-        world: "exesdb:store/snapshots-plugin",
+        world: "exesdb:sdk-snapshots/snapshots",
         with: {
             "exesdb:storage/keyspaces@0.1.0": crate::bindings::common::exesdb::storage::keyspaces,
             "exesdb:host/logging@0.1.0": crate::bindings::common::exesdb::host::logging,

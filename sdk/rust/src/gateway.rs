@@ -18,16 +18,19 @@ pub use response::{RespondError, StreamingBody, respond, respond_streaming};
 /// The store's streams, as a gateway calls them: `exesdb:store/streams`.
 pub mod streams {
     pub use crate::bindings::gateway_imports::exesdb::store::streams::{
-        AppendRequest, AppendResult, EventPage, StreamInfo, StreamPage, append, get_stream_info,
-        list_streams, read_all, read_stream,
+        AppendCondition, AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult,
+        ImportedEvent, QueryItem, Retention, StreamCheck, StreamInfo, StreamPage, StreamState, Transaction,
+        append, delete_stream, get_stream_info, import_events, list_streams, read_all, read_filtered,
+        read_stream, set_retention, transact,
     };
 }
 
 /// The store's snapshots, as a gateway calls them: `exesdb:store/snapshots`.
 pub mod snapshots {
     pub use crate::bindings::gateway_imports::exesdb::store::snapshots::{
-        RecordedSnapshot, SnapshotData, SnapshotInfo, SnapshotPage, delete_snapshot, list_snapshots,
-        read_latest, read_snapshot, record_snapshot,
+        RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope,
+        delete_snapshot, import_snapshot, keep_newest, list_snapshots, read_latest, read_snapshot,
+        record_snapshot,
     };
 }
 

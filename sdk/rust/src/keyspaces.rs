@@ -20,9 +20,11 @@
 //! ```
 
 pub use crate::bindings::common::exesdb::storage::keyspaces::{
-    Batch, BatchError, Committed, Direction, Entry, Error, Expectation, Guard, Location, Operation, Page,
-    Position, Put, Range, Stamp,
+    Batch, BatchError, ChainHash, Committed, Direction, EndOfLog, Entry, Error, Expectation, Guard, Location,
+    Operation, Page, Position, Put, Range, Stamp,
 };
+
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::bindings::common::exesdb::storage::keyspaces as host;
 use crate::types;
@@ -80,6 +82,13 @@ pub trait Keyspaces {
     /// Those of the interface.
     fn durable_position(&self) -> Result<Position, Error>;
 
+    /// Where the log ends, in the state that this call reads.
+    ///
+    /// # Errors
+    ///
+    /// Those of the interface.
+    fn log_end(&self) -> Result<EndOfLog, Error>;
+
     /// The values of any number of keys, asked for in parts. For small values: all of them are held in memory.
     ///
     /// # Errors
@@ -132,6 +141,10 @@ impl Keyspaces for HostKeyspaces {
     fn durable_position(&self) -> Result<Position, Error> {
         host::durable_position()
     }
+
+    fn log_end(&self) -> Result<EndOfLog, Error> {
+        host::log_end()
+    }
 }
 
 /// Bytes of the hole that a stamp fills.
@@ -182,6 +195,7 @@ impl BatchBuilder {
             value: value.into(),
             key_stamps: Vec::new(),
             value_stamps: Vec::new(),
+            chain: None,
         });
     }
 
@@ -214,6 +228,20 @@ pub fn stamp(at: u32, event: u32) -> Stamp {
     Stamp { at, event }
 }
 
+/// The link of a chained value, as the commit writes it: see `chain-hash` in `wit/storage/storage.wit`. `at` is where
+/// the link lies in the value; none if it does not lie inside.
+#[must_use]
+pub fn chain_link(previous: ChainHash, key: &[u8], value: &[u8], at: usize) -> Option<ChainHash> {
+    let behind = value.get(at.checked_add(STAMP_BYTES)?..)?;
+    let mut hash = Xxh3Default::new();
+    hash.update(&previous.to_be_bytes());
+    hash.update(key);
+    hash.update(&value[..at]);
+    hash.update(&[0; STAMP_BYTES]);
+    hash.update(behind);
+    Some(hash.digest())
+}
+
 /// The keys that begin with `prefix`.
 #[must_use]
 pub fn prefix_range(keyspace: &str, prefix: &[u8]) -> Range {
@@ -235,6 +263,7 @@ impl From<Error> for types::Error {
         match error {
             Error::Unavailable(reason) => Self::Restarting(reason),
             Error::Overloaded => Self::Overloaded,
+            Error::ReadOnly(reason) => Self::ReadOnly(reason),
             // The caller is not to blame for these: the component asked for what it may not have.
             Error::Invalid(reason) => {
                 Self::Other(format!("the storage refused the component's call: {reason}"))

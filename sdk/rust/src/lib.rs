@@ -30,11 +30,11 @@ pub mod gateway;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod keyspaces;
 pub mod logging;
+#[cfg(any(feature = "streams", feature = "snapshots"))]
+pub mod maintenance;
 mod panic;
 #[cfg(feature = "snapshots")]
 pub mod snapshots;
-#[cfg(any(feature = "streams", feature = "snapshots"))]
-pub mod stream_keys;
 #[cfg(feature = "streams")]
 pub mod streams;
 pub mod types;

@@ -1,27 +1,45 @@
 //! Components that keep the snapshots of a store: world `exesdb:store/snapshots-plugin`.
 //!
 //! ```
-//! use exesdb_sdk::snapshots::{RecordedSnapshot, SnapshotData, SnapshotPage, SnapshotsPlugin};
+//! use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
+//! use exesdb_sdk::snapshots::{
+//!     RecordedSnapshot, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope, SnapshotsPlugin,
+//! };
 //! use exesdb_sdk::types::{Error, Version};
 //!
 //! /// Keeps nothing.
 //! struct Forgetful;
 //!
 //! impl SnapshotsPlugin for Forgetful {
-//!     fn record_snapshot(_: String, _: Version, _: SnapshotData) -> Result<(), Error> {
+//!     fn record_snapshot(_: SnapshotId, _: SnapshotData) -> Result<(), Error> {
 //!         Ok(())
 //!     }
-//!     fn read_snapshot(_: String, _: Version) -> Result<RecordedSnapshot, Error> {
+//!     fn read_snapshot(_: SnapshotId) -> Result<RecordedSnapshot, Error> {
 //!         Err(Error::NotFound)
 //!     }
-//!     fn read_latest(_: String) -> Result<RecordedSnapshot, Error> {
+//!     fn read_latest(_: String, _: String, _: Option<Version>) -> Result<RecordedSnapshot, Error> {
 //!         Err(Error::NotFound)
 //!     }
-//!     fn list_snapshots(_: String, _: Option<Version>, _: u32) -> Result<SnapshotPage, Error> {
+//!     fn list_snapshots(_: SnapshotScope, _: Option<SnapshotId>, _: u32) -> Result<SnapshotPage, Error> {
 //!         Ok(SnapshotPage { snapshots: Vec::new(), more: false })
 //!     }
-//!     fn delete_snapshot(_: String, _: Version) -> Result<(), Error> {
+//!     fn delete_snapshot(_: SnapshotId) -> Result<(), Error> {
 //!         Err(Error::NotFound)
+//!     }
+//!     fn keep_newest(_: String, _: String, _: u32) -> Result<u64, Error> {
+//!         Ok(0)
+//!     }
+//!     fn import_snapshot(_: SnapshotId, _: SnapshotData, _: u64) -> Result<(), Error> {
+//!         Ok(())
+//!     }
+//! }
+//!
+//! impl Maintenance for Forgetful {
+//!     fn scavenge(_: Option<Cursor>) -> Result<ScavengeStep, Error> {
+//!         Ok(ScavengeStep { next: None, examined: 0, removed: 0, bytes: 0 })
+//!     }
+//!     fn verify(_: Option<Cursor>, _: bool) -> Result<VerifyStep, Error> {
+//!         Ok(VerifyStep { next: None, examined: 0, findings: Vec::new(), found: 0 })
 //!     }
 //! }
 //!
@@ -37,7 +55,7 @@ use crate::types::{Error, Version};
 /// [`snapshots_plugin!`](crate::snapshots_plugin).
 pub use crate::bindings::snapshots_plugin::exports::exesdb::store::snapshots::Guest as SnapshotsPlugin;
 pub use crate::bindings::snapshots_plugin::exports::exesdb::store::snapshots::{
-    RecordedSnapshot, SnapshotData, SnapshotInfo, SnapshotPage,
+    RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope,
 };
 
 /// The registered plugin with what the SDK does around each call.
@@ -45,34 +63,52 @@ pub use crate::bindings::snapshots_plugin::exports::exesdb::store::snapshots::{
 pub struct Registered<P>(PhantomData<P>);
 
 impl<P: SnapshotsPlugin> SnapshotsPlugin for Registered<P> {
-    fn record_snapshot(stream_id: String, version: Version, snapshot: SnapshotData) -> Result<(), Error> {
+    fn record_snapshot(id: SnapshotId, snapshot: SnapshotData) -> Result<(), Error> {
         panic::install_hook();
-        P::record_snapshot(stream_id, version, snapshot)
+        P::record_snapshot(id, snapshot)
     }
 
-    fn read_snapshot(stream_id: String, version: Version) -> Result<RecordedSnapshot, Error> {
+    fn read_snapshot(id: SnapshotId) -> Result<RecordedSnapshot, Error> {
         panic::install_hook();
-        P::read_snapshot(stream_id, version)
+        P::read_snapshot(id)
     }
 
-    fn read_latest(stream_id: String) -> Result<RecordedSnapshot, Error> {
+    fn read_latest(
+        stream_id: String,
+        source_id: String,
+        at_most: Option<Version>,
+    ) -> Result<RecordedSnapshot, Error> {
         panic::install_hook();
-        P::read_latest(stream_id)
+        P::read_latest(stream_id, source_id, at_most)
     }
 
-    fn list_snapshots(stream_id: String, before: Option<Version>, count: u32) -> Result<SnapshotPage, Error> {
+    fn list_snapshots(
+        scope: SnapshotScope,
+        after: Option<SnapshotId>,
+        count: u32,
+    ) -> Result<SnapshotPage, Error> {
         panic::install_hook();
-        P::list_snapshots(stream_id, before, count)
+        P::list_snapshots(scope, after, count)
     }
 
-    fn delete_snapshot(stream_id: String, version: Version) -> Result<(), Error> {
+    fn delete_snapshot(id: SnapshotId) -> Result<(), Error> {
         panic::install_hook();
-        P::delete_snapshot(stream_id, version)
+        P::delete_snapshot(id)
+    }
+
+    fn keep_newest(stream_id: String, source_id: String, keep: u32) -> Result<u64, Error> {
+        panic::install_hook();
+        P::keep_newest(stream_id, source_id, keep)
+    }
+
+    fn import_snapshot(id: SnapshotId, snapshot: SnapshotData, created: u64) -> Result<(), Error> {
+        panic::install_hook();
+        P::import_snapshot(id, snapshot, created)
     }
 }
 
 /// Makes this crate a snapshots component: exports the functions of a type that implements
-/// [`SnapshotsPlugin`](crate::snapshots::SnapshotsPlugin). Once per component; expands to nothing on other targets
+/// [`SnapshotsPlugin`](crate::snapshots::SnapshotsPlugin) and [`Maintenance`](crate::maintenance::Maintenance). Once per component; expands to nothing on other targets
 /// than WebAssembly, where the rules can be tested.
 #[macro_export]
 macro_rules! snapshots_plugin {
@@ -83,10 +119,14 @@ macro_rules! snapshots_plugin {
             $crate::bindings::snapshots_plugin::export_snapshots_plugin!(
                 Registered with_types_in $crate::bindings::snapshots_plugin
             );
+            type Maintained = $crate::maintenance::Registered<$plugin>;
+            $crate::bindings::maintenance::export_maintenance!(
+                Maintained with_types_in $crate::bindings::maintenance
+            );
         };
         #[cfg(not(target_arch = "wasm32"))]
         const _: () = {
-            const fn implements<P: $crate::snapshots::SnapshotsPlugin>() {}
+            const fn implements<P: $crate::snapshots::SnapshotsPlugin + $crate::maintenance::Maintenance>() {}
             implements::<$plugin>();
         };
     };

@@ -3,12 +3,13 @@
 use std::marker::PhantomData;
 
 use crate::panic;
-use crate::types::{Direction, Error, Position, Version};
+use crate::types::{Direction, Error, ExpectedVersion, Position, Version};
 
 /// What a streams component does. Register the type that does it with [`streams_plugin!`](crate::streams_plugin).
 pub use crate::bindings::streams_plugin::exports::exesdb::store::streams::Guest as StreamsPlugin;
 pub use crate::bindings::streams_plugin::exports::exesdb::store::streams::{
-    AppendRequest, AppendResult, EventPage, StreamInfo, StreamPage,
+    AppendCondition, AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult,
+    ImportedEvent, QueryItem, Retention, StreamCheck, StreamInfo, StreamPage, StreamState, Transaction,
 };
 
 /// The registered plugin with what the SDK does around each call.
@@ -19,6 +20,26 @@ impl<P: StreamsPlugin> StreamsPlugin for Registered<P> {
     fn append(requests: Vec<AppendRequest>) -> Vec<Result<AppendResult, Error>> {
         panic::install_hook();
         P::append(requests)
+    }
+
+    fn transact(transactions: Vec<Transaction>) -> Vec<Result<Vec<AppendResult>, Error>> {
+        panic::install_hook();
+        P::transact(transactions)
+    }
+
+    fn import_events(events: Vec<ImportedEvent>) -> Result<ImportResult, Error> {
+        panic::install_hook();
+        P::import_events(events)
+    }
+
+    fn delete_stream(stream_id: String, expected: ExpectedVersion, deletion: Deletion) -> Result<(), Error> {
+        panic::install_hook();
+        P::delete_stream(stream_id, expected, deletion)
+    }
+
+    fn set_retention(stream_id: String, retention: Retention) -> Result<(), Error> {
+        panic::install_hook();
+        P::set_retention(stream_id, retention)
     }
 
     fn read_stream(
@@ -36,6 +57,16 @@ impl<P: StreamsPlugin> StreamsPlugin for Registered<P> {
         P::read_all(from, count, direction)
     }
 
+    fn read_filtered(
+        filter: EventFilter,
+        from: Option<Position>,
+        count: u32,
+        direction: Direction,
+    ) -> Result<EventPage, Error> {
+        panic::install_hook();
+        P::read_filtered(filter, from, count, direction)
+    }
+
     fn list_streams(prefix: String, after: Option<String>, count: u32) -> Result<StreamPage, Error> {
         panic::install_hook();
         P::list_streams(prefix, after, count)
@@ -48,7 +79,7 @@ impl<P: StreamsPlugin> StreamsPlugin for Registered<P> {
 }
 
 /// Makes this crate a streams component: exports the functions of a type that implements
-/// [`StreamsPlugin`](crate::streams::StreamsPlugin). Once per component; expands to nothing on other targets than
+/// [`StreamsPlugin`](crate::streams::StreamsPlugin) and [`Maintenance`](crate::maintenance::Maintenance). Once per component; expands to nothing on other targets than
 /// WebAssembly, where the rules can be tested.
 #[macro_export]
 macro_rules! streams_plugin {
@@ -59,10 +90,14 @@ macro_rules! streams_plugin {
             $crate::bindings::streams_plugin::export_streams_plugin!(
                 Registered with_types_in $crate::bindings::streams_plugin
             );
+            type Maintained = $crate::maintenance::Registered<$plugin>;
+            $crate::bindings::maintenance::export_maintenance!(
+                Maintained with_types_in $crate::bindings::maintenance
+            );
         };
         #[cfg(not(target_arch = "wasm32"))]
         const _: () = {
-            const fn implements<P: $crate::streams::StreamsPlugin>() {}
+            const fn implements<P: $crate::streams::StreamsPlugin + $crate::maintenance::Maintenance>() {}
             implements::<$plugin>();
         };
     };

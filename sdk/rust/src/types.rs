@@ -1,5 +1,6 @@
 //! The words of the event store: `exesdb:store/types`.
 
 pub use crate::bindings::common::exesdb::store::types::{
-    Direction, Error, EventData, ExpectedVersion, InvalidArgument, Position, RecordedEvent, Version,
+    ConditionFailure, Direction, Error, EventData, ExpectedVersion, InvalidArgument, Position, RecordedEvent,
+    Version, VersionConflict,
 };

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::{
-    Batch, BatchError, Committed, Direction, Entry, Error, GET_MANY_KEYS_MAX, Guard, Keyspaces, Operation,
-    Page, Position, Put, READ_BYTES_MAX, Range, STAMP_BYTES, Stamp,
+    Batch, BatchError, ChainHash, Committed, Direction, EndOfLog, Entry, Error, GET_MANY_KEYS_MAX, Guard,
+    Keyspaces, Operation, Page, Position, Put, READ_BYTES_MAX, Range, STAMP_BYTES, Stamp, chain_link,
 };
 
 /// The host's limit for one batch, in bytes of keys and values.
@@ -27,6 +27,8 @@ struct State {
     keyspaces: BTreeMap<String, Map>,
     /// The position of the next event.
     position: Position,
+    /// The link of the last chained value.
+    chain: ChainHash,
 }
 
 impl MemoryKeyspaces {
@@ -118,6 +120,11 @@ impl Keyspaces for MemoryKeyspaces {
     fn durable_position(&self) -> Result<Position, Error> {
         Ok(self.state.borrow().position)
     }
+
+    fn log_end(&self) -> Result<EndOfLog, Error> {
+        let state = self.state.borrow();
+        Ok(EndOfLog { next_position: state.position, chain: state.chain })
+    }
 }
 
 impl State {
@@ -154,9 +161,14 @@ impl State {
         for operation in &batch.operations {
             match operation {
                 Operation::Put(put) => {
-                    let map = self.keyspaces.entry(put.keyspace.clone()).or_default();
                     let key = stamped(&put.key, &put.key_stamps, first_position);
-                    map.insert(key, stamped(&put.value, &put.value_stamps, first_position));
+                    let mut value = stamped(&put.value, &put.value_stamps, first_position);
+                    if let Some(Stamp { at, .. }) = put.chain {
+                        let at = at as usize;
+                        self.chain = chain_link(self.chain, &key, &value, at).expect("the hole was checked");
+                        value[at..at + STAMP_BYTES].copy_from_slice(&self.chain.to_be_bytes());
+                    }
+                    self.keyspaces.entry(put.keyspace.clone()).or_default().insert(key, value);
                 }
                 Operation::Delete(location) => {
                     if let Some(map) = self.keyspaces.get_mut(&location.keyspace) {
@@ -178,18 +190,26 @@ fn check(batch: &Batch) -> Result<(), BatchError> {
         )));
     }
     let mut bytes = 0;
+    let mut next_chained = 0;
     for operation in &batch.operations {
-        let Operation::Put(Put { key, value, key_stamps, value_stamps, .. }) = operation else { continue };
+        let Operation::Put(Put { key, value, key_stamps, value_stamps, chain, .. }) = operation else {
+            continue;
+        };
         bytes += key.len() + value.len();
         if key.is_empty() {
             return Err(BatchError::Invalid("a key is empty".into()));
         }
-        for (bytes, stamp) in
-            key_stamps.iter().map(|stamp| (key, stamp)).chain(value_stamps.iter().map(|stamp| (value, stamp)))
-        {
+        let in_value = value_stamps.iter().chain(chain).map(|stamp| (value, stamp));
+        for (bytes, stamp) in key_stamps.iter().map(|stamp| (key, stamp)).chain(in_value) {
             if stamp.event >= batch.events || stamp.at as usize + STAMP_BYTES > bytes.len() {
                 return Err(BatchError::Invalid(format!("{stamp:?} lies outside of {} bytes", bytes.len())));
             }
+        }
+        if let Some(Stamp { event, .. }) = chain {
+            if *event < next_chained {
+                return Err(BatchError::Invalid(format!("event {event} is chained out of order")));
+            }
+            next_chained = event + 1;
         }
     }
     if bytes > BATCH_BYTES_MAX {
@@ -230,7 +250,9 @@ impl Room {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{BatchBuilder, BatchError, Direction, Keyspaces, Put, prefix_range, stamp};
+    use super::super::{
+        BatchBuilder, BatchError, Direction, EndOfLog, Keyspaces, Put, chain_link, prefix_range, stamp,
+    };
     use super::MemoryKeyspaces;
 
     #[test]
@@ -246,6 +268,7 @@ mod tests {
                     value: vec![tag; 9],
                     key_stamps: vec![stamp(0, event)],
                     value_stamps: vec![stamp(1, event)],
+                    chain: None,
                 });
             }
             batch.build()
@@ -255,6 +278,32 @@ mod tests {
         let (key, value) = store.entries("events").pop().unwrap();
         assert_eq!(key, 3_u64.to_be_bytes());
         assert_eq!(value, [8, 0, 0, 0, 0, 0, 0, 0, 3]);
+    }
+
+    #[test]
+    fn a_chain_is_checked_from_link_to_link() {
+        let store = MemoryKeyspaces::new();
+        for text in [b"one", b"two"] {
+            let mut batch = BatchBuilder::new();
+            let event = batch.add_event();
+            batch.put_stamped(Put {
+                keyspace: "events".into(),
+                key: vec![0; 8],
+                value: [&text[..], &[7; 8]].concat(),
+                key_stamps: vec![stamp(0, event)],
+                value_stamps: Vec::new(),
+                chain: Some(stamp(3, event)),
+            });
+            store.commit(&[batch.build()]).unwrap()[0].as_ref().unwrap();
+        }
+        let mut link = 0;
+        for (key, value) in store.entries("events") {
+            link = chain_link(link, &key, &value, 3).unwrap();
+            assert_eq!(value[3..], link.to_be_bytes());
+        }
+        assert_eq!(store.log_end().unwrap(), EndOfLog { next_position: 2, chain: link });
+        assert_eq!(chain_link(0, b"", &[0; 8], 1), None);
+        assert_eq!(chain_link(0, b"", &[0; 8], usize::MAX), None);
     }
 
     #[test]
