@@ -17,6 +17,7 @@ wasmtime::component::bindgen!({
             import exesdb:store/streams@0.1.0;
             import exesdb:store/snapshots@0.1.0;
             import exesdb:store/live@0.1.0;
+            import exesdb:store/maintenance@0.1.0;
         }
     ",
     world: "exesdb:host-side/contract",
@@ -26,9 +27,10 @@ wasmtime::component::bindgen!({
         "exesdb:store/snapshots": async,
         "exesdb:store/live": async,
     },
+    additional_derives: [Hash],
     require_store_data_send: true,
 });
 
 pub use exesdb::host::{clock, config, logging};
 pub use exesdb::storage::keyspaces;
-pub use exesdb::store::{live, snapshots, streams, types};
+pub use exesdb::store::{live, maintenance, snapshots, streams, types};

@@ -32,6 +32,11 @@ pub use engine::{Engine, EngineError, INSTANCES_MAX, TICK_MS};
 pub use gateway::{GatewayBody, GatewayPlugin, GatewayWorker, Refusal, workers as gateway_workers};
 pub use limits::{Limits, MEMORY_BYTES_MAX};
 pub use load::{COMPONENT_BYTES_MAX, LoadError, Plugin, Source};
-pub use persistence::{Pool, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool};
+pub use persistence::{Caller, Pool, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool};
 pub use state::{State, Tenancy};
 pub use wasmtime_wasi_http::Error as BodyError;
+
+/// The words of `exesdb:store` as the host's own code uses them.
+pub mod contract {
+    pub use crate::bindings::{maintenance, snapshots, streams, types};
+}

@@ -6,8 +6,8 @@ use exesdb_storage as storage;
 
 use crate::access::StoreAccess;
 use crate::bindings::keyspaces::{
-    Batch, BatchError, Committed, Direction, Entry, Error, Guard, Host, Location, Operation, Page, Put,
-    Range, Stamp,
+    Batch, BatchError, Committed, Direction, EndOfLog, Entry, Error, Guard, Host, Location, Operation, Page,
+    Put, Range, Stamp,
 };
 use crate::names;
 use crate::state::State;
@@ -118,6 +118,11 @@ impl Host for State {
     fn durable_position(&mut self) -> Result<u64, Error> {
         Ok(self.reading()?.next_position())
     }
+
+    fn log_end(&mut self) -> Result<EndOfLog, Error> {
+        let head = self.reading()?.head();
+        Ok(EndOfLog { next_position: head.next_position, chain: head.chain })
+    }
 }
 
 fn batch(batch: Batch) -> storage::Batch {
@@ -139,16 +144,16 @@ fn guard(guard: Guard) -> storage::Guard {
 }
 
 fn operation(operation: Operation) -> storage::Operation {
-    let stamps = |stamps: Vec<Stamp>| {
-        stamps.into_iter().map(|stamp| storage::Stamp { at: stamp.at, event: stamp.event }).collect()
-    };
+    let stamp = |stamp: Stamp| storage::Stamp { at: stamp.at, event: stamp.event };
+    let stamps = |stamps: Vec<Stamp>| stamps.into_iter().map(stamp).collect();
     match operation {
-        Operation::Put(Put { keyspace, key, value, key_stamps, value_stamps }) => storage::Operation::Put {
+        Operation::Put(Put { keyspace, key, value, key_stamps, value_stamps, chain }) => storage::Operation::Put {
             keyspace,
             key,
             value,
             key_stamps: stamps(key_stamps),
             value_stamps: stamps(value_stamps),
+            chain: chain.map(stamp),
         },
         Operation::Delete(Location { keyspace, key }) => storage::Operation::Delete { keyspace, key },
     }
@@ -171,6 +176,7 @@ fn commit_error(error: storage::CommitError) -> Error {
     match error {
         storage::CommitError::Overloaded { .. } => Error::Overloaded,
         storage::CommitError::Invalid(reason) => Error::Invalid(reason),
+        storage::CommitError::ReadOnly { reason } => Error::ReadOnly(reason),
         error => Error::Unavailable(error.to_string()),
     }
 }

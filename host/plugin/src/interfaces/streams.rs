@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use crate::bindings::streams::{AppendRequest, AppendResult, EventPage, Host, StreamInfo, StreamPage};
-use crate::bindings::types::{Direction, Error};
+use futures_util::future::join_all;
+
+use crate::access::StoreAccess;
+use crate::bindings::streams::{
+    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, Host, ImportResult, ImportedEvent,
+    Retention, StreamInfo, StreamPage, Transaction,
+};
+use crate::bindings::types::{Direction, Error, ExpectedVersion};
 use crate::names;
-use crate::persistence::{StreamsCall, StreamsPool};
+use crate::persistence::StreamsPool;
 use crate::state::State;
 
-/// Requests of one `append` call: as many as a component is handed at once.
+/// Requests of one `append` or `transact` call: as many as a component is handed at once.
 const REQUESTS_MAX: usize = 256;
 
 impl State {
@@ -22,32 +28,62 @@ impl State {
     fn stream_readers(&self) -> Result<Arc<StreamsPool>, Error> {
         self.streams(&names::readers(&self.tenancy.store))
     }
+
+    fn stream_writers(&self) -> Result<Arc<StreamsPool>, Error> {
+        self.streams(&names::writers(&self.tenancy.store))
+    }
+
+    /// The writers, for so many requests in one call.
+    fn writers_of(&self, requests: usize) -> Result<Arc<StreamsPool>, Error> {
+        if requests > REQUESTS_MAX {
+            return Err(Error::TooLarge(format!("one call takes at most {REQUESTS_MAX} requests")));
+        }
+        self.stream_writers()
+    }
 }
 
 impl Host for State {
     async fn append(&mut self, requests: Vec<AppendRequest>) -> Vec<Result<AppendResult, Error>> {
-        if requests.len() > REQUESTS_MAX {
-            let error = Error::TooLarge(format!("one call takes at most {REQUESTS_MAX} append requests"));
-            return vec![Err(error); requests.len()];
-        }
-        let writers = match self.streams(&names::writers(&self.tenancy.store)) {
+        let writers = match self.writers_of(requests.len()) {
             Ok(writers) => writers,
             Err(error) => return vec![Err(error); requests.len()],
         };
-        let answers = requests.into_iter().map(|request| {
-            let request = Arc::new(request);
-            let (writers, caller) = (&writers, self.caller());
-            async move {
-                writers
-                    .call(&request.stream_id, caller, |reply| StreamsCall::Append {
-                        request: request.clone(),
-                        reply,
-                    })
-                    .await
-            }
-        });
+        let append = |request| writers.append(self.caller(), request);
         // Polled in order, so requests for one stream enter its mailbox in the order of the list.
-        futures_util::future::join_all(answers).await
+        join_all(requests.into_iter().map(append).collect::<Vec<_>>()).await
+    }
+
+    async fn transact(&mut self, transactions: Vec<Transaction>) -> Vec<Result<Vec<AppendResult>, Error>> {
+        let writers = match self.writers_of(transactions.len()) {
+            Ok(writers) => writers,
+            Err(error) => return vec![Err(error); transactions.len()],
+        };
+        let transact = |transaction| writers.transact(self.caller(), transaction);
+        join_all(transactions.into_iter().map(transact).collect::<Vec<_>>()).await
+    }
+
+    async fn import_events(&mut self, events: Vec<ImportedEvent>) -> Result<ImportResult, Error> {
+        let imported = self.stream_writers()?.import_events(self.caller(), events).await?;
+        let (registry, store) = (&self.tenancy.registry, &self.tenancy.store);
+        let bus = registry.get::<exesdb_pubsub::Bus>(&names::pubsub(store));
+        // Events of many streams: all who wait look for themselves, at what is durable and not at what is claimed.
+        if let (Some(bus), Some(store)) = (bus, registry.get::<StoreAccess>(&names::store(store))) {
+            bus.lost(store.reader.next_position());
+        }
+        Ok(imported)
+    }
+
+    async fn delete_stream(
+        &mut self,
+        stream_id: String,
+        expected: ExpectedVersion,
+        deletion: Deletion,
+    ) -> Result<(), Error> {
+        self.stream_writers()?.delete_stream(self.caller(), stream_id, expected, deletion).await
+    }
+
+    async fn set_retention(&mut self, stream_id: String, retention: Retention) -> Result<(), Error> {
+        self.stream_writers()?.set_retention(self.caller(), stream_id, retention).await
     }
 
     async fn read_stream(
@@ -57,16 +93,7 @@ impl Host for State {
         count: u32,
         direction: Direction,
     ) -> Result<EventPage, Error> {
-        let readers = self.stream_readers()?;
-        readers
-            .call_any(self.caller(), |reply| StreamsCall::ReadStream {
-                stream_id,
-                from,
-                count,
-                direction,
-                reply,
-            })
-            .await
+        self.stream_readers()?.read_stream(self.caller(), stream_id, from, count, direction).await
     }
 
     async fn read_all(
@@ -75,8 +102,17 @@ impl Host for State {
         count: u32,
         direction: Direction,
     ) -> Result<EventPage, Error> {
-        let readers = self.stream_readers()?;
-        readers.call_any(self.caller(), |reply| StreamsCall::ReadAll { from, count, direction, reply }).await
+        self.stream_readers()?.read_all(self.caller(), from, count, direction).await
+    }
+
+    async fn read_filtered(
+        &mut self,
+        filter: EventFilter,
+        from: Option<u64>,
+        count: u32,
+        direction: Direction,
+    ) -> Result<EventPage, Error> {
+        self.stream_readers()?.read_filtered(self.caller(), filter, from, count, direction).await
     }
 
     async fn list_streams(
@@ -85,14 +121,10 @@ impl Host for State {
         after: Option<String>,
         count: u32,
     ) -> Result<StreamPage, Error> {
-        let readers = self.stream_readers()?;
-        readers
-            .call_any(self.caller(), |reply| StreamsCall::ListStreams { prefix, after, count, reply })
-            .await
+        self.stream_readers()?.list_streams(self.caller(), prefix, after, count).await
     }
 
     async fn get_stream_info(&mut self, stream_id: String) -> Result<StreamInfo, Error> {
-        let readers = self.stream_readers()?;
-        readers.call_any(self.caller(), |reply| StreamsCall::StreamInfo { stream_id, reply }).await
+        self.stream_readers()?.stream_info(self.caller(), stream_id).await
     }
 }

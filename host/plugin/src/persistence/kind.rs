@@ -5,6 +5,7 @@ use std::future::Future;
 use wasmtime::Store;
 use wasmtime::component::{Component, ComponentExportIndex, Instance, TypedFunc};
 
+use super::ask::Ask;
 use crate::bindings::types::Error;
 use crate::state::State;
 
@@ -19,21 +20,19 @@ pub trait Call: Send + 'static {
     /// Whether nobody waits for its answer any more.
     fn is_abandoned(&self) -> bool;
 
-    /// Whether it may share a call into the guest with others of its kind, and if so its size in bytes.
-    fn shareable(&self) -> Option<usize>;
+    /// Whether it may share a call into the guest with others, and if so which of the functions that calls can share it
+    /// is for, and its size in bytes.
+    fn shareable(&self) -> Option<(u8, usize)>;
 }
 
 /// A kind of persistence component.
 pub trait Kind: Send + Sync + 'static {
-    /// Its calls.
-    type Call: Call;
+    /// Its calls: those of any function, and perhaps some that can share one.
+    type Call: Call + From<Box<dyn Ask<Self::Exports>>>;
     /// Where its exports are in a compiled component.
     type Indices: Send + Sync + 'static;
     /// Its exports in one instance.
-    type Exports: Send + Sync;
-
-    /// The interface that a component of this kind must export.
-    const EXPORT: &'static str;
+    type Exports: Send + Sync + 'static;
 
     /// Finds the exports.
     ///
@@ -75,3 +74,38 @@ pub(crate) fn index(
     let instance = component.get_export_index(None, interface).ok_or_else(missing)?;
     component.get_export_index(Some(&instance), name).ok_or_else(missing)
 }
+
+/// Declares the exports of one interface: a struct `Exports` of typed functions, and a struct `Indices` of where they are
+/// in a compiled component.
+macro_rules! exports {
+    ($interface:literal; $($field:ident: $function:ty = $name:literal,)*) => {
+        /// Where the interface's functions are in a compiled component.
+        #[allow(unreachable_pub, reason = "as below")]
+        pub struct Indices {
+            $($field: wasmtime::component::ComponentExportIndex,)*
+        }
+
+        /// The interface's functions in one instance.
+        #[allow(unreachable_pub, reason = "some are named in the bounds of public functions, others are not")]
+        pub struct Exports {
+            $(pub(crate) $field: $function,)*
+        }
+
+        impl Indices {
+            /// Finds them, or names the one that is missing.
+            pub(crate) fn of(component: &wasmtime::component::Component) -> Result<Self, String> {
+                Ok(Self { $($field: $crate::persistence::kind::index(component, $interface, $name)?,)* })
+            }
+
+            /// Checks their types and makes them callable.
+            pub(crate) fn load(
+                &self,
+                instance: &wasmtime::component::Instance,
+                store: &mut wasmtime::Store<$crate::state::State>,
+            ) -> wasmtime::Result<Exports> {
+                Ok(Exports { $($field: instance.get_typed_func(&mut *store, &self.$field)?,)* })
+            }
+        }
+    };
+}
+pub(crate) use exports;

@@ -6,7 +6,9 @@
 //! unknown, or to put it in quarantine. What waited in the mailbox waits on for the next instance, so a restart
 //! fails nobody else's call.
 
+mod ask;
 pub(crate) mod kind;
+mod maintenance;
 mod pool;
 mod slot;
 mod snapshots;
@@ -15,9 +17,6 @@ mod suspects;
 mod verdict;
 mod worker;
 
-pub(crate) use pool::Caller;
-pub use pool::{Pool, SnapshotsPool, StreamsPool};
-pub(crate) use snapshots::SnapshotsCall;
+pub use pool::{Caller, Pool, SnapshotsPool, StreamsPool};
 pub use snapshots::SnapshotsKind;
-pub(crate) use streams::StreamsCall;
 pub use streams::StreamsKind;

@@ -1,13 +1,16 @@
 //! A pool: the partitions of one component, and the way of a call to one of them.
 
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use exesdb_supervisor::{ChildSpec, SupervisorSpec, partition_of};
 use tokio::sync::oneshot;
+use wasmtime::component::{ComponentNamedList, Lift, Lower};
 
-use super::kind::{Call, Kind};
+use super::ask::{Ask, Asked};
+use super::kind::{Call, Function, Kind};
 use super::slot::Slot;
 use super::suspects::Suspects;
 use super::worker;
@@ -28,10 +31,27 @@ const POOL_INTENSITY: (u32, Duration) = (20, Duration::from_secs(10));
 const UNSERVED_PATIENCE: Duration = Duration::from_millis(100);
 
 /// On whose behalf a call is made.
-pub(crate) struct Caller {
+pub struct Caller {
     pub(crate) trace: Trace,
     /// The request that waits for the answer.
     pub(crate) request: Option<Arc<RequestControl>>,
+}
+
+impl Caller {
+    /// The operator's, which belongs to no client's request.
+    #[must_use]
+    pub fn operator() -> Self {
+        Self { trace: Trace::new(), request: None }
+    }
+}
+
+/// Where a call goes.
+#[derive(Clone, Copy)]
+pub(crate) enum Partition {
+    /// To this one.
+    Of(usize),
+    /// To each in turn.
+    Any,
 }
 
 /// The partitions of a component in a store. It outlives its instances and their supervisors: what waits in a
@@ -66,33 +86,45 @@ impl<K: Kind> Pool<K> {
         )
     }
 
-    /// Sends a call to the partition that its key belongs to: calls with one key are served in order.
-    pub(crate) async fn call<T>(
-        &self,
-        key: &str,
-        caller: Caller,
-        make: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> K::Call,
-    ) -> Result<T, Error> {
-        self.send(partition_of(key.as_bytes(), self.slots.len()), caller, make).await
+    /// The partition that a key belongs to: calls with one key are served in order.
+    pub(crate) fn partition(&self, key: &str) -> Partition {
+        Partition::Of(partition_of(key.as_bytes(), self.slots.len()))
     }
 
-    /// Sends a call to the partitions in turn.
-    pub(crate) async fn call_any<T>(
+    /// Calls a function that answers one result. `name` tells it from the pool's other functions.
+    pub(crate) async fn ask<P, T>(
         &self,
+        partition: Partition,
         caller: Caller,
-        make: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> K::Call,
-    ) -> Result<T, Error> {
-        self.send(self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len(), caller, make).await
+        name: &'static str,
+        function: fn(&K::Exports) -> &Function<P, T>,
+        params: P,
+    ) -> Result<T, Error>
+    where
+        P: ComponentNamedList + Lower + Clone + Hash + Send + Sync + 'static,
+        T: Send + Sync + 'static,
+        Result<T, Error>: Lift,
+    {
+        self.send(partition, caller, |reply| {
+            let ask: Box<dyn Ask<K::Exports>> =
+                Box::new(Asked { name, function, params, reply: Some(reply) });
+            ask.into()
+        })
+        .await
     }
 
-    async fn send<T>(
+    /// Sends a call.
+    pub(crate) async fn send<T>(
         &self,
-        partition: usize,
+        partition: Partition,
         caller: Caller,
         make: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> K::Call,
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
-        let slot = &self.slots[partition];
+        let slot = &self.slots[match partition {
+            Partition::Of(index) => index,
+            Partition::Any => self.turn.fetch_add(1, Ordering::Relaxed) % self.slots.len(),
+        }];
         slot.send(make(reply), caller.trace);
         tokio::select! {
             biased;

@@ -154,18 +154,20 @@ impl<C: Call> Mailbox<'_, C> {
 
     fn gather(&mut self, first: Letter<C>) -> Vec<Letter<C>> {
         let mut bytes = 0;
-        let mut letters = Vec::new();
+        let mut letters: Vec<Letter<C>> = Vec::new();
+        let mut shared = None;
         let mut next = Some(first);
         while let Some(letter) = next {
             match letter.call.shareable() {
                 _ if letter.call.is_abandoned() => {}
-                Some(more) => {
+                Some((function, more)) if shared.is_none_or(|shared| shared == function) => {
+                    shared = Some(function);
                     bytes += more;
                     letters.push(letter);
                 }
                 None if letters.is_empty() => return vec![letter],
-                None => {
-                    // It goes first next time, alone, which is what it needs anyway.
+                _ => {
+                    // It goes first next time, alone.
                     self.slot.again.lock().push_back(letter);
                     break;
                 }
@@ -190,6 +192,7 @@ mod tests {
     struct Probe {
         id: u64,
         shareable: Option<usize>,
+        function: u8,
         failed: Arc<AtomicUsize>,
         abandoned: bool,
     }
@@ -213,8 +216,8 @@ mod tests {
             self.abandoned
         }
 
-        fn shareable(&self) -> Option<usize> {
-            self.shareable
+        fn shareable(&self) -> Option<(u8, usize)> {
+            self.shareable.map(|bytes| (self.function, bytes))
         }
     }
 
@@ -227,7 +230,7 @@ mod tests {
     }
 
     fn probe(id: u64) -> Probe {
-        Probe { id, shareable: Some(1), failed: Arc::default(), abandoned: false }
+        Probe { id, shareable: Some(1), function: 0, failed: Arc::default(), abandoned: false }
     }
 
     #[tokio::test]
@@ -253,6 +256,21 @@ mod tests {
         assert_eq!(ids(mailbox.next().await), [1]);
         assert_eq!(ids(mailbox.next().await), [2]);
         assert_eq!(ids(mailbox.next().await), [3]);
+    }
+
+    #[tokio::test]
+    async fn calls_of_different_functions_do_not_share() {
+        let slot = Slot::new(10, Arc::default());
+        for (id, function) in [(1, 0), (2, 0), (3, 1), (4, 1)] {
+            slot.send(Probe { function, ..probe(id) }, trace());
+        }
+        let mut mailbox = slot.open().await;
+        let mut served = Vec::new();
+        while served.iter().map(Vec::len).sum::<usize>() < 4 {
+            let letters = mailbox.next().await;
+            served.push(letters.iter().map(|letter| letter.call.id).collect::<Vec<_>>());
+        }
+        assert_eq!(served, [vec![1, 2], vec![3], vec![4]]);
     }
 
     #[tokio::test]

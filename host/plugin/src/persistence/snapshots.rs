@@ -1,110 +1,63 @@
-//! The snapshots component: calls, and the exports of `exesdb:store/snapshots`.
+//! The snapshots component: the exports of `exesdb:store/snapshots`, and who may call them.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
 use wasmtime::Store;
-use wasmtime::component::{Component, ComponentExportIndex, Instance};
+use wasmtime::component::{Component, Instance};
 
-use super::kind::{Call, Function, Kind, index};
-use super::streams::answer;
-use crate::bindings::snapshots::{RecordedSnapshot, SnapshotData, SnapshotPage};
+use super::ask::Ask;
+use super::kind::{Function, Kind, exports};
+use super::maintenance::{self, Maintained};
+use super::pool::{Caller, Partition, SnapshotsPool};
+use crate::bindings::snapshots::{
+    RecordedSnapshot, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope,
+};
 use crate::bindings::types::Error;
 use crate::state::State;
 
-type Reply<T> = oneshot::Sender<Result<T, Error>>;
-
-/// A call to the snapshots component.
-pub enum SnapshotsCall {
-    Record { stream_id: String, version: u64, snapshot: Arc<SnapshotData>, reply: Reply<()> },
-    Read { stream_id: String, version: u64, reply: Reply<RecordedSnapshot> },
-    ReadLatest { stream_id: String, reply: Reply<RecordedSnapshot> },
-    List { stream_id: String, before: Option<u64>, count: u32, reply: Reply<SnapshotPage> },
-    Delete { stream_id: String, version: u64, reply: Reply<()> },
-}
-
-impl Call for SnapshotsCall {
-    fn fail(self, error: Error) {
-        // Where nobody waits any more there is nobody to tell.
-        match self {
-            Self::Record { reply, .. } | Self::Delete { reply, .. } => drop(reply.send(Err(error))),
-            Self::Read { reply, .. } | Self::ReadLatest { reply, .. } => drop(reply.send(Err(error))),
-            Self::List { reply, .. } => drop(reply.send(Err(error))),
-        }
-    }
-
-    fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        match self {
-            Self::Record { stream_id, version, snapshot, .. } => {
-                let SnapshotData { content_type, data, metadata } = &**snapshot;
-                ("record", stream_id, version, content_type, data, metadata).hash(&mut hasher);
-            }
-            Self::Read { stream_id, version, .. } => ("read", stream_id, version).hash(&mut hasher),
-            Self::ReadLatest { stream_id, .. } => ("read-latest", stream_id).hash(&mut hasher),
-            Self::List { stream_id, before, count, .. } => {
-                ("list", stream_id, before, count).hash(&mut hasher);
-            }
-            Self::Delete { stream_id, version, .. } => ("delete", stream_id, version).hash(&mut hasher),
-        }
-        hasher.finish()
-    }
-
-    fn is_abandoned(&self) -> bool {
-        match self {
-            Self::Record { reply, .. } | Self::Delete { reply, .. } => reply.is_closed(),
-            Self::Read { reply, .. } | Self::ReadLatest { reply, .. } => reply.is_closed(),
-            Self::List { reply, .. } => reply.is_closed(),
-        }
-    }
-
-    fn shareable(&self) -> Option<usize> {
-        None
-    }
+exports! {
+    "exesdb:store/snapshots@0.1.0";
+    record: Function<(SnapshotId, Arc<SnapshotData>), ()> = "record-snapshot",
+    read: Function<(SnapshotId,), RecordedSnapshot> = "read-snapshot",
+    read_latest: Function<(String, String, Option<u64>), RecordedSnapshot> = "read-latest",
+    list: Function<(SnapshotScope, Option<SnapshotId>, u32), SnapshotPage> = "list-snapshots",
+    delete: Function<(SnapshotId,), ()> = "delete-snapshot",
+    keep_newest: Function<(String, String, u32), u64> = "keep-newest",
+    import: Function<(SnapshotId, Arc<SnapshotData>, u64), ()> = "import-snapshot",
 }
 
 /// The exports of a snapshots component in one instance.
-pub struct Exports {
-    record: Function<(String, u64, Arc<SnapshotData>), ()>,
-    read: Function<(String, u64), RecordedSnapshot>,
-    read_latest: Function<(String,), RecordedSnapshot>,
-    list: Function<(String, Option<u64>, u32), SnapshotPage>,
-    delete: Function<(String, u64), ()>,
+pub struct SnapshotsExports {
+    snapshots: Exports,
+    maintenance: maintenance::Exports,
+}
+
+impl Maintained for SnapshotsExports {
+    fn maintenance(&self) -> &maintenance::Exports {
+        &self.maintenance
+    }
 }
 
 /// The kind of component that keeps the snapshots.
 pub struct SnapshotsKind;
 
 impl Kind for SnapshotsKind {
-    type Call = SnapshotsCall;
-    type Indices = [ComponentExportIndex; 5];
-    type Exports = Exports;
-
-    const EXPORT: &'static str = "exesdb:store/snapshots@0.1.0";
+    type Call = Box<dyn Ask<SnapshotsExports>>;
+    type Indices = (Indices, maintenance::Indices);
+    type Exports = SnapshotsExports;
 
     fn indices(component: &Component) -> Result<Self::Indices, String> {
-        let find = |name| index(component, Self::EXPORT, name);
-        Ok([
-            find("record-snapshot")?,
-            find("read-snapshot")?,
-            find("read-latest")?,
-            find("list-snapshots")?,
-            find("delete-snapshot")?,
-        ])
+        Ok((Indices::of(component)?, maintenance::Indices::of(component)?))
     }
 
     fn exports(
-        [record, read, read_latest, list, delete]: &Self::Indices,
+        (snapshots, maintenance): &Self::Indices,
         instance: &Instance,
         store: &mut Store<State>,
     ) -> wasmtime::Result<Self::Exports> {
-        Ok(Exports {
-            record: instance.get_typed_func(&mut *store, record)?,
-            read: instance.get_typed_func(&mut *store, read)?,
-            read_latest: instance.get_typed_func(&mut *store, read_latest)?,
-            list: instance.get_typed_func(&mut *store, list)?,
-            delete: instance.get_typed_func(&mut *store, delete)?,
+        Ok(SnapshotsExports {
+            snapshots: snapshots.load(instance, store)?,
+            maintenance: maintenance.load(instance, store)?,
         })
     }
 
@@ -113,45 +66,96 @@ impl Kind for SnapshotsKind {
         store: &mut Store<State>,
         calls: &mut Vec<Self::Call>,
     ) -> wasmtime::Result<()> {
-        let Some(call) = calls.first() else { return Ok(()) };
-        match call {
-            SnapshotsCall::Record { stream_id, version, snapshot, .. } => {
-                let params = (stream_id.clone(), *version, snapshot.clone());
-                let (done,) = exports.record.call_async(store, params).await?;
-                answer(calls, done, |call| match call {
-                    SnapshotsCall::Record { reply, .. } => Some(reply),
-                    _ => None,
-                });
-            }
-            SnapshotsCall::Read { stream_id, version, .. } => {
-                let (found,) = exports.read.call_async(store, (stream_id.clone(), *version)).await?;
-                answer(calls, found, |call| match call {
-                    SnapshotsCall::Read { reply, .. } => Some(reply),
-                    _ => None,
-                });
-            }
-            SnapshotsCall::ReadLatest { stream_id, .. } => {
-                let (found,) = exports.read_latest.call_async(store, (stream_id.clone(),)).await?;
-                answer(calls, found, |call| match call {
-                    SnapshotsCall::ReadLatest { reply, .. } => Some(reply),
-                    _ => None,
-                });
-            }
-            SnapshotsCall::List { stream_id, before, count, .. } => {
-                let (page,) = exports.list.call_async(store, (stream_id.clone(), *before, *count)).await?;
-                answer(calls, page, |call| match call {
-                    SnapshotsCall::List { reply, .. } => Some(reply),
-                    _ => None,
-                });
-            }
-            SnapshotsCall::Delete { stream_id, version, .. } => {
-                let (done,) = exports.delete.call_async(store, (stream_id.clone(), *version)).await?;
-                answer(calls, done, |call| match call {
-                    SnapshotsCall::Delete { reply, .. } => Some(reply),
-                    _ => None,
-                });
-            }
-        }
+        let Some(call) = calls.first_mut() else { return Ok(()) };
+        call.serve(exports, store).await?;
+        calls.clear();
         Ok(())
+    }
+}
+
+/// The functions of the interface; those for one stream go to one instance.
+impl SnapshotsPool {
+    pub(crate) async fn record(
+        &self,
+        caller: Caller,
+        id: SnapshotId,
+        snapshot: SnapshotData,
+    ) -> Result<(), Error> {
+        let partition = self.partition(&id.stream_id);
+        let params = (id, Arc::new(snapshot));
+        self.ask(partition, caller, "record", |exports| &exports.snapshots.record, params).await
+    }
+
+    /// The snapshot at exactly this place.
+    ///
+    /// # Errors
+    ///
+    /// The component's.
+    pub async fn read(&self, caller: Caller, id: SnapshotId) -> Result<RecordedSnapshot, Error> {
+        let partition = self.partition(&id.stream_id);
+        self.ask(partition, caller, "read", |exports| &exports.snapshots.read, (id,)).await
+    }
+
+    pub(crate) async fn read_latest(
+        &self,
+        caller: Caller,
+        stream_id: String,
+        source_id: String,
+        at_most: Option<u64>,
+    ) -> Result<RecordedSnapshot, Error> {
+        let partition = self.partition(&stream_id);
+        let params = (stream_id, source_id, at_most);
+        self.ask(partition, caller, "read-latest", |exports| &exports.snapshots.read_latest, params).await
+    }
+
+    /// The snapshots of a scope behind `after`.
+    ///
+    /// # Errors
+    ///
+    /// The component's.
+    pub async fn list(
+        &self,
+        caller: Caller,
+        scope: SnapshotScope,
+        after: Option<SnapshotId>,
+        count: u32,
+    ) -> Result<SnapshotPage, Error> {
+        let partition = scope.stream_id.as_ref().map_or(Partition::Any, |id| self.partition(id));
+        let params = (scope, after, count);
+        self.ask(partition, caller, "list", |exports| &exports.snapshots.list, params).await
+    }
+
+    pub(crate) async fn delete(&self, caller: Caller, id: SnapshotId) -> Result<(), Error> {
+        let partition = self.partition(&id.stream_id);
+        self.ask(partition, caller, "delete", |exports| &exports.snapshots.delete, (id,)).await
+    }
+
+    pub(crate) async fn keep_newest(
+        &self,
+        caller: Caller,
+        stream_id: String,
+        source_id: String,
+        keep: u32,
+    ) -> Result<u64, Error> {
+        let partition = self.partition(&stream_id);
+        let params = (stream_id, source_id, keep);
+        self.ask(partition, caller, "keep-newest", |exports| &exports.snapshots.keep_newest, params).await
+    }
+
+    /// Records a snapshot with the time that it has elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// The component's.
+    pub async fn import(
+        &self,
+        caller: Caller,
+        id: SnapshotId,
+        snapshot: SnapshotData,
+        created: u64,
+    ) -> Result<(), Error> {
+        let partition = self.partition(&id.stream_id);
+        let params = (id, Arc::new(snapshot), created);
+        self.ask(partition, caller, "import", |exports| &exports.snapshots.import, params).await
     }
 }
