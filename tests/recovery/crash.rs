@@ -1,52 +1,137 @@
-//! `kill -9` at random times while clients append.
+//! `kill -9` while clients append: at random times, and where it hurts most.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
-use exesdb_tests::{Append, Host, Load, NO_EVENTS, NO_FAULTS, Outcome, Random, faults};
+use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk};
+use exesdb_tests::{Down, Host, Load, NO_EVENTS, Random, stderr};
+
+use crate::witness::{NO_VIOLATIONS, Tally, Witness};
+use crate::{Faults, rounds};
+
+/// Kills, unless `EXESDB_CRASH_ROUNDS` says otherwise.
+const ROUNDS: u64 = 50;
+
+/// Kills of one store, which grows with each, before the next begins anew.
+const ROUNDS_PER_STORE: u64 = 25;
+
+/// One in so many stores gets events that fill memtables and journals.
+const LARGE_EACH: u64 = 8;
 
 /// Latest moment of a kill after the first acknowledgement: long enough for hundreds of commits.
 const LATEST: Duration = Duration::from_millis(200);
 
-/// Kills in the tests that count them.
-pub(crate) fn rounds() -> u64 {
-    match std::env::var("EXESDB_CRASH_ROUNDS") {
-        Ok(rounds) => rounds.parse().expect("EXESDB_CRASH_ROUNDS is a number"),
-        Err(_) => 10,
+/// Where the committer can be made to die.
+const FAIL_POINTS: [&str; 8] = [
+    "before-write",
+    "after-write",
+    "before-sync",
+    "after-sync",
+    "before-publish",
+    "after-publish",
+    "before-reply",
+    "after-reply",
+];
+
+/// Latest passing of a fail point at which the host dies.
+const PASSINGS: u64 = 100;
+
+/// Kills the host `rounds` times, and tells what is wrong after the first kill after which anything is.
+pub(crate) fn kills(rounds: u64, random: &mut Random, tally: &mut Tally, faults: Faults<'_>) -> Vec<String> {
+    let prepare = |down: Down| match faults {
+        None => down,
+        Some(environment) => down.with_faults(environment),
+    };
+    let (mut round, mut store) = (0, 0);
+    while round < rounds {
+        let large = store % LARGE_EACH == LARGE_EACH - 1;
+        store += 1;
+        let mut witness = Witness::default();
+        let mut host = prepare(Down::new(None)).start();
+        for _ in 0..ROUNDS_PER_STORE.min(rounds - round) {
+            let name = format!("{}{round}", if large { "large-" } else { "round-" });
+            let follower = host.http.follow("/v1/stores/main/events?from=end", None);
+            let load = Load::mixed(&host.http, &name, 6, random.below(u64::MAX));
+            load.go_on(1);
+            std::thread::sleep(random.time_below(LATEST));
+            let down = host.crash();
+            let report = load.wait();
+            if let Some(answer) = report.refusals.iter().find(|answer| answer.status != 0) {
+                return vec![format!("before kill {round}: {}: {}", answer.status, answer.text)];
+            }
+            witness.told(report, tally);
+            witness.saw(follower);
+            host = match witness.reopen(prepare(down), tally) {
+                Ok(host) => host,
+                Err(mut violations) => {
+                    violations.insert(0, format!("after kill {round}:"));
+                    return violations;
+                }
+            };
+            round += 1;
+        }
+        if host.traps() != NO_EVENTS {
+            return vec![format!("components trapped: {:?}", host.traps())];
+        }
     }
+    Vec::new()
 }
 
 #[test]
 fn a_killed_host_has_lost_nothing_and_halved_nothing() {
     let seed = Random::seed();
     println!("EXESDB_TEST_SEED={seed}");
-    let mut random = Random::new(seed);
-    let mut host = Host::start();
-    let mut ledger: Vec<Append> = Vec::new();
-    for round in 0..rounds() {
-        let load = Load::until_refused(&host.http, &format!("round-{round}"), 6);
-        load.go_on(1);
-        std::thread::sleep(random.time_below(LATEST));
-        let down = host.crash();
-        let report = load.wait();
-        assert!(report.refusals.iter().all(|answer| answer.status == 0), "{:#?}", report.refusals);
-        ledger.extend(report.appends);
-        host = down.start();
-        assert_eq!(faults(&host.http.read_all(), &ledger), NO_FAULTS, "round {round}");
-        // What was left open is sent again: then it is there, and once.
-        for append in ledger.iter_mut().filter(|append| append.outcome == Outcome::Unknown) {
-            append.send(&host.http).expect(200);
+    let (rounds, mut tally) = (rounds("EXESDB_CRASH_ROUNDS", ROUNDS), Tally::default());
+    let violations = kills(rounds, &mut Random::new(seed), &mut tally, None);
+    println!("{}", tally.summary("kills"));
+    assert_eq!(violations, NO_VIOLATIONS);
+    assert_eq!(tally.rounds(), rounds);
+}
+
+/// Lets the host die at each fail point, at a random passing of it, and does `then` to what it left.
+fn die_at_each_fail_point(new: impl Fn() -> Down, mut then: impl FnMut(&Down, &mut Random)) {
+    let seed = Random::seed();
+    println!("EXESDB_TEST_SEED={seed}");
+    let (mut random, mut tally) = (Random::new(seed), Tally::default());
+    for point in FAIL_POINTS {
+        let mut witness = Witness::default();
+        let passing = 1 + random.below(PASSINGS);
+        let host = new().with_faults(&[("EXESDB_FAIL_POINT", &format!("{point}:{passing}"))]).start();
+        let follower = host.http.follow("/v1/stores/main/events?from=end", None);
+        let load = Load::mixed(&host.http, "load", 6, random.below(u64::MAX));
+        let stopped = host.ended();
+        assert!(stopped.status.signal().is_some(), "{point}:{passing}: {}", stopped.log.join("\n"));
+        witness.told(load.wait(), &mut tally);
+        witness.saw(follower);
+        then(&stopped.down, &mut random);
+        if let Err(violations) = witness.reopen(stopped.down, &mut tally) {
+            assert_eq!(violations, NO_VIOLATIONS, "{point}:{passing}");
         }
-        assert_eq!(faults(&host.http.read_all(), &ledger), NO_FAULTS, "round {round}");
     }
-    assert!(ledger.len() as u64 >= rounds());
-    assert_eq!(host.traps(), NO_EVENTS);
+    println!("{}", tally.summary("deaths at fail points"));
+    assert_eq!(tally.rounds(), FAIL_POINTS.len() as u64);
+}
+
+#[test]
+fn a_host_that_dies_at_a_fail_point_has_lost_nothing_and_halved_nothing() {
+    die_at_each_fail_point(|| Down::new(None), |_, _| ());
+}
+
+#[test]
+fn a_host_that_loses_power_at_a_fail_point_has_lost_nothing_and_halved_nothing() {
+    for cut in [Cut::Unsynced, Cut::Torn] {
+        die_at_each_fail_point(
+            || Down::on_disk(None, &Disk::new(CAPACITY_MAX)),
+            |down, random| down.at_rest(|disk| disk.cut(cut, random)),
+        );
+    }
 }
 
 #[test]
 fn a_follower_that_comes_back_has_missed_nothing() {
     let mut host = Host::start();
     let mut seen: Vec<(u64, serde_json::Value)> = Vec::new();
-    for round in 0..rounds().min(5) {
+    for round in 0..5 {
         let follower = host.http.follow("/v1/stores/main/events", seen.last().map(|(position, _)| *position));
         let load = Load::until_refused(&host.http, &format!("round-{round}"), 3);
         load.go_on(30);
@@ -60,5 +145,19 @@ fn a_follower_that_comes_back_has_missed_nothing() {
     assert!(seen.len() <= events.len());
     for (index, ((position, shown), event)) in seen.iter().zip(&events).enumerate() {
         assert_eq!((*position, shown), (index as u64, event));
+    }
+}
+
+#[test]
+fn the_doctor_finds_nothing_wrong_with_a_killed_host() {
+    let mut down = Down::new(None);
+    for round in 0..3 {
+        let host = down.start();
+        let load = Load::mixed(&host.http, &format!("round-{round}"), 6, round);
+        load.go_on(50);
+        down = host.crash();
+        load.wait();
+        let verdict = down.exesdb(&["doctor"]);
+        assert!(verdict.status.success(), "round {round}: {}", stderr(&verdict));
     }
 }

@@ -9,12 +9,15 @@ use std::time::Duration;
 use exesdb_tests::{Host, Random, eventually, folder};
 use serde_json::{Value, json};
 
-use crate::crash::rounds;
+use crate::rounds;
 
 /// Rows of each stream. They go into one append.
 const ROWS_PER_STREAM: usize = 7;
 const STREAMS: usize = 600;
 const ROWS: usize = ROWS_PER_STREAM * STREAMS;
+
+/// Imports, unless `EXESDB_IMPORT_ROUNDS` says otherwise. The host is killed three times in each.
+const ROUNDS: u64 = 3;
 
 /// Latest moment of a kill after the first event: about as long as the import takes by itself.
 const LATEST: Duration = Duration::from_millis(400);
@@ -84,7 +87,7 @@ fn an_import_survives_the_end_of_its_host() {
     let folder = folder();
     let file = folder.path().join("cases.csv");
     write_file(&file);
-    for _ in 0..rounds().div_ceil(3) {
+    for _ in 0..rounds("EXESDB_IMPORT_ROUNDS", ROUNDS) {
         let mut host = Host::start();
         let running = import(&host, &file);
         begun(&host);

@@ -1,6 +1,9 @@
 //! What is left of a host that was killed, stopped, cut off from power or given a bad disk under load.
 
 mod crash;
+mod errors;
+mod faults;
+mod flips;
 mod import;
 mod power;
 mod stop;
@@ -13,3 +16,7 @@ fn rounds(variable: &str, otherwise: u64) -> u64 {
         Err(_) => otherwise,
     }
 }
+
+/// Under which binary a check runs: the one under test, or the one with faults built in and this environment, which
+/// chooses among them.
+type Faults<'a> = Option<&'a [(&'a str, &'a str)]>;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk};
 use exesdb_tests::{Down, Load, Random};
 
-use crate::rounds;
 use crate::witness::{NO_VIOLATIONS, Tally, Witness};
+use crate::{Faults, rounds};
 
 /// Cuts, unless `EXESDB_CUT_ROUNDS` says otherwise.
 const ROUNDS: u64 = 50;
@@ -28,10 +28,10 @@ const LATEST_IN_START: Duration = Duration::from_millis(120);
 
 /// Cuts the power `rounds` times, under the host that `start` starts, and tells what is wrong after the first cut after
 /// which anything is.
-pub(crate) fn cuts(rounds: u64, random: &mut Random, tally: &mut Tally, faults: Option<&str>) -> Vec<String> {
+pub(crate) fn cuts(rounds: u64, random: &mut Random, tally: &mut Tally, faults: Faults<'_>) -> Vec<String> {
     let prepare = |down: Down| match faults {
         None => down,
-        Some(fault) => down.with_faults(&[("EXESDB_FAULT", fault)]),
+        Some(environment) => down.with_faults(environment),
     };
     let mut round = 0;
     let mut store = 0;

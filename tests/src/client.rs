@@ -150,18 +150,45 @@ impl Client {
         self.pages(&format!("{}/events", self.path()))
     }
 
+    /// As [`Client::read`], of a stream that may not be readable.
+    ///
+    /// # Errors
+    ///
+    /// The first answer that is no page.
+    pub fn try_read(&self, stream: &str) -> Result<Vec<Value>, Box<Answer>> {
+        self.try_pages(&format!("{}/events", self.stream(stream)))
+    }
+
+    /// As [`Client::read_all`], of a store that may not be readable.
+    ///
+    /// # Errors
+    ///
+    /// The first answer that is no page.
+    pub fn try_read_all(&self) -> Result<Vec<Value>, Box<Answer>> {
+        self.try_pages(&format!("{}/events", self.path()))
+    }
+
     #[track_caller]
     fn pages(&self, path: &str) -> Vec<Value> {
+        self.try_pages(path).unwrap_or_else(|answer| panic!("{path}: {}: {}", answer.status, answer.text))
+    }
+
+    #[track_caller]
+    fn try_pages(&self, path: &str) -> Result<Vec<Value>, Box<Answer>> {
         let mut events = Vec::new();
         let mut from = json!(0);
         loop {
-            let page = self.get(&format!("{path}?from={from}&count=1000")).expect(200).json;
-            events.extend(page["events"].as_array().expect("a page has events").iter().cloned());
-            if page["end"] == true {
-                return events;
+            let mut page = self.get(&format!("{path}?from={from}&count=1000"));
+            if page.status != 200 || page.cut_off {
+                return Err(Box::new(page));
             }
-            from = page["next"].clone();
-            assert!(from.is_u64(), "a page that is not the last says where the next begins: {page}");
+            let Value::Array(found) = page.json["events"].take() else { panic!("a page has events") };
+            events.extend(found);
+            if page.json["end"] == true {
+                return Ok(events);
+            }
+            from = page.json["next"].take();
+            assert!(from.is_u64(), "a page that is not the last says where the next begins: {from}");
         }
     }
 

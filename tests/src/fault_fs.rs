@@ -12,8 +12,8 @@
 //! - **A file's own name.** `fsync` of a file or folder makes the name durable that it was created with, and those of the
 //!   folders above it, as ext4 does. A rename stays open until the folder is synced, where ext4 would often keep it:
 //!   other file systems do not.
-//! - **An `fsync` that fails** leaves the file's changed pages as they are for readers, and takes them for clean: the next
-//!   `fsync` succeeds without them, as on Linux.
+//! - **An `fsync` that fails** loses the pages that it was to write, and takes them for clean: the next `fsync` succeeds
+//!   without them, and readers see them until the kernel lets go of what it has cached, as on Linux.
 //! - **A loss of power** ([`Cut`]) keeps what is durable, and of the rest what the cut says.
 //! - **Space.** A page of a file counts when it was written; holes are free. Metadata costs nothing. Beyond the capacity,
 //!   writes fail with `ENOSPC`.

@@ -92,14 +92,6 @@ impl Image {
 }
 
 impl Bytes {
-    /// Takes a page over as it is in `newer`.
-    fn take(&mut self, page: u64, newer: &Self) {
-        match newer.pages.get(&page) {
-            Some(bytes) => drop(self.pages.insert(page, bytes.clone())),
-            None => drop(self.pages.remove(&page)),
-        }
-    }
-
     /// Takes some of a page's sectors over.
     fn take_sectors(&mut self, page: u64, newer: &Self, random: &mut Random) {
         let Some(new) = newer.pages.get(&page) else { return };

@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use fuser::Notifier;
+
 use super::cut::Cut;
 use super::fault::{Fault, Operation};
 use super::image::{Content, Image, PAGE, ROOT, Result};
@@ -34,6 +36,8 @@ pub(super) struct State {
     pub(super) image: Image,
     pub(super) capacity_pages: u64,
     pub(super) mounted: bool,
+    /// Tells the kernel, while mounted.
+    pub(super) notifier: Option<Notifier>,
     faults: Vec<Fault>,
     /// Failures count operations below this folder alone.
     counted: OsString,
@@ -67,6 +71,7 @@ impl Disk {
             image: Image::new(),
             capacity_pages: 0,
             mounted: false,
+            notifier: None,
             faults: Vec::new(),
             counted: OsString::new(),
             failed: 0,

@@ -41,6 +41,20 @@ impl Driver {
         let number = state.image.create(parent.0, name, content, (mode & 0o7777) as u16)?;
         Ok(attributes(number, state.image.node(number)?))
     }
+
+    fn sync(&self, number: u64) -> Result<()> {
+        let mut state = self.disk.lock();
+        let Err(errno) = state.check(Operation::Sync, number) else { return state.image.sync(number) };
+        let seen = state.image.sync_failed(number)?;
+        let notifier = state.notifier.clone();
+        // A reader whose page the kernel waits for must be served meanwhile.
+        drop(state);
+        for (offset, bytes) in seen {
+            // A page that the kernel does not take is one that it did not keep.
+            let _ = notifier.as_ref().map(|notifier| notifier.store(INodeNo(number), offset, &bytes));
+        }
+        Err(errno)
+    }
 }
 
 fn new_file() -> Content {
@@ -117,14 +131,6 @@ fn changed(
         None => {}
     }
     Ok(attributes(number, node))
-}
-
-fn sync(state: &mut State, number: u64) -> Result<()> {
-    if let Err(errno) = state.check(Operation::Sync, number) {
-        state.image.sync_failed(number)?;
-        return Err(errno);
-    }
-    state.image.sync(number)
 }
 
 impl Filesystem for Driver {
@@ -218,7 +224,8 @@ impl Filesystem for Driver {
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         match self.disk.lock().image.opened(ino.0) {
-            Ok(()) => reply.opened(FileHandle(0), FopenFlags::empty()),
+            // What the kernel has of a file stays when it is opened again, as on other file systems.
+            Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
             Err(errno) => reply.error(code(errno)),
         }
     }
@@ -235,7 +242,9 @@ impl Filesystem for Driver {
     ) {
         let created = self.created(parent, name, new_file(), mode & !umask);
         match created.and_then(|file| self.disk.lock().image.opened(file.ino.0).map(|()| file)) {
-            Ok(file) => reply.created(&KEPT, &file, Generation(0), FileHandle(0), FopenFlags::empty()),
+            Ok(file) => {
+                reply.created(&KEPT, &file, Generation(0), FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE)
+            }
             Err(errno) => reply.error(code(errno)),
         }
     }
@@ -298,11 +307,11 @@ impl Filesystem for Driver {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        done(sync(&mut self.disk.lock(), ino.0), reply);
+        done(self.sync(ino.0), reply);
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        done(sync(&mut self.disk.lock(), ino.0), reply);
+        done(self.sync(ino.0), reply);
     }
 
     fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {

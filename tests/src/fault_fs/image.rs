@@ -336,12 +336,7 @@ impl Image {
         let mut whole = None;
         match &mut self.node_mut(number)?.content {
             Content::File { now, durable, changed } => {
-                for page in std::mem::take(changed).into_keys() {
-                    match now.pages.get(&page) {
-                        Some(bytes) => drop(durable.pages.insert(page, bytes.clone())),
-                        None => drop(durable.pages.remove(&page)),
-                    }
-                }
+                std::mem::take(changed).into_keys().for_each(|page| durable.take(page, now));
                 durable.size = now.size;
             }
             Content::Folder { .. } => whole = Some(number),
@@ -351,12 +346,25 @@ impl Image {
         Ok(())
     }
 
-    /// What a failed sync leaves behind: pages that count as clean and are not durable.
-    pub(super) fn sync_failed(&mut self, number: u64) -> Result<()> {
-        if let Content::File { changed, .. } = &mut self.node_mut(number)?.content {
-            changed.clear();
+    /// A sync that fails: what was changed is gone from the medium's side. Returns the pages that programs still see as
+    /// long as the kernel keeps them: their places and bytes, which end with the file.
+    pub(super) fn sync_failed(&mut self, number: u64) -> Result<Vec<(u64, Vec<u8>)>> {
+        let mut seen = Vec::new();
+        let Content::File { now, durable, changed } = &mut self.node_mut(number)?.content else {
+            return Ok(seen);
+        };
+        let before = now.pages.len();
+        for page in std::mem::take(changed).into_keys() {
+            let offset = page * PAGE as u64;
+            if let Some(bytes) = now.pages.get(&page) {
+                let length = (PAGE as u64).min(now.size - offset) as usize;
+                seen.push((offset, bytes[..length].to_vec()));
+            }
+            now.take(page, durable);
         }
-        Ok(())
+        let after = now.pages.len();
+        self.used_pages = self.used_pages + after as u64 - before as u64;
+        Ok(seen)
     }
 
     /// Makes changes of names durable: those that created `node` and the folders above it, all that touch a name in
@@ -471,6 +479,14 @@ impl Image {
 }
 
 impl Bytes {
+    /// Takes a page over as it is in `other`.
+    pub(super) fn take(&mut self, page: u64, other: &Self) {
+        match other.pages.get(&page) {
+            Some(bytes) => drop(self.pages.insert(page, bytes.clone())),
+            None => drop(self.pages.remove(&page)),
+        }
+    }
+
     /// Sets the size; tells which pages that changed.
     pub(super) fn cut_to(&mut self, size: u64) -> Vec<u64> {
         let mut touched = Vec::new();

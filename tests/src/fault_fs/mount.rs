@@ -10,6 +10,9 @@ use super::disk::Disk;
 use super::driver::Driver;
 use crate::eventually;
 
+/// Threads that serve the kernel. Two: while one tells it of pages, a reader of them may have to be served first.
+const THREADS: usize = 2;
+
 /// A mounted medium. Unmounted when dropped; who used it must be gone by then.
 #[derive(Debug)]
 pub struct Mount {
@@ -50,6 +53,7 @@ impl Mount {
 
     fn up(&self) {
         let mut config = Config::default();
+        config.n_threads = Some(THREADS);
         config.mount_options = vec![
             MountOption::FSName("exesdb-fault-fs".to_owned()),
             MountOption::NoAtime,
@@ -65,7 +69,8 @@ impl Mount {
                 self.at.display()
             )
         });
-        self.disk.lock().mounted = true;
+        let mut state = self.disk.lock();
+        (state.mounted, state.notifier) = (true, Some(session.notifier()));
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
     }
 
@@ -76,7 +81,8 @@ impl Mount {
         // The last handle of a process that was killed may be closed a moment after its end was seen.
         eventually("nobody uses the medium", || rustix::mount::unmount(&self.at, UnmountFlags::empty()).ok());
         session.join().expect("the file system serves to its end");
-        self.disk.lock().mounted = false;
+        let mut state = self.disk.lock();
+        (state.mounted, state.notifier) = (false, None);
     }
 }
 

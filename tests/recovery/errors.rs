@@ -1,0 +1,119 @@
+//! A disk that returns errors, and one that is full.
+
+use std::time::Duration;
+
+use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk, Errno, Fault, Operation};
+use exesdb_tests::{Append, Down, Host, Load, Outcome, Random, eventually};
+use serde_json::json;
+
+use crate::rounds;
+use crate::witness::{NO_VIOLATIONS, Tally, Witness};
+
+/// Errors, unless `EXESDB_ERROR_ROUNDS` says otherwise.
+const ROUNDS: u64 = 20;
+
+/// Operations that succeed before the one that fails, at most.
+const SUCCESSES: u64 = 80;
+
+/// Free space that a store keeps in reserve.
+const RESERVE: u64 = 256 << 20;
+
+/// Room above the reserve: for some dozens of the largest events.
+const ROOM: u64 = 24 << 20;
+
+fn is_ready(host: &Host) -> bool {
+    host.http.get("/health/ready").status == 200
+}
+
+#[test]
+fn an_error_of_the_disk_loses_nothing_that_was_acknowledged() {
+    let seed = Random::seed();
+    println!("EXESDB_TEST_SEED={seed}");
+    let (mut random, mut tally) = (Random::new(seed), Tally::default());
+    let rounds = rounds("EXESDB_ERROR_ROUNDS", ROUNDS);
+    for round in 0..rounds {
+        let disk = Disk::new(CAPACITY_MAX);
+        let mut witness = Witness::default();
+        let host = Down::on_disk(None, &disk).start();
+        let fault = Fault {
+            operation: if round % 2 == 0 { Operation::Write } else { Operation::Sync },
+            errno: if round % 4 < 2 { Errno::Io } else { Errno::NoSpace },
+            after: random.below(SUCCESSES),
+            times: 1 + random.below(2),
+        };
+        disk.fail("main", fault.clone());
+        let load = Load::mixed(&host.http, "before", 6, random.below(u64::MAX));
+        eventually("an operation fails", || (disk.failed() > 0).then_some(()));
+        // What is acknowledged now, with the failure behind, counts the same.
+        std::thread::sleep(random.time_below(Duration::from_millis(20)));
+        disk.heal();
+        eventually("the store serves again", || is_ready(&host).then_some(()));
+        let again = Load::mixed(&host.http, "after", 2, random.below(u64::MAX));
+        again.go_on(5);
+        witness.told(again.finish(), &mut tally);
+        witness.told(load.finish(), &mut tally);
+        if let Err(violations) = witness.check(&host) {
+            assert_eq!(violations, NO_VIOLATIONS, "round {round}, {fault:?}, before the cut");
+        }
+        let down = host.crash();
+        down.at_rest(|disk| disk.cut(Cut::Unsynced, &mut random));
+        if let Err(violations) = witness.reopen(down, &mut tally) {
+            assert_eq!(violations, NO_VIOLATIONS, "round {round}, {fault:?}");
+        }
+    }
+    println!("{}", tally.summary("errors"));
+    assert_eq!(tally.rounds(), rounds);
+}
+
+#[test]
+fn a_full_disk_is_said_and_read_and_gets_over() {
+    let (mut witness, mut tally, mut random) = (Witness::default(), Tally::default(), Random::new(1));
+    let disk = Disk::new(RESERVE + ROOM);
+    let host = Down::on_disk(None, &disk).start();
+    assert!(is_ready(&host));
+    let mut appends = Vec::new();
+    let append = |name: &str, number: u64| {
+        let stream = format!("stream-{}", number % 3);
+        let ids = (0..5).map(|event| format!("large-{name}-{number}-{event}")).collect();
+        let mut append = Append { stream, ids, outcome: Outcome::Unknown };
+        let answer = append.send(&host.http);
+        (append, answer)
+    };
+    let refused = (0..).find_map(|number| {
+        let (append, answer) = append("filling", number);
+        let acknowledged = append.outcome != Outcome::Unknown;
+        appends.push(append);
+        (!acknowledged).then_some(answer)
+    });
+    let refused = refused.expect("the disk is not endless");
+    assert!([503, 507].contains(&refused.status), "{}: {}", refused.status, refused.text);
+    assert_eq!(refused.content_type, "application/problem+json", "{}", refused.text);
+    assert!(refused.detail().contains("free"), "it says what is missing: {}", refused.text);
+    assert!(disk.used() > ROOM / 2, "it was refused with {} bytes in use", disk.used());
+    // Reads go on, and whoever asks is told.
+    assert!(!host.http.read_all().is_empty());
+    let health = eventually("the health says so", || {
+        let health = host.http.get("/health/ready");
+        (health.status == 503).then_some(health)
+    });
+    assert!(health.json["stores"]["main"].as_str().is_some_and(|said| said != "ready"), "{}", health.text);
+    for number in 0..3 {
+        let (refused_too, answer) = append("while-full", number);
+        assert_eq!(answer.status, refused.status, "{}", answer.text);
+        appends.push(refused_too);
+    }
+    disk.set_capacity(2 * (RESERVE + ROOM));
+    eventually("there is room again", || is_ready(&host).then_some(()));
+    for number in 0..10 {
+        let (append, answer) = append("with-room", number);
+        answer.expect(200);
+        appends.push(append);
+    }
+    assert!(host.http.get("/health/live").status == 200);
+    witness.told(exesdb_tests::Report { appends, ..Default::default() }, &mut tally);
+    witness.check(&host).unwrap_or_else(|violations| assert_eq!(violations, NO_VIOLATIONS));
+    let down = host.crash();
+    down.at_rest(|disk| disk.cut(Cut::Unsynced, &mut random));
+    witness.reopen(down, &mut tally).map_or_else(|violations| assert_eq!(violations, NO_VIOLATIONS), drop);
+    assert_eq!(json!(tally.rounds()), 1);
+}

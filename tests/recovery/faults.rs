@@ -1,0 +1,64 @@
+//! The checks are checked: a host that breaks a promise on purpose is found out.
+//!
+//! Each fault is put in by the environment variable `EXESDB_FAULT` into a binary built with the feature `faults`.
+
+use exesdb_tests::Random;
+
+use crate::Faults;
+use crate::crash::kills;
+use crate::power::cuts;
+use crate::witness::{NO_VIOLATIONS, Tally};
+
+/// Rounds within which a fault must be found.
+const ROUNDS: u64 = 30;
+
+/// The checks that a fault must not get past.
+type Checks = fn(u64, &mut Random, &mut Tally, Faults<'_>) -> Vec<String>;
+
+#[track_caller]
+fn found(fault: &str, checks: Checks, expected: &[&str]) {
+    let seed = Random::seed();
+    println!("EXESDB_TEST_SEED={seed}");
+    let mut tally = Tally::default();
+    let violations = checks(ROUNDS, &mut Random::new(seed), &mut tally, Some(&[("EXESDB_FAULT", fault)]));
+    println!("{}", tally.summary(fault));
+    for violation in violations.iter().take(4) {
+        println!("  {}", violation.chars().take(300).collect::<String>());
+    }
+    assert_ne!(violations, NO_VIOLATIONS, "`{fault}` was not found in {ROUNDS} rounds");
+    let of_its_kind = |violation: &String| expected.iter().any(|kind| violation.contains(kind));
+    assert!(
+        violations.iter().any(of_its_kind),
+        "`{fault}` was not found, but something else: {violations:#?}"
+    );
+}
+
+#[test]
+fn the_binary_without_a_fault_passes() {
+    let mut random = Random::new(1);
+    for checks in [kills as Checks, cuts] {
+        assert_eq!(checks(5, &mut random, &mut Tally::default(), Some(&[])), NO_VIOLATIONS);
+    }
+}
+
+#[test]
+fn an_acknowledgement_before_the_sync_is_found() {
+    let expected = ["events of Append", "did not start", "was shown as", "stands from"];
+    found("acknowledge-before-sync", cuts, &expected);
+}
+
+#[test]
+fn a_publication_before_the_sync_is_found() {
+    found("publish-before-durable", cuts, &["was shown as", "did not start"]);
+}
+
+#[test]
+fn versions_that_are_checked_before_the_queue_are_found() {
+    let expected = ["version", "stands from", "is there twice", "events of Append", "expected version"];
+    found("check-before-queue", kills, &expected);
+}
+
+#[test]
+fn an_event_that_is_dropped_on_replay_is_found() {
+    found("drop-one-on-replay", kills, &["events of Append", "did not start", "500"]);
+}

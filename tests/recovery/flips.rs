@@ -1,0 +1,203 @@
+//! Damage at rest: one byte flipped, or a file cut off, while no host runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use exesdb_tests::fault_fs::{CAPACITY_MAX, Disk};
+use exesdb_tests::{Down, Host, Load, Random};
+use serde_json::{Value, json};
+
+use crate::rounds;
+use crate::witness::{NO_VIOLATIONS, Tally, Witness};
+
+/// Flips, unless `EXESDB_FLIP_ROUNDS` says otherwise.
+const ROUNDS: u64 = 40;
+
+/// Characters of a violation that are shown: a log may be long.
+const VIOLATION_CHARS: usize = 1_000;
+
+/// The store's folder in the data directory.
+const STORE: &str = "main";
+
+/// A store at rest, and what was said about it.
+struct AtRest {
+    name: &'static str,
+    disk: Disk,
+    witness: Witness,
+    /// Its events when it was whole.
+    events: Vec<Value>,
+}
+
+/// What became of a damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    /// The store was not opened.
+    Refused,
+    /// It was, and something could not be read.
+    ReadError,
+    /// All is as it was.
+    Unharmed,
+}
+
+/// How a store comes to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Killed,
+    Stopped,
+}
+
+impl AtRest {
+    fn new(name: &'static str, load: &str, appends: u64, end: End) -> Self {
+        let disk = Disk::new(CAPACITY_MAX);
+        let mut host = Down::on_disk(None, &disk).start();
+        let mut witness = Witness::default();
+        // Two lives, so that there is more than one journal's beginning to find.
+        for life in 0..2 {
+            let load = Load::mixed(&host.http, &format!("{load}{life}"), 4, life);
+            load.go_on(appends);
+            witness.told(load.finish(), &mut Tally::default());
+            host = host.crash_and_restart();
+        }
+        let events = host.http.read_all();
+        assert_eq!(witness.violations(&events), NO_VIOLATIONS);
+        let down = match end {
+            End::Killed => host.crash(),
+            End::Stopped => host.stop().down,
+        };
+        let disk = down.at_rest(|disk| disk.copy());
+        Self { name, disk, witness, events }
+    }
+
+    /// Damages a copy, and looks at what a host makes of it.
+    fn damaged(&self, random: &mut Random) -> Result<(Outcome, String), String> {
+        let disk = self.disk.copy();
+        let (path, damage) = damage(&disk, random);
+        let what = format!("{}: {damage}", self.name);
+        match Down::on_disk(None, &disk).try_start() {
+            Ok(host) => match self.look(&host) {
+                Ok(outcome) => Ok((outcome, what)),
+                Err(violation) => Err(format!("{what}: {violation}")),
+            },
+            Err(stopped) => {
+                let log = stopped.log.join("\n");
+                if stopped.status.code() != Some(1) || !names(&log, &path) {
+                    return Err(format!("{what}: {}, without naming the file: {log}", stopped.status));
+                }
+                Ok((Outcome::Refused, what))
+            }
+        }
+    }
+
+    /// Reads everything there is to read.
+    fn look(&self, host: &Host) -> Result<Outcome, String> {
+        let mut outcome = Outcome::Unharmed;
+        match host.http.try_read_all() {
+            Ok(events) => {
+                let violations = self.witness.violations(&events);
+                if violations != NO_VIOLATIONS {
+                    return Err(format!("silently wrong: {violations:#?}"));
+                }
+            }
+            Err(answer) => outcome = outcome.min(error(&answer)?),
+        }
+        let mut streams: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+        for event in &self.events {
+            streams.entry(event["stream"].as_str().expect("an event has a stream")).or_default().push(event);
+        }
+        for (stream, events) in &streams {
+            match host.http.try_read(stream) {
+                Ok(found) if found.iter().eq(events.iter().copied()) => {}
+                Ok(found) => return Err(format!("{stream} has {} events of {}", found.len(), events.len())),
+                Err(answer) => outcome = outcome.min(error(&answer)?),
+            }
+        }
+        // What is written on top goes where it belongs, or is refused.
+        for (stream, events) in streams.iter().take(3) {
+            let answer = host.http.append(stream, "any", &[json!({ "id": "new", "type": "t", "data": 1 })]);
+            if answer.status != 200 {
+                outcome = outcome.min(error(&answer)?);
+            } else if answer.json["first_version"] != events.len() {
+                return Err(format!("{stream} went on at {} after {}", answer.text, events.len()));
+            }
+        }
+        Ok(outcome)
+    }
+}
+
+/// An answer that is an error, and says so.
+fn error(answer: &exesdb_tests::Answer) -> Result<Outcome, String> {
+    if answer.status >= 500 && !answer.detail().is_empty() {
+        return Ok(Outcome::ReadError);
+    }
+    Err(format!("{}: {}", answer.status, answer.text))
+}
+
+/// Whether a log names a file, or the folder of the tree that it belongs to.
+fn names(log: &str, path: &Path) -> bool {
+    let named = |part: &Path| log.contains(&*part.to_string_lossy());
+    let tree =
+        path.ancestors().find(|part| part.parent().is_some_and(|parent| parent.ends_with("keyspaces")));
+    path.file_name().is_some_and(|name| named(Path::new(name))) || tree.is_some_and(named)
+}
+
+/// Damages one file of the store at random: mostly a byte, sometimes all from some place on.
+fn damage(disk: &Disk, random: &mut Random) -> (PathBuf, String) {
+    let extents = disk.extents(Path::new(STORE));
+    // Half of the time each file is as likely as any other, half of the time each byte.
+    let extents: Vec<_> = if random.below(2) == 0 {
+        let files: BTreeSet<&PathBuf> = extents.iter().map(|extent| &extent.path).collect();
+        let path = *files.iter().nth(random.below(files.len() as u64) as usize).expect("there are files");
+        extents.iter().filter(|extent| extent.path == *path).collect()
+    } else {
+        extents.iter().collect()
+    };
+    let mut place = random.below(extents.iter().map(|extent| extent.length).sum());
+    let extent = extents
+        .iter()
+        .find(|extent| {
+            let inside = place < extent.length;
+            place -= if inside { 0 } else { extent.length };
+            inside
+        })
+        .expect("the place is in one of them");
+    let (path, offset) = (&extent.path, extent.offset + place);
+    let damage = if random.below(4) == 0 {
+        disk.truncate(path, offset);
+        format!("{} cut off at {offset}", path.display())
+    } else {
+        let mask = 1 << random.below(8);
+        disk.flip(path, offset, mask);
+        format!("{} with byte {offset} flipped by {mask:#04x}", path.display())
+    };
+    (path.clone(), damage)
+}
+
+#[test]
+fn damage_is_found_or_does_no_harm() {
+    let seed = Random::seed();
+    println!("EXESDB_TEST_SEED={seed}");
+    let mut random = Random::new(seed);
+    let stores = [
+        AtRest::new("killed", "small-", 150, End::Killed),
+        AtRest::new("stopped", "small-", 150, End::Stopped),
+        AtRest::new("killed, with tables", "large-", 110, End::Killed),
+    ];
+    let mut outcomes: BTreeMap<Outcome, u64> = BTreeMap::new();
+    let mut violations = Vec::new();
+    let rounds = rounds("EXESDB_FLIP_ROUNDS", ROUNDS);
+    for round in 0..rounds {
+        match stores[round as usize % stores.len()].damaged(&mut random) {
+            Ok((outcome, what)) => {
+                println!("{outcome:?}: {what}");
+                *outcomes.entry(outcome).or_default() += 1;
+            }
+            Err(violation) => {
+                let violation: String = violation.chars().take(VIOLATION_CHARS).collect();
+                violations.push(format!("round {round}: {violation}"));
+            }
+        }
+    }
+    println!("damages: {rounds} rounds, {outcomes:?}, {} violations", violations.len());
+    assert!(violations.is_empty(), "{violations:#?}");
+    assert!(outcomes.contains_key(&Outcome::Refused), "some damage is found at open: {outcomes:?}");
+}
