@@ -58,7 +58,9 @@ pub enum Command {
     Streams(command::streams::StreamsOptions),
     /// Record, read, list, delete and prune snapshots of streams.
     Snapshot(command::snapshot::SnapshotOptions),
-    /// Import events from a CSV or NDJSON file. Running it again adds nothing twice.
+    /// Write a store, or a part of it, to a file that `import` takes.
+    Export(command::export::ExportOptions),
+    /// Import an export, or events from a CSV or NDJSON file. Running it again adds nothing twice.
     Import(command::import::ImportOptions),
     /// Show the supervision tree.
     Tree(command::tree::TreeOptions),
@@ -114,6 +116,7 @@ impl Cli {
             Command::Follow(options) => wait_for(command::follow::run(options)),
             Command::Streams(options) => wait_for(command::streams::run(options)),
             Command::Snapshot(options) => wait_for(command::snapshot::run(options)),
+            Command::Export(options) => wait_for(command::export::run(options)),
             Command::Import(options) => wait_for(command::import::run(options)),
             Command::Tree(options) => wait_for(command::tree::run(options)),
             Command::Kill(options) => wait_for(command::kill::run(options)),

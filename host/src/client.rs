@@ -35,7 +35,7 @@ pub use error::{ClientError, Problem};
 pub use event::{AppendRequest, Appended, Event, EventPage, ExpectedVersion, NewEvent, StreamPage};
 pub use filter::Filter;
 pub use follow::{Follow, FollowFrom};
-pub use import::{ImportRequest, Imported};
+pub use import::{IMPORT_EVENTS_MAX, ImportRequest, Imported};
 pub use lines::Lines;
 pub use retry::Retry;
 pub use snapshot::{Snapshot, SnapshotInfo, SnapshotPage, SnapshotScope, WhichSnapshot};

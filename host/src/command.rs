@@ -5,6 +5,7 @@ pub mod bench;
 pub mod completions;
 pub mod delete;
 pub mod events;
+pub mod export;
 pub mod filter;
 pub mod follow;
 pub mod import;
@@ -18,4 +19,6 @@ pub mod streams;
 pub mod transact;
 pub mod tree;
 
+mod new_file;
 mod print;
+mod progress;

@@ -77,6 +77,11 @@ impl ClientError {
         }
     }
 
+    /// Whether the stream or the snapshot that was asked for is not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self.problem_kind(), "stream-not-found" | "snapshot-not-found")
+    }
+
     /// The last part of the problem's type, such as `id-conflict`; empty for other errors.
     pub fn problem_kind(&self) -> &str {
         match self {

@@ -6,6 +6,9 @@ use serde_json::value::RawValue;
 
 use super::{Client, ClientError};
 
+/// Events in one import: the most that the API takes.
+pub const IMPORT_EVENTS_MAX: usize = 1_000;
+
 /// The body of an import.
 #[derive(Debug, Serialize)]
 pub struct ImportRequest<'a> {

@@ -1,25 +1,28 @@
-//! `exesdb import`: events from a CSV or NDJSON file.
+//! `exesdb import`: what `exesdb export` wrote, or events from a CSV or NDJSON file.
 //!
-//! All rows are read and checked before anything is sent. Every event has an id made from its row, so sending it
+//! Of a CSV or NDJSON file all rows are read and checked before anything is sent. Every event has an id made from its row, so sending it
 //! again adds nothing: an import that was interrupted goes on when it is started again, and one that waits for a
 //! host to come back just sends the same again.
 
 mod csv_file;
+mod export_file;
 mod ndjson_file;
 mod plan;
 mod row;
 mod send;
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::export::format::BEGINNING;
 use crate::cli::GatewayOptions;
+use crate::client::Client;
 use crate::output::Output;
 
 /// Lanes of an import whose whole-store order does not matter: enough that the host's commits are shared.
@@ -32,8 +35,12 @@ Examples:
   exesdb import receipt.csv --stream-by case:concept:name --type-by concept:name --time-by time:timestamp
   exesdb import orders.ndjson --stream-by order_id --type-by kind
   zcat big.csv.gz | exesdb import - --format csv --stream-by id --type-by kind
+  exesdb import store.ndjson --store copy          what `exesdb export` wrote
 
-Each row becomes an event: its data is a JSON object of all columns (of NDJSON, the row itself), its metadata says
+An export is known by its first line and needs no options: its events get the versions, times, ids and tags that they
+had, and the next positions of this store; retention, deletions and snapshots follow.
+
+Of any other file each row becomes an event: its data is a JSON object of all columns (of NDJSON, the row itself), its metadata says
 where it came from. Events of one stream keep their order. With --time-by the whole store gets the rows in the
 order of time, as long as --concurrency is 1.
 
@@ -44,15 +51,15 @@ pub struct ImportOptions {
     pub file: PathBuf,
 
     /// The column (of NDJSON, the top-level key) that names the stream.
-    #[arg(long, value_name = "COLUMN")]
-    pub stream_by: String,
+    #[arg(long, value_name = "COLUMN", requires = "type_by")]
+    pub stream_by: Option<String>,
 
     /// The column that names the event's type.
-    #[arg(long, value_name = "COLUMN")]
-    pub type_by: String,
+    #[arg(long, value_name = "COLUMN", requires = "stream_by")]
+    pub type_by: Option<String>,
 
     /// The column with the event's time (RFC 3339, also with a space for the T): rows are sent in its order.
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", requires = "stream_by")]
     pub time_by: Option<String>,
 
     /// What the file is [default: by its extension: csv, ndjson, jsonl].
@@ -105,16 +112,29 @@ struct Summary {
 
 /// Reads, checks, sends and sums up.
 pub async fn run(options: ImportOptions) -> anyhow::Result<()> {
-    let (name, rows) = read(&options)?;
-    let total = rows.len() as u64;
-    let in_order_of_time = options.time_by.is_some();
-    let lanes = options.concurrency.unwrap_or(if in_order_of_time { 1 } else { CONCURRENCY_WITHOUT_TIME });
-    let plan = plan::plan(rows, &name, options.batch.into(), lanes.into());
-    let streams = plan.streams;
+    let mut input = open(&options.file)?;
+    let name = options.file.display();
+    let beginning = input.fill_buf().with_context(|| format!("{name} cannot be read"))?;
+    let client = options.gateway.client();
     let patience = Duration::from_secs(options.retry_for);
-    let sent = send::send(&options.gateway.client(), plan, total, patience).await?;
-    let summary = Summary { rows: total, added: sent.added, already_there: sent.already_there, streams };
     let mut output = Output::stdout();
+    if beginning.starts_with(BEGINNING) {
+        ensure!(
+            options.stream_by.is_none(),
+            "{name} was written by `exesdb export` and says itself what is what; leave out --stream-by and --type-by"
+        );
+        let imported = import_export(&client, &options.file, input, patience).await?;
+        if options.json {
+            output.line(serde_json::to_string(&imported)?)?;
+        } else {
+            let export_file::Imported { events, added, already_there, streams, snapshots } = imported;
+            output.line(format!(
+                "{events} events: {added} added, {already_there} already there; {streams} streams with retention or deletion, {snapshots} snapshots"
+            ))?;
+        }
+        return output.flush();
+    }
+    let summary = import_rows(&client, &options, input, patience).await?;
     if options.json {
         output.line(serde_json::to_string(&summary)?)?;
     } else {
@@ -125,26 +145,64 @@ pub async fn run(options: ImportOptions) -> anyhow::Result<()> {
     output.flush()
 }
 
+/// A file is read twice: what is wrong with it is found before anything is sent. Stdin can be read only once.
+async fn import_export(
+    client: &Client,
+    path: &Path,
+    input: impl BufRead,
+    patience: Duration,
+) -> anyhow::Result<export_file::Imported> {
+    let counts = if is_stdin(path) { None } else { Some(export_file::check(path)?) };
+    export_file::send(client, input, counts, patience).await
+}
+
+async fn import_rows(
+    client: &Client,
+    options: &ImportOptions,
+    input: impl BufRead,
+    patience: Duration,
+) -> anyhow::Result<Summary> {
+    let (name, rows) = read(options, input)?;
+    let total = rows.len() as u64;
+    let in_order_of_time = options.time_by.is_some();
+    let lanes = options.concurrency.unwrap_or(if in_order_of_time { 1 } else { CONCURRENCY_WITHOUT_TIME });
+    let plan = plan::plan(rows, &name, options.batch.into(), lanes.into());
+    let streams = plan.streams;
+    let sent = send::send(client, plan, total, patience).await?;
+    Ok(Summary { rows: total, added: sent.added, already_there: sent.already_there, streams })
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
+    if is_stdin(path) {
+        return Ok(Box::new(BufReader::new(std::io::stdin())));
+    }
+    let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    Ok(Box::new(BufReader::new(file)))
+}
+
 /// The file's name and its rows.
-fn read(options: &ImportOptions) -> anyhow::Result<(String, Vec<row::Row>)> {
+fn read(options: &ImportOptions, input: impl Read) -> anyhow::Result<(String, Vec<row::Row>)> {
     let path = &options.file;
+    let (Some(stream), Some(event_type)) = (&options.stream_by, &options.type_by) else {
+        bail!(
+            "{} was not written by `exesdb export`; say with --stream-by and --type-by which columns name the stream and the type",
+            path.display()
+        );
+    };
     let format = format(path, options.format)?;
-    let columns = row::Columns {
-        stream: &options.stream_by,
-        event_type: &options.type_by,
-        time: options.time_by.as_deref(),
-    };
-    let (name, input): (String, Box<dyn Read>) = if path.as_os_str() == "-" {
-        ("stdin".to_owned(), Box::new(std::io::stdin()))
+    let columns = row::Columns { stream, event_type, time: options.time_by.as_deref() };
+    let name = if is_stdin(path) {
+        "stdin".to_owned()
     } else {
-        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
-        (name, Box::new(file))
+        path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
     };
-    let input = BufReader::new(input);
     let rows = match format {
         Format::Csv => csv_file::read(input, columns),
-        Format::Ndjson => ndjson_file::read(input, columns),
+        Format::Ndjson => ndjson_file::read(BufReader::new(input), columns),
     };
     let rows = rows.map_err(|bad| anyhow::anyhow!("{}", bad.in_file(&name)))?;
     Ok((name, rows))

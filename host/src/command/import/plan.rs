@@ -12,7 +12,7 @@ use crate::client::NewEvent;
 /// What ids of imported events are made under (UUID version 5). To change it is to import everything twice.
 const NAMESPACE: Uuid = uuid!("538cc2f1-8aaa-46d0-9695-1e65edc9cdf5");
 /// Bytes of data and metadata in one append: what the API's 4 MiB leave beside ids, types and punctuation.
-const BATCH_BYTES_MAX: usize = 3 << 20;
+pub(super) const BATCH_BYTES_MAX: usize = 3 << 20;
 
 /// Everything that an import sends.
 #[derive(Debug)]

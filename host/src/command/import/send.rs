@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use futures_util::future::try_join_all;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::plan::{Batch, Plan};
 use crate::client::{
     AppendRequest, Appended, Client, ClientError, Direction, Event, ExpectedVersion, Filter, NewEvent,
     PAGE_COUNT_MAX, Retry,
 };
+use crate::command::progress;
 
 /// How often a batch is compared with its stream: it changes only when another import of the same rows runs.
 const RECONCILIATIONS_MAX: u32 = 10;
@@ -31,7 +31,7 @@ pub(super) struct Sent {
 /// Sends everything. `rows` is the number of events, for the progress bar.
 pub(super) async fn send(client: &Client, plan: Plan, rows: u64, patience: Duration) -> anyhow::Result<Sent> {
     let start = start_position(client, patience).await?;
-    let progress = progress(rows);
+    let progress = progress::bar(rows, "rows");
     let sent = Cell::new(Sent::default());
     let lanes = plan.lanes.into_iter().map(|lane| {
         let mut sender = Sender { client, start, retry: Retry::new(patience) };
@@ -73,12 +73,6 @@ async fn start_position(client: &Client, patience: Duration) -> Result<u64, Clie
             position => return position,
         }
     }
-}
-
-fn progress(rows: u64) -> ProgressBar {
-    let template = "{wide_bar} {human_pos}/{human_len} rows  {per_sec}  {eta} left";
-    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
-    ProgressBar::new(rows).with_style(style)
 }
 
 /// One lane's way to the store.

@@ -1,0 +1,392 @@
+//! What `exesdb export` wrote, put back: events where they were, then how long streams keep them, and snapshots.
+//!
+//! Everything is sent in the order of the file. What is there already is found to be so and not added again, so an
+//! import that was interrupted goes on when it is started again.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::plan::BATCH_BYTES_MAX;
+use crate::client::{
+    Client, ClientError, ExpectedVersion, IMPORT_EVENTS_MAX, ImportRequest, Retention, Retry, Snapshot,
+    StreamInfo, StreamState,
+};
+use crate::command::export::format::{Counts, ExportReader, FormatError, Line, StreamLine};
+use crate::command::progress;
+
+/// The type of the event that stands for hidden ones: a stream can be made to count on from there.
+const PLACEHOLDER_TYPE: &str = "$hidden";
+
+/// What an import did.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) struct Imported {
+    /// Events in the file.
+    pub(super) events: u64,
+    /// Events that were not in the store before.
+    pub(super) added: u64,
+    /// Events that an earlier import had added.
+    pub(super) already_there: u64,
+    /// Streams whose retention or deletion was set.
+    pub(super) streams: u64,
+    /// Snapshots that were recorded.
+    pub(super) snapshots: u64,
+}
+
+/// Reads a file from its first line to its last, and says how many lines it has. Nothing is sent.
+pub(super) fn check(path: &Path) -> anyhow::Result<Counts> {
+    let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    let shown = || format!("{} (nothing was sent)", path.display());
+    let (_, mut reader) = ExportReader::begin(BufReader::new(file)).with_context(shown)?;
+    let mut counts = Counts::default();
+    while let Some(line) = reader.next().with_context(shown)? {
+        let wrong = |detail: String| FormatError::Line { line: reader.line(), detail };
+        match line {
+            Line::Event(event) => without_position(&event).map(drop).map_err(wrong).with_context(shown)?,
+            Line::Snapshot(snapshot) => {
+                SnapshotLine::parse(&snapshot).map(drop).map_err(wrong).with_context(shown)?;
+            }
+            Line::Stream(_) => {}
+            Line::End(end) => counts = end,
+        }
+    }
+    Ok(counts)
+}
+
+/// Sends everything. `counts` is what the file has, if that is known.
+pub(super) async fn send(
+    client: &Client,
+    input: impl BufRead,
+    counts: Option<Counts>,
+    patience: Duration,
+) -> anyhow::Result<Imported> {
+    let (_, mut reader) = ExportReader::begin(input)?;
+    let progress = match counts {
+        Some(counts) => progress::bar(counts.events + counts.streams + counts.snapshots, "lines"),
+        None => progress::count("lines"),
+    };
+    let mut sender = Sender {
+        client,
+        retry: Retry::new(patience),
+        progress,
+        batch: Vec::new(),
+        batch_bytes: 0,
+        done: Imported::default(),
+    };
+    let result = sender.send(&mut reader).await;
+    sender.progress.finish_and_clear();
+    result.with_context(|| {
+        let Imported { added, already_there, .. } = sender.done;
+        format!("stopped after {} events (the same command goes on from there)", added + already_there)
+    })?;
+    Ok(sender.done)
+}
+
+struct Sender<'a> {
+    client: &'a Client,
+    retry: Retry,
+    progress: ProgressBar,
+    batch: Vec<Box<RawValue>>,
+    batch_bytes: usize,
+    done: Imported,
+}
+
+impl Sender<'_> {
+    async fn send<R: BufRead>(&mut self, reader: &mut ExportReader<R>) -> anyhow::Result<()> {
+        while let Some(line) = reader.next()? {
+            let number = reader.line();
+            let place = || format!("line {number}");
+            let wrong = |detail: String| FormatError::Line { line: number, detail };
+            match line {
+                Line::Event(event) => {
+                    let event = without_position(&event).map_err(wrong)?;
+                    let bytes = event.get().len();
+                    if self.batch.len() == IMPORT_EVENTS_MAX || self.batch_bytes + bytes > BATCH_BYTES_MAX {
+                        self.flush().await.with_context(|| format!("events before line {number}"))?;
+                    }
+                    self.batch_bytes += bytes;
+                    self.batch.push(event);
+                }
+                Line::Stream(line) => {
+                    self.flush().await.with_context(|| format!("events before line {number}"))?;
+                    self.stream(&line).await.with_context(place)?;
+                    self.done.streams += 1;
+                    self.progress.inc(1);
+                }
+                Line::Snapshot(snapshot) => {
+                    self.flush().await.with_context(|| format!("events before line {number}"))?;
+                    self.snapshot(SnapshotLine::parse(&snapshot).map_err(wrong)?)
+                        .await
+                        .with_context(place)?;
+                    self.done.snapshots += 1;
+                    self.progress.inc(1);
+                }
+                Line::End(_) => self.flush().await.context("the last events")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Imports what was gathered.
+    async fn flush(&mut self) -> Result<(), ClientError> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let events = std::mem::take(&mut self.batch);
+        self.batch_bytes = 0;
+        let (added, repeated) = self.import(&events).await?;
+        self.done.events += events.len() as u64;
+        self.done.added += added;
+        self.done.already_there += repeated;
+        self.progress.inc(events.len() as u64);
+        Ok(())
+    }
+
+    /// How many of the events were added, and how many were there.
+    async fn import(&mut self, events: &[Box<RawValue>]) -> Result<(u64, u64), ClientError> {
+        let client = self.client;
+        let imported =
+            patiently(&mut self.retry, async || client.import(&ImportRequest { events }).await).await?;
+        Ok((imported.added, imported.repeated))
+    }
+
+    async fn stream(&mut self, line: &StreamLine) -> anyhow::Result<()> {
+        let mut info = self.info(&line.stream).await?;
+        let is_short = |info: &Option<StreamInfo>| {
+            info.as_ref().is_none_or(|info| info.last_version < line.last_version)
+        };
+        if line.first_version.is_none() && is_short(&info) {
+            // The stream's events are gone; it goes on counting behind the last of them all the same.
+            self.import(&[placeholder(line)]).await?;
+            info = self.info(&line.stream).await?;
+        }
+        let missing = || format!("stream {:?} has no events to keep; is the export whole?", line.stream);
+        let info = info.with_context(missing)?;
+        let (client, stream, retry) = (self.client, line.stream.as_str(), &mut self.retry);
+        if info.state == StreamState::Live {
+            let hidden = line.first_version.is_none() && info.first_version.is_some();
+            if hidden && line.state == StreamState::Live {
+                let before = Some(line.last_version.saturating_add(1));
+                let all = Retention { truncate_before: before, ..Retention::default() };
+                patiently(retry, async || client.set_retention(stream, &all).await).await?;
+            }
+            if info.retention != line.retention || hidden {
+                patiently(retry, async || client.set_retention(stream, &line.retention).await).await?;
+            }
+        }
+        if line.state != info.state && info.state != StreamState::Tombstoned {
+            let tombstone = line.state == StreamState::Tombstoned;
+            ensure!(
+                line.state != StreamState::Live,
+                "stream {stream:?} was deleted in this store; import into another store, or leave it out"
+            );
+            patiently(retry, async || client.delete_stream(stream, ExpectedVersion::Any, tombstone).await)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn info(&mut self, stream: &str) -> Result<Option<StreamInfo>, ClientError> {
+        let client = self.client;
+        match patiently(&mut self.retry, async || client.stream_info(stream).await).await {
+            Ok(info) => Ok(Some(info)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn snapshot(&mut self, line: SnapshotLine) -> Result<(), ClientError> {
+        let SnapshotLine { stream, source, version, created, data, data_base64, content_type, metadata } =
+            line;
+        let metadata = metadata.filter(|metadata| metadata.get() != "null");
+        let snapshot = Snapshot { data, data_base64, content_type, metadata };
+        let client = self.client;
+        patiently(&mut self.retry, async || {
+            client.put_snapshot(&stream, &source, version, &snapshot, Some(&created)).await
+        })
+        .await
+    }
+}
+
+/// Asks again and again while the host is away. What is asked here can be asked twice.
+async fn patiently<T>(
+    retry: &mut Retry,
+    ask: impl AsyncFn() -> Result<T, ClientError>,
+) -> Result<T, ClientError> {
+    loop {
+        match ask().await {
+            Ok(answer) => {
+                retry.succeeded();
+                return Ok(answer);
+            }
+            // Nothing has ever answered there, or the host is gone for longer than it is waited for.
+            Err(error) => retry.wait_after(error).await?,
+        }
+    }
+}
+
+/// The event as it is sent: positions belong to the store that it comes from.
+fn without_position(event: &RawValue) -> Result<Box<RawValue>, String> {
+    let mut members: BTreeMap<String, Box<RawValue>> =
+        serde_json::from_str(event.get()).map_err(|error| error.to_string())?;
+    members.remove("position").ok_or("the event has no position")?;
+    for member in ["stream", "version", "id", "type", "created"] {
+        if !members.contains_key(member) {
+            return Err(format!("the event has no {member}"));
+        }
+    }
+    let text = serde_json::to_string(&members).map_err(|error| error.to_string())?;
+    RawValue::from_string(text).map_err(|error| error.to_string())
+}
+
+/// An event in place of those that a stream had and that are gone.
+fn placeholder(line: &StreamLine) -> Box<RawValue> {
+    let event = serde_json::json!({
+        "stream": line.stream,
+        "version": line.last_version,
+        "created": line.updated,
+        "id": format!("hidden-{}", line.last_version),
+        "type": PLACEHOLDER_TYPE,
+        "data": null,
+    });
+    RawValue::from_string(event.to_string()).expect("it was just made")
+}
+
+/// A snapshot as the gateway writes it.
+#[derive(Debug, Deserialize)]
+struct SnapshotLine {
+    stream: String,
+    #[serde(default)]
+    source: String,
+    version: u64,
+    created: String,
+    #[serde(default, deserialize_with = "as_written")]
+    data: Option<Box<RawValue>>,
+    #[serde(default)]
+    data_base64: Option<String>,
+    #[serde(default)]
+    content_type: Option<String>,
+    #[serde(default, deserialize_with = "as_written")]
+    metadata: Option<Box<RawValue>>,
+}
+
+/// A member that may be `null`, which is a value and not the lack of one.
+fn as_written<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(from).map(Some)
+}
+
+impl SnapshotLine {
+    fn parse(raw: &RawValue) -> Result<SnapshotLine, String> {
+        serde_json::from_str(raw.get()).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Imported, check, send, without_position};
+    use crate::client::canned::{Canned, json};
+    use crate::command::export::format::Counts;
+    use serde_json::value::RawValue;
+
+    const EVENT: &str = r#"{"stream":"s","version":4,"position":9,"id":"i","type":"t","data":{"b":1e400},"metadata":null,"created":"c"}"#;
+
+    fn export(lines: &[&str], end: Counts) -> String {
+        let end = serde_json::to_string(&end).unwrap();
+        format!("{{\"exesdb_export\":1}}\n{}{{\"end\":{end}}}\n", lines.concat())
+    }
+
+    async fn import(text: &str, answers: &[(&str, &str)]) -> (anyhow::Result<Imported>, Vec<String>) {
+        let answers = answers.iter().map(|(status, body)| json(status, body)).collect();
+        let gateway = Canned::start(answers).await;
+        let outcome = send(&gateway.client, text.as_bytes(), None, Duration::from_secs(30)).await;
+        (outcome, gateway.requests.await.unwrap())
+    }
+
+    fn head(request: &str) -> &str {
+        request.split(" HTTP/").next().unwrap().trim_start_matches("/v1/stores/main")
+    }
+
+    fn body(request: &str) -> &str {
+        request.split_once("\r\n\r\n").unwrap().1
+    }
+
+    #[test]
+    fn events_are_sent_without_their_positions() {
+        let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        let sent = without_position(&raw(EVENT)).unwrap();
+        assert_eq!(
+            sent.get(),
+            r#"{"created":"c","data":{"b":1e400},"id":"i","metadata":null,"stream":"s","type":"t","version":4}"#
+        );
+        let hostile = ["[]", "1", "{}", r#"{"position":1}"#, &EVENT.replace("\"id\"", "\"ids\"")];
+        for text in hostile {
+            assert!(without_position(&raw(text)).is_err(), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn events_streams_and_snapshots_are_put_back() {
+        let event = format!("{{\"event\":{EVENT}}}\n");
+        let text = export(
+            &[
+                &event,
+                "{\"stream\":{\"stream\":\"gone\",\"state\":\"tombstoned\",\"last_version\":7,\"updated\":\"u\"}}\n",
+                "{\"snapshot\":{\"stream\":\"s\",\"source\":\"q\",\"version\":3,\"data\":null,\"metadata\":null,\"created\":\"2026-01-01T00:00:00Z\"}}\n",
+            ],
+            Counts { events: 1, streams: 1, snapshots: 1 },
+        );
+        let added = ("200 OK", r#"{"added":1,"repeated":0,"durable_position":1}"#);
+        let missing = ("404 Not Found", r#"{"type":"urn:exesdb:problem:stream-not-found"}"#);
+        let live = (
+            "200 OK",
+            r#"{"stream":"gone","state":"live","first_version":7,"last_version":7,"retention":{},"created":"u","updated":"u"}"#,
+        );
+        let done = ("204 No Content", "");
+        let (outcome, requests) = import(&text, &[added, missing, added, live, done, done]).await;
+        let expected = Imported { events: 1, added: 1, already_there: 0, streams: 1, snapshots: 1 };
+        assert_eq!(outcome.unwrap(), expected);
+        let heads: Vec<&str> = requests.iter().map(|request| head(request)).collect();
+        assert_eq!(
+            heads,
+            [
+                "POST /v1/stores/main/import",
+                "GET /v1/stores/main/streams/gone",
+                "POST /v1/stores/main/import",
+                "GET /v1/stores/main/streams/gone",
+                "DELETE /v1/stores/main/streams/gone?expected_version=any&tombstone=true",
+                "PUT /v1/stores/main/streams/s/snapshots/3?source=q&created=2026%2D01%2D01T00%3A00%3A00Z",
+            ]
+            .map(|head| head.replace("%2D", "-"))
+        );
+        assert!(body(&requests[2]).contains(r#""version":7"#), "{}", requests[2]);
+        assert_eq!(body(&requests[5]), r#"{"data":null}"#);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_cut_off_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        let event = format!("{{\"event\":{EVENT}}}\n");
+        let whole = export(&[&event], Counts { events: 1, ..Counts::default() });
+        std::fs::write(&path, &whole).unwrap();
+        assert_eq!(check(&path).unwrap().events, 1);
+        let cut = &whole[..whole.len() - 1];
+        std::fs::write(&path, cut).unwrap();
+        let error = format!("{:#}", check(&path).unwrap_err());
+        assert!(error.contains("nothing was sent") && error.contains("cut off"), "{error}");
+        let (outcome, _) = import(cut, &[]).await;
+        assert!(format!("{:#}", outcome.unwrap_err()).contains("cut off"));
+        let hostile = export(&["{\"event\":{\"position\":1}}\n"], Counts { events: 1, ..Counts::default() });
+        std::fs::write(&path, hostile).unwrap();
+        assert!(format!("{:#}", check(&path).unwrap_err()).contains("line 2 is damaged"));
+    }
+}
