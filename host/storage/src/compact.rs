@@ -1,0 +1,272 @@
+//! Compacting: giving back the space of what was deleted and overwritten, now instead of some day.
+//!
+//! The engine compacts on its own, level by level, as data comes in; what was deleted lies in its tables until those
+//! are merged. Here every keyspace is flushed and then merged into its last level, while the store goes on committing.
+//!
+//! Two traps of fjall are taken care of. While a keyspace is merged as a whole nothing else compacts it, so that tables
+//! pile up in front of it and the committer has to wait for the merge: it is told, and does not take that for a
+//! failure. And what is merged away is only what no snapshot can see as of the engine's last look at its snapshots,
+//! which may be long ago: it is made to look.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use fjall::Keyspace;
+
+use crate::Store;
+use crate::commit::Health;
+use crate::options::Options;
+use crate::read::contained;
+use crate::space::Space;
+use crate::stall;
+
+/// Snapshots that fjall lets go before it looks which are left.
+const SNAPSHOTS_PER_LOOK: usize = 10_000;
+
+/// What compacting needs of a store, beside its keyspaces.
+pub(crate) struct Compaction {
+    dir: PathBuf,
+    stall_limit: Duration,
+    space: Space,
+}
+
+/// A keyspace has been compacted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted<'a> {
+    /// Whose keyspace.
+    pub owner: &'a str,
+    /// Which keyspace.
+    pub keyspace: &'a str,
+    /// Bytes of its tables before.
+    pub bytes_before: u64,
+    /// Bytes of its tables now.
+    pub bytes_after: u64,
+    /// Keyspaces that are done, this one included.
+    pub done: usize,
+    /// Keyspaces to do.
+    pub total: usize,
+}
+
+/// Why compacting stopped. Nothing is lost; keyspaces that are done stay done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompactError {
+    /// The store is being compacted already.
+    #[error("the store is being compacted already; wait for that")]
+    Running,
+    /// The store has stopped writing.
+    #[error(
+        "the store stopped writing: {reason}; open it again once the cause is removed, and compact again"
+    )]
+    Poisoned {
+        /// Why.
+        reason: String,
+    },
+    /// A keyspace is rewritten beside its old tables, and the disk has no room for both.
+    #[error(
+        "compacting keyspace {keyspace} of {owner} can take {bytes} bytes more until it is done: {reason}"
+    )]
+    NoRoom {
+        /// Whose keyspace.
+        owner: String,
+        /// Which keyspace.
+        keyspace: String,
+        /// Bytes of its tables.
+        bytes: u64,
+        /// What is free, and what is kept in reserve.
+        reason: String,
+    },
+    /// Memtables were not flushed in time.
+    #[error(
+        "flushing keyspace {keyspace} of {owner} was not done within {limit_ms} ms; compact again when less is written"
+    )]
+    Stalled {
+        /// Whose keyspace.
+        owner: String,
+        /// Which keyspace.
+        keyspace: String,
+        /// The time it had, in milliseconds.
+        limit_ms: u64,
+    },
+    /// The engine could not do it.
+    #[error(
+        "keyspace {keyspace} of {owner} could not be compacted: {reason}; verify the store, its data may be damaged"
+    )]
+    Engine {
+        /// Whose keyspace.
+        owner: String,
+        /// Which keyspace.
+        keyspace: String,
+        /// What the engine said.
+        reason: String,
+    },
+}
+
+impl Compaction {
+    pub(crate) fn new(dir: &Path, options: &Options) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            stall_limit: Duration::from_millis(options.stall_limit_ms),
+            space: Space::new(dir, options.reserve_bytes, options.free_space.clone()),
+        }
+    }
+}
+
+/// A keyspace to compact.
+struct Target {
+    owner: String,
+    keyspace: String,
+    handle: Keyspace,
+}
+
+/// Says that a compaction runs, for as long as it lives.
+struct Running<'a>(&'a AtomicBool);
+
+impl<'a> Running<'a> {
+    fn begin(flag: &'a AtomicBool) -> Result<Self, CompactError> {
+        if flag.swap(true, Ordering::AcqRel) {
+            return Err(CompactError::Running);
+        }
+        Ok(Self(flag))
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl Store {
+    /// Flushes all keyspaces of all owners, and rewrites each without what was deleted and overwritten, one after the
+    /// other, on the caller's thread. `progress` is called behind each.
+    ///
+    /// The store goes on committing, slower; commits can wait until the keyspace at hand is done when they come faster
+    /// than its tables can pile up (about 900 MB to one keyspace). What a [`Snapshot`](crate::Snapshot) that is held
+    /// can see stays. A keyspace needs room for its tables once more until it is done.
+    ///
+    /// # Errors
+    ///
+    /// [`CompactError`]; nothing is lost, and keyspaces that are done stay done.
+    pub fn compact(&self, progress: &mut dyn FnMut(Compacted<'_>)) -> Result<(), CompactError> {
+        let _running = Running::begin(&self.published.compacting)?;
+        let targets = self.targets();
+        for target in &targets {
+            self.flush(target)?;
+        }
+        self.look_at_snapshots();
+        for (done, target) in (1..).zip(&targets) {
+            let bytes_before = target.handle.disk_space();
+            self.rewrite(target, bytes_before)?;
+            progress(Compacted {
+                owner: &target.owner,
+                keyspace: &target.keyspace,
+                bytes_before,
+                bytes_after: target.handle.disk_space(),
+                done,
+                total: targets.len(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Bytes that the store's files take on the disk, its journals included (they are allocated before they are
+    /// filled).
+    ///
+    /// # Errors
+    ///
+    /// What the operating system said.
+    pub fn disk_bytes(&self) -> io::Result<u64> {
+        folder_bytes(&self.compaction.dir)
+    }
+
+    /// The keyspaces of all owners, ascending by owner and name.
+    fn targets(&self) -> Vec<Target> {
+        let keyspaces = self.published.keyspaces.read();
+        let keyspaces = keyspaces.iter().flatten();
+        let mut targets: Vec<_> = keyspaces
+            .flat_map(|(owner, owned)| owned.iter().map(move |(keyspace, handle)| (owner, keyspace, handle)))
+            .map(|(owner, keyspace, handle)| Target {
+                owner: owner.clone(),
+                keyspace: keyspace.clone(),
+                handle: handle.clone(),
+            })
+            .collect();
+        targets.sort_unstable_by(|a, b| (&a.owner, &a.keyspace).cmp(&(&b.owner, &b.keyspace)));
+        targets
+    }
+
+    fn flush(&self, target: &Target) -> Result<(), CompactError> {
+        self.check_health()?;
+        contained(|| target.handle.rotate_memtable()).map_err(|reason| target.failure(reason))?;
+        let started = Instant::now();
+        while target.handle.sealed_memtable_count() > 0 {
+            self.check_health()?;
+            if started.elapsed() > self.compaction.stall_limit {
+                return Err(CompactError::Stalled {
+                    owner: target.owner.clone(),
+                    keyspace: target.keyspace.clone(),
+                    limit_ms: u64::try_from(self.compaction.stall_limit.as_millis()).unwrap_or(u64::MAX),
+                });
+            }
+            std::thread::sleep(stall::POLL);
+        }
+        Ok(())
+    }
+
+    /// Has the engine find out which snapshots are left: it does so whenever it has let so many go.
+    fn look_at_snapshots(&self) {
+        let view = self.published.view.load();
+        for _ in 0..SNAPSHOTS_PER_LOOK {
+            drop(view.snapshot.clone());
+        }
+    }
+
+    fn rewrite(&self, target: &Target, bytes: u64) -> Result<(), CompactError> {
+        self.check_health()?;
+        if let Some(reason) = self.compaction.space.lacks(bytes) {
+            let (owner, keyspace) = (target.owner.clone(), target.keyspace.clone());
+            return Err(CompactError::NoRoom { owner, keyspace, bytes, reason });
+        }
+        contained(|| target.handle.major_compact()).map_err(|reason| target.failure(reason))
+    }
+
+    fn check_health(&self) -> Result<(), CompactError> {
+        match self.health() {
+            Health::Poisoned { reason } => Err(CompactError::Poisoned { reason }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Target {
+    fn failure(&self, reason: String) -> CompactError {
+        CompactError::Engine { owner: self.owner.clone(), keyspace: self.keyspace.clone(), reason }
+    }
+}
+
+/// Bytes that the files below a folder take. Files that go away meanwhile have none.
+fn folder_bytes(folder: &Path) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+
+    /// The unit of a file's blocks, whatever the file system's own.
+    const BLOCK_BYTES: u64 = 512;
+    let mut bytes = 0;
+    let Some(entries) = unless_gone(fs::read_dir(folder))? else { return Ok(0) };
+    for entry in entries {
+        let entry = entry?;
+        let Some(metadata) = unless_gone(entry.metadata())? else { continue };
+        bytes +=
+            if metadata.is_dir() { folder_bytes(&entry.path())? } else { metadata.blocks() * BLOCK_BYTES };
+    }
+    Ok(bytes)
+}
+
+fn unless_gone<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,300 @@
+//! Reading a dump, every claim of it checked.
+
+use std::io::{self, Read};
+
+use super::frame::{DUMP_VERSION, ENTRY_START_BYTES, FrameReader, HEAD_BYTES, Kind, Tally, manifest_payload};
+use super::{KEYSPACES_MAX, KeyspaceSummary, Progress, Summary};
+use crate::format::FORMAT_VERSION;
+use crate::head::Head;
+use crate::limits;
+use crate::name;
+
+/// Largest number in a head. At a billion a second a store gets here in 292 years; beyond it, counting on would soon be
+/// out of numbers.
+const HEAD_NUMBER_MAX: u64 = u64::MAX / 2;
+
+/// Why something is not accepted as a dump.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidDump {
+    /// It could not be read.
+    #[error("the dump could not be read at byte {at}: {source}; copy it again, or use another")]
+    Io {
+        /// Bytes that were read before.
+        at: u64,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// It does not begin like a dump.
+    #[error("this is not a dump; name a file that a backup has written")]
+    NotADump,
+    /// It was written by a version of this software that knows another format of dumps.
+    #[error("the dump has format {found}, this version knows {DUMP_VERSION}; use the version that wrote it")]
+    UnknownVersion {
+        /// The version found.
+        found: u32,
+    },
+    /// Its entries come from a store of another format.
+    #[error(
+        "the dump is of a store of format {found}, this version knows {FORMAT_VERSION}; use the version that wrote it"
+    )]
+    UnknownFormat {
+        /// The store's format.
+        found: u32,
+    },
+    /// It ends too early.
+    #[error("the dump is cut short at byte {at}; copy it again, or use another")]
+    Truncated {
+        /// Bytes that were there, up to the last that were asked for together.
+        at: u64,
+    },
+    /// It has what no dump has.
+    #[error("the dump is damaged at byte {at}: {reason}; copy it again, or use another")]
+    Damaged {
+        /// Where the frame begins that is wrong.
+        at: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The entries of one frame, found to be well-formed.
+pub(super) struct Entries<'a>(&'a [u8]);
+
+/// What comes next in a dump.
+pub(super) enum Item<'a> {
+    /// A keyspace begins. It has at least one entry.
+    Keyspace { owner: &'a str, keyspace: &'a str },
+    /// More entries of it.
+    Entries(Entries<'a>),
+    /// The dump has ended as it should.
+    End(Summary),
+}
+
+/// Reads a dump from its beginning.
+pub(super) struct Decoder<'a> {
+    frames: FrameReader<'a>,
+    head: Head,
+    taken_at: u64,
+    /// The keyspaces whose entries are all read.
+    done: Vec<KeyspaceSummary>,
+    current: Option<Current>,
+}
+
+/// The keyspace whose entries are being read.
+struct Current {
+    owner: String,
+    keyspace: String,
+    tally: Tally,
+    /// Empty before the first.
+    last_key: Vec<u8>,
+}
+
+/// Verifies a dump from its first byte to its last, and says what it has. Nothing is written.
+///
+/// # Errors
+///
+/// [`InvalidDump`], at the first thing that is wrong.
+pub fn inspect(input: &mut dyn Read, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Summary, InvalidDump> {
+    let mut decoder = Decoder::begin(input)?;
+    loop {
+        if let Item::End(summary) = decoder.next()? {
+            return Ok(summary);
+        }
+        decoder.report(progress);
+    }
+}
+
+impl<'a> Decoder<'a> {
+    /// Reads up to the head.
+    pub(super) fn begin(input: &'a mut dyn Read) -> Result<Self, InvalidDump> {
+        let mut frames = FrameReader::begin(input)?;
+        let kind = frames.next()?;
+        if kind != Kind::Head {
+            return Err(frames.damaged(format!("its first frame is a {kind:?} and not its head")));
+        }
+        let Some((format, [sequence, next_position, chain, taken_at])) = head_numbers(frames.payload())
+        else {
+            let bytes = frames.payload().len();
+            return Err(frames.damaged(format!("its head has {bytes} bytes instead of {HEAD_BYTES}")));
+        };
+        if format != FORMAT_VERSION {
+            return Err(InvalidDump::UnknownFormat { found: format });
+        }
+        for (what, number) in [("sequence", sequence), ("next position", next_position)] {
+            if number > HEAD_NUMBER_MAX {
+                return Err(
+                    frames.damaged(format!("the {what} of its head is {number}, which no store reaches"))
+                );
+            }
+        }
+        let head = Head { sequence, next_position, chain };
+        Ok(Self { frames, head, taken_at, done: Vec::new(), current: None })
+    }
+
+    /// Reads on. Not to be called again once it has said that the dump has ended.
+    pub(super) fn next(&mut self) -> Result<Item<'_>, InvalidDump> {
+        match self.frames.next()? {
+            Kind::Head => Err(self.frames.damaged("it has a second head".into())),
+            Kind::Keyspace => {
+                let current = self.keyspace().map_err(|reason| self.frames.damaged(reason))?;
+                let current = self.current.insert(current);
+                Ok(Item::Keyspace { owner: &current.owner, keyspace: &current.keyspace })
+            }
+            Kind::Entries => {
+                let Some(current) = &mut self.current else {
+                    return Err(self.frames.damaged("it has entries that belong to no keyspace".into()));
+                };
+                let payload = self.frames.payload();
+                check_entries(payload, current).map_err(|reason| self.frames.damaged(reason))?;
+                Ok(Item::Entries(Entries(payload)))
+            }
+            Kind::Manifest => {
+                self.leave().map_err(|reason| self.frames.damaged(reason))?;
+                let digest = self.frames.digest_before();
+                check_manifest(self.frames.payload(), &self.done, digest)
+                    .map_err(|reason| self.frames.damaged(reason))?;
+                self.frames.end()?;
+                Ok(Item::End(Summary {
+                    head: self.head,
+                    taken_at: self.taken_at,
+                    keyspaces: std::mem::take(&mut self.done),
+                    dump_bytes: self.frames.at(),
+                    digest,
+                }))
+            }
+        }
+    }
+
+    /// Says how far it has come.
+    pub(super) fn report(&self, progress: &mut dyn FnMut(Progress<'_>)) {
+        if let Some(current) = &self.current {
+            progress(current.tally.progress(&self.done));
+        }
+    }
+
+    /// Leaves the current keyspace, for the one that the frame names.
+    fn keyspace(&mut self) -> Result<Current, String> {
+        self.leave()?;
+        if self.done.len() == KEYSPACES_MAX {
+            return Err(format!("it has more than {KEYSPACES_MAX} keyspaces"));
+        }
+        let mut rest = self.frames.payload();
+        let owner = take_name("owner", &mut rest)?;
+        let keyspace = take_name("keyspace", &mut rest)?;
+        if !rest.is_empty() {
+            return Err(format!("{} bytes follow the names of a keyspace", rest.len()));
+        }
+        if let Some(last) = self.done.last()
+            && (last.owner.as_str(), last.keyspace.as_str()) >= (owner.as_str(), keyspace.as_str())
+        {
+            return Err(format!(
+                "keyspace {keyspace} of {owner} follows {} of {}, and they must ascend",
+                last.keyspace, last.owner
+            ));
+        }
+        let owned = self.done.iter().filter(|done| done.owner == owner).count();
+        if owned == limits::OWNER_KEYSPACES_MAX {
+            return Err(format!("{owner} has more than {owned} keyspaces"));
+        }
+        let tally = Tally::new(&owner, &keyspace);
+        Ok(Current { owner, keyspace, tally, last_key: Vec::new() })
+    }
+
+    /// Notes that the current keyspace has no more entries.
+    fn leave(&mut self) -> Result<(), String> {
+        let Some(current) = self.current.take() else { return Ok(()) };
+        if current.last_key.is_empty() {
+            return Err(format!("keyspace {} of {} has no entries", current.keyspace, current.owner));
+        }
+        self.done.push(current.tally.summary());
+        Ok(())
+    }
+}
+
+impl<'a> Iterator for Entries<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        Some(take_entry(&mut self.0).expect("the entries were found to be well-formed"))
+    }
+}
+
+fn head_numbers(payload: &[u8]) -> Option<(u32, [u64; 4])> {
+    let payload: &[u8; HEAD_BYTES] = payload.try_into().ok()?;
+    let (format, numbers) = payload.split_first_chunk::<4>()?;
+    let (numbers, _) = numbers.as_chunks::<8>();
+    let numbers = <[[u8; 8]; 4]>::try_from(numbers).ok()?;
+    Some((u32::from_be_bytes(*format), numbers.map(u64::from_be_bytes)))
+}
+
+fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = bytes.split_at_checked(count)?;
+    *bytes = rest;
+    Some(taken)
+}
+
+fn take_name(what: &str, bytes: &mut &[u8]) -> Result<String, String> {
+    let cut = || format!("the {what} name of a keyspace is cut short");
+    let count = take(bytes, 1).ok_or_else(cut)?[0];
+    let name = take(bytes, count.into()).ok_or_else(cut)?;
+    let name =
+        std::str::from_utf8(name).map_err(|_| format!("the {what} name of a keyspace is not UTF-8"))?;
+    name::check(what, name)?;
+    Ok(name.to_owned())
+}
+
+fn take_entry<'a>(bytes: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let start: &[u8; ENTRY_START_BYTES] = take(bytes, ENTRY_START_BYTES)?.try_into().ok()?;
+    let key = take(bytes, u16::from_be_bytes([start[0], start[1]]).into())?;
+    let value = take(bytes, u32::from_be_bytes([start[2], start[3], start[4], start[5]]) as usize)?;
+    Some((key, value))
+}
+
+/// Checks the entries of a frame against what came before it, and counts them.
+fn check_entries(payload: &[u8], current: &mut Current) -> Result<(), String> {
+    let Current { owner, keyspace, tally, last_key } = current;
+    let mut rest = payload;
+    let mut last = last_key.as_slice();
+    let mut entries = 0;
+    while !rest.is_empty() {
+        let at = format_args!("entry {entries} of a frame of keyspace {keyspace} of {owner}");
+        let (key, value) = take_entry(&mut rest).ok_or_else(|| format!("{at} is cut short"))?;
+        if key.is_empty() || key.len() > limits::KEY_BYTES_MAX {
+            let max = limits::KEY_BYTES_MAX;
+            return Err(format!("the key of {at} has {} bytes; it must have 1 to {max}", key.len()));
+        }
+        if value.len() > limits::VALUE_BYTES_MAX {
+            let max = limits::VALUE_BYTES_MAX;
+            return Err(format!("the value of {at} has {} bytes, over the limit of {max}", value.len()));
+        }
+        if key <= last {
+            return Err(format!("the key of {at} does not follow the one before it"));
+        }
+        last = key;
+        entries += 1;
+    }
+    if entries == 0 {
+        return Err(format!("a frame of keyspace {keyspace} of {owner} has no entries"));
+    }
+    *last_key = last.to_vec();
+    tally.add(entries, payload);
+    Ok(())
+}
+
+/// Checks that the manifest says what was read.
+fn check_manifest(payload: &[u8], keyspaces: &[KeyspaceSummary], digest: u128) -> Result<(), String> {
+    let expected = manifest_payload(keyspaces, digest);
+    if payload == expected {
+        return Ok(());
+    }
+    let claimed = payload.first_chunk::<4>().map(|count| u32::from_be_bytes(*count));
+    Err(match claimed {
+        Some(claimed) if claimed as usize != keyspaces.len() => {
+            format!("its manifest has {claimed} keyspaces, and {} came before it", keyspaces.len())
+        }
+        _ => "its manifest does not agree with what came before it".into(),
+    })
+}
