@@ -1,22 +1,33 @@
-//! The rules for the arguments of an append. Everything here is a claim of a client.
+//! The rules for the arguments of whatever adds events. Everything here is a claim of a client.
 
 use std::collections::HashSet;
 
 use exesdb_sdk::arguments::{check_content_type, check_stream_id, check_text, invalid};
 use exesdb_sdk::streams::AppendRequest;
-use exesdb_sdk::types::{Error, EventData};
+use exesdb_sdk::types::{Error, EventData, InvalidArgument};
 
-/// Most events of one append: they are checked, decided and written as one.
+use crate::layout::Envelope;
+
+/// Most events of one append, transaction or import: they are checked, decided and written as one.
 pub const EVENTS_MAX: usize = 1_000;
 
 /// Most bytes of one event's data and metadata together: an event is held in memory several times on its way.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// Most bytes of the events of one append, transaction or import, as they are stored: the storage takes no larger batch.
+pub const BATCH_BYTES_MAX: usize = 8 << 20;
 
 /// Longest event id, in bytes: it is a part of a key.
 pub const EVENT_ID_BYTES_MAX: usize = 128;
 
 /// Longest event type, in bytes.
 pub const EVENT_TYPE_BYTES_MAX: usize = 256;
+
+/// Most tags of one event: each is an entry of an index.
+pub const TAGS_MAX: usize = 32;
+
+/// Longest tag, in bytes.
+pub const TAG_BYTES_MAX: usize = 256;
 
 /// Checks the arguments of one append.
 ///
@@ -25,18 +36,20 @@ pub const EVENT_TYPE_BYTES_MAX: usize = 256;
 /// [`Error::Invalid`] names the argument; [`Error::TooLarge`] names it and the limit.
 pub fn check_append(request: &AppendRequest) -> Result<(), Error> {
     check_stream_id("stream-id", &request.stream_id)?;
-    if request.events.is_empty() {
+    check_events(&request.events)?;
+    let bytes = request.events.iter().map(|event| Envelope::bytes(&request.stream_id, event));
+    check_bytes("events", bytes)
+}
+
+/// Checks the number of an append's events, each of them, and that their ids differ.
+fn check_events(events: &[EventData]) -> Result<(), Error> {
+    if events.is_empty() {
         return Err(invalid("events", format!("is empty; an append has 1 to {EVENTS_MAX} events")));
     }
-    if request.events.len() > EVENTS_MAX {
-        return Err(Error::TooLarge(format!(
-            "events: {} of them, over the limit of {EVENTS_MAX} events in one append",
-            request.events.len()
-        )));
-    }
-    let mut ids = HashSet::with_capacity(request.events.len());
-    for (index, event) in request.events.iter().enumerate() {
-        check_event(index, event)?;
+    check_at_most("events", events.len(), EVENTS_MAX)?;
+    let mut ids = HashSet::with_capacity(events.len());
+    for (index, event) in events.iter().enumerate() {
+        check_event(event).map_err(|error| within(error, || format!("events[{index}]")))?;
         if !ids.insert(event.id.as_str()) {
             return Err(invalid(
                 format!("events[{index}].id"),
@@ -47,18 +60,81 @@ pub fn check_append(request: &AppendRequest) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_event(index: usize, event: &EventData) -> Result<(), Error> {
-    check_text(&format!("events[{index}].id"), &event.id, EVENT_ID_BYTES_MAX)?;
-    check_text(&format!("events[{index}].event-type"), &event.event_type, EVENT_TYPE_BYTES_MAX)?;
-    check_content_type(&format!("events[{index}].content-type"), &event.content_type)?;
+/// Checks the length of a list.
+///
+/// # Errors
+///
+/// [`Error::TooLarge`] names the argument and the limit.
+pub(crate) fn check_at_most(argument: &str, length: usize, max: usize) -> Result<(), Error> {
+    if length <= max {
+        return Ok(());
+    }
+    Err(Error::TooLarge(format!("{argument}: {length} of them, over the limit of {max}")))
+}
+
+/// Checks the bytes that some events will have, together.
+///
+/// # Errors
+///
+/// [`Error::TooLarge`] names the argument and the limit.
+pub(crate) fn check_bytes(argument: &str, bytes: impl Iterator<Item = usize>) -> Result<(), Error> {
+    let bytes = bytes.fold(0, usize::saturating_add);
+    if bytes <= BATCH_BYTES_MAX {
+        return Ok(());
+    }
+    Err(Error::TooLarge(format!(
+        "{argument}: they have {bytes} bytes, over the limit of {BATCH_BYTES_MAX} bytes for what is written as one"
+    )))
+}
+
+/// Checks one event.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] names the argument in the event; [`Error::TooLarge`] the limit.
+pub(crate) fn check_event(event: &EventData) -> Result<(), Error> {
+    check_text("id", &event.id, EVENT_ID_BYTES_MAX)?;
+    check_text("event-type", &event.event_type, EVENT_TYPE_BYTES_MAX)?;
+    check_content_type("content-type", &event.content_type)?;
     let bytes = event.data.len().saturating_add(event.metadata.len());
     if bytes > EVENT_BYTES_MAX {
         return Err(Error::TooLarge(format!(
-            "events[{index}]: data and metadata have {bytes} bytes, over the limit of {EVENT_BYTES_MAX} bytes for \
-             one event"
+            "data and metadata have {bytes} bytes, over the limit of {EVENT_BYTES_MAX} bytes for one event"
         )));
     }
+    check_tags(&event.tags)
+}
+
+/// Checks tags: not too many, each a text, none twice.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] names the tag; [`Error::TooLarge`] the limit.
+pub fn check_tags(tags: &[String]) -> Result<(), Error> {
+    check_at_most("tags", tags.len(), TAGS_MAX)?;
+    for (index, tag) in tags.iter().enumerate() {
+        check_text("", tag, TAG_BYTES_MAX).map_err(|error| within(error, || format!("tags[{index}]")))?;
+        if tags[..index].contains(tag) {
+            return Err(invalid(
+                format!("tags[{index}]"),
+                format!("is {tag:?}, as one before it; tags must differ"),
+            ));
+        }
+    }
     Ok(())
+}
+
+/// An error about an argument that is a part of another one.
+pub(crate) fn within(error: Error, whole: impl FnOnce() -> String) -> Error {
+    match error {
+        Error::Invalid(InvalidArgument { argument, message }) => {
+            let whole = whole();
+            let argument = if argument.is_empty() { whole } else { format!("{whole}.{argument}") };
+            Error::Invalid(InvalidArgument { argument, message })
+        }
+        Error::TooLarge(message) => Error::TooLarge(format!("{}: {message}", whole())),
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -75,6 +151,7 @@ mod tests {
             content_type: "application/json".into(),
             data: b"{}".to_vec(),
             metadata: Vec::new(),
+            tags: Vec::new(),
         }
     }
 
@@ -103,6 +180,7 @@ mod tests {
         largest.event_type = "t".repeat(256);
         largest.data = vec![0; EVENT_BYTES_MAX - 3];
         largest.metadata = vec![0; 3];
+        largest.tags = (0..32).map(|tag| format!("{tag:0256}")).collect();
         assert_eq!(complaint(&request(vec![largest])), "none");
     }
 
@@ -124,13 +202,20 @@ mod tests {
         assert_eq!(changed(|event| event.event_type = "t".repeat(257)), "events[3].event-type");
         assert_eq!(changed(|event| event.content_type = "é".into()), "events[3].content-type");
         assert_eq!(changed(|event| event.content_type = String::new()), "events[3].content-type");
+        assert_eq!(changed(|event| event.tags = vec!["a".into(), String::new()]), "events[3].tags[1]");
+        assert_eq!(changed(|event| event.tags = vec!["a\n".into()]), "events[3].tags[0]");
+        assert_eq!(changed(|event| event.tags = vec!["x".repeat(257)]), "events[3].tags[0]");
+        assert_eq!(
+            changed(|event| event.tags = vec!["a".into(), "b".into(), "a".into()]),
+            "events[3].tags[2]"
+        );
     }
 
     #[test]
     fn every_limit_is_named_with_its_value() {
         let complaint_1001 = complaint(&request(many(1_001)));
         assert!(
-            complaint_1001.contains("1001") && complaint_1001.contains("1000 events"),
+            complaint_1001.contains("1001") && complaint_1001.contains("limit of 1000"),
             "{complaint_1001}"
         );
         let mut large = many(2);
@@ -139,5 +224,14 @@ mod tests {
         let message = complaint(&request(large));
         assert!(message.starts_with("events[1]:") && message.contains("1048577 bytes"), "{message}");
         assert!(message.contains("limit of 1048576 bytes"), "{message}");
+        let mut tagged = many(3);
+        tagged[2].tags = (0..33).map(|tag| tag.to_string()).collect();
+        assert_eq!(complaint(&request(tagged)), "events[2]: tags: 33 of them, over the limit of 32");
+        let mut together = many(8);
+        for event in &mut together {
+            event.data = vec![0; EVENT_BYTES_MAX];
+        }
+        let message = complaint(&request(together));
+        assert!(message.starts_with("events: ") && message.contains("limit of 8388608 bytes"), "{message}");
     }
 }

@@ -1,78 +1,157 @@
-//! What an append comes to, given what its stream is: a pure rule.
+//! What an append or a transaction comes to, given what its streams are: pure rules.
 
-use exesdb_sdk::types::{Error, ExpectedVersion, Version};
+use exesdb_sdk::streams::StreamState;
+use exesdb_sdk::types::{Error, ExpectedVersion, Version, VersionConflict};
 
-/// What an append comes to.
+use crate::layout::Head;
+
+/// Whether a stream is as a writer expects it. One that was deleted is as if it had no events, except that it goes on
+/// counting.
+#[must_use]
+pub fn holds(expected: ExpectedVersion, head: Option<&Head>) -> bool {
+    let is_live = head.is_some_and(|head| head.state == StreamState::Live);
+    match expected {
+        ExpectedVersion::Any => true,
+        ExpectedVersion::NoStream => !is_live,
+        ExpectedVersion::StreamExists => is_live,
+        ExpectedVersion::Exact(version) => head.is_some_and(|head| head.last_version == version),
+    }
+}
+
+/// The refusal of what expected another version of a stream.
+#[must_use]
+pub fn conflict(stream_id: &str, head: Option<&Head>) -> Error {
+    Error::WrongExpectedVersion(VersionConflict {
+        stream_id: stream_id.to_owned(),
+        last_version: head.map(|head| head.last_version),
+    })
+}
+
+/// The head of a stream after events up to version `last` were added, of which the first was appended at `first_created`
+/// and the last at `created`. A stream that was deleted is live again; what was hidden stays hidden.
+#[must_use]
+pub fn moved_on(head: Option<&Head>, last: Version, first_created: u64, created: u64) -> Head {
+    match head {
+        None => Head::new(0, last, first_created, created),
+        Some(head) => Head { last_version: last, updated: created, state: StreamState::Live, ..*head },
+    }
+}
+
+/// An append with what is known of its stream.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    /// Which stream.
+    pub stream_id: &'a str,
+    /// What it is, if it has or had events.
+    pub head: Option<&'a Head>,
+    /// What the writer expects of it.
+    pub expected: ExpectedVersion,
+    /// The ids of the append's events, 1 at least, each with the version of the event of this id that is in the stream
+    /// already.
+    pub ids: &'a [(&'a str, Option<Version>)],
+}
+
+/// The versions of an append's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions {
+    /// The version of its first event.
+    pub first: Version,
+    /// The version of its last event.
+    pub last: Version,
+}
+
+/// What an append (`V` is [`Versions`]) or a transaction (a list of them) comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// Its events get the versions from `first` to `last`.
-    Append {
-        /// The version of its first event.
-        first: Version,
-        /// The version of its last event.
-        last: Version,
-    },
-    /// All its events stand in the stream already, in this order: the first answer is given again.
-    Repeat {
-        /// The version of its first event.
-        first: Version,
-        /// The version of its last event.
-        last: Version,
-    },
+pub enum Decision<V> {
+    /// Its events get these versions.
+    Append(V),
+    /// All its events stand in their streams already, in this order: the first answer is given again.
+    Repeat(V),
     /// It is refused.
     Refuse(Error),
 }
 
-/// Decides one append. `last_version` is that of the stream's last event, if it has any; `ids` are those of the
-/// append's events, 1 at least, each with the version of the event of this id that is in the stream already.
+/// Decides one append.
 ///
 /// Ids come before the expected version: a client that repeats an append because the answer was lost cannot know that
 /// the stream has moved on, by itself or by others.
 #[must_use]
-pub fn decide(
-    last_version: Option<Version>,
-    expected: ExpectedVersion,
-    ids: &[(&str, Option<Version>)],
-) -> Decision {
-    match repeated(ids) {
-        Repeated::None => {}
-        Repeated::All { first, last } => return Decision::Repeat { first, last },
-        Repeated::Some { id } => return Decision::Refuse(Error::IdConflict(id.to_owned())),
+pub fn decide(attempt: &Attempt<'_>) -> Decision<Versions> {
+    match decide_transaction(std::slice::from_ref(attempt), &[]) {
+        Decision::Append(versions) => Decision::Append(versions[0]),
+        Decision::Repeat(versions) => Decision::Repeat(versions[0]),
+        Decision::Refuse(error) => Decision::Refuse(error),
     }
-    let holds = match (expected, last_version) {
-        (ExpectedVersion::Any, _)
-        | (ExpectedVersion::NoStream, None)
-        | (ExpectedVersion::StreamExists, Some(_)) => true,
-        (ExpectedVersion::Exact(expected), Some(last)) => expected == last,
-        (ExpectedVersion::NoStream, Some(_))
-        | (ExpectedVersion::StreamExists | ExpectedVersion::Exact(_), None) => false,
-    };
-    if !holds {
-        return Decision::Refuse(Error::WrongExpectedVersion(last_version));
+}
+
+/// Decides one transaction, but for its conditions: they have to hold if it is to append. `checks` are the streams that
+/// it does not append to, with what is expected of them.
+#[must_use]
+pub fn decide_transaction(
+    appends: &[Attempt<'_>],
+    checks: &[(&str, Option<&Head>, ExpectedVersion)],
+) -> Decision<Vec<Versions>> {
+    let tombstoned =
+        |attempt: &&Attempt<'_>| attempt.head.is_some_and(|head| head.state == StreamState::Tombstoned);
+    if let Some(attempt) = appends.iter().find(tombstoned) {
+        return Decision::Refuse(Error::StreamDeleted(attempt.stream_id.to_owned()));
     }
-    let first = match last_version {
-        None => Some(0),
-        Some(last) => last.checked_add(1),
-    };
-    let last = first.and_then(|first| first.checked_add((ids.len() as Version).checked_sub(1)?));
-    match (first, last) {
-        (Some(first), Some(last)) => Decision::Append { first, last },
-        _ => Decision::Refuse(Error::Other("the stream has no versions left".into())),
+    let known: Vec<Repeated<'_>> = appends.iter().map(|attempt| repeated(attempt.ids)).collect();
+    let all: Option<Vec<Versions>> = known.iter().map(Repeated::versions).collect();
+    if let Some(versions) = all {
+        return Decision::Repeat(versions);
     }
+    if let Some(id) = known.iter().find_map(Repeated::id) {
+        return Decision::Refuse(Error::IdConflict(id.to_owned()));
+    }
+    let expected = appends.iter().map(|attempt| (attempt.stream_id, attempt.head, attempt.expected));
+    for (stream_id, head, expected) in expected.chain(checks.iter().copied()) {
+        if !holds(expected, head) {
+            return Decision::Refuse(conflict(stream_id, head));
+        }
+    }
+    let versions = appends.iter().map(|attempt| next_versions(attempt.head, attempt.ids.len()));
+    match versions.collect() {
+        Some(versions) => Decision::Append(versions),
+        None => Decision::Refuse(Error::Other("the stream has no versions left".into())),
+    }
+}
+
+/// The versions of that many events, 1 at least, at the end of a stream; none if it has not so many left.
+fn next_versions(head: Option<&Head>, events: usize) -> Option<Versions> {
+    let first = head.map_or(Some(0), |head| head.last_version.checked_add(1))?;
+    let last = first.checked_add((events as Version).checked_sub(1)?)?;
+    Some(Versions { first, last })
 }
 
 /// How many of an append's ids are in the stream.
 enum Repeated<'a> {
     None,
-    /// All, one behind the other.
+    /// All, one behind the other; the first id.
     All {
-        first: Version,
-        last: Version,
+        versions: Versions,
+        id: &'a str,
     },
     /// Not all, or not in this order; the first id that is there.
     Some {
         id: &'a str,
     },
+}
+
+impl<'a> Repeated<'a> {
+    fn versions(&self) -> Option<Versions> {
+        match self {
+            Self::All { versions, .. } => Some(*versions),
+            Self::None | Self::Some { .. } => None,
+        }
+    }
+
+    fn id(&self) -> Option<&'a str> {
+        match self {
+            Self::All { id, .. } | Self::Some { id } => Some(id),
+            Self::None => None,
+        }
+    }
 }
 
 fn repeated<'a>(ids: &[(&'a str, Option<Version>)]) -> Repeated<'a> {
@@ -89,54 +168,91 @@ fn repeated<'a>(ids: &[(&'a str, Option<Version>)]) -> Repeated<'a> {
             _ => return Repeated::Some { id },
         }
     }
-    Repeated::All { first: *first, last }
+    Repeated::All { versions: Versions { first: *first, last }, id }
 }
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::types::{Error, ExpectedVersion, Version};
+    use exesdb_sdk::streams::StreamState;
+    use exesdb_sdk::types::{Error, ExpectedVersion, Version, VersionConflict};
 
-    use super::{Decision, decide};
+    use super::{Attempt, Decision, Versions, decide, decide_transaction, holds, moved_on};
+    use crate::layout::Head;
 
     type Ids<'a> = &'a [(&'a str, Option<Version>)];
 
     const NEW: Ids<'_> = &[("a", None), ("b", None)];
+    const ALL: [ExpectedVersion; 4] = [
+        ExpectedVersion::Any,
+        ExpectedVersion::NoStream,
+        ExpectedVersion::StreamExists,
+        ExpectedVersion::Exact(9),
+    ];
 
-    fn wrong(last: Option<Version>) -> Decision {
-        Decision::Refuse(Error::WrongExpectedVersion(last))
+    fn live(last: Version) -> Option<Head> {
+        Some(Head::new(0, last, 0, 0))
+    }
+
+    fn deleted(last: Version) -> Option<Head> {
+        Some(Head { state: StreamState::Deleted, truncate_before: last + 1, ..Head::new(0, last, 0, 0) })
+    }
+
+    fn tombstoned(last: Version) -> Option<Head> {
+        Some(Head { state: StreamState::Tombstoned, ..Head::new(0, last, 0, 0) })
+    }
+
+    fn at(head: Option<&Head>, expected: ExpectedVersion, ids: Ids<'_>) -> Decision<Versions> {
+        decide(&Attempt { stream_id: "s", head, expected, ids })
+    }
+
+    fn wrong_at<V>(stream_id: &str, last_version: Option<Version>) -> Decision<V> {
+        let stream_id = stream_id.to_owned();
+        Decision::Refuse(Error::WrongExpectedVersion(VersionConflict { stream_id, last_version }))
     }
 
     #[test]
     fn new_events_against_the_expected_version() {
         use ExpectedVersion::{Any, Exact, NoStream, StreamExists};
-        let from_0 = Decision::Append { first: 0, last: 1 };
-        let from_5 = Decision::Append { first: 5, last: 6 };
+        let wrong = |last| wrong_at("s", last);
+        let from_0 = Decision::Append(Versions { first: 0, last: 1 });
+        let from_5 = Decision::Append(Versions { first: 5, last: 6 });
+        let gone = Decision::Refuse(Error::StreamDeleted("s".into()));
         let table = [
             (None, Any, from_0.clone()),
             (None, NoStream, from_0),
             (None, StreamExists, wrong(None)),
             (None, Exact(0), wrong(None)),
             (None, Exact(Version::MAX), wrong(None)),
-            (Some(4), Any, from_5.clone()),
-            (Some(4), NoStream, wrong(Some(4))),
-            (Some(4), StreamExists, from_5.clone()),
-            (Some(4), Exact(4), from_5),
-            (Some(4), Exact(3), wrong(Some(4))),
-            (Some(4), Exact(5), wrong(Some(4))),
-            (Some(4), Exact(Version::MAX), wrong(Some(4))),
+            (live(4), Any, from_5.clone()),
+            (live(4), NoStream, wrong(Some(4))),
+            (live(4), StreamExists, from_5.clone()),
+            (live(4), Exact(4), from_5.clone()),
+            (live(4), Exact(3), wrong(Some(4))),
+            (live(4), Exact(5), wrong(Some(4))),
+            (live(4), Exact(Version::MAX), wrong(Some(4))),
+            (deleted(4), Any, from_5.clone()),
+            (deleted(4), NoStream, from_5.clone()),
+            (deleted(4), StreamExists, wrong(Some(4))),
+            (deleted(4), Exact(4), from_5),
+            (deleted(4), Exact(5), wrong(Some(4))),
+            (tombstoned(4), Any, gone.clone()),
+            (tombstoned(4), NoStream, gone.clone()),
+            (tombstoned(4), StreamExists, gone.clone()),
+            (tombstoned(4), Exact(4), gone),
         ];
-        for (last, expected, decision) in table {
-            assert_eq!(decide(last, expected, NEW), decision, "{expected:?} at {last:?}");
+        for (head, expected, decision) in table {
+            assert_eq!(at(head.as_ref(), expected, NEW), decision, "{expected:?} at {head:?}");
         }
     }
 
     #[test]
     fn events_that_are_there_whatever_is_expected() {
         let conflict = |id: &str| Decision::Refuse(Error::IdConflict(id.into()));
-        let table: [(Ids<'_>, Decision); 9] = [
-            (&[("a", Some(3))], Decision::Repeat { first: 3, last: 3 }),
-            (&[("a", Some(3)), ("b", Some(4))], Decision::Repeat { first: 3, last: 4 }),
-            (&[("a", Some(0)), ("b", Some(1)), ("c", Some(2))], Decision::Repeat { first: 0, last: 2 }),
+        let repeat = |first, last| Decision::Repeat(Versions { first, last });
+        let table: [(Ids<'_>, Decision<Versions>); 9] = [
+            (&[("a", Some(3))], repeat(3, 3)),
+            (&[("a", Some(3)), ("b", Some(4))], repeat(3, 4)),
+            (&[("a", Some(0)), ("b", Some(1)), ("c", Some(2))], repeat(0, 2)),
             (&[("a", Some(4)), ("b", Some(3))], conflict("a")),
             (&[("a", Some(3)), ("b", Some(5))], conflict("a")),
             (&[("a", Some(3)), ("b", None)], conflict("a")),
@@ -145,23 +261,78 @@ mod tests {
             (&[("a", Some(Version::MAX)), ("b", Some(0))], conflict("a")),
         ];
         for (ids, decision) in table {
-            for expected in [
-                ExpectedVersion::Any,
-                ExpectedVersion::NoStream,
-                ExpectedVersion::StreamExists,
-                ExpectedVersion::Exact(9),
-            ] {
-                assert_eq!(decide(Some(7), expected, ids), decision, "{ids:?}");
+            for (expected, head) in ALL.into_iter().zip([live(7), deleted(7)].into_iter().cycle()) {
+                assert_eq!(at(head.as_ref(), expected, ids), decision, "{ids:?}");
             }
+            let gone = Decision::Refuse(Error::StreamDeleted("s".into()));
+            assert_eq!(at(tombstoned(7).as_ref(), ExpectedVersion::Any, ids), gone);
         }
     }
 
     #[test]
     fn a_stream_ends_before_its_versions_wrap() {
         let full = Decision::Refuse(Error::Other("the stream has no versions left".into()));
-        assert_eq!(decide(Some(Version::MAX), ExpectedVersion::Any, NEW), full);
-        assert_eq!(decide(Some(Version::MAX - 1), ExpectedVersion::Any, NEW), full);
-        let last = Decision::Append { first: Version::MAX - 1, last: Version::MAX };
-        assert_eq!(decide(Some(Version::MAX - 2), ExpectedVersion::Any, NEW), last);
+        let any = |last| at(live(last).as_ref(), ExpectedVersion::Any, NEW);
+        assert_eq!(any(Version::MAX), full);
+        assert_eq!(any(Version::MAX - 1), full);
+        let last = Versions { first: Version::MAX - 1, last: Version::MAX };
+        assert_eq!(any(Version::MAX - 2), Decision::Append(last));
+    }
+
+    #[test]
+    fn what_a_check_says_of_streams_that_are_gone() {
+        for head in [None, deleted(9), tombstoned(9)] {
+            let said = ALL.map(|expected| holds(expected, head.as_ref()));
+            assert_eq!(said, [true, true, false, head.is_some()], "{head:?}");
+        }
+        assert_eq!(ALL.map(|expected| holds(expected, live(9).as_ref())), [true, false, true, true]);
+        assert!(!holds(ExpectedVersion::Exact(8), live(9).as_ref()));
+    }
+
+    #[test]
+    fn all_of_a_transaction_or_nothing() {
+        use ExpectedVersion::{Any, Exact, NoStream, StreamExists};
+        let (four, gone, dead) = (live(4), deleted(4), tombstoned(4));
+        let one = |expected, ids| Attempt { stream_id: "a", head: four.as_ref(), expected, ids };
+        let two = |expected, ids| Attempt { stream_id: "b", head: None, expected, ids };
+        let there: Ids<'_> = &[("x", Some(2)), ("y", Some(3))];
+        let new: Ids<'_> = &[("n", None)];
+        let half: Ids<'_> = &[("m", None), ("y", Some(3))];
+        let both = Decision::Append(vec![Versions { first: 5, last: 5 }, Versions { first: 0, last: 1 }]);
+        let again = Decision::Repeat(vec![Versions { first: 2, last: 3 }, Versions { first: 2, last: 3 }]);
+        let conflict = |id: &str| Decision::Refuse(Error::IdConflict(id.into()));
+        let passes = [("c", four.as_ref(), Exact(4)), ("d", None, NoStream), ("e", gone.as_ref(), NoStream)];
+        let fails = [("c", four.as_ref(), StreamExists), ("d", None, Exact(0))];
+        let table: [(Vec<Attempt<'_>>, &[_], Decision<Vec<Versions>>); 10] = [
+            (vec![one(Exact(4), new), two(NoStream, NEW)], &[], both.clone()),
+            (vec![one(Any, new), two(Any, NEW)], &passes, both),
+            (vec![one(Any, new), two(StreamExists, NEW)], &passes, wrong_at("b", None)),
+            (vec![one(Exact(3), new), two(StreamExists, NEW)], &fails, wrong_at("a", Some(4))),
+            (vec![one(Any, new), two(Any, NEW)], &fails, wrong_at("d", None)),
+            (vec![one(Exact(9), there), two(NoStream, there)], &fails, again),
+            (vec![one(Any, there), two(Any, new)], &[], conflict("x")),
+            (vec![one(Any, new), two(Any, there)], &[], conflict("x")),
+            (vec![one(Any, half), two(StreamExists, NEW)], &fails, conflict("y")),
+            (
+                vec![one(Any, there), Attempt { stream_id: "t", head: dead.as_ref(), ..one(Any, there) }],
+                &[],
+                Decision::Refuse(Error::StreamDeleted("t".into())),
+            ),
+        ];
+        for (row, (appends, checks, decision)) in table.into_iter().enumerate() {
+            assert_eq!(decide_transaction(&appends, checks), decision, "row {row}");
+        }
+        let last = live(Version::MAX);
+        let full = Attempt { head: last.as_ref(), ..one(Any, new) };
+        assert!(matches!(decide_transaction(&[two(Any, NEW), full], &[]), Decision::Refuse(Error::Other(_))));
+    }
+
+    #[test]
+    fn a_deleted_stream_goes_on_behind_what_is_hidden() {
+        let head = deleted(4).map(|head| Head { max_count: 7, ..head });
+        let next = moved_on(head.as_ref(), 6, 50, 60);
+        let expected = Head { truncate_before: 5, max_count: 7, ..Head::new(0, 6, 0, 60) };
+        assert_eq!(next, expected);
+        assert_eq!(moved_on(None, 1, 50, 60), Head::new(0, 1, 50, 60));
     }
 }

@@ -1,25 +1,38 @@
 //! Keys and values: what lies where. The crate's documentation has the table.
 
 use exesdb_sdk::fields::{Malformed, Reader, Writer};
-use exesdb_sdk::keyspaces::STAMP_BYTES;
+use exesdb_sdk::keyspaces::{ChainHash, Range, STAMP_BYTES, prefix_end};
+use exesdb_sdk::streams::StreamState;
 use exesdb_sdk::types::{EventData, Position, RecordedEvent, Version};
-use xxhash_rust::xxh3::xxh3_128;
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
 /// Stream id -> [`Head`].
 pub const STREAMS: &str = "streams";
-/// Position -> envelope of an event.
+/// Stream id -> nothing, for the streams whose head [`Head::is_extended`].
+pub const RETAINED: &str = "retained";
+/// Position -> [`Envelope`] of an event.
 pub const EVENTS: &str = "events";
+/// Position -> position: the first one that an import left empty, and the next one that it did not.
+pub const GAPS: &str = "gaps";
 /// Origin of a stream and version -> position, for the last event of each append.
 pub const INDEX: &str = "index";
 /// Origin of a stream and digest of an event id -> version.
 pub const IDS: &str = "ids";
+/// Digest of a label and position -> position, for the last and the first event of an append that has the label.
+pub const LABELS: &str = "labels";
 
-/// Bytes of an event id's digest in a key. With those of the origin they are 20, which is what the storage engine keeps
+/// Bytes of a digest in a key. With those of an origin or position they are 20, which is what the storage engine keeps
 /// inside an entry of its tables in memory; longer keys cost it a pointer to follow for every comparison.
-const ID_DIGEST_BYTES: usize = 12;
+pub const DIGEST_BYTES: usize = 12;
 
-/// The format of heads and of envelopes that this version writes and reads.
-const FORMAT: u8 = 1;
+/// The format of a head of a stream that nothing was ever hidden of.
+const HEAD_FORMAT: u8 = 1;
+/// The format of any other head.
+const EXTENDED_HEAD_FORMAT: u8 = 2;
+/// The format of an envelope with its event.
+const EVENT_FORMAT: u8 = 2;
+/// The format of an envelope whose event was removed.
+const REMOVED_FORMAT: u8 = 3;
 
 /// What a stream is at the moment: the value in keyspace `streams`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,21 +46,66 @@ pub struct Head {
     pub created: u64,
     /// When the last event was appended. Never less than `created`.
     pub updated: u64,
+    /// Whether the stream is there.
+    pub state: StreamState,
+    /// The first version that may be visible.
+    pub truncate_before: Version,
+    /// How many of the newest events are kept; 0 for all.
+    pub max_count: u64,
+    /// For how many seconds events are kept; 0 for ever.
+    pub max_age_seconds: u64,
+    /// The events of the versions below were removed, or never were there.
+    pub reclaimed_before: Version,
 }
 
 impl Head {
     /// Where the origin lies in the value. The append that begins a stream does not know it; its commit writes it.
     pub const ORIGIN_AT: u32 = 1;
 
+    /// The head of a live stream that nothing is hidden of.
+    #[must_use]
+    pub fn new(origin: Position, last_version: Version, created: u64, updated: u64) -> Self {
+        Self {
+            origin,
+            last_version,
+            created,
+            updated,
+            state: StreamState::Live,
+            truncate_before: 0,
+            max_count: 0,
+            max_age_seconds: 0,
+            reclaimed_before: 0,
+        }
+    }
+
+    /// Something of the stream is hidden, or will be with time: the value has the fields that say so, and the stream an
+    /// entry in keyspace `retained`.
+    #[must_use]
+    pub fn is_extended(&self) -> bool {
+        *self != Self::new(self.origin, self.last_version, self.created, self.updated)
+    }
+
     /// The value's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::with_capacity(33);
-        writer.u8(FORMAT);
+        let is_extended = self.is_extended();
+        let mut writer = Writer::with_capacity(66);
+        writer.u8(if is_extended { EXTENDED_HEAD_FORMAT } else { HEAD_FORMAT });
         writer.u64(self.origin);
         writer.u64(self.last_version);
         writer.u64(self.created);
         writer.u64(self.updated);
+        if is_extended {
+            writer.u8(match self.state {
+                StreamState::Live => 0,
+                StreamState::Deleted => 1,
+                StreamState::Tombstoned => 2,
+            });
+            writer.u64(self.truncate_before);
+            writer.u64(self.max_count);
+            writer.u64(self.max_age_seconds);
+            writer.u64(self.reclaimed_before);
+        }
         writer.finish()
     }
 
@@ -58,13 +116,23 @@ impl Head {
     /// [`Malformed`] if [`Head::encode`] did not write them.
     pub fn decode(value: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(value);
-        reader.format(FORMAT)?;
-        let head = Self {
-            origin: reader.u64()?,
-            last_version: reader.u64()?,
-            created: reader.u64()?,
-            updated: reader.u64()?,
-        };
+        let format = byte(&mut reader)?;
+        if format != HEAD_FORMAT && format != EXTENDED_HEAD_FORMAT {
+            return Err(Malformed::Format(format));
+        }
+        let mut head = Self::new(reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?);
+        if format == EXTENDED_HEAD_FORMAT {
+            head.state = match byte(&mut reader)? {
+                0 => StreamState::Live,
+                1 => StreamState::Deleted,
+                2 => StreamState::Tombstoned,
+                other => return Err(Malformed::Format(other)),
+            };
+            head.truncate_before = reader.u64()?;
+            head.max_count = reader.u64()?;
+            head.max_age_seconds = reader.u64()?;
+            head.reclaimed_before = reader.u64()?;
+        }
         reader.end()?;
         Ok(head)
     }
@@ -88,7 +156,71 @@ pub fn version_in(key: &[u8], origin: Position) -> Option<Version> {
 #[must_use]
 pub fn id_key(origin: Position, event_id: &str) -> Vec<u8> {
     let digest = xxh3_128(event_id.as_bytes()).to_be_bytes();
-    [&origin.to_be_bytes()[..], &digest[..ID_DIGEST_BYTES]].concat()
+    [&origin.to_be_bytes()[..], &digest[..DIGEST_BYTES]].concat()
+}
+
+/// What an event can be found by, beside its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LabelKind {
+    /// Its type.
+    Type,
+    /// One of its tags.
+    Tag,
+    /// The correlation id in its metadata.
+    Correlation,
+    /// The causation id in its metadata.
+    Causation,
+}
+
+impl LabelKind {
+    /// Tells labels of one text apart.
+    fn byte(self) -> u8 {
+        match self {
+            Self::Type => b't',
+            Self::Tag => b'g',
+            Self::Correlation => b'c',
+            Self::Causation => b'k',
+        }
+    }
+}
+
+/// What a label's keys begin with. Two labels may have the same digest, by chance or by design, so whoever finds an entry
+/// looks at the events before they are taken for those of this label.
+pub type LabelDigest = [u8; DIGEST_BYTES];
+
+/// The digest of a label.
+#[must_use]
+pub fn label_digest(kind: LabelKind, text: &str) -> LabelDigest {
+    let mut hash = Xxh3Default::new();
+    hash.update(&[kind.byte()]);
+    hash.update(text.as_bytes());
+    let digest = hash.digest128().to_be_bytes();
+    std::array::from_fn(|at| digest[at])
+}
+
+/// The key in keyspace `labels` for an append whose last event with the label lies at this position.
+#[must_use]
+pub fn label_key(digest: LabelDigest, position: Position) -> Vec<u8> {
+    [&digest[..], &position.to_be_bytes()].concat()
+}
+
+/// The digest and the position in a key that [`label_key`] made.
+#[must_use]
+pub fn label_in(key: &[u8]) -> Option<(LabelDigest, Position)> {
+    let (digest, position) = key.split_at_checked(DIGEST_BYTES)?;
+    Some((digest.try_into().ok()?, number(position)?))
+}
+
+/// The entries of a label whose last event lies at `from` or behind.
+#[must_use]
+pub fn label_range(digest: LabelDigest, from: Position) -> Range {
+    Range { keyspace: LABELS.to_owned(), start: label_key(digest, from), end: prefix_end(&digest) }
+}
+
+/// The events at `from` or behind.
+#[must_use]
+pub fn event_range(from: Position) -> Range {
+    Range { keyspace: EVENTS.to_owned(), start: from.to_be_bytes().to_vec(), end: None }
 }
 
 /// A version or position that is a whole key or value.
@@ -103,63 +235,193 @@ pub fn position_hole() -> Vec<u8> {
     vec![0; STAMP_BYTES]
 }
 
-/// The value of an event in keyspace `events`.
-#[must_use]
-pub fn encode_event(stream_id: &str, version: Version, created: u64, event: &EventData) -> Vec<u8> {
-    let texts = stream_id.len() + event.id.len() + event.event_type.len() + event.content_type.len();
-    let mut writer = Writer::with_capacity(33 + texts + event.data.len() + event.metadata.len());
-    writer.u8(FORMAT);
-    writer.text(stream_id);
-    writer.u64(version);
-    writer.text(&event.id);
-    writer.text(&event.event_type);
-    writer.text(&event.content_type);
-    writer.u64(created);
-    writer.bytes(&event.data);
-    writer.bytes(&event.metadata);
-    writer.finish()
+/// The value of an event in keyspace `events`, with its link of the store's hash chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Envelope {
+    /// The event is there.
+    Event {
+        /// As the commit wrote it.
+        link: ChainHash,
+        /// Itself.
+        event: RecordedEvent,
+    },
+    /// Scavenging removed the event.
+    Removed {
+        /// That of the event, by which the one behind it is checked.
+        link: ChainHash,
+    },
 }
 
-/// Reads the value of an event in keyspace `events`, whose key is its position.
-///
-/// # Errors
-///
-/// [`Malformed`] if [`encode_event`] did not write it.
-pub fn decode_event(position: Position, value: &[u8]) -> Result<RecordedEvent, Malformed> {
-    let mut reader = Reader::new(value);
-    reader.format(FORMAT)?;
-    let event = RecordedEvent {
-        stream_id: reader.text()?.to_owned(),
-        version: reader.u64()?,
-        position,
-        id: reader.text()?.to_owned(),
-        event_type: reader.text()?.to_owned(),
-        content_type: reader.text()?.to_owned(),
-        created: reader.u64()?,
-        data: reader.bytes()?.to_owned(),
-        metadata: reader.bytes()?.to_owned(),
-    };
-    reader.end()?;
-    Ok(event)
+impl Envelope {
+    /// Where the link lies in the value. The commit writes it.
+    pub const LINK_AT: u32 = 1;
+
+    /// How many bytes the value of an event has.
+    #[must_use]
+    pub fn bytes(stream_id: &str, event: &EventData) -> usize {
+        let texts = stream_id.len() + event.id.len() + event.event_type.len() + event.content_type.len();
+        let tags: usize = event.tags.iter().map(|tag| 2 + tag.len()).sum();
+        // A format, a link, version and time, the lengths of four texts, of data and metadata, and the number of tags.
+        1 + 8 + 2 * 8 + 4 * 2 + 2 * 4 + 2 + texts + event.data.len() + event.metadata.len() + tags
+    }
+
+    /// The value's bytes, with a hole for the link.
+    #[must_use]
+    pub fn encode(stream_id: &str, version: Version, created: u64, event: &EventData) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(Self::bytes(stream_id, event));
+        writer.u8(EVENT_FORMAT);
+        writer.u64(0);
+        writer.text(stream_id);
+        writer.u64(version);
+        writer.text(&event.id);
+        writer.text(&event.event_type);
+        writer.text(&event.content_type);
+        writer.u64(created);
+        writer.bytes(&event.data);
+        writer.bytes(&event.metadata);
+        let count = u16::try_from(event.tags.len()).expect("the number of tags is checked");
+        for byte in count.to_be_bytes() {
+            writer.u8(byte);
+        }
+        for tag in &event.tags {
+            writer.text(tag);
+        }
+        writer.finish()
+    }
+
+    /// The bytes of a value whose event is removed.
+    #[must_use]
+    pub fn encode_removed(link: ChainHash) -> Vec<u8> {
+        let mut writer = Writer::with_capacity(9);
+        writer.u8(REMOVED_FORMAT);
+        writer.u64(link);
+        writer.finish()
+    }
+
+    /// Reads a value's bytes; its key is the event's position.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if neither [`Envelope::encode`] nor [`Envelope::encode_removed`] wrote them.
+    pub fn decode(position: Position, value: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(value);
+        let format = byte(&mut reader)?;
+        if format != EVENT_FORMAT && format != REMOVED_FORMAT {
+            return Err(Malformed::Format(format));
+        }
+        let link = reader.u64()?;
+        if format == REMOVED_FORMAT {
+            reader.end()?;
+            return Ok(Self::Removed { link });
+        }
+        let event = RecordedEvent {
+            stream_id: reader.text()?.to_owned(),
+            version: reader.u64()?,
+            position,
+            id: reader.text()?.to_owned(),
+            event_type: reader.text()?.to_owned(),
+            content_type: reader.text()?.to_owned(),
+            created: reader.u64()?,
+            data: reader.bytes()?.to_owned(),
+            metadata: reader.bytes()?.to_owned(),
+            tags: {
+                let count = u16::from_be_bytes([byte(&mut reader)?, byte(&mut reader)?]);
+                (0..count).map(|_| reader.text().map(str::to_owned)).collect::<Result<_, _>>()?
+            },
+        };
+        reader.end()?;
+        Ok(Self::Event { link, event })
+    }
+
+    /// The link of the store's hash chain.
+    #[must_use]
+    pub fn link(&self) -> ChainHash {
+        match self {
+            Self::Event { link, .. } | Self::Removed { link } => *link,
+        }
+    }
+
+    /// The event, if it was not removed.
+    #[must_use]
+    pub fn into_event(self) -> Option<RecordedEvent> {
+        match self {
+            Self::Event { event, .. } => Some(event),
+            Self::Removed { .. } => None,
+        }
+    }
+}
+
+/// One byte, whatever it is.
+fn byte(reader: &mut Reader<'_>) -> Result<u8, Malformed> {
+    match reader.format(0) {
+        Ok(()) => Ok(0),
+        Err(Malformed::Format(byte)) => Ok(byte),
+        Err(other) => Err(other),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use exesdb_sdk::fields::Malformed;
+    use exesdb_sdk::streams::StreamState;
     use exesdb_sdk::types::EventData;
 
-    use super::{Head, decode_event, encode_event, id_key, index_key, version_in};
+    use super::{
+        Envelope, Head, LabelKind, id_key, index_key, label_digest, label_in, label_key, label_range,
+        version_in,
+    };
 
     #[test]
     fn a_head_is_these_bytes() {
-        let head = Head { origin: 4, last_version: 2, created: 3, updated: 256 };
+        let head = Head::new(4, 2, 3, 256);
         let bytes = [
             1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 1, 0,
         ];
+        assert!(!head.is_extended());
         assert_eq!(head.encode(), bytes);
         assert_eq!(Head::decode(&bytes), Ok(head));
         assert_eq!(Head::decode(&bytes[..32]), Err(Malformed::Short));
-        assert_eq!(Head::decode(&[2]), Err(Malformed::Format(2)));
+        assert_eq!(Head::decode(&[&bytes[..], &[0]].concat()), Err(Malformed::Long));
+        assert_eq!(Head::decode(&[3]), Err(Malformed::Format(3)));
+        assert_eq!(Head::decode(&[]), Err(Malformed::Short));
+    }
+
+    #[test]
+    fn an_extended_head_is_these_bytes() {
+        let head = Head {
+            state: StreamState::Tombstoned,
+            truncate_before: 5,
+            max_count: 6,
+            max_age_seconds: 7,
+            reclaimed_before: 8,
+            ..Head::new(4, 2, 3, 256)
+        };
+        let bytes = [
+            2, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 1,
+            0, //
+            2, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0,
+            8,
+        ];
+        assert_eq!(head.encode(), bytes);
+        assert_eq!(Head::decode(&bytes), Ok(head));
+        for length in 0..bytes.len() {
+            assert_eq!(Head::decode(&bytes[..length]), Err(Malformed::Short), "{length}");
+        }
+        let mut other_state = bytes;
+        other_state[33] = 3;
+        assert_eq!(Head::decode(&other_state), Err(Malformed::Format(3)));
+        let plain = Head::new(4, 2, 3, 256);
+        for extended in [
+            Head { state: StreamState::Deleted, ..plain },
+            Head { truncate_before: 1, ..plain },
+            Head { max_count: 1, ..plain },
+            Head { max_age_seconds: 1, ..plain },
+            Head { reclaimed_before: 1, ..plain },
+        ] {
+            assert!(extended.is_extended());
+            assert_eq!(extended.encode().len(), 66);
+            assert_eq!(Head::decode(&extended.encode()), Ok(extended));
+        }
     }
 
     #[test]
@@ -174,6 +436,23 @@ mod tests {
     }
 
     #[test]
+    fn a_label_is_these_bytes() {
+        // A tag `abc` is digested as `gabc`.
+        let digest: [u8; 12] = id_key(0, "gabc")[8..].try_into().unwrap();
+        assert_eq!(label_digest(LabelKind::Tag, "abc"), digest);
+        assert_eq!(label_digest(LabelKind::Type, "bc"), id_key(0, "tbc")[8..]);
+        assert_eq!(label_digest(LabelKind::Correlation, ""), id_key(0, "c")[8..]);
+        assert_eq!(label_digest(LabelKind::Causation, "x"), id_key(0, "kx")[8..]);
+        let key = label_key(digest, 258);
+        assert_eq!((&key[..12], &key[12..]), (&digest[..], &[0, 0, 0, 0, 0, 0, 1, 2][..]));
+        assert_eq!(label_in(&key), Some((digest, 258)));
+        assert_eq!(label_in(&key[..19]), None);
+        assert_eq!(label_in(&key[..11]), None);
+        let range = label_range(digest, 259);
+        assert!(key < range.start && label_key(digest, u64::MAX) < range.end.unwrap());
+    }
+
+    #[test]
     fn an_event_is_these_bytes() {
         let event = EventData {
             id: "i".into(),
@@ -181,19 +460,38 @@ mod tests {
             content_type: "c".into(),
             data: b"data".to_vec(),
             metadata: b"{}".to_vec(),
+            tags: vec!["k:1".into(), "t".into()],
         };
-        let value = encode_event("s", 5, 6, &event);
-        let bytes = b"\x01\0\x01s\0\0\0\0\0\0\0\x05\0\x01i\0\x02ty\0\x01c\0\0\0\0\0\0\0\x06\0\0\0\x04data\0\0\0\x02{}";
+        let mut value = Envelope::encode("s", 5, 6, &event);
+        let bytes = b"\x02\0\0\0\0\0\0\0\0\0\x01s\0\0\0\0\0\0\0\x05\0\x01i\0\x02ty\0\x01c\0\0\0\0\0\0\0\x06\0\0\0\x04data\0\0\0\x02{}\0\x02\0\x03k:1\0\x01t";
         assert_eq!(value, bytes);
-        let read = decode_event(9, &value).unwrap();
+        assert_eq!(Envelope::bytes("s", &event), bytes.len());
+        value[Envelope::LINK_AT as usize..][..8].copy_from_slice(&77_u64.to_be_bytes());
+        let Envelope::Event { link, event: read } = Envelope::decode(9, &value).unwrap() else {
+            panic!("the event is there")
+        };
+        assert_eq!(link, 77);
         assert_eq!((read.stream_id.as_str(), read.version, read.position, read.created), ("s", 5, 9, 6));
         assert_eq!(
             (read.id.as_str(), read.event_type.as_str(), read.content_type.as_str()),
             ("i", "ty", "c")
         );
         assert_eq!((read.data.as_slice(), read.metadata.as_slice()), (&b"data"[..], &b"{}"[..]));
+        assert_eq!(read.tags, ["k:1", "t"]);
         for length in 0..value.len() {
-            decode_event(9, &value[..length]).unwrap_err();
+            assert_eq!(Envelope::decode(9, &value[..length]), Err(Malformed::Short), "{length}");
         }
+        value.push(0);
+        assert_eq!(Envelope::decode(9, &value), Err(Malformed::Long));
+    }
+
+    #[test]
+    fn a_removed_event_is_these_bytes() {
+        let value = Envelope::encode_removed(258);
+        assert_eq!(value, [3, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(Envelope::decode(9, &value), Ok(Envelope::Removed { link: 258 }));
+        assert_eq!(Envelope::decode(9, &value[..8]), Err(Malformed::Short));
+        assert_eq!(Envelope::decode(9, &[&value[..], &[0]].concat()), Err(Malformed::Long));
+        assert_eq!(Envelope::decode(9, &[1, 0]), Err(Malformed::Format(1)));
     }
 }

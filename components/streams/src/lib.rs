@@ -45,21 +45,62 @@
 
 pub mod append;
 pub mod check;
+pub mod correlation;
 pub mod decide;
+pub mod delete;
+mod entries;
+pub mod filter;
+pub mod import;
+mod known;
+pub mod label;
 pub mod layout;
+pub mod maintenance;
 pub mod read;
+pub mod retention;
+pub mod rounds;
+pub mod transact;
+pub mod visible;
 
-use exesdb_sdk::clock;
 use exesdb_sdk::keyspaces::HostKeyspaces;
-use exesdb_sdk::streams::{AppendRequest, AppendResult, EventPage, StreamInfo, StreamPage, StreamsPlugin};
-use exesdb_sdk::types::{Direction, Error, Position, Version};
+use exesdb_sdk::logging::{self, Level};
+use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
+use exesdb_sdk::streams::{
+    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult, ImportedEvent, Retention,
+    StreamInfo, StreamPage, StreamsPlugin, Transaction,
+};
+use exesdb_sdk::types::{Direction, Error, ExpectedVersion, Position, Version};
+use exesdb_sdk::{clock, config};
+
+use correlation::CorrelationIndex;
+use maintenance::Scavenged;
 
 /// The streams of the store that the host gives to this component.
 pub struct Streams;
 
+/// Whether the operator wants correlations to be indexed.
+fn correlation_index() -> CorrelationIndex {
+    CorrelationIndex::of_setting(config::get(correlation::SETTING).as_deref())
+}
+
 impl StreamsPlugin for Streams {
     fn append(requests: Vec<AppendRequest>) -> Vec<Result<AppendResult, Error>> {
-        append::append(&HostKeyspaces, clock::now(), &requests)
+        append::append(&HostKeyspaces, clock::now(), correlation_index(), &requests)
+    }
+
+    fn transact(transactions: Vec<Transaction>) -> Vec<Result<Vec<AppendResult>, Error>> {
+        transact::transact(&HostKeyspaces, clock::now(), correlation_index(), &transactions)
+    }
+
+    fn import_events(events: Vec<ImportedEvent>) -> Result<ImportResult, Error> {
+        import::import_events(&HostKeyspaces, clock::now(), correlation_index(), &events)
+    }
+
+    fn delete_stream(stream_id: String, expected: ExpectedVersion, deletion: Deletion) -> Result<(), Error> {
+        delete::delete_stream(&HostKeyspaces, &stream_id, expected, deletion)
+    }
+
+    fn set_retention(stream_id: String, retention: Retention) -> Result<(), Error> {
+        retention::set_retention(&HostKeyspaces, clock::now(), &stream_id, &retention)
     }
 
     fn read_stream(
@@ -68,11 +109,20 @@ impl StreamsPlugin for Streams {
         count: u32,
         direction: Direction,
     ) -> Result<EventPage, Error> {
-        read::read_stream(&HostKeyspaces, &stream_id, from, count, direction)
+        read::read_stream(&HostKeyspaces, clock::now(), &stream_id, from, count, direction)
     }
 
     fn read_all(from: Option<Position>, count: u32, direction: Direction) -> Result<EventPage, Error> {
-        read::read_all(&HostKeyspaces, from, count, direction)
+        read::read_all(&HostKeyspaces, clock::now(), from, count, direction)
+    }
+
+    fn read_filtered(
+        filter: EventFilter,
+        from: Option<Position>,
+        count: u32,
+        direction: Direction,
+    ) -> Result<EventPage, Error> {
+        read::read_filtered(&HostKeyspaces, clock::now(), correlation_index(), filter, from, count, direction)
     }
 
     fn list_streams(prefix: String, after: Option<String>, count: u32) -> Result<StreamPage, Error> {
@@ -80,7 +130,21 @@ impl StreamsPlugin for Streams {
     }
 
     fn get_stream_info(stream_id: String) -> Result<StreamInfo, Error> {
-        read::stream_info(&HostKeyspaces, &stream_id)
+        read::stream_info(&HostKeyspaces, clock::now(), &stream_id)
+    }
+}
+
+impl Maintenance for Streams {
+    fn scavenge(from: Option<Cursor>) -> Result<ScavengeStep, Error> {
+        let Scavenged { step, passed_over } = maintenance::scavenge(&HostKeyspaces, clock::now(), from.as_ref())?;
+        for reason in passed_over {
+            logging::log(Level::Warn, "a stream was not scavenged", &[("reason", &reason)]);
+        }
+        Ok(step)
+    }
+
+    fn verify(from: Option<Cursor>, repair: bool) -> Result<VerifyStep, Error> {
+        maintenance::verify(&HostKeyspaces, from.as_ref(), repair)
     }
 }
 

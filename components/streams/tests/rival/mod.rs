@@ -3,7 +3,8 @@
 use std::cell::{Cell, RefCell};
 
 use exesdb_sdk::keyspaces::{
-    Batch, BatchError, Committed, Direction, Error, Keyspaces, MemoryKeyspaces, Page, Position, Range,
+    Batch, BatchError, Committed, Direction, EndOfLog, Error, Keyspaces, MemoryKeyspaces, Page, Position,
+    Range,
 };
 
 type Act<'a> = Box<dyn FnMut(&MemoryKeyspaces) + 'a>;
@@ -48,6 +49,10 @@ impl Keyspaces for Rival<'_> {
 
     fn durable_position(&self) -> Result<Position, Error> {
         self.store.durable_position()
+    }
+
+    fn log_end(&self) -> Result<EndOfLog, Error> {
+        self.store.log_end()
     }
 }
 
@@ -106,5 +111,9 @@ impl Keyspaces for Storage<'_> {
 
     fn durable_position(&self) -> Result<Position, Error> {
         self.readable()?.durable_position()
+    }
+
+    fn log_end(&self) -> Result<EndOfLog, Error> {
+        self.readable()?.log_end()
     }
 }

@@ -1,43 +1,23 @@
-//! Appends against a store in memory: what is written, answered, repeated, overtaken, and what damage comes to.
+//! Appends.
 
-mod rival;
-
-use exesdb_sdk::keyspaces::MemoryKeyspaces;
-use exesdb_sdk::streams::{AppendRequest, AppendResult};
-use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion};
-use exesdb_streams::append::{OVERTAKEN_ROUNDS_MAX, ROUND_REQUESTS_MAX, append};
-use exesdb_streams::layout::{EVENTS, IDS, INDEX, STREAMS, id_key, index_key};
+use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
+use exesdb_sdk::streams::{AppendRequest, Deletion};
+use exesdb_sdk::types::{Direction, Error, ExpectedVersion, VersionConflict};
+use exesdb_streams::append::ROUND_REQUESTS_MAX;
+use exesdb_streams::correlation::CorrelationIndex;
+use exesdb_streams::delete::delete_stream;
+use exesdb_streams::layout::{
+    EVENTS, Head, IDS, INDEX, LABELS, LabelKind, RETAINED, STREAMS, id_key, index_key, label_digest,
+    label_in, label_key, number,
+};
 use exesdb_streams::read::{read_all, read_stream, stream_info};
+use exesdb_streams::rounds::OVERTAKEN_ROUNDS_MAX;
 
-use rival::{Rival, Storage};
+use crate::rival::{Rival, Storage};
+use crate::{NOW, any, append, at, check_chain, event, ids, request, tagged};
 
-fn event(id: &str) -> EventData {
-    EventData {
-        id: id.into(),
-        event_type: "opened".into(),
-        content_type: "application/json".into(),
-        data: format!("{{\"id\":\"{id}\"}}").into_bytes(),
-        metadata: b"{}".to_vec(),
-    }
-}
-
-fn request(stream_id: &str, expected: ExpectedVersion, ids: &[&str]) -> AppendRequest {
-    AppendRequest { stream_id: stream_id.into(), expected, events: ids.iter().map(|id| event(id)).collect() }
-}
-
-fn any(stream_id: &str, ids: &[&str]) -> AppendRequest {
-    request(stream_id, ExpectedVersion::Any, ids)
-}
-
-fn at(first_version: u64, last_version: u64, position: u64) -> Result<AppendResult, Error> {
-    Ok(AppendResult { first_version, last_version, position })
-}
-
-/// The ids of a stream's events in order.
-fn ids(store: &MemoryKeyspaces, stream_id: &str) -> Vec<String> {
-    let page = read_stream(store, stream_id, None, 1_000, Direction::Forward).expect("the stream is there");
-    assert!(page.end);
-    page.events.into_iter().map(|event| event.id).collect()
+fn wrong(stream_id: &str, last_version: Option<u64>) -> Error {
+    Error::WrongExpectedVersion(VersionConflict { stream_id: stream_id.into(), last_version })
 }
 
 #[test]
@@ -57,18 +37,11 @@ fn one_call_appends_to_many_streams_in_the_order_of_the_list() {
     );
     assert_eq!(
         answers,
-        [
-            at(0, 1, 1),
-            at(0, 0, 2),
-            at(2, 2, 3),
-            Err(Error::WrongExpectedVersion(Some(2))),
-            at(1, 1, 4),
-            Err(Error::WrongExpectedVersion(None)),
-        ]
+        [at(0, 1, 1), at(0, 0, 2), at(2, 2, 3), Err(wrong("a", Some(2))), at(1, 1, 4), Err(wrong("c", None)),]
     );
     assert_eq!(ids(&store, "a"), ["1", "2", "3"]);
     assert_eq!(ids(&store, "b"), ["1", "2"]);
-    assert_eq!(stream_info(&store, "c"), Err(Error::NotFound));
+    assert_eq!(stream_info(&store, NOW, "c"), Err(Error::NotFound));
 }
 
 #[test]
@@ -77,18 +50,19 @@ fn an_event_is_read_as_it_was_appended() {
     let mut appended = event("e-1");
     appended.data = (0..=255).collect();
     appended.metadata = Vec::new();
+    appended.tags = vec!["course:c1".into(), "ü".into()];
     let request = AppendRequest {
         stream_id: "ü ✓".into(),
         expected: ExpectedVersion::Any,
         events: vec![event("e-0"), appended.clone()],
     };
     assert_eq!(append(&store, 1_700_000_000_000_000, &[request]), [at(0, 1, 1)]);
-    let read = read_all(&store, Some(1), 10, Direction::Forward).unwrap().events.remove(0);
+    let read = read_all(&store, NOW, Some(1), 10, Direction::Forward).unwrap().events.remove(0);
     assert_eq!((read.stream_id.as_str(), read.version, read.position), ("ü ✓", 1, 1));
     assert_eq!(read.created, 1_700_000_000_000_000);
     assert_eq!((read.id, read.event_type), (appended.id, appended.event_type));
     assert_eq!((read.content_type, read.data), (appended.content_type, appended.data));
-    assert_eq!(read.metadata, Vec::<u8>::new());
+    assert_eq!((read.metadata, read.tags), (Vec::<u8>::new(), appended.tags));
 }
 
 #[test]
@@ -201,9 +175,9 @@ fn time_does_not_go_backward_in_a_stream() {
     for (now, id) in [(50, "1"), (20, "2"), (60, "3"), (0, "4")] {
         assert!(append(&store, now, &[any("a", &[id])])[0].is_ok());
     }
-    let page = read_stream(&store, "a", None, 10, Direction::Forward).unwrap();
+    let page = read_stream(&store, NOW, "a", None, 10, Direction::Forward).unwrap();
     assert_eq!(page.events.iter().map(|event| event.created).collect::<Vec<_>>(), [50, 50, 60, 60]);
-    let info = stream_info(&store, "a").unwrap();
+    let info = stream_info(&store, NOW, "a").unwrap();
     assert_eq!((info.created, info.updated, info.last_version), (50, 60, 3));
 }
 
@@ -257,7 +231,7 @@ fn whoever_is_overtaken_decides_anew() {
             any("b", &["1"]),
         ],
     );
-    assert_eq!(answers[0], Err(Error::WrongExpectedVersion(Some(1))));
+    assert_eq!(answers[0], Err(wrong("a", Some(1))));
     assert_eq!(answers[1], at(2, 2, 3));
     assert_eq!(answers[2], at(3, 3, 4));
     assert_eq!(answers[3], at(0, 0, 2));
@@ -361,10 +335,125 @@ fn damage_is_named_and_does_not_spread() {
 #[test]
 fn a_stream_at_its_last_version_takes_no_more() {
     let store = MemoryKeyspaces::new();
-    let head =
-        exesdb_streams::layout::Head { origin: 0, last_version: u64::MAX - 1, created: 0, updated: u64::MAX };
+    let head = Head::new(0, u64::MAX - 1, 0, u64::MAX);
     store.overwrite(STREAMS, b"a", &head.encode());
     assert!(matches!(&append(&store, 0, &[any("a", &["1", "2"])])[0], Err(Error::Other(_))));
     assert_eq!(append(&store, 0, &[any("a", &["1"])]), [at(u64::MAX, u64::MAX, 0)]);
     assert!(matches!(&append(&store, 0, &[any("a", &["2"])])[0], Err(Error::Other(_))));
+}
+
+/// The labels in the store, with the positions of the first and last event.
+fn postings(store: &MemoryKeyspaces, kind: LabelKind, text: &str) -> Vec<(u64, u64)> {
+    let digest = label_digest(kind, text);
+    let entries = store.entries(LABELS).into_iter().filter_map(|(key, value)| {
+        let (of, last) = label_in(&key).expect("the key is that of a label");
+        (of == digest).then(|| (number(&value).expect("the value is a position"), last))
+    });
+    entries.collect()
+}
+
+#[test]
+fn each_append_has_one_entry_for_each_of_its_labels() {
+    let store = MemoryKeyspaces::new();
+    let correlated = |id: &str, metadata: &str| {
+        let mut event = tagged(id, "t", &["g"]);
+        event.metadata = metadata.into();
+        event
+    };
+    let both = correlated("5", r#"{"$correlationId":"c","$causationId":"k"}"#);
+    let requests = [
+        any("a", &["0"]),
+        AppendRequest {
+            events: vec![
+                event("1"),
+                tagged("2", "t", &["g", "h"]),
+                tagged("3", "t", &["g"]),
+                event("4"),
+                both,
+            ],
+            ..any("a", &["1"])
+        },
+    ];
+    for (index, ids) in [(CorrelationIndex::Off, 0), (CorrelationIndex::On, 2)] {
+        let store = MemoryKeyspaces::new();
+        exesdb_streams::append::append(&store, 1, index, &requests).into_iter().for_each(|answer| {
+            answer.unwrap();
+        });
+        // The second append is behind the first one: types `opened` and `t`, tags `g` and `h`.
+        assert_eq!(store.entries(LABELS).len(), 1 + 4 + ids);
+        assert_eq!(postings(&store, LabelKind::Type, "opened"), [(0, 0), (1, 4)]);
+        assert_eq!(postings(&store, LabelKind::Type, "t"), [(2, 5)]);
+        assert_eq!(postings(&store, LabelKind::Tag, "g"), [(2, 5)]);
+        assert_eq!(postings(&store, LabelKind::Tag, "h"), [(2, 2)]);
+        let correlations = postings(&store, LabelKind::Correlation, "c");
+        assert_eq!(
+            (correlations.len(), postings(&store, LabelKind::Causation, "k")),
+            (ids / 2, correlations)
+        );
+        check_chain(&store);
+    }
+    append(&store, 1, &requests[..1]);
+    assert_eq!(store.entries(LABELS)[0].0, label_key(label_digest(LabelKind::Type, "opened"), 0));
+}
+
+#[test]
+fn an_append_with_too_many_labels_is_refused_alone() {
+    let store = MemoryKeyspaces::new();
+    let mut many = any("a", &[]);
+    for id in 0..1_000 {
+        let tags: Vec<String> = (0..32).map(|tag| format!("{id}-{tag}")).collect();
+        many.events.push(tagged(&id.to_string(), "t", &tags.iter().map(String::as_str).collect::<Vec<_>>()));
+    }
+    let answers = append(&store, 1, &[many, any("a", &["1"]), any("b", &["1"])]);
+    assert!(matches!(&answers[0], Err(Error::TooLarge(text)) if text.contains("10000")), "{:?}", answers[0]);
+    assert!(answers[1..].iter().all(Result::is_ok), "{:?}", &answers[1..]);
+}
+
+#[test]
+fn a_deleted_stream_begins_again_behind_what_it_had() {
+    let store = MemoryKeyspaces::new();
+    append(&store, 1, &[any("a", &["1", "2"])]);
+    delete_stream(&store, "a", ExpectedVersion::Exact(1), Deletion::Soft).unwrap();
+    let refused = append(&store, 2, &[request("a", ExpectedVersion::StreamExists, &["3"])]);
+    assert_eq!(refused, [Err(wrong("a", Some(1)))]);
+    // Still there, though nobody can read them.
+    assert_eq!(append(&store, 2, &[any("a", &["1", "2"])]), [at(0, 1, 1)]);
+    assert_eq!(append(&store, 2, &[request("a", ExpectedVersion::NoStream, &["3"])]), [at(2, 2, 2)]);
+    assert_eq!(ids(&store, "a"), ["3"]);
+    assert_eq!(store.entries(RETAINED), [(b"a".to_vec(), Vec::new())]);
+    assert_eq!(append(&store, 2, &[request("a", ExpectedVersion::Exact(2), &["4"])]), [at(3, 3, 3)]);
+    assert_eq!(ids(&store, "a"), ["3", "4"]);
+}
+
+#[test]
+fn a_stream_with_a_tombstone_takes_no_more() {
+    let store = MemoryKeyspaces::new();
+    append(&store, 1, &[any("a", &["1"])]);
+    delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Tombstone).unwrap();
+    let answers = append(&store, 2, &[any("a", &["2"]), any("a", &["1"]), any("b", &["1"])]);
+    let gone = || Err(Error::StreamDeleted("a".into()));
+    assert_eq!(answers, [gone(), gone(), at(0, 0, 1)]);
+}
+
+#[test]
+fn a_stream_that_is_deleted_meanwhile_is_begun_again() {
+    let store = MemoryKeyspaces::new();
+    append(&store, 1, &[any("a", &["1"])]);
+    let rival = Rival::new(&store, 1, |store| {
+        delete_stream(store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
+    });
+    assert_eq!(append(&rival, 2, &[any("a", &["2"]), any("a", &["3"])]), [at(1, 1, 1), at(2, 2, 2)]);
+    assert_eq!(ids(&store, "a"), ["2", "3"]);
+    check_chain(&store);
+}
+
+/// What scavenging has removed is known no longer, also before its entry in `ids` is gone.
+#[test]
+fn an_id_below_what_was_reclaimed_is_new() {
+    let store = MemoryKeyspaces::new();
+    append(&store, 1, &[any("a", &["1", "2"])]);
+    let head = Head { truncate_before: 1, reclaimed_before: 1, ..Head::new(0, 1, 1, 1) };
+    store.overwrite(STREAMS, b"a", &head.encode());
+    assert_eq!(append(&store, 2, &[any("a", &["2"]), any("a", &["1"])]), [at(1, 1, 1), at(2, 2, 2)]);
+    assert_eq!(store.get(IDS, &id_key(0, "1")).unwrap(), Some(2_u64.to_be_bytes().to_vec()));
 }

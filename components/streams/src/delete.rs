@@ -1,0 +1,109 @@
+//! Deletes a stream: for now, or for good. Its events are hidden at once; scavenging takes them away.
+
+use exesdb_sdk::arguments::check_stream_id;
+use exesdb_sdk::keyspaces::{Batch, Keyspaces};
+use exesdb_sdk::streams::{Deletion, StreamState};
+use exesdb_sdk::types::{Error, ExpectedVersion};
+
+use crate::correlation::CorrelationIndex;
+use crate::decide::{conflict, holds};
+use crate::entries::{Entries, Origin, decode_head};
+use crate::layout::{Head, STREAMS};
+use crate::rounds::change;
+
+/// Deletes a stream, if it is at the expected version.
+///
+/// # Errors
+///
+/// [`Error::Invalid`], [`Error::NotFound`], [`Error::WrongExpectedVersion`], and those of the storage.
+pub fn delete_stream(
+    store: &impl Keyspaces,
+    stream_id: &str,
+    expected: ExpectedVersion,
+    deletion: Deletion,
+) -> Result<(), Error> {
+    check_stream_id("stream-id", stream_id)?;
+    change(store, || {
+        let value = store.get(STREAMS, stream_id.as_bytes())?;
+        let head = decode_head(stream_id, value.as_deref())?;
+        let next = decide(stream_id, head.as_ref(), expected, deletion)?;
+        Ok((head_change(stream_id, head, next), ()))
+    })
+}
+
+/// The batch that gives a stream its next head; none if that is the one that it has.
+pub(crate) fn head_change(stream_id: &str, head: Option<Head>, next: Head) -> Vec<Batch> {
+    if head == Some(next) {
+        return Vec::new();
+    }
+    let mut entries = Entries::new(CorrelationIndex::Off);
+    entries.require_head(stream_id, head.as_ref());
+    entries.put_head(stream_id, head.as_ref(), &next, Origin::Known(next.origin));
+    vec![entries.build()]
+}
+
+/// The head of the stream after it was deleted.
+fn decide(
+    stream_id: &str,
+    head: Option<&Head>,
+    expected: ExpectedVersion,
+    deletion: Deletion,
+) -> Result<Head, Error> {
+    let Some(there) = head else { return Err(Error::NotFound) };
+    if there.state != StreamState::Live && deletion == Deletion::Soft {
+        return Err(Error::NotFound);
+    }
+    if !holds(expected, head) {
+        return Err(conflict(stream_id, head));
+    }
+    let state = match deletion {
+        Deletion::Soft => StreamState::Deleted,
+        Deletion::Tombstone => StreamState::Tombstoned,
+    };
+    // What there was stays hidden when the stream begins again.
+    let truncate_before = there.truncate_before.max(there.last_version.saturating_add(1));
+    Ok(Head { state, truncate_before, ..*there })
+}
+
+#[cfg(test)]
+mod tests {
+    use exesdb_sdk::streams::Deletion::{Soft, Tombstone};
+    use exesdb_sdk::streams::StreamState;
+    use exesdb_sdk::types::{Error, ExpectedVersion};
+
+    use super::decide;
+    use crate::decide::conflict;
+    use crate::layout::Head;
+
+    #[test]
+    fn what_a_deletion_makes_of_a_stream() {
+        use ExpectedVersion::{Any, Exact, NoStream, StreamExists};
+        let live = Head { max_count: 3, ..Head::new(1, 4, 2, 3) };
+        let deleted = Head { state: StreamState::Deleted, truncate_before: 5, ..live };
+        let tombstoned = Head { state: StreamState::Tombstoned, truncate_before: 5, ..live };
+        let cut = Head { truncate_before: 9, ..live };
+        let wrong = |head: &Head| Err(conflict("s", Some(head)));
+        let table = [
+            (None, Any, Soft, Err(Error::NotFound)),
+            (None, NoStream, Tombstone, Err(Error::NotFound)),
+            (Some(live), Any, Soft, Ok(deleted)),
+            (Some(live), StreamExists, Soft, Ok(deleted)),
+            (Some(live), Exact(4), Soft, Ok(deleted)),
+            (Some(live), Exact(3), Soft, wrong(&live)),
+            (Some(live), NoStream, Tombstone, wrong(&live)),
+            (Some(live), Any, Tombstone, Ok(tombstoned)),
+            (Some(cut), Any, Tombstone, Ok(Head { state: StreamState::Tombstoned, ..cut })),
+            (Some(deleted), Any, Soft, Err(Error::NotFound)),
+            (Some(deleted), Exact(4), Tombstone, Ok(tombstoned)),
+            (Some(deleted), StreamExists, Tombstone, wrong(&deleted)),
+            (Some(tombstoned), Any, Soft, Err(Error::NotFound)),
+            (Some(tombstoned), Exact(4), Tombstone, Ok(tombstoned)),
+        ];
+        for (head, expected, deletion, next) in table {
+            let decided = decide("s", head.as_ref(), expected, deletion);
+            assert_eq!(decided, next, "{deletion:?} with {expected:?} of {head:?}");
+        }
+        let full = Head::new(0, u64::MAX, 0, 0);
+        assert_eq!(decide("s", Some(&full), Any, Soft).unwrap().truncate_before, u64::MAX);
+    }
+}

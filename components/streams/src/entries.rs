@@ -1,0 +1,205 @@
+//! The entries that events and heads get in a batch: whatever adds events writes them with this.
+
+use exesdb_sdk::keyspaces::{Batch, BatchBuilder, Put, Range, Stamp, damaged, stamp};
+use exesdb_sdk::types::{Error, EventData, Position, Version};
+
+use crate::correlation::CorrelationIndex;
+use crate::label::labels;
+use crate::layout::{
+    DIGEST_BYTES, EVENTS, Envelope, GAPS, Head, IDS, INDEX, LABELS, RETAINED, STREAMS, id_key, index_key,
+    label_key, position_hole,
+};
+
+/// Bytes of one entry of `ids`, with its key.
+const ID_ENTRY_BYTES: usize = 28;
+/// Bytes of the longest head.
+const HEAD_BYTES: usize = 66;
+/// Bytes of one entry of `index` or of `labels`, with its key: the larger of both.
+const INDEX_ENTRY_BYTES: usize = 28;
+
+/// The position that stands for a stream in keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// As its head says.
+    Known(Position),
+    /// The stream begins with this event of the batch, whose position the commit writes.
+    Event(u32),
+}
+
+impl Origin {
+    /// The origin as far as it is known before the commit.
+    fn foreseen(self) -> Position {
+        match self {
+            Self::Known(position) => position,
+            Self::Event(_) => 0,
+        }
+    }
+
+    fn stamps(self, at: u32) -> Vec<Stamp> {
+        match self {
+            Self::Known(_) => Vec::new(),
+            Self::Event(event) => vec![stamp(at, event)],
+        }
+    }
+}
+
+/// An event as it is to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addition<'a> {
+    pub(crate) version: Version,
+    pub(crate) created: u64,
+    pub(crate) event: &'a EventData,
+}
+
+/// A batch of entries. Events have positions one behind the other, in the order in which they are put.
+#[derive(Debug)]
+pub(crate) struct Entries {
+    batch: BatchBuilder,
+    /// How many positions the batch takes so far.
+    events: u32,
+    index: CorrelationIndex,
+}
+
+impl Entries {
+    pub(crate) fn new(index: CorrelationIndex) -> Self {
+        Self { batch: BatchBuilder::new(), events: 0, index }
+    }
+
+    /// The next event's number in the batch.
+    pub(crate) fn next_event(&self) -> u32 {
+        self.events
+    }
+
+    /// Guard: the stream's head is as it was read.
+    pub(crate) fn require_head(&mut self, stream_id: &str, head: Option<&Head>) {
+        let value = head.map(Head::encode);
+        self.batch.require(STREAMS, stream_id.as_bytes(), value.as_deref());
+    }
+
+    /// Guard: an event id is in the stream at this version, or (none) is new to it.
+    pub(crate) fn require_id(&mut self, origin: Position, event_id: &str, version: Option<Version>) {
+        let value = version.map(Version::to_be_bytes);
+        self.batch.require(IDS, &id_key(origin, event_id), value.as_ref().map(<[u8; 8]>::as_slice));
+    }
+
+    /// Guard: no key lies in the range.
+    pub(crate) fn require_empty(&mut self, range: Range) {
+        self.batch.require_empty(range);
+    }
+
+    /// Guard: the positions from `from` to `end` are a gap.
+    pub(crate) fn require_gap(&mut self, from: Position, end: Position) {
+        self.batch.require(GAPS, &from.to_be_bytes(), Some(&end.to_be_bytes()));
+    }
+
+    /// Adds events of one stream, which have versions and positions one behind the other.
+    pub(crate) fn put_events<'a>(
+        &mut self,
+        stream_id: &str,
+        origin: Origin,
+        additions: impl Iterator<Item = Addition<'a>> + Clone,
+    ) {
+        let first_event = self.events;
+        let mut last_version = None;
+        for Addition { version, created, event } in additions.clone() {
+            let number = self.add_event();
+            last_version = Some(version);
+            self.batch.put_stamped(Put {
+                keyspace: EVENTS.to_owned(),
+                key: position_hole(),
+                value: Envelope::encode(stream_id, version, created, event),
+                key_stamps: vec![stamp(0, number)],
+                value_stamps: Vec::new(),
+                chain: Some(stamp(Envelope::LINK_AT, number)),
+            });
+            self.batch.put_stamped(Put {
+                keyspace: IDS.to_owned(),
+                key: id_key(origin.foreseen(), &event.id),
+                value: version.to_be_bytes().to_vec(),
+                key_stamps: origin.stamps(0),
+                value_stamps: Vec::new(),
+                chain: None,
+            });
+        }
+        let Some(last_version) = last_version else { return };
+        self.batch.put_stamped(Put {
+            keyspace: INDEX.to_owned(),
+            key: index_key(origin.foreseen(), last_version),
+            value: position_hole(),
+            key_stamps: origin.stamps(0),
+            value_stamps: vec![stamp(0, self.events - 1)],
+            chain: None,
+        });
+        for label in labels(additions.map(|addition| addition.event), self.index) {
+            self.batch.put_stamped(Put {
+                keyspace: LABELS.to_owned(),
+                key: label_key(label.digest, 0),
+                value: position_hole(),
+                key_stamps: vec![stamp(DIGEST_BYTES as u32, first_event + label.last)],
+                value_stamps: vec![stamp(0, first_event + label.first)],
+                chain: None,
+            });
+        }
+    }
+
+    /// Writes a stream's head, which was `before`, and says in `retained` whether it is extended.
+    pub(crate) fn put_head(&mut self, stream_id: &str, before: Option<&Head>, next: &Head, origin: Origin) {
+        self.batch.put_stamped(Put {
+            keyspace: STREAMS.to_owned(),
+            key: stream_id.into(),
+            value: next.encode(),
+            key_stamps: Vec::new(),
+            value_stamps: origin.stamps(Head::ORIGIN_AT),
+            chain: None,
+        });
+        match (before.is_some_and(Head::is_extended), next.is_extended()) {
+            (false, true) => self.batch.put(RETAINED, stream_id, []),
+            (true, false) => self.batch.delete(RETAINED, stream_id.as_bytes()),
+            (false, false) | (true, true) => {}
+        }
+    }
+
+    /// Takes `count` positions from `from` on, 1 at least, that stay empty.
+    pub(crate) fn put_gap(&mut self, from: Position, count: u32) {
+        let first = self.add_event();
+        for _ in 1..count {
+            self.add_event();
+        }
+        let end = from.saturating_add(count.into());
+        self.batch.put_stamped(Put {
+            keyspace: GAPS.to_owned(),
+            key: position_hole(),
+            value: end.to_be_bytes().to_vec(),
+            key_stamps: vec![stamp(0, first)],
+            value_stamps: Vec::new(),
+            chain: None,
+        });
+    }
+
+    pub(crate) fn build(self) -> Batch {
+        self.batch.build()
+    }
+
+    fn add_event(&mut self) -> u32 {
+        let event = self.batch.add_event();
+        self.events = event + 1;
+        event
+    }
+}
+
+/// At least as many bytes as the keys and values of an append's entries, with the guards on its head and ids.
+pub(crate) fn append_bytes<'a>(stream_id: &str, events: impl Iterator<Item = &'a EventData>) -> usize {
+    let entries = events.map(|event| {
+        let labels = (event.tags.len() + 3) * INDEX_ENTRY_BYTES;
+        Envelope::bytes(stream_id, event) + 8 + 2 * ID_ENTRY_BYTES + labels
+    });
+    let head = stream_id.len() + HEAD_BYTES;
+    // The head, the guard on it, its entry in `retained`, one of `index`, and the guard on the event before.
+    2 * head + stream_id.len() + INDEX_ENTRY_BYTES + ID_ENTRY_BYTES + entries.sum::<usize>()
+}
+
+/// A head as it was read.
+pub(crate) fn decode_head(stream_id: &str, value: Option<&[u8]>) -> Result<Option<Head>, Error> {
+    let head = value.map(Head::decode).transpose();
+    head.map_err(|reason| damaged(STREAMS, stream_id.as_bytes(), reason))
+}

@@ -1,0 +1,103 @@
+//! Says how long the events of a stream are kept.
+
+use exesdb_sdk::arguments::{check_stream_id, invalid};
+use exesdb_sdk::keyspaces::Keyspaces;
+use exesdb_sdk::streams::{Retention, StreamState};
+use exesdb_sdk::types::{Error, Version};
+
+use crate::delete::head_change;
+use crate::entries::decode_head;
+use crate::layout::{Head, STREAMS};
+use crate::read::stream_info;
+use crate::rounds::change;
+
+/// Gives a stream a new retention. What the old one has hidden at `now`, the time of day in microseconds, stays hidden.
+///
+/// # Errors
+///
+/// [`Error::Invalid`], [`Error::NotFound`], [`Error::StreamDeleted`], and those of the storage.
+pub fn set_retention(
+    store: &impl Keyspaces,
+    now: u64,
+    stream_id: &str,
+    retention: &Retention,
+) -> Result<(), Error> {
+    check_stream_id("stream-id", stream_id)?;
+    let limits = [
+        ("retention.max-count", retention.max_count),
+        ("retention.max-age-seconds", retention.max_age_seconds),
+    ];
+    for (argument, limit) in limits {
+        if limit == Some(0) {
+            return Err(invalid(argument, "is 0; it must be at least 1, or not given to keep all"));
+        }
+    }
+    change(store, || {
+        let value = store.get(STREAMS, stream_id.as_bytes())?;
+        let head = decode_head(stream_id, value.as_deref())?.ok_or(Error::NotFound)?;
+        if head.state == StreamState::Tombstoned {
+            return Err(Error::StreamDeleted(stream_id.to_owned()));
+        }
+        let first_visible = stream_info(store, now, stream_id)?.first_version;
+        let next = retained(&head, retention, first_visible);
+        Ok((head_change(stream_id, Some(head), next), ()))
+    })
+}
+
+/// The head of a stream with a new retention. `first_visible` is its first event that the old one does not hide.
+fn retained(head: &Head, retention: &Retention, first_visible: Option<Version>) -> Head {
+    let hidden = first_visible.unwrap_or(head.last_version.saturating_add(1));
+    Head {
+        truncate_before: head.truncate_before.max(hidden).max(retention.truncate_before.unwrap_or(0)),
+        max_count: retention.max_count.unwrap_or(0),
+        max_age_seconds: retention.max_age_seconds.unwrap_or(0),
+        ..*head
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exesdb_sdk::streams::Retention;
+
+    use super::retained;
+    use crate::layout::Head;
+
+    #[test]
+    fn what_is_hidden_stays_hidden() {
+        let none = Retention { max_count: None, max_age_seconds: None, truncate_before: None };
+        let plain = Head::new(0, 9, 0, 0);
+        let old = Head { truncate_before: 2, max_count: 6, max_age_seconds: 7, ..plain };
+        let table = [
+            (plain, none, Some(0), plain),
+            (
+                plain,
+                Retention { max_count: Some(1), max_age_seconds: Some(2), truncate_before: Some(3) },
+                Some(0),
+                Head { max_count: 1, max_age_seconds: 2, truncate_before: 3, ..plain },
+            ),
+            (old, none, Some(4), Head { truncate_before: 4, ..plain }),
+            (old, none, None, Head { truncate_before: 10, ..plain }),
+            (
+                old,
+                Retention { truncate_before: Some(1), ..none },
+                Some(2),
+                Head { truncate_before: 2, ..plain },
+            ),
+            (
+                old,
+                Retention { truncate_before: Some(8), ..none },
+                Some(4),
+                Head { truncate_before: 8, ..plain },
+            ),
+            (
+                old,
+                Retention { truncate_before: Some(u64::MAX), ..none },
+                None,
+                Head { truncate_before: u64::MAX, ..plain },
+            ),
+        ];
+        for (head, retention, first_visible, next) in table {
+            assert_eq!(retained(&head, &retention, first_visible), next, "{retention:?} of {head:?}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Deletion and retention.
+
+use exesdb_sdk::keyspaces::MemoryKeyspaces;
+use exesdb_sdk::streams::{Deletion, Retention, StreamState};
+use exesdb_sdk::types::{Error, ExpectedVersion, VersionConflict};
+use exesdb_streams::delete::delete_stream;
+use exesdb_streams::layout::{Head, RETAINED, STREAMS};
+use exesdb_streams::read::stream_info;
+use exesdb_streams::retention::set_retention;
+
+use crate::rival::{Rival, Storage};
+use crate::{NOW, any, append, ids};
+
+/// Microseconds in a second.
+const SECOND: u64 = 1_000_000;
+
+const KEEP_ALL: Retention = Retention { max_count: None, max_age_seconds: None, truncate_before: None };
+
+fn head(store: &MemoryKeyspaces, stream_id: &str) -> Head {
+    let value = store.entries(STREAMS).into_iter().find(|(key, _)| key == stream_id.as_bytes());
+    Head::decode(&value.expect("the stream is there").1).unwrap()
+}
+
+#[test]
+fn a_stream_is_deleted_at_the_expected_version() {
+    let store = MemoryKeyspaces::new();
+    append(&store, 1, &[any("a", &["1", "2"])]);
+    let delete = |expected, deletion| delete_stream(&store, "a", expected, deletion);
+    let conflict = VersionConflict { stream_id: "a".into(), last_version: Some(1) };
+    let wrong = Err(Error::WrongExpectedVersion(conflict));
+    assert_eq!(delete(ExpectedVersion::Exact(0), Deletion::Soft), wrong);
+    assert_eq!(delete(ExpectedVersion::Exact(1), Deletion::Soft), Ok(()));
+    assert_eq!(head(&store, "a").state, StreamState::Deleted);
+    assert_eq!(store.entries(RETAINED), [(b"a".to_vec(), Vec::new())]);
+    assert_eq!(delete(ExpectedVersion::Any, Deletion::Soft), Err(Error::NotFound));
+    assert_eq!(delete(ExpectedVersion::Any, Deletion::Tombstone), Ok(()));
+    assert_eq!(delete(ExpectedVersion::Any, Deletion::Tombstone), Ok(()), "it is so already");
+    assert_eq!(head(&store, "a").state, StreamState::Tombstoned);
+    assert_eq!(delete_stream(&store, "b", ExpectedVersion::Any, Deletion::Soft), Err(Error::NotFound));
+    let hostile = delete_stream(&store, "a\n", ExpectedVersion::Any, Deletion::Soft);
+    assert!(matches!(hostile, Err(Error::Invalid(invalid)) if invalid.argument == "stream-id"));
+}
+
+#[test]
+fn a_deletion_that_is_overtaken_is_decided_anew() {
+    let store = MemoryKeyspaces::new();
+    append(&store, 1, &[any("a", &["1"])]);
+    let rival = Rival::new(&store, 1, |store| {
+        append(store, 1, &[any("a", &["2"])]);
+    });
+    let conflict = VersionConflict { stream_id: "a".into(), last_version: Some(1) };
+    let outcome = delete_stream(&rival, "a", ExpectedVersion::Exact(0), Deletion::Soft);
+    assert_eq!(outcome, Err(Error::WrongExpectedVersion(conflict)));
+    let rival = Rival::new(&store, 1, |store| {
+        append(store, 1, &[any("a", &["3"])]);
+    });
+    assert_eq!(delete_stream(&rival, "a", ExpectedVersion::Any, Deletion::Soft), Ok(()));
+    assert_eq!(head(&store, "a").truncate_before, 3);
+
+    append(&store, 1, &[any("b", &["1"])]);
+    let mut round = 0;
+    let rival = Rival::new(&store, u32::MAX, move |store| {
+        round += 1;
+        append(store, 1, &[any("b", &[&format!("r{round}")])]);
+    });
+    let outcome = delete_stream(&rival, "b", ExpectedVersion::Any, Deletion::Soft);
+    assert!(matches!(&outcome, Err(Error::Other(text)) if text.contains("not applied")), "{outcome:?}");
+    let outcome = delete_stream(&Storage::failing_commits(&store), "b", ExpectedVersion::Any, Deletion::Soft);
+    assert!(matches!(outcome, Err(Error::Restarting(_))), "{outcome:?}");
+    assert_eq!(head(&store, "b").state, StreamState::Live);
+}
+
+#[test]
+fn what_retention_has_hidden_stays_hidden() {
+    let store = MemoryKeyspaces::new();
+    for (second, id) in [(1, "1"), (2, "2"), (3, "3"), (4, "4"), (5, "5")] {
+        append(&store, second * SECOND, &[any("a", &[id])]);
+    }
+    let set = |now, retention: &Retention| set_retention(&store, now, "a", retention).unwrap();
+    set(5 * SECOND, &Retention { max_count: Some(4), ..KEEP_ALL });
+    assert_eq!(ids(&store, "a"), ["2", "3", "4", "5"]);
+    set(5 * SECOND, &KEEP_ALL);
+    assert_eq!(ids(&store, "a"), ["2", "3", "4", "5"]);
+    assert_eq!(head(&store, "a"), Head { truncate_before: 1, ..Head::new(0, 4, SECOND, 5 * SECOND) });
+    // At 5 s, that of 2 s is older than 2 s.
+    set(5 * SECOND, &Retention { max_age_seconds: Some(2), ..KEEP_ALL });
+    set(5 * SECOND, &Retention { truncate_before: Some(1), ..KEEP_ALL });
+    assert_eq!(ids(&store, "a"), ["3", "4", "5"]);
+    set(5 * SECOND, &Retention { truncate_before: Some(4), ..KEEP_ALL });
+    assert_eq!(ids(&store, "a"), ["5"]);
+    set(5 * SECOND, &Retention { max_age_seconds: Some(1), ..KEEP_ALL });
+    // By now everything is too old.
+    set(60 * SECOND, &KEEP_ALL);
+    assert_eq!(ids(&store, "a"), Vec::<String>::new());
+    append(&store, 60 * SECOND, &[any("a", &["6"])]);
+    assert_eq!(ids(&store, "a"), ["6"]);
+    assert_eq!(stream_info(&store, NOW, "a").unwrap().retention.truncate_before, Some(5));
+}
+
+#[test]
+fn retention_that_says_nothing_leaves_no_trace() {
+    let store = MemoryKeyspaces::new();
+    append(&store, 1, &[any("a", &["1"])]);
+    let before = store.entries(STREAMS);
+    set_retention(&store, 2, "a", &Retention { max_count: Some(9), ..KEEP_ALL }).unwrap();
+    assert_eq!(store.entries(RETAINED).len(), 1);
+    set_retention(&store, 2, "a", &KEEP_ALL).unwrap();
+    assert_eq!((store.entries(STREAMS), store.entries(RETAINED)), (before, Vec::new()));
+}
+
+#[test]
+fn whose_retention_can_be_set() {
+    let store = MemoryKeyspaces::new();
+    append(&store, 1, &[any("a", &["1"]), any("b", &["1"])]);
+    let argument = |retention: Retention| match set_retention(&store, 1, "a", &retention) {
+        Err(Error::Invalid(invalid)) => invalid.argument,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(argument(Retention { max_count: Some(0), ..KEEP_ALL }), "retention.max-count");
+    assert_eq!(argument(Retention { max_age_seconds: Some(0), ..KEEP_ALL }), "retention.max-age-seconds");
+    assert_eq!(set_retention(&store, 1, "x", &KEEP_ALL), Err(Error::NotFound));
+    delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
+    delete_stream(&store, "b", ExpectedVersion::Any, Deletion::Tombstone).unwrap();
+    assert_eq!(set_retention(&store, 1, "b", &KEEP_ALL), Err(Error::StreamDeleted("b".into())));
+    // What a deleted stream will keep when it begins again; the largest limits keep everything.
+    let largest =
+        Retention { max_count: Some(u64::MAX), max_age_seconds: Some(u64::MAX), truncate_before: Some(0) };
+    set_retention(&store, 1, "a", &largest).unwrap();
+    append(&store, 1, &[any("a", &["2"])]);
+    assert_eq!(ids(&store, "a"), ["2"]);
+
+    let rival = Rival::new(&store, 1, |store| {
+        append(store, 1, &[any("a", &["3"])]);
+    });
+    set_retention(&rival, 1, "a", &Retention { max_count: Some(1), ..KEEP_ALL }).unwrap();
+    assert_eq!(ids(&store, "a"), ["3"]);
+}
