@@ -144,7 +144,8 @@ impl Store {
     ///
     /// The store goes on committing, slower; commits can wait until the keyspace at hand is done when they come faster
     /// than its tables can pile up (about 900 MB to one keyspace). What a [`Snapshot`](crate::Snapshot) that is held
-    /// can see stays. A keyspace needs room for its tables once more until it is done.
+    /// can see stays. A keyspace needs room for its tables once more until it is done; its old files are deleted at the
+    /// end if there were commits meanwhile, otherwise when the store flushes its next memtable, or is opened again.
     ///
     /// # Errors
     ///
@@ -168,7 +169,7 @@ impl Store {
                 total: targets.len(),
             });
         }
-        Ok(())
+        Self::delete_old_tables(&targets)
     }
 
     /// Bytes that the store's files take on the disk, its journals included (they are allocated before they are
@@ -221,6 +222,18 @@ impl Store {
         for _ in 0..SNAPSHOTS_PER_LOOK {
             drop(view.snapshot.clone());
         }
+    }
+
+    /// Has the engine delete the tables that no snapshot needs any more. It does so for all keyspaces when it rotates
+    /// the memtable of one; when nothing was committed meanwhile there is none to rotate, and the published snapshot
+    /// needs the old tables.
+    fn delete_old_tables(targets: &[Target]) -> Result<(), CompactError> {
+        for target in targets {
+            if contained(|| target.handle.rotate_memtable()).map_err(|reason| target.failure(reason))? {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn rewrite(&self, target: &Target, bytes: u64) -> Result<(), CompactError> {

@@ -50,3 +50,38 @@ pub(crate) fn wait(
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::wait;
+
+    #[test]
+    fn a_wait_ends_with_its_cause_or_at_its_limit_unless_it_is_excused() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = fjall::Database::builder(dir.path()).open().unwrap();
+        let limit = Duration::from_millis(1);
+        let looks = Cell::new(0);
+        let busy_for = |times: u32| {
+            looks.set(0);
+            let looks = &looks;
+            move || {
+                looks.set(looks.get() + 1);
+                (looks.get() <= times).then(|| "a.b".to_owned())
+            }
+        };
+        assert_eq!(wait(&database, limit, busy_for(0), || false), Ok(()));
+        let error = wait(&database, limit, busy_for(u32::MAX), || false).unwrap_err();
+        assert!(error.contains("a.b") && error.contains("1 ms"), "{error}");
+        // Twenty looks take far longer than the limit.
+        assert_eq!(wait(&database, limit, busy_for(20), || true), Ok(()));
+        assert_eq!(looks.get(), 21);
+        let excused = Cell::new(10u32);
+        let for_a_time = || excused.replace(excused.get().saturating_sub(1)) > 0;
+        wait(&database, limit, busy_for(u32::MAX), for_a_time).unwrap_err();
+        assert_eq!(excused.get(), 0, "and the limit counts from the end of the excuse");
+    }
+}
