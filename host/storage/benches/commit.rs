@@ -105,6 +105,7 @@ fn batch(stream: &str, round: u32, events: u32) -> Batch {
             value: vec![7; EVENT_BYTES],
             key_stamps: stamp(event),
             value_stamps: vec![],
+            chain: None,
         });
         operations.push(Operation::Put {
             keyspace: "stream".into(),
@@ -112,6 +113,7 @@ fn batch(stream: &str, round: u32, events: u32) -> Batch {
             value: vec![0; 8],
             key_stamps: vec![],
             value_stamps: stamp(event),
+            chain: None,
         });
     }
     let guards = vec![Guard::Absent { keyspace: "stream".into(), key: stream_version(0) }];

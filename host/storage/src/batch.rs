@@ -65,6 +65,11 @@ pub enum Operation {
         key_stamps: Vec<Stamp>,
         /// Positions to write into the value.
         value_stamps: Vec<Stamp>,
+        /// Where in the value the store's [hash chain](crate::chain) goes, and the event that is chained. The puts of a
+        /// batch that are chained must be in the order of their events, one for each event at most; no stamp of the
+        /// value may overlap the hole. The chain covers the key and the value as they are stored, and through the
+        /// chain before it every entry that was chained earlier.
+        chain: Option<Stamp>,
     },
     /// Removes a key, if it is there.
     Delete {
@@ -75,7 +80,8 @@ pub enum Operation {
     },
 }
 
-/// A hole in a key or value that is filled at commit with the position of one of the batch's events.
+/// A hole in a key or value that is filled at commit, with the position of one of the batch's events or with the chain
+/// behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Offset in bytes of the hole; [`STAMP_BYTES`] from here are overwritten, big-endian.
@@ -164,11 +170,14 @@ impl Operation {
     fn check(&self, events: u32) -> Result<usize, BatchError> {
         check_keyspace(self.keyspace())?;
         match self {
-            Self::Put { key, value, key_stamps, value_stamps, .. } => {
+            Self::Put { key, value, key_stamps, value_stamps, chain, .. } => {
                 check_key(key)?;
                 at_most("a value in bytes", value.len(), limits::VALUE_BYTES_MAX)?;
                 check_stamps("key", key_stamps, key.len(), events)?;
                 check_stamps("value", value_stamps, value.len(), events)?;
+                if let Some(chain) = chain {
+                    check_chain(*chain, value_stamps, value.len(), events)?;
+                }
                 Ok(key.len() + value.len())
             }
             Self::Delete { key, .. } => {
@@ -176,6 +185,21 @@ impl Operation {
                 Ok(key.len())
             }
         }
+    }
+}
+
+impl Operation {
+    /// Checks that a chained put comes behind the event that was chained last, and is the last from now on.
+    fn check_chained_behind(&self, last: &mut Option<u32>) -> Result<(), BatchError> {
+        let Self::Put { chain: Some(chain), .. } = self else { return Ok(()) };
+        if let Some(last) = last.filter(|last| *last >= chain.event) {
+            return Err(BatchError::Invalid(format!(
+                "it chains event {} behind event {last}; chain each event once, in ascending order",
+                chain.event
+            )));
+        }
+        *last = Some(chain.event);
+        Ok(())
     }
 }
 
@@ -193,8 +217,12 @@ impl Batch {
         for (index, guard) in self.guards.iter().enumerate() {
             bytes += guard.check().map_err(|error| error.at("guard", index))?;
         }
+        let mut chained = None;
         for (index, operation) in self.operations.iter().enumerate() {
-            bytes += operation.check(self.events).map_err(|error| error.at("operation", index))?;
+            bytes += operation
+                .check(self.events)
+                .and_then(|bytes| operation.check_chained_behind(&mut chained).map(|()| bytes))
+                .map_err(|error| error.at("operation", index))?;
         }
         at_most("the batch in bytes", bytes, limits::BATCH_BYTES_MAX)
     }
@@ -242,21 +270,43 @@ pub(crate) fn stamp(bytes: &mut [u8], stamps: &[Stamp], first_position: u64) {
 
 fn check_stamps(what: &str, stamps: &[Stamp], len: usize, events: u32) -> Result<(), BatchError> {
     for (index, stamp) in stamps.iter().enumerate() {
-        if stamp.at as usize + STAMP_BYTES > len {
-            return Err(BatchError::Invalid(format!(
-                "{what} stamp {index} needs bytes {} to {} of a {what} of {len} bytes",
-                stamp.at,
-                stamp.at as usize + STAMP_BYTES
-            )));
-        }
-        if stamp.event >= events {
-            return Err(BatchError::Invalid(format!(
-                "{what} stamp {index} names event {} of a batch of {events} events",
-                stamp.event
-            )));
-        }
+        check_stamp(format_args!("{what} stamp {index}"), what, *stamp, len, events)?;
     }
     at_most("the stamps of one operation", stamps.len(), limits::BATCH_OPERATIONS_MAX)
+}
+
+fn check_stamp(
+    name: std::fmt::Arguments<'_>,
+    what: &str,
+    stamp: Stamp,
+    len: usize,
+    events: u32,
+) -> Result<(), BatchError> {
+    if stamp.at as usize + STAMP_BYTES > len {
+        return Err(BatchError::Invalid(format!(
+            "{name} needs bytes {} to {} of a {what} of {len} bytes",
+            stamp.at,
+            stamp.at as usize + STAMP_BYTES
+        )));
+    }
+    if stamp.event >= events {
+        return Err(BatchError::Invalid(format!(
+            "{name} names event {} of a batch of {events} events",
+            stamp.event
+        )));
+    }
+    Ok(())
+}
+
+fn check_chain(chain: Stamp, value_stamps: &[Stamp], len: usize, events: u32) -> Result<(), BatchError> {
+    check_stamp(format_args!("the chain"), "value", chain, len, events)?;
+    match value_stamps.iter().position(|stamp| (stamp.at.abs_diff(chain.at) as usize) < STAMP_BYTES) {
+        None => Ok(()),
+        Some(index) => Err(BatchError::Invalid(format!(
+            "the chain at byte {} overlaps value stamp {index} at byte {}",
+            chain.at, value_stamps[index].at
+        ))),
+    }
 }
 
 fn check_keyspace(keyspace: &str) -> Result<(), BatchError> {

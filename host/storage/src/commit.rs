@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Sender, TrySendError};
@@ -37,6 +37,12 @@ pub enum CommitError {
     /// The commit is malformed; it would never be taken. Nothing was written.
     #[error("the commit is malformed: {0}")]
     Invalid(String),
+    /// There is too little room on the disk. Nothing was written, and the store takes commits again once there is room.
+    #[error("the store is read-only: {reason}")]
+    ReadOnly {
+        /// What is short, with its unit.
+        reason: String,
+    },
     /// A write or fsync failed, and the store stopped. A commit that was waiting then may or may not be found after the
     /// store is opened again: ask with a guard.
     #[error("the store stopped writing: {reason}; open it again once the cause is removed")]
@@ -54,6 +60,11 @@ pub enum CommitError {
 pub enum Health {
     /// It does.
     Ok,
+    /// It takes none for now: there is too little room on the disk. Reads go on, and it takes commits again by itself.
+    ReadOnly {
+        /// What is short, with its unit.
+        reason: String,
+    },
     /// A write or fsync failed: it takes none any more, and reads stay at the last durable snapshot.
     Poisoned {
         /// The first failure.
@@ -89,16 +100,23 @@ pub(crate) struct Queue {
     bytes_max: usize,
     /// Bytes that wait in the queue.
     bytes: AtomicUsize,
-    poison: Mutex<Poison>,
+    /// Whether `stopped` has a reason; so that nobody takes its lock while all is well.
+    stopped_at_all: AtomicBool,
+    stopped: Mutex<Stopped>,
     durable: RwLock<Vec<DurableListener>>,
     opened: Instant,
+    /// Set for the fault of this name.
+    #[cfg(feature = "faults")]
+    pub(crate) checks_before_queue: std::sync::OnceLock<Arc<crate::read::Published>>,
     /// Microseconds from `opened` to the start of the group in progress, plus one; 0 between groups.
     group_started: AtomicU64,
 }
 
+/// Why no commits are taken.
 #[derive(Default)]
-struct Poison {
-    reason: Option<String>,
+struct Stopped {
+    poisoned: Option<String>,
+    read_only: Option<String>,
     listeners: Vec<PoisonedListener>,
 }
 
@@ -149,15 +167,22 @@ impl Queue {
             commits_max,
             bytes_max,
             bytes: AtomicUsize::new(0),
-            poison: Mutex::default(),
+            stopped_at_all: AtomicBool::new(false),
+            stopped: Mutex::default(),
             durable: RwLock::default(),
             opened: Instant::now(),
+            #[cfg(feature = "faults")]
+            checks_before_queue: std::sync::OnceLock::new(),
             group_started: AtomicU64::new(0),
         }
     }
 
     fn push(&self, commit: Commit, reply: Reply) -> Result<(), CommitError> {
         let mut request = prepare(commit, reply)?;
+        #[cfg(feature = "faults")]
+        if let Some(published) = self.checks_before_queue.get() {
+            crate::fault::check_early(published, &mut request);
+        }
         let sender = self.sender.read();
         let Some(sender) = sender.as_ref() else { return Err(CommitError::Closed) };
         if let Health::Poisoned { reason } = self.health() {
@@ -196,21 +221,27 @@ impl Queue {
     }
 
     pub(crate) fn health(&self) -> Health {
-        match self.poison.lock().reason.clone() {
-            None => Health::Ok,
-            Some(reason) => Health::Poisoned { reason },
+        if !self.stopped_at_all.load(Ordering::Acquire) {
+            return Health::Ok;
+        }
+        let stopped = self.stopped.lock();
+        match (stopped.poisoned.clone(), stopped.read_only.clone()) {
+            (Some(reason), _) => Health::Poisoned { reason },
+            (None, Some(reason)) => Health::ReadOnly { reason },
+            (None, None) => Health::Ok,
         }
     }
 
     /// Poisons the store; the first reason stays.
     pub(crate) fn poison(&self, reason: &str) {
         let listeners = {
-            let mut poison = self.poison.lock();
-            if poison.reason.is_some() {
+            let mut stopped = self.stopped.lock();
+            if stopped.poisoned.is_some() {
                 return;
             }
-            poison.reason = Some(reason.to_owned());
-            std::mem::take(&mut poison.listeners)
+            stopped.poisoned = Some(reason.to_owned());
+            self.stopped_at_all.store(true, Ordering::Release);
+            std::mem::take(&mut stopped.listeners)
         };
         tracing::error!(reason, "the store stopped writing");
         for listener in listeners {
@@ -218,12 +249,25 @@ impl Queue {
         }
     }
 
+    /// Makes the store read-only, with a reason, or no longer.
+    pub(crate) fn set_read_only(&self, reason: Option<String>) {
+        let mut stopped = self.stopped.lock();
+        match (&stopped.read_only, &reason) {
+            (None, Some(reason)) => tracing::error!(reason, "the store is read-only"),
+            (Some(_), None) => tracing::info!("the store takes commits again"),
+            _ => {}
+        }
+        stopped.read_only = reason;
+        let stopped_at_all = stopped.poisoned.is_some() || stopped.read_only.is_some();
+        self.stopped_at_all.store(stopped_at_all, Ordering::Release);
+    }
+
     pub(crate) fn on_poisoned(&self, listener: PoisonedListener) {
-        let mut poison = self.poison.lock();
-        match poison.reason.clone() {
-            None => poison.listeners.push(listener),
+        let mut stopped = self.stopped.lock();
+        match stopped.poisoned.clone() {
+            None => stopped.listeners.push(listener),
             Some(reason) => {
-                drop(poison);
+                drop(stopped);
                 listener(&reason);
             }
         }

@@ -12,42 +12,90 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 
-use crate::batch::{Batch, BatchError, Committed, Guard, Operation, stamp};
+use crate::batch::{Batch, BatchError, Committed, Guard, Operation, STAMP_BYTES, stamp};
 use crate::commit::{CommitError, Health, Outcomes, Queue, Reply, Request, contain};
 use crate::fail_point::FailPoint;
+#[cfg(feature = "faults")]
+use crate::fault::Fault;
 use crate::format;
+use crate::head::{Head, Recorded, chain};
+use crate::journal;
 use crate::limits;
+use crate::mark::MarkFile;
 use crate::name;
-use crate::open::{Opened, Options, panic_message, sync_keyspace_folder};
-use crate::read::{self, Published, View};
+use crate::open::{Opened, panic_message, sync_keyspace_folder};
+use crate::options::Options;
+use crate::read::{self, Published, View, contained};
+use crate::recovery;
+use crate::space::{CHECK_INTERVAL, Space};
+use crate::stall;
 
-/// Sealed memtables of one keyspace at which a group waits. fjall halts at 4, inside the write and without end; a group
-/// adds at most one.
-const SEALED_MEMTABLES_MAX: usize = 3;
+/// Longest time that closing waits for memtables to be flushed. 10 s: two full memtables of every keyspace in use take a
+/// slow disk less, and what is not flushed by then is replayed at the next open.
+const CLOSE_FLUSH_LIMIT: Duration = Duration::from_secs(10);
 
-/// Tables in level 0 of one keyspace at which a group waits. fjall halts at 30 runs, likewise without end.
-const LEVEL_0_TABLES_MAX: usize = 28;
+/// Bytes in a journal above which fjall may begin another. It does at 64,000,000; compressed values count for less there,
+/// and those that cannot be compressed for a little more.
+const JOURNAL_ROTATES_BYTES: u64 = 32_000_000;
 
-/// How often a waiting group looks again. fjall's own waits are 10 to 100 ms.
-const STALL_POLL: Duration = Duration::from_millis(5);
+/// Bytes of one operation in the journal beside its key and value.
+const OPERATION_BYTES: usize = 21;
 
-/// The committer's state. The fields are dropped in order: every handle before the database, the lock last.
+/// Bytes of one record in the journal beside its operations: start, end, and head.
+const RECORD_BYTES: usize = 83;
+
+/// Bytes written after which memtables and tables are counted again. 1 MiB: a memtable is no less than
+/// [`limits::MEMTABLE_BYTES_MIN`], so that one more fills up within 32 such counts at the earliest.
+const CROWDED_CHECK_BYTES: u64 = 1024 * 1024;
+
+/// The committer's state. The fields are dropped in order: every handle before the database, then the journal is emptied
+/// if it can be, the lock last.
 pub(crate) struct Committer {
     receiver: Receiver<Request>,
     queue: Arc<Queue>,
     published: Arc<Published>,
     options: Options,
-    /// The position that the next event gets; ahead of the published one while a group is being written.
-    next_position: u64,
+    /// How far the store has come; ahead of the published head while a group is being written.
+    head: Head,
+    mark: MarkFile,
+    space: Space,
+    read_only: bool,
+    journal: ActiveJournal,
+    /// Bytes written since memtables and tables were counted; `None` before the first count.
+    uncounted: Option<u64>,
+    /// Keyspaces that were created and are not listed in `meta` yet.
+    unlisted: Vec<Keyspace>,
+    /// A group was acknowledged, and is synced next.
+    #[cfg(feature = "faults")]
+    owes_sync: bool,
     meta: Keyspace,
     database: Database,
+    emptied: EmptiedJournal,
     _lock: File,
+}
+
+/// Which journal the engine writes to: this one, or one that it has begun since this was last looked at.
+struct ActiveJournal {
+    data: PathBuf,
+    id: u64,
+    /// At least the bytes in it.
+    bytes: u64,
+    /// Bytes written since it was looked at.
+    unseen: u64,
+}
+
+/// Empties the newest journal when it is dropped, if all that it holds is in tables.
+struct EmptiedJournal {
+    data: PathBuf,
+    may: bool,
 }
 
 /// Why the store is poisoned.
@@ -62,28 +110,50 @@ struct Work {
     batches: Vec<Result<Batch, BatchError>>,
 }
 
+/// The commits of a group.
+struct Group {
+    work: Vec<Work>,
+    replies: Vec<Reply>,
+    bytes: u64,
+}
+
 impl Committer {
     /// A committer over an open database, and what readers share with it.
     pub(crate) fn new(
+        dir: &Path,
         opened: Opened,
         options: Options,
         queue: Arc<Queue>,
         receiver: Receiver<Request>,
     ) -> (Self, Arc<Published>) {
-        let Opened { meta, keyspaces, next_position, database, lock } = opened;
-        let view = View { snapshot: database.snapshot(), next_position };
+        let Opened { meta, keyspaces, head, mark, journal: (id, bytes), data, database, lock } = opened;
+        let view = View { snapshot: database.snapshot(), head };
         let published = Arc::new(Published {
             view: arc_swap::ArcSwap::from_pointee(view),
             keyspaces: parking_lot::RwLock::new(Some(keyspaces)),
+            compacting: AtomicBool::new(false),
         });
+        #[cfg(feature = "faults")]
+        if options.breaks(Fault::CheckBeforeQueue) {
+            queue.checks_before_queue.get_or_init(|| Arc::clone(&published));
+        }
         let committer = Self {
             receiver,
             queue,
             published: Arc::clone(&published),
+            space: Space::new(dir, options.reserve_bytes, options.free_space.clone()),
             options,
-            next_position,
+            head,
+            mark,
+            read_only: false,
+            journal: ActiveJournal { data: data.clone(), id, bytes, unseen: 0 },
+            uncounted: None,
+            unlisted: Vec::new(),
+            #[cfg(feature = "faults")]
+            owes_sync: false,
             meta,
             database,
+            emptied: EmptiedJournal { data, may: false },
             _lock: lock,
         };
         (committer, published)
@@ -91,85 +161,179 @@ impl Committer {
 
     /// Commits until the store is closed and everything it has taken is answered; then closes the database.
     pub(crate) fn run(mut self) {
-        while let Ok(first) = self.receiver.recv() {
-            let (group, replies) = self.gather(first);
+        while let Some(first) = self.next() {
+            let Group { work, replies, bytes } = self.gather(first);
             self.queue.group_begins();
-            let before = self.next_position;
-            let outcomes = match self.queue.health() {
-                Health::Poisoned { reason } => Err(reason),
-                Health::Ok => catch_unwind(AssertUnwindSafe(|| self.commit_group(group)))
-                    .unwrap_or_else(|panic| {
-                        Err(Failure(format!("the committer panicked: {}", panic_message(&*panic))))
-                    })
-                    .map_err(|Failure(reason)| {
-                        self.queue.poison(&reason);
-                        reason
-                    }),
-            };
+            let before = self.head.next_position;
+            let outcomes = self.answer(work, bytes);
             Self::reply(replies, outcomes);
+            self.behind_replies();
             self.queue.group_ends();
-            let durable = self.published.view.load().next_position;
+            let durable = self.published.view.load().head.next_position;
             if durable > before {
                 self.queue.announce(durable);
             }
         }
+        self.close();
+    }
+
+    /// The next commit; `None` when the store is closed and there is none. Meanwhile sees to what is due.
+    fn next(&mut self) -> Option<Request> {
+        loop {
+            let Some(due) = self.due() else { return self.receiver.recv().ok() };
+            match self.receiver.recv_deadline(due) {
+                Ok(request) => return Some(request),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => self.see_to_what_is_due(),
+            }
+        }
+    }
+
+    /// When there is something to do even if nobody commits.
+    fn due(&self) -> Option<Instant> {
+        if self.is_poisoned() {
+            return None;
+        }
+        let look_for_room = self.read_only.then(|| Instant::now() + CHECK_INTERVAL);
+        self.mark.sync_due().into_iter().chain(look_for_room).min()
+    }
+
+    fn see_to_what_is_due(&mut self) {
+        let now = Instant::now();
+        if self.mark.sync_due().is_some_and(|due| due <= now)
+            && let Err(error) = self.mark.sync()
+        {
+            self.queue.poison(&format!("the durable mark could not be synced: {error}"));
+        }
+        if self.read_only {
+            // The answer says whether commits are taken; there is nobody to tell it to.
+            let _ = self.has_room(0);
+        }
+    }
+
+    /// What comes behind the replies of a group.
+    fn behind_replies(&mut self) {
+        #[cfg(feature = "faults")]
+        if std::mem::take(&mut self.owes_sync)
+            && let Err(Failure(reason)) = self.make_durable()
+        {
+            self.queue.poison(&reason);
+        }
+        if let Err(Failure(reason)) = self.pass(FailPoint::AfterReply) {
+            self.queue.poison(&reason);
+        }
+        if !self.is_poisoned() && self.mark.sync_due().is_some_and(|due| due <= Instant::now()) {
+            self.see_to_what_is_due();
+        }
+    }
+
+    fn is_poisoned(&self) -> bool {
+        matches!(self.queue.health(), Health::Poisoned { .. })
+    }
+
+    /// Commits a group, unless the store takes none.
+    fn answer(&mut self, work: Vec<Work>, bytes: u64) -> Result<Vec<Outcomes>, CommitError> {
+        if let Health::Poisoned { reason } = self.queue.health() {
+            return Err(CommitError::Poisoned { reason });
+        }
+        self.has_room(bytes)?;
+        catch_unwind(AssertUnwindSafe(|| self.commit_group(work)))
+            .unwrap_or_else(|panic| {
+                Err(Failure(format!("the committer panicked: {}", panic_message(&*panic))))
+            })
+            .map_err(|Failure(reason)| {
+                self.queue.poison(&reason);
+                CommitError::Poisoned { reason }
+            })
+    }
+
+    /// Whether the disk has room for `bytes` more; the store is read-only for as long as it has not.
+    fn has_room(&mut self, bytes: u64) -> Result<(), CommitError> {
+        let refusal = self.space.refuses(bytes, Instant::now());
+        if self.read_only || refusal.is_some() {
+            self.read_only = refusal.is_some();
+            self.queue.set_read_only(refusal.clone());
+        }
+        refusal.map_or(Ok(()), |reason| Err(CommitError::ReadOnly { reason }))
     }
 
     /// The first commit, and what waits behind it, up to the limits of a group.
-    fn gather(&self, first: Request) -> (Vec<Work>, Vec<Reply>) {
+    fn gather(&self, first: Request) -> Group {
         let mut bytes = 0;
-        let mut group = Vec::new();
+        let mut work = Vec::new();
         let mut replies = Vec::new();
         let mut next = Some(first);
         while let Some(request) = next {
             self.queue.taken(&request);
             bytes += request.bytes;
-            group.push(Work { owner: request.owner, batches: request.batches });
+            work.push(Work { owner: request.owner, batches: request.batches });
             replies.push(request.reply);
-            let full = bytes >= self.options.group_bytes || group.len() >= self.options.group_commits;
+            let full = bytes >= self.options.group_bytes || work.len() >= self.options.group_commits;
             next = if full { None } else { self.receiver.try_recv().ok() };
         }
-        (group, replies)
+        Group { work, replies, bytes: bytes as u64 }
     }
 
     /// Writes a group, syncs once if anything was written, and publishes it.
     fn commit_group(&mut self, group: Vec<Work>) -> Result<Vec<Outcomes>, Failure> {
         self.wait_for_room()?;
-        let mut written = false;
+        self.journal.look();
+        let before = self.head.sequence;
         let mut all = Vec::with_capacity(group.len());
         for work in group {
             let mut outcomes = Vec::with_capacity(work.batches.len());
             for batch in work.batches {
                 let outcome = match batch {
-                    Ok(batch) => self.apply(&work.owner, batch, &mut written)?,
+                    Ok(batch) => self.apply(&work.owner, batch)?,
                     Err(error) => Err(error),
                 };
                 outcomes.push(outcome);
             }
             all.push(outcomes);
         }
-        if written {
-            self.pass(FailPoint::BeforeSync)?;
-            self.database.persist(PersistMode::SyncData).map_err(failure("the fsync failed"))?;
-            self.pass(FailPoint::AfterSync)?;
-            let view = View { snapshot: self.database.snapshot(), next_position: self.next_position };
-            self.published.view.store(Arc::new(view));
+        if self.head.sequence > before {
+            self.finish_group()?;
         }
         self.pass(FailPoint::BeforeReply)?;
         Ok(all)
     }
 
-    /// Applies one batch, if its guards hold: its operations and the position behind it are one journal record.
-    fn apply(
-        &mut self,
-        owner: &str,
-        batch: Batch,
-        written: &mut bool,
-    ) -> Result<Result<Committed, BatchError>, Failure> {
+    /// Makes what was written durable, then readable.
+    fn finish_group(&mut self) -> Result<(), Failure> {
+        #[cfg(feature = "faults")]
+        {
+            if self.options.breaks(Fault::AcknowledgeBeforeSync) {
+                self.owes_sync = true;
+                return self.publish();
+            }
+            if self.options.breaks(Fault::PublishBeforeDurable) {
+                self.publish()?;
+            }
+        }
+        self.make_durable()?;
+        self.publish()
+    }
+
+    fn make_durable(&mut self) -> Result<(), Failure> {
+        self.pass(FailPoint::BeforeSync)?;
+        self.database.persist(PersistMode::SyncData).map_err(failure("the fsync failed"))?;
+        self.pass(FailPoint::AfterSync)?;
+        self.mark.advance(self.head, self.journal.id).map_err(failure("writing the durable mark failed"))
+    }
+
+    fn publish(&self) -> Result<(), Failure> {
+        self.pass(FailPoint::BeforePublish)?;
+        let view = View { snapshot: self.database.snapshot(), head: self.head };
+        self.published.view.store(Arc::new(view));
+        self.pass(FailPoint::AfterPublish)
+    }
+
+    /// Applies one batch, if its guards hold: its operations and the head behind it are one journal record.
+    fn apply(&mut self, owner: &str, batch: Batch) -> Result<Result<Committed, BatchError>, Failure> {
         if let Err(error) = self.check_guards(owner, &batch.guards) {
             return Ok(Err(error));
         }
-        let first_position = self.next_position;
+        let first_position = self.head.next_position;
         let Some(next_position) = first_position.checked_add(u64::from(batch.events)) else {
             return Ok(Err(BatchError::Invalid("there are no positions left".into())));
         };
@@ -178,19 +342,26 @@ impl Committer {
             Err(error) => return Ok(Err(error)),
         };
         let mut record = OwnedWriteBatch::with_capacity(self.database.clone(), batch.operations.len() + 1);
+        let mut head = Head { sequence: self.head.sequence + 1, next_position, chain: self.head.chain };
+        let mut bytes = RECORD_BYTES;
         for operation in batch.operations {
-            add(&mut record, &handles, operation, first_position);
+            bytes += add(&mut record, &handles, operation, first_position, &mut head.chain);
         }
-        if batch.events > 0 {
-            record.insert(&self.meta, format::NEXT_POSITION_KEY, next_position.to_be_bytes());
+        if record.is_empty() && batch.events == 0 {
+            return Ok(Ok(Committed { first_position }));
         }
-        if !record.is_empty() {
-            self.pass(FailPoint::BeforeWrite)?;
-            record.commit().map_err(failure("writing a batch failed"))?;
-            *written = true;
-            self.next_position = next_position;
-            self.pass(FailPoint::AfterWrite)?;
+        for keyspace in self.unlisted.drain(..) {
+            let key = format!("{}{}", format::KEYSPACE_KEY_PREFIX, &**keyspace.name());
+            record.insert(&self.meta, key, keyspace.id().to_be_bytes());
         }
+        let recorded = Recorded { head, engine_floor: self.database.seqno() }.encode();
+        record.insert(&self.meta, &format::HEAD_KEY[..], recorded);
+        self.pass(FailPoint::BeforeWrite)?;
+        record.commit().map_err(failure("writing a batch failed"))?;
+        self.journal.wrote(bytes as u64);
+        self.uncounted = self.uncounted.map(|uncounted| uncounted + bytes as u64);
+        self.head = head;
+        self.pass(FailPoint::AfterWrite)?;
         Ok(Ok(Committed { first_position }))
     }
 
@@ -199,20 +370,18 @@ impl Committer {
             match self.holds(owner, guard) {
                 Ok(true) => {}
                 Ok(false) => return Err(BatchError::GuardFailed { index }),
-                Err(error) => {
-                    return Err(BatchError::GuardUnreadable { index, reason: error.to_string() });
-                }
+                Err(reason) => return Err(BatchError::GuardUnreadable { index, reason }),
             }
         }
         Ok(())
     }
 
     /// Whether a guard holds, reading the newest state: this thread is the only one that may.
-    fn holds(&self, owner: &str, guard: &Guard) -> fjall::Result<bool> {
+    fn holds(&self, owner: &str, guard: &Guard) -> Result<bool, String> {
         let Some(handle) = self.keyspace(owner, guard.keyspace()) else {
             return Ok(!matches!(guard, Guard::Equals { .. }));
         };
-        match guard {
+        contained(|| match guard {
             Guard::Absent { key, .. } => Ok(!handle.contains_key(key)?),
             Guard::Equals { key, value, .. } => Ok(handle.get(key)?.is_some_and(|found| *found == **value)),
             Guard::RangeEmpty { start, end, .. } => {
@@ -222,7 +391,7 @@ impl Committer {
                     Some(entry) => entry.key().map(|_| false),
                 }
             }
-        }
+        })
     }
 
     fn keyspace(&self, owner: &str, keyspace: &str) -> Option<Keyspace> {
@@ -231,7 +400,11 @@ impl Committer {
 
     /// The keyspaces that a batch writes to, each looked up once. Those that are missing are created, unless the owner
     /// would get more than the limit: then none is.
-    fn resolve(&self, owner: &str, operations: &[Operation]) -> Result<Result<Handles, BatchError>, Failure> {
+    fn resolve(
+        &mut self,
+        owner: &str,
+        operations: &[Operation],
+    ) -> Result<Result<Handles, BatchError>, Failure> {
         let mut handles = Handles::new();
         let mut missing: Vec<&str> = Vec::new();
         for operation in operations {
@@ -265,7 +438,7 @@ impl Committer {
     }
 
     /// Creates a keyspace, durably: a journal record that names a keyspace which does not exist is dropped at replay.
-    fn create_keyspace(&self, owner: &str, keyspace: &str) -> Result<Keyspace, Failure> {
+    fn create_keyspace(&mut self, owner: &str, keyspace: &str) -> Result<Keyspace, Failure> {
         let full = name::join(owner, keyspace);
         let handle = self
             .database
@@ -275,49 +448,75 @@ impl Committer {
         let mut keyspaces = self.published.keyspaces.write();
         let keyspaces = keyspaces.as_mut().expect("only this thread takes the keyspaces away, when it ends");
         keyspaces.entry(owner.to_owned()).or_default().insert(keyspace.to_owned(), handle.clone());
+        self.unlisted.push(handle.clone());
         Ok(handle)
     }
 
-    /// Waits while flushing or compaction is behind. fjall would wait as well, but without end, and without noticing
-    /// that its workers are gone.
-    fn wait_for_room(&self) -> Result<(), Failure> {
-        let started = Instant::now();
-        while let Some(keyspace) = self.crowded() {
-            // The only way to ask fjall whether a worker of it has failed.
-            self.database.persist(PersistMode::Buffer).map_err(failure("a flush or compaction failed"))?;
-            if started.elapsed() > Duration::from_millis(self.options.stall_limit_ms) {
-                return Err(Failure(format!(
-                    "flushing {keyspace} made no progress for {} ms; the disk may be full or failing",
-                    self.options.stall_limit_ms
-                )));
-            }
-            std::thread::sleep(STALL_POLL);
+    /// Waits while flushing or compaction is behind. fjall would wait as well, but without end.
+    fn wait_for_room(&mut self) -> Result<(), Failure> {
+        if self.uncounted.is_some_and(|bytes| bytes < CROWDED_CHECK_BYTES) {
+            return Ok(());
         }
+        let limit = Duration::from_millis(self.options.stall_limit_ms);
+        let busy = || self.find(stall::is_crowded);
+        let excused = || self.published.compacting.load(Ordering::Acquire);
+        stall::wait(&self.database, limit, busy, excused).map_err(Failure)?;
+        self.uncounted = Some(0);
         Ok(())
     }
 
-    fn crowded(&self) -> Option<String> {
-        let crowded = |handle: &&Keyspace| {
-            handle.sealed_memtable_count() >= SEALED_MEMTABLES_MAX
-                || handle.l0_table_count() >= LEVEL_0_TABLES_MAX
-        };
+    /// The name of a keyspace that is as asked for.
+    fn find(&self, which: fn(&Keyspace) -> bool) -> Option<String> {
         let keyspaces = self.published.keyspaces.read();
         let owned =
             keyspaces.iter().flat_map(|keyspaces| keyspaces.values()).flat_map(|owned| owned.values());
-        owned.chain([&self.meta]).find(crowded).map(|handle| handle.name().to_string())
+        owned.chain([&self.meta]).find(|handle| which(handle)).map(|handle| handle.name().to_string())
     }
 
-    fn reply(replies: Vec<Reply>, outcomes: Result<Vec<Outcomes>, String>) {
+    /// Brings everything into tables, so that the next open has nothing to replay. A store that is poisoned is left as
+    /// it is, and so is one whose disk does not do it in time: the journal has it all.
+    fn close(&mut self) {
+        if self.is_poisoned() {
+            return;
+        }
+        let flushed = catch_unwind(AssertUnwindSafe(|| self.flush()))
+            .unwrap_or_else(|panic| Err(Failure(format!("the engine gave up: {}", panic_message(&*panic)))));
+        match flushed {
+            Ok(()) => self.emptied.may = true,
+            Err(Failure(reason)) => {
+                tracing::warn!(
+                    reason,
+                    "the store was closed without a flush; the next open replays its journal"
+                );
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        // A worker that has failed flushes nothing, and this is how fjall says so.
+        self.database.persist(PersistMode::SyncData).map_err(failure("syncing the journal failed"))?;
+        let handles: Vec<Keyspace> = {
+            let keyspaces = self.published.keyspaces.read();
+            keyspaces.iter().flatten().flat_map(|(_, owned)| owned.values().cloned()).collect()
+        };
+        for handle in handles.iter().chain([&self.meta]) {
+            handle.rotate_memtable().map_err(failure("sealing a memtable failed"))?;
+        }
+        let busy = || self.find(|handle| handle.sealed_memtable_count() > 0);
+        stall::wait(&self.database, CLOSE_FLUSH_LIMIT, busy, || false).map_err(Failure)?;
+        self.mark.flushed().map_err(failure("writing the durable mark failed"))
+    }
+
+    fn reply(replies: Vec<Reply>, outcomes: Result<Vec<Outcomes>, CommitError>) {
         match outcomes {
             Ok(all) => {
                 for (reply, outcomes) in replies.into_iter().zip(all) {
                     contain("a reply", || reply(Ok(outcomes)));
                 }
             }
-            Err(reason) => {
+            Err(error) => {
                 for reply in replies {
-                    let error = CommitError::Poisoned { reason: reason.clone() };
-                    contain("a reply", || reply(Err(error)));
+                    contain("a reply", || reply(Err(error.clone())));
                 }
             }
         }
@@ -331,19 +530,62 @@ impl Committer {
     }
 }
 
-/// Adds an operation to a record, its stamps filled in.
-fn add(record: &mut OwnedWriteBatch, handles: &Handles, operation: Operation, first_position: u64) {
+impl ActiveJournal {
+    /// Finds out whether the engine has begun another. Asked before a group is written, so that the group is in this one
+    /// or behind it.
+    fn look(&mut self) {
+        while self.bytes > JOURNAL_ROTATES_BYTES && journal::path(&self.data, self.id + 1).exists() {
+            self.id += 1;
+            self.bytes = self.unseen;
+        }
+        self.unseen = 0;
+    }
+
+    fn wrote(&mut self, bytes: u64) {
+        self.bytes += bytes;
+        self.unseen += bytes;
+    }
+}
+
+impl Drop for EmptiedJournal {
+    fn drop(&mut self) {
+        if !self.may {
+            return;
+        }
+        if let Err(error) = recovery::empty_newest(&self.data) {
+            tracing::warn!(%error, "the journal could not be emptied; the next open reads it");
+        }
+    }
+}
+
+/// Adds an operation to a record, its stamps and its chain filled in. The bytes that it takes there, about.
+fn add(
+    record: &mut OwnedWriteBatch,
+    handles: &Handles,
+    operation: Operation,
+    first_position: u64,
+    last_chain: &mut u64,
+) -> usize {
     let handle = handles.iter().find(|(name, _)| name == operation.keyspace()).map(|(_, handle)| handle);
     match operation {
-        Operation::Put { mut key, mut value, key_stamps, value_stamps, .. } => {
+        Operation::Put { mut key, mut value, key_stamps, value_stamps, chain: hole, .. } => {
             stamp(&mut key, &key_stamps, first_position);
             stamp(&mut value, &value_stamps, first_position);
+            if let Some(hole) = hole {
+                *last_chain = chain(*last_chain, &key, &value, hole.at);
+                let at = hole.at as usize;
+                value[at..at + STAMP_BYTES].copy_from_slice(&last_chain.to_be_bytes());
+            }
+            let bytes = OPERATION_BYTES + key.len() + value.len();
             record.insert(handle.expect("a keyspace that is put to was resolved"), key, value);
+            bytes
         }
         Operation::Delete { key, .. } => {
+            let bytes = OPERATION_BYTES + key.len();
             if let Some(handle) = handle {
                 record.remove(handle, key);
             }
+            bytes
         }
     }
 }

@@ -15,10 +15,16 @@ pub enum FailPoint {
     AfterWrite,
     /// Everything of the group is written; the fsync comes next.
     BeforeSync,
-    /// The fsync is done, nothing is published or acknowledged.
+    /// The fsync is done; the durable mark comes next.
     AfterSync,
+    /// The mark is written, nothing is published or acknowledged.
+    BeforePublish,
     /// The group is readable, nothing is acknowledged.
+    AfterPublish,
+    /// The group is readable if it wrote anything, nothing is acknowledged. Passed by every group.
     BeforeReply,
+    /// Everything of the group is acknowledged. Passed by every group; an error poisons the store for those that follow.
+    AfterReply,
 }
 
 /// Called at each fail point. An error is taken for an error of the operation at hand; a panic is a panic of the

@@ -1,26 +1,27 @@
 //! The bytes of this layer on disk.
 //!
 //! ```text
-//! <store>/lock        locked (flock) for as long as the store is open; empty
-//! <store>/data/       a fjall 3 database; its own format is fjall's
-//! <store>/data.new/   a database whose creation was interrupted; removed at the next open
+//! <store>/lock               locked (flock) for as long as the store is open; empty
+//! <store>/durable.mark       what was acknowledged; two slots of 64 bytes, at 0 and 4096
+//! <store>/durable.mark.new   a mark whose creation was interrupted
+//! <store>/data/              a fjall 3 database; its own format is fjall's
+//! <store>/data.new/          a database whose creation was interrupted; removed at the next open
 //! ```
 //!
-//! Keyspaces of the database:
+//! Keyspaces of the database (numbers are big-endian):
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
-//! | `meta` | `format` | `u32`, big-endian: the version of this format, now 1 |
-//! | `meta` | `next-position` | `u64`, big-endian: the position that the next event gets |
+//! | `meta` | `format` | `u32`: the version of this format, now 2 |
+//! | `meta` | `head` | sequence, next position, chain, floor of the engine's sequence number: `u64` each |
+//! | `meta` | `keyspace:<owner>.<keyspace>` | `u64`: the engine's number of the keyspace, which is its folder's name |
 //! | `<owner>.<keyspace>` | chosen by the owner, 1 to 4,096 bytes | chosen by the owner, at most 2 MiB |
 //!
-//! Every batch is one record of fjall's journal: its operations and, if it takes positions, the new `next-position`.
-//! fjall replays a record whole or not at all, so a store holds whole batches, and positions below `next-position` are
-//! exactly those that were given away.
+//! Every batch is one record of fjall's journal: its operations, the new `head`, and an entry for each keyspace that it is
+//! the first to write to. fjall replays a record whole or not at all, so a store holds whole batches; sequences are dense
+//! in the journals, and positions below the next position are exactly those that were given away.
 //!
-//! Broken is: a `meta` without either key, either value of another length, a keyspace whose name this layer would not
-//! have written, or a `data` folder without fjall's `version` file. An unknown `format` is not broken, but newer (or
-//! foreign), and refused. Either way the store does not open, and nothing is changed.
+//! What is broken, and what is done about it, is in `docs/storage-format.md`.
 
 /// Folder of the database below the store's folder.
 pub(crate) const DATABASE_FOLDER: &str = "data";
@@ -35,14 +36,29 @@ pub(crate) const LOCK_FILE: &str = "lock";
 /// is there.
 pub(crate) const ENGINE_MARKER: &str = "version";
 
+/// The durable mark.
+pub(crate) const MARK_FILE: &str = "durable.mark";
+
+/// The mark while it is created.
+pub(crate) const NEW_MARK_FILE: &str = "durable.mark.new";
+
 /// Keyspace of this layer. Keyspaces of owners contain a dot, so none can have this name.
 pub(crate) const META: &str = "meta";
 
 /// Key of the format's version.
 pub(crate) const FORMAT_KEY: &[u8] = b"format";
 
-/// Key of the next position.
-pub(crate) const NEXT_POSITION_KEY: &[u8] = b"next-position";
+/// The engine's number of [`META`], which is the first keyspace to be created.
+pub(crate) const META_NUMBER: u64 = 1;
+
+/// The engine's number of its own keyspace, which has the names of all others.
+pub(crate) const ENGINE_META_NUMBER: u64 = 0;
+
+/// Key of the head.
+pub(crate) const HEAD_KEY: &[u8; 4] = b"head";
+
+/// What the keys begin with that list the keyspaces; the name is the rest.
+pub(crate) const KEYSPACE_KEY_PREFIX: &str = "keyspace:";
 
 /// The version of the format that this code writes, and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;

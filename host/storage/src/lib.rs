@@ -15,13 +15,15 @@
 //!             value: vec![0; 8],
 //!             key_stamps: vec![],
 //!             value_stamps: vec![Stamp { at: 0, event: 0 }],
+//!             chain: None,
 //!         },
 //!         Operation::Put {
 //!             keyspace: "all".into(),
 //!             key: vec![0; 8],
-//!             value: b"order placed".to_vec(),
+//!             value: [&[0; 8], &b"order placed"[..]].concat(),
 //!             key_stamps: vec![Stamp { at: 0, event: 0 }],
 //!             value_stamps: vec![],
+//!             chain: Some(Stamp { at: 0, event: 0 }),
 //!         },
 //!     ],
 //!     events: 1,
@@ -29,7 +31,10 @@
 //! let outcomes = store.commit_blocking(Commit { owner: "streams".into(), batches: vec![event] })?;
 //! assert_eq!(outcomes[0].as_ref().map(|committed| committed.first_position), Ok(0));
 //! let snapshot = store.snapshot();
-//! assert_eq!(snapshot.get("streams", "all", &0u64.to_be_bytes())?.as_deref(), Some(&b"order placed"[..]));
+//! let event = snapshot.get("streams", "all", &0u64.to_be_bytes())?.expect("it was committed");
+//! assert_eq!(&event[8..], b"order placed");
+//! assert_eq!(event[..8], snapshot.head().chain.to_be_bytes());
+//! assert_eq!(snapshot.head().chain, exesdb_storage::chain(0, &0u64.to_be_bytes(), &event, 0));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
@@ -40,6 +45,8 @@
 //! - Guards are checked in log order, against everything before the batch; nothing comes between check and write.
 //! - Positions are dense: they count from 0, in log order, and only batches that were applied take any.
 //! - After the first failure to write or sync nothing is written until the store is opened again.
+//! - A store that has less than it acknowledged, or whose files are not as they were written, does not open, or fails to
+//!   read what is damaged; `docs/storage-format.md` says what is found when, and what is not.
 //! - When a [`Store`] has been dropped its thread is gone, its files are closed and its lock is free, whoever still
 //!   holds a [`Reader`], [`Snapshot`] or [`Writer`].
 //!
@@ -51,12 +58,26 @@
 mod batch;
 mod commit;
 mod committer;
+mod compact;
+pub mod dump;
+mod engine_files;
 mod fail_point;
+#[cfg(feature = "faults")]
+mod fault;
 mod format;
+mod head;
+mod journal;
 pub mod limits;
+mod mark;
 mod name;
 mod open;
+mod options;
 mod read;
+mod recovery;
+mod space;
+mod stall;
+pub mod verify;
+mod walk;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -65,27 +86,36 @@ use std::time::Duration;
 
 pub use batch::{Batch, BatchError, Committed, Guard, Operation, STAMP_BYTES, Stamp};
 pub use commit::{Commit, CommitError, Health, Outcomes, Writer};
+pub use compact::{CompactError, Compacted};
 pub use fail_point::{FailPoint, FailPoints};
+#[cfg(feature = "faults")]
+pub use fault::Fault;
 pub use format::FORMAT_VERSION;
-pub use open::{OpenError, Options};
+pub use head::{Head, chain};
+pub use open::OpenError;
+pub use options::Options;
 pub use read::{Direction, Page, ReadError, Reader, Scan, Snapshot};
+pub use space::FreeSpace;
 
 /// Bytes as the engine holds them: cheap to clone, dereferences to `[u8]`. It may keep the block it came from in memory.
 pub use fjall::Slice;
 
 use commit::Queue;
 use committer::Committer;
+use compact::Compaction;
 use read::Published;
 
 /// One open database, and the thread that commits to it.
 ///
-/// Dropping it answers what was queued, stops the thread and closes the database, all of it before the drop returns.
+/// Dropping it answers what was queued, flushes what the journal holds (unless the store is poisoned; it waits some
+/// seconds at most), stops the thread and closes the database, all of it before the drop returns.
 /// (Dropped on the committer thread itself, from within a reply, it cannot wait for that thread: the rest happens right
 /// behind.)
 pub struct Store {
     queue: Arc<Queue>,
     published: Arc<Published>,
     committer: Option<JoinHandle<()>>,
+    compaction: Compaction,
 }
 
 /// Every handle can be shared between threads; that is what they are for.
@@ -105,9 +135,10 @@ impl Store {
     /// [`OpenError`], which says what is wrong, where, and what to do. What is there was not changed.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
         let opened = open::open(dir, &options)?;
+        let compaction = Compaction::new(dir, &options);
         let (sender, receiver) = crossbeam_channel::bounded(options.commit_queue);
         let queue = Arc::new(Queue::new(sender, options.commit_queue, options.commit_queue_bytes));
-        let (committer, published) = Committer::new(opened, options, Arc::clone(&queue), receiver);
+        let (committer, published) = Committer::new(dir, opened, options, Arc::clone(&queue), receiver);
         let thread = std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || committer.run())
@@ -116,7 +147,7 @@ impl Store {
                 path: dir.to_owned(),
                 source,
             })?;
-        Ok(Self { queue, published, committer: Some(thread) })
+        Ok(Self { queue, published, committer: Some(thread), compaction })
     }
 
     /// A handle to read with.
@@ -175,6 +206,16 @@ impl Store {
     #[must_use]
     pub fn health(&self) -> Health {
         self.queue.health()
+    }
+
+    /// Writes, syncs and removes a small file in the store's folder: whether it makes sense to open the store again after
+    /// it was poisoned. It can be asked without a store, and while one is open.
+    ///
+    /// # Errors
+    ///
+    /// What the operating system said.
+    pub fn probe(dir: &Path) -> std::io::Result<()> {
+        space::probe(dir)
     }
 
     /// How long the committer has been at the group in its hands; `None` between groups. A watchdog's measure: seconds

@@ -1,68 +1,24 @@
 //! Opening: the folder, the lock, creation that cannot be seen half done, and the checks before the first read.
 
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, PersistMode};
 
-use crate::fail_point::FailPoints;
+use crate::engine_files::{self, Refusal};
 use crate::format;
-use crate::limits;
+use crate::head::{Head, Recorded};
+use crate::journal::{self, Journal};
+use crate::mark::{self, Found, Mark, MarkFile};
 use crate::name;
+use crate::options::Options;
 use crate::read::Keyspaces;
+use crate::recovery::{self, Missing};
 
-/// How to run a store. Each value has a default that suits a store of its own on a small machine.
-#[derive(Clone)]
-pub struct Options {
-    /// Bytes of the block cache. 32 MiB: the working set of stream heads and recent events of a small store; memory is
-    /// per store, and many stores share a process.
-    pub cache_bytes: u64,
-    /// Bytes of full journals at which the keyspaces that keep them from being deleted are flushed. 64 MiB, the least:
-    /// each full journal is reclaimed as soon as the next begins, because all that is kept is replayed at open, at
-    /// about a microsecond for each operation. At least [`limits::JOURNAL_BYTES_MIN`].
-    pub max_journal_bytes: u64,
-    /// Bytes of one keyspace's memtable. 32 MiB: what is replayed at open grows with it. At least
-    /// [`limits::MEMTABLE_BYTES_MIN`]. It counts for keyspaces created from now on.
-    pub memtable_bytes: u64,
-    /// Threads that flush and compact. 2: with one, a long compaction keeps flushes waiting until writes stall.
-    pub worker_threads: usize,
-    /// Commits that may wait. 1,024: at 250 fsyncs a second (a busy disk) and 100 commits a group, 40 ms of work.
-    pub commit_queue: usize,
-    /// Bytes of the commits that may wait. 64 MiB: four of the largest commits.
-    pub commit_queue_bytes: usize,
-    /// Commits of one group at most. 1,024: an fsync is long paid for by then, and the first of the group waits for the
-    /// last.
-    pub group_commits: usize,
-    /// Bytes of one group after which it takes no further commit. 4 MiB: about what a disk writes in the time of its
-    /// fsync. At most [`limits::GROUP_BYTES_MAX`].
-    pub group_bytes: usize,
-    /// Milliseconds that a group waits for flushes and compactions to make room before the store is poisoned. 30,000:
-    /// fjall itself waits forever, even when its workers are dead.
-    pub stall_limit_ms: u64,
-    /// Called at each fail point; only for tests.
-    pub fail_points: Option<FailPoints>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            cache_bytes: 32 * 1024 * 1024,
-            max_journal_bytes: limits::JOURNAL_BYTES_MIN,
-            memtable_bytes: 32 * 1024 * 1024,
-            worker_threads: 2,
-            commit_queue: 1024,
-            commit_queue_bytes: 64 * 1024 * 1024,
-            group_commits: 1024,
-            group_bytes: 4 * 1024 * 1024,
-            stall_limit_ms: 30_000,
-            fail_points: None,
-        }
-    }
-}
-
-/// Why a store could not be opened. Nothing of what was there has been changed.
+/// Why a store could not be opened. Nothing of what was acknowledged has been changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// An option is out of its range.
@@ -90,12 +46,26 @@ pub enum OpenError {
         found: u32,
     },
     /// What is on disk is not what this layer writes.
-    #[error("{} is damaged: {reason}; keep it as it is, and restore a copy", path.display())]
+    #[error("{} is damaged: {reason}; keep it as it is, and restore a backup, or let `exesdb doctor` look at a copy", path.display())]
     Damaged {
         /// The store's folder.
         path: PathBuf,
         /// What was found, and where.
         reason: String,
+    },
+    /// Less is there than was acknowledged.
+    #[error(
+        "acknowledged data is missing in {}: batches up to {} and positions below {} were acknowledged, and {found}; \
+         keep it as it is, and restore a backup, or let `exesdb doctor` look at a copy",
+        path.display(), acknowledged.sequence, acknowledged.next_position
+    )]
+    AcknowledgedMissing {
+        /// The store's folder.
+        path: PathBuf,
+        /// The head that was acknowledged, as the durable mark has it. All zeros when the mark is to be made anew.
+        acknowledged: Head,
+        /// What is there instead: in which file, and up to which byte and batch.
+        found: String,
     },
     /// The operating system refused.
     #[error("{action} {} failed: {source}", path.display())]
@@ -121,39 +91,13 @@ pub enum OpenError {
 pub(crate) struct Opened {
     pub(crate) meta: Keyspace,
     pub(crate) keyspaces: Keyspaces,
-    pub(crate) next_position: u64,
+    pub(crate) head: Head,
+    pub(crate) mark: MarkFile,
+    /// The newest journal, and the bytes in it.
+    pub(crate) journal: (u64, u64),
+    pub(crate) data: PathBuf,
     pub(crate) database: Database,
     pub(crate) lock: File,
-}
-
-impl Options {
-    fn check(&self) -> Result<(), OpenError> {
-        let at_least = |option, actual: u64, least: u64| {
-            if actual >= least {
-                return Ok(());
-            }
-            Err(OpenError::Options { option, actual, range: format!("at least {least}") })
-        };
-        at_least("max_journal_bytes", self.max_journal_bytes, limits::JOURNAL_BYTES_MIN)?;
-        at_least("memtable_bytes", self.memtable_bytes, limits::MEMTABLE_BYTES_MIN)?;
-        at_least("worker_threads", self.worker_threads as u64, 1)?;
-        at_least("commit_queue", self.commit_queue as u64, 1)?;
-        at_least("group_commits", self.group_commits as u64, 1)?;
-        at_least("stall_limit_ms", self.stall_limit_ms, 1)?;
-        if self.group_bytes > limits::GROUP_BYTES_MAX {
-            return Err(OpenError::Options {
-                option: "group_bytes",
-                actual: self.group_bytes as u64,
-                range: format!("at most {}", limits::GROUP_BYTES_MAX),
-            });
-        }
-        Ok(())
-    }
-
-    /// Inline values and leveled compaction, fjall's default: value separation and FIFO are where its open bugs are.
-    pub(crate) fn keyspace(&self) -> KeyspaceCreateOptions {
-        KeyspaceCreateOptions::default().max_memtable_size(self.memtable_bytes)
-    }
 }
 
 /// Opens the store in `dir`, creating both when absent.
@@ -162,23 +106,152 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     std::fs::create_dir_all(dir).map_err(failed("creating", dir))?;
     let lock = lock(dir)?;
     let data = dir.join(format::DATABASE_FOLDER);
+    let mut found = mark::read(dir).map_err(failed("reading the durable mark of", dir))?;
     if !data.try_exists().map_err(failed("looking for", &data))? {
-        create(dir, options)?;
+        may_create(dir, found)?;
+        found = Found::Mark(create(dir, options)?);
     }
     let marker = data.join(format::ENGINE_MARKER);
     if !marker.try_exists().map_err(failed("looking for", &marker))? {
         return Err(damaged(dir, format!("{} is missing", marker.display())));
     }
+    let journals = journals(dir, &data, found)?;
+    let used: BTreeSet<u64> = journals.iter().flat_map(|journal| journal.keyspaces.iter().copied()).collect();
+    engine_files::check(&data, &used).map_err(|refusal| match refusal {
+        Refusal::Damaged(reason) => damaged(dir, reason),
+        Refusal::Io(source) => {
+            OpenError::Io { action: "checking the keyspaces of", path: data.clone(), source }
+        }
+    })?;
+    let mark = recover(dir, &journals, found, options)?;
     let database = engine(dir, &data, options)?;
     let meta = database.keyspace(format::META, || options.keyspace()).map_err(refused(dir))?;
-    let next_position = read_meta(dir, &meta)?;
-    let keyspaces = keyspaces(dir, &database, options)?;
+    read_format(dir, &meta)?;
+    let Some(mark) = mark else { return Err(mark_missing(dir, found)) };
+    let head = read_head(dir, &meta)?;
+    check_head(dir, head, mark, &journals, options)?;
+    let keyspaces = keyspaces(dir, &database, &meta, options)?;
+    #[cfg(feature = "faults")]
+    drop_one(dir, &keyspaces, options)?;
     // What the journal's replay found must be durable before it is read, acknowledged or not.
     database.persist(PersistMode::SyncAll).map_err(refused(dir))?;
-    Ok(Opened { meta, keyspaces, next_position, database, lock })
+    let newest = journals.last().expect("a database without a journal was refused");
+    let mark = go_on(dir, found, Mark { head, journal: newest.id, ..mark })
+        .map_err(failed("writing the durable mark of", dir))?;
+    Ok(Opened { meta, keyspaces, head, mark, journal: (newest.id, newest.valid_end), data, database, lock })
 }
 
-fn lock(dir: &Path) -> Result<File, OpenError> {
+/// Whether a store may be created where there is no database: not where one is known to have been.
+fn may_create(dir: &Path, found: Found) -> Result<(), OpenError> {
+    let gone = format!("{} is missing", dir.join(format::DATABASE_FOLDER).display());
+    match found {
+        // A creation was interrupted: the mark is made first.
+        Found::Mark(Mark { head: Head { sequence: 0, .. }, .. }) | Found::Missing => Ok(()),
+        Found::Mark(mark) => Err(missing(dir, mark, gone)),
+        Found::Damaged => Err(damaged(dir, format!("{gone}, and the durable mark cannot be read"))),
+    }
+}
+
+/// Reads the journals from the disk.
+fn journals(dir: &Path, data: &Path, found: Found) -> Result<Vec<Journal>, OpenError> {
+    let flushed_through = match found {
+        Found::Mark(mark) => mark.flushed_through,
+        Found::Missing | Found::Damaged => 0,
+    };
+    let journals = journal::list(data).map_err(failed("listing the journals of", dir))?;
+    recovery::evict(&journals).map_err(failed("preparing the journals of", dir))?;
+    journal::read(&journals, flushed_through).map_err(failed("reading the journals of", dir))
+}
+
+/// Decides whether the journals have what was acknowledged, and makes them fit to be replayed. The mark to hold the
+/// store against; `None` when there is none and none may be made, in which case nothing was changed.
+fn recover(
+    dir: &Path,
+    journals: &[Journal],
+    found: Found,
+    options: &Options,
+) -> Result<Option<Mark>, OpenError> {
+    let mark = match found {
+        Found::Mark(mark) => Some(mark),
+        Found::Missing | Found::Damaged => None,
+    };
+    let repairs = recovery::decide(mark.as_ref(), journals)
+        .map_err(|Missing(what)| missing(dir, mark.unwrap_or_default(), what))?;
+    if mark.is_none() && !options.rebuild_mark {
+        // The store of another version may have no mark. The engine may be asked, if that changes nothing.
+        return if repairs.is_empty() { Ok(None) } else { Err(mark_missing(dir, found)) };
+    }
+    for repair in repairs {
+        repair.perform().map_err(failed("cutting off the journal's unacknowledged end in", dir))?;
+    }
+    Ok(Some(mark.unwrap_or_default()))
+}
+
+/// Holds what the engine has against what was acknowledged, and against what its journals held.
+fn check_head(
+    dir: &Path,
+    head: Head,
+    mark: Mark,
+    journals: &[Journal],
+    options: &Options,
+) -> Result<(), OpenError> {
+    let acknowledged = mark.head;
+    if head.sequence < acknowledged.sequence {
+        let names: Vec<_> = journals.iter().map(|journal| journal.path.display().to_string()).collect();
+        let end = journals.last().map_or(0, |journal| journal.valid_end);
+        return Err(missing(
+            dir,
+            mark,
+            format!(
+                "the last batch is {} ({}; the newest ends at byte {end})",
+                head.sequence,
+                names.join(", ")
+            ),
+        ));
+    }
+    let rebuilt = mark.turn == 0 && options.rebuild_mark;
+    if head.sequence == acknowledged.sequence && head != acknowledged && !rebuilt {
+        return Err(damaged(
+            dir,
+            format!("its head is {head:?}, and {acknowledged:?} was acknowledged ({})", format::MARK_FILE),
+        ));
+    }
+    let replayed = journals.iter().rev().find_map(|journal| journal.last).map(|last| last.head);
+    match replayed.filter(|replayed| replayed.sequence > head.sequence) {
+        None => Ok(()),
+        Some(replayed) => Err(damaged(
+            dir,
+            format!(
+                "the journals hold batch {}, and the engine came to batch {}",
+                replayed.sequence, head.sequence
+            ),
+        )),
+    }
+}
+
+/// Brings the mark up to what was found, durably, before anything of it is served.
+fn go_on(dir: &Path, found: Found, mark: Mark) -> io::Result<MarkFile> {
+    if !matches!(found, Found::Mark(_)) {
+        mark::create(dir, Mark { turn: 0, ..mark })?;
+    }
+    let mut file = MarkFile::open(dir, mark)?;
+    file.advance(mark.head, mark.journal)?;
+    file.sync()?;
+    Ok(file)
+}
+
+#[cfg(feature = "faults")]
+fn drop_one(dir: &Path, keyspaces: &Keyspaces, options: &Options) -> Result<(), OpenError> {
+    if !options.breaks(crate::fault::Fault::DropOneOnReplay) {
+        return Ok(());
+    }
+    let events = keyspaces.get("streams").and_then(|owned| owned.get("events"));
+    let last = events.and_then(|events| events.last_key_value().map(|entry| (events, entry)));
+    let Some((events, entry)) = last else { return Ok(()) };
+    events.remove(entry.key().map_err(refused(dir))?).map_err(refused(dir))
+}
+
+pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join(format::LOCK_FILE);
     let file = OpenOptions::new()
         .create(true)
@@ -196,32 +269,48 @@ fn lock(dir: &Path) -> Result<File, OpenError> {
 
 /// Creates the database under another name, and names it once it is complete and durable. fjall's own creation, cut
 /// short by a crash, leaves a journal that neither creating nor opening accepts.
-fn create(dir: &Path, options: &Options) -> Result<(), OpenError> {
-    let new = dir.join(format::NEW_DATABASE_FOLDER);
-    if new.try_exists().map_err(failed("looking for", &new))? {
-        std::fs::remove_dir_all(&new).map_err(failed("removing", &new))?;
-    }
+fn create(dir: &Path, options: &Options) -> Result<Mark, OpenError> {
+    let new = new_database_folder(dir)?;
     {
         let database = engine(dir, &new, options)?;
         let meta = database.keyspace(format::META, || options.keyspace()).map_err(refused(dir))?;
         sync_keyspace_folder(&meta).map_err(failed("syncing", &new))?;
         let mut batch = database.batch();
         batch.insert(&meta, format::FORMAT_KEY, format::FORMAT_VERSION.to_be_bytes());
-        batch.insert(&meta, format::NEXT_POSITION_KEY, 0u64.to_be_bytes());
+        let head = Recorded { head: Head::default(), engine_floor: 0 };
+        batch.insert(&meta, &format::HEAD_KEY[..], head.encode());
         batch.commit().map_err(refused(dir))?;
         database.persist(PersistMode::SyncAll).map_err(refused(dir))?;
     }
+    name_database(dir, Mark::default())
+}
+
+/// Where a database is built; what an interrupted attempt has left there is removed.
+pub(crate) fn new_database_folder(dir: &Path) -> Result<PathBuf, OpenError> {
+    let new = dir.join(format::NEW_DATABASE_FOLDER);
+    if new.try_exists().map_err(failed("looking for", &new))? {
+        std::fs::remove_dir_all(&new).map_err(failed("removing", &new))?;
+    }
+    Ok(new)
+}
+
+/// Makes the database that was built, complete and closed, the database of the store, durably. Its mark, as it stands in
+/// the file then.
+pub(crate) fn name_database(dir: &Path, mark: Mark) -> Result<Mark, OpenError> {
+    let new = dir.join(format::NEW_DATABASE_FOLDER);
     sync_folder(&new).map_err(failed("syncing", &new))?;
+    // Before the database has its name: from then on, a store without a mark is one that lost it.
+    mark::create(dir, mark).map_err(failed("creating the durable mark of", dir))?;
     let data = dir.join(format::DATABASE_FOLDER);
     std::fs::rename(&new, &data).map_err(failed("renaming", &new))?;
     sync_folder(dir).map_err(failed("syncing", dir))?;
-    match dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => sync_folder(parent).map_err(failed("syncing", parent)),
-        None => Ok(()),
+    if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        sync_folder(parent).map_err(failed("syncing", parent))?;
     }
+    Ok(Mark { turn: mark.turn + 1, ..mark })
 }
 
-fn engine(dir: &Path, data: &Path, options: &Options) -> Result<Database, OpenError> {
+pub(crate) fn engine(dir: &Path, data: &Path, options: &Options) -> Result<Database, OpenError> {
     let builder = Database::builder(data)
         .cache_size(options.cache_bytes)
         .max_journaling_size(options.max_journal_bytes)
@@ -240,35 +329,58 @@ fn engine(dir: &Path, data: &Path, options: &Options) -> Result<Database, OpenEr
     }
 }
 
-/// The next position, after the format was found to be known.
-fn read_meta(dir: &Path, meta: &Keyspace) -> Result<u64, OpenError> {
-    let value = |key: &[u8]| {
-        let shown = String::from_utf8_lossy(key);
-        meta.get(key).map_err(refused(dir))?.ok_or_else(|| damaged(dir, format!("meta has no {shown}")))
-    };
-    let found = value(format::FORMAT_KEY)?;
-    let found = <[u8; 4]>::try_from(&*found)
-        .map_err(|_| damaged(dir, format!("format has {} bytes instead of 4", found.len())))?;
-    let found = u32::from_be_bytes(found);
-    if found != format::FORMAT_VERSION {
-        return Err(OpenError::UnknownFormat { path: dir.to_owned(), found });
-    }
-    let next = value(format::NEXT_POSITION_KEY)?;
-    let next = <[u8; 8]>::try_from(&*next)
-        .map_err(|_| damaged(dir, format!("next-position has {} bytes instead of 8", next.len())))?;
-    Ok(u64::from_be_bytes(next))
+fn meta_value(dir: &Path, meta: &Keyspace, key: &[u8]) -> Result<fjall::Slice, OpenError> {
+    let shown = String::from_utf8_lossy(key);
+    meta.get(key).map_err(refused(dir))?.ok_or_else(|| damaged(dir, format!("meta has no {shown}")))
 }
 
-fn keyspaces(dir: &Path, database: &Database, options: &Options) -> Result<Keyspaces, OpenError> {
-    let mut keyspaces = Keyspaces::default();
+/// Checks that the format is the one that this code knows.
+fn read_format(dir: &Path, meta: &Keyspace) -> Result<(), OpenError> {
+    let found = meta_value(dir, meta, format::FORMAT_KEY)?;
+    let found = <[u8; 4]>::try_from(&*found)
+        .map_err(|_| damaged(dir, format!("format has {} bytes instead of 4", found.len())))?;
+    match u32::from_be_bytes(found) {
+        format::FORMAT_VERSION => Ok(()),
+        found => Err(OpenError::UnknownFormat { path: dir.to_owned(), found }),
+    }
+}
+
+pub(crate) fn read_head(dir: &Path, meta: &Keyspace) -> Result<Head, OpenError> {
+    let found = meta_value(dir, meta, format::HEAD_KEY)?;
+    Recorded::decode(&found)
+        .map(|recorded| recorded.head)
+        .ok_or_else(|| damaged(dir, format!("head has {} bytes instead of 32", found.len())))
+}
+
+/// The keyspaces that are listed in `meta`. One that the engine has and the list has not was created for a batch that
+/// was then not written; it is taken into the list by the first that is.
+fn keyspaces(
+    dir: &Path,
+    database: &Database,
+    meta: &Keyspace,
+    options: &Options,
+) -> Result<Keyspaces, OpenError> {
     for full in database.list_keyspace_names() {
-        if &*full == format::META {
-            continue;
-        }
-        let Some((owner, keyspace)) = name::split(&full) else {
+        if &*full != format::META && name::split(&full).is_none() {
             return Err(damaged(dir, format!("keyspace {:?} belongs to nobody", &*full)));
+        }
+    }
+    let mut keyspaces = Keyspaces::default();
+    for entry in meta.prefix(format::KEYSPACE_KEY_PREFIX) {
+        let (key, value) = entry.into_inner().map_err(refused(dir))?;
+        let full = String::from_utf8_lossy(&key[format::KEYSPACE_KEY_PREFIX.len()..]);
+        let number = <[u8; 8]>::try_from(&*value).map(u64::from_be_bytes);
+        let (Some((owner, keyspace)), Ok(number)) = (name::split(&full), number) else {
+            return Err(damaged(dir, format!("meta lists keyspace {full:?} as {:?}", &*value)));
         };
+        if !database.keyspace_exists(&full) {
+            let folder = format!("{}/data/keyspaces/{number}", dir.display());
+            return Err(damaged(dir, format!("keyspace {full} is missing, which was in {folder}")));
+        }
         let handle = database.keyspace(&full, || options.keyspace()).map_err(refused(dir))?;
+        if handle.id() != number {
+            return Err(damaged(dir, format!("keyspace {full} is number {} and not {number}", handle.id())));
+        }
         keyspaces.entry(owner.to_owned()).or_default().insert(keyspace.to_owned(), handle);
     }
     Ok(keyspaces)
@@ -280,7 +392,7 @@ pub(crate) fn sync_keyspace_folder(keyspace: &Keyspace) -> io::Result<()> {
     sync_folder(keyspace.path().parent().expect("a keyspace's folder lies in the folder of all keyspaces"))
 }
 
-fn sync_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
@@ -293,16 +405,29 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
         .unwrap_or("it did not say why")
 }
 
+fn missing(dir: &Path, mark: Mark, found: String) -> OpenError {
+    OpenError::AcknowledgedMissing { path: dir.to_owned(), acknowledged: mark.head, found }
+}
+
+fn mark_missing(dir: &Path, found: Found) -> OpenError {
+    let how = if found == Found::Missing { "missing" } else { "damaged in both slots" };
+    let path = dir.join(format::MARK_FILE);
+    damaged(
+        dir,
+        format!("{} is {how}, so that nobody knows whether everything acknowledged is there", path.display()),
+    )
+}
+
 fn damaged(dir: &Path, reason: String) -> OpenError {
     OpenError::Damaged { path: dir.to_owned(), reason }
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_owned();
     move |source| OpenError::Io { action, path, source }
 }
 
-fn refused(dir: &Path) -> impl FnOnce(fjall::Error) -> OpenError {
+pub(crate) fn refused(dir: &Path) -> impl FnOnce(fjall::Error) -> OpenError {
     let path = dir.to_owned();
     move |source| OpenError::Engine { path, source }
 }

@@ -7,19 +7,23 @@
 
 use std::collections::HashMap;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use fjall::{Keyspace, Readable, Slice};
 use parking_lot::RwLock;
 
+use crate::head::Head;
 use crate::limits;
 use crate::name;
+use crate::open::panic_message;
 
 /// What is published after each fsync.
 pub(crate) struct View {
     pub(crate) snapshot: fjall::Snapshot,
-    pub(crate) next_position: u64,
+    pub(crate) head: Head,
 }
 
 /// Handles of every owner's keyspaces.
@@ -31,6 +35,8 @@ pub(crate) struct Published {
     /// `None` once the store is closed. Each read holds the lock for as long as it uses a handle, so that taking the
     /// map away means that no handle of the database is left in any reader, however long it keeps its snapshot.
     pub(crate) keyspaces: RwLock<Option<Keyspaces>>,
+    /// A compaction of a whole keyspace runs: writers may have to wait for it, and that is no failure.
+    pub(crate) compacting: AtomicBool,
 }
 
 /// A handle to read a store with: cheap to clone, and harmless to keep after the store is gone.
@@ -119,7 +125,13 @@ impl Reader {
     /// Every position below this one is durable and readable.
     #[must_use]
     pub fn next_position(&self) -> u64 {
-        self.published.view.load().next_position
+        self.head().next_position
+    }
+
+    /// How far the store has come: durable, and readable.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.published.view.load().head
     }
 }
 
@@ -127,7 +139,34 @@ impl Snapshot {
     /// Every position below this one is in the snapshot, and durable.
     #[must_use]
     pub fn next_position(&self) -> u64 {
-        self.view.next_position
+        self.view.head.next_position
+    }
+
+    /// How far the store had come: exactly what the snapshot holds.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.view.head
+    }
+
+    /// Owners and names of all keyspaces, ascending. One that was created after the snapshot is listed, and empty.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Closed`].
+    pub fn keyspaces(&self) -> Result<Vec<(String, String)>, ReadError> {
+        let keyspaces = self.published.keyspaces.read();
+        let keyspaces = keyspaces.as_ref().ok_or(ReadError::Closed)?;
+        let mut names: Vec<_> = keyspaces
+            .iter()
+            .flat_map(|(owner, owned)| owned.keys().map(move |keyspace| (owner.clone(), keyspace.clone())))
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The engine's snapshot.
+    pub(crate) fn engine(&self) -> &fjall::Snapshot {
+        &self.view.snapshot
     }
 
     /// The value of a key; `None` when key or keyspace do not exist.
@@ -202,7 +241,7 @@ impl Snapshot {
 
     /// Runs `read` on the handle of a keyspace while holding the store open; a keyspace that does not exist reads as
     /// `empty`.
-    fn with_keyspace<T>(
+    pub(crate) fn with_keyspace<T>(
         &self,
         owner: &str,
         keyspace: &str,
@@ -216,11 +255,20 @@ impl Snapshot {
             name::check("keyspace", keyspace).map_err(ReadError::Invalid)?;
             return Ok(empty);
         };
-        read(handle).map_err(|error| ReadError::Engine {
+        contained(|| read(handle)).map_err(|reason| ReadError::Engine {
             owner: owner.into(),
             keyspace: keyspace.into(),
-            reason: error.to_string(),
+            reason,
         })
+    }
+}
+
+/// Runs a read of the engine. It asserts, in places, that a table is as it wrote it; a damaged one must be an error of
+/// this read, and not the end of the thread.
+pub(crate) fn contained<T>(read: impl FnOnce() -> fjall::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(result) => result.map_err(|error| error.to_string()),
+        Err(panic) => Err(format!("the engine gave up: {}", panic_message(&*panic))),
     }
 }
 

@@ -14,8 +14,20 @@ fn stamped(key_stamps: Vec<Stamp>, value_stamps: Vec<Stamp>) -> Batch {
         value: b"12345678".to_vec(),
         key_stamps,
         value_stamps,
+        chain: None,
     };
     batch(vec![], vec![operation], 1)
+}
+
+fn chained(key: u8, at: u32, event: u32, value_stamps: Vec<Stamp>) -> Operation {
+    Operation::Put {
+        keyspace: KEYSPACE.into(),
+        key: vec![key],
+        value: vec![0; 24],
+        key_stamps: vec![],
+        value_stamps,
+        chain: Some(Stamp { at, event }),
+    }
 }
 
 #[track_caller]
@@ -50,6 +62,29 @@ fn stamps_outside_of_what_they_stamp() {
         invalid(&store, stamped(vec![Stamp { at: 0, event }], vec![]));
         invalid(&store, stamped(vec![], vec![Stamp { at: 0, event }]));
     }
+}
+
+#[test]
+fn chains_that_are_outside_or_on_a_stamp_or_out_of_order() {
+    let store = Scratch::new();
+    let one = |at, event, stamps| batch(vec![], vec![chained(b'k', at, event, stamps)], 2);
+    for at in [17, 24, u32::MAX] {
+        invalid(&store, one(at, 0, vec![]));
+    }
+    for event in [2, u32::MAX] {
+        invalid(&store, one(0, event, vec![]));
+    }
+    for at in [1, 8, 15] {
+        invalid(&store, one(8, 0, vec![Stamp { at, event: 0 }]));
+    }
+    for (first, second) in [(0, 0), (1, 1), (1, 0)] {
+        let both = vec![chained(b'a', 0, first, vec![]), chained(b'b', 0, second, vec![])];
+        invalid(&store, batch(vec![], both, 2));
+    }
+    assert_eq!(store.store().snapshot().head().chain, 0);
+    let stamps = vec![Stamp { at: 0, event: 0 }, Stamp { at: 16, event: 1 }];
+    let both = vec![chained(b'a', 8, 0, stamps.clone()), put(b"c", b""), chained(b'b', 8, 1, stamps)];
+    assert_eq!(store.apply(batch(vec![], both, 2)), Ok(0));
 }
 
 #[test]

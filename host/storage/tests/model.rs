@@ -50,7 +50,7 @@ impl Model {
         let first = self.next_position;
         for operation in &batch.operations {
             match operation.clone() {
-                Operation::Put { keyspace, mut key, mut value, key_stamps, value_stamps } => {
+                Operation::Put { keyspace, mut key, mut value, key_stamps, value_stamps, .. } => {
                     fill(&mut key, &key_stamps, first);
                     fill(&mut value, &value_stamps, first);
                     self.entries.insert((keyspace, key), value);
@@ -112,7 +112,7 @@ fn operation(events: u32) -> impl Strategy<Value = Operation> {
             };
             let key_stamps = hole(&mut key, in_key);
             let value_stamps = hole(&mut value, in_value);
-            Operation::Put { keyspace, key, value, key_stamps, value_stamps }
+            Operation::Put { keyspace, key, value, key_stamps, value_stamps, chain: None }
         },
     );
     let delete = (keyspace(), key()).prop_map(|(keyspace, key)| Operation::Delete { keyspace, key });

@@ -156,8 +156,8 @@ fn what_this_layer_did_not_write_is_named() {
     let damages: [(&str, Damage); 6] = [
         ("meta has no format", |dir| tamper(dir, |meta| meta.remove("format").unwrap())),
         ("format has 3 bytes", |dir| tamper(dir, |meta| meta.insert("format", b"abc").unwrap())),
-        ("meta has no next-position", |dir| tamper(dir, |meta| meta.remove("next-position").unwrap())),
-        ("next-position has 0 bytes", |dir| tamper(dir, |meta| meta.insert("next-position", b"").unwrap())),
+        ("meta has no head", |dir| tamper(dir, |meta| meta.remove("head").unwrap())),
+        ("head has 0 bytes", |dir| tamper(dir, |meta| meta.insert("head", b"").unwrap())),
         ("belongs to nobody", |dir| {
             let database = fjall::Database::builder(dir.join("data")).open().unwrap();
             database.keyspace("Stranger", fjall::KeyspaceCreateOptions::default).unwrap();

@@ -48,8 +48,13 @@ fn stopped(store: &Store, outcomes: Result<Outcomes, CommitError>, expected: &st
 
 #[test]
 fn a_failure_anywhere_before_the_acknowledgement_poisons() {
-    for point in [FailPoint::BeforeWrite, FailPoint::AfterWrite, FailPoint::BeforeSync, FailPoint::AfterSync]
-    {
+    for point in [
+        FailPoint::BeforeWrite,
+        FailPoint::AfterWrite,
+        FailPoint::BeforeSync,
+        FailPoint::AfterSync,
+        FailPoint::BeforePublish,
+    ] {
         let mut store = Scratch::with(failing(point, 2, disk_error));
         assert_eq!(store.apply(event(b"1")), Ok(0));
         let outcomes = store.store().commit_blocking(commit(event(b"2")));

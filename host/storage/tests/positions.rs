@@ -17,6 +17,7 @@ fn stamps_are_written_into_key_and_value() {
         value: b"v................".to_vec(),
         key_stamps: vec![Stamp { at: 1, event: 1 }, Stamp { at: 10, event: 0 }],
         value_stamps: vec![Stamp { at: 9, event: 1 }],
+        chain: None,
     };
     assert_eq!(store.apply(batch(vec![], vec![stamped], 2)), Ok(5));
     let key = [b"k", &6u64.to_be_bytes()[..], b"-", &5u64.to_be_bytes()].concat();

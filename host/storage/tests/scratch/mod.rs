@@ -60,6 +60,7 @@ pub(crate) fn put_in(keyspace: &str, key: &[u8], value: &[u8]) -> Operation {
         value: value.into(),
         key_stamps: vec![],
         value_stamps: vec![],
+        chain: None,
     }
 }
 
@@ -71,6 +72,7 @@ pub(crate) fn put_event(event: u32, value: &[u8]) -> Operation {
         value: value.into(),
         key_stamps: vec![Stamp { at: 0, event }],
         value_stamps: vec![],
+        chain: None,
     }
 }
 

@@ -1,0 +1,324 @@
+//! Reading the engine's journals before the engine does.
+//!
+//! fjall takes the first bytes that it cannot parse for the end of a journal, and cuts the file off there: right for the
+//! unsynced tail of a crash, and silent loss when it is damage, all the more in a journal that others follow. This
+//! reader changes nothing. It finds where the whole records of a file end, what lies behind them, and which batches they
+//! hold; [`recovery`](crate::recovery) decides what that means.
+//!
+//! The format, as fjall 3.1.13 writes it (numbers little-endian):
+//!
+//! ```text
+//! record   start item* end
+//! start    1u8, items u32, sequence number of the engine u64
+//! item     2u8, kind u8 (0 value, 1 tombstone, 2 weak tombstone), compression u8 (0 none, 1 LZ4), keyspace u64,
+//!          key length u16, value length u32, stored value length u32, key, stored value
+//! end      3u8, XXH3 (64 bits) of all items u64, "FJL" 3u8
+//! ```
+//!
+//! Behind the last record there is nothing, or zeros: a file is created with 64 MiB of them.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::format;
+use crate::head::{HEAD_BYTES, Recorded};
+
+/// Bytes read from a file at once: few enough calls, and small beside what an open store holds.
+const READ_BYTES: usize = 256 * 1024;
+
+const TAG_START: u8 = 1;
+const TAG_ITEM: u8 = 2;
+const TAG_END: u8 = 3;
+const TRAILER: [u8; 4] = *b"FJL\x03";
+
+/// Tag and fields of an item, up to its key.
+const ITEM_BYTES: usize = 21;
+
+/// How journals are named: their number, a dot, and this.
+const EXTENSION: &str = "jnl";
+
+/// What one journal file holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Journal {
+    pub(crate) path: PathBuf,
+    /// The number in its name; they ascend in the order of writing.
+    pub(crate) id: u64,
+    /// Whole records.
+    pub(crate) records: u64,
+    /// The last head in them.
+    pub(crate) last: Option<Recorded>,
+    /// Offset at which the whole records end.
+    pub(crate) valid_end: u64,
+    /// What lies behind them, unless it is nothing or zeros.
+    pub(crate) flaw: Option<Flaw>,
+    /// Numbers of the keyspaces that the whole records name.
+    pub(crate) keyspaces: BTreeSet<u64>,
+}
+
+/// Bytes behind the last whole record that are not padding. They begin at [`Journal::valid_end`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Flaw {
+    /// What is wrong with the record that begins there.
+    pub(crate) what: String,
+    /// Offset behind the last byte that is not zero.
+    pub(crate) end: u64,
+}
+
+/// What the records so far say about the next one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    sequence: Option<u64>,
+    engine: Option<u64>,
+}
+
+/// One whole record.
+struct Record {
+    engine: u64,
+    head: Option<Recorded>,
+    keyspaces: BTreeSet<u64>,
+}
+
+/// How an attempt to read a record ended.
+enum Attempt {
+    Whole(Record),
+    /// The file ends here.
+    End,
+    Bad(String),
+}
+
+/// The journals of a database, in order. Nothing is read yet.
+pub(crate) fn list(data: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut journals = Vec::new();
+    for entry in std::fs::read_dir(data)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != EXTENSION) {
+            continue;
+        }
+        // fjall refuses any other name with this extension, and says which.
+        let id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+        if let Some(id) = id {
+            journals.push((id, path));
+        }
+    }
+    journals.sort_unstable();
+    Ok(journals)
+}
+
+/// The path of a journal.
+pub(crate) fn path(data: &Path, id: u64) -> PathBuf {
+    data.join(format!("{id}.{EXTENSION}"))
+}
+
+/// Reads the journals, the oldest first. Batches up to `flushed_through` may be missing between two records, and none
+/// else.
+pub(crate) fn read(journals: &[(u64, PathBuf)], flushed_through: u64) -> io::Result<Vec<Journal>> {
+    let mut progress = Progress::default();
+    journals.iter().map(|(id, path)| read_one(*id, path, flushed_through, &mut progress)).collect()
+}
+
+fn read_one(id: u64, path: &Path, flushed_through: u64, progress: &mut Progress) -> io::Result<Journal> {
+    let mut reader = Reader {
+        file: BufReader::with_capacity(READ_BYTES, File::open(path)?),
+        at: 0,
+        buffer: vec![0; READ_BYTES],
+    };
+    let mut journal = Journal {
+        path: path.to_owned(),
+        id,
+        records: 0,
+        last: None,
+        valid_end: 0,
+        flaw: None,
+        keyspaces: BTreeSet::new(),
+    };
+    let bad = loop {
+        let record = match reader.record()? {
+            Attempt::Whole(record) => record,
+            Attempt::End => return Ok(journal),
+            Attempt::Bad(what) => break what,
+        };
+        if let Err(what) = progress.follow(&record, flushed_through) {
+            break what;
+        }
+        journal.records += 1;
+        journal.last = record.head.or(journal.last);
+        journal.valid_end = reader.at;
+        journal.keyspaces.extend(record.keyspaces);
+    };
+    let end = reader.last_set_byte(journal.valid_end)?;
+    if end > journal.valid_end {
+        journal.flaw = Some(Flaw { what: bad, end });
+    }
+    Ok(journal)
+}
+
+impl Progress {
+    /// Whether the record is what comes next, and what comes after it.
+    fn follow(&mut self, record: &Record, flushed_through: u64) -> Result<(), String> {
+        if let Some(last) = self.engine.filter(|last| *last >= record.engine) {
+            return Err(format!("its engine sequence number {} follows {last}", record.engine));
+        }
+        if let Some(Recorded { head, engine_floor }) = record.head {
+            if record.engine < engine_floor {
+                return Err(format!(
+                    "its engine sequence number {} is below the {engine_floor} that it was written under",
+                    record.engine
+                ));
+            }
+            // 0 is the record that the database was created with.
+            let next = self.sequence.map(|last| last.saturating_add(1));
+            if let Some(next) = next.filter(|next| *next != head.sequence)
+                && (head.sequence < next || head.sequence > flushed_through.saturating_add(1))
+            {
+                return Err(format!("it is batch {}, and batch {next} was expected", head.sequence));
+            }
+            self.sequence = Some(head.sequence);
+        }
+        self.engine = Some(record.engine);
+        Ok(())
+    }
+}
+
+struct Reader {
+    file: BufReader<File>,
+    /// Offset of the next byte.
+    at: u64,
+    buffer: Vec<u8>,
+}
+
+impl Reader {
+    /// Reads one record.
+    fn record(&mut self) -> io::Result<Attempt> {
+        let mut tag = [0];
+        if !self.exact(&mut tag)? {
+            return Ok(Attempt::End);
+        }
+        let mut start = [0; 12];
+        if tag[0] != TAG_START {
+            return Ok(Attempt::Bad(format!("it begins with {} and not with {TAG_START}", tag[0])));
+        }
+        if !self.exact(&mut start)? {
+            return Ok(cut_short());
+        }
+        let items = u32::from_le_bytes(array(&start[..4]));
+        let mut record =
+            Record { engine: u64::from_le_bytes(array(&start[4..])), head: None, keyspaces: BTreeSet::new() };
+        let mut hash = Xxh3::new();
+        for item in 0..items {
+            if let Some(bad) = self.item(&mut hash, &mut record, item)? {
+                return Ok(bad);
+            }
+        }
+        let mut end = [0; 13];
+        if !self.exact(&mut end)? {
+            return Ok(cut_short());
+        }
+        if end[0] != TAG_END || end[9..] != TRAILER {
+            return Ok(Attempt::Bad(format!("its {items} items are not followed by an end")));
+        }
+        let (stored, found) = (u64::from_le_bytes(array(&end[1..9])), hash.digest());
+        if stored != found {
+            return Ok(Attempt::Bad(format!("its checksum is {found:016x}, and {stored:016x} was stored")));
+        }
+        Ok(Attempt::Whole(record))
+    }
+
+    /// Reads one item into the record and its hash; an answer when there is none.
+    fn item(&mut self, hash: &mut Xxh3, record: &mut Record, index: u32) -> io::Result<Option<Attempt>> {
+        let mut fields = [0; ITEM_BYTES];
+        if !self.exact(&mut fields)? {
+            return Ok(Some(cut_short()));
+        }
+        let [tag, kind, compression] = array(&fields[..3]);
+        let value_bytes = u32::from_le_bytes(array(&fields[13..17]));
+        let stored_bytes = u32::from_le_bytes(array(&fields[17..]));
+        let plain = compression == 0;
+        if tag != TAG_ITEM || kind > 2 || compression > 1 || (plain && value_bytes != stored_bytes) {
+            return Ok(Some(Attempt::Bad(format!("its item {index} is none"))));
+        }
+        hash.update(&fields);
+        let keyspace = u64::from_le_bytes(array(&fields[3..11]));
+        record.keyspaces.insert(keyspace);
+        let key_bytes = usize::from(u16::from_le_bytes(array(&fields[11..13])));
+        let mut key = [0; format::HEAD_KEY.len()];
+        let maybe_head = keyspace == format::META_NUMBER && plain && kind == 0;
+        if maybe_head && key_bytes == key.len() && stored_bytes as usize == HEAD_BYTES {
+            let mut value = [0; HEAD_BYTES];
+            if !(self.exact(&mut key)? && self.exact(&mut value)?) {
+                return Ok(Some(cut_short()));
+            }
+            hash.update(&key);
+            hash.update(&value);
+            if key == *format::HEAD_KEY {
+                record.head = Recorded::decode(&value);
+            }
+            return Ok(None);
+        }
+        Ok((!self.skim(hash, key_bytes as u64 + u64::from(stored_bytes))?).then(cut_short))
+    }
+
+    /// Reads `bytes` into the hash; `false` at the end of the file. Never holds more than the buffer, whatever a length
+    /// claims.
+    fn skim(&mut self, hash: &mut Xxh3, mut bytes: u64) -> io::Result<bool> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut whole = true;
+        while bytes > 0 && whole {
+            let part = buffer.len().min(usize::try_from(bytes).unwrap_or(usize::MAX));
+            whole = self.exact(&mut buffer[..part])?;
+            hash.update(&buffer[..part]);
+            bytes -= part as u64;
+        }
+        self.buffer = buffer;
+        Ok(whole)
+    }
+
+    /// Fills `bytes`; `false` when the file ends before.
+    fn exact(&mut self, bytes: &mut [u8]) -> io::Result<bool> {
+        match self.file.read_exact(bytes) {
+            Ok(()) => {
+                self.at += bytes.len() as u64;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Offset behind the last byte from `from` on that is not zero; `from` when all are. Holes of the file are passed
+    /// over: a new journal is 64 MiB of them.
+    fn last_set_byte(&mut self, from: u64) -> io::Result<u64> {
+        let file = self.file.get_ref();
+        let (mut at, mut last) = (from, from);
+        loop {
+            at = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
+                Ok(data) => data,
+                Err(rustix::io::Errno::NXIO) => return Ok(last),
+                // A file system that does not know its holes.
+                Err(_) => at,
+            };
+            let read = file.read_at(&mut self.buffer, at)?;
+            if read == 0 {
+                return Ok(last);
+            }
+            let bytes = &self.buffer[..read];
+            if bytes.iter().fold(0, |all, byte| all | byte) != 0 {
+                let set = bytes.iter().rposition(|byte| *byte != 0).expect("one of the bytes is set");
+                last = at + set as u64 + 1;
+            }
+            at += read as u64;
+        }
+    }
+}
+
+fn cut_short() -> Attempt {
+    Attempt::Bad("it is cut short".into())
+}
+
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.try_into().expect("the caller took as many bytes as it asks for")
+}

@@ -1,0 +1,233 @@
+//! The durable mark: what was acknowledged, in a file of its own.
+//!
+//! A journal whose end is damaged looks like a journal that ends there, and a store without its last hour is a perfect
+//! store of an hour ago. So the committer notes elsewhere how far it has come, after each group's fsync and before its
+//! replies: one small write to a file of fixed size, to its two slots in turn, so that a torn write harms one of them.
+//! The file is synced behind the replies, once in a while: a process that dies leaves it exact, a machine that dies
+//! leaves it at most [`SYNC_INTERVAL`] behind. It is never ahead of the journal, which is synced before it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::format;
+use crate::head::Head;
+
+/// Longest time that a mark stays unsynced. 100 ms: ten syncs a second are not felt among thousands of the journal's,
+/// and a tenth of a second is all that a power failure together with damage to the journal's end could hide.
+pub(crate) const SYNC_INTERVAL: Duration = Duration::from_millis(100);
+
+/// First bytes of a slot.
+const MAGIC: u64 = u64::from_be_bytes(*b"exesmark");
+
+/// Bytes of a slot.
+const SLOT_BYTES: usize = 64;
+
+/// Distance of the slots in bytes: a block of the file system each, so that no torn block can take both.
+const SLOT_DISTANCE: u64 = 4096;
+
+/// What a slot says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Counts the writes of this file; the higher of two slots is the newer.
+    pub(crate) turn: u64,
+    /// Everything up to this head is durable, and may have been acknowledged.
+    pub(crate) head: Head,
+    /// Batches up to this sequence are in tables of every keyspace: no journal is needed for them.
+    pub(crate) flushed_through: u64,
+    /// The journal that the head's batch is in, or one before it.
+    pub(crate) journal: u64,
+}
+
+/// What was found in place of a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// There is no file.
+    Missing,
+    /// There is a file, and neither slot is whole.
+    Damaged,
+    /// The newest whole slot.
+    Mark(Mark),
+}
+
+/// The open file, and what was last written to it.
+pub(crate) struct MarkFile {
+    file: File,
+    mark: Mark,
+    /// When the first write since the last sync was made.
+    unsynced: Option<Instant>,
+}
+
+impl Mark {
+    fn encode(&self) -> [u8; SLOT_BYTES] {
+        let mut bytes = [0; SLOT_BYTES];
+        let numbers = [
+            MAGIC,
+            self.turn,
+            self.head.sequence,
+            self.head.next_position,
+            self.head.chain,
+            self.flushed_through,
+            self.journal,
+        ];
+        for (hole, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            hole.copy_from_slice(&number.to_be_bytes());
+        }
+        let checksum = xxh3_64(&bytes[..SLOT_BYTES - 8]);
+        bytes[SLOT_BYTES - 8..].copy_from_slice(&checksum.to_be_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; SLOT_BYTES] = bytes.try_into().ok()?;
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let [magic, turn, sequence, next_position, chain, flushed_through, journal, checksum] =
+            <[[u8; 8]; 8]>::try_from(numbers).ok()?.map(u64::from_be_bytes);
+        (magic == MAGIC && checksum == xxh3_64(&bytes[..SLOT_BYTES - 8])).then_some(Self {
+            turn,
+            head: Head { sequence, next_position, chain },
+            flushed_through,
+            journal,
+        })
+    }
+
+    fn offset(&self) -> u64 {
+        self.turn % 2 * SLOT_DISTANCE
+    }
+}
+
+/// The newest whole slot of a mark file's bytes.
+fn newest(bytes: &[u8]) -> Found {
+    let slot = |at: usize| bytes.get(at..at + SLOT_BYTES).and_then(Mark::decode);
+    match slot(0).into_iter().chain(slot(SLOT_DISTANCE as usize)).max_by_key(|mark| mark.turn) {
+        Some(mark) => Found::Mark(mark),
+        None => Found::Damaged,
+    }
+}
+
+/// Reads the mark of the store in `dir`.
+pub(crate) fn read(dir: &Path) -> io::Result<Found> {
+    match std::fs::read(dir.join(format::MARK_FILE)) {
+        Ok(bytes) => Ok(newest(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Missing),
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates the file, durably and under its name only once it is whole, with `mark` in both slots.
+pub(crate) fn create(dir: &Path, mark: Mark) -> io::Result<()> {
+    let new = dir.join(format::NEW_MARK_FILE);
+    let file = OpenOptions::new().create(true).truncate(true).write(true).open(&new)?;
+    file.set_len(2 * SLOT_DISTANCE)?;
+    for turn in [mark.turn, mark.turn + 1] {
+        let mark = Mark { turn, ..mark };
+        file.write_all_at(&mark.encode(), mark.offset())?;
+    }
+    file.sync_all()?;
+    std::fs::rename(&new, dir.join(format::MARK_FILE))?;
+    File::open(dir)?.sync_all()
+}
+
+impl MarkFile {
+    /// Opens the file, which must exist, to go on from `mark`.
+    pub(crate) fn open(dir: &Path, mark: Mark) -> io::Result<Self> {
+        let file = OpenOptions::new().write(true).open(dir.join(format::MARK_FILE))?;
+        Ok(Self { file, mark, unsynced: None })
+    }
+
+    /// Notes that everything up to `head` is durable, its last batch in `journal` or a later one. One write, no sync.
+    pub(crate) fn advance(&mut self, head: Head, journal: u64) -> io::Result<()> {
+        self.write(Mark { head, journal, ..self.mark })
+    }
+
+    /// Notes that no journal is needed for anything up to the head. In both slots, and durable on return: a journal
+    /// may be emptied on the word of either.
+    pub(crate) fn flushed(&mut self) -> io::Result<()> {
+        let mark = Mark { flushed_through: self.mark.head.sequence, ..self.mark };
+        for _ in 0..2 {
+            self.write(mark)?;
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Makes the mark durable.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.unsynced = None;
+        Ok(())
+    }
+
+    /// When the mark must be synced; `None` when it is.
+    pub(crate) fn sync_due(&self) -> Option<Instant> {
+        self.unsynced.map(|since| since + SYNC_INTERVAL)
+    }
+
+    fn write(&mut self, mark: Mark) -> io::Result<()> {
+        let mark = Mark { turn: self.mark.turn + 1, ..mark };
+        self.file.write_all_at(&mark.encode(), mark.offset())?;
+        self.mark = mark;
+        self.unsynced.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::{Found, Mark, MarkFile, SLOT_BYTES, SLOT_DISTANCE, create, newest, read};
+    use crate::format;
+    use crate::head::Head;
+
+    fn mark(turn: u64, sequence: u64) -> Mark {
+        let head = Head { sequence, next_position: 2 * sequence, chain: 3 * sequence };
+        Mark { turn, head, flushed_through: 0, journal: 4 }
+    }
+
+    #[test]
+    fn the_newest_whole_slot_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(read(dir.path()).unwrap(), Found::Missing);
+        create(dir.path(), mark(0, 1)).unwrap();
+        let path = dir.path().join(format::MARK_FILE);
+        assert_eq!(read(dir.path()).unwrap(), Found::Mark(mark(1, 1)), "both slots are written");
+        let mut file = MarkFile::open(dir.path(), mark(1, 1)).unwrap();
+        assert_eq!(file.sync_due(), None);
+        file.advance(mark(0, 2).head, 4).unwrap();
+        assert!(file.sync_due().is_some());
+        assert_eq!(read(dir.path()).unwrap(), Found::Mark(mark(2, 2)));
+        file.advance(mark(0, 3).head, 4).unwrap();
+        assert_eq!(read(dir.path()).unwrap(), Found::Mark(mark(3, 3)));
+        file.flushed().unwrap();
+        assert_eq!(file.sync_due(), None);
+        let bytes = std::fs::read(&path).unwrap();
+        for at in [0, SLOT_DISTANCE as usize] {
+            let slot = Mark::decode(&bytes[at..at + SLOT_BYTES]).unwrap();
+            assert_eq!((slot.head, slot.flushed_through), (mark(0, 3).head, 3));
+        }
+    }
+
+    #[test]
+    fn every_flip_and_every_cut_of_a_slot_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        create(dir.path(), mark(0, 1)).unwrap();
+        let whole = std::fs::read(dir.path().join(format::MARK_FILE)).unwrap();
+        for at in 0..SLOT_BYTES {
+            for bit in 0..8 {
+                let mut bytes = whole.clone();
+                bytes[SLOT_DISTANCE as usize + at] ^= 1 << bit;
+                assert_eq!(newest(&bytes), Found::Mark(mark(0, 1)), "the other slot is left");
+                bytes[at] ^= 1 << bit;
+                assert_eq!(newest(&bytes), Found::Damaged);
+            }
+        }
+        for len in 0..SLOT_BYTES {
+            assert_eq!(newest(&whole[..len]), Found::Damaged);
+        }
+        assert_eq!(newest(&whole[..SLOT_BYTES]), Found::Mark(mark(0, 1)));
+    }
+}

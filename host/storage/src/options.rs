@@ -1,0 +1,109 @@
+//! How a store is run: every number that may differ from store to store, with its default and the reason for it.
+
+use fjall::KeyspaceCreateOptions;
+
+use crate::fail_point::FailPoints;
+use crate::limits;
+use crate::open::OpenError;
+use crate::space::FreeSpace;
+
+/// How to run a store. Each value has a default that suits a store of its own on a small machine.
+#[derive(Clone)]
+pub struct Options {
+    /// Bytes of the block cache. 32 MiB: the working set of stream heads and recent events of a small store; memory is
+    /// per store, and many stores share a process.
+    pub cache_bytes: u64,
+    /// Bytes of full journals at which the keyspaces that keep them from being deleted are flushed. 64 MiB, the least:
+    /// each full journal is reclaimed as soon as the next begins, because all that is kept is replayed at open, at
+    /// about a microsecond for each operation. At least [`limits::JOURNAL_BYTES_MIN`].
+    pub max_journal_bytes: u64,
+    /// Bytes of one keyspace's memtable. 32 MiB: what is replayed at open grows with it. At least
+    /// [`limits::MEMTABLE_BYTES_MIN`]. It counts for keyspaces created from now on.
+    pub memtable_bytes: u64,
+    /// Threads that flush and compact. 2: with one, a long compaction keeps flushes waiting until writes stall.
+    pub worker_threads: usize,
+    /// Commits that may wait. 1,024: at 250 fsyncs a second (a busy disk) and 100 commits a group, 40 ms of work.
+    pub commit_queue: usize,
+    /// Bytes of the commits that may wait. 64 MiB: four of the largest commits.
+    pub commit_queue_bytes: usize,
+    /// Commits of one group at most. 1,024: an fsync is long paid for by then, and the first of the group waits for the
+    /// last.
+    pub group_commits: usize,
+    /// Bytes of one group after which it takes no further commit. 4 MiB: about what a disk writes in the time of its
+    /// fsync. At most [`limits::GROUP_BYTES_MAX`].
+    pub group_bytes: usize,
+    /// Milliseconds that a group waits for flushes and compactions to make room before the store is poisoned. 30,000:
+    /// fjall itself waits forever, even when its workers are dead.
+    pub stall_limit_ms: u64,
+    /// Bytes of free disk below which the store is read-only. 256 MiB: what was taken must still fit, which is a journal
+    /// of 64 MiB beside the one in use, a flush of two memtables, and a compaction of what they became.
+    pub reserve_bytes: u64,
+    /// Makes the durable mark anew from what is found, when it is missing or damaged. `false`: without it nobody knows
+    /// whether the journal's end is the end of what was acknowledged, which is for somebody to decide.
+    pub rebuild_mark: bool,
+    /// Asks for the free bytes of the store's disk in place of the file system; only for tests.
+    pub free_space: Option<FreeSpace>,
+    /// Called at each fail point; only for tests.
+    pub fail_points: Option<FailPoints>,
+    /// A promise to break; only for tests.
+    #[cfg(feature = "faults")]
+    pub fault: Option<crate::fault::Fault>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 32 * 1024 * 1024,
+            max_journal_bytes: limits::JOURNAL_BYTES_MIN,
+            memtable_bytes: 32 * 1024 * 1024,
+            worker_threads: 2,
+            commit_queue: 1024,
+            commit_queue_bytes: 64 * 1024 * 1024,
+            group_commits: 1024,
+            group_bytes: 4 * 1024 * 1024,
+            stall_limit_ms: 30_000,
+            reserve_bytes: 256 * 1024 * 1024,
+            rebuild_mark: false,
+            free_space: None,
+            fail_points: None,
+            #[cfg(feature = "faults")]
+            fault: None,
+        }
+    }
+}
+
+impl Options {
+    pub(crate) fn check(&self) -> Result<(), OpenError> {
+        let at_least = |option, actual: u64, least: u64| {
+            if actual >= least {
+                return Ok(());
+            }
+            Err(OpenError::Options { option, actual, range: format!("at least {least}") })
+        };
+        at_least("max_journal_bytes", self.max_journal_bytes, limits::JOURNAL_BYTES_MIN)?;
+        at_least("memtable_bytes", self.memtable_bytes, limits::MEMTABLE_BYTES_MIN)?;
+        at_least("worker_threads", self.worker_threads as u64, 1)?;
+        at_least("commit_queue", self.commit_queue as u64, 1)?;
+        at_least("group_commits", self.group_commits as u64, 1)?;
+        at_least("stall_limit_ms", self.stall_limit_ms, 1)?;
+        if self.group_bytes > limits::GROUP_BYTES_MAX {
+            return Err(OpenError::Options {
+                option: "group_bytes",
+                actual: self.group_bytes as u64,
+                range: format!("at most {}", limits::GROUP_BYTES_MAX),
+            });
+        }
+        Ok(())
+    }
+
+    /// Inline values and leveled compaction, fjall's default: value separation and FIFO are where its open bugs are.
+    pub(crate) fn keyspace(&self) -> KeyspaceCreateOptions {
+        KeyspaceCreateOptions::default().max_memtable_size(self.memtable_bytes)
+    }
+
+    /// Whether this promise is to be broken.
+    #[cfg(feature = "faults")]
+    pub(crate) fn breaks(&self, fault: crate::fault::Fault) -> bool {
+        self.fault == Some(fault)
+    }
+}

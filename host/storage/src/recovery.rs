@@ -1,0 +1,270 @@
+//! What the journals and the durable mark say together: go on, cut off what nobody was promised, or refuse.
+//!
+//! [`decide`] is the rule, [`prepare`] does what it says.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Advice;
+
+use crate::journal::{self, Journal};
+use crate::mark::Mark;
+
+/// Bytes copied at once.
+const COPY_BYTES: usize = 1024 * 1024;
+
+/// Something to do to a journal before the engine reads it. Either keeps the bytes beside it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Repair {
+    /// Cut the file off at `at`; the bytes up to `end` go to `<journal>.cut-<at>`.
+    Cut { path: PathBuf, at: u64, end: u64, what: String },
+    /// Rename the whole file, which is not needed, to `<journal>.cut-0`.
+    SetAside { path: PathBuf, what: String },
+}
+
+/// Acknowledged data that the journals do not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Missing(pub(crate) String);
+
+/// What to do about journals that were read with this mark. Without one (it was lost, and is to be made again) nothing is
+/// known to be acknowledged: the tail of the newest journal goes, and any other flaw is a reason to refuse.
+pub(crate) fn decide(mark: Option<&Mark>, journals: &[Journal]) -> Result<Vec<Repair>, Missing> {
+    let Some((newest, sealed)) = journals.split_last() else {
+        return Err(Missing("there is no journal".into()));
+    };
+    let (acknowledged, flushed) = mark.map_or((0, 0), |mark| (mark.head.sequence, mark.flushed_through));
+    let all_in_tables = mark.is_some() && flushed >= acknowledged;
+    let found = journals.iter().filter_map(|journal| journal.last).map(|last| last.head.sequence).max();
+    let mut repairs = Vec::new();
+    for journal in sealed {
+        let what = match &journal.flaw {
+            Some(flaw) => flaw.what.clone(),
+            // A journal is sealed when it is full, and then whole.
+            None if journal.records == 0 => "it holds no record".into(),
+            None => continue,
+        };
+        if !all_in_tables {
+            return Err(broken(journal, &what, "others follow it"));
+        }
+        repairs.push(Repair::SetAside { path: journal.path.clone(), what });
+    }
+    if let Some(flaw) = &newest.flaw {
+        if !all_in_tables && found.is_none_or(|found| found < acknowledged) {
+            return Err(broken(newest, &flaw.what, "acknowledged batches follow it"));
+        }
+        repairs.push(Repair::Cut {
+            path: newest.path.clone(),
+            at: newest.valid_end,
+            end: flaw.end,
+            what: flaw.what.clone(),
+        });
+    }
+    if all_in_tables {
+        return Ok(repairs);
+    }
+    match (found, mark) {
+        (Some(found), _) if found < acknowledged => Err(ends(newest, &format!("with batch {found}"))),
+        // The acknowledged batch was in this journal, or in one before it. Were this a later one, those could be gone
+        // because all their batches are in tables.
+        (None, Some(mark)) if newest.id <= mark.journal => Err(ends(newest, "before the first batch")),
+        _ => Ok(repairs),
+    }
+}
+
+fn broken(journal: &Journal, what: &str, behind: &str) -> Missing {
+    let whole = match journal.last {
+        Some(last) => format!("batch {} is the last whole one before", last.head.sequence),
+        None => "no whole batch stands before".into(),
+    };
+    Missing(format!(
+        "in {} the record at byte {} is damaged ({what}): {whole}, and {behind}",
+        journal.path.display(),
+        journal.valid_end
+    ))
+}
+
+fn ends(journal: &Journal, how: &str) -> Missing {
+    Missing(format!("the newest journal {} ends at byte {} {how}", journal.path.display(), journal.valid_end))
+}
+
+impl Repair {
+    /// Does it, durably: the copy first.
+    pub(crate) fn perform(&self) -> io::Result<()> {
+        let (path, at, what) = match self {
+            Self::Cut { path, at, what, .. } => (path, *at, what),
+            Self::SetAside { path, what } => (path, 0, what),
+        };
+        let copy = PathBuf::from(format!("{}.cut-{at}", path.display()));
+        match self {
+            Self::Cut { end, .. } => cut(path, &copy, at, *end)?,
+            Self::SetAside { .. } => std::fs::rename(path, &copy)?,
+        }
+        let folder = path.parent().expect("a journal lies in the database's folder");
+        File::open(folder)?.sync_all()?;
+        tracing::warn!(
+            journal = %path.display(),
+            at,
+            kept = %copy.display(),
+            "the record at this offset of the journal is not whole ({what}) and was never acknowledged; \
+             the journal was cut off there"
+        );
+        Ok(())
+    }
+}
+
+fn cut(path: &Path, copy: &Path, at: u64, end: u64) -> io::Result<()> {
+    let journal = OpenOptions::new().read(true).write(true).open(path)?;
+    let copy = File::create(copy)?;
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut from = at;
+    while from < end {
+        let part = buffer.len().min(usize::try_from(end - from).unwrap_or(usize::MAX));
+        journal.read_exact_at(&mut buffer[..part], from)?;
+        copy.write_all_at(&buffer[..part], from - at)?;
+        from += part as u64;
+    }
+    copy.sync_all()?;
+    let folder = path.parent().expect("a journal lies in the database's folder");
+    File::open(folder)?.sync_all()?;
+    journal.set_len(at)?;
+    journal.sync_all()
+}
+
+/// Lets go of what the page cache holds of the journals, so that they are read from the disk. After a failed fsync the
+/// cache may hold, as clean, pages that never reached it: what is read there would be served, and gone after the next
+/// power failure. Pages that can still be written are, first; those that cannot stay, and are as good as the disk's.
+pub(crate) fn evict(journals: &[(u64, PathBuf)]) -> io::Result<()> {
+    for (_, path) in journals {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        if let Err(error) = file.sync_data() {
+            tracing::warn!(journal = %path.display(), %error, "the journal could not be synced before it is read");
+        }
+        // Advice: a file system that does not take it serves what it has.
+        if let Err(error) = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed) {
+            tracing::debug!(journal = %path.display(), %error, "the page cache was not asked");
+        }
+    }
+    Ok(())
+}
+
+/// Empties the newest journal of a closed database whose batches are all in tables, so that the next open has nothing to
+/// read. The file stays: without any journal the engine would count its sequence numbers from the beginning.
+pub(crate) fn empty_newest(data: &Path) -> io::Result<()> {
+    let Some((_, path)) = journal::list(data)?.pop() else { return Ok(()) };
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(0)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Missing, Repair, decide};
+    use crate::head::{Head, Recorded};
+    use crate::journal::{Flaw, Journal};
+    use crate::mark::Mark;
+
+    fn mark(sequence: u64, flushed_through: u64, journal: u64) -> Mark {
+        Mark { turn: 1, head: Head { sequence, ..Head::default() }, flushed_through, journal }
+    }
+
+    fn journal(id: u64, last: Option<u64>, flaw: bool) -> Journal {
+        Journal {
+            path: format!("{id}.jnl").into(),
+            id,
+            records: last.map_or(0, |_| 5),
+            last: last
+                .map(|sequence| Recorded { head: Head { sequence, ..Head::default() }, engine_floor: 0 }),
+            valid_end: 100,
+            flaw: flaw.then(|| Flaw { what: "it is bent".into(), end: 200 }),
+            keyspaces: [].into(),
+        }
+    }
+
+    fn cut(id: u64) -> Repair {
+        Repair::Cut { path: format!("{id}.jnl").into(), at: 100, end: 200, what: "it is bent".into() }
+    }
+
+    fn aside(id: u64, what: &str) -> Repair {
+        Repair::SetAside { path: format!("{id}.jnl").into(), what: what.into() }
+    }
+
+    #[test]
+    fn what_journals_and_mark_say_together() {
+        let at_7 = Some(mark(7, 0, 0));
+        let flushed = Some(mark(7, 7, 0));
+        let go = |repairs: Vec<Repair>| Ok(repairs);
+        type Expected = Result<Vec<Repair>, &'static str>;
+        let cases: Vec<(&str, Option<Mark>, Vec<Journal>, Expected)> = vec![
+            ("exactly the mark", at_7, vec![journal(0, Some(7), false)], go(vec![])),
+            ("ahead of the mark", at_7, vec![journal(0, Some(9), false)], go(vec![])),
+            (
+                "one batch short",
+                at_7,
+                vec![journal(0, Some(6), false)],
+                Err("0.jnl ends at byte 100 with batch 6"),
+            ),
+            (
+                "emptied",
+                at_7,
+                vec![journal(0, None, false)],
+                Err("0.jnl ends at byte 100 before the first batch"),
+            ),
+            ("emptied, and all in tables", flushed, vec![journal(0, None, false)], go(vec![])),
+            ("gone", at_7, vec![], Err("there is no journal")),
+            ("gone, and all in tables", flushed, vec![], Err("there is no journal")),
+            ("a torn tail", at_7, vec![journal(0, Some(7), true)], go(vec![cut(0)])),
+            ("a torn tail ahead", at_7, vec![journal(0, Some(8), true)], go(vec![cut(0)])),
+            (
+                "damage",
+                at_7,
+                vec![journal(0, Some(6), true)],
+                Err("0.jnl the record at byte 100 is damaged (it is bent): batch 6"),
+            ),
+            ("damage at the start", at_7, vec![journal(0, None, true)], Err("no whole batch stands before")),
+            ("damage, and all in tables", flushed, vec![journal(0, Some(3), true)], go(vec![cut(0)])),
+            ("just rotated", at_7, vec![journal(0, Some(7), false), journal(1, None, false)], go(vec![])),
+            ("just rotated, and the sealed one removed", at_7, vec![journal(1, None, false)], go(vec![])),
+            (
+                "the sealed one is short",
+                at_7,
+                vec![journal(0, Some(6), false), journal(1, None, false)],
+                Err("the newest journal 1.jnl ends"),
+            ),
+            (
+                "a sealed one is damaged, though the newest is whole",
+                at_7,
+                vec![journal(0, Some(3), true), journal(1, Some(9), false)],
+                Err("0.jnl the record at byte 100 is damaged"),
+            ),
+            (
+                "a sealed one was emptied",
+                at_7,
+                vec![journal(0, None, false), journal(1, Some(9), false)],
+                Err("it holds no record"),
+            ),
+            (
+                "sealed ones are damaged, and all in tables",
+                flushed,
+                vec![journal(0, Some(3), true), journal(1, None, false), journal(2, Some(7), true)],
+                go(vec![aside(0, "it is bent"), aside(1, "it holds no record"), cut(2)]),
+            ),
+            ("no mark, whole", None, vec![journal(0, Some(7), false)], go(vec![])),
+            ("no mark, a tail", None, vec![journal(0, Some(7), true)], go(vec![cut(0)])),
+            (
+                "no mark, a sealed one damaged",
+                None,
+                vec![journal(0, Some(3), true), journal(1, Some(9), false)],
+                Err("others follow it"),
+            ),
+        ];
+        for (case, mark, journals, expected) in cases {
+            match (decide(mark.as_ref(), &journals), expected) {
+                (Ok(repairs), Ok(expected)) => assert_eq!(repairs, expected, "{case}"),
+                (Err(Missing(found)), Err(expected)) => assert!(found.contains(expected), "{case}: {found}"),
+                (found, expected) => panic!("{case}: {found:?} instead of {expected:?}"),
+            }
+        }
+    }
+}
