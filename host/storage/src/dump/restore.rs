@@ -78,7 +78,8 @@ pub enum RestoreError {
 ///
 /// The store has what the dump has, and goes on from the same head. Everything is verified before there is a store: the
 /// dump, from its first byte to its last, and that what was written reads back as it was in the dump. On return the
-/// store is durable. `progress` is called behind each piece of about 1 MiB.
+/// store is durable. `progress` is called behind each piece of about 1 MiB. A restore whose process was killed is to be
+/// repeated before anything opens the folder: to an open there is no store yet, and it makes a new one.
 ///
 /// # Errors
 ///

@@ -1,0 +1,217 @@
+//! Compacting gives back the space of what is gone, loses nothing, and does not stop the store.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod scratch;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use exesdb_storage::{CompactError, FailPoint, Health, Options, Store};
+use scratch::{OWNER, Scratch, all, batch, delete, put, put_event, put_in};
+
+const KEYSPACE: &str = scratch::KEYSPACE;
+const ENTRIES: u32 = 2_000;
+
+/// Bytes that no compression makes smaller.
+fn noise(seed: u32) -> Vec<u8> {
+    let mut state = u64::from(seed) + 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..1_000).map(|_| next()).collect()
+}
+
+/// Puts 2 MB, which the same keys have until the next time.
+fn overwrite(store: &Scratch, round: u32) {
+    let puts = (0..ENTRIES).map(|n| put(&n.to_be_bytes(), &noise(round * ENTRIES + n))).collect();
+    store.apply(batch(vec![], puts, 0)).unwrap();
+}
+
+/// Compacts, and says how many bytes of tables there were and are.
+fn compact(store: &Store) -> (u64, u64) {
+    let mut bytes = (0, 0);
+    store
+        .compact(&mut |compacted| {
+            assert_eq!(compacted.owner, OWNER);
+            bytes.0 += compacted.bytes_before;
+            bytes.1 += compacted.bytes_after;
+        })
+        .unwrap();
+    bytes
+}
+
+#[test]
+fn what_is_gone_takes_no_space() {
+    let mut store = Scratch::new();
+    for round in 0..3 {
+        overwrite(&store, round);
+        compact(store.store());
+    }
+    let before = all(&store.store().snapshot(), KEYSPACE);
+    let (_, full) = compact(store.store());
+    assert!((2_000_000..3_000_000).contains(&full), "{full} bytes for one round of three");
+    assert!(store.store().disk_bytes().unwrap() > full);
+    assert_eq!(all(&store.store().snapshot(), KEYSPACE), before);
+
+    let kept = ENTRIES / 10;
+    let deletes = (kept..ENTRIES).map(|n| delete(&n.to_be_bytes())).collect();
+    store.apply(batch(vec![], deletes, 0)).unwrap();
+    let disk = store.store().disk_bytes().unwrap();
+    let (before_bytes, after) = compact(store.store());
+    assert!(after < 400_000 && before_bytes > 2_000_000, "{before_bytes}, and then {after} bytes");
+    assert!(store.store().disk_bytes().unwrap() < disk);
+    assert_eq!(all(&store.store().snapshot(), KEYSPACE), before[..kept as usize]);
+    store.reopen();
+    assert_eq!(all(&store.store().snapshot(), KEYSPACE), before[..kept as usize]);
+}
+
+#[test]
+fn the_old_files_go_as_soon_as_nothing_needs_them() {
+    let store = Scratch::new();
+    overwrite(&store, 0);
+    compact(store.store());
+    overwrite(&store, 1);
+    let before = store.store().disk_bytes().unwrap();
+    // A commit behind the rewriting publishes a snapshot that does not need the old tables.
+    let commit = |_: exesdb_storage::Compacted<'_>| {
+        store.apply(batch(vec![], vec![put(b"later", b"v")], 0)).unwrap();
+    };
+    store.store().compact(&mut { commit }).unwrap();
+    // The table of the first round and the flushed second round are replaced by one table.
+    let after = store.store().disk_bytes().unwrap();
+    assert!(after < before + 500_000, "{before} bytes, and then {after}");
+}
+
+#[test]
+fn what_a_snapshot_sees_stays_until_it_is_gone() {
+    let store = Scratch::new();
+    overwrite(&store, 0);
+    let snapshot = store.store().snapshot();
+    let seen = all(&snapshot, KEYSPACE);
+    store.apply(batch(vec![], (0..ENTRIES).map(|n| delete(&n.to_be_bytes())).collect(), 0)).unwrap();
+    let (_, held) = compact(store.store());
+    assert!(held > 2_000_000, "{held}");
+    assert_eq!(all(&snapshot, KEYSPACE), seen);
+    assert_eq!(all(&store.store().snapshot(), KEYSPACE), []);
+    drop(snapshot);
+    // Nothing was written in between: the engine has no reason of its own to look at its snapshots again.
+    let (_, free) = compact(store.store());
+    assert!(free < 100_000, "{free}");
+}
+
+#[test]
+fn every_keyspace_is_compacted_once_and_in_order() {
+    let store = Scratch::new();
+    store.apply(batch(vec![], vec![put_in("b", b"k", b"v"), put_in("a", b"k", b"v")], 0)).unwrap();
+    store.apply(batch(vec![], vec![put_in("c", b"k", b"v")], 0)).unwrap();
+    let mut seen = Vec::new();
+    store
+        .store()
+        .compact(&mut |compacted| {
+            seen.push((compacted.keyspace.to_owned(), compacted.done, compacted.total));
+        })
+        .unwrap();
+    assert_eq!(seen, [("a".into(), 1, 3), ("b".into(), 2, 3), ("c".into(), 3, 3)]);
+    Scratch::new().store().compact(&mut |_| panic!("there is nothing to compact")).unwrap();
+}
+
+#[test]
+fn the_store_goes_on_meanwhile() {
+    let store = Scratch::new();
+    overwrite(&store, 0);
+    let done = AtomicBool::new(false);
+    let committed = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                let n = committed.load(Ordering::Acquire);
+                let event = put_event(0, &noise(n as u32));
+                store.apply(batch(vec![], vec![event, put_in("last", b"k", &n.to_be_bytes())], 1)).unwrap();
+                committed.store(n + 1, Ordering::Release);
+            }
+        });
+        for round in 0..10 {
+            // Each compaction has commits before it and during it.
+            while committed.load(Ordering::Acquire) < round * 5 {
+                std::thread::yield_now();
+            }
+            store.store().compact(&mut |_| {}).unwrap();
+        }
+        done.store(true, Ordering::Release);
+    });
+    let committed = committed.into_inner();
+    let snapshot = store.store().snapshot();
+    assert_eq!(snapshot.next_position(), committed);
+    assert_eq!(store.store().health(), Health::Ok);
+    let entries = all(&snapshot, KEYSPACE);
+    assert_eq!(
+        entries.len() as u64,
+        committed + u64::from(ENTRIES),
+        "positions have eight bytes, the others four"
+    );
+    assert!(snapshot.verify(&mut |_| {}).unwrap().is_sound());
+}
+
+#[test]
+fn only_one_compaction_runs_at_a_time() {
+    let store = Scratch::new();
+    store.apply(batch(vec![], vec![put(b"k", b"v")], 0)).unwrap();
+    let mut inner = Ok(());
+    store.store().compact(&mut |_| inner = store.store().compact(&mut |_| {})).unwrap();
+    assert_eq!(inner, Err(CompactError::Running));
+    store.store().compact(&mut |_| {}).unwrap();
+}
+
+#[test]
+fn nothing_is_compacted_without_room_for_it() {
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let gauge = Arc::clone(&free);
+    let options = Options {
+        reserve_bytes: 1_000_000,
+        free_space: Some(Arc::new(move || Ok(gauge.load(Ordering::SeqCst)))),
+        ..Options::default()
+    };
+    let store = Scratch::with(options);
+    overwrite(&store, 0);
+    compact(store.store());
+    free.store(2_500_000, Ordering::SeqCst);
+    match store.store().compact(&mut |_| {}) {
+        Err(CompactError::NoRoom { owner, keyspace, bytes, reason }) => {
+            assert_eq!((owner.as_str(), keyspace.as_str()), (OWNER, KEYSPACE));
+            assert!(bytes > 2_000_000 && reason.contains("2500000"), "{bytes} {reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    free.store(4_000_000, Ordering::SeqCst);
+    compact(store.store());
+}
+
+#[test]
+fn a_poisoned_store_is_not_compacted() {
+    let fail = Arc::new(AtomicBool::new(false));
+    let failing = Arc::clone(&fail);
+    let fail_points: exesdb_storage::FailPoints = Arc::new(move |point| {
+        if point == FailPoint::BeforeSync && failing.load(Ordering::Acquire) {
+            return Err(io::Error::other("no more"));
+        }
+        Ok(())
+    });
+    let store = Scratch::with(Options { fail_points: Some(fail_points), ..Options::default() });
+    store.apply(batch(vec![], vec![put(b"k", b"v")], 0)).unwrap();
+    fail.store(true, Ordering::Release);
+    let commit = exesdb_storage::Commit {
+        owner: OWNER.into(),
+        batches: vec![batch(vec![], vec![put(b"k", b"w")], 0)],
+    };
+    store.store().commit_blocking(commit).unwrap_err();
+    let refused = store.store().compact(&mut |_| {});
+    assert!(
+        matches!(&refused, Err(CompactError::Poisoned { reason }) if reason.contains("no more")),
+        "{refused:?}"
+    );
+}
