@@ -1,0 +1,53 @@
+//! Where the index of a stream says that its versions lie, whatever is wrong with it.
+
+use exesdb_sdk::keyspaces::{Direction, Entry, Keyspaces, Range, prefix_end};
+use exesdb_sdk::types::{Error, Position, Version};
+
+use crate::layout::{INDEX, index_key, number, version_in};
+
+/// Bytes that a page of the index takes at most: the host's entries are 24 bytes each.
+const INDEX_BYTES_MAX: u32 = 64 << 10;
+
+/// An entry of `index` that is well-formed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Append {
+    /// The version of the append's last event.
+    pub(super) last: Version,
+    /// Its position.
+    pub(super) position: Position,
+}
+
+impl Append {
+    pub(super) fn of(origin: Position, entry: &Entry) -> Option<Self> {
+        Some(Self { last: version_in(&entry.key, origin)?, position: number(&entry.value)? })
+    }
+
+    /// The position of a version that is not behind the last one; none if there are not so many positions before.
+    pub(super) fn locate(self, version: Version) -> Option<Position> {
+        self.position.checked_sub(self.last.checked_sub(version)?)
+    }
+}
+
+/// The entries of a stream's index at or behind a version: at most `limit`, up to the first that is malformed, and
+/// whether that one is why they end.
+pub(super) fn appends_from(
+    store: &impl Keyspaces,
+    origin: Position,
+    version: Version,
+    limit: u32,
+) -> Result<(Vec<Append>, bool), Error> {
+    let end = prefix_end(&origin.to_be_bytes());
+    let range = Range { keyspace: INDEX.to_owned(), start: index_key(origin, version), end };
+    let page = store.scan(&range, Direction::Forward, limit, INDEX_BYTES_MAX)?;
+    let appends: Vec<Append> = page.entries.iter().map_while(|entry| Append::of(origin, entry)).collect();
+    let is_malformed = appends.len() < page.entries.len();
+    Ok((appends, is_malformed))
+}
+
+/// The last entry of a stream's index, if it is well-formed.
+pub(super) fn last_append(store: &impl Keyspaces, origin: Position) -> Result<Option<Append>, Error> {
+    let end = prefix_end(&origin.to_be_bytes());
+    let range = Range { keyspace: INDEX.to_owned(), start: index_key(origin, 0), end };
+    let page = store.scan(&range, Direction::Backward, 1, INDEX_BYTES_MAX)?;
+    Ok(page.entries.first().and_then(|entry| Append::of(origin, entry)))
+}

@@ -1,0 +1,395 @@
+//! Removes the events that retention and deletion hide.
+//!
+//! The streams of keyspace `retained` are gone through in order. Of each, the events from the first that was not removed
+//! yet are taken as long as they are hidden, and removed in one batch: each is replaced by the link of the store's hash
+//! chain; its entry in `ids` goes, those in `labels` that end with it, and those in `index` of appends of which no event
+//! is left; and the head says how far the stream was removed. The batch requires the head as it was read, so it is
+//! removed once, and an append in between only makes it be planned anew.
+
+use std::collections::HashSet;
+
+use exesdb_sdk::keyspaces::{BatchBuilder, BatchError, Direction, Keyspaces, Range};
+use exesdb_sdk::maintenance::{Cursor, ScavengeStep};
+use exesdb_sdk::types::{Error, Position, RecordedEvent, Version};
+
+use super::cursor;
+use super::labelled::digests;
+use super::located::{Append, appends_from};
+use crate::correlation::CorrelationIndex;
+use crate::layout::{
+    EVENTS, Envelope, Head, IDS, INDEX, LABELS, LabelDigest, RETAINED, STREAMS, id_key, index_key, label_key,
+    number,
+};
+use crate::visible::{first_kept, is_too_old};
+
+/// Streams that one step looks at.
+pub const STEP_STREAMS: u32 = 500;
+/// Events that one step removes at most.
+pub const STEP_EVENTS: u64 = 1_000;
+/// Bytes of events that one step reads, give or take those of one read: what is removed was held in memory.
+pub const STEP_BYTES: u64 = 4 << 20;
+/// How often a stream's batch is planned in one step because writers changed its head in between.
+pub const ROUNDS_MAX: u32 = 8;
+
+/// Bytes of one read of events.
+const READ_BYTES: u32 = 2 << 20;
+/// Bytes of a page of stream ids.
+const KEYS_BYTES_MAX: u32 = 1 << 20;
+/// Operations that a stream's batch has when it takes no further event: the host's limit, less what one event needs.
+const BATCH_OPERATIONS: usize = 9_900;
+/// Tells a cursor of this function.
+const TAG: u8 = 64;
+
+/// What a step did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scavenged {
+    /// What the operator is told.
+    pub step: ScavengeStep,
+    /// Streams that could not be scavenged, or not as far as they should be, each with the reason. The walk goes on
+    /// behind them.
+    pub passed_over: Vec<String>,
+}
+
+/// One step. `now` is the time of day in microseconds.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] for a cursor that this function did not give; those of the storage.
+pub fn scavenge(store: &impl Keyspaces, now: u64, from: Option<&Cursor>) -> Result<Scavenged, Error> {
+    let start = match from {
+        None => Vec::new(),
+        Some(given) => match cursor::parts(given)? {
+            (TAG, key) => key.to_owned(),
+            _ => return Err(cursor::unknown()),
+        },
+    };
+    let range = Range { keyspace: RETAINED.to_owned(), start, end: None };
+    let page = store.scan(&range, Direction::Forward, STEP_STREAMS, KEYS_BYTES_MAX)?;
+    let keys: Vec<Vec<u8>> = page.entries.into_iter().map(|entry| entry.key).collect();
+    let mut step = Step { store, now, removed: 0, bytes: 0, passed_over: Vec::new(), unfinished: None };
+    let taken = step.streams(&keys)?;
+    let next = match (step.unfinished, keys[..taken].last()) {
+        (Some(key), _) => Some(key),
+        (None, Some(last)) if page.more || taken < keys.len() => cursor::following(last),
+        (None, _) => None,
+    };
+    Ok(Scavenged {
+        step: ScavengeStep {
+            next: next.map(|key| cursor::of_key(TAG, &key)),
+            examined: taken as u64,
+            removed: step.removed,
+            bytes: step.bytes,
+        },
+        passed_over: step.passed_over,
+    })
+}
+
+struct Step<'a, S> {
+    store: &'a S,
+    now: u64,
+    removed: u64,
+    bytes: u64,
+    passed_over: Vec<String>,
+    /// The first stream that has more to remove.
+    unfinished: Option<Vec<u8>>,
+}
+
+/// What still fits into a step.
+struct Room {
+    events: u64,
+    bytes: u64,
+}
+
+impl<S: Keyspaces> Step<'_, S> {
+    /// Removes what is hidden of as many of these streams as fit into the step, and says how many they were.
+    fn streams(&mut self, keys: &[Vec<u8>]) -> Result<usize, Error> {
+        let mut open: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let taken = self.round(&mut open)?;
+        // Those for which there was no room are the next step's.
+        let mut open = open[..open.len() - (keys.len() - taken)].to_vec();
+        for _ in 1..ROUNDS_MAX {
+            self.round(&mut open)?;
+        }
+        for key in open {
+            let reason = format!("writers changed its head {ROUNDS_MAX} times meanwhile");
+            self.pass_over(key, &reason);
+        }
+        Ok(taken)
+    }
+
+    /// Takes as many of these streams as there is room for, and says how many they were. Leaves those that were
+    /// overtaken, and behind them those for which there was no room.
+    fn round(&mut self, open: &mut Vec<&[u8]>) -> Result<usize, Error> {
+        let mut room = Room { events: STEP_EVENTS, bytes: STEP_BYTES };
+        let mut plans = Vec::new();
+        let mut taken = 0;
+        for key in open.iter() {
+            taken += 1;
+            let plan = self.plan(key, &mut room)?;
+            let is_full =
+                plan.as_ref().is_some_and(|plan| plan.has_more) || room.events == 0 || room.bytes == 0;
+            plans.extend(plan);
+            if is_full {
+                break;
+            }
+        }
+        let overtaken = self.commit(plans)?;
+        let mut at = 0;
+        open.retain(|key| {
+            at += 1;
+            at > taken || overtaken.contains(*key)
+        });
+        Ok(taken)
+    }
+
+    /// Commits plans, and gives the keys of those that were overtaken.
+    fn commit(&mut self, plans: Vec<Plan>) -> Result<HashSet<Vec<u8>>, Error> {
+        let mut overtaken = HashSet::new();
+        if plans.is_empty() {
+            return Ok(overtaken);
+        }
+        let batches: Vec<_> = plans.iter().map(|plan| plan.batch.clone().build()).collect();
+        let outcome = self.store.commit(&batches)?;
+        if outcome.len() != plans.len() {
+            return Err(Error::Other("the storage did not give one result for each batch".into()));
+        }
+        for (plan, outcome) in plans.into_iter().zip(outcome) {
+            match outcome {
+                Ok(_) => {
+                    self.removed += plan.removed;
+                    self.bytes += plan.bytes;
+                    if plan.has_more && self.unfinished.as_ref().is_none_or(|first| plan.key < *first) {
+                        self.unfinished = Some(plan.key);
+                    }
+                }
+                Err(BatchError::GuardFailed(_)) => {
+                    overtaken.insert(plan.key);
+                }
+                Err(error) => {
+                    return Err(Error::Other(format!(
+                        "the storage refused the component's batch: {error:?}"
+                    )));
+                }
+            }
+        }
+        Ok(overtaken)
+    }
+
+    /// What is to be removed of one stream; none if that is nothing.
+    fn plan(&mut self, key: &[u8], room: &mut Room) -> Result<Option<Plan>, Error> {
+        let Some(value) = self.store.get(STREAMS, key)? else {
+            self.damaged(key, "it has no head");
+            return Ok(None);
+        };
+        let (Ok(stream_id), Ok(head)) = (str::from_utf8(key), Head::decode(&value)) else {
+            self.damaged(key, "its head cannot be read");
+            return Ok(None);
+        };
+        let hidden = self.hidden(stream_id, &head, room)?;
+        if hidden.below <= head.reclaimed_before {
+            return Ok(None);
+        }
+        let next = Head { reclaimed_before: hidden.below, ..head };
+        let mut plan = Plan {
+            key: key.to_owned(),
+            batch: BatchBuilder::new(),
+            removed: 0,
+            bytes: 0,
+            has_more: hidden.has_more,
+        };
+        plan.batch.require(STREAMS, key, Some(&value));
+        self.put_removals(&mut plan, head.origin, &hidden)?;
+        plan.batch.put(STREAMS, key, next.encode());
+        Ok(Some(plan))
+    }
+
+    /// The events that are hidden, from the first that was not removed yet: as many as there is room for.
+    fn hidden(&mut self, stream_id: &str, head: &Head, room: &mut Room) -> Result<Hidden, Error> {
+        let mut hidden =
+            Hidden { below: head.reclaimed_before, events: Vec::new(), appends: Vec::new(), has_more: false };
+        // All below are hidden whatever their age.
+        let sure = first_kept(head).unwrap_or_else(|| head.last_version.saturating_add(1));
+        let ages = head.max_age_seconds != 0 && first_kept(head).is_some();
+        let mut operations = 0;
+        while hidden.below <= head.last_version && (hidden.below < sure || ages) {
+            if room.events == 0 || room.bytes == 0 || operations > BATCH_OPERATIONS {
+                hidden.has_more = true;
+                break;
+            }
+            // One event tells whether any is too old.
+            let count = if hidden.below < sure {
+                room.events.min(sure - hidden.below)
+            } else if hidden.events.is_empty() {
+                1
+            } else {
+                room.events
+            };
+            let (positions, appends) = self.positions(head.origin, hidden.below, count)?;
+            let keys: Vec<Vec<u8>> =
+                positions.iter().map(|position| position.to_be_bytes().to_vec()).collect();
+            let values =
+                if keys.is_empty() { Vec::new() } else { self.store.get_many(EVENTS, &keys, READ_BYTES)? };
+            if values.is_empty() {
+                self.damaged(
+                    stream_id.as_bytes(),
+                    &format!("the index does not lead to version {}", hidden.below),
+                );
+                break;
+            }
+            hidden.appends.extend(appends);
+            let mut is_visible = false;
+            for (position, value) in positions.into_iter().zip(values) {
+                if operations > BATCH_OPERATIONS {
+                    break;
+                }
+                let bytes = value.as_ref().map_or(0, Vec::len) as u64;
+                let envelope = value.and_then(|value| Envelope::decode(position, &value).ok());
+                let (link, event) = match envelope {
+                    Some(Envelope::Removed { .. }) => {
+                        hidden.below = hidden.below.saturating_add(1);
+                        continue;
+                    }
+                    Some(Envelope::Event { link, event })
+                        if event.stream_id == stream_id && event.version == hidden.below =>
+                    {
+                        (link, event)
+                    }
+                    Some(Envelope::Event { .. }) | None => {
+                        let reason = format!(
+                            "version {} is not at position {position}, or cannot be read",
+                            hidden.below
+                        );
+                        self.damaged(stream_id.as_bytes(), &reason);
+                        return Ok(hidden);
+                    }
+                };
+                if hidden.below >= sure && !is_too_old(head, event.created, self.now) {
+                    is_visible = true;
+                    break;
+                }
+                room.events = room.events.saturating_sub(1);
+                room.bytes = room.bytes.saturating_sub(bytes);
+                let removed = Removed::new(link, bytes, event);
+                // The event, its id, an entry of the index, and its labels.
+                operations += 3 + removed.labels.len();
+                hidden.events.push(removed);
+                hidden.below = hidden.below.saturating_add(1);
+            }
+            if is_visible || hidden.below == Version::MAX {
+                break;
+            }
+        }
+        Ok(hidden)
+    }
+
+    /// The positions of a stream's versions, as many as one read of the index gives, and the appends that it names.
+    fn positions(
+        &self,
+        origin: Position,
+        first: Version,
+        count: u64,
+    ) -> Result<(Vec<Position>, Vec<Append>), Error> {
+        let limit = u32::try_from(count.min(STEP_EVENTS)).expect("the events of a step are few");
+        let (appends, _) = appends_from(self.store, origin, first, limit)?;
+        let mut positions = Vec::new();
+        let mut next = first;
+        for append in &appends {
+            let room = usize::try_from(count).unwrap_or(usize::MAX) - positions.len();
+            positions.extend((next..=append.last).take(room).map_while(|version| append.locate(version)));
+            next = append.last.saturating_add(1);
+        }
+        Ok((positions, appends))
+    }
+
+    fn put_removals(&self, plan: &mut Plan, origin: Position, hidden: &Hidden) -> Result<(), Error> {
+        let id_keys: Vec<Vec<u8>> =
+            hidden.events.iter().map(|removed| id_key(origin, &removed.event_id)).collect();
+        let versions = self.store.get_all(IDS, &id_keys)?;
+        for ((removed, id_key), version) in hidden.events.iter().zip(id_keys).zip(versions) {
+            let key = removed.position.to_be_bytes();
+            let stub = Envelope::encode_removed(removed.link);
+            plan.removed += 1;
+            plan.bytes += removed.bytes.saturating_sub(stub.len() as u64);
+            plan.batch.put(EVENTS, key, stub);
+            // One that was appended again after its first event was removed is not this one's.
+            if version.as_deref().and_then(number) == Some(removed.version) {
+                plan.delete(IDS, &id_key, 8);
+            }
+        }
+        let label_keys: Vec<Vec<u8>> = hidden
+            .events
+            .iter()
+            .flat_map(|removed| removed.labels.iter().map(|digest| label_key(*digest, removed.position)))
+            .collect();
+        let values = self.store.get_all(LABELS, &label_keys)?;
+        // Events go in the order of their versions, so with its last one all of an append that have the label are gone.
+        for (key, value) in label_keys.iter().zip(values) {
+            if let Some(value) = value {
+                plan.delete(LABELS, key, value.len());
+            }
+        }
+        let mut deleted = HashSet::new();
+        for append in hidden.appends.iter().filter(|append| append.last < hidden.below) {
+            if deleted.insert(append.last) {
+                plan.delete(INDEX, &index_key(origin, append.last), 8);
+            }
+        }
+        Ok(())
+    }
+
+    fn damaged(&mut self, key: &[u8], reason: &str) {
+        self.pass_over(key, &format!("{reason}; verify the store"));
+    }
+
+    fn pass_over(&mut self, key: &[u8], reason: &str) {
+        let reason = format!("stream `{}`: {reason}", key.escape_ascii());
+        if !self.passed_over.contains(&reason) {
+            self.passed_over.push(reason);
+        }
+    }
+}
+
+/// The events of a stream that are to be removed.
+struct Hidden {
+    /// All below this version are removed then.
+    below: Version,
+    events: Vec<Removed>,
+    /// What the index has of them and behind.
+    appends: Vec<Append>,
+    /// More may be hidden than there was room for.
+    has_more: bool,
+}
+
+/// What is needed of an event to remove it; its content is not kept in memory.
+struct Removed {
+    position: Position,
+    version: Version,
+    link: u64,
+    event_id: String,
+    labels: Vec<LabelDigest>,
+    /// Of its value.
+    bytes: u64,
+}
+
+impl Removed {
+    fn new(link: u64, bytes: u64, event: RecordedEvent) -> Self {
+        let labels = digests(&event, CorrelationIndex::On);
+        Self { position: event.position, version: event.version, link, event_id: event.id, labels, bytes }
+    }
+}
+
+/// The batch of one stream.
+struct Plan {
+    key: Vec<u8>,
+    batch: BatchBuilder,
+    removed: u64,
+    bytes: u64,
+    has_more: bool,
+}
+
+impl Plan {
+    fn delete(&mut self, keyspace: &str, key: &[u8], value_bytes: usize) {
+        self.bytes += (key.len() + value_bytes) as u64;
+        self.batch.delete(keyspace, key);
+    }
+}

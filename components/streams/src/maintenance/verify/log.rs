@@ -1,0 +1,338 @@
+//! Walks the log by position, and asks everything else about each event.
+
+use std::collections::HashMap;
+
+use exesdb_sdk::keyspaces::{BatchBuilder, Direction, Entry, Keyspaces, Range, chain_link};
+use exesdb_sdk::types::{Error, Position, RecordedEvent, Version};
+
+use super::super::cursor;
+use super::super::labelled::digests;
+use super::super::located::{Append, appends_from};
+use super::heads::rebuilt;
+use super::postings::span;
+use super::{At, LogPlace, Place, STEP_BYTES, STEP_ENTRIES, STEP_EVENTS, STEP_LABELS, Step, Walk};
+use crate::correlation::CorrelationIndex;
+use crate::layout::{
+    EVENTS, Envelope, GAPS, Head, IDS, INDEX, LABELS, LabelDigest, STREAMS, id_key, index_key, label_key,
+    label_range, number,
+};
+
+/// One step of the log.
+pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, place: LogPlace) -> Result<Place, Error> {
+    let end = step.store.log_end()?;
+    let page = step.page(EVENTS, place.start.clone(), STEP_EVENTS)?;
+    let LogPlace { mut expected, mut link, .. } = place;
+    let mut events = Vec::new();
+    let mut labels = 0;
+    let mut last = None;
+    for entry in &page.entries {
+        if labels > STEP_LABELS {
+            break;
+        }
+        last = Some(&entry.key);
+        step.examined += 1;
+        let Some(position) = number(&entry.key) else {
+            step.entry(EVENTS, &entry.key, "the key is no position; nothing reads this entry", None);
+            continue;
+        };
+        if position >= end.next_position {
+            let problem = format!(
+                "the event lies behind the end of the log, which is position {}; it was not written by a commit",
+                end.next_position
+            );
+            step.entry(EVENTS, &entry.key, problem, None);
+            continue;
+        }
+        hole(step, expected, position)?;
+        expected = position.saturating_add(1);
+        link = envelope(step, entry, position, link, &mut events);
+        labels += events.last().map_or(0, |event: &RecordedEvent| 1 + event.tags.len());
+    }
+    Events::new(step, events)?.check()?;
+    let is_whole = last == page.entries.last().map(|entry| &entry.key);
+    let start = last.and_then(|last| cursor::following(last)).filter(|_| page.more || !is_whole);
+    if let Some(start) = start {
+        return Ok(Place::Log(LogPlace { start, expected, link }));
+    }
+    hole(step, expected, end.next_position)?;
+    if link.is_some_and(|link| link != end.chain) {
+        let place = format!("position {}", expected.saturating_sub(1));
+        step.add(
+            place,
+            "the hash chain of the store does not end with this event: the last events are not those that were written",
+            None,
+        );
+    }
+    Ok(Place::Keys(Walk::Streams, Vec::new()))
+}
+
+/// Positions without an event: imports say so of those that they left empty, in one entry or several.
+fn hole<S: Keyspaces>(step: &mut Step<'_, S>, expected: Position, next: Position) -> Result<(), Error> {
+    let mut at = expected;
+    while at < next {
+        let range = Range {
+            keyspace: GAPS.to_owned(),
+            start: at.to_be_bytes().to_vec(),
+            end: Some(next.to_be_bytes().to_vec()),
+        };
+        let page = step.store.scan(&range, Direction::Forward, STEP_ENTRIES, STEP_BYTES)?;
+        let before = at;
+        for entry in &page.entries {
+            match number(&entry.value) {
+                Some(end) if number(&entry.key) == Some(at) && at < end && end <= next => at = end,
+                _ => break,
+            }
+        }
+        if at == before {
+            let problem = "no event is here, and no import left them empty: events are lost; restore the store from a backup";
+            step.add(format!("positions {at} to {}", next - 1), problem, None);
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Reads an entry, and gives the link that the next one goes on from.
+fn envelope<S: Keyspaces>(
+    step: &mut Step<'_, S>,
+    entry: &Entry,
+    position: Position,
+    before: Option<u64>,
+    events: &mut Vec<RecordedEvent>,
+) -> Option<u64> {
+    let envelope = match Envelope::decode(position, &entry.value) {
+        Ok(envelope) => envelope,
+        Err(reason) => {
+            let problem = format!("the event cannot be read: {reason}; restore the store from a backup");
+            step.add(format!("position {position}"), problem, None);
+            return None;
+        }
+    };
+    let link = envelope.link();
+    if let Some(event) = envelope.into_event() {
+        let right = before
+            .and_then(|before| chain_link(before, &entry.key, &entry.value, Envelope::LINK_AT as usize));
+        if right.is_some_and(|right| right != link) {
+            let place =
+                format!("position {position}, version {} of stream `{}`", event.version, event.stream_id);
+            step.add(
+                place,
+                "its link of the hash chain is not that of its content behind the event before: one of both is not what \
+                 was written; restore the store from a backup",
+                None,
+            );
+        }
+        events.push(event);
+    }
+    Some(link)
+}
+
+/// The events of one step.
+struct Events<'s, 'a, S> {
+    step: &'s mut Step<'a, S>,
+    events: Vec<RecordedEvent>,
+    /// The heads of their streams, with their bytes: those that can be read, or were rebuilt.
+    heads: HashMap<String, (Head, Vec<u8>)>,
+    /// For the origin of a stream the append that was found for a version: all from there on are in it.
+    appends: HashMap<Position, (Version, Append)>,
+    /// For a label the entry that was found last.
+    spans: HashMap<LabelDigest, (Position, Position)>,
+}
+
+impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
+    fn new(step: &'s mut Step<'a, S>, events: Vec<RecordedEvent>) -> Result<Self, Error> {
+        let mut ids: Vec<&str> = events.iter().map(|event| event.stream_id.as_str()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let keys: Vec<Vec<u8>> = ids.iter().map(|id| id.as_bytes().to_vec()).collect();
+        let mut heads = HashMap::new();
+        for (id, value) in ids.into_iter().zip(step.store.get_all(STREAMS, &keys)?) {
+            if let Some(value) = &value
+                && let Ok(head) = Head::decode(value)
+            {
+                heads.insert(id.to_owned(), (head, value.clone()));
+                continue;
+            }
+            let first = events.iter().find(|event| event.stream_id == id && event.version == 0);
+            let head = first.map_or(Ok(None), |first| rebuilt(step.store, first))?;
+            // One that cannot be read is named when the heads are walked.
+            if value.is_some() && head.is_none() {
+                continue;
+            }
+            let mut problem =
+                "it has events, but no head that can be read: it is as if it were not there".to_owned();
+            let repair = head.map(|head| {
+                let mut batch = BatchBuilder::new();
+                batch.require(STREAMS, id.as_bytes(), value.as_deref());
+                batch.put(STREAMS, id, head.encode());
+                heads.insert(id.to_owned(), (head, head.encode()));
+                batch
+            });
+            if repair.is_none() {
+                problem.push_str("; what it was cannot be told for certain from these events");
+            }
+            step.add(format!("stream `{id}`"), problem, repair);
+        }
+        Ok(Self { step, events, heads, appends: HashMap::new(), spans: HashMap::new() })
+    }
+
+    fn check(mut self) -> Result<(), Error> {
+        let events = std::mem::take(&mut self.events);
+        let mut covered = Vec::new();
+        for event in &events {
+            if let Some((head, _)) = self.heads.get(&event.stream_id)
+                && is_covered(self.step, event, head)
+            {
+                covered.push((event, head.origin));
+            }
+        }
+        self.ids(&covered)?;
+        let mut lost: Vec<(&RecordedEvent, Position)> = Vec::new();
+        for (event, origin) in &covered {
+            if self.is_located(event, *origin)? {
+                continue;
+            }
+            if let Some((last, _)) = lost.last()
+                && !(last.stream_id == event.stream_id
+                    && last.version.checked_add(1) == Some(event.version)
+                    && last.position.checked_add(1) == Some(event.position))
+            {
+                self.unlocated(&lost)?;
+                lost.clear();
+            }
+            lost.push((event, *origin));
+        }
+        self.unlocated(&lost)?;
+        for (event, _) in &covered {
+            for digest in digests(event, CorrelationIndex::Off) {
+                self.label(event, digest)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ids(&mut self, events: &[(&RecordedEvent, Position)]) -> Result<(), Error> {
+        let keys: Vec<Vec<u8>> = events.iter().map(|(event, origin)| id_key(*origin, &event.id)).collect();
+        let values = self.step.store.get_all(IDS, &keys)?;
+        for (((event, _), key), value) in events.iter().zip(&keys).zip(values) {
+            if value.as_deref().and_then(number) == Some(event.version) {
+                continue;
+            }
+            let repair = self.repair(event, IDS, key, value.as_deref(), event.version);
+            let problem = "keyspace `ids` does not have it with its id and version: appended again, it would be added again";
+            self.step.add(place(event), problem, Some(repair));
+        }
+        Ok(())
+    }
+
+    /// Whether the index leads to an event. A second event of the same version is named here and left as it is.
+    fn is_located(&mut self, event: &RecordedEvent, origin: Position) -> Result<bool, Error> {
+        let known =
+            self.appends.get(&origin).filter(|(from, append)| (*from..=append.last).contains(&event.version));
+        let append = match known {
+            Some((_, append)) => *append,
+            None => {
+                let (appends, _) = appends_from(self.step.store, origin, event.version, 1)?;
+                let Some(append) = appends.first() else { return Ok(false) };
+                self.appends.insert(origin, (event.version, *append));
+                *append
+            }
+        };
+        let Some(position) = append.locate(event.version) else { return Ok(false) };
+        if position == event.position {
+            return Ok(true);
+        }
+        let other = self.step.events(&[position])?.pop();
+        let is_second = matches!(
+            other,
+            Some(At::Envelope(Envelope::Event { event: other, .. }))
+                if other.stream_id == event.stream_id && other.version == event.version
+        );
+        if is_second {
+            let problem =
+                format!("position {position} has an event of this version, too; reads give that one");
+            self.step.add(place(event), problem, None);
+        }
+        Ok(is_second)
+    }
+
+    /// Events that follow each other, as those of one append do.
+    fn unlocated(&mut self, events: &[(&RecordedEvent, Position)]) -> Result<(), Error> {
+        let (Some((first, _)), Some((last, origin))) = (events.first(), events.last()) else { return Ok(()) };
+        let key = index_key(*origin, last.version);
+        let value = self.step.store.get(INDEX, &key)?;
+        let repair = self.repair(last, INDEX, &key, value.as_deref(), last.position);
+        let place = format!("stream `{}`, versions {} to {}", last.stream_id, first.version, last.version);
+        self.step.add(
+            place,
+            "keyspace `index` does not lead to them: the stream cannot be read there",
+            Some(repair),
+        );
+        Ok(())
+    }
+
+    fn label(&mut self, event: &RecordedEvent, digest: LabelDigest) -> Result<(), Error> {
+        let covers = |(first, last): &(Position, Position)| (*first..=*last).contains(&event.position);
+        if self.spans.get(&digest).is_some_and(covers) {
+            return Ok(());
+        }
+        let range = label_range(digest, event.position);
+        let page = self.step.store.scan(&range, Direction::Forward, 1, STEP_BYTES)?;
+        if let Some((_, first, last)) = page.entries.first().and_then(span) {
+            self.spans.insert(digest, (first, last));
+            if covers(&(first, last)) {
+                return Ok(());
+            }
+        }
+        let key = label_key(digest, event.position);
+        let value = self.step.store.get(LABELS, &key)?;
+        let repair = self.repair(event, LABELS, &key, value.as_deref(), event.position);
+        let problem = "keyspace `labels` does not have it with its type and tags: filtered reads and append conditions miss it";
+        self.step.add(place(event), problem, Some(repair));
+        Ok(())
+    }
+
+    /// Writes an entry that follows from an event.
+    fn repair(
+        &self,
+        event: &RecordedEvent,
+        keyspace: &str,
+        key: &[u8],
+        found: Option<&[u8]>,
+        wanted: u64,
+    ) -> BatchBuilder {
+        let mut batch = BatchBuilder::new();
+        if let Some((_, head)) = self.heads.get(&event.stream_id) {
+            batch.require(STREAMS, event.stream_id.as_bytes(), Some(head));
+        }
+        batch.require(keyspace, key, found);
+        batch.put(keyspace, key, wanted.to_be_bytes());
+        batch
+    }
+}
+
+/// Whether the event is one that its stream's head speaks of.
+fn is_covered<S: Keyspaces>(step: &mut Step<'_, S>, event: &RecordedEvent, head: &Head) -> bool {
+    let problem = if event.version > head.last_version {
+        format!(
+            "the stream's head says that {} is its last version: no read gives this event",
+            head.last_version
+        )
+    } else if event.position < head.origin {
+        format!("the stream's head says that it begins at position {}, behind this event", head.origin)
+    } else if event.version < head.reclaimed_before {
+        format!(
+            "the stream's head says that all versions below {} were removed, but this event is still here; no read \
+             gives it",
+            head.reclaimed_before
+        )
+    } else {
+        return true;
+    };
+    step.add(place(event), problem, None);
+    false
+}
+
+fn place(event: &RecordedEvent) -> String {
+    format!("stream `{}`, version {} (position {})", event.stream_id, event.version, event.position)
+}
