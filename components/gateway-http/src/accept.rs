@@ -1,5 +1,6 @@
 //! The form of an answer: what the header `accept` allows.
 
+use crate::frame;
 use crate::json::essence;
 use crate::problem::{Kind, Problem, quoted};
 use crate::route::Head;
@@ -11,30 +12,52 @@ pub enum Form {
     Json,
     /// Server-sent events.
     EventStream,
+    /// Page after page, one event on each line.
+    Lines,
+    /// Page after page, one event in each binary frame.
+    Frames,
 }
 
-/// How welcome each form is, in thousandths, as far as the header says.
+impl Form {
+    /// Those that have to be asked for by name, the first one before the others where they are equally welcome: a
+    /// browser or curl that takes anything wants a page.
+    const NAMED: [Self; 3] = [Self::EventStream, Self::Frames, Self::Lines];
+
+    /// The form's media type.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::EventStream => "text/event-stream",
+            Self::Lines => "application/x-ndjson",
+            Self::Frames => frame::MEDIA_TYPE,
+        }
+    }
+}
+
+/// How welcome the forms are, in thousandths, as far as the header says.
 #[derive(Clone, Copy, Debug, Default)]
 struct Weights {
-    json: Option<u16>,
-    event_stream: Option<u16>,
+    json: u16,
+    /// As in [`Form::NAMED`].
+    named: [u16; Form::NAMED.len()],
 }
 
-/// The form that a reader of events wants: JSON unless an event stream is named and at least as welcome.
+/// The form that a reader of events wants: JSON unless another is named and at least as welcome.
 ///
 /// # Errors
-/// [`Kind::NotAcceptable`] if the header clearly allows neither.
+/// [`Kind::NotAcceptable`] if the header clearly allows none.
 pub fn form(head: &Head<'_>) -> Result<Form, Problem> {
     let Some(accept) = head.header("accept")? else { return Ok(Form::Json) };
     let weights = weights(&accept);
-    let json = weights.json.unwrap_or(0);
-    let event_stream = weights.event_stream.unwrap_or(0);
-    if event_stream > 0 && event_stream >= json {
-        Ok(Form::EventStream)
-    } else if json > 0 || accept.is_empty() {
-        Ok(Form::Json)
-    } else {
-        Err(not_acceptable(&accept, "application/json and text/event-stream"))
+    let best = weights.named.into_iter().max().unwrap_or(0);
+    let named = Form::NAMED.into_iter().zip(weights.named).find(|(_, weight)| *weight == best);
+    match named {
+        Some((form, weight)) if weight > 0 && weight >= weights.json => Ok(form),
+        _ if weights.json > 0 || accept.is_empty() => Ok(Form::Json),
+        _ => {
+            let forms = [Form::Json, Form::EventStream, Form::Lines, Form::Frames].map(Form::media_type);
+            Err(not_acceptable(&accept, &forms.join(", ")))
+        }
     }
 }
 
@@ -44,7 +67,7 @@ pub fn form(head: &Head<'_>) -> Result<Form, Problem> {
 /// [`Kind::NotAcceptable`] if the header clearly does not allow it.
 pub fn json_only(head: &Head<'_>) -> Result<(), Problem> {
     match head.header("accept")? {
-        Some(accept) if !accept.is_empty() && weights(&accept).json.unwrap_or(0) == 0 => {
+        Some(accept) if !accept.is_empty() && weights(&accept).json == 0 => {
             Err(not_acceptable(&accept, "application/json"))
         }
         _ => Ok(()),
@@ -71,11 +94,12 @@ fn weights(accept: &str) -> Weights {
         };
         if json_exactness > exactness {
             exactness = json_exactness;
-            weights.json = Some(weight);
+            weights.json = weight;
         }
-        // An event stream has to be asked for by name: a browser or curl that takes anything wants a page.
-        if name == "text/event-stream" {
-            weights.event_stream = Some(weight);
+        for (form, named) in Form::NAMED.into_iter().zip(&mut weights.named) {
+            if name == form.media_type() {
+                *named = weight;
+            }
         }
     }
     weights
@@ -105,6 +129,7 @@ mod tests {
     fn forms() {
         let json = Ok(Form::Json);
         let events = Ok(Form::EventStream);
+        let (lines, frames) = (Ok(Form::Lines), Ok(Form::Frames));
         let neither = Err(Kind::NotAcceptable);
         for (accept, expected, json_acceptable) in [
             ("", json, true),
@@ -119,6 +144,13 @@ mod tests {
             ("text/event-stream;q=0, */*", json, true),
             ("text/event-stream;q=0", neither, false),
             ("application/json;q=0, */*", neither, false),
+            ("application/x-ndjson", lines, false),
+            ("Application/X-NDJSON, */*;q=0.1", lines, true),
+            ("application/x-ndjson;q=0.5, application/json", json, true),
+            ("application/vnd.exesdb.events", frames, false),
+            ("application/x-ndjson, application/vnd.exesdb.events", frames, false),
+            ("application/x-ndjson, application/vnd.exesdb.events;q=0.9", lines, false),
+            ("application/x-ndjson;q=0, application/vnd.exesdb.events;q=0", neither, false),
             ("text/html", neither, false),
             ("text/*", neither, false),
             ("application/json;q=nonsense", json, true),

@@ -15,18 +15,24 @@ pub struct Response {
     pub body: Option<Cow<'static, [u8]>>,
 }
 
-/// Where an answer without an end is written.
+/// Where an answer is written piece by piece.
 pub trait Sink {
     /// Sends bytes on their way. Waits while the client is slower than the store.
     ///
     /// # Errors
     /// [`RespondError`].
     fn write(&mut self, bytes: &[u8]) -> Result<(), RespondError>;
+
+    /// Ends the answer. One that is dropped instead is broken off, which the client can tell.
+    ///
+    /// # Errors
+    /// [`RespondError`].
+    fn finish(self) -> Result<(), RespondError>;
 }
 
 /// The body of a request and the way back to its client.
 pub trait Exchange {
-    /// Where an answer without an end is written.
+    /// Where an answer is written piece by piece.
     type Sink: Sink;
 
     /// The whole body, if it is not longer than `limit` bytes. What lies beyond is not read.

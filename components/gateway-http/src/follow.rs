@@ -6,13 +6,14 @@ use crate::encode::push_message;
 use crate::exchange::Sink;
 use crate::limits::{FOLLOW_PAGE_EVENTS, FOLLOW_WRITE_BYTES, KEEPALIVE_MS, RETRY_AFTER_SECONDS};
 use crate::problem::{Kind, Problem};
+use crate::refusal::{Subject, problem};
 use crate::route::Start;
-use crate::store::{Direction, Error, EventPage, RecordedEvent, Store, Subject, Wake, problem};
+use crate::store::{Direction, Error, EventPage, RecordedEvent, Source, Store, Wake};
 
-/// One client's way along a stream (or, without one, the whole store).
+/// One client's way along a stream or the whole store.
 #[derive(Debug)]
 pub struct Follower<'a> {
-    stream: Option<&'a str>,
+    source: &'a Source,
     /// The version or position to read next.
     next: u64,
     /// What was there to begin with.
@@ -24,21 +25,20 @@ impl<'a> Follower<'a> {
     ///
     /// # Errors
     /// The problem that is the request's answer.
-    pub fn start<S: Store>(store: &mut S, stream: Option<&'a str>, start: Start) -> Result<Self, Problem> {
-        let next = match (start, stream) {
+    pub fn start<S: Store>(store: &mut S, source: &'a Source, start: Start) -> Result<Self, Problem> {
+        let next = match (start, source.stream()) {
             (Start::From(next), _) => Ok(next),
             (Start::End, None) => durable_position(store),
             (Start::End, Some(stream)) => end_of_stream(store, stream),
             (Start::After(position), None) => Ok(position.saturating_add(1)),
             (Start::After(position), Some(stream)) => version_after(store, stream, position),
         };
-        let subject = stream.map_or(Subject::Store, Subject::Stream);
-        let first = next.and_then(|next| read(store, stream, next).map(|first| (next, first)));
-        let (next, first) = first.map_err(|error| problem(error, subject))?;
+        let first = next.and_then(|next| read(store, source, next).map(|first| (next, first)));
+        let (next, first) = first.map_err(|error| problem(error, Subject::from(source)))?;
         // A wait for nothing tells at once whether there is room for one more. When the answer has begun it is
         // too late for a status.
-        match store.wait(stream, u64::MAX, 0) {
-            Wake::Events | Wake::Timeout => Ok(Self { stream, next, first }),
+        match store.wait(source.stream(), u64::MAX, 0) {
+            Wake::Events | Wake::Timeout => Ok(Self { source, next, first }),
             Wake::Closing => Err(Problem::new(Kind::Restarting, "the store is stopping; try again later")),
             Wake::Overloaded => {
                 Err(Problem::new(Kind::Overloaded, "too many clients follow events already; try again later"))
@@ -51,24 +51,29 @@ impl<'a> Follower<'a> {
     /// # Errors
     /// [`RespondError::Gone`] when the client is gone, which is how most of them end.
     pub fn run<S: Store>(self, store: &mut S, sink: &mut impl Sink) -> Result<(), RespondError> {
-        let Self { stream, mut next, first: mut page } = self;
+        let Self { source, mut next, first: mut page } = self;
         let retry_ms = RETRY_AFTER_SECONDS.saturating_mul(1_000);
         sink.write(format!("retry: {retry_ms}\n\n").as_bytes())?;
         let mut written_ms = store.clock_ms();
         loop {
             send(&page.events, sink)?;
+            let passed = page.next.unwrap_or(0);
+            let more = passed > next;
+            next = next.max(passed);
             if let Some(event) = page.events.last() {
-                let order = if stream.is_some() { event.version } else { event.position };
-                next = next.max(order.saturating_add(1));
+                next = next.max(source.order(event).saturating_add(1));
                 written_ms = store.clock_ms();
             }
-            if page.end || page.events.is_empty() {
-                match wait(store, stream, page.durable_position, &mut written_ms, sink)? {
+            if page.end || page.events.is_empty() && !more {
+                match wait(store, source.stream(), page.durable_position, &mut written_ms, sink)? {
                     Waited::Events => {}
                     Waited::Over => return Ok(()),
                 }
+            } else {
+                // A filter may pass over many pages without a single event.
+                silence(store, &mut written_ms, sink)?;
             }
-            page = match read(store, stream, next) {
+            page = match read(store, source, next) {
                 Ok(page) => page,
                 Err(error) => return break_off(store, error, sink),
             };
@@ -96,13 +101,7 @@ fn wait<S: Store>(
     sink: &mut impl Sink,
 ) -> Result<Waited, RespondError> {
     loop {
-        let now_ms = store.clock_ms();
-        let silent_ms = u32::try_from(now_ms.saturating_sub(*written_ms)).unwrap_or(u32::MAX);
-        let Some(left_ms) = KEEPALIVE_MS.checked_sub(silent_ms).filter(|left_ms| *left_ms > 0) else {
-            sink.write(b": keepalive\n\n")?;
-            *written_ms = now_ms;
-            continue;
-        };
+        let left_ms = silence(store, written_ms, sink)?;
         match store.wait(stream, seen, left_ms) {
             Wake::Events => return Ok(Waited::Events),
             Wake::Timeout => {}
@@ -115,9 +114,23 @@ fn wait<S: Store>(
     }
 }
 
+/// Shows that the connection lives if nothing was written for long, and says in how many milliseconds it is to do so next.
+fn silence<S: Store>(store: &mut S, written_ms: &mut u64, sink: &mut impl Sink) -> Result<u32, RespondError> {
+    let now_ms = store.clock_ms();
+    let silent_ms = u32::try_from(now_ms.saturating_sub(*written_ms)).unwrap_or(u32::MAX);
+    match KEEPALIVE_MS.checked_sub(silent_ms) {
+        Some(left_ms) if left_ms > 0 => Ok(left_ms),
+        _ => {
+            sink.write(b": keepalive\n\n")?;
+            *written_ms = now_ms;
+            Ok(KEEPALIVE_MS)
+        }
+    }
+}
+
 /// Reads on. A stream without events is one that waits for its first.
-fn read<S: Store>(store: &mut S, stream: Option<&str>, next: u64) -> Result<EventPage, Error> {
-    let read = |store: &mut S| store.read(stream, Some(next), FOLLOW_PAGE_EVENTS, Direction::Forward);
+fn read<S: Store>(store: &mut S, source: &Source, next: u64) -> Result<EventPage, Error> {
+    let read = |store: &mut S| store.read(source, Some(next), FOLLOW_PAGE_EVENTS, Direction::Forward);
     match read(store) {
         Err(Error::NotFound) => {
             // The refusal does not say what it has seen. So that is asked for first, and the stream read again:
@@ -148,12 +161,12 @@ fn send(events: &[RecordedEvent], sink: &mut impl Sink) -> Result<(), RespondErr
 
 /// The number of durable positions, which is where the next event of the store will stand.
 fn durable_position<S: Store>(store: &mut S) -> Result<u64, Error> {
-    Ok(store.read(None, None, 1, Direction::Backward)?.durable_position)
+    Ok(store.read(&Source::Store, None, 1, Direction::Backward)?.durable_position)
 }
 
 /// The last event of a stream, if it has one.
-fn last<S: Store>(store: &mut S, stream: &str) -> Result<Option<RecordedEvent>, Error> {
-    match store.read(Some(stream), None, 1, Direction::Backward) {
+fn last<S: Store>(store: &mut S, stream: &Source) -> Result<Option<RecordedEvent>, Error> {
+    match store.read(stream, None, 1, Direction::Backward) {
         Ok(page) => Ok(page.events.into_iter().next()),
         Err(Error::NotFound) => Ok(None),
         Err(error) => Err(error),
@@ -162,7 +175,7 @@ fn last<S: Store>(store: &mut S, stream: &str) -> Result<Option<RecordedEvent>, 
 
 /// The version that a stream's next event will have.
 fn end_of_stream<S: Store>(store: &mut S, stream: &str) -> Result<u64, Error> {
-    Ok(last(store, stream)?.map_or(0, |event| event.version.saturating_add(1)))
+    Ok(last(store, &Source::Stream(stream.to_owned()))?.map_or(0, |event| event.version.saturating_add(1)))
 }
 
 /// The version of a stream's first event after a position.
@@ -170,14 +183,15 @@ fn end_of_stream<S: Store>(store: &mut S, stream: &str) -> Result<u64, Error> {
 /// The position is one that this stream sent, as a rule, and one read of the store answers. Where it is not,
 /// the versions are searched by halves: positions rise with them.
 fn version_after<S: Store>(store: &mut S, stream: &str, position: u64) -> Result<u64, Error> {
-    let at_position = store.read(None, Some(position), 1, Direction::Forward)?;
+    let at_position = store.read(&Source::Store, Some(position), 1, Direction::Forward)?;
     if let Some(event) = at_position.events.first()
         && event.position == position
         && event.stream_id == stream
     {
         return Ok(event.version.saturating_add(1));
     }
-    let Some(last) = last(store, stream)? else { return Ok(0) };
+    let stream = Source::Stream(stream.to_owned());
+    let Some(last) = last(store, &stream)? else { return Ok(0) };
     if last.position <= position {
         return Ok(last.version.saturating_add(1));
     }
@@ -185,7 +199,7 @@ fn version_after<S: Store>(store: &mut S, stream: &str, position: u64) -> Result
     let (mut low, mut high) = (0, last.version);
     while low < high {
         let middle = low + (high - low) / 2;
-        let page = store.read(Some(stream), Some(middle), 1, Direction::Forward)?;
+        let page = store.read(&stream, Some(middle), 1, Direction::Forward)?;
         match page.events.first() {
             Some(event) if event.position <= position => {
                 low = event.version.max(middle).saturating_add(1).min(high);

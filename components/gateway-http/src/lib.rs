@@ -1,7 +1,7 @@
 //! The HTTP gateway that ships with exesdb: the store's streams and snapshots as JSON and server-sent events.
 //!
 //! A request goes through the files in this order: [`route`] finds out from its head what it asks for, [`body`]
-//! decodes what it carries, [`serve`] asks the [`store`], [`encode`] or [`follow`] writes the answer. Everything
+//! decodes what it carries, [`serve`] asks the [`store`], [`encode`], [`bulk`] or [`follow`] writes the answer. Everything
 //! that is refused on the way is a [`problem`]. The rules are plain functions; [`store::LinkedStore`] and
 //! [`wasi_http`] connect them to the world outside.
 //!
@@ -12,13 +12,18 @@
 
 pub mod accept;
 pub mod body;
+pub mod bulk;
+pub mod cursor;
 pub mod encode;
+pub mod event_id;
 pub mod exchange;
 pub mod follow;
+pub mod frame;
 pub mod json;
 pub mod limits;
 pub mod problem;
 pub mod query;
+pub mod refusal;
 pub mod route;
 pub mod serve;
 pub mod store;

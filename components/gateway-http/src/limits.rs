@@ -41,3 +41,46 @@ pub const FOLLOW_WRITE_BYTES: usize = 64 << 10;
 
 /// Bytes of a client's text that an error message repeats: enough to recognise it.
 pub const QUOTED_BYTES_MAX: usize = 64;
+
+/// Bytes of a parser's message that an answer repeats: it may hold a text of the client's.
+pub const DETAIL_BYTES_MAX: usize = 256;
+
+/// Bytes of encoded events that are gathered before they are handed to the connection, in an answer of many pages: each
+/// hand-over is a call of the host's, and the host takes up to 1 MiB at once.
+pub const BULK_WRITE_BYTES: usize = 256 << 10;
+
+/// Appends of one transaction: the store's bound.
+pub const TRANSACTION_APPENDS_MAX: usize = 100;
+
+/// Checks of one transaction: the store's bound.
+pub const TRANSACTION_CHECKS_MAX: usize = 100;
+
+/// Conditions of one transaction: the store's bound.
+pub const TRANSACTION_CONDITIONS_MAX: usize = 16;
+
+/// Items of one query: the store's bound.
+pub const QUERY_ITEMS_MAX: usize = 16;
+
+/// Types of one query item: the store's bound.
+pub const QUERY_TYPES_MAX: usize = 64;
+
+/// Tags of one event or one query item: the store's bound.
+pub const TAGS_MAX: usize = 32;
+
+/// Bytes of a tag in UTF-8.
+pub const TAG_BYTES_MAX: usize = 256;
+
+/// Prefixes of stream names that a filter may have: the store's bound.
+pub const STREAM_PREFIXES_MAX: usize = 64;
+
+/// Bytes of a correlation or causation id in UTF-8.
+pub const CORRELATION_ID_BYTES_MAX: usize = 256;
+
+/// Bytes of a regular expression: long ones are costly to prepare for each page anew.
+pub const PATTERN_BYTES_MAX: usize = 256;
+
+/// Bytes of the name of a snapshot's source in UTF-8.
+pub const SOURCE_BYTES_MAX: usize = 256;
+
+/// Events of one import: they are committed as one batch, as those of an append.
+pub const IMPORT_EVENTS_MAX: usize = 1_000;

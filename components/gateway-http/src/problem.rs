@@ -26,8 +26,12 @@ pub enum Kind {
     NotAcceptable,
     /// The stream is not at the expected version; the member `actual_version` says where it is.
     WrongExpectedVersion,
+    /// An append condition does not hold; the members `condition` and `position` say which, and because of what.
+    ConditionFailed,
     /// Some of the event ids are in the stream already.
     EventIdConflict,
+    /// The stream was deleted for good.
+    StreamDeleted,
     /// A limit is exceeded.
     TooLarge,
     /// The body has a form that is not read.
@@ -40,11 +44,13 @@ pub enum Kind {
     Restarting,
     /// A queue is full.
     Overloaded,
+    /// The store takes no writes at the moment.
+    ReadOnly,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::MalformedBody,
         Self::InvalidArgument,
         Self::Denied,
@@ -54,13 +60,16 @@ impl Kind {
         Self::MethodNotAllowed,
         Self::NotAcceptable,
         Self::WrongExpectedVersion,
+        Self::ConditionFailed,
         Self::EventIdConflict,
+        Self::StreamDeleted,
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::Internal,
         Self::Quarantined,
         Self::Restarting,
         Self::Overloaded,
+        Self::ReadOnly,
     ];
 
     /// The URI that names the kind.
@@ -75,13 +84,16 @@ impl Kind {
             Self::MethodNotAllowed => "urn:exesdb:problem:method-not-allowed",
             Self::NotAcceptable => "urn:exesdb:problem:not-acceptable",
             Self::WrongExpectedVersion => "urn:exesdb:problem:wrong-expected-version",
+            Self::ConditionFailed => "urn:exesdb:problem:condition-failed",
             Self::EventIdConflict => "urn:exesdb:problem:event-id-conflict",
+            Self::StreamDeleted => "urn:exesdb:problem:stream-deleted",
             Self::TooLarge => "urn:exesdb:problem:too-large",
             Self::UnsupportedMediaType => "urn:exesdb:problem:unsupported-media-type",
             Self::Internal => "urn:exesdb:problem:internal",
             Self::Quarantined => "urn:exesdb:problem:quarantined",
             Self::Restarting => "urn:exesdb:problem:restarting",
             Self::Overloaded => "urn:exesdb:problem:overloaded",
+            Self::ReadOnly => "urn:exesdb:problem:read-only",
         }
     }
 
@@ -97,13 +109,16 @@ impl Kind {
             Self::MethodNotAllowed => "The path does not have this method",
             Self::NotAcceptable => "No form of the answer is acceptable",
             Self::WrongExpectedVersion => "The stream is not at the expected version",
+            Self::ConditionFailed => "An append condition does not hold",
             Self::EventIdConflict => "An event id is already in the stream",
+            Self::StreamDeleted => "The stream was deleted for good",
             Self::TooLarge => "A limit is exceeded",
             Self::UnsupportedMediaType => "The body has a form that is not read",
             Self::Internal => "The store failed",
             Self::Quarantined => "The request is not tried again",
             Self::Restarting => "The store is restarting",
             Self::Overloaded => "The store has too much to do",
+            Self::ReadOnly => "The store takes no writes",
         }
     }
 
@@ -115,11 +130,12 @@ impl Kind {
             Self::PathNotFound | Self::StreamNotFound | Self::SnapshotNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable => 406,
-            Self::WrongExpectedVersion | Self::EventIdConflict => 409,
+            Self::WrongExpectedVersion | Self::ConditionFailed | Self::EventIdConflict => 409,
+            Self::StreamDeleted => 410,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::Internal | Self::Quarantined => 500,
-            Self::Restarting | Self::Overloaded => 503,
+            Self::Restarting | Self::Overloaded | Self::ReadOnly => 503,
         }
     }
 }
@@ -181,7 +197,7 @@ impl Problem {
 
     /// Seconds after which the same request may succeed, where that is so.
     pub fn retry_after(&self) -> Option<u32> {
-        matches!(self.kind, Kind::Restarting | Kind::Overloaded).then_some(RETRY_AFTER_SECONDS)
+        (self.kind.status() == 503).then_some(RETRY_AFTER_SECONDS)
     }
 
     /// The problem as JSON.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::problem::{Problem, quoted};
 
-/// The parameters of a query, each known and at most once.
+/// The parameters of a query, each known, and given once unless it may be repeated.
 #[derive(Debug)]
 pub struct Query<'a> {
     parameters: Vec<(&'static str, Cow<'a, str>)>,
@@ -17,19 +17,32 @@ impl<'a> Query<'a> {
     /// [`crate::problem::Kind::InvalidArgument`] for a parameter that is not in `known`, that comes twice, or
     /// whose value is not percent-encoded UTF-8: a typing error is named, not passed over.
     pub fn parse(query: &'a str, known: &'static [&'static str]) -> Result<Self, Problem> {
+        Self::parse_repeated(query, known, &[])
+    }
+
+    /// The same, with parameters that may come more than once: those in `repeatable`.
+    ///
+    /// # Errors
+    /// Those of [`Query::parse`].
+    pub fn parse_repeated(
+        query: &'a str,
+        known: &'static [&'static str],
+        repeatable: &'static [&'static str],
+    ) -> Result<Self, Problem> {
         let mut parameters: Vec<(&'static str, Cow<'a, str>)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let Some(&name) = known.iter().find(|known| **known == name) else {
-                let known = if known.is_empty() {
+            let Some(&name) = known.iter().chain(repeatable).find(|known| **known == name) else {
+                let all = [known, repeatable].concat();
+                let known = if all.is_empty() {
                     "this route has none".to_owned()
                 } else {
-                    format!("this route has {}", known.join(", "))
+                    format!("this route has {}", all.join(", "))
                 };
                 let detail = format!("is not a known query parameter; {known}");
                 return Err(Problem::invalid(quoted(name).trim_matches('`'), detail));
             };
-            if parameters.iter().any(|(other, _)| *other == name) {
+            if !repeatable.contains(&name) && parameters.iter().any(|(other, _)| *other == name) {
                 return Err(Problem::invalid(name, "must be given only once"));
             }
             let value = form_decode(value).map_err(|bad| Problem::invalid(name, bad))?;
@@ -41,6 +54,11 @@ impl<'a> Query<'a> {
     /// A parameter's value.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_ref())
+    }
+
+    /// All values of a parameter, in the order in which they came.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.parameters.iter().filter(move |(other, _)| *other == name).map(|(_, value)| value.as_ref())
     }
 
     /// A parameter that is a number from `least` to `most`.
@@ -150,6 +168,10 @@ mod tests {
         assert_eq!(query.number("from", 0, 9).unwrap(), Some(3));
         assert_eq!(query.get("after"), Some("a b+c"));
         assert_eq!(query.get("count"), None);
+        let query = Query::parse_repeated("tag=a&from=1&tag=b", &["from"], &["tag"]).unwrap();
+        assert_eq!(query.all("tag").collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(query.all("type").count(), 0);
+        assert!(Query::parse_repeated("from=1&from=1", &["from"], &["tag"]).is_err());
         for (text, field) in [
             ("form=3", "form"),
             ("from=1&from=1", "from"),

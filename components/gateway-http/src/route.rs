@@ -5,13 +5,19 @@ use std::borrow::Cow;
 use exesdb_sdk::arguments::{self, COUNT_MAX, STREAM_ID_BYTES_MAX};
 
 use crate::accept::{self, Form};
+use crate::body::parse_expected_version;
+use crate::frame;
 use crate::limits::PAGE_COUNT_DEFAULT;
 use crate::problem::{Kind, Problem, quoted};
-use crate::query::{Query, number, percent_decode};
-use crate::store::{Direction, Error, Subject, problem};
+use crate::query::{Query, percent_decode};
+use crate::refusal::{Subject, problem};
+use crate::store::{Deletion, Direction, Error, ExpectedVersion, SnapshotId, SnapshotScope, Source};
 
-/// Segments of the longest path that is known.
-const SEGMENTS_MAX: usize = 7;
+mod events;
+mod resource;
+mod snapshots;
+
+pub use resource::Resource;
 
 /// The head of a request, as far as the gateway looks at it.
 #[derive(Clone, Copy, Debug)]
@@ -43,64 +49,6 @@ impl<'a> Head<'a> {
     }
 }
 
-/// What the paths lead to. Each has one template in the OpenAPI document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resource {
-    /// The OpenAPI document.
-    OpenApi,
-    /// The events of the whole store.
-    AllEvents,
-    /// The names of streams.
-    Streams,
-    /// One stream.
-    Stream,
-    /// The events of one stream.
-    StreamEvents,
-    /// The snapshots of one stream.
-    Snapshots,
-    /// A stream's snapshot of the highest version.
-    LatestSnapshot,
-    /// A stream's snapshot at one version.
-    Snapshot,
-}
-
-impl Resource {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::OpenApi,
-        Self::AllEvents,
-        Self::Streams,
-        Self::Stream,
-        Self::StreamEvents,
-        Self::Snapshots,
-        Self::LatestSnapshot,
-        Self::Snapshot,
-    ];
-
-    /// The path, with its parameters in braces.
-    pub fn template(self) -> &'static str {
-        match self {
-            Self::OpenApi => "/openapi.json",
-            Self::AllEvents => "/v1/stores/{store}/events",
-            Self::Streams => "/v1/stores/{store}/streams",
-            Self::Stream => "/v1/stores/{store}/streams/{stream}",
-            Self::StreamEvents => "/v1/stores/{store}/streams/{stream}/events",
-            Self::Snapshots => "/v1/stores/{store}/streams/{stream}/snapshots",
-            Self::LatestSnapshot => "/v1/stores/{store}/streams/{stream}/snapshots/latest",
-            Self::Snapshot => "/v1/stores/{store}/streams/{stream}/snapshots/{version}",
-        }
-    }
-
-    /// The methods that it has, as the header `allow` lists them.
-    pub fn allow(self) -> &'static str {
-        match self {
-            Self::StreamEvents => "GET, HEAD, POST",
-            Self::Snapshot => "GET, HEAD, PUT, DELETE",
-            _ => "GET, HEAD",
-        }
-    }
-}
-
 /// From where an event stream starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -123,6 +71,26 @@ pub struct Range {
     pub direction: Direction,
 }
 
+/// A read of as many pages as it takes, in one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BulkRange {
+    /// The first version or position, inclusive; none for the beginning (backward: the end).
+    pub from: Option<u64>,
+    /// At most so many events; none for all that there are.
+    pub count: Option<u64>,
+    /// Which way.
+    pub direction: Direction,
+}
+
+/// The form of the events that are to be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendForm {
+    /// JSON, which holds the expected version too.
+    Json,
+    /// Frames, and the expected version beside them.
+    Frames(ExpectedVersion),
+}
+
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
@@ -132,18 +100,33 @@ pub enum Call {
     Append {
         /// To this stream.
         stream: String,
+        /// In this form.
+        form: AppendForm,
     },
+    /// Append the events in the body to several streams.
+    Transact,
+    /// Take over the events in the body from another store.
+    Import,
     /// A page of events.
     Read {
-        /// Of this stream, or (none) of the whole store.
-        stream: Option<String>,
+        /// Of these.
+        source: Source,
         /// Which events.
         range: Range,
     },
+    /// Events page by page in one answer.
+    ReadBulk {
+        /// Of these.
+        source: Source,
+        /// Which events.
+        range: BulkRange,
+        /// As lines or as frames.
+        form: Form,
+    },
     /// Events that are there, and then live ones.
     Follow {
-        /// Of this stream, or (none) of the whole store.
-        stream: Option<String>,
+        /// Of these.
+        source: Source,
         /// From where.
         start: Start,
     },
@@ -161,35 +144,63 @@ pub enum Call {
         /// This one.
         stream: String,
     },
+    /// Delete a stream.
+    DeleteStream {
+        /// This one.
+        stream: String,
+        /// If it is at this version.
+        expected: ExpectedVersion,
+        /// Whether for good.
+        deletion: Deletion,
+    },
+    /// Set how long the events of a stream are kept, as the body says.
+    SetRetention {
+        /// This one.
+        stream: String,
+    },
     /// Record the snapshot in the body.
     RecordSnapshot {
-        /// Of this stream.
-        stream: String,
-        /// At this version.
-        version: u64,
+        /// In this place.
+        id: SnapshotId,
+        /// With this time in microseconds since 1970; none for now.
+        created: Option<u64>,
     },
     /// Read a snapshot.
     ReadSnapshot {
+        /// In this place.
+        id: SnapshotId,
+    },
+    /// Read the snapshot of the highest version.
+    LatestSnapshot {
         /// Of this stream.
         stream: String,
-        /// At this version, or (none) the latest.
-        version: Option<u64>,
+        /// Of this source.
+        source: String,
+        /// The highest that is not above this version; none for any.
+        at_most: Option<u64>,
     },
     /// What snapshots there are.
     ListSnapshots {
-        /// Of this stream.
-        stream: String,
-        /// Below this version, or (none) all.
-        before: Option<u64>,
+        /// Of these streams and sources.
+        scope: SnapshotScope,
+        /// Behind this one.
+        after: Option<SnapshotId>,
         /// At most so many.
         count: u32,
     },
     /// Delete a snapshot.
     DeleteSnapshot {
+        /// In this place.
+        id: SnapshotId,
+    },
+    /// Delete all but the newest snapshots.
+    PruneSnapshots {
         /// Of this stream.
         stream: String,
-        /// At this version.
-        version: u64,
+        /// Of this source.
+        source: String,
+        /// How many stay.
+        keep: u32,
     },
 }
 
@@ -211,140 +222,83 @@ pub fn route(head: &Head<'_>) -> Result<Route, Problem> {
         Some((path, query)) => (path, query),
         None => (head.target, ""),
     };
-    let (resource, stream, version) = resource(path)?;
+    let (resource, stream, version) = resource::resolve(path)?;
+    if !resource.allow().split(", ").any(|allowed| allowed == head.method) {
+        return Err(resource::method_not_allowed(resource, head.method));
+    }
     let head_only = head.method == "HEAD";
     let method = if head_only { "GET" } else { head.method };
-    if !resource.allow().split(", ").any(|allowed| allowed == method) {
-        return Err(method_not_allowed(resource, method));
-    }
-    // Decoded only where the resource has them.
-    let stream = || stream_name(stream);
-    let version = || path_version(version);
+    // Decoded only where the resource has one.
+    let stream_name = || stream_name(stream);
     let call = match (resource, method) {
         (Resource::OpenApi, _) => {
             Query::parse(query, &[])?;
             Call::OpenApi
         }
-        (Resource::AllEvents, _) => events(head, query, None)?,
-        (Resource::StreamEvents, "POST") => {
+        (Resource::AllEvents, _) => events::of_store(head, query)?,
+        (Resource::Transactions, _) => {
             Query::parse(query, &[])?;
             json_body(head)?;
-            Call::Append { stream: stream()? }
+            Call::Transact
         }
-        (Resource::StreamEvents, _) => events(head, query, Some(stream()?))?,
+        (Resource::Import, _) => {
+            Query::parse(query, &[])?;
+            json_body(head)?;
+            Call::Import
+        }
+        (Resource::StreamEvents, "POST") => {
+            let form = append_form(head, query)?;
+            Call::Append { stream: stream_name()?, form }
+        }
+        (Resource::StreamEvents, _) => events::of_stream(head, query, stream_name()?)?,
         (Resource::Streams, _) => list_streams(query)?,
+        (Resource::Stream, "DELETE") => delete_stream(query, stream_name()?)?,
         (Resource::Stream, _) => {
             Query::parse(query, &[])?;
-            Call::StreamInfo { stream: stream()? }
+            Call::StreamInfo { stream: stream_name()? }
         }
-        (Resource::Snapshots, _) => {
-            let query = Query::parse(query, &["before", "count"])?;
-            let before = query.number("before", 0, u64::MAX)?;
-            Call::ListSnapshots { stream: stream()?, before, count: count(&query)? }
-        }
-        (Resource::LatestSnapshot, _) => {
+        (Resource::Retention, _) => {
             Query::parse(query, &[])?;
-            Call::ReadSnapshot { stream: stream()?, version: None }
+            json_body(head)?;
+            Call::SetRetention { stream: stream_name()? }
         }
-        (Resource::Snapshot, method) => {
-            Query::parse(query, &[])?;
-            let (stream, version) = (stream()?, version()?);
-            match method {
-                "PUT" => {
-                    json_body(head)?;
-                    Call::RecordSnapshot { stream, version }
-                }
-                "DELETE" => Call::DeleteSnapshot { stream, version },
-                _ => Call::ReadSnapshot { stream, version: Some(version) },
-            }
-        }
+        (Resource::AllSnapshots, _) => snapshots::of_store(query)?,
+        (Resource::Snapshots, method) => snapshots::of_stream(method, query, stream_name()?)?,
+        (Resource::LatestSnapshot, _) => snapshots::latest(query, stream_name()?)?,
+        (Resource::Snapshot, method) => snapshots::one(head, method, query, stream, version)?,
     };
-    // The event routes have weighed their two forms already.
-    if !matches!(call, Call::Read { .. } | Call::Follow { .. }) {
+    // The event routes have weighed their forms already.
+    if !matches!(call, Call::Read { .. } | Call::ReadBulk { .. } | Call::Follow { .. }) {
         accept::json_only(head)?;
     }
     Ok(Route { call, head_only })
 }
 
-/// The resource of a path, with the undecoded segments of the stream and of the version.
-fn resource(path: &str) -> Result<(Resource, &str, &str), Problem> {
-    let unknown = || {
-        let detail = format!("no route has the path {}; GET /openapi.json lists them", quoted(path));
-        Problem::new(Kind::PathNotFound, detail)
-    };
-    let mut segments = [""; SEGMENTS_MAX];
-    let mut rest = path.strip_prefix('/').ok_or_else(unknown)?.split('/');
-    let mut length = 0;
-    for (slot, segment) in segments.iter_mut().zip(rest.by_ref()) {
-        *slot = segment;
-        length += 1;
-    }
-    if rest.next().is_some() {
-        return Err(unknown());
-    }
-    Ok(match segments.get(..length).unwrap_or_default() {
-        ["openapi.json"] => (Resource::OpenApi, "", ""),
-        ["v1", "stores", _, "events"] => (Resource::AllEvents, "", ""),
-        ["v1", "stores", _, "streams"] => (Resource::Streams, "", ""),
-        ["v1", "stores", _, "streams", stream] => (Resource::Stream, stream, ""),
-        ["v1", "stores", _, "streams", stream, "events"] => (Resource::StreamEvents, stream, ""),
-        ["v1", "stores", _, "streams", stream, "snapshots"] => (Resource::Snapshots, stream, ""),
-        ["v1", "stores", _, "streams", stream, "snapshots", "latest"] => {
-            (Resource::LatestSnapshot, stream, "")
+fn append_form(head: &Head<'_>, query: &str) -> Result<AppendForm, Problem> {
+    let query = Query::parse(query, &["expected_version"])?;
+    let expected = query.get("expected_version").map(parse_expected_version).transpose()?;
+    let frames = format!("`application/json` or `{}`", frame::MEDIA_TYPE);
+    match (media_type(head, &["application/json", frame::MEDIA_TYPE], &frames)?, expected) {
+        (Some(frame::MEDIA_TYPE), expected) => {
+            Ok(AppendForm::Frames(expected.unwrap_or(ExpectedVersion::Any)))
         }
-        ["v1", "stores", _, "streams", stream, "snapshots", version] => (Resource::Snapshot, stream, version),
-        _ => return Err(unknown()),
-    })
-}
-
-fn method_not_allowed(resource: Resource, method: &str) -> Problem {
-    let allow = resource.allow();
-    let detail = format!("{} has {allow}, not {}", resource.template(), quoted(method));
-    let mut problem = Problem::new(Kind::MethodNotAllowed, detail);
-    problem.allow = Some(allow);
-    problem
-}
-
-/// A read or a follow, of a stream or of the whole store.
-fn events(head: &Head<'_>, query: &str, stream: Option<String>) -> Result<Call, Problem> {
-    match accept::form(head)? {
-        Form::Json => {
-            let query = Query::parse(query, &["from", "count", "direction"])?;
-            if query.get("from") == Some("end") {
-                return Err(Problem::invalid("from", "`end` needs `accept: text/event-stream`"));
-            }
-            let direction = match query.get("direction") {
-                None | Some("forward") => Direction::Forward,
-                Some("backward") => Direction::Backward,
-                Some(_) => return Err(Problem::invalid("direction", "must be `forward` or `backward`")),
-            };
-            let from = query.number("from", 0, u64::MAX)?;
-            Ok(Call::Read { stream, range: Range { from, count: count(&query)?, direction } })
+        (_, None) => Ok(AppendForm::Json),
+        (_, Some(_)) => {
+            let detail = format!("belongs into the body; here it is for `{}`", frame::MEDIA_TYPE);
+            Err(Problem::invalid("expected_version", detail))
         }
-        Form::EventStream => Ok(Call::Follow { stream, start: follow_start(head, query)? }),
     }
 }
 
-fn follow_start(head: &Head<'_>, query: &str) -> Result<Start, Problem> {
-    let query = Query::parse(query, &["from", "count", "direction"])?;
-    if query.get("direction").is_some_and(|direction| direction != "forward") {
-        return Err(Problem::invalid("direction", "an event stream goes `forward` only"));
-    }
-    if query.get("count").is_some() {
-        return Err(Problem::invalid("count", "an event stream has no end; leave it out"));
-    }
-    let start = match query.get("from") {
-        Some("end") => Start::End,
-        _ => Start::From(query.number("from", 0, u64::MAX)?.unwrap_or(0)),
+fn delete_stream(query: &str, stream: String) -> Result<Call, Problem> {
+    let query = Query::parse(query, &["expected_version", "tombstone"])?;
+    let expected = query.get("expected_version").map_or(Ok(ExpectedVersion::Any), parse_expected_version)?;
+    let deletion = match query.get("tombstone") {
+        None | Some("false") => Deletion::Soft,
+        Some("true") => Deletion::Tombstone,
+        Some(_) => return Err(Problem::invalid("tombstone", "must be `true` or `false`")),
     };
-    // An EventSource asks for the same address again when it reconnects, `from` included: what it has seen
-    // counts more.
-    match head.header("last-event-id")?.as_deref() {
-        None | Some("") => Ok(start),
-        Some(text) => number(text)
-            .map(Start::After)
-            .ok_or_else(|| Problem::invalid("last-event-id", "must be a position, an integer of at least 0")),
-    }
+    Ok(Call::DeleteStream { stream, expected, deletion })
 }
 
 fn list_streams(query: &str) -> Result<Call, Problem> {
@@ -378,27 +332,33 @@ fn checked(rule: Result<(), Error>) -> Result<(), Problem> {
     rule.map_err(|error| problem(error, Subject::Store))
 }
 
-fn path_version(segment: &str) -> Result<u64, Problem> {
-    number(segment).ok_or_else(|| {
-        Problem::invalid("version", format!("must be an integer from 0 to {}, or `latest`", u64::MAX))
-    })
-}
-
 /// Checks that the body of a request, as its headers describe it, is JSON text.
 fn json_body(head: &Head<'_>) -> Result<(), Problem> {
+    media_type(head, &["application/json"], "`application/json`").map(|_| ())
+}
+
+/// Which of the `known` media types the body of a request has, if its headers say; and that it is not compressed.
+fn media_type(
+    head: &Head<'_>,
+    known: &[&'static str],
+    expected: &str,
+) -> Result<Option<&'static str>, Problem> {
     let unsupported = |field: &str, found: &str, expected: &str| {
         let detail = format!("{} is not read; send {expected}", quoted(found));
         Problem::of_field(Kind::UnsupportedMediaType, field, detail)
     };
-    if let Some(content_type) = head.header("content-type")?
-        && !crate::json::essence(&content_type).eq_ignore_ascii_case("application/json")
-    {
-        return Err(unsupported("content-type", &content_type, "`application/json`"));
-    }
+    let media_type = match head.header("content-type")? {
+        None => None,
+        Some(content_type) => {
+            let essence = crate::json::essence(&content_type);
+            let found = known.iter().find(|known| known.eq_ignore_ascii_case(essence));
+            Some(*found.ok_or_else(|| unsupported("content-type", &content_type, expected))?)
+        }
+    };
     if let Some(encoding) = head.header("content-encoding")?
         && !encoding.eq_ignore_ascii_case("identity")
     {
         return Err(unsupported("content-encoding", &encoding, "the body as it is"));
     }
-    Ok(())
+    Ok(media_type)
 }

@@ -4,28 +4,33 @@ use std::borrow::Cow;
 
 use exesdb_sdk::gateway::{BodyError, RespondError};
 
-use crate::body::{decode_append, decode_snapshot};
+use crate::accept::Form;
+use crate::body::{
+    Append, decode_append, decode_append_frames, decode_import, decode_retention, decode_snapshot,
+    decode_transaction,
+};
+use crate::bulk::BulkRead;
 use crate::encode;
+use crate::event_id::give_ids;
 use crate::exchange::{Exchange, Response};
 use crate::follow::Follower;
 use crate::limits::REQUEST_BYTES_MAX;
 use crate::problem::{Kind, Problem};
-use crate::route::{Call, Head, Range, Start, route};
-use crate::store::{AppendRequest, EventData, Store, Subject, problem};
+use crate::refusal::{Subject, problem};
+use crate::route::{AppendForm, BulkRange, Call, Head, Range, Start, route};
+use crate::store::{AppendRequest, Source, Store};
 
 /// The OpenAPI document, as it is served.
 pub const OPENAPI: &str = include_str!("../openapi.json");
-
-/// Bytes of a UUID.
-const UUID_BYTES: usize = 16;
 
 /// Answers one request. Returns when the answer is written or the client is gone.
 pub fn serve<S: Store, E: Exchange>(store: &mut S, head: &Head<'_>, mut exchange: E) {
     let answered = match route(head) {
         Err(problem) => respond(store, Err(problem), head.method == "HEAD", exchange),
         Ok(route) => match route.call {
-            Call::Follow { stream, start } => {
-                follow(store, stream.as_deref(), start, route.head_only, exchange)
+            Call::Follow { source, start } => follow(store, &source, start, route.head_only, exchange),
+            Call::ReadBulk { source, range, form } => {
+                read_bulk(store, &source, range, form, route.head_only, exchange)
             }
             call => {
                 let answer = answer(store, call, &mut exchange);
@@ -59,12 +64,12 @@ fn respond<S: Store, E: Exchange>(
 
 fn follow<S: Store, E: Exchange>(
     store: &mut S,
-    stream: Option<&str>,
+    source: &Source,
     start: Start,
     head_only: bool,
     exchange: E,
 ) -> Result<(), RespondError> {
-    let follower = match Follower::start(store, stream, start) {
+    let follower = match Follower::start(store, source, start) {
         Ok(follower) => follower,
         Err(problem) => return respond(store, Err(problem), head_only, exchange),
     };
@@ -80,63 +85,149 @@ fn follow<S: Store, E: Exchange>(
     follower.run(store, &mut sink)
 }
 
-/// Answers every call but a follow.
+fn read_bulk<S: Store, E: Exchange>(
+    store: &mut S,
+    source: &Source,
+    range: BulkRange,
+    form: Form,
+    head_only: bool,
+    exchange: E,
+) -> Result<(), RespondError> {
+    let started =
+        BulkRead::start(store, source, range, form).and_then(|read| read.first().map(|first| (read, first)));
+    let (read, first) = match started {
+        Ok(started) => started,
+        Err(problem) => return respond(store, Err(problem), head_only, exchange),
+    };
+    let mut response =
+        Response { status: 200, headers: vec![("content-type", form.media_type().into())], body: None };
+    if head_only {
+        return exchange.respond(&response);
+    }
+    if read.is_whole() {
+        response.body = Some(first.into());
+        return exchange.respond(&response);
+    }
+    let sink = exchange.open(&response)?;
+    read.run(store, sink, first)
+}
+
+/// Answers every call whose answer is one piece.
 fn answer<S: Store, E: Exchange>(store: &mut S, call: Call, exchange: &mut E) -> Result<Response, Problem> {
     match call {
         Call::OpenApi => Ok(json_response(Cow::Borrowed(OPENAPI.as_bytes()))),
-        Call::Append { stream } => append(store, stream, exchange),
-        Call::Read { stream, range } => read(store, stream.as_deref(), range),
-        // Routed to `follow` before; an answer all the same, so that no request can end the instance.
-        Call::Follow { .. } => Err(Problem::new(Kind::Internal, "an event stream is not a page")),
-        Call::ListStreams { prefix, after, count } => store
-            .list_streams(&prefix, after.as_deref(), count)
-            .map(|page| json_response(encode::stream_page(&page)))
-            .map_err(|error| problem(error, Subject::Store)),
-        Call::StreamInfo { stream } => store
-            .stream_info(&stream)
-            .map(|info| json_response(encode::stream_info(&info)))
-            .map_err(|error| problem(error, Subject::Stream(&stream))),
-        Call::RecordSnapshot { stream, version } => {
-            let snapshot = decode_snapshot(&body(exchange)?)?;
-            store
-                .record_snapshot(&stream, version, &snapshot)
-                .map(|()| no_content())
-                .map_err(|error| problem(error, Subject::Snapshot(&stream, Some(version))))
+        Call::Append { stream, form } => append(store, stream, form, exchange),
+        Call::Transact => transact(store, exchange),
+        Call::Import => {
+            let events = decode_import(&body(exchange)?)?;
+            let result = store.import(&events).map_err(|error| problem(error, Subject::Store))?;
+            Ok(json_response(encode::import_result(&result)))
         }
-        Call::ReadSnapshot { stream, version } => store
-            .read_snapshot(&stream, version)
-            .map(|snapshot| json_response(encode::snapshot(&snapshot)))
-            .map_err(|error| problem(error, Subject::Snapshot(&stream, version))),
-        Call::ListSnapshots { stream, before, count } => store
-            .list_snapshots(&stream, before, count)
-            .map(|page| json_response(encode::snapshot_page(&page)))
-            .map_err(|error| problem(error, Subject::Snapshot(&stream, None))),
-        Call::DeleteSnapshot { stream, version } => store
-            .delete_snapshot(&stream, version)
-            .map(|()| no_content())
-            .map_err(|error| problem(error, Subject::Snapshot(&stream, Some(version)))),
+        Call::Read { source, range } => read(store, &source, range),
+        // Answered before; with a failure here, so that no request can end the instance.
+        Call::Follow { .. } | Call::ReadBulk { .. } => {
+            Err(Problem::new(Kind::Internal, "an answer of many pieces is not one piece"))
+        }
+        Call::ListStreams { prefix, after, count } => {
+            let page = store.list_streams(&prefix, after.as_deref(), count);
+            let page = page.map_err(|error| problem(error, Subject::Store))?;
+            Ok(json_response(encode::stream_page(&page)))
+        }
+        Call::StreamInfo { stream } => {
+            let info = store.stream_info(&stream);
+            let info = info.map_err(|error| problem(error, Subject::Stream(&stream)))?;
+            Ok(json_response(encode::stream_info(&info)))
+        }
+        Call::DeleteStream { stream, expected, deletion } => {
+            let deleted = store.delete_stream(&stream, expected, deletion);
+            deleted.map_err(|error| problem(error, Subject::Stream(&stream)))?;
+            Ok(no_content())
+        }
+        Call::SetRetention { stream } => {
+            let retention = decode_retention(&body(exchange)?)?;
+            let set = store.set_retention(&stream, retention);
+            set.map_err(|error| problem(error, Subject::Stream(&stream)))?;
+            Ok(no_content())
+        }
+        call => answer_snapshots(store, call, exchange),
+    }
+}
+
+/// Answers the calls that are about snapshots.
+fn answer_snapshots<S: Store, E: Exchange>(
+    store: &mut S,
+    call: Call,
+    exchange: &mut E,
+) -> Result<Response, Problem> {
+    match call {
+        Call::RecordSnapshot { id, created } => {
+            let snapshot = decode_snapshot(&body(exchange)?)?;
+            let recorded = store.record_snapshot(&id, &snapshot, created);
+            recorded.map_err(|error| problem(error, Subject::Snapshot(&id)))?;
+            Ok(no_content())
+        }
+        Call::ReadSnapshot { id } => {
+            let snapshot = store.read_snapshot(&id);
+            let snapshot = snapshot.map_err(|error| problem(error, Subject::Snapshot(&id)))?;
+            Ok(json_response(encode::snapshot(&snapshot)))
+        }
+        Call::LatestSnapshot { stream, source, at_most } => {
+            let snapshot = store.read_latest(&stream, &source, at_most);
+            let subject = Subject::LatestSnapshot(&stream, &source);
+            let snapshot = snapshot.map_err(|error| problem(error, subject))?;
+            Ok(json_response(encode::snapshot(&snapshot)))
+        }
+        Call::ListSnapshots { scope, after, count } => {
+            let page = store.list_snapshots(&scope, after.as_ref(), count);
+            let page = page.map_err(|error| problem(error, Subject::Store))?;
+            Ok(json_response(encode::snapshot_page(&page)))
+        }
+        Call::DeleteSnapshot { id } => {
+            let deleted = store.delete_snapshot(&id);
+            deleted.map_err(|error| problem(error, Subject::Snapshot(&id)))?;
+            Ok(no_content())
+        }
+        Call::PruneSnapshots { stream, source, keep } => {
+            let deleted = store.keep_newest(&stream, &source, keep);
+            let subject = Subject::LatestSnapshot(&stream, &source);
+            let deleted = deleted.map_err(|error| problem(error, subject))?;
+            Ok(json_response(encode::deleted(deleted)))
+        }
+        _ => Err(Problem::new(Kind::Internal, "this call is not about snapshots")),
     }
 }
 
 fn append<S: Store, E: Exchange>(
     store: &mut S,
     stream: String,
+    form: AppendForm,
     exchange: &mut E,
 ) -> Result<Response, Problem> {
-    let mut append = decode_append(&body(exchange)?)?;
-    give_ids(store, &mut append.events)?;
-    let request =
-        AppendRequest { stream_id: stream.clone(), expected: append.expected, events: append.events };
-    match store.append(request) {
+    let body = body(exchange)?;
+    let Append { expected, mut events } = match form {
+        AppendForm::Json => decode_append(&body)?,
+        AppendForm::Frames(expected) => Append { expected, events: decode_append_frames(&body)? },
+    };
+    drop(body);
+    give_ids(store, events.iter_mut())?;
+    match store.append(AppendRequest { stream_id: stream.clone(), expected, events }) {
         Ok(result) => Ok(json_response(encode::append_result(&result))),
         Err(error) => Err(problem(error, Subject::Stream(&stream))),
     }
 }
 
-fn read<S: Store>(store: &mut S, stream: Option<&str>, range: Range) -> Result<Response, Problem> {
+fn transact<S: Store, E: Exchange>(store: &mut S, exchange: &mut E) -> Result<Response, Problem> {
+    let mut transaction = decode_transaction(&body(exchange)?)?;
+    give_ids(store, transaction.appends.iter_mut().flat_map(|append| append.events.iter_mut()))?;
+    let streams: Vec<String> = transaction.appends.iter().map(|append| append.stream_id.clone()).collect();
+    let results = store.transact(transaction).map_err(|error| problem(error, Subject::Store))?;
+    Ok(json_response(encode::transaction_results(&streams, &results)))
+}
+
+fn read<S: Store>(store: &mut S, source: &Source, range: Range) -> Result<Response, Problem> {
     let page = store
-        .read(stream, range.from, range.count, range.direction)
-        .map_err(|error| problem(error, stream.map_or(Subject::Store, Subject::Stream)))?;
+        .read(source, range.from, range.count, range.direction)
+        .map_err(|error| problem(error, Subject::from(source)))?;
     let mut response = json_response(encode::event_page(&page));
     response.headers.push(("exesdb-durable-position", page.durable_position.to_string().into()));
     Ok(response)
@@ -149,43 +240,6 @@ fn body<E: Exchange>(exchange: &mut E) -> Result<Vec<u8>, Problem> {
             Problem::of_field(Kind::MalformedBody, "body", format!("could not be read to its end: {text}"))
         }
     })
-}
-
-/// Gives an id of its own to each event that came without one.
-fn give_ids<S: Store>(store: &mut S, events: &mut [EventData]) -> Result<(), Problem> {
-    let missing = events.iter().filter(|event| event.id.is_empty()).count();
-    if missing == 0 {
-        return Ok(());
-    }
-    let random = store.random(missing.saturating_mul(UUID_BYTES));
-    let (ids, _) = random.as_chunks::<UUID_BYTES>();
-    let mut ids = ids.iter();
-    for event in events.iter_mut().filter(|event| event.id.is_empty()) {
-        let Some(bytes) = ids.next() else {
-            return Err(Problem::new(
-                Kind::Internal,
-                "the host gave fewer random bytes than it was asked for",
-            ));
-        };
-        event.id = uuid_v4(*bytes);
-    }
-    Ok(())
-}
-
-/// A random UUID (RFC 9562, version 4) of random bytes, of which it replaces six bits.
-fn uuid_v4(mut bytes: [u8; UUID_BYTES]) -> String {
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let mut text = String::with_capacity(36);
-    for (index, byte) in bytes.into_iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        for digit in [byte >> 4, byte & 0x0f] {
-            text.extend(char::from_digit(u32::from(digit), 16));
-        }
-    }
-    text
 }
 
 fn json_response(body: impl Into<Cow<'static, [u8]>>) -> Response {
@@ -209,17 +263,4 @@ fn problem_response(problem: &Problem) -> Response {
         headers.push(("retry-after", seconds.to_string().into()));
     }
     Response { status: problem.kind.status(), headers, body: Some(problem.encode().into()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::uuid_v4;
-
-    #[test]
-    fn random_uuids_have_their_version_and_variant() {
-        assert_eq!(uuid_v4([0; 16]), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(uuid_v4([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        let counting = std::array::from_fn(|index| index as u8);
-        assert_eq!(uuid_v4(counting), "00010203-0405-4607-8809-0a0b0c0d0e0f");
-    }
 }

@@ -1,26 +1,68 @@
-//! What the gateway asks of its store, and how the store's errors become problems.
+//! What the gateway asks of its store.
 
 use exesdb_sdk::gateway::wasip2::clocks::monotonic_clock;
 use exesdb_sdk::gateway::wasip2::random::random::get_random_bytes;
 use exesdb_sdk::gateway::{live, snapshots, streams};
 use exesdb_sdk::logging;
 
-use crate::problem::{Kind, Member, Problem, quoted};
-
 pub use exesdb_sdk::gateway::live::Wake;
-pub use exesdb_sdk::gateway::snapshots::{RecordedSnapshot, SnapshotData, SnapshotInfo, SnapshotPage};
-pub use exesdb_sdk::gateway::streams::{AppendRequest, AppendResult, EventPage, StreamInfo, StreamPage};
+pub use exesdb_sdk::gateway::snapshots::{
+    RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope,
+};
+pub use exesdb_sdk::gateway::streams::{
+    AppendCondition, AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult,
+    ImportedEvent, QueryItem, Retention, StreamCheck, StreamInfo, StreamPage, StreamState, Transaction,
+};
 pub use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion, RecordedEvent};
+
+/// Which events are read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Those of the whole store.
+    Store,
+    /// Those of the whole store that a filter lets through.
+    Filtered(EventFilter),
+    /// Those of one stream.
+    Stream(String),
+}
+
+impl Source {
+    /// The one stream that is read.
+    pub fn stream(&self) -> Option<&str> {
+        match self {
+            Self::Stream(stream) => Some(stream),
+            Self::Store | Self::Filtered(_) => None,
+        }
+    }
+
+    /// Where an event stands in the order of the read.
+    pub fn order(&self, event: &RecordedEvent) -> u64 {
+        if self.stream().is_some() { event.version } else { event.position }
+    }
+}
 
 /// The store's interfaces, the clock, the source of chance and the log: everything that the gateway reaches outside of
 /// itself, so that the tests can stand in for it.
 pub trait Store {
     /// `streams.append` of one request.
     fn append(&mut self, request: AppendRequest) -> Result<AppendResult, Error>;
-    /// `streams.read-stream`, or `streams.read-all` without a stream.
+    /// `streams.transact` of one transaction. One result for each of its appends.
+    fn transact(&mut self, transaction: Transaction) -> Result<Vec<AppendResult>, Error>;
+    /// `streams.import-events`.
+    fn import(&mut self, events: &[ImportedEvent]) -> Result<ImportResult, Error>;
+    /// `streams.delete-stream`.
+    fn delete_stream(
+        &mut self,
+        stream: &str,
+        expected: ExpectedVersion,
+        deletion: Deletion,
+    ) -> Result<(), Error>;
+    /// `streams.set-retention`.
+    fn set_retention(&mut self, stream: &str, retention: Retention) -> Result<(), Error>;
+    /// `streams.read-all`, `streams.read-filtered` or `streams.read-stream`.
     fn read(
         &mut self,
-        stream: Option<&str>,
+        source: &Source,
         from: Option<u64>,
         count: u32,
         direction: Direction,
@@ -29,19 +71,33 @@ pub trait Store {
     fn list_streams(&mut self, prefix: &str, after: Option<&str>, count: u32) -> Result<StreamPage, Error>;
     /// `streams.get-stream-info`.
     fn stream_info(&mut self, stream: &str) -> Result<StreamInfo, Error>;
-    /// `snapshots.record-snapshot`.
-    fn record_snapshot(&mut self, stream: &str, version: u64, snapshot: &SnapshotData) -> Result<(), Error>;
-    /// `snapshots.read-snapshot`, or `snapshots.read-latest` without a version.
-    fn read_snapshot(&mut self, stream: &str, version: Option<u64>) -> Result<RecordedSnapshot, Error>;
+    /// `snapshots.record-snapshot`, or `snapshots.import-snapshot` with the time in microseconds since 1970.
+    fn record_snapshot(
+        &mut self,
+        id: &SnapshotId,
+        snapshot: &SnapshotData,
+        created: Option<u64>,
+    ) -> Result<(), Error>;
+    /// `snapshots.read-snapshot`.
+    fn read_snapshot(&mut self, id: &SnapshotId) -> Result<RecordedSnapshot, Error>;
+    /// `snapshots.read-latest`.
+    fn read_latest(
+        &mut self,
+        stream: &str,
+        source: &str,
+        at_most: Option<u64>,
+    ) -> Result<RecordedSnapshot, Error>;
     /// `snapshots.list-snapshots`.
     fn list_snapshots(
         &mut self,
-        stream: &str,
-        before: Option<u64>,
+        scope: &SnapshotScope,
+        after: Option<&SnapshotId>,
         count: u32,
     ) -> Result<SnapshotPage, Error>;
     /// `snapshots.delete-snapshot`.
-    fn delete_snapshot(&mut self, stream: &str, version: u64) -> Result<(), Error>;
+    fn delete_snapshot(&mut self, id: &SnapshotId) -> Result<(), Error>;
+    /// `snapshots.keep-newest`.
+    fn keep_newest(&mut self, stream: &str, source: &str, keep: u32) -> Result<u64, Error>;
     /// `live.wait`.
     fn wait(&mut self, stream: Option<&str>, seen: u64, timeout_ms: u32) -> Wake;
     /// Milliseconds on a clock that only goes forward.
@@ -58,22 +114,47 @@ pub struct LinkedStore;
 
 impl Store for LinkedStore {
     fn append(&mut self, request: AppendRequest) -> Result<AppendResult, Error> {
-        match streams::append(&[request]).pop() {
-            Some(result) => result,
-            None => Err(Error::Other("the streams component gave no result for the append".to_owned())),
+        only(streams::append(&[request]))
+    }
+
+    fn transact(&mut self, transaction: Transaction) -> Result<Vec<AppendResult>, Error> {
+        let appends = transaction.appends.len();
+        let results = only(streams::transact(&[transaction]))?;
+        if results.len() == appends {
+            return Ok(results);
         }
+        let found = results.len();
+        Err(Error::Other(format!("the streams component gave {found} results for {appends} appends")))
+    }
+
+    fn import(&mut self, events: &[ImportedEvent]) -> Result<ImportResult, Error> {
+        streams::import_events(events)
+    }
+
+    fn delete_stream(
+        &mut self,
+        stream: &str,
+        expected: ExpectedVersion,
+        deletion: Deletion,
+    ) -> Result<(), Error> {
+        streams::delete_stream(stream, expected, deletion)
+    }
+
+    fn set_retention(&mut self, stream: &str, retention: Retention) -> Result<(), Error> {
+        streams::set_retention(stream, retention)
     }
 
     fn read(
         &mut self,
-        stream: Option<&str>,
+        source: &Source,
         from: Option<u64>,
         count: u32,
         direction: Direction,
     ) -> Result<EventPage, Error> {
-        match stream {
-            Some(stream) => streams::read_stream(stream, from, count, direction),
-            None => streams::read_all(from, count, direction),
+        match source {
+            Source::Store => streams::read_all(from, count, direction),
+            Source::Filtered(filter) => streams::read_filtered(filter, from, count, direction),
+            Source::Stream(stream) => streams::read_stream(stream, from, count, direction),
         }
     }
 
@@ -85,28 +166,46 @@ impl Store for LinkedStore {
         streams::get_stream_info(stream)
     }
 
-    fn record_snapshot(&mut self, stream: &str, version: u64, snapshot: &SnapshotData) -> Result<(), Error> {
-        snapshots::record_snapshot(stream, version, snapshot)
+    fn record_snapshot(
+        &mut self,
+        id: &SnapshotId,
+        snapshot: &SnapshotData,
+        created: Option<u64>,
+    ) -> Result<(), Error> {
+        match created {
+            Some(created) => snapshots::import_snapshot(id, snapshot, created),
+            None => snapshots::record_snapshot(id, snapshot),
+        }
     }
 
-    fn read_snapshot(&mut self, stream: &str, version: Option<u64>) -> Result<RecordedSnapshot, Error> {
-        match version {
-            Some(version) => snapshots::read_snapshot(stream, version),
-            None => snapshots::read_latest(stream),
-        }
+    fn read_snapshot(&mut self, id: &SnapshotId) -> Result<RecordedSnapshot, Error> {
+        snapshots::read_snapshot(id)
+    }
+
+    fn read_latest(
+        &mut self,
+        stream: &str,
+        source: &str,
+        at_most: Option<u64>,
+    ) -> Result<RecordedSnapshot, Error> {
+        snapshots::read_latest(stream, source, at_most)
     }
 
     fn list_snapshots(
         &mut self,
-        stream: &str,
-        before: Option<u64>,
+        scope: &SnapshotScope,
+        after: Option<&SnapshotId>,
         count: u32,
     ) -> Result<SnapshotPage, Error> {
-        snapshots::list_snapshots(stream, before, count)
+        snapshots::list_snapshots(scope, after, count)
     }
 
-    fn delete_snapshot(&mut self, stream: &str, version: u64) -> Result<(), Error> {
-        snapshots::delete_snapshot(stream, version)
+    fn delete_snapshot(&mut self, id: &SnapshotId) -> Result<(), Error> {
+        snapshots::delete_snapshot(id)
+    }
+
+    fn keep_newest(&mut self, stream: &str, source: &str, keep: u32) -> Result<u64, Error> {
+        snapshots::keep_newest(stream, source, keep)
     }
 
     fn wait(&mut self, stream: Option<&str>, seen: u64, timeout_ms: u32) -> Wake {
@@ -126,154 +225,10 @@ impl Store for LinkedStore {
     }
 }
 
-/// What a call was about, for the words of its problem.
-#[derive(Clone, Copy, Debug)]
-pub enum Subject<'a> {
-    /// The whole store.
-    Store,
-    /// A stream.
-    Stream(&'a str),
-    /// A stream's snapshot at a version, or its latest.
-    Snapshot(&'a str, Option<u64>),
-}
-
-/// The problem that answers a request which the store refused.
-pub fn problem(error: Error, subject: Subject<'_>) -> Problem {
-    match error {
-        Error::WrongExpectedVersion(actual) => {
-            let (detail, member) = match actual {
-                Some(version) => {
-                    (format!("the stream's last event has version {version}"), Member::Number(version))
-                }
-                None => ("the stream has no events".to_owned(), Member::Null),
-            };
-            Problem::new(Kind::WrongExpectedVersion, detail).with("actual_version", member)
-        }
-        Error::IdConflict(id) => {
-            let detail = format!(
-                "the id {} is in the stream already, and not from an append of just these events; \
-                 give new events new ids",
-                quoted(&id)
-            );
-            Problem::new(Kind::EventIdConflict, detail).with("id", Member::Text(id))
-        }
-        Error::NotFound => not_found(subject),
-        Error::Invalid(invalid) => Problem::invalid(field_of_argument(&invalid.argument), invalid.message),
-        Error::TooLarge(text) => Problem::new(Kind::TooLarge, text),
-        Error::Restarting(text) => Problem::new(
-            Kind::Restarting,
-            format!("{text}; try again: an append with the same event ids is applied once"),
-        ),
-        Error::Quarantined(text) => Problem::new(Kind::Quarantined, text),
-        Error::Overloaded => Problem::new(
-            Kind::Overloaded,
-            "a queue of the store is full and nothing was done; try again later",
-        ),
-        Error::Denied(text) => Problem::new(Kind::Denied, text),
-        Error::Other(text) => Problem::new(Kind::Internal, text),
-    }
-}
-
-fn not_found(subject: Subject<'_>) -> Problem {
-    match subject {
-        Subject::Store => Problem::new(Kind::Internal, "the store did not find itself"),
-        Subject::Stream(stream) => {
-            Problem::new(Kind::StreamNotFound, format!("the stream {} has no events", quoted(stream)))
-        }
-        Subject::Snapshot(stream, None) => {
-            Problem::new(Kind::SnapshotNotFound, format!("the stream {} has no snapshot", quoted(stream)))
-        }
-        Subject::Snapshot(stream, Some(version)) => Problem::new(
-            Kind::SnapshotNotFound,
-            format!("the stream {} has no snapshot at version {version}", quoted(stream)),
-        ),
-    }
-}
-
-/// The field of the HTTP API that an argument of the store's interfaces came from: `requests[0].events[3].event-type`
-/// is `events[3].type`.
-fn field_of_argument(argument: &str) -> String {
-    let argument = argument.strip_prefix("requests[0].").unwrap_or(argument);
-    let argument = argument.strip_prefix("snapshot.").unwrap_or(argument);
-    let (list, name) = match argument.rsplit_once('.') {
-        Some((list, name)) => (Some(list), name),
-        None => (None, argument),
-    };
-    let name = match name {
-        "stream-id" => "stream".to_owned(),
-        "event-type" => "type".to_owned(),
-        "expected" => "expected_version".to_owned(),
-        other => other.replace('-', "_"),
-    };
-    match list {
-        Some(list) => format!("{list}.{name}"),
-        None => name,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use exesdb_sdk::types::InvalidArgument;
-
-    use super::{Error, Subject, field_of_argument, problem};
-
-    #[test]
-    fn arguments_are_named_as_fields() {
-        for (argument, field) in [
-            ("stream-id", "stream"),
-            ("requests[0].stream-id", "stream"),
-            ("requests[0].events[3].event-type", "events[3].type"),
-            ("events[3].id", "events[3].id"),
-            ("events[12].content-type", "events[12].content_type"),
-            ("expected", "expected_version"),
-            ("snapshot.content-type", "content_type"),
-            ("", ""),
-            ("...", "..."),
-        ] {
-            assert_eq!(field_of_argument(argument), field);
-        }
-    }
-
-    #[test]
-    fn every_error_has_its_status() {
-        let invalid =
-            InvalidArgument { argument: "events[1].event-type".to_owned(), message: "is long".to_owned() };
-        let text = || "why".to_owned();
-        let stream = Subject::Stream("s");
-        for (error, subject, status, uri, json) in [
-            (
-                Error::WrongExpectedVersion(Some(3)),
-                stream,
-                409,
-                "wrong-expected-version",
-                r#""actual_version":3"#,
-            ),
-            (
-                Error::WrongExpectedVersion(None),
-                stream,
-                409,
-                "wrong-expected-version",
-                r#""actual_version":null"#,
-            ),
-            (Error::IdConflict("x".to_owned()), stream, 409, "event-id-conflict", r#""id":"x""#),
-            (Error::NotFound, stream, 404, "stream-not-found", "`s`"),
-            (Error::NotFound, Subject::Snapshot("s", None), 404, "snapshot-not-found", "`s`"),
-            (Error::NotFound, Subject::Snapshot("s", Some(7)), 404, "snapshot-not-found", "version 7"),
-            (Error::NotFound, Subject::Store, 500, "internal", "detail"),
-            (Error::Invalid(invalid), stream, 400, "invalid-argument", r#""field":"events[1].type""#),
-            (Error::TooLarge(text()), stream, 413, "too-large", "why"),
-            (Error::Restarting(text()), stream, 503, "restarting", "why"),
-            (Error::Quarantined(text()), stream, 500, "quarantined", "why"),
-            (Error::Overloaded, stream, 503, "overloaded", "later"),
-            (Error::Denied(text()), stream, 403, "denied", "why"),
-            (Error::Other(text()), stream, 500, "internal", "why"),
-        ] {
-            let problem = problem(error, subject);
-            assert_eq!(problem.kind.status(), status);
-            assert_eq!(problem.kind.uri(), format!("urn:exesdb:problem:{uri}"));
-            assert_eq!(problem.retry_after().is_some(), status == 503);
-            let encoded = String::from_utf8(problem.encode()).unwrap();
-            assert!(encoded.contains(json), "{encoded}");
-        }
+/// The result of a call that was given a list of one.
+fn only<T>(mut results: Vec<Result<T, Error>>) -> Result<T, Error> {
+    match (results.pop(), results.is_empty()) {
+        (Some(result), true) => result,
+        _ => Err(Error::Other("the streams component did not give one result for one request".to_owned())),
     }
 }

@@ -1,5 +1,7 @@
 //! Points in time as RFC 3339 text.
 
+use crate::query::number;
+
 const MICROS_PER_SECOND: u64 = 1_000_000;
 const SECONDS_PER_DAY: u64 = 86_400;
 
@@ -8,6 +10,9 @@ const DAYS_PER_ERA: u64 = 146_097;
 
 /// Days from 0000-03-01, where the count below begins, to 1970-01-01.
 const EPOCH_DAYS: u64 = 719_468;
+
+/// The year that the last `u64` of microseconds is in.
+const YEAR_MAX: u64 = 586_524;
 
 /// Appends microseconds since 1970-01-01T00:00:00 UTC as `2026-11-23T16:46:00.000001Z`.
 ///
@@ -30,6 +35,59 @@ pub fn push_rfc3339(out: &mut Vec<u8>, micros: u64) {
     out.push(b'.');
     push_padded(out, micros % MICROS_PER_SECOND, 6);
     out.push(b'Z');
+}
+
+/// The microseconds since 1970-01-01T00:00:00 UTC that a text in UTC says, with at most six digits behind the point:
+/// what [`push_rfc3339`] writes, years beyond 9999 included, is read back.
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
+    let (date, time) = text.strip_suffix(['Z', 'z'])?.split_once(['T', 't'])?;
+    let [year, month, day] = parts::<3>(date, '-')?;
+    if year.len() < 4 || month.len() != 2 || day.len() != 2 {
+        return None;
+    }
+    let (time, fraction) = match time.split_once('.') {
+        Some((time, fraction)) if (1..=6).contains(&fraction.len()) => (time, fraction),
+        Some(_) => return None,
+        None => (time, "0"),
+    };
+    let time = parts::<3>(time, ':')?;
+    if time.iter().any(|part| part.len() != 2) {
+        return None;
+    }
+    let [hour, minute, second] = [number(time[0])?, number(time[1])?, number(time[2])?];
+    let days = days_of_date(number(year)?, number(month)?, number(day)?)?;
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let micros = number(fraction)? * 10_u64.pow(6 - u32::try_from(fraction.len()).ok()?);
+    let seconds = days.checked_mul(SECONDS_PER_DAY)?.checked_add(hour * 3_600 + minute * 60 + second)?;
+    seconds.checked_mul(MICROS_PER_SECOND)?.checked_add(micros)
+}
+
+/// The parts of a text between separators, if there are just so many.
+fn parts<const N: usize>(text: &str, separator: char) -> Option<[&str; N]> {
+    let mut parts = text.split(separator);
+    let mut found = [""; N];
+    for slot in &mut found {
+        *slot = parts.next()?;
+    }
+    if parts.next().is_none() { Some(found) } else { None }
+}
+
+/// How many days after 1970-01-01 a date is, if there is such a date and it is not before.
+fn days_of_date(year: u64, month: u64, day: u64) -> Option<u64> {
+    if !(1_970..=YEAR_MAX).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Counted from March as in `civil_date`.
+    let (year_from_march, month_from_march) =
+        if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let year_of_era = year_from_march % 400;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = year_from_march / 400 * DAYS_PER_ERA + day_of_era - EPOCH_DAYS;
+    // A day that its month does not have is another date.
+    if civil_date(days) == (year, month, day) { Some(days) } else { None }
 }
 
 /// Year, month and day of the day that many days after 1970-01-01.
@@ -62,7 +120,7 @@ fn push_padded(out: &mut Vec<u8>, number: u64, width: u32) {
 
 #[cfg(test)]
 mod tests {
-    use super::{civil_date, push_rfc3339};
+    use super::{civil_date, days_of_date, parse_rfc3339, push_rfc3339};
 
     fn text(micros: u64) -> String {
         let mut out = Vec::new();
@@ -89,6 +147,44 @@ mod tests {
             (u64::MAX, "586524-01-19T08:01:49.551615Z"),
         ] {
             assert_eq!(text(micros), expected);
+            assert_eq!(parse_rfc3339(expected), Some(micros));
+        }
+    }
+
+    #[test]
+    fn only_points_in_time_are_read() {
+        for (text, expected) in [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("1970-01-01t00:00:01.5z", Some(1_500_000)),
+            ("2000-02-29T00:00:00.000000Z", Some(951_782_400_000_000)),
+            ("", None),
+            ("Z", None),
+            ("T", None),
+            ("1970-01-01", None),
+            ("1970-01-01T00:00:00", None),
+            ("1970-01-01T00:00:00+00:00", None),
+            ("1970-01-01 00:00:00Z", None),
+            ("1969-12-31T23:59:59Z", None),
+            ("1970-00-01T00:00:00Z", None),
+            ("1970-13-01T00:00:00Z", None),
+            ("1970-02-29T00:00:00Z", None),
+            ("1970-01-32T00:00:00Z", None),
+            ("1970-1-01T00:00:00Z", None),
+            ("70-01-01T00:00:00Z", None),
+            ("1970-01-01T24:00:00Z", None),
+            ("1970-01-01T00:60:00Z", None),
+            ("1970-01-01T00:00:60Z", None),
+            ("1970-01-01T00:00:00.Z", None),
+            ("1970-01-01T00:00:00.0000000Z", None),
+            ("1970-01-01T00:00:00.+1Z", None),
+            ("1970-01-01T00:00Z", None),
+            ("1970-01-01T00:00:00:00Z", None),
+            ("586524-01-19T08:01:49.551616Z", None),
+            ("586525-01-01T00:00:00Z", None),
+            ("99999999999999999999-01-01T00:00:00Z", None),
+            ("1970-01-01T00:00:0\u{661}Z", None),
+        ] {
+            assert_eq!(parse_rfc3339(text), expected, "{text}");
         }
     }
 
@@ -98,6 +194,7 @@ mod tests {
         let (mut year, mut month, mut day) = (1970, 1, 1);
         for days in 0..300_000 {
             assert_eq!(civil_date(days), (year, month, day), "day {days}");
+            assert_eq!(days_of_date(year, month, day), Some(days));
             let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
             let length = match month {
                 2 if leap => 29,

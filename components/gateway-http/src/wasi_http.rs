@@ -54,4 +54,8 @@ impl Sink for StreamingBody {
     fn write(&mut self, bytes: &[u8]) -> Result<(), RespondError> {
         StreamingBody::write(self, bytes)
     }
+
+    fn finish(self) -> Result<(), RespondError> {
+        StreamingBody::finish(self)
+    }
 }

@@ -10,7 +10,7 @@ use super::field::Place;
 use crate::json;
 use crate::limits::EVENT_BYTES_MAX;
 use crate::problem::Problem;
-use crate::store::{Subject, problem};
+use crate::refusal::{Subject, problem};
 
 /// The content type of `data`.
 const JSON: &str = "application/json";
@@ -48,12 +48,17 @@ impl<'de> Fragments<'de> {
     pub(super) fn resolve(self, place: &Place) -> Result<Content, Problem> {
         let (content_type, data) = match (self.data, self.data_base64, self.content_type) {
             (Some(data), None, None) => (JSON.to_owned(), sound_json(place, "data", data)?),
+            (Some(data), None, Some(content_type)) => {
+                check_content_type(place, &content_type)?;
+                if !json::is_json(&content_type) {
+                    let detail = "does not say JSON, which `data` is; give other bytes as `data_base64`";
+                    return Err(Problem::invalid(place.of("content_type"), detail));
+                }
+                let data = sound_json(place, "data", data)?;
+                (content_type, data)
+            }
             (Some(_), Some(_), _) => {
                 return Err(Problem::invalid(place.of("data_base64"), "cannot stand beside `data`"));
-            }
-            (Some(_), None, Some(_)) => {
-                let detail = "belongs to `data_base64`; `data` is always application/json";
-                return Err(Problem::invalid(place.of("content_type"), detail));
             }
             (None, Some(text), Some(content_type)) => {
                 let data = bytes(place, &text, &content_type)?;
@@ -63,7 +68,8 @@ impl<'de> Fragments<'de> {
                 return Err(Problem::invalid(place.of("content_type"), "is required beside `data_base64`"));
             }
             (None, None, Some(_)) => {
-                return Err(Problem::invalid(place.of("data_base64"), "is required beside `content_type`"));
+                let detail = "or `data` is required beside `content_type`";
+                return Err(Problem::invalid(place.of("data_base64"), detail));
             }
             (None, None, None) => {
                 let detail = "is required: a JSON value, or bytes as `data_base64` with `content_type`";
@@ -75,11 +81,51 @@ impl<'de> Fragments<'de> {
             Some(metadata) if metadata.get() == "null" => Vec::new(),
             Some(metadata) => sound_json(place, "metadata", metadata)?,
         };
-        if data.len().saturating_add(metadata.len()) > EVENT_BYTES_MAX {
-            return Err(Problem::too_large(place.of(""), EVENT_BYTES_MAX, "bytes of data and metadata"));
-        }
+        check_size(place, &data, &metadata)?;
         Ok(Content { content_type, data, metadata })
     }
+}
+
+/// What the store keeps of data and metadata that came as bytes.
+pub(super) fn resolve_bytes(
+    place: &Place,
+    content_type: &str,
+    data: &[u8],
+    metadata: &[u8],
+) -> Result<Content, Problem> {
+    check_size(place, data, metadata)?;
+    check_content_type(place, content_type)?;
+    check_bytes(place, "data", content_type, data)?;
+    // As in JSON, `null` is none.
+    let metadata = if metadata == b"null" { b"" } else { metadata };
+    if !metadata.is_empty() && json::embeddable(metadata).is_none() {
+        return Err(Problem::invalid(place.of("metadata"), UNSOUND));
+    }
+    Ok(Content { content_type: content_type.to_owned(), data: data.to_vec(), metadata: metadata.to_vec() })
+}
+
+/// What is said of bytes that are not the JSON that they should be.
+const UNSOUND: &str = "is not JSON, or is nested too deep, or has half of a surrogate pair";
+
+fn check_size(place: &Place, data: &[u8], metadata: &[u8]) -> Result<(), Problem> {
+    if data.len().saturating_add(metadata.len()) > EVENT_BYTES_MAX {
+        return Err(Problem::too_large(place.of(""), EVENT_BYTES_MAX, "bytes of data and metadata"));
+    }
+    Ok(())
+}
+
+fn check_content_type(place: &Place, content_type: &str) -> Result<(), Problem> {
+    arguments::check_content_type(&place.of("content_type"), content_type)
+        .map_err(|error| problem(error, Subject::Store))
+}
+
+/// Readers get JSON as JSON, so it must be some.
+fn check_bytes(place: &Place, field: &str, content_type: &str, data: &[u8]) -> Result<(), Problem> {
+    if json::is_json(content_type) && json::embeddable(data).is_none() {
+        let detail = format!("{UNSOUND}; its `content_type` says that it is JSON");
+        return Err(Problem::invalid(place.of(field), detail));
+    }
+    Ok(())
 }
 
 fn sound_json(place: &Place, field: &str, value: &RawValue) -> Result<Vec<u8>, Problem> {
@@ -92,15 +138,10 @@ fn sound_json(place: &Place, field: &str, value: &RawValue) -> Result<Vec<u8>, P
 }
 
 fn bytes(place: &Place, text: &str, content_type: &str) -> Result<Vec<u8>, Problem> {
-    arguments::check_content_type(&place.of("content_type"), content_type)
-        .map_err(|error| problem(error, Subject::Store))?;
+    check_content_type(place, content_type)?;
     let data = STANDARD.decode(text).map_err(|error| {
         Problem::invalid(place.of("data_base64"), format!("is not base64 (RFC 4648 section 4): {error}"))
     })?;
-    // Readers get JSON as JSON, so it must be some.
-    if json::is_json(content_type) && json::embeddable(&data).is_none() {
-        let detail = "is not JSON, which its `content_type` says it is";
-        return Err(Problem::invalid(place.of("data_base64"), detail));
-    }
+    check_bytes(place, "data_base64", content_type, &data)?;
     Ok(data)
 }

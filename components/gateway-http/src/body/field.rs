@@ -6,13 +6,16 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Error, MapAccess, Visitor};
 use serde_json::error::Category;
 
+use crate::limits::DETAIL_BYTES_MAX;
 use crate::problem::{Kind, Problem, quoted};
 
 /// Where the reader is. Shared by the visitors of one body, which serde hands no context of their own.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Place {
-    /// The index in `events`, while one of them is read.
-    index: Cell<Option<usize>>,
+    /// What the whole is called.
+    root: &'static str,
+    /// The lists that the reader is in, the outermost first, each with the index of its element.
+    lists: RefCell<Vec<(&'static str, usize)>>,
     /// The field of the innermost object.
     field: Cell<&'static str>,
     /// Why the reading was given up, where serde's own words would not do.
@@ -20,19 +23,45 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Enters (or, with none, leaves) an event.
-    pub(super) fn enter(&self, index: Option<usize>) {
-        self.index.set(index);
+    /// At the beginning of a whole with this name.
+    pub(super) fn new(root: &'static str) -> Self {
+        Self { root, lists: RefCell::default(), field: Cell::default(), refusal: RefCell::default() }
+    }
+
+    /// Enters the first element of a list.
+    pub(super) fn enter(&self, list: &'static str) {
+        self.lists.borrow_mut().push((list, 0));
+        self.field.set("");
+    }
+
+    /// Goes on to an element of the list that was entered last.
+    pub(super) fn go_to(&self, index: usize) {
+        if let Some((_, at)) = self.lists.borrow_mut().last_mut() {
+            *at = index;
+        }
+        self.field.set("");
+    }
+
+    /// Leaves the list that was entered last.
+    pub(super) fn leave(&self) {
+        self.lists.borrow_mut().pop();
         self.field.set("");
     }
 
     /// The name of a field of the object that is being read.
     pub(super) fn of(&self, field: &str) -> String {
-        match self.index.get() {
-            Some(index) if field.is_empty() => format!("events[{index}]"),
-            Some(index) => format!("events[{index}].{field}"),
-            None if field.is_empty() => "body".to_owned(),
-            None => field.to_owned(),
+        let mut name = String::new();
+        for (list, index) in self.lists.borrow().iter() {
+            if !name.is_empty() {
+                name.push('.');
+            }
+            name.push_str(&format!("{list}[{index}]"));
+        }
+        match (name.is_empty(), field.is_empty()) {
+            (true, true) => self.root.to_owned(),
+            (true, false) => field.to_owned(),
+            (false, true) => name,
+            (false, false) => format!("{name}.{field}"),
         }
     }
 
@@ -57,7 +86,13 @@ impl Place {
             Category::Data => Kind::InvalidArgument,
             Category::Syntax | Category::Eof | Category::Io => Kind::MalformedBody,
         };
-        Problem::of_field(kind, self.of(self.field.get()), error.to_string())
+        // Serde repeats the text that it met, whatever its length.
+        let mut detail = error.to_string();
+        if detail.len() > DETAIL_BYTES_MAX {
+            detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
+            detail.push_str("...");
+        }
+        Problem::of_field(kind, self.of(self.field.get()), detail)
     }
 }
 
@@ -68,7 +103,7 @@ where
 {
     let text = std::str::from_utf8(body).map_err(|error| {
         let detail = format!("is not UTF-8 from byte {} on", error.valid_up_to());
-        Problem::of_field(Kind::MalformedBody, "body", detail)
+        Problem::of_field(Kind::MalformedBody, place.of(""), detail)
     })?;
     let mut json = serde_json::Deserializer::from_str(text);
     seed.deserialize(&mut json)
@@ -80,13 +115,14 @@ where
 pub(super) struct Fields<'p> {
     place: &'p Place,
     known: &'static [&'static str],
-    met: Vec<&'static str>,
+    /// One bit for each of `known`, of which no object has more than 32.
+    met: u32,
 }
 
 impl<'p> Fields<'p> {
     /// Reads an object whose fields are among `known`.
     pub(super) fn new(place: &'p Place, known: &'static [&'static str]) -> Self {
-        Self { place, known, met: Vec::with_capacity(known.len()) }
+        Self { place, known, met: 0 }
     }
 
     /// The next field's name; none at the end of the object.
@@ -96,14 +132,13 @@ impl<'p> Fields<'p> {
     ) -> Result<Option<&'static str>, A::Error> {
         self.place.field.set("");
         let name = map.next_key_seed(FieldName { place: self.place, known: self.known })?;
-        if let Some(name) = name {
-            if self.met.contains(&name) {
-                return Err(self.place.refuse_field(name, "must be given only once"));
-            }
-            self.met.push(name);
-            self.place.field.set(name);
+        let Some((index, name)) = name else { return Ok(None) };
+        if self.met & 1 << index != 0 {
+            return Err(self.place.refuse_field(name, "must be given only once"));
         }
-        Ok(name)
+        self.met |= 1 << index;
+        self.place.field.set(name);
+        Ok(Some(name))
     }
 }
 
@@ -113,7 +148,7 @@ struct FieldName<'p> {
 }
 
 impl<'de> DeserializeSeed<'de> for FieldName<'_> {
-    type Value = &'static str;
+    type Value = (usize, &'static str);
 
     fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_identifier(self)
@@ -121,15 +156,15 @@ impl<'de> DeserializeSeed<'de> for FieldName<'_> {
 }
 
 impl Visitor<'_> for FieldName<'_> {
-    type Value = &'static str;
+    type Value = (usize, &'static str);
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("the name of a field")
     }
 
     fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
-        match self.known.iter().find(|known| **known == name) {
-            Some(known) => Ok(known),
+        match self.known.iter().enumerate().find(|(_, known)| **known == name) {
+            Some((index, known)) => Ok((index, known)),
             None => {
                 let name = quoted(name);
                 let detail = format!("is not a known field; there are {}", self.known.join(", "));

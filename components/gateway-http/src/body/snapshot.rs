@@ -14,7 +14,7 @@ use crate::store::SnapshotData;
 /// # Errors
 /// The problem that is the request's answer, naming the field.
 pub fn decode_snapshot(body: &[u8]) -> Result<SnapshotData, Problem> {
-    let place = Place::default();
+    let place = Place::new("body");
     read(body, &place, SnapshotSeed { place: &place })
 }
 

@@ -21,6 +21,7 @@ fn an_append_says_where_it_stands() {
     let again = append.send(&mut store);
     assert_eq!((again.status, again.problem().as_str()), (409, "wrong-expected-version"));
     assert_eq!(again.json()["actual_version"], json!(1));
+    assert_eq!(again.json()["stream"], json!("a/b"));
     let missing = Request::append("s", r#"{"expected_version":0,"events":[{"type":"a","data":1}]}"#);
     let answer = missing.send(&mut store);
     assert_eq!((answer.status, &answer.json()["actual_version"]), (409, &json!(null)));
@@ -45,7 +46,11 @@ fn a_request_over_the_limit_is_not_decoded() {
     let body = vec![b' '; REQUEST_BYTES_MAX + 1];
     for request in [
         Request::append("s", body.clone()),
-        Request::new("PUT", "/v1/stores/m/streams/s/snapshots/1").body(body),
+        Request::new("PUT", "/v1/stores/m/streams/s/snapshots/1").body(body.clone()),
+        Request::new("PUT", "/v1/stores/m/streams/s/retention").body(body.clone()),
+        Request::new("POST", "/v1/stores/m/transactions").body(body.clone()),
+        Request::new("POST", "/v1/stores/m/import").body(body.clone()),
+        Request::append("s", body).header("content-type", "application/vnd.exesdb.events"),
     ] {
         let answer = request.send(&mut store);
         assert_eq!((answer.status, answer.problem().as_str()), (413, "too-large"));
@@ -63,6 +68,8 @@ fn the_store_s_errors_are_problems() {
         (Error::TooLarge(text()), 413, "too-large"),
         (Error::Restarting(text()), 503, "restarting"),
         (Error::Overloaded, 503, "overloaded"),
+        (Error::ReadOnly(text()), 503, "read-only"),
+        (Error::StreamDeleted("s".to_owned()), 410, "stream-deleted"),
         (Error::Quarantined(text()), 500, "quarantined"),
         (Error::Denied(text()), 403, "denied"),
         (Error::Other(text()), 500, "internal"),
@@ -97,7 +104,7 @@ fn names_and_info() {
     assert_eq!(
         info.json(),
         json!({
-            "stream": "a/1", "last_version": 1,
+            "stream": "a/1", "state": "live", "first_version": 0, "last_version": 1, "retention": {},
             "created": "1970-01-01T00:00:00.000001Z", "updated": "1970-01-01T00:00:00.000003Z",
         })
     );
@@ -126,9 +133,6 @@ fn the_life_of_a_snapshot() {
             "created": "1970-01-01T00:00:00.000000Z",
         })
     );
-    let list = Request::get(&path("?before=20&count=1")).send(&mut store).json();
-    assert_eq!((&list["snapshots"][0]["version"], &list["more"]), (&json!(4), &json!(true)));
-
     let delete = Request::new("DELETE", &path("/4"));
     let deleted = delete.send(&mut store);
     assert_eq!((deleted.status, deleted.has_body), (204, false));
@@ -136,6 +140,112 @@ fn the_life_of_a_snapshot() {
         let answer = request.send(&mut store);
         assert_eq!((answer.status, answer.problem().as_str()), (404, "snapshot-not-found"));
     }
+}
+
+#[test]
+fn each_source_has_its_own_snapshots() {
+    let mut store = Memory::default();
+    let target = |rest: &str| format!("/v1/stores/main/streams/{rest}");
+    let put = |at: &str| Request::new("PUT", &target(at)).body(r#"{"data":1}"#);
+    for at in ["s/snapshots/1", "s/snapshots/2?source=p", "s/snapshots/3?source=p", "t/snapshots/9?source=p"]
+    {
+        assert_eq!(put(at).send(&mut store).status, 204);
+    }
+    let latest = |query: &str| Request::get(&target(&format!("s/snapshots/latest{query}")));
+    for (query, version) in [("", Some(1)), ("?source=p", Some(3)), ("?source=p&at_most=2", Some(2))] {
+        let found = latest(query).send(&mut store).json();
+        assert_eq!(found["version"].as_u64(), version, "{query}");
+        assert_eq!(found.get("source").is_some(), query.contains("source=p"), "{query}");
+    }
+    for query in ["?at_most=0", "?source=q", "?source=p&at_most=1"] {
+        assert_eq!(latest(query).send(&mut store).problem(), "snapshot-not-found", "{query}");
+    }
+    let pruned = Request::new("DELETE", &target("s/snapshots?keep=1&source=p")).send(&mut store);
+    assert_eq!((pruned.status, pruned.json()), (200, json!({"deleted": 1})));
+    let left = Request::get("/v1/stores/main/snapshots?source=p").send(&mut store).json();
+    let left: Vec<_> = left["snapshots"].as_array().unwrap().iter().map(|info| &info["version"]).collect();
+    assert_eq!(left, [&json!(3), &json!(9)]);
+}
+
+#[test]
+fn lists_of_snapshots_go_on_where_they_ended() {
+    let mut store = Memory::default();
+    for at in ["b/snapshots/1", "a/snapshots/1", "a/snapshots/2", "a/snapshots/1?source=p"] {
+        let put = Request::new("PUT", &format!("/v1/stores/main/streams/{at}")).body(r#"{"data":1}"#);
+        assert_eq!(put.send(&mut store).status, 204);
+    }
+    for (list, expected) in [
+        ("snapshots", vec!["a//2", "a//1", "a/p/1", "b//1"]),
+        ("streams/a/snapshots", vec!["a//2", "a//1", "a/p/1"]),
+        ("snapshots?source=", vec!["a//2", "a//1", "b//1"]),
+        ("snapshots?stream=a&source=p", vec!["a/p/1"]),
+        ("streams/c/snapshots", vec![]),
+    ] {
+        let mut found = Vec::new();
+        let mut after = String::new();
+        loop {
+            let joint = if list.contains('?') { '&' } else { '?' };
+            let target = format!("/v1/stores/main/{list}{joint}count=1{after}");
+            let page = Request::get(&target).send(&mut store).json();
+            for info in page["snapshots"].as_array().unwrap() {
+                let source = info.get("source").map_or("", |source| source.as_str().unwrap());
+                found.push(format!("{}/{source}/{}", info["stream"].as_str().unwrap(), info["version"]));
+            }
+            match page.get("next") {
+                Some(next) => after = format!("&after={}", next.as_str().unwrap()),
+                None => break,
+            }
+        }
+        assert_eq!(found, expected, "{list}");
+    }
+}
+
+#[test]
+fn a_snapshot_from_elsewhere_keeps_its_time() {
+    let mut store = Memory::default();
+    let path = "/v1/stores/main/streams/s/snapshots/1";
+    let put = Request::new("PUT", &format!("{path}?created=2009-02-13T23:31:30.123456Z"));
+    assert_eq!(put.body(r#"{"data":1}"#).send(&mut store).status, 204);
+    let read = Request::get(path).send(&mut store).json();
+    assert_eq!(read["created"], json!("2009-02-13T23:31:30.123456Z"));
+}
+
+#[test]
+fn a_deleted_stream_is_told_from_one_that_never_was() {
+    let mut store = Memory::with(&["s", "s"]);
+    let path = "/v1/stores/main/streams/s";
+    let wrong = Request::new("DELETE", &format!("{path}?expected_version=0")).send(&mut store);
+    assert_eq!((wrong.status, wrong.problem().as_str()), (409, "wrong-expected-version"));
+    let deleted = Request::new("DELETE", &format!("{path}?expected_version=1")).send(&mut store);
+    assert_eq!((deleted.status, deleted.has_body), (204, false));
+    let info = Request::get(path).send(&mut store).json();
+    assert_eq!((&info["state"], &info["last_version"]), (&json!("deleted"), &json!(1)));
+    assert_eq!(info.get("first_version"), None);
+    for request in [
+        Request::get(&format!("{path}/events")),
+        Request::new("DELETE", path),
+        Request::new("DELETE", "/v1/stores/main/streams/t"),
+    ] {
+        assert_eq!(request.send(&mut store).problem(), "stream-not-found");
+    }
+}
+
+#[test]
+fn retention_is_set_as_a_whole() {
+    let mut store = Memory::with(&["s"]);
+    let put = |body: &str| Request::new("PUT", "/v1/stores/main/streams/s/retention").body(body);
+    for (body, expected) in [
+        (r#"{"max_count":3,"max_age_seconds":60}"#, json!({"max_count": 3, "max_age_seconds": 60})),
+        (r#"{"truncate_before":0,"max_count":null}"#, json!({"truncate_before": 0})),
+        ("{}", json!({})),
+    ] {
+        let answer = put(body).send(&mut store);
+        assert_eq!((answer.status, answer.has_body), (204, false), "{}", answer.text());
+        let info = Request::get("/v1/stores/main/streams/s").send(&mut store).json();
+        assert_eq!(info["retention"], expected);
+    }
+    let missing = Request::new("PUT", "/v1/stores/main/streams/t/retention").body("{}").send(&mut store);
+    assert_eq!((missing.status, missing.problem().as_str()), (404, "stream-not-found"));
 }
 
 #[test]

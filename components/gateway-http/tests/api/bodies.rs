@@ -137,11 +137,8 @@ fn every_refused_append_names_its_field() {
             invalid,
             "events[0].data_base64",
         ),
-        (
-            event(r#""type":"t","data":1,"content_type":"application/json""#),
-            invalid,
-            "events[0].content_type",
-        ),
+        (event(r#""type":"t","data":1,"content_type":"text/plain""#), invalid, "events[0].content_type"),
+        (event(r#""type":"t","data":1,"content_type":"""#), invalid, "events[0].content_type"),
         (event(r#""type":"t","data_base64":"""#), invalid, "events[0].content_type"),
         (event(r#""type":"t","content_type":"a/b""#), invalid, "events[0].data_base64"),
         (event(r#""type":"t","data_base64":"","content_type":"""#), invalid, "events[0].content_type"),

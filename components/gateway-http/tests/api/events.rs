@@ -20,7 +20,7 @@ fn a_page_in_full() {
         json!({
             "events": [{
                 "stream": "s", "version": 0, "position": 0, "id": "id-0", "type": "added", "data": 0,
-                "metadata": null, "created": "1970-01-01T00:00:00.000000Z",
+                "metadata": null, "tags": ["of:s"], "created": "1970-01-01T00:00:00.000000Z",
             }],
             "next": 1,
             "end": true,
@@ -74,4 +74,53 @@ fn what_was_appended_is_read() {
     assert_eq!(events[2]["data"], json!({"a": 1}));
     assert_eq!(events[2]["content_type"], json!("application/cloudevents+json"));
     assert_eq!(events[2].get("data_base64"), None);
+}
+
+#[test]
+fn filters_let_some_events_through() {
+    let mut store = Memory::with(&["a/1", "b/1", "a/2", "b/2", "a/1"]);
+    store.events[3].event_type = "removed".to_owned();
+    store.events[4].metadata = br#"{"$correlationId":"c-9"}"#.to_vec();
+    for (query, expected) in [
+        ("type=added", vec![0, 1, 2, 4]),
+        ("type=added&type=removed&tag=of:b/2", vec![3]),
+        ("tag=of:a/1&tag=of:b/2", vec![]),
+        ("query=[{%22tags%22:[%22of:a/1%22]},{%22types%22:[%22removed%22]}]", vec![0, 3, 4]),
+        ("stream_prefix=a/&stream_prefix=b/2", vec![0, 2, 3, 4]),
+        ("correlation_id=c-9", vec![4]),
+        ("causation_id=c-8", vec![]),
+        ("stream_pattern=/2&type_pattern=remov", vec![3]),
+        ("stream_prefix=b/&direction=backward", vec![3, 1]),
+    ] {
+        let page = Request::get(&format!("/v1/stores/main/events?{query}")).send(&mut store).json();
+        assert_eq!((positions(&page), &page["end"]), (expected, &json!(true)), "{query}");
+    }
+}
+
+#[test]
+fn a_filtered_page_may_be_empty_and_not_the_last() {
+    let mut store = Memory::with(&["a", "a", "a", "b"]);
+    store.scan_events = Some(2);
+    let first = Request::get("/v1/stores/main/events?stream_prefix=b").send(&mut store).json();
+    assert_eq!(first, json!({"events": [], "next": 2, "end": false}));
+    let second = Request::get("/v1/stores/main/events?stream_prefix=b&from=2").send(&mut store).json();
+    assert_eq!((positions(&second), &second["end"]), (vec![3], &json!(true)));
+}
+
+#[test]
+fn a_stream_with_a_tombstone_is_gone() {
+    let mut store = Memory::with(&["s"]);
+    let delete = Request::new("DELETE", "/v1/stores/main/streams/s?tombstone=true");
+    assert_eq!(delete.send(&mut store).status, 204);
+    for request in [
+        Request::get("/v1/stores/main/streams/s/events"),
+        Request::get("/v1/stores/main/streams/s/events").header("accept", "application/x-ndjson"),
+        Request::follow("/v1/stores/main/streams/s/events"),
+        Request::append("s", r#"{"events":[{"type":"t","data":1}]}"#),
+        delete,
+    ] {
+        let answer = request.send(&mut store);
+        assert_eq!((answer.status, answer.problem().as_str()), (410, "stream-deleted"));
+        assert_eq!(answer.json()["stream"], json!("s"));
+    }
 }

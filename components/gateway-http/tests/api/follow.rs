@@ -167,3 +167,36 @@ fn hints_without_events_do_not_keep_a_connection_silent() {
     assert_eq!(sent(&answer), [0, 1]);
     assert_eq!(answer.text().matches(": keepalive").count(), 3);
 }
+
+#[test]
+fn a_filter_passes_over_the_rest() {
+    let mut store = Memory::with(&["s", "t", "t", "t", "s", "t"]);
+    store.scan_events = Some(2);
+    store.steps = VecDeque::from([Step::Append("t"), Step::Append("s"), Step::Append("t")]);
+    let answer = Request::follow(&format!("{ALL}?stream_prefix=s")).send(&mut store);
+    assert_eq!(sent(&answer), [0, 4, 7]);
+    // What was passed over is not read again.
+    let seen: Vec<u64> = store.waits.iter().map(|(_, seen)| *seen).collect();
+    assert_eq!(seen, [6, 7, 8, 9]);
+    assert!(store.waits.iter().all(|(stream, _)| stream.is_none()));
+    assert_eq!(store.reads, 3 + 3);
+    for (last_event_id, query, expected) in
+        [("0", "", vec![4]), ("4", "", vec![]), ("", "&from=end", vec![]), ("", "&from=1", vec![4])]
+    {
+        let mut store = Memory::with(&["s", "t", "t", "t", "s", "t"]);
+        let target = format!("{ALL}?tag=of:s{query}");
+        let answer = Request::follow(&target).header("last-event-id", last_event_id).send(&mut store);
+        assert_eq!(sent(&answer), expected, "{target} after {last_event_id:?}");
+    }
+}
+
+/// Reading past what a filter holds back takes its time, and nothing is written meanwhile.
+#[test]
+fn a_long_search_shows_that_the_connection_lives() {
+    let mut store = Memory::with(&["t"; 100]);
+    store.scan_events = Some(1);
+    store.read_ms = 1_000;
+    let answer = Request::follow(&format!("{ALL}?stream_prefix=s")).send(&mut store);
+    assert_eq!(sent(&answer), [] as [u64; 0]);
+    assert_eq!(answer.text().matches(": keepalive").count(), 6);
+}

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use exesdb_gateway_http::body::{decode_append, decode_snapshot};
+use exesdb_gateway_http::body::{
+    decode_append, decode_append_frames, decode_import, decode_query, decode_retention, decode_snapshot,
+    decode_transaction,
+};
 use exesdb_gateway_http::json::{embeddable, find_hazard};
 use exesdb_gateway_http::query::percent_decode;
 use exesdb_gateway_http::store::RecordedEvent;
@@ -32,6 +35,22 @@ fn target() -> impl Strategy<Value = String> {
         "s",
         "/snapshots",
         "/latest",
+        "/retention",
+        "/transactions",
+        "/import",
+        "type",
+        "tag",
+        "query",
+        "[{}]",
+        "stream_prefix",
+        "stream_pattern",
+        "expected_version",
+        "tombstone",
+        "true",
+        "source",
+        "keep",
+        "at_most",
+        "created",
         "/7",
         "?",
         "&",
@@ -41,7 +60,6 @@ fn target() -> impl Strategy<Value = String> {
         "direction",
         "prefix",
         "after",
-        "before",
         "end",
         "backward",
         "%",
@@ -75,6 +93,16 @@ fn body() -> impl Strategy<Value = String> {
         "\"id\":\"i\"",
         "\"expected_version\":",
         "\"any\"",
+        "\"appends\":[{",
+        "\"checks\":[{",
+        "\"conditions\":[{",
+        "\"query\":[{",
+        "\"types\":[",
+        "\"tags\":[",
+        "\"stream\":\"s\"",
+        "\"version\":",
+        "\"created\":",
+        "\"max_count\":",
         "1",
         "1e999",
         "\"\\ud800\"",
@@ -95,7 +123,7 @@ fn method() -> impl Strategy<Value = String> {
 fn headers() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
     let name = select(&["accept", "Last-Event-ID", "content-type", "content-encoding", "x"][..]);
     let value = proptest::prop_oneof![
-        4 => select(&["text/event-stream", "*/*", "application/json", "q=;,;q=1", "7", "", "identity"][..])
+        4 => select(&["text/event-stream", "application/x-ndjson", "application/vnd.exesdb.events", "*/*", "application/json", "q=;,;q=1", "7", "", "identity"][..])
             .prop_map(|value| value.as_bytes().to_vec()),
         1 => any::<Vec<u8>>(),
     ];
@@ -125,6 +153,10 @@ proptest! {
     #[test]
     fn decoders_take_any_bytes(bytes in any::<Vec<u8>>()) {
         let _append = decode_append(&bytes);
+        let _frames = decode_append_frames(&bytes);
+        let _transaction = decode_transaction(&bytes);
+        let _import = decode_import(&bytes);
+        let _retention = decode_retention(&bytes);
         let _snapshot = decode_snapshot(&bytes);
         let _json = embeddable(&bytes);
     }
@@ -132,6 +164,10 @@ proptest! {
     #[test]
     fn decoders_take_any_near_json(text in body()) {
         let _append = decode_append(text.as_bytes());
+        let _transaction = decode_transaction(text.as_bytes());
+        let _import = decode_import(text.as_bytes());
+        let _retention = decode_retention(text.as_bytes());
+        let _query = decode_query(&text);
         let _snapshot = decode_snapshot(text.as_bytes());
         let _hazard = find_hazard(&text);
     }
@@ -150,10 +186,11 @@ proptest! {
         content_type in proptest::prop_oneof![select(&["application/json", "a/b"][..]).prop_map(str::to_owned), any::<String>()],
         data in proptest::prop_oneof![body().prop_map(String::into_bytes), any::<Vec<u8>>()],
         metadata in proptest::prop_oneof![body().prop_map(String::into_bytes), any::<Vec<u8>>()],
+        tags in prop::collection::vec(any::<String>(), 0..3),
         created in any::<u64>(),
     ) {
         let event = RecordedEvent {
-            id: stream_id.clone(), version: 0, position: 0, stream_id, event_type, content_type, data, metadata, created,
+            id: stream_id.clone(), version: 0, position: 0, stream_id, event_type, content_type, data, metadata, tags, created,
         };
         let mut store = Memory { events: vec![event], ..Memory::default() };
         let answer = Request::get("/v1/stores/main/events").send(&mut store);

@@ -2,9 +2,12 @@
 
 mod answers;
 mod bodies;
+mod bulk;
 mod events;
 mod follow;
+mod frames;
 mod hostile;
 mod memory;
 mod openapi;
 mod routes;
+mod writes;

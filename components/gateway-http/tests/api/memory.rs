@@ -1,6 +1,7 @@
 //! A store in memory, and exchanges that keep what was written.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
@@ -8,10 +9,13 @@ use exesdb_gateway_http::exchange::{Exchange, Response, Sink};
 use exesdb_gateway_http::route::Head;
 use exesdb_gateway_http::serve::serve;
 use exesdb_gateway_http::store::{
-    AppendRequest, AppendResult, Direction, Error, EventPage, ExpectedVersion, RecordedEvent,
-    RecordedSnapshot, SnapshotData, SnapshotInfo, SnapshotPage, Store, StreamInfo, StreamPage, Wake,
+    AppendRequest, AppendResult, Deletion, Direction, Error, EventFilter, EventPage, ExpectedVersion,
+    ImportResult, ImportedEvent, QueryItem, RecordedEvent, RecordedSnapshot, Retention, SnapshotData,
+    SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope, Source, Store, StreamInfo, StreamPage,
+    StreamState, Transaction, Wake,
 };
 use exesdb_sdk::gateway::{BodyError, RespondError};
+use exesdb_sdk::types::{ConditionFailure, VersionConflict};
 use serde_json::Value;
 
 /// What happens while a follower waits.
@@ -31,11 +35,21 @@ pub(crate) enum Step {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     pub(crate) events: Vec<RecordedEvent>,
-    pub(crate) snapshots: BTreeMap<(String, u64), RecordedSnapshot>,
+    /// By stream, by source, the newest first.
+    pub(crate) snapshots: BTreeMap<(String, String, Reverse<u64>), RecordedSnapshot>,
+    /// The streams that were deleted, and how.
+    pub(crate) deleted: BTreeMap<String, Deletion>,
+    pub(crate) retentions: BTreeMap<String, Retention>,
     /// What the next calls fail with.
     pub(crate) failure: Option<Error>,
     /// The most events on a page, as if they were large.
     pub(crate) page_events: Option<usize>,
+    /// The most events that a filtered read looks at.
+    pub(crate) scan_events: Option<usize>,
+    /// From this read on, counted from 1, reads fail with `failure`.
+    pub(crate) failing_read: Option<usize>,
+    /// An event of this stream is appended with each read.
+    pub(crate) busy_writer: Option<&'static str>,
     /// What each wait meets; after the last one the store closes.
     pub(crate) steps: VecDeque<Step>,
     /// What a wait of no duration says.
@@ -45,13 +59,15 @@ pub(crate) struct Memory {
     /// How many pages were read.
     pub(crate) reads: usize,
     pub(crate) clock_ms: u64,
+    /// How long a read takes.
+    pub(crate) read_ms: u64,
     pub(crate) failures_logged: Vec<String>,
 }
 
 impl Memory {
     /// Appends an event with JSON data.
     pub(crate) fn add(&mut self, stream: &str) {
-        let version = self.stream(Some(stream)).len() as u64;
+        let version = self.events.iter().filter(|event| event.stream_id == stream).count() as u64;
         let position = self.events.len() as u64;
         self.events.push(RecordedEvent {
             stream_id: stream.to_owned(),
@@ -62,6 +78,7 @@ impl Memory {
             content_type: "application/json".to_owned(),
             data: position.to_string().into_bytes(),
             metadata: Vec::new(),
+            tags: vec![format!("of:{stream}")],
             created: position,
         });
     }
@@ -77,28 +94,38 @@ impl Memory {
         self.events
             .iter()
             .filter(|event| stream.is_none_or(|stream| event.stream_id == stream))
+            .filter(|event| !self.deleted.contains_key(&event.stream_id))
             .cloned()
             .collect()
     }
 
     fn fail(&self) -> Result<(), Error> {
+        if self.failing_read.is_some_and(|first| self.reads < first) {
+            return Ok(());
+        }
         self.failure.clone().map_or(Ok(()), Err)
     }
-}
 
-impl Store for Memory {
-    fn append(&mut self, request: AppendRequest) -> Result<AppendResult, Error> {
-        self.fail()?;
-        let last = self.stream(Some(&request.stream_id)).last().map(|event| event.version);
-        let held = match request.expected {
+    fn expect(&self, stream: &str, expected: ExpectedVersion) -> Result<(), Error> {
+        if self.deleted.get(stream) == Some(&Deletion::Tombstone) {
+            return Err(Error::StreamDeleted(stream.to_owned()));
+        }
+        let last = self.stream(Some(stream)).last().map(|event| event.version);
+        let held = match expected {
             ExpectedVersion::Any => true,
             ExpectedVersion::NoStream => last.is_none(),
             ExpectedVersion::StreamExists => last.is_some(),
             ExpectedVersion::Exact(version) => last == Some(version),
         };
-        if !held {
-            return Err(Error::WrongExpectedVersion(last));
+        if held {
+            return Ok(());
         }
+        let conflict = VersionConflict { stream_id: stream.to_owned(), last_version: last };
+        Err(Error::WrongExpectedVersion(conflict))
+    }
+
+    fn add_all(&mut self, request: AppendRequest) -> AppendResult {
+        let last = self.stream(Some(&request.stream_id)).last().map(|event| event.version);
         let first_version = last.map_or(0, |last| last + 1);
         for (event, version) in request.events.into_iter().zip(first_version..) {
             let position = self.events.len() as u64;
@@ -111,41 +138,164 @@ impl Store for Memory {
                 content_type: event.content_type,
                 data: event.data,
                 metadata: event.metadata,
+                tags: event.tags,
                 created: position,
             });
         }
         let last = self.events.last().expect("an append has events");
-        Ok(AppendResult { first_version, last_version: last.version, position: last.position })
+        AppendResult { first_version, last_version: last.version, position: last.position }
+    }
+}
+
+fn matches_item(item: &QueryItem, event: &RecordedEvent) -> bool {
+    (item.types.is_empty() || item.types.contains(&event.event_type))
+        && item.tags.iter().all(|tag| event.tags.contains(tag))
+}
+
+/// As the interface says, but for patterns: they are looked for to the letter.
+fn matches(filter: &EventFilter, event: &RecordedEvent) -> bool {
+    let metadata = String::from_utf8_lossy(&event.metadata);
+    let names = |id: &Option<String>| id.as_ref().is_none_or(|id| metadata.contains(id.as_str()));
+    let holds = |pattern: &Option<String>, text: &str| {
+        pattern.as_ref().is_none_or(|pattern| text.contains(pattern.as_str()))
+    };
+    (filter.query.is_empty() || filter.query.iter().any(|item| matches_item(item, event)))
+        && (filter.stream_prefixes.is_empty()
+            || filter.stream_prefixes.iter().any(|prefix| event.stream_id.starts_with(prefix.as_str())))
+        && names(&filter.correlation_id)
+        && names(&filter.causation_id)
+        && holds(&filter.stream_pattern, &event.stream_id)
+        && holds(&filter.type_pattern, &event.event_type)
+}
+
+impl Store for Memory {
+    fn append(&mut self, request: AppendRequest) -> Result<AppendResult, Error> {
+        self.fail()?;
+        self.expect(&request.stream_id, request.expected)?;
+        Ok(self.add_all(request))
+    }
+
+    fn transact(&mut self, transaction: Transaction) -> Result<Vec<AppendResult>, Error> {
+        self.fail()?;
+        for append in &transaction.appends {
+            self.expect(&append.stream_id, append.expected)?;
+        }
+        for check in &transaction.checks {
+            self.expect(&check.stream_id, check.expected)?;
+        }
+        for (condition, number) in transaction.conditions.iter().zip(0..) {
+            let forbidden = self.events.iter().find(|event| {
+                condition.after.is_none_or(|after| event.position > after)
+                    && condition.query.iter().any(|item| matches_item(item, event))
+            });
+            if let Some(event) = forbidden {
+                let failure = ConditionFailure { condition: number, position: event.position };
+                return Err(Error::ConditionFailed(failure));
+            }
+        }
+        Ok(transaction.appends.into_iter().map(|append| self.add_all(append)).collect())
+    }
+
+    fn import(&mut self, events: &[ImportedEvent]) -> Result<ImportResult, Error> {
+        self.fail()?;
+        let mut added = 0;
+        for imported in events {
+            if self.events.iter().any(|event| event.id == imported.event.id) {
+                continue;
+            }
+            added += 1;
+            let event = imported.event.clone();
+            self.events.push(RecordedEvent {
+                stream_id: imported.stream_id.clone(),
+                version: imported.version,
+                position: imported.position.unwrap_or(self.events.len() as u64),
+                id: event.id,
+                event_type: event.event_type,
+                content_type: event.content_type,
+                data: event.data,
+                metadata: event.metadata,
+                tags: event.tags,
+                created: imported.created,
+            });
+        }
+        let repeated = events.len() as u32 - added;
+        let durable_position = self.events.last().map_or(0, |event| event.position + 1);
+        Ok(ImportResult { added, repeated, durable_position })
+    }
+
+    fn delete_stream(
+        &mut self,
+        stream: &str,
+        expected: ExpectedVersion,
+        deletion: Deletion,
+    ) -> Result<(), Error> {
+        self.fail()?;
+        self.expect(stream, expected)?;
+        if deletion == Deletion::Soft && self.stream(Some(stream)).is_empty() {
+            return Err(Error::NotFound);
+        }
+        self.deleted.insert(stream.to_owned(), deletion);
+        Ok(())
+    }
+
+    fn set_retention(&mut self, stream: &str, retention: Retention) -> Result<(), Error> {
+        self.fail()?;
+        if self.stream(Some(stream)).is_empty() {
+            return Err(Error::NotFound);
+        }
+        self.retentions.insert(stream.to_owned(), retention);
+        Ok(())
     }
 
     fn read(
         &mut self,
-        stream: Option<&str>,
+        source: &Source,
         from: Option<u64>,
         count: u32,
         direction: Direction,
     ) -> Result<EventPage, Error> {
-        self.fail()?;
         self.reads += 1;
-        let order = |event: &RecordedEvent| if stream.is_some() { event.version } else { event.position };
-        let mut events = self.stream(stream);
-        if stream.is_some() && events.is_empty() {
-            return Err(Error::NotFound);
+        self.clock_ms += self.read_ms;
+        self.fail()?;
+        assert!((1..=1_000).contains(&count), "{count}");
+        if let Some(stream) = source.stream() {
+            self.expect(stream, ExpectedVersion::Any)?;
+            if self.stream(Some(stream)).is_empty() {
+                return Err(Error::NotFound);
+            }
         }
+        let mut events = self.stream(source.stream());
         if direction == Direction::Backward {
             events.reverse();
-            events.retain(|event| from.is_none_or(|from| order(event) <= from));
+            events.retain(|event| from.is_none_or(|from| source.order(event) <= from));
         } else {
-            events.retain(|event| from.is_none_or(|from| order(event) >= from));
+            events.retain(|event| from.is_none_or(|from| source.order(event) >= from));
         }
-        let most = (count as usize).min(self.page_events.unwrap_or(usize::MAX));
-        let end = events.len() <= most;
-        events.truncate(most);
-        let next = match (direction, events.last().map(order)) {
-            (Direction::Forward, last) => last.map(|last| last + 1).or(from),
-            (Direction::Backward, last) => last.and_then(|last| last.checked_sub(1)),
+        let mut most = self.page_events.unwrap_or(usize::MAX);
+        most = match source {
+            Source::Filtered(_) => most.min(self.scan_events.unwrap_or(usize::MAX)),
+            Source::Store | Source::Stream(_) => most.min(count as usize),
         };
-        Ok(EventPage { events, next, end, durable_position: self.events.len() as u64 })
+        let mut end = events.len() <= most;
+        events.truncate(most);
+        let behind = |last: Option<u64>| match direction {
+            Direction::Forward => last.map(|last| last + 1).or(from),
+            Direction::Backward => last.and_then(|last| last.checked_sub(1)),
+        };
+        let mut next = behind(events.last().map(|event| source.order(event)));
+        if let Source::Filtered(filter) = source {
+            events.retain(|event| matches(filter, event));
+            if events.len() > count as usize {
+                events.truncate(count as usize);
+                (next, end) = (behind(events.last().map(|event| event.position)), false);
+            }
+        }
+        let durable_position = self.events.len() as u64;
+        if let Some(stream) = self.busy_writer {
+            self.add(stream);
+            return Ok(EventPage { events, next, end: false, durable_position });
+        }
+        Ok(EventPage { events, next, end, durable_position })
     }
 
     fn list_streams(&mut self, prefix: &str, after: Option<&str>, count: u32) -> Result<StreamPage, Error> {
@@ -161,55 +311,79 @@ impl Store for Memory {
 
     fn stream_info(&mut self, stream: &str) -> Result<StreamInfo, Error> {
         self.fail()?;
-        let events = self.stream(Some(stream));
-        let (Some(first), Some(last)) = (events.first(), events.last()) else { return Err(Error::NotFound) };
+        let all: Vec<&RecordedEvent> = self.events.iter().filter(|event| event.stream_id == stream).collect();
+        let (Some(first), Some(last)) = (all.first(), all.last()) else { return Err(Error::NotFound) };
+        let none = Retention { max_count: None, max_age_seconds: None, truncate_before: None };
         Ok(StreamInfo {
             stream_id: stream.to_owned(),
+            state: match self.deleted.get(stream) {
+                None => StreamState::Live,
+                Some(Deletion::Soft) => StreamState::Deleted,
+                Some(Deletion::Tombstone) => StreamState::Tombstoned,
+            },
+            first_version: self.stream(Some(stream)).first().map(|event| event.version),
             last_version: last.version,
+            retention: self.retentions.get(stream).copied().unwrap_or(none),
             created: first.created,
             updated: last.created,
         })
     }
 
-    fn record_snapshot(&mut self, stream: &str, version: u64, snapshot: &SnapshotData) -> Result<(), Error> {
+    fn record_snapshot(
+        &mut self,
+        id: &SnapshotId,
+        snapshot: &SnapshotData,
+        created: Option<u64>,
+    ) -> Result<(), Error> {
         self.fail()?;
         let recorded = RecordedSnapshot {
-            stream_id: stream.to_owned(),
-            version,
+            id: id.clone(),
             content_type: snapshot.content_type.clone(),
             data: snapshot.data.clone(),
             metadata: snapshot.metadata.clone(),
-            created: 0,
+            created: created.unwrap_or(0),
         };
-        self.snapshots.insert((stream.to_owned(), version), recorded);
+        self.snapshots.insert(snapshot_key(id), recorded);
         Ok(())
     }
 
-    fn read_snapshot(&mut self, stream: &str, version: Option<u64>) -> Result<RecordedSnapshot, Error> {
+    fn read_snapshot(&mut self, id: &SnapshotId) -> Result<RecordedSnapshot, Error> {
         self.fail()?;
-        let found = self
-            .snapshots
-            .iter()
-            .rev()
-            .find(|((name, at), _)| name == stream && version.is_none_or(|version| version == *at));
-        found.map(|(_, snapshot)| snapshot.clone()).ok_or(Error::NotFound)
+        self.snapshots.get(&snapshot_key(id)).cloned().ok_or(Error::NotFound)
+    }
+
+    fn read_latest(
+        &mut self,
+        stream: &str,
+        source: &str,
+        at_most: Option<u64>,
+    ) -> Result<RecordedSnapshot, Error> {
+        self.fail()?;
+        let found = self.snapshots.values().find(|snapshot| {
+            snapshot.id.stream_id == stream
+                && snapshot.id.source_id == source
+                && at_most.is_none_or(|at_most| snapshot.id.version <= at_most)
+        });
+        found.cloned().ok_or(Error::NotFound)
     }
 
     fn list_snapshots(
         &mut self,
-        stream: &str,
-        before: Option<u64>,
+        scope: &SnapshotScope,
+        after: Option<&SnapshotId>,
         count: u32,
     ) -> Result<SnapshotPage, Error> {
         self.fail()?;
+        let after = after.map(snapshot_key);
         let mut snapshots: Vec<SnapshotInfo> = self
             .snapshots
-            .values()
-            .rev()
-            .filter(|snapshot| snapshot.stream_id == stream)
-            .filter(|snapshot| before.is_none_or(|before| snapshot.version < before))
+            .iter()
+            .filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after))
+            .map(|(_, snapshot)| snapshot)
+            .filter(|snapshot| scope.stream_id.as_ref().is_none_or(|stream| snapshot.id.stream_id == *stream))
+            .filter(|snapshot| scope.source_id.as_ref().is_none_or(|source| snapshot.id.source_id == *source))
             .map(|snapshot| SnapshotInfo {
-                version: snapshot.version,
+                id: snapshot.id.clone(),
                 content_type: snapshot.content_type.clone(),
                 size: snapshot.data.len() as u64,
                 created: snapshot.created,
@@ -220,9 +394,23 @@ impl Store for Memory {
         Ok(SnapshotPage { snapshots, more })
     }
 
-    fn delete_snapshot(&mut self, stream: &str, version: u64) -> Result<(), Error> {
+    fn delete_snapshot(&mut self, id: &SnapshotId) -> Result<(), Error> {
         self.fail()?;
-        self.snapshots.remove(&(stream.to_owned(), version)).map(|_| ()).ok_or(Error::NotFound)
+        self.snapshots.remove(&snapshot_key(id)).map(|_| ()).ok_or(Error::NotFound)
+    }
+
+    fn keep_newest(&mut self, stream: &str, source: &str, keep: u32) -> Result<u64, Error> {
+        self.fail()?;
+        let before = self.snapshots.len();
+        let mut kept = 0;
+        self.snapshots.retain(|(of, by, _), _| {
+            if of != stream || by != source {
+                return true;
+            }
+            kept += 1;
+            kept <= keep
+        });
+        Ok((before - self.snapshots.len()) as u64)
     }
 
     fn wait(&mut self, stream: Option<&str>, seen: u64, timeout_ms: u32) -> Wake {
@@ -277,6 +465,10 @@ impl Store for Memory {
     }
 }
 
+fn snapshot_key(id: &SnapshotId) -> (String, String, Reverse<u64>) {
+    (id.stream_id.clone(), id.source_id.clone(), Reverse(id.version))
+}
+
 /// An answer as it was written.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
@@ -286,6 +478,10 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// Whether there was a body at all.
     pub(crate) has_body: bool,
+    /// In how many pieces the body was written; none if it came with the head.
+    pub(crate) pieces: usize,
+    /// Whether the body was ended and not broken off.
+    pub(crate) is_whole: bool,
 }
 
 impl Answer {
@@ -325,7 +521,7 @@ pub(crate) struct TestSink {
 }
 
 impl TestExchange<'_> {
-    fn send(&self, response: &Response) {
+    fn send(&self, response: &Response, streamed: bool) {
         let headers = response
             .headers
             .iter()
@@ -336,6 +532,8 @@ impl TestExchange<'_> {
             headers,
             body: response.body.as_deref().unwrap_or_default().to_vec(),
             has_body: response.body.is_some(),
+            pieces: 0,
+            is_whole: !streamed,
         });
         assert!(before.is_none(), "a request has one answer");
     }
@@ -349,12 +547,12 @@ impl Exchange for TestExchange<'_> {
     }
 
     fn respond(self, response: &Response) -> Result<(), RespondError> {
-        self.send(response);
+        self.send(response, false);
         Ok(())
     }
 
     fn open(self, response: &Response) -> Result<TestSink, RespondError> {
-        self.send(response);
+        self.send(response, true);
         Ok(TestSink { answer: self.answer, writes_left: self.writes_left })
     }
 }
@@ -367,6 +565,12 @@ impl Sink for TestSink {
         let answer = answer.as_mut().expect("the head comes first");
         answer.has_body = true;
         answer.body.extend_from_slice(bytes);
+        answer.pieces += 1;
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), RespondError> {
+        self.answer.borrow_mut().as_mut().expect("the head comes first").is_whole = true;
         Ok(())
     }
 }

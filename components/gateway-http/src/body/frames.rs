@@ -1,0 +1,66 @@
+//! The body of an append as binary frames.
+
+use exesdb_sdk::arguments;
+
+use super::content::resolve_bytes;
+use super::event::different;
+use super::field::Place;
+use crate::frame::{AppendedEvent, take_appended};
+use crate::limits::{APPEND_EVENTS_MAX, EVENT_ID_BYTES_MAX, EVENT_TYPE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX};
+use crate::problem::{Kind, Problem};
+use crate::refusal::{Subject, problem};
+use crate::store::EventData;
+
+/// Decodes 1 to [`APPEND_EVENTS_MAX`] frames. The id of an event that was given none is empty.
+///
+/// # Errors
+/// The problem that is the request's answer. Its `field` counts the frames: `events[3].type`.
+pub fn decode_append_frames(body: &[u8]) -> Result<Vec<EventData>, Problem> {
+    let place = Place::new("body");
+    let mut rest = body;
+    let mut events = Vec::new();
+    if rest.is_empty() {
+        return Err(Problem::invalid("body", format!("must hold 1 to {APPEND_EVENTS_MAX} events")));
+    }
+    place.enter("events");
+    while !rest.is_empty() {
+        if events.len() == APPEND_EVENTS_MAX {
+            return Err(Problem::too_large("events", APPEND_EVENTS_MAX, "events per append"));
+        }
+        place.go_to(events.len());
+        let event = take_appended(&mut rest, TAGS_MAX).map_err(|malformed| {
+            Problem::of_field(Kind::MalformedBody, place.of(malformed.field()), malformed.to_string())
+        })?;
+        events.push(checked(&place, event)?);
+    }
+    Ok(events)
+}
+
+fn checked(place: &Place, event: AppendedEvent<'_>) -> Result<EventData, Problem> {
+    let text = |field: &str, text: &str, bytes_max: usize| {
+        arguments::check_text("", text, bytes_max)
+            .or_else(|_| arguments::check_text(&place.of(field), text, bytes_max))
+            .map_err(|error| problem(error, Subject::Store))
+    };
+    if !event.id.is_empty() {
+        text("id", event.id, EVENT_ID_BYTES_MAX)?;
+    }
+    text("type", event.event_type, EVENT_TYPE_BYTES_MAX)?;
+    if event.tags.len() > TAGS_MAX {
+        return Err(Problem::too_large(place.of("tags"), TAGS_MAX, "tags"));
+    }
+    for (index, tag) in event.tags.iter().enumerate() {
+        text(&format!("tags[{index}]"), tag, TAG_BYTES_MAX)?;
+    }
+    let tags: Vec<String> = event.tags.iter().map(|tag| (*tag).to_owned()).collect();
+    different(place, &tags)?;
+    let content = resolve_bytes(place, event.content_type, event.data, event.metadata)?;
+    Ok(EventData {
+        id: event.id.to_owned(),
+        event_type: event.event_type.to_owned(),
+        content_type: content.content_type,
+        data: content.data,
+        metadata: content.metadata,
+        tags,
+    })
+}

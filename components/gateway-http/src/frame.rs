@@ -1,0 +1,359 @@
+//! Events as binary frames: `application/vnd.exesdb.events`.
+//!
+//! A frame is the length of what follows (4 bytes), its kind (1 byte), and its fields. Whole numbers are big-endian. A
+//! text is its length in 2 bytes and its UTF-8; bytes are their length in 4 bytes and themselves; tags are their number
+//! in 2 bytes and that many texts.
+//!
+//! | kind | what | fields |
+//! |---|---|---|
+//! | 1 | a recorded event | position, version, time in microseconds since 1970 (8 bytes each); stream, id, type, content type (texts); tags; data, metadata (bytes) |
+//! | 2 | the end of an answer | 1 if there is a place to go on from, else 0 (1 byte); that place (8 bytes); 1 if the read reached the end, else 0 (1 byte); durable position (8 bytes) |
+//! | 3 | an event to append | id, type, content type (texts); tags; data, metadata (bytes) |
+
+use std::fmt;
+
+use crate::store::{EventPage, RecordedEvent};
+
+/// The media type of a sequence of frames.
+pub const MEDIA_TYPE: &str = "application/vnd.exesdb.events";
+
+/// The kind of a recorded event.
+const RECORDED: u8 = 1;
+
+/// The kind of the end of an answer.
+const END: u8 = 2;
+
+/// The kind of an event that is to be appended.
+const APPENDED: u8 = 3;
+
+/// Bytes of the length before a frame.
+const LENGTH_BYTES: usize = 4;
+
+/// A field of an event that the store gave does not fit into its place in a frame. No store that keeps the rules of
+/// its interface has such an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoesNotFit;
+
+/// Appends a recorded event.
+///
+/// # Errors
+/// [`DoesNotFit`]. What was appended up to there is no frame.
+pub fn push_event(out: &mut Vec<u8>, event: &RecordedEvent) -> Result<(), DoesNotFit> {
+    let start = begin(out, RECORDED);
+    out.extend_from_slice(&event.position.to_be_bytes());
+    out.extend_from_slice(&event.version.to_be_bytes());
+    out.extend_from_slice(&event.created.to_be_bytes());
+    for text in [&event.stream_id, &event.id, &event.event_type, &event.content_type] {
+        push_text(out, text)?;
+    }
+    let tags = u16::try_from(event.tags.len()).map_err(|_| DoesNotFit)?;
+    out.extend_from_slice(&tags.to_be_bytes());
+    event.tags.iter().try_for_each(|tag| push_text(out, tag))?;
+    push_bytes(out, &event.data)?;
+    push_bytes(out, &event.metadata)?;
+    finish(out, start)
+}
+
+/// Appends the end of an answer whose last page is this one; `next` and `end` are the answer's.
+pub fn push_end(out: &mut Vec<u8>, page: &EventPage) {
+    let start = begin(out, END);
+    out.push(u8::from(page.next.is_some()));
+    out.extend_from_slice(&page.next.unwrap_or(0).to_be_bytes());
+    out.push(u8::from(page.end));
+    out.extend_from_slice(&page.durable_position.to_be_bytes());
+    finish(out, start).expect("the fields of this kind have one length");
+}
+
+fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
+    let start = out.len();
+    out.extend_from_slice(&[0, 0, 0, 0, kind]);
+    start
+}
+
+fn finish(out: &mut [u8], start: usize) -> Result<(), DoesNotFit> {
+    let length = u32::try_from(out.len() - start - LENGTH_BYTES).map_err(|_| DoesNotFit)?;
+    let place = out.get_mut(start..start + LENGTH_BYTES).expect("the frame was begun here");
+    place.copy_from_slice(&length.to_be_bytes());
+    Ok(())
+}
+
+fn push_text(out: &mut Vec<u8>, text: &str) -> Result<(), DoesNotFit> {
+    let length = u16::try_from(text.len()).map_err(|_| DoesNotFit)?;
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), DoesNotFit> {
+    let length = u32::try_from(bytes.len()).map_err(|_| DoesNotFit)?;
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// Why bytes are not frames of events to append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// They end within the length before a frame.
+    CutLength,
+    /// The frame's length goes beyond the bytes that are there.
+    Beyond {
+        /// What the length says.
+        length: u32,
+        /// Bytes behind the length.
+        rest: usize,
+    },
+    /// The frame has no kind, or not that of an event to append.
+    Kind(Option<u8>),
+    /// A field goes beyond its frame.
+    Short(&'static str),
+    /// A text is not UTF-8.
+    NotText(&'static str),
+    /// Bytes follow the last field in the frame.
+    Long(usize),
+}
+
+impl Malformed {
+    /// The field that is wrong; empty for the frame as a whole.
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Short(field) | Self::NotText(field) => field,
+            _ => "",
+        }
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CutLength => {
+                write!(out, "the body ends within the {LENGTH_BYTES} bytes of a frame's length")
+            }
+            Self::Beyond { length, rest } => {
+                write!(out, "the frame's length is {length}, but only {rest} bytes follow")
+            }
+            Self::Kind(None) => write!(out, "the frame is empty; it begins with its kind, {APPENDED}"),
+            Self::Kind(Some(kind)) => {
+                write!(out, "the frame is of kind {kind}; events to append are {APPENDED}")
+            }
+            Self::Short(_) => out.write_str("goes beyond the end of its frame"),
+            Self::NotText(_) => out.write_str("is not UTF-8"),
+            Self::Long(rest) => write!(out, "{rest} bytes follow the last field in the frame"),
+        }
+    }
+}
+
+/// An event to append, as it lies in its frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppendedEvent<'a> {
+    /// Empty for an event that was given none.
+    pub id: &'a str,
+    /// Its type.
+    pub event_type: &'a str,
+    /// The media type of `data`.
+    pub content_type: &'a str,
+    /// Its tags: not more than the first `tags_max + 1` that there are.
+    pub tags: Vec<&'a str>,
+    /// The event itself.
+    pub data: &'a [u8],
+    /// JSON about it; empty for none.
+    pub metadata: &'a [u8],
+}
+
+/// Takes the first frame off `body`, of which there is at least one byte. Of the tags only one more than `tags_max` is
+/// kept, so that a frame cannot ask for much memory.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn take_appended<'a>(body: &mut &'a [u8], tags_max: usize) -> Result<AppendedEvent<'a>, Malformed> {
+    let (length, rest) = body.split_first_chunk::<LENGTH_BYTES>().ok_or(Malformed::CutLength)?;
+    let length = u32::from_be_bytes(*length);
+    let beyond = Malformed::Beyond { length, rest: rest.len() };
+    let (frame, behind) =
+        usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)).ok_or(beyond)?;
+    let mut fields = match frame.split_first() {
+        Some((&APPENDED, fields)) => Fields { rest: fields },
+        other => return Err(Malformed::Kind(other.map(|(kind, _)| *kind))),
+    };
+    let id = fields.text("id")?;
+    let event_type = fields.text("type")?;
+    let content_type = fields.text("content_type")?;
+    let count = fields.u16("tags")?;
+    let mut tags = Vec::new();
+    for _ in 0..count {
+        let tag = fields.text("tags")?;
+        if tags.len() <= tags_max {
+            tags.push(tag);
+        }
+    }
+    let data = fields.bytes("data")?;
+    let metadata = fields.bytes("metadata")?;
+    if !fields.rest.is_empty() {
+        return Err(Malformed::Long(fields.rest.len()));
+    }
+    *body = behind;
+    Ok(AppendedEvent { id, event_type, content_type, tags, data, metadata })
+}
+
+/// The fields of one frame that are still to be read.
+struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, field: &'static str, length: usize) -> Result<&'a [u8], Malformed> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Malformed::Short(field))?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn u16(&mut self, field: &'static str) -> Result<u16, Malformed> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Malformed::Short(field))?;
+        self.rest = rest;
+        Ok(u16::from_be_bytes(*bytes))
+    }
+
+    fn text(&mut self, field: &'static str) -> Result<&'a str, Malformed> {
+        let length = self.u16(field)?;
+        std::str::from_utf8(self.take(field, length.into())?).map_err(|_| Malformed::NotText(field))
+    }
+
+    fn bytes(&mut self, field: &'static str) -> Result<&'a [u8], Malformed> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Malformed::Short(field))?;
+        self.rest = rest;
+        let length = u32::from_be_bytes(*bytes);
+        self.take(field, usize::try_from(length).map_err(|_| Malformed::Short(field))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DoesNotFit, Malformed, push_end, push_event, take_appended};
+    use crate::store::{EventPage, RecordedEvent};
+
+    fn event() -> RecordedEvent {
+        RecordedEvent {
+            stream_id: "s".to_owned(),
+            version: 2,
+            position: 3,
+            id: "é".to_owned(),
+            event_type: "t".to_owned(),
+            content_type: "a/b".to_owned(),
+            data: vec![9, 8],
+            metadata: vec![b'1'],
+            tags: vec!["k:v".to_owned()],
+            created: 4,
+        }
+    }
+
+    #[test]
+    fn a_recorded_event_byte_by_byte() {
+        let mut out = vec![7];
+        push_event(&mut out, &event()).unwrap();
+        let expected = [
+            &[7, 0, 0, 0, 58, 1][..],
+            &[0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 4],
+            &[0, 1, b's', 0, 2, 0xc3, 0xa9, 0, 1, b't', 0, 3, b'a', b'/', b'b'],
+            &[0, 1, 0, 3, b'k', b':', b'v'],
+            &[0, 0, 0, 2, 9, 8, 0, 0, 0, 1, b'1'],
+        ]
+        .concat();
+        assert_eq!(out, expected);
+        assert_eq!(out.len(), 5 + 58);
+    }
+
+    #[test]
+    fn the_end_byte_by_byte() {
+        for (next, end, expected) in
+            [(Some(5), false, [1, 0, 0, 0, 0, 0, 0, 0, 5, 0]), (None, true, [0, 0, 0, 0, 0, 0, 0, 0, 0, 1])]
+        {
+            let mut out = Vec::new();
+            push_end(&mut out, &EventPage { events: Vec::new(), next, end, durable_position: 258 });
+            assert_eq!(out, [&[0, 0, 0, 19, 2][..], &expected, &[0, 0, 0, 0, 0, 0, 1, 2]].concat());
+        }
+    }
+
+    #[test]
+    fn a_text_that_does_not_fit_is_not_cut() {
+        let long = "x".repeat(65_536);
+        let many = vec![String::new(); 65_536];
+        for event in [
+            RecordedEvent { stream_id: long.clone(), ..event() },
+            RecordedEvent { tags: vec![long], ..event() },
+            RecordedEvent { tags: many, ..event() },
+        ] {
+            assert_eq!(push_event(&mut Vec::new(), &event), Err(DoesNotFit));
+        }
+    }
+
+    /// A frame with one tag.
+    fn appended() -> Vec<u8> {
+        let fields = b"\x03\0\x01i\0\x01t\0\x03a/b\0\x01\0\x01k\0\0\0\x02\x09\x08\0\0\0\x011";
+        [&(fields.len() as u32).to_be_bytes()[..], fields].concat()
+    }
+
+    #[test]
+    fn an_appended_event_is_read() {
+        let bytes = [appended(), vec![5]].concat();
+        let mut body = bytes.as_slice();
+        let event = take_appended(&mut body, 32).unwrap();
+        assert_eq!((event.id, event.event_type, event.content_type), ("i", "t", "a/b"));
+        assert_eq!((event.tags, event.data, event.metadata), (vec!["k"], &[9, 8][..], &b"1"[..]));
+        assert_eq!(body, [5]);
+    }
+
+    #[test]
+    fn every_cut_and_every_addition_is_noticed() {
+        let whole = appended();
+        for length in 0..whole.len() {
+            let found = take_appended(&mut &whole[..length], 32).unwrap_err();
+            if length < 4 {
+                assert_eq!(found, Malformed::CutLength);
+            } else {
+                assert!(matches!(found, Malformed::Beyond { .. }), "{found:?}");
+            }
+            // The same with a length that says so: a field is cut, or something is missing.
+            let mut shorter = whole[..length].to_vec();
+            if let Some(place) = shorter.first_chunk_mut() {
+                *place = (length as u32 - 4).to_be_bytes();
+                let found = take_appended(&mut shorter.as_slice(), 32).unwrap_err();
+                assert!(matches!(found, Malformed::Short(_) | Malformed::Kind(None)), "{found:?}");
+            }
+        }
+        let mut longer = [whole, vec![0, 0]].concat();
+        longer[3] += 2;
+        assert_eq!(take_appended(&mut longer.as_slice(), 32), Err(Malformed::Long(2)));
+    }
+
+    #[test]
+    fn hostile_frames() {
+        let with = |at: usize, bytes: &[u8]| {
+            let mut frame = appended();
+            frame[at..at + bytes.len()].copy_from_slice(bytes);
+            frame
+        };
+        let data = appended().len() - 5 - 6;
+        for (frame, expected) in [
+            (with(0, &[0xff; 4]), Malformed::Beyond { length: u32::MAX, rest: appended().len() - 4 }),
+            (with(0, &[0; 4]), Malformed::Kind(None)),
+            (with(4, &[1]), Malformed::Kind(Some(1))),
+            (with(4, &[2]), Malformed::Kind(Some(2))),
+            (with(4, &[0xff]), Malformed::Kind(Some(0xff))),
+            (with(5, &[0xff; 2]), Malformed::Short("id")),
+            (with(7, &[0xff]), Malformed::NotText("id")),
+            (with(8, &[0xff; 2]), Malformed::Short("type")),
+            (with(11, &[0xff; 2]), Malformed::Short("content_type")),
+            (with(16, &[0xff; 2]), Malformed::Short("tags")),
+            (with(18, &[0xff; 2]), Malformed::Short("tags")),
+            (with(20, &[0xff]), Malformed::NotText("tags")),
+            (with(data, &[0xff; 4]), Malformed::Short("data")),
+            (with(data + 6, &[0xff; 4]), Malformed::Short("metadata")),
+        ] {
+            assert_eq!(take_appended(&mut frame.as_slice(), 32), Err(expected), "{frame:?}");
+        }
+        // Many empty tags do not take much memory.
+        let fields = [&b"\x03\0\0\0\x01t\0\x03a/b\xff\xff"[..], &[0; 2 * 65_535], &[0; 8]].concat();
+        let frame = [&(fields.len() as u32).to_be_bytes()[..], &fields].concat();
+        assert_eq!(take_appended(&mut frame.as_slice(), 32).unwrap().tags.len(), 33);
+    }
+}

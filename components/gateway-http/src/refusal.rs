@@ -1,0 +1,219 @@
+//! How the errors of the store become problems.
+
+use crate::problem::{Kind, Member, Problem, quoted};
+use crate::store::{Error, SnapshotId, Source};
+
+/// What a call was about, for the words of its problem.
+#[derive(Clone, Copy, Debug)]
+pub enum Subject<'a> {
+    /// The whole store.
+    Store,
+    /// A stream.
+    Stream(&'a str),
+    /// A snapshot.
+    Snapshot(&'a SnapshotId),
+    /// The latest snapshot of a stream and a source.
+    LatestSnapshot(&'a str, &'a str),
+}
+
+impl<'a> From<&'a Source> for Subject<'a> {
+    fn from(source: &'a Source) -> Self {
+        source.stream().map_or(Self::Store, Self::Stream)
+    }
+}
+
+/// The problem that answers a request which the store refused.
+pub fn problem(error: Error, subject: Subject<'_>) -> Problem {
+    match error {
+        Error::WrongExpectedVersion(conflict) => {
+            let stream = quoted(&conflict.stream_id);
+            let (detail, member) = match conflict.last_version {
+                Some(version) => (
+                    format!("the last event of the stream {stream} has version {version}"),
+                    Member::Number(version),
+                ),
+                None => (format!("the stream {stream} has no events"), Member::Null),
+            };
+            Problem::new(Kind::WrongExpectedVersion, detail)
+                .with("stream", Member::Text(conflict.stream_id))
+                .with("actual_version", member)
+        }
+        Error::ConditionFailed(failure) => {
+            let detail = format!(
+                "conditions[{}] forbids the event at position {}; read again, decide again",
+                failure.condition, failure.position
+            );
+            Problem::new(Kind::ConditionFailed, detail)
+                .with("condition", Member::Number(failure.condition.into()))
+                .with("position", Member::Number(failure.position))
+        }
+        Error::StreamDeleted(stream) => {
+            let detail = format!("the stream {} has a tombstone; take another name", quoted(&stream));
+            Problem::new(Kind::StreamDeleted, detail).with("stream", Member::Text(stream))
+        }
+        Error::IdConflict(id) => {
+            let detail = format!(
+                "the id {} is in the stream already, and not from an append of just these events; \
+                 give new events new ids",
+                quoted(&id)
+            );
+            Problem::new(Kind::EventIdConflict, detail).with("id", Member::Text(id))
+        }
+        Error::NotFound => not_found(subject),
+        Error::Invalid(invalid) => Problem::invalid(field_of_argument(&invalid.argument), invalid.message),
+        Error::TooLarge(text) => Problem::new(Kind::TooLarge, text),
+        Error::Restarting(text) => Problem::new(
+            Kind::Restarting,
+            format!("{text}; try again: an append with the same event ids is applied once"),
+        ),
+        Error::Quarantined(text) => Problem::new(Kind::Quarantined, text),
+        Error::Overloaded => Problem::new(
+            Kind::Overloaded,
+            "a queue of the store is full and nothing was done; try again later",
+        ),
+        Error::ReadOnly(text) => Problem::new(
+            Kind::ReadOnly,
+            format!("{text}; nothing was done, and reads go on; try again when there is room"),
+        ),
+        Error::Denied(text) => Problem::new(Kind::Denied, text),
+        Error::Other(text) => Problem::new(Kind::Internal, text),
+    }
+}
+
+fn not_found(subject: Subject<'_>) -> Problem {
+    let of_source = |source: &str| match source {
+        "" => String::new(),
+        source => format!(" of {}", quoted(source)),
+    };
+    match subject {
+        Subject::Store => Problem::new(Kind::Internal, "the store did not find itself"),
+        Subject::Stream(stream) => {
+            Problem::new(Kind::StreamNotFound, format!("the stream {} has no events", quoted(stream)))
+        }
+        Subject::LatestSnapshot(stream, source) => Problem::new(
+            Kind::SnapshotNotFound,
+            format!("the stream {} has no such snapshot{}", quoted(stream), of_source(source)),
+        ),
+        Subject::Snapshot(id) => Problem::new(
+            Kind::SnapshotNotFound,
+            format!(
+                "the stream {} has no snapshot{} at version {}",
+                quoted(&id.stream_id),
+                of_source(&id.source_id),
+                id.version
+            ),
+        ),
+    }
+}
+
+/// The records of the store's interfaces that the HTTP API has no name for.
+const RECORDS: [&str; 7] =
+    ["requests[0].", "transactions[0].", "snapshot.", "id.", "filter.", "scope.", "retention."];
+
+/// The field of the HTTP API that an argument of the store's interfaces came from: `requests[0].events[3].event-type`
+/// is `events[3].type`.
+fn field_of_argument(argument: &str) -> String {
+    let argument = RECORDS.into_iter().find_map(|record| argument.strip_prefix(record)).unwrap_or(argument);
+    let argument = argument.replace("].event.", "].");
+    let (list, name) = match argument.rsplit_once('.') {
+        Some((list, name)) => (Some(list), name),
+        None => (None, argument.as_str()),
+    };
+    let name = match name {
+        "stream-id" => "stream".to_owned(),
+        "source-id" => "source".to_owned(),
+        "event-type" => "type".to_owned(),
+        "expected" => "expected_version".to_owned(),
+        other if other.starts_with("stream-prefixes") => "stream_prefix".to_owned(),
+        other => other.replace('-', "_"),
+    };
+    match list {
+        Some(list) => format!("{list}.{name}"),
+        None => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exesdb_sdk::types::{ConditionFailure, InvalidArgument, VersionConflict};
+
+    use super::{Subject, field_of_argument, problem};
+    use crate::store::{Error, SnapshotId};
+
+    #[test]
+    fn arguments_are_named_as_fields() {
+        for (argument, field) in [
+            ("stream-id", "stream"),
+            ("requests[0].stream-id", "stream"),
+            ("requests[0].events[3].event-type", "events[3].type"),
+            ("transactions[0].appends[2].events[3].event-type", "appends[2].events[3].type"),
+            ("transactions[0].appends[2].stream-id", "appends[2].stream"),
+            ("transactions[0].checks[1].expected", "checks[1].expected_version"),
+            ("transactions[0].conditions[1].query[0].tags[2]", "conditions[1].query[0].tags[2]"),
+            ("events[3].id", "events[3].id"),
+            ("events[3].event.event-type", "events[3].type"),
+            ("events[12].content-type", "events[12].content_type"),
+            ("expected", "expected_version"),
+            ("snapshot.content-type", "content_type"),
+            ("id.source-id", "source"),
+            ("scope.stream-id", "stream"),
+            ("retention.max-count", "max_count"),
+            ("filter.stream-pattern", "stream_pattern"),
+            ("filter.stream-prefixes[3]", "stream_prefix"),
+            ("filter.query[3].types[1]", "query[3].types[1]"),
+            ("at-most", "at_most"),
+            ("", ""),
+            ("...", "..."),
+        ] {
+            assert_eq!(field_of_argument(argument), field);
+        }
+    }
+
+    #[test]
+    fn every_error_has_its_status() {
+        let invalid =
+            InvalidArgument { argument: "events[1].event-type".to_owned(), message: "is long".to_owned() };
+        let conflict = |last_version| {
+            Error::WrongExpectedVersion(VersionConflict { stream_id: "t".to_owned(), last_version })
+        };
+        let text = || "why".to_owned();
+        let stream = Subject::Stream("s");
+        let id =
+            |source: &str| SnapshotId { stream_id: "s".to_owned(), source_id: source.to_owned(), version: 7 };
+        let (plain, sourced) = (id(""), id("p"));
+        for (error, subject, status, uri, json) in [
+            (conflict(Some(3)), stream, 409, "wrong-expected-version", r#""stream":"t","actual_version":3"#),
+            (conflict(None), stream, 409, "wrong-expected-version", r#""actual_version":null"#),
+            (
+                Error::ConditionFailed(ConditionFailure { condition: 2, position: 9 }),
+                stream,
+                409,
+                "condition-failed",
+                r#""condition":2,"position":9"#,
+            ),
+            (Error::StreamDeleted("t".to_owned()), stream, 410, "stream-deleted", r#""stream":"t""#),
+            (Error::IdConflict("x".to_owned()), stream, 409, "event-id-conflict", r#""id":"x""#),
+            (Error::NotFound, stream, 404, "stream-not-found", "`s`"),
+            (Error::NotFound, Subject::LatestSnapshot("s", "p"), 404, "snapshot-not-found", "`s`"),
+            (Error::NotFound, Subject::LatestSnapshot("s", "p"), 404, "snapshot-not-found", "of `p`"),
+            (Error::NotFound, Subject::Snapshot(&plain), 404, "snapshot-not-found", "snapshot at version 7"),
+            (Error::NotFound, Subject::Snapshot(&sourced), 404, "snapshot-not-found", "of `p` at version 7"),
+            (Error::NotFound, Subject::Store, 500, "internal", "detail"),
+            (Error::Invalid(invalid), stream, 400, "invalid-argument", r#""field":"events[1].type""#),
+            (Error::TooLarge(text()), stream, 413, "too-large", "why"),
+            (Error::Restarting(text()), stream, 503, "restarting", "why"),
+            (Error::Quarantined(text()), stream, 500, "quarantined", "why"),
+            (Error::Overloaded, stream, 503, "overloaded", "later"),
+            (Error::ReadOnly(text()), stream, 503, "read-only", "why"),
+            (Error::Denied(text()), stream, 403, "denied", "why"),
+            (Error::Other(text()), stream, 500, "internal", "why"),
+        ] {
+            let problem = problem(error, subject);
+            assert_eq!(problem.kind.status(), status);
+            assert_eq!(problem.kind.uri(), format!("urn:exesdb:problem:{uri}"));
+            assert_eq!(problem.retry_after().is_some(), status == 503);
+            let encoded = String::from_utf8(problem.encode()).unwrap();
+            assert!(encoded.contains(json), "{encoded}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Reads of events: pages, answers of many pages, and event streams.
+
+use exesdb_sdk::arguments::{self, STREAM_ID_BYTES_MAX};
+
+use super::{BulkRange, Call, Head, Range, Start, checked, count};
+use crate::accept::{self, Form};
+use crate::body::{check_tags, check_types, decode_query};
+use crate::limits::{CORRELATION_ID_BYTES_MAX, PATTERN_BYTES_MAX, STREAM_PREFIXES_MAX};
+use crate::problem::Problem;
+use crate::query::{Query, number};
+use crate::store::{Direction, EventFilter, QueryItem, Source};
+
+/// Every read's parameters.
+const RANGE: [&str; 3] = ["from", "count", "direction"];
+
+/// Those of a read of the whole store that are given once: every read's, and those of its filter.
+const ONCE: [&str; 8] = [
+    "from",
+    "count",
+    "direction",
+    "query",
+    "correlation_id",
+    "causation_id",
+    "stream_pattern",
+    "type_pattern",
+];
+
+/// Those of a filter that may be repeated.
+const REPEATED: [&str; 3] = ["type", "tag", "stream_prefix"];
+
+/// A read of one stream.
+pub(super) fn of_stream(head: &Head<'_>, query: &str, stream: String) -> Result<Call, Problem> {
+    read(head, &Query::parse(query, &RANGE)?, Source::Stream(stream))
+}
+
+/// A read of the whole store.
+pub(super) fn of_store(head: &Head<'_>, query: &str) -> Result<Call, Problem> {
+    let query = Query::parse_repeated(query, &ONCE, &REPEATED)?;
+    let source = filter(&query)?.map_or(Source::Store, Source::Filtered);
+    read(head, &query, source)
+}
+
+fn read(head: &Head<'_>, query: &Query<'_>, source: Source) -> Result<Call, Problem> {
+    let form = accept::form(head)?;
+    if form == Form::EventStream {
+        return Ok(Call::Follow { source, start: start(head, query)? });
+    }
+    if query.get("from") == Some("end") {
+        return Err(Problem::invalid("from", "`end` needs `accept: text/event-stream`"));
+    }
+    let direction = match query.get("direction") {
+        None | Some("forward") => Direction::Forward,
+        Some("backward") => Direction::Backward,
+        Some(_) => return Err(Problem::invalid("direction", "must be `forward` or `backward`")),
+    };
+    let from = query.number("from", 0, u64::MAX)?;
+    if form == Form::Json {
+        return Ok(Call::Read { source, range: Range { from, count: count(query)?, direction } });
+    }
+    let count = query.number("count", 1, u64::MAX)?;
+    Ok(Call::ReadBulk { source, range: BulkRange { from, count, direction }, form })
+}
+
+fn start(head: &Head<'_>, query: &Query<'_>) -> Result<Start, Problem> {
+    if query.get("direction").is_some_and(|direction| direction != "forward") {
+        return Err(Problem::invalid("direction", "an event stream goes `forward` only"));
+    }
+    if query.get("count").is_some() {
+        return Err(Problem::invalid("count", "an event stream has no end; leave it out"));
+    }
+    let start = match query.get("from") {
+        Some("end") => Start::End,
+        _ => Start::From(query.number("from", 0, u64::MAX)?.unwrap_or(0)),
+    };
+    // An EventSource asks for the same address again when it reconnects, `from` included: what it has seen
+    // counts more.
+    match head.header("last-event-id")?.as_deref() {
+        None | Some("") => Ok(start),
+        Some(text) => number(text)
+            .map(Start::After)
+            .ok_or_else(|| Problem::invalid("last-event-id", "must be a position, an integer of at least 0")),
+    }
+}
+
+/// The filter that the parameters make, if there is one among them.
+fn filter(query: &Query<'_>) -> Result<Option<EventFilter>, Problem> {
+    let all = |name: &str| query.all(name).map(str::to_owned).collect::<Vec<String>>();
+    let item = QueryItem { types: all("type"), tags: all("tag") };
+    let items = match query.get("query") {
+        Some(text) => {
+            if let Some(name) = ["type", "tag"].into_iter().find(|name| query.get(name).is_some()) {
+                return Err(Problem::invalid(
+                    name,
+                    "cannot stand beside `query`, which says the same and more",
+                ));
+            }
+            decode_query(text)?
+        }
+        None if item.types.is_empty() && item.tags.is_empty() => Vec::new(),
+        None => {
+            check_types(&item.types)?;
+            check_tags(&item.tags)?;
+            vec![item]
+        }
+    };
+    let stream_prefixes = all("stream_prefix");
+    if stream_prefixes.len() > STREAM_PREFIXES_MAX {
+        let detail =
+            format!("is given {} times; it may be {STREAM_PREFIXES_MAX} times", stream_prefixes.len());
+        return Err(Problem::invalid("stream_prefix", detail));
+    }
+    for prefix in &stream_prefixes {
+        checked(arguments::check_part("stream_prefix", prefix, STREAM_ID_BYTES_MAX))?;
+    }
+    let id = |name: &'static str| match query.get(name) {
+        None => Ok(None),
+        Some(text) => {
+            checked(arguments::check_text(name, text, CORRELATION_ID_BYTES_MAX))?;
+            Ok(Some(text.to_owned()))
+        }
+    };
+    let filter = EventFilter {
+        query: items,
+        stream_prefixes,
+        correlation_id: id("correlation_id")?,
+        causation_id: id("causation_id")?,
+        stream_pattern: pattern(query, "stream_pattern")?,
+        type_pattern: pattern(query, "type_pattern")?,
+    };
+    let everything = EventFilter {
+        query: Vec::new(),
+        stream_prefixes: Vec::new(),
+        correlation_id: None,
+        causation_id: None,
+        stream_pattern: None,
+        type_pattern: None,
+    };
+    Ok((filter != everything).then_some(filter))
+}
+
+/// A regular expression; whether it is one is the store's to say.
+fn pattern(query: &Query<'_>, name: &'static str) -> Result<Option<String>, Problem> {
+    match query.get(name) {
+        Some(text) if !(1..=PATTERN_BYTES_MAX).contains(&text.len()) => {
+            let detail = format!("has {} bytes; it may have 1 to {PATTERN_BYTES_MAX}", text.len());
+            Err(Problem::invalid(name, detail))
+        }
+        text => Ok(text.map(str::to_owned)),
+    }
+}

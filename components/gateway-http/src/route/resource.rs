@@ -1,0 +1,126 @@
+//! What the paths lead to, and with which methods.
+
+use crate::problem::{Kind, Problem, quoted};
+
+/// Segments of the longest path that is known.
+const SEGMENTS_MAX: usize = 7;
+
+/// What the paths lead to. Each has one template in the OpenAPI document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// The OpenAPI document.
+    OpenApi,
+    /// The events of the whole store.
+    AllEvents,
+    /// Appends to several streams at once.
+    Transactions,
+    /// Events from another store.
+    Import,
+    /// The snapshots of the whole store.
+    AllSnapshots,
+    /// The names of streams.
+    Streams,
+    /// One stream.
+    Stream,
+    /// The events of one stream.
+    StreamEvents,
+    /// How long the events of one stream are kept.
+    Retention,
+    /// The snapshots of one stream.
+    Snapshots,
+    /// A stream's snapshot of the highest version.
+    LatestSnapshot,
+    /// A stream's snapshot at one version.
+    Snapshot,
+}
+
+impl Resource {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::OpenApi,
+        Self::AllEvents,
+        Self::Transactions,
+        Self::Import,
+        Self::AllSnapshots,
+        Self::Streams,
+        Self::Stream,
+        Self::StreamEvents,
+        Self::Retention,
+        Self::Snapshots,
+        Self::LatestSnapshot,
+        Self::Snapshot,
+    ];
+
+    /// The path, with its parameters in braces.
+    pub fn template(self) -> &'static str {
+        match self {
+            Self::OpenApi => "/openapi.json",
+            Self::AllEvents => "/v1/stores/{store}/events",
+            Self::Transactions => "/v1/stores/{store}/transactions",
+            Self::Import => "/v1/stores/{store}/import",
+            Self::AllSnapshots => "/v1/stores/{store}/snapshots",
+            Self::Streams => "/v1/stores/{store}/streams",
+            Self::Stream => "/v1/stores/{store}/streams/{stream}",
+            Self::StreamEvents => "/v1/stores/{store}/streams/{stream}/events",
+            Self::Retention => "/v1/stores/{store}/streams/{stream}/retention",
+            Self::Snapshots => "/v1/stores/{store}/streams/{stream}/snapshots",
+            Self::LatestSnapshot => "/v1/stores/{store}/streams/{stream}/snapshots/latest",
+            Self::Snapshot => "/v1/stores/{store}/streams/{stream}/snapshots/{version}",
+        }
+    }
+
+    /// The methods that it has, as the header `allow` lists them.
+    pub fn allow(self) -> &'static str {
+        match self {
+            Self::Transactions | Self::Import => "POST",
+            Self::Stream | Self::Snapshots => "GET, HEAD, DELETE",
+            Self::StreamEvents => "GET, HEAD, POST",
+            Self::Retention => "PUT",
+            Self::Snapshot => "GET, HEAD, PUT, DELETE",
+            _ => "GET, HEAD",
+        }
+    }
+}
+
+/// The resource of a path, with the undecoded segments of the stream and of the version.
+pub(super) fn resolve(path: &str) -> Result<(Resource, &str, &str), Problem> {
+    let unknown = || {
+        let detail = format!("no route has the path {}; GET /openapi.json lists them", quoted(path));
+        Problem::new(Kind::PathNotFound, detail)
+    };
+    let mut segments = [""; SEGMENTS_MAX];
+    let mut rest = path.strip_prefix('/').ok_or_else(unknown)?.split('/');
+    let mut length = 0;
+    for (slot, segment) in segments.iter_mut().zip(rest.by_ref()) {
+        *slot = segment;
+        length += 1;
+    }
+    if rest.next().is_some() {
+        return Err(unknown());
+    }
+    Ok(match segments.get(..length).unwrap_or_default() {
+        ["openapi.json"] => (Resource::OpenApi, "", ""),
+        ["v1", "stores", _, "events"] => (Resource::AllEvents, "", ""),
+        ["v1", "stores", _, "transactions"] => (Resource::Transactions, "", ""),
+        ["v1", "stores", _, "import"] => (Resource::Import, "", ""),
+        ["v1", "stores", _, "snapshots"] => (Resource::AllSnapshots, "", ""),
+        ["v1", "stores", _, "streams"] => (Resource::Streams, "", ""),
+        ["v1", "stores", _, "streams", stream] => (Resource::Stream, stream, ""),
+        ["v1", "stores", _, "streams", stream, "events"] => (Resource::StreamEvents, stream, ""),
+        ["v1", "stores", _, "streams", stream, "retention"] => (Resource::Retention, stream, ""),
+        ["v1", "stores", _, "streams", stream, "snapshots"] => (Resource::Snapshots, stream, ""),
+        ["v1", "stores", _, "streams", stream, "snapshots", "latest"] => {
+            (Resource::LatestSnapshot, stream, "")
+        }
+        ["v1", "stores", _, "streams", stream, "snapshots", version] => (Resource::Snapshot, stream, version),
+        _ => return Err(unknown()),
+    })
+}
+
+pub(super) fn method_not_allowed(resource: Resource, method: &str) -> Problem {
+    let allow = resource.allow();
+    let detail = format!("{} has {allow}, not {}", resource.template(), quoted(method));
+    let mut problem = Problem::new(Kind::MethodNotAllowed, detail);
+    problem.allow = Some(allow);
+    problem
+}

@@ -1,0 +1,193 @@
+//! Answers of many pages.
+
+use exesdb_gateway_http::limits::BULK_WRITE_BYTES;
+use exesdb_gateway_http::store::Error;
+use serde_json::{Value, json};
+
+use crate::memory::{Answer, Memory, Request};
+
+const ALL: &str = "/v1/stores/main/events";
+const STREAM: &str = "/v1/stores/main/streams/s/events";
+
+fn lines(target: &str) -> Request {
+    Request::get(target).header("accept", "application/x-ndjson")
+}
+
+fn frames(target: &str) -> Request {
+    Request::get(target).header("accept", "application/vnd.exesdb.events")
+}
+
+/// The positions in an answer of lines, and its end.
+fn read_lines(answer: &Answer) -> (Vec<u64>, Value) {
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/x-ndjson")));
+    let text = answer.text().strip_suffix('\n').expect("the last line is complete");
+    let mut lines: Vec<Value> =
+        text.split('\n').map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    let end = lines.pop().expect("there is an end");
+    assert_eq!(end.as_object().map(serde_json::Map::len), Some(1));
+    let positions = lines.iter().map(|event| event["position"].as_u64().expect("an event")).collect();
+    (positions, end["page"].clone())
+}
+
+/// The positions in an answer of frames, and the fields of its end.
+fn read_frames(answer: &Answer) -> (Vec<u64>, Value) {
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/vnd.exesdb.events")));
+    let mut rest = answer.body.as_slice();
+    let mut positions = Vec::new();
+    let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().expect("eight bytes"));
+    loop {
+        let (length, behind) = rest.split_first_chunk::<4>().expect("a length");
+        let (frame, behind) = behind.split_at(u32::from_be_bytes(*length) as usize);
+        rest = behind;
+        match frame[0] {
+            1 => positions.push(number(&frame[1..9])),
+            2 => {
+                assert!(rest.is_empty(), "nothing follows the end");
+                let next = (frame[1] == 1).then(|| number(&frame[2..10]));
+                let end = frame[10] == 1;
+                let page = json!({"next": next, "end": end, "durable_position": number(&frame[11..])});
+                return (positions, page);
+            }
+            kind => panic!("an answer has no frame of kind {kind}"),
+        }
+    }
+}
+
+#[test]
+fn what_fits_one_page_comes_with_the_head() {
+    let mut store = Memory::with(&["s", "t", "s"]);
+    let expected = (vec![0, 2], json!({"next": 2, "end": true, "durable_position": 3}));
+    let answer = lines(STREAM).send(&mut store);
+    assert_eq!((read_lines(&answer), answer.pieces), (expected.clone(), 0));
+    let answer = frames(STREAM).send(&mut store);
+    assert_eq!((read_frames(&answer), answer.pieces), (expected, 0));
+    let line = lines(ALL).send(&mut store).text().split('\n').nth(1).map(str::to_owned);
+    assert_eq!(
+        line.as_deref(),
+        Some(
+            "{\"stream\":\"t\",\"version\":0,\"position\":1,\"id\":\"id-1\",\"type\":\"added\",\"data\":1,\
+             \"metadata\":null,\"tags\":[\"of:t\"],\"created\":\"1970-01-01T00:00:00.000001Z\"}"
+        )
+    );
+    let missing = lines("/v1/stores/main/streams/u/events").send(&mut store);
+    assert_eq!((missing.status, missing.problem().as_str()), (404, "stream-not-found"));
+    let empty = read_lines(&lines(ALL).send(&mut Memory::default()));
+    assert_eq!(empty, (vec![], json!({"next": null, "end": true, "durable_position": 0})));
+}
+
+#[test]
+fn pages_follow_each_other_until_the_count_or_the_end() {
+    let streams: Vec<&str> = (0..100).map(|index| if index % 2 == 0 { "s" } else { "t" }).collect();
+    for (target, expected, next, end, reads) in [
+        (ALL.to_owned(), (0..100).collect::<Vec<u64>>(), json!(100), true, 15),
+        (format!("{ALL}?from=90"), (90..100).collect(), json!(100), true, 2),
+        (format!("{ALL}?count=20"), (0..20).collect(), json!(20), false, 3),
+        (format!("{ALL}?count=14"), (0..14).collect(), json!(14), false, 2),
+        (format!("{ALL}?count=100000"), (0..100).collect(), json!(100), true, 15),
+        (format!("{ALL}?from=5&direction=backward"), (0..6).rev().collect(), json!(null), true, 1),
+        (format!("{ALL}?direction=backward&count=8"), (92..100).rev().collect(), json!(91), false, 2),
+        (
+            format!("{STREAM}?count=9&from=2"),
+            (2..11).map(|version| version * 2).collect(),
+            json!(11),
+            false,
+            2,
+        ),
+        (
+            format!("{STREAM}?direction=backward"),
+            (0..50).rev().map(|at| at * 2).collect(),
+            json!(null),
+            true,
+            8,
+        ),
+        (format!("{ALL}?tag=of:t&count=3"), vec![1, 3, 5], json!(7), false, 1),
+        (format!("{ALL}?stream_prefix=u"), vec![], json!(100), true, 15),
+    ] {
+        let mut store = Memory { page_events: Some(7), ..Memory::with(&streams) };
+        let whole = (expected, json!({"next": next, "end": end, "durable_position": 100}));
+        let answer = lines(&target).send(&mut store);
+        assert_eq!(
+            (read_lines(&answer), answer.is_whole, store.reads),
+            (whole.clone(), true, reads),
+            "{target}"
+        );
+        assert_eq!(read_frames(&frames(&target).send(&mut store)), whole, "{target}");
+    }
+}
+
+#[test]
+fn many_events_are_few_writes() {
+    let mut store = Memory::with(&["s"; 5_000]);
+    store.events.iter_mut().for_each(|event| event.data = format!("\"{}\"", "x".repeat(500)).into_bytes());
+    for answer in [lines(ALL).send(&mut store), frames(ALL).send(&mut store)] {
+        assert!(answer.is_whole);
+        let most = answer.body.len() / BULK_WRITE_BYTES + 2;
+        assert!(answer.pieces <= most, "{} pieces of {} bytes", answer.pieces, answer.body.len());
+    }
+}
+
+/// A writer that is as fast as the reader does not keep it reading.
+#[test]
+fn a_read_ends_where_the_store_ended_when_it_began() {
+    for (target, expected) in [(ALL, (0..30).collect::<Vec<u64>>()), (STREAM, (0..30).collect())] {
+        let mut store = Memory { page_events: Some(10), busy_writer: Some("s"), ..Memory::with(&["s"; 30]) };
+        let (positions, end) = read_lines(&lines(target).send(&mut store));
+        assert_eq!((positions, &end["end"], &end["next"]), (expected, &json!(false), &json!(30)), "{target}");
+    }
+}
+
+#[test]
+fn a_store_that_fails_on_the_way_ends_the_answer_early() {
+    let failing = |read| Memory {
+        page_events: Some(2),
+        failure: Some(Error::Restarting("soon".to_owned())),
+        failing_read: Some(read),
+        ..Memory::with(&["s"; 6])
+    };
+    let answer = lines(ALL).send(&mut failing(1));
+    assert_eq!((answer.status, answer.problem().as_str()), (503, "restarting"));
+    for read in [2, 3] {
+        let mut store = failing(read);
+        let answer = lines(ALL).send(&mut store);
+        let next = (read as u64 - 1) * 2;
+        let page = json!({"next": next, "end": false, "durable_position": 6});
+        assert_eq!(read_lines(&answer), ((0..next).collect(), page.clone()));
+        assert_eq!(store.failures_logged.len(), 1);
+        let mut store = failing(read);
+        assert_eq!(read_frames(&frames(ALL).send(&mut store)), ((0..next).collect(), page));
+    }
+}
+
+#[test]
+fn an_event_that_fits_no_frame_is_a_failure() {
+    let mut store = Memory::with(&["s"; 4]);
+    store.events[3].event_type = "x".repeat(70_000);
+    let at_once = frames(ALL).send(&mut store);
+    assert_eq!((at_once.status, at_once.problem().as_str()), (500, "internal"));
+    store.page_events = Some(2);
+    let later = frames(ALL).send(&mut store);
+    assert_eq!((later.status, later.is_whole), (200, false));
+    assert_eq!(read_lines(&lines(ALL).send(&mut store)).0, [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_client_that_leaves_ends_the_read() {
+    let mut store = Memory::with(&["s"; 2_000]);
+    store.events.iter_mut().for_each(|event| event.data = format!("\"{}\"", "x".repeat(2_000)).into_bytes());
+    store.page_events = Some(100);
+    let answer = lines(ALL).leaving_after(2).send(&mut store);
+    assert!(!answer.is_whole);
+    assert!(store.reads < 10, "{}", store.reads);
+    assert!(store.failures_logged.is_empty());
+}
+
+#[test]
+fn head_reads_one_page_and_writes_nothing() {
+    for accept in ["application/x-ndjson", "application/vnd.exesdb.events"] {
+        let mut store = Memory { page_events: Some(1), ..Memory::with(&["s"; 5]) };
+        let answer = Request::new("HEAD", ALL).header("accept", accept).send(&mut store);
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(accept)));
+        assert!(!answer.has_body);
+        assert_eq!(store.reads, 1);
+    }
+}
