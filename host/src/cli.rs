@@ -19,10 +19,11 @@ Examples:
   exesdb tree --watch                             the supervision tree
   exesdb kill main/system/gateway-system          see what is restarted
 
-Commands that read or write events ask the gateway (--url); `tree`, `kill` and `events` ask the host's control
-socket in its data directory (--data).
+Commands that read or write events ask the gateway (--url). `tree`, `kill`, `restart`, `events`, `backup`, `scavenge` and
+`compact` ask the host's control socket in its data directory (--data). `restore` and `doctor` work on a data directory
+whose host is stopped.
 
-Exit codes: 0 done, 1 failed, 2 the command line makes no sense.";
+Exit codes: 0 done, 1 failed (of `doctor`: something is wrong), 2 the command line makes no sense.";
 
 /// An event store whose parts are WebAssembly components under Erlang-style supervision.
 #[derive(Debug, Parser)]
@@ -62,6 +63,16 @@ pub enum Command {
     Export(command::export::ExportOptions),
     /// Import an export, or events from a CSV or NDJSON file. Running it again adds nothing twice.
     Import(command::import::ImportOptions),
+    /// Copy a store that runs into a file.
+    Backup(command::backup::BackupOptions),
+    /// Make a store from a backup, all of it or up to a position. No host may run on it.
+    Restore(command::restore::RestoreOptions),
+    /// Remove what retention and deletion hide from a store that runs, and give the room back.
+    Scavenge(command::scavenge::ScavengeOptions),
+    /// Rewrite the files of a store that runs without what was overwritten and deleted.
+    Compact(command::scavenge::CompactOptions),
+    /// Verify everything that a store has, explain what is wrong, and repair what can be. No host may run on it.
+    Doctor(command::doctor::DoctorOptions),
     /// Show the supervision tree.
     Tree(command::tree::TreeOptions),
     /// Kill a child of the supervision tree, to see what is restarted.
@@ -95,6 +106,18 @@ impl GatewayOptions {
     }
 }
 
+/// Which store of which host to control.
+#[derive(Debug, Args)]
+pub struct ControlStoreOptions {
+    /// The store.
+    #[arg(long, env = "EXESDB_STORE", default_value = DEFAULT_STORE)]
+    pub store: String,
+
+    /// Which host.
+    #[command(flatten)]
+    pub host: ControlOptions,
+}
+
 /// Which host to control.
 #[derive(Debug, Args)]
 pub struct ControlOptions {
@@ -118,6 +141,11 @@ impl Cli {
             Command::Snapshot(options) => wait_for(command::snapshot::run(options)),
             Command::Export(options) => wait_for(command::export::run(options)),
             Command::Import(options) => wait_for(command::import::run(options)),
+            Command::Backup(options) => wait_for(command::backup::run(options)),
+            Command::Restore(options) => command::restore::run(&options),
+            Command::Scavenge(options) => wait_for(command::scavenge::scavenge(options)),
+            Command::Compact(options) => wait_for(command::scavenge::compact(options)),
+            Command::Doctor(options) => command::doctor::run(&options),
             Command::Tree(options) => wait_for(command::tree::run(options)),
             Command::Kill(options) => wait_for(command::kill::run(options)),
             Command::Restart(options) => wait_for(command::restart::run(options)),
@@ -183,6 +211,11 @@ mod tests {
             "exesdb import f --type-by a",
             "exesdb import f --stream-by a --type-by b --batch 0",
             "exesdb import f --stream-by a --type-by b --concurrency 0",
+            "exesdb backup",
+            "exesdb restore",
+            "exesdb restore f --up-to -1",
+            "exesdb export f --to x",
+            "exesdb import f --time-by t",
             "exesdb kill",
             "exesdb kill host/a --reason angry",
             "exesdb snapshot put s",

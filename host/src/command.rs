@@ -1,9 +1,11 @@
 //! The subcommands: options and what they do, one file each.
 
 pub mod append;
+pub mod backup;
 pub mod bench;
 pub mod completions;
 pub mod delete;
+pub mod doctor;
 pub mod events;
 pub mod export;
 pub mod filter;
@@ -12,7 +14,9 @@ pub mod import;
 pub mod kill;
 pub mod read;
 pub mod restart;
+pub mod restore;
 pub mod retention;
+pub mod scavenge;
 pub mod serve;
 pub mod snapshot;
 pub mod streams;

@@ -117,6 +117,11 @@ impl StoreConfig {
 }
 
 impl StoreConfig {
+    /// Whether a text can be a store's name; if not, what would be right.
+    pub fn check_name(name: &str) -> Result<(), String> {
+        file::check_name(name)
+    }
+
     /// Component instances that the store may have at a time.
     pub fn instances(&self) -> u32 {
         let pools = [self.writers, self.readers, self.snapshot_workers].map(u32::from);

@@ -5,13 +5,14 @@
 //! typed, and a wrong one gets a typed answer.
 
 mod client;
+mod maintenance;
 mod path;
 mod protocol;
 mod server;
 mod socket;
 
 pub use client::{ControlClient, ControlError};
-pub use protocol::{Refusal, Request, Response};
+pub use protocol::{BackupSummary, Refusal, Request, Response};
 pub use server::serve;
 pub use socket::{BindError, ControlSocket};
 
@@ -20,3 +21,6 @@ pub const CONNECTIONS_MAX: usize = 16;
 
 /// A request, in bytes with its line end: requests are far smaller, and what is larger is no request.
 pub const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of one piece of a backup: large enough that the lines between do not count, small enough to be held a few times.
+pub const DATA_BYTES_MAX: usize = 256 << 10;

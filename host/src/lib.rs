@@ -6,6 +6,8 @@ pub mod command;
 pub mod config;
 pub mod control;
 pub mod logging;
+pub mod maintenance;
+pub mod offline;
 pub mod output;
 pub mod serve;
 pub mod tree;

@@ -37,7 +37,7 @@ const INTERRUPTED: i32 = 130;
 
 /// Folder of compiled components, in the data directory; no store can have this name. Its content is run as machine code, so it belongs to the
 /// host's user as the databases do.
-const COMPILED: &str = ".compiled";
+pub(crate) const COMPILED: &str = ".compiled";
 
 /// Runs a host until it is told to stop or its tree ends.
 ///
@@ -84,7 +84,7 @@ async fn host(config: Config) -> anyhow::Result<()> {
     }
     let (stopped, stopping) = oneshot::channel::<()>();
     let over = async move { drop(stopping.await) };
-    let control = tokio::spawn(control::serve(socket, root.handle(), telemetry, over));
+    let control = tokio::spawn(control::serve(socket, root.handle(), registry.clone(), telemetry, over));
     tracing::info!(address = %listener.address(), data = %data.display(), "exesdb is ready");
 
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -170,7 +170,7 @@ fn connections_max(stores: usize) -> anyhow::Result<usize> {
 /// Makes the data directory, readable by its owner alone, with a folder for each store, and names it without links.
 /// The folders are made and opened through the directory's handle, so that none of them can be a link that leads
 /// out of it.
-fn prepare(config: &Config) -> anyhow::Result<PathBuf> {
+pub(crate) fn prepare(config: &Config) -> anyhow::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt as _;
     let shown = config.data.display();
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data);
@@ -202,6 +202,7 @@ fn readiness(stores: &[StoreConfig], registry: &Registry) -> Readiness {
             let access = registry.get::<StoreAccess>(&names::store(&route.name));
             let trouble = match access.map(|access| access.writer.health()) {
                 None => Some("the store is not running".to_owned()),
+                Some(Health::ReadOnly { reason }) => Some(format!("the store is read-only: {reason}")),
                 Some(Health::Poisoned { reason }) => Some(format!("the store stopped writing: {reason}")),
                 Some(Health::Ok) => GatewayWorker::pick(&registry, &route.name, route.workers, 0)
                     .is_none()

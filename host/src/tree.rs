@@ -20,11 +20,13 @@
 //!
 //! Names and strategies are those of ExESDB's layered supervision; so are the limits where ExESDB's code has any.
 
+mod compactor;
+mod options;
 mod pubsub;
 mod store;
 mod store_cluster;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ use exesdb_plugin::{
     Engine, GatewayPlugin, Limits, LoadError, Plugin, SnapshotsPool, Source, StreamsPool, Tenancy, names,
 };
 use exesdb_supervisor::{ChildSpec, Registration, Registry, Strategy, SupervisorSpec, Telemetry};
+
+pub use compactor::Compactor;
 
 use crate::config::{ComponentSource, StoreConfig};
 
@@ -78,13 +82,18 @@ pub enum TreeError {
 
 /// A store that is ready to be started: its components are loaded and its pools exist.
 pub struct StoreTree {
+    persistence: Persistence,
+    gateway: Arc<GatewayPlugin>,
+    gateway_tenancy: Arc<Tenancy>,
+}
+
+/// The part of a store below its gateway: the database, and the components that keep streams and snapshots in it.
+pub struct Persistence {
     config: StoreConfig,
     streams: Arc<Plugin<exesdb_plugin::StreamsKind>>,
     snapshots: Arc<Plugin<exesdb_plugin::SnapshotsKind>>,
-    gateway: Arc<GatewayPlugin>,
     streams_tenancy: Arc<Tenancy>,
     snapshots_tenancy: Arc<Tenancy>,
-    gateway_tenancy: Arc<Tenancy>,
     writers: Arc<StreamsPool>,
     readers: Arc<StreamsPool>,
     snapshot_workers: Arc<SnapshotsPool>,
@@ -92,8 +101,8 @@ pub struct StoreTree {
     _registrations: [Registration; 3],
 }
 
-impl StoreTree {
-    /// Loads a store's components.
+impl Persistence {
+    /// Loads a store's streams and snapshots components.
     ///
     /// # Errors
     ///
@@ -106,23 +115,14 @@ impl StoreTree {
     ) -> Result<Self, TreeError> {
         let store = config.name.clone();
         let failed = |error| TreeError::Load { store: store.clone(), error };
-        let source = |component: &ComponentSource| source(&store, component);
-        let tenancy = |role: &'static str| {
-            let settings = config.settings.get(role).cloned().unwrap_or_default();
-            Tenancy::new(&store, role, settings, limits(&config), registry.clone(), telemetry.clone())
-        };
-        let streams =
-            Plugin::load(engine, "streams", &source(&config.components.streams)?).map_err(failed)?;
-        let snapshots =
-            Plugin::load(engine, "snapshots", &source(&config.components.snapshots)?).map_err(failed)?;
-        let gateway = GatewayPlugin::load(engine, &source(&config.components.gateway)?).map_err(failed)?;
-        for (role, digest) in
-            [("streams", streams.digest()), ("snapshots", snapshots.digest()), ("gateway", gateway.digest())]
-        {
-            let detail = serde_json::json!({ "component": role, "sha256": digest });
-            telemetry.emit(&format!("host/{store}"), "loaded", detail);
-        }
-        let (streams_tenancy, snapshots_tenancy) = (tenancy("streams"), tenancy("snapshots"));
+        let streams = source(&store, &config.components.streams)?;
+        let streams = Plugin::load(engine, "streams", &streams).map_err(failed)?;
+        let snapshots = source(&store, &config.components.snapshots)?;
+        let snapshots = Plugin::load(engine, "snapshots", &snapshots).map_err(failed)?;
+        loaded(telemetry, &store, "streams", streams.digest());
+        loaded(telemetry, &store, "snapshots", snapshots.digest());
+        let streams_tenancy = tenancy(&config, "streams", registry, telemetry);
+        let snapshots_tenancy = tenancy(&config, "snapshots", registry, telemetry);
         let writers = StreamsPool::new(config.writers.into(), &streams_tenancy);
         let readers = StreamsPool::new(config.readers.into(), &streams_tenancy);
         let snapshot_workers = SnapshotsPool::new(config.snapshot_workers.into(), &snapshots_tenancy);
@@ -132,11 +132,9 @@ impl StoreTree {
             registry.register(names::snapshots(&store), snapshot_workers.clone()),
         ];
         Ok(Self {
-            gateway_tenancy: tenancy("gateway"),
             config,
             streams,
             snapshots,
-            gateway,
             streams_tenancy,
             snapshots_tenancy,
             writers,
@@ -146,20 +144,31 @@ impl StoreTree {
         })
     }
 
-    /// The store's child of the host.
-    pub fn child(&self, data: &Path) -> ChildSpec {
-        let system = SupervisorSpec::new("system", Strategy::RestForOne)
-            .child(self.core_system(data))
-            .child(self.gateway_system());
-        let store = limited(SupervisorSpec::new(&self.config.name, Strategy::OneForOne), STORE_INTENSITY)
-            .child(ChildSpec::supervisor(system));
-        ChildSpec::supervisor(store).park_when_given_up()
+    /// The instances that append.
+    pub fn writers(&self) -> &Arc<StreamsPool> {
+        &self.writers
     }
 
-    fn core_system(&self, data: &Path) -> ChildSpec {
+    /// The instances that read.
+    pub fn readers(&self) -> &Arc<StreamsPool> {
+        &self.readers
+    }
+
+    /// The instances of the snapshots component.
+    pub fn snapshot_workers(&self) -> &Arc<SnapshotsPool> {
+        &self.snapshot_workers
+    }
+
+    /// The store's child of a host that serves nobody; its database is in `folder`.
+    pub fn child(&self, folder: PathBuf) -> ChildSpec {
+        let store = SupervisorSpec::new(&self.config.name, Strategy::OneForOne);
+        ChildSpec::supervisor(limited(store, STORE_INTENSITY).child(self.core_system(folder)))
+    }
+
+    fn core_system(&self, folder: PathBuf) -> ChildSpec {
         let store_system =
             limited(SupervisorSpec::new("store-system", Strategy::RestForOne), STORE_SYSTEM_INTENSITY)
-                .child(store::child(&self.config.name, data.join(&self.config.name)))
+                .child(store::child(&self.config.name, folder))
                 .child(store_cluster::child());
         let streams = SupervisorSpec::new("streams", Strategy::OneForOne)
             .child(self.writers.supervisor("writers", &self.streams, &self.streams_tenancy))
@@ -178,16 +187,51 @@ impl StoreTree {
             .child(ChildSpec::supervisor(persistence));
         ChildSpec::supervisor(core)
     }
+}
+
+impl StoreTree {
+    /// Loads a store's components.
+    ///
+    /// # Errors
+    ///
+    /// See [`TreeError`].
+    pub fn load(
+        engine: &Engine,
+        config: StoreConfig,
+        registry: &Registry,
+        telemetry: &Telemetry,
+    ) -> Result<Self, TreeError> {
+        let store = config.name.clone();
+        let gateway = source(&store, &config.components.gateway)?;
+        let gateway_tenancy = tenancy(&config, "gateway", registry, telemetry);
+        let persistence = Persistence::load(engine, config, registry, telemetry)?;
+        let failed = |error| TreeError::Load { store: store.clone(), error };
+        let gateway = GatewayPlugin::load(engine, &gateway).map_err(failed)?;
+        loaded(telemetry, &store, "gateway", gateway.digest());
+        Ok(Self { persistence, gateway, gateway_tenancy })
+    }
+
+    /// The store's child of the host.
+    pub fn child(&self, data: &Path) -> ChildSpec {
+        let name = &self.persistence.config.name;
+        let system = SupervisorSpec::new("system", Strategy::RestForOne)
+            .child(self.persistence.core_system(data.join(name)))
+            .child(self.gateway_system());
+        let store = limited(SupervisorSpec::new(name, Strategy::OneForOne), STORE_INTENSITY)
+            .child(ChildSpec::supervisor(system));
+        ChildSpec::supervisor(store).park_when_given_up()
+    }
 
     fn gateway_system(&self) -> ChildSpec {
-        let pool = self.config.gateway_pool_size.into();
+        let config = &self.persistence.config;
+        let pool = config.gateway_pool_size.into();
         let workers =
             exesdb_plugin::gateway_workers("gateway-workers", pool, &self.gateway, &self.gateway_tenancy);
         let mut gateway =
             limited(SupervisorSpec::new("gateway-system", Strategy::OneForOne), GATEWAY_INTENSITY)
                 .child(workers);
-        if self.config.pubsub {
-            gateway = gateway.child(pubsub::child(&self.config.name));
+        if config.pubsub {
+            gateway = gateway.child(pubsub::child(&config.name));
         }
         ChildSpec::supervisor(gateway)
     }
@@ -198,6 +242,27 @@ pub fn host(stores: &[StoreTree], data: &Path, listener: ChildSpec) -> Superviso
     limited(SupervisorSpec::new("host", Strategy::OneForOne), HOST_INTENSITY)
         .children(stores.iter().map(|store| store.child(data)))
         .child(listener)
+}
+
+/// The root of a tree of stores without gateways.
+pub fn offline<'a>(stores: impl IntoIterator<Item = (&'a Persistence, PathBuf)>) -> SupervisorSpec {
+    limited(SupervisorSpec::new("host", Strategy::OneForOne), HOST_INTENSITY)
+        .children(stores.into_iter().map(|(store, folder)| store.child(folder)))
+}
+
+fn tenancy(
+    config: &StoreConfig,
+    role: &'static str,
+    registry: &Registry,
+    telemetry: &Telemetry,
+) -> Arc<Tenancy> {
+    let settings = config.settings.get(role).cloned().unwrap_or_default();
+    Tenancy::new(&config.name, role, settings, limits(config), registry.clone(), telemetry.clone())
+}
+
+fn loaded(telemetry: &Telemetry, store: &str, role: &str, digest: &str) {
+    let detail = serde_json::json!({ "component": role, "sha256": digest });
+    telemetry.emit(&format!("host/{store}"), "loaded", detail);
 }
 
 fn limited(spec: SupervisorSpec, (restarts, period): (u32, Duration)) -> SupervisorSpec {

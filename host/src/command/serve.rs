@@ -32,7 +32,8 @@ A configuration file, here with every default:
   snapshots = \"builtin:snapshots\"
   gateway = \"builtin:gateway-http\"
 
-  [store.settings.streams]          # handed to the component: key = \"value\"
+  [store.settings.streams]          # handed to the component
+  index-correlation = false         # whether events are found by $correlationId and $causationId in their metadata
 
   [store.limits]                    # of each instance
   call_cpu_ms = 1000

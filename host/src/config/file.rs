@@ -17,6 +17,9 @@
 //! snapshots = "builtin:snapshots"
 //! gateway = "components/my-gateway.wasm"
 //!
+//! [store.settings.streams]
+//! index-correlation = true
+//!
 //! [store.settings.gateway]
 //! greeting = "hello"
 //!
@@ -27,6 +30,9 @@
 //! mailbox = 1024
 //! gateway_instances_per_worker = 64
 //! ```
+//!
+//! Settings are the component's own: it gets them as text. Of the components that ship, `streams` has one:
+//! `index-correlation`, with which events can be found by `$correlationId` and `$causationId` in their metadata.
 //!
 //! Every value is read with its place in the text, so that an error can point at it. Tables refuse unknown keys.
 
@@ -344,7 +350,7 @@ fn parse_settings(component: &str, table: &RawSettingTable) -> Result<BTreeMap<S
                 format!("{component} has more than {SETTINGS_MAX} settings; put them into fewer keys");
             return Err(Fault::at(key, message));
         }
-        let text = string(key.get_ref(), "a string: components read settings as text", value)?;
+        let text = setting(key.get_ref(), value)?;
         if text.len() > SETTING_BYTES_MAX {
             let message = format!(
                 "{} has {} bytes; at most {SETTING_BYTES_MAX} fit a setting",
@@ -353,20 +359,39 @@ fn parse_settings(component: &str, table: &RawSettingTable) -> Result<BTreeMap<S
             );
             return Err(Fault::at(value, message));
         }
-        settings.insert(key.get_ref().clone(), text.to_owned());
+        settings.insert(key.get_ref().clone(), text);
     }
     Ok(settings)
 }
 
-/// A store's name, if it is one: 1 to 64 of `a-z 0-9 -`.
+/// A setting as the component gets it: components read settings as text.
+fn setting(key: &str, value: &Spanned<Value>) -> Result<String, Fault> {
+    match value.get_ref() {
+        Value::String(text) => Ok(text.clone()),
+        Value::Boolean(flag) => Ok(flag.to_string()),
+        Value::Integer(number) => Ok(number.to_string()),
+        other => Err(Fault::at(value, wrong(key, other, "a string, a whole number, true or false"))),
+    }
+}
+
+/// A store's name, if it is one.
 fn store_name(value: &Spanned<Value>) -> Result<&str, Fault> {
-    let right = format!("1 to {STORE_NAME_BYTES_MAX} characters of a-z, 0-9 and -");
-    let name = string("name", &right, value)?;
+    let name = string("name", &right_name(), value)?;
+    check_name(name).map_err(|message| Fault::at(value, message))?;
+    Ok(name)
+}
+
+/// Whether a text is a store's name: 1 to 64 of `a-z 0-9 -`.
+pub(super) fn check_name(name: &str) -> Result<(), String> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     if name.is_empty() || name.len() > STORE_NAME_BYTES_MAX || !name.bytes().all(allowed) {
-        return Err(Fault::at(value, format!("name is {name:?}; it must be {right}")));
+        return Err(format!("name is {name:?}; it must be {}", right_name()));
     }
-    Ok(name)
+    Ok(())
+}
+
+fn right_name() -> String {
+    format!("1 to {STORE_NAME_BYTES_MAX} characters of a-z, 0-9 and -")
 }
 
 fn pool_size(key: &str, value: &Option<Spanned<Value>>, field: &mut u16) -> Result<(), Fault> {
@@ -439,6 +464,8 @@ mod tests {
             gateway = "/there.wasm"
             [store.settings.streams]
             key = "value"
+            index-correlation = true
+            n = -7
             [store.limits]
             call_cpu_ms = 9
             memory_mib = 10
@@ -457,7 +484,8 @@ mod tests {
         assert_eq!(store.components.streams, ComponentSource::File(PathBuf::from("etc/there.wasm")));
         assert_eq!(store.components.snapshots, ComponentSource::Builtin("snapshots".to_owned()));
         assert_eq!(store.components.gateway, ComponentSource::File(PathBuf::from("/there.wasm")));
-        assert_eq!(store.settings["streams"]["key"], "value");
+        let setting = |key: &str| store.settings["streams"][key].as_str();
+        assert_eq!([setting("key"), setting("index-correlation"), setting("n")], ["value", "true", "-7"]);
         let limits = store.limits;
         assert_eq!((limits.call_cpu_ms, limits.memory_mib), (9, 10));
         assert_eq!((limits.mailbox, limits.gateway_instances_per_worker), (11, 12));
@@ -500,7 +528,11 @@ mod tests {
                 "4:11: gateway: there is no file etc/gone.wasm",
             ),
             (named("[store.settings.stream]\na = \"b\""), "3:17: unknown field `stream`"),
-            (named("[store.settings.streams]\na = 1"), "4:5: a is 1; it must be a string"),
+            (
+                named("[store.settings.streams]\na = 1.5"),
+                "4:5: a is 1.5; it must be a string, a whole number, true or false",
+            ),
+            (named("[store.settings.streams]\na = [true]"), "4:5: a is an array"),
             (
                 named("[store.limits]\ncall_cpu_ms = -1"),
                 "4:15: call_cpu_ms is -1; it must be a whole number from 1",

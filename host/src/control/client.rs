@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use super::socket::{fits, socket_path, too_long};
-use super::{Refusal, Request, Response};
+use super::{DATA_BYTES_MAX, Refusal, Request, Response};
 
 /// The largest answer, in bytes: the tree of hundreds of stores is a few MiB.
 const RESPONSE_BYTES_MAX: u64 = 64 << 20;
@@ -102,6 +102,19 @@ impl ControlClient {
         }
     }
 
+    /// The bytes that follow a [`Response::Data`].
+    pub async fn data(&mut self, bytes: u64) -> Result<Vec<u8>, ControlError> {
+        let fits = usize::try_from(bytes).ok().filter(|bytes| *bytes <= DATA_BYTES_MAX);
+        let Some(fits) = fits else {
+            return Err(self.unreadable(format!("a piece of {bytes} bytes")));
+        };
+        let mut data = vec![0; fits];
+        match self.stream.read_exact(&mut data).await {
+            Ok(_) => Ok(data),
+            Err(_) => Err(ControlError::Ended { data: self.data.clone() }),
+        }
+    }
+
     /// The error for an answer to another question.
     pub fn unexpected(&self, response: &Response) -> ControlError {
         let kind = match response {
@@ -109,7 +122,11 @@ impl ControlClient {
             Response::Killed { .. } => "a kill",
             Response::Restarted { .. } => "a restart",
             Response::Event { .. } => "an event",
-            Response::End => "the end of events",
+            Response::End => "an end",
+            Response::Scavenged { .. } => "a step of scavenging",
+            Response::Compacted { .. } => "a step of compacting",
+            Response::Data { .. } => "a piece of a backup",
+            Response::BackedUp { .. } => "the end of a backup",
             Response::Error { .. } => "an error",
         };
         self.unreadable(format!("it is {kind}"))

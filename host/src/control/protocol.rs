@@ -1,5 +1,6 @@
 //! The lines that go over the control socket.
 
+use exesdb_storage::dump::Summary;
 use exesdb_supervisor::{Event, Node, Reason};
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,51 @@ pub enum Request {
         #[serde(default)]
         kinds: Vec<String>,
     },
+    /// Removal of what retention and deletion hide, and then what `compact` does. Each step an answer of its own.
+    Scavenge {
+        /// Which one.
+        store: String,
+    },
+    /// Files rewritten without what was deleted and overwritten. Each keyspace an answer of its own.
+    Compact {
+        /// Which one.
+        store: String,
+    },
+    /// All that a store has as of now, in pieces.
+    Backup {
+        /// Which one.
+        store: String,
+    },
+}
+
+/// What a backup has in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupSummary {
+    /// Batches that the store had applied.
+    pub sequence: u64,
+    /// The position that its next event gets.
+    pub next_position: u64,
+    /// When it was taken: microseconds since 1970-01-01T00:00:00 UTC.
+    pub taken_at: u64,
+    /// Entries of all keyspaces.
+    pub entries: u64,
+    /// Bytes of the backup itself.
+    pub dump_bytes: u64,
+    /// Digest of its content, in hexadecimal.
+    pub digest: String,
+}
+
+impl From<Summary> for BackupSummary {
+    fn from(summary: Summary) -> BackupSummary {
+        BackupSummary {
+            sequence: summary.head.sequence,
+            next_position: summary.head.next_position,
+            taken_at: summary.taken_at,
+            entries: summary.entries(),
+            dump_bytes: summary.dump_bytes,
+            digest: format!("{:032x}", summary.digest),
+        }
+    }
 }
 
 /// What is answered. One JSON object a line.
@@ -61,8 +107,42 @@ pub enum Response {
         /// What happened.
         event: Event,
     },
-    /// To `events`, in the end.
+    /// To `events`, `scavenge` and `compact`, in the end.
     End,
+    /// To `scavenge`, behind each step.
+    Scavenged {
+        /// Whose data: `streams` or `snapshots`.
+        component: String,
+        /// Streams (or snapshots) looked at so far.
+        examined: u64,
+        /// Events (or snapshots) removed so far.
+        removed: u64,
+        /// Bytes of them.
+        bytes: u64,
+    },
+    /// To `scavenge` and `compact`, behind each keyspace.
+    Compacted {
+        /// Which one.
+        keyspace: String,
+        /// Bytes of its files before.
+        bytes_before: u64,
+        /// Bytes of its files now.
+        bytes_after: u64,
+        /// Keyspaces that are done.
+        done: u64,
+        /// Keyspaces to do.
+        total: u64,
+    },
+    /// To `backup`: so many bytes follow the line, at most [`super::DATA_BYTES_MAX`].
+    Data {
+        /// How many.
+        bytes: u64,
+    },
+    /// To `backup`, in the end.
+    BackedUp {
+        /// What was sent.
+        summary: BackupSummary,
+    },
     /// The request was not carried out.
     Error {
         /// Why.
@@ -96,6 +176,20 @@ pub enum Refusal {
         /// The ids of the children there, the first 50.
         children: Vec<String>,
     },
+    /// The host has no such store.
+    #[error("there is no store {store}; there are: {}", stores.join(", "))]
+    UnknownStore {
+        /// What was asked for.
+        store: String,
+        /// Those that there are.
+        stores: Vec<String>,
+    },
+    /// What was asked for was begun and could not be finished.
+    #[error("{detail}")]
+    Failed {
+        /// What went wrong, and what to do.
+        detail: String,
+    },
     /// The child is not in a state for it.
     #[error("{detail}")]
     Declined {
@@ -125,6 +219,11 @@ mod tests {
             (r#"{"request":"restart"}"#, false),
             (r#"{"request":"events"}"#, true),
             (r#"{"request":"events","follow":true,"kinds":["exit"]}"#, true),
+            (r#"{"request":"scavenge","store":"main"}"#, true),
+            (r#"{"request":"compact","store":"main"}"#, true),
+            (r#"{"request":"backup","store":"main"}"#, true),
+            (r#"{"request":"backup"}"#, false),
+            (r#"{"request":"backup","store":"main","file":"f"}"#, false),
             (r#"{"request":"tree","deep":true}"#, false),
             (r#"{"request":"kill","path":"a"}"#, false),
             (r#"{"request":"kill","path":"a","reason":"angry"}"#, false),

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use exesdb_supervisor::{Event, Handle, Reason, Subscription, Telemetry};
+use exesdb_supervisor::{Event, Handle, Reason, Registry, Subscription, Telemetry};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::maintenance;
 use super::path::resolve;
 use super::{CONNECTIONS_MAX, ControlSocket, REQUEST_BYTES_MAX, Refusal, Request, Response};
 
@@ -24,8 +25,10 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What all connections share.
-struct Control {
-    handle: Handle,
+pub(super) struct Control {
+    pub(super) handle: Handle,
+    /// Where the parts of the stores are found.
+    pub(super) registry: Registry,
     telemetry: Telemetry,
     /// Turns true when the host ends.
     ending: watch::Receiver<bool>,
@@ -36,11 +39,12 @@ struct Control {
 pub async fn serve(
     socket: ControlSocket,
     handle: Handle,
+    registry: Registry,
     telemetry: Telemetry,
     shutdown: impl Future<Output = ()>,
 ) {
     let (end, ending) = watch::channel(false);
-    let control = Arc::new(Control { handle, telemetry, ending });
+    let control = Arc::new(Control { handle, registry, telemetry, ending });
     let mut connections = JoinSet::new();
     tokio::pin!(shutdown);
     loop {
@@ -82,7 +86,7 @@ fn refuse(stream: &UnixStream) {
 }
 
 /// The connection is of no use any more: the client left, stands still, or sent a line without end.
-struct Over;
+pub(super) struct Over;
 
 /// One connection: request, answer, request, ...
 async fn converse(stream: UnixStream, control: Arc<Control>) {
@@ -148,6 +152,9 @@ async fn answer(
             let events = control.telemetry.subscribe_from_oldest();
             follow(events, &kinds, control.ending.clone(), read, write).await
         }
+        Request::Scavenge { store } => maintenance::scavenge(control, &store, write).await,
+        Request::Compact { store } => maintenance::compact(control, &store, write).await,
+        Request::Backup { store } => maintenance::backup(control, &store, write).await,
     }
 }
 
@@ -212,7 +219,7 @@ async fn send_event(write: &mut OwnedWriteHalf, event: &Event, kinds: &[String])
     Ok(())
 }
 
-async fn send(write: &mut OwnedWriteHalf, response: &Response) -> Result<(), Over> {
+pub(super) async fn send(write: &mut OwnedWriteHalf, response: &Response) -> Result<(), Over> {
     match tokio::time::timeout(ANSWER_TIMEOUT, write.write_all(&line(response))).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(Over),
@@ -230,7 +237,8 @@ mod tests {
     use std::path::Path;
 
     use exesdb_supervisor::{
-        ChildSpec, Node, Options, Reason, Root, Shutdown, Start, Strategy, SupervisorSpec, Telemetry,
+        ChildSpec, Node, Options, Reason, Registry, Root, Shutdown, Start, Strategy, SupervisorSpec,
+        Telemetry,
     };
     use tempfile::TempDir;
     use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -272,7 +280,8 @@ mod tests {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            let serving = tokio::spawn(serve(socket, root.handle(), telemetry.clone(), shutdown));
+            let serving =
+                tokio::spawn(serve(socket, root.handle(), Registry::new(), telemetry.clone(), shutdown));
             Host { data, root, telemetry, stop, serving }
         }
 

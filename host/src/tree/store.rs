@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use exesdb_plugin::{StoreAccess, names};
 use exesdb_pubsub::Bus;
-use exesdb_storage::{OpenError, Options, Store};
+use exesdb_storage::{OpenError, Store};
 use exesdb_supervisor::{ChildSpec, Context, Reason, Shutdown, Start};
 use tokio::sync::oneshot;
+
+use super::compactor::Compactor;
 
 /// How long a starting store waits for its predecessor to let go of the database. A committer that was killed first
 /// finishes what it is writing, which a slow disk may draw out.
@@ -16,6 +18,9 @@ const PREDECESSOR_WAIT: Duration = Duration::from_secs(10);
 
 /// Pause between two attempts to open.
 const PREDECESSOR_POLL: Duration = Duration::from_millis(5);
+
+/// Pause between two looks at whether a disk that failed can be written to again.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Time to close: the committer writes what it has accepted, and a slow disk may draw that out.
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
@@ -27,7 +32,10 @@ pub(super) fn child(name: &str, folder: PathBuf) -> ChildSpec {
 }
 
 async fn start(context: Context, name: String, folder: PathBuf) -> Result<Start, Reason> {
-    let opened = tokio::task::spawn_blocking(move || open(&folder)).await;
+    let opened = {
+        let folder = folder.clone();
+        tokio::task::spawn_blocking(move || open(&folder)).await
+    };
     let store = opened.map_err(Reason::error)?.map_err(Reason::error)?;
     let (poisoned, poison) = oneshot::channel();
     store.on_poisoned(move |reason| {
@@ -41,34 +49,50 @@ async fn start(context: Context, name: String, folder: PathBuf) -> Result<Start,
     if let Some(bus) = context.registry().get::<Bus>(&names::pubsub(&name)) {
         bus.lost(durable);
     }
+    let store = Arc::new(store);
+    let compactor = Arc::new(Compactor::of(&store));
+    let compactor = context.registry().register(Compactor::name(&name), compactor);
     let closing = Closing(Some(store));
     Ok(Start::running(async move {
         let shutdown = context.shutdown();
         let reason = tokio::select! {
             () = shutdown.requested() => Reason::Shutdown,
-            reason = poison => Reason::error(format!(
-                "poisoned: {}",
-                reason.unwrap_or_else(|_| "the committer is gone".into())
-            )),
+            reason = failed(poison, folder) => reason,
         };
-        drop(registration);
+        drop((registration, compactor));
         closing.close().await;
         reason
     }))
 }
 
+/// Completes when the store was poisoned and could be opened again. Until then it goes on answering reads from its last
+/// durable state: to end at once would take those away too, and a disk that cannot be written to would use up the
+/// restarts of the whole store.
+async fn failed(poison: oneshot::Receiver<String>, folder: PathBuf) -> Reason {
+    let reason = poison.await.unwrap_or_else(|_| "the committer is gone".into());
+    tracing::error!(reason, "the store reads on, and is opened again when its disk takes writes");
+    loop {
+        let folder = folder.clone();
+        if let Ok(Ok(())) = tokio::task::spawn_blocking(move || Store::probe(&folder)).await {
+            return Reason::error(format!("poisoned: {reason}"));
+        }
+        tokio::time::sleep(PROBE_INTERVAL).await;
+    }
+}
+
 fn open(folder: &Path) -> Result<Store, OpenError> {
     let give_up = Instant::now() + PREDECESSOR_WAIT;
     loop {
-        match Store::open(folder, Options::default()) {
+        match Store::open(folder, super::options::options()) {
             Err(OpenError::Locked { .. }) if Instant::now() < give_up => std::thread::sleep(PREDECESSOR_POLL),
             outcome => return outcome,
         }
     }
 }
 
-/// Closes the database away from tokio's threads, also when the child is killed: closing waits for the disk.
-struct Closing(Option<Store>);
+/// Closes the database away from tokio's threads, also when the child is killed: closing waits for the disk. A compaction
+/// that is under way holds the database, which is closed when that has ended.
+struct Closing(Option<Arc<Store>>);
 
 impl Closing {
     async fn close(mut self) {

@@ -170,7 +170,7 @@ impl<R: BufRead> ExportReader<R> {
     }
 
     /// The next line; none behind the last one, which was found to be right.
-    pub fn next(&mut self) -> Result<Option<Line>, FormatError> {
+    pub fn next_line(&mut self) -> Result<Option<Line>, FormatError> {
         let Some(bytes) = self.read_line()? else {
             return if self.ended { Ok(None) } else { Err(FormatError::CutOff { line: self.line }) };
         };
@@ -224,7 +224,7 @@ mod tests {
     fn read(text: &str) -> Result<Vec<Line>, FormatError> {
         let (_, mut reader) = ExportReader::begin(text.as_bytes())?;
         let mut lines = Vec::new();
-        while let Some(line) = reader.next()? {
+        while let Some(line) = reader.next_line()? {
             lines.push(line);
         }
         Ok(lines)

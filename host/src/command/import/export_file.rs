@@ -46,7 +46,7 @@ pub(super) fn check(path: &Path) -> anyhow::Result<Counts> {
     let shown = || format!("{} (nothing was sent)", path.display());
     let (_, mut reader) = ExportReader::begin(BufReader::new(file)).with_context(shown)?;
     let mut counts = Counts::default();
-    while let Some(line) = reader.next().with_context(shown)? {
+    while let Some(line) = reader.next_line().with_context(shown)? {
         let wrong = |detail: String| FormatError::Line { line: reader.line(), detail };
         match line {
             Line::Event(event) => without_position(&event).map(drop).map_err(wrong).with_context(shown)?,
@@ -100,7 +100,7 @@ struct Sender<'a> {
 
 impl Sender<'_> {
     async fn send<R: BufRead>(&mut self, reader: &mut ExportReader<R>) -> anyhow::Result<()> {
-        while let Some(line) = reader.next()? {
+        while let Some(line) = reader.next_line()? {
             let number = reader.line();
             let place = || format!("line {number}");
             let wrong = |detail: String| FormatError::Line { line: number, detail };
@@ -171,13 +171,16 @@ impl Sender<'_> {
         let info = info.with_context(missing)?;
         let (client, stream, retry) = (self.client, line.stream.as_str(), &mut self.retry);
         if info.state == StreamState::Live {
-            let hidden = line.first_version.is_none() && info.first_version.is_some();
-            if hidden && line.state == StreamState::Live {
+            // The placeholder, or what is left of the stream in this store.
+            let hides_all = line.state == StreamState::Live
+                && line.first_version.is_none()
+                && info.first_version.is_some();
+            if hides_all {
                 let before = Some(line.last_version.saturating_add(1));
                 let all = Retention { truncate_before: before, ..Retention::default() };
                 patiently(retry, async || client.set_retention(stream, &all).await).await?;
             }
-            if info.retention != line.retention || hidden {
+            if info.retention != line.retention || hides_all {
                 patiently(retry, async || client.set_retention(stream, &line.retention).await).await?;
             }
         }

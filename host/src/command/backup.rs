@@ -1,0 +1,98 @@
+//! `exesdb backup`: all of a store in one file, while it runs.
+
+use std::fs::File;
+use std::io::{BufReader, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use clap::Args;
+use exesdb_storage::dump;
+
+use super::new_file::NewFile;
+use super::progress;
+use crate::cli::ControlStoreOptions;
+use crate::control::{BackupSummary, ControlClient, Request, Response};
+use crate::output::Output;
+
+/// Options of `backup`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  exesdb backup main.backup
+  exesdb backup /backups/main-$(date +%F) --data /var/lib/exesdb --store main
+
+The store goes on; the file has what was acknowledged when the backup began, and nothing later. It is made durable and
+then read back and verified. `exesdb restore` makes a store of it.")]
+pub struct BackupOptions {
+    /// The file, which must not be there.
+    pub file: PathBuf,
+
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Which store of which host.
+    #[command(flatten)]
+    pub control: ControlStoreOptions,
+}
+
+/// Takes the backup and verifies it.
+pub async fn run(options: BackupOptions) -> anyhow::Result<()> {
+    let mut client = ControlClient::connect(&options.control.host.data).await?;
+    let mut file = NewFile::create(&options.file)?;
+    let sent = receive(&mut client, options.control.store, &mut file).await?;
+    file.finish()?;
+    let found = inspect(&options.file)?;
+    ensure!(
+        found == sent,
+        "{} was read back with another content than it was written with; the disk may be failing: remove it, and back up to another",
+        options.file.display()
+    );
+    let mut output = Output::stdout();
+    if options.json {
+        output.line(serde_json::to_string(&sent)?)?;
+    } else {
+        let BackupSummary { next_position, entries, dump_bytes, .. } = sent;
+        output.line(format!(
+            "{}: {entries} entries, {dump_bytes} bytes, all positions below {next_position}; written and verified",
+            options.file.display()
+        ))?;
+    }
+    output.flush()
+}
+
+/// Writes what the host sends.
+async fn receive(
+    client: &mut ControlClient,
+    store: String,
+    file: &mut NewFile,
+) -> anyhow::Result<BackupSummary> {
+    let bar = progress::bytes();
+    bar.set_message("received");
+    let mut response = client.ask(&Request::Backup { store }).await?;
+    loop {
+        match response {
+            Response::Data { bytes } => {
+                file.write_all(&client.data(bytes).await?)?;
+                bar.inc(bytes);
+            }
+            Response::BackedUp { summary } => {
+                bar.finish_and_clear();
+                return Ok(summary);
+            }
+            other => return Err(client.unexpected(&other).into()),
+        }
+        response = client.next().await?;
+    }
+}
+
+/// Reads the file from its first byte to its last.
+fn inspect(path: &Path) -> anyhow::Result<BackupSummary> {
+    let bar = progress::bytes();
+    bar.set_message("verified");
+    let file = File::open(path).with_context(|| format!("{} cannot be read back", path.display()))?;
+    let found = dump::inspect(&mut BufReader::new(file), &mut |progress| bar.set_position(progress.bytes));
+    bar.finish_and_clear();
+    let found = found.with_context(|| format!("{} is not what was written", path.display()))?;
+    Ok(found.into())
+}

@@ -1,0 +1,257 @@
+//! `exesdb doctor`: is a store whole, and if not, what is wrong, and what can be done?
+//!
+//! First the storage: opening checks the durable mark, the journals and the head; then every block of every keyspace is
+//! read. Then the components, which compare what they wrote: they run as they do in a host, without a gateway.
+
+mod explain;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{anyhow, bail, ensure};
+use clap::Args;
+use exesdb_plugin::contract::maintenance::VerifyStep;
+use exesdb_plugin::contract::types::Error;
+use exesdb_storage::{OpenError, Options, Store};
+use futures_util::future::BoxFuture;
+use serde_json::json;
+
+use super::progress;
+use super::restore::has_store;
+use crate::maintenance;
+use crate::offline::{self, OfflineHost, OfflineOptions, OfflineStore};
+use crate::output::{Output, printable};
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  exesdb doctor --data /var/lib/exesdb
+  exesdb doctor --config exesdb.toml --store orders
+  exesdb doctor --repair
+
+Everything is read. What is wrong is told with its place. With --repair, what can be put right from other data is, and
+nothing that was acknowledged is given up for it.
+
+Exit code 0 if nothing is wrong (or all of it was repaired), 1 if something is.")]
+pub struct DoctorOptions {
+    /// Repair what can be repaired without losing anything that was acknowledged.
+    #[arg(long)]
+    pub repair: bool,
+
+    /// Print each finding and the summary as one JSON object a line.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Which store.
+    #[command(flatten)]
+    pub offline: OfflineOptions,
+}
+
+/// Examines the store.
+pub fn run(options: &DoctorOptions) -> anyhow::Result<()> {
+    let store = options.offline.store()?;
+    let folder = store.folder();
+    ensure!(
+        has_store(&folder),
+        "there is no store in {}; give --data and --store, or --config, as for `exesdb serve`",
+        folder.display()
+    );
+    let data = store.prepare()?;
+    let mut doctor = Doctor {
+        folder: data.join(&store.config.name),
+        repair: options.repair,
+        json: options.json,
+        output: Output::stdout(),
+        tally: Tally::default(),
+    };
+    let readable = doctor.storage()?;
+    if readable {
+        offline::run(doctor.components(&store, &data))?;
+    } else {
+        doctor.say("The components' data was not examined: what they would read is damaged.")?;
+    }
+    doctor.conclude()
+}
+
+/// How many things were looked at, and what was found.
+#[derive(Debug, Default)]
+struct Tally {
+    entries: u64,
+    found: u64,
+    repaired: u64,
+}
+
+struct Doctor {
+    folder: PathBuf,
+    repair: bool,
+    json: bool,
+    output: Output,
+    tally: Tally,
+}
+
+/// Something that is wrong.
+struct Finding<'a> {
+    /// `storage` or a component.
+    layer: &'a str,
+    place: &'a str,
+    problem: &'a str,
+    repaired: bool,
+}
+
+impl Doctor {
+    /// Opens the store and reads all of it. Whether that could be read.
+    fn storage(&mut self) -> anyhow::Result<bool> {
+        let store = match Store::open(&self.folder, Options::default()) {
+            Ok(store) => store,
+            Err(error) => self.unopened(&error)?,
+        };
+        let snapshot = store.snapshot();
+        let head = snapshot.head();
+        self.say(&format!(
+            "{}: opens; mark, journals and head agree: {} batches, positions below {}",
+            self.folder.display(),
+            head.sequence,
+            head.next_position
+        ))?;
+        let bar = progress::bytes();
+        let report = snapshot.verify(&mut |progress| {
+            bar.set_position(progress.bytes);
+            bar.set_message(format!("{}.{}", progress.owner, progress.keyspace));
+        });
+        bar.finish_and_clear();
+        let report = report?;
+        for keyspace in &report.keyspaces {
+            self.say(&format!(
+                "{}.{}: {} entries, {} bytes read",
+                keyspace.owner, keyspace.keyspace, keyspace.entries, keyspace.bytes
+            ))?;
+        }
+        for finding in &report.findings {
+            let key = finding.key.as_deref().unwrap_or_default().escape_ascii();
+            let place = format!("{}.{} at key \"{key}\"", finding.owner, finding.keyspace);
+            self.find(&Finding { layer: "storage", place: &place, problem: &finding.what, repaired: false })?;
+        }
+        let listed = report.findings.len() as u64;
+        self.tally.found += report.findings_total.saturating_sub(listed);
+        self.tally.entries += report.entries();
+        if !report.is_sound() {
+            self.say("These blocks cannot be made whole from other data. Restore a backup; or export what can still be read.")?;
+        }
+        Ok(report.is_sound())
+    }
+
+    /// Says why the store does not open; opens it all the same if all that it lacks is its mark, and that is to be repaired.
+    fn unopened(&mut self, error: &OpenError) -> anyhow::Result<Store> {
+        let place = self.folder.display().to_string();
+        let problem = error.to_string();
+        let mut reopened = None;
+        if self.repair && explain::may_lack_its_mark(error) {
+            let options = Options { rebuild_mark: true, ..Options::default() };
+            reopened = Store::open(&self.folder, options).ok();
+        }
+        let repaired = reopened.is_some();
+        self.find(&Finding { layer: "storage", place: &place, problem: &problem, repaired })?;
+        if let Some(store) = reopened {
+            self.say("The durable mark was made anew from what is there. What was acknowledged and is not there cannot be told any more: compare the end of the store with what its writers know.")?;
+            return Ok(store);
+        }
+        for line in explain::explain(error, &self.folder, self.repair) {
+            self.say(&line)?;
+        }
+        self.output.flush()?;
+        bail!("the store does not open, so its content was not examined");
+    }
+
+    /// Has the components compare what they wrote.
+    async fn components(&mut self, store: &OfflineStore, data: &Path) -> anyhow::Result<()> {
+        let host = OfflineHost::start(data, vec![(store.config.clone(), self.folder.clone())]).await?;
+        let examined = match host.stores() {
+            [persistence] => {
+                let (streams, snapshots) = (persistence.writers(), persistence.snapshot_workers());
+                let repair = self.repair;
+                let first = self.component("streams", &|from| Box::pin(streams.verify(from, repair))).await;
+                match first {
+                    Ok(()) => {
+                        self.component("snapshots", &|from| Box::pin(snapshots.verify(from, repair))).await
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            _ => Err(anyhow!("one store was started, and others run")),
+        };
+        host.stop().await;
+        examined
+    }
+
+    async fn component<'a>(
+        &mut self,
+        component: &str,
+        step: &dyn Fn(Option<Vec<u8>>) -> BoxFuture<'a, Result<VerifyStep, Error>>,
+    ) -> anyhow::Result<()> {
+        let bar = progress::count("entries");
+        let (mut from, mut examined) = (None, 0_u64);
+        loop {
+            let done = step(from.clone()).await.map_err(|error| {
+                let why = maintenance::explain(&error);
+                anyhow!("the component {component} could not verify its data: {why}")
+            })?;
+            examined = examined.saturating_add(done.examined);
+            bar.set_position(examined);
+            for finding in &done.findings {
+                let (place, problem) = (&finding.place, &finding.problem);
+                self.find(&Finding { layer: component, place, problem, repaired: finding.repaired })?;
+            }
+            self.tally.found += done.found.saturating_sub(done.findings.len() as u64);
+            match done.next {
+                None => break,
+                next if next == from => bail!("the component {component} does not go on with verifying"),
+                next => from = next,
+            }
+        }
+        bar.finish_and_clear();
+        self.tally.entries += examined;
+        self.say(&format!("{component}: {examined} entries compared"))
+    }
+
+    fn find(&mut self, finding: &Finding<'_>) -> anyhow::Result<()> {
+        let Finding { layer, place, problem, repaired } = finding;
+        self.tally.found += 1;
+        self.tally.repaired += u64::from(*repaired);
+        if self.json {
+            let line = json!({ "layer": layer, "place": place, "problem": problem, "repaired": repaired });
+            return self.output.line(line);
+        }
+        let done = if *repaired { "REPAIRED" } else { "FOUND" };
+        self.output.line(format!("{done}  {layer}: {}: {}", printable(place), printable(problem)))
+    }
+
+    /// What is for people alone.
+    fn say(&mut self, text: &str) -> anyhow::Result<()> {
+        if self.json {
+            return Ok(());
+        }
+        self.output.line(text)
+    }
+
+    fn conclude(mut self) -> anyhow::Result<()> {
+        let Tally { entries, found, repaired } = self.tally;
+        let left = found - repaired;
+        if self.json {
+            self.output.line(json!({ "examined": entries, "found": found, "repaired": repaired }))?;
+        } else if found == 0 {
+            self.output.line("Nothing is wrong.")?;
+        } else {
+            self.output.line(format!("{found} found, {repaired} repaired, {left} left"))?;
+        }
+        self.output.flush()?;
+        match (left, self.repair) {
+            (0, _) => Ok(()),
+            (_, false) => bail!(
+                "{left} things are wrong; copy the folder, then `exesdb doctor --repair` repairs what can be"
+            ),
+            (_, true) => bail!(
+                "{left} things are wrong and cannot be repaired from other data; restore a backup, or export what can be read"
+            ),
+        }
+    }
+}

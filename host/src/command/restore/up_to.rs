@@ -1,0 +1,274 @@
+//! A store as it was when it had no more than some events.
+//!
+//! The backup is restored as a whole into a folder beside the store's; then its events are copied into a new store there,
+//! through the streams component, which alone knows what they consist of. The new store gets its name as the last step.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow, bail};
+use exesdb_plugin::Caller;
+use exesdb_plugin::contract::snapshots::{SnapshotData, SnapshotScope};
+use exesdb_plugin::contract::streams::{EventData, ImportedEvent, RecordedEvent, Retention, StreamInfo};
+use exesdb_plugin::contract::types::{Direction, Error};
+
+use super::whole;
+use crate::command::progress;
+use crate::config::StoreConfig;
+use crate::maintenance::explain;
+use crate::offline::{OfflineHost, OfflineStore};
+use crate::tree::Persistence;
+
+/// Events, streams or snapshots of a page: the most that the components give.
+const PAGE: u32 = 1_000;
+/// Bytes of events in one import: a component's memory holds them several times.
+const IMPORT_BYTES_MAX: usize = 4 << 20;
+
+/// What a new store has.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Copied {
+    pub(super) events: u64,
+    /// Streams with limits.
+    pub(super) streams: u64,
+    pub(super) snapshots: u64,
+}
+
+/// Makes the store of the events up to a position, inclusive.
+pub(super) async fn restore(
+    store: &OfflineStore,
+    input: &mut BufReader<File>,
+    position: u64,
+) -> anyhow::Result<Copied> {
+    let data = store.prepare()?;
+    let target = data.join(&store.config.name);
+    // No store's name begins with a dot.
+    let beside = data.join(format!(".{}.restoring", store.config.name));
+    remove(&beside)?;
+    let copied = beside_target(store, input, position, &data, &beside, &target).await;
+    let removed = remove(&beside);
+    let copied = copied?;
+    removed?;
+    Ok(copied)
+}
+
+async fn beside_target(
+    store: &OfflineStore,
+    input: &mut BufReader<File>,
+    position: u64,
+    data: &Path,
+    beside: &Path,
+    target: &Path,
+) -> anyhow::Result<Copied> {
+    let (from, to) = (beside.join("whole"), beside.join("part"));
+    std::fs::create_dir_all(&from).with_context(|| format!("{} cannot be made", from.display()))?;
+    std::fs::create_dir_all(&to).with_context(|| format!("{} cannot be made", to.display()))?;
+    whole(&from, input)?;
+    let named = |name: &str, folder: &PathBuf| {
+        (StoreConfig { name: name.to_owned(), ..store.config.clone() }, folder.clone())
+    };
+    let host = OfflineHost::start(data, vec![named("whole", &from), named("part", &to)]).await?;
+    let [whole, part] = host.stores() else { bail!("two stores were started, and others run") };
+    let copied = Copy { whole, part, position, copied: Copied::default() }.run().await;
+    host.stop().await;
+    let copied = copied?;
+    // Whatever a host left in the store's folder is no store: that was looked for.
+    remove(target)?;
+    std::fs::rename(&to, target)
+        .and_then(|()| File::open(data)?.sync_all())
+        .with_context(|| format!("{} cannot be named {}", to.display(), target.display()))?;
+    Ok(copied)
+}
+
+fn remove(folder: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("{} cannot be removed", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+struct Copy<'a> {
+    whole: &'a Persistence,
+    part: &'a Persistence,
+    position: u64,
+    copied: Copied,
+}
+
+/// A component's refusal, with what it was about.
+fn refused(what: impl Into<String>) -> impl FnOnce(Error) -> anyhow::Error {
+    let what = what.into();
+    move |error| anyhow!("{what}: {}", explain(&error))
+}
+
+impl Copy<'_> {
+    async fn run(mut self) -> anyhow::Result<Copied> {
+        self.events().await?;
+        self.retention().await?;
+        self.snapshots().await?;
+        Ok(self.copied)
+    }
+
+    async fn events(&mut self) -> anyhow::Result<()> {
+        let bar = progress::count("events");
+        let mut from = Some(0);
+        loop {
+            let read =
+                self.whole.readers().read_all(Caller::operator(), from, PAGE, Direction::Forward).await;
+            let page = read.map_err(refused("reading the backup's events"))?;
+            let wanted = page.events.into_iter().take_while(|event| event.position <= self.position);
+            let wanted: Vec<ImportedEvent> = wanted.map(imported).collect();
+            for batch in batches(wanted) {
+                let (count, first) = (batch.len() as u64, batch[0].position.unwrap_or(0));
+                let added = self.part.writers().import_events(Caller::operator(), batch).await;
+                added.map_err(refused(format!("copying {count} events from position {first} on")))?;
+                self.copied.events += count;
+                bar.set_position(self.copied.events);
+            }
+            match page.next {
+                Some(next) if !page.end && next <= self.position => from = Some(next),
+                _ => {
+                    bar.finish_and_clear();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// What is known of a stream in the new store, if it has events there.
+    async fn info(&self, stream: &str) -> anyhow::Result<Option<StreamInfo>> {
+        match self.part.readers().stream_info(Caller::operator(), stream.to_owned()).await {
+            Ok(info) => Ok(Some(info)),
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(refused(format!("stream {stream:?}"))(error)),
+        }
+    }
+
+    async fn retention(&mut self) -> anyhow::Result<()> {
+        let (mut after, readers) = (None, self.part.readers());
+        loop {
+            let page = readers.list_streams(Caller::operator(), String::new(), after, PAGE).await;
+            let page = page.map_err(refused("listing the streams"))?;
+            for stream in &page.streams {
+                let info = self.whole.readers().stream_info(Caller::operator(), stream.clone()).await;
+                let Retention { max_count, max_age_seconds, truncate_before } =
+                    info.map_err(refused(format!("stream {stream:?}")))?.retention;
+                if (max_count, max_age_seconds, truncate_before) == (None, None, None) {
+                    continue;
+                }
+                let last = self.info(stream).await?.map_or(0, |info| info.last_version);
+                let truncate_before = truncate_before.map(|before| before.min(last.saturating_add(1)));
+                let retention = Retention { max_count, max_age_seconds, truncate_before };
+                let set =
+                    self.part.writers().set_retention(Caller::operator(), stream.clone(), retention).await;
+                set.map_err(refused(format!("the retention of stream {stream:?}")))?;
+                self.copied.streams += 1;
+            }
+            after = page.streams.into_iter().next_back();
+            if !page.more || after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn snapshots(&mut self) -> anyhow::Result<()> {
+        let (from, to) = (self.whole.snapshot_workers(), self.part.snapshot_workers());
+        let mut after = None;
+        loop {
+            let scope = SnapshotScope { stream_id: None, source_id: None };
+            let page = from.list(Caller::operator(), scope, after.clone(), PAGE).await;
+            let page = page.map_err(refused("listing the snapshots"))?;
+            for info in &page.snapshots {
+                let id = &info.id;
+                let reached =
+                    self.info(&id.stream_id).await?.is_some_and(|stream| stream.last_version >= id.version);
+                if !reached {
+                    continue;
+                }
+                let what = || format!("the snapshot of stream {:?} at version {}", id.stream_id, id.version);
+                let snapshot = from.read(Caller::operator(), id.clone()).await.map_err(refused(what()))?;
+                let data = SnapshotData {
+                    content_type: snapshot.content_type,
+                    data: snapshot.data,
+                    metadata: snapshot.metadata,
+                };
+                let put = to.import(Caller::operator(), id.clone(), data, snapshot.created).await;
+                put.map_err(refused(what()))?;
+                self.copied.snapshots += 1;
+            }
+            after = page.snapshots.last().map(|info| info.id.clone());
+            if !page.more || after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn imported(event: RecordedEvent) -> ImportedEvent {
+    ImportedEvent {
+        stream_id: event.stream_id,
+        version: event.version,
+        position: Some(event.position),
+        created: event.created,
+        event: EventData {
+            id: event.id,
+            event_type: event.event_type,
+            content_type: event.content_type,
+            data: event.data,
+            metadata: event.metadata,
+            tags: event.tags,
+        },
+    }
+}
+
+/// The events in order, cut where their bytes would be too many.
+fn batches(events: Vec<ImportedEvent>) -> Vec<Vec<ImportedEvent>> {
+    let mut batches: Vec<Vec<ImportedEvent>> = Vec::new();
+    let mut bytes = 0;
+    for event in events {
+        let size = event.event.data.len() + event.event.metadata.len();
+        match batches.last_mut() {
+            Some(batch) if bytes + size <= IMPORT_BYTES_MAX => {
+                bytes += size;
+                batch.push(event);
+            }
+            _ => {
+                bytes = size;
+                batches.push(vec![event]);
+            }
+        }
+    }
+    batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{IMPORT_BYTES_MAX, batches, imported};
+    use exesdb_plugin::contract::streams::RecordedEvent;
+
+    fn event(position: u64, bytes: usize) -> RecordedEvent {
+        RecordedEvent {
+            stream_id: "s".to_owned(),
+            version: position,
+            position,
+            id: position.to_string(),
+            event_type: "t".to_owned(),
+            content_type: "a/b".to_owned(),
+            data: vec![0; bytes],
+            metadata: Vec::new(),
+            tags: vec!["k:v".to_owned()],
+            created: 7,
+        }
+    }
+
+    #[test]
+    fn imports_keep_within_their_bytes_and_in_order() {
+        let sizes = [IMPORT_BYTES_MAX / 2, IMPORT_BYTES_MAX / 2, 1, IMPORT_BYTES_MAX * 2, 1];
+        let events = (0..).zip(sizes).map(|(position, bytes)| imported(event(position, bytes))).collect();
+        let positions: Vec<Vec<Option<u64>>> =
+            batches(events).iter().map(|batch| batch.iter().map(|event| event.position).collect()).collect();
+        assert_eq!(positions, [vec![Some(0), Some(1)], vec![Some(2)], vec![Some(3)], vec![Some(4)]]);
+        assert!(batches(Vec::new()).is_empty());
+    }
+}

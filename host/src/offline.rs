@@ -1,0 +1,143 @@
+//! Stores without a host: their trees without gateways, for commands that work on data while nobody is served.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use exesdb_plugin::Engine;
+use exesdb_supervisor::{Options, Registry, Root, Telemetry};
+
+use crate::config::{Config, DEFAULT_STORE, StoreConfig};
+use crate::serve;
+use crate::tree::{self, Persistence};
+
+/// Which store of which data directory to work on. No host may run on it.
+#[derive(Debug, Args)]
+pub struct OfflineOptions {
+    /// Where data is kept; goes before the file's `data` [default: ./exesdb-data].
+    #[arg(long, env = "EXESDB_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// The store.
+    #[arg(long, env = "EXESDB_STORE", default_value = DEFAULT_STORE)]
+    pub store: String,
+
+    /// The file that `serve` is started with: it says which components and settings the store has.
+    #[arg(long, env = "EXESDB_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// A store of a data directory, as its configuration has it.
+#[derive(Debug)]
+pub struct OfflineStore {
+    /// The data directory.
+    pub data: PathBuf,
+    /// The store.
+    pub config: StoreConfig,
+}
+
+impl OfflineOptions {
+    /// The store that is meant. Nothing is made or opened.
+    pub fn store(&self) -> anyhow::Result<OfflineStore> {
+        let config = match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config { stores: vec![StoreConfig::named(&self.store)], ..Config::default() },
+        };
+        let names: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
+        let found = config.stores.iter().find(|store| store.name == self.store);
+        let missing =
+            || format!("there is no store {} in the file; there are: {}", self.store, names.join(", "));
+        let store = found.with_context(missing)?.clone();
+        // A name from the command line becomes a folder's: it has to be one that the file could have had.
+        StoreConfig::check_name(&store.name).map_err(anyhow::Error::msg)?;
+        Ok(OfflineStore { data: self.data.clone().unwrap_or(config.data), config: store })
+    }
+}
+
+impl OfflineStore {
+    /// The store's folder.
+    pub fn folder(&self) -> PathBuf {
+        self.data.join(&self.config.name)
+    }
+
+    /// Makes the data directory and the store's folder in it, as a host does, and gives the directory's name without links.
+    pub fn prepare(&self) -> anyhow::Result<PathBuf> {
+        let config =
+            Config { data: self.data.clone(), stores: vec![self.config.clone()], ..Config::default() };
+        serve::prepare(&config)
+    }
+}
+
+/// Trees that run.
+pub struct OfflineHost {
+    root: Root,
+    stores: Vec<Persistence>,
+}
+
+impl OfflineHost {
+    /// Opens stores, each in a folder of its own. Their names must differ. `data` is a directory that was prepared.
+    pub async fn start(data: &Path, stores: Vec<(StoreConfig, PathBuf)>) -> anyhow::Result<OfflineHost> {
+        let (registry, telemetry) = (Registry::new(), Telemetry::new());
+        let engine = Engine::new(Some(data.join(serve::COMPILED)))?;
+        let mut loaded = Vec::with_capacity(stores.len());
+        let mut folders = Vec::with_capacity(stores.len());
+        for (config, folder) in stores {
+            loaded.push(Persistence::load(&engine, config, &registry, &telemetry)?);
+            folders.push(folder);
+        }
+        let spec = tree::offline(loaded.iter().zip(folders));
+        let options = Options { registry, telemetry, ..Options::default() };
+        let root = Root::start(spec, options).await?;
+        Ok(OfflineHost { root, stores: loaded })
+    }
+
+    /// The stores, in the order in which they were given.
+    pub fn stores(&self) -> &[Persistence] {
+        &self.stores
+    }
+
+    /// Closes the stores.
+    pub async fn stop(self) {
+        drop(self.root.stop().await);
+    }
+}
+
+/// Runs a command that has trees: their children block threads while they read.
+pub fn run<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the system has no threads for the command")?;
+    runtime.block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::OfflineOptions;
+
+    fn options(store: &str) -> OfflineOptions {
+        OfflineOptions { data: None, store: store.to_owned(), config: None }
+    }
+
+    #[test]
+    fn a_store_is_a_name_and_no_path() {
+        assert_eq!(options("main").store().unwrap().folder(), std::path::Path::new("./exesdb-data/main"));
+        for name in ["", "..", "a/b", "/etc", ".compiled", "Main"] {
+            assert!(options(name).store().unwrap_err().to_string().contains("a-z"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_says_what_a_store_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("exesdb.toml");
+        let text =
+            "data = \"d\"\n[[store]]\nname = \"a\"\n[store.settings.streams]\nindex-correlation = true\n";
+        std::fs::write(&file, text).unwrap();
+        let options = |store: &str| OfflineOptions { config: Some(file.clone()), ..options(store) };
+        let store = options("a").store().unwrap();
+        assert_eq!(store.folder(), folder.path().join("d/a"));
+        assert_eq!(store.config.settings["streams"]["index-correlation"], "true");
+        assert!(options("b").store().unwrap_err().to_string().contains("there are: a"));
+    }
+}

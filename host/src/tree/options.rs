@@ -1,0 +1,76 @@
+//! How the host runs its databases: as the storage suggests. With the feature `faults`, the tests of recovery can make
+//! one kill the process at a point of a commit (`EXESDB_FAIL_POINT=after-write:17`: at the 17th passing), or break a
+//! promise (`EXESDB_FAULT=acknowledge-before-sync`).
+
+use exesdb_storage::Options;
+
+/// The options of every store.
+#[cfg(not(feature = "faults"))]
+pub(super) fn options() -> Options {
+    Options::default()
+}
+
+#[cfg(feature = "faults")]
+pub(super) use faulty::options;
+
+#[cfg(feature = "faults")]
+mod faulty {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use exesdb_storage::{FailPoint, FailPoints, Fault, Options};
+    use rustix::process::{Signal, getpid, kill_process};
+
+    /// Names of fail points, as in the environment.
+    const POINTS: [(&str, FailPoint); 8] = [
+        ("before-write", FailPoint::BeforeWrite),
+        ("after-write", FailPoint::AfterWrite),
+        ("before-sync", FailPoint::BeforeSync),
+        ("after-sync", FailPoint::AfterSync),
+        ("before-publish", FailPoint::BeforePublish),
+        ("after-publish", FailPoint::AfterPublish),
+        ("before-reply", FailPoint::BeforeReply),
+        ("after-reply", FailPoint::AfterReply),
+    ];
+
+    /// Names of broken promises, as in the environment.
+    const FAULTS: [(&str, Fault); 4] = [
+        ("acknowledge-before-sync", Fault::AcknowledgeBeforeSync),
+        ("publish-before-durable", Fault::PublishBeforeDurable),
+        ("check-before-queue", Fault::CheckBeforeQueue),
+        ("drop-one-on-replay", Fault::DropOneOnReplay),
+    ];
+
+    /// The options of every store, as the environment wants them.
+    pub(in super::super) fn options() -> Options {
+        let named = |variable: &str| std::env::var(variable).ok();
+        Options {
+            fail_points: named("EXESDB_FAIL_POINT").map(|text| fail_points(&text)),
+            fault: named("EXESDB_FAULT").map(|text| fault(&text)),
+            ..Options::default()
+        }
+    }
+
+    fn fault(text: &str) -> Fault {
+        let found = FAULTS.into_iter().find(|(name, _)| *name == text);
+        found.unwrap_or_else(|| panic!("EXESDB_FAULT={text}: there is no such fault")).1
+    }
+
+    /// Kills the process at the passing that the text says.
+    fn fail_points(text: &str) -> FailPoints {
+        let parsed = text.split_once(':').and_then(|(name, passing)| {
+            let (_, point) = POINTS.into_iter().find(|(known, _)| *known == name)?;
+            Some((point, passing.parse::<u64>().ok()?))
+        });
+        let (wanted, passing) =
+            parsed.unwrap_or_else(|| panic!("EXESDB_FAIL_POINT={text}: expected a fail point and a number"));
+        let passed = AtomicU64::new(0);
+        Arc::new(move |point| {
+            if point == wanted && passed.fetch_add(1, Ordering::Relaxed) + 1 == passing {
+                tracing::warn!(?point, passing, "killing this process, as EXESDB_FAIL_POINT says");
+                kill_process(getpid(), Signal::KILL)?;
+            }
+            Ok(())
+        })
+    }
+}
