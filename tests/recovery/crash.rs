@@ -4,19 +4,14 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk};
-use exesdb_tests::{Down, Host, Load, NO_EVENTS, Random, stderr};
+use exesdb_tests::{Down, Host, Load, Random, stderr};
 
+use crate::lives::Lives;
 use crate::witness::{NO_VIOLATIONS, Tally, Witness};
-use crate::{Faults, rounds};
+use crate::{Subject, rounds};
 
 /// Kills, unless `EXESDB_CRASH_ROUNDS` says otherwise.
 const ROUNDS: u64 = 50;
-
-/// Kills of one store, which grows with each, before the next begins anew.
-const ROUNDS_PER_STORE: u64 = 25;
-
-/// One in so many stores gets events that fill memtables and journals.
-const LARGE_EACH: u64 = 8;
 
 /// Latest moment of a kill after the first acknowledgement: long enough for hundreds of commits.
 const LATEST: Duration = Duration::from_millis(200);
@@ -37,44 +32,14 @@ const FAIL_POINTS: [&str; 8] = [
 const PASSINGS: u64 = 100;
 
 /// Kills the host `rounds` times, and tells what is wrong after the first kill after which anything is.
-pub(crate) fn kills(rounds: u64, random: &mut Random, tally: &mut Tally, faults: Faults<'_>) -> Vec<String> {
-    let prepare = |down: Down| match faults {
-        None => down,
-        Some(environment) => down.with_faults(environment),
-    };
-    let (mut round, mut store) = (0, 0);
-    while round < rounds {
-        let large = store % LARGE_EACH == LARGE_EACH - 1;
-        store += 1;
-        let mut witness = Witness::default();
-        let mut host = prepare(Down::new(None)).start();
-        for _ in 0..ROUNDS_PER_STORE.min(rounds - round) {
-            let name = format!("{}{round}", if large { "large-" } else { "round-" });
-            let follower = host.http.follow("/v1/stores/main/events?from=end", None);
-            let load = Load::mixed(&host.http, &name, 6, random.below(u64::MAX));
-            load.go_on(1);
-            std::thread::sleep(random.time_below(LATEST));
-            let down = host.crash();
-            let report = load.wait();
-            if let Some(answer) = report.refusals.iter().find(|answer| answer.status != 0) {
-                return vec![format!("before kill {round}: {}: {}", answer.status, answer.text)];
-            }
-            witness.told(report, tally);
-            witness.saw(follower);
-            host = match witness.reopen(prepare(down), tally) {
-                Ok(host) => host,
-                Err(mut violations) => {
-                    violations.insert(0, format!("after kill {round}:"));
-                    return violations;
-                }
-            };
-            round += 1;
-        }
-        if host.traps() != NO_EVENTS {
-            return vec![format!("components trapped: {:?}", host.traps())];
-        }
-    }
-    Vec::new()
+pub(crate) fn kills(
+    rounds: u64,
+    random: &mut Random,
+    tally: &mut Tally,
+    subject: Subject<'_>,
+) -> Vec<String> {
+    let lives = Lives { latest: LATEST, new: &|| Down::new(None), at_rest: &|down, _| down };
+    lives.live(rounds, random, tally, subject)
 }
 
 #[test]
@@ -82,7 +47,7 @@ fn a_killed_host_has_lost_nothing_and_halved_nothing() {
     let seed = Random::seed();
     println!("EXESDB_TEST_SEED={seed}");
     let (rounds, mut tally) = (rounds("EXESDB_CRASH_ROUNDS", ROUNDS), Tally::default());
-    let violations = kills(rounds, &mut Random::new(seed), &mut tally, None);
+    let violations = kills(rounds, &mut Random::new(seed), &mut tally, Subject::Binary);
     println!("{}", tally.summary("kills"));
     assert_eq!(violations, NO_VIOLATIONS);
     assert_eq!(tally.rounds(), rounds);

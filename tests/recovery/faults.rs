@@ -4,7 +4,7 @@
 
 use exesdb_tests::Random;
 
-use crate::Faults;
+use crate::Subject;
 use crate::crash::kills;
 use crate::power::cuts;
 use crate::witness::{NO_VIOLATIONS, Tally};
@@ -13,23 +13,23 @@ use crate::witness::{NO_VIOLATIONS, Tally};
 const ROUNDS: u64 = 30;
 
 /// The checks that a fault must not get past.
-type Checks = fn(u64, &mut Random, &mut Tally, Faults<'_>) -> Vec<String>;
+type Checks = fn(u64, &mut Random, &mut Tally, Subject<'_>) -> Vec<String>;
 
 #[track_caller]
-fn found(fault: &str, checks: Checks, expected: &[&str]) {
+fn found(subject: Subject<'_>, checks: Checks, expected: &[&str]) {
     let seed = Random::seed();
     println!("EXESDB_TEST_SEED={seed}");
     let mut tally = Tally::default();
-    let violations = checks(ROUNDS, &mut Random::new(seed), &mut tally, Some(&[("EXESDB_FAULT", fault)]));
-    println!("{}", tally.summary(fault));
+    let violations = checks(ROUNDS, &mut Random::new(seed), &mut tally, subject);
+    println!("{}", tally.summary(&format!("{subject:?}")));
     for violation in violations.iter().take(4) {
         println!("  {}", violation.chars().take(300).collect::<String>());
     }
-    assert_ne!(violations, NO_VIOLATIONS, "`{fault}` was not found in {ROUNDS} rounds");
+    assert_ne!(violations, NO_VIOLATIONS, "{subject:?} was not found in {ROUNDS} rounds");
     let of_its_kind = |violation: &String| expected.iter().any(|kind| violation.contains(kind));
     assert!(
         violations.iter().any(of_its_kind),
-        "`{fault}` was not found, but something else: {violations:#?}"
+        "{subject:?} was not found, but something else: {violations:#?}"
     );
 }
 
@@ -37,28 +37,34 @@ fn found(fault: &str, checks: Checks, expected: &[&str]) {
 fn the_binary_without_a_fault_passes() {
     let mut random = Random::new(1);
     for checks in [kills as Checks, cuts] {
-        assert_eq!(checks(5, &mut random, &mut Tally::default(), Some(&[])), NO_VIOLATIONS);
+        assert_eq!(checks(5, &mut random, &mut Tally::default(), Subject::Fault(None)), NO_VIOLATIONS);
     }
+}
+
+#[test]
+fn a_disk_that_lies_about_syncs_is_found() {
+    let expected = ["events of Append", "did not start", "was shown as", "stands from"];
+    found(Subject::LyingDisk, cuts, &expected);
 }
 
 #[test]
 fn an_acknowledgement_before_the_sync_is_found() {
     let expected = ["events of Append", "did not start", "was shown as", "stands from"];
-    found("acknowledge-before-sync", cuts, &expected);
+    found(Subject::Fault(Some("acknowledge-before-sync")), cuts, &expected);
 }
 
 #[test]
 fn a_publication_before_the_sync_is_found() {
-    found("publish-before-durable", cuts, &["was shown as", "did not start"]);
+    found(Subject::Fault(Some("publish-before-durable")), cuts, &["was shown as", "did not start"]);
 }
 
 #[test]
 fn versions_that_are_checked_before_the_queue_are_found() {
     let expected = ["version", "stands from", "is there twice", "events of Append", "expected version"];
-    found("check-before-queue", kills, &expected);
+    found(Subject::Fault(Some("check-before-queue")), kills, &expected);
 }
 
 #[test]
 fn an_event_that_is_dropped_on_replay_is_found() {
-    found("drop-one-on-replay", kills, &["events of Append", "did not start", "500"]);
+    found(Subject::Fault(Some("drop-one-on-replay")), kills, &["events of Append", "did not start", "500"]);
 }

@@ -4,20 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use exesdb_tests::fault_fs::{CAPACITY_MAX, Disk};
-use exesdb_tests::{Down, Host, Load, Random};
+use exesdb_tests::{Down, Host, Load, Random, stderr};
 use serde_json::{Value, json};
 
-use crate::rounds;
 use crate::witness::{NO_VIOLATIONS, Tally, Witness};
+use crate::{STORE, rounds};
 
 /// Flips, unless `EXESDB_FLIP_ROUNDS` says otherwise.
 const ROUNDS: u64 = 40;
 
 /// Characters of a violation that are shown: a log may be long.
 const VIOLATION_CHARS: usize = 1_000;
-
-/// The store's folder in the data directory.
-const STORE: &str = "main";
 
 /// A store at rest, and what was said about it.
 struct AtRest {
@@ -73,19 +70,30 @@ impl AtRest {
         let disk = self.disk.copy();
         let (path, damage) = damage(&disk, random);
         let what = format!("{}: {damage}", self.name);
-        match Down::on_disk(None, &disk).try_start() {
-            Ok(host) => match self.look(&host) {
-                Ok(outcome) => Ok((outcome, what)),
-                Err(violation) => Err(format!("{what}: {violation}")),
-            },
+        let (outcome, down) = match Down::on_disk(None, &disk).try_start() {
+            Ok(host) => {
+                let outcome = self.look(&host).map_err(|violation| format!("{what}: {violation}"))?;
+                (outcome, host.crash())
+            }
             Err(stopped) => {
                 let log = stopped.log.join("\n");
                 if stopped.status.code() != Some(1) || !names(&log, &path) {
                     return Err(format!("{what}: {}, without naming the file: {log}", stopped.status));
                 }
-                Ok((Outcome::Refused, what))
+                (Outcome::Refused, stopped.down)
             }
+        };
+        // The doctor may find what does no harm, and must find what does.
+        let verdict = down.exesdb(&["doctor"]);
+        let expected: &[i32] = if outcome == Outcome::Unharmed { &[0, 1] } else { &[1] };
+        if !verdict.status.code().is_some_and(|code| expected.contains(&code)) {
+            return Err(format!(
+                "{what}: {outcome:?}, and the doctor: {}: {}",
+                verdict.status,
+                stderr(&verdict)
+            ));
         }
+        Ok((outcome, what))
     }
 
     /// Reads everything there is to read.

@@ -1,13 +1,50 @@
 //! What is left of a host that was killed, stopped, cut off from power or given a bad disk under load.
+//!
+//! Each test owns a ledger: what writers were told and followers were shown. After each death the store is read as a
+//! whole and held against it. Nothing acknowledged or shown may be missing or elsewhere, nothing may be there twice, in
+//! part or without having been sent; positions and versions are dense; what was refused is not there, and what no writer
+//! knows the end of is there once or not, and once after it was sent again.
+//!
+//! | module | what happens to the host | how often, unless the variable says otherwise |
+//! |---|---|---|
+//! | `crash` | `kill -9` at random times | 50, `EXESDB_CRASH_ROUNDS` |
+//! | `crash` | death at each fail point of a commit, with and without a loss of power | 24 |
+//! | `power` | loss of power at random times, also while the host starts | 50, `EXESDB_CUT_ROUNDS` |
+//! | `errors` | `EIO` and `ENOSPC` from a write or a sync; a disk that is full | 20, `EXESDB_ERROR_ROUNDS` |
+//! | `flips` | one byte flipped, or a file cut off, while no host runs | 40, `EXESDB_FLIP_ROUNDS` |
+//! | `import`, `stop` | `kill -9` during an import, SIGTERM under load | 12, `EXESDB_IMPORT_ROUNDS` times three; 10 |
+//! | `faults` | a promise broken on purpose, which the checks of `crash` and `power` must find | up to 30 each |
+//!
+//! `EXESDB_TEST_SEED` sets the moments; each test prints the one that it took. The threads of host and kernel have their
+//! own moments, so that a seed makes a failure likely to come again, not certain.
+//!
+//! The long forms, each of which ends with a line that says how many rounds, how many events acknowledged, and how long
+//! it took until the host served again:
+//!
+//! ```text
+//! EXESDB_CRASH_ROUNDS=2000 cargo test --release -p exesdb-tests --test recovery crash::a_killed_host -- --nocapture
+//! EXESDB_CUT_ROUNDS=500 cargo test --release -p exesdb-tests --test recovery power:: -- --nocapture
+//! ```
+//!
+//! `power`, `errors`, `flips`, `faults` and one test of `crash` need `/dev/fuse` and the right to mount; fail points and
+//! `faults` need the binary with the feature `faults`, as `target/release/exesdb-faults` or where
+//! `EXESDB_TEST_FAULTS_BINARY` says. `EXESDB_TEST_BINARY` names another binary under test. What is missing fails the
+//! test, with a message that says what it is.
 
 mod crash;
 mod errors;
 mod faults;
 mod flips;
 mod import;
+mod lives;
 mod power;
 mod stop;
 mod witness;
+
+use exesdb_tests::Down;
+
+/// The store's folder in the data directory.
+const STORE: &str = "main";
 
 /// How often something is done: as an environment variable says, or else as here.
 fn rounds(variable: &str, otherwise: u64) -> u64 {
@@ -17,6 +54,24 @@ fn rounds(variable: &str, otherwise: u64) -> u64 {
     }
 }
 
-/// Under which binary a check runs: the one under test, or the one with faults built in and this environment, which
-/// chooses among them.
-type Faults<'a> = Option<&'a [(&'a str, &'a str)]>;
+/// What a check is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Subject<'a> {
+    /// The binary under test.
+    Binary,
+    /// The binary with faults built in, and the one of this name put in, if any.
+    Fault(Option<&'a str>),
+    /// The binary under test on a disk that takes no sync seriously. Only power shows that.
+    LyingDisk,
+}
+
+impl Subject<'_> {
+    /// Makes a host ready to start.
+    fn prepare(self, down: Down) -> Down {
+        match self {
+            Self::Binary | Self::LyingDisk => down,
+            Self::Fault(None) => down.with_faults(&[]),
+            Self::Fault(Some(fault)) => down.with_faults(&[("EXESDB_FAULT", fault)]),
+        }
+    }
+}

@@ -43,7 +43,7 @@ pub fn binary_with_faults() -> PathBuf {
     let binary = named.unwrap_or_else(|| root().join("target/release/exesdb-faults"));
     assert!(
         binary.is_file(),
-        "{} is missing; `cargo build --release -p exesdb --features fail-points,faults` makes it, as \
+        "{} is missing; `cargo build --release -p exesdb --features faults` makes it, as \
          target/release/exesdb, to be copied there",
         binary.display()
     );

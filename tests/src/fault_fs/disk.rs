@@ -39,8 +39,9 @@ pub(super) struct State {
     /// Tells the kernel, while mounted.
     pub(super) notifier: Option<Notifier>,
     faults: Vec<Fault>,
-    /// Failures count operations below this folder alone.
+    /// Failures count operations below this folder alone, and lies are told about it.
     counted: OsString,
+    lies: bool,
     failed: u64,
 }
 
@@ -58,6 +59,11 @@ impl State {
         }
         Ok(())
     }
+
+    /// Whether a sync of a node is a lie.
+    pub(super) fn lies_about(&self, node: u64) -> bool {
+        self.lies && self.image.top_of(node) == Some(&*self.counted)
+    }
 }
 
 impl Disk {
@@ -74,6 +80,7 @@ impl Disk {
             notifier: None,
             faults: Vec::new(),
             counted: OsString::new(),
+            lies: false,
             failed: 0,
         };
         let disk = Self { state: Arc::new(Mutex::new(state)) };
@@ -124,10 +131,18 @@ impl Disk {
         state.faults.push(fault);
     }
 
-    /// Forgets the failures to come, and tells how many operations failed since the last call.
+    /// From now on `fsync` below `folder`, a name at the top, says that all is well and does nothing.
+    pub fn lie(&self, folder: &str) {
+        let mut state = self.lock();
+        state.counted = folder.into();
+        state.lies = true;
+    }
+
+    /// Forgets the failures and lies to come, and tells how many operations failed since the last call.
     pub fn heal(&self) -> u64 {
         let mut state = self.lock();
         state.faults.clear();
+        state.lies = false;
         std::mem::take(&mut state.failed)
     }
 

@@ -356,3 +356,19 @@ fn damage_at_rest_is_there_and_stays() {
     assert_eq!(fs::read(at.path().join("store/file")).unwrap().len(), 4 * PAGE + 5);
     drop(mount);
 }
+
+#[test]
+fn a_lie_about_a_sync_comes_out_with_the_power() {
+    let mounted = Mounted::new();
+    fs::create_dir(mounted.path("store")).unwrap();
+    let mut file = mounted.write("store/file", b"1");
+    file.sync_all().unwrap();
+    mounted.mount.disk().lie("store");
+    file.write_all(b"2").unwrap();
+    file.sync_all().unwrap();
+    mounted.write("elsewhere", b"3").sync_all().unwrap();
+    drop(file);
+    mounted.cut(Cut::Unsynced, 1);
+    assert_eq!(mounted.read("store/file").unwrap(), b"1");
+    assert_eq!(mounted.read("elsewhere").unwrap(), b"3");
+}
