@@ -1,14 +1,19 @@
 //! `exesdb bench`: what this machine's disk and this store can do, in one run.
 //!
-//! It starts a host of its own on a new data directory, drives it through the gateway over HTTP on loopback, and
-//! measures before and after every workload what the disk does with the least that durability needs: append one
-//! event to a file and fdatasync, in a loop. Machines differ and are noisy; the ratio of the two is what to compare.
+//! It starts a host of its own on a new data directory and drives it through the gateway over HTTP on loopback. Around
+//! every append workload it measures what the disk does with the least that durability needs (append one event to a file
+//! and fdatasync, in a loop), and what a bare server does with the same load. Machines differ and are noisy; the ratios
+//! are what to compare.
 
+mod append;
+mod bare;
+mod curve;
 mod floor;
 mod host;
-mod load;
+mod open;
+mod read;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,9 +21,10 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::output::Output;
+use append::{Load, Measured};
+use bare::BareServer;
 use floor::Floor;
 use host::BenchHost;
-use load::{Load, Measured};
 
 /// Seconds of each measurement of the floor: thousands of fdatasyncs on an SSD.
 const FLOOR_TIME: Duration = Duration::from_secs(1);
@@ -28,24 +34,39 @@ const FLOOR_TIME: Duration = Duration::from_secs(1);
 #[command(after_help = "\
 Examples:
   exesdb bench
-  exesdb bench --dir /mnt/disk-to-measure --seconds 10 --json")]
+  exesdb bench --events 1000000 --seconds 10
+  exesdb bench --dir /mnt/disk-to-measure --json
+  exesdb bench --curve 1000000                    what an append costs while the store grows")]
 pub struct BenchOptions {
     /// Where the data of the measured host goes: its disk is what is measured. Removed at the end.
     #[arg(long, default_value = ".", value_name = "DIR")]
     pub dir: PathBuf,
 
-    /// Seconds of load for each workload, after one second of warm-up.
+    /// Seconds of load for each append workload, after one second of warm-up.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub seconds: u64,
+
+    /// Events of the store that is read and opened; a tenth of them are in the one stream that is read.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    pub events: u64,
+
+    /// Instead of the workloads: measure appends while the store grows to so many streams, and a stream to so many
+    /// events.
+    #[arg(long, value_name = "MOST", value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    pub curve: Option<u64>,
 
     /// One JSON document.
     #[arg(long)]
     pub json: bool,
+
+    /// Be the bare server that the store is compared with, on a file in this folder.
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub bare_server: Option<PathBuf>,
 }
 
-/// A workload's result beside the floor around it.
+/// An append workload's result beside those of the bare server and the floor around it.
 #[derive(Debug, Serialize)]
-struct Row {
+struct AppendRow {
     workload: &'static str,
     clients: usize,
     events_per_append: usize,
@@ -53,8 +74,23 @@ struct Row {
     events_per_second: f64,
     p50_us: u64,
     p99_us: u64,
+    bare_appends_per_second: f64,
+    appends_per_bare: f64,
     floor_per_second: f64,
     appends_per_floor: f64,
+}
+
+/// Everything that one run measured.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    appends: Vec<AppendRow>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reads: Vec<read::Row>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    opened: Option<open::Opened>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    curve: Vec<curve::Point>,
 }
 
 /// Clients and events per append of each workload.
@@ -66,62 +102,108 @@ const WORKLOADS: [(&str, Load); 3] = [
 
 /// Runs the workloads and prints them.
 pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
+    if let Some(folder) = options.bare_server {
+        return tokio::task::spawn_blocking(move || bare::serve(&folder)).await?;
+    }
     let folder = options.dir.join(format!("exesdb-bench-{}", uuid::Uuid::new_v4()));
     std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let measured = measure(&folder, Duration::from_secs(options.seconds)).await;
+    let measured = measure(&folder, &options).await;
     let removed =
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()));
-    let rows = measured?;
+    let report = measured?;
     removed?;
     let mut output = Output::stdout();
     if options.json {
-        output.line(serde_json::to_string(&rows)?)?;
-        return output.flush();
+        output.line(serde_json::to_string(&report)?)?;
+    } else {
+        print(&mut output, &report)?;
     }
-    print(&mut output, &rows)?;
     output.flush()
 }
 
-fn print(output: &mut Output, rows: &[Row]) -> anyhow::Result<()> {
-    output.line(
-        "workload      clients  events/append   appends/s    events/s   p50 us   p99 us    floor/s  appends per floor",
-    )?;
-    for row in rows {
-        output.line(format_args!(
-            "{:<13} {:>7}  {:>13}  {:>10.0}  {:>10.0}  {:>7}  {:>7}  {:>9.0}  {:>17.2}",
-            row.workload,
-            row.clients,
-            row.events_per_append,
-            row.appends_per_second,
-            row.events_per_second,
-            row.p50_us,
-            row.p99_us,
-            row.floor_per_second,
-            row.appends_per_floor,
-        ))?;
+fn print(output: &mut Output, report: &Report) -> anyhow::Result<()> {
+    if !report.appends.is_empty() {
+        output.line(
+            "workload      clients  events/append   appends/s    events/s   p50 us   p99 us     bare/s  per bare    floor/s  per floor",
+        )?;
+        for row in &report.appends {
+            output.line(format_args!(
+                "{:<13} {:>7}  {:>13}  {:>10.0}  {:>10.0}  {:>7}  {:>7}  {:>9.0}  {:>8.2}  {:>9.0}  {:>9.2}",
+                row.workload,
+                row.clients,
+                row.events_per_append,
+                row.appends_per_second,
+                row.events_per_second,
+                row.p50_us,
+                row.p99_us,
+                row.bare_appends_per_second,
+                row.appends_per_bare,
+                row.floor_per_second,
+                row.appends_per_floor,
+            ))?;
+        }
+        output.line("bare: the same load on a server that only appends to a file, around each workload")?;
+        output.line("floor: append one event to a file + fdatasync in a loop, on the same disk")?;
     }
-    output.line(
-        "floor: append one event to a file + fdatasync in a loop, on the same disk, around each workload",
-    )
+    if !report.reads.is_empty() {
+        output.line(read::Row::HEADING)?;
+        report.reads.iter().try_for_each(|row| output.line(row.line()))?;
+    }
+    if let Some(opened) = &report.opened {
+        output.line(opened.line())?;
+    }
+    if !report.curve.is_empty() {
+        output.line(curve::Point::HEADING)?;
+        report.curve.iter().try_for_each(|point| output.line(point.line()))?;
+    }
+    Ok(())
 }
 
-async fn measure(folder: &std::path::Path, time: Duration) -> anyhow::Result<Vec<Row>> {
+async fn measure(folder: &Path, options: &BenchOptions) -> anyhow::Result<Report> {
+    let time = Duration::from_secs(options.seconds);
+    if let Some(most) = options.curve {
+        let host = BenchHost::start(folder).await?;
+        let curve = curve::measure(host.address(), usize::try_from(most)?, time).await?;
+        host.stop().await?;
+        return Ok(Report { curve, ..Report::default() });
+    }
+    let appends = measure_appends(&folder.join("appended"), time).await?;
+    let events = usize::try_from(options.events)?;
+    let folder = folder.join("filled");
+    let host = BenchHost::start(&folder).await?;
+    read::fill(host.address(), events).await?;
+    let reads = read::measure(host.address(), events).await?;
+    let (host, opened) = open::measure(host, &folder, events).await?;
+    host.stop().await?;
+    Ok(Report { appends, reads, opened: Some(opened), curve: Vec::new() })
+}
+
+async fn measure_appends(folder: &Path, time: Duration) -> anyhow::Result<Vec<AppendRow>> {
+    std::fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let host = BenchHost::start(folder).await?;
+    let bare = BareServer::start(folder).await?;
     let floor = Floor::new(folder);
     let mut rows = Vec::new();
     for (workload, load) in WORKLOADS {
         let before = floor.measure(FLOOR_TIME).await?;
         let measured = load.run(host.address(), time).await?;
+        let compared = bare.run(load, time).await?;
         let after = floor.measure(FLOOR_TIME).await?;
-        rows.push(row(workload, load, &measured, f64::midpoint(before, after)));
+        rows.push(append_row(workload, load, &measured, &compared, f64::midpoint(before, after)));
     }
     host.stop().await?;
     Ok(rows)
 }
 
-fn row(workload: &'static str, load: Load, measured: &Measured, floor: f64) -> Row {
-    let appends = measured.appends_per_second();
-    Row {
+fn append_row(
+    workload: &'static str,
+    load: Load,
+    measured: &Measured,
+    bare: &Measured,
+    floor: f64,
+) -> AppendRow {
+    let (appends, bare) = (measured.appends_per_second(), bare.appends_per_second());
+    AppendRow {
         workload,
         clients: load.clients,
         events_per_append: load.events,
@@ -129,6 +211,8 @@ fn row(workload: &'static str, load: Load, measured: &Measured, floor: f64) -> R
         events_per_second: appends * load.events as f64,
         p50_us: measured.percentile_us(50),
         p99_us: measured.percentile_us(99),
+        bare_appends_per_second: bare,
+        appends_per_bare: appends / bare,
         floor_per_second: floor,
         appends_per_floor: appends / floor,
     }

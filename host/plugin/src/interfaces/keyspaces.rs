@@ -147,14 +147,16 @@ fn operation(operation: Operation) -> storage::Operation {
     let stamp = |stamp: Stamp| storage::Stamp { at: stamp.at, event: stamp.event };
     let stamps = |stamps: Vec<Stamp>| stamps.into_iter().map(stamp).collect();
     match operation {
-        Operation::Put(Put { keyspace, key, value, key_stamps, value_stamps, chain }) => storage::Operation::Put {
-            keyspace,
-            key,
-            value,
-            key_stamps: stamps(key_stamps),
-            value_stamps: stamps(value_stamps),
-            chain: chain.map(stamp),
-        },
+        Operation::Put(Put { keyspace, key, value, key_stamps, value_stamps, chain }) => {
+            storage::Operation::Put {
+                keyspace,
+                key,
+                value,
+                key_stamps: stamps(key_stamps),
+                value_stamps: stamps(value_stamps),
+                chain: chain.map(stamp),
+            }
+        }
         Operation::Delete(Location { keyspace, key }) => storage::Operation::Delete { keyspace, key },
     }
 }

@@ -50,12 +50,7 @@ impl Host for State {
         self.snapshots()?.delete(self.caller(), id).await
     }
 
-    async fn keep_newest(
-        &mut self,
-        stream_id: String,
-        source_id: String,
-        keep: u32,
-    ) -> Result<u64, Error> {
+    async fn keep_newest(&mut self, stream_id: String, source_id: String, keep: u32) -> Result<u64, Error> {
         self.snapshots()?.keep_newest(self.caller(), stream_id, source_id, keep).await
     }
 

@@ -9,9 +9,7 @@ use super::ask::Ask;
 use super::kind::{Function, Kind, exports};
 use super::maintenance::{self, Maintained};
 use super::pool::{Caller, Partition, SnapshotsPool};
-use crate::bindings::snapshots::{
-    RecordedSnapshot, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope,
-};
+use crate::bindings::snapshots::{RecordedSnapshot, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope};
 use crate::bindings::types::Error;
 use crate::state::State;
 

@@ -277,7 +277,8 @@ impl StreamsPool {
         let first = events.first();
         let partition = first.map_or(Partition::Any, |event| self.partition(&event.stream_id));
         let events: Arc<[ImportedEvent]> = events.into();
-        self.ask(partition, caller, "import-events", |exports| &exports.streams.import_events, (events,)).await
+        self.ask(partition, caller, "import-events", |exports| &exports.streams.import_events, (events,))
+            .await
     }
 
     /// Deletes a stream.
@@ -350,7 +351,8 @@ impl StreamsPool {
         direction: Direction,
     ) -> Result<EventPage, Error> {
         let params = (filter, from, count, direction);
-        self.ask(Partition::Any, caller, "read-filtered", |exports| &exports.streams.read_filtered, params).await
+        self.ask(Partition::Any, caller, "read-filtered", |exports| &exports.streams.read_filtered, params)
+            .await
     }
 
     /// Ids of streams.
@@ -366,7 +368,8 @@ impl StreamsPool {
         count: u32,
     ) -> Result<StreamPage, Error> {
         let params = (prefix, after, count);
-        self.ask(Partition::Any, caller, "list-streams", |exports| &exports.streams.list_streams, params).await
+        self.ask(Partition::Any, caller, "list-streams", |exports| &exports.streams.list_streams, params)
+            .await
     }
 
     /// What is known of a stream.
@@ -431,7 +434,8 @@ mod tests {
 
     #[test]
     fn a_request_weighs_what_it_takes_in_the_guest() {
-        let bytes = |change: fn(&mut AppendRequest)| call(change).shareable().expect("appends share a call").1;
+        let bytes =
+            |change: fn(&mut AppendRequest)| call(change).shareable().expect("appends share a call").1;
         let plain = bytes(|_| ());
         assert_eq!(bytes(|request| request.events[0].event_type = "t".repeat(257)), plain + 256);
         assert_eq!(bytes(|request| request.events[0].tags[0] = "t".repeat(259)), plain + 256);

@@ -1,7 +1,7 @@
 //! The host that is measured: this binary, as a process of its own on a data directory of its own.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// A running host; killed when dropped.
 pub(super) struct BenchHost {
+    data: PathBuf,
     child: Child,
     address: SocketAddr,
     /// Kept open: a host that cannot log is another host.
@@ -22,12 +23,12 @@ pub(super) struct BenchHost {
 
 impl BenchHost {
     pub(super) async fn start(folder: &Path) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("cannot find this binary")?;
-        let mut child = Command::new(program)
+        let data = folder.join("data");
+        let mut child = Command::new(this_binary()?)
             .arg("serve")
             .args(["--listen", "127.0.0.1:0", "--log", "info"])
             .arg("--data")
-            .arg(folder.join("data"))
+            .arg(&data)
             .env_remove("EXESDB_CONFIG")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -40,11 +41,29 @@ impl BenchHost {
         let address = tokio::time::timeout(READY_WITHIN, ready(&mut log))
             .await
             .context("the host to measure did not become ready")??;
-        Ok(Self { child, address, log })
+        Ok(Self { data, child, address, log })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Memory that it has, in bytes.
+    pub(super) fn memory_bytes(&self) -> anyhow::Result<u64> {
+        let pid = self.child.id().context("the measured host ended by itself")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        Ok(kib.context("the system does not say how much memory the measured host has")? << 10)
+    }
+
+    /// Has it compact its store.
+    pub(super) async fn compact(&self) -> anyhow::Result<()> {
+        let compact = Command::new(this_binary()?).arg("compact").arg("--data").arg(&self.data).output();
+        let output = compact.await.context("cannot run `exesdb compact`")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "the measured host could not compact its store: {said}");
+        Ok(())
     }
 
     /// Stops it as an operator does.
@@ -70,4 +89,9 @@ async fn ready(log: &mut Lines<BufReader<ChildStderr>>) -> anyhow::Result<Socket
         told.push(line);
     }
     anyhow::bail!("the host to measure ended before it was ready; it said: {}", told.join("\n"))
+}
+
+/// This very program.
+pub(super) fn this_binary() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("cannot find this binary")
 }

@@ -12,8 +12,12 @@
 
 use std::hint::black_box;
 
-use exesdb_sdk::streams::{AppendRequest, AppendResult, EventPage, StreamInfo, StreamPage, StreamsPlugin};
-use exesdb_sdk::types::{Direction, Error, Position, Version};
+use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
+use exesdb_sdk::streams::{
+    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult, ImportedEvent, Retention,
+    StreamInfo, StreamPage, StreamsPlugin, Transaction,
+};
+use exesdb_sdk::types::{Direction, Error, ExpectedVersion, Position, Version};
 use exesdb_streams::Streams;
 
 struct Probe;
@@ -75,6 +79,31 @@ impl StreamsPlugin for Probe {
         }
     }
 
+    fn transact(transactions: Vec<Transaction>) -> Vec<Result<Vec<AppendResult>, Error>> {
+        Streams::transact(transactions)
+    }
+
+    fn import_events(events: Vec<ImportedEvent>) -> Result<ImportResult, Error> {
+        Streams::import_events(events)
+    }
+
+    fn delete_stream(stream_id: String, expected: ExpectedVersion, deletion: Deletion) -> Result<(), Error> {
+        Streams::delete_stream(stream_id, expected, deletion)
+    }
+
+    fn set_retention(stream_id: String, retention: Retention) -> Result<(), Error> {
+        Streams::set_retention(stream_id, retention)
+    }
+
+    fn read_filtered(
+        filter: EventFilter,
+        from: Option<Position>,
+        count: u32,
+        direction: Direction,
+    ) -> Result<EventPage, Error> {
+        Streams::read_filtered(filter, from, count, direction)
+    }
+
     fn read_stream(
         stream_id: String,
         from: Option<Version>,
@@ -94,6 +123,16 @@ impl StreamsPlugin for Probe {
 
     fn get_stream_info(stream_id: String) -> Result<StreamInfo, Error> {
         Streams::get_stream_info(stream_id)
+    }
+}
+
+impl Maintenance for Probe {
+    fn scavenge(from: Option<Cursor>) -> Result<ScavengeStep, Error> {
+        Streams::scavenge(from)
+    }
+
+    fn verify(from: Option<Cursor>, repair: bool) -> Result<VerifyStep, Error> {
+        Streams::verify(from, repair)
     }
 }
 

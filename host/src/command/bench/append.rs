@@ -11,13 +11,13 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Bytes of an event's data.
-const EVENT_BYTES: usize = 256;
+pub(super) const EVENT_BYTES: usize = 256;
 
 /// Time before counting begins: connections, instances and files are there then.
-const WARM_UP: Duration = Duration::from_secs(1);
+pub(super) const WARM_UP: Duration = Duration::from_secs(1);
 
 /// A workload.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +37,12 @@ pub(super) struct Measured {
 }
 
 impl Measured {
+    /// What clients reached in this time.
+    pub(super) fn new(mut latencies: Vec<Duration>, time: Duration) -> Self {
+        latencies.sort_unstable();
+        Self { latencies, time }
+    }
+
     pub(super) fn appends_per_second(&self) -> f64 {
         self.latencies.len() as f64 / self.time.as_secs_f64()
     }
@@ -52,66 +58,94 @@ impl Load {
         let run = uuid::Uuid::new_v4();
         let mut clients = JoinSet::new();
         for number in 0..self.clients {
-            clients.spawn(client(address, format!("bench-{run}-{number}"), self.events, time));
+            clients.spawn(async move {
+                let mut client = Client::connect(address, format!("bench-{run}-{number}")).await?;
+                anyhow::Ok(client.append_for(self.events, time).await?.latencies)
+            });
         }
         let mut latencies = Vec::new();
         while let Some(client) = clients.join_next().await {
             latencies.extend(client.context("a client failed")??);
         }
-        latencies.sort_unstable();
-        Ok(Measured { latencies, time })
+        Ok(Measured::new(latencies, time))
     }
 }
 
-async fn client(
+/// A connection that appends to one stream after the other.
+pub(super) struct Client {
+    sender: SendRequest<Full<Bytes>>,
     address: SocketAddr,
-    stream: String,
-    events: usize,
-    time: Duration,
-) -> anyhow::Result<Vec<Duration>> {
-    let socket = TcpStream::connect(address).await.context("cannot connect to the measured host")?;
-    socket.set_nodelay(true)?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
-    let connection = tokio::spawn(connection);
-    let path = format!("/v1/stores/main/streams/{stream}/events");
-    let count_from = Instant::now() + WARM_UP;
-    let (mut latencies, mut version) = (Vec::new(), 0);
-    loop {
-        let body = body(version, events);
+    path: String,
+    version: usize,
+    connection: AbortOnDropHandle,
+}
+
+/// The connection's task ends with its client.
+struct AbortOnDropHandle(JoinHandle<Result<(), hyper::Error>>);
+
+impl Drop for AbortOnDropHandle {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Client {
+    /// Connects, to append to a stream that is not there.
+    pub(super) async fn connect(address: SocketAddr, stream: String) -> anyhow::Result<Self> {
+        let socket = TcpStream::connect(address).await.context("cannot connect to the measured host")?;
+        socket.set_nodelay(true)?;
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
+        let connection = AbortOnDropHandle(tokio::spawn(connection));
+        let mut client = Self { sender, address, path: String::new(), version: 0, connection };
+        client.turn_to(stream);
+        Ok(client)
+    }
+
+    /// Appends to another stream from now on, which is not there.
+    pub(super) fn turn_to(&mut self, stream: impl std::fmt::Display) {
+        self.path = format!("/v1/stores/main/streams/{stream}/events");
+        self.version = 0;
+    }
+
+    /// Events of the stream.
+    pub(super) fn version(&self) -> usize {
+        self.version
+    }
+
+    /// Appends in a loop; after the warm-up it counts.
+    pub(super) async fn append_for(&mut self, events: usize, time: Duration) -> anyhow::Result<Measured> {
+        let count_from = Instant::now() + WARM_UP;
+        let mut latencies = Vec::new();
+        while Instant::now() < count_from + time {
+            let (start, took) = self.append(events).await?;
+            if start >= count_from {
+                latencies.push(took);
+            }
+        }
+        Ok(Measured::new(latencies, time))
+    }
+
+    /// Appends events, and says when the request went and how long the answer took.
+    pub(super) async fn append(&mut self, events: usize) -> anyhow::Result<(Instant, Duration)> {
+        let body = body(self.version, events);
         let start = Instant::now();
-        if start >= count_from + time {
-            break;
-        }
-        append(&mut sender, address, &path, body).await?;
-        if start >= count_from {
-            latencies.push(start.elapsed());
-        }
-        version += events;
+        anyhow::ensure!(!self.connection.0.is_finished(), "the measured host closed the connection");
+        self.sender.ready().await?;
+        let request = Request::post(&self.path)
+            .header(header::HOST, self.address.to_string())
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        let answer = response.into_body().collect().await?.to_bytes();
+        anyhow::ensure!(
+            status == StatusCode::OK,
+            "an append was answered {status}: {}",
+            String::from_utf8_lossy(&answer)
+        );
+        self.version += events;
+        Ok((start, start.elapsed()))
     }
-    connection.abort();
-    Ok(latencies)
-}
-
-async fn append(
-    sender: &mut SendRequest<Full<Bytes>>,
-    address: SocketAddr,
-    path: &str,
-    body: Bytes,
-) -> anyhow::Result<()> {
-    sender.ready().await?;
-    let request = Request::post(path)
-        .header(header::HOST, address.to_string())
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(body))?;
-    let response = sender.send_request(request).await?;
-    let status = response.status();
-    let answer = response.into_body().collect().await?.to_bytes();
-    anyhow::ensure!(
-        status == StatusCode::OK,
-        "an append was answered {status}: {}",
-        String::from_utf8_lossy(&answer)
-    );
-    Ok(())
 }
 
 fn body(version: usize, events: usize) -> Bytes {
@@ -156,10 +190,10 @@ mod tests {
     #[test]
     fn percentiles_are_of_what_was_measured() {
         let latencies = (1..=100).map(Duration::from_micros).collect();
-        let measured = Measured { latencies, time: Duration::from_secs(2) };
+        let measured = Measured::new(latencies, Duration::from_secs(2));
         assert_eq!((measured.percentile_us(50), measured.percentile_us(99)), (50, 99));
         assert!((measured.appends_per_second() - 50.0).abs() < f64::EPSILON);
-        let nothing = Measured { latencies: Vec::new(), time: Duration::from_secs(1) };
+        let nothing = Measured::new(Vec::new(), Duration::from_secs(1));
         assert_eq!(nothing.percentile_us(99), 0);
     }
 }
