@@ -1,8 +1,12 @@
 //! A streams component that also imports an interface which no host offers: to see how the loader says so. It is never
 //! run.
 
-use exesdb_sdk::streams::{AppendRequest, AppendResult, EventPage, StreamInfo, StreamPage, StreamsPlugin};
-use exesdb_sdk::types::{Direction, Error, Position, Version};
+use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
+use exesdb_sdk::streams::{
+    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult, ImportedEvent, Retention,
+    StreamInfo, StreamPage, StreamsPlugin, Transaction,
+};
+use exesdb_sdk::types::{Direction, Error, ExpectedVersion, Position, Version};
 
 /// What wit-bindgen makes of the interface.
 #[allow(unsafe_code, clippy::wildcard_imports)]
@@ -36,6 +40,26 @@ impl StreamsPlugin for Misfit {
         requests.iter().map(|_| wish()).collect()
     }
 
+    fn transact(transactions: Vec<Transaction>) -> Vec<Result<Vec<AppendResult>, Error>> {
+        transactions.iter().map(|_| wish()).collect()
+    }
+
+    fn import_events(_: Vec<ImportedEvent>) -> Result<ImportResult, Error> {
+        wish()
+    }
+
+    fn delete_stream(_: String, _: ExpectedVersion, _: Deletion) -> Result<(), Error> {
+        wish()
+    }
+
+    fn set_retention(_: String, _: Retention) -> Result<(), Error> {
+        wish()
+    }
+
+    fn read_filtered(_: EventFilter, _: Option<Position>, _: u32, _: Direction) -> Result<EventPage, Error> {
+        wish()
+    }
+
     fn read_stream(_: String, _: Option<Version>, _: u32, _: Direction) -> Result<EventPage, Error> {
         wish()
     }
@@ -49,6 +73,16 @@ impl StreamsPlugin for Misfit {
     }
 
     fn get_stream_info(_: String) -> Result<StreamInfo, Error> {
+        wish()
+    }
+}
+
+impl Maintenance for Misfit {
+    fn scavenge(_: Option<Cursor>) -> Result<ScavengeStep, Error> {
+        wish()
+    }
+
+    fn verify(_: Option<Cursor>, _: bool) -> Result<VerifyStep, Error> {
         wish()
     }
 }
