@@ -180,6 +180,8 @@ mod tests {
     use crate::layout::Head;
 
     type Ids<'a> = &'a [(&'a str, Option<Version>)];
+    type Checks<'a> = &'a [(&'a str, Option<&'a Head>, ExpectedVersion)];
+    type Decisions = Decision<Vec<Versions>>;
 
     const NEW: Ids<'_> = &[("a", None), ("b", None)];
     const ALL: [ExpectedVersion; 4] = [
@@ -303,7 +305,7 @@ mod tests {
         let conflict = |id: &str| Decision::Refuse(Error::IdConflict(id.into()));
         let passes = [("c", four.as_ref(), Exact(4)), ("d", None, NoStream), ("e", gone.as_ref(), NoStream)];
         let fails = [("c", four.as_ref(), StreamExists), ("d", None, Exact(0))];
-        let table: [(Vec<Attempt<'_>>, &[_], Decision<Vec<Versions>>); 10] = [
+        let table: [(Vec<Attempt<'_>>, Checks<'_>, Decisions); 10] = [
             (vec![one(Exact(4), new), two(NoStream, NEW)], &[], both.clone()),
             (vec![one(Any, new), two(Any, NEW)], &passes, both),
             (vec![one(Any, new), two(StreamExists, NEW)], &passes, wrong_at("b", None)),

@@ -1,4 +1,4 @@
-//! The streams component that ships with exesdb: appends and reads streams of events.
+//! The streams component that ships with exesdb: appends and reads streams of events, and looks after them.
 //!
 //! The rules are functions over [`Keyspaces`](exesdb_sdk::keyspaces::Keyspaces) and are tested natively; this file ties
 //! them to the store.
@@ -8,40 +8,69 @@
 //! | keyspace | key | value |
 //! |---|---|---|
 //! | `streams` | stream id | head |
+//! | `retained` | stream id | nothing |
 //! | `events` | position, 8 bytes, written by the commit | envelope |
+//! | `gaps` | first position that an import left empty, 8 bytes, written by the commit | the next position that it did not, 8 bytes |
 //! | `index` | origin, 8 bytes; version of an append's last event, 8 bytes | its position, 8 bytes, written by the commit |
 //! | `ids` | origin, 8 bytes; digest of an event id, 12 bytes | version, 8 bytes |
+//! | `labels` | digest of a label, 12 bytes; position of an append's last event that has it, 8 bytes, written by the commit | position of its first such event, 8 bytes, written by the commit |
 //!
 //! Whole numbers are big-endian, so that keys are in the order of what they count. One append is one batch: it writes all
-//! its entries or none, under the guard that the stream's head is as it was when the append was decided.
+//! its entries or none, under the guard that the stream's head is as it was when the append was decided. So is one
+//! transaction, and one import.
 //!
 //! A stream's *origin* is the position of its first event. It stands for the stream in keys: no two streams have the same,
 //! and it is short where ids are long and begin alike, so that comparing keys is cheap. The append that begins a stream
 //! has its origin written by the commit; others find it in the head.
 //!
 //! The events of an append follow each other in the log, so `index` has only the last one: version `v` of an append whose
-//! last version `l` lies at position `p` lies at `p - (l - v)`.
+//! last version `l` lies at position `p` lies at `p - (l - v)`. What a transaction appends to one stream is an append in
+//! this sense, and so are events of one stream that an import puts at positions in a row.
 //!
-//! A digest is the first 12 bytes of the event id's XXH3 of 128 bits, big-endian. An id that has the digest of another of
-//! its stream is refused as a conflict: what `ids` says is believed only after a look at the event.
+//! A *label* is what events can be found by, beside their stream: their type, each of their tags and, if the setting
+//! `index-correlation` is `true` when they are appended, the members `$correlationId` and `$causationId` of the JSON
+//! object that is their metadata, if they are texts of 1 to 256 bytes and their names are written without escapes.
+//!
+//! A digest is the first 12 bytes of an XXH3 of 128 bits, big-endian: of an event id, or of a label's kind (one byte: `t`
+//! for a type, `g` for a tag, `c` for a correlation id, `k` for a causation id) with its text behind. An id that has the
+//! digest of another of its stream is refused as a conflict, and an event counts for a label only if its texts say so:
+//! what `ids` and `labels` say is believed only after a look at the event.
 //!
 //! A head is 33 bytes: format (1, one byte), origin, version of the last event, time of the first append, time of the last
-//! append (8 bytes each).
+//! append (8 bytes each). If something of the stream is hidden, or may be with time, it is 66 bytes: the same with format
+//! 2, then whether the stream is there (one byte: 0 it is, 1 it was deleted, 2 it has a tombstone), the first version that
+//! may be visible, how many of the newest events are kept, for how many seconds (0 for no such limit), and the version
+//! below which events were removed or never were there (8 bytes each). `retained` names the streams with such a head.
 //!
-//! An envelope is, in this order: format (1, one byte); stream id; version (8 bytes); event id; event type; content type;
-//! time of the append (8 bytes); data; metadata. A text is its length in 2 bytes and its UTF-8; data and metadata are
-//! their length in 4 bytes and their bytes. The position is the key and is not repeated.
+//! An envelope is, in this order: format (2, one byte); link of the store's hash chain (8 bytes, written by the commit);
+//! stream id; version (8 bytes); event id; event type; content type; time of the append (8 bytes); data; metadata; number
+//! of tags (2 bytes); tags. A text is its length in 2 bytes and its UTF-8; data and metadata are their length in 4 bytes
+//! and their bytes. The position is the key and is not repeated. Of an event that was removed there is format (3, one
+//! byte) and the link.
 //!
 //! Times are microseconds since 1970-01-01T00:00:00 UTC. Within a stream they never go backward: an append gets the time
-//! of the one before it if the clock says less.
+//! of the one before it if the clock says less, and an import is refused.
+//!
+//! # Idempotency
+//!
+//! An append whose event ids stand in the stream already, one behind the other in this order, gets the first answer again
+//! and adds nothing, whatever version is expected: a client that has lost an answer asks again. So does a transaction all
+//! of whose appends stand in their streams. This holds for as long as the events are there, hidden or not: an id whose
+//! event scavenging has removed is new. A stream with a tombstone refuses everything.
 //!
 //! # Invariants
 //!
-//! 1. The head of a stream is there exactly if the stream has an event, and its version is that of the last one.
-//! 2. A stream's versions are 0 to the head's. The envelope at the position that `index` gives for each of them names
-//!    this stream and version.
-//! 3. Every event has one entry in `ids`. No stream has two events of one id.
+//! 1. The head of a stream is there exactly if an event was ever put into it, and its version is that of the last one.
+//! 2. Every version of a stream, from the one below which events were removed (or 0) to the head's, is there: the envelope
+//!    at the position that `index` gives for it names this stream and version.
+//! 3. Every event has one entry in `ids`, and its type and each of its tags one in `labels` that spans its position. No
+//!    stream has two events of one id.
 //! 4. Versions rise with positions within a stream.
+//! 5. Every position below the end of the log is that of an envelope, or lies in one of the gaps. The links of the
+//!    envelopes follow each other as the storage says; that of a removed event cannot be checked, but the one behind it
+//!    can.
+//! 6. `retained` has an entry exactly for each head of 66 bytes.
+//! 7. What is hidden stays hidden: the first version that may be visible never goes back.
 
 pub mod append;
 pub mod check;
@@ -136,7 +165,8 @@ impl StreamsPlugin for Streams {
 
 impl Maintenance for Streams {
     fn scavenge(from: Option<Cursor>) -> Result<ScavengeStep, Error> {
-        let Scavenged { step, passed_over } = maintenance::scavenge(&HostKeyspaces, clock::now(), from.as_ref())?;
+        let Scavenged { step, passed_over } =
+            maintenance::scavenge(&HostKeyspaces, clock::now(), from.as_ref())?;
         for reason in passed_over {
             logging::log(Level::Warn, "a stream was not scavenged", &[("reason", &reason)]);
         }

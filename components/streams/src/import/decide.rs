@@ -182,7 +182,9 @@ mod tests {
     /// An event's stream, version, id and time, and the version that the store has for the id.
     type Row<'a> = (&'a str, Version, &'a str, u64, Option<Version>);
 
-    fn settled(rows: &[Row<'_>]) -> Result<Vec<Fate>, Error> {
+    type Fates = Result<Vec<Fate>, Error>;
+
+    fn settled(rows: &[Row<'_>]) -> Fates {
         let live = Head::new(0, 4, 10, 20);
         let heads = HashMap::from([
             ("live", Some(live)),
@@ -209,7 +211,7 @@ mod tests {
         use Fate::{Add, Repeat};
         let wrong = |stream_id, last| Err(conflict(stream_id, Some(&Head::new(0, last, 0, 0))));
         let taken = |id: &str| Err(Error::IdConflict(id.into()));
-        let table: [(&[Row<'_>], Result<Vec<Fate>, Error>); 17] = [
+        let table: [(&[Row<'_>], Fates); 17] = [
             (&[], Ok(vec![])),
             (&[("live", 5, "a", 20, None), ("live", 6, "b", 25, None)], Ok(vec![Add, Add])),
             (&[("live", 4, "a", 0, Some(4)), ("live", 5, "b", 20, None)], Ok(vec![Repeat, Add])),

@@ -121,20 +121,26 @@ fn find_repeated(
     fates: &[Fate],
 ) -> Result<(), Error> {
     let repeated =
-        events.iter().zip(fates).filter(|(_, fate)| **fate == Fate::Repeat).map(|(event, _)| event);
+        || events.iter().zip(fates).filter(|(_, fate)| **fate == Fate::Repeat).map(|(event, _)| event);
+    // How many of each stream are still to be looked at.
+    let mut left: HashMap<&str, u32> = HashMap::new();
+    for event in repeated() {
+        *left.entry(&event.stream_id).or_default() += 1;
+    }
     let mut found: HashMap<(&str, u64), String> = HashMap::new();
-    for event in repeated {
+    for event in repeated() {
         let stream_id = event.stream_id.as_str();
         let place = (stream_id, event.version);
+        let left = left.get_mut(stream_id).expect("it was counted");
         if !found.contains_key(&place) {
             // With those behind it, which are likely to be repeated as well.
-            found.clear();
             let head = heads[stream_id].as_ref().expect("a stream that has the event has a head");
-            let max = count(EVENTS_MAX);
-            let there = read_versions(store, stream_id, head.origin, event.version, max, Direction::Forward)?;
+            let there =
+                read_versions(store, stream_id, head.origin, event.version, *left, Direction::Forward)?;
             found.extend(there.into_iter().map(|there| ((stream_id, there.version), there.id)));
         }
-        if found.get(&place) != Some(&event.event.id) {
+        *left -= 1;
+        if found.remove(&place).as_ref() != Some(&event.event.id) {
             return Err(Error::IdConflict(event.event.id.clone()));
         }
     }

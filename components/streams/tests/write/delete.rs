@@ -18,7 +18,7 @@ const KEEP_ALL: Retention = Retention { max_count: None, max_age_seconds: None, 
 
 fn head(store: &MemoryKeyspaces, stream_id: &str) -> Head {
     let value = store.entries(STREAMS).into_iter().find(|(key, _)| key == stream_id.as_bytes());
-    Head::decode(&value.expect("the stream is there").1).unwrap()
+    Head::decode(&value.expect("the stream is there").1).expect("its head is whole")
 }
 
 #[test]
