@@ -1,5 +1,6 @@
 //! Points in time as RFC 3339 text.
 
+use crate::json::push_number;
 use crate::query::number;
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
@@ -21,20 +22,27 @@ pub fn push_rfc3339(out: &mut Vec<u8>, micros: u64) {
     let seconds = micros / MICROS_PER_SECOND;
     let (year, month, day) = civil_date(seconds / SECONDS_PER_DAY);
     let second_of_day = seconds % SECONDS_PER_DAY;
-    push_padded(out, year, 4);
-    out.push(b'-');
-    push_padded(out, month, 2);
-    out.push(b'-');
-    push_padded(out, day, 2);
-    out.push(b'T');
-    push_padded(out, second_of_day / 3_600, 2);
-    out.push(b':');
-    push_padded(out, second_of_day / 60 % 60, 2);
-    out.push(b':');
-    push_padded(out, second_of_day % 60, 2);
-    out.push(b'.');
-    push_padded(out, micros % MICROS_PER_SECOND, 6);
-    out.push(b'Z');
+    let fraction = micros % MICROS_PER_SECOND;
+    if year > 9_999 {
+        push_number(out, year / 10_000);
+    }
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    for (place, number) in [
+        (0, year / 100 % 100),
+        (2, year % 100),
+        (5, month),
+        (8, day),
+        (11, second_of_day / 3_600),
+        (14, second_of_day / 60 % 60),
+        (17, second_of_day % 60),
+        (20, fraction / 10_000),
+        (22, fraction / 100 % 100),
+        (24, fraction % 100),
+    ] {
+        text[place] += (number / 10) as u8;
+        text[place + 1] += (number % 10) as u8;
+    }
+    out.extend_from_slice(&text);
 }
 
 /// The microseconds since 1970-01-01T00:00:00 UTC that a text in UTC says, with at most six digits behind the point:
@@ -105,17 +113,6 @@ fn civil_date(days: u64) -> (u64, u64, u64) {
     let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     (year, month, day)
-}
-
-fn push_padded(out: &mut Vec<u8>, number: u64, width: u32) {
-    let mut digits = width;
-    while digits < 20 && number >= 10_u64.pow(digits) {
-        digits += 1;
-    }
-    for place in (0..digits).rev() {
-        let digit = number / 10_u64.pow(place) % 10;
-        out.push(b'0' + digit as u8);
-    }
 }
 
 #[cfg(test)]

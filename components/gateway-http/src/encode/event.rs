@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{push_list, push_member, push_time};
-use crate::json::{embeddable, is_json, push_bool, push_number, push_string};
+use crate::json::{Sound, embeddable, is_json, push_bool, push_number, push_string};
 use crate::store::{EventPage, RecordedEvent};
 
 /// Bytes of an event's JSON beside what it carries: field names, numbers, the time, punctuation.
@@ -126,10 +126,10 @@ pub(super) fn push_content(
     }
 }
 
-fn push_json(out: &mut Vec<u8>, json: &str, layout: Layout) {
+fn push_json(out: &mut Vec<u8>, json: Sound<'_>, layout: Layout) {
     let start = out.len();
-    out.extend_from_slice(json.as_bytes());
-    if layout == Layout::OneLine {
+    out.extend_from_slice(json.text.as_bytes());
+    if json.has_line_breaks && layout == Layout::OneLine {
         for byte in out.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r')) {
             *byte = b' ';
         }
