@@ -95,7 +95,9 @@ pub(crate) fn commit(
 /// What the client is told about a batch that will not be accepted in the next round either.
 pub(crate) fn refused(error: &BatchError) -> Error {
     match error {
-        BatchError::TooLarge(reason) => Error::TooLarge(format!("the request as a whole: {reason}")),
+        BatchError::TooLarge(reason) => {
+            Error::TooLarge(format!("the request as a whole: {reason}; send it in smaller parts"))
+        }
         BatchError::GuardFailed(guard) => Error::Other(format!("guard {guard} of the request failed")),
         BatchError::Invalid(reason) => {
             Error::Other(format!("the storage refused the component's batch: {reason}"))

@@ -14,6 +14,7 @@ use exesdb_streams::correlation::CorrelationIndex;
 use exesdb_streams::delete::delete_stream;
 use exesdb_streams::import::import_events;
 use exesdb_streams::layout::{EVENTS, Envelope, Head, RETAINED, STREAMS};
+use exesdb_streams::maintenance::{scavenge, verify};
 use exesdb_streams::read::{list_streams, read_all, read_filtered, read_stream, stream_info};
 use exesdb_streams::retention::set_retention;
 use exesdb_streams::transact::transact;
@@ -47,6 +48,8 @@ struct Stream {
     state: StreamState,
     last: u64,
     updated: u64,
+    /// Events of the versions below were removed.
+    removed_before: u64,
     truncate_before: u64,
     max_count: Option<u64>,
     max_age_seconds: Option<u64>,
@@ -82,9 +85,23 @@ impl Model {
         events
     }
 
+    /// The version of an event that was not removed.
     fn version_of(&self, stream_id: &str, id: &str) -> Option<u64> {
-        let found = self.events.iter().find(|event| event.stream_id == stream_id && event.id == id);
-        found.map(|event| event.version)
+        let removed_before = self.streams.get(stream_id)?.removed_before;
+        let is_it = |event: &&Event| {
+            event.stream_id == stream_id && event.id == id && event.version >= removed_before
+        };
+        self.events.iter().find(is_it).map(|event| event.version)
+    }
+
+    /// Of what is hidden nothing is known any more.
+    fn scavenge(&mut self, now: u64) {
+        let visible = self.visible(now);
+        for (stream_id, stream) in &mut self.streams {
+            let versions =
+                visible.iter().filter(|event| event.stream_id == *stream_id).map(|event| event.version);
+            stream.removed_before = versions.min().unwrap_or(stream.last + 1);
+        }
     }
 
     fn holds(&self, stream_id: &str, expected: ExpectedVersion) -> Result<(), Error> {
@@ -186,6 +203,7 @@ impl Model {
             state: StreamState::Live,
             last: version,
             updated: created,
+            removed_before: version,
             truncate_before: version,
             max_count: None,
             max_age_seconds: None,
@@ -294,6 +312,7 @@ enum Call {
     Transact(Transaction),
     Delete(String, ExpectedVersion, Deletion),
     Retain(String, Retention),
+    Scavenge,
     /// For each event its stream, the distance from the version that would be right, its id, and the number of positions
     /// to leave empty before it.
     Import(Vec<(String, i64, u8, Option<u64>)>),
@@ -376,6 +395,7 @@ fn call() -> impl Strategy<Value = Call> {
         6 => transaction().prop_map(Call::Transact),
         1 => (stream_id(), expected(), deletion).prop_map(|(id, expected, deletion)| Call::Delete(id, expected, deletion)),
         1 => (stream_id(), retention).prop_map(|(id, retention)| Call::Retain(id, retention)),
+        1 => Just(Call::Scavenge),
         2 => vec(imported, 1..5).prop_map(Call::Import),
     ]
 }
@@ -503,6 +523,12 @@ proptest! {
         let live: Vec<_> = live.map(|(stream_id, _)| stream_id.clone()).collect();
         prop_assert_eq!(list_streams(&store, "", None, 1_000).unwrap().streams, live);
         invariants(&store)?;
+
+        // Scavenging takes away what nobody sees, and verifying finds everything in order before and after.
+        verified(&store)?;
+        scavenge_all(&store, now)?;
+        prop_assert_eq!(all(|from| read_all(&store, now, from, count, Direction::Forward).unwrap()), visible);
+        verified(&store)?;
     }
 }
 
@@ -565,6 +591,10 @@ fn run(store: &MemoryKeyspaces, model: &mut Model, now: u64, call: &Call) -> Che
             let answer = set_retention(store, now, stream_id, retention);
             prop_assert_eq!(answer, model.retain(now, stream_id, retention));
         }
+        Call::Scavenge => {
+            scavenge_all(store, now)?;
+            model.scavenge(now);
+        }
         Call::Import(events) => {
             let end = store.durable_position().expect("the store is in memory");
             let events = imported(model, now, end, events);
@@ -594,8 +624,12 @@ fn compare(modelled: Result<Place, Error>, answer: Result<AppendResult, Error>) 
 fn invariants(store: &MemoryKeyspaces) -> Checked {
     let mut link = 0;
     for (key, value) in store.entries(EVENTS) {
-        link = chain_link(link, &key, &value, Envelope::LINK_AT as usize).expect("an envelope has a link");
-        prop_assert_eq!(Envelope::decode(0, &value).map(|envelope| envelope.link()), Ok(link));
+        let envelope = Envelope::decode(0, &value).expect("it is an envelope");
+        if let Envelope::Event { .. } = envelope {
+            let computed = chain_link(link, &key, &value, Envelope::LINK_AT as usize);
+            prop_assert_eq!(computed, Some(envelope.link()));
+        }
+        link = envelope.link();
     }
     prop_assert_eq!(store.log_end().map(|end| end.chain), Ok(link));
     let extended = store
@@ -605,4 +639,30 @@ fn invariants(store: &MemoryKeyspaces) -> Checked {
     let extended: Vec<_> = extended.map(|(stream_id, _)| (stream_id, Vec::new())).collect();
     prop_assert_eq!(store.entries(RETAINED), extended);
     Ok(())
+}
+
+/// Goes through all steps of verifying, which find nothing.
+fn verified(store: &MemoryKeyspaces) -> Checked {
+    let mut cursor = None;
+    loop {
+        let step = verify(store, cursor.as_ref(), false);
+        prop_assert!(step.as_ref().is_ok_and(|step| step.found == 0), "{:?}", step);
+        cursor = step.ok().and_then(|step| step.next);
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// Goes through all steps of scavenging, which pass over nothing.
+fn scavenge_all(store: &MemoryKeyspaces, now: u64) -> Checked {
+    let mut cursor = None;
+    loop {
+        let scavenged = scavenge(store, now, cursor.as_ref()).expect("the store is in memory");
+        prop_assert!(scavenged.passed_over.is_empty(), "{:?}", scavenged.passed_over);
+        cursor = scavenged.step.next;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
 }
