@@ -36,8 +36,11 @@ impl fmt::Display for Hazard {
 /// # Errors
 /// The first hazard found.
 pub fn find_hazard(json: &str) -> Result<(), Hazard> {
-    let mut depth = 0_usize;
     let mut rest = json.as_bytes();
+    if is_harmless(rest) {
+        return Ok(());
+    }
+    let mut depth = 0_usize;
     while let Some((byte, behind)) = rest.split_first() {
         rest = behind;
         match byte {
@@ -51,6 +54,23 @@ pub fn find_hazard(json: &str) -> Result<(), Hazard> {
         }
     }
     Ok(())
+}
+
+/// Whether there is no escape, and not enough that opens to lie too deep: what most events are, found out eight bytes at
+/// a time without regard to where strings begin and end.
+fn is_harmless(json: &[u8]) -> bool {
+    let (words, rest) = json.as_chunks::<8>();
+    let mut escapes = 0;
+    let mut opening = 0_usize;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        escapes |= marks(word, b'\\');
+        // `[` and `{` are one bit apart. The product's highest byte is the sum of the others' marks.
+        let found = marks(word | u64::from_ne_bytes([b'[' ^ b'{'; 8]), b'{') >> 7;
+        opening += (found.wrapping_mul(LOW) >> 56) as usize;
+    }
+    opening += rest.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    escapes == 0 && !rest.contains(&b'\\') && opening <= JSON_NESTING_MAX
 }
 
 /// What lies behind the string whose text begins here.
@@ -83,16 +103,21 @@ fn skip_string(mut rest: &[u8]) -> Result<&[u8], Hazard> {
     }
 }
 
+/// The lowest bit of each byte.
+const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+
+/// The highest bit of each byte.
+const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+
+/// A mark in the highest bit of each byte that is `byte`; there may be wrong ones behind the first.
+fn marks(word: u64, byte: u8) -> u64 {
+    let zeroed = word ^ u64::from_ne_bytes([byte; 8]);
+    zeroed.wrapping_sub(LOW) & !zeroed & HIGH
+}
+
 /// How many bytes there are before the next quote, backslash or control character, eight at a time: most of an event is
 /// plain text.
 fn plain_bytes(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    /// A mark in the highest bit of each byte that is `byte`; those behind the first may be wrong.
-    fn marks(word: u64, byte: u8) -> u64 {
-        let zeroed = word ^ u64::from_ne_bytes([byte; 8]);
-        zeroed.wrapping_sub(ONES) & !zeroed & HIGH
-    }
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
@@ -475,7 +500,17 @@ mod tests {
         }
         assert_eq!(find_hazard(&nested(JSON_NESTING_MAX)), Ok(()));
         assert_eq!(find_hazard(&nested(JSON_NESTING_MAX + 1)), Err(Hazard::NestedTooDeep));
-        assert_eq!(find_hazard(&"[]".repeat(JSON_NESTING_MAX + 1)), Ok(()));
+        for flat in ["[]", "{}", "\"[\",", "[\"{{{{{{{{\"],"] {
+            assert_eq!(find_hazard(&flat.repeat(JSON_NESTING_MAX + 1)), Ok(()), "{flat}");
+        }
+        for (at, length) in (0..40).flat_map(|length| (0..length).map(move |at| (at, length))) {
+            let before = " ".repeat(at);
+            let behind = " ".repeat(length - at);
+            let deep = format!("{before}{}{behind}", nested(JSON_NESTING_MAX + 1));
+            assert_eq!(find_hazard(&deep), Err(Hazard::NestedTooDeep));
+            let lone = format!("{before}\"{behind}\\ud800{behind}\"");
+            assert_eq!(find_hazard(&lone), Err(Hazard::LoneSurrogate), "{lone}");
+        }
     }
 
     #[test]
