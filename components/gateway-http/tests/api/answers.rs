@@ -4,7 +4,8 @@ use exesdb_gateway_http::limits::REQUEST_BYTES_MAX;
 use exesdb_gateway_http::store::Error;
 use serde_json::json;
 
-use crate::memory::{Memory, Request};
+use crate::client::Request;
+use crate::memory::Memory;
 
 #[test]
 fn an_append_says_where_it_stands() {

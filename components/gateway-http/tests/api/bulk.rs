@@ -4,7 +4,8 @@ use exesdb_gateway_http::limits::BULK_WRITE_BYTES;
 use exesdb_gateway_http::store::Error;
 use serde_json::{Value, json};
 
-use crate::memory::{Answer, Memory, Request};
+use crate::client::{Answer, Request};
+use crate::memory::Memory;
 
 const ALL: &str = "/v1/stores/main/events";
 const STREAM: &str = "/v1/stores/main/streams/s/events";

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::memory::{Memory, Request};
+use crate::client::Request;
+use crate::memory::Memory;
 
 fn positions(page: &Value) -> Vec<u64> {
     let events = page["events"].as_array().expect("a page has events");

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use exesdb_gateway_http::store::{Error, Wake};
 use serde_json::{Value, json};
 
-use crate::memory::{Answer, Memory, Request, Step};
+use crate::client::{Answer, Request};
+use crate::memory::{Memory, Step};
 
 const STREAM: &str = "/v1/stores/main/streams/s/events";
 const ALL: &str = "/v1/stores/main/events";

@@ -5,7 +5,8 @@ use exesdb_gateway_http::limits::{APPEND_EVENTS_MAX, EVENT_BYTES_MAX, TAGS_MAX};
 use exesdb_gateway_http::problem::{Kind, Member};
 use serde_json::json;
 
-use crate::memory::{Answer, Memory, Request};
+use crate::client::{Answer, Request};
+use crate::memory::Memory;
 
 /// An event of a frame.
 struct Event<'a> {

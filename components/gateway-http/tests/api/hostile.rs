@@ -15,7 +15,8 @@ use proptest::strategy::Strategy;
 use proptest::{prop_assert, prop_assert_eq, proptest};
 use serde_json::value::RawValue;
 
-use crate::memory::{Memory, Request};
+use crate::client::Request;
+use crate::memory::Memory;
 
 /// Text made of the pieces that the router and the decoders look for, and of anything else.
 fn pieces(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {

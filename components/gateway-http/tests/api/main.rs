@@ -3,11 +3,13 @@
 mod answers;
 mod bodies;
 mod bulk;
+mod client;
 mod events;
 mod follow;
 mod frames;
 mod hostile;
 mod memory;
 mod openapi;
+mod refusals;
 mod routes;
 mod writes;

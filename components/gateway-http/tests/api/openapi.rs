@@ -9,7 +9,8 @@ use exesdb_gateway_http::serve::OPENAPI;
 use exesdb_sdk::arguments;
 use serde_json::{Value, json};
 
-use crate::memory::{Memory, Request};
+use crate::client::Request;
+use crate::memory::Memory;
 
 const METHODS: [&str; 8] = ["get", "head", "post", "put", "delete", "options", "patch", "trace"];
 

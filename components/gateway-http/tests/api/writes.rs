@@ -8,7 +8,8 @@ use exesdb_gateway_http::limits::{
 use exesdb_gateway_http::problem::{Kind, Member, Problem};
 use serde_json::json;
 
-use crate::memory::{Answer, Memory, Request};
+use crate::client::{Answer, Request};
+use crate::memory::Memory;
 
 fn transact(store: &mut Memory, body: &str) -> Answer {
     Request::new("POST", "/v1/stores/main/transactions").body(body).send(store)

@@ -1,0 +1,229 @@
+//! The table of heads that are refused, and what the refusal names.
+
+use exesdb_gateway_http::problem::Kind;
+use exesdb_gateway_http::route::{Head, route};
+
+use crate::routes::{BINARY, LINES, SSE, call};
+
+/// A read whose parameter is given so many times.
+fn many(name: &str, times: usize) -> String {
+    format!("/v1/stores/main/events?{}", vec![format!("{name}=a"); times].join("&"))
+}
+
+/// A read whose parameter is one byte too long.
+fn long_value(name: &str) -> String {
+    format!("/v1/stores/main/events?{name}={}", "x".repeat(257))
+}
+
+#[test]
+fn every_refusal_names_its_culprit() {
+    let long = format!("/v1/stores/main/streams/{}", "x".repeat(257));
+    let long_prefix = format!("/v1/stores/main/streams?prefix={}", "x".repeat(257));
+    let invalid = Kind::InvalidArgument;
+    for (method, target, headers, kind, culprit) in [
+        ("GET", "", &[][..], Kind::PathNotFound, "``"),
+        ("GET", "*", &[], Kind::PathNotFound, "`*`"),
+        ("GET", "/", &[], Kind::PathNotFound, "`/`"),
+        ("GET", "//", &[], Kind::PathNotFound, "`//`"),
+        ("GET", "/openapi.json/", &[], Kind::PathNotFound, "/openapi.json/"),
+        ("GET", "/v1/stores/main", &[], Kind::PathNotFound, "/v1/stores/main"),
+        ("GET", "/v1/stores/main/events/", &[], Kind::PathNotFound, "/v1/stores/main/events/"),
+        ("GET", "/v1/stores/main/streams/s/nothing", &[], Kind::PathNotFound, "nothing"),
+        ("GET", "/v1/stores/main/streams/s/snapshots/latest/x", &[], Kind::PathNotFound, "latest"),
+        ("GET", "/v1/stores/main/streams/a/b/c/d/e/f/g/h/i", &[], Kind::PathNotFound, "/v1"),
+        ("GET", "/v2/stores/main/events", &[], Kind::PathNotFound, "/v2"),
+        ("GET", "/V1/stores/main/events", &[], Kind::PathNotFound, "/V1"),
+        ("GET", "/health/live", &[], Kind::PathNotFound, "/health/live"),
+        ("GET", "/v1/stores/main/streams/", &[], invalid, "stream: is empty"),
+        ("GET", "/v1/stores/main/streams//events", &[], invalid, "stream: is empty"),
+        ("GET", "/v1/stores/main/streams/%", &[], invalid, "stream: "),
+        ("GET", "/v1/stores/main/streams/%zz", &[], invalid, "stream: "),
+        ("GET", "/v1/stores/main/streams/%ff", &[], invalid, "stream: is not UTF-8"),
+        ("GET", "/v1/stores/main/streams/%C0%AF", &[], invalid, "stream: is not UTF-8"),
+        ("GET", "/v1/stores/main/streams/%ED%A0%80", &[], invalid, "stream: is not UTF-8"),
+        ("GET", "/v1/stores/main/streams/a%00b", &[], invalid, "stream: has the control character U+0000"),
+        ("GET", "/v1/stores/main/streams/%C2%85", &[], invalid, "U+0085"),
+        ("GET", &long, &[], invalid, "stream: has 257 bytes"),
+        ("GET", &long_prefix, &[], invalid, "prefix: has 257 bytes"),
+        ("GET", "/v1/stores/main/streams?after=", &[], invalid, "after: "),
+        ("GET", "/v1/stores/main/streams?after=%0a", &[], invalid, "after: "),
+        ("GET", "/v1/stores/main/streams?prefix=%ff", &[], invalid, "prefix: "),
+        ("GET", "/v1/stores/main/streams?from=1", &[], invalid, "from: is not a known"),
+        ("GET", "/v1/stores/main/events?count=0", &[], invalid, "count: "),
+        ("GET", "/v1/stores/main/events?count=1001", &[], invalid, "count: "),
+        ("GET", "/v1/stores/main/events?count=-1", &[], invalid, "count: "),
+        ("GET", "/v1/stores/main/events?count=99999999999999999999", &[], invalid, "count: "),
+        ("GET", "/v1/stores/main/events?count=1&count=1", &[], invalid, "count: must be given only once"),
+        ("GET", "/v1/stores/main/events?from=-1", &[], invalid, "from: "),
+        ("GET", "/v1/stores/main/events?from=end", &[], invalid, "from: `end` needs"),
+        ("GET", "/v1/stores/main/events?direction=sideways", &[], invalid, "direction: "),
+        ("GET", "/v1/stores/main/events?form=1", &[], invalid, "form: is not a known"),
+        ("GET", "/openapi.json?x", &[], invalid, "x: is not a known query parameter; this route has none"),
+        ("POST", "/v1/stores/main/streams/s/events?count=1", &[], invalid, "count: "),
+        (
+            "POST",
+            "/v1/stores/main/streams/s/events?expected_version=1",
+            &[],
+            invalid,
+            "expected_version: belongs",
+        ),
+        (
+            "POST",
+            "/v1/stores/main/streams/s/events?expected_version=-1",
+            BINARY,
+            invalid,
+            "expected_version: ",
+        ),
+        ("POST", "/v1/stores/main/streams/s/events?expected_version=", BINARY, invalid, "expected_version: "),
+        ("POST", "/v1/stores/main/transactions", BINARY, Kind::UnsupportedMediaType, "content-type: "),
+        ("POST", "/v1/stores/main/transactions?x=1", &[], invalid, "x: is not a known"),
+        ("POST", "/v1/stores/main/import", BINARY, Kind::UnsupportedMediaType, "content-type: "),
+        ("POST", "/v1/stores/main/import?count=1", &[], invalid, "count: is not a known"),
+        ("PUT", "/v1/stores/main/streams/s/retention", BINARY, Kind::UnsupportedMediaType, "content-type: "),
+        ("PUT", "/v1/stores/main/streams/%ff/retention", &[], invalid, "stream: "),
+        ("PUT", "/v1/stores/main/streams/s/retention?max_count=1", &[], invalid, "max_count: is not a known"),
+        ("DELETE", "/v1/stores/main/streams/s?tombstone=yes", &[], invalid, "tombstone: "),
+        ("DELETE", "/v1/stores/main/streams/s?tombstone", &[], invalid, "tombstone: "),
+        ("DELETE", "/v1/stores/main/streams/s?expected_version=Any", &[], invalid, "expected_version: "),
+        (
+            "DELETE",
+            "/v1/stores/main/streams/s?expected_version=1&expected_version=1",
+            &[],
+            invalid,
+            "only once",
+        ),
+        ("DELETE", "/v1/stores/main/streams/%00", &[], invalid, "stream: "),
+        ("GET", "/v1/stores/main/events?type=", &[], invalid, "type: is empty"),
+        ("GET", "/v1/stores/main/events?type=%00", &[], invalid, "type: has the control"),
+        ("GET", "/v1/stores/main/events?tag=", &[], invalid, "tag: is empty"),
+        ("GET", &many("type", 65), &[], invalid, "type: is given 65 times"),
+        ("GET", &many("tag", 33), &[], invalid, "tag: is given 33 times"),
+        ("GET", &many("stream_prefix", 65), &[], invalid, "stream_prefix: is given 65 times"),
+        ("GET", &long_value("type"), &[], invalid, "type: has 257 bytes"),
+        ("GET", &long_value("tag"), &[], invalid, "tag: has 257 bytes"),
+        ("GET", &long_value("stream_prefix"), &[], invalid, "stream_prefix: has 257 bytes"),
+        ("GET", &long_value("correlation_id"), &[], invalid, "correlation_id: has 257 bytes"),
+        ("GET", &long_value("causation_id"), &[], invalid, "causation_id: has 257 bytes"),
+        ("GET", &long_value("stream_pattern"), &[], invalid, "stream_pattern: has 257 bytes"),
+        ("GET", &long_value("type_pattern"), &[], invalid, "type_pattern: has 257 bytes"),
+        ("GET", "/v1/stores/main/events?stream_prefix=%0a", &[], invalid, "stream_prefix: "),
+        ("GET", "/v1/stores/main/events?correlation_id=", &[], invalid, "correlation_id: is empty"),
+        (
+            "GET",
+            "/v1/stores/main/events?causation_id=a&causation_id=b",
+            &[],
+            invalid,
+            "causation_id: must be given",
+        ),
+        ("GET", "/v1/stores/main/events?stream_pattern=", &[], invalid, "stream_pattern: has 0 bytes"),
+        (
+            "GET",
+            "/v1/stores/main/events?query=[{}]&type=a",
+            &[],
+            invalid,
+            "type: cannot stand beside `query`",
+        ),
+        ("GET", "/v1/stores/main/events?query=[{}]&tag=a", &[], invalid, "tag: cannot stand beside `query`"),
+        (
+            "GET",
+            "/v1/stores/main/events?query=[{}]&query=[{}]",
+            &[],
+            invalid,
+            "query: must be given only once",
+        ),
+        ("GET", "/v1/stores/main/events?query=", &[], Kind::MalformedBody, "query: "),
+        ("GET", "/v1/stores/main/events?query=[", SSE, Kind::MalformedBody, "query"),
+        ("GET", "/v1/stores/main/events?query=[]", &[], invalid, "query: must hold 1 to 16 items"),
+        ("GET", "/v1/stores/main/events?query={}", &[], invalid, "query: "),
+        ("GET", "/v1/stores/main/events?query=[1]", &[], invalid, "query[0]: "),
+        (
+            "GET",
+            "/v1/stores/main/events?query=[{},{%22tag%22:[]}]",
+            &[],
+            invalid,
+            "query[1].tag: is not a known",
+        ),
+        (
+            "GET",
+            "/v1/stores/main/events?query=[{%22types%22:[%22%22]}]",
+            &[],
+            invalid,
+            "query[0].types[0]: is empty",
+        ),
+        ("GET", "/v1/stores/main/streams/s/events?type=a", &[], invalid, "type: is not a known"),
+        ("GET", "/v1/stores/main/events?count=0", LINES, invalid, "count: "),
+        ("GET", "/v1/stores/main/events?from=end", LINES, invalid, "from: `end` needs"),
+        ("GET", "/v1/stores/main/streams", LINES, Kind::NotAcceptable, "accept: "),
+        ("GET", "/v1/stores/main/streams/s/snapshots?before=3", &[], invalid, "before: is not a known"),
+        ("GET", "/v1/stores/main/streams/s/snapshots?stream=t", &[], invalid, "stream: is not a known"),
+        ("GET", "/v1/stores/main/snapshots?after=x", &[], invalid, "after: is not a place"),
+        ("GET", "/v1/stores/main/snapshots?after=", &[], invalid, "after: is not a place"),
+        ("GET", "/v1/stores/main/snapshots?stream=", &[], invalid, "stream: is empty"),
+        ("GET", "/v1/stores/main/snapshots?source=%00", &[], invalid, "source: has the control"),
+        ("GET", "/v1/stores/main/snapshots?count=1001", &[], invalid, "count: "),
+        ("DELETE", "/v1/stores/main/streams/s/snapshots", &[], invalid, "keep: is required"),
+        ("DELETE", "/v1/stores/main/streams/s/snapshots?keep=0", &[], invalid, "keep: must be"),
+        ("DELETE", "/v1/stores/main/streams/s/snapshots?keep=4294967296", &[], invalid, "keep: must be"),
+        ("GET", "/v1/stores/main/streams/s/snapshots/latest?at_most=-1", &[], invalid, "at_most: "),
+        ("GET", "/v1/stores/main/streams/s/snapshots/1?created=1", &[], invalid, "created: is not a known"),
+        ("PUT", "/v1/stores/main/streams/s/snapshots/1?created=", &[], invalid, "created: must be a time"),
+        ("PUT", "/v1/stores/main/streams/s/snapshots/1?created=now", &[], invalid, "created: must be a time"),
+        ("GET", "/v1/stores/main/events?direction=backward", SSE, invalid, "direction: "),
+        ("GET", "/v1/stores/main/events?count=5", SSE, invalid, "count: "),
+        ("GET", "/v1/stores/main/events?from=ending", SSE, invalid, "from: "),
+        (
+            "GET",
+            "/v1/stores/main/events",
+            &[("accept", "text/event-stream"), ("last-event-id", "-1")],
+            invalid,
+            "last-event-id: ",
+        ),
+        (
+            "GET",
+            "/v1/stores/main/events",
+            &[("accept", "text/event-stream"), ("last-event-id", "1"), ("last-event-id", "2")],
+            invalid,
+            "last-event-id: ",
+        ),
+        ("GET", "/v1/stores/main/streams/s/snapshots/-1", &[], invalid, "version: "),
+        ("GET", "/v1/stores/main/streams/s/snapshots/", &[], invalid, "version: "),
+        ("PUT", "/v1/stores/main/streams/s/snapshots/18446744073709551616", &[], invalid, "version: "),
+        ("GET", "/v1/stores/main/streams/s", SSE, Kind::NotAcceptable, "accept: "),
+        ("GET", "/openapi.json", &[("accept", "text/html")], Kind::NotAcceptable, "accept: `text/html`"),
+        (
+            "POST",
+            "/v1/stores/main/streams/s/events",
+            &[("content-type", "application/x-www-form-urlencoded")],
+            Kind::UnsupportedMediaType,
+            "content-type: `application/x-www-form-urlencoded`",
+        ),
+        (
+            "PUT",
+            "/v1/stores/main/streams/s/snapshots/1",
+            &[("content-type", "")],
+            Kind::UnsupportedMediaType,
+            "content-type: ",
+        ),
+        (
+            "POST",
+            "/v1/stores/main/streams/s/events",
+            &[("content-encoding", "gzip")],
+            Kind::UnsupportedMediaType,
+            "content-encoding: `gzip`",
+        ),
+    ] {
+        let (found, detail) = call(method, target, headers).expect_err(target);
+        assert_eq!(found, kind, "{method} {target}: {detail}");
+        assert!(detail.contains(culprit), "{method} {target}: {detail}");
+    }
+}
+
+#[test]
+fn a_header_that_is_not_utf8_is_named() {
+    for name in ["accept", "last-event-id"] {
+        let headers =
+            [("accept".to_owned(), b"text/event-stream".to_vec()), (name.to_owned(), b"\xff".to_vec())];
+        let head = Head { method: "GET", target: "/v1/stores/main/events", headers: &headers };
+        assert_eq!(route(&head).unwrap_err().detail, format!("{name}: is not UTF-8"));
+    }
+}
