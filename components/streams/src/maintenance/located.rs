@@ -28,20 +28,27 @@ impl Append {
     }
 }
 
-/// The entries of a stream's index at or behind a version: at most `limit`, up to the first that is malformed, and
-/// whether that one is why they end.
+/// The entries of a stream's index at or behind a version: at most `limit`, up to the first that is malformed.
 pub(super) fn appends_from(
     store: &impl Keyspaces,
     origin: Position,
     version: Version,
     limit: u32,
-) -> Result<(Vec<Append>, bool), Error> {
+) -> Result<Vec<Append>, Error> {
+    let entries = entries_from(store, origin, version, limit)?;
+    Ok(entries.iter().map_while(|entry| Append::of(origin, entry)).collect())
+}
+
+/// The entries of a stream's index at or behind a version, as they are.
+pub(super) fn entries_from(
+    store: &impl Keyspaces,
+    origin: Position,
+    version: Version,
+    limit: u32,
+) -> Result<Vec<Entry>, Error> {
     let end = prefix_end(&origin.to_be_bytes());
     let range = Range { keyspace: INDEX.to_owned(), start: index_key(origin, version), end };
-    let page = store.scan(&range, Direction::Forward, limit, INDEX_BYTES_MAX)?;
-    let appends: Vec<Append> = page.entries.iter().map_while(|entry| Append::of(origin, entry)).collect();
-    let is_malformed = appends.len() < page.entries.len();
-    Ok((appends, is_malformed))
+    Ok(store.scan(&range, Direction::Forward, limit, INDEX_BYTES_MAX)?.entries)
 }
 
 /// The last entry of a stream's index, if it is well-formed.

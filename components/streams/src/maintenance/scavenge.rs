@@ -225,61 +225,46 @@ impl<S: Keyspaces> Step<'_, S> {
                 room.events
             };
             let (positions, appends) = self.positions(head.origin, hidden.below, count)?;
-            let keys: Vec<Vec<u8>> =
-                positions.iter().map(|position| position.to_be_bytes().to_vec()).collect();
-            let values =
-                if keys.is_empty() { Vec::new() } else { self.store.get_many(EVENTS, &keys, READ_BYTES)? };
+            let values = self.values(&positions)?;
             if values.is_empty() {
-                self.damaged(
-                    stream_id.as_bytes(),
-                    &format!("the index does not lead to version {}", hidden.below),
-                );
+                let reason = format!("the index does not lead to version {}", hidden.below);
+                self.damaged(stream_id.as_bytes(), &reason);
                 break;
             }
             hidden.appends.extend(appends);
-            let mut is_visible = false;
             for (position, value) in positions.into_iter().zip(values) {
                 if operations > BATCH_OPERATIONS {
                     break;
                 }
+                let version = hidden.below;
                 let bytes = value.as_ref().map_or(0, Vec::len) as u64;
-                let envelope = value.and_then(|value| Envelope::decode(position, &value).ok());
-                let (link, event) = match envelope {
-                    Some(Envelope::Removed { .. }) => {
-                        hidden.below = hidden.below.saturating_add(1);
-                        continue;
-                    }
-                    Some(Envelope::Event { link, event })
-                        if event.stream_id == stream_id && event.version == hidden.below =>
-                    {
-                        (link, event)
-                    }
-                    Some(Envelope::Event { .. }) | None => {
-                        let reason = format!(
-                            "version {} is not at position {position}, or cannot be read",
-                            hidden.below
-                        );
-                        self.damaged(stream_id.as_bytes(), &reason);
-                        return Ok(hidden);
-                    }
+                let Some((link, event)) = event_of(stream_id, version, position, value) else {
+                    let reason =
+                        format!("version {version} is not at position {position}, or cannot be read");
+                    self.damaged(stream_id.as_bytes(), &reason);
+                    return Ok(hidden);
                 };
-                if hidden.below >= sure && !is_too_old(head, event.created, self.now) {
-                    is_visible = true;
-                    break;
-                }
+                let is_visible = version >= sure && !is_too_old(head, event.created, self.now);
+                let Some(below) = version.checked_add(1).filter(|_| !is_visible) else { return Ok(hidden) };
                 room.events = room.events.saturating_sub(1);
                 room.bytes = room.bytes.saturating_sub(bytes);
                 let removed = Removed::new(link, bytes, event);
                 // The event, its id, an entry of the index, and its labels.
                 operations += 3 + removed.labels.len();
                 hidden.events.push(removed);
-                hidden.below = hidden.below.saturating_add(1);
-            }
-            if is_visible || hidden.below == Version::MAX {
-                break;
+                hidden.below = below;
             }
         }
         Ok(hidden)
+    }
+
+    /// The values of the first of these positions, as many as one read gives.
+    fn values(&self, positions: &[Position]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        if positions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<Vec<u8>> = positions.iter().map(|position| position.to_be_bytes().to_vec()).collect();
+        Ok(self.store.get_many(EVENTS, &keys, READ_BYTES)?)
     }
 
     /// The positions of a stream's versions, as many as one read of the index gives, and the appends that it names.
@@ -290,7 +275,7 @@ impl<S: Keyspaces> Step<'_, S> {
         count: u64,
     ) -> Result<(Vec<Position>, Vec<Append>), Error> {
         let limit = u32::try_from(count.min(STEP_EVENTS)).expect("the events of a step are few");
-        let (appends, _) = appends_from(self.store, origin, first, limit)?;
+        let appends = appends_from(self.store, origin, first, limit)?;
         let mut positions = Vec::new();
         let mut next = first;
         for append in &appends {
@@ -346,6 +331,22 @@ impl<S: Keyspaces> Step<'_, S> {
         if !self.passed_over.contains(&reason) {
             self.passed_over.push(reason);
         }
+    }
+}
+
+/// The event at a position where this version of the stream has to be, with its link. One that was removed before the head
+/// says so is none: nobody can tell whose it was.
+fn event_of(
+    stream_id: &str,
+    version: Version,
+    position: Position,
+    value: Option<Vec<u8>>,
+) -> Option<(u64, RecordedEvent)> {
+    match Envelope::decode(position, &value?) {
+        Ok(Envelope::Event { link, event }) if event.stream_id == stream_id && event.version == version => {
+            Some((link, event))
+        }
+        _ => None,
     }
 }
 

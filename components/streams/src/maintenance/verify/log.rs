@@ -7,14 +7,15 @@ use exesdb_sdk::types::{Error, Position, RecordedEvent, Version};
 
 use super::super::cursor;
 use super::super::labelled::digests;
-use super::super::located::{Append, appends_from};
+use super::super::located::{Append, entries_from};
 use super::heads::rebuilt;
+use super::orphans::{Owner, owner};
 use super::postings::span;
 use super::{At, LogPlace, Place, STEP_BYTES, STEP_ENTRIES, STEP_EVENTS, STEP_LABELS, Step, Walk};
 use crate::correlation::CorrelationIndex;
 use crate::layout::{
     EVENTS, Envelope, GAPS, Head, IDS, INDEX, LABELS, LabelDigest, STREAMS, id_key, index_key, label_key,
-    label_range, number,
+    label_range, number, version_in,
 };
 
 /// One step of the log.
@@ -115,12 +116,11 @@ fn envelope<S: Keyspaces>(
         if right.is_some_and(|right| right != link) {
             let place =
                 format!("position {position}, version {} of stream `{}`", event.version, event.stream_id);
-            step.add(
-                place,
-                "its link of the hash chain is not that of its content behind the event before: one of both is not what \
-                 was written; restore the store from a backup",
-                None,
-            );
+            let problem = "its link of the hash chain is not that of its content behind the event before: one of both \
+                           is not what was written; restore the store from a backup";
+            step.add(place, problem, None);
+            // What leads to it is not judged, let alone changed, by what may not have been written.
+            return Some(link);
         }
         events.push(event);
     }
@@ -135,6 +135,8 @@ struct Events<'s, 'a, S> {
     heads: HashMap<String, (Head, Vec<u8>)>,
     /// For the origin of a stream the append that was found for a version: all from there on are in it.
     appends: HashMap<Position, (Version, Append)>,
+    /// Of the streams of which something is wrong: whether the origin in the head is theirs.
+    trusted: HashMap<String, bool>,
     /// For a label the entry that was found last.
     spans: HashMap<LabelDigest, (Position, Position)>,
 }
@@ -173,7 +175,8 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
             }
             step.add(format!("stream `{id}`"), problem, repair);
         }
-        Ok(Self { step, events, heads, appends: HashMap::new(), spans: HashMap::new() })
+        let (appends, trusted, spans) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Ok(Self { step, events, heads, appends, trusted, spans })
     }
 
     fn check(mut self) -> Result<(), Error> {
@@ -186,10 +189,28 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
                 covered.push((event, head.origin));
             }
         }
-        self.ids(&covered)?;
-        let mut lost: Vec<(&RecordedEvent, Position)> = Vec::new();
+        let mut led = Vec::with_capacity(covered.len());
         for (event, origin) in &covered {
-            if self.is_located(event, *origin)? {
+            led.push(self.led_to(event, *origin)?);
+        }
+        // Nothing leads to a second event of a version, and nothing should.
+        let firsts: Vec<_> = covered.into_iter().zip(led).filter(|(_, led)| *led != Led::ToAnother).collect();
+        self.index(&firsts)?;
+        let firsts: Vec<_> = firsts.into_iter().map(|(event, _)| event).collect();
+        self.ids(&firsts)?;
+        for (event, _) in &firsts {
+            for digest in digests(event, CorrelationIndex::Off) {
+                self.label(event, digest)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Names the events to which the index does not lead, together where they follow each other.
+    fn index(&mut self, events: &[((&RecordedEvent, Position), Led)]) -> Result<(), Error> {
+        let mut lost: Vec<(&RecordedEvent, Position)> = Vec::new();
+        for ((event, origin), led) in events {
+            if *led == Led::Right {
                 continue;
             }
             if let Some((last, _)) = lost.last()
@@ -201,14 +222,13 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
                 lost.clear();
             }
             lost.push((event, *origin));
-        }
-        self.unlocated(&lost)?;
-        for (event, _) in &covered {
-            for digest in digests(event, CorrelationIndex::Off) {
-                self.label(event, digest)?;
+            // What has an entry of its own needs a right one.
+            if *led == Led::AstrayByItsOwn {
+                self.unlocated(&lost)?;
+                lost.clear();
             }
         }
-        Ok(())
+        self.unlocated(&lost)
     }
 
     fn ids(&mut self, events: &[(&RecordedEvent, Position)]) -> Result<(), Error> {
@@ -218,42 +238,47 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
             if value.as_deref().and_then(number) == Some(event.version) {
                 continue;
             }
-            let repair = self.repair(event, IDS, key, value.as_deref(), event.version);
+            let repair = self.repair(event, IDS, key, value.as_deref(), event.version)?;
             let problem = "keyspace `ids` does not have it with its id and version: appended again, it would be added again";
-            self.step.add(place(event), problem, Some(repair));
+            self.step.add(place(event), problem, repair);
         }
         Ok(())
     }
 
-    /// Whether the index leads to an event. A second event of the same version is named here and left as it is.
-    fn is_located(&mut self, event: &RecordedEvent, origin: Position) -> Result<bool, Error> {
+    /// Where the index leads for an event. A second event of the same version is named here and left as it is.
+    fn led_to(&mut self, event: &RecordedEvent, origin: Position) -> Result<Led, Error> {
         let known =
             self.appends.get(&origin).filter(|(from, append)| (*from..=append.last).contains(&event.version));
         let append = match known {
             Some((_, append)) => *append,
             None => {
-                let (appends, _) = appends_from(self.step.store, origin, event.version, 1)?;
-                let Some(append) = appends.first() else { return Ok(false) };
-                self.appends.insert(origin, (event.version, *append));
-                *append
+                let entries = entries_from(self.step.store, origin, event.version, 1)?;
+                let Some(entry) = entries.first() else { return Ok(Led::Astray) };
+                let Some(append) = Append::of(origin, entry) else {
+                    let is_own = version_in(&entry.key, origin) == Some(event.version);
+                    return Ok(if is_own { Led::AstrayByItsOwn } else { Led::Astray });
+                };
+                self.appends.insert(origin, (event.version, append));
+                append
             }
         };
-        let Some(position) = append.locate(event.version) else { return Ok(false) };
-        if position == event.position {
-            return Ok(true);
+        let position = append.locate(event.version);
+        if position == Some(event.position) {
+            return Ok(Led::Right);
         }
-        let other = self.step.events(&[position])?.pop();
-        let is_second = matches!(
-            other,
-            Some(At::Envelope(Envelope::Event { event: other, .. }))
-                if other.stream_id == event.stream_id && other.version == event.version
-        );
-        if is_second {
+        let other = match position {
+            Some(position) => self.step.events(&[position])?.pop(),
+            None => None,
+        };
+        if let Some(At::Envelope(Envelope::Event { event: other, .. })) = other
+            && (&other.stream_id, other.version) == (&event.stream_id, event.version)
+        {
             let problem =
-                format!("position {position} has an event of this version, too; reads give that one");
+                format!("position {} has an event of this version, too; reads give that one", other.position);
             self.step.add(place(event), problem, None);
+            return Ok(Led::ToAnother);
         }
-        Ok(is_second)
+        Ok(if append.last == event.version { Led::AstrayByItsOwn } else { Led::Astray })
     }
 
     /// Events that follow each other, as those of one append do.
@@ -261,14 +286,35 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
         let (Some((first, _)), Some((last, origin))) = (events.first(), events.last()) else { return Ok(()) };
         let key = index_key(*origin, last.version);
         let value = self.step.store.get(INDEX, &key)?;
-        let repair = self.repair(last, INDEX, &key, value.as_deref(), last.position);
+        let mut repair = self.repair(last, INDEX, &key, value.as_deref(), last.position)?;
+        if let (Some(batch), Some((version, position))) = (&mut repair, self.before(first, *origin)?) {
+            let key = index_key(*origin, version);
+            batch.require(INDEX, &key, None);
+            batch.put(INDEX, key, position.to_be_bytes());
+        }
         let place = format!("stream `{}`, versions {} to {}", last.stream_id, first.version, last.version);
-        self.step.add(
-            place,
-            "keyspace `index` does not lead to them: the stream cannot be read there",
-            Some(repair),
-        );
+        let problem = "keyspace `index` does not lead to them: the stream cannot be read there";
+        self.step.add(place, problem, repair);
         Ok(())
+    }
+
+    /// The version before this one with its position, if the entry that leads astray for this one happens to lead to
+    /// that: it needs its own, because the entry changes, or another one comes before it.
+    fn before(&self, event: &RecordedEvent, origin: Position) -> Result<Option<(Version, Position)>, Error> {
+        let Some(version) = event.version.checked_sub(1) else { return Ok(None) };
+        let entries = entries_from(self.step.store, origin, version, 1)?;
+        let append = entries.first().and_then(|entry| Append::of(origin, entry));
+        let position =
+            append.filter(|append| append.last > version).and_then(|append| append.locate(version));
+        let Some(position) = position else { return Ok(None) };
+        match self.step.events(&[position])?.pop() {
+            Some(At::Envelope(Envelope::Event { event: before, .. }))
+                if before.stream_id == event.stream_id && before.version == version =>
+            {
+                Ok(Some((version, position)))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn label(&mut self, event: &RecordedEvent, digest: LabelDigest) -> Result<(), Error> {
@@ -286,29 +332,71 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
         }
         let key = label_key(digest, event.position);
         let value = self.step.store.get(LABELS, &key)?;
-        let repair = self.repair(event, LABELS, &key, value.as_deref(), event.position);
+        let repair = self.repair(event, LABELS, &key, value.as_deref(), event.position)?;
         let problem = "keyspace `labels` does not have it with its type and tags: filtered reads and append conditions miss it";
-        self.step.add(place(event), problem, Some(repair));
+        self.step.add(place(event), problem, repair);
         Ok(())
     }
 
-    /// Writes an entry that follows from an event.
+    /// Writes an entry that follows from an event; none if its key cannot be told for certain.
     fn repair(
-        &self,
+        &mut self,
         event: &RecordedEvent,
         keyspace: &str,
         key: &[u8],
         found: Option<&[u8]>,
         wanted: u64,
-    ) -> BatchBuilder {
+    ) -> Result<Option<BatchBuilder>, Error> {
+        let Some((head, value)) = self.heads.get(&event.stream_id) else { return Ok(None) };
         let mut batch = BatchBuilder::new();
-        if let Some((_, head)) = self.heads.get(&event.stream_id) {
-            batch.require(STREAMS, event.stream_id.as_bytes(), Some(head));
-        }
+        batch.require(STREAMS, event.stream_id.as_bytes(), Some(value));
         batch.require(keyspace, key, found);
         batch.put(keyspace, key, wanted.to_be_bytes());
-        batch
+        let head = *head;
+        Ok(self.trusts(event, &head)?.then_some(batch))
     }
+
+    /// Whether the origin in the head is the stream's: what is written under a wrong one would spoil the entries of
+    /// another stream.
+    fn trusts(&mut self, event: &RecordedEvent, head: &Head) -> Result<bool, Error> {
+        if let Some(trusted) = self.trusted.get(&event.stream_id) {
+            return Ok(*trusted);
+        }
+        let trusted = match self.step.events(&[head.origin])?.pop() {
+            Some(At::Envelope(Envelope::Event { event: first, .. })) => first.stream_id == event.stream_id,
+            // Its first event is gone. Another stream may have the origin, and then has a last event that tells.
+            Some(At::Envelope(Envelope::Removed { .. }) | At::Malformed) => {
+                match owner(self.step, head.origin)? {
+                    Owner::Stream(stream_id, _) => stream_id == event.stream_id,
+                    Owner::Nobody | Owner::Unknown => true,
+                }
+            }
+            Some(At::Missing) | None => false,
+        };
+        if !trusted {
+            let problem = format!(
+                "the head says that the stream begins at position {}, but nothing there is of this stream: what leads to \
+                 its events cannot be put right",
+                head.origin
+            );
+            self.step.add(format!("stream `{}`", event.stream_id), problem, None);
+        }
+        self.trusted.insert(event.stream_id.clone(), trusted);
+        Ok(trusted)
+    }
+}
+
+/// Where the index leads for an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Led {
+    /// To it.
+    Right,
+    /// To another event of the same stream and version.
+    ToAnother,
+    /// Not to it: no entry is right for it.
+    Astray,
+    /// Not to it, by an entry for just this version.
+    AstrayByItsOwn,
 }
 
 /// Whether the event is one that its stream's head speaks of.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use exesdb_sdk::keyspaces::{BatchBuilder, Direction, Entry, Keyspaces, Page, Range};
-use exesdb_sdk::types::{Error, Position, Version};
+use exesdb_sdk::types::{Error, Position, RecordedEvent, Version};
 
 use super::super::cursor;
 use super::super::located::{appends_from, last_append};
@@ -44,10 +44,15 @@ pub(super) fn walk_index<S: Keyspaces>(
         match at {
             At::Envelope(Envelope::Event { event, .. }) => {
                 let Some(head) = heads.get(&event.stream_id) else { continue };
-                if head.origin != origin || event.version != version {
-                    let problem =
-                        "it leads to an event of another stream or version; reads of a stream may fail at it";
-                    step.orphan(INDEX, entry, problem);
+                if head.origin == origin && event.version == version {
+                    continue;
+                }
+                let problem =
+                    "it leads to an event of another stream or version; reads of a stream may fail at it";
+                // What was needed of such was written anew when the events were walked, if its stream is known.
+                match owner(step, origin)? {
+                    Owner::Stream(..) | Owner::Nobody => step.orphan(INDEX, entry, problem),
+                    Owner::Unknown => step.entry(INDEX, &entry.key, problem, None),
                 }
             }
             At::Envelope(Envelope::Removed { .. }) => removed(step, INDEX, entry, origin, version)?,
@@ -154,7 +159,7 @@ fn locate_id<S: Keyspaces>(step: &Step<'_, S>, entry: &Entry) -> Result<Option<I
     let Some((origin, digest)) = entry.key.split_first_chunk::<8>() else { return Ok(None) };
     let (DIGEST_BYTES, Some(version)) = (digest.len(), number(&entry.value)) else { return Ok(None) };
     let origin = u64::from_be_bytes(*origin);
-    let (appends, _) = appends_from(step.store, origin, version, 1)?;
+    let appends = appends_from(step.store, origin, version, 1)?;
     let position = appends.first().and_then(|append| append.locate(version));
     Ok(Some(Id { origin, version, position }))
 }
@@ -184,7 +189,7 @@ fn removed<S: Keyspaces>(
 }
 
 /// Whose origin a position is.
-enum Owner {
+pub(super) enum Owner {
     /// This stream's.
     Stream(String, Head),
     /// Nobody's.
@@ -194,7 +199,7 @@ enum Owner {
 }
 
 /// Finds the stream of an origin: its first event and the last that its index has can tell.
-fn owner<S: Keyspaces>(step: &Step<'_, S>, origin: Position) -> Result<Owner, Error> {
+pub(super) fn owner<S: Keyspaces>(step: &Step<'_, S>, origin: Position) -> Result<Owner, Error> {
     let last = last_append(step.store, origin)?.map(|append| append.position);
     for position in last.into_iter().chain([origin]) {
         let at = step.events(&[position])?.pop();
@@ -202,13 +207,29 @@ fn owner<S: Keyspaces>(step: &Step<'_, S>, origin: Position) -> Result<Owner, Er
         let value = step.store.get(STREAMS, event.stream_id.as_bytes())?;
         match value.and_then(|value| Head::decode(&value).ok()) {
             Some(head) if head.origin == origin => return Ok(Owner::Stream(event.stream_id, head)),
-            // No stream begins with an event of another stream.
-            Some(_) if position == origin => return Ok(Owner::Nobody),
+            // No stream begins with an event of a stream that surely begins elsewhere.
+            Some(head) if position == origin && begins_before(step, &head, &event)? => {
+                return Ok(Owner::Nobody);
+            }
             Some(_) | None => {}
         }
     }
     let is_behind = origin >= step.store.log_end()?.next_position;
     Ok(if is_behind { Owner::Nobody } else { Owner::Unknown })
+}
+
+/// Whether the origin in the head leads to an earlier event of the same stream.
+fn begins_before<S: Keyspaces>(
+    step: &Step<'_, S>,
+    head: &Head,
+    event: &RecordedEvent,
+) -> Result<bool, Error> {
+    let first = step.events(&[head.origin])?.pop();
+    Ok(matches!(
+        first,
+        Some(At::Envelope(Envelope::Event { event: first, .. }))
+            if first.stream_id == event.stream_id && first.version < event.version
+    ))
 }
 
 /// The heads of these events' streams, those that can be read.
