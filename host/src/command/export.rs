@@ -29,7 +29,8 @@ Examples:
 
 The file has the events in the order of their positions, with versions, times and tags; then, unless --to is given, how
 long streams keep their events, which are deleted, and the snapshots. Its first line says what it is, its last how many lines
-there are: a file that was cut off is noticed. Events that are hidden by retention or deletion are not in it.")]
+there are: a file that was cut off is noticed. Events that are hidden by retention or deletion are not in it. Line breaks
+between the tokens of JSON data become spaces.")]
 pub struct ExportOptions {
     /// The file, which must not be there; `-` is stdout.
     #[arg(default_value = "-")]
@@ -188,12 +189,10 @@ impl<'a> Export<'a> {
     }
 
     async fn stream(&mut self, stream: &str) -> anyhow::Result<()> {
-        let info = match self.client.stream_info(stream).await {
-            Ok(info) => info,
-            Err(error) => return Err(error.into()),
-        };
-        let plain = info.state == StreamState::Live && info.retention == Retention::default();
-        if plain && info.first_version.is_some() {
+        let info = self.client.stream_info(stream).await?;
+        let retention = retention(&info);
+        let plain = info.state == StreamState::Live && retention == Retention::default();
+        if plain {
             return Ok(());
         }
         self.counts.streams += 1;
@@ -203,7 +202,7 @@ impl<'a> Export<'a> {
             first_version: info.first_version,
             last_version: info.last_version,
             updated: info.updated,
-            retention: info.retention,
+            retention,
         }))
     }
 
@@ -232,6 +231,44 @@ impl<'a> Export<'a> {
             if after.is_none() {
                 return Ok(());
             }
+        }
+    }
+}
+
+/// What holds of a stream, with what is hidden already as the version before which nothing is kept: it stays hidden
+/// whatever the limits become, and a store that never had those events knows it as nothing else.
+fn retention(info: &StreamInfo) -> Retention {
+    let kept = info.first_version.unwrap_or(info.last_version.saturating_add(1));
+    let before = info.retention.truncate_before.unwrap_or(0).max(kept);
+    Retention { truncate_before: Some(before).filter(|before| *before > 0), ..info.retention.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::retention;
+    use crate::client::{Retention, StreamInfo, StreamState};
+
+    #[test]
+    fn what_is_hidden_is_said_by_version() {
+        let cases = [
+            (Some(0), None, None),
+            (Some(0), Some(0), None),
+            (Some(4), None, Some(4)),
+            (Some(4), Some(4), Some(4)),
+            (Some(4), Some(2), Some(4)),
+            (None, None, Some(10)),
+            (None, Some(12), Some(12)),
+        ];
+        for (first_version, truncate_before, expected) in cases {
+            let info = StreamInfo {
+                state: StreamState::Live,
+                first_version,
+                last_version: 9,
+                retention: Retention { max_count: Some(3), max_age_seconds: None, truncate_before },
+                updated: String::new(),
+            };
+            let expected = Retention { max_count: Some(3), max_age_seconds: None, truncate_before: expected };
+            assert_eq!(retention(&info), expected);
         }
     }
 }
