@@ -1,8 +1,9 @@
-//! The HTTP gateway that ships with exesdb: the store's streams and snapshots as JSON and server-sent events.
+//! The HTTP gateway that ships with exesdb: the streams and snapshots of a store as JSON, lines, binary frames and
+//! server-sent events.
 //!
 //! A request goes through the files in this order: [`route`] finds out from its head what it asks for, [`body`]
 //! decodes what it carries, [`serve`] asks the [`store`], [`encode`], [`bulk`] or [`follow`] writes the answer. Everything
-//! that is refused on the way is a [`problem`]. The rules are plain functions; [`store::LinkedStore`] and
+//! that is refused on the way is a [`problem`], as [`refusal`] says of the store's errors. The rules are plain functions; [`store::LinkedStore`] and
 //! [`wasi_http`] connect them to the world outside.
 //!
 //! What the API looks like is said by `openapi.json`, which the gateway serves.
