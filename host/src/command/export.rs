@@ -15,7 +15,9 @@ use self::format::{Counts, FORMAT_VERSION, Header, Line, StreamLine};
 use super::new_file::NewFile;
 use super::progress;
 use crate::cli::GatewayOptions;
-use crate::client::{Client, Filter, Lines, Retention, SnapshotScope, StreamState, WhichSnapshot};
+use crate::client::{
+    Client, Filter, Lines, Retention, SnapshotScope, StreamInfo, StreamState, WhichSnapshot,
+};
 use crate::output::Output;
 
 /// Options of `export`.
