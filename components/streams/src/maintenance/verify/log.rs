@@ -1,6 +1,6 @@
 //! Walks the log by position, and asks everything else about each event.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use exesdb_sdk::keyspaces::{BatchBuilder, Direction, Entry, Keyspaces, Range, chain_link};
 use exesdb_sdk::types::{Error, Position, RecordedEvent, Version};
@@ -24,6 +24,7 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, place: LogPlace) -> Res
     let page = step.page(EVENTS, place.start.clone(), STEP_EVENTS)?;
     let LogPlace { mut expected, mut link, .. } = place;
     let mut events = Vec::new();
+    let mut unsure = HashSet::new();
     let mut labels = 0;
     let mut last = None;
     for entry in &page.entries {
@@ -46,10 +47,13 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, place: LogPlace) -> Res
         }
         hole(step, expected, position)?;
         expected = position.saturating_add(1);
+        if link.is_none() {
+            unsure.insert(position);
+        }
         link = envelope(step, entry, position, link, &mut events);
         labels += events.last().map_or(0, |event: &RecordedEvent| 1 + event.tags.len());
     }
-    Events::new(step, events)?.check()?;
+    Events::new(step, events, unsure)?.check()?;
     let is_whole = last == page.entries.last().map(|entry| &entry.key);
     let start = last.and_then(|last| cursor::following(last)).filter(|_| page.more || !is_whole);
     if let Some(start) = start {
@@ -131,6 +135,8 @@ fn envelope<S: Keyspaces>(
 struct Events<'s, 'a, S> {
     step: &'s mut Step<'a, S>,
     events: Vec<RecordedEvent>,
+    /// The positions of those whose content the hash chain cannot vouch for: the event before cannot be read.
+    unsure: HashSet<Position>,
     /// The heads of their streams, with their bytes: those that can be read, or were rebuilt.
     heads: HashMap<String, (Head, Vec<u8>)>,
     /// For the origin of a stream the append that was found for a version: all from there on are in it.
@@ -142,7 +148,11 @@ struct Events<'s, 'a, S> {
 }
 
 impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
-    fn new(step: &'s mut Step<'a, S>, events: Vec<RecordedEvent>) -> Result<Self, Error> {
+    fn new(
+        step: &'s mut Step<'a, S>,
+        events: Vec<RecordedEvent>,
+        unsure: HashSet<Position>,
+    ) -> Result<Self, Error> {
         let mut ids: Vec<&str> = events.iter().map(|event| event.stream_id.as_str()).collect();
         ids.sort_unstable();
         ids.dedup();
@@ -155,7 +165,10 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
                 heads.insert(id.to_owned(), (head, value.clone()));
                 continue;
             }
-            let first = events.iter().find(|event| event.stream_id == id && event.version == 0);
+            let is_first = |event: &&RecordedEvent| {
+                event.stream_id == id && event.version == 0 && !unsure.contains(&event.position)
+            };
+            let first = events.iter().find(is_first);
             let head = first.map_or(Ok(None), |first| rebuilt(step.store, first))?;
             // One that cannot be read is named when the heads are walked.
             if value.is_some() && head.is_none() {
@@ -176,7 +189,7 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
             step.add(format!("stream `{id}`"), problem, repair);
         }
         let (appends, trusted, spans) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Ok(Self { step, events, heads, appends, trusted, spans })
+        Ok(Self { step, events, unsure, heads, appends, trusted, spans })
     }
 
     fn check(mut self) -> Result<(), Error> {
@@ -338,7 +351,7 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
         Ok(())
     }
 
-    /// Writes an entry that follows from an event; none if its key cannot be told for certain.
+    /// Writes an entry that follows from an event; none if it cannot be told for certain.
     fn repair(
         &mut self,
         event: &RecordedEvent,
@@ -347,6 +360,9 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
         found: Option<&[u8]>,
         wanted: u64,
     ) -> Result<Option<BatchBuilder>, Error> {
+        if self.unsure.contains(&event.position) {
+            return Ok(None);
+        }
         let Some((head, value)) = self.heads.get(&event.stream_id) else { return Ok(None) };
         let mut batch = BatchBuilder::new();
         batch.require(STREAMS, event.stream_id.as_bytes(), Some(value));
