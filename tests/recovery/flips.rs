@@ -72,7 +72,7 @@ impl AtRest {
         let what = format!("{}: {damage}", self.name);
         let (outcome, down) = match Down::on_disk(None, &disk).try_start() {
             Ok(host) => {
-                let outcome = self.look(&host).map_err(|violation| format!("{what}: {violation}"))?;
+                let outcome = self.look(&host, random).map_err(|violation| format!("{what}: {violation}"))?;
                 (outcome, host.crash())
             }
             Err(stopped) => {
@@ -97,7 +97,7 @@ impl AtRest {
     }
 
     /// Reads everything there is to read.
-    fn look(&self, host: &Host) -> Result<Outcome, String> {
+    fn look(&self, host: &Host, random: &mut Random) -> Result<Outcome, String> {
         let mut outcome = Outcome::Unharmed;
         match host.http.try_read_all() {
             Ok(events) => {
@@ -118,6 +118,9 @@ impl AtRest {
                 Ok(found) => return Err(format!("{stream} has {} events of {}", found.len(), events.len())),
                 Err(answer) => outcome = outcome.min(error(&answer)?),
             }
+        }
+        for answer in self.witness.send_again(host, random)? {
+            outcome = outcome.min(error(&answer)?);
         }
         // What is written on top goes where it belongs, or is refused.
         for (stream, events) in streams.iter().take(3) {

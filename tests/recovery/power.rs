@@ -18,6 +18,9 @@ const LATEST: Duration = Duration::from_millis(60);
 /// Latest moment of a cut after the start of the process, in rounds that cut the start as well.
 const LATEST_IN_START: Duration = Duration::from_millis(120);
 
+/// Longest time of a sync: as on a slow disk, so that there is time to see what should not be seen before its end.
+const SYNC: Duration = Duration::from_millis(4);
+
 /// In one of so many rounds the start is cut as well: what recovery does can be cut off, too.
 const CUT_IN_START_EACH: u64 = 4;
 
@@ -33,7 +36,11 @@ pub(crate) fn cuts(rounds: u64, random: &mut Random, tally: &mut Tally, subject:
     };
     let at_rest = |mut down: Down, random: &mut Random| {
         let cut = Cut::ALL[random.below(Cut::ALL.len() as u64) as usize];
-        down.at_rest(|disk| disk.cut(cut, random));
+        let sync = random.time_below(SYNC);
+        down.at_rest(|disk| {
+            disk.cut(cut, random);
+            disk.syncs_take(sync);
+        });
         if random.below(CUT_IN_START_EACH) == 0 {
             down = subject.prepare(down).crash_while_starting(random.time_below(LATEST_IN_START));
             down.at_rest(|disk| disk.cut(cut, random));

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use exesdb_tests::{Append, Down, Follower, Host, Outcome, Report, Stopped, faults};
+use exesdb_tests::{
+    Answer, Append, Down, Follower, Host, Outcome, Random, Report, Stopped, Transaction, faults, halves,
+};
 use serde_json::Value;
 
 /// What was said about one store, by all of its hosts.
@@ -10,6 +12,7 @@ use serde_json::Value;
 pub(crate) struct Witness {
     /// What writers were told.
     appends: Vec<Append>,
+    transactions: Vec<Transaction>,
     /// What followers were shown: positions and events.
     shown: Vec<(u64, Value)>,
     /// What was wrong by itself.
@@ -24,6 +27,9 @@ pub(crate) struct Tally {
     reopened: Vec<Duration>,
 }
 
+/// Appends that [`Witness::send_again`] sends.
+const SENT_AGAIN: usize = 30;
+
 /// What [`Witness::violations`] finds when the store kept its word.
 pub(crate) const NO_VIOLATIONS: [&str; 0] = [];
 
@@ -32,8 +38,11 @@ impl Witness {
     pub(crate) fn told(&mut self, report: Report, tally: &mut Tally) {
         let acknowledged = |append: &&Append| matches!(append.outcome, Outcome::Acknowledged { .. });
         let events = |append: &Append| append.ids.len() as u64;
-        tally.acknowledged += report.appends.iter().filter(acknowledged).map(events).sum::<u64>();
+        let of_transactions = report.transactions.iter().flat_map(|transaction| &transaction.appends);
+        let all = report.appends.iter().chain(of_transactions);
+        tally.acknowledged += all.filter(acknowledged).map(events).sum::<u64>();
         self.appends.extend(report.appends);
+        self.transactions.extend(report.transactions);
         self.violations.extend(report.violations);
     }
 
@@ -54,10 +63,18 @@ impl Witness {
         tally.reopened.push(host.start_took());
         self.check(&host)?;
         let mut sent = false;
-        for append in self.appends.iter_mut().filter(|append| append.outcome == Outcome::Unknown) {
+        let unknown = |outcome: Outcome| outcome == Outcome::Unknown;
+        for append in self.appends.iter_mut().filter(|append| unknown(append.outcome)) {
             let answer = append.send(&host.http);
-            if append.outcome == Outcome::Unknown {
+            if unknown(append.outcome) {
                 return Err(vec![format!("it cannot be sent again: {append:?}: {}", answer.text)]);
+            }
+            sent = true;
+        }
+        for transaction in self.transactions.iter_mut().filter(|transaction| unknown(transaction.outcome())) {
+            let answer = transaction.send(&host.http);
+            if unknown(transaction.outcome()) {
+                return Err(vec![format!("it cannot be sent again: {transaction:?}: {}", answer.text)]);
             }
             sent = true;
         }
@@ -77,10 +94,35 @@ impl Witness {
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 
+    /// Sends some of what was acknowledged once more: it is answered as it was then, or with an error.
+    ///
+    /// # Errors
+    ///
+    /// Another answer, or a second acknowledgement of the same at another place.
+    pub(crate) fn send_again(&self, host: &Host, random: &mut Random) -> Result<Vec<Answer>, String> {
+        let mut errors = Vec::new();
+        let acknowledged = |append: &&Append| matches!(append.outcome, Outcome::Acknowledged { .. });
+        let known: Vec<&Append> = self.appends.iter().filter(acknowledged).collect();
+        for _ in 0..SENT_AGAIN {
+            let first = known[random.below(known.len() as u64) as usize];
+            let mut again = Append { outcome: Outcome::Unknown, ..first.clone() };
+            let answer = again.send(&host.http);
+            if again.outcome == Outcome::Unknown {
+                errors.push(answer);
+            } else if again.outcome != first.outcome {
+                return Err(format!("{first:?}, sent again: {:?}", again.outcome));
+            }
+        }
+        Ok(errors)
+    }
+
     /// Everything that is wrong with the events of the store, in the light of what was said.
     pub(crate) fn violations(&self, events: &[Value]) -> Vec<String> {
         let mut violations = self.violations.clone();
-        violations.extend(faults(events, &self.appends));
+        let of_transactions = self.transactions.iter().flat_map(|transaction| &transaction.appends);
+        let appends: Vec<Append> = self.appends.iter().chain(of_transactions).cloned().collect();
+        violations.extend(faults(events, &appends));
+        violations.extend(halves(events, &self.transactions));
         for (position, shown) in &self.shown {
             let found = usize::try_from(*position).ok().and_then(|position| events.get(position));
             if found != Some(shown) {

@@ -14,7 +14,7 @@
 //!   other file systems do not.
 //! - **An `fsync` that fails** loses the pages that it was to write, and takes them for clean: the next `fsync` succeeds
 //!   without them, and readers see them until the kernel lets go of what it has cached, as on Linux.
-//! - **A loss of power** ([`Cut`]) keeps what is durable, and of the rest what the cut says.
+//! - **A loss of power** overtakes syncs that take their time ([`Disk::power_goes`]). It ([`Cut`]) keeps what is durable, and of the rest what the cut says.
 //! - **Space.** A page of a file counts when it was written; holes are free. Metadata costs nothing. Beyond the capacity,
 //!   writes fail with `ENOSPC`.
 //!

@@ -82,9 +82,14 @@ impl Process {
         self.0.try_wait().expect("it is our child")
     }
 
-    fn kill(&mut self) {
+    /// Sends the signal that nothing survives, and does not wait for the end.
+    fn strike(&mut self) {
         // It may have ended already.
         drop(self.0.kill());
+    }
+
+    fn kill(&mut self) {
+        self.strike();
         self.0.wait().expect("it is our child");
     }
 }
@@ -132,9 +137,9 @@ impl Host {
         self.log.lines()
     }
 
-    /// Kills the process as a crash would.
+    /// Kills the process as a crash would; on a medium of its own, as a loss of power would.
     pub fn crash(mut self) -> Down {
-        self.process.kill();
+        self.place.kill(&mut self.process);
         self.down()
     }
 
@@ -343,7 +348,7 @@ impl Down {
         while Instant::now() < until && process.try_wait().is_none() {
             std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
         }
-        process.kill();
+        self.place.kill(&mut process);
         Self { place: self.place.clone(), address: self.address, faults: None }
     }
 
@@ -398,6 +403,13 @@ impl Down {
 }
 
 impl Place {
+    fn kill(&self, process: &mut Process) {
+        if let Some(mount) = &self.mount {
+            mount.disk().power_goes(|| process.strike());
+        }
+        process.kill();
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }

@@ -31,8 +31,14 @@ impl Append {
     /// As [`Append::send`], if the stream has this version. A refusal because it has another is noted too.
     pub fn send_at(&mut self, client: &Client, expected_version: impl Into<Value>) -> Answer {
         let answer = client.append(&self.stream, expected_version, &self.events());
+        self.note(&answer, &answer.json);
+        answer
+    }
+
+    /// Notes an answer, in which `result` says where the events stand.
+    fn note(&mut self, answer: &Answer, result: &Value) {
         if answer.status == 200 {
-            let number = |name: &str| answer.json[name].as_u64().expect("the answer has numbers");
+            let number = |name: &str| result[name].as_u64().expect("the answer has numbers");
             self.outcome = Outcome::Acknowledged {
                 first_version: number("first_version"),
                 last_version: number("last_version"),
@@ -41,7 +47,35 @@ impl Append {
         } else if answer.status == 409 && answer.problem() == "wrong-expected-version" {
             self.outcome = Outcome::Refused;
         }
+    }
+}
+
+/// Appends to several streams that are there together or not at all, as their client knows them.
+#[derive(Debug, Clone)]
+pub struct Transaction {
+    /// The appends, each to another stream.
+    pub appends: Vec<Append>,
+    /// The version that each stream is to have.
+    pub expected_versions: Vec<Value>,
+}
+
+impl Transaction {
+    /// Sends it, once more if need be; what is answered is noted with each append.
+    pub fn send(&mut self, client: &Client) -> Answer {
+        let appends = self.appends.iter().zip(&self.expected_versions).map(|(append, expected)| {
+            json!({ "stream": append.stream, "expected_version": expected, "events": append.events() })
+        });
+        let body = json!({ "appends": appends.collect::<Vec<Value>>() });
+        let answer = client.post(&format!("{}/transactions", client.path()), &body);
+        for (index, append) in self.appends.iter_mut().enumerate() {
+            append.note(&answer, &answer.json["results"][index]);
+        }
         answer
+    }
+
+    /// What came of it.
+    pub fn outcome(&self) -> Outcome {
+        self.appends.first().map_or(Outcome::Unknown, |append| append.outcome)
     }
 }
 
@@ -129,6 +163,17 @@ pub fn faults(events: &[Value], appends: &[Append]) -> Vec<String> {
     faults
 }
 
+/// Every transaction that is there by half. Its appends by themselves are a matter of [`faults`].
+pub fn halves(events: &[Value], transactions: &[Transaction]) -> Vec<String> {
+    let there: HashSet<&str> = events.iter().filter_map(|event| event["id"].as_str()).collect();
+    let is_there = |append: &&Append| append.ids.iter().any(|id| there.contains(id.as_str()));
+    let halved = transactions.iter().filter(|transaction| {
+        let count = transaction.appends.iter().filter(is_there).count();
+        count != 0 && count != transaction.appends.len()
+    });
+    halved.map(|transaction| format!("is there by half: {transaction:?}")).collect()
+}
+
 fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) -> Option<String> {
     let found: Vec<usize> = append.ids.iter().filter_map(|id| places.get(id.as_str()).copied()).collect();
     let Append { stream, ids, outcome } = append;
@@ -161,7 +206,7 @@ fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{Append, NO_FAULTS, Outcome, faults};
+    use super::{Append, NO_FAULTS, Outcome, Transaction, faults, halves};
     use serde_json::{Value, json};
 
     fn event(position: u64, stream: &str, version: u64, id: &str) -> Value {
@@ -194,6 +239,17 @@ mod tests {
         assert_eq!(faults(&events, &appends), NO_FAULTS);
         appends[1].outcome = Outcome::Unknown;
         assert_eq!(faults(&events, &appends), NO_FAULTS);
+    }
+
+    #[test]
+    fn a_transaction_by_half_is_found() {
+        let (events, appends) = good();
+        let transaction = |first: usize, second: usize| Transaction {
+            appends: vec![appends[first].clone(), appends[second].clone()],
+            expected_versions: vec![json!("any"), json!("any")],
+        };
+        assert_eq!(halves(&events, &[transaction(0, 1), transaction(2, 3)]), NO_FAULTS);
+        assert_eq!(halves(&events, &[transaction(0, 2)]).len(), 1);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Answer, Client, Follower, encoded};
 pub use host::{Down, Host, Stopped};
-pub use ledger::{Append, NO_FAULTS, Outcome, faults};
+pub use ledger::{Append, NO_FAULTS, Outcome, Transaction, faults, halves};
 pub use load::{Load, Report};
 pub use random::Random;
 pub use telemetry::{NO_EVENTS, after, last_seq, of_kind, path_of};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::ledger::LARGE;
-use crate::{Answer, Append, Client, Outcome, Random, eventually};
+use crate::{Answer, Append, Client, Outcome, Random, Transaction, eventually};
 
 /// Pause before an append that was refused is sent again.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -31,8 +31,10 @@ pub struct Load {
 /// What clients did.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Every append, in each client's order.
+    /// Every append by itself, in each client's order.
     pub appends: Vec<Append>,
+    /// Every transaction, in each client's order.
+    pub transactions: Vec<Transaction>,
     /// Answers that were neither an acknowledgement nor a refusal because of the version.
     pub refusals: Vec<Answer>,
     /// Answers that contradict what was asked for, or earlier answers to the same client.
@@ -61,7 +63,8 @@ enum Refused {
 enum Versions {
     /// Any.
     Any,
-    /// In turn: any, in the stream of all; any, in its own; exact, in its own; exact, in the contended one.
+    /// In turn: any, in the stream of all; any, in its own; exact, in its own; exact, in the contended one; and a
+    /// transaction of the last two, which another writer than that of the contended stream decides.
     Mixed,
 }
 
@@ -78,7 +81,7 @@ impl Load {
     }
 
     /// As [`Load::until_refused`], with exact versions among the appends: in streams of one client, where they always
-    /// hold, and in one that the clients race for. `seed` decides on sizes. Under a name that begins with `large-`,
+    /// hold, and in one that the clients race for; and with transactions. `seed` decides on sizes. Under a name that begins with `large-`,
     /// events are of 100 KiB.
     pub fn mixed(client: &Client, name: &str, clients: usize, seed: u64) -> Self {
         Self::start(client, name, clients, Refused::Stop, Versions::Mixed, seed)
@@ -142,6 +145,7 @@ impl Load {
         for client in self.clients {
             let its = client.join().expect("a client does not panic");
             report.appends.extend(its.appends);
+            report.transactions.extend(its.transactions);
             report.refusals.extend(its.refusals);
             report.violations.extend(its.violations);
         }
@@ -170,7 +174,12 @@ impl Appender {
             if self.ending.load(Ordering::Relaxed) {
                 break;
             }
-            let outcome = self.append(number, &mut report);
+            let transaction = self.versions == Versions::Mixed && number % 5 == 4;
+            let outcome = if transaction {
+                self.transact(number, &mut report)
+            } else {
+                self.append(number, &mut report)
+            };
             if outcome == Outcome::Unknown {
                 break;
             }
@@ -180,16 +189,8 @@ impl Appender {
 
     fn append(&mut self, number: u64, report: &mut Report) -> Outcome {
         let (stream, exact) = self.stream(number);
-        let expected = match (exact, self.known.get(&stream)) {
-            (false, _) => json!("any"),
-            (true, None) => json!("no_stream"),
-            (true, Some(version)) => json!(version),
-        };
-        // One in sixteen is large enough to be cut by a crash; so is each large event.
-        let batch = !self.name.starts_with(LARGE) && self.random.below(16) == 0;
-        let size = if batch { 50 } else { 1 + self.random.below(4) };
-        let ids = (0..size).map(|event| format!("{}-{number}-{event}", self.name)).collect();
-        let mut append = Append { stream, ids, outcome: Outcome::Unknown };
+        let expected = if exact { self.expected(&stream) } else { json!("any") };
+        let mut append = self.new_append(stream, &number.to_string());
         loop {
             let answer = append.send_at(&self.client, expected.clone());
             if append.outcome != Outcome::Unknown {
@@ -208,9 +209,50 @@ impl Appender {
         outcome
     }
 
+    /// A transaction is sent once: only mixed loads have any, and they stop.
+    fn transact(&mut self, number: u64, report: &mut Report) -> Outcome {
+        let own = self.new_append(format!("{}-2", self.name), &format!("{number}-own"));
+        let contended = self.new_append(CONTENDED_STREAM.to_owned(), &format!("{number}-contended"));
+        let expected_versions = vec![self.expected(&own.stream), self.expected(&contended.stream)];
+        let mut transaction = Transaction { appends: vec![own, contended], expected_versions };
+        let answer = transaction.send(&self.client);
+        let before = self.position;
+        let mut last = before;
+        for (append, expected) in transaction.appends.iter().zip(&transaction.expected_versions) {
+            self.position = before;
+            // Of a transaction that is refused, the stream that was not as expected is not said of each append.
+            if append.outcome != Outcome::Refused {
+                self.look_at(append, expected, &answer, report);
+            }
+            last = last.max(self.position);
+        }
+        self.position = last;
+        let outcome = transaction.outcome();
+        match outcome {
+            Outcome::Acknowledged { .. } => {}
+            Outcome::Refused => drop(self.known.remove(CONTENDED_STREAM)),
+            Outcome::Unknown => report.refusals.push(answer),
+        }
+        report.transactions.push(transaction);
+        outcome
+    }
+
+    /// The version that a stream has as far as this client knows.
+    fn expected(&self, stream: &str) -> Value {
+        self.known.get(stream).map_or(json!("no_stream"), |version| json!(version))
+    }
+
+    fn new_append(&mut self, stream: String, name: &str) -> Append {
+        // One in sixteen is large enough to be cut by a crash; so is each large event.
+        let batch = !self.name.starts_with(LARGE) && self.random.below(16) == 0;
+        let size = if batch { 50 } else { 1 + self.random.below(4) };
+        let ids = (0..size).map(|event| format!("{}-{name}-{event}", self.name)).collect();
+        Append { stream, ids, outcome: Outcome::Unknown }
+    }
+
     /// The stream of an append, and whether its version is asked for.
     fn stream(&self, number: u64) -> (String, bool) {
-        match (self.versions, number % 4, number % 3) {
+        match (self.versions, number % 5, number % 3) {
             (Versions::Any, _, 0) | (Versions::Mixed, 0, _) => (SHARED_STREAM.to_owned(), false),
             (Versions::Any, _, turn) => (format!("{}-{turn}", self.name), false),
             (Versions::Mixed, 3, _) => (CONTENDED_STREAM.to_owned(), true),

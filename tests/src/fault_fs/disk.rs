@@ -2,9 +2,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use fuser::Notifier;
+use rustix::io::Errno;
 
 use super::cut::Cut;
 use super::fault::{Fault, Operation};
@@ -18,6 +20,18 @@ pub const CAPACITY_MAX: u64 = 1 << 30;
 #[derive(Debug, Clone)]
 pub struct Disk {
     state: Arc<Mutex<State>>,
+    /// Wakes syncs that wait for what becomes of the power.
+    power_changed: Arc<Condvar>,
+}
+
+/// Whether what is synced becomes durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Power {
+    On,
+    /// It has just gone: nothing becomes durable, and no sync is answered.
+    Going,
+    /// It is gone: nothing becomes durable, and who still asks is told of an error.
+    Gone,
 }
 
 /// A part of a file that was written to: the rest of the file is holes.
@@ -43,6 +57,9 @@ pub(super) struct State {
     counted: OsString,
     lies: bool,
     failed: u64,
+    pub(super) power: Power,
+    /// How long a sync takes.
+    pub(super) sync_takes: Duration,
 }
 
 impl State {
@@ -82,14 +99,42 @@ impl Disk {
             counted: OsString::new(),
             lies: false,
             failed: 0,
+            power: Power::On,
+            sync_takes: Duration::ZERO,
         };
-        let disk = Self { state: Arc::new(Mutex::new(state)) };
+        let disk = Self { state: Arc::new(Mutex::new(state)), power_changed: Arc::default() };
         disk.set_capacity(capacity);
         disk
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no operation panics")
+    }
+
+    /// The state for a sync, after its time, if there still is power then.
+    pub(super) fn lock_for_sync(&self) -> Result<MutexGuard<'_, State>> {
+        let takes = self.lock().sync_takes;
+        if !takes.is_zero() {
+            std::thread::sleep(takes);
+        }
+        let waiting = self.power_changed.wait_while(self.lock(), |state| state.power == Power::Going);
+        let state = waiting.expect("no operation panics");
+        if state.power == Power::On { Ok(state) } else { Err(Errno::IO) }
+    }
+
+    /// Kills who uses the medium as a loss of power does: from now on nothing becomes durable, and no sync is answered
+    /// before `kill` has been called, which must leave nobody able to act on the answer. There is power again
+    /// when it is mounted again.
+    pub fn power_goes(&self, kill: impl FnOnce()) {
+        self.lock().power = Power::Going;
+        kill();
+        self.lock().power = Power::Gone;
+        self.power_changed.notify_all();
+    }
+
+    /// Sets how long a sync takes.
+    pub fn syncs_take(&self, time: Duration) {
+        self.lock().sync_takes = time;
     }
 
     /// The image, of a medium that is not mounted: what a kernel has cached of it would otherwise hide a change.

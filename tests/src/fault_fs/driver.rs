@@ -43,7 +43,7 @@ impl Driver {
     }
 
     fn sync(&self, number: u64) -> Result<()> {
-        let mut state = self.disk.lock();
+        let mut state = self.disk.lock_for_sync()?;
         if state.lies_about(number) {
             return Ok(());
         }

@@ -6,12 +6,13 @@ use std::sync::{Mutex, PoisonError};
 use fuser::{BackgroundSession, Config, MountOption};
 use rustix::mount::UnmountFlags;
 
-use super::disk::Disk;
+use super::disk::{Disk, Power};
 use super::driver::Driver;
 use crate::eventually;
 
-/// Threads that serve the kernel. Two: while one tells it of pages, a reader of them may have to be served first.
-const THREADS: usize = 2;
+/// Threads that serve the kernel. Four: a sync takes its time, and while one thread tells the kernel of pages, a reader of
+/// them may have to be served first.
+const THREADS: usize = 4;
 
 /// A mounted medium. Unmounted when dropped; who used it must be gone by then.
 #[derive(Debug)]
@@ -71,6 +72,7 @@ impl Mount {
         });
         let mut state = self.disk.lock();
         (state.mounted, state.notifier) = (true, Some(session.notifier()));
+        state.power = Power::On;
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
     }
 

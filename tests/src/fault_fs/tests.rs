@@ -372,3 +372,23 @@ fn a_lie_about_a_sync_comes_out_with_the_power() {
     assert_eq!(mounted.read("store/file").unwrap(), b"1");
     assert_eq!(mounted.read("elsewhere").unwrap(), b"3");
 }
+
+#[test]
+fn a_sync_that_the_power_overtakes_is_not_answered_and_not_durable() {
+    let mounted = Mounted::new();
+    let file = mounted.write("file", b"old");
+    file.sync_all().unwrap();
+    file.write_all_at(b"new", 0).unwrap();
+    let disk = mounted.mount.disk();
+    disk.syncs_take(std::time::Duration::from_millis(20));
+    let syncing = std::thread::spawn(move || file.sync_all());
+    disk.power_goes(|| {
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        assert!(!syncing.is_finished());
+    });
+    assert_eq!(syncing.join().unwrap().unwrap_err().raw_os_error(), Some(5));
+    disk.syncs_take(std::time::Duration::ZERO);
+    mounted.cut(Cut::Unsynced, 1);
+    assert_eq!(mounted.read("file").unwrap(), b"old");
+    mounted.write("file", b"newer").sync_all().unwrap();
+}
