@@ -408,6 +408,9 @@ impl Place {
             mount.disk().power_goes(|| process.strike());
         }
         process.kill();
+        if let Some(mount) = &self.mount {
+            mount.disk().power_returns();
+        }
     }
 
     fn data(&self) -> PathBuf {

@@ -124,12 +124,17 @@ impl Disk {
 
     /// Kills who uses the medium as a loss of power does: from now on nothing becomes durable, and no sync is answered
     /// before `kill` has been called, which must leave nobody able to act on the answer. There is power again
-    /// when it is mounted again.
+    /// with [`Disk::power_returns`].
     pub fn power_goes(&self, kill: impl FnOnce()) {
         self.lock().power = Power::Going;
         kill();
         self.lock().power = Power::Gone;
         self.power_changed.notify_all();
+    }
+
+    /// Ends a loss of power. What was seen before is still seen, until a [`Disk::cut`].
+    pub fn power_returns(&self) {
+        self.lock().power = Power::On;
     }
 
     /// Sets how long a sync takes.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use fuser::{BackgroundSession, Config, MountOption};
 use rustix::mount::UnmountFlags;
 
-use super::disk::{Disk, Power};
+use super::disk::Disk;
 use super::driver::Driver;
 use crate::eventually;
 
@@ -72,7 +72,6 @@ impl Mount {
         });
         let mut state = self.disk.lock();
         (state.mounted, state.notifier) = (true, Some(session.notifier()));
-        state.power = Power::On;
         *self.session.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
     }
 
