@@ -78,7 +78,11 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The engine refused.
-    #[error("the database in {} could not be opened: {source}", path.display())]
+    #[error(
+        "the database in {} could not be opened: {source}; if that is damage, keep it as it is, and restore a backup, \
+         or let `exesdb doctor` look at a copy",
+        path.display()
+    )]
     Engine {
         /// The store's folder.
         path: PathBuf,

@@ -1,0 +1,296 @@
+//! Files that are not as they were written: what is refused, what fails to read, and that nothing else is served.
+//!
+//! `EXESDB_DAMAGE_ROUNDS` is the number of damages of each kind, `EXESDB_TEST_SEED` the seed to repeat a run with.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod scratch;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use exesdb_storage::{Direction, Head, Operation, Options, ReadError, Scan, Stamp, Store};
+use scratch::{OWNER, batch, delete, put, put_in};
+
+const ROUNDS: u64 = 40;
+const KEYSPACES: [&str; 3] = ["all", "index", "once"];
+
+/// What a store holds, and how far it has come.
+type Contents = (Head, BTreeMap<(String, Vec<u8>), Vec<u8>>);
+
+/// What became of a damage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Outcome {
+    Refused,
+    ReadError,
+    Unharmed,
+}
+
+/// A store at rest.
+struct AtRest {
+    dir: tempfile::TempDir,
+    contents: Contents,
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        // splitmix64
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}
+
+fn chained(event: u32, data: Vec<u8>) -> Operation {
+    Operation::Put {
+        keyspace: "all".into(),
+        key: vec![0; 8],
+        value: [vec![0; 8], data].concat(),
+        key_stamps: vec![Stamp { at: 0, event }],
+        value_stamps: vec![],
+        chain: Some(Stamp { at: 0, event }),
+    }
+}
+
+fn read(store: &Store) -> Result<Contents, ReadError> {
+    let snapshot = store.snapshot();
+    let mut contents = BTreeMap::new();
+    for keyspace in KEYSPACES {
+        for direction in [Direction::Forward, Direction::Backward] {
+            let mut scan = Scan {
+                keyspace: keyspace.into(),
+                start: vec![],
+                end: None,
+                direction,
+                limit: 100,
+                max_bytes: usize::MAX,
+            };
+            let mut seen = BTreeMap::new();
+            loop {
+                let page = snapshot.scan(OWNER, &scan)?;
+                for (key, value) in &page.entries {
+                    assert_eq!(snapshot.get(OWNER, keyspace, key)?.as_ref(), Some(value));
+                    seen.insert((keyspace.to_owned(), key.to_vec()), value.to_vec());
+                }
+                let Some((last, _)) = page.entries.last().filter(|_| page.more) else { break };
+                match direction {
+                    Direction::Forward => scan.start = [last, &[0][..]].concat(),
+                    Direction::Backward => scan.end = Some(last.to_vec()),
+                }
+            }
+            if direction == Direction::Backward {
+                contents.extend(seen);
+            } else {
+                // Both ways see the same.
+                for (key, value) in seen {
+                    contents.insert(key, value);
+                }
+            }
+        }
+    }
+    Ok((snapshot.head(), contents))
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            // Sparse, as journals are.
+            let source = File::open(entry.path()).unwrap();
+            let len = source.metadata().unwrap().len();
+            let file = File::create(target).unwrap();
+            file.set_len(len).unwrap();
+            let used = used(&entry.path());
+            let mut bytes = vec![0; usize::try_from(used).unwrap()];
+            source.read_exact_at(&mut bytes, 0).unwrap();
+            file.write_all_at(&bytes, 0).unwrap();
+        }
+    }
+}
+
+/// Bytes of a file up to the last that is not zero.
+fn used(path: &Path) -> u64 {
+    let bytes = fs::read(path).unwrap();
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path));
+        } else if fs::metadata(&path).unwrap().len() > 0 {
+            all.push(path);
+        }
+    }
+    all.sort();
+    all
+}
+
+/// Some lives of a store: tables, deletions, a keyspace that is written to once. It ends `closed`, or as a process that
+/// was killed leaves it.
+fn store(random: &mut Random, closed: bool) -> AtRest {
+    let live = tempfile::tempdir().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut contents = None;
+    for life in 0..3u8 {
+        let store = Store::open(live.path(), Options::default()).unwrap();
+        for round in 0..40u8 {
+            let noise = |random: &mut Random| (0..200).map(|_| random.below(256) as u8).collect::<Vec<_>>();
+            let mut operations = vec![chained(0, noise(random)), chained(1, vec![life; 6_000])];
+            operations.push(put_in("index", &[life, round], &noise(random)));
+            operations.push(put(&[b'k', round], &[life, round]));
+            operations.push(delete(&[b'k', round / 2]));
+            if (life, round) == (0, 0) {
+                operations.push(put_in("once", b"once", b"upon a time"));
+            }
+            let commit =
+                exesdb_storage::Commit { owner: OWNER.into(), batches: vec![batch(vec![], operations, 2)] };
+            store.commit_blocking(commit).unwrap().remove(0).unwrap();
+        }
+        contents = Some(read(&store).unwrap());
+        if life == 2 && !closed {
+            copy(live.path(), dir.path());
+        }
+    }
+    if closed {
+        copy(live.path(), dir.path());
+    }
+    AtRest { dir, contents: contents.unwrap() }
+}
+
+fn flip(path: &Path, random: &mut Random) -> String {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let (len, used) = (file.metadata().unwrap().len(), used(path));
+    // Mostly where something is written.
+    let at = if random.below(8) == 0 || used == 0 { random.below(len) } else { random.below(used) };
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    byte[0] ^= 1 << random.below(8);
+    file.write_all_at(&byte, at).unwrap();
+    format!("a flip at byte {at} of {}", path.display())
+}
+
+fn truncate(path: &Path, random: &mut Random) -> String {
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    let used = used(path);
+    let len = random.below(used.max(1));
+    file.set_len(len).unwrap();
+    format!("{} cut off at byte {len} of {used}", path.display())
+}
+
+fn outcome(at_rest: &AtRest, damage: impl FnOnce(&Path) -> String) -> (Outcome, String) {
+    let dir = tempfile::tempdir().unwrap();
+    copy(at_rest.dir.path(), dir.path());
+    let what = damage(dir.path());
+    match Store::open(dir.path(), Options::default()) {
+        Err(error) => {
+            let error = error.to_string();
+            assert!(error.contains(dir.path().to_str().unwrap()), "it is not said where: {error}");
+            (Outcome::Refused, format!("{what}: {error}"))
+        }
+        Ok(store) => match read(&store) {
+            Err(error) => (Outcome::ReadError, format!("{what}: {error}")),
+            Ok(contents) => {
+                assert_eq!(contents.0, at_rest.contents.0, "{what}");
+                assert!(contents == at_rest.contents, "{what}: other data is served");
+                (Outcome::Unharmed, what)
+            }
+        },
+    }
+}
+
+fn rounds() -> u64 {
+    std::env::var("EXESDB_DAMAGE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS)
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("EXESDB_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(|| RandomState::new().hash_one("the seed of this run"));
+    println!("EXESDB_TEST_SEED={seed}");
+    seed
+}
+
+fn damages(closed: bool, damage: fn(&Path, &mut Random) -> String) {
+    let mut random = Random(seed());
+    let at_rest = store(&mut random, closed);
+    assert_eq!(outcome(&at_rest, |_| String::new()).0, Outcome::Unharmed, "without a damage");
+    let mut tally: BTreeMap<Outcome, u64> = BTreeMap::new();
+    for _ in 0..rounds() {
+        let (outcome, what) = outcome(&at_rest, |dir| {
+            let files = files(dir);
+            damage(&files[random.below(files.len() as u64) as usize], &mut random)
+        });
+        println!("{outcome:?}: {what}");
+        *tally.entry(outcome).or_default() += 1;
+    }
+    println!("{tally:?}");
+    assert!(tally.contains_key(&Outcome::Refused), "nothing was found: {tally:?}");
+}
+
+#[test]
+fn flips_in_a_closed_store() {
+    damages(true, flip);
+}
+
+#[test]
+fn flips_in_a_killed_store() {
+    damages(false, flip);
+}
+
+#[test]
+fn cuts_in_a_closed_store() {
+    damages(true, truncate);
+}
+
+#[test]
+fn cuts_in_a_killed_store() {
+    damages(false, truncate);
+}
+
+#[test]
+fn a_missing_file_of_the_engine_is_named() {
+    let mut random = Random(seed());
+    for closed in [true, false] {
+        let at_rest = store(&mut random, closed);
+        for path in files(at_rest.dir.path()) {
+            let relative = path.strip_prefix(at_rest.dir.path()).unwrap().to_owned();
+            let (outcome, what) = outcome(&at_rest, |dir| {
+                fs::remove_file(dir.join(&relative)).unwrap();
+                format!("{} is removed", relative.display())
+            });
+            println!("{outcome:?}: {what}");
+            // A table or version file may be of a past that the engine had not cleared away yet.
+            let name = relative.file_name().unwrap().to_str().unwrap();
+            if ["current", "version", "durable.mark"].contains(&name) || name.ends_with(".jnl") {
+                assert_eq!(outcome, Outcome::Refused, "{what}");
+            }
+        }
+        let (outcome_without, what) = outcome(&at_rest, |dir| {
+            fs::remove_file(dir.join("data/0.jnl")).unwrap();
+            "the only journal is removed".into()
+        });
+        assert_eq!(outcome_without, Outcome::Refused, "{what}");
+        // Whole keyspaces, by their numbers.
+        for number in 0..=4 {
+            let (outcome, what) = outcome(&at_rest, |dir| {
+                fs::remove_dir_all(dir.join(format!("data/keyspaces/{number}"))).unwrap();
+                format!("keyspace {number} is removed")
+            });
+            println!("{outcome:?}: {what}");
+            assert_eq!(outcome, Outcome::Refused, "{what}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Each fault that can be put in breaks the promise that it is named after.
+#![cfg(feature = "faults")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod scratch;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+
+use exesdb_storage::{Commit, FailPoint, Fault, Options, Outcomes, Store};
+use scratch::{OWNER, Scratch, absent, all, batch, put, put_in};
+
+/// A store with a fault that waits before each fsync while it is told to.
+fn held(fault: Fault) -> (Scratch, Receiver<()>, Sender<()>, Arc<AtomicBool>) {
+    let (reached, reaches) = mpsc::channel();
+    let (go, goes) = mpsc::channel();
+    let goes = Mutex::new(goes);
+    let hold = Arc::new(AtomicBool::new(true));
+    let holds = Arc::clone(&hold);
+    let hook = move |at| -> io::Result<()> {
+        if at == FailPoint::BeforeSync && holds.load(Ordering::SeqCst) {
+            let _ = reached.send(());
+            let _ = goes.lock().unwrap().recv();
+        }
+        Ok(())
+    };
+    let options = Options { fault: Some(fault), fail_points: Some(Arc::new(hook)), ..Options::default() };
+    (Scratch::with(options), reaches, go, hold)
+}
+
+fn send(store: &Store, key: &[u8], guarded: bool) -> Receiver<Outcomes> {
+    let guards = if guarded { vec![absent(key)] } else { vec![] };
+    let commit = Commit { owner: OWNER.into(), batches: vec![batch(guards, vec![put(key, b"v")], 0)] };
+    let (sender, receiver) = mpsc::channel();
+    store.commit(commit, move |outcomes| drop(sender.send(outcomes.unwrap()))).unwrap();
+    receiver
+}
+
+#[test]
+fn acknowledge_before_sync() {
+    let (store, reached, go, _) = held(Fault::AcknowledgeBeforeSync);
+    let replies = send(store.store(), b"k", false);
+    assert!(replies.recv().unwrap()[0].is_ok());
+    reached.recv().unwrap();
+    drop(go);
+}
+
+#[test]
+fn publish_before_durable() {
+    let (store, reached, go, _) = held(Fault::PublishBeforeDurable);
+    let replies = send(store.store(), b"k", false);
+    reached.recv().unwrap();
+    assert_eq!(store.get(b"k").as_deref(), Some(&b"v"[..]));
+    assert!(replies.try_recv().is_err());
+    drop(go);
+    assert!(replies.recv().unwrap()[0].is_ok());
+}
+
+#[test]
+fn check_before_queue() {
+    let (store, reached, go, _) = held(Fault::CheckBeforeQueue);
+    let first = send(store.store(), b"k", true);
+    reached.recv().unwrap();
+    let second = send(store.store(), b"k", true);
+    drop(go);
+    assert!(first.recv().unwrap()[0].is_ok());
+    assert!(second.recv().unwrap()[0].is_ok(), "both found the key absent");
+    assert!(send(store.store(), b"k", true).recv().unwrap()[0].is_err());
+}
+
+#[test]
+fn drop_one_on_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path(), Options::default()).unwrap();
+    let operations = (0..3).map(|n| put_in("events", &[n], b"event")).collect();
+    let commit = Commit { owner: "streams".into(), batches: vec![batch(vec![], operations, 3)] };
+    store.commit_blocking(commit).unwrap().remove(0).unwrap();
+    drop(store);
+    let fault = Some(Fault::DropOneOnReplay);
+    let store = Store::open(dir.path(), Options { fault, ..Options::default() }).unwrap();
+    assert_eq!(all(&store.snapshot(), "events").len(), 2);
+    assert_eq!(store.snapshot().next_position(), 3);
+    drop(store);
+    assert_eq!(all(&Store::open(dir.path(), Options::default()).unwrap().snapshot(), "events").len(), 2);
+}
