@@ -131,7 +131,8 @@ fn a_torn_tail_that_nobody_was_promised_is_cut_off_and_kept() {
     fs::copy(older.join(MARK), now.path().join(MARK)).unwrap();
     let journal = now.path().join(JOURNAL);
     let (at, end) = (end(&older.join(JOURNAL)), end(&journal));
-    let cases: [(&str, Box<dyn Fn(&Path)>); 3] = [
+    type Damage = Box<dyn Fn(&Path)>;
+    let cases: [(&str, Damage); 3] = [
         ("a checksum that the engine would refuse", Box::new(move |journal| flip(journal, end - 40))),
         (
             "half of a record",
