@@ -2,331 +2,37 @@
 //!
 //! The durable position is taken before anything else is read, so that an event which is not in the page has a position
 //! at or after it, and waiting from there cannot miss it.
+//!
+//! What retention and deletion hide is left out by every read, and so is what scavenging removed. `now` is the time of
+//! day in microseconds since 1970-01-01T00:00:00 UTC.
 
-use exesdb_sdk::arguments::{STREAM_ID_BYTES_MAX, check_count, check_part, check_stream_id};
-use exesdb_sdk::keyspaces::{self, Entry, GET_MANY_KEYS_MAX, Keyspaces, Range, damaged, prefix_end};
-use exesdb_sdk::streams::{EventPage, StreamInfo, StreamPage};
-use exesdb_sdk::types::{Direction, Error, Position, RecordedEvent, Version};
+use exesdb_sdk::keyspaces::{self, damaged};
+use exesdb_sdk::types::{Direction, Error};
 
-use crate::layout::{EVENTS, Head, INDEX, STREAMS, decode_event, index_key, number, version_in};
+use crate::layout::{EVENTS, Envelope, number};
+
+mod all;
+mod hiding;
+mod list;
+mod postings;
+mod stream;
+mod versions;
+
+pub use all::{LOOKED_AT_BYTES_MAX, LOOKED_AT_EVENTS_MAX, read_all, read_filtered};
+pub use list::{LISTED_HEADS_MAX, list_streams};
+pub use stream::{read_stream, stream_info};
+pub(crate) use versions::read_versions;
 
 /// Bytes of events, as they are stored, on one page (one event alone may have more): a page is held in memory by the
 /// component, the host and whoever asked.
 pub const PAGE_BYTES_MAX: u32 = 2 << 20;
 
-/// Positions that one range may span for each event wanted of it: so few others are cheaper to read along than each
-/// event is to look up by itself.
-const SPAN_PER_EVENT_MAX: u64 = 2;
-
 /// Bytes that a page of keys with small values takes at most: 1,000 entries of the longest keys.
 const KEYS_BYTES_MAX: u32 = 1 << 20;
 
-/// Events of one stream.
-///
-/// # Errors
-///
-/// [`Error::Invalid`] and [`Error::NotFound`], those of the storage, and [`Error::Other`] for damaged data.
-pub fn read_stream(
-    store: &impl Keyspaces,
-    stream_id: &str,
-    from: Option<Version>,
-    count: u32,
-    direction: Direction,
-) -> Result<EventPage, Error> {
-    check_stream_id("stream-id", stream_id)?;
-    check_count("count", count)?;
-    let durable_position = store.durable_position()?;
-    let Head { origin, last_version: last, .. } = read_head(store, stream_id)?;
-    let first = match direction {
-        Direction::Forward => from.unwrap_or(0),
-        Direction::Backward => from.unwrap_or(last).min(last),
-    };
-    if first > last {
-        return Ok(EventPage { events: Vec::new(), next: Some(first), end: true, durable_position });
-    }
-    let events = read_versions(store, stream_id, origin, first, count, direction)?;
-    let reached = events.last().map_or(first, |event| event.version);
-    let (next, end) = match direction {
-        Direction::Forward => (Some(reached.saturating_add(1)), reached >= last),
-        Direction::Backward => (reached.checked_sub(1), reached == 0),
-    };
-    Ok(EventPage { events, next, end, durable_position })
-}
-
-/// Events of the whole store.
-///
-/// # Errors
-///
-/// [`Error::Invalid`], those of the storage, and [`Error::Other`] for damaged data.
-pub fn read_all(
-    store: &impl Keyspaces,
-    from: Option<Position>,
-    count: u32,
-    direction: Direction,
-) -> Result<EventPage, Error> {
-    check_count("count", count)?;
-    let durable_position = store.durable_position()?;
-    let (start, end) = match (direction, from) {
-        (Direction::Forward, from) => (from.unwrap_or(0), None),
-        (Direction::Backward, from) => (0, from.and_then(|from| from.checked_add(1))),
-    };
-    let range = Range {
-        keyspace: EVENTS.to_owned(),
-        start: start.to_be_bytes().to_vec(),
-        end: end.map(|end| end.to_be_bytes().to_vec()),
-    };
-    let page = store.scan(&range, storage_direction(direction), count, PAGE_BYTES_MAX)?;
-    let events =
-        page.entries.iter().map(|entry| event(&entry.key, &entry.value)).collect::<Result<Vec<_>, _>>()?;
-    let next = match (direction, events.last()) {
-        (Direction::Forward, None) => Some(start),
-        (Direction::Forward, Some(last)) => Some(last.position.saturating_add(1)),
-        (Direction::Backward, None) => None,
-        (Direction::Backward, Some(last)) => last.position.checked_sub(1).filter(|_| page.more),
-    };
-    Ok(EventPage { events, next, end: !page.more, durable_position })
-}
-
-/// Ids of streams in byte order.
-///
-/// # Errors
-///
-/// [`Error::Invalid`], those of the storage, and [`Error::Other`] for damaged data.
-pub fn list_streams(
-    store: &impl Keyspaces,
-    prefix: &str,
-    after: Option<&str>,
-    count: u32,
-) -> Result<StreamPage, Error> {
-    check_part("prefix", prefix, STREAM_ID_BYTES_MAX)?;
-    if let Some(after) = after {
-        check_part("after", after, STREAM_ID_BYTES_MAX)?;
-    }
-    check_count("count", count)?;
-    // The first id that can follow: the one after which we are asked, and a byte less than any in an id.
-    let following = after.map(|after| [after.as_bytes(), &[0]].concat()).unwrap_or_default();
-    let start = following.max(prefix.as_bytes().to_owned());
-    let end = prefix_end(prefix.as_bytes());
-    if end.as_ref().is_some_and(|end| start >= *end) {
-        return Ok(StreamPage { streams: Vec::new(), more: false });
-    }
-    let range = Range { keyspace: STREAMS.to_owned(), start, end };
-    let page = store.scan(&range, keyspaces::Direction::Forward, count, KEYS_BYTES_MAX)?;
-    let streams = page
-        .entries
-        .into_iter()
-        .map(|entry| {
-            String::from_utf8(entry.key)
-                .map_err(|error| damaged(STREAMS, error.as_bytes(), "the key is not UTF-8"))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    Ok(StreamPage { streams, more: page.more })
-}
-
-/// What is known of one stream.
-///
-/// # Errors
-///
-/// [`Error::Invalid`] and [`Error::NotFound`], those of the storage, and [`Error::Other`] for damaged data.
-pub fn stream_info(store: &impl Keyspaces, stream_id: &str) -> Result<StreamInfo, Error> {
-    check_stream_id("stream-id", stream_id)?;
-    let Head { last_version, created, updated, .. } = read_head(store, stream_id)?;
-    Ok(StreamInfo { stream_id: stream_id.to_owned(), last_version, created, updated })
-}
-
-fn read_head(store: &impl Keyspaces, stream_id: &str) -> Result<Head, Error> {
-    let key = stream_id.as_bytes();
-    let value = store.get(STREAMS, key)?.ok_or(Error::NotFound)?;
-    Head::decode(&value).map_err(|reason| damaged(STREAMS, key, reason))
-}
-
-/// Events of a stream from version `first` on, which it has: one at least, as many of `count` as fit on a page. Damage
-/// ends the page before it, so that what lies before can be read; at the page's beginning it is an error.
-pub(crate) fn read_versions(
-    store: &impl Keyspaces,
-    stream_id: &str,
-    origin: Position,
-    first: Version,
-    count: u32,
-    direction: Direction,
-) -> Result<Vec<RecordedEvent>, Error> {
-    let wanted = match direction {
-        Direction::Forward => positions_forward(store, origin, first, count)?,
-        Direction::Backward => positions_backward(store, origin, first, count)?,
-    };
-    let values = read_values(store, &wanted, direction)?;
-    let mut events = Vec::with_capacity(values.len());
-    for ((version, position), value) in wanted.into_iter().zip(values) {
-        match event_of(stream_id, version, position, value) {
-            Ok(event) => events.push(event),
-            Err(error) if events.is_empty() => return Err(error),
-            Err(_) => break,
-        }
-    }
-    if events.is_empty() {
-        return Err(Error::Other(format!(
-            "the storage gave nothing of `{stream_id}` from version {first} on"
-        )));
-    }
-    Ok(events)
-}
-
-/// An append as keyspace `index` has it: the version of its last event, and that one's position. Its other events lie
-/// directly before, down to the append before it.
-#[derive(Clone, Copy)]
-struct Append {
-    last: Version,
-    position: Position,
-}
-
-impl Append {
-    fn decode(origin: Position, entry: &Entry) -> Result<Self, Error> {
-        let no_append = || damaged(INDEX, &entry.key, "it is no version with its position");
-        let last = version_in(&entry.key, origin).ok_or_else(no_append)?;
-        let position = number(&entry.value).ok_or_else(no_append)?;
-        Ok(Self { last, position })
-    }
-
-    /// A version of this append, or of a lower one, with the position that it has in this append. Where that is wrong,
-    /// because the index lacks an entry, another event is found there; with none at all it is position 0.
-    fn locate(&self, version: Version) -> (Version, Position) {
-        (version, self.position.saturating_sub(self.last.saturating_sub(version)))
-    }
-}
-
-/// The versions from `first` on, `count` at most, with their positions.
-fn positions_forward(
-    store: &impl Keyspaces,
-    origin: Position,
-    first: Version,
-    count: u32,
-) -> Result<Vec<(Version, Position)>, Error> {
-    let appends = scan_index(store, origin, first, None, keyspaces::Direction::Forward, count)?;
-    let mut positions = Vec::with_capacity(count as usize);
-    let mut next = first;
-    for append in appends {
-        let room = count as usize - positions.len();
-        positions.extend((next..=append.last).take(room).map(|version| append.locate(version)));
-        next = append.last.saturating_add(1);
-    }
-    if positions.is_empty() {
-        return Err(beyond_the_index(origin, first));
-    }
-    Ok(positions)
-}
-
-/// The versions from `first` down, `count` at most, with their positions.
-fn positions_backward(
-    store: &impl Keyspaces,
-    origin: Position,
-    first: Version,
-    count: u32,
-) -> Result<Vec<(Version, Position)>, Error> {
-    let containing = scan_index(store, origin, first, None, keyspaces::Direction::Forward, 1)?;
-    let containing = containing.first().ok_or_else(|| beyond_the_index(origin, first))?;
-    let before = scan_index(store, origin, 0, Some(first), keyspaces::Direction::Backward, count)?;
-    let mut positions = Vec::with_capacity(count as usize);
-    let mut next = Some(first);
-    // Where each append begins is known from the one before it; so the last one of a full page is only that.
-    let is_full = before.len() == count as usize;
-    let begins = before.iter().map(|append| append.last.checked_add(1));
-    let begins = begins.chain((!is_full).then_some(Some(0)));
-    for (append, begin) in std::iter::once(containing).chain(&before).zip(begins) {
-        let room = count as usize - positions.len();
-        if let (Some(begin), Some(end)) = (begin, next) {
-            positions.extend((begin..=end).rev().take(room).map(|version| append.locate(version)));
-        }
-        next = begin.and_then(|begin| begin.checked_sub(1));
-    }
-    Ok(positions)
-}
-
-/// Appends of a stream whose last version is at least `start` and, if given, below `end`.
-fn scan_index(
-    store: &impl Keyspaces,
-    origin: Position,
-    start: Version,
-    end: Option<Version>,
-    direction: keyspaces::Direction,
-    limit: u32,
-) -> Result<Vec<Append>, Error> {
-    let range = Range {
-        keyspace: INDEX.to_owned(),
-        start: index_key(origin, start),
-        end: match end {
-            Some(end) => Some(index_key(origin, end)),
-            None => prefix_end(&origin.to_be_bytes()),
-        },
-    };
-    let page = store.scan(&range, direction, limit, KEYS_BYTES_MAX)?;
-    page.entries.iter().map(|entry| Append::decode(origin, entry)).collect()
-}
-
-fn beyond_the_index(origin: Position, version: Version) -> Error {
-    let reason = "no entry is at or behind it, but the stream goes beyond it";
-    damaged(INDEX, &index_key(origin, version), reason)
-}
-
-/// The values of the events at these positions, which are in the order of `direction`: as many of the first as fit on a
-/// page.
-fn read_values(
-    store: &impl Keyspaces,
-    wanted: &[(Version, Position)],
-    direction: Direction,
-) -> Result<Vec<Option<Vec<u8>>>, Error> {
-    let (Some((_, first)), Some((_, last))) = (wanted.first(), wanted.last()) else { return Ok(Vec::new()) };
-    let (low, high) = (*first.min(last), *first.max(last));
-    let span = (high - low).saturating_add(1);
-    if span > SPAN_PER_EVENT_MAX * wanted.len() as u64 {
-        let keys = wanted.iter().take(GET_MANY_KEYS_MAX);
-        let keys: Vec<Vec<u8>> = keys.map(|(_, position)| position.to_be_bytes().to_vec()).collect();
-        return Ok(store.get_many(EVENTS, &keys, PAGE_BYTES_MAX)?);
-    }
-    let range = Range {
-        keyspace: EVENTS.to_owned(),
-        start: low.to_be_bytes().to_vec(),
-        end: high.checked_add(1).map(|end| end.to_be_bytes().to_vec()),
-    };
-    let limit = u32::try_from(span).unwrap_or(u32::MAX);
-    let page = store.scan(&range, storage_direction(direction), limit, PAGE_BYTES_MAX)?;
-    let mut entries = page.entries.into_iter().peekable();
-    let mut values = Vec::with_capacity(wanted.len());
-    for (_, position) in wanted {
-        let key = position.to_be_bytes();
-        let is_before = |entry: &Entry| match direction {
-            Direction::Forward => entry.key[..] < key[..],
-            Direction::Backward => entry.key[..] > key[..],
-        };
-        while entries.next_if(is_before).is_some() {}
-        match entries.next_if(|entry| entry.key == key) {
-            Some(entry) => values.push(Some(entry.value)),
-            // The page is full; what is behind it was not read.
-            None if page.more && entries.peek().is_none() => break,
-            None => values.push(None),
-        }
-    }
-    Ok(values)
-}
-
-/// The event at a position where this version of the stream has to be.
-fn event_of(
-    stream_id: &str,
-    version: Version,
-    position: Position,
-    value: Option<Vec<u8>>,
-) -> Result<RecordedEvent, Error> {
-    let key = position.to_be_bytes();
-    let missing = || damaged(EVENTS, &key, format!("it is missing, but `{stream_id}` refers to it"));
-    let event = event(&key, &value.ok_or_else(missing)?)?;
-    if event.stream_id != stream_id || event.version != version {
-        return Err(damaged(EVENTS, &key, format!("it is not version {version} of `{stream_id}`")));
-    }
-    Ok(event)
-}
-
-fn event(key: &[u8], value: &[u8]) -> Result<RecordedEvent, Error> {
+fn envelope(key: &[u8], value: &[u8]) -> Result<Envelope, Error> {
     let position = number(key).ok_or_else(|| damaged(EVENTS, key, "the key is no position"))?;
-    decode_event(position, value).map_err(|reason| damaged(EVENTS, key, reason))
+    Envelope::decode(position, value).map_err(|reason| damaged(EVENTS, key, reason))
 }
 
 fn storage_direction(direction: Direction) -> keyspaces::Direction {

@@ -1,0 +1,497 @@
+//! Which events a query or a filter lets through, and what of the index of labels leads to them. Nothing here reads: a
+//! filter is checked and compiled, says where to look, and judges each event that is found there by its real texts.
+
+use exesdb_sdk::arguments::{STREAM_ID_BYTES_MAX, check_part, check_text, invalid};
+use exesdb_sdk::streams::{EventFilter, QueryItem};
+use exesdb_sdk::types::{Error, RecordedEvent};
+use regex_lite::{Regex, RegexBuilder};
+
+use crate::check::{EVENT_TYPE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX};
+use crate::correlation::{self, CorrelationIds, CorrelationIndex};
+use crate::layout::{LabelDigest, LabelKind, label_digest};
+
+/// Most items of one query: each is compared with every event that is looked at.
+pub const QUERY_ITEMS_MAX: usize = 16;
+
+/// Most types of one item: each is a list of the index that has to be read.
+pub const ITEM_TYPES_MAX: usize = 64;
+
+/// Most stream prefixes of one filter: each is compared with every event that is looked at.
+pub const PREFIXES_MAX: usize = 64;
+
+/// Longest regular expression, in bytes.
+pub const PATTERN_BYTES_MAX: usize = 256;
+
+/// Most bytes of one compiled regular expression. One of 256 bytes without counted repetitions stays below; with them it
+/// could grow without a bound, and each of its steps may be tried at each character of each event that is looked at.
+pub const PATTERN_PROGRAM_BYTES_MAX: usize = 16 << 10;
+
+/// Deepest nesting of groups in a regular expression: the compiler descends into them on a small stack.
+const PATTERN_NESTING_MAX: u32 = 32;
+
+/// Checks the items of a query, however many there have to be at least. `argument` is the query's name.
+///
+/// # Errors
+///
+/// [`Error::Invalid`], which names the argument, as in `filter.query[2].tags[0]`.
+pub fn check_query(argument: &str, query: &[QueryItem]) -> Result<(), Error> {
+    check_most(argument, query.len(), QUERY_ITEMS_MAX)?;
+    for (index, item) in query.iter().enumerate() {
+        let texts = [
+            ("types", &item.types, ITEM_TYPES_MAX, EVENT_TYPE_BYTES_MAX),
+            ("tags", &item.tags, TAGS_MAX, TAG_BYTES_MAX),
+        ];
+        for (name, texts, most, bytes_max) in texts {
+            let list = format!("{argument}[{index}].{name}");
+            check_most(&list, texts.len(), most)?;
+            for (at, text) in texts.iter().enumerate() {
+                check_text(&format!("{list}[{at}]"), text, bytes_max)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_most(argument: &str, count: usize, most: usize) -> Result<(), Error> {
+    if count <= most {
+        return Ok(());
+    }
+    Err(invalid(argument, format!("has {count} entries; it may have {most}")))
+}
+
+/// Whether an event matches one of the items: it is of one of the item's types, and has all of its tags.
+#[must_use]
+pub fn matches_query(query: &[QueryItem], event_type: &str, tags: &[String]) -> bool {
+    query.iter().any(|item| {
+        (item.types.is_empty() || item.types.iter().any(|wanted| wanted == event_type))
+            && item.tags.iter().all(|wanted| tags.contains(wanted))
+    })
+}
+
+/// Labels of which every event that matches the query has one; none if there are no such labels, because an item asks
+/// for neither types nor tags. Of an item with tags it is the first of them alone.
+#[must_use]
+pub fn labels_of_query(query: &[QueryItem]) -> Option<Vec<LabelDigest>> {
+    let mut labels = Vec::new();
+    for item in query {
+        match (item.tags.first(), item.types.as_slice()) {
+            (Some(tag), _) => labels.push(label_digest(LabelKind::Tag, tag)),
+            (None, []) => return None,
+            (None, types) => {
+                labels.extend(types.iter().map(|event_type| label_digest(LabelKind::Type, event_type)));
+            }
+        }
+    }
+    labels.sort_unstable();
+    labels.dedup();
+    Some(labels)
+}
+
+/// Where the events of a filter are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Among all events.
+    Scan,
+    /// Where the index of labels leads; every event that matches is found by one of these.
+    Labels(Vec<Lead>),
+}
+
+/// What in the index of labels leads to all events of an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lead {
+    /// Each of the events has all these labels, so that one of them is enough: the rarest is the best.
+    EveryOf(Vec<LabelDigest>),
+    /// Each of the events has one of these labels.
+    OneOf(Vec<LabelDigest>),
+}
+
+impl Lead {
+    /// None if the item asks for neither types nor tags.
+    fn of_item(item: &QueryItem) -> Option<Self> {
+        let types = item.types.iter().map(|event_type| label_digest(LabelKind::Type, event_type));
+        let tags = item.tags.iter().map(|tag| label_digest(LabelKind::Tag, tag));
+        match (item.types.len(), item.tags.len()) {
+            (0, 0) => None,
+            (_, 0) => Some(Self::OneOf(types.collect())),
+            // An event has one type; where several are asked for, it need not have any of them in particular.
+            (1, _) => Some(Self::EveryOf(tags.chain(types).collect())),
+            (_, _) => Some(Self::EveryOf(tags.collect())),
+        }
+    }
+}
+
+/// A filter that was checked.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    query: Vec<QueryItem>,
+    stream_prefixes: Vec<String>,
+    correlation_id: Option<String>,
+    causation_id: Option<String>,
+    stream_pattern: Option<Regex>,
+    type_pattern: Option<Regex>,
+}
+
+impl Filter {
+    /// Checks a filter and compiles its patterns. `index` says whether the store keeps the index of
+    /// correlations.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`], which names the filter's member, as in `filter.stream-pattern`.
+    pub fn new(filter: EventFilter, index: CorrelationIndex) -> Result<Self, Error> {
+        check_query("filter.query", &filter.query)?;
+        check_most("filter.stream-prefixes", filter.stream_prefixes.len(), PREFIXES_MAX)?;
+        for (index, prefix) in filter.stream_prefixes.iter().enumerate() {
+            check_part(&format!("filter.stream-prefixes[{index}]"), prefix, STREAM_ID_BYTES_MAX)?;
+        }
+        let ids = [
+            ("filter.correlation-id", &filter.correlation_id),
+            ("filter.causation-id", &filter.causation_id),
+        ];
+        for (argument, id) in ids {
+            let Some(id) = id else { continue };
+            check_correlation_id(argument, id, index)?;
+        }
+        Ok(Self {
+            query: filter.query,
+            stream_prefixes: filter.stream_prefixes,
+            correlation_id: filter.correlation_id,
+            causation_id: filter.causation_id,
+            stream_pattern: compile("filter.stream-pattern", filter.stream_pattern.as_deref())?,
+            type_pattern: compile("filter.type-pattern", filter.type_pattern.as_deref())?,
+        })
+    }
+
+    /// Whether the filter lets an event through. What is cheap is asked first.
+    #[must_use]
+    pub fn matches(&self, event: &RecordedEvent) -> bool {
+        (self.query.is_empty() || matches_query(&self.query, &event.event_type, &event.tags))
+            && (self.stream_prefixes.is_empty()
+                || self.stream_prefixes.iter().any(|prefix| event.stream_id.starts_with(prefix.as_str())))
+            && is_match(self.type_pattern.as_ref(), &event.event_type)
+            && is_match(self.stream_pattern.as_ref(), &event.stream_id)
+            && self.matches_correlation(&event.metadata)
+    }
+
+    fn matches_correlation(&self, metadata: &[u8]) -> bool {
+        if self.correlation_id.is_none() && self.causation_id.is_none() {
+            return true;
+        }
+        let CorrelationIds { correlation, causation } = CorrelationIds::of(metadata);
+        (self.correlation_id.is_none() || self.correlation_id == correlation)
+            && (self.causation_id.is_none() || self.causation_id == causation)
+    }
+
+    /// Where to look for the filter's events. An event that has the ids is rarer than one of some type or tag.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let ids =
+            [(LabelKind::Correlation, &self.correlation_id), (LabelKind::Causation, &self.causation_id)];
+        let ids = ids.into_iter().filter_map(|(kind, id)| Some(label_digest(kind, id.as_deref()?)));
+        let ids: Vec<LabelDigest> = ids.collect();
+        if !ids.is_empty() {
+            return Plan::Labels(vec![Lead::EveryOf(ids)]);
+        }
+        if self.query.is_empty() {
+            return Plan::Scan;
+        }
+        let leads: Option<Vec<Lead>> = self.query.iter().map(Lead::of_item).collect();
+        leads.map_or(Plan::Scan, Plan::Labels)
+    }
+}
+
+/// Any text of the right length can be an id: it is one of a client's JSON.
+fn check_correlation_id(argument: &str, id: &str, index: CorrelationIndex) -> Result<(), Error> {
+    let most = correlation::ID_BYTES_MAX;
+    if !(1..=most).contains(&id.len()) {
+        return Err(invalid(argument, format!("has {} bytes; it must have 1 to {most}", id.len())));
+    }
+    if index == CorrelationIndex::Off {
+        return Err(invalid(
+            argument,
+            format!(
+                "needs the index of correlations, which this store does not keep; set `{}` of its streams component \
+                 to `true`",
+                correlation::SETTING
+            ),
+        ));
+    }
+    Ok(())
+}
+
+fn compile(argument: &str, pattern: Option<&str>) -> Result<Option<Regex>, Error> {
+    let Some(pattern) = pattern else { return Ok(None) };
+    check_part(argument, pattern, PATTERN_BYTES_MAX)?;
+    RegexBuilder::new(pattern)
+        .size_limit(PATTERN_PROGRAM_BYTES_MAX)
+        .nest_limit(PATTERN_NESTING_MAX)
+        .build()
+        .map(Some)
+        .map_err(|error| invalid(argument, format!("is no regular expression that can be used: {error}")))
+}
+
+fn is_match(pattern: Option<&Regex>, text: &str) -> bool {
+    pattern.is_none_or(|pattern| pattern.is_match(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use exesdb_sdk::streams::{EventFilter, QueryItem};
+    use exesdb_sdk::types::{Error, RecordedEvent};
+
+    use super::{Filter, Lead, Plan, check_query, labels_of_query, matches_query};
+    use crate::correlation::CorrelationIndex;
+    use crate::layout::{LabelKind, label_digest};
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn item(types: &[&str], tags: &[&str]) -> QueryItem {
+        QueryItem { types: texts(types), tags: texts(tags) }
+    }
+
+    fn every() -> EventFilter {
+        EventFilter {
+            query: Vec::new(),
+            stream_prefixes: Vec::new(),
+            correlation_id: None,
+            causation_id: None,
+            stream_pattern: None,
+            type_pattern: None,
+        }
+    }
+
+    fn event() -> RecordedEvent {
+        RecordedEvent {
+            stream_id: "order-7".into(),
+            version: 0,
+            position: 0,
+            id: "i".into(),
+            event_type: "OrderPaid".into(),
+            content_type: "c".into(),
+            data: Vec::new(),
+            metadata: br#"{"$correlationId":"c","$causationId":"k\n"}"#.to_vec(),
+            tags: texts(&["a:1", "b:2"]),
+            created: 0,
+        }
+    }
+
+    fn matches(filter: EventFilter) -> bool {
+        Filter::new(filter, CorrelationIndex::On).unwrap().matches(&event())
+    }
+
+    /// The argument and what is said of it.
+    fn complaint(filter: EventFilter) -> (String, String) {
+        match Filter::new(filter, CorrelationIndex::On) {
+            Err(Error::Invalid(invalid)) => (invalid.argument, invalid.message),
+            Err(other) => panic!("{other:?}"),
+            Ok(_) => ("none".into(), String::new()),
+        }
+    }
+
+    #[test]
+    fn an_item_is_one_of_its_types_and_all_of_its_tags() {
+        let tags = texts(&["a:1", "b:2"]);
+        let table = [
+            (vec![], false),
+            (vec![item(&[], &[])], true),
+            (vec![item(&["t"], &[])], true),
+            (vec![item(&["s", "t"], &[])], true),
+            (vec![item(&["T"], &[])], false),
+            (vec![item(&["t "], &[])], false),
+            (vec![item(&[], &["a:1"])], true),
+            (vec![item(&[], &["b:2", "a:1"])], true),
+            (vec![item(&[], &["a:1", "c:3"])], false),
+            (vec![item(&[], &["a:"])], false),
+            (vec![item(&["t"], &["a:1"])], true),
+            (vec![item(&["s"], &["a:1"])], false),
+            (vec![item(&["t"], &["c:3"])], false),
+            (vec![item(&["s"], &[]), item(&[], &["b:2"])], true),
+            (vec![item(&["s"], &[]), item(&[], &["c:3"])], false),
+        ];
+        for (query, expected) in table {
+            assert_eq!(matches_query(&query, "t", &tags), expected, "{query:?}");
+        }
+    }
+
+    #[test]
+    fn all_that_a_filter_says_has_to_hold() {
+        let id = |id: &str| Some(id.to_owned());
+        let table = [
+            (every(), true),
+            (EventFilter { query: vec![item(&["OrderPaid"], &["a:1"])], ..every() }, true),
+            (EventFilter { query: vec![item(&["OrderSent"], &[])], ..every() }, false),
+            (EventFilter { stream_prefixes: texts(&["x", "order-"]), ..every() }, true),
+            (EventFilter { stream_prefixes: texts(&[""]), ..every() }, true),
+            (EventFilter { stream_prefixes: texts(&["x", "order-77"]), ..every() }, false),
+            (EventFilter { correlation_id: id("c"), ..every() }, true),
+            (EventFilter { correlation_id: id("k\n"), ..every() }, false),
+            (EventFilter { causation_id: id("k\n"), ..every() }, true),
+            (EventFilter { causation_id: id("c"), ..every() }, false),
+            (EventFilter { correlation_id: id("c"), causation_id: id("k\n"), ..every() }, true),
+            (EventFilter { correlation_id: id("c"), causation_id: id("c"), ..every() }, false),
+            // Where the pattern has to match is for it to say.
+            (EventFilter { stream_pattern: id("der"), ..every() }, true),
+            (EventFilter { stream_pattern: id("^der"), ..every() }, false),
+            (EventFilter { stream_pattern: id(r"^order-\d+$"), ..every() }, true),
+            (EventFilter { stream_pattern: id("ORDER"), ..every() }, false),
+            (EventFilter { stream_pattern: id("(?i)ORDER"), ..every() }, true),
+            (EventFilter { stream_pattern: id(""), ..every() }, true),
+            (EventFilter { type_pattern: id("^Order(Paid|Sent)$"), ..every() }, true),
+            (EventFilter { type_pattern: id("^order"), ..every() }, false),
+            (EventFilter { type_pattern: id("Paid"), stream_prefixes: texts(&["x"]), ..every() }, false),
+            (EventFilter { type_pattern: id("Paid"), stream_pattern: id("x"), ..every() }, false),
+        ];
+        for (filter, expected) in table {
+            assert_eq!(matches(filter.clone()), expected, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn where_the_events_are_looked_for() {
+        let plan = |filter| Filter::new(filter, CorrelationIndex::On).unwrap().plan();
+        let of = |query: &[QueryItem]| plan(EventFilter { query: query.to_vec(), ..every() });
+        let digests = |labels: &[(LabelKind, &str)]| {
+            labels.iter().map(|(kind, text)| label_digest(*kind, text)).collect::<Vec<_>>()
+        };
+        let every_of = |labels: &[(LabelKind, &str)]| Lead::EveryOf(digests(labels));
+        let one_of = |labels: &[(LabelKind, &str)]| Lead::OneOf(digests(labels));
+        use LabelKind::{Causation, Correlation, Tag, Type};
+        assert_eq!(of(&[]), Plan::Scan);
+        assert_eq!(of(&[item(&[], &[])]), Plan::Scan);
+        assert_eq!(of(&[item(&["t"], &[]), item(&[], &[])]), Plan::Scan);
+        assert_eq!(of(&[item(&["t", "u"], &[])]), Plan::Labels(vec![one_of(&[(Type, "t"), (Type, "u")])]));
+        let all = every_of(&[(Tag, "a"), (Tag, "b"), (Type, "t")]);
+        assert_eq!(of(&[item(&["t"], &["a", "b"])]), Plan::Labels(vec![all]));
+        let tags = every_of(&[(Tag, "a"), (Tag, "b")]);
+        assert_eq!(of(&[item(&["t", "u"], &["a", "b"])]), Plan::Labels(vec![tags]));
+        let both = vec![one_of(&[(Type, "t")]), every_of(&[(Tag, "t")])];
+        assert_eq!(of(&[item(&["t"], &[]), item(&[], &["t"])]), Plan::Labels(both));
+        let narrow = |correlation_id: Option<&str>, causation_id: Option<&str>| EventFilter {
+            correlation_id: correlation_id.map(str::to_owned),
+            causation_id: causation_id.map(str::to_owned),
+            query: vec![item(&["t"], &[])],
+            ..every()
+        };
+        let by_id = |labels: &[(LabelKind, &str)]| Plan::Labels(vec![every_of(labels)]);
+        assert_eq!(plan(narrow(Some("c"), None)), by_id(&[(Correlation, "c")]));
+        assert_eq!(plan(narrow(None, Some("k"))), by_id(&[(Causation, "k")]));
+        assert_eq!(plan(narrow(Some("c"), Some("k"))), by_id(&[(Correlation, "c"), (Causation, "k")]));
+        let by_text = EventFilter {
+            stream_prefixes: texts(&["a"]),
+            stream_pattern: Some("a".into()),
+            type_pattern: Some("a".into()),
+            ..every()
+        };
+        assert_eq!(plan(by_text), Plan::Scan);
+    }
+
+    #[test]
+    fn labels_that_any_event_of_a_query_has() {
+        use LabelKind::{Tag, Type};
+        let labels = |query: &[QueryItem]| labels_of_query(query);
+        let digests = |labels: &[(LabelKind, &str)]| {
+            let mut digests: Vec<_> = labels.iter().map(|(kind, text)| label_digest(*kind, text)).collect();
+            digests.sort_unstable();
+            Some(digests)
+        };
+        assert_eq!(labels(&[]), digests(&[]));
+        assert_eq!(labels(&[item(&["t"], &[]), item(&[], &[])]), None);
+        assert_eq!(labels(&[item(&["t", "u"], &[])]), digests(&[(Type, "t"), (Type, "u")]));
+        assert_eq!(labels(&[item(&["t"], &["a", "b"])]), digests(&[(Tag, "a")]));
+        let each_once = [item(&["t", "t"], &[]), item(&["t"], &[]), item(&[], &["t"])];
+        assert_eq!(labels(&each_once), digests(&[(Type, "t"), (Tag, "t")]));
+    }
+
+    #[test]
+    fn what_is_allowed_passes() {
+        let long = "x".repeat(256);
+        let types: Vec<&str> = vec![&long; 64];
+        let tags: Vec<&str> = vec![&long; 32];
+        let largest = EventFilter {
+            query: vec![item(&types, &tags); 16],
+            stream_prefixes: vec![long.clone(); 64],
+            correlation_id: Some(long.clone()),
+            causation_id: Some("\n".into()),
+            stream_pattern: Some(long.clone()),
+            type_pattern: Some("(?i)".to_owned() + &"[ä-ö]*".repeat(28)),
+        };
+        assert_eq!(complaint(largest).0, "none");
+    }
+
+    #[test]
+    fn every_broken_rule_names_its_argument() {
+        let long = "x".repeat(257);
+        let query = |items: Vec<QueryItem>| complaint(EventFilter { query: items, ..every() }).0;
+        assert_eq!(query(vec![item(&[], &[]); 17]), "filter.query");
+        assert_eq!(query(vec![item(&[], &[]), item(&["t"; 65], &[])]), "filter.query[1].types");
+        assert_eq!(query(vec![item(&[], &["t"; 33])]), "filter.query[0].tags");
+        for text in ["", "a\0", "\u{7f}", long.as_str()] {
+            assert_eq!(query(vec![item(&["t", text], &[])]), "filter.query[0].types[1]");
+            assert_eq!(query(vec![item(&["t"], &[text])]), "filter.query[0].tags[0]");
+        }
+        match check_query("conditions[3].query", &[item(&[""], &[])]) {
+            Err(Error::Invalid(invalid)) => assert_eq!(invalid.argument, "conditions[3].query[0].types[0]"),
+            other => panic!("{other:?}"),
+        }
+        let prefixes =
+            |prefixes: Vec<String>| complaint(EventFilter { stream_prefixes: prefixes, ..every() }).0;
+        assert_eq!(prefixes(vec!["a".into(); 65]), "filter.stream-prefixes");
+        for text in ["a\0", long.as_str()] {
+            assert_eq!(prefixes(vec!["a".into(), text.into()]), "filter.stream-prefixes[1]");
+        }
+        for id in ["", long.as_str()] {
+            let id = Some(id.to_owned());
+            assert_eq!(
+                complaint(EventFilter { correlation_id: id.clone(), ..every() }).0,
+                "filter.correlation-id"
+            );
+            assert_eq!(complaint(EventFilter { causation_id: id, ..every() }).0, "filter.causation-id");
+        }
+    }
+
+    #[test]
+    fn patterns_that_cannot_be_used_are_refused_with_the_reason() {
+        let long = "x".repeat(257);
+        let nested = "(".repeat(128) + &")".repeat(128);
+        for (pattern, reason) in [
+            ("(", "open group"),
+            ("a**{", ""),
+            ("[z-a]", ""),
+            (r"\p{L}", ""),
+            ("(?=a)", ""),
+            (r"(a)\1", ""),
+            ("a\0", "control character"),
+            (long.as_str(), "257 bytes"),
+            (nested.as_str(), "nest"),
+            ("(((a{99}){99}){99}){99}", ""),
+            ("(a{1,50}){1,50}", ""),
+            ("a{4294967295}", ""),
+        ] {
+            let pattern = Some(pattern.to_owned());
+            let of_stream = complaint(EventFilter { stream_pattern: pattern.clone(), ..every() });
+            assert_eq!(of_stream.0, "filter.stream-pattern", "{pattern:?}");
+            assert!(of_stream.1.contains(reason), "{pattern:?}: {}", of_stream.1);
+            assert_eq!(complaint(EventFilter { type_pattern: pattern, ..every() }).0, "filter.type-pattern");
+        }
+    }
+
+    #[test]
+    fn correlations_need_their_index() {
+        let id = Some("c".to_owned());
+        for (argument, filter) in [
+            ("filter.correlation-id", EventFilter { correlation_id: id.clone(), ..every() }),
+            ("filter.causation-id", EventFilter { causation_id: id.clone(), ..every() }),
+        ] {
+            match Filter::new(filter, CorrelationIndex::Off) {
+                Err(Error::Invalid(invalid)) => {
+                    assert_eq!(invalid.argument, argument);
+                    assert!(invalid.message.contains("`index-correlation`"), "{}", invalid.message);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        Filter::new(every(), CorrelationIndex::Off).unwrap();
+    }
+}

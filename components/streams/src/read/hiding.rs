@@ -1,0 +1,65 @@
+//! Leaves out of what was read what retention and deletion hide.
+
+use std::collections::HashMap;
+
+use exesdb_sdk::keyspaces::{self, Keyspaces, Range, damaged};
+use exesdb_sdk::types::{Error, RecordedEvent};
+
+use crate::entries::decode_head;
+use crate::layout::{Head, RETAINED, STREAMS};
+use crate::visible::hides;
+
+/// What hides events of any streams, at one time of day, in the state that one call reads.
+pub(crate) struct Hiding {
+    now: u64,
+    /// Of the streams that were asked about: none for one that hides nothing. Without this nothing is hidden in the
+    /// whole store, and nobody has to look.
+    heads: Option<HashMap<String, Option<Head>>>,
+}
+
+impl Hiding {
+    /// One read tells whether anything may be hidden at all.
+    pub(crate) fn new(store: &impl Keyspaces, now: u64) -> Result<Self, Error> {
+        let any = Range { keyspace: RETAINED.to_owned(), start: Vec::new(), end: None };
+        let page = store.scan(&any, keyspaces::Direction::Forward, 1, 1)?;
+        Ok(Self { now, heads: (!page.entries.is_empty()).then(HashMap::new) })
+    }
+
+    /// Leaves those of the events that are visible, in their order.
+    pub(crate) fn retain_visible(
+        &mut self,
+        store: &impl Keyspaces,
+        events: &mut Vec<RecordedEvent>,
+    ) -> Result<(), Error> {
+        let Some(heads) = &mut self.heads else { return Ok(()) };
+        read_heads(store, heads, events)?;
+        let now = self.now;
+        events.retain(|event| match heads.get(&event.stream_id) {
+            Some(Some(head)) => !hides(head, event.version, event.created, now),
+            _ => true,
+        });
+        Ok(())
+    }
+}
+
+/// Adds the heads of those of the events' streams that are not there yet.
+fn read_heads(
+    store: &impl Keyspaces,
+    heads: &mut HashMap<String, Option<Head>>,
+    events: &[RecordedEvent],
+) -> Result<(), Error> {
+    let unknown = events.iter().map(|event| event.stream_id.as_str()).filter(|id| !heads.contains_key(*id));
+    let mut unknown: Vec<&str> = unknown.collect();
+    unknown.sort_unstable();
+    unknown.dedup();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<Vec<u8>> = unknown.iter().map(|id| id.as_bytes().to_owned()).collect();
+    for (id, value) in unknown.into_iter().zip(store.get_all(STREAMS, &keys)?) {
+        let missing = || damaged(STREAMS, id.as_bytes(), "it is missing, but it has events");
+        let head = decode_head(id, value.as_deref())?.ok_or_else(missing)?;
+        heads.insert(id.to_owned(), head.is_extended().then_some(head));
+    }
+    Ok(())
+}

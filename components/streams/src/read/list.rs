@@ -1,0 +1,82 @@
+//! Lists the streams that are there.
+
+use exesdb_sdk::arguments::{STREAM_ID_BYTES_MAX, check_count, check_part};
+use exesdb_sdk::keyspaces::{self, Keyspaces, Range, damaged, prefix_end};
+use exesdb_sdk::streams::{StreamPage, StreamState};
+use exesdb_sdk::types::Error;
+
+use super::KEYS_BYTES_MAX;
+use crate::layout::{Head, STREAMS};
+
+/// Heads that one call looks at before it answers with the streams that it has: deleted streams keep theirs, and any
+/// number of them may lie one behind the other.
+pub const LISTED_HEADS_MAX: usize = 100_000;
+
+/// Heads that one read asks for at least, so that a call for few streams gets past deleted ones quickly.
+const HEADS_PER_SCAN_MIN: u32 = 100;
+
+/// Ids of streams in byte order, without those that were deleted. A page that has looked at [`LISTED_HEADS_MAX`] heads
+/// is shorter than asked for, and says that more follow.
+///
+/// # Errors
+///
+/// [`Error::Invalid`]; those of the storage; [`Error::TooLarge`] if all of [`LISTED_HEADS_MAX`] streams were deleted,
+/// with the id behind which to ask again; and [`Error::Other`] for damaged data.
+pub fn list_streams(
+    store: &impl Keyspaces,
+    prefix: &str,
+    after: Option<&str>,
+    count: u32,
+) -> Result<StreamPage, Error> {
+    check_part("prefix", prefix, STREAM_ID_BYTES_MAX)?;
+    if let Some(after) = after {
+        check_part("after", after, STREAM_ID_BYTES_MAX)?;
+    }
+    check_count("count", count)?;
+    let mut start = after.map(following).unwrap_or_default().max(prefix.as_bytes().to_owned());
+    let end = prefix_end(prefix.as_bytes());
+    let mut streams: Vec<String> = Vec::new();
+    let mut looked_at = 0;
+    loop {
+        if end.as_ref().is_some_and(|end| start >= *end) {
+            return Ok(StreamPage { streams, more: false });
+        }
+        let range = Range { keyspace: STREAMS.to_owned(), start, end: end.clone() };
+        // One more than wanted tells whether more follow.
+        let limit = count.saturating_add(1).max(HEADS_PER_SCAN_MIN);
+        let page = store.scan(&range, keyspaces::Direction::Forward, limit, KEYS_BYTES_MAX)?;
+        looked_at += page.entries.len();
+        let mut last = String::new();
+        for entry in page.entries {
+            let id = String::from_utf8(entry.key)
+                .map_err(|error| damaged(STREAMS, error.as_bytes(), "the key is not UTF-8"))?;
+            let head =
+                Head::decode(&entry.value).map_err(|reason| damaged(STREAMS, id.as_bytes(), reason))?;
+            if head.state == StreamState::Live {
+                if streams.len() == count as usize {
+                    return Ok(StreamPage { streams, more: true });
+                }
+                streams.push(id.clone());
+            }
+            last = id;
+        }
+        if !page.more {
+            return Ok(StreamPage { streams, more: false });
+        }
+        if looked_at >= LISTED_HEADS_MAX {
+            if streams.is_empty() {
+                return Err(Error::TooLarge(format!(
+                    "list-streams: the {looked_at} streams up to `{last}` were all deleted, and one call looks at no \
+                     more than {LISTED_HEADS_MAX}; ask for those after `{last}`"
+                )));
+            }
+            return Ok(StreamPage { streams, more: true });
+        }
+        start = following(&last);
+    }
+}
+
+/// The first key that can follow an id: the id, and a byte less than any in an id.
+fn following(id: &str) -> Vec<u8> {
+    [id.as_bytes(), &[0]].concat()
+}

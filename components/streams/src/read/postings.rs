@@ -1,0 +1,237 @@
+//! Goes through the positions to which the index of labels leads, in order, each once.
+//!
+//! An entry of the index stands for a range of positions: those of one append, from its first event with the label to
+//! its last. Ranges of one label do not overlap, because appends do not; ranges of different labels may.
+
+use std::collections::VecDeque;
+
+use exesdb_sdk::keyspaces::{self, Entry, Keyspaces, Range, damaged};
+use exesdb_sdk::types::{Direction, Error, Position};
+
+use super::storage_direction;
+use crate::filter::Lead;
+use crate::layout::{LABELS, LabelDigest, label_in, label_key, label_range, number};
+
+/// Entries of one label that are read at a time: few enough that the lists of all labels of a query fit into memory.
+const POSTINGS_PER_SCAN: u32 = 256;
+
+/// Bytes that these take at most.
+const POSTINGS_BYTES_MAX: u32 = 64 << 10;
+
+/// Positions from `first` to `last`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) first: Position,
+    pub(super) last: Position,
+}
+
+impl Span {
+    /// How many positions there are.
+    pub(super) fn length(self) -> u64 {
+        (self.last - self.first).saturating_add(1)
+    }
+
+    /// What of the span lies at `next` or beyond, in this direction.
+    fn beyond(self, next: Position, direction: Direction) -> Option<Self> {
+        let rest = match direction {
+            Direction::Forward => Self { first: self.first.max(next), ..self },
+            Direction::Backward => Self { last: self.last.min(next), ..self },
+        };
+        (rest.first <= rest.last).then_some(rest)
+    }
+
+    /// Both as one, if no position lies between them.
+    fn joined(self, other: Self) -> Option<Self> {
+        let touches =
+            other.first <= self.last.saturating_add(1) && self.first <= other.last.saturating_add(1);
+        touches.then(|| Self { first: self.first.min(other.first), last: self.last.max(other.last) })
+    }
+
+    /// The one that comes first in this direction, as a key for comparisons.
+    fn order(self, direction: Direction) -> u64 {
+        match direction {
+            Direction::Forward => self.first,
+            Direction::Backward => !self.last,
+        }
+    }
+}
+
+/// The entries of one label from a position on.
+struct List {
+    digest: LabelDigest,
+    /// Those that were read and not used up yet.
+    spans: VecDeque<Span>,
+    /// Where the next ones are to be looked for; none if there are no more. Forward the least last position that they
+    /// may have, backward the one below which theirs lie.
+    unread: Option<Position>,
+}
+
+impl List {
+    fn new(
+        store: &impl Keyspaces,
+        digest: LabelDigest,
+        from: Position,
+        direction: Direction,
+    ) -> Result<Self, Error> {
+        let mut list = Self { digest, spans: VecDeque::new(), unread: Some(from) };
+        if direction == Direction::Backward {
+            // The entry that ends at or behind the first position may begin before it.
+            let range = label_range(digest, from);
+            let page = store.scan(&range, keyspaces::Direction::Forward, 1, POSTINGS_BYTES_MAX)?;
+            for entry in &page.entries {
+                list.spans.extend(span(digest, entry)?.beyond(from, direction));
+            }
+        }
+        list.read(store, from, direction)?;
+        Ok(list)
+    }
+
+    /// Reads the next entries, those that may have something at `next` or beyond.
+    fn read(&mut self, store: &impl Keyspaces, next: Position, direction: Direction) -> Result<(), Error> {
+        let Some(unread) = self.unread.take() else { return Ok(()) };
+        let range = match direction {
+            // What was passed by need not be read.
+            Direction::Forward => label_range(self.digest, unread.max(next)),
+            Direction::Backward => {
+                Range { end: Some(label_key(self.digest, unread)), ..label_range(self.digest, 0) }
+            }
+        };
+        let page = store.scan(&range, storage_direction(direction), POSTINGS_PER_SCAN, POSTINGS_BYTES_MAX)?;
+        for entry in &page.entries {
+            self.spans.push_back(span(self.digest, entry)?);
+        }
+        self.unread = match (direction, self.spans.back()) {
+            (Direction::Forward, Some(span)) if page.more => span.last.checked_add(1),
+            (Direction::Backward, Some(span)) if page.more => Some(span.last),
+            _ => None,
+        };
+        Ok(())
+    }
+
+    /// The next span that has something at `next` or beyond, and that part of it.
+    fn peek(
+        &mut self,
+        store: &impl Keyspaces,
+        next: Position,
+        direction: Direction,
+    ) -> Result<Option<Span>, Error> {
+        loop {
+            while let Some(span) = self.spans.front() {
+                if let Some(rest) = span.beyond(next, direction) {
+                    return Ok(Some(rest));
+                }
+                self.spans.pop_front();
+            }
+            if self.unread.is_none() {
+                return Ok(None);
+            }
+            self.read(store, next, direction)?;
+        }
+    }
+
+    /// Orders the lists of one read by how common their labels seem from its beginning on: those that were read whole by
+    /// their length, and before all others; these by how little of the log their first entries cover.
+    fn commonness(&self, from: Position) -> (bool, u64) {
+        match (self.unread, self.spans.back()) {
+            (Some(_), Some(span)) => (true, !span.first.abs_diff(from)),
+            _ => (false, self.spans.len() as u64),
+        }
+    }
+}
+
+fn span(digest: LabelDigest, entry: &Entry) -> Result<Span, Error> {
+    let no_span =
+        || damaged(LABELS, &entry.key, "it is no label with the positions of its first and last event");
+    let (of, last) = label_in(&entry.key).ok_or_else(no_span)?;
+    let first = number(&entry.value).filter(|first| *first <= last && of == digest).ok_or_else(no_span)?;
+    Ok(Span { first, last })
+}
+
+/// The positions to which some leads lead.
+pub(super) struct Postings {
+    lists: Vec<List>,
+    direction: Direction,
+    /// The position from which to go on; none if the last one was passed.
+    next: Option<Position>,
+    /// What was given last.
+    given: Option<Span>,
+}
+
+impl Postings {
+    /// From this position on.
+    pub(super) fn new(
+        store: &impl Keyspaces,
+        leads: &[Lead],
+        from: Position,
+        direction: Direction,
+    ) -> Result<Self, Error> {
+        let mut lists: Vec<List> = Vec::new();
+        for lead in leads {
+            let (Lead::EveryOf(labels) | Lead::OneOf(labels)) = lead;
+            let of_lead = labels.iter().map(|digest| List::new(store, *digest, from, direction));
+            let of_lead = of_lead.collect::<Result<Vec<_>, _>>()?;
+            match lead {
+                Lead::EveryOf(_) => {
+                    lists.extend(of_lead.into_iter().min_by_key(|list| list.commonness(from)))
+                }
+                Lead::OneOf(_) => lists.extend(of_lead),
+            }
+        }
+        lists.sort_unstable_by_key(|list| list.digest);
+        lists.dedup_by_key(|list| list.digest);
+        Ok(Self { lists, direction, next: Some(from), given: None })
+    }
+
+    /// The next positions, all those that follow each other without another between, until they are `enough`. They are
+    /// given again until [`Postings::pass`] goes beyond them.
+    pub(super) fn peek(&mut self, store: &impl Keyspaces, enough: u64) -> Result<Option<Span>, Error> {
+        let Some(next) = self.next else { return Ok(None) };
+        let direction = self.direction;
+        if let Some(rest) = self.given.and_then(|given| given.beyond(next, direction)) {
+            return Ok(Some(rest));
+        }
+        let Some(mut whole) = self.first(store, next)? else { return Ok(None) };
+        while whole.length() < enough
+            && let Some(beyond) = step(whole, direction)
+            && let Some(more) = self.first(store, beyond)?
+            && let Some(joined) = whole.joined(more)
+        {
+            whole = joined;
+        }
+        self.given = Some(whole);
+        Ok(Some(whole))
+    }
+
+    /// Says that everything up to this position, and itself, was looked at.
+    pub(super) fn pass(&mut self, position: Position) {
+        self.next = match self.direction {
+            Direction::Forward => position.checked_add(1),
+            Direction::Backward => position.checked_sub(1),
+        };
+    }
+
+    /// Where to go on.
+    pub(super) fn next(&self) -> Option<Position> {
+        self.next
+    }
+
+    /// The first span of all lists from `next` on.
+    fn first(&mut self, store: &impl Keyspaces, next: Position) -> Result<Option<Span>, Error> {
+        let mut first: Option<Span> = None;
+        for list in &mut self.lists {
+            let Some(span) = list.peek(store, next, self.direction)? else { continue };
+            if first.is_none_or(|first| span.order(self.direction) < first.order(self.direction)) {
+                first = Some(span);
+            }
+        }
+        Ok(first)
+    }
+}
+
+/// The first position beyond a span.
+fn step(span: Span, direction: Direction) -> Option<Position> {
+    match direction {
+        Direction::Forward => span.last.checked_add(1),
+        Direction::Backward => span.first.checked_sub(1),
+    }
+}

@@ -1,0 +1,153 @@
+//! Reads one stream.
+
+use exesdb_sdk::arguments::{check_count, check_stream_id};
+use exesdb_sdk::keyspaces::Keyspaces;
+use exesdb_sdk::streams::{EventPage, Retention, StreamInfo, StreamState};
+use exesdb_sdk::types::{Direction, Error, RecordedEvent, Version};
+
+use super::versions::{created_at, read_versions};
+use crate::entries::decode_head;
+use crate::layout::{Head, STREAMS};
+use crate::visible::{first_kept, is_too_old};
+
+/// Events of one stream.
+///
+/// # Errors
+///
+/// [`Error::Invalid`], [`Error::NotFound`] and [`Error::StreamDeleted`], those of the storage, and [`Error::Other`] for
+/// damaged data.
+pub fn read_stream(
+    store: &impl Keyspaces,
+    now: u64,
+    stream_id: &str,
+    from: Option<Version>,
+    count: u32,
+    direction: Direction,
+) -> Result<EventPage, Error> {
+    check_stream_id("stream-id", stream_id)?;
+    check_count("count", count)?;
+    let durable_position = store.durable_position()?;
+    let head = read_head(store, stream_id)?;
+    match head.state {
+        StreamState::Live => {}
+        StreamState::Deleted => return Err(Error::NotFound),
+        StreamState::Tombstoned => return Err(Error::StreamDeleted(stream_id.to_owned())),
+    }
+    let stream = Stream { store, now, stream_id, head };
+    let mut page = match direction {
+        Direction::Forward => stream.forward(from.unwrap_or(0), count)?,
+        Direction::Backward => stream.backward(from.unwrap_or(Version::MAX), count)?,
+    };
+    page.durable_position = durable_position;
+    Ok(page)
+}
+
+/// What is known of one stream.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] and [`Error::NotFound`], those of the storage, and [`Error::Other`] for damaged data.
+pub fn stream_info(store: &impl Keyspaces, now: u64, stream_id: &str) -> Result<StreamInfo, Error> {
+    check_stream_id("stream-id", stream_id)?;
+    let head = read_head(store, stream_id)?;
+    let stream = Stream { store, now, stream_id, head };
+    let first_version = match first_kept(&head) {
+        Some(first) => stream.first_young(first)?,
+        None => None,
+    };
+    Ok(StreamInfo {
+        stream_id: stream_id.to_owned(),
+        state: head.state,
+        first_version,
+        last_version: head.last_version,
+        retention: Retention {
+            max_count: (head.max_count != 0).then_some(head.max_count),
+            max_age_seconds: (head.max_age_seconds != 0).then_some(head.max_age_seconds),
+            truncate_before: (head.truncate_before != 0).then_some(head.truncate_before),
+        },
+        created: head.created,
+        updated: head.updated,
+    })
+}
+
+fn read_head(store: &impl Keyspaces, stream_id: &str) -> Result<Head, Error> {
+    let value = store.get(STREAMS, stream_id.as_bytes())?;
+    decode_head(stream_id, value.as_deref())?.ok_or(Error::NotFound)
+}
+
+/// A stream as one call reads it.
+struct Stream<'a, K> {
+    store: &'a K,
+    now: u64,
+    stream_id: &'a str,
+    head: Head,
+}
+
+impl<K: Keyspaces> Stream<'_, K> {
+    /// The page from this version up. Events get older downward, so what is too old lies at the page's beginning.
+    fn forward(&self, from: Version, count: u32) -> Result<EventPage, Error> {
+        let last = self.head.last_version;
+        let nothing = || page(Vec::new(), Some(from.max(last.saturating_add(1))), true);
+        let Some(kept) = first_kept(&self.head) else { return Ok(nothing()) };
+        let first = from.max(kept);
+        if first > last || is_too_old(&self.head, self.head.updated, self.now) {
+            return Ok(nothing());
+        }
+        let mut events = self.read(first, count, Direction::Forward)?;
+        if events.first().is_some_and(|event| is_too_old(&self.head, event.created, self.now)) {
+            let Some(first) = self.first_young(first)? else { return Ok(nothing()) };
+            events = self.read(first, count, Direction::Forward)?;
+        }
+        let reached = events.last().map_or(first, |event| event.version);
+        Ok(page(events, Some(reached.saturating_add(1)), reached >= last))
+    }
+
+    /// The page from this version down, to the first that is kept.
+    fn backward(&self, from: Version, count: u32) -> Result<EventPage, Error> {
+        let first = from.min(self.head.last_version);
+        let Some(kept) = first_kept(&self.head).filter(|kept| *kept <= first) else {
+            return Ok(page(Vec::new(), None, true));
+        };
+        let there = u32::try_from(first - kept).unwrap_or(u32::MAX).saturating_add(1);
+        let mut events = self.read(first, count.min(there), Direction::Backward)?;
+        let reached = events.last().map_or(first, |event| event.version);
+        let young = events.partition_point(|event| !is_too_old(&self.head, event.created, self.now));
+        let end = reached <= kept || young < events.len();
+        events.truncate(young);
+        Ok(page(events, reached.checked_sub(1).filter(|_| !end), end))
+    }
+
+    fn read(&self, first: Version, count: u32, direction: Direction) -> Result<Vec<RecordedEvent>, Error> {
+        read_versions(self.store, self.stream_id, self.head.origin, first, count, direction)
+    }
+
+    /// The first version at or behind `first`, which the stream has, that is not too old; none if there is none. Within
+    /// a stream the times of events do not go backward, so that halving finds it.
+    fn first_young(&self, first: Version) -> Result<Option<Version>, Error> {
+        let head = &self.head;
+        if head.max_age_seconds == 0 || !is_too_old(head, head.created, self.now) {
+            return Ok(Some(first));
+        }
+        if is_too_old(head, head.updated, self.now) {
+            return Ok(None);
+        }
+        // All below `low` are too old; `high` is not.
+        let (mut low, mut high) = (first, head.last_version);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let created = created_at(self.store, self.stream_id, head.origin, middle)?;
+            // What was removed was too old.
+            if created.is_none_or(|created| is_too_old(head, created, self.now)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(Some(high))
+    }
+}
+
+/// A page whose durable position the caller sets.
+fn page(events: Vec<RecordedEvent>, next: Option<u64>, end: bool) -> EventPage {
+    EventPage { events, next, end, durable_position: 0 }
+}

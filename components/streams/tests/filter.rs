@@ -1,0 +1,459 @@
+//! Filtered reads against a store in memory: what they give agrees with a plain filter over a list, whatever the pages
+//! are, and one call looks at no more than it may.
+
+use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
+use exesdb_sdk::streams::{AppendRequest, EventFilter, EventPage, QueryItem, StreamState};
+use exesdb_sdk::types::Direction::{Backward, Forward};
+use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion, RecordedEvent};
+use exesdb_streams::append::append;
+use exesdb_streams::correlation::CorrelationIndex;
+use exesdb_streams::layout::{
+    EVENTS, Envelope, Head, LABELS, LabelKind, RETAINED, STREAMS, label_digest, label_key, number,
+};
+use exesdb_streams::read::{LOOKED_AT_BYTES_MAX, LOOKED_AT_EVENTS_MAX, PAGE_BYTES_MAX, read_filtered};
+use exesdb_streams::visible::hides;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop_oneof};
+use proptest::sample::{Index, select, subsequence};
+use proptest::{prop_assert, prop_assert_eq, proptest};
+
+const TYPES: [&str; 3] = ["s", "t", "tt"];
+const TAGS: [&str; 4] = ["a:1", "a:2", "b", "s"];
+const STREAMS_OF_TEST: [&str; 3] = ["x-1", "x-2", "y"];
+const IDS: [&str; 3] = ["s", "t", "u"];
+
+fn every() -> EventFilter {
+    EventFilter {
+        query: Vec::new(),
+        stream_prefixes: Vec::new(),
+        correlation_id: None,
+        causation_id: None,
+        stream_pattern: None,
+        type_pattern: None,
+    }
+}
+
+fn of_type(event_type: &str) -> EventFilter {
+    EventFilter { query: vec![QueryItem { types: vec![event_type.into()], tags: Vec::new() }], ..every() }
+}
+
+fn event(id: u64, event_type: &str, bytes: usize) -> EventData {
+    EventData {
+        id: id.to_string(),
+        event_type: event_type.into(),
+        content_type: "c".into(),
+        data: vec![0; bytes],
+        metadata: Vec::new(),
+        tags: Vec::new(),
+    }
+}
+
+fn put(store: &MemoryKeyspaces, now: u64, stream_id: &str, events: Vec<EventData>) {
+    let request = AppendRequest { stream_id: stream_id.into(), expected: ExpectedVersion::Any, events };
+    append(store, now, CorrelationIndex::On, &[request])[0].as_ref().expect("it is appended");
+}
+
+/// Appends of 1,000 events of these types, one after the other in turn.
+fn put_thousands(store: &MemoryKeyspaces, thousands: u64, types: &[&str]) {
+    for thousand in 0..thousands {
+        let ids = thousand * 1_000..(thousand + 1) * 1_000;
+        put(store, 0, "a", ids.map(|id| event(id, types[id as usize % types.len()], 1)).collect());
+    }
+}
+
+fn read(
+    store: &MemoryKeyspaces,
+    filter: &EventFilter,
+    from: Option<u64>,
+    count: u32,
+    direction: Direction,
+) -> EventPage {
+    read_filtered(store, 0, CorrelationIndex::On, filter.clone(), from, count, direction)
+        .expect("it can be read")
+}
+
+/// Positions, next, end.
+fn positions(page: &EventPage) -> (Vec<u64>, Option<u64>, bool) {
+    (page.events.iter().map(|event| event.position).collect(), page.next, page.end)
+}
+
+fn head(store: &MemoryKeyspaces, stream_id: &str) -> Option<Head> {
+    let value = store.get(STREAMS, stream_id.as_bytes()).expect("it is in memory")?;
+    Some(Head::decode(&value).expect("it was encoded"))
+}
+
+/// All events that are there and visible at this time, in order.
+fn visible(store: &MemoryKeyspaces, now: u64) -> Vec<RecordedEvent> {
+    let event = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let position = number(&key).expect("the key is a position");
+        Envelope::decode(position, &value).expect("it was encoded").into_event()
+    };
+    let is_visible = |event: &RecordedEvent| {
+        let head = head(store, &event.stream_id).expect("the stream has events");
+        !hides(&head, event.version, event.created, now)
+    };
+    store.entries(EVENTS).into_iter().filter_map(event).filter(is_visible).collect()
+}
+
+/// What a filter means, said as plainly as possible.
+fn lets_through(filter: &EventFilter, event: &RecordedEvent) -> bool {
+    let of_item = |item: &QueryItem| {
+        (item.types.is_empty() || item.types.contains(&event.event_type))
+            && item.tags.iter().all(|tag| event.tags.contains(tag))
+    };
+    let has = |member: &str, id: &Option<String>| match id {
+        Some(id) => String::from_utf8_lossy(&event.metadata).contains(&format!("\"{member}\":\"{id}\"")),
+        None => true,
+    };
+    // The patterns of this test have no more than a beginning and an end.
+    let is_match = |pattern: &Option<String>, text: &str| {
+        let Some(pattern) = pattern else { return true };
+        let inner = pattern.trim_start_matches('^').trim_end_matches('$');
+        match (pattern.starts_with('^'), pattern.ends_with('$')) {
+            (true, true) => text == inner,
+            (true, false) => text.starts_with(inner),
+            (false, true) => text.ends_with(inner),
+            (false, false) => text.contains(inner),
+        }
+    };
+    (filter.query.is_empty() || filter.query.iter().any(of_item))
+        && (filter.stream_prefixes.is_empty()
+            || filter.stream_prefixes.iter().any(|prefix| event.stream_id.starts_with(prefix)))
+        && has("$correlationId", &filter.correlation_id)
+        && has("$causationId", &filter.causation_id)
+        && is_match(&filter.stream_pattern, &event.stream_id)
+        && is_match(&filter.type_pattern, &event.event_type)
+}
+
+fn texts(
+    of: &'static [&'static str],
+    size: impl Into<proptest::sample::SizeRange>,
+) -> impl Strategy<Value = Vec<String>> {
+    subsequence(of, size).prop_map(|texts| texts.into_iter().map(str::to_owned).collect())
+}
+
+fn filter() -> impl Strategy<Value = EventFilter> {
+    let item = (texts(&TYPES, 0..3), texts(&TAGS, 0..3)).prop_map(|(types, tags)| QueryItem { types, tags });
+    let id = || option::weighted(0.2, select(&IDS[..]).prop_map(str::to_owned));
+    let pattern = |of: &'static [&'static str]| option::weighted(0.2, select(of).prop_map(str::to_owned));
+    (
+        vec(item, 0..3),
+        prop_oneof![3 => Just(Vec::new()), 1 => texts(&["x", "x-2", "y", "z"], 1..3)],
+        id(),
+        id(),
+        pattern(&["^x", "-", "^y$", "1$"]),
+        pattern(&["^t", "t$", "^t$", "s"]),
+    )
+        .prop_map(
+            |(query, stream_prefixes, correlation_id, causation_id, stream_pattern, type_pattern)| {
+                EventFilter {
+                    query,
+                    stream_prefixes,
+                    correlation_id,
+                    causation_id,
+                    stream_pattern,
+                    type_pattern,
+                }
+            },
+        )
+}
+
+type Draft = (&'static str, Vec<String>, Option<&'static str>, Option<&'static str>);
+
+fn draft() -> impl Strategy<Value = Draft> {
+    let id = || option::weighted(0.3, select(&IDS[..]));
+    (select(&TYPES[..]), texts(&TAGS, 0..3), id(), id())
+}
+
+fn write(store: &MemoryKeyspaces, appends: &[(&str, Vec<Draft>)]) {
+    let mut id = 0;
+    for (now, (stream_id, drafts)) in appends.iter().enumerate() {
+        let events = drafts.iter().map(|(event_type, tags, correlation, causation)| {
+            id += 1;
+            let member = |name, id: &Option<&str>| id.map(|id| format!("\"{name}\":\"{id}\""));
+            let members = [member("$correlationId", correlation), member("$causationId", causation)];
+            let members: Vec<String> = members.into_iter().flatten().collect();
+            let metadata = format!("{{{}}}", members.join(",")).into_bytes();
+            EventData { metadata, tags: tags.clone(), ..event(id, event_type, 1) }
+        });
+        put(store, now as u64 * 1_000_000, stream_id, events.collect());
+    }
+}
+
+/// What retention, deletion and scavenging may have done to a stream, by these numbers.
+fn hide(store: &MemoryKeyspaces, stream_id: &str, kind: u8, limit: u64) {
+    let Some(mut head) = head(store, stream_id) else { return };
+    match kind {
+        0 => return,
+        1 => head.truncate_before = limit,
+        2 => head.max_count = limit + 1,
+        3 => head.max_age_seconds = limit + 1,
+        4 => head.state = StreamState::Deleted,
+        _ => head.state = StreamState::Tombstoned,
+    }
+    store.overwrite(STREAMS, stream_id.as_bytes(), &head.encode());
+    if head.is_extended() {
+        store.overwrite(RETAINED, stream_id.as_bytes(), b"");
+    }
+}
+
+/// A read in this direction goes on from `next` behind a position.
+fn is_beyond(next: Option<u64>, position: u64, direction: Direction) -> bool {
+    match direction {
+        Forward => next > Some(position),
+        Backward => next < Some(position),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn pages_agree_with_a_plain_filter(
+        appends in vec((select(&STREAMS_OF_TEST[..]), vec(draft(), 1..7)), 0..25),
+        removed in vec((any::<Index>(), any::<bool>()), 0..8),
+        hidden in vec((0..6_u8, 0..12_u64), 3),
+        filter in filter(),
+        from in option::of(0..60_u64),
+        count in 1..8_u32,
+    ) {
+        let store = MemoryKeyspaces::new();
+        write(&store, &appends);
+        let last = store.durable_position().unwrap();
+        for (index, is_gap) in removed.iter().filter(|_| last > 0) {
+            let key = (index.index(last as usize) as u64).to_be_bytes();
+            match is_gap {
+                true => store.remove(EVENTS, &key),
+                false => store.overwrite(EVENTS, &key, &Envelope::encode_removed(7)),
+            }
+        }
+        for (stream_id, (kind, limit)) in STREAMS_OF_TEST.iter().zip(&hidden) {
+            hide(&store, stream_id, *kind, *limit);
+        }
+        let now = appends.len() as u64 * 1_000_000;
+        let matching: Vec<RecordedEvent> =
+            visible(&store, now).into_iter().filter(|event| lets_through(&filter, event)).collect();
+
+        for direction in [Forward, Backward] {
+            let mut expected: Vec<&RecordedEvent> = matching.iter().filter(|event| match direction {
+                Forward => from.is_none_or(|from| event.position >= from),
+                Backward => from.is_none_or(|from| event.position <= from),
+            }).collect();
+            if direction == Backward {
+                expected.reverse();
+            }
+            let mut got = Vec::new();
+            let mut at = from;
+            loop {
+                let page = read_filtered(
+                    &store, now, CorrelationIndex::On, filter.clone(), at, count, direction,
+                ).unwrap();
+                prop_assert!(page.events.len() <= count as usize);
+                prop_assert_eq!(page.durable_position, last);
+                let next = page.next;
+                if let Some(event) = page.events.last() {
+                    prop_assert!(is_beyond(next, event.position, direction));
+                }
+                got.extend(page.events);
+                if page.end {
+                    // Waiting from there misses nothing, and gives nothing twice.
+                    prop_assert_eq!(next, match direction {
+                        Forward => Some(next.unwrap().max(last)),
+                        Backward => None,
+                    });
+                    break;
+                }
+                prop_assert!(next.is_some() && at.is_none_or(|at| is_beyond(next, at, direction)));
+                at = next;
+            }
+            prop_assert_eq!(got.iter().collect::<Vec<_>>(), expected);
+        }
+    }
+}
+
+#[test]
+fn one_call_looks_at_so_many_events() {
+    let store = MemoryKeyspaces::new();
+    put_thousands(&store, 12, &["t", "u"]);
+    let nothing = EventFilter { stream_prefixes: vec!["b".into()], ..every() };
+    // Every second event has the label; between them lie others of the same append.
+    let through_labels = EventFilter { stream_prefixes: vec!["b".into()], ..of_type("t") };
+    for filter in [nothing, through_labels] {
+        for (from, count) in [(0, 1_000), (1, 1), (2, 999)] {
+            let (_, next, end) = positions(&read(&store, &filter, Some(from), count, Forward));
+            let looked_at = next.unwrap() - from;
+            assert!(
+                !end && (LOOKED_AT_EVENTS_MAX..LOOKED_AT_EVENTS_MAX + 20).contains(&looked_at),
+                "{looked_at}"
+            );
+        }
+        let rest = positions(&read(&store, &filter, Some(10_000), 1_000, Forward));
+        assert_eq!(rest, (vec![], Some(12_000), true));
+        let behind = positions(&read(&store, &filter, Some(99_999), 1, Forward));
+        assert_eq!(behind, (vec![], Some(99_999), true));
+        let (_, next, end) = positions(&read(&store, &filter, None, 1_000, Backward));
+        let looked_at = 11_999 - next.unwrap();
+        assert!(
+            !end && (LOOKED_AT_EVENTS_MAX..LOOKED_AT_EVENTS_MAX + 20).contains(&looked_at),
+            "{looked_at}"
+        );
+        assert_eq!(positions(&read(&store, &filter, next, 1_000, Backward)), (vec![], None, true));
+    }
+}
+
+#[test]
+fn one_call_looks_at_so_many_bytes() {
+    let store = MemoryKeyspaces::new();
+    let large = (1 << 20) - 100;
+    for id in 0..20 {
+        put(&store, 0, "a", vec![event(id, "t", large)]);
+    }
+    let nothing = EventFilter { stream_prefixes: vec!["b".into()], ..every() };
+    let through_labels = EventFilter { stream_prefixes: vec!["b".into()], ..of_type("t") };
+    for filter in [nothing, through_labels] {
+        let page = read(&store, &filter, None, 1_000, Forward);
+        let looked_at = page.next.unwrap() as usize;
+        assert!((looked_at - 1) * large < LOOKED_AT_BYTES_MAX && looked_at >= 8, "{looked_at}");
+        let page = read(&store, &filter, None, 1_000, Backward);
+        assert_eq!(page.next.unwrap() as usize, 19 - looked_at);
+    }
+    // What matches is a page, which is smaller still.
+    for filter in [every(), of_type("t")] {
+        let page = read(&store, &filter, None, 1_000, Forward);
+        assert_eq!(positions(&page), (vec![0, 1], Some(2), false));
+        assert!(page.events.iter().map(|event| event.data.len()).sum::<usize>() <= PAGE_BYTES_MAX as usize);
+        assert_eq!(positions(&read(&store, &filter, None, 9, Backward)), (vec![19, 18], Some(17), false));
+    }
+}
+
+#[test]
+fn labels_lead_to_few_events_among_many() {
+    let store = MemoryKeyspaces::new();
+    put_thousands(&store, 15, &["t"]);
+    put(&store, 0, "b", vec![event(0, "rare", 1)]);
+    put_thousands(&store, 15, &["t"]);
+    put(&store, 0, "b", vec![event(1, "t", 1), event(2, "rare", 1)]);
+    let filter = of_type("rare");
+    let store_end = store.durable_position().unwrap();
+    assert_eq!(
+        positions(&read(&store, &filter, None, 9, Forward)),
+        (vec![15_000, 15_002], Some(store_end), true)
+    );
+    assert_eq!(positions(&read(&store, &filter, None, 9, Backward)), (vec![15_002, 15_000], None, true));
+    assert_eq!(positions(&read(&store, &filter, None, 1, Forward)).0, [15_000]);
+    assert_eq!(positions(&read(&store, &of_type("none"), None, 1, Forward)), (vec![], Some(store_end), true));
+    assert_eq!(positions(&read(&store, &of_type("none"), Some(7), 1, Backward)), (vec![], None, true));
+}
+
+/// Of an item's labels the rarest is followed, wherever it stands.
+#[test]
+fn a_rare_tag_is_found_among_common_ones() {
+    let store = MemoryKeyspaces::new();
+    let tagged = |id: u64, tags: &[&str]| {
+        let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+        EventData { tags, ..event(id, "t", 1) }
+    };
+    let mut rare = Vec::new();
+    for id in 0..12_000 {
+        let is_rare = id % 3_000 == 1_500;
+        let tags: &[&str] = if is_rare { &["common", "rare"] } else { &["common"] };
+        put(&store, 0, "a", vec![tagged(id, tags)]);
+        rare.extend(is_rare.then_some(id));
+    }
+    for tags in [["common", "rare"], ["rare", "common"]] {
+        let tags = tags.map(str::to_owned).to_vec();
+        let filter = EventFilter { query: vec![QueryItem { types: vec!["t".into()], tags }], ..every() };
+        assert_eq!(positions(&read(&store, &filter, None, 9, Forward)), (rare.clone(), Some(12_000), true));
+        let downward: Vec<u64> = rare.iter().rev().copied().collect();
+        assert_eq!(positions(&read(&store, &filter, None, 9, Backward)), (downward, None, true));
+    }
+}
+
+/// An append whose events lie far from each other, as after an import: the empty positions between cost nothing.
+#[test]
+fn a_label_may_span_any_number_of_empty_positions() {
+    let store = MemoryKeyspaces::new();
+    put(&store, 0, "a", (0..3).map(|id| event(id, "t", 1)).collect());
+    let digest = label_digest(LabelKind::Type, "t");
+    let far = u64::MAX - 1;
+    let last = store.get(EVENTS, &2_u64.to_be_bytes()).unwrap().unwrap();
+    store.overwrite(EVENTS, &far.to_be_bytes(), &last);
+    store.remove(LABELS, &label_key(digest, 2));
+    store.overwrite(LABELS, &label_key(digest, far), &0_u64.to_be_bytes());
+    let filter = of_type("t");
+    assert_eq!(
+        positions(&read(&store, &filter, None, 9, Forward)),
+        (vec![0, 1, 2, far], Some(u64::MAX), true)
+    );
+    assert_eq!(positions(&read(&store, &filter, None, 2, Forward)), (vec![0, 1], Some(2), false));
+    assert_eq!(positions(&read(&store, &filter, Some(3), 9, Forward)), (vec![far], Some(u64::MAX), true));
+    assert_eq!(positions(&read(&store, &filter, None, 2, Backward)), (vec![far, 2], Some(1), false));
+    assert_eq!(positions(&read(&store, &filter, Some(far - 1), 9, Backward)), (vec![2, 1, 0], None, true));
+    assert_eq!(positions(&read(&store, &filter, Some(u64::MAX), 1, Backward)).0, [far]);
+}
+
+/// Two labels with one digest are told apart by the events.
+#[test]
+fn a_label_with_the_digest_of_another_leads_to_nothing_wrong() {
+    let store = MemoryKeyspaces::new();
+    put(&store, 0, "a", vec![event(0, "t", 1), event(1, "u", 1)]);
+    let digest = label_digest(LabelKind::Type, "t");
+    store.overwrite(LABELS, &label_key(digest, 1), &1_u64.to_be_bytes());
+    assert_eq!(positions(&read(&store, &of_type("t"), None, 9, Forward)), (vec![0], Some(2), true));
+}
+
+#[test]
+fn damage_is_named_never_a_panic() {
+    let digest = label_digest(LabelKind::Type, "t");
+    let with =
+        |change: fn(&MemoryKeyspaces, [u8; 12])| {
+            let store = MemoryKeyspaces::new();
+            put(&store, 0, "a", vec![event(0, "t", 1), event(1, "t", 1)]);
+            change(&store, digest);
+            // From the middle backward, the first entry is found in another way.
+            [(None, Forward), (None, Backward), (Some(0), Backward)].map(|(from, direction)| {
+                match read_filtered(&store, 0, CorrelationIndex::On, of_type("t"), from, 9, direction) {
+                    Err(Error::Other(text)) => text,
+                    other => panic!("{other:?}"),
+                }
+            })
+        };
+    let assert_named = |texts: [String; 3], keyspace: &str| {
+        for text in texts {
+            assert!(text.contains(keyspace), "{text}");
+        }
+    };
+    assert_named(with(|store, digest| store.overwrite(LABELS, &label_key(digest, 1), b"")), "`labels`");
+    assert_named(
+        with(|store, digest| store.overwrite(LABELS, &label_key(digest, 1), &2_u64.to_be_bytes())),
+        "`labels`",
+    );
+    assert_named(
+        with(|store, digest| {
+            store.remove(LABELS, &label_key(digest, 1));
+            store.overwrite(LABELS, &[&digest[..], &[0; 9]].concat(), &[0; 8]);
+        }),
+        "`labels`",
+    );
+    assert_named(with(|store, _| store.overwrite(EVENTS, &[0; 8], b"")), "`events`");
+}
+
+#[test]
+fn hostile_arguments_are_named() {
+    let store = MemoryKeyspaces::new();
+    let named = |filter: EventFilter, index, count| match read_filtered(
+        &store, 0, index, filter, None, count, Forward,
+    ) {
+        Err(Error::Invalid(invalid)) => invalid.argument,
+        other => panic!("{other:?}"),
+    };
+    for count in [0, 1_001, u32::MAX] {
+        assert_eq!(named(every(), CorrelationIndex::On, count), "count");
+    }
+    assert_eq!(named(of_type("\n"), CorrelationIndex::On, 1), "filter.query[0].types[0]");
+    let pattern = EventFilter { stream_pattern: Some("(".into()), ..every() };
+    assert_eq!(named(pattern, CorrelationIndex::On, 1), "filter.stream-pattern");
+    let correlated = EventFilter { correlation_id: Some("c".into()), ..every() };
+    assert_eq!(named(correlated, CorrelationIndex::Off, 1), "filter.correlation-id");
+}
