@@ -3,12 +3,16 @@
 mod append;
 mod cli;
 mod config;
+mod export;
 mod follow;
 mod health;
 mod hostile;
 mod import;
 mod limits;
 mod read;
+mod retention;
 mod snapshots;
 mod stores;
 mod streams;
+mod transactions;
+mod upkeep;

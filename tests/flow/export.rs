@@ -1,0 +1,213 @@
+//! `exesdb export` and `exesdb import` of what it wrote: there and back, again, in parts, and files that are not whole.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use exesdb_tests::{Host, folder, stderr};
+use serde_json::{Value, json};
+
+const STORES: &str =
+    "[[store]]\nname = \"main\"\n\n[[store]]\nname = \"copy\"\n\n[[store]]\nname = \"again\"\n";
+
+/// A store with everything that an export has.
+fn filled() -> Host {
+    let host = Host::with_config(STORES);
+    let event = |id: &str, more: Value| {
+        let mut event = json!({ "id": id, "type": "t", "data": { "id": id, "ü\n": [1, null, "\u{1F980}"] } });
+        let (event_members, more) = (event.as_object_mut().unwrap(), more.as_object().unwrap());
+        event_members.extend(more.clone());
+        event
+    };
+    let tagged = json!({ "tags": ["k:1", "ä b"], "metadata": { "$correlationId": "c" } });
+    let binary = json!({ "data_base64": "AP8=", "content_type": "application/octet-stream" });
+    let mut raw = event("2", binary);
+    raw.as_object_mut().unwrap().remove("data");
+    host.http.append("a/b ä", "any", &[event("1", tagged), raw]).expect(200);
+    // More than one import takes at a time.
+    for batch in 0..3 {
+        let events: Vec<Value> = (0..600).map(|n| event(&format!("{batch}-{n}"), json!({}))).collect();
+        host.http.append("many", "any", &events).expect(200);
+    }
+    host.ok(&["retention", "many", "--max-count", "1200"]);
+    host.http.append("again", "any", &[event("1", json!({})), event("2", json!({}))]).expect(200);
+    host.ok(&["delete", "again"]);
+    host.http.append("again", "any", &[event("3", json!({}))]).expect(200);
+    let snapshot = |stream: &str, source: &str, state: &Value| {
+        let path = format!("{}/snapshots/2?source={source}", host.http.stream(stream));
+        host.http.put(&path, state).expect(204);
+    };
+    snapshot("many", "", &json!({ "data": { "n": 1.5 }, "metadata": [1] }));
+    snapshot("many", "q", &json!({ "data_base64": "AAA=", "content_type": "x/y" }));
+    snapshot("without-events", "q", &json!({ "data": null }));
+    host
+}
+
+/// The lines of an export of a store.
+fn export(host: &Host, store: &str, more: &[&str]) -> String {
+    let arguments: Vec<&str> = ["export", "--store", store].iter().chain(more).copied().collect();
+    host.ok(&arguments)
+}
+
+fn import(host: &Host, store: &str, file: &Path) -> Value {
+    host.json(&["import", &file.to_string_lossy(), "--store", store, "--json"]).remove(0)
+}
+
+/// Imports from stdin.
+fn pipe(host: &Host, store: &str, text: &str) -> Output {
+    let mut import = host.command();
+    import.args(["import", "-", "--store", store, "--json"]);
+    let import = import.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut import = import.spawn().unwrap();
+    // It may stop reading before the end.
+    let _ = import.stdin.take().unwrap().write_all(text.as_bytes());
+    import.wait_with_output().unwrap()
+}
+
+/// The lines, with the events' positions taken out.
+fn without_positions(export: &str) -> Vec<String> {
+    let without = |line: &str| {
+        let Some((before, rest)) = line.split_once(",\"position\":") else { return line.to_owned() };
+        format!("{before}{}", rest.trim_start_matches(|digit: char| digit.is_ascii_digit()))
+    };
+    export.lines().map(without).collect()
+}
+
+#[test]
+fn what_is_exported_comes_back_as_it_was() {
+    let host = filled();
+    let folder = folder();
+    let file = folder.path().join("main.ndjson");
+    let summary = host.ok(&["export", &file.to_string_lossy(), "--json"]);
+    assert_eq!(summary, "{\"events\":1203,\"streams\":2,\"snapshots\":3}\n");
+    let first = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(first, export(&host, "main", &[]));
+
+    let imported = import(&host, "copy", &file);
+    let all = json!({ "events": 1203, "added": 1203, "already_there": 0, "streams": 2, "snapshots": 3 });
+    assert_eq!(imported, all);
+    let second = export(&host, "copy", &[]);
+    assert_eq!(without_positions(&second), without_positions(&first));
+    // What was hidden left gaps, which the copy does not have: from it everything comes back, to the byte.
+    assert_ne!(second, first);
+    let file = folder.path().join("copy.ndjson");
+    std::fs::write(&file, &second).unwrap();
+    import(&host, "again", &file);
+    assert_eq!(export(&host, "again", &[]), second);
+
+    // Again adds nothing and changes nothing.
+    let again = import(&host, "copy", &file);
+    assert_eq!((&again["added"], &again["already_there"]), (&json!(0), &json!(1203)));
+    assert_eq!(export(&host, "copy", &[]), second);
+    // The streams go on counting as they did.
+    let answer = host.http.of("copy").append_one("again").expect(200);
+    assert_eq!(answer.json["first_version"], 3);
+    let info = host.http.get(&host.http.of("copy").stream("many")).expect(200);
+    let (first, last) = (&info.json["first_version"], &info.json["last_version"]);
+    assert_eq!((first, last), (&json!(600), &json!(1799)));
+}
+
+#[test]
+fn an_export_can_be_of_a_part() {
+    let host = filled();
+    let events = |export: &str| export.lines().filter(|line| line.starts_with("{\"event\":")).count();
+    let positions = |export: &str| -> Vec<u64> {
+        let lines = export.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter_map(|line| line["event"]["position"].as_u64()).collect()
+    };
+    let part = export(&host, "main", &["--from", "1", "--to", "605"]);
+    assert_eq!(positions(&part), [1, 602, 603, 604, 605]);
+    assert!(!part.contains("{\"snapshot\":") && !part.contains("{\"stream\":{"), "{part}");
+    let part = export(&host, "main", &["--from", "1802"]);
+    assert_eq!(events(&part), 1);
+    assert!(part.contains("{\"snapshot\":") && part.contains("{\"stream\":{"), "{part}");
+    let part = export(&host, "main", &["--stream-prefix", "a", "--stream-prefix", "ag"]);
+    assert_eq!(events(&part), 3);
+    assert!(part.ends_with("{\"end\":{\"events\":3,\"streams\":1,\"snapshots\":0}}\n"), "{part}");
+    // A part goes on where an earlier part ended.
+    let early = export(&host, "main", &["--to", "1799"]);
+    let late = export(&host, "main", &["--from", "1800"]);
+    for part in [&early, &late] {
+        assert!(pipe(&host, "copy", part).status.success());
+    }
+    assert_eq!(
+        without_positions(&export(&host, "copy", &[])),
+        without_positions(&export(&host, "main", &[]))
+    );
+}
+
+#[test]
+fn a_file_that_is_not_whole_is_noticed_and_gone_on_with() {
+    let host = filled();
+    let folder = folder();
+    let file = folder.path().join("main.ndjson");
+    let whole = export(&host, "main", &[]);
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+
+    std::fs::write(&file, lines[..1_101].concat()).unwrap();
+    let output = host.exesdb(&["import", &file.to_string_lossy(), "--store", "copy"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("cut off behind line 1101") && said.contains("nothing was sent"), "{said}");
+    assert_eq!(host.http.of("copy").read_all(), Vec::<Value>::new());
+
+    // Stdin is read only once: what came is there, and the whole file adds the rest.
+    let output = pipe(&host, "copy", &lines[..1_101].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("cut off") && said.contains("1000 events"), "{said}");
+    assert_eq!(host.http.of("copy").read_all().len(), 1_000);
+    std::fs::write(&file, &whole).unwrap();
+    let imported = import(&host, "copy", &file);
+    assert_eq!((&imported["added"], &imported["already_there"]), (&json!(203), &json!(1000)));
+    assert_eq!(without_positions(&export(&host, "copy", &[])), without_positions(&whole));
+
+    // What is in the way is not replaced, on either side.
+    let output = host.exesdb(&["export", &file.to_string_lossy()]);
+    assert!(stderr(&output).contains("is there already"), "{}", stderr(&output));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), whole);
+    host.http.of("again").append_one("again").expect(200);
+    let output = host.exesdb(&["import", &file.to_string_lossy(), "--store", "again"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    // Columns are for other files, and other files need them.
+    let columns = ["import", &file.to_string_lossy(), "--stream-by", "a", "--type-by", "b"];
+    assert!(stderr(&host.exesdb(&columns)).contains("leave out --stream-by"));
+    std::fs::write(&file, "{\"a\":1}\n").unwrap();
+    let output = host.exesdb(&["import", &file.to_string_lossy()]);
+    assert!(stderr(&output).contains("--stream-by and --type-by"), "{}", stderr(&output));
+}
+
+#[test]
+fn streams_whose_events_are_gone_go_on_counting() {
+    let host = Host::with_config(STORES);
+    let stream = |name: &str, state: &str, last: u64| {
+        let updated = "2026-01-02T03:04:05.000006Z";
+        let line =
+            json!({ "stream": { "stream": name, "state": state, "last_version": last, "updated": updated } });
+        format!("{line}\n")
+    };
+    let text = [
+        "{\"exesdb_export\":1}\n",
+        &stream("cut", "live", 4),
+        &stream("deleted", "deleted", 5),
+        &stream("tombstone", "tombstoned", 6),
+        "{\"end\":{\"events\":0,\"streams\":3,\"snapshots\":0}}\n",
+    ]
+    .concat();
+    for _ in 0..2 {
+        let output = pipe(&host, "main", &text);
+        assert!(output.status.success(), "{}", stderr(&output));
+        assert_eq!(host.http.read_all(), Vec::<Value>::new());
+        let info = |name: &str| {
+            let info = host.http.get(&host.http.stream(name)).expect(200).json;
+            (info["state"].clone(), info["last_version"].clone(), info["updated"].clone())
+        };
+        let updated = json!("2026-01-02T03:04:05.000006Z");
+        assert_eq!(info("cut"), (json!("live"), json!(4), updated.clone()));
+        assert_eq!(info("deleted"), (json!("deleted"), json!(5), updated.clone()));
+        assert_eq!(info("tombstone"), (json!("tombstoned"), json!(6), updated));
+    }
+    assert_eq!(host.http.append_one("cut").expect(200).json["first_version"], 5);
+    assert_eq!(host.http.append_one("deleted").expect(200).json["first_version"], 6);
+    host.http.append_one("tombstone").expect_problem(410, "stream-deleted");
+}

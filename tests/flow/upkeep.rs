@@ -1,0 +1,190 @@
+//! What an operator does with a store: back it up, restore it, remove what is hidden, and have it examined.
+
+use std::path::Path;
+
+use exesdb_tests::{Down, Host, folder, stderr};
+use serde_json::{Value, json};
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Some streams, one of them with limits, and snapshots.
+fn fill(host: &Host) {
+    for n in 0..20 {
+        host.http.append_one(&format!("s-{}", n % 4)).expect(200);
+    }
+    host.ok(&["append", "s-0", "--type", "t", "--data", "1", "--tag", "k:1"]);
+    host.ok(&["retention", "s-1", "--max-count", "2"]);
+    for version in [1, 4] {
+        let path = format!("{}/snapshots/{version}", host.http.stream("s-2"));
+        host.http.put(&path, &json!({ "data": version })).expect(204);
+    }
+}
+
+#[test]
+fn a_backup_of_a_running_store_is_restored_elsewhere() {
+    let host = Host::start();
+    fill(&host);
+    let folder = folder();
+    let file = folder.path().join("main.backup");
+    let summary = host.json(&["backup", &text(&file), "--json"]).remove(0);
+    assert_eq!(summary["next_position"], 21);
+    assert_eq!(summary["dump_bytes"], file.metadata().unwrap().len());
+    let (events, snapshots) = (host.http.read_all(), host.json(&["snapshot", "list", "--json"]));
+    host.http.append_one("later").expect(200);
+    // What is there is not replaced, and what cannot be asked for leaves nothing.
+    assert!(stderr(&host.exesdb(&["backup", &text(&file)])).contains("is there already"));
+    let other = folder.path().join("other.backup");
+    let output = host.exesdb(&["backup", &text(&other), "--store", "other"]);
+    assert!(stderr(&output).contains("there are: main"), "{}", stderr(&output));
+    assert!(!other.exists());
+    assert!(stderr(&host.exesdb(&["restore", &text(&file)])).contains("open elsewhere"));
+
+    let down = Down::new(None);
+    let output = down.exesdb(&["restore", &text(&file), "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let restored = down.start();
+    assert_eq!(restored.http.read_all(), events);
+    assert_eq!(restored.json(&["snapshot", "list", "--json"]), snapshots);
+    // It goes on from where the backup ended.
+    assert_eq!(restored.http.append_one("s-0").expect(200).json["position"], 21);
+    let down = restored.stop().down;
+    let output = down.exesdb(&["restore", &text(&file)]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("has a store already"), "{}", stderr(&output));
+    let output = down.exesdb(&["restore", &text(&file), "--up-to", "3"]);
+    assert!(stderr(&output).contains("has a store already"), "{}", stderr(&output));
+    assert_eq!(down.start().http.read_all().len(), events.len() + 1);
+}
+
+#[test]
+fn a_backup_is_restored_up_to_a_position() {
+    let host = Host::start();
+    fill(&host);
+    let folder = folder();
+    let file = folder.path().join("main.backup");
+    host.ok(&["backup", &text(&file)]);
+    let before = |event: &Value| event["position"].as_u64().unwrap() <= 15;
+    let events: Vec<Value> = host.http.read_all().into_iter().filter(before).collect();
+
+    let down = Down::new(None);
+    let output = down.exesdb(&["restore", &text(&file), "--up-to", "15", "--json"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let counts = (&summary["events"], &summary["streams"], &summary["snapshots"]);
+    assert_eq!(counts, (&json!(events.len()), &json!(1), &json!(1)));
+    let output = down.exesdb(&["doctor"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let names: Vec<String> = down
+        .data()
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    assert!(!names.iter().any(|name| name.contains("restoring")), "{names:?}");
+
+    let restored = down.start();
+    // Versions, positions, times, ids and tags are those that they were.
+    assert_eq!(restored.http.read_all(), events);
+    assert_eq!(restored.http.append_one("s-0").expect(200).json["position"], 16);
+    assert_eq!(restored.json(&["retention", "s-1", "--show", "--json"])[0]["max_count"], 2);
+    let versions: Vec<Value> = restored
+        .json(&["snapshot", "list", "--json"])
+        .iter()
+        .map(|snapshot| snapshot["version"].clone())
+        .collect();
+    assert_eq!(versions, [json!(1)], "stream s-2 has versions up to 3");
+}
+
+#[test]
+fn a_backup_that_is_not_whole_makes_no_store() {
+    let host = Host::start();
+    fill(&host);
+    let folder = folder();
+    let file = folder.path().join("main.backup");
+    host.ok(&["backup", &text(&file)]);
+    let whole = std::fs::read(&file).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() / 2] ^= 1;
+    let broken = [whole[..whole.len() - 1].to_vec(), flipped, b"events".to_vec(), Vec::new()];
+    let down = Down::new(None);
+    for bytes in broken {
+        std::fs::write(&file, &bytes).unwrap();
+        for more in [&[][..], &["--up-to", "3"]] {
+            let arguments: Vec<String> = ["restore".to_owned(), text(&file)]
+                .into_iter()
+                .chain(more.iter().map(|&it| it.to_owned()))
+                .collect();
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let output = down.exesdb(&arguments);
+            assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+            assert!(stderr(&output).contains("dump"), "{}", stderr(&output));
+            let output = down.exesdb(&["doctor"]);
+            assert!(stderr(&output).contains("there is no store"), "{}", stderr(&output));
+        }
+    }
+    // What failed is in the way of nothing.
+    std::fs::write(&file, &whole).unwrap();
+    assert!(down.exesdb(&["restore", &text(&file)]).status.success());
+}
+
+#[test]
+fn what_is_hidden_is_removed_while_the_store_runs() {
+    let host = Host::start();
+    fill(&host);
+    host.ok(&["delete", "s-3"]);
+    let events = host.http.read_all();
+    let steps = host.json(&["scavenge", "--json"]);
+    let last = |component: &str| {
+        let of = |step: &&Value| step["response"] == "scavenged" && step["component"] == component;
+        steps.iter().rev().find(of).cloned().unwrap()
+    };
+    // Three of s-1's five events, and all five of s-3's.
+    assert_eq!((&last("streams")["removed"], &last("snapshots")["removed"]), (&json!(8), &json!(0)));
+    assert!(steps.iter().any(|step| step["response"] == "compacted"), "{steps:?}");
+    assert_eq!(host.http.read_all(), events);
+    let said = host.ok(&["scavenge"]);
+    assert!(
+        said.contains("streams: ") && said.contains(" 0 removed") && said.contains("rewritten"),
+        "{said}"
+    );
+    assert!(host.ok(&["compact"]).contains("keyspaces rewritten"));
+    assert!(stderr(&host.exesdb(&["compact", "--store", "x"])).contains("there are: main"));
+    assert_eq!(host.http.append_one("s-3").expect(200).json["first_version"], 5);
+    let down = host.stop().down;
+    assert!(down.exesdb(&["doctor"]).status.success());
+}
+
+#[test]
+fn the_doctor_examines_a_store_and_says_what_is_wrong() {
+    let host = Host::start();
+    fill(&host);
+    let output = host.exesdb(&["doctor"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Stop the host"));
+    let stopped = host.stop().down;
+    let examined = |arguments: &[&str]| {
+        let arguments: Vec<&str> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
+        let output = stopped.exesdb(&arguments);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (output.status.code(), lines)
+    };
+    let (code, lines) = examined(&[]);
+    assert_eq!((code, &lines[0]["found"]), (Some(0), &json!(0)));
+    assert!(lines[0]["examined"].as_u64().unwrap() > 100, "{lines:?}");
+
+    // Without its durable mark nobody can say whether all is there; that is told, and put right only when asked for.
+    std::fs::remove_file(stopped.data().join("main/durable.mark")).unwrap();
+    let (code, lines) = examined(&[]);
+    assert_eq!(
+        (code, &lines[0]["layer"], &lines[0]["repaired"]),
+        (Some(1), &json!("storage"), &json!(false))
+    );
+    assert!(lines[0]["problem"].as_str().unwrap().contains("durable.mark"), "{lines:?}");
+    let (code, lines) = examined(&["--repair"]);
+    assert_eq!((code, &lines[0]["repaired"]), (Some(0), &json!(true)), "{lines:?}");
+    assert_eq!(examined(&[]).0, Some(0));
+    assert_eq!(stopped.start().http.read("s-0").len(), 6);
+}
