@@ -28,18 +28,57 @@ fn snapshots_are_kept_by_version() {
         let page = host.http.get(&at(query)).expect(200).json;
         let versions =
             page["snapshots"].as_array().unwrap().iter().map(|info| info["version"].as_u64().unwrap());
-        (versions.collect::<Vec<_>>(), page["more"] == true)
+        (versions.collect::<Vec<_>>(), page["next"].as_str().map(str::to_owned))
     };
-    assert_eq!(versions(""), (vec![100, 20, 3], false));
-    assert_eq!(versions("?count=2"), (vec![100, 20], true));
-    assert_eq!(versions("?before=20"), (vec![3], false));
-    assert_eq!(versions("?before=3"), (vec![], false));
+    assert_eq!(versions(""), (vec![100, 20, 3], None));
+    let (two, next) = versions("?count=2");
+    assert_eq!(two, [100, 20]);
+    let next = next.expect("one more follows");
+    assert_eq!(versions(&format!("?after={}", exesdb_tests::encoded(&next))), (vec![3], None));
 
     host.http.delete(&at("/100")).expect(204);
     host.http.get(&at("/100")).expect_problem(404, "snapshot-not-found");
     assert_eq!(host.http.get(&at("/latest")).expect(200).json["version"], 20);
     assert!([204, 404].contains(&host.http.delete(&at("/100")).status));
     assert_eq!(host.http.read_all().len(), 0, "snapshots are no events");
+}
+
+#[test]
+fn each_source_has_its_own_snapshots() {
+    let host = Host::start();
+    let at = |stream: &str, rest: &str| format!("{}/snapshots{rest}", host.http.stream(stream));
+    for (stream, source, version) in
+        [("a", "balance", 1), ("a", "balance", 5), ("a", "totals", 3), ("b", "balance", 2)]
+    {
+        let path = at(stream, &format!("/{version}?source={source}"));
+        host.http.put(&path, &json!({ "data": [stream, source, version] })).expect(204);
+    }
+    let latest = |rest: &str| host.http.get(&at("a", &format!("/latest?{rest}"))).expect(200).json;
+    assert_eq!(latest("source=balance")["version"], 5);
+    assert_eq!(latest("source=balance&at_most=4")["data"], json!(["a", "balance", 1]));
+    assert_eq!(latest("source=totals")["version"], 3);
+    host.http.get(&at("a", "/latest?source=totals&at_most=2")).expect_problem(404, "snapshot-not-found");
+    host.http.get(&at("a", "/latest")).expect_problem(404, "snapshot-not-found");
+
+    let list = |path: &str| {
+        let page = host.http.get(path).expect(200).json;
+        let of = |info: &serde_json::Value| {
+            let text = |name: &str| info[name].as_str().unwrap_or_default().to_owned();
+            (text("stream"), text("source"), info["version"].as_u64().unwrap())
+        };
+        page["snapshots"].as_array().unwrap().iter().map(of).collect::<Vec<_>>()
+    };
+    let id = |stream: &str, source: &str, version| (stream.to_owned(), source.to_owned(), version);
+    let of_source = list("/v1/stores/main/snapshots?source=balance");
+    assert_eq!(of_source, [id("a", "balance", 5), id("a", "balance", 1), id("b", "balance", 2)]);
+    let of_stream = [id("a", "balance", 5), id("a", "balance", 1), id("a", "totals", 3)];
+    assert_eq!(list(&at("a", "")), of_stream);
+    assert_eq!(list("/v1/stores/main/snapshots").len(), 4);
+
+    let pruned = host.http.delete(&at("a", "?keep=1&source=balance")).expect(200).json;
+    assert_eq!(pruned["deleted"], 1);
+    assert_eq!(list(&at("a", "?source=balance")), [id("a", "balance", 5)]);
+    assert_eq!(list("/v1/stores/main/snapshots?source=balance").len(), 2);
 }
 
 #[test]

@@ -1,0 +1,83 @@
+//! The whole store, through the real gateway and the real components, against a plain model of it in memory: random calls,
+//! and every answer compared. What fails is made smaller until it is short enough to read.
+//!
+//! `EXESDB_MODEL_CASES` (default 12) sequences of up to 1,000 calls each; `EXESDB_MODEL_CASES=100` is the long form.
+
+mod operation;
+mod reference;
+mod run;
+
+use std::cell::{Cell, RefCell};
+
+use exesdb_tests::Host;
+use proptest::collection;
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+
+/// Sequences that are tried.
+const CASES: u32 = 12;
+
+/// Calls of a sequence.
+const CALLS: std::ops::RangeInclusive<usize> = 800..=1_000;
+
+/// Sequences that are tried while a failing one is made smaller: each on a store of its own.
+const SHRINKS_MAX: u32 = 30;
+
+/// Stores of one host; each of them may have many files open.
+const STORES: u32 = 12;
+
+/// Calls that have to be compared, so that the test cannot pass by doing little.
+const CALLS_MIN: u64 = 800;
+
+/// New stores, and the host that they are on.
+struct Stores {
+    host: Host,
+    given: u32,
+}
+
+impl Stores {
+    fn new() -> Self {
+        let store = |number| {
+            format!(
+                "[[store]]\nname = \"s{number}\"\nwriters = 1\nreaders = 1\nsnapshot_workers = 1\n\
+                 gateway_pool_size = 1\n\n"
+            )
+        };
+        Self { host: Host::with_config(&(0..STORES).map(store).collect::<String>()), given: 0 }
+    }
+
+    fn next(&mut self) -> (&Host, String) {
+        if self.given == STORES {
+            *self = Self::new();
+        }
+        self.given += 1;
+        (&self.host, format!("s{}", self.given - 1))
+    }
+}
+
+#[test]
+fn the_store_answers_as_a_model_of_it() {
+    let cases = std::env::var("EXESDB_MODEL_CASES").ok();
+    let cases = cases.map_or(CASES, |cases| cases.parse().expect("EXESDB_MODEL_CASES is a number"));
+    let (stores, calls) = (RefCell::new(Stores::new()), Cell::new(0));
+    let config =
+        Config { cases, max_shrink_iters: SHRINKS_MAX, failure_persistence: None, ..Config::default() };
+    let outcome =
+        TestRunner::new(config).run(&collection::vec(operation::operation(), CALLS), |operations| {
+            let mut stores = stores.borrow_mut();
+            let (host, store) = stores.next();
+            calls.set(calls.get() + run::run(host, &store, &operations).map_err(TestCaseError::fail)?);
+            Ok(())
+        });
+    match outcome {
+        Ok(()) => {}
+        Err(TestError::Abort(reason)) => panic!("{reason}"),
+        Err(TestError::Fail(reason, operations)) => {
+            for (number, operation) in operations.iter().enumerate() {
+                println!("{number}: {operation:?}");
+            }
+            panic!("{reason}");
+        }
+    }
+    assert!(calls.get() >= CALLS_MIN * u64::from(cases), "only {} calls were compared", calls.get());
+    println!("{} calls compared in {cases} sequences", calls.get());
+}

@@ -1,0 +1,184 @@
+//! What is tried: operations with small numbers in them, so that they meet often.
+
+use proptest::prelude::{Just, Strategy, any};
+use proptest::{collection, option, prop_oneof, sample};
+
+/// Streams that there are.
+pub(crate) const STREAMS: usize = 6;
+
+/// Types of events.
+pub(crate) const TYPES: [&str; 3] = ["placed", "paid", "shipped"];
+
+/// Tags of events.
+pub(crate) const TAGS: [&str; 4] = ["customer:1", "customer:2", "course:a", "course:b"];
+
+/// What a writer expects, relative to what there is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expected {
+    Any,
+    NoStream,
+    Exists,
+    /// The last version plus this.
+    Last(i64),
+}
+
+/// An event without its id.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) kind: usize,
+    pub(crate) tags: Vec<usize>,
+}
+
+/// Events of one of the types that have all of the tags.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) types: Vec<usize>,
+    pub(crate) tags: Vec<usize>,
+}
+
+/// A read's range; the place is a percentage of what there is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range {
+    pub(crate) from: Option<u64>,
+    pub(crate) count: u32,
+    pub(crate) backward: bool,
+}
+
+/// One call.
+#[derive(Clone, Debug)]
+pub(crate) enum Operation {
+    Append {
+        stream: usize,
+        expected: Expected,
+        events: Vec<Draft>,
+    },
+    /// Sends an earlier append again, whatever is expected now.
+    Repeat {
+        earlier: usize,
+        expected: Expected,
+    },
+    Transact {
+        appends: Vec<(usize, Expected, Vec<Draft>)>,
+        check: Option<(usize, Expected)>,
+        /// What must not have happened behind a percentage of the log.
+        condition: Option<(Vec<Item>, Option<u64>)>,
+    },
+    Delete {
+        stream: usize,
+        expected: Expected,
+        tombstone: bool,
+    },
+    /// The percentage of the stream that is cut off, and how many of the newest are kept.
+    Retain {
+        stream: usize,
+        truncate: Option<u64>,
+        max_count: Option<u64>,
+    },
+    ReadStream {
+        stream: usize,
+        range: Range,
+    },
+    ReadAll {
+        range: Range,
+    },
+    ReadFiltered {
+        query: Vec<Item>,
+        prefix: bool,
+        range: Range,
+    },
+    Info {
+        stream: usize,
+    },
+    List,
+    PutSnapshot {
+        stream: usize,
+        source: bool,
+        version: u64,
+    },
+    LatestSnapshot {
+        stream: usize,
+        source: bool,
+        at_most: Option<u64>,
+    },
+    PruneSnapshots {
+        stream: usize,
+        source: bool,
+        keep: u32,
+    },
+    /// Ends the instances that serve, so that others go on from what is stored.
+    Kill {
+        readers: bool,
+    },
+}
+
+fn expected() -> impl Strategy<Value = Expected> {
+    prop_oneof![
+        4 => Just(Expected::Any),
+        1 => Just(Expected::NoStream),
+        1 => Just(Expected::Exists),
+        5 => Just(Expected::Last(0)),
+        1 => (-1_i64..=1).prop_map(Expected::Last),
+    ]
+}
+
+fn subset(of: usize, most: usize) -> impl Strategy<Value = Vec<usize>> {
+    sample::subsequence((0..of).collect::<Vec<_>>(), 0..=most)
+}
+
+fn drafts() -> impl Strategy<Value = Vec<Draft>> {
+    let draft = (0..TYPES.len(), subset(TAGS.len(), 2)).prop_map(|(kind, tags)| Draft { kind, tags });
+    collection::vec(draft, 1..5)
+}
+
+fn items() -> impl Strategy<Value = Vec<Item>> {
+    let item = (subset(TYPES.len(), 2), subset(TAGS.len(), 2)).prop_map(|(types, tags)| Item { types, tags });
+    collection::vec(item, 1..3)
+}
+
+fn range() -> impl Strategy<Value = Range> {
+    (option::of(0_u64..=110), 1_u32..30, any::<bool>()).prop_map(|(from, count, backward)| Range {
+        from,
+        count,
+        backward,
+    })
+}
+
+/// Any operation; writes and their traps come more often than what only looks.
+pub(crate) fn operation() -> impl Strategy<Value = Operation> {
+    let stream = 0..STREAMS;
+    prop_oneof![
+        16 => (stream.clone(), expected(), drafts())
+            .prop_map(|(stream, expected, events)| Operation::Append { stream, expected, events }),
+        3 => (any::<usize>(), expected())
+            .prop_map(|(earlier, expected)| Operation::Repeat { earlier, expected }),
+        8 => (
+            sample::subsequence((0..STREAMS).collect::<Vec<_>>(), 1..=3),
+            collection::vec((expected(), drafts()), 3),
+            option::of((stream.clone(), expected())),
+            option::of((items(), option::of(0_u64..=100))),
+        )
+            .prop_map(|(streams, parts, check, condition)| {
+                let check = check.filter(|(stream, _)| !streams.contains(stream));
+                let parts = streams.into_iter().zip(parts);
+                let appends = parts.map(|(stream, (expected, events))| (stream, expected, events)).collect();
+                Operation::Transact { appends, check, condition }
+            }),
+        1 => (stream.clone(), expected(), sample::select(vec![false, false, false, true]))
+            .prop_map(|(stream, expected, tombstone)| Operation::Delete { stream, expected, tombstone }),
+        2 => (stream.clone(), option::of(0_u64..=100), option::of(1_u64..20))
+            .prop_map(|(stream, truncate, max_count)| Operation::Retain { stream, truncate, max_count }),
+        6 => (stream.clone(), range()).prop_map(|(stream, range)| Operation::ReadStream { stream, range }),
+        4 => range().prop_map(|range| Operation::ReadAll { range }),
+        5 => (items(), any::<bool>(), range())
+            .prop_map(|(query, prefix, range)| Operation::ReadFiltered { query, prefix, range }),
+        2 => stream.clone().prop_map(|stream| Operation::Info { stream }),
+        1 => Just(Operation::List),
+        2 => (stream.clone(), any::<bool>(), 0_u64..20)
+            .prop_map(|(stream, source, version)| Operation::PutSnapshot { stream, source, version }),
+        2 => (stream.clone(), any::<bool>(), option::of(0_u64..20))
+            .prop_map(|(stream, source, at_most)| Operation::LatestSnapshot { stream, source, at_most }),
+        1 => (stream, any::<bool>(), 1_u32..4)
+            .prop_map(|(stream, source, keep)| Operation::PruneSnapshots { stream, source, keep }),
+        1 => any::<bool>().prop_map(|readers| Operation::Kill { readers }),
+    ]
+}
