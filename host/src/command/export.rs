@@ -30,9 +30,11 @@ Examples:
   exesdb import store.ndjson --store copy          and back, into any store
 
 The file has the events in the order of their positions, with versions, times and tags; then, unless --to is given, how
-long streams keep their events, which are deleted, and the snapshots. Its first line says what it is, its last how many lines
-there are: a file that was cut off is noticed. Events that are hidden by retention or deletion are not in it. Line breaks
-between the tokens of JSON data become spaces.")]
+long streams keep their events, and the snapshots. Its first line says what it is, its last how many lines there are: a
+file that was cut off is noticed.
+
+Events that are hidden by retention or deletion are not in it, and nor are streams that were deleted and not begun
+again. Line breaks between the tokens of JSON data become spaces.")]
 pub struct ExportOptions {
     /// The file, which must not be there; `-` is stdout.
     #[arg(default_value = "-")]

@@ -30,7 +30,7 @@ The store must not be there yet. The backup is verified from its first byte to i
 before the store gets its name: a restore that fails or is interrupted leaves no store.
 
 With --up-to, events keep their versions, times and positions. Retention and deletion are as they were at the time of
-the backup, for their history is not kept; what they hide is not in the new store. Snapshots of versions that a stream no
+the backup, for their history is not kept; what they hide is not in the new store, nor are deleted streams. Snapshots of versions that a stream no
 longer reaches are left out.")]
 pub struct RestoreOptions {
     /// The file that `exesdb backup` wrote.

@@ -248,8 +248,8 @@ mod tests {
 
     use super::serve;
     use crate::control::{
-        CONNECTIONS_MAX, ControlClient, ControlError, ControlSocket, REQUEST_BYTES_MAX, Refusal, Request,
-        Response,
+        CONNECTIONS_MAX, ControlClient, ControlError, ControlSocket, DATA_BYTES_MAX, REQUEST_BYTES_MAX,
+        Refusal, Request, Response,
     };
 
     /// A host with two children, controlled over a real socket.
@@ -455,5 +455,35 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(data.path().join("control.sock")).unwrap());
         assert!(connect(data.path()).await.contains("no exesdb is running on"));
         assert!(connect(Path::new(&"x".repeat(120))).await.contains("shorter path"));
+    }
+
+    #[tokio::test]
+    async fn upkeep_is_of_stores_that_run() {
+        let host = Host::start().await;
+        let mut client = host.client().await;
+        let asked = |store: &str| {
+            let store = store.to_owned();
+            let of = |request: fn(String) -> Request| request(store.clone());
+            [
+                of(|store| Request::Scavenge { store }),
+                of(|store| Request::Compact { store }),
+                of(|store| Request::Backup { store }),
+            ]
+        };
+        for request in asked("mian") {
+            match client.ask(&request).await.unwrap_err() {
+                ControlError::Refused(Refusal::UnknownStore { store, stores }) => {
+                    assert_eq!((store.as_str(), stores), ("mian", vec!["system".to_owned()]));
+                }
+                other => panic!("{other}"),
+            }
+        }
+        for request in asked("system") {
+            let error = client.ask(&request).await.unwrap_err().to_string();
+            assert!(error.contains("does not run at the moment"), "{error}");
+        }
+        // A piece is as large as the line before it says, and that is bounded.
+        let error = client.data(DATA_BYTES_MAX as u64 + 1).await.unwrap_err().to_string();
+        assert!(error.contains("a piece of 262145 bytes"), "{error}");
     }
 }
