@@ -26,6 +26,10 @@ pub const PATTERN_BYTES_MAX: usize = 256;
 /// could grow without a bound, and each of its steps may be tried at each character of each event that is looked at.
 pub const PATTERN_PROGRAM_BYTES_MAX: usize = 16 << 10;
 
+/// What a byte that a regular expression is tried on counts for, in bytes of events looked at: a large expression takes
+/// that much longer to try than an event of this many bytes takes to read.
+const PATTERN_BYTE_COST: usize = 128;
+
 /// Deepest nesting of groups in a regular expression: the compiler descends into them on a small stack.
 const PATTERN_NESTING_MAX: u32 = 32;
 
@@ -171,6 +175,20 @@ impl Filter {
             && is_match(self.type_pattern.as_ref(), &event.event_type)
             && is_match(self.stream_pattern.as_ref(), &event.stream_id)
             && self.matches_correlation(&event.metadata)
+    }
+
+    /// Whether an event may take long to judge.
+    #[must_use]
+    pub fn has_patterns(&self) -> bool {
+        self.stream_pattern.is_some() || self.type_pattern.is_some()
+    }
+
+    /// What [`Filter::matches`] may take for its patterns on an event, as a number of bytes of events looked at.
+    #[must_use]
+    pub fn pattern_cost(&self, event: &RecordedEvent) -> usize {
+        let of = |pattern: &Option<Regex>, text: &str| pattern.as_ref().map_or(0, |_| text.len());
+        let tried = of(&self.stream_pattern, &event.stream_id) + of(&self.type_pattern, &event.event_type);
+        tried * PATTERN_BYTE_COST
     }
 
     fn matches_correlation(&self, metadata: &[u8]) -> bool {

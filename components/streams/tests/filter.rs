@@ -327,6 +327,22 @@ fn one_call_looks_at_so_many_bytes() {
     }
 }
 
+/// Trying an expression on long texts counts for what it takes.
+#[test]
+fn one_call_tries_patterns_on_so_many_texts() {
+    let store = MemoryKeyspaces::new();
+    let long = "a".repeat(255);
+    for thousand in 0..3 {
+        let ids = thousand * 1_000..(thousand + 1) * 1_000;
+        put(&store, 0, &long, ids.map(|id| event(id, "t", 1)).collect());
+    }
+    let slow = EventFilter { stream_pattern: Some("(?:a?){80}b".into()), ..every() };
+    for filter in [slow.clone(), EventFilter { query: of_type("t").query, ..slow }] {
+        let (events, next, end) = positions(&read(&store, &filter, None, 1, Forward));
+        assert!(events.is_empty() && !end && (200..400).contains(&next.expect("it goes on")), "{next:?}");
+    }
+}
+
 #[test]
 fn labels_lead_to_few_events_among_many() {
     let store = MemoryKeyspaces::new();

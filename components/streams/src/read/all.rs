@@ -87,7 +87,8 @@ pub fn read_filtered(
     let mut work = Work::default();
     let mut page = Matches { count: count as usize, events: Vec::new(), bytes: 0 };
     loop {
-        let wanted = u64::from(count).clamp(STEP_EVENTS_MIN, STEP_EVENTS_MAX);
+        let wanted = if filter.has_patterns() { 0 } else { u64::from(count) };
+        let wanted = wanted.clamp(STEP_EVENTS_MIN, STEP_EVENTS_MAX);
         let mut events = source.step(store, wanted, &filter, &mut work)?;
         hiding.retain_visible(store, &mut events)?;
         let left_out = page.take(events);
@@ -122,6 +123,12 @@ impl Work {
     fn bytes_left(&self) -> u32 {
         let left = LOOKED_AT_BYTES_MAX.saturating_sub(self.bytes).max(1);
         u32::try_from(left).map_or(PAGE_BYTES_MAX, |left| left.min(PAGE_BYTES_MAX))
+    }
+
+    /// Whether the filter lets an event through that was added; adds what its patterns take.
+    fn lets_through(&mut self, filter: &Filter, event: &RecordedEvent) -> bool {
+        self.bytes = self.bytes.saturating_add(filter.pattern_cost(event));
+        filter.matches(event)
     }
 
     /// Adds an event.
@@ -279,7 +286,7 @@ fn scan(
     for entry in &page.entries {
         work.add(entry.value.len());
         if let Some(event) = envelope(&entry.key, &entry.value)?.into_event()
-            && filter.is_none_or(|filter| filter.matches(&event))
+            && filter.is_none_or(|filter| work.lets_through(filter, &event))
         {
             events.push(event);
         }
@@ -395,7 +402,7 @@ impl Labelled {
             // Between the events of an append with a label there may be none.
             let Some(value) = value else { continue };
             if let Some(event) = envelope(key, &value)?.into_event()
-                && filter.matches(&event)
+                && work.lets_through(filter, &event)
             {
                 events.push(event);
             }
