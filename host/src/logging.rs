@@ -11,6 +11,9 @@ const SERVE_FILTER: &str = "info,fjall=warn,lsm_tree=warn";
 /// What the other commands log: they tell their results and errors themselves.
 const COMMAND_FILTER: &str = "warn";
 
+/// What `doctor` logs: what the database engine finds damaged is a finding, with its place.
+const DOCTOR_FILTER: &str = "warn,fjall=off,lsm_tree=off";
+
 /// Checks a filter such as `info` or `warn,exesdb_plugin=debug`.
 pub fn parse_filter(text: &str) -> Result<String, String> {
     EnvFilter::try_new(text)
@@ -22,6 +25,7 @@ pub fn parse_filter(text: &str) -> Result<String, String> {
 pub fn init(cli: &Cli) {
     let default = match cli.command {
         Command::Serve(_) => SERVE_FILTER,
+        Command::Doctor(_) => DOCTOR_FILTER,
         _ => COMMAND_FILTER,
     };
     let filter = EnvFilter::new(cli.log.as_deref().unwrap_or(default));

@@ -142,7 +142,6 @@ impl Doctor {
 
     /// Says why the store does not open; opens it all the same if all that it lacks is its mark, and that is to be repaired.
     fn unopened(&mut self, error: &OpenError) -> anyhow::Result<Store> {
-        let place = self.folder.display().to_string();
         let problem = error.to_string();
         let mut reopened = None;
         if self.repair && explain::may_lack_its_mark(error) {
@@ -150,7 +149,7 @@ impl Doctor {
             reopened = Store::open(&self.folder, options).ok();
         }
         let repaired = reopened.is_some();
-        self.find(&Finding { layer: "storage", place: &place, problem: &problem, repaired })?;
+        self.find(&Finding { layer: "storage", place: "opening", problem: &problem, repaired })?;
         if let Some(store) = reopened {
             self.say("The durable mark was made anew from what is there. What was acknowledged and is not there cannot be told any more: compare the end of the store with what its writers know.")?;
             return Ok(store);
@@ -244,13 +243,14 @@ impl Doctor {
             self.output.line(format!("{found} found, {repaired} repaired, {left} left"))?;
         }
         self.output.flush()?;
+        let what = if left == 1 { "1 thing is wrong".to_owned() } else { format!("{left} things are wrong") };
         match (left, self.repair) {
             (0, _) => Ok(()),
-            (_, false) => bail!(
-                "{left} things are wrong; copy the folder, then `exesdb doctor --repair` repairs what can be"
-            ),
+            (_, false) => {
+                bail!("{what}; copy the folder, then `exesdb doctor --repair` repairs what can be")
+            }
             (_, true) => bail!(
-                "{left} things are wrong and cannot be repaired from other data; restore a backup, or export what can be read"
+                "{what} and cannot be repaired from other data; restore a backup, or export what can be read"
             ),
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn explain(error: &OpenError, folder: &Path, repair: bool) -> Vec<Str
             copy,
             restore,
             format!(
-                "Without a backup: what is there can be read once the file durable.mark is removed from {folder} and `exesdb doctor --repair` has made another. The missing events stay lost, and their positions are given away again."
+                "Without a backup, and on a copy alone: once the file durable.mark is removed from {folder}, `exesdb doctor --repair` opens the store with what is there, provided that the journals are whole as far as they go. The missing events stay lost, and their positions are given away again."
             ),
         ],
         OpenError::AcknowledgedMissing { .. } | OpenError::Damaged { .. } => {
