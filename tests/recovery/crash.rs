@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
 use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk};
-use exesdb_tests::{Down, Host, Load, Random, stderr};
+use exesdb_tests::{Down, Host, Load, Random};
 
 use crate::lives::Lives;
 use crate::witness::{NO_VIOLATIONS, Tally, Witness};
@@ -110,19 +110,5 @@ fn a_follower_that_comes_back_has_missed_nothing() {
     assert!(seen.len() <= events.len());
     for (index, ((position, shown), event)) in seen.iter().zip(&events).enumerate() {
         assert_eq!((*position, shown), (index as u64, event));
-    }
-}
-
-#[test]
-fn the_doctor_finds_nothing_wrong_with_a_killed_host() {
-    let mut down = Down::new(None);
-    for round in 0..3 {
-        let host = down.start();
-        let load = Load::mixed(&host.http, &format!("round-{round}"), 6, round);
-        load.go_on(50);
-        down = host.crash();
-        load.wait();
-        let verdict = down.exesdb(&["doctor"]);
-        assert!(verdict.status.success(), "round {round}: {}", stderr(&verdict));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use exesdb_tests::{Down, Load, NO_EVENTS, Random};
+use exesdb_tests::{Down, Load, NO_EVENTS, Random, stderr};
 
 use crate::Subject;
 use crate::witness::{Tally, Witness};
@@ -34,7 +34,8 @@ pub(crate) struct Lives<'a> {
 }
 
 impl Lives<'_> {
-    /// Lets hosts die `rounds` times, and tells what is wrong after the first death after which anything is.
+    /// Lets hosts die `rounds` times, and tells what is wrong after the first death after which anything is, or what the
+    /// doctor finds in a store at its end.
     pub(crate) fn live(
         &self,
         rounds: u64,
@@ -86,7 +87,15 @@ impl Lives<'_> {
                 violations
             })?;
         }
+        tally.looked_at_tables(&host.data());
         let traps = host.traps();
-        if traps == NO_EVENTS { Ok(()) } else { Err(vec![format!("components trapped: {traps:?}")]) }
+        if traps != NO_EVENTS {
+            return Err(vec![format!("components trapped: {traps:?}")]);
+        }
+        let verdict = host.crash().exesdb(&["doctor"]);
+        if !verdict.status.success() {
+            return Err(vec![format!("the doctor: {}: {}", verdict.status, stderr(&verdict))]);
+        }
+        Ok(())
     }
 }

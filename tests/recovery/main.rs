@@ -3,7 +3,8 @@
 //! Each test owns a ledger: what writers were told and followers were shown. After each death the store is read as a
 //! whole and held against it. Nothing acknowledged or shown may be missing or elsewhere, nothing may be there twice, in
 //! part or without having been sent; positions and versions are dense; what was refused is not there, and what no writer
-//! knows the end of is there once or not, and once after it was sent again.
+//! knows the end of is there once or not, and once after it was sent again. `exesdb doctor` agrees: it finds nothing wrong
+//! with what was killed or cut, and whatever damage does harm.
 //!
 //! | module | what happens to the host | how often, unless the variable says otherwise |
 //! |---|---|---|

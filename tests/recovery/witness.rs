@@ -1,11 +1,14 @@
 //! Who remembers what a store said, over all its deaths, and holds it to that.
 
+use std::path::Path;
 use std::time::Duration;
 
 use exesdb_tests::{
     Answer, Append, Down, Follower, Host, Outcome, Random, Report, Stopped, Transaction, faults, halves,
 };
 use serde_json::Value;
+
+use crate::STORE;
 
 /// What was said about one store, by all of its hosts.
 #[derive(Debug, Default)]
@@ -25,6 +28,7 @@ pub(crate) struct Tally {
     rounds: u64,
     acknowledged: u64,
     reopened: Vec<Duration>,
+    table_bytes: u64,
 }
 
 /// Appends that [`Witness::send_again`] sends.
@@ -139,16 +143,22 @@ pub(crate) fn refusal(stopped: &Stopped) -> String {
 }
 
 impl Tally {
+    /// Notes how much of a store has come from journals into tables.
+    pub(crate) fn looked_at_tables(&mut self, data: &Path) {
+        self.table_bytes = self.table_bytes.max(table_bytes(&data.join(STORE).join("data/keyspaces")));
+    }
+
     /// One line for whoever reads the output.
     pub(crate) fn summary(&mut self, what: &str) -> String {
         self.reopened.sort_unstable();
         let median = self.reopened.get(self.reopened.len() / 2).copied().unwrap_or_default();
         let longest = self.reopened.last().copied().unwrap_or_default();
-        let Self { rounds, acknowledged, .. } = self;
+        let Self { rounds, acknowledged, table_bytes, .. } = self;
         format!(
-            "{what}: {rounds} rounds, {acknowledged} events acknowledged, until it served again {} ms (median), {} ms (longest)",
+            "{what}: {rounds} rounds, {acknowledged} events acknowledged, until it served again {} ms (median), {} ms (longest), at most {} MiB in tables",
             median.as_millis(),
-            longest.as_millis()
+            longest.as_millis(),
+            *table_bytes >> 20
         )
     }
 
@@ -156,4 +166,15 @@ impl Tally {
     pub(crate) fn rounds(&self) -> u64 {
         self.rounds
     }
+}
+
+/// Bytes of all files in folders named `tables` below a folder.
+fn table_bytes(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let size = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => table_bytes(&entry.path()),
+        Ok(metadata) if folder.ends_with("tables") => metadata.len(),
+        _ => 0,
+    };
+    entries.map(size).sum()
 }
