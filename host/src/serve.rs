@@ -23,6 +23,10 @@ use crate::tree::{self, StoreTree};
 /// How long clients have to take their last answers when the host stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
+/// How long blocking work that nobody waits for may go on when the host has stopped: a compaction, which is given up then
+/// as a crash would. It has written nothing that anybody needs.
+const LAST_WORK: Duration = Duration::from_secs(2);
+
 /// Files of one database: the engine keeps up to 900 tables open, and has a journal and locks.
 const FILES_PER_STORE: usize = 1_000;
 
@@ -49,7 +53,9 @@ pub fn run(config: Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the system has no threads for the host")?;
-    runtime.block_on(host(config))
+    let outcome = runtime.block_on(host(config));
+    runtime.shutdown_timeout(LAST_WORK);
+    outcome
 }
 
 async fn host(config: Config) -> anyhow::Result<()> {
