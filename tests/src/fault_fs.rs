@@ -23,6 +23,7 @@
 //!
 //! Mounting needs `/dev/fuse` and the right to `mount`: root, or a container with that device and `CAP_SYS_ADMIN`.
 
+mod bytes;
 mod cut;
 mod disk;
 mod driver;

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::image::{Bytes, Change, Content, Image, PAGE};
+use super::bytes::{Bytes, PAGE};
+use super::image::{Change, Content, Image};
 use crate::Random;
 
 /// Bytes that a disk writes as a whole.

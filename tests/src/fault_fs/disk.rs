@@ -8,9 +8,10 @@ use std::time::Duration;
 use fuser::Notifier;
 use rustix::io::Errno;
 
+use super::bytes::PAGE;
 use super::cut::Cut;
 use super::fault::{Fault, Operation};
-use super::image::{Content, Image, PAGE, ROOT, Result};
+use super::image::{Content, Image, ROOT, Result};
 use crate::Random;
 
 /// Largest capacity, in bytes. All data is in memory, and what was overwritten and not synced twice.

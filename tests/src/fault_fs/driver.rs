@@ -12,9 +12,10 @@ use fuser::{
 use rustix::fs::{FallocateFlags, FileType as Kind};
 use rustix::io::Errno;
 
+use super::bytes::{Bytes, PAGE};
 use super::disk::{Disk, State};
 use super::fault::Operation;
-use super::image::{Bytes, Content, Names, Node, PAGE, Result};
+use super::image::{Content, Names, Node, Result};
 
 /// How long the kernel may keep what it was told of names and attributes: nothing changes behind its back.
 const KEPT: Duration = Duration::from_secs(60);

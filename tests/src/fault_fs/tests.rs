@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::image::PAGE;
+use super::bytes::PAGE;
 use super::{Cut, Disk, Errno, Fault, Mount, Operation};
 use crate::{Random, folder};
 
