@@ -41,12 +41,7 @@ pub fn binary() -> PathBuf {
 pub fn binary_with_faults() -> PathBuf {
     let named = std::env::var_os("EXESDB_TEST_FAULTS_BINARY").map(PathBuf::from);
     let binary = named.unwrap_or_else(|| root().join("target/release/exesdb-faults"));
-    assert!(
-        binary.is_file(),
-        "{} is missing; `cargo build --release -p exesdb --features faults` makes it, as \
-         target/release/exesdb, to be copied there",
-        binary.display()
-    );
+    assert!(binary.is_file(), "{} is missing; run the tests with `cargo xtask test`", binary.display());
     binary
 }
 

@@ -21,6 +21,16 @@ pub(crate) fn build(arguments: &[String]) -> Result<PathBuf> {
     Ok(PathBuf::from(folder).join("release/exesdb"))
 }
 
+/// Builds the host that the tests of recovery make fail on purpose, under a name of its own beside the one that users
+/// run.
+fn build_with_faults() -> Result<()> {
+    let host = build(&["--features".into(), "exesdb/faults".into()])?;
+    let faulty = host.with_file_name("exesdb-faults");
+    std::fs::copy(&host, &faulty)
+        .with_context(|| format!("cannot copy {} to {}", host.display(), faulty.display()))?;
+    Ok(())
+}
+
 /// Builds the host and becomes `exesdb serve`, so that signals reach it directly. Returns only on failure.
 pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     let host = build(&[])?;
@@ -31,6 +41,7 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
 /// Runs every test: with cargo-nextest where it is installed, and the examples in the documentation. The host is built
 /// before, because the end-to-end tests run its binary and cargo does not build one package's binary for another's tests.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
+    build_with_faults()?;
     build(&[])?;
     let nextest = workspace::cargo()
         .args(["nextest", "--version"])

@@ -2,12 +2,10 @@
 //! one kill the process at a point of a commit (`EXESDB_FAIL_POINT=after-write:17`: at the 17th passing), or break a
 //! promise (`EXESDB_FAULT=acknowledge-before-sync`).
 
-use exesdb_storage::Options;
-
 /// The options of every store.
 #[cfg(not(feature = "faults"))]
-pub(super) fn options() -> Options {
-    Options::default()
+pub(super) fn options() -> exesdb_storage::Options {
+    exesdb_storage::Options::default()
 }
 
 #[cfg(feature = "faults")]
