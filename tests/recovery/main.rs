@@ -19,8 +19,8 @@
 //! `EXESDB_TEST_SEED` sets the moments; each test prints the one that it took. The threads of host and kernel have their
 //! own moments, so that a seed makes a failure likely to come again, not certain.
 //!
-//! The long forms, each of which ends with a line that says how many rounds, how many events acknowledged, and how long
-//! it took until the host served again:
+//! The long forms, of a host that `cargo xtask test` has built. Each ends with a line that says how many rounds, how many
+//! events acknowledged, and how long it took until the host served again:
 //!
 //! ```text
 //! EXESDB_CRASH_ROUNDS=2000 cargo test --release -p exesdb-tests --test recovery crash::a_killed_host -- --nocapture
