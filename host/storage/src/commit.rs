@@ -2,16 +2,16 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, TrySendError};
 use parking_lot::{Mutex, RwLock};
 
 use crate::batch::{Batch, BatchError, Committed};
 use crate::limits;
 use crate::name;
 use crate::open::panic_message;
+use crate::waiting::Waiting;
 
 /// Batches of one owner. They are independent of each other: one that fails does not stop the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,13 +93,7 @@ pub(crate) struct Request {
 
 /// What writers share with the committer.
 pub(crate) struct Queue {
-    /// `None` once the store is closing. Commits are sent under the read lock, so that after the write lock was held
-    /// nothing can follow what the committer still has to answer.
-    sender: RwLock<Option<Sender<Request>>>,
-    commits_max: usize,
-    bytes_max: usize,
-    /// Bytes that wait in the queue.
-    bytes: AtomicUsize,
+    pub(crate) waiting: Waiting,
     /// Whether `stopped` has a reason; so that nobody takes its lock while all is well.
     stopped_at_all: AtomicBool,
     stopped: Mutex<Stopped>,
@@ -145,7 +139,7 @@ impl Writer {
     ///
     /// [`CommitError`], when the commit was not queued or not finished.
     pub fn commit_blocking(&self, commit: Commit) -> Result<Outcomes, CommitError> {
-        let (sender, receiver) = crossbeam_channel::bounded(1);
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
         self.commit(commit, move |outcomes| {
             // The receiver waits below until this call, so there is nobody to miss a failed send.
             let _ = sender.send(outcomes);
@@ -161,12 +155,9 @@ impl Writer {
 }
 
 impl Queue {
-    pub(crate) fn new(sender: Sender<Request>, commits_max: usize, bytes_max: usize) -> Self {
+    pub(crate) fn new(commits_max: usize, bytes_max: usize) -> Self {
         Self {
-            sender: RwLock::new(Some(sender)),
-            commits_max,
-            bytes_max,
-            bytes: AtomicUsize::new(0),
+            waiting: Waiting::new(commits_max, bytes_max),
             stopped_at_all: AtomicBool::new(false),
             stopped: Mutex::default(),
             durable: RwLock::default(),
@@ -178,46 +169,16 @@ impl Queue {
     }
 
     fn push(&self, commit: Commit, reply: Reply) -> Result<(), CommitError> {
+        #[cfg_attr(not(feature = "faults"), allow(unused_mut, reason = "a fault changes it"))]
         let mut request = prepare(commit, reply)?;
         #[cfg(feature = "faults")]
         if let Some(published) = self.checks_before_queue.get() {
             crate::fault::check_early(published, &mut request);
         }
-        let sender = self.sender.read();
-        let Some(sender) = sender.as_ref() else { return Err(CommitError::Closed) };
         if let Health::Poisoned { reason } = self.health() {
             return Err(CommitError::Poisoned { reason });
         }
-        let bytes = request.bytes;
-        let before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
-        let refused = if before != 0 && before + bytes > self.bytes_max {
-            CommitError::Overloaded { limit: format!("{} bytes", self.bytes_max) }
-        } else {
-            match sender.try_send(request) {
-                Ok(()) => return Ok(()),
-                Err(TrySendError::Full(full)) => {
-                    request = full;
-                    CommitError::Overloaded { limit: format!("{} commits", self.commits_max) }
-                }
-                Err(TrySendError::Disconnected(gone)) => {
-                    request = gone;
-                    CommitError::Closed
-                }
-            }
-        };
-        self.bytes.fetch_sub(bytes, Ordering::AcqRel);
-        drop(request);
-        Err(refused)
-    }
-
-    /// Accounts for a request that the committer took out of the queue.
-    pub(crate) fn taken(&self, request: &Request) {
-        self.bytes.fetch_sub(request.bytes, Ordering::AcqRel);
-    }
-
-    /// Lets no further commit in. The committer ends after it has answered what is queued.
-    pub(crate) fn close(&self) {
-        self.sender.write().take();
+        self.waiting.push(request)
     }
 
     pub(crate) fn health(&self) -> Health {

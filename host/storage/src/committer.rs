@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 
 use crate::batch::{Batch, BatchError, Committed, Guard, Operation, STAMP_BYTES, stamp};
@@ -37,6 +36,7 @@ use crate::read::{self, Published, View, contained};
 use crate::recovery;
 use crate::space::{CHECK_INTERVAL, Space};
 use crate::stall;
+use crate::waiting::Next;
 
 /// Longest time that closing waits for memtables to be flushed. 10 s: two full memtables of every keyspace in use take a
 /// slow disk less, and what is not flushed by then is replayed at the next open.
@@ -59,7 +59,6 @@ const CROWDED_CHECK_BYTES: u64 = 1024 * 1024;
 /// The committer's state. The fields are dropped in order: every handle before the database, then the journal is emptied
 /// if it can be, the lock last.
 pub(crate) struct Committer {
-    receiver: Receiver<Request>,
     queue: Arc<Queue>,
     published: Arc<Published>,
     options: Options,
@@ -124,7 +123,6 @@ impl Committer {
         opened: Opened,
         options: Options,
         queue: Arc<Queue>,
-        receiver: Receiver<Request>,
     ) -> (Self, Arc<Published>) {
         let Opened { meta, keyspaces, head, mark, journal: (id, bytes), data, database, lock } = opened;
         let view = View { snapshot: database.snapshot(), head };
@@ -138,7 +136,6 @@ impl Committer {
             queue.checks_before_queue.get_or_init(|| Arc::clone(&published));
         }
         let committer = Self {
-            receiver,
             queue,
             published: Arc::clone(&published),
             space: Space::new(dir, options.reserve_bytes, options.free_space.clone()),
@@ -180,11 +177,10 @@ impl Committer {
     /// The next commit; `None` when the store is closed and there is none. Meanwhile sees to what is due.
     fn next(&mut self) -> Option<Request> {
         loop {
-            let Some(due) = self.due() else { return self.receiver.recv().ok() };
-            match self.receiver.recv_deadline(due) {
-                Ok(request) => return Some(request),
-                Err(RecvTimeoutError::Disconnected) => return None,
-                Err(RecvTimeoutError::Timeout) => self.see_to_what_is_due(),
+            match self.queue.waiting.next(self.due()) {
+                Next::Request(request) => return Some(request),
+                Next::Closed => return None,
+                Next::Due => self.see_to_what_is_due(),
             }
         }
     }
@@ -264,12 +260,11 @@ impl Committer {
         let mut replies = Vec::new();
         let mut next = Some(first);
         while let Some(request) = next {
-            self.queue.taken(&request);
             bytes += request.bytes;
             work.push(Work { owner: request.owner, batches: request.batches });
             replies.push(request.reply);
             let full = bytes >= self.options.group_bytes || work.len() >= self.options.group_commits;
-            next = if full { None } else { self.receiver.try_recv().ok() };
+            next = if full { None } else { self.queue.waiting.take() };
         }
         Group { work, replies, bytes: bytes as u64 }
     }

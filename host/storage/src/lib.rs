@@ -77,6 +77,7 @@ mod recovery;
 mod space;
 mod stall;
 pub mod verify;
+mod waiting;
 mod walk;
 
 use std::path::Path;
@@ -136,9 +137,8 @@ impl Store {
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
         let opened = open::open(dir, &options)?;
         let compaction = Compaction::new(dir, &options);
-        let (sender, receiver) = crossbeam_channel::bounded(options.commit_queue);
-        let queue = Arc::new(Queue::new(sender, options.commit_queue, options.commit_queue_bytes));
-        let (committer, published) = Committer::new(dir, opened, options, Arc::clone(&queue), receiver);
+        let queue = Arc::new(Queue::new(options.commit_queue, options.commit_queue_bytes));
+        let (committer, published) = Committer::new(dir, opened, options, Arc::clone(&queue));
         let thread = std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || committer.run())
@@ -228,7 +228,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        self.queue.close();
+        self.queue.waiting.close();
         let Some(committer) = self.committer.take() else { return };
         if committer.thread().id() == std::thread::current().id() {
             return;

@@ -89,6 +89,9 @@ pub(super) async fn fill(address: SocketAddr, events: usize) -> anyhow::Result<(
     while left > 0 {
         for client in &mut clients {
             let now = left.min(FILL_EVENTS);
+            if now == 0 {
+                break;
+            }
             client.append(now).await?;
             left -= now;
         }
