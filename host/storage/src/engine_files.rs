@@ -3,24 +3,25 @@
 //! lsm-tree stores, in each keyspace's `current`, a checksum of the version file that lists the keyspace's tables, and
 //! does not check it: a flipped count there makes tables disappear, file and all. A keyspace without `current` is taken
 //! for one whose creation was interrupted, and its folder is deleted. So both are looked at before the engine opens
-//! anything. Tables are not read here: their blocks have checksums, which are checked at each read.
+//! anything. Tables are not read here: their blocks have checksums, which are checked at each read. When the engine
+//! refuses one, [`diagnosis`](crate::diagnosis) finds out which.
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::format;
 
 /// Folder of the keyspaces below that of the database.
-const KEYSPACES_FOLDER: &str = "keyspaces";
+pub(crate) const KEYSPACES_FOLDER: &str = "keyspaces";
 
 /// File of a keyspace that names its version file.
 const CURRENT_FILE: &str = "current";
 
 /// Folder of a keyspace's tables.
-const TABLES_FOLDER: &str = "tables";
+pub(crate) const TABLES_FOLDER: &str = "tables";
 
 /// Bytes of `current`: the version's number (u64), its file's checksum (u128), the checksum's kind (0 is XXH3). The
 /// numbers are little-endian.
@@ -30,6 +31,14 @@ const CURRENT_BYTES: usize = 25;
 pub(crate) enum Refusal {
     Damaged(String),
     Io(io::Error),
+}
+
+/// What a keyspace's `current` says.
+pub(crate) struct Current {
+    /// Path of the version file, which lists the keyspace's tables.
+    pub(crate) version: PathBuf,
+    /// The version file's checksum.
+    checksum: u128,
 }
 
 impl From<io::Error> for Refusal {
@@ -65,14 +74,35 @@ pub(crate) fn check(data: &Path, used: &BTreeSet<u64>) -> Result<(), Refusal> {
 
 fn check_keyspace(folder: &Path, must_be_whole: bool) -> Result<(), Refusal> {
     let path = folder.join(CURRENT_FILE);
+    let Some(current) = read_current(folder)? else {
+        if !must_be_whole && is_empty(&folder.join(TABLES_FOLDER))? {
+            return Ok(());
+        }
+        return Err(Refusal::Damaged(format!("{} is missing", path.display())));
+    };
+    let version = current.version;
+    match std::fs::read(&version) {
+        Ok(bytes) if xxh3_128(&bytes) == current.checksum => Ok(()),
+        Ok(_) => Err(Refusal::Damaged(format!(
+            "{} does not have the checksum that {} gives",
+            version.display(),
+            path.display()
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Refusal::Damaged(format!(
+            "{}, which {} names, is missing",
+            version.display(),
+            path.display()
+        ))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads the `current` of a keyspace; `None` when there is none.
+pub(crate) fn read_current(folder: &Path) -> Result<Option<Current>, Refusal> {
+    let path = folder.join(CURRENT_FILE);
     let current = match std::fs::read(&path) {
         Ok(current) => current,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            if !must_be_whole && is_empty(&folder.join(TABLES_FOLDER))? {
-                return Ok(());
-            }
-            return Err(Refusal::Damaged(format!("{} is missing", path.display())));
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
     let Ok(current) = <[u8; CURRENT_BYTES]>::try_from(current.as_slice()) else {
@@ -89,21 +119,7 @@ fn check_keyspace(folder: &Path, must_be_whole: bool) -> Result<(), Refusal> {
     }
     let number = u64::from_le_bytes(number.try_into().expect("eight bytes were split off"));
     let checksum = u128::from_le_bytes(checksum.try_into().expect("sixteen bytes were split off"));
-    let version = folder.join(format!("v{number}"));
-    match std::fs::read(&version) {
-        Ok(bytes) if xxh3_128(&bytes) == checksum => Ok(()),
-        Ok(_) => Err(Refusal::Damaged(format!(
-            "{} does not have the checksum that {} gives",
-            version.display(),
-            path.display()
-        ))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Refusal::Damaged(format!(
-            "{}, which {} names, is missing",
-            version.display(),
-            path.display()
-        ))),
-        Err(error) => Err(error.into()),
-    }
+    Ok(Some(Current { version: folder.join(format!("v{number}")), checksum }))
 }
 
 fn is_empty(folder: &Path) -> io::Result<bool> {

@@ -55,10 +55,12 @@
 //! Streams, events, tokio, WebAssembly, HTTP. Operations that fjall is known to lose data with: value separation,
 //! ingestion, clearing a keyspace, FIFO compaction, reads outside a snapshot.
 
+mod archive;
 mod batch;
 mod commit;
 mod committer;
 mod compact;
+mod diagnosis;
 pub mod dump;
 mod engine_files;
 mod fail_point;
@@ -76,6 +78,7 @@ mod read;
 mod recovery;
 mod space;
 mod stall;
+mod table_file;
 pub mod verify;
 mod waiting;
 mod walk;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, PersistMode};
 
+use crate::diagnosis;
 use crate::engine_files::{self, Refusal};
 use crate::format;
 use crate::head::{Head, Recorded};
@@ -79,15 +80,17 @@ pub enum OpenError {
     },
     /// The engine refused.
     #[error(
-        "the database in {} could not be opened: {source}; if that is damage, keep it as it is, and restore a backup, \
-         or let `exesdb doctor` look at a copy",
+        "the database in {} could not be opened: {source}; {found}; if that is damage, keep it as it is, and restore a \
+         backup, or let `exesdb doctor` look at a copy",
         path.display()
     )]
     Engine {
         /// The store's folder.
         path: PathBuf,
-        /// What the engine said.
+        /// What the engine said, which names no file.
         source: fjall::Error,
+        /// Which of its files are not as it writes them, or where none was found.
+        found: String,
     },
 }
 
@@ -328,8 +331,13 @@ pub(crate) fn engine(dir: &Path, data: &Path, options: &Options) -> Result<Datab
         Ok(Err(fjall::Error::JournalRecovery(error))) => {
             Err(damaged(dir, format!("the journal cannot be replayed ({error})")))
         }
-        Ok(Err(source)) => Err(OpenError::Engine { path: dir.to_owned(), source }),
-        Err(panic) => Err(damaged(dir, format!("the engine gave up ({})", panic_message(&*panic)))),
+        Ok(Err(source)) => {
+            Err(OpenError::Engine { path: dir.to_owned(), source, found: diagnosis::found(data) })
+        }
+        Err(panic) => {
+            let said = panic_message(&*panic);
+            Err(damaged(dir, format!("the engine gave up ({said}); {}", diagnosis::found(data))))
+        }
     }
 }
 
@@ -433,5 +441,10 @@ pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error
 
 pub(crate) fn refused(dir: &Path) -> impl FnOnce(fjall::Error) -> OpenError {
     let path = dir.to_owned();
-    move |source| OpenError::Engine { path, source }
+    move |source| {
+        // While a store is made its database still has the other name.
+        let (data, new) = (path.join(format::DATABASE_FOLDER), path.join(format::NEW_DATABASE_FOLDER));
+        let found = diagnosis::found(if data.is_dir() { &data } else { &new });
+        OpenError::Engine { path, source, found }
+    }
 }

@@ -12,7 +12,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use exesdb_storage::{Direction, Head, Operation, Options, ReadError, Scan, Stamp, Store};
+use exesdb_storage::{Direction, Head, OpenError, Operation, Options, ReadError, Scan, Stamp, Store};
 use scratch::{OWNER, batch, delete, put, put_in};
 
 const ROUNDS: u64 = 40;
@@ -293,4 +293,62 @@ fn a_missing_file_of_the_engine_is_named() {
             assert_eq!(outcome, Outcome::Refused, "{what}");
         }
     }
+}
+
+#[test]
+fn what_the_engine_refuses_is_named() {
+    let mut random = Random(seed());
+    let mut refused = 0;
+    for closed in [true, false] {
+        let at_rest = store(&mut random, closed);
+        for path in files(at_rest.dir.path()) {
+            let relative = path.strip_prefix(at_rest.dir.path()).unwrap();
+            let is_table = relative.parent().unwrap().ends_with("tables");
+            if !is_table && relative != Path::new("data/version") {
+                continue;
+            }
+            let dir = tempfile::tempdir().unwrap();
+            copy(at_rest.dir.path(), dir.path());
+            let damaged = dir.path().join(relative);
+            let file = OpenOptions::new().write(true).open(&damaged).unwrap();
+            let length = file.metadata().unwrap().len();
+            file.set_len(length / 2).unwrap();
+            let before = fs::read(&damaged).unwrap();
+            match Store::open(dir.path(), Options::default()).map(drop) {
+                Err(error @ OpenError::Engine { .. }) => {
+                    let error = error.to_string();
+                    println!("{error}");
+                    assert!(error.contains(damaged.to_str().unwrap()), "the file is not named: {error}");
+                    assert!(error.contains("restore a backup"), "it is not said what to do: {error}");
+                    assert_eq!(error.matches("/data/").count(), 1, "others are named: {error}");
+                    assert_eq!(fs::read(&damaged).unwrap(), before, "it was changed");
+                    refused += 1;
+                }
+                // A table of a past that the engine had not cleared away yet.
+                Ok(()) => assert!(is_table && !damaged.exists(), "{} was opened", damaged.display()),
+                Err(error) => panic!("{}: {error}", damaged.display()),
+            }
+        }
+    }
+    // The marker, and one table for each of five keyspaces at least, in both.
+    assert!(refused >= 12, "only {refused} were refused");
+}
+
+#[test]
+fn a_table_that_is_missing_is_named() {
+    let at_rest = store(&mut Random(seed()), true);
+    let tables = files(at_rest.dir.path());
+    let mut refused = 0;
+    for path in tables.iter().filter(|path| path.parent().unwrap().ends_with("tables")) {
+        let relative = path.strip_prefix(at_rest.dir.path()).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        copy(at_rest.dir.path(), dir.path());
+        let removed = dir.path().join(relative);
+        fs::remove_file(&removed).unwrap();
+        let Err(error) = Store::open(dir.path(), Options::default()).map(drop) else { continue };
+        let error = error.to_string();
+        assert!(error.contains(&format!("{}: it is missing", removed.display())), "{error}");
+        refused += 1;
+    }
+    assert!(refused >= 5, "only {refused} were refused");
 }
