@@ -61,6 +61,24 @@ pub fn form(head: &Head<'_>) -> Result<Form, Problem> {
     }
 }
 
+/// The form that a reader of one thing wants: JSON unless a line of it is named and at least as welcome.
+///
+/// # Errors
+/// [`Kind::NotAcceptable`] if the header clearly allows neither.
+pub fn json_or_line(head: &Head<'_>) -> Result<Form, Problem> {
+    let Some(accept) = head.header("accept")? else { return Ok(Form::Json) };
+    let weights = weights(&accept);
+    let line = Form::NAMED.into_iter().zip(weights.named).find(|(form, _)| *form == Form::Lines);
+    match line {
+        Some((form, weight)) if weight > 0 && weight >= weights.json => Ok(form),
+        _ if weights.json > 0 || accept.is_empty() => Ok(Form::Json),
+        _ => {
+            let forms = [Form::Json, Form::Lines].map(Form::media_type);
+            Err(not_acceptable(&accept, &forms.join(", ")))
+        }
+    }
+}
+
 /// Checks that JSON is acceptable.
 ///
 /// # Errors
@@ -121,7 +139,7 @@ fn weight(range: &str) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Form, form, json_only};
+    use super::{Form, form, json_only, json_or_line};
     use crate::problem::Kind;
     use crate::route::Head;
 
@@ -161,6 +179,13 @@ mod tests {
             let head = Head { method: "GET", target: "/", headers: &headers };
             assert_eq!(form(&head).map_err(|problem| problem.kind), expected, "{accept}");
             assert_eq!(json_only(&head).is_ok(), json_acceptable, "{accept}");
+            let one = match expected {
+                Ok(Form::Lines) => lines,
+                _ if json_acceptable => json,
+                _ if accept.starts_with("application/x-ndjson,") => lines,
+                _ => neither,
+            };
+            assert_eq!(json_or_line(&head).map_err(|problem| problem.kind), one, "{accept}");
         }
         let head = Head { method: "GET", target: "/", headers: &[] };
         assert_eq!(form(&head), Ok(Form::Json));

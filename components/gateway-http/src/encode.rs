@@ -4,7 +4,7 @@ mod event;
 mod snapshot;
 
 pub use event::{event_page, push_end_line, push_line, push_message};
-pub use snapshot::{deleted, snapshot, snapshot_page};
+pub use snapshot::{deleted, snapshot, snapshot_line, snapshot_page};
 
 use crate::json::{push_bool, push_number, push_string};
 use crate::store::{AppendResult, ImportResult, Retention, StreamInfo, StreamPage, StreamState};

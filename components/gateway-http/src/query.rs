@@ -75,6 +75,18 @@ impl<'a> Query<'a> {
             )),
         }
     }
+
+    /// A parameter that is `true` or `false`; without it: false.
+    ///
+    /// # Errors
+    /// [`crate::problem::Kind::InvalidArgument`] if it is something else.
+    pub fn flag(&self, name: &'static str) -> Result<bool, Problem> {
+        match self.get(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Problem::invalid(name, "must be `true` or `false`")),
+        }
+    }
 }
 
 /// The number that decimal digits make, and nothing but digits.

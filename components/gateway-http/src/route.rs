@@ -138,6 +138,8 @@ pub enum Call {
         after: Option<String>,
         /// At most so many.
         count: u32,
+        /// Of deleted streams too.
+        deleted: bool,
     },
     /// What is known of a stream.
     StreamInfo {
@@ -169,6 +171,8 @@ pub enum Call {
     ReadSnapshot {
         /// In this place.
         id: SnapshotId,
+        /// As JSON or as a line of it.
+        form: Form,
     },
     /// Read the snapshot of the highest version.
     LatestSnapshot {
@@ -267,9 +271,10 @@ pub fn route(head: &Head<'_>) -> Result<Route, Problem> {
         (Resource::LatestSnapshot, _) => snapshots::latest(query, stream_name()?)?,
         (Resource::Snapshot, method) => snapshots::one(head, method, query, stream, version)?,
     };
-    // The event routes have weighed their forms already.
-    if !matches!(call, Call::Read { .. } | Call::ReadBulk { .. } | Call::Follow { .. }) {
-        accept::json_only(head)?;
+    match call {
+        // These have weighed their forms already.
+        Call::Read { .. } | Call::ReadBulk { .. } | Call::Follow { .. } | Call::ReadSnapshot { .. } => {}
+        _ => accept::json_only(head)?,
     }
     Ok(Route { call, head_only })
 }
@@ -293,16 +298,12 @@ fn append_form(head: &Head<'_>, query: &str) -> Result<AppendForm, Problem> {
 fn delete_stream(query: &str, stream: String) -> Result<Call, Problem> {
     let query = Query::parse(query, &["expected_version", "tombstone"])?;
     let expected = query.get("expected_version").map_or(Ok(ExpectedVersion::Any), parse_expected_version)?;
-    let deletion = match query.get("tombstone") {
-        None | Some("false") => Deletion::Soft,
-        Some("true") => Deletion::Tombstone,
-        Some(_) => return Err(Problem::invalid("tombstone", "must be `true` or `false`")),
-    };
+    let deletion = if query.flag("tombstone")? { Deletion::Tombstone } else { Deletion::Soft };
     Ok(Call::DeleteStream { stream, expected, deletion })
 }
 
 fn list_streams(query: &str) -> Result<Call, Problem> {
-    let query = Query::parse(query, &["after", "count", "prefix"])?;
+    let query = Query::parse(query, &["after", "count", "deleted", "prefix"])?;
     let prefix = query.get("prefix").unwrap_or_default();
     checked(arguments::check_part("prefix", prefix, STREAM_ID_BYTES_MAX))?;
     let after = query.get("after");
@@ -313,6 +314,7 @@ fn list_streams(query: &str) -> Result<Call, Problem> {
         prefix: prefix.to_owned(),
         after: after.map(str::to_owned),
         count: count(&query)?,
+        deleted: query.flag("deleted")?,
     })
 }
 

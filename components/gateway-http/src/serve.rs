@@ -128,8 +128,8 @@ fn answer<S: Store, E: Exchange>(store: &mut S, call: Call, exchange: &mut E) ->
         Call::Follow { .. } | Call::ReadBulk { .. } => {
             Err(Problem::new(Kind::Internal, "an answer of many pieces is not one piece"))
         }
-        Call::ListStreams { prefix, after, count } => {
-            let page = store.list_streams(&prefix, after.as_deref(), count);
+        Call::ListStreams { prefix, after, count, deleted } => {
+            let page = store.list_streams(&prefix, after.as_deref(), count, deleted);
             let page = page.map_err(|error| problem(error, Subject::Store))?;
             Ok(json_response(encode::stream_page(&page)))
         }
@@ -166,10 +166,18 @@ fn answer_snapshots<S: Store, E: Exchange>(
             recorded.map_err(|error| problem(error, Subject::Snapshot(&id)))?;
             Ok(no_content())
         }
-        Call::ReadSnapshot { id } => {
+        Call::ReadSnapshot { id, form } => {
             let snapshot = store.read_snapshot(&id);
             let snapshot = snapshot.map_err(|error| problem(error, Subject::Snapshot(&id)))?;
-            Ok(json_response(encode::snapshot(&snapshot)))
+            let body = match form {
+                Form::Lines => encode::snapshot_line(&snapshot),
+                _ => encode::snapshot(&snapshot),
+            };
+            Ok(Response {
+                status: 200,
+                headers: vec![("content-type", form.media_type().into())],
+                body: Some(body.into()),
+            })
         }
         Call::LatestSnapshot { stream, source, at_most } => {
             let snapshot = store.read_latest(&stream, &source, at_most);

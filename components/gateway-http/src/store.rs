@@ -68,7 +68,13 @@ pub trait Store {
         direction: Direction,
     ) -> Result<EventPage, Error>;
     /// `streams.list-streams`.
-    fn list_streams(&mut self, prefix: &str, after: Option<&str>, count: u32) -> Result<StreamPage, Error>;
+    fn list_streams(
+        &mut self,
+        prefix: &str,
+        after: Option<&str>,
+        count: u32,
+        deleted: bool,
+    ) -> Result<StreamPage, Error>;
     /// `streams.get-stream-info`.
     fn stream_info(&mut self, stream: &str) -> Result<StreamInfo, Error>;
     /// `snapshots.record-snapshot`, or `snapshots.import-snapshot` with the time in microseconds since 1970.
@@ -158,8 +164,14 @@ impl Store for LinkedStore {
         }
     }
 
-    fn list_streams(&mut self, prefix: &str, after: Option<&str>, count: u32) -> Result<StreamPage, Error> {
-        streams::list_streams(prefix, after, count)
+    fn list_streams(
+        &mut self,
+        prefix: &str,
+        after: Option<&str>,
+        count: u32,
+        deleted: bool,
+    ) -> Result<StreamPage, Error> {
+        streams::list_streams(prefix, after, count, deleted)
     }
 
     fn stream_info(&mut self, stream: &str) -> Result<StreamInfo, Error> {

@@ -154,8 +154,13 @@ impl StreamsPlugin for Streams {
         read::read_filtered(&HostKeyspaces, clock::now(), correlation_index(), filter, from, count, direction)
     }
 
-    fn list_streams(prefix: String, after: Option<String>, count: u32) -> Result<StreamPage, Error> {
-        read::list_streams(&HostKeyspaces, &prefix, after.as_deref(), count)
+    fn list_streams(
+        prefix: String,
+        after: Option<String>,
+        count: u32,
+        deleted: bool,
+    ) -> Result<StreamPage, Error> {
+        read::list_streams(&HostKeyspaces, &prefix, after.as_deref(), count, deleted)
     }
 
     fn get_stream_info(stream_id: String) -> Result<StreamInfo, Error> {

@@ -170,7 +170,7 @@ fn reads(store: &impl Keyspaces, now: u64) -> Reads {
         whole,
         streams,
         infos: STREAM_IDS.map(|stream_id| stream_info(store, now, stream_id)).into(),
-        listed: list_streams(store, "", None, 1_000).expect("it is valid").streams,
+        listed: list_streams(store, "", None, 1_000, false).expect("it is valid").streams,
     }
 }
 

@@ -521,7 +521,9 @@ proptest! {
         }
         let live = model.streams.iter().filter(|(_, stream)| stream.state == StreamState::Live);
         let live: Vec<_> = live.map(|(stream_id, _)| stream_id.clone()).collect();
-        prop_assert_eq!(list_streams(&store, "", None, 1_000).unwrap().streams, live);
+        prop_assert_eq!(list_streams(&store, "", None, 1_000, false).unwrap().streams, live);
+        let known: Vec<_> = model.streams.keys().cloned().collect();
+        prop_assert_eq!(list_streams(&store, "", None, 1_000, true).unwrap().streams, known);
         invariants(&store)?;
 
         // Scavenging takes away what nobody sees, and verifying finds everything in order before and after.

@@ -183,7 +183,7 @@ fn streams_are_listed_by_prefix_in_byte_order() {
         put(&store, id, 1, 1);
     }
     let list = |prefix, after, count| {
-        let page = list_streams(&store, prefix, after, count).unwrap();
+        let page = list_streams(&store, prefix, after, count, false).unwrap();
         (page.streams.join(" "), page.more)
     };
     assert_eq!(list("", None, 2), ("a ordel".into(), true));
@@ -204,16 +204,16 @@ fn hostile_arguments_are_named() {
     for count in [0, 1_001, u32::MAX] {
         assert_eq!(invalid(read_stream(&store, NOW, "a", None, count, Forward)), "count");
         assert_eq!(invalid(read_all(&store, NOW, None, count, Backward)), "count");
-        assert_eq!(invalid(list_streams(&store, "", None, count)), "count");
+        assert_eq!(invalid(list_streams(&store, "", None, count, false)), "count");
     }
     let long = "x".repeat(257);
     for id in ["", "a\0", "\u{7f}", long.as_str()] {
         assert_eq!(invalid(read_stream(&store, NOW, id, None, 1, Forward)), "stream-id");
         assert_eq!(invalid(stream_info(&store, NOW, id)), "stream-id");
     }
-    assert_eq!(invalid(list_streams(&store, "\0", None, 1)), "prefix");
-    assert_eq!(invalid(list_streams(&store, &long, None, 1)), "prefix");
-    assert_eq!(invalid(list_streams(&store, "", Some("\0"), 1)), "after");
+    assert_eq!(invalid(list_streams(&store, "\0", None, 1, false)), "prefix");
+    assert_eq!(invalid(list_streams(&store, &long, None, 1, false)), "prefix");
+    assert_eq!(invalid(list_streams(&store, "", Some("\0"), 1, false)), "after");
     assert_eq!(read_stream(&store, NOW, "b", None, 1, Forward), Err(Error::NotFound));
     assert_eq!(stream_info(&store, NOW, "b"), Err(Error::NotFound));
 }
@@ -294,12 +294,12 @@ fn damage_is_named_never_a_panic() {
         store.overwrite(RETAINED, b"a", b"");
     });
     assert!(damage(read_all(&store, NOW, None, 9, Backward)).contains("`streams`, key `a`"));
-    assert!(damage(list_streams(&store, "", None, 9)).contains("`streams`, key `a`"));
+    assert!(damage(list_streams(&store, "", None, 9, false)).contains("`streams`, key `a`"));
 
     let store = with(|store| store.overwrite(EVENTS, b"odd", b""));
     assert!(damage(read_all(&store, NOW, Some(0), 9, Forward)).contains("key `odd`"));
     let store = with(|store| store.overwrite(STREAMS, b"\xff\xfe", b""));
-    assert!(damage(list_streams(&store, "", None, 9)).contains("not UTF-8"));
+    assert!(damage(list_streams(&store, "", None, 9, false)).contains("not UTF-8"));
     assert_eq!(store.get(EVENTS, &position(9)).unwrap(), None);
 }
 
@@ -420,14 +420,15 @@ fn deleted_streams() {
         let info = stream_info(&store, NOW, id).unwrap();
         assert_eq!((info.state, info.first_version, info.last_version), (state, None, 2));
     }
-    assert_eq!(list_streams(&store, "", None, 9).unwrap().streams, ["c"]);
+    assert_eq!(list_streams(&store, "", None, 9, false).unwrap().streams, ["c"]);
+    assert_eq!(list_streams(&store, "", None, 9, true).unwrap().streams, ["a", "b", "c"]);
 
     // The stream begins again.
     put(&store, "a", 2, 1);
     change(&store, "a", |head| head.state = StreamState::Live);
     assert_versions(&store, NOW, "a", 4, &[3, 4]);
     assert_eq!(stream_info(&store, NOW, "a").unwrap().first_version, Some(3));
-    assert_eq!(list_streams(&store, "", None, 9).unwrap().streams, ["a", "c"]);
+    assert_eq!(list_streams(&store, "", None, 9, false).unwrap().streams, ["a", "c"]);
 }
 
 #[test]
@@ -492,7 +493,7 @@ fn streams_are_listed_past_deleted_ones() {
         write(&format!("b{index:03}"), if index == 250 { StreamState::Live } else { StreamState::Deleted });
     }
     let list = |prefix, after, count| {
-        let page = list_streams(&store, prefix, after, count).unwrap();
+        let page = list_streams(&store, prefix, after, count, false).unwrap();
         (page.streams.join(" "), page.more)
     };
     assert_eq!(list("", None, 1), ("a".into(), true));
@@ -505,6 +506,13 @@ fn streams_are_listed_past_deleted_ones() {
     write("d", StreamState::Live);
     assert_eq!(list("", None, 2), ("a b250".into(), true));
     assert_eq!(list("", None, 3), ("a b250 d".into(), false));
+    let all = |prefix, after, count| {
+        let page = list_streams(&store, prefix, after, count, true).unwrap();
+        (page.streams.join(" "), page.more)
+    };
+    assert_eq!(all("", None, 3), ("a b000 b001".into(), true));
+    assert_eq!(all("", Some("b498"), 9), ("b499 c d".into(), false));
+    assert_eq!(all("b49", Some("b497"), 2), ("b498 b499".into(), false));
 }
 
 #[test]
@@ -515,12 +523,14 @@ fn a_list_of_streams_ends_after_looking_at_many_deleted_ones() {
         store.overwrite(STREAMS, format!("a{index:06}").as_bytes(), &deleted);
     }
     store.overwrite(STREAMS, b"b", &Head::new(0, 0, 0, 0).encode());
-    let Err(Error::TooLarge(message)) = list_streams(&store, "", None, 1_000) else { panic!() };
+    let Err(Error::TooLarge(message)) = list_streams(&store, "", None, 1_000, false) else { panic!() };
     let last = message.rsplit('`').nth(1).unwrap().to_owned();
     assert!(message.contains("100000") && last.as_str() >= "a099999", "{message}");
-    let page = list_streams(&store, "", Some(&last), 1_000).unwrap();
+    let page = list_streams(&store, "", None, 1_000, true).unwrap();
+    assert_eq!((page.streams.len(), page.more), (1_000, true));
+    let page = list_streams(&store, "", Some(&last), 1_000, false).unwrap();
     assert_eq!((page.streams, page.more), (vec!["b".to_owned()], false));
     store.overwrite(STREAMS, b"a", &Head::new(0, 0, 0, 0).encode());
-    let page = list_streams(&store, "", None, 1_000).unwrap();
+    let page = list_streams(&store, "", None, 1_000, false).unwrap();
     assert_eq!((page.streams, page.more), (vec!["a".to_owned()], true));
 }

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::{ANSWER_TIMEOUT, Client, ClientError, Filter, Retry, innermost};
 
 /// The media type of lines of JSON.
-const NDJSON: &str = "application/x-ndjson";
+pub(super) const NDJSON: &str = "application/x-ndjson";
 /// The longest line, in bytes: an event of 1 MiB in base64, its metadata and JSON fit well.
 const LINE_BYTES_MAX: usize = 8 << 20;
 /// How the line begins that ends an answer; events have no such member.

@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
-use http::{HeaderMap, Method};
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Method};
 use percent_encoding::utf8_percent_encode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::lines::NDJSON;
 use super::{Client, ClientError, PAGE_COUNT_MAX, SEGMENT};
 
 /// A snapshot that is to be recorded.
@@ -24,6 +26,9 @@ pub struct Snapshot {
     /// About the snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Box<RawValue>>,
+    /// The same in base64, where JSON would not keep it byte for byte.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata_base64: Option<String>,
 }
 
 /// What is known of a snapshot without reading it.
@@ -112,6 +117,21 @@ impl Client {
             }
         };
         self.json(Method::GET, &url, None::<&()>).await
+    }
+
+    /// The snapshot at exactly this version as one line, from which it can be recorded again byte for byte.
+    pub async fn snapshot_line(
+        &self,
+        stream: &str,
+        source: &str,
+        version: u64,
+    ) -> Result<Box<RawValue>, ClientError> {
+        let url = self.snapshot_url(stream, source, &version.to_string());
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(NDJSON));
+        let (_, line) = self.bytes(Method::GET, &url, headers, bytes::Bytes::new()).await?;
+        serde_json::from_slice(&line)
+            .map_err(|error| ClientError::Unreadable { url, detail: error.to_string() })
     }
 
     /// A page of the snapshots of a scope, behind the page that gave `after`.

@@ -101,10 +101,15 @@ impl Client {
         self.json(Method::GET, &self.path(&["streams", stream]), None::<&()>).await
     }
 
-    /// Names of streams that begin with `prefix`, in byte order, after the given one.
-    pub async fn streams(&self, prefix: &str, after: Option<&str>) -> Result<StreamPage, ClientError> {
+    /// Names of streams that begin with `prefix`, in byte order, after the given one; of deleted ones too if `deleted`.
+    pub async fn streams(
+        &self,
+        prefix: &str,
+        after: Option<&str>,
+        deleted: bool,
+    ) -> Result<StreamPage, ClientError> {
         let mut path = self.path(&["streams"]);
-        let _ = write!(path, "?count={PAGE_COUNT_MAX}");
+        let _ = write!(path, "?count={PAGE_COUNT_MAX}&deleted={deleted}");
         if !prefix.is_empty() {
             let _ = write!(path, "&prefix={}", utf8_percent_encode(prefix, SEGMENT));
         }

@@ -15,9 +15,7 @@ use self::format::{Counts, FORMAT_VERSION, Header, Line, StreamLine};
 use super::new_file::NewFile;
 use super::progress;
 use crate::cli::GatewayOptions;
-use crate::client::{
-    Client, Filter, Lines, Retention, SnapshotScope, StreamInfo, StreamState, WhichSnapshot,
-};
+use crate::client::{Client, Filter, Lines, Retention, SnapshotScope, StreamInfo, StreamState};
 use crate::output::Output;
 
 /// Options of `export`.
@@ -30,11 +28,11 @@ Examples:
   exesdb import store.ndjson --store copy          and back, into any store
 
 The file has the events in the order of their positions, with versions, times and tags; then, unless --to is given, how
-long streams keep their events, and the snapshots. Its first line says what it is, its last how many lines there are: a
+long streams keep their events and which were deleted, and the snapshots. Its first line says what it is, its last how many lines there are: a
 file that was cut off is noticed.
 
-Events that are hidden by retention or deletion are not in it, and nor are streams that were deleted and not begun
-again. Line breaks between the tokens of JSON data become spaces.")]
+Events that are hidden by retention or deletion are not in it; that streams were deleted is. Data is as it was to the
+byte: JSON with line breaks, or with white space around it, is in base64.")]
 pub struct ExportOptions {
     /// The file, which must not be there; `-` is stdout.
     #[arg(default_value = "-")]
@@ -44,7 +42,7 @@ pub struct ExportOptions {
     #[arg(long, value_name = "POSITION")]
     pub from: Option<u64>,
 
-    /// Only events up to this position, and neither retention nor snapshots: those are as they are now.
+    /// Only events up to this position, and neither retention, deletion nor snapshots: those are as they are now.
     #[arg(long, value_name = "POSITION")]
     pub to: Option<u64>,
 
@@ -176,7 +174,7 @@ impl<'a> Export<'a> {
         for prefix in &prefixes {
             let mut after: Option<String> = None;
             loop {
-                let page = self.client.streams(prefix, after.as_deref()).await?;
+                let page = self.client.streams(prefix, after.as_deref(), true).await?;
                 for stream in &page.streams {
                     if last.as_ref().is_none_or(|last| last < stream) {
                         self.stream(stream).await?;
@@ -220,8 +218,7 @@ impl<'a> Export<'a> {
         loop {
             let page = client.snapshots(&scope, after.as_deref()).await?;
             for info in page.snapshots.iter().filter(|info| wanted(&info.stream)) {
-                let which = WhichSnapshot::At(info.version);
-                match client.snapshot(&info.stream, &info.source, which).await {
+                match client.snapshot_line(&info.stream, &info.source, info.version).await {
                     Ok(snapshot) => {
                         self.line(&Line::Snapshot(snapshot))?;
                         self.counts.snapshots += 1;

@@ -30,8 +30,8 @@ The store must not be there yet. The backup is verified from its first byte to i
 before the store gets its name: a restore that fails or is interrupted leaves no store.
 
 With --up-to, events keep their versions, times and positions. Retention and deletion are as they were at the time of
-the backup, for their history is not kept; what they hide is not in the new store, nor are deleted streams. Snapshots of versions that a stream no
-longer reaches are left out.")]
+the backup, for their history is not kept; what they hide is not in the new store. Streams without any event left go
+on counting as they would. Snapshots of versions that a stream no longer reaches are left out.")]
 pub struct RestoreOptions {
     /// The file that `exesdb backup` wrote.
     pub file: PathBuf,
@@ -80,7 +80,7 @@ pub fn run(options: &RestoreOptions) -> anyhow::Result<()> {
         json!({ "events": events, "streams": streams, "snapshots": snapshots, "folder": folder }).to_string()
     } else {
         format!(
-            "{}: {events} events up to position {position}, {streams} streams with retention, {snapshots} snapshots",
+            "{}: {events} events up to position {position}, {streams} streams with retention or deletion, {snapshots} snapshots",
             folder.display()
         )
     })?;

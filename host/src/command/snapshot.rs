@@ -214,12 +214,18 @@ fn snapshot(
 ) -> anyhow::Result<Snapshot> {
     if content_type != JSON {
         let data_base64 = Some(STANDARD.encode(data));
-        return Ok(Snapshot { data: None, data_base64, content_type: Some(content_type), metadata });
+        return Ok(Snapshot {
+            data: None,
+            data_base64,
+            content_type: Some(content_type),
+            metadata,
+            metadata_base64: None,
+        });
     }
     let advice = "the state is not JSON; give its media type with --content-type";
     let text = String::from_utf8(data).context(advice)?;
     let data = RawValue::from_string(text.trim().to_owned()).context(advice)?;
-    Ok(Snapshot { data: Some(data), data_base64: None, content_type: None, metadata })
+    Ok(Snapshot { data: Some(data), data_base64: None, content_type: None, metadata, metadata_base64: None })
 }
 
 /// The part of a snapshot's JSON that is printed as data.

@@ -10,11 +10,16 @@ use crate::output::{Output, printable};
 #[command(after_help = "\
 Examples:
   exesdb streams
-  exesdb streams --prefix orders- | wc -l")]
+  exesdb streams --prefix orders- | wc -l
+  exesdb streams --deleted                         those that were deleted too")]
 pub struct StreamsOptions {
     /// Only names that begin with this.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub prefix: String,
+
+    /// Also names of streams that were deleted and not begun again, and of those with a tombstone.
+    #[arg(long)]
+    pub deleted: bool,
 
     /// Print each name as a JSON string.
     #[arg(long)]
@@ -31,7 +36,7 @@ pub async fn run(options: StreamsOptions) -> anyhow::Result<()> {
     let mut output = Output::stdout();
     let mut after: Option<String> = None;
     loop {
-        let page = client.streams(&options.prefix, after.as_deref()).await?;
+        let page = client.streams(&options.prefix, after.as_deref(), options.deleted).await?;
         for name in &page.streams {
             if options.json {
                 output.line(serde_json::to_string(name)?)?;

@@ -67,9 +67,14 @@ impl<P: StreamsPlugin> StreamsPlugin for Registered<P> {
         P::read_filtered(filter, from, count, direction)
     }
 
-    fn list_streams(prefix: String, after: Option<String>, count: u32) -> Result<StreamPage, Error> {
+    fn list_streams(
+        prefix: String,
+        after: Option<String>,
+        count: u32,
+        deleted: bool,
+    ) -> Result<StreamPage, Error> {
         panic::install_hook();
-        P::list_streams(prefix, after, count)
+        P::list_streams(prefix, after, count, deleted)
     }
 
     fn get_stream_info(stream_id: String) -> Result<StreamInfo, Error> {

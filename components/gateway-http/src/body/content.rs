@@ -1,4 +1,5 @@
-//! The part that events and snapshots share: `data` or `data_base64` with `content_type`, and `metadata`.
+//! The part that events and snapshots share: `data` or `data_base64` with `content_type`, and `metadata` or
+//! `metadata_base64`.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,6 +23,7 @@ pub(super) struct Fragments<'de> {
     data_base64: Option<String>,
     content_type: Option<String>,
     metadata: Option<&'de RawValue>,
+    metadata_base64: Option<String>,
 }
 
 /// What the store keeps of them.
@@ -39,6 +41,7 @@ impl<'de> Fragments<'de> {
             "data" => self.data = Some(map.next_value()?),
             "data_base64" => self.data_base64 = Some(map.next_value()?),
             "content_type" => self.content_type = Some(map.next_value()?),
+            "metadata_base64" => self.metadata_base64 = Some(map.next_value()?),
             _ => self.metadata = Some(map.next_value()?),
         }
         Ok(())
@@ -76,10 +79,17 @@ impl<'de> Fragments<'de> {
                 return Err(Problem::invalid(place.of("data"), detail));
             }
         };
-        let metadata = match self.metadata {
-            None => Vec::new(),
-            Some(metadata) if metadata.get() == "null" => Vec::new(),
-            Some(metadata) => sound_json(place, "metadata", metadata)?,
+        let metadata = match (self.metadata, self.metadata_base64) {
+            (Some(_), Some(_)) => {
+                return Err(Problem::invalid(place.of("metadata_base64"), "cannot stand beside `metadata`"));
+            }
+            (None, None) => Vec::new(),
+            (Some(metadata), None) if metadata.get() == "null" => Vec::new(),
+            (Some(metadata), None) => sound_json(place, "metadata", metadata)?,
+            (None, Some(text)) => {
+                let metadata = decode_base64(place, "metadata_base64", &text)?;
+                sound_metadata(place, "metadata_base64", &metadata)?.to_vec()
+            }
         };
         check_size(place, &data, &metadata)?;
         Ok(Content { content_type, data, metadata })
@@ -96,16 +106,21 @@ pub(super) fn resolve_bytes(
     check_size(place, data, metadata)?;
     check_content_type(place, content_type)?;
     check_bytes(place, "data", content_type, data)?;
-    // As in JSON, `null` is none.
-    let metadata = if metadata == b"null" { b"" } else { metadata };
-    if !metadata.is_empty() && json::embeddable(metadata).is_none() {
-        return Err(Problem::invalid(place.of("metadata"), UNSOUND));
-    }
+    let metadata = sound_metadata(place, "metadata", metadata)?;
     Ok(Content { content_type: content_type.to_owned(), data: data.to_vec(), metadata: metadata.to_vec() })
 }
 
 /// What is said of bytes that are not the JSON that they should be.
 const UNSOUND: &str = "is not JSON, or is nested too deep, or has half of a surrogate pair";
+
+/// Metadata that came as bytes: JSON, or none. As in JSON, `null` is none.
+fn sound_metadata<'m>(place: &Place, field: &str, metadata: &'m [u8]) -> Result<&'m [u8], Problem> {
+    match metadata {
+        b"" | b"null" => Ok(b""),
+        metadata if json::embeddable(metadata).is_some() => Ok(metadata),
+        _ => Err(Problem::invalid(place.of(field), UNSOUND)),
+    }
+}
 
 fn check_size(place: &Place, data: &[u8], metadata: &[u8]) -> Result<(), Problem> {
     if data.len().saturating_add(metadata.len()) > EVENT_BYTES_MAX {
@@ -142,9 +157,13 @@ fn sound_json(place: &Place, field: &str, value: &RawValue) -> Result<Vec<u8>, P
 
 fn bytes(place: &Place, text: &str, content_type: &str) -> Result<Vec<u8>, Problem> {
     check_content_type(place, content_type)?;
-    let data = STANDARD.decode(text).map_err(|error| {
-        Problem::invalid(place.of("data_base64"), format!("is not base64 (RFC 4648 section 4): {error}"))
-    })?;
+    let data = decode_base64(place, "data_base64", text)?;
     check_bytes(place, "data_base64", content_type, &data)?;
     Ok(data)
+}
+
+fn decode_base64(place: &Place, field: &str, text: &str) -> Result<Vec<u8>, Problem> {
+    STANDARD.decode(text).map_err(|error| {
+        Problem::invalid(place.of(field), format!("is not base64 (RFC 4648 section 4): {error}"))
+    })
 }

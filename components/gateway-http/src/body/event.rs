@@ -20,8 +20,8 @@ pub(super) struct EventFields<'de> {
 
 impl<'de> EventFields<'de> {
     /// Their names.
-    pub(super) const NAMES: [&'static str; 7] =
-        ["id", "type", "data", "metadata", "data_base64", "content_type", "tags"];
+    pub(super) const NAMES: [&'static str; 8] =
+        ["id", "type", "data", "metadata", "data_base64", "content_type", "metadata_base64", "tags"];
 
     /// Reads the value of one of these fields; any other name is a mistake of the caller's table.
     pub(super) fn read<A: MapAccess<'de>>(

@@ -58,8 +58,9 @@ impl<'de> Visitor<'de> for ImportSeed<'_> {
 }
 
 /// The fields of an imported event: those of its place, and those of every event.
-const NAMES: [&str; 11] = {
-    let [id, event_type, data, metadata, data_base64, content_type, tags] = EventFields::NAMES;
+const NAMES: [&str; 12] = {
+    let [id, event_type, data, metadata, data_base64, content_type, metadata_base64, tags] =
+        EventFields::NAMES;
     [
         "stream",
         "version",
@@ -71,6 +72,7 @@ const NAMES: [&str; 11] = {
         metadata,
         data_base64,
         content_type,
+        metadata_base64,
         tags,
     ]
 };

@@ -9,7 +9,8 @@ use super::field::{Fields, Place, read};
 use crate::problem::Problem;
 use crate::store::SnapshotData;
 
-/// Decodes `{"data", "metadata"?}`, or `data_base64` and `content_type` instead of `data`.
+/// Decodes `{"data", "metadata"?}`, or `data_base64` and `content_type` instead of `data`, and `metadata_base64` instead
+/// of `metadata`.
 ///
 /// # Errors
 /// The problem that is the request's answer, naming the field.
@@ -38,7 +39,8 @@ impl<'de> Visitor<'de> for SnapshotSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SnapshotData, A::Error> {
-        let mut fields = Fields::new(self.place, &["data", "metadata", "data_base64", "content_type"]);
+        const NAMES: [&str; 5] = ["data", "metadata", "data_base64", "content_type", "metadata_base64"];
+        let mut fields = Fields::new(self.place, &NAMES);
         let mut fragments = Fragments::default();
         while let Some(name) = fields.next(&mut map)? {
             fragments.read(name, &mut map)?;

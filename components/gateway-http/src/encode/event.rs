@@ -44,13 +44,25 @@ fn event_size(event: &RecordedEvent) -> usize {
     EVENT_FRAME_BYTES + content + names + tags + base64
 }
 
-/// What becomes of line breaks in JSON that the store has.
+/// What becomes of the white space in JSON that the store has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// They stay.
+    /// It stays, line breaks too.
     Kept,
-    /// They become spaces: JSON has them only between its tokens, where a space is as good.
+    /// Line breaks become spaces: JSON has them only between its tokens, where a space is as good.
     OneLine,
+    /// What could not be put into a line and taken out of it again byte for byte is base64.
+    Exact,
+}
+
+impl Layout {
+    /// The bytes, if they can stand there as JSON.
+    fn json(self, bytes: &[u8]) -> Option<Sound<'_>> {
+        let json = embeddable(bytes)?;
+        // Who takes a value out of a line leaves the white space around it there.
+        let is_exact = || !json.has_line_breaks && json.text.trim_ascii().len() == json.text.len();
+        (self != Self::Exact || is_exact()).then_some(json)
+    }
 }
 
 fn push_event(out: &mut Vec<u8>, event: &RecordedEvent, layout: Layout) {
@@ -81,9 +93,9 @@ pub fn push_message(out: &mut Vec<u8>, event: &RecordedEvent) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// One event as one line of JSON.
+/// One event as one line of JSON, from which it can be imported byte for byte.
 pub fn push_line(out: &mut Vec<u8>, event: &RecordedEvent) {
-    push_event(out, event, Layout::OneLine);
+    push_event(out, event, Layout::Exact);
     out.push(b'\n');
 }
 
@@ -95,7 +107,7 @@ pub fn push_end_line(out: &mut Vec<u8>, page: &EventPage) {
     out.extend_from_slice(b"}}\n");
 }
 
-/// `data` or `data_base64`, `content_type` unless it is plain JSON, and `metadata`.
+/// `data` or `data_base64`, `content_type` unless it is plain JSON, and `metadata` or `metadata_base64`.
 pub(super) fn push_content(
     out: &mut Vec<u8>,
     content_type: &str,
@@ -104,7 +116,7 @@ pub(super) fn push_content(
     layout: Layout,
 ) {
     let plain = content_type == JSON;
-    let json = if plain || is_json(content_type) { embeddable(data) } else { None };
+    let json = if plain || is_json(content_type) { layout.json(data) } else { None };
     match json {
         Some(json) => {
             out.extend_from_slice(b",\"data\":");
@@ -118,7 +130,7 @@ pub(super) fn push_content(
     }
     if metadata.is_empty() {
         out.extend_from_slice(b",\"metadata\":null");
-    } else if let Some(json) = embeddable(metadata) {
+    } else if let Some(json) = layout.json(metadata) {
         out.extend_from_slice(b",\"metadata\":");
         push_json(out, json, layout);
     } else {
@@ -244,12 +256,24 @@ mod tests {
     #[test]
     fn a_line_is_one_line() {
         let mut out = Vec::new();
-        push_line(&mut out, &event("application/json", b"{\r\n\"a\":\n\"b\\n\"}", b"[\n]"));
-        let text = String::from_utf8(out).unwrap();
-        let line = text.strip_suffix('\n').unwrap();
-        assert!(!line.contains(['\n', '\r']));
-        let value: Value = serde_json::from_str(line).unwrap();
-        assert_eq!((&value["data"], &value["metadata"]), (&json!({"a": "b\n"}), &json!([])));
+        for (data, metadata, expected) in [
+            (
+                "{\r\n\"a\":\n\"b\\n\"}",
+                "[\n]",
+                json!({"data_base64": "ew0KImEiOgoiYlxuIn0=", "content_type": "application/json", "metadata_base64": "Wwpd"}),
+            ),
+            (" 1", "[]", json!({"data_base64": "IDE=", "content_type": "application/json", "metadata": []})),
+            ("{\"a\" :\t\"\\n\"}", "1 ", json!({"data": {"a": "\n"}, "metadata_base64": "MSA="})),
+        ] {
+            out.clear();
+            push_line(&mut out, &event("application/json", data.as_bytes(), metadata.as_bytes()));
+            let line = std::str::from_utf8(&out).unwrap().strip_suffix('\n').unwrap();
+            assert!(!line.contains(['\n', '\r']));
+            let value: Value = serde_json::from_str(line).unwrap();
+            for name in ["data", "data_base64", "content_type", "metadata", "metadata_base64"] {
+                assert_eq!(value.get(name), expected.get(name), "{name} of {data:?}");
+            }
+        }
         let mut end = Vec::new();
         push_end_line(
             &mut end,

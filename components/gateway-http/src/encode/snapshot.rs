@@ -8,9 +8,20 @@ use crate::store::{RecordedSnapshot, SnapshotId, SnapshotPage};
 
 /// One snapshot.
 pub fn snapshot(snapshot: &RecordedSnapshot) -> Vec<u8> {
+    encoded(snapshot, Layout::Kept)
+}
+
+/// One snapshot as one line of JSON, from which it can be recorded again byte for byte.
+pub fn snapshot_line(snapshot: &RecordedSnapshot) -> Vec<u8> {
+    let mut out = encoded(snapshot, Layout::Exact);
+    out.push(b'\n');
+    out
+}
+
+fn encoded(snapshot: &RecordedSnapshot, layout: Layout) -> Vec<u8> {
     let mut out = Vec::with_capacity(EVENT_FRAME_BYTES + snapshot.data.len() + snapshot.metadata.len());
     push_place(&mut out, &snapshot.id);
-    push_content(&mut out, &snapshot.content_type, &snapshot.data, &snapshot.metadata, Layout::Kept);
+    push_content(&mut out, &snapshot.content_type, &snapshot.data, &snapshot.metadata, layout);
     push_time(&mut out, "created", snapshot.created);
     out.push(b'}');
     out

@@ -3,6 +3,7 @@
 use exesdb_sdk::arguments;
 
 use super::{Call, Head, checked, count, json_body, stream_name};
+use crate::accept;
 use crate::cursor;
 use crate::limits::SOURCE_BYTES_MAX;
 use crate::problem::Problem;
@@ -78,7 +79,7 @@ pub(super) fn one(
             Ok(Call::RecordSnapshot { id, created: created(&query)? })
         }
         "DELETE" => Ok(Call::DeleteSnapshot { id }),
-        _ => Ok(Call::ReadSnapshot { id }),
+        _ => Ok(Call::ReadSnapshot { id, form: accept::json_or_line(head)? }),
     }
 }
 

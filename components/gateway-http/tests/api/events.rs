@@ -110,9 +110,15 @@ fn a_filtered_page_may_be_empty_and_not_the_last() {
 
 #[test]
 fn a_stream_with_a_tombstone_is_gone() {
-    let mut store = Memory::with(&["s"]);
+    let mut store = Memory::with(&["s", "t"]);
     let delete = Request::new("DELETE", "/v1/stores/main/streams/s?tombstone=true");
     assert_eq!(delete.send(&mut store).status, 204);
+    for (query, expected) in
+        [("", json!(["t"])), ("?deleted=false", json!(["t"])), ("?deleted=true", json!(["s", "t"]))]
+    {
+        let listed = Request::get(&format!("/v1/stores/main/streams{query}")).send(&mut store).json();
+        assert_eq!(listed, json!({"streams": expected, "more": false}), "{query}");
+    }
     for request in [
         Request::get("/v1/stores/main/streams/s/events"),
         Request::get("/v1/stores/main/streams/s/events").header("accept", "application/x-ndjson"),

@@ -47,6 +47,7 @@ fn target() -> impl Strategy<Value = String> {
         "stream_pattern",
         "expected_version",
         "tombstone",
+        "deleted",
         "true",
         "source",
         "keep",

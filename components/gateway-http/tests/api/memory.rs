@@ -291,12 +291,19 @@ impl Store for Memory {
         Ok(EventPage { events, next, end, durable_position })
     }
 
-    fn list_streams(&mut self, prefix: &str, after: Option<&str>, count: u32) -> Result<StreamPage, Error> {
+    fn list_streams(
+        &mut self,
+        prefix: &str,
+        after: Option<&str>,
+        count: u32,
+        deleted: bool,
+    ) -> Result<StreamPage, Error> {
         self.fail()?;
         let mut streams: Vec<String> = self.events.iter().map(|event| event.stream_id.clone()).collect();
         streams.sort();
         streams.dedup();
         streams.retain(|name| name.starts_with(prefix) && after.is_none_or(|after| name.as_str() > after));
+        streams.retain(|name| deleted || !self.deleted.contains_key(name));
         let more = streams.len() > count as usize;
         streams.truncate(count as usize);
         Ok(StreamPage { streams, more })

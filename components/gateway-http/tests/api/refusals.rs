@@ -84,6 +84,8 @@ fn every_refusal_names_its_culprit() {
         ("PUT", "/v1/stores/main/streams/s/retention?max_count=1", &[], invalid, "max_count: is not a known"),
         ("DELETE", "/v1/stores/main/streams/s?tombstone=yes", &[], invalid, "tombstone: "),
         ("DELETE", "/v1/stores/main/streams/s?tombstone", &[], invalid, "tombstone: "),
+        ("GET", "/v1/stores/main/streams?deleted=1", &[], invalid, "deleted: "),
+        ("GET", "/v1/stores/main/streams?deleted", &[], invalid, "deleted: "),
         ("DELETE", "/v1/stores/main/streams/s?expected_version=Any", &[], invalid, "expected_version: "),
         (
             "DELETE",

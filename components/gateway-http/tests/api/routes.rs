@@ -99,13 +99,18 @@ fn every_call_has_its_head() {
             "GET",
             "/v1/stores/main/streams",
             &[],
-            Call::ListStreams { prefix: String::new(), after: None, count: 100 },
+            Call::ListStreams { prefix: String::new(), after: None, count: 100, deleted: false },
         ),
         (
             "GET",
-            "/v1/stores/main/streams?prefix=a%2Fb+c&after=a&count=2",
+            "/v1/stores/main/streams?prefix=a%2Fb+c&after=a&count=2&deleted=true",
             &[],
-            Call::ListStreams { prefix: "a/b c".to_owned(), after: Some("a".to_owned()), count: 2 },
+            Call::ListStreams {
+                prefix: "a/b c".to_owned(),
+                after: Some("a".to_owned()),
+                count: 2,
+                deleted: true,
+            },
         ),
         ("GET", "/v1/stores/main/streams/s", &[], Call::StreamInfo { stream: s() }),
         (
@@ -156,8 +161,18 @@ fn every_call_has_its_head() {
             &[],
             Call::LatestSnapshot { stream: s(), source: "p q".to_owned(), at_most: Some(0) },
         ),
-        ("GET", "/v1/stores/main/streams/s/snapshots/0", &[], Call::ReadSnapshot { id: id("", 0) }),
-        ("GET", "/v1/stores/main/streams/s/snapshots/0?source=p", &[], Call::ReadSnapshot { id: id("p", 0) }),
+        (
+            "GET",
+            "/v1/stores/main/streams/s/snapshots/0",
+            &[],
+            Call::ReadSnapshot { id: id("", 0), form: Form::Json },
+        ),
+        (
+            "GET",
+            "/v1/stores/main/streams/s/snapshots/0?source=p",
+            LINES,
+            Call::ReadSnapshot { id: id("p", 0), form: Form::Lines },
+        ),
         (
             "PUT",
             "/v1/stores/main/streams/s/snapshots/5",

@@ -1,4 +1,4 @@
-//! Lists the streams that are there.
+//! Lists the streams that are there, or all that there ever were.
 
 use exesdb_sdk::arguments::{STREAM_ID_BYTES_MAX, check_count, check_part};
 use exesdb_sdk::keyspaces::{self, Keyspaces, Range, damaged, prefix_end};
@@ -15,8 +15,8 @@ pub const LISTED_HEADS_MAX: usize = 100_000;
 /// Heads that one read asks for at least, so that a call for few streams gets past deleted ones quickly.
 const HEADS_PER_SCAN_MIN: u32 = 100;
 
-/// Ids of streams in byte order, without those that were deleted. A page that has looked at [`LISTED_HEADS_MAX`] heads
-/// is shorter than asked for, and says that more follow.
+/// Ids of streams in byte order; those that were deleted or have a tombstone only if `deleted`. A page that has looked
+/// at [`LISTED_HEADS_MAX`] heads is shorter than asked for, and says that more follow.
 ///
 /// # Errors
 ///
@@ -27,6 +27,7 @@ pub fn list_streams(
     prefix: &str,
     after: Option<&str>,
     count: u32,
+    deleted: bool,
 ) -> Result<StreamPage, Error> {
     check_part("prefix", prefix, STREAM_ID_BYTES_MAX)?;
     if let Some(after) = after {
@@ -52,7 +53,7 @@ pub fn list_streams(
                 .map_err(|error| damaged(STREAMS, error.as_bytes(), "the key is not UTF-8"))?;
             let head =
                 Head::decode(&entry.value).map_err(|reason| damaged(STREAMS, id.as_bytes(), reason))?;
-            if head.state == StreamState::Live {
+            if deleted || head.state == StreamState::Live {
                 if streams.len() == count as usize {
                     return Ok(StreamPage { streams, more: true });
                 }

@@ -120,8 +120,9 @@ impl Host for State {
         prefix: String,
         after: Option<String>,
         count: u32,
+        deleted: bool,
     ) -> Result<StreamPage, Error> {
-        self.stream_readers()?.list_streams(self.caller(), prefix, after, count).await
+        self.stream_readers()?.list_streams(self.caller(), prefix, after, count, deleted).await
     }
 
     async fn get_stream_info(&mut self, stream_id: String) -> Result<StreamInfo, Error> {

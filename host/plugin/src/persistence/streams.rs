@@ -32,7 +32,7 @@ exports! {
     read_stream: Function<(String, Option<u64>, u32, Direction), EventPage> = "read-stream",
     read_all: Function<(Option<u64>, u32, Direction), EventPage> = "read-all",
     read_filtered: Function<(EventFilter, Option<u64>, u32, Direction), EventPage> = "read-filtered",
-    list_streams: Function<(String, Option<String>, u32), StreamPage> = "list-streams",
+    list_streams: Function<(String, Option<String>, u32, bool), StreamPage> = "list-streams",
     stream_info: Function<(String,), StreamInfo> = "get-stream-info",
 }
 
@@ -355,7 +355,7 @@ impl StreamsPool {
             .await
     }
 
-    /// Ids of streams.
+    /// Ids of streams, of deleted ones too if `deleted`.
     ///
     /// # Errors
     ///
@@ -366,8 +366,9 @@ impl StreamsPool {
         prefix: String,
         after: Option<String>,
         count: u32,
+        deleted: bool,
     ) -> Result<StreamPage, Error> {
-        let params = (prefix, after, count);
+        let params = (prefix, after, count, deleted);
         self.ask(Partition::Any, caller, "list-streams", |exports| &exports.streams.list_streams, params)
             .await
     }

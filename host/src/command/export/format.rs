@@ -20,6 +20,14 @@ use crate::client::{Retention, StreamState};
 /// This format. A reader refuses any other.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// The type of the event that stands for hidden ones: a stream can be made to count on from there.
+pub const PLACEHOLDER_TYPE: &str = "$hidden";
+
+/// The id of the event that stands for hidden ones, the last of which has this version.
+pub fn placeholder_id(version: u64) -> String {
+    format!("hidden-{version}")
+}
+
 /// How every export begins.
 pub const BEGINNING: &[u8] = b"{\"exesdb_export\":";
 

@@ -19,11 +19,10 @@ use crate::client::{
     Client, ClientError, ExpectedVersion, IMPORT_EVENTS_MAX, ImportRequest, Retention, Retry, Snapshot,
     StreamInfo, StreamState,
 };
-use crate::command::export::format::{Counts, ExportReader, FormatError, Line, StreamLine};
+use crate::command::export::format::{
+    Counts, ExportReader, FormatError, Line, PLACEHOLDER_TYPE, StreamLine, placeholder_id,
+};
 use crate::command::progress;
-
-/// The type of the event that stands for hidden ones: a stream can be made to count on from there.
-const PLACEHOLDER_TYPE: &str = "$hidden";
 
 /// What an import did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -206,10 +205,15 @@ impl Sender<'_> {
     }
 
     async fn snapshot(&mut self, line: SnapshotLine) -> Result<(), ClientError> {
-        let SnapshotLine { stream, source, version, created, data, data_base64, content_type, metadata } =
-            line;
-        let metadata = metadata.filter(|metadata| metadata.get() != "null");
-        let snapshot = Snapshot { data, data_base64, content_type, metadata };
+        let SnapshotLine { stream, source, version, created, .. } = line;
+        let metadata = line.metadata.filter(|metadata| metadata.get() != "null");
+        let snapshot = Snapshot {
+            data: line.data,
+            data_base64: line.data_base64,
+            content_type: line.content_type,
+            metadata,
+            metadata_base64: line.metadata_base64,
+        };
         let client = self.client;
         patiently(&mut self.retry, async || {
             client.put_snapshot(&stream, &source, version, &snapshot, Some(&created)).await
@@ -255,7 +259,7 @@ fn placeholder(line: &StreamLine) -> Box<RawValue> {
         "stream": line.stream,
         "version": line.last_version,
         "created": line.updated,
-        "id": format!("hidden-{}", line.last_version),
+        "id": placeholder_id(line.last_version),
         "type": PLACEHOLDER_TYPE,
         "data": null,
     });
@@ -278,6 +282,8 @@ struct SnapshotLine {
     content_type: Option<String>,
     #[serde(default, deserialize_with = "as_written")]
     metadata: Option<Box<RawValue>>,
+    #[serde(default)]
+    metadata_base64: Option<String>,
 }
 
 /// A member that may be `null`, which is a value and not the lack of one.
@@ -343,7 +349,7 @@ mod tests {
             &[
                 &event,
                 "{\"stream\":{\"stream\":\"gone\",\"state\":\"tombstoned\",\"last_version\":7,\"updated\":\"u\"}}\n",
-                "{\"snapshot\":{\"stream\":\"s\",\"source\":\"q\",\"version\":3,\"data\":null,\"metadata\":null,\"created\":\"2026-01-01T00:00:00Z\"}}\n",
+                "{\"snapshot\":{\"stream\":\"s\",\"source\":\"q\",\"version\":3,\"data\":null,\"metadata_base64\":\"WyBd\",\"created\":\"2026-01-01T00:00:00Z\"}}\n",
             ],
             Counts { events: 1, streams: 1, snapshots: 1 },
         );
@@ -371,7 +377,7 @@ mod tests {
             .map(|head| head.replace("%2D", "-"))
         );
         assert!(body(&requests[2]).contains(r#""version":7"#), "{}", requests[2]);
-        assert_eq!(body(&requests[5]), r#"{"data":null}"#);
+        assert_eq!(body(&requests[5]), r#"{"data":null,"metadata_base64":"WyBd"}"#);
     }
 
     #[tokio::test]

@@ -10,10 +10,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, anyhow, bail};
 use exesdb_plugin::Caller;
 use exesdb_plugin::contract::snapshots::{SnapshotData, SnapshotScope};
-use exesdb_plugin::contract::streams::{EventData, ImportedEvent, RecordedEvent, Retention, StreamInfo};
-use exesdb_plugin::contract::types::{Direction, Error};
+use exesdb_plugin::contract::streams::{
+    Deletion, EventData, ImportedEvent, RecordedEvent, Retention, StreamInfo, StreamState,
+};
+use exesdb_plugin::contract::types::{Direction, Error, ExpectedVersion};
 
 use super::whole;
+use crate::command::export::format::{PLACEHOLDER_TYPE, placeholder_id};
 use crate::command::progress;
 use crate::config::StoreConfig;
 use crate::maintenance::explain;
@@ -29,7 +32,7 @@ const IMPORT_BYTES_MAX: usize = 4 << 20;
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Copied {
     pub(super) events: u64,
-    /// Streams with limits.
+    /// Streams with limits, and those without any event left.
     pub(super) streams: u64,
     pub(super) snapshots: u64,
 }
@@ -105,7 +108,7 @@ fn refused(what: impl Into<String>) -> impl FnOnce(Error) -> anyhow::Error {
 impl Copy<'_> {
     async fn run(mut self) -> anyhow::Result<Copied> {
         self.events().await?;
-        self.retention().await?;
+        self.streams().await?;
         self.snapshots().await?;
         Ok(self.copied)
     }
@@ -145,31 +148,63 @@ impl Copy<'_> {
         }
     }
 
-    async fn retention(&mut self) -> anyhow::Result<()> {
-        let (mut after, readers) = (None, self.part.readers());
+    /// Streams of which there is more to say than their events.
+    async fn streams(&mut self) -> anyhow::Result<()> {
+        let (mut after, whole) = (None, self.whole.readers());
         loop {
-            let page = readers.list_streams(Caller::operator(), String::new(), after, PAGE).await;
+            let page = whole.list_streams(Caller::operator(), String::new(), after, PAGE, true).await;
             let page = page.map_err(refused("listing the streams"))?;
             for stream in &page.streams {
-                let info = self.whole.readers().stream_info(Caller::operator(), stream.clone()).await;
-                let Retention { max_count, max_age_seconds, truncate_before } =
-                    info.map_err(refused(format!("stream {stream:?}")))?.retention;
-                if (max_count, max_age_seconds, truncate_before) == (None, None, None) {
-                    continue;
+                let info = whole.stream_info(Caller::operator(), stream.clone()).await;
+                let info = info.map_err(refused(format!("stream {stream:?}")))?;
+                match self.info(stream).await? {
+                    Some(there) => self.limits(&info, there.last_version).await?,
+                    None if info.first_version.is_none() => self.without_events(&info).await?,
+                    // It began later.
+                    None => {}
                 }
-                let last = self.info(stream).await?.map_or(0, |info| info.last_version);
-                let truncate_before = truncate_before.map(|before| before.min(last.saturating_add(1)));
-                let retention = Retention { max_count, max_age_seconds, truncate_before };
-                let set =
-                    self.part.writers().set_retention(Caller::operator(), stream.clone(), retention).await;
-                set.map_err(refused(format!("the retention of stream {stream:?}")))?;
-                self.copied.streams += 1;
             }
             after = page.streams.into_iter().next_back();
             if !page.more || after.is_none() {
                 return Ok(());
             }
         }
+    }
+
+    /// Sets the limits of a stream that has events in the new store, up to `last_version`.
+    async fn limits(&mut self, info: &StreamInfo, last_version: u64) -> anyhow::Result<()> {
+        let Retention { max_count, max_age_seconds, truncate_before } = info.retention;
+        if (max_count, max_age_seconds, truncate_before) == (None, None, None) {
+            return Ok(());
+        }
+        let truncate_before = truncate_before.map(|before| before.min(last_version.saturating_add(1)));
+        self.set_retention(info, Retention { max_count, max_age_seconds, truncate_before }).await?;
+        self.copied.streams += 1;
+        Ok(())
+    }
+
+    /// Makes a stream whose events are all hidden: it goes on counting behind the last of them, unless it has a
+    /// tombstone.
+    async fn without_events(&mut self, info: &StreamInfo) -> anyhow::Result<()> {
+        let writers = self.part.writers();
+        let refused = || refused(format!("stream {:?}", info.stream_id));
+        let hidden = vec![placeholder(info)];
+        writers.import_events(Caller::operator(), hidden).await.map_err(refused())?;
+        self.set_retention(info, hiding_all(info)).await?;
+        self.copied.streams += 1;
+        let deletion = match info.state {
+            StreamState::Live => return Ok(()),
+            StreamState::Deleted => Deletion::Soft,
+            StreamState::Tombstoned => Deletion::Tombstone,
+        };
+        let (stream, expected) = (info.stream_id.clone(), ExpectedVersion::Any);
+        writers.delete_stream(Caller::operator(), stream, expected, deletion).await.map_err(refused())
+    }
+
+    async fn set_retention(&self, info: &StreamInfo, retention: Retention) -> anyhow::Result<()> {
+        let stream = info.stream_id.clone();
+        let set = self.part.writers().set_retention(Caller::operator(), stream, retention).await;
+        set.map_err(refused(format!("the retention of stream {:?}", info.stream_id)))
     }
 
     async fn snapshots(&mut self) -> anyhow::Result<()> {
@@ -220,6 +255,31 @@ fn imported(event: RecordedEvent) -> ImportedEvent {
             tags: event.tags,
         },
     }
+}
+
+/// An event in place of those that a stream had and that are hidden.
+fn placeholder(info: &StreamInfo) -> ImportedEvent {
+    ImportedEvent {
+        stream_id: info.stream_id.clone(),
+        version: info.last_version,
+        position: None,
+        created: info.updated,
+        event: EventData {
+            id: placeholder_id(info.last_version),
+            event_type: PLACEHOLDER_TYPE.to_owned(),
+            content_type: "application/json".to_owned(),
+            data: b"null".to_vec(),
+            metadata: Vec::new(),
+            tags: Vec::new(),
+        },
+    }
+}
+
+/// The stream's limits, and that nothing is kept of what it has.
+fn hiding_all(info: &StreamInfo) -> Retention {
+    let end = info.last_version.saturating_add(1);
+    let before = info.retention.truncate_before.unwrap_or(0).max(end);
+    Retention { truncate_before: Some(before), ..info.retention }
 }
 
 /// The events in order, cut where their bytes would be too many.

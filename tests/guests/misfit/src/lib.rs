@@ -68,7 +68,7 @@ impl StreamsPlugin for Misfit {
         wish()
     }
 
-    fn list_streams(_: String, _: Option<String>, _: u32) -> Result<StreamPage, Error> {
+    fn list_streams(_: String, _: Option<String>, _: u32, _: bool) -> Result<StreamPage, Error> {
         wish()
     }
 

@@ -117,8 +117,13 @@ impl StreamsPlugin for Probe {
         Streams::read_all(from, count, direction)
     }
 
-    fn list_streams(prefix: String, after: Option<String>, count: u32) -> Result<StreamPage, Error> {
-        Streams::list_streams(prefix, after, count)
+    fn list_streams(
+        prefix: String,
+        after: Option<String>,
+        count: u32,
+        deleted: bool,
+    ) -> Result<StreamPage, Error> {
+        Streams::list_streams(prefix, after, count, deleted)
     }
 
     fn get_stream_info(stream_id: String) -> Result<StreamInfo, Error> {
