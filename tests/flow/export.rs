@@ -15,14 +15,14 @@ fn filled() -> Host {
     let host = Host::with_config(STORES);
     let event = |id: &str, more: Value| {
         let mut event = json!({ "id": id, "type": "t", "data": { "id": id, "ü\n": [1, null, "\u{1F980}"] } });
-        let (event_members, more) = (event.as_object_mut().unwrap(), more.as_object().unwrap());
-        event_members.extend(more.clone());
+        let (event_members, more) = (event.as_object_mut(), more.as_object().cloned());
+        event_members.expect("an object").extend(more.expect("an object"));
         event
     };
     let tagged = json!({ "tags": ["k:1", "ä b"], "metadata": { "$correlationId": "c" } });
     let binary = json!({ "data_base64": "AP8=", "content_type": "application/octet-stream" });
     let mut raw = event("2", binary);
-    raw.as_object_mut().unwrap().remove("data");
+    raw.as_object_mut().expect("an object").remove("data");
     host.http.append("a/b ä", "any", &[event("1", tagged), raw]).expect(200);
     // More than one import takes at a time.
     for batch in 0..3 {
@@ -64,10 +64,10 @@ fn pipe(host: &Host, store: &str, text: &str) -> Output {
     let mut import = host.command();
     import.args(["import", "-", "--store", store, "--json"]);
     let import = import.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut import = import.spawn().unwrap();
+    let mut import = import.spawn().expect("the host's binary runs");
     // It may stop reading before the end.
-    let _ = import.stdin.take().unwrap().write_all(text.as_bytes());
-    import.wait_with_output().unwrap()
+    let _ = import.stdin.take().expect("a pipe").write_all(text.as_bytes());
+    import.wait_with_output().expect("its output")
 }
 
 /// The lines, with the events' positions taken out.

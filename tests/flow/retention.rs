@@ -4,7 +4,7 @@ use exesdb_tests::{Host, NO_EVENTS};
 use serde_json::{Value, json};
 
 fn versions(events: &[Value]) -> Vec<u64> {
-    events.iter().map(|event| event["version"].as_u64().unwrap()).collect()
+    events.iter().map(|event| event["version"].as_u64().expect("a number")).collect()
 }
 
 fn fill(host: &Host, stream: &str, events: u64) {

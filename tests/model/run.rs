@@ -43,7 +43,7 @@ pub(crate) fn run(host: &Host, store: &str, operations: &[Operation]) -> Result<
 
 fn name(stream: usize) -> String {
     // Two prefixes, for reads that filter by one.
-    format!("{}-{stream}", if stream % 2 == 0 { "even" } else { "odd" })
+    format!("{}-{stream}", if stream.is_multiple_of(2) { "even" } else { "odd" })
 }
 
 fn source(source: bool) -> &'static str {
