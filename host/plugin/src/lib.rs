@@ -12,6 +12,7 @@
 //! Only this crate names wasmtime's types.
 
 mod access;
+mod beside;
 mod bindings;
 mod crash;
 mod engine;

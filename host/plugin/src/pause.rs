@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
+use crate::beside::beside;
+
 /// What the engine's ticks and the polls of a call tell each other. Shared, because the call borrows the `Store`.
 #[derive(Debug, Default)]
 pub(crate) struct Pauses {
@@ -47,8 +49,10 @@ impl<F: Future> Future for Watched<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        self.pauses.gave_way.store(false, Ordering::Relaxed);
-        let answer = self.call.as_mut().poll(context);
+        // A guest that has used up its slice computes, and is likely to use up the next one.
+        let computes = self.pauses.gave_way.swap(false, Ordering::Relaxed);
+        let call = self.call.as_mut();
+        let answer = if computes { beside(|| call.poll(context)) } else { call.poll(context) };
         if answer.is_pending() && !self.pauses.gave_way.load(Ordering::Relaxed) {
             self.pauses.waited.store(true, Ordering::Relaxed);
         }

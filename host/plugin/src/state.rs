@@ -12,6 +12,7 @@ use wasmtime_wasi_http::{
     RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use crate::beside::Disk;
 use crate::crash::Crash;
 use crate::engine::Engine;
 use crate::interfaces::logging::LogRate;
@@ -69,6 +70,7 @@ pub struct State {
     pub(crate) meter: Meter,
     /// What this call reads from; none before its first read and after a commit.
     pub(crate) reading: Option<Snapshot>,
+    pub(crate) disk: Disk,
     /// Something was committed in this call.
     pub(crate) committed: bool,
     /// The last error that the guest logged in this call: its panic message, if it panics.
@@ -94,6 +96,7 @@ impl State {
             path: path.clone(),
             meter: Meter::new(&tenancy.limits),
             reading: None,
+            disk: Disk::default(),
             committed: false,
             last_words: None,
             log_rate: LogRate::default(),

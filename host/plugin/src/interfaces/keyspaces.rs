@@ -33,12 +33,23 @@ impl State {
         }
         Ok(self.reading.as_ref().expect("it was just put there"))
     }
+
+    fn read<T>(
+        &mut self,
+        read: impl FnOnce(&storage::Snapshot, &str) -> Result<T, storage::ReadError>,
+    ) -> Result<T, Error> {
+        let owner = self.tenancy.role;
+        let mut disk = std::mem::take(&mut self.disk);
+        let reading = self.reading()?;
+        let found = disk.read(|| read(reading, owner));
+        self.disk = disk;
+        found.map_err(read_error)
+    }
 }
 
 impl Host for State {
     fn get(&mut self, location: Location) -> Result<Option<Vec<u8>>, Error> {
-        let owner = self.tenancy.role;
-        let value = self.reading()?.get(owner, &location.keyspace, &location.key).map_err(read_error)?;
+        let value = self.read(|reading, owner| reading.get(owner, &location.keyspace, &location.key))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
@@ -54,9 +65,8 @@ impl Host for State {
                 keys.len()
             )));
         }
-        let owner = self.tenancy.role;
         let max_bytes = max_bytes.min(PAGE_BYTES_MAX) as usize;
-        let values = self.reading()?.get_many(owner, &keyspace, &keys, max_bytes).map_err(read_error)?;
+        let values = self.read(|reading, owner| reading.get_many(owner, &keyspace, &keys, max_bytes))?;
         Ok(values.into_iter().map(|value| value.map(|value| value.to_vec())).collect())
     }
 
@@ -67,7 +77,6 @@ impl Host for State {
         limit: u32,
         max_bytes: u32,
     ) -> Result<Page, Error> {
-        let owner = self.tenancy.role;
         let scan = storage::Scan {
             keyspace: range.keyspace,
             start: range.start,
@@ -79,7 +88,7 @@ impl Host for State {
             limit: limit as usize,
             max_bytes: max_bytes.min(PAGE_BYTES_MAX) as usize,
         };
-        let page = self.reading()?.scan(owner, &scan).map_err(read_error)?;
+        let page = self.read(|reading, owner| reading.scan(owner, &scan))?;
         let entry = |(key, value): (storage::Slice, storage::Slice)| Entry {
             key: key.to_vec(),
             value: value.to_vec(),
