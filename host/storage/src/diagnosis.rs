@@ -1,13 +1,13 @@
 //! Which file it is, when the engine refuses to open a database or to read it, and says why but not where.
 //!
-//! It runs after such a refusal alone, so it costs nothing otherwise. It changes nothing. It looks at the engine's marker,
-//! and at those tables of each keyspace that its version file lists; others are of a past that the engine clears away
-//! without a look.
+//! [`found`] runs after such a refusal alone, so it costs nothing otherwise. It looks at the engine's marker, and at those
+//! tables of each keyspace that its version file lists; others are of a past that the engine clears away without a look.
+//! [`check_ends`] runs at each open, and looks at what the engine would trip over. Both change nothing.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::archive::{Archive, unreadable};
 use crate::engine_files::{self, KEYSPACES_FOLDER, Refusal, TABLES_FOLDER};
@@ -58,6 +58,26 @@ pub(crate) fn found(data: &Path) -> String {
     format!("at fault: {}{more}", problems.join("; and "))
 }
 
+/// Checks the end of each table: the engine sets memory aside for as many sections as a table says that it has, before it
+/// compares the checksum of what says so, and a flipped count would end the process, with all its stores. The error names
+/// the file and says what is wrong with it.
+pub(crate) fn check_ends(data: &Path) -> Result<(), String> {
+    let folder = data.join(KEYSPACES_FOLDER);
+    let keyspaces =
+        keyspaces(&folder).map_err(|error| format!("{}: {}", folder.display(), unreadable(error)))?;
+    for keyspace in keyspaces {
+        for number in listed(&keyspace)? {
+            let table = keyspace.join(TABLES_FOLDER).join(number.to_string());
+            let end = match table.try_exists() {
+                Ok(false) => Err("it is missing".into()),
+                Ok(true) | Err(_) => Archive::open(&table).map(drop),
+            };
+            end.map_err(|what| format!("{}: {what}", table.display()))?;
+        }
+    }
+    Ok(())
+}
+
 fn look_at_marker(data: &Path, findings: &mut Findings) {
     let path = data.join(format::ENGINE_MARKER);
     findings.looked_at.push(path.display().to_string());
@@ -93,7 +113,8 @@ fn marker_problem(bytes: &[u8]) -> Option<String> {
     })
 }
 
-fn look_at_keyspaces(folder: &Path, findings: &mut Findings) -> io::Result<()> {
+/// The folders of the keyspaces, in order.
+fn keyspaces(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut keyspaces = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -102,7 +123,11 @@ fn look_at_keyspaces(folder: &Path, findings: &mut Findings) -> io::Result<()> {
         }
     }
     keyspaces.sort_unstable_by_key(|path| (path.as_os_str().len(), path.clone()));
-    for keyspace in keyspaces {
+    Ok(keyspaces)
+}
+
+fn look_at_keyspaces(folder: &Path, findings: &mut Findings) -> io::Result<()> {
+    for keyspace in keyspaces(folder)? {
         if findings.is_full() {
             break;
         }
@@ -214,9 +239,9 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    use super::{NAMED_MAX, found, listed, marker_problem, read_tables};
+    use super::{NAMED_MAX, check_ends, found, listed, marker_problem, read_tables};
     use crate::engine_files::read_current;
-    use crate::{Batch, Commit, Operation, Options, Store};
+    use crate::{Batch, Commit, OpenError, Operation, Options, Store};
 
     #[test]
     fn the_marker_is_four_bytes() {
@@ -310,6 +335,25 @@ mod tests {
             );
             assert_eq!(found.ends_with("there may be more"), cut + 2 >= NAMED_MAX, "{found}");
         }
+    }
+
+    #[test]
+    fn a_table_that_claims_more_sections_than_it_has_is_refused_before_the_engine_believes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, tables) = store(dir.path());
+        // Of a flush that a crash cut short: no keyspace has it.
+        fs::write(data.join("keyspaces/0/tables/999"), b"half").unwrap();
+        assert_eq!(check_ends(&data), Ok(()));
+        let table = tables.last().unwrap();
+        let mut bytes = fs::read(table).unwrap();
+        let contents = bytes.windows(4).rposition(|bytes| bytes == b"TOC!").unwrap();
+        // The highest byte of the count: four billion sections.
+        bytes[contents + 7] = 0xff;
+        fs::write(table, bytes).unwrap();
+        let Err(OpenError::Damaged { reason, .. }) = Store::open(dir.path(), Options::default()) else {
+            panic!("it was opened")
+        };
+        assert!(reason.starts_with(&format!("{}: its table of contents", table.display())), "{reason}");
     }
 
     #[test]

@@ -130,6 +130,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
             OpenError::Io { action: "checking the keyspaces of", path: data.clone(), source }
         }
     })?;
+    diagnosis::check_ends(&data).map_err(|reason| damaged(dir, reason))?;
     let mark = recover(dir, &journals, found, options)?;
     let database = engine(dir, &data, options)?;
     let meta = database.keyspace(format::META, || options.keyspace()).map_err(refused(dir))?;

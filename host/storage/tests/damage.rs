@@ -296,7 +296,7 @@ fn a_missing_file_of_the_engine_is_named() {
 }
 
 #[test]
-fn what_the_engine_refuses_is_named() {
+fn what_cannot_be_opened_is_named() {
     let mut random = Random(seed());
     let mut refused = 0;
     for closed in [true, false] {
@@ -315,7 +315,7 @@ fn what_the_engine_refuses_is_named() {
             file.set_len(length / 2).unwrap();
             let before = fs::read(&damaged).unwrap();
             match Store::open(dir.path(), Options::default()).map(drop) {
-                Err(error @ OpenError::Engine { .. }) => {
+                Err(error @ (OpenError::Engine { .. } | OpenError::Damaged { .. })) => {
                     let error = error.to_string();
                     println!("{error}");
                     assert!(error.contains(damaged.to_str().unwrap()), "the file is not named: {error}");
