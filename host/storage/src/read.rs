@@ -310,16 +310,17 @@ fn check_key(key: &[u8]) -> Result<(), ReadError> {
     if key.is_empty() {
         return Err(ReadError::Invalid("a key is empty; keys have at least one byte".into()));
     }
-    check_bound(key)
+    check_length(key, limits::KEY_BYTES_MAX)
 }
 
-fn check_bound(key: &[u8]) -> Result<(), ReadError> {
-    if key.len() > limits::KEY_BYTES_MAX {
-        return Err(ReadError::Invalid(format!(
-            "a key has {} bytes, over the limit of {}",
-            key.len(),
-            limits::KEY_BYTES_MAX
-        )));
+/// A bound may be the first key behind any other: that with a zero added.
+fn check_bound(bound: &[u8]) -> Result<(), ReadError> {
+    check_length(bound, limits::KEY_BYTES_MAX + 1)
+}
+
+fn check_length(key: &[u8], limit: usize) -> Result<(), ReadError> {
+    if key.len() > limit {
+        return Err(ReadError::Invalid(format!("a key has {} bytes, over the limit of {limit}", key.len())));
     }
     Ok(())
 }

@@ -158,5 +158,9 @@ fn malformed_reads_are_refused() {
     assert!(invalid(snapshot.get_many(OWNER, KEYSPACE, &[b"a".to_vec(), vec![]], 1).map(drop)));
     assert!(invalid(snapshot.get_many(OWNER, KEYSPACE, &vec![b"a"; 10_001], 1).map(drop)));
     assert!(invalid(snapshot.scan(OWNER, &scan(Direction::Forward, 0, 1)).map(drop)));
-    assert!(invalid(snapshot.scan(OWNER, &Scan { start: long, ..scan(Direction::Forward, 1, 1) }).map(drop)));
+    let from = |start: &[u8]| {
+        snapshot.scan(OWNER, &Scan { start: start.to_vec(), ..scan(Direction::Forward, 1, 1) }).map(drop)
+    };
+    assert!(from(&long).is_ok(), "a scan goes on behind the longest key");
+    assert!(invalid(from(&[&long[..], b"k"].concat())));
 }
