@@ -24,6 +24,9 @@ use crate::command::export::format::{
 };
 use crate::command::progress;
 
+/// The kind of problem that tells that a request was more than the store takes at once.
+const TOO_LARGE: &str = "too-large";
+
 /// What an import did.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(super) struct Imported {
@@ -151,9 +154,25 @@ impl Sender<'_> {
     /// How many of the events were added, and how many were there.
     async fn import(&mut self, events: &[Box<RawValue>]) -> Result<(u64, u64), ClientError> {
         let client = self.client;
-        let imported =
-            patiently(&mut self.retry, async || client.import(&ImportRequest { events }).await).await?;
-        Ok((imported.added, imported.repeated))
+        let (mut added, mut repeated, mut rest, mut at_once) = (0, 0, events, events.len());
+        while !rest.is_empty() {
+            let (events, behind) = rest.split_at(at_once.min(rest.len()));
+            let sent =
+                patiently(&mut self.retry, async || client.import(&ImportRequest { events }).await).await;
+            match sent {
+                Ok(imported) => {
+                    added += imported.added;
+                    repeated += imported.repeated;
+                    rest = behind;
+                }
+                // What an event takes in the store depends on its tags as well, so fewer may fit than were sent.
+                Err(error) if error.problem_kind() == TOO_LARGE && events.len() > 1 => {
+                    at_once = events.len() / 2;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((added, repeated))
     }
 
     async fn stream(&mut self, line: &StreamLine) -> anyhow::Result<()> {
@@ -378,6 +397,22 @@ mod tests {
         );
         assert!(body(&requests[2]).contains(r#""version":7"#), "{}", requests[2]);
         assert_eq!(body(&requests[5]), r#"{"data":null,"metadata_base64":"WyBd"}"#);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_large_at_once_is_sent_in_parts() {
+        let lines: String = (0..3).map(|_| format!("{{\"event\":{EVENT}}}\n")).collect();
+        let text = export(&[&lines], Counts { events: 3, ..Counts::default() });
+        let too_large =
+            ("413 Content Too Large", r#"{"type":"urn:exesdb:problem:too-large","title":"limit"}"#);
+        let added = ("200 OK", r#"{"added":1,"repeated":0,"durable_position":1}"#);
+        let (outcome, requests) = import(&text, &[too_large, added, added, added]).await;
+        assert_eq!(outcome.unwrap(), Imported { events: 3, added: 3, ..Imported::default() });
+        let sent: Vec<_> = requests.iter().map(|request| body(request).matches("\"id\"").count()).collect();
+        assert_eq!(sent, [3, 1, 1, 1]);
+        let one = export(&[&format!("{{\"event\":{EVENT}}}\n")], Counts { events: 1, ..Counts::default() });
+        let (outcome, _) = import(&one, &[too_large]).await;
+        assert!(format!("{:#}", outcome.unwrap_err()).contains("limit (413)"));
     }
 
     #[tokio::test]
