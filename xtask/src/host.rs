@@ -26,9 +26,9 @@ pub(crate) fn build(arguments: &[String]) -> Result<PathBuf> {
 fn build_with_faults() -> Result<()> {
     let host = build(&["--features".into(), "exesdb/faults".into()])?;
     let faulty = host.with_file_name("exesdb-faults");
-    std::fs::copy(&host, &faulty)
-        .with_context(|| format!("cannot copy {} to {}", host.display(), faulty.display()))?;
-    Ok(())
+    // Not a copy, which a host that still runs from there would be in the way of.
+    std::fs::rename(&host, &faulty)
+        .with_context(|| format!("cannot rename {} to {}", host.display(), faulty.display()))
 }
 
 /// Builds the host and becomes `exesdb serve`, so that signals reach it directly. Returns only on failure.
