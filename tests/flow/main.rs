@@ -5,6 +5,7 @@ mod cli;
 mod config;
 mod export;
 mod follow;
+mod format;
 mod health;
 mod hostile;
 mod import;

@@ -1,0 +1,96 @@
+//! Stores as earlier versions left them are opened, read whole and written on.
+//!
+//! A folder for each version of the storage format, which never changes once that version was released; a new version
+//! gets a folder of its own beside it. In `format-2` are two stores of the host and the components that ship: `killed`,
+//! whose entries are in the journal alone, and what it became, `closed`: started again, scavenged (so that removed events
+//! are in it), appended to once and stopped. Beside them lies what `exesdb export` gave of each, and a backup of the
+//! second. They have whatever an entry can be: tags, both ids of the metadata's index, binary data, an append of many
+//! events, a transaction, streams with retention, deleted, deleted and begun again, and deleted for good, and snapshots
+//! with a source and without.
+
+use std::path::{Path, PathBuf};
+
+use exesdb_tests::{Down, Host, eventually, root, stderr};
+use serde_json::json;
+
+const CONFIG: &str = "[[store]]\nname = \"main\"\n[store.settings.streams]\nindex-correlation = true\n";
+
+fn kept(name: &str) -> PathBuf {
+    root().join("tests/flow/format-2").join(name)
+}
+
+/// Copies a store. Folders without files, which version control does not keep, are made anew.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copy = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_keyspace_folder(&path, &copy);
+        } else {
+            std::fs::copy(&path, &copy).unwrap();
+        }
+    }
+}
+
+fn copy_keyspace_folder(from: &Path, to: &Path) {
+    copy(from, to);
+    if from.join("current").exists() {
+        std::fs::create_dir_all(to.join("tables")).unwrap();
+    }
+}
+
+/// Holds a host's store against what was exported of it, and goes on with it. Its positions end before `end`.
+fn goes_on(host: &Host, exported: &str, end: u64) {
+    let export = host.ok(&["export", "-"]);
+    assert_eq!(export, std::fs::read_to_string(kept(exported)).unwrap());
+    let found = |arguments: &[&str]| host.json(&[&["read", "--json"], arguments].concat()).len();
+    assert_eq!(found(&["--tag", "customer:7"]), 3, "by tag");
+    assert_eq!(found(&["--type", "counted", "--tag", "mod:0"]), 9, "by tag and type");
+    // The tombstone holds, the deleted stream goes on counting, and an id that is there is known.
+    host.http.append_one("tombstone").expect_problem(410, "stream-deleted");
+    assert_eq!(host.http.append_one("deleted").expect(200).json["first_version"], 2);
+    let known = [json!({ "id": "many-39", "type": "counted", "data": { "n": 39 } })];
+    assert_eq!(host.http.append("many", "any", &known).expect(200).json["last_version"], 39);
+    let conflict = [json!({ "id": "tx-1", "type": "moved", "data": 1 }), json!({ "type": "t", "data": 1 })];
+    host.http.append("x", "any", &conflict).expect_problem(409, "event-id-conflict");
+    assert_eq!(host.http.append_one("many").expect(200).json["position"], end + 1);
+}
+
+fn is_sound(down: &Down) {
+    let output = eventually("the host has let go of its data", || {
+        let output = down.exesdb(&["doctor"]);
+        (!stderr(&output).contains("open elsewhere")).then_some(output)
+    });
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", stderr(&output));
+}
+
+#[test]
+fn a_store_of_format_2_that_was_killed_is_opened() {
+    let down = Down::new(Some(CONFIG));
+    copy(&kept("killed"), &down.data().join("main"));
+    let host = down.start();
+    goes_on(&host, "killed.ndjson", 55);
+    is_sound(&host.stop().down);
+}
+
+#[test]
+fn a_store_of_format_2_that_was_closed_is_opened() {
+    let down = Down::new(Some(CONFIG));
+    copy(&kept("closed"), &down.data().join("main"));
+    is_sound(&down);
+    let host = down.start();
+    goes_on(&host, "closed.ndjson", 56);
+    is_sound(&host.stop().down);
+}
+
+#[test]
+fn a_backup_of_format_2_is_restored() {
+    let down = Down::new(Some(CONFIG));
+    let restored = down.exesdb(&["restore", &kept("main.backup").to_string_lossy()]);
+    assert!(restored.status.success(), "{}", stderr(&restored));
+    let host = down.start();
+    goes_on(&host, "closed.ndjson", 56);
+    is_sound(&host.stop().down);
+}
