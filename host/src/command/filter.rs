@@ -35,11 +35,11 @@ pub struct FilterOptions {
     #[arg(long, value_name = "REGEX")]
     pub type_pattern: Option<String>,
 
-    /// With this correlation id in the metadata (the store's setting `index-correlation` must be on).
+    /// With this correlation id in the metadata (events appended while the store's setting `index-correlation` is on).
     #[arg(long, value_name = "ID")]
     pub correlation_id: Option<String>,
 
-    /// With this causation id in the metadata (the store's setting `index-correlation` must be on).
+    /// With this causation id in the metadata (events appended while the store's setting `index-correlation` is on).
     #[arg(long, value_name = "ID")]
     pub causation_id: Option<String>,
 }

@@ -33,7 +33,7 @@ A configuration file, here with every default:
   gateway = \"builtin:gateway-http\"
 
   [store.settings.streams]          # handed to the component
-  index-correlation = false         # whether events are found by $correlationId and $causationId in their metadata
+  index-correlation = false         # find events by $correlationId and $causationId: those appended since it is on
 
   [store.limits]                    # of each instance
   call_cpu_ms = 1000

@@ -32,7 +32,8 @@
 //! ```
 //!
 //! Settings are the component's own: it gets them as text. Of the components that ship, `streams` has one:
-//! `index-correlation`, with which events can be found by `$correlationId` and `$causationId` in their metadata.
+//! `index-correlation`, with which events appended from then on can be found by `$correlationId` and `$causationId` in
+//! their metadata.
 //!
 //! Every value is read with its place in the text, so that an error can point at it. Tables refuse unknown keys.
 
