@@ -30,6 +30,9 @@ pub const PAGE_BYTES_MAX: u32 = 2 << 20;
 /// Bytes that a page of keys with small values takes at most: 1,000 entries of the longest keys.
 const KEYS_BYTES_MAX: u32 = 1 << 20;
 
+/// Positions near each other that are read as a range: fewer are looked up each by itself, together with others.
+const RANGE_MIN: u64 = 64;
+
 fn envelope(key: &[u8], value: &[u8]) -> Result<Envelope, Error> {
     let position = number(key).ok_or_else(|| damaged(EVENTS, key, "the key is no position"))?;
     Envelope::decode(position, value).map_err(|reason| damaged(EVENTS, key, reason))

@@ -124,6 +124,36 @@ fn every_page_of_a_stream_of_many_appends() {
     }
 }
 
+/// Long and short appends, far apart: parts of a page are ranges, and others single events.
+#[test]
+fn a_page_of_parts_is_as_full_as_one_of_a_piece() {
+    for bytes in [1, 20_000] {
+        let store = MemoryKeyspaces::new();
+        for count in [100, 3, 70, 1, 1, 90] {
+            put(&store, "a", count, bytes);
+            put(&store, "b", 400, 1);
+        }
+        for direction in [Forward, Backward] {
+            let (mut read, mut pages, mut from) = (Vec::new(), 0, None);
+            loop {
+                let page = read_stream(&store, NOW, "a", from, 1_000, direction).unwrap();
+                let size: usize = page.events.iter().map(|event| event.data.len()).sum();
+                assert!(size <= PAGE_BYTES_MAX as usize, "{size}");
+                read.extend(page.events.iter().map(|event| event.version));
+                pages += 1;
+                from = page.next;
+                if page.end {
+                    break;
+                }
+            }
+            let all: Vec<u64> =
+                if direction == Forward { (0..265).collect() } else { (0..265).rev().collect() };
+            assert_eq!(read, all, "{bytes} {direction:?}");
+            assert_eq!(pages, (265 * bytes).div_ceil(PAGE_BYTES_MAX as usize), "{bytes} {direction:?}");
+        }
+    }
+}
+
 #[test]
 fn the_whole_store_forward_and_backward() {
     let store = MemoryKeyspaces::new();

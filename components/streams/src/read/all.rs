@@ -13,7 +13,7 @@ use exesdb_sdk::types::{Direction, Error, Position, RecordedEvent};
 
 use super::hiding::Hiding;
 use super::postings::{Postings, Span};
-use super::{PAGE_BYTES_MAX, envelope, storage_direction};
+use super::{PAGE_BYTES_MAX, RANGE_MIN, envelope, storage_direction};
 use crate::correlation::CorrelationIndex;
 use crate::filter::{Filter, Lead, Plan};
 use crate::layout::{EVENTS, number};
@@ -29,9 +29,6 @@ pub const LOOKED_AT_BYTES_MAX: usize = 8 << 20;
 /// a page may have would only be thrown away where most of them match.
 const STEP_EVENTS_MIN: u64 = 100;
 const STEP_EVENTS_MAX: u64 = 1_000;
-
-/// Positions in a row that are read as a range: fewer are looked up each by itself, together with others.
-const RANGE_MIN: u64 = 64;
 
 /// Events of the whole store.
 ///

@@ -3,11 +3,11 @@
 use exesdb_sdk::keyspaces::{self, Entry, GET_MANY_KEYS_MAX, Keyspaces, Range, damaged, prefix_end};
 use exesdb_sdk::types::{Direction, Error, Position, RecordedEvent, Version};
 
-use super::{KEYS_BYTES_MAX, PAGE_BYTES_MAX, envelope, storage_direction};
+use super::{KEYS_BYTES_MAX, PAGE_BYTES_MAX, RANGE_MIN, envelope, storage_direction};
 use crate::layout::{EVENTS, Envelope, INDEX, index_key, number, version_in};
 
-/// Positions that one range may span for each event wanted of it: so few others are cheaper to read along than each
-/// event is to look up by itself.
+/// Positions that a range may span for each event wanted of it: so few others are cheaper to read along than each event is
+/// to look up by itself.
 const SPAN_PER_EVENT_MAX: u64 = 2;
 
 /// Events of a stream from version `first` on, which it has: one at least, as many of `count` as fit on a page. Damage
@@ -137,6 +137,43 @@ fn beyond_the_index(origin: Position, version: Version) -> Error {
     damaged(INDEX, &index_key(origin, version), reason)
 }
 
+/// How positions are read.
+#[derive(Debug, PartialEq, Eq)]
+enum Part<'a> {
+    /// As a range, with the others that lie between them.
+    Along(&'a [(Version, Position)]),
+    /// Each by itself.
+    Each(&'a [(Version, Position)]),
+}
+
+/// Cuts positions, in either order, where others than them lie between.
+fn parts(wanted: &[(Version, Position)]) -> Vec<Part<'_>> {
+    let mut runs = Vec::new();
+    let mut rest = wanted;
+    while let Some((_, first)) = rest.first() {
+        let is_near = |(index, (_, position)): (usize, &(Version, Position))| {
+            first.abs_diff(*position) < SPAN_PER_EVENT_MAX.saturating_mul(index as u64 + 1)
+        };
+        let (run, behind) = rest.split_at(rest.iter().enumerate().take_while(|at| is_near(*at)).count());
+        runs.push(run.len());
+        rest = behind;
+    }
+    let is_whole = runs.len() == 1;
+    let mut parts = Vec::new();
+    // Those from `each` to `at` are looked up; they are in no part yet.
+    let (mut each, mut at) = (0, 0);
+    for run in runs {
+        if is_whole || run as u64 >= RANGE_MIN {
+            parts.extend((each < at).then(|| Part::Each(&wanted[each..at])));
+            parts.push(Part::Along(&wanted[at..at + run]));
+            each = at + run;
+        }
+        at += run;
+    }
+    parts.extend((each < at).then(|| Part::Each(&wanted[each..at])));
+    parts
+}
+
 /// The values of the events at these positions, which are in the order of `direction`: as many of the first as fit on a
 /// page.
 fn read_values(
@@ -144,21 +181,51 @@ fn read_values(
     wanted: &[(Version, Position)],
     direction: Direction,
 ) -> Result<Vec<Option<Vec<u8>>>, Error> {
+    let mut values: Vec<Option<Vec<u8>>> = Vec::with_capacity(wanted.len());
+    let mut room = PAGE_BYTES_MAX;
+    for part in parts(wanted) {
+        let (asked, read) = match part {
+            Part::Along(wanted) => (wanted.len(), read_along(store, wanted, direction, room)?),
+            Part::Each(wanted) => {
+                let wanted = &wanted[..wanted.len().min(GET_MANY_KEYS_MAX)];
+                let keys: Vec<Vec<u8>> =
+                    wanted.iter().map(|(_, position)| position.to_be_bytes().to_vec()).collect();
+                (wanted.len(), store.get_many(EVENTS, &keys, room)?)
+            }
+        };
+        let is_full = read.len() < asked;
+        let bytes: usize = read.iter().flatten().map(Vec::len).sum();
+        let left = u32::try_from(bytes).ok().and_then(|bytes| room.checked_sub(bytes));
+        // A read gives one value at least, however large it is. Only the first of a page may be larger than the page.
+        if left.is_none() && !values.is_empty() {
+            break;
+        }
+        values.extend(read);
+        room = left.unwrap_or(0);
+        if is_full || room == 0 {
+            break;
+        }
+    }
+    Ok(values)
+}
+
+/// The values at these positions, which lie near each other, of a range that has them all: as many of the first as fit
+/// into this many bytes.
+fn read_along(
+    store: &impl Keyspaces,
+    wanted: &[(Version, Position)],
+    direction: Direction,
+    max_bytes: u32,
+) -> Result<Vec<Option<Vec<u8>>>, Error> {
     let (Some((_, first)), Some((_, last))) = (wanted.first(), wanted.last()) else { return Ok(Vec::new()) };
     let (low, high) = (*first.min(last), *first.max(last));
-    let span = (high - low).saturating_add(1);
-    if span > SPAN_PER_EVENT_MAX * wanted.len() as u64 {
-        let keys = wanted.iter().take(GET_MANY_KEYS_MAX);
-        let keys: Vec<Vec<u8>> = keys.map(|(_, position)| position.to_be_bytes().to_vec()).collect();
-        return Ok(store.get_many(EVENTS, &keys, PAGE_BYTES_MAX)?);
-    }
     let range = Range {
         keyspace: EVENTS.to_owned(),
         start: low.to_be_bytes().to_vec(),
         end: high.checked_add(1).map(|end| end.to_be_bytes().to_vec()),
     };
-    let limit = u32::try_from(span).unwrap_or(u32::MAX);
-    let page = store.scan(&range, storage_direction(direction), limit, PAGE_BYTES_MAX)?;
+    let limit = u32::try_from((high - low).saturating_add(1)).unwrap_or(u32::MAX);
+    let page = store.scan(&range, storage_direction(direction), limit, max_bytes)?;
     let mut entries = page.entries.into_iter().peekable();
     let mut values = Vec::with_capacity(wanted.len());
     for (_, position) in wanted {
@@ -214,4 +281,43 @@ pub(crate) fn created_at(
         return Ok(None);
     }
     event_of(stream_id, version, position, value).map(|event| Some(event.created))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Part, RANGE_MIN, parts};
+
+    #[test]
+    fn positions_near_each_other_are_read_along() {
+        let min = RANGE_MIN;
+        // The positions; how many of them are in each part, and whether it is a range.
+        let cases: [(&str, Vec<u64>, &[(u64, bool)]); 9] = [
+            ("nothing", vec![], &[]),
+            ("one", vec![7], &[(1, true)]),
+            ("in a row", (5..9).collect(), &[(4, true)]),
+            ("backward", (5..9).rev().collect(), &[(4, true)]),
+            ("every other", (0..20).step_by(2).collect(), &[(10, true)]),
+            ("far from each other", vec![0, 100, 200], &[(3, false)]),
+            ("two runs", (0..min).chain(9_000..9_000 + min).collect(), &[(min, true), (min, true)]),
+            (
+                "a short run between",
+                (0..min).chain(5_000..5_003).chain([7_000]).chain(9_000..9_000 + min).collect(),
+                &[(min, true), (4, false), (min, true)],
+            ),
+            ("to the end of all", vec![0, u64::MAX - 1, u64::MAX], &[(3, false)]),
+        ];
+        for (case, positions, expected) in cases {
+            let wanted: Vec<_> = positions.iter().map(|position| (0, *position)).collect();
+            let found = parts(&wanted);
+            let shape = found.iter().map(|part| match part {
+                Part::Along(part) => (part.len() as u64, true),
+                Part::Each(part) => (part.len() as u64, false),
+            });
+            assert_eq!(shape.collect::<Vec<_>>(), expected, "{case}");
+            let all = found.iter().flat_map(|part| match part {
+                Part::Along(part) | Part::Each(part) => part.iter(),
+            });
+            assert!(all.eq(&wanted), "{case}: in order, and all of them");
+        }
+    }
 }
