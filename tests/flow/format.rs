@@ -20,30 +20,28 @@ fn kept(name: &str) -> PathBuf {
 }
 
 /// Copies a store. Folders without files, which version control does not keep, are made anew.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let copy = to.join(path.file_name().unwrap());
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let (path, copied) = (entry.path(), to.join(entry.file_name()));
         if path.is_dir() {
-            copy_keyspace_folder(&path, &copy);
+            copy(&path, &copied)?;
         } else {
-            std::fs::copy(&path, &copy).unwrap();
+            std::fs::copy(&path, &copied)?;
         }
     }
-}
-
-fn copy_keyspace_folder(from: &Path, to: &Path) {
-    copy(from, to);
+    // What is in the journal alone has no tables yet.
     if from.join("current").exists() {
-        std::fs::create_dir_all(to.join("tables")).unwrap();
+        std::fs::create_dir_all(to.join("tables"))?;
     }
+    Ok(())
 }
 
 /// Holds a host's store against what was exported of it, and goes on with it. Its positions end before `end`.
 fn goes_on(host: &Host, exported: &str, end: u64) {
     let export = host.ok(&["export", "-"]);
-    assert_eq!(export, std::fs::read_to_string(kept(exported)).unwrap());
+    assert_eq!(export, std::fs::read_to_string(kept(exported)).expect("it is kept"));
     let found = |arguments: &[&str]| host.json(&[&["read", "--json"], arguments].concat()).len();
     assert_eq!(found(&["--tag", "customer:7"]), 3, "by tag");
     assert_eq!(found(&["--type", "counted", "--tag", "mod:0"]), 9, "by tag and type");
@@ -69,7 +67,7 @@ fn is_sound(down: &Down) {
 #[test]
 fn a_store_of_format_2_that_was_killed_is_opened() {
     let down = Down::new(Some(CONFIG));
-    copy(&kept("killed"), &down.data().join("main"));
+    copy(&kept("killed"), &down.data().join("main")).unwrap();
     let host = down.start();
     goes_on(&host, "killed.ndjson", 55);
     is_sound(&host.stop().down);
@@ -78,7 +76,7 @@ fn a_store_of_format_2_that_was_killed_is_opened() {
 #[test]
 fn a_store_of_format_2_that_was_closed_is_opened() {
     let down = Down::new(Some(CONFIG));
-    copy(&kept("closed"), &down.data().join("main"));
+    copy(&kept("closed"), &down.data().join("main")).unwrap();
     is_sound(&down);
     let host = down.start();
     goes_on(&host, "closed.ndjson", 56);

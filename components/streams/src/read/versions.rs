@@ -290,19 +290,24 @@ mod tests {
     #[test]
     fn positions_near_each_other_are_read_along() {
         let min = RANGE_MIN;
-        // The positions; how many of them are in each part, and whether it is a range.
-        let cases: [(&str, Vec<u64>, &[(u64, bool)]); 9] = [
+        // How many positions are in each part, and whether it is a range.
+        type Shape = &'static [(u64, bool)];
+        let cases: [(&str, Vec<u64>, Shape); 9] = [
             ("nothing", vec![], &[]),
             ("one", vec![7], &[(1, true)]),
             ("in a row", (5..9).collect(), &[(4, true)]),
             ("backward", (5..9).rev().collect(), &[(4, true)]),
             ("every other", (0..20).step_by(2).collect(), &[(10, true)]),
             ("far from each other", vec![0, 100, 200], &[(3, false)]),
-            ("two runs", (0..min).chain(9_000..9_000 + min).collect(), &[(min, true), (min, true)]),
+            (
+                "two runs",
+                (0..min).chain(9_000..9_000 + min).collect(),
+                &[(RANGE_MIN, true), (RANGE_MIN, true)],
+            ),
             (
                 "a short run between",
                 (0..min).chain(5_000..5_003).chain([7_000]).chain(9_000..9_000 + min).collect(),
-                &[(min, true), (4, false), (min, true)],
+                &[(RANGE_MIN, true), (4, false), (RANGE_MIN, true)],
             ),
             ("to the end of all", vec![0, u64::MAX - 1, u64::MAX], &[(3, false)]),
         ];
