@@ -63,7 +63,8 @@ impl<F: Future> Future for Watched<F> {
 #[cfg(test)]
 mod tests {
     use super::{Pauses, Watched};
-    use std::sync::Arc;
+    use crate::beside::tests::{PATIENCE, ROOM_FOR_ONE};
+    use std::sync::{Arc, mpsc};
 
     #[tokio::test]
     async fn a_wait_is_noticed_and_giving_way_is_not() {
@@ -81,5 +82,21 @@ mod tests {
         Watched::new(tokio::task::yield_now(), pauses.clone()).await;
         assert!(pauses.take_waited());
         assert!(!pauses.take_waited(), "asked once, it is forgotten");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_guest_that_was_made_to_give_way_goes_on_beside_the_others() {
+        let _room = ROOM_FOR_ONE.lock().await;
+        let (sender, receiver) = mpsc::channel();
+        let pauses = Arc::new(Pauses::default());
+        let made_to = pauses.clone();
+        let call = async move {
+            made_to.give_way();
+            tokio::task::yield_now().await;
+            // Computes, on the only thread of the runtime, until another task has had its turn.
+            tokio::spawn(async move { sender.send(()) });
+            receiver.recv_timeout(PATIENCE)
+        };
+        assert_eq!(tokio::spawn(Watched::new(call, pauses)).await.unwrap(), Ok(()));
     }
 }
