@@ -1,6 +1,13 @@
 //! What is said to an operator of a component's answers.
 
+use exesdb_plugin::contract::maintenance::ScavengeStep;
 use exesdb_plugin::contract::types::Error;
+
+/// Whether a scavenge step that began at `from` got anywhere: it ended elsewhere, or removed something. One that did not
+/// would be repeated for ever. Whether the steps end at all is the component's promise; the operator can stop them.
+pub fn has_advanced(from: Option<&[u8]>, step: &ScavengeStep) -> bool {
+    step.next.as_deref() != from || step.removed > 0
+}
 
 /// Whether the same may succeed later.
 pub fn is_passing(error: &Error) -> bool {
@@ -27,5 +34,28 @@ pub fn explain(error: &Error) -> String {
         | Error::Other(text) => text.clone(),
         Error::Quarantined(text) => format!("the component failed twice at the same request: {text}"),
         Error::Overloaded => "too many calls wait already".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use exesdb_plugin::contract::maintenance::ScavengeStep;
+
+    use super::has_advanced;
+
+    #[test]
+    fn a_step_advances_if_its_cursor_moves_or_something_is_removed() {
+        let table: [(Option<&[u8]>, Option<&[u8]>, u64, bool); 6] = [
+            (None, Some(b"a"), 0, true),
+            (Some(b"a"), Some(b"b"), 0, true),
+            (Some(b"b"), Some(b"a"), 0, true),
+            (Some(b"a"), Some(b"a"), 1, true),
+            (Some(b"a"), Some(b"a"), 0, false),
+            (Some(b""), Some(b""), 0, false),
+        ];
+        for (from, next, removed, advanced) in table {
+            let step = ScavengeStep { next: next.map(<[u8]>::to_vec), examined: 9, removed, bytes: 9 };
+            assert_eq!(has_advanced(from, &step), advanced, "{from:?} {next:?} {removed}");
+        }
     }
 }

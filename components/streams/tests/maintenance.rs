@@ -66,6 +66,7 @@ fn scavenge_all(store: &impl Keyspaces, now: u64) -> (ScavengeStep, Vec<String>)
     for _ in 0..1_000 {
         let done = scavenge(store, now, sum.next.as_ref()).expect("the storage works");
         assert!(done.step.next.as_ref().is_none_or(|next| next.len() <= 4_096));
+        assert!(done.step.next.is_none() || done.step.next != sum.next, "each step has another cursor");
         sum.examined += done.step.examined;
         sum.removed += done.step.removed;
         sum.bytes += done.step.bytes;
@@ -562,6 +563,39 @@ fn many_events_and_streams_are_removed_in_many_steps() {
     is_clean(&store);
 }
 
+/// Each of a step's limits ends steps inside the stream, at both sides of every boundary.
+#[test]
+fn a_stream_of_any_length_is_removed_step_by_step() {
+    let many_tags: Vec<String> = (0..32).map(|tag| format!("tag-{tag}")).collect();
+    let many_tags: Vec<&str> = many_tags.iter().map(String::as_str).collect();
+    let by_count = [999, 1_000, 1_001, 1_999, 2_000, 2_001, 3_001].map(|events| (events, 1, &[][..]));
+    let by_bytes = [12, 13, 14, 26, 27, 40].map(|events| (events, 320_000, &[][..]));
+    let by_labels = [275, 276, 550, 1_250].map(|events| (events, 1, &many_tags[..]));
+    for (events, bytes, tags) in by_count.into_iter().chain(by_bytes).chain(by_labels) {
+        let store = MemoryKeyspaces::new();
+        let all: Vec<EventData> = (0..events)
+            .map(|number| EventData { data: vec![b'x'; bytes], ..event(&format!("event-{number}"), tags) })
+            .collect();
+        // Few enough for the limits of one append.
+        for part in all.chunks(20) {
+            let request = AppendRequest {
+                stream_id: "a".into(),
+                expected: ExpectedVersion::Any,
+                events: part.to_vec(),
+            };
+            append(&store, NOW, CorrelationIndex::Off, &[request])[0].as_ref().expect("it is valid");
+        }
+        put(&store, "b", &["1"]);
+        for stream_id in ["a", "b"] {
+            delete_stream(&store, stream_id, ExpectedVersion::Any, Deletion::Soft).unwrap();
+        }
+        let (done, passed_over) = scavenge_all(&store, NOW);
+        assert_eq!((done.removed, passed_over), (events as u64 + 1, Vec::new()), "{events} of {bytes} bytes");
+        assert_eq!((store.entries(INDEX), store.entries(IDS), store.entries(LABELS)), <_>::default());
+        is_clean(&store);
+    }
+}
+
 #[test]
 fn an_append_in_between_is_kept_and_the_stream_scavenged_all_the_same() {
     let store = MemoryKeyspaces::new();
@@ -643,12 +677,15 @@ fn hostile_cursors_are_refused() {
         refused(scavenge(&store, NOW, Some(&cursor)).map(drop));
     }
     refused(verify(&store, Some(&vec![64]), true).map(drop));
+    refused(scavenge(&store, NOW, Some(&vec![65])).map(drop));
+    refused(scavenge(&store, NOW, Some(&vec![65; 8])).map(drop));
     // One that could be right is taken for what it says, and does no harm.
     let whole = everything(&store);
     for tag in 2..=7 {
         verify(&store, Some(&vec![tag, 0xff, 0xff]), true).unwrap();
     }
     scavenge(&store, NOW, Some(&vec![64, 0xff])).unwrap();
+    scavenge(&store, NOW, Some(&[&[65][..], &[0xff; 9]].concat())).unwrap();
     assert_eq!(everything(&store), whole);
 }
 

@@ -203,7 +203,10 @@ impl Doctor {
             self.tally.found += done.found.saturating_sub(done.findings.len() as u64);
             match done.next {
                 None => break,
-                next if next == from => bail!("the component {component} does not go on with verifying"),
+                next if next == from => bail!(
+                    "the component {component} stands still: a step of its verifying ended where it began; report this \
+                     to the component's author"
+                ),
                 next => from = next,
             }
         }

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 
 use super::server::{Control, Over, send};
 use super::{DATA_BYTES_MAX, Refusal, Response};
-use crate::maintenance::{explain, is_passing};
+use crate::maintenance::{explain, has_advanced, is_passing};
 use crate::tree::Compactor;
 
 /// How often a step that failed in passing is tried again: an instance is back within milliseconds.
@@ -139,14 +139,18 @@ async fn scavenge_all(component: &str, step: Step<'_>, write: &mut OwnedWriteHal
         examined = examined.saturating_add(done.examined);
         removed = removed.saturating_add(done.removed);
         bytes = bytes.saturating_add(done.bytes);
-        let component = component.to_owned();
-        send(write, &Response::Scavenged { component, examined, removed, bytes }).await?;
-        match done.next {
-            None => return Ok(()),
-            // A component that does not go on would keep us here forever.
-            next if next == from => return Err(failed("the component's scavenging does not go on")),
-            next => from = next,
+        let response = Response::Scavenged { component: component.to_owned(), examined, removed, bytes };
+        send(write, &response).await?;
+        if done.next.is_none() {
+            return Ok(());
         }
+        if !has_advanced(from.as_deref(), &done) {
+            return Err(failed(format!(
+                "the component {component} stands still: a step of its scavenging removed nothing and ended where it \
+                 began; what was removed before stays removed; report this to the component's author"
+            )));
+        }
+        from = done.next;
     }
 }
 

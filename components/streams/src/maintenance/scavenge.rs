@@ -5,6 +5,10 @@
 //! chain; its entry in `ids` goes, those in `labels` that end with it, and those in `index` of appends of which no event
 //! is left; and the head says how far the stream was removed. The batch requires the head as it was read, so it is
 //! removed once, and an append in between only makes it be planned anew.
+//!
+//! A step that is full inside a stream hands back the stream and the version that it reached. The head has that version as
+//! well, and is what the next step goes by; in the cursor it makes every cursor differ from the one before, so that whoever
+//! drives the steps sees that they advance.
 
 use std::collections::HashSet;
 
@@ -37,8 +41,10 @@ const READ_BYTES: u32 = 2 << 20;
 const KEYS_BYTES_MAX: u32 = 1 << 20;
 /// Operations that a stream's batch has when it takes no further event: the host's limit, less what one event needs.
 const BATCH_OPERATIONS: usize = 9_900;
-/// Tells a cursor of this function.
-const TAG: u8 = 64;
+/// Tells a cursor that is the first stream the next step looks at.
+const AT_STREAM: u8 = 64;
+/// Tells a cursor inside a stream: the version below which its events were removed, then the stream.
+const INSIDE_STREAM: u8 = 65;
 
 /// What a step did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,30 +62,21 @@ pub struct Scavenged {
 ///
 /// [`Error::Invalid`] for a cursor that this function did not give; those of the storage.
 pub fn scavenge(store: &impl Keyspaces, now: u64, from: Option<&Cursor>) -> Result<Scavenged, Error> {
-    let start = match from {
-        None => Vec::new(),
-        Some(given) => match cursor::parts(given)? {
-            (TAG, key) => key.to_owned(),
-            _ => return Err(cursor::unknown()),
-        },
-    };
+    let start = from.map_or(Ok(Vec::new()), |given| first_stream(given))?;
     let range = Range { keyspace: RETAINED.to_owned(), start, end: None };
     let page = store.scan(&range, Direction::Forward, STEP_STREAMS, KEYS_BYTES_MAX)?;
     let keys: Vec<Vec<u8>> = page.entries.into_iter().map(|entry| entry.key).collect();
     let mut step = Step { store, now, removed: 0, bytes: 0, passed_over: Vec::new(), unfinished: None };
     let taken = step.streams(&keys)?;
     let next = match (step.unfinished, keys[..taken].last()) {
-        (Some(key), _) => Some(key),
-        (None, Some(last)) if page.more || taken < keys.len() => cursor::following(last),
+        (Some(unfinished), _) => Some(unfinished.cursor()),
+        (None, Some(last)) if page.more || taken < keys.len() => {
+            cursor::following(last).map(|key| cursor::of_key(AT_STREAM, &key))
+        }
         (None, _) => None,
     };
     Ok(Scavenged {
-        step: ScavengeStep {
-            next: next.map(|key| cursor::of_key(TAG, &key)),
-            examined: taken as u64,
-            removed: step.removed,
-            bytes: step.bytes,
-        },
+        step: ScavengeStep { next, examined: taken as u64, removed: step.removed, bytes: step.bytes },
         passed_over: step.passed_over,
     })
 }
@@ -91,7 +88,32 @@ struct Step<'a, S> {
     bytes: u64,
     passed_over: Vec<String>,
     /// The first stream that has more to remove.
-    unfinished: Option<Vec<u8>>,
+    unfinished: Option<Unfinished>,
+}
+
+/// A stream that has more to remove than fitted into the step.
+struct Unfinished {
+    key: Vec<u8>,
+    /// Its events below this version are removed.
+    below: Version,
+}
+
+impl Unfinished {
+    fn cursor(&self) -> Cursor {
+        [&[INSIDE_STREAM][..], &self.below.to_be_bytes(), &self.key].concat()
+    }
+}
+
+/// The first key of `retained` that a step looks at.
+fn first_stream(from: &Cursor) -> Result<Vec<u8>, Error> {
+    match cursor::parts(from)? {
+        (AT_STREAM, key) => Ok(key.to_owned()),
+        (INSIDE_STREAM, rest) => {
+            let (_, key) = rest.split_first_chunk::<8>().ok_or_else(cursor::unknown)?;
+            Ok(key.to_owned())
+        }
+        _ => Err(cursor::unknown()),
+    }
 }
 
 /// What still fits into a step.
@@ -158,8 +180,8 @@ impl<S: Keyspaces> Step<'_, S> {
                 Ok(_) => {
                     self.removed += plan.removed;
                     self.bytes += plan.bytes;
-                    if plan.has_more && self.unfinished.as_ref().is_none_or(|first| plan.key < *first) {
-                        self.unfinished = Some(plan.key);
+                    if plan.has_more && self.unfinished.as_ref().is_none_or(|first| plan.key <= first.key) {
+                        self.unfinished = Some(Unfinished { key: plan.key, below: plan.below });
                     }
                 }
                 Err(BatchError::GuardFailed(_)) => {
@@ -192,6 +214,7 @@ impl<S: Keyspaces> Step<'_, S> {
         let next = Head { reclaimed_before: hidden.below, ..head };
         let mut plan = Plan {
             key: key.to_owned(),
+            below: hidden.below,
             batch: BatchBuilder::new(),
             removed: 0,
             bytes: 0,
@@ -382,6 +405,8 @@ impl Removed {
 /// The batch of one stream.
 struct Plan {
     key: Vec<u8>,
+    /// What the head will say of how far the stream is removed.
+    below: Version,
     batch: BatchBuilder,
     removed: u64,
     bytes: u64,
