@@ -47,6 +47,7 @@ pub fn import_result(result: &ImportResult) -> Vec<u8> {
     out.extend_from_slice(b"{\"added\":");
     push_number(&mut out, result.added.into());
     push_member(&mut out, "repeated", result.repeated.into());
+    push_member(&mut out, "hidden", result.hidden.into());
     push_member(&mut out, "durable_position", result.durable_position);
     out.push(b'}');
     out

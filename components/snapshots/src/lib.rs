@@ -72,7 +72,7 @@ impl SnapshotsPlugin for Snapshots {
     }
 
     fn import_snapshot(id: SnapshotId, snapshot: SnapshotData, created: u64) -> Result<(), Error> {
-        rules::import(&HostKeyspaces, clock::now(), &id, &snapshot, created)
+        rules::import(&HostKeyspaces, &id, &snapshot, created)
     }
 }
 

@@ -63,24 +63,17 @@ pub fn record(
     }
 }
 
-/// Records a snapshot as it was in another store, with its time, which must not lie behind `now`.
+/// Records a snapshot as it was in another store, with the time that it has there.
 ///
 /// # Errors
 ///
 /// As [`record`].
 pub fn import(
     store: &impl Keyspaces,
-    now: u64,
     id: &SnapshotId,
     snapshot: &SnapshotData,
     created: u64,
 ) -> Result<(), Error> {
-    if created > now {
-        return Err(invalid(
-            "created",
-            format!("is {created}, in the future; it may be {now} at most, in microseconds since 1970"),
-        ));
-    }
     record(store, created, id, snapshot)
 }
 

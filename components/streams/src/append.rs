@@ -12,7 +12,7 @@ use exesdb_sdk::types::{Error, Position, Version};
 
 use crate::check::check_append;
 use crate::correlation::CorrelationIndex;
-use crate::decide::{Attempt, Decision, Versions, decide, moved_on};
+use crate::decide::{Attempt, Decision, Versions, decide, moved_on, time_of_append};
 use crate::entries::{Addition, Entries, Origin, append_bytes};
 use crate::known::{Known, read_heads, read_ids, repeated_position};
 use crate::layout::Head;
@@ -163,7 +163,7 @@ fn plan<'a>(
             Plan::Answer { answer: Ok(answer), assumes }
         }
         Decision::Append(versions) => {
-            let created = head.map_or(now, |head| now.max(head.updated));
+            let created = time_of_append(now, head.as_ref());
             let next = moved_on(head.as_ref(), versions.last, created, created);
             batches.push(batch(request, head.as_ref(), &next, versions.first, stream.last_pending, index));
             stream.put_off = head.is_none();

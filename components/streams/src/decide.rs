@@ -27,13 +27,32 @@ pub fn conflict(stream_id: &str, head: Option<&Head>) -> Error {
     })
 }
 
+/// How far a clock is set back in the ordinary course of things, in microseconds: one minute. If it says a time that lies
+/// further back than the last event, that event's time was wrong, and is not passed on to others.
+pub const CLOCK_STEP_MAX: u64 = 60_000_000;
+
+/// The time of an append at `now`, which are microseconds, to a stream with this head.
+#[must_use]
+pub fn time_of_append(now: u64, head: Option<&Head>) -> u64 {
+    match head {
+        Some(head) if head.updated.saturating_sub(now) <= CLOCK_STEP_MAX => now.max(head.updated),
+        _ => now,
+    }
+}
+
 /// The head of a stream after events up to version `last` were added, of which the first was appended at `first_created`
 /// and the last at `created`. A stream that was deleted is live again; what was hidden stays hidden.
 #[must_use]
 pub fn moved_on(head: Option<&Head>, last: Version, first_created: u64, created: u64) -> Head {
     match head {
         None => Head::new(0, last, first_created, created),
-        Some(head) => Head { last_version: last, updated: created, state: StreamState::Live, ..*head },
+        Some(head) => Head {
+            last_version: last,
+            updated: created,
+            state: StreamState::Live,
+            is_unordered: head.is_unordered || created < head.updated,
+            ..*head
+        },
     }
 }
 
@@ -176,7 +195,10 @@ mod tests {
     use exesdb_sdk::streams::StreamState;
     use exesdb_sdk::types::{Error, ExpectedVersion, Version, VersionConflict};
 
-    use super::{Attempt, Decision, Versions, decide, decide_transaction, holds, moved_on};
+    use super::{
+        Attempt, CLOCK_STEP_MAX, Decision, Versions, decide, decide_transaction, holds, moved_on,
+        time_of_append,
+    };
     use crate::layout::Head;
 
     type Ids<'a> = &'a [(&'a str, Option<Version>)];
@@ -336,5 +358,32 @@ mod tests {
         let expected = Head { truncate_before: 5, max_count: 7, ..Head::new(0, 6, 0, 60) };
         assert_eq!(next, expected);
         assert_eq!(moved_on(None, 1, 50, 60), Head::new(0, 1, 50, 60));
+    }
+
+    #[test]
+    fn an_append_gets_the_time_of_the_clock_unless_that_was_set_back_a_little() {
+        let at = |updated| Some(Head::new(0, 4, 0, updated));
+        let table = [
+            (None, 5, 5),
+            (at(5), 5, 5),
+            (at(5), 9, 9),
+            (at(9), 5, 9),
+            (at(CLOCK_STEP_MAX + 5), 5, CLOCK_STEP_MAX + 5),
+            (at(CLOCK_STEP_MAX + 6), 5, 5),
+            (at(u64::MAX), 5, 5),
+            (at(u64::MAX), u64::MAX - 1, u64::MAX),
+        ];
+        for (head, now, time) in table {
+            assert_eq!(time_of_append(now, head.as_ref()), time, "{now} after {head:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_knows_that_times_went_back() {
+        let head = Head::new(0, 4, 10, 20);
+        assert!(!moved_on(Some(&head), 5, 10, 20).is_unordered);
+        let back = moved_on(Some(&head), 5, 10, 19);
+        assert_eq!(back, Head { is_unordered: true, ..Head::new(0, 5, 10, 19) });
+        assert!(moved_on(Some(&back), 6, 10, 30).is_unordered);
     }
 }

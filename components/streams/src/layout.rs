@@ -29,6 +29,8 @@ pub const DIGEST_BYTES: usize = 12;
 const HEAD_FORMAT: u8 = 1;
 /// The format of any other head.
 const EXTENDED_HEAD_FORMAT: u8 = 2;
+/// The bit beside a head's state that says that its stream's times are not in order.
+const UNORDERED: u8 = 0x80;
 /// The format of an envelope with its event.
 const EVENT_FORMAT: u8 = 2;
 /// The format of an envelope whose event was removed.
@@ -44,7 +46,7 @@ pub struct Head {
     pub last_version: Version,
     /// When the first event was appended: microseconds since 1970-01-01T00:00:00 UTC.
     pub created: u64,
-    /// When the last event was appended. Never less than `created`.
+    /// When the last event was appended.
     pub updated: u64,
     /// Whether the stream is there.
     pub state: StreamState,
@@ -56,6 +58,8 @@ pub struct Head {
     pub max_age_seconds: u64,
     /// The events of the versions below were removed, or never were there.
     pub reclaimed_before: Version,
+    /// Some event may be older than one before it, as after an import: times cannot be searched by halving.
+    pub is_unordered: bool,
 }
 
 impl Head {
@@ -75,11 +79,12 @@ impl Head {
             max_count: 0,
             max_age_seconds: 0,
             reclaimed_before: 0,
+            is_unordered: false,
         }
     }
 
-    /// Something of the stream is hidden, or will be with time: the value has the fields that say so, and the stream an
-    /// entry in keyspace `retained`.
+    /// Something of the stream is hidden, or will be with time, or its times are not in order: the value has the fields
+    /// that say so, and the stream an entry in keyspace `retained`.
     #[must_use]
     pub fn is_extended(&self) -> bool {
         *self != Self::new(self.origin, self.last_version, self.created, self.updated)
@@ -96,11 +101,12 @@ impl Head {
         writer.u64(self.created);
         writer.u64(self.updated);
         if is_extended {
-            writer.u8(match self.state {
+            let state = match self.state {
                 StreamState::Live => 0,
                 StreamState::Deleted => 1,
                 StreamState::Tombstoned => 2,
-            });
+            };
+            writer.u8(state | if self.is_unordered { UNORDERED } else { 0 });
             writer.u64(self.truncate_before);
             writer.u64(self.max_count);
             writer.u64(self.max_age_seconds);
@@ -122,7 +128,9 @@ impl Head {
         }
         let mut head = Self::new(reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?);
         if format == EXTENDED_HEAD_FORMAT {
-            head.state = match byte(&mut reader)? {
+            let state = byte(&mut reader)?;
+            head.is_unordered = state & UNORDERED != 0;
+            head.state = match state & !UNORDERED {
                 0 => StreamState::Live,
                 1 => StreamState::Deleted,
                 2 => StreamState::Tombstoned,
@@ -417,6 +425,8 @@ mod tests {
             Head { max_count: 1, ..plain },
             Head { max_age_seconds: 1, ..plain },
             Head { reclaimed_before: 1, ..plain },
+            Head { is_unordered: true, ..plain },
+            Head { is_unordered: true, state: StreamState::Tombstoned, ..plain },
         ] {
             assert!(extended.is_extended());
             assert_eq!(extended.encode().len(), 66);

@@ -38,8 +38,8 @@
 //!
 //! A head is 33 bytes: format (1, one byte), origin, version of the last event, time of the first append, time of the last
 //! append (8 bytes each). If something of the stream is hidden, or may be with time, it is 66 bytes: the same with format
-//! 2, then whether the stream is there (one byte: 0 it is, 1 it was deleted, 2 it has a tombstone), the first version that
-//! may be visible, how many of the newest events are kept, for how many seconds (0 for no such limit), and the version
+//! 2, then whether the stream is there (one byte: 0 it is, 1 it was deleted, 2 it has a tombstone; 128 more if its times may
+//! not be in order), the first version that may be visible, how many of the newest events are kept, for how many seconds (0 for no such limit), and the version
 //! below which events were removed or never were there (8 bytes each). `retained` names the streams with such a head.
 //!
 //! An envelope is, in this order: format (2, one byte); link of the store's hash chain (8 bytes, written by the commit);
@@ -48,8 +48,9 @@
 //! and their bytes. The position is the key and is not repeated. Of an event that was removed there is format (3, one
 //! byte) and the link.
 //!
-//! Times are microseconds since 1970-01-01T00:00:00 UTC. Within a stream they never go backward: an append gets the time
-//! of the one before it if the clock says less, and an import is refused.
+//! Times are microseconds since 1970-01-01T00:00:00 UTC. An append gets the time of the clock; if the clock was set back by
+//! a little, that of the event before it. An import has the times that it is given, whatever they are. So the times of a
+//! stream rise with its versions unless its head says otherwise, and then its retention by age looks at each event.
 //!
 //! # Idempotency
 //!

@@ -91,7 +91,7 @@ impl Model {
         let is_it = |event: &&Event| {
             event.stream_id == stream_id && event.id == id && event.version >= removed_before
         };
-        self.events.iter().find(is_it).map(|event| event.version)
+        self.events.iter().rev().find(is_it).map(|event| event.version)
     }
 
     /// Of what is hidden nothing is known any more.
@@ -177,8 +177,10 @@ impl Model {
         let places = appends.iter().map(|append| {
             let first = self.streams.get(&append.stream_id).map_or(0, |stream| stream.last + 1);
             for (event, version) in append.events.iter().zip(first..) {
-                let created =
-                    self.streams.get(&append.stream_id).map_or(now, |stream| now.max(stream.updated));
+                let created = self.streams.get(&append.stream_id).map_or(now, |stream| {
+                    let is_set_back_a_little = stream.updated.saturating_sub(now) <= 60 * SECOND;
+                    if is_set_back_a_little { now.max(stream.updated) } else { now }
+                });
                 self.add(&append.stream_id, event, version, created, u64::MAX);
             }
             Place { first, last: first + append.events.len() as u64 - 1 }
@@ -272,28 +274,50 @@ impl Model {
         Ok(())
     }
 
-    /// The numbers of events added and repeated. `end` is where the log ends.
-    fn import(&mut self, mut end: u64, events: &[ImportedEvent]) -> Result<(u32, u32), Error> {
+    /// The visible event of a version.
+    fn visible_at(&self, stream_id: &str, version: u64, now: u64) -> Option<&Event> {
+        let is_it = |event: &&Event| event.stream_id == stream_id && event.version == version;
+        self.events.iter().find(is_it).filter(|event| self.is_visible(event, now))
+    }
+
+    /// The numbers of events added, repeated and hidden. `end` is where the log ends.
+    fn import(&mut self, now: u64, mut end: u64, events: &[ImportedEvent]) -> Result<(u32, u32, u32), Error> {
         let before = self.clone();
         let mut model = self.clone();
-        let (mut added, mut repeated) = (0, 0);
+        let (mut added, mut repeated, mut hidden) = (0, 0, 0);
         for imported in events {
             let ImportedEvent { stream_id, version, event, created, position } = imported;
+            if before.streams.get(stream_id).is_some_and(|stream| *version <= stream.last) {
+                match before.visible_at(stream_id, *version, now) {
+                    None => {
+                        hidden += 1;
+                        continue;
+                    }
+                    Some(there) if there.id == event.id => {
+                        repeated += 1;
+                        continue;
+                    }
+                    Some(_) => {}
+                }
+            }
             if model.is_tombstoned(stream_id) {
                 return Err(Error::StreamDeleted(stream_id.clone()));
             }
-            if model.version_of(stream_id, &event.id).is_some() {
-                if before.version_of(stream_id, &event.id) != Some(*version) {
-                    return Err(Error::IdConflict(event.id.clone()));
-                }
-                repeated += 1;
-                continue;
+            let is_taken = |there: &Event| {
+                there.stream_id == *stream_id
+                    && there.id == event.id
+                    && match before.streams.get(stream_id) {
+                        Some(stream) if there.version <= stream.last => before.is_visible(there, now),
+                        _ => true,
+                    }
+            };
+            if model.events.iter().any(is_taken) {
+                return Err(Error::IdConflict(event.id.clone()));
             }
-            if let Some(stream) = model.streams.get(stream_id) {
-                if *version != stream.last + 1 {
-                    model.holds(stream_id, ExpectedVersion::Exact(u64::MAX))?;
-                }
-                assert!(*created >= stream.updated, "times are not imported backward here");
+            if let Some(stream) = model.streams.get(stream_id)
+                && *version != stream.last + 1
+            {
+                model.holds(stream_id, ExpectedVersion::Exact(u64::MAX))?;
             }
             let position = position.unwrap_or(end);
             end = position + 1;
@@ -301,9 +325,13 @@ impl Model {
             added += 1;
         }
         *self = model;
-        Ok((added, repeated))
+        Ok((added, repeated, hidden))
     }
 }
+
+/// An event that is to be imported: its stream, the distance from the version that would be right, its id, the number of
+/// positions to leave empty before it, and how far its time lies from now, in seconds.
+type Wanted = (String, i64, u8, Option<u64>, i64);
 
 /// A call, as far as it is known before the store is.
 #[derive(Clone, Debug)]
@@ -313,9 +341,8 @@ enum Call {
     Delete(String, ExpectedVersion, Deletion),
     Retain(String, Retention),
     Scavenge,
-    /// For each event its stream, the distance from the version that would be right, its id, and the number of positions
-    /// to leave empty before it.
-    Import(Vec<(String, i64, u8, Option<u64>)>),
+    /// Events of these.
+    Import(Vec<Wanted>),
 }
 
 fn event(id: u8) -> EventData {
@@ -388,8 +415,9 @@ fn call() -> impl Strategy<Value = Call> {
             truncate_before,
         },
     );
-    let distance = prop_oneof![6 => Just(0), 1 => Just(-1), 1 => Just(1)];
-    let imported = (stream_id(), distance, 0..40_u8, option::of(0..4_u64));
+    let distance = prop_oneof![6 => Just(0), 1 => -3..0_i64, 1 => Just(1)];
+    let seconds = prop_oneof![2 => Just(0), 2 => -5..5_i64, 1 => Just(100), 1 => Just(i64::from(i16::MAX))];
+    let imported = (stream_id(), distance, 0..40_u8, option::of(0..4_u64), seconds);
     prop_oneof![
         6 => vec(request(), 1..6).prop_map(Call::Append),
         6 => transaction().prop_map(Call::Transact),
@@ -401,14 +429,9 @@ fn call() -> impl Strategy<Value = Call> {
 }
 
 /// The events of an import that begins where the store is.
-fn imported(
-    model: &Model,
-    now: u64,
-    mut end: u64,
-    events: &[(String, i64, u8, Option<u64>)],
-) -> Vec<ImportedEvent> {
+fn imported(model: &Model, now: u64, mut end: u64, events: &[Wanted]) -> Vec<ImportedEvent> {
     let mut next: BTreeMap<&str, u64> = BTreeMap::new();
-    let there = events.iter().map(|(stream_id, distance, id, gap)| {
+    let there = events.iter().map(|(stream_id, distance, id, gap, seconds)| {
         let first = model.streams.get(stream_id).map_or(u64::from(*id) % 3, |stream| stream.last + 1);
         let next = next.entry(stream_id).or_insert(first);
         let known = model.version_of(stream_id, &id.to_string());
@@ -416,7 +439,8 @@ fn imported(
         *next += u64::from(known.is_none());
         let position = gap.map(|gap| end + gap);
         end = position.unwrap_or(end) + 1;
-        ImportedEvent { stream_id: stream_id.clone(), version, position, created: now, event: event(*id) }
+        let created = now.saturating_add_signed(*seconds * SECOND as i64);
+        ImportedEvent { stream_id: stream_id.clone(), version, position, created, event: event(*id) }
     });
     there.collect()
 }
@@ -602,12 +626,15 @@ fn run(store: &MemoryKeyspaces, model: &mut Model, now: u64, call: &Call) -> Che
             let events = imported(model, now, end, events);
             let answer = import_events(store, now, index, &events);
             prop_assert_eq!(
-                answer.clone().map(|result| (result.added, result.repeated)),
-                model.import(end, &events)
+                answer.clone().map(|result| (result.added, result.repeated, result.hidden)),
+                model.import(now, end, &events)
             );
             if let Ok(result) = answer {
                 let again = import_events(store, now, index, &events).expect("it was imported before");
-                prop_assert_eq!((again.added, again.repeated), (0, result.added + result.repeated));
+                // What was added may be too old to be seen.
+                prop_assert_eq!(again.added, 0);
+                prop_assert!(again.hidden >= result.hidden);
+                prop_assert_eq!(again.repeated + again.hidden, events.len() as u32);
                 prop_assert_eq!(again.durable_position, result.durable_position);
             }
         }

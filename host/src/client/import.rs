@@ -23,6 +23,8 @@ pub struct Imported {
     pub added: u64,
     /// How many were there already.
     pub repeated: u64,
+    /// How many were not added because their streams had their versions, and hide them.
+    pub hidden: u64,
 }
 
 impl Client {

@@ -213,7 +213,7 @@ impl Store for Memory {
         }
         let repeated = events.len() as u32 - added;
         let durable_position = self.events.last().map_or(0, |event| event.position + 1);
-        Ok(ImportResult { added, repeated, durable_position })
+        Ok(ImportResult { added, repeated, hidden: 0, durable_position })
     }
 
     fn delete_stream(

@@ -250,7 +250,7 @@ fn what_was_read_can_be_imported() {
     let body = format!(r#"{{"events":[{}]}}"#, events.join(","));
     let mut to = Memory::default();
     let answer = import(&mut to, &body);
-    assert_eq!(answer.json(), json!({"added": 5, "repeated": 0, "durable_position": 5}));
+    assert_eq!(answer.json(), json!({"added": 5, "repeated": 0, "hidden": 0, "durable_position": 5}));
     assert_eq!(to.events, from.events);
     assert_eq!(import(&mut to, &body).json()["repeated"], json!(5));
 }

@@ -1,6 +1,6 @@
 //! What an import comes to, given what its streams are: pure rules.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use exesdb_sdk::arguments::invalid;
 use exesdb_sdk::streams::StreamState;
@@ -24,8 +24,23 @@ pub(super) struct Candidate<'a> {
     pub(super) version: Version,
     pub(super) id: &'a str,
     pub(super) created: u64,
-    /// The version of the event of this id that is in the stream already.
+    /// What its stream has at its version.
+    pub(super) there: There,
+    /// The version of the visible event of this id that is in the stream already.
     pub(super) known: Option<Version>,
+}
+
+/// What a stream has at the version of an event that is to be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum There {
+    /// It does not reach so far.
+    Nothing,
+    /// An event that nobody can see any more: which one it was is not told.
+    Hidden,
+    /// A visible event of the same id.
+    Same,
+    /// Another visible event.
+    Other,
 }
 
 /// What becomes of an event that is to be imported.
@@ -35,6 +50,8 @@ pub(super) enum Fate {
     Add,
     /// It is there already.
     Repeat,
+    /// Its stream had its version already, and hides it.
+    Hidden,
 }
 
 /// The head of a stream that begins with an event of this version, as far as it is known before the commit.
@@ -48,45 +65,38 @@ pub(super) fn settle(
     candidates: &[Candidate<'_>],
 ) -> Result<Vec<Fate>, Error> {
     let mut heads = heads.clone();
-    // Ids that this import adds, with their versions.
-    let mut added: HashMap<(&str, &str), Version> = HashMap::new();
+    // Ids that this import adds.
+    let mut added: HashSet<(&str, &str)> = HashSet::new();
     let mut fates = Vec::with_capacity(candidates.len());
-    for (index, candidate) in candidates.iter().enumerate() {
-        let Candidate { stream_id, version, id, created, known } = *candidate;
+    for candidate in candidates {
+        let Candidate { stream_id, version, id, created, there, known } = *candidate;
+        match there {
+            There::Hidden => {
+                fates.push(Fate::Hidden);
+                continue;
+            }
+            There::Same => {
+                fates.push(Fate::Repeat);
+                continue;
+            }
+            There::Nothing | There::Other => {}
+        }
         let head = heads.get_mut(stream_id).expect("the heads of all streams were read");
         if head.is_some_and(|head| head.state == StreamState::Tombstoned) {
             return Err(Error::StreamDeleted(stream_id.to_owned()));
         }
-        match known.or_else(|| added.get(&(stream_id, id)).copied()) {
-            Some(known) if known == version => {
-                // Twice in the same import it is no repetition that the store could show.
-                if added.contains_key(&(stream_id, id)) {
-                    return Err(Error::IdConflict(id.to_owned()));
-                }
-                fates.push(Fate::Repeat);
-                continue;
-            }
-            Some(_) => return Err(Error::IdConflict(id.to_owned())),
-            None => {}
+        if known.is_some() || added.contains(&(stream_id, id)) {
+            return Err(Error::IdConflict(id.to_owned()));
         }
         let next = match head {
             None => begun(version, created),
-            Some(there) => {
-                if there.last_version.checked_add(1) != Some(version) {
-                    return Err(conflict(stream_id, head.as_ref()));
-                }
-                if created < there.updated {
-                    let message = format!(
-                        "is {created}, before that of the event before it in `{stream_id}`, which is {}",
-                        there.updated
-                    );
-                    return Err(within(invalid("created", message), || format!("events[{index}]")));
-                }
+            Some(there) if there.last_version.checked_add(1) == Some(version) => {
                 moved_on(Some(there), version, there.created, created)
             }
+            Some(_) => return Err(conflict(stream_id, head.as_ref())),
         };
         *head = Some(next);
-        added.insert((stream_id, id), version);
+        added.insert((stream_id, id));
         fates.push(Fate::Add);
     }
     Ok(fates)
@@ -111,7 +121,7 @@ pub(super) fn place(end: Position, events: &[(Option<Position>, Fate)]) -> Resul
     // How many positions the import's own batch takes.
     let mut taken = 0_u64;
     for (index, (position, fate)) in events.iter().enumerate() {
-        if *fate == Fate::Repeat {
+        if *fate != Fate::Add {
             continue;
         }
         let argument = || format!("events[{index}]");
@@ -175,12 +185,13 @@ mod tests {
     use exesdb_sdk::streams::StreamState;
     use exesdb_sdk::types::{Error, Version};
 
+    use super::There::{self, Hidden, Nothing, Other, Same};
     use super::{Candidate, Fate, GAP_MAX, Placed, begun, place, settle};
     use crate::decide::conflict;
     use crate::layout::Head;
 
-    /// An event's stream, version, id and time, and the version that the store has for the id.
-    type Row<'a> = (&'a str, Version, &'a str, u64, Option<Version>);
+    /// An event's stream, version and id, what is at its version, and the version that the store has for the id.
+    type Row<'a> = (&'a str, Version, &'a str, There, Option<Version>);
 
     type Fates = Result<Vec<Fate>, Error>;
 
@@ -195,11 +206,12 @@ mod tests {
         ]);
         let candidates: Vec<_> = rows
             .iter()
-            .map(|(stream_id, version, id, created, known)| Candidate {
+            .map(|(stream_id, version, id, there, known)| Candidate {
                 stream_id,
                 version: *version,
                 id,
-                created: *created,
+                created: 0,
+                there: *there,
                 known: *known,
             })
             .collect();
@@ -208,36 +220,44 @@ mod tests {
 
     #[test]
     fn what_becomes_of_imported_events() {
-        use Fate::{Add, Repeat};
         let wrong = |stream_id, last| Err(conflict(stream_id, Some(&Head::new(0, last, 0, 0))));
         let taken = |id: &str| Err(Error::IdConflict(id.into()));
-        let table: [(&[Row<'_>], Fates); 17] = [
+        let (add, repeat, hidden) = (Fate::Add, Fate::Repeat, Fate::Hidden);
+        let table: [(&[Row<'_>], Fates); 22] = [
             (&[], Ok(vec![])),
-            (&[("live", 5, "a", 20, None), ("live", 6, "b", 25, None)], Ok(vec![Add, Add])),
-            (&[("live", 4, "a", 0, Some(4)), ("live", 5, "b", 20, None)], Ok(vec![Repeat, Add])),
-            (&[("live", 5, "b", 20, None), ("live", 3, "a", 0, Some(3))], Ok(vec![Add, Repeat])),
-            (&[("live", 4, "a", 20, None)], wrong("live", 4)),
-            (&[("live", 6, "a", 20, None)], wrong("live", 4)),
-            (&[("live", 5, "a", 20, None), ("live", 5, "b", 20, None)], wrong("live", 5)),
-            (&[("live", 4, "a", 20, Some(3))], taken("a")),
-            (&[("live", 5, "a", 20, Some(3))], taken("a")),
-            (&[("live", 5, "a", 20, None), ("live", 6, "a", 20, None)], taken("a")),
-            (&[("live", 5, "a", 20, None), ("live", 5, "a", 20, None)], taken("a")),
-            (&[("deleted", 5, "a", 20, None)], Ok(vec![Add])),
-            (&[("dead", 5, "a", 20, None)], Err(Error::StreamDeleted("dead".into()))),
-            (&[("full", 0, "a", 20, None)], wrong("full", u64::MAX)),
+            (&[("live", 5, "a", Nothing, None), ("live", 6, "b", Nothing, None)], Ok(vec![add, add])),
+            (&[("live", 4, "a", Same, Some(4)), ("live", 5, "b", Nothing, None)], Ok(vec![repeat, add])),
+            (&[("live", 5, "b", Nothing, None), ("live", 3, "a", Same, Some(3))], Ok(vec![add, repeat])),
+            (&[("live", 2, "a", Hidden, None), ("live", 5, "b", Nothing, None)], Ok(vec![hidden, add])),
+            (&[("live", 4, "a", Other, None)], wrong("live", 4)),
+            (&[("live", 6, "a", Nothing, None)], wrong("live", 4)),
+            (&[("live", 5, "a", Nothing, None), ("live", 5, "b", Nothing, None)], wrong("live", 5)),
+            (&[("live", 4, "a", Other, Some(3))], taken("a")),
+            (&[("live", 5, "a", Nothing, Some(3))], taken("a")),
+            (&[("live", 5, "a", Nothing, None), ("live", 6, "a", Nothing, None)], taken("a")),
+            (&[("live", 5, "a", Nothing, None), ("live", 5, "a", Nothing, None)], taken("a")),
+            // The event of this id is hidden, so that nobody knows it.
+            (&[("live", 2, "a", Hidden, Some(3))], Ok(vec![hidden])),
+            (&[("deleted", 5, "a", Nothing, None)], Ok(vec![add])),
+            (&[("deleted", 4, "a", Hidden, None), ("deleted", 5, "a", Nothing, None)], Ok(vec![hidden, add])),
+            (&[("deleted", 6, "a", Nothing, None)], wrong("deleted", 4)),
+            (&[("dead", 5, "a", Nothing, None)], Err(Error::StreamDeleted("dead".into()))),
+            (&[("dead", 4, "a", Hidden, None)], Ok(vec![hidden])),
+            (&[("full", 0, "a", Other, None)], wrong("full", u64::MAX)),
             (
-                &[("new", 7, "a", 3, None), ("live", 5, "a", 20, None), ("new", 8, "b", 3, None)],
-                Ok(vec![Add, Add, Add]),
+                &[
+                    ("new", 7, "a", Nothing, None),
+                    ("live", 5, "a", Nothing, None),
+                    ("new", 8, "b", Nothing, None),
+                ],
+                Ok(vec![add, add, add]),
             ),
-            (&[("new", 7, "a", 3, None), ("new", 9, "b", 3, None)], wrong("new", 7)),
-            (&[("new", u64::MAX, "a", 3, None)], Ok(vec![Add])),
+            (&[("new", 7, "a", Nothing, None), ("new", 9, "b", Nothing, None)], wrong("new", 7)),
+            (&[("new", u64::MAX, "a", Nothing, None)], Ok(vec![add])),
         ];
         for (rows, fates) in table {
             assert_eq!(settled(rows), fates, "{rows:?}");
         }
-        let early = settled(&[("new", 0, "a", 3, None), ("live", 5, "b", 19, None)]);
-        assert!(matches!(early, Err(Error::Invalid(invalid)) if invalid.argument == "events[1].created"));
         assert!(!begun(0, 5).is_extended());
         assert_eq!((begun(7, 5).truncate_before, begun(7, 5).reclaimed_before), (7, 7));
     }
@@ -245,12 +265,14 @@ mod tests {
     #[test]
     fn where_imported_events_lie() {
         use Fate::{Add, Repeat};
+        let hidden = Fate::Hidden;
         let placed = |reserved: &[u32], gaps: &[u32], is_fixed| {
             Ok(Placed { reserved: reserved.to_vec(), gaps: gaps.to_vec(), is_fixed })
         };
         assert_eq!(place(9, &[]), placed(&[], &[], false));
         assert_eq!(place(9, &[(None, Add), (None, Add)]), placed(&[], &[0, 0], false));
         assert_eq!(place(9, &[(Some(3), Repeat), (None, Add)]), placed(&[], &[0], false));
+        assert_eq!(place(9, &[(Some(3), hidden), (None, Add)]), placed(&[], &[0], false));
         let mixed = [(Some(12), Add), (None, Add), (Some(13), Repeat), (Some(20), Add)];
         assert_eq!(place(9, &mixed), placed(&[], &[3, 0, 6], true));
         assert_eq!(place(9, &[(Some(9), Add)]), placed(&[], &[0], true));

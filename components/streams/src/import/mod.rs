@@ -1,80 +1,87 @@
 //! Puts events where they were in another store: all that are not there yet, in one batch.
 //!
+//! An event is there if its stream has its version. Where that can still be seen it has to be the same event; where
+//! retention, deletion or a tombstone hides it, nobody can tell, and it stays hidden. An event after its stream's last one
+//! is added, whatever is hidden before it. Times are taken as they are given.
+//!
 //! If positions are given, the batch is decided for the end of the log as it was read, and its guards say that nobody
 //! has added anything behind it. Positions that it leaves empty are taken like those of events, so that nobody else gets
 //! them, and named in keyspace `gaps`. A gap before the first event that is larger than one batch may take is taken by
 //! batches of its own before; if the import fails for another reason behind them, it stays empty all the same.
 
 mod decide;
+mod present;
 
 use std::collections::HashMap;
 
 use exesdb_sdk::arguments::{check_stream_id, invalid};
 use exesdb_sdk::keyspaces::{Batch, Keyspaces, Range};
 use exesdb_sdk::streams::{ImportResult, ImportedEvent};
-use exesdb_sdk::types::{Direction, Error, EventData, Position};
+use exesdb_sdk::types::{Error, Position};
 
 use crate::check::{EVENTS_MAX, check_at_most, check_bytes, check_event, within};
 use crate::correlation::CorrelationIndex;
 use crate::entries::{Addition, Entries, Origin};
-use crate::known::{read_heads, read_ids};
+use crate::known::read_heads;
 use crate::layout::{Envelope, GAPS, Head, event_range};
-use crate::read::read_versions;
 use crate::rounds::change;
 
-use decide::{Candidate, Fate, Placed, place, settle};
+use decide::{Fate, Placed, place, settle};
+use present::{Heads, candidates};
 
 pub use decide::{BATCH_POSITIONS_MAX, GAP_MAX};
 
-/// Imports events. `now` is the time of day in microseconds.
+/// Imports events. `now` is the time of day in microseconds, which tells what retention hides.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] and [`Error::TooLarge`] for the arguments; [`Error::WrongExpectedVersion`] for an event that is not
-/// the next one of its stream, [`Error::IdConflict`] for one whose id stands elsewhere in its stream, or whose place
-/// has another event; [`Error::StreamDeleted`]; those of the storage.
+/// [`Error::Invalid`] and [`Error::TooLarge`] for the arguments; [`Error::WrongExpectedVersion`] for an event that is
+/// neither in its stream nor the next one, [`Error::IdConflict`] for one whose id a visible event elsewhere in its stream
+/// has; [`Error::StreamDeleted`] for one after the end of a stream with a tombstone; those of the storage.
 pub fn import_events(
     store: &impl Keyspaces,
     now: u64,
     index: CorrelationIndex,
     events: &[ImportedEvent],
 ) -> Result<ImportResult, Error> {
-    check(now, events)?;
-    let (added, repeated) = change(store, || {
+    check(events)?;
+    let fates = change(store, || {
         let end = store.durable_position()?;
         let heads = read_heads(store, events.iter().map(|event| event.stream_id.as_str()))?;
         let heads = heads.into_iter().map(|(stream_id, head)| Ok((stream_id, head?)));
-        let heads: HashMap<&str, Option<Head>> = heads.collect::<Result<_, Error>>()?;
-        let fates = settle(&heads, &candidates(store, events, &heads)?)?;
-        find_repeated(store, events, &heads, &fates)?;
+        let heads: Heads<'_> = heads.collect::<Result<_, Error>>()?;
+        let fates = settle(&heads, &candidates(store, now, events, &heads)?)?;
         let added: Vec<&ImportedEvent> = events
             .iter()
             .zip(&fates)
             .filter(|(_, fate)| **fate == Fate::Add)
             .map(|(event, _)| event)
             .collect();
-        let counts = (count(added.len()), count(events.len() - added.len()));
         let positions: Vec<_> =
             events.iter().zip(&fates).map(|(event, fate)| (event.position, *fate)).collect();
         let placed = place(end, &positions)?;
-        Ok((batches(&added, &placed, &heads, end, index), counts))
+        Ok((batches(&added, &placed, &heads, end, index), fates))
     })?;
-    Ok(ImportResult { added, repeated, durable_position: store.durable_position()? })
+    let count = |wanted: Fate| {
+        let events = fates.iter().filter(|fate| **fate == wanted).count();
+        u32::try_from(events).expect("the number of events is limited")
+    };
+    Ok(ImportResult {
+        added: count(Fate::Add),
+        repeated: count(Fate::Repeat),
+        hidden: count(Fate::Hidden),
+        durable_position: store.durable_position()?,
+    })
 }
 
 /// Checks what needs no look into the store.
-fn check(now: u64, events: &[ImportedEvent]) -> Result<(), Error> {
+fn check(events: &[ImportedEvent]) -> Result<(), Error> {
     check_at_most("events", events.len(), EVENTS_MAX)?;
     let mut least = Some(0);
     for (index, event) in events.iter().enumerate() {
         let argument = || format!("events[{index}]");
         check_stream_id("stream-id", &event.stream_id).map_err(|error| within(error, argument))?;
         check_event(&event.event).map_err(|error| within(error, || format!("events[{index}].event")))?;
-        if event.created > now {
-            let message =
-                format!("is {}, but it is {now} now; no event can be from the future", event.created);
-            return Err(within(invalid("created", message), argument));
-        }
         let Some(position) = event.position else { continue };
         if least.is_none_or(|least| position < least) {
             let message =
@@ -84,67 +91,6 @@ fn check(now: u64, events: &[ImportedEvent]) -> Result<(), Error> {
         least = position.checked_add(1);
     }
     check_bytes("events", events.iter().map(|event| Envelope::bytes(&event.stream_id, &event.event)))
-}
-
-/// The events as the rules see them, with the versions of those ids that are in their streams already.
-fn candidates<'a>(
-    store: &impl Keyspaces,
-    events: &'a [ImportedEvent],
-    heads: &HashMap<&str, Option<Head>>,
-) -> Result<Vec<Candidate<'a>>, Error> {
-    let wanted: Vec<(Option<Head>, &[EventData])> = events
-        .iter()
-        .map(|event| (heads[event.stream_id.as_str()], std::slice::from_ref(&event.event)))
-        .collect();
-    let known = read_ids(store, &wanted)?;
-    events
-        .iter()
-        .zip(known)
-        .map(|(event, known)| {
-            Ok(Candidate {
-                stream_id: &event.stream_id,
-                version: event.version,
-                id: &event.event.id,
-                created: event.created,
-                known: known?.first().copied().flatten(),
-            })
-        })
-        .collect()
-}
-
-/// Looks at the events that are there already: they tell whether they are those that are imported, or others whose ids
-/// have the same digest.
-fn find_repeated(
-    store: &impl Keyspaces,
-    events: &[ImportedEvent],
-    heads: &HashMap<&str, Option<Head>>,
-    fates: &[Fate],
-) -> Result<(), Error> {
-    let repeated =
-        || events.iter().zip(fates).filter(|(_, fate)| **fate == Fate::Repeat).map(|(event, _)| event);
-    // How many of each stream are still to be looked at.
-    let mut left: HashMap<&str, u32> = HashMap::new();
-    for event in repeated() {
-        *left.entry(&event.stream_id).or_default() += 1;
-    }
-    let mut found: HashMap<(&str, u64), String> = HashMap::new();
-    for event in repeated() {
-        let stream_id = event.stream_id.as_str();
-        let place = (stream_id, event.version);
-        let left = left.get_mut(stream_id).expect("it was counted");
-        if !found.contains_key(&place) {
-            // With those behind it, which are likely to be repeated as well.
-            let head = heads[stream_id].as_ref().expect("a stream that has the event has a head");
-            let there =
-                read_versions(store, stream_id, head.origin, event.version, *left, Direction::Forward)?;
-            found.extend(there.into_iter().map(|there| ((stream_id, there.version), there.id)));
-        }
-        *left -= 1;
-        if found.remove(&place).as_ref() != Some(&event.event.id) {
-            return Err(Error::IdConflict(event.event.id.clone()));
-        }
-    }
-    Ok(())
 }
 
 /// The batches of an import: those that take the gap before it, then its own.
@@ -201,8 +147,9 @@ fn batches(
                 None => (decide::begun(first.version, first.created), Origin::Event(entries.next_event())),
             }
         });
-        let last = run[run.len() - 1];
-        *head = crate::decide::moved_on(Some(head), last.version, head.created, last.created);
+        for Addition { version, created, .. } in &run {
+            *head = crate::decide::moved_on(Some(head), *version, head.created, *created);
+        }
         entries.put_events(stream_id, *origin, run.iter().copied());
         next = next.saturating_add(run.len() as Position);
     }
@@ -226,8 +173,4 @@ fn require_end(entries: &mut Entries, end: Position, reserved: Option<Position>)
     }
     entries.require_empty(event_range(end));
     entries.require_empty(Range { keyspace: GAPS.to_owned(), ..event_range(end) });
-}
-
-fn count(events: usize) -> u32 {
-    u32::try_from(events).expect("the number of events is limited")
 }

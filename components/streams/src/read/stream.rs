@@ -10,6 +10,9 @@ use crate::entries::decode_head;
 use crate::layout::{Head, STREAMS};
 use crate::visible::{first_kept, is_too_old};
 
+/// Events that are read at a time where each has to be looked at.
+const LOOKED_AT_AT_ONCE: u32 = 100;
+
 /// Events of one stream.
 ///
 /// # Errors
@@ -84,66 +87,97 @@ struct Stream<'a, K> {
 }
 
 impl<K: Keyspaces> Stream<'_, K> {
-    /// The page from this version up. Events get older downward, so what is too old lies at the page's beginning.
+    /// The page from this version up.
     fn forward(&self, from: Version, count: u32) -> Result<EventPage, Error> {
         let last = self.head.last_version;
         let nothing = || page(Vec::new(), Some(from.max(last.saturating_add(1))), true);
         let Some(kept) = first_kept(&self.head) else { return Ok(nothing()) };
         let first = from.max(kept);
-        if first > last || is_too_old(&self.head, self.head.updated, self.now) {
+        if first > last {
             return Ok(nothing());
         }
         let mut events = self.read(first, count, Direction::Forward)?;
-        if events.first().is_some_and(|event| is_too_old(&self.head, event.created, self.now)) {
+        if events.first().is_some_and(|event| self.is_too_old(event.created)) {
             let Some(first) = self.first_young(first)? else { return Ok(nothing()) };
             events = self.read(first, count, Direction::Forward)?;
         }
         let reached = events.last().map_or(first, |event| event.version);
+        events.retain(|event| !self.is_too_old(event.created));
         Ok(page(events, Some(reached.saturating_add(1)), reached >= last))
     }
 
     /// The page from this version down, to the first that is kept.
     fn backward(&self, from: Version, count: u32) -> Result<EventPage, Error> {
-        let first = from.min(self.head.last_version);
-        let Some(kept) = first_kept(&self.head).filter(|kept| *kept <= first) else {
-            return Ok(page(Vec::new(), None, true));
-        };
-        let there = u32::try_from(first - kept).unwrap_or(u32::MAX).saturating_add(1);
-        let mut events = self.read(first, count.min(there), Direction::Backward)?;
-        let reached = events.last().map_or(first, |event| event.version);
-        let young = events.partition_point(|event| !is_too_old(&self.head, event.created, self.now));
-        let end = reached <= kept || young < events.len();
-        events.truncate(young);
-        Ok(page(events, reached.checked_sub(1).filter(|_| !end), end))
+        let mut first = from.min(self.head.last_version);
+        loop {
+            let Some(kept) = first_kept(&self.head).filter(|kept| *kept <= first) else {
+                return Ok(page(Vec::new(), None, true));
+            };
+            let there = u32::try_from(first - kept).unwrap_or(u32::MAX).saturating_add(1);
+            let mut events = self.read(first, count.min(there), Direction::Backward)?;
+            let reached = events.last().map_or(first, |event| event.version);
+            let read = events.len();
+            events.retain(|event| !self.is_too_old(event.created));
+            // Where times are in order, all before one that is too old are too old.
+            let is_past = events.len() < read && !self.head.is_unordered;
+            let next = reached.checked_sub(1).filter(|next| *next >= kept && !is_past);
+            match next {
+                // No page is empty but the last one.
+                Some(next) if events.is_empty() => first = next,
+                next => return Ok(page(events, next, next.is_none())),
+            }
+        }
     }
 
     fn read(&self, first: Version, count: u32, direction: Direction) -> Result<Vec<RecordedEvent>, Error> {
         read_versions(self.store, self.stream_id, self.head.origin, first, count, direction)
     }
 
-    /// The first version at or behind `first`, which the stream has, that is not too old; none if there is none. Within
-    /// a stream the times of events do not go backward, so that halving finds it.
+    fn is_too_old(&self, created: u64) -> bool {
+        is_too_old(&self.head, created, self.now)
+    }
+
+    /// The first version at or after `first`, which the stream has, that is not too old; none if there is none.
     fn first_young(&self, first: Version) -> Result<Option<Version>, Error> {
         let head = &self.head;
-        if head.max_age_seconds == 0 || !is_too_old(head, head.created, self.now) {
+        if head.max_age_seconds == 0 {
             return Ok(Some(first));
         }
-        if is_too_old(head, head.updated, self.now) {
+        if head.is_unordered {
+            return self.first_young_of_all(first);
+        }
+        if !self.is_too_old(head.created) {
+            return Ok(Some(first));
+        }
+        if self.is_too_old(head.updated) {
             return Ok(None);
         }
-        // All below `low` are too old; `high` is not.
+        // Times rise with versions, so that halving finds it. All below `low` are too old; `high` is not.
         let (mut low, mut high) = (first, head.last_version);
         while low < high {
             let middle = low + (high - low) / 2;
             let created = created_at(self.store, self.stream_id, head.origin, middle)?;
             // What was removed was too old.
-            if created.is_none_or(|created| is_too_old(head, created, self.now)) {
+            if created.is_none_or(|created| self.is_too_old(created)) {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
         Ok(Some(high))
+    }
+
+    /// As [`Self::first_young`], where any event may be older than one before it.
+    fn first_young_of_all(&self, first: Version) -> Result<Option<Version>, Error> {
+        let mut next = Some(first);
+        while let Some(first) = next.filter(|first| *first <= self.head.last_version) {
+            let events = self.read(first, LOOKED_AT_AT_ONCE, Direction::Forward)?;
+            if let Some(young) = events.iter().find(|event| !self.is_too_old(event.created)) {
+                return Ok(Some(young.version));
+            }
+            next = events.last().and_then(|event| event.version.checked_add(1));
+        }
+        Ok(None)
     }
 }
 

@@ -16,7 +16,7 @@ use exesdb_sdk::types::{Error, EventData, Position};
 
 use crate::append::appended;
 use crate::correlation::CorrelationIndex;
-use crate::decide::{Attempt, Decision, Versions, decide_transaction, moved_on};
+use crate::decide::{Attempt, Decision, Versions, decide_transaction, moved_on, time_of_append};
 use crate::entries::{Addition, Entries, Origin, append_bytes};
 use crate::known::{KnownHead, read_heads, read_ids, repeated_position};
 use crate::layout::Head;
@@ -239,7 +239,7 @@ fn batch(
     for (append, versions) in transaction.appends.iter().zip(versions) {
         let stream_id = append.stream_id.as_str();
         let head = heads[stream_id].as_ref();
-        let created = head.map_or(state.now, |head| state.now.max(head.updated));
+        let created = time_of_append(state.now, head);
         let next = moved_on(head, versions.last, created, created);
         let origin = head.map_or(Origin::Event(entries.next_event()), |head| Origin::Known(head.origin));
         let additions = (versions.first..=versions.last).zip(&append.events);

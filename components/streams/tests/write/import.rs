@@ -1,12 +1,14 @@
 //! Imports.
 
 use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
-use exesdb_sdk::streams::{Deletion, ImportResult, ImportedEvent};
+use exesdb_sdk::streams::{Deletion, ImportResult, ImportedEvent, Retention};
 use exesdb_sdk::types::{Direction, Error, ExpectedVersion, VersionConflict};
 use exesdb_streams::correlation::CorrelationIndex;
 use exesdb_streams::delete::delete_stream;
 use exesdb_streams::layout::{EVENTS, GAPS, IDS, INDEX, RETAINED, id_key, index_key, number};
+use exesdb_streams::maintenance::scavenge;
 use exesdb_streams::read::{read_all, read_stream, stream_info};
+use exesdb_streams::retention::set_retention;
 
 use crate::rival::{Rival, Storage};
 use crate::{NOW, any, append, at, check_chain, event, ids};
@@ -24,12 +26,28 @@ fn placed(stream_id: &str, version: u64, id: &str, position: u64) -> ImportedEve
 }
 
 fn done(added: u32, repeated: u32, durable_position: u64) -> Result<ImportResult, Error> {
-    Ok(ImportResult { added, repeated, durable_position })
+    Ok(ImportResult { added, repeated, hidden: 0, durable_position })
+}
+
+/// What an import that is not refused comes to: how many were added, repeated and hidden.
+fn counts(store: &impl Keyspaces, events: &[ImportedEvent]) -> (u32, u32, u32) {
+    let result = import(store, events).expect("the import is taken");
+    (result.added, result.repeated, result.hidden)
 }
 
 fn wrong(stream_id: &str, last_version: u64) -> Result<ImportResult, Error> {
     let last_version = Some(last_version);
     Err(Error::WrongExpectedVersion(VersionConflict { stream_id: stream_id.into(), last_version }))
+}
+
+fn scavenge_all(store: &MemoryKeyspaces) {
+    let mut from = None;
+    loop {
+        from = scavenge(store, NOW, from.as_ref()).expect("the store is in memory").step.next;
+        if from.is_none() {
+            return;
+        }
+    }
 }
 
 /// The gaps of a store, first position and end of each.
@@ -101,6 +119,7 @@ fn all_or_none() {
     // Another id with the digest of the one that is there.
     store.overwrite(IDS, &id_key(0, "x"), &1_u64.to_be_bytes());
     assert_eq!(refused(imported("a", 1, "x")), conflict("x"));
+    assert_eq!(refused(imported("a", 2, "x")), conflict("x"));
     delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Tombstone).unwrap();
     assert_eq!(refused(imported("a", 2, "3")), Err(Error::StreamDeleted("a".into())));
 }
@@ -119,9 +138,6 @@ fn every_broken_rule_names_its_argument() {
     let mut with_tags = imported("b", 0, "1");
     with_tags.event.tags = vec!["t".into(), "t".into()];
     assert_eq!(complaint(with_tags), "events[1].event.tags[1]");
-    assert_eq!(complaint(ImportedEvent { created: NOW + 1, ..imported("b", 0, "1") }), "events[1].created");
-    assert_eq!(complaint(ImportedEvent { created: u64::MAX, ..imported("b", 0, "1") }), "events[1].created");
-    assert_eq!(complaint(ImportedEvent { created: 54, ..imported("a", 1, "2") }), "events[1].created");
     assert_eq!(complaint(placed("b", 0, "1", 7)), "events[1].position");
     assert_eq!(complaint(placed("b", 0, "1", 0)), "events[1].position");
     assert!(complaint(placed("b", 0, "1", u64::MAX)).starts_with("events[1]:"));
@@ -203,4 +219,127 @@ fn a_deleted_stream_begins_again_with_an_import() {
     delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
     assert_eq!(import(&store, &[imported("a", 1, "2"), imported("a", 2, "3")]), done(2, 0, 3));
     assert_eq!(ids(&store, "a"), ["2", "3"]);
+}
+
+/// What hides, how, the counts of an import of all six events after it, and the events that are seen then.
+type Hiding<'a> = (&'a str, &'a dyn Fn(&MemoryKeyspaces), (u32, u32, u32), &'a [&'a str]);
+
+#[test]
+fn what_is_hidden_counts_as_there_and_what_comes_after_is_added() {
+    let file: Vec<_> = (0..6).map(|version| imported("a", version, &version.to_string())).collect();
+    let retention = |max_count, max_age_seconds, truncate_before| Retention {
+        max_count,
+        max_age_seconds,
+        truncate_before,
+    };
+    let hide: [Hiding<'_>; 5] = [
+        (
+            "truncated",
+            &|store| set_retention(store, NOW, "a", &retention(None, None, Some(3))).unwrap(),
+            (2, 1, 3),
+            &["3", "4", "5"],
+        ),
+        (
+            "at most two",
+            &|store| set_retention(store, NOW, "a", &retention(Some(2), None, None)).unwrap(),
+            (2, 2, 2),
+            &["4", "5"],
+        ),
+        (
+            "too old",
+            &|store| set_retention(store, NOW, "a", &retention(None, Some(1), None)).unwrap(),
+            (2, 0, 4),
+            &[],
+        ),
+        (
+            "deleted",
+            &|store| delete_stream(store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap(),
+            (2, 0, 4),
+            &["4", "5"],
+        ),
+        ("kept", &|_| {}, (2, 4, 0), &["0", "1", "2", "3", "4", "5"]),
+    ];
+    for (what, hide, expected, left) in hide {
+        for scavenged in [false, true] {
+            for given in [false, true] {
+                let store = MemoryKeyspaces::new();
+                let placed = |event: &ImportedEvent| ImportedEvent {
+                    position: given.then_some(10 + event.version),
+                    ..event.clone()
+                };
+                let file: Vec<_> = file.iter().map(placed).collect();
+                assert_eq!(counts(&store, &file[..4]), (4, 0, 0));
+                hide(&store);
+                if scavenged {
+                    scavenge_all(&store);
+                }
+                let again = (0, expected.1, expected.2);
+                assert_eq!(counts(&store, &file[..4]), again, "{what}, {scavenged}, {given}");
+                assert_eq!(counts(&store, &file), expected, "{what}, {scavenged}, {given}");
+                assert_eq!(ids(&store, "a"), left, "{what}, {scavenged}, {given}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tombstone_hides_what_was_there_and_takes_nothing_more() {
+    let store = MemoryKeyspaces::new();
+    let file = [imported("a", 0, "1"), imported("a", 1, "2")];
+    assert_eq!(counts(&store, &file), (2, 0, 0));
+    delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Tombstone).unwrap();
+    assert_eq!(counts(&store, &file), (0, 0, 2));
+    assert_eq!(import(&store, &[imported("a", 2, "3")]), Err(Error::StreamDeleted("a".into())));
+}
+
+#[test]
+fn an_id_is_free_again_when_its_event_is_hidden() {
+    let store = MemoryKeyspaces::new();
+    assert_eq!(counts(&store, &[imported("a", 0, "1"), imported("a", 1, "2")]), (2, 0, 0));
+    delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
+    assert_eq!(counts(&store, &[imported("a", 2, "1")]), (1, 0, 0));
+    assert_eq!(import(&store, &[imported("a", 3, "1")]), Err(Error::IdConflict("1".into())));
+    assert_eq!(ids(&store, "a"), ["1"]);
+}
+
+#[test]
+fn times_are_taken_as_they_are() {
+    let store = MemoryKeyspaces::new();
+    let timed =
+        |version: u64, created| ImportedEvent { created, ..imported("a", version, &version.to_string()) };
+    let times = [60 * 1_000_000, u64::MAX, 0, NOW + 5, 70 * 1_000_000];
+    let file: Vec<_> = (0..).zip(times).map(|(version, created)| timed(version, created)).collect();
+    assert_eq!(counts(&store, &file), (5, 0, 0));
+    let read = |now, direction| {
+        let page = read_stream(&store, now, "a", None, 10, direction).unwrap();
+        page.events.iter().map(|event| event.version).collect::<Vec<_>>()
+    };
+    let page = read_stream(&store, NOW, "a", None, 10, Direction::Forward).unwrap();
+    assert_eq!(page.events.iter().map(|event| event.created).collect::<Vec<_>>(), times);
+    // An append has the time of the clock, not the far one of an event before it.
+    assert_eq!(append(&store, 80 * 1_000_000, &[any("a", &["5"])]), [at(5, 5, 5)]);
+    let page = read_stream(&store, NOW, "a", Some(5), 10, Direction::Forward).unwrap();
+    assert_eq!(page.events[0].created, 80 * 1_000_000);
+    // By age each event is looked at by itself, by every reader alike.
+    let retention = Retention { max_count: None, max_age_seconds: Some(10), truncate_before: None };
+    set_retention(&store, 60 * 1_000_000, "a", &retention).unwrap();
+    for (seconds, left) in
+        [(70, vec![0, 1, 3, 4, 5]), (80, vec![1, 3, 4, 5]), (90, vec![1, 3, 5]), (91, vec![1, 3])]
+    {
+        let now = seconds * 1_000_000;
+        assert_eq!(read(now, Direction::Forward), left, "{seconds}");
+        assert_eq!(
+            read(now, Direction::Backward),
+            left.iter().rev().copied().collect::<Vec<_>>(),
+            "{seconds}"
+        );
+        let all = read_all(&store, now, None, 10, Direction::Forward).unwrap();
+        assert_eq!(all.events.iter().map(|event| event.version).collect::<Vec<_>>(), left, "{seconds}");
+        assert_eq!(stream_info(&store, now, "a").unwrap().first_version, left.first().copied(), "{seconds}");
+    }
+    // Pages of one event have one, but the last.
+    let page = read_stream(&store, 91 * 1_000_000, "a", Some(2), 1, Direction::Forward).unwrap();
+    assert_eq!(page.events.iter().map(|event| event.version).collect::<Vec<_>>(), [3]);
+    let page = read_stream(&store, 91 * 1_000_000, "a", Some(2), 1, Direction::Backward).unwrap();
+    assert_eq!((page.events[0].version, page.next), (1, Some(0)));
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use exesdb_sdk::keyspaces::{BatchBuilder, Direction, Entry, Keyspaces, Range, chain_link};
-use exesdb_sdk::types::{Error, Position, RecordedEvent, Version};
+use exesdb_sdk::types::{Direction as ReadDirection, Error, Position, RecordedEvent, Version};
 
 use super::super::cursor;
 use super::super::labelled::digests;
@@ -17,6 +17,7 @@ use crate::layout::{
     EVENTS, Envelope, GAPS, Head, IDS, INDEX, LABELS, LabelDigest, STREAMS, id_key, index_key, label_key,
     label_range, number, version_in,
 };
+use crate::read::read_versions;
 
 /// One step of the log.
 pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, place: LogPlace) -> Result<Place, Error> {
@@ -247,8 +248,9 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
     fn ids(&mut self, events: &[(&RecordedEvent, Position)]) -> Result<(), Error> {
         let keys: Vec<Vec<u8>> = events.iter().map(|(event, origin)| id_key(*origin, &event.id)).collect();
         let values = self.step.store.get_all(IDS, &keys)?;
-        for (((event, _), key), value) in events.iter().zip(&keys).zip(values) {
-            if value.as_deref().and_then(number) == Some(event.version) {
+        for (((event, origin), key), value) in events.iter().zip(&keys).zip(values) {
+            let version = value.as_deref().and_then(number);
+            if version == Some(event.version) || self.has_passed_on_its_id(event, *origin, version) {
                 continue;
             }
             let repair = self.repair(event, IDS, key, value.as_deref(), event.version)?;
@@ -256,6 +258,21 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
             self.step.add(place(event), problem, repair);
         }
         Ok(())
+    }
+
+    /// Whether a later event of the stream, at `version`, has got the id of this one, as it may when this one is hidden.
+    fn has_passed_on_its_id(
+        &self,
+        event: &RecordedEvent,
+        origin: Position,
+        version: Option<Version>,
+    ) -> bool {
+        let Some(version) = version.filter(|version| *version > event.version) else { return false };
+        let later =
+            read_versions(self.step.store, &event.stream_id, origin, version, 1, ReadDirection::Forward);
+        later.is_ok_and(|later| {
+            later.first().is_some_and(|later| later.id == event.id && later.version == version)
+        })
     }
 
     /// Where the index leads for an event. A second event of the same version is named here and left as it is.
