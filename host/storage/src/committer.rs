@@ -124,10 +124,12 @@ impl Committer {
         options: Options,
         queue: Arc<Queue>,
     ) -> (Self, Arc<Published>) {
-        let Opened { meta, keyspaces, head, mark, journal: (id, bytes), data, database, lock } = opened;
+        let Opened { meta, keyspaces, head, histories, mark, journal: (id, bytes), data, database, lock } =
+            opened;
         let view = View { snapshot: database.snapshot(), head };
         let published = Arc::new(Published {
             view: arc_swap::ArcSwap::from_pointee(view),
+            histories,
             keyspaces: parking_lot::RwLock::new(Some(keyspaces)),
             compacting: AtomicBool::new(false),
         });

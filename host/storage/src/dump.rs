@@ -2,14 +2,14 @@
 //!
 //! A dump is logical: it has what the owners stored, and nothing of how the engine keeps it. It is written while the
 //! store goes on committing, and has exactly what its snapshot has. A store that is [restored](restore) from it has the
-//! same entries and the same [head](crate::Head), chain included.
+//! same entries and the same [head](crate::Head), chain included, and begins a new [history](crate::History).
 //!
 //! # The format
 //!
 //! Numbers are big-endian.
 //!
 //! ```text
-//! dump       magic "exesdump", version u32 (now 1), frame*
+//! dump       magic "exesdump", version u32 (now 2), frame*
 //! frame      kind u8, payload bytes u32, payload, checksum u64
 //! ```
 //!
@@ -19,6 +19,7 @@
 //! ```text
 //! 1 head       once        storage format u32, sequence u64, next position u64, chain u64,
 //!                          when it was taken u64 (microseconds since 1970-01-01 UTC)
+//! 5 histories  once        of each history, the oldest first: id u64, first position u64; not in version 1
 //! 2 keyspace   each        owner, keyspace: name bytes u8, name
 //! 3 entries    at least    entries of the keyspace before it: key bytes u16, value bytes u32, key, value
 //!              one each
@@ -42,6 +43,7 @@ mod restore;
 use std::io;
 
 use crate::head::Head;
+use crate::history::Histories;
 use crate::read::ReadError;
 
 pub use decode::{InvalidDump, inspect};
@@ -74,6 +76,9 @@ pub struct Progress<'a> {
 pub struct Summary {
     /// How far the store had come.
     pub head: Head,
+    /// The store's histories; none in a dump that was written before there were any. A store that is restored has one
+    /// more.
+    pub histories: Option<Histories>,
     /// When the dump was taken: microseconds since 1970-01-01 UTC.
     pub taken_at: u64,
     /// Its keyspaces, ascending by owner and name.

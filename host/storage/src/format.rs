@@ -14,6 +14,7 @@
 //! |---|---|---|
 //! | `meta` | `format` | `u32`: the version of this format, now 2 |
 //! | `meta` | `head` | sequence, next position, chain, floor of the engine's sequence number: `u64` each |
+//! | `meta` | `histories` | of each history, the oldest first: its id, and the first position of it: `u64` each |
 //! | `meta` | `keyspace:<owner>.<keyspace>` | `u64`: the engine's number of the keyspace, which is its folder's name |
 //! | `<owner>.<keyspace>` | chosen by the owner, 1 to 4,096 bytes | chosen by the owner, at most 2 MiB |
 //!
@@ -56,6 +57,9 @@ pub(crate) const ENGINE_META_NUMBER: u64 = 0;
 
 /// Key of the head.
 pub(crate) const HEAD_KEY: &[u8; 4] = b"head";
+
+/// Key of the list of histories.
+pub(crate) const HISTORIES_KEY: &[u8] = b"histories";
 
 /// What the keys begin with that list the keyspaces; the name is the rest.
 pub(crate) const KEYSPACE_KEY_PREFIX: &str = "keyspace:";

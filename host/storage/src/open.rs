@@ -12,6 +12,7 @@ use crate::diagnosis;
 use crate::engine_files::{self, Refusal};
 use crate::format;
 use crate::head::{Head, Recorded};
+use crate::history::Histories;
 use crate::journal::{self, Journal};
 use crate::mark::{self, Found, Mark, MarkFile};
 use crate::name;
@@ -99,6 +100,7 @@ pub(crate) struct Opened {
     pub(crate) meta: Keyspace,
     pub(crate) keyspaces: Keyspaces,
     pub(crate) head: Head,
+    pub(crate) histories: Histories,
     pub(crate) mark: MarkFile,
     /// The newest journal, and the bytes in it.
     pub(crate) journal: (u64, u64),
@@ -143,10 +145,25 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     drop_one(dir, &keyspaces, options)?;
     // What the journal's replay found must be durable before it is read, acknowledged or not.
     database.persist(PersistMode::SyncAll).map_err(refused(dir))?;
+    let (head, histories) = match read_histories(dir, &meta, head)? {
+        Some(histories) => (head, histories),
+        // A store that was written before there were histories: it gets its first.
+        None => write_histories(dir, &database, &meta, head, Histories::begin())?,
+    };
     let newest = journals.last().expect("a database without a journal was refused");
     let mark = go_on(dir, found, Mark { head, journal: newest.id, ..mark })
         .map_err(failed("writing the durable mark of", dir))?;
-    Ok(Opened { meta, keyspaces, head, mark, journal: (newest.id, newest.valid_end), data, database, lock })
+    Ok(Opened {
+        meta,
+        keyspaces,
+        head,
+        histories,
+        mark,
+        journal: (newest.id, newest.valid_end),
+        data,
+        database,
+        lock,
+    })
 }
 
 /// Whether a store may be created where there is no database: not where one is known to have been.
@@ -287,6 +304,7 @@ fn create(dir: &Path, options: &Options) -> Result<Mark, OpenError> {
         batch.insert(&meta, format::FORMAT_KEY, format::FORMAT_VERSION.to_be_bytes());
         let head = Recorded { head: Head::default(), engine_floor: 0 };
         batch.insert(&meta, &format::HEAD_KEY[..], head.encode());
+        batch.insert(&meta, format::HISTORIES_KEY, Histories::begin().encode());
         batch.commit().map_err(refused(dir))?;
         database.persist(PersistMode::SyncAll).map_err(refused(dir))?;
     }
@@ -363,6 +381,51 @@ pub(crate) fn read_head(dir: &Path, meta: &Keyspace) -> Result<Head, OpenError> 
     Recorded::decode(&found)
         .map(|recorded| recorded.head)
         .ok_or_else(|| damaged(dir, format!("head has {} bytes instead of 32", found.len())))
+}
+
+/// The store's histories; none in a store that was written before there were any.
+pub(crate) fn read_histories(
+    dir: &Path,
+    meta: &Keyspace,
+    head: Head,
+) -> Result<Option<Histories>, OpenError> {
+    let Some(found) = meta.get(format::HISTORIES_KEY).map_err(refused(dir))? else { return Ok(None) };
+    Histories::decode(&found, head.next_position).map(Some).map_err(|reason| damaged(dir, reason))
+}
+
+/// Writes the list of histories, durably, as a batch of its own. The head with that batch.
+fn write_histories(
+    dir: &Path,
+    database: &Database,
+    meta: &Keyspace,
+    head: Head,
+    histories: Histories,
+) -> Result<(Head, Histories), OpenError> {
+    let head = Head { sequence: head.sequence + 1, ..head };
+    let mut batch = database.batch();
+    batch.insert(meta, format::HISTORIES_KEY, histories.encode());
+    let recorded = Recorded { head, engine_floor: database.seqno() };
+    batch.insert(meta, &format::HEAD_KEY[..], recorded.encode());
+    batch.commit().map_err(refused(dir))?;
+    database.persist(PersistMode::SyncAll).map_err(refused(dir))?;
+    Ok((head, histories))
+}
+
+/// Makes the closed store in `dir` go on from the histories that it was copied from: its list becomes `inherited` with a
+/// new history behind. What the store has in common with `inherited` are the events below `first_position`.
+///
+/// # Errors
+///
+/// [`OpenError`], as for opening the store.
+pub fn begin_history(dir: &Path, inherited: &Histories, first_position: u64) -> Result<Histories, OpenError> {
+    let mut opened = open(dir, &Options::default())?;
+    // Nothing is known of positions that the store does not have yet.
+    let first_position = first_position.min(opened.head.next_position);
+    let histories = inherited.up_to(opened.head.next_position).and_a_new_one(first_position);
+    let (head, histories) = write_histories(dir, &opened.database, &opened.meta, opened.head, histories)?;
+    opened.mark.advance(head, opened.journal.0).map_err(failed("writing the durable mark of", dir))?;
+    opened.mark.sync().map_err(failed("syncing the durable mark of", dir))?;
+    Ok(histories)
 }
 
 /// The keyspaces that are listed in `meta`. One that the engine has and the list has not was created for a batch that

@@ -16,6 +16,7 @@ use fjall::{Keyspace, Readable, Slice};
 use parking_lot::RwLock;
 
 use crate::head::Head;
+use crate::history::Histories;
 use crate::limits;
 use crate::name;
 use crate::open::panic_message;
@@ -32,6 +33,8 @@ pub(crate) type Keyspaces = HashMap<String, HashMap<String, Keyspace>>;
 /// What readers share with the committer.
 pub(crate) struct Published {
     pub(crate) view: ArcSwap<View>,
+    /// They stay as they are for as long as the store is open.
+    pub(crate) histories: Histories,
     /// `None` once the store is closed. Each read holds the lock for as long as it uses a handle, so that taking the
     /// map away means that no handle of the database is left in any reader, however long it keeps its snapshot.
     pub(crate) keyspaces: RwLock<Option<Keyspaces>>,
@@ -128,6 +131,12 @@ impl Reader {
         self.head().next_position
     }
 
+    /// The store's histories.
+    #[must_use]
+    pub fn histories(&self) -> &Histories {
+        &self.published.histories
+    }
+
     /// How far the store has come: durable, and readable.
     #[must_use]
     pub fn head(&self) -> Head {
@@ -146,6 +155,12 @@ impl Snapshot {
     #[must_use]
     pub fn head(&self) -> Head {
         self.view.head
+    }
+
+    /// The store's histories.
+    #[must_use]
+    pub fn histories(&self) -> &Histories {
+        &self.published.histories
     }
 
     /// Owners and names of all keyspaces, ascending. One that was created after the snapshot is listed, and empty.

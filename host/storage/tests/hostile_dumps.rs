@@ -29,6 +29,7 @@ const HEAD: u8 = 1;
 const NAMES: u8 = 2;
 const ENTRIES: u8 = 3;
 const MANIFEST: u8 = 4;
+const HISTORIES: u8 = 5;
 
 impl Forger {
     fn new() -> Self {
@@ -125,7 +126,7 @@ fn hostile_heads_are_refused() {
     refused(&with(&head(known, 3, 2)[1..]), "its head has 35 bytes instead of 36");
     let mut version = Forger::new();
     version.bytes[11] = 9;
-    refused(&version, "the dump has format 9, this version knows 1");
+    refused(&version, "the dump has format 9, this version knows 2");
     let mut magic = Forger::new();
     magic.bytes[0] = b'E';
     refused(&magic, "this is not a dump");
@@ -138,6 +139,36 @@ fn hostile_heads_are_refused() {
 }
 
 #[test]
+fn hostile_histories_are_refused() {
+    let after_head = |version: u32| {
+        let mut forger = Forger { bytes: [&b"exesdump"[..], &version.to_be_bytes()].concat(), frames: 0 };
+        forger.frame(HEAD, &head(exesdb_storage::FORMAT_VERSION, 3, 2));
+        forger
+    };
+    let list = |histories: &[(u64, u64)]| -> Vec<u8> {
+        histories.iter().flat_map(|(id, first)| [id.to_be_bytes(), first.to_be_bytes()].concat()).collect()
+    };
+    let with = |payload: &[u8]| {
+        let mut forger = after_head(2);
+        forger.frame(HISTORIES, payload).manifest(&[]);
+        forger
+    };
+    let found = inspected(&with(&list(&[(7, 0), (8, 2)])).bytes).unwrap().histories.unwrap();
+    assert_eq!(
+        found.all().iter().map(|known| (known.id.0, known.first_position)).collect::<Vec<_>>(),
+        [(7, 0), (8, 2)]
+    );
+    refused(&with(&list(&[])), "the list of histories has 0 bytes");
+    refused(&with(&[1; 17]), "the list of histories has 17 bytes");
+    refused(&with(&list(&[(7, 0), (8, 3)])), "begins at position 3, behind the end 2");
+    refused(&with(&list(&[(7, 0), (7, 1)])), "0000000000000007 twice");
+    refused(after_head(2).claim(HISTORIES, u32::MAX), "claims 4294967295 bytes");
+    refused(after_head(2).manifest(&[]), "its second frame is a Manifest and not its histories");
+    refused(with(&list(&[(7, 0)])).frame(HISTORIES, &list(&[(7, 0)])), "behind its end");
+    refused(after_head(1).frame(HISTORIES, &list(&[(7, 0)])), "histories where none belong");
+}
+
+#[test]
 fn hostile_sizes_are_refused_before_they_are_believed() {
     for (kind, bytes) in [(NAMES, u32::MAX), (ENTRIES, u32::MAX), (ENTRIES, 3_300_000), (MANIFEST, 1 << 20)] {
         refused(
@@ -146,7 +177,7 @@ fn hostile_sizes_are_refused_before_they_are_believed() {
         );
     }
     refused(Forger::new().claim(0, 0), "of kind 0");
-    refused(Forger::new().claim(5, 0), "of kind 5");
+    refused(Forger::new().claim(6, 0), "of kind 6");
     let with = |payload: &[u8], message: &str| {
         refused(Forger::new().frame(NAMES, &names(OWNER, KEYSPACE)).frame(ENTRIES, payload), message);
     };

@@ -6,6 +6,7 @@ use super::frame::{DUMP_VERSION, ENTRY_START_BYTES, FrameReader, HEAD_BYTES, Kin
 use super::{KEYSPACES_MAX, KeyspaceSummary, Progress, Summary};
 use crate::format::FORMAT_VERSION;
 use crate::head::Head;
+use crate::history::Histories;
 use crate::limits;
 use crate::name;
 
@@ -74,6 +75,7 @@ pub(super) enum Item<'a> {
 pub(super) struct Decoder<'a> {
     frames: FrameReader<'a>,
     head: Head,
+    histories: Option<Histories>,
     taken_at: u64,
     /// The keyspaces whose entries are all read.
     done: Vec<KeyspaceSummary>,
@@ -128,13 +130,15 @@ impl<'a> Decoder<'a> {
             }
         }
         let head = Head { sequence, next_position, chain };
-        Ok(Self { frames, head, taken_at, done: Vec::new(), current: None })
+        let histories = if frames.has_histories() { Some(read_histories(&mut frames, head)?) } else { None };
+        Ok(Self { frames, head, histories, taken_at, done: Vec::new(), current: None })
     }
 
     /// Reads on. Not to be called again once it has said that the dump has ended.
     pub(super) fn next(&mut self) -> Result<Item<'_>, InvalidDump> {
         match self.frames.next()? {
             Kind::Head => Err(self.frames.damaged("it has a second head".into())),
+            Kind::Histories => Err(self.frames.damaged("it has histories where none belong".into())),
             Kind::Keyspace => {
                 let current = self.keyspace().map_err(|reason| self.frames.damaged(reason))?;
                 let current = self.current.insert(current);
@@ -156,6 +160,7 @@ impl<'a> Decoder<'a> {
                 self.frames.end()?;
                 Ok(Item::End(Summary {
                     head: self.head,
+                    histories: self.histories.take(),
                     taken_at: self.taken_at,
                     keyspaces: std::mem::take(&mut self.done),
                     dump_bytes: self.frames.at(),
@@ -220,6 +225,14 @@ impl<'a> Iterator for Entries<'a> {
         }
         Some(take_entry(&mut self.0).expect("the entries were found to be well-formed"))
     }
+}
+
+fn read_histories(frames: &mut FrameReader<'_>, head: Head) -> Result<Histories, InvalidDump> {
+    let kind = frames.next()?;
+    if kind != Kind::Histories {
+        return Err(frames.damaged(format!("its second frame is a {kind:?} and not its histories")));
+    }
+    Histories::decode(frames.payload(), head.next_position).map_err(|reason| frames.damaged(reason))
 }
 
 fn head_numbers(payload: &[u8]) -> Option<(u32, [u64; 4])> {

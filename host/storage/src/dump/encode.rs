@@ -33,6 +33,8 @@ impl Snapshot {
         let taken_at = now();
         let mut frames = FrameWriter::begin(out).map_err(|source| DumpError::Write { at: 0, source })?;
         put(&mut frames, Kind::Head, &head_payload(FORMAT_VERSION, head, taken_at))?;
+        let histories = self.histories().clone();
+        put(&mut frames, Kind::Histories, &histories.encode())?;
         let mut keyspaces = Vec::new();
         for (owner, keyspace) in names {
             if let Some(summary) = self.dump_keyspace(&owner, &keyspace, &mut frames, &keyspaces, progress)? {
@@ -42,7 +44,7 @@ impl Snapshot {
         let digest = frames.digest();
         put(&mut frames, Kind::Manifest, &manifest_payload(&keyspaces, digest))?;
         frames.flush().map_err(|source| DumpError::Write { at: frames.at(), source })?;
-        Ok(Summary { head, taken_at, keyspaces, dump_bytes: frames.at(), digest })
+        Ok(Summary { head, histories: Some(histories), taken_at, keyspaces, dump_bytes: frames.at(), digest })
     }
 
     /// Writes one keyspace; nothing when the snapshot has no entry of it.

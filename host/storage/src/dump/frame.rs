@@ -8,14 +8,18 @@ use super::KEYSPACES_MAX;
 use super::decode::InvalidDump;
 use super::{KeyspaceSummary, Progress};
 use crate::head::Head;
+use crate::history::HISTORIES_BYTES_MAX;
 use crate::limits;
 use crate::walk::STRETCH_BYTES;
 
 /// First bytes of a dump.
 const MAGIC: [u8; 8] = *b"exesdump";
 
-/// The version of the dump's format that this code writes, and the only one that it reads.
-pub const DUMP_VERSION: u32 = 1;
+/// The version of the dump's format that this code writes.
+pub const DUMP_VERSION: u32 = 2;
+
+/// The version before it, which is read as well: it has no histories.
+const DUMP_VERSION_WITHOUT_HISTORIES: u32 = 1;
 
 /// Bytes of magic and version.
 pub(super) const PREAMBLE_BYTES: usize = MAGIC.len() + 4;
@@ -51,11 +55,12 @@ pub(super) enum Kind {
     Keyspace = 2,
     Entries = 3,
     Manifest = 4,
+    Histories = 5,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Head, Self::Keyspace, Self::Entries, Self::Manifest]
+        [Self::Head, Self::Keyspace, Self::Entries, Self::Manifest, Self::Histories]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -65,6 +70,7 @@ impl Kind {
         match self {
             Self::Head => HEAD_BYTES,
             Self::Keyspace => NAMES_BYTES_MAX,
+            Self::Histories => HISTORIES_BYTES_MAX,
             Self::Entries => ENTRIES_BYTES_MAX,
             Self::Manifest => 4 + KEYSPACES_MAX * MANIFEST_ENTRY_BYTES_MAX + 16,
         }
@@ -139,6 +145,7 @@ impl<'a> FrameWriter<'a> {
 /// Reads frames, and counts and digests what it has read.
 pub(super) struct FrameReader<'a> {
     input: &'a mut dyn Read,
+    version: u32,
     frames: u64,
     at: u64,
     /// Where the current frame begins.
@@ -154,6 +161,7 @@ impl<'a> FrameReader<'a> {
     pub(super) fn begin(input: &'a mut dyn Read) -> Result<Self, InvalidDump> {
         let mut reader = Self {
             input,
+            version: 0,
             frames: 0,
             at: 0,
             frame_at: 0,
@@ -170,7 +178,10 @@ impl<'a> FrameReader<'a> {
         let mut version = [0; 4];
         reader.exact(&mut version)?;
         match u32::from_be_bytes(version) {
-            DUMP_VERSION => Ok(reader),
+            version @ (DUMP_VERSION | DUMP_VERSION_WITHOUT_HISTORIES) => {
+                reader.version = version;
+                Ok(reader)
+            }
             found => Err(InvalidDump::UnknownVersion { found }),
         }
     }
@@ -211,6 +222,11 @@ impl<'a> FrameReader<'a> {
             Err(error) => Err(error),
             Ok(()) => Err(self.damaged("there are bytes behind its end".into())),
         }
+    }
+
+    /// Whether the dump's version has a list of histories.
+    pub(super) fn has_histories(&self) -> bool {
+        self.version != DUMP_VERSION_WITHOUT_HISTORIES
     }
 
     pub(super) fn payload(&self) -> &[u8] {

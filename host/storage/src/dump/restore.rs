@@ -16,6 +16,7 @@ use super::frame::{Tally, push_entry};
 use super::{KeyspaceSummary, Progress, Summary};
 use crate::format;
 use crate::head::{Head, Recorded};
+use crate::history::Histories;
 use crate::journal;
 use crate::mark::{self, Found, Mark};
 use crate::name;
@@ -76,7 +77,7 @@ pub enum RestoreError {
 
 /// Makes a store in `dir` from a dump. The folder is created when absent; it must not have a store.
 ///
-/// The store has what the dump has, and goes on from the same head. Everything is verified before there is a store: the
+/// The store has what the dump has, and goes on from the same head, in a new history. Everything is verified before there is a store: the
 /// dump, from its first byte to its last, and that what was written reads back as it was in the dump. On return the
 /// store is durable. `progress` is called behind each piece of about 1 MiB. A restore whose process was killed is to be
 /// repeated before anything opens the folder: to an open there is no store yet, and it makes a new one.
@@ -174,7 +175,7 @@ impl<'a> Restore<'a> {
                 Item::Entries(entries) => self.put(&current, entries)?,
                 Item::End(summary) => {
                     drop(current);
-                    self.finish(summary.head)?;
+                    self.finish(&summary)?;
                     return Ok(summary);
                 }
             }
@@ -200,7 +201,8 @@ impl<'a> Restore<'a> {
     }
 
     /// Writes everything to tables, then what makes it a store: format, keyspaces and head, in one record.
-    fn finish(self, head: Head) -> Result<(), RestoreError> {
+    fn finish(self, summary: &Summary) -> Result<(), RestoreError> {
+        let head = summary.head;
         for handle in self.keyspaces.values() {
             handle.rotate_memtable().map_err(|error| self.failure(error))?;
             self.wait_while(handle, |handle| handle.sealed_memtable_count() > 0)?;
@@ -211,6 +213,12 @@ impl<'a> Restore<'a> {
             let key = format!("{}{full}", format::KEYSPACE_KEY_PREFIX);
             batch.insert(&self.meta, key, handle.id().to_be_bytes());
         }
+        // Positions from here on may be given away again: they were, if the backup is not the store's last state.
+        let histories = match &summary.histories {
+            Some(histories) => histories.and_a_new_one(head.next_position),
+            None => Histories::begin(),
+        };
+        batch.insert(&self.meta, format::HISTORIES_KEY, histories.encode());
         let recorded = Recorded { head, engine_floor: self.database.seqno() };
         batch.insert(&self.meta, &format::HEAD_KEY[..], recorded.encode());
         batch.commit().map_err(|error| self.failure(error))?;

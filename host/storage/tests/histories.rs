@@ -1,0 +1,117 @@
+//! The list of histories: begun with the store, kept, and one longer with each restore.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod scratch;
+
+use std::path::Path;
+
+use exesdb_storage::dump::{inspect, restore};
+use exesdb_storage::{Commit, Histories, Options, Store, begin_history};
+use scratch::{OWNER, Scratch, batch, put_event};
+
+/// Appends events.
+fn append(store: &Store, events: u32) {
+    let operations = (0..events).map(|event| put_event(event, b"........happened")).collect();
+    let commit = Commit { owner: OWNER.into(), batches: vec![batch(vec![], operations, events)] };
+    store.commit_blocking(commit).unwrap().remove(0).unwrap();
+}
+
+fn dumped(store: &Store) -> Vec<u8> {
+    let mut dump = Vec::new();
+    store.snapshot().dump(&mut dump, &mut |_| {}).unwrap();
+    dump
+}
+
+fn opened(dir: &Path) -> (Store, Histories) {
+    let store = Store::open(dir, Options::default()).unwrap();
+    let histories = store.reader().histories().clone();
+    (store, histories)
+}
+
+#[test]
+fn a_store_has_one_history_of_its_own_and_keeps_it() {
+    let mut store = Scratch::new();
+    let first = store.store().reader().histories().clone();
+    assert_eq!((first.all().len(), first.current().first_position), (1, 0));
+    append(store.store(), 3);
+    store.reopen();
+    assert_eq!(*store.store().reader().histories(), first);
+    assert_ne!(*Scratch::new().store().reader().histories(), first, "another store has another");
+}
+
+#[test]
+fn a_restore_begins_a_history_behind_those_of_the_backup() {
+    let store = Scratch::new();
+    append(store.store(), 3);
+    let dump = dumped(store.store());
+    let first = store.store().reader().histories().clone();
+    assert_eq!(inspect(&mut &dump[..], &mut |_| {}).unwrap().histories, Some(first.clone()));
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("copy");
+    restore(&copy, &mut &dump[..], &mut |_| {}).unwrap();
+    let (again, second) = opened(&copy);
+    assert_eq!(second.all()[..1], first.all()[..]);
+    assert_eq!((second.all().len(), second.current().first_position), (2, 3));
+    append(&again, 2);
+    let dump = dumped(&again);
+    let third = dir.path().join("third");
+    restore(&third, &mut &dump[..], &mut |_| {}).unwrap();
+    let (_third, histories) = opened(&third);
+    assert_eq!(histories.all()[..2], second.all()[..]);
+    assert_eq!((histories.all().len(), histories.current().first_position), (3, 5));
+}
+
+#[test]
+fn a_store_that_was_copied_in_part_goes_on_from_the_histories_of_the_whole() {
+    let store = Scratch::new();
+    append(store.store(), 5);
+    let whole = store.store().reader().histories().clone();
+    let dir = tempfile::tempdir().unwrap();
+    append(&opened(dir.path()).0, 4);
+    let written = begin_history(dir.path(), &whole, 3).unwrap();
+    let (copy, histories) = opened(dir.path());
+    assert_eq!(histories, written);
+    assert_eq!(histories.all()[..1], whole.all()[..], "its own first history is not in it");
+    assert_eq!((histories.all().len(), histories.current().first_position), (2, 3));
+    append(&copy, 1);
+    assert_eq!(copy.reader().next_position(), 5);
+}
+
+#[test]
+fn a_store_from_before_there_were_histories_gets_its_first_when_it_is_opened() {
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/flow/format-2");
+    for name in ["closed", "killed"] {
+        let dir = tempfile::tempdir().unwrap();
+        copy(&kept.join(name), dir.path());
+        let (store, first) = opened(dir.path());
+        assert_eq!((first.all().len(), first.current().first_position), (1, 0), "{name}");
+        let head = store.snapshot().head();
+        drop(store);
+        let (store, again) = opened(dir.path());
+        assert_eq!(again, first, "{name}");
+        assert_eq!(store.snapshot().head(), head, "{name}");
+    }
+    let backup = std::fs::read(kept.join("main.backup")).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(restore(dir.path(), &mut &backup[..], &mut |_| {}).unwrap().histories, None);
+    let (_store, first) = opened(dir.path());
+    assert_eq!((first.all().len(), first.current().first_position), (1, 0));
+}
+
+/// Copies a folder. Folders without files, which version control does not keep, are made anew.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copied = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &copied);
+        } else {
+            std::fs::copy(&path, &copied).unwrap();
+        }
+    }
+    if from.join("current").exists() {
+        std::fs::create_dir_all(to.join("tables")).unwrap();
+    }
+}
