@@ -10,6 +10,7 @@ mod filter;
 mod follow;
 mod import;
 mod lines;
+mod place;
 mod retry;
 mod snapshot;
 mod sse;
@@ -37,6 +38,7 @@ pub use filter::Filter;
 pub use follow::{Follow, FollowFrom};
 pub use import::{IMPORT_EVENTS_MAX, ImportRequest, Imported};
 pub use lines::Lines;
+pub use place::Place;
 pub use retry::Retry;
 pub use snapshot::{Snapshot, SnapshotInfo, SnapshotPage, SnapshotScope, WhichSnapshot};
 pub use streams::{Retention, StreamAppended, StreamInfo, StreamState, Transacted};
@@ -129,14 +131,15 @@ impl Client {
         &self,
         stream: Option<&str>,
         filter: &Filter,
-        from: Option<u64>,
+        from: Option<Place>,
         count: u64,
         direction: Direction,
     ) -> Result<EventPage, ClientError> {
         let mut path = self.events_path(stream);
         let _ = write!(path, "?count={count}&direction={}", direction.as_str());
         if let Some(from) = from {
-            let _ = write!(path, "&from={from}");
+            path.push('&');
+            from.push(&mut path);
         }
         filter.push(&mut path);
         self.json(Method::GET, &path, None::<&()>).await

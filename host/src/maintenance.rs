@@ -25,6 +25,10 @@ pub fn explain(error: &Error) -> String {
         }
         Error::StreamDeleted(stream) => format!("stream {stream:?} was deleted for good"),
         Error::IdConflict(text) => format!("some, but not all, of the events are there already: {text}"),
+        Error::HistoryChanged(change) => format!(
+            "the store is at history {:016x}, position {}, and has not come to the position asked for",
+            change.history, change.end
+        ),
         Error::NotFound => "there is no such stream or snapshot".to_owned(),
         Error::Invalid(invalid) => format!("{}: {}", invalid.argument, invalid.message),
         Error::TooLarge(text)

@@ -7,6 +7,7 @@ mod export;
 mod follow;
 mod format;
 mod health;
+mod history;
 mod hostile;
 mod import;
 mod limits;

@@ -207,7 +207,9 @@ impl Client {
             let reader = BufReader::new(response.into_body().into_reader());
             for line in reader.lines().map_while(Result::ok) {
                 if let Some(value) = line.strip_prefix("id:") {
-                    id = value.trim().parse().expect("ids are positions");
+                    // The history of the position follows it.
+                    let position = value.trim().split('@').next().unwrap_or_default();
+                    id = position.parse().expect("ids begin with positions");
                 } else if let Some(data) = line.strip_prefix("data:") {
                     let event = serde_json::from_str(data).expect("data is JSON");
                     if sender.send((id, event)).is_err() {

@@ -7,6 +7,7 @@ use crate::accept::Form;
 use crate::encode;
 use crate::exchange::Sink;
 use crate::frame::{self, DoesNotFit};
+use crate::history::check_range;
 use crate::limits::BULK_WRITE_BYTES;
 use crate::problem::{Kind, Problem};
 use crate::refusal::{Subject, problem};
@@ -39,9 +40,9 @@ impl<'a> BulkRead<'a> {
         range: BulkRange,
         form: Form,
     ) -> Result<Self, Problem> {
-        let BulkRange { from, count, direction } = range;
-        let page = store
-            .read(source, from, page_count(count), direction)
+        let BulkRange { from, count, direction, history } = range;
+        let page = check_range(store, source, from, direction, history)
+            .and_then(|()| store.read(source, from, page_count(count), direction))
             .map_err(|error| problem(error, Subject::from(source)))?;
         let left = remaining(count, &page);
         Ok(Self { source, direction, form, left, horizon: page.durable_position, page })

@@ -6,22 +6,24 @@ mod snapshot;
 pub use event::{event_page, push_end_line, push_line, push_message};
 pub use snapshot::{deleted, snapshot, snapshot_line, snapshot_page};
 
+use crate::history::HistoryId;
 use crate::json::{push_bool, push_number, push_string};
 use crate::store::{AppendResult, ImportResult, Retention, StreamInfo, StreamPage, StreamState};
 use crate::timestamp::push_rfc3339;
 
 /// Where the events of an append stand.
-pub fn append_result(result: &AppendResult) -> Vec<u8> {
+pub fn append_result(result: &AppendResult, history: HistoryId) -> Vec<u8> {
     let mut out = Vec::with_capacity(128);
     out.push(b'{');
     push_places(&mut out, result);
+    push_history(&mut out, history);
     out.push(b'}');
     out
 }
 
 /// Where the events of a transaction stand: one result for each of its appends, whose streams these are.
-pub fn transaction_results(streams: &[String], results: &[AppendResult]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(16 + results.len() * 192);
+pub fn transaction_results(streams: &[String], results: &[AppendResult], history: HistoryId) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + results.len() * 192);
     out.extend_from_slice(b"{\"results\":[");
     push_list(&mut out, streams.iter().zip(results), |out, (stream, result)| {
         out.extend_from_slice(b"{\"stream\":");
@@ -30,8 +32,16 @@ pub fn transaction_results(streams: &[String], results: &[AppendResult]) -> Vec<
         push_places(out, result);
         out.push(b'}');
     });
-    out.extend_from_slice(b"]}");
+    out.push(b']');
+    push_history(&mut out, history);
+    out.push(b'}');
     out
+}
+
+/// The history that the positions belong to.
+fn push_history(out: &mut Vec<u8>, history: HistoryId) {
+    push_name(out, "history");
+    push_string(out, &history.to_string());
 }
 
 fn push_places(out: &mut Vec<u8>, result: &AppendResult) {
@@ -42,13 +52,14 @@ fn push_places(out: &mut Vec<u8>, result: &AppendResult) {
 }
 
 /// What became of imported events.
-pub fn import_result(result: &ImportResult) -> Vec<u8> {
+pub fn import_result(result: &ImportResult, history: HistoryId) -> Vec<u8> {
     let mut out = Vec::with_capacity(96);
     out.extend_from_slice(b"{\"added\":");
     push_number(&mut out, result.added.into());
     push_member(&mut out, "repeated", result.repeated.into());
     push_member(&mut out, "hidden", result.hidden.into());
     push_member(&mut out, "durable_position", result.durable_position);
+    push_history(&mut out, history);
     out.push(b'}');
     out
 }
@@ -136,6 +147,7 @@ fn push_time(out: &mut Vec<u8>, name: &str, micros: u64) {
 #[cfg(test)]
 mod tests {
     use super::{stream_info, transaction_results};
+    use crate::history::HistoryId;
     use crate::store::{AppendResult, Retention, StreamInfo, StreamState};
 
     #[test]
@@ -168,11 +180,12 @@ mod tests {
         assert_eq!(
             String::from_utf8(transaction_results(
                 &["a".to_owned(), "b".to_owned()],
-                &[result(1), result(2)]
+                &[result(1), result(2)],
+                HistoryId(0xab)
             ))
             .unwrap(),
             "{\"results\":[{\"stream\":\"a\",\"first_version\":1,\"last_version\":8,\"position\":9},\
-             {\"stream\":\"b\",\"first_version\":2,\"last_version\":8,\"position\":9}]}"
+             {\"stream\":\"b\",\"first_version\":2,\"last_version\":8,\"position\":9}],\"history\":\"00000000000000ab\"}"
         );
     }
 }

@@ -4,11 +4,14 @@ use exesdb_sdk::gateway::RespondError;
 
 use crate::encode::push_message;
 use crate::exchange::Sink;
+use crate::history::{HistoryId, changed};
 use crate::limits::{FOLLOW_PAGE_EVENTS, FOLLOW_WRITE_BYTES, KEEPALIVE_MS, RETRY_AFTER_SECONDS};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Kind, Member, Problem, quoted};
 use crate::refusal::{Subject, problem};
 use crate::route::Start;
-use crate::store::{Direction, Error, EventPage, RecordedEvent, Source, Store, Wake};
+use crate::store::{
+    Direction, Error, EventPage, HistoryChange, RecordedEvent, Source, Store, StoreHistory, Wake,
+};
 
 /// One client's way along a stream or the whole store.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct Follower<'a> {
     next: u64,
     /// What was there to begin with.
     first: EventPage,
+    /// The history of the positions that are sent.
+    history: HistoryId,
 }
 
 impl<'a> Follower<'a> {
@@ -25,7 +30,13 @@ impl<'a> Follower<'a> {
     ///
     /// # Errors
     /// The problem that is the request's answer.
-    pub fn start<S: Store>(store: &mut S, source: &'a Source, start: Start) -> Result<Self, Problem> {
+    pub fn start<S: Store>(
+        store: &mut S,
+        source: &'a Source,
+        (start, of): (Start, Option<HistoryId>),
+    ) -> Result<Self, Problem> {
+        let history = store.history().map_err(|error| problem(error, Subject::Store))?;
+        check_start(store, source, start, of).map_err(|error| problem(error, Subject::from(source)))?;
         let next = match (start, source.stream()) {
             (Start::From(next), _) => Ok(next),
             (Start::End, None) => durable_position(store),
@@ -35,10 +46,15 @@ impl<'a> Follower<'a> {
         };
         let first = next.and_then(|next| read(store, source, next).map(|first| (next, first)));
         let (next, first) = first.map_err(|error| problem(error, Subject::from(source)))?;
+        if let (Some(stream), Start::From(from)) = (source.stream(), start)
+            && first.events.is_empty()
+        {
+            check_version(store, stream, from, &history)?;
+        }
         // A wait for nothing tells at once whether there is room for one more. When the answer has begun it is
         // too late for a status.
         match store.wait(source.stream(), u64::MAX, 0) {
-            Wake::Events | Wake::Timeout => Ok(Self { source, next, first }),
+            Wake::Events | Wake::Timeout => Ok(Self { source, next, first, history: HistoryId(history.id) }),
             Wake::Closing => Err(Problem::new(Kind::Restarting, "the store is stopping; try again later")),
             Wake::Overloaded => {
                 Err(Problem::new(Kind::Overloaded, "too many clients follow events already; try again later"))
@@ -46,17 +62,22 @@ impl<'a> Follower<'a> {
         }
     }
 
+    /// The history of the positions that are sent.
+    pub fn history(&self) -> HistoryId {
+        self.history
+    }
+
     /// Sends events until the client or the host leaves.
     ///
     /// # Errors
     /// [`RespondError::Gone`] when the client is gone, which is how most of them end.
     pub fn run<S: Store>(self, store: &mut S, sink: &mut impl Sink) -> Result<(), RespondError> {
-        let Self { source, mut next, first: mut page } = self;
+        let Self { source, mut next, first: mut page, history } = self;
         let retry_ms = RETRY_AFTER_SECONDS.saturating_mul(1_000);
         sink.write(format!("retry: {retry_ms}\n\n").as_bytes())?;
         let mut written_ms = store.clock_ms();
         loop {
-            send(&page.events, sink)?;
+            send(&page.events, history, sink)?;
             let passed = page.next.unwrap_or(0);
             let more = passed > next;
             next = next.max(passed);
@@ -79,6 +100,50 @@ impl<'a> Follower<'a> {
             };
         }
     }
+}
+
+/// Checks that the store has come to where the client wants to go on, in the history that it names.
+fn check_start<S: Store>(
+    store: &mut S,
+    source: &Source,
+    start: Start,
+    of: Option<HistoryId>,
+) -> Result<(), Error> {
+    match (start, source.stream()) {
+        (Start::From(next), None) => store.check_history(next, of),
+        // Of a stream too, the client names the position of the last event that it has seen.
+        (Start::After(position), _) => store.check_history(position.saturating_add(1), of),
+        // A version belongs to no history; what is beyond the stream's end is refused when that is known.
+        (Start::From(_), Some(_)) | (Start::End, _) => Ok(()),
+    }
+}
+
+/// Refuses to wait for a version that is not a stream's next: those before it would be missed without a word, because
+/// the client has seen them in a history that the store has left.
+fn check_version<S: Store>(
+    store: &mut S,
+    stream: &str,
+    from: u64,
+    history: &StoreHistory,
+) -> Result<(), Problem> {
+    if from == 0 {
+        return Ok(());
+    }
+    let next = match store.stream_info(stream) {
+        Ok(info) => info.last_version.checked_add(1),
+        Err(Error::NotFound) => Some(0),
+        Err(error) => return Err(problem(error, Subject::Stream(stream))),
+    };
+    // A stream that is full has no next version, and none beyond it.
+    let Some(next) = next.filter(|next| from > *next) else { return Ok(()) };
+    let mut refusal = changed(&HistoryChange { history: history.id, end: history.end });
+    refusal.detail = format!(
+        "the next event of the stream {} gets version {next}, and `from` is {from}: events before it would be missed; \
+         the store may have been restored from a backup, so read the stream again from a version that is known to be \
+         good, or from 0",
+        quoted(stream)
+    );
+    Err(refusal.with("next_version", Member::Number(next)))
 }
 
 /// How a wait for events ended.
@@ -147,10 +212,10 @@ fn read<S: Store>(store: &mut S, source: &Source, next: u64) -> Result<EventPage
     }
 }
 
-fn send(events: &[RecordedEvent], sink: &mut impl Sink) -> Result<(), RespondError> {
+fn send(events: &[RecordedEvent], history: HistoryId, sink: &mut impl Sink) -> Result<(), RespondError> {
     let mut out = Vec::new();
     for event in events {
-        push_message(&mut out, event);
+        push_message(&mut out, event, history);
         if out.len() >= FOLLOW_WRITE_BYTES {
             sink.write(&out)?;
             out.clear();

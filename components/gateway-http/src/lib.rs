@@ -20,6 +20,7 @@ pub mod event_id;
 pub mod exchange;
 pub mod follow;
 pub mod frame;
+pub mod history;
 pub mod json;
 pub mod limits;
 pub mod problem;

@@ -28,6 +28,9 @@ pub enum Kind {
     WrongExpectedVersion,
     /// An append condition does not hold; the members `condition` and `position` say which, and because of what.
     ConditionFailed,
+    /// A position is beyond the end of the store, or of a history that it has left; the members `history` and `end` say
+    /// where the store is.
+    HistoryChanged,
     /// Some of the event ids are in the stream already.
     EventIdConflict,
     /// The stream was deleted for good.
@@ -50,7 +53,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::MalformedBody,
         Self::InvalidArgument,
         Self::Denied,
@@ -61,6 +64,7 @@ impl Kind {
         Self::NotAcceptable,
         Self::WrongExpectedVersion,
         Self::ConditionFailed,
+        Self::HistoryChanged,
         Self::EventIdConflict,
         Self::StreamDeleted,
         Self::TooLarge,
@@ -85,6 +89,7 @@ impl Kind {
             Self::NotAcceptable => "urn:exesdb:problem:not-acceptable",
             Self::WrongExpectedVersion => "urn:exesdb:problem:wrong-expected-version",
             Self::ConditionFailed => "urn:exesdb:problem:condition-failed",
+            Self::HistoryChanged => "urn:exesdb:problem:history-changed",
             Self::EventIdConflict => "urn:exesdb:problem:event-id-conflict",
             Self::StreamDeleted => "urn:exesdb:problem:stream-deleted",
             Self::TooLarge => "urn:exesdb:problem:too-large",
@@ -110,6 +115,7 @@ impl Kind {
             Self::NotAcceptable => "No form of the answer is acceptable",
             Self::WrongExpectedVersion => "The stream is not at the expected version",
             Self::ConditionFailed => "An append condition does not hold",
+            Self::HistoryChanged => "The position is not of this history of the store",
             Self::EventIdConflict => "An event id is already in the stream",
             Self::StreamDeleted => "The stream was deleted for good",
             Self::TooLarge => "A limit is exceeded",
@@ -130,7 +136,10 @@ impl Kind {
             Self::PathNotFound | Self::StreamNotFound | Self::SnapshotNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable => 406,
-            Self::WrongExpectedVersion | Self::ConditionFailed | Self::EventIdConflict => 409,
+            Self::WrongExpectedVersion
+            | Self::ConditionFailed
+            | Self::HistoryChanged
+            | Self::EventIdConflict => 409,
             Self::StreamDeleted => 410,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,

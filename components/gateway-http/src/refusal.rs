@@ -47,6 +47,7 @@ pub fn problem(error: Error, subject: Subject<'_>) -> Problem {
                 .with("condition", Member::Number(failure.condition.into()))
                 .with("position", Member::Number(failure.position))
         }
+        Error::HistoryChanged(change) => crate::history::changed(&change),
         Error::StreamDeleted(stream) => {
             let detail = format!("the stream {} has a tombstone; take another name", quoted(&stream));
             Problem::new(Kind::StreamDeleted, detail).with("stream", Member::Text(stream))
@@ -135,7 +136,7 @@ fn field_of_argument(argument: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::types::{ConditionFailure, InvalidArgument, VersionConflict};
+    use exesdb_sdk::types::{ConditionFailure, HistoryChange, InvalidArgument, VersionConflict};
 
     use super::{Subject, field_of_argument, problem};
     use crate::store::{Error, SnapshotId};
@@ -193,6 +194,13 @@ mod tests {
             ),
             (Error::StreamDeleted("t".to_owned()), stream, 410, "stream-deleted", r#""stream":"t""#),
             (Error::IdConflict("x".to_owned()), stream, 409, "event-id-conflict", r#""id":"x""#),
+            (
+                Error::HistoryChanged(HistoryChange { history: 0xab, end: 9 }),
+                stream,
+                409,
+                "history-changed",
+                r#""history":"00000000000000ab","end":9"#,
+            ),
             (Error::NotFound, stream, 404, "stream-not-found", "`s`"),
             (Error::NotFound, Subject::LatestSnapshot("s", "p"), 404, "snapshot-not-found", "`s`"),
             (Error::NotFound, Subject::LatestSnapshot("s", "p"), 404, "snapshot-not-found", "of `p`"),

@@ -7,6 +7,7 @@ use exesdb_sdk::arguments::{self, COUNT_MAX, STREAM_ID_BYTES_MAX};
 use crate::accept::{self, Form};
 use crate::body::parse_expected_version;
 use crate::frame;
+use crate::history::HistoryId;
 use crate::limits::PAGE_COUNT_DEFAULT;
 use crate::problem::{Kind, Problem, quoted};
 use crate::query::{Query, percent_decode};
@@ -69,6 +70,8 @@ pub struct Range {
     pub count: u32,
     /// Which way.
     pub direction: Direction,
+    /// The history that `from` belongs to, of a read of the whole store; none if the client does not say.
+    pub history: Option<HistoryId>,
 }
 
 /// A read of as many pages as it takes, in one direction.
@@ -80,6 +83,8 @@ pub struct BulkRange {
     pub count: Option<u64>,
     /// Which way.
     pub direction: Direction,
+    /// The history that `from` belongs to, of a read of the whole store; none if the client does not say.
+    pub history: Option<HistoryId>,
 }
 
 /// The form of the events that are to be appended.
@@ -129,6 +134,8 @@ pub enum Call {
         source: Source,
         /// From where.
         start: Start,
+        /// The history that this belongs to; none if the client does not say.
+        history: Option<HistoryId>,
     },
     /// Names of streams.
     ListStreams {

@@ -14,6 +14,7 @@ use crate::encode;
 use crate::event_id::give_ids;
 use crate::exchange::{Exchange, Response};
 use crate::follow::Follower;
+use crate::history::{HISTORY_HEADER, HistoryId, check_conditions, check_range};
 use crate::limits::REQUEST_BYTES_MAX;
 use crate::problem::{Kind, Problem};
 use crate::refusal::{Subject, problem};
@@ -28,7 +29,9 @@ pub fn serve<S: Store, E: Exchange>(store: &mut S, head: &Head<'_>, mut exchange
     let answered = match route(head) {
         Err(problem) => respond(store, Err(problem), head.method == "HEAD", exchange),
         Ok(route) => match route.call {
-            Call::Follow { source, start } => follow(store, &source, start, route.head_only, exchange),
+            Call::Follow { source, start, history } => {
+                follow(store, &source, (start, history), route.head_only, exchange)
+            }
             Call::ReadBulk { source, range, form } => {
                 read_bulk(store, &source, range, form, route.head_only, exchange)
             }
@@ -65,7 +68,7 @@ fn respond<S: Store, E: Exchange>(
 fn follow<S: Store, E: Exchange>(
     store: &mut S,
     source: &Source,
-    start: Start,
+    start: (Start, Option<HistoryId>),
     head_only: bool,
     exchange: E,
 ) -> Result<(), RespondError> {
@@ -75,7 +78,11 @@ fn follow<S: Store, E: Exchange>(
     };
     let response = Response {
         status: 200,
-        headers: vec![("content-type", "text/event-stream".into()), ("cache-control", "no-cache".into())],
+        headers: vec![
+            ("content-type", "text/event-stream".into()),
+            ("cache-control", "no-cache".into()),
+            (HISTORY_HEADER, follower.history().to_string().into()),
+        ],
         body: None,
     };
     if head_only {
@@ -93,14 +100,17 @@ fn read_bulk<S: Store, E: Exchange>(
     head_only: bool,
     exchange: E,
 ) -> Result<(), RespondError> {
-    let started =
-        BulkRead::start(store, source, range, form).and_then(|read| read.first().map(|first| (read, first)));
-    let (read, first) = match started {
+    let started = current_history(store).and_then(|history| {
+        let read = BulkRead::start(store, source, range, form)?;
+        read.first().map(|first| (history, read, first))
+    });
+    let (history, read, first) = match started {
         Ok(started) => started,
         Err(problem) => return respond(store, Err(problem), head_only, exchange),
     };
-    let mut response =
-        Response { status: 200, headers: vec![("content-type", form.media_type().into())], body: None };
+    let headers =
+        vec![("content-type", form.media_type().into()), (HISTORY_HEADER, history.to_string().into())];
+    let mut response = Response { status: 200, headers, body: None };
     if head_only {
         return exchange.respond(&response);
     }
@@ -120,8 +130,9 @@ fn answer<S: Store, E: Exchange>(store: &mut S, call: Call, exchange: &mut E) ->
         Call::Transact => transact(store, exchange),
         Call::Import => {
             let events = decode_import(&body(exchange)?)?;
+            let history = current_history(store)?;
             let result = store.import(&events).map_err(|error| problem(error, Subject::Store))?;
-            Ok(json_response(encode::import_result(&result)))
+            Ok(json_response_of(history, encode::import_result(&result, history)))
         }
         Call::Read { source, range } => read(store, &source, range),
         // Answered before; with a failure here, so that no request can end the instance.
@@ -218,25 +229,29 @@ fn append<S: Store, E: Exchange>(
     };
     drop(body);
     give_ids(store, events.iter_mut())?;
+    let history = current_history(store)?;
     match store.append(AppendRequest { stream_id: stream.clone(), expected, events }) {
-        Ok(result) => Ok(json_response(encode::append_result(&result))),
+        Ok(result) => Ok(json_response_of(history, encode::append_result(&result, history))),
         Err(error) => Err(problem(error, Subject::Stream(&stream))),
     }
 }
 
 fn transact<S: Store, E: Exchange>(store: &mut S, exchange: &mut E) -> Result<Response, Problem> {
-    let mut transaction = decode_transaction(&body(exchange)?)?;
+    let (mut transaction, histories) = decode_transaction(&body(exchange)?)?;
+    let history = current_history(store)?;
+    check_conditions(store, &transaction, &histories)?;
     give_ids(store, transaction.appends.iter_mut().flat_map(|append| append.events.iter_mut()))?;
     let streams: Vec<String> = transaction.appends.iter().map(|append| append.stream_id.clone()).collect();
     let results = store.transact(transaction).map_err(|error| problem(error, Subject::Store))?;
-    Ok(json_response(encode::transaction_results(&streams, &results)))
+    Ok(json_response_of(history, encode::transaction_results(&streams, &results, history)))
 }
 
 fn read<S: Store>(store: &mut S, source: &Source, range: Range) -> Result<Response, Problem> {
-    let page = store
-        .read(source, range.from, range.count, range.direction)
+    let history = current_history(store)?;
+    let page = check_range(store, source, range.from, range.direction, range.history)
+        .and_then(|()| store.read(source, range.from, range.count, range.direction))
         .map_err(|error| problem(error, Subject::from(source)))?;
-    let mut response = json_response(encode::event_page(&page));
+    let mut response = json_response_of(history, encode::event_page(&page, history));
     response.headers.push(("exesdb-durable-position", page.durable_position.to_string().into()));
     Ok(response)
 }
@@ -256,6 +271,20 @@ fn json_response(body: impl Into<Cow<'static, [u8]>>) -> Response {
         headers: vec![("content-type", "application/json".into())],
         body: Some(body.into()),
     }
+}
+
+/// JSON with positions of this history.
+fn json_response_of(history: HistoryId, body: Vec<u8>) -> Response {
+    let mut response = json_response(body);
+    response.headers.push((HISTORY_HEADER, history.to_string().into()));
+    response
+}
+
+/// The history of the positions that are read or given from now on. Asked for before they are: a store that was put
+/// back in between has another, and positions of this one are refused then, instead of taken for its own.
+fn current_history<S: Store>(store: &mut S) -> Result<HistoryId, Problem> {
+    let history = store.history().map_err(|error| problem(error, Subject::Store))?;
+    Ok(HistoryId(history.id))
 }
 
 fn no_content() -> Response {

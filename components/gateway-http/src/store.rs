@@ -2,9 +2,10 @@
 
 use exesdb_sdk::gateway::wasip2::clocks::monotonic_clock;
 use exesdb_sdk::gateway::wasip2::random::random::get_random_bytes;
-use exesdb_sdk::gateway::{live, snapshots, streams};
+use exesdb_sdk::gateway::{history, live, snapshots, streams};
 use exesdb_sdk::logging;
 
+pub use exesdb_sdk::gateway::history::StoreHistory;
 pub use exesdb_sdk::gateway::live::Wake;
 pub use exesdb_sdk::gateway::snapshots::{
     RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope,
@@ -13,7 +14,9 @@ pub use exesdb_sdk::gateway::streams::{
     AppendCondition, AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult,
     ImportedEvent, QueryItem, Retention, StreamCheck, StreamInfo, StreamPage, StreamState, Transaction,
 };
-pub use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion, RecordedEvent};
+pub use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion, HistoryChange, RecordedEvent};
+
+use crate::history::HistoryId;
 
 /// Which events are read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,6 +107,10 @@ pub trait Store {
     fn delete_snapshot(&mut self, id: &SnapshotId) -> Result<(), Error>;
     /// `snapshots.keep-newest`.
     fn keep_newest(&mut self, stream: &str, source: &str, keep: u32) -> Result<u64, Error>;
+    /// `history.current`.
+    fn history(&mut self) -> Result<StoreHistory, Error>;
+    /// `history.check`.
+    fn check_history(&mut self, next: u64, of: Option<HistoryId>) -> Result<(), Error>;
     /// `live.wait`.
     fn wait(&mut self, stream: Option<&str>, seen: u64, timeout_ms: u32) -> Wake;
     /// Milliseconds on a clock that only goes forward.
@@ -218,6 +225,14 @@ impl Store for LinkedStore {
 
     fn keep_newest(&mut self, stream: &str, source: &str, keep: u32) -> Result<u64, Error> {
         snapshots::keep_newest(stream, source, keep)
+    }
+
+    fn history(&mut self) -> Result<StoreHistory, Error> {
+        history::current()
+    }
+
+    fn check_history(&mut self, next: u64, of: Option<HistoryId>) -> Result<(), Error> {
+        history::check(next, of.map(|history| history.0))
     }
 
     fn wait(&mut self, stream: Option<&str>, seen: u64, timeout_ms: u32) -> Wake {

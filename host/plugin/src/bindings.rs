@@ -17,6 +17,7 @@ wasmtime::component::bindgen!({
             import exesdb:store/streams@0.1.0;
             import exesdb:store/snapshots@0.1.0;
             import exesdb:store/live@0.1.0;
+            import exesdb:store/history@0.1.0;
             import exesdb:store/maintenance@0.1.0;
         }
     ",
@@ -33,4 +34,4 @@ wasmtime::component::bindgen!({
 
 pub use exesdb::host::{clock, config, logging};
 pub use exesdb::storage::keyspaces;
-pub use exesdb::store::{live, maintenance, snapshots, streams, types};
+pub use exesdb::store::{history, live, maintenance, snapshots, streams, types};

@@ -138,6 +138,7 @@ fn gateway_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> 
     let mut linker = Linker::new(engine);
     bindings::streams::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     bindings::snapshots::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    bindings::history::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     bindings::live::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     add_host(&mut linker)?;
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(&mut linker)?;

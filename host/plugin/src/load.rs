@@ -200,6 +200,7 @@ const OFFERED_TO_GATEWAYS: &[&str] = &[
     "exesdb:store/streams@0.1.0",
     "exesdb:store/snapshots@0.1.0",
     "exesdb:store/live@0.1.0",
+    "exesdb:store/history@0.1.0",
     "wasi:http/types@0.2",
     "wasi:io/error@0.2",
     "wasi:io/poll@0.2",

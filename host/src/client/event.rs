@@ -104,6 +104,9 @@ pub struct EventPage {
     pub next: Option<u64>,
     /// The read reached the end (backward: the beginning) of what there was.
     pub end: bool,
+    /// The history that the positions belong to, as the gateway wrote it.
+    #[serde(default)]
+    pub history: Option<String>,
 }
 
 /// An event as it stands in the store.

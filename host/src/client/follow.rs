@@ -1,7 +1,6 @@
 //! Following a stream, or the whole store: from some event on and then live, over broken connections.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use hyper::body::Incoming;
 use serde_json::value::RawValue;
 
 use super::sse::{Decoder, Message};
-use super::{ANSWER_TIMEOUT, Client, ClientError, Filter, Retry, innermost};
+use super::{ANSWER_TIMEOUT, Client, ClientError, Filter, Place, Retry, innermost};
 
 /// How long a live stream may be silent: the gateway gives a sign of life every 15 s, so the peer is gone.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,7 +26,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FollowFrom {
     /// At a version of the stream, or a position of the store, inclusive.
-    Event(u64),
+    Event(Place),
     /// With the next event that is appended.
     End,
 }
@@ -38,9 +37,7 @@ impl FromStr for FollowFrom {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "end" => Ok(FollowFrom::End),
-            number => number.parse().map(FollowFrom::Event).map_err(|_| {
-                "write end, or the version (of a stream) or position (of the store) to begin with".to_owned()
-            }),
+            place => place.parse().map(FollowFrom::Event).map_err(|error| format!("write end, or {error}")),
         }
     }
 }
@@ -77,7 +74,8 @@ impl<'a> Follow<'a> {
         let mut url = client.events_path(stream);
         match from {
             FollowFrom::Event(from) => {
-                let _ = write!(url, "?from={from}");
+                url.push('?');
+                from.push(&mut url);
             }
             FollowFrom::End => url.push_str("?from=end"),
         }
@@ -104,6 +102,11 @@ impl<'a> Follow<'a> {
                 }
             }
         }
+    }
+
+    /// The id of the last event given, from which a later read can go on: its position and the history of that.
+    pub fn last_id(&self) -> Option<&str> {
+        self.last_id.as_deref()
     }
 
     /// Whether the next event has come already: [`Follow::next`] will not wait for it.
@@ -172,8 +175,8 @@ mod tests {
     use std::time::Duration;
 
     use super::{Follow, FollowFrom};
-    use crate::client::Filter;
     use crate::client::canned::{Canned, event_stream, json};
+    use crate::client::{Filter, Place};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -185,8 +188,13 @@ mod tests {
             event_stream("event: other\ndata: {}\n\nid: 6\ndata: {\"n\":6}\n\n"),
         ])
         .await;
-        let mut follow =
-            Follow::new(&gateway.client, Some("a/b"), &Filter::default(), FollowFrom::Event(2), PATIENCE);
+        let mut follow = Follow::new(
+            &gateway.client,
+            Some("a/b"),
+            &Filter::default(),
+            FollowFrom::Event(Place::of(2)),
+            PATIENCE,
+        );
         for n in 4..=6 {
             assert_eq!(follow.next().await.unwrap().get(), format!("{{\"n\":{n}}}"));
         }
@@ -197,6 +205,24 @@ mod tests {
         }
         let resumed = |request: &String| request.contains("last-event-id: 5\r\n");
         assert_eq!(requests.iter().map(resumed).collect::<Vec<_>>(), [false, true, true]);
+    }
+
+    #[tokio::test]
+    async fn following_ends_when_the_store_has_another_history() {
+        let problem = r#"{"type":"urn:exesdb:problem:history-changed","title":"Changed","detail":"at 3"}"#;
+        let gateway = Canned::start(vec![
+            event_stream("retry: 1\n\nid: 4@00000000000000ab\ndata: {\"n\":4}\n\n"),
+            json("409 Conflict", problem),
+        ])
+        .await;
+        let mut follow =
+            Follow::new(&gateway.client, None, &Filter::default(), FollowFrom::Event(Place::of(4)), PATIENCE);
+        assert_eq!(follow.next().await.unwrap().get(), "{\"n\":4}");
+        let error = follow.next().await.unwrap_err();
+        assert_eq!(error.problem_kind(), "history-changed");
+        assert_eq!(follow.last_id(), Some("4@00000000000000ab"));
+        let requests = gateway.requests.await.unwrap();
+        assert!(requests[1].contains("last-event-id: 4@00000000000000ab\r\n"), "{}", requests[1]);
     }
 
     #[tokio::test]
@@ -214,7 +240,7 @@ mod tests {
     async fn an_event_that_is_not_json_ends_it() {
         let gateway = Canned::start(vec![event_stream("id: 1\ndata: {\n\n")]).await;
         let mut follow =
-            Follow::new(&gateway.client, None, &Filter::default(), FollowFrom::Event(0), PATIENCE);
+            Follow::new(&gateway.client, None, &Filter::default(), FollowFrom::Event(Place::of(0)), PATIENCE);
         let error = follow.next().await.unwrap_err().to_string();
         assert!(error.contains("cannot read"), "{error}");
     }

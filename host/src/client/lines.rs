@@ -1,9 +1,9 @@
 //! Events as lines: one long answer instead of many pages, and gone on with where a connection broke.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
+use exesdb_storage::HistoryId;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt;
@@ -11,10 +11,12 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{ANSWER_TIMEOUT, Client, ClientError, Filter, Retry, innermost};
+use super::{ANSWER_TIMEOUT, Client, ClientError, Filter, Place as From, Retry, innermost};
 
 /// The media type of lines of JSON.
 pub(super) const NDJSON: &str = "application/x-ndjson";
+/// The header that names the history of the positions in an answer.
+const HISTORY: &str = "exesdb-history";
 /// The longest line, in bytes: an event of 1 MiB in base64, its metadata and JSON fit well.
 const LINE_BYTES_MAX: usize = 8 << 20;
 /// How the line begins that ends an answer; events have no such member.
@@ -39,6 +41,8 @@ pub struct Lines<'a> {
     client: &'a Client,
     filter: Filter,
     from: u64,
+    /// The history of the positions read so far: where a store has another, going on would mix the two.
+    history: Option<HistoryId>,
     connection: Option<Connection>,
     retry: Retry,
     /// A host that never answered is not waited for: the address is probably wrong.
@@ -63,7 +67,15 @@ struct Place {
 impl<'a> Lines<'a> {
     /// Reads from position `from` on what there is. When the host goes away, it is waited for as long as `patience`.
     pub fn new(client: &'a Client, filter: Filter, from: u64, patience: Duration) -> Lines<'a> {
-        Lines { client, filter, from, connection: None, retry: Retry::new(patience), has_connected: false }
+        Lines {
+            client,
+            filter,
+            from,
+            history: None,
+            connection: None,
+            retry: Retry::new(patience),
+            has_connected: false,
+        }
     }
 
     /// The next event and its position, as the gateway wrote it; none at the end of what there is.
@@ -111,9 +123,10 @@ impl<'a> Lines<'a> {
         })
     }
 
-    async fn connect(&self) -> Result<Connection, ClientError> {
+    async fn connect(&mut self) -> Result<Connection, ClientError> {
         let mut url = self.client.path(&["events"]);
-        let _ = write!(url, "?from={}", self.from);
+        url.push('?');
+        From { number: self.from, history: self.history }.push(&mut url);
         self.filter.push(&mut url);
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(NDJSON));
@@ -121,6 +134,8 @@ impl<'a> Lines<'a> {
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| {
             Err(ClientError::TimedOut { url: url.clone(), seconds: ANSWER_TIMEOUT.as_secs() })
         })?;
+        let history = answer.headers().get(HISTORY).and_then(|history| history.to_str().ok());
+        self.history = history.and_then(|history| history.parse().ok());
         Ok(Connection { url, body: answer.into_body(), buffer: BytesMut::new(), searched: 0 })
     }
 

@@ -10,6 +10,9 @@ use crate::cli::GatewayOptions;
 use crate::client::{Follow, FollowFrom};
 use crate::output::Output;
 
+/// The problem of a position that is not of the store's history.
+const HISTORY_CHANGED: &str = "history-changed";
+
 /// Options of `follow`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -19,12 +22,14 @@ Examples:
   exesdb follow --tag customer:7         only events that have the tag
   exesdb follow --json | jq .type
 
-When the host is restarted, following goes on after the last event that was printed.")]
+When the host is restarted, following goes on after the last event that was printed. If the store was restored from a
+backup meanwhile, so that this event is not in it, following ends and says so.")]
 pub struct FollowOptions {
     /// The stream; without it, the whole store.
     pub stream: Option<String>,
 
-    /// Where to begin, inclusive: a version of the stream, a position of the store, or `end`.
+    /// Where to begin, inclusive: a version of the stream, a position of the store (with its history, if it is known:
+    /// `41@00f1e2d3c4b5a697`), or `end`.
     #[arg(long, value_name = "N|end", default_value = "0")]
     pub from: FollowFrom,
 
@@ -54,6 +59,9 @@ pub async fn run(options: FollowOptions) -> anyhow::Result<()> {
     let client = options.gateway.client();
     let patience = Duration::from_secs(options.retry_for);
     let filter = options.filter.filter();
+    if let FollowFrom::Event(from) = &options.from {
+        from.check(options.stream.as_deref()).map_err(anyhow::Error::msg)?;
+    }
     let mut follow = Follow::new(&client, options.stream.as_deref(), &filter, options.from, patience);
     let mut output = Output::stdout();
     let mut left = options.count.unwrap_or(u64::MAX);
@@ -62,7 +70,19 @@ pub async fn run(options: FollowOptions) -> anyhow::Result<()> {
             // Whoever reads along sees what there is before we wait for more.
             output.flush()?;
         }
-        let event = follow.next().await?;
+        let event = match follow.next().await {
+            Ok(event) => event,
+            Err(error) if error.problem_kind() == HISTORY_CHANGED && follow.last_id().is_some() => {
+                output.flush()?;
+                let last = follow.last_id().unwrap_or_default();
+                let what = format!(
+                    "the store was restored from a backup while it was followed, and the last event printed ({last}) is \
+                     not in it any more; drop what was printed beyond the backup, and follow again from there"
+                );
+                return Err(anyhow::Error::new(error).context(what));
+            }
+            Err(error) => return Err(error.into()),
+        };
         print::event(&mut output, &event, options.json)?;
         left -= 1;
     }

@@ -5,7 +5,7 @@ use clap::Args;
 use super::filter::FilterOptions;
 use super::print;
 use crate::cli::GatewayOptions;
-use crate::client::{Direction, PAGE_COUNT_MAX};
+use crate::client::{Direction, PAGE_COUNT_MAX, Place};
 use crate::output::Output;
 
 /// Options of `read`.
@@ -23,9 +23,10 @@ pub struct ReadOptions {
     pub stream: Option<String>,
 
     /// Where to begin, inclusive: a version of the stream, or a position of the store [default: the first event,
-    /// backward the last].
+    /// backward the last]. A position may name its history (`41@00f1e2d3c4b5a697`): it is refused if the store has left
+    /// that before the position, because it was restored from a backup.
     #[arg(long, value_name = "N")]
-    pub from: Option<u64>,
+    pub from: Option<Place>,
 
     /// How many events at most [default: all].
     #[arg(long, value_name = "N")]
@@ -54,6 +55,9 @@ pub async fn run(options: ReadOptions) -> anyhow::Result<()> {
     let mut output = Output::stdout();
     let filter = options.filter.filter();
     let mut from = options.from;
+    if let Some(from) = &from {
+        from.check(options.stream.as_deref()).map_err(anyhow::Error::msg)?;
+    }
     let mut left = options.count.unwrap_or(u64::MAX);
     while left > 0 {
         let count = left.min(PAGE_COUNT_MAX);
@@ -63,10 +67,13 @@ pub async fn run(options: ReadOptions) -> anyhow::Result<()> {
         }
         left = left.saturating_sub(page.events.len() as u64);
         // A filtered page may be empty and not the last.
-        if page.end || page.next.is_none() || (page.events.is_empty() && page.next == from) {
+        let Some(next) = page.next.filter(|_| !page.end) else { break };
+        if page.events.is_empty() && from.is_some_and(|from| from.number == next) {
             break;
         }
-        from = page.next;
+        // Versions belong to no history; positions of the next page must belong to the same as those of this one.
+        let history = page.history.filter(|_| options.stream.is_none());
+        from = Some(Place { number: next, history: history.and_then(|history| history.parse().ok()) });
     }
     output.flush()
 }

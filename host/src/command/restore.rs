@@ -29,6 +29,8 @@ Examples:
 The store must not be there yet. The backup is verified from its first byte to its last, and so is what was written,
 before the store gets its name: a restore that fails or is interrupted leaves no store.
 
+A restored store begins a new history: clients that hold positions beyond the backup's end are refused, and told so.
+
 With --up-to, events keep their versions, times and positions. Retention and deletion are as they were at the time of
 the backup, for their history is not kept; what they hide is not in the new store. Streams without any event left go
 on counting as they would. Snapshots of versions that a stream no longer reaches are left out.")]
@@ -75,7 +77,7 @@ pub fn run(options: &RestoreOptions) -> anyhow::Result<()> {
         folder.display()
     );
     let copied = offline::run(up_to::restore(&store, &mut input, position))?;
-    let up_to::Copied { events, streams, snapshots } = copied;
+    let up_to::Copied { events, streams, snapshots, .. } = copied;
     output.line(if options.json {
         json!({ "events": events, "streams": streams, "snapshots": snapshots, "folder": folder }).to_string()
     } else {

@@ -25,7 +25,8 @@ Examples:
         \"conditions\":[{\"query\":[{\"types\":[\"closed\"],\"tags\":[\"account:a\"]}],\"after\":41}]}' | exesdb transact -
 
 Nothing is appended unless every expected version, check and condition holds. A condition fails if an event that
-matches its query was added behind position `after`. With ids, a transaction that is sent again is made once.")]
+matches its query was added behind position `after`. With `history` beside `after`, as the page that was read named it,
+a position that the store has left is refused. With ids, a transaction that is sent again is made once.")]
 pub struct TransactOptions {
     /// The transaction, as JSON: the body of POST /transactions; `-` is stdin.
     pub file: PathBuf,

@@ -39,6 +39,11 @@ pub mod live {
     pub use crate::bindings::gateway_imports::exesdb::store::live::{Wake, wait};
 }
 
+/// Which past a position belongs to: `exesdb:store/history`.
+pub mod history {
+    pub use crate::bindings::gateway_imports::exesdb::store::history::{StoreHistory, check, current};
+}
+
 /// What a gateway component does. Register the type that does it with [`gateway_plugin!`](crate::gateway_plugin).
 pub trait Gateway {
     /// Answers one request through `out`, which must be set exactly once. Returns when the answer is written.

@@ -1,6 +1,6 @@
 //! The words of the event store: `exesdb:store/types`.
 
 pub use crate::bindings::common::exesdb::store::types::{
-    ConditionFailure, Direction, Error, EventData, ExpectedVersion, InvalidArgument, Position, RecordedEvent,
-    Version, VersionConflict,
+    ConditionFailure, Direction, Error, EventData, ExpectedVersion, HistoryChange, HistoryId,
+    InvalidArgument, Position, RecordedEvent, Version, VersionConflict,
 };

@@ -11,17 +11,19 @@ use super::expected::Expected;
 use super::field::{Fields, Place, read};
 use super::list::{List, check_text};
 use super::query::list_of_items;
+use crate::history::HistoryId;
 use crate::limits::{
     APPEND_EVENTS_MAX, TRANSACTION_APPENDS_MAX, TRANSACTION_CHECKS_MAX, TRANSACTION_CONDITIONS_MAX,
 };
 use crate::problem::Problem;
 use crate::store::{AppendCondition, AppendRequest, ExpectedVersion, StreamCheck, Transaction};
 
-/// Decodes `{"appends": [..], "checks"?: [..], "conditions"?: [..]}`. The id of an event that was given none is empty.
+/// Decodes `{"appends": [..], "checks"?: [..], "conditions"?: [..]}`, and the history of each condition. The id of an
+/// event that was given none is empty.
 ///
 /// # Errors
 /// The problem that is the request's answer, naming the field.
-pub fn decode_transaction(body: &[u8]) -> Result<Transaction, Problem> {
+pub fn decode_transaction(body: &[u8]) -> Result<(Transaction, Vec<Option<HistoryId>>), Problem> {
     let place = Place::new("body");
     read(body, &place, TransactionSeed { place: &place })
 }
@@ -31,21 +33,21 @@ struct TransactionSeed<'p> {
 }
 
 impl<'de> DeserializeSeed<'de> for TransactionSeed<'_> {
-    type Value = Transaction;
+    type Value = (Transaction, Vec<Option<HistoryId>>);
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Transaction, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for TransactionSeed<'_> {
-    type Value = Transaction;
+    type Value = (Transaction, Vec<Option<HistoryId>>);
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object with `appends`, `checks` and `conditions`")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Transaction, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let place = self.place;
         let mut fields = Fields::new(place, &["appends", "checks", "conditions"]);
         let (mut appends, mut checks, mut conditions) = (None, Vec::new(), Vec::new());
@@ -79,7 +81,8 @@ impl<'de> Visitor<'de> for TransactionSeed<'_> {
             let problem = Problem::too_large("appends", APPEND_EVENTS_MAX, "events per transaction");
             return Err(place.refuse(problem));
         }
-        Ok(Transaction { appends, checks, conditions })
+        let (conditions, histories) = conditions.into_iter().unzip();
+        Ok((Transaction { appends, checks, conditions }, histories))
     }
 }
 
@@ -162,32 +165,45 @@ struct ConditionSeed<'p> {
 }
 
 impl<'de> DeserializeSeed<'de> for ConditionSeed<'_> {
-    type Value = AppendCondition;
+    type Value = (AppendCondition, Option<HistoryId>);
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<AppendCondition, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for ConditionSeed<'_> {
-    type Value = AppendCondition;
+    type Value = (AppendCondition, Option<HistoryId>);
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("an object with `query` and `after`")
+        out.write_str("an object with `query`, `after` and `history`")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AppendCondition, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let place = self.place;
-        let mut fields = Fields::new(place, &["query", "after"]);
-        let (mut query, mut after) = (None, None);
+        let mut fields = Fields::new(place, &["query", "after", "history"]);
+        let (mut query, mut after, mut history) = (None, None, None);
         while let Some(name) = fields.next(&mut map)? {
             match name {
                 "query" => query = Some(map.next_value_seed(list_of_items(place))?),
-                _ => after = map.next_value()?,
+                "after" => after = map.next_value()?,
+                _ => history = read_history(place, &mut map)?,
             }
         }
+        if history.is_some() && after.is_none() {
+            return Err(place.refuse_field("history", "belongs to `after`, which is missing"));
+        }
         let query = query.ok_or_else(|| place.refuse_field("query", "is required"))?;
-        Ok(AppendCondition { query, after })
+        Ok((AppendCondition { query, after }, history))
+    }
+}
+
+/// Reads the history of a position, or `null` for none.
+fn read_history<'de, A: MapAccess<'de>>(place: &Place, map: &mut A) -> Result<Option<HistoryId>, A::Error> {
+    let Some(text) = map.next_value::<Option<String>>()? else { return Ok(None) };
+    match HistoryId::parse(&text) {
+        Some(history) => Ok(Some(history)),
+        None => Err(place.refuse_field("history", "must be 16 hexadecimal digits")),
     }
 }
 

@@ -3,7 +3,8 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{push_list, push_member, push_time};
+use super::{push_history, push_list, push_member, push_time};
+use crate::history::HistoryId;
 use crate::json::{Sound, embeddable, is_json, push_bool, push_number, push_string};
 use crate::store::{EventPage, RecordedEvent};
 
@@ -14,13 +15,14 @@ pub(super) const EVENT_FRAME_BYTES: usize = 256;
 const JSON: &str = "application/json";
 
 /// A page of events.
-pub fn event_page(page: &EventPage) -> Vec<u8> {
+pub fn event_page(page: &EventPage, history: HistoryId) -> Vec<u8> {
     let carried: usize = page.events.iter().map(event_size).sum();
     let mut out = Vec::with_capacity(64 + carried);
     out.extend_from_slice(b"{\"events\":[");
     push_list(&mut out, &page.events, |out, event| push_event(out, event, Layout::Kept));
     out.extend_from_slice(b"],\"next\":");
     push_place(&mut out, page);
+    push_history(&mut out, history);
     out.push(b'}');
     out
 }
@@ -84,10 +86,12 @@ fn push_event(out: &mut Vec<u8>, event: &RecordedEvent, layout: Layout) {
     out.push(b'}');
 }
 
-/// One event as a server-sent event: its id is the position, its data one line of JSON.
-pub fn push_message(out: &mut Vec<u8>, event: &RecordedEvent) {
+/// One event as a server-sent event: its id is the position with its history, its data one line of JSON.
+pub fn push_message(out: &mut Vec<u8>, event: &RecordedEvent, history: HistoryId) {
     out.extend_from_slice(b"id: ");
     push_number(out, event.position);
+    out.push(b'@');
+    out.extend_from_slice(history.to_string().as_bytes());
     out.extend_from_slice(b"\ndata: ");
     push_event(out, event, Layout::OneLine);
     out.extend_from_slice(b"\n\n");
@@ -164,6 +168,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::{Layout, event_page, push_end_line, push_event, push_line, push_message};
+    use crate::history::HistoryId;
     use crate::store::{EventPage, RecordedEvent};
 
     fn event(content_type: &str, data: &[u8], metadata: &[u8]) -> RecordedEvent {
@@ -224,10 +229,10 @@ mod tests {
     #[test]
     fn a_message_is_one_line() {
         let mut out = Vec::new();
-        push_message(&mut out, &event("application/json", b"{\r\n\"a\":\n\"b\\n\"}", b""));
+        push_message(&mut out, &event("application/json", b"{\r\n\"a\":\n\"b\\n\"}", b""), HistoryId(0xab));
         let text = String::from_utf8(out).unwrap();
-        let data =
-            text.strip_prefix("id: 18446744073709551615\ndata: ").unwrap().strip_suffix("\n\n").unwrap();
+        let id = "id: 18446744073709551615@00000000000000ab\ndata: ";
+        let data = text.strip_prefix(id).unwrap().strip_suffix("\n\n").unwrap();
         assert!(!data.contains(['\n', '\r']));
         let value: Value = serde_json::from_str(data).unwrap();
         assert_eq!(value["data"], json!({"a": "b\n"}));
@@ -238,11 +243,12 @@ mod tests {
         let event = event("application/json", b"1", b"");
         let page =
             EventPage { events: vec![event.clone(), event], next: None, end: true, durable_position: 9 };
-        let value: Value = serde_json::from_slice(&event_page(&page)).unwrap();
+        let value: Value = serde_json::from_slice(&event_page(&page, HistoryId(1))).unwrap();
         assert_eq!(value["events"].as_array().map(Vec::len), Some(2));
         assert_eq!((&value["next"], &value["end"]), (&Value::Null, &json!(true)));
         let empty = EventPage { events: Vec::new(), next: Some(0), end: true, durable_position: 0 };
-        assert_eq!(event_page(&empty), br#"{"events":[],"next":0,"end":true}"#);
+        let expected = br#"{"events":[],"next":0,"end":true,"history":"00000000000000ab"}"#;
+        assert_eq!(event_page(&empty, HistoryId(0xab)), expected);
     }
 
     #[test]

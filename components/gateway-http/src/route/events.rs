@@ -5,19 +5,21 @@ use exesdb_sdk::arguments::{self, STREAM_ID_BYTES_MAX};
 use super::{BulkRange, Call, Head, Range, Start, checked, count};
 use crate::accept::{self, Form};
 use crate::body::{check_tags, check_types, decode_query};
+use crate::history::{HistoryId, parse_event_id};
 use crate::limits::{CORRELATION_ID_BYTES_MAX, PATTERN_BYTES_MAX, STREAM_PREFIXES_MAX};
 use crate::problem::Problem;
-use crate::query::{Query, number};
+use crate::query::Query;
 use crate::store::{Direction, EventFilter, QueryItem, Source};
 
 /// Every read's parameters.
 const RANGE: [&str; 3] = ["from", "count", "direction"];
 
 /// Those of a read of the whole store that are given once: every read's, and those of its filter.
-const ONCE: [&str; 8] = [
+const ONCE: [&str; 9] = [
     "from",
     "count",
     "direction",
+    "history",
     "query",
     "correlation_id",
     "causation_id",
@@ -43,7 +45,8 @@ pub(super) fn of_store(head: &Head<'_>, query: &str) -> Result<Call, Problem> {
 fn read(head: &Head<'_>, query: &Query<'_>, source: Source) -> Result<Call, Problem> {
     let form = accept::form(head)?;
     if form == Form::EventStream {
-        return Ok(Call::Follow { source, start: start(head, query)? });
+        let (start, history) = start(head, query)?;
+        return Ok(Call::Follow { source, start, history });
     }
     if query.get("from") == Some("end") {
         return Err(Problem::invalid("from", "`end` needs `accept: text/event-stream`"));
@@ -54,14 +57,22 @@ fn read(head: &Head<'_>, query: &Query<'_>, source: Source) -> Result<Call, Prob
         Some(_) => return Err(Problem::invalid("direction", "must be `forward` or `backward`")),
     };
     let from = query.number("from", 0, u64::MAX)?;
+    let history = history(query)?;
     if form == Form::Json {
-        return Ok(Call::Read { source, range: Range { from, count: count(query)?, direction } });
+        return Ok(Call::Read { source, range: Range { from, count: count(query)?, direction, history } });
     }
     let count = query.number("count", 1, u64::MAX)?;
-    Ok(Call::ReadBulk { source, range: BulkRange { from, count, direction }, form })
+    Ok(Call::ReadBulk { source, range: BulkRange { from, count, direction, history }, form })
 }
 
-fn start(head: &Head<'_>, query: &Query<'_>) -> Result<Start, Problem> {
+/// The history that the client says its place belongs to.
+fn history(query: &Query<'_>) -> Result<Option<HistoryId>, Problem> {
+    let Some(text) = query.get("history") else { return Ok(None) };
+    let history = HistoryId::parse(text);
+    history.map(Some).ok_or_else(|| Problem::invalid("history", "must be 16 hexadecimal digits"))
+}
+
+fn start(head: &Head<'_>, query: &Query<'_>) -> Result<(Start, Option<HistoryId>), Problem> {
     if query.get("direction").is_some_and(|direction| direction != "forward") {
         return Err(Problem::invalid("direction", "an event stream goes `forward` only"));
     }
@@ -75,10 +86,17 @@ fn start(head: &Head<'_>, query: &Query<'_>) -> Result<Start, Problem> {
     // An EventSource asks for the same address again when it reconnects, `from` included: what it has seen
     // counts more.
     match head.header("last-event-id")?.as_deref() {
-        None | Some("") => Ok(start),
-        Some(text) => number(text)
-            .map(Start::After)
-            .ok_or_else(|| Problem::invalid("last-event-id", "must be a position, an integer of at least 0")),
+        None | Some("") => Ok((start, history(query)?)),
+        Some(text) => {
+            let (position, of_id) = parse_event_id(text).ok_or_else(|| {
+                Problem::invalid(
+                    "last-event-id",
+                    "must be a position, an integer of at least 0, or one with its history as it was sent: \
+                     `41@00f1e2d3c4b5a697`",
+                )
+            })?;
+            Ok((Start::After(position), of_id.or(history(query)?)))
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whole requests and their answers.
 
 use exesdb_gateway_http::limits::REQUEST_BYTES_MAX;
-use exesdb_gateway_http::store::Error;
+use exesdb_gateway_http::store::{Error, HistoryChange};
 use serde_json::json;
 
 use crate::client::Request;
@@ -14,7 +14,10 @@ fn an_append_says_where_it_stands() {
     let append = Request::append("a%2Fb", body).header("content-type", "application/json");
     let answer = append.send(&mut store);
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
-    assert_eq!(answer.text(), r#"{"first_version":0,"last_version":1,"position":2}"#);
+    assert_eq!(
+        answer.text(),
+        r#"{"first_version":0,"last_version":1,"position":2,"history":"00000000000000aa"}"#
+    );
     let ids: Vec<&str> = store.events.iter().map(|event| event.id.as_str()).collect();
     assert_eq!(ids, ["id-0", "00000203-0405-4607-8809-0a0b0c0d0e0f", "mine"]);
     assert!(store.events.iter().skip(1).all(|event| event.stream_id == "a/b"));
@@ -65,6 +68,7 @@ fn the_store_s_errors_are_problems() {
     let text = || "why".to_owned();
     for (error, status, problem) in [
         (Error::IdConflict("x".to_owned()), 409, "event-id-conflict"),
+        (Error::HistoryChanged(HistoryChange { history: 1, end: 2 }), 409, "history-changed"),
         (Error::NotFound, 404, "stream-not-found"),
         (Error::TooLarge(text()), 413, "too-large"),
         (Error::Restarting(text()), 503, "restarting"),

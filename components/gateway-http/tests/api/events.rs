@@ -25,6 +25,7 @@ fn a_page_in_full() {
             }],
             "next": 1,
             "end": true,
+            "history": "00000000000000aa",
         })
     );
 }
@@ -51,7 +52,7 @@ fn pages_lead_through_a_stream_and_the_store() {
         );
     }
     let empty = Request::get("/v1/stores/main/events").send(&mut Memory::default()).json();
-    assert_eq!(empty, json!({"events": [], "next": null, "end": true}));
+    assert_eq!(empty, json!({"events": [], "next": null, "end": true, "history": "00000000000000aa"}));
     let missing = Request::get("/v1/stores/main/streams/u/events").send(&mut store);
     assert_eq!((missing.status, missing.problem().as_str()), (404, "stream-not-found"));
 }
@@ -103,7 +104,7 @@ fn a_filtered_page_may_be_empty_and_not_the_last() {
     let mut store = Memory::with(&["a", "a", "a", "b"]);
     store.scan_events = Some(2);
     let first = Request::get("/v1/stores/main/events?stream_prefix=b").send(&mut store).json();
-    assert_eq!(first, json!({"events": [], "next": 2, "end": false}));
+    assert_eq!(first, json!({"events": [], "next": 2, "end": false, "history": "00000000000000aa"}));
     let second = Request::get("/v1/stores/main/events?stream_prefix=b&from=2").send(&mut store).json();
     assert_eq!((positions(&second), &second["end"]), (vec![3], &json!(true)));
 }

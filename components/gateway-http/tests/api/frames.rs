@@ -58,7 +58,10 @@ fn frames_are_appended() {
     let nameless = Event { id: "", metadata: b"null", ..PLAIN };
     let body = [frame(&json), frame(&nameless)].concat();
     let answer = append(&mut store, "?expected_version=no_stream", body);
-    assert_eq!(answer.text(), r#"{"first_version":0,"last_version":1,"position":1}"#);
+    assert_eq!(
+        answer.text(),
+        r#"{"first_version":0,"last_version":1,"position":1,"history":"00000000000000aa"}"#
+    );
     let [first, second] = store.events.as_slice() else { panic!("two events were appended") };
     assert_eq!((first.data.as_slice(), first.metadata.as_slice()), (&b"{\"a\": 1}"[..], &b"[2]"[..]));
     assert_eq!((first.id.as_str(), first.tags.as_slice()), ("i", &["k:v".to_owned(), "l".to_owned()][..]));

@@ -7,6 +7,7 @@ mod client;
 mod events;
 mod follow;
 mod frames;
+mod history;
 mod hostile;
 mod memory;
 mod openapi;

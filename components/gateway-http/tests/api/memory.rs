@@ -3,11 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
+use exesdb_gateway_http::history::HistoryId;
 use exesdb_gateway_http::store::{
     AppendRequest, AppendResult, Deletion, Direction, Error, EventFilter, EventPage, ExpectedVersion,
-    ImportResult, ImportedEvent, QueryItem, RecordedEvent, RecordedSnapshot, Retention, SnapshotData,
-    SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope, Source, Store, StreamInfo, StreamPage,
-    StreamState, Transaction, Wake,
+    HistoryChange, ImportResult, ImportedEvent, QueryItem, RecordedEvent, RecordedSnapshot, Retention,
+    SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope, Source, Store, StoreHistory,
+    StreamInfo, StreamPage, StreamState, Transaction, Wake,
 };
 use exesdb_sdk::types::{ConditionFailure, VersionConflict};
 
@@ -23,6 +24,12 @@ pub(crate) enum Step {
     /// From now on reads fail.
     Fail(Error),
 }
+
+/// The store's history.
+pub(crate) const HISTORY: HistoryId = HistoryId(0xaa);
+
+/// A history that the store has left, at [`Memory::left_at`].
+pub(crate) const OLD_HISTORY: HistoryId = HistoryId(0xbb);
 
 /// The store.
 #[derive(Debug, Default)]
@@ -54,6 +61,8 @@ pub(crate) struct Memory {
     pub(crate) clock_ms: u64,
     /// How long a read takes.
     pub(crate) read_ms: u64,
+    /// Where the old history was left.
+    pub(crate) left_at: u64,
     pub(crate) failures_logged: Vec<String>,
 }
 
@@ -251,6 +260,9 @@ impl Store for Memory {
         self.clock_ms += self.read_ms;
         self.fail()?;
         assert!((1..=1_000).contains(&count), "{count}");
+        if source.stream().is_none() && direction == Direction::Forward {
+            self.check_history(from.unwrap_or(0), None)?;
+        }
         if let Some(stream) = source.stream() {
             self.expect(stream, ExpectedVersion::Any)?;
             if self.stream(Some(stream)).is_empty() {
@@ -444,6 +456,23 @@ impl Store for Memory {
             }
             None => Wake::Closing,
         }
+    }
+
+    fn history(&mut self) -> Result<StoreHistory, Error> {
+        Ok(StoreHistory { id: HISTORY.0, end: self.events.len() as u64 })
+    }
+
+    fn check_history(&mut self, next: u64, of: Option<HistoryId>) -> Result<(), Error> {
+        let end = self.events.len() as u64;
+        let is_left = match of {
+            None | Some(HISTORY) => false,
+            Some(OLD_HISTORY) => next > self.left_at,
+            Some(_) => true,
+        };
+        if next <= end && !is_left {
+            return Ok(());
+        }
+        Err(Error::HistoryChanged(HistoryChange { history: HISTORY.0, end }))
     }
 
     fn clock_ms(&mut self) -> u64 {

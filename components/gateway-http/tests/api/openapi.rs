@@ -105,6 +105,10 @@ fn every_documented_example_is_answered_as_documented() {
             })
             .collect();
         let mut store = Memory::default();
+        if template.ends_with("/transactions") {
+            // Its condition names a position that the store has come to.
+            store = Memory::with(&["account/9"; 42]);
+        }
         if method != "POST" {
             store.add("account/7");
             let put = Request::new("PUT", "/v1/stores/main/streams/account%2F7/snapshots/1");

@@ -2,6 +2,7 @@
 
 use exesdb_gateway_http::accept::Form;
 use exesdb_gateway_http::cursor;
+use exesdb_gateway_http::history::HistoryId;
 use exesdb_gateway_http::problem::Kind;
 use exesdb_gateway_http::route::{AppendForm, BulkRange, Call, Head, Range, Resource, Start, route};
 use exesdb_gateway_http::store::{
@@ -22,7 +23,7 @@ pub(crate) fn call(method: &str, target: &str, headers: Headers) -> Result<Call,
 }
 
 fn range(from: Option<u64>, count: u32, direction: Direction) -> Range {
-    Range { from, count, direction }
+    Range { from, count, direction, history: None }
 }
 
 #[test]
@@ -63,30 +64,63 @@ fn every_call_has_its_head() {
             &[],
             Call::Read { source: Source::Store, range: forward(Some(u64::MAX), 1) },
         ),
-        ("GET", "/v1/stores/main/events", SSE, Call::Follow { source: Source::Store, start: Start::From(0) }),
+        (
+            "GET",
+            "/v1/stores/main/events",
+            SSE,
+            Call::Follow { source: Source::Store, start: Start::From(0), history: None },
+        ),
         (
             "GET",
             "/v1/stores/main/events?from=7",
             SSE,
-            Call::Follow { source: Source::Store, start: Start::From(7) },
+            Call::Follow { source: Source::Store, start: Start::From(7), history: None },
         ),
         (
             "GET",
             "/v1/stores/main/events?from=end",
             SSE,
-            Call::Follow { source: Source::Store, start: Start::End },
+            Call::Follow { source: Source::Store, start: Start::End, history: None },
         ),
         (
             "GET",
             "/v1/stores/main/streams/s/events?from=end&direction=forward",
             &[("accept", "text/event-stream"), ("Last-Event-ID", " 9 ")],
-            Call::Follow { source: of_s(), start: Start::After(9) },
+            Call::Follow { source: of_s(), start: Start::After(9), history: None },
         ),
         (
             "GET",
             "/v1/stores/main/events?from=4",
             &[("accept", "text/event-stream"), ("last-event-id", "")],
-            Call::Follow { source: Source::Store, start: Start::From(4) },
+            Call::Follow { source: Source::Store, start: Start::From(4), history: None },
+        ),
+        (
+            "GET",
+            "/v1/stores/main/events?from=4&history=00000000000000ab",
+            SSE,
+            Call::Follow { source: Source::Store, start: Start::From(4), history: Some(HistoryId(0xab)) },
+        ),
+        // The history of the last event that was seen counts more, as its position does.
+        (
+            "GET",
+            "/v1/stores/main/events?from=4&history=00000000000000ab",
+            &[("accept", "text/event-stream"), ("last-event-id", "9@00000000000000cd")],
+            Call::Follow { source: Source::Store, start: Start::After(9), history: Some(HistoryId(0xcd)) },
+        ),
+        (
+            "GET",
+            "/v1/stores/main/events?from=4&history=00000000000000ab",
+            &[("accept", "text/event-stream"), ("last-event-id", "9")],
+            Call::Follow { source: Source::Store, start: Start::After(9), history: Some(HistoryId(0xab)) },
+        ),
+        (
+            "GET",
+            "/v1/stores/main/events?from=4&history=00000000000000AB",
+            &[],
+            Call::Read {
+                source: Source::Store,
+                range: Range { history: Some(HistoryId(0xab)), ..forward(Some(4), 100) },
+            },
         ),
         // Only an event stream resumes.
         (
@@ -282,7 +316,7 @@ fn reads_have_their_filter_and_their_form() {
     ] {
         let target = format!("/v1/stores/main/events?{query}");
         let source = Source::Filtered(filter);
-        let follow = Call::Follow { source: source.clone(), start: Start::From(0) };
+        let follow = Call::Follow { source: source.clone(), start: Start::From(0), history: None };
         assert_eq!(call("GET", &target, SSE), Ok(follow), "{query}");
         let read = Call::Read { source, range: range(None, 100, Direction::Forward) };
         assert_eq!(call("GET", &target, &[]), Ok(read), "{query}");
@@ -302,7 +336,7 @@ fn reads_have_their_filter_and_their_form() {
                 Direction::Backward,
             ),
         ] {
-            let range = BulkRange { from, count, direction };
+            let range = BulkRange { from, count, direction, history: None };
             let found = call("GET", &format!("/v1/stores/main/{target}"), accept);
             assert_eq!(found, Ok(Call::ReadBulk { source, range, form }), "{target}");
         }

@@ -46,7 +46,7 @@ fn a_transaction_says_where_each_append_stands() {
         json!({"results": [
             {"stream": "a", "first_version": 1, "last_version": 2, "position": 2},
             {"stream": "b/c", "first_version": 0, "last_version": 0, "position": 3},
-        ]})
+        ], "history": "00000000000000aa"})
     );
     let ids: Vec<&str> = store.events.iter().skip(1).map(|event| event.id.as_str()).collect();
     assert_eq!((ids[0].len(), ids[1].len(), ids[2]), (36, 36, "x"));
@@ -250,7 +250,10 @@ fn what_was_read_can_be_imported() {
     let body = format!(r#"{{"events":[{}]}}"#, events.join(","));
     let mut to = Memory::default();
     let answer = import(&mut to, &body);
-    assert_eq!(answer.json(), json!({"added": 5, "repeated": 0, "hidden": 0, "durable_position": 5}));
+    assert_eq!(
+        answer.json(),
+        json!({"added": 5, "repeated": 0, "hidden": 0, "durable_position": 5, "history": "00000000000000aa"})
+    );
     assert_eq!(to.events, from.events);
     assert_eq!(import(&mut to, &body).json()["repeated"], json!(5));
 }

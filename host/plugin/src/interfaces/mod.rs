@@ -3,6 +3,7 @@
 
 mod clock;
 mod config;
+mod history;
 mod keyspaces;
 mod live;
 pub(crate) mod logging;

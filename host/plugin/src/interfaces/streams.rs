@@ -58,7 +58,14 @@ impl Host for State {
             Ok(writers) => writers,
             Err(error) => return vec![Err(error); transactions.len()],
         };
-        let transact = |transaction| writers.transact(self.caller(), transaction);
+        let transact = |transaction| {
+            let checked = self.check_conditions(&transaction);
+            let (writers, caller) = (&writers, self.caller());
+            async move {
+                checked?;
+                writers.transact(caller, transaction).await
+            }
+        };
         join_all(transactions.into_iter().map(transact).collect::<Vec<_>>()).await
     }
 
@@ -102,6 +109,7 @@ impl Host for State {
         count: u32,
         direction: Direction,
     ) -> Result<EventPage, Error> {
+        self.check_from(from, direction)?;
         self.stream_readers()?.read_all(self.caller(), from, count, direction).await
     }
 
@@ -112,6 +120,7 @@ impl Host for State {
         count: u32,
         direction: Direction,
     ) -> Result<EventPage, Error> {
+        self.check_from(from, direction)?;
         self.stream_readers()?.read_filtered(self.caller(), filter, from, count, direction).await
     }
 

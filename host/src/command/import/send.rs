@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 use super::plan::{Batch, Plan};
 use crate::client::{
     AppendRequest, Appended, Client, ClientError, Direction, Event, ExpectedVersion, Filter, NewEvent,
-    PAGE_COUNT_MAX, Retry,
+    PAGE_COUNT_MAX, Place, Retry,
 };
 use crate::command::progress;
 
@@ -134,7 +134,8 @@ impl Sender<'_> {
         let mut ids = HashSet::new();
         let (mut from, all) = (Some(0), Filter::default());
         loop {
-            let read = self.client.read(Some(stream), &all, from, PAGE_COUNT_MAX, Direction::Forward);
+            let read =
+                self.client.read(Some(stream), &all, from.map(Place::of), PAGE_COUNT_MAX, Direction::Forward);
             let page = match read.await {
                 Ok(page) => page,
                 Err(error) => {

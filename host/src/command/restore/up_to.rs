@@ -14,6 +14,7 @@ use exesdb_plugin::contract::streams::{
     Deletion, EventData, ImportedEvent, RecordedEvent, Retention, StreamInfo, StreamState,
 };
 use exesdb_plugin::contract::types::{Direction, Error, ExpectedVersion};
+use exesdb_storage::{Histories, begin_history};
 
 use super::whole;
 use crate::command::export::format::{PLACEHOLDER_TYPE, placeholder_id};
@@ -31,6 +32,8 @@ const IMPORT_BYTES_MAX: usize = 4 << 20;
 /// What a new store has.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Copied {
+    /// One more than the position of the last event copied.
+    pub(super) end: u64,
     pub(super) events: u64,
     /// Streams with limits, and those without any event left.
     pub(super) streams: u64,
@@ -66,7 +69,7 @@ async fn beside_target(
     let (from, to) = (beside.join("whole"), beside.join("part"));
     std::fs::create_dir_all(&from).with_context(|| format!("{} cannot be made", from.display()))?;
     std::fs::create_dir_all(&to).with_context(|| format!("{} cannot be made", to.display()))?;
-    whole(&from, input)?;
+    let summary = whole(&from, input)?;
     let named = |name: &str, folder: &PathBuf| {
         (StoreConfig { name: name.to_owned(), ..store.config.clone() }, folder.clone())
     };
@@ -75,6 +78,9 @@ async fn beside_target(
     let copied = Copy { whole, part, position, copied: Copied::default() }.run().await;
     host.stop().await;
     let copied = copied?;
+    // Clients may know positions up to here, and none of those that come next.
+    let inherited = summary.histories.unwrap_or_else(Histories::begin);
+    begin_history(&to, &inherited, copied.end)?;
     // Whatever a host left in the store's folder is no store: that was looked for.
     remove(target)?;
     std::fs::rename(&to, target)
@@ -124,9 +130,11 @@ impl Copy<'_> {
             let wanted: Vec<ImportedEvent> = wanted.map(imported).collect();
             for batch in batches(wanted) {
                 let (count, first) = (batch.len() as u64, batch[0].position.unwrap_or(0));
+                let last = batch.last().and_then(|event| event.position);
                 let added = self.part.writers().import_events(Caller::operator(), batch).await;
                 added.map_err(refused(format!("copying {count} events from position {first} on")))?;
                 self.copied.events += count;
+                self.copied.end = last.map_or(self.copied.end, |last| last + 1);
                 bar.set_position(self.copied.events);
             }
             match page.next {
