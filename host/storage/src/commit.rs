@@ -11,6 +11,7 @@ use crate::batch::{Batch, BatchError, Committed};
 use crate::limits;
 use crate::name;
 use crate::open::panic_message;
+use crate::space::Purpose;
 use crate::waiting::Waiting;
 
 /// Batches of one owner. They are independent of each other: one that fails does not stop the next.
@@ -88,6 +89,7 @@ pub(crate) struct Request {
     /// Batches that were found malformed before they were queued keep their place in the answer.
     pub(crate) batches: Vec<Result<Batch, BatchError>>,
     pub(crate) bytes: usize,
+    pub(crate) purpose: Purpose,
     pub(crate) reply: Reply,
 }
 
@@ -130,7 +132,21 @@ impl Writer {
         commit: Commit,
         reply: impl FnOnce(Result<Outcomes, CommitError>) + Send + 'static,
     ) -> Result<(), CommitError> {
-        self.queue.push(commit, Box::new(reply))
+        self.queue.push(commit, Purpose::Ordinary, Box::new(reply))
+    }
+
+    /// As [`commit`](Self::commit), for what makes room, at once or when the store is scavenged: it may use most of what
+    /// is kept in reserve on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`], when the commit was not queued.
+    pub fn commit_making_room(
+        &self,
+        commit: Commit,
+        reply: impl FnOnce(Result<Outcomes, CommitError>) + Send + 'static,
+    ) -> Result<(), CommitError> {
+        self.queue.push(commit, Purpose::MakesRoom, Box::new(reply))
     }
 
     /// Commits and waits for the fsync. Not for a thread that others wait for, and never from within a reply.
@@ -168,9 +184,9 @@ impl Queue {
         }
     }
 
-    fn push(&self, commit: Commit, reply: Reply) -> Result<(), CommitError> {
+    fn push(&self, commit: Commit, purpose: Purpose, reply: Reply) -> Result<(), CommitError> {
         #[cfg_attr(not(feature = "faults"), allow(unused_mut, reason = "a fault changes it"))]
-        let mut request = prepare(commit, reply)?;
+        let mut request = prepare(commit, purpose, reply)?;
         #[cfg(feature = "faults")]
         if let Some(published) = self.checks_before_queue.get() {
             crate::fault::check_early(published, &mut request);
@@ -270,7 +286,7 @@ pub(crate) fn contain(what: &str, call: impl FnOnce()) {
 }
 
 /// Checks a commit on the caller's thread, so that the committer only meets well-formed batches.
-fn prepare(commit: Commit, reply: Reply) -> Result<Request, CommitError> {
+fn prepare(commit: Commit, purpose: Purpose, reply: Reply) -> Result<Request, CommitError> {
     name::check("owner", &commit.owner).map_err(CommitError::Invalid)?;
     if commit.batches.len() > limits::COMMIT_BATCHES_MAX {
         return Err(CommitError::Invalid(format!(
@@ -293,5 +309,5 @@ fn prepare(commit: Commit, reply: Reply) -> Result<Request, CommitError> {
             limits::COMMIT_BYTES_MAX
         )));
     }
-    Ok(Request { owner: commit.owner, batches, bytes, reply })
+    Ok(Request { owner: commit.owner, batches, bytes, purpose, reply })
 }

@@ -34,7 +34,7 @@ use crate::open::{Opened, panic_message, sync_keyspace_folder};
 use crate::options::Options;
 use crate::read::{self, Published, View, contained};
 use crate::recovery;
-use crate::space::{CHECK_INTERVAL, Space};
+use crate::space::{CHECK_INTERVAL, Purpose, Space};
 use crate::stall;
 use crate::waiting::Next;
 
@@ -114,6 +114,7 @@ struct Group {
     work: Vec<Work>,
     replies: Vec<Reply>,
     bytes: u64,
+    purpose: Purpose,
 }
 
 impl Committer {
@@ -161,10 +162,10 @@ impl Committer {
     /// Commits until the store is closed and everything it has taken is answered; then closes the database.
     pub(crate) fn run(mut self) {
         while let Some(first) = self.next() {
-            let Group { work, replies, bytes } = self.gather(first);
+            let Group { work, replies, bytes, purpose } = self.gather(first);
             self.queue.group_begins();
             let before = self.head.next_position;
-            let outcomes = self.answer(work, bytes);
+            let outcomes = self.answer(work, bytes, purpose);
             Self::reply(replies, outcomes);
             self.behind_replies();
             self.queue.group_ends();
@@ -205,7 +206,7 @@ impl Committer {
         }
         if self.read_only {
             // The answer says whether commits are taken; there is nobody to tell it to.
-            let _ = self.has_room(0);
+            let _ = self.has_room(0, Purpose::Ordinary);
         }
     }
 
@@ -230,11 +231,16 @@ impl Committer {
     }
 
     /// Commits a group, unless the store takes none.
-    fn answer(&mut self, work: Vec<Work>, bytes: u64) -> Result<Vec<Outcomes>, CommitError> {
+    fn answer(
+        &mut self,
+        work: Vec<Work>,
+        bytes: u64,
+        purpose: Purpose,
+    ) -> Result<Vec<Outcomes>, CommitError> {
         if let Health::Poisoned { reason } = self.queue.health() {
             return Err(CommitError::Poisoned { reason });
         }
-        self.has_room(bytes)?;
+        self.has_room(bytes, purpose)?;
         catch_unwind(AssertUnwindSafe(|| self.commit_group(work)))
             .unwrap_or_else(|panic| {
                 Err(Failure(format!("the committer panicked: {}", panic_message(&*panic))))
@@ -245,13 +251,25 @@ impl Committer {
             })
     }
 
-    /// Whether the disk has room for `bytes` more; the store is read-only for as long as it has not.
-    fn has_room(&mut self, bytes: u64) -> Result<(), CommitError> {
-        let refusal = self.space.refuses(bytes, Instant::now());
+    /// Finds out whether there is room before anybody commits, so that the store's health says so from the beginning.
+    pub(crate) fn look_for_room(&mut self) {
+        // As when it is due.
+        let _ = self.has_room(0, Purpose::Ordinary);
+    }
+
+    /// Whether the disk has room for `bytes` more of this purpose; the store is read-only for as long as it has none for
+    /// ordinary commits.
+    fn has_room(&mut self, bytes: u64, purpose: Purpose) -> Result<(), CommitError> {
+        let now = Instant::now();
+        let refusal = self.space.refuses(bytes, now, Purpose::Ordinary);
         if self.read_only || refusal.is_some() {
             self.read_only = refusal.is_some();
             self.queue.set_read_only(refusal.clone());
         }
+        let refusal = match purpose {
+            Purpose::Ordinary => refusal,
+            Purpose::MakesRoom => self.space.refuses(0, now, purpose),
+        };
         refusal.map_or(Ok(()), |reason| Err(CommitError::ReadOnly { reason }))
     }
 
@@ -260,15 +278,16 @@ impl Committer {
         let mut bytes = 0;
         let mut work = Vec::new();
         let mut replies = Vec::new();
+        let purpose = first.purpose;
         let mut next = Some(first);
         while let Some(request) = next {
             bytes += request.bytes;
             work.push(Work { owner: request.owner, batches: request.batches });
             replies.push(request.reply);
             let full = bytes >= self.options.group_bytes || work.len() >= self.options.group_commits;
-            next = if full { None } else { self.queue.waiting.take() };
+            next = if full { None } else { self.queue.waiting.take(purpose) };
         }
-        Group { work, replies, bytes: bytes as u64 }
+        Group { work, replies, bytes: bytes as u64, purpose }
     }
 
     /// Writes a group, syncs once if anything was written, and publishes it.

@@ -19,7 +19,7 @@ use crate::Store;
 use crate::commit::Health;
 use crate::options::Options;
 use crate::read::contained;
-use crate::space::Space;
+use crate::space::{Purpose, Space};
 use crate::stall;
 
 /// Snapshots that fjall lets go before it looks which are left.
@@ -65,7 +65,7 @@ pub enum CompactError {
     },
     /// A keyspace is rewritten beside its old tables, and the disk has no room for both.
     #[error(
-        "compacting keyspace {keyspace} of {owner} can take {bytes} bytes more until it is done: {reason}"
+        "the disk is too full to compact keyspace {keyspace} of {owner}, which can take {bytes} bytes more until it is done: {reason}"
     )]
     NoRoom {
         /// Whose keyspace.
@@ -200,10 +200,13 @@ impl Store {
 
     fn flush(&self, target: &Target) -> Result<(), CompactError> {
         self.check_health()?;
+        self.check_room(target, 0)?;
         contained(|| target.handle.rotate_memtable()).map_err(|reason| target.failure(reason))?;
         let started = Instant::now();
         while target.handle.sealed_memtable_count() > 0 {
             self.check_health()?;
+            // A flush that does not end may have filled the disk.
+            self.check_room(target, 0)?;
             if started.elapsed() > self.compaction.stall_limit {
                 return Err(CompactError::Stalled {
                     owner: target.owner.clone(),
@@ -238,11 +241,15 @@ impl Store {
 
     fn rewrite(&self, target: &Target, bytes: u64) -> Result<(), CompactError> {
         self.check_health()?;
-        if let Some(reason) = self.compaction.space.lacks(bytes) {
-            let (owner, keyspace) = (target.owner.clone(), target.keyspace.clone());
-            return Err(CompactError::NoRoom { owner, keyspace, bytes, reason });
-        }
+        self.check_room(target, bytes)?;
         contained(|| target.handle.major_compact()).map_err(|reason| target.failure(reason))
+    }
+
+    /// Whether the disk has room for `bytes` more. Compacting makes room, so it may use most of the reserve.
+    fn check_room(&self, target: &Target, bytes: u64) -> Result<(), CompactError> {
+        let Some(reason) = self.compaction.space.lacks(bytes, Purpose::MakesRoom) else { return Ok(()) };
+        let (owner, keyspace) = (target.owner.clone(), target.keyspace.clone());
+        Err(CompactError::NoRoom { owner, keyspace, bytes, reason })
     }
 
     fn check_health(&self) -> Result<(), CompactError> {

@@ -39,6 +39,7 @@ mod decode;
 mod encode;
 mod frame;
 mod restore;
+pub mod unfinished;
 
 use std::io;
 

@@ -6,6 +6,7 @@
 //! <store>/durable.mark.new   a mark whose creation was interrupted
 //! <store>/data/              a fjall 3 database; its own format is fjall's
 //! <store>/data.new/          a database whose creation was interrupted; removed at the next open
+//! <store>/restoring          a restore into this folder has begun and is not finished; empty
 //! ```
 //!
 //! Keyspaces of the database (numbers are big-endian):
@@ -32,6 +33,10 @@ pub(crate) const NEW_DATABASE_FOLDER: &str = "data.new";
 
 /// The lock file.
 pub(crate) const LOCK_FILE: &str = "lock";
+
+/// There from before a restore writes anything until its store has its name. A folder with this file and without a
+/// database is not opened: whoever finds an empty store in the place of a restored one takes it for the truth.
+pub(crate) const RESTORE_FILE: &str = "restoring";
 
 /// Written by fjall as the last step of creating a database. Without it fjall would create a new, empty one over what
 /// is there.

@@ -143,7 +143,8 @@ impl Store {
         let opened = open::open(dir, &options)?;
         let compaction = Compaction::new(dir, &options);
         let queue = Arc::new(Queue::new(options.commit_queue, options.commit_queue_bytes));
-        let (committer, published) = Committer::new(dir, opened, options, Arc::clone(&queue));
+        let (mut committer, published) = Committer::new(dir, opened, options, Arc::clone(&queue));
+        committer.look_for_room();
         let thread = std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || committer.run())

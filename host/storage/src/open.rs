@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use fjall::{Database, Keyspace, PersistMode};
 
 use crate::diagnosis;
+use crate::dump::unfinished;
 use crate::engine_files::{self, Refusal};
 use crate::format;
 use crate::head::{Head, Recorded};
@@ -46,6 +47,16 @@ pub enum OpenError {
         path: PathBuf,
         /// The version found.
         found: u32,
+    },
+    /// A restore into the folder has begun and was not finished: there is no store, and a new one would be taken for the
+    /// restored one.
+    #[error(
+        "a restore into {} was not finished, so there is no store in it: repeat it (`exesdb restore FILE`), or give it up (`exesdb restore --give-up`), which leaves room for a new store",
+        path.display()
+    )]
+    RestoreUnfinished {
+        /// The store's folder.
+        path: PathBuf,
     },
     /// What is on disk is not what this layer writes.
     #[error("{} is damaged: {reason}; keep it as it is, and restore a backup, or let `exesdb doctor` look at a copy", path.display())]
@@ -114,6 +125,11 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     options.check()?;
     std::fs::create_dir_all(dir).map_err(failed("creating", dir))?;
     let lock = lock(dir)?;
+    if unfinished::is_unfinished(dir).map_err(failed("looking at", dir))? {
+        return Err(OpenError::RestoreUnfinished { path: dir.to_owned() });
+    }
+    // Of a restore that was killed after its last step but one.
+    unfinished::finish(dir).map_err(failed("removing the mark of the restore in", dir))?;
     let data = dir.join(format::DATABASE_FOLDER);
     let mut found = mark::read(dir).map_err(failed("reading the durable mark of", dir))?;
     if !data.try_exists().map_err(failed("looking for", &data))? {

@@ -17,12 +17,27 @@ const CHECK_BYTES: u64 = 8 * 1024 * 1024;
 /// Asks for the bytes that are free where the store lies.
 pub type FreeSpace = Arc<dyn Fn() -> io::Result<u64> + Send + Sync>;
 
+/// Part of the reserve that is kept even from what makes room: one in this many. What is left of it has to hold a journal
+/// and the flush of a memtable, or the store would stop half way through a write.
+const KEPT_SHARE: u64 = 4;
+
+/// What is to be written, as far as room is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Anything; it leaves the reserve alone.
+    Ordinary,
+    /// It makes room, at once or when the store is scavenged: it may use most of the reserve.
+    MakesRoom,
+}
+
 /// Whether there is room to write.
 pub(crate) struct Space {
     free: FreeSpace,
+    /// Bytes of the whole disk, where they are known.
+    total: Option<u64>,
     reserve: u64,
-    /// The last answer: when, and why there is no room, if so.
-    answer: Option<(Instant, Option<String>)>,
+    /// The last answer: when, and how much was free, if that could be told.
+    answer: Option<(Instant, Option<u64>)>,
     /// Bytes written since the last answer.
     written: u64,
 }
@@ -30,49 +45,77 @@ pub(crate) struct Space {
 impl Space {
     /// Room in `dir`, as the file system says unless `free` is given.
     pub(crate) fn new(dir: &Path, reserve: u64, free: Option<FreeSpace>) -> Self {
+        let total = if free.is_some() { None } else { total_bytes(dir).ok() };
         let dir = dir.to_owned();
         let free = free.unwrap_or_else(|| Arc::new(move || free_bytes(&dir)));
-        Self { free, reserve, answer: None, written: 0 }
+        Self { free, total, reserve, answer: None, written: 0 }
     }
 
     /// Why `bytes` must not be written now, if so.
-    pub(crate) fn refuses(&mut self, bytes: u64, now: Instant) -> Option<String> {
+    pub(crate) fn refuses(&mut self, bytes: u64, now: Instant, purpose: Purpose) -> Option<String> {
         self.written = self.written.saturating_add(bytes);
-        if let Some((at, refusal)) = &self.answer
-            && now.duration_since(*at) < CHECK_INTERVAL
-            && self.written <= CHECK_BYTES
-        {
-            return refusal.clone();
-        }
-        let refusal = match (self.free)() {
-            Ok(free) if free < self.reserve => Some(format!(
-                "{free} bytes are free on its disk, and {} are kept in reserve; make room",
-                self.reserve
-            )),
-            Ok(_) => None,
-            // Not knowing is no reason to refuse: if there is no room, the write will say so.
-            Err(error) => {
-                tracing::warn!(%error, "the free space of the store's disk could not be read");
-                None
+        let known = self
+            .answer
+            .filter(|(at, _)| now.duration_since(*at) < CHECK_INTERVAL && self.written <= CHECK_BYTES);
+        let free = match known {
+            Some((_, free)) => free,
+            None => {
+                let free = match (self.free)() {
+                    Ok(free) => Some(free),
+                    // Not knowing is no reason to refuse: if there is no room, the write will say so.
+                    Err(error) => {
+                        tracing::warn!(%error, "the free space of the store's disk could not be read");
+                        None
+                    }
+                };
+                self.written = bytes;
+                self.answer = Some((now, free));
+                free
             }
         };
-        self.written = bytes;
-        self.answer = Some((now, refusal.clone()));
-        refusal
+        free.filter(|free| *free < self.kept(purpose)).map(|free| self.shortage(free, purpose))
     }
 
-    /// Why there is no room for `bytes` beside the reserve, if so; asked anew each time.
-    pub(crate) fn lacks(&self, bytes: u64) -> Option<String> {
-        let needed = self.reserve.saturating_add(bytes);
+    /// Why there is no room for `bytes` beside what is kept, if so; asked anew each time.
+    pub(crate) fn lacks(&self, bytes: u64, purpose: Purpose) -> Option<String> {
         match (self.free)() {
-            Ok(free) if free < needed => Some(format!(
-                "{free} bytes are free on its disk, and {} of them are kept in reserve; make room",
-                self.reserve
-            )),
+            Ok(free) if free < self.kept(purpose).saturating_add(bytes) => Some(self.shortage(free, purpose)),
             Ok(_) => None,
             Err(error) => Some(format!("the free space of its disk could not be read ({error})")),
         }
     }
+
+    /// Bytes that have to stay free.
+    fn kept(&self, purpose: Purpose) -> u64 {
+        match purpose {
+            Purpose::Ordinary => self.reserve,
+            Purpose::MakesRoom => self.reserve / KEPT_SHARE,
+        }
+    }
+
+    fn shortage(&self, free: u64, purpose: Purpose) -> String {
+        let reserve = self.reserve;
+        if let Some(total) = self.total.filter(|total| *total < reserve) {
+            return format!(
+                "its disk has {total} bytes in all, and {reserve} are to be kept in reserve; use a larger disk, or lower the reserve (disk_reserve_mib)"
+            );
+        }
+        let of_total = self.total.map_or(String::new(), |total| format!(" of {total}"));
+        match purpose {
+            Purpose::Ordinary => format!(
+                "{free}{of_total} bytes are free on its disk, and {reserve} are kept in reserve (disk_reserve_mib); make room: deleting, retention and scavenging may use the reserve"
+            ),
+            Purpose::MakesRoom => format!(
+                "{free}{of_total} bytes are free on its disk, and {} of the reserve of {reserve} (disk_reserve_mib) are kept even from what makes room; make room for it elsewhere on the disk",
+                self.kept(purpose)
+            ),
+        }
+    }
+}
+
+fn total_bytes(dir: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
 }
 
 fn free_bytes(dir: &Path) -> io::Result<u64> {
@@ -104,7 +147,7 @@ pub(crate) fn probe(dir: &Path) -> io::Result<()> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use super::{CHECK_BYTES, CHECK_INTERVAL, Space, probe};
+    use super::{CHECK_BYTES, CHECK_INTERVAL, Purpose, Space, probe};
     use std::io;
     use std::path::Path;
     use std::sync::Arc;
@@ -122,24 +165,48 @@ mod tests {
         };
         let mut space = Space::new(Path::new("."), 100, Some(Arc::new(gauge)));
         let start = Instant::now();
-        assert_eq!(space.refuses(1, start), None);
+        assert_eq!(space.refuses(1, start, Purpose::Ordinary), None);
         free.store(99, Ordering::SeqCst);
-        assert_eq!(space.refuses(1, start), None, "not asked again");
+        assert_eq!(space.refuses(1, start, Purpose::Ordinary), None, "not asked again");
         assert_eq!(asked.load(Ordering::SeqCst), 1);
-        let refusal = space.refuses(CHECK_BYTES, start).unwrap();
+        let refusal = space.refuses(CHECK_BYTES, start, Purpose::Ordinary).unwrap();
         assert!(refusal.contains("99") && refusal.contains("100"), "{refusal}");
         free.store(100, Ordering::SeqCst);
-        assert!(space.refuses(1, start + CHECK_INTERVAL / 2).is_some() || asked.load(Ordering::SeqCst) == 3);
-        assert_eq!(space.refuses(1, start + CHECK_INTERVAL), None);
+        assert!(
+            space.refuses(1, start + CHECK_INTERVAL / 2, Purpose::Ordinary).is_some()
+                || asked.load(Ordering::SeqCst) == 3
+        );
+        assert_eq!(space.refuses(1, start + CHECK_INTERVAL, Purpose::Ordinary), None);
     }
 
     #[test]
     fn not_knowing_is_no_refusal() {
         let gauge = || Err(io::Error::other("no answer"));
         let mut space = Space::new(Path::new("."), u64::MAX, Some(Arc::new(gauge)));
-        assert_eq!(space.refuses(1, Instant::now()), None);
+        assert_eq!(space.refuses(1, Instant::now(), Purpose::Ordinary), None);
         let mut real = Space::new(Path::new("."), u64::MAX, None);
-        assert!(real.refuses(1, Instant::now()).is_some(), "no disk has as much as that");
+        assert!(real.refuses(1, Instant::now(), Purpose::Ordinary).is_some(), "no disk has as much as that");
+    }
+
+    #[test]
+    fn what_makes_room_may_use_most_of_the_reserve() {
+        // free, whether ordinary writes are refused, whether those that make room are
+        let table =
+            [(100, false, false), (99, true, false), (25, true, false), (24, true, true), (0, true, true)];
+        for (free, ordinary, makes_room) in table {
+            let mut space = Space::new(Path::new("."), 100, Some(Arc::new(move || Ok(free))));
+            let now = Instant::now();
+            assert_eq!(space.refuses(1, now, Purpose::Ordinary).is_some(), ordinary, "{free}");
+            assert_eq!(space.refuses(1, now, Purpose::MakesRoom).is_some(), makes_room, "{free}");
+            assert_eq!(space.lacks(0, Purpose::MakesRoom).is_some(), makes_room, "{free}");
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_smaller_than_the_reserve_is_told_so() {
+        let mut space = Space::new(Path::new("."), u64::MAX, None);
+        let refusal = space.refuses(0, Instant::now(), Purpose::Ordinary).unwrap();
+        assert!(refusal.contains("bytes in all") && refusal.contains("disk_reserve_mib"), "{refusal}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::Instant;
 use parking_lot::{Condvar, Mutex};
 
 use crate::commit::{CommitError, Request};
+use crate::space::Purpose;
 
 /// The queue.
 pub(crate) struct Waiting {
@@ -80,9 +81,11 @@ impl Waiting {
         }
     }
 
-    /// The request that has waited longest, if any does.
-    pub(crate) fn take(&self) -> Option<Request> {
-        self.state.lock().take()
+    /// The request that has waited longest, if any does and it is for this purpose.
+    pub(crate) fn take(&self, purpose: Purpose) -> Option<Request> {
+        let mut state = self.state.lock();
+        state.requests.front().filter(|request| request.purpose == purpose)?;
+        state.take()
     }
 
     /// Lets nothing further in.

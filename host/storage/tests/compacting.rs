@@ -179,16 +179,38 @@ fn nothing_is_compacted_without_room_for_it() {
     let store = Scratch::with(options);
     overwrite(&store, 0);
     compact(store.store());
-    free.store(2_500_000, Ordering::SeqCst);
+    free.store(1_500_000, Ordering::SeqCst);
     match store.store().compact(&mut |_| {}) {
         Err(CompactError::NoRoom { owner, keyspace, bytes, reason }) => {
             assert_eq!((owner.as_str(), keyspace.as_str()), (OWNER, KEYSPACE));
-            assert!(bytes > 2_000_000 && reason.contains("2500000"), "{bytes} {reason}");
+            assert!(bytes > 2_000_000 && reason.contains("1500000"), "{bytes} {reason}");
         }
         other => panic!("{other:?}"),
     }
-    free.store(4_000_000, Ordering::SeqCst);
+    // Compacting makes room: it may use three quarters of the reserve.
+    free.store(3_500_000, Ordering::SeqCst);
     compact(store.store());
+}
+
+#[test]
+fn a_full_disk_is_told_at_once_and_not_after_waiting_for_a_flush() {
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let gauge = Arc::clone(&free);
+    let options = Options {
+        reserve_bytes: 1_000_000,
+        free_space: Some(Arc::new(move || Ok(gauge.load(Ordering::SeqCst)))),
+        ..Options::default()
+    };
+    let store = Scratch::with(options);
+    overwrite(&store, 0);
+    free.store(249_999, Ordering::SeqCst);
+    match store.store().compact(&mut |_| {}) {
+        Err(error @ CompactError::NoRoom { bytes: 0, .. }) => {
+            let said = error.to_string();
+            assert!(said.contains("249999 bytes are free") && said.contains("1000000"), "{said}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

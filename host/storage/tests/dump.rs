@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use exesdb_storage::dump::{DumpError, InvalidDump, RestoreError, Summary, inspect, restore};
+use exesdb_storage::dump::{DumpError, InvalidDump, RestoreError, Summary, inspect, restore, unfinished};
 use exesdb_storage::{
     Commit, Direction, OpenError, Operation, Options, ReadError, Scan, Snapshot, Stamp, Store, chain, limits,
 };
@@ -370,6 +370,9 @@ fn what_an_interrupted_restore_leaves_is_removed_by_the_next() {
     let mut input = Interrupted(&dump[..dump.len() - 20]);
     catch_unwind(AssertUnwindSafe(|| restore(dir.path(), &mut input, &mut |_| {}))).unwrap_err();
     assert!(dir.path().join("data.new").exists(), "it was interrupted in its middle");
+    // Nobody opens it as a new, empty store.
+    let refusal = Store::open(dir.path(), Options::default()).err().expect("there is no store").to_string();
+    assert!(refusal.contains("was not finished") && refusal.contains("--give-up"), "{refusal}");
     // As it is between the making of the mark and the naming of the database.
     std::fs::copy(store.dir.path().join("durable.mark"), dir.path().join("durable.mark")).unwrap();
     std::fs::write(dir.path().join("data.new/junk"), b"junk").unwrap();
@@ -379,6 +382,31 @@ fn what_an_interrupted_restore_leaves_is_removed_by_the_next() {
     assert!(!dir.path().join("data/junk").exists());
     let copy = Store::open(dir.path(), Options::default()).unwrap();
     assert_eq!(everything(&copy.snapshot()), everything(&store.store().snapshot()));
+}
+
+#[test]
+fn a_restore_that_is_given_up_leaves_room_for_a_new_store() {
+    let (_store, dump) = small();
+    let dir = tempfile::tempdir().unwrap();
+    assert!(!unfinished::give_up(dir.path()).unwrap(), "there is nothing to give up");
+    let failed = restore(dir.path(), &mut &dump[..dump.len() - 20], &mut |_| {});
+    assert!(failed.is_err());
+    assert!(Store::open(dir.path(), Options::default()).is_err(), "nor after one that failed");
+    assert!(unfinished::give_up(dir.path()).unwrap());
+    let new = Store::open(dir.path(), Options::default()).unwrap();
+    assert_eq!(new.snapshot().head().sequence, 0);
+    assert!(!unfinished::give_up(dir.path()).unwrap(), "a store is not given up");
+}
+
+#[test]
+fn a_restore_that_was_killed_as_the_last_thing_is_a_store() {
+    let (store, dump) = small();
+    let dir = tempfile::tempdir().unwrap();
+    restored(dir.path(), &dump).unwrap();
+    unfinished::begin(dir.path()).unwrap();
+    let copy = Store::open(dir.path(), Options::default()).unwrap();
+    assert_eq!(everything(&copy.snapshot()), everything(&store.store().snapshot()));
+    assert!(!dir.path().join("restoring").exists());
 }
 
 #[test]

@@ -16,6 +16,10 @@ pub(super) fn explain(error: &OpenError, folder: &Path, repair: bool) -> Vec<Str
             "Another process has the store open, which is no damage. Only one may.".to_owned(),
             "Stop the host (or wait for the other command), and start the doctor again.".to_owned(),
         ],
+        OpenError::RestoreUnfinished { .. } => vec![
+            "A restore was killed or failed before its store was complete. Nothing is damaged: there was no store before it, and there is none now.".to_owned(),
+            "Repeat it (`exesdb restore FILE`), or give it up (`exesdb restore --give-up`).".to_owned(),
+        ],
         OpenError::UnknownFormat { .. } => vec![
             "The store was written by another version of exesdb; nothing says that it is damaged.".to_owned(),
             "Use that version. To change versions, export with the one and import with the other.".to_owned(),
@@ -79,6 +83,7 @@ mod tests {
         let io = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
         let cases = [
             (OpenError::Locked { path: path() }, "Stop the host", false),
+            (OpenError::RestoreUnfinished { path: path() }, "--give-up", false),
             (OpenError::UnknownFormat { path: path(), found: 9 }, "Use that version", false),
             (OpenError::Damaged { path: path(), reason: "r".to_owned() }, "--repair", true),
             (missing(0), "exesdb restore", true),

@@ -13,6 +13,7 @@ use fjall::{Database, Keyspace, PersistMode};
 
 use super::decode::{Decoder, Entries, InvalidDump, Item};
 use super::frame::{Tally, push_entry};
+use super::unfinished;
 use super::{KeyspaceSummary, Progress, Summary};
 use crate::format;
 use crate::head::{Head, Recorded};
@@ -79,8 +80,8 @@ pub enum RestoreError {
 ///
 /// The store has what the dump has, and goes on from the same head, in a new history. Everything is verified before there is a store: the
 /// dump, from its first byte to its last, and that what was written reads back as it was in the dump. On return the
-/// store is durable. `progress` is called behind each piece of about 1 MiB. A restore whose process was killed is to be
-/// repeated before anything opens the folder: to an open there is no store yet, and it makes a new one.
+/// store is durable. `progress` is called behind each piece of about 1 MiB. The folder of a restore that failed or whose
+/// process was killed is not opened as a store until the restore is repeated or [given up](super::unfinished::give_up).
 ///
 /// # Errors
 ///
@@ -95,7 +96,11 @@ pub fn restore(
     let options = Options::default();
     std::fs::create_dir_all(dir).map_err(failed("creating", dir))?;
     let lock = open::lock(dir)?;
+    if unfinished::is_unfinished(dir).map_err(failed("looking at", dir))? {
+        unfinished::clear(dir)?;
+    }
     clear(dir)?;
+    unfinished::begin(dir).map_err(failed("marking the restore in", dir))?;
     let restored = Restore::begin(dir, &options).and_then(|restore| restore.fill(&mut decoder, progress));
     let summary = match restored {
         Ok(summary) => summary,
@@ -109,6 +114,7 @@ pub fn restore(
         return Err(error);
     }
     open::name_database(dir, Mark { head: summary.head, journal: head_journal(dir)?, ..Mark::default() })?;
+    unfinished::finish(dir).map_err(failed("removing the mark of the restore in", dir))?;
     Ok(summary)
 }
 
