@@ -4,12 +4,17 @@
 //! [`file`] is its format. A flag or environment variable goes before the file, and the file before the default.
 
 mod file;
+mod settings;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use exesdb_plugin::SettingValue;
+
 pub use file::ConfigError;
+pub use settings::resolve as resolve_settings;
 
 /// Where data is kept when nothing says otherwise, relative to the working directory.
 pub const DEFAULT_DATA: &str = "./exesdb-data";
@@ -44,12 +49,17 @@ pub struct StoreConfig {
     pub readers: u16,
     /// Instances of the snapshots component.
     pub snapshot_workers: u16,
+    /// MiB of free disk below which the store takes no writes but those that make room.
+    pub disk_reserve_mib: u32,
     /// Whether the store has a pubsub child.
     pub pubsub: bool,
     /// Where each component comes from.
     pub components: Components,
-    /// Settings handed to components, by component (`streams`, `snapshots`, `gateway`), then by key.
-    pub settings: BTreeMap<String, BTreeMap<String, String>>,
+    /// Where the file names each component that it names, by component.
+    pub component_places: BTreeMap<String, Place>,
+    /// Settings for components, by component (`streams`, `snapshots`, `gateway`), then by key. They are compared with
+    /// what the component declares when it is loaded.
+    pub settings: BTreeMap<String, BTreeMap<String, Setting>>,
     /// What each instance may use.
     pub limits: Limits,
 }
@@ -72,6 +82,34 @@ pub enum ComponentSource {
     Builtin(String),
     /// A component file, already resolved against the directory of the configuration file.
     File(PathBuf),
+}
+
+/// A place in a configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file.
+    pub file: PathBuf,
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file.display(), self.line, self.column)
+    }
+}
+
+/// A setting as the operator wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// What it is set to.
+    pub value: SettingValue,
+    /// Where its key stands.
+    pub key_place: Place,
+    /// Where its value stands.
+    pub value_place: Place,
 }
 
 /// What an instance may use before it is stopped, and how much may wait for it.
@@ -108,8 +146,11 @@ impl StoreConfig {
             writers: 4,
             readers: 2,
             snapshot_workers: 2,
+            // A journal beside the one in use, a flush of two memtables, and a compaction of what they became.
+            disk_reserve_mib: 256,
             pubsub: true,
             components: Components::default(),
+            component_places: BTreeMap::new(),
             settings: BTreeMap::new(),
             limits: Limits::default(),
         }
@@ -120,6 +161,17 @@ impl StoreConfig {
     /// Whether a text can be a store's name; if not, what would be right.
     pub fn check_name(name: &str) -> Result<(), String> {
         file::check_name(name)
+    }
+
+    /// The same with paths that stay good when the process enters another directory.
+    pub fn with_absolute_paths(mut self) -> std::io::Result<Self> {
+        let Components { streams, snapshots, gateway } = &mut self.components;
+        for component in [streams, snapshots, gateway] {
+            if let ComponentSource::File(path) = component {
+                *path = std::path::absolute(&*path)?;
+            }
+        }
+        Ok(self)
     }
 
     /// Component instances that the store may have at a time.
@@ -164,7 +216,6 @@ impl Config {
     /// Errors name the file, line and column, what is wrong and what would be right.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let text = file::read(path)?;
-        let base = path.parent().unwrap_or(Path::new(""));
-        file::parse(&text, base, &|file| file.is_file()).map_err(|error| error.in_file(path, &text))
+        file::parse(&text, path).map_err(|error| error.in_file(path, &text))
     }
 }

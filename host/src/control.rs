@@ -12,7 +12,7 @@ mod server;
 mod socket;
 
 pub use client::{ControlClient, ControlError};
-pub use protocol::{BackupSummary, Refusal, Request, Response};
+pub use protocol::{BackupSummary, Keeper, Refusal, Request, Response};
 pub use server::serve;
 pub use socket::{BindError, ControlSocket};
 

@@ -9,5 +9,6 @@ pub mod logging;
 pub mod maintenance;
 pub mod offline;
 pub mod output;
+pub mod readiness;
 pub mod serve;
 pub mod tree;

@@ -33,6 +33,7 @@ pub fn explain(error: &Error) -> String {
         Error::Invalid(invalid) => format!("{}: {}", invalid.argument, invalid.message),
         Error::TooLarge(text)
         | Error::Restarting(text)
+        | Error::Unavailable(text)
         | Error::ReadOnly(text)
         | Error::Denied(text)
         | Error::Other(text) => text.clone(),

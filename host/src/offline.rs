@@ -82,12 +82,14 @@ impl OfflineHost {
         let mut loaded = Vec::with_capacity(stores.len());
         let mut folders = Vec::with_capacity(stores.len());
         for (config, folder) in stores {
-            loaded.push(Persistence::load(&engine, config, &registry, &telemetry)?);
+            loaded.push(Persistence::new(&engine, config, &registry, &telemetry));
             folders.push(folder);
         }
         let spec = tree::offline(loaded.iter().zip(folders));
         let options = Options { registry, telemetry, ..Options::default() };
-        let root = Root::start(spec, options).await?;
+        let root = Root::start(spec, options)
+            .await
+            .map_err(|error| anyhow::Error::msg(error.reason().message().to_owned()))?;
         Ok(OfflineHost { root, stores: loaded })
     }
 
@@ -137,7 +139,7 @@ mod tests {
         let options = |store: &str| OfflineOptions { config: Some(file.clone()), ..options(store) };
         let store = options("a").store().unwrap();
         assert_eq!(store.folder(), folder.path().join("d/a"));
-        assert_eq!(store.config.settings["streams"]["index-correlation"], "true");
+        assert_eq!(store.config.settings["streams"]["index-correlation"].value.to_string(), "true");
         assert!(options("b").store().unwrap_err().to_string().contains("there are: a"));
     }
 }

@@ -1,16 +1,12 @@
 //! `exesdb serve`: from a configuration to a running tree, and back in reverse order.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use cap_std::fs::Dir;
-use exesdb_gateway::{
-    CONNECTIONS_MAX, Connections, Listener, Readiness, StoreReadiness, StoreRoute, listener_child,
-};
-use exesdb_plugin::{Engine, GatewayWorker, StoreAccess, names};
-use exesdb_storage::Health;
+use exesdb_gateway::{CONNECTIONS_MAX, Connections, Listener, StoreRoute, listener_child};
+use exesdb_plugin::{Engine, GatewayWorker, names};
 use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registry, Root, Telemetry};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::config::{Config, StoreConfig};
 use crate::control::{self, ControlSocket};
+use crate::readiness::{TreeReadiness, cause};
 use crate::tree::{self, StoreTree};
 
 /// How long clients have to take their last answers when the host stops.
@@ -78,25 +75,28 @@ async fn host(config: Config) -> anyhow::Result<()> {
     let listener = Listener::bind(config.listen).await?;
     let (registry, telemetry) = (Registry::new(), Telemetry::new());
     let engine = Engine::new(Some(data.join(COMPILED)))?;
-    let stores =
-        config.stores.iter().map(|store| StoreTree::load(&engine, store.clone(), &registry, &telemetry));
-    let stores = stores.collect::<Result<Vec<_>, _>>()?;
+    let stores = config.stores.iter().cloned().map(StoreConfig::with_absolute_paths);
+    let stores = stores.collect::<std::io::Result<Vec<_>>>().context("cannot find the working directory")?;
+    let stores = stores.into_iter().map(|store| StoreTree::new(&engine, store, &registry, &telemetry));
+    let stores: Vec<StoreTree> = stores.collect();
     // As daemons do: the folder that it was started in may be removed while it runs, and the database engine asks
     // for the working directory whenever it makes a keyspace.
     std::env::set_current_dir(&data)
         .with_context(|| format!("cannot enter the data directory {}", data.display()))?;
 
+    let readiness = TreeReadiness::default();
     let connections = Connections::new(connections_max(config.stores.len())?);
     let accepting = listener_child(
         listener.clone(),
         connections.clone(),
         registry.clone(),
         routes(&config.stores),
-        readiness(&config.stores, &registry),
+        readiness.of(routes(&config.stores), &registry),
     );
     let spec = tree::host(&stores, &data, accepting);
     let options = Options { registry: registry.clone(), telemetry: telemetry.clone(), ..Options::default() };
     let root = Root::start(spec, options).await?;
+    readiness.watch(root.handle());
     if let Some(trouble) = no_store_runs(&root.handle().tree().await) {
         root.stop().await;
         anyhow::bail!("no store could be started: {trouble}");
@@ -153,8 +153,7 @@ fn no_store_runs(tree: &Node) -> Option<String> {
     if stores().any(|store| store.state != NodeState::Parked) {
         return None;
     }
-    let trouble =
-        |store: &Node| format!("{}: {}", store.id, store.last_exit.as_deref().unwrap_or("it gave up"));
+    let trouble = |store: &Node| format!("store {}: {}", store.id, cause(store));
     Some(stores().map(trouble).collect::<Vec<_>>().join("; "))
 }
 
@@ -211,24 +210,4 @@ fn routes(stores: &[StoreConfig]) -> Vec<StoreRoute> {
         workers: store.gateway_pool_size.into(),
     };
     stores.iter().map(route).collect()
-}
-
-/// What `/health/ready` tells: asked of the registry at the time of the question.
-fn readiness(stores: &[StoreConfig], registry: &Registry) -> Readiness {
-    let (routes, registry) = (routes(stores), registry.clone());
-    Arc::new(move || {
-        let readiness = |route: &StoreRoute| {
-            let access = registry.get::<StoreAccess>(&names::store(&route.name));
-            let trouble = match access.map(|access| access.writer.health()) {
-                None => Some("the store is not running".to_owned()),
-                Some(Health::ReadOnly { reason }) => Some(format!("the store is read-only: {reason}")),
-                Some(Health::Poisoned { reason }) => Some(format!("the store stopped writing: {reason}")),
-                Some(Health::Ok) => GatewayWorker::pick(&registry, &route.name, route.workers, 0)
-                    .is_none()
-                    .then(|| "no gateway worker is running".to_owned()),
-            };
-            StoreReadiness { store: route.name.clone(), trouble }
-        };
-        routes.iter().map(readiness).collect()
-    })
 }

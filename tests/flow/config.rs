@@ -5,7 +5,7 @@ use exesdb_tests::{Down, exesdb_in, folder, stderr};
 #[test]
 fn a_mistake_is_named_with_its_place() {
     // configuration, line, what the message names
-    let table: [(&str, u32, &[&str]); 15] = [
+    let table: [(&str, u32, &[&str]); 18] = [
         ("[[store]]\nname = \"main\"\nwriter = 4\n", 3, &["writer", "writers"]),
         ("[[store]]\nname = \"main\"\nwriters = 0\n", 3, &["writers is 0", "from 1 to 64"]),
         ("[[store]]\nname = \"main\"\nwriters = \"4\"\n", 3, &["writers is \"4\"", "whole number"]),
@@ -25,6 +25,25 @@ fn a_mistake_is_named_with_its_place() {
             &["builtin:strems", "builtin:streams"],
         ),
         ("[[store]]\nname = \"a\"\nwriters = \n", 3, &[]),
+        (
+            "[[store]]\nname = \"a\"\n[store.settings.streams]\nindex-corelation = true\n",
+            4,
+            &[
+                "exesdb.toml:4:1:",
+                "index-corelation",
+                "it has `index-correlation` (true or false, default false)",
+            ],
+        ),
+        (
+            "[[store]]\nname = \"a\"\n[store.settings.streams]\nindex-correlation = \"yes\"\n",
+            4,
+            &["exesdb.toml:4:21:", "index-correlation is \"yes\"; it must be true or false"],
+        ),
+        (
+            "[[store]]\nname = \"a\"\n[store.settings.gateway]\ngreeting = \"hello\"\n",
+            4,
+            &["exesdb.toml:4:1:", "the gateway component has no setting `greeting`; it declares no settings"],
+        ),
     ];
     for (config, line, named) in table {
         let said = Down::new(Some(config)).refused();

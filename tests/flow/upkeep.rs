@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use exesdb_tests::{Down, Host, folder, stderr};
+use exesdb_tests::{Down, Host, command, eventually, folder, stderr};
 use serde_json::{Value, json};
 
 fn text(path: &Path) -> String {
@@ -193,4 +193,52 @@ fn the_doctor_examines_a_store_and_says_what_is_wrong() {
     assert_eq!((code, &lines[0]["repaired"]), (Some(0), &json!(true)), "{lines:?}");
     assert_eq!(examined(&[]).0, Some(0));
     assert_eq!(stopped.start().http.read("s-0").len(), 6);
+}
+
+/// Begins a restore from a pipe, has it read all but the end of a backup, and kills it.
+fn kill_a_restore(down: &Down, backup: &[u8], arguments: &[&str]) {
+    let pipe = down.data().with_file_name("pipe");
+    drop(std::fs::remove_file(&pipe));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut restore = command(&[("EXESDB_DATA", &text(&down.data()))]);
+    let mut restore = restore.args(["restore", &text(&pipe)]).args(arguments).spawn().unwrap();
+    let mut input = std::fs::File::options().write(true).open(&pipe).unwrap();
+    std::io::Write::write_all(&mut input, &backup[..backup.len() - 20]).unwrap();
+    eventually("the restore has begun", || down.data().join("main/restoring").exists().then_some(()));
+    restore.kill().unwrap();
+    restore.wait().unwrap();
+}
+
+#[test]
+fn a_killed_restore_keeps_its_store_from_starting_until_it_is_repeated_or_given_up() {
+    let host = Host::start();
+    for _ in 0..8 {
+        host.http.append_one("s").expect(200);
+    }
+    let folder = folder();
+    let file = folder.path().join("main.backup");
+    host.ok(&["backup", &text(&file)]);
+    let backup = std::fs::read(&file).unwrap();
+    drop(host);
+    for arguments in [&[][..], &["--up-to", "5"]] {
+        let down = Down::new(None);
+        kill_a_restore(&down, &backup, arguments);
+        let refused = down.try_start().err().expect("no empty store is served");
+        let said = refused.log.join("\n");
+        assert!(said.contains("was not finished") && said.contains("--give-up"), "{said}");
+        // Given up, it leaves room for a new store.
+        let down = refused.down;
+        let output = down.exesdb(&["restore", "--give-up"]);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let host = down.start();
+        assert!(host.http.read_all().is_empty());
+        drop(host);
+        // Repeated, it is as if nothing had been.
+        let down = Down::new(None);
+        kill_a_restore(&down, &backup, arguments);
+        let output = down.exesdb(&[&["restore", &text(&file)][..], arguments].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        let expected = if arguments.is_empty() { 8 } else { 6 };
+        assert_eq!(down.start().http.read_all().len(), expected);
+    }
 }

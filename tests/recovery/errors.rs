@@ -116,3 +116,58 @@ fn a_full_disk_is_said_and_read_and_gets_over() {
     witness.reopen(down, &mut tally).map_or_else(|violations| assert_eq!(violations, NO_VIOLATIONS), drop);
     assert_eq!(json!(tally.rounds()), 1);
 }
+
+/// Appends large events to a stream until the store is read-only.
+fn fill(host: &Host, stream: &str) {
+    let data = "x".repeat(512 << 10);
+    let refused = (0..10_000).find_map(|_| {
+        let answer = host.http.append(stream, "any", &[json!({ "type": "large", "data": data })]);
+        (answer.status != 200).then_some(answer)
+    });
+    refused.expect("the disk is not endless").expect_problem(503, "read-only");
+}
+
+#[test]
+fn room_is_made_on_a_full_disk() {
+    let disk = Disk::new(RESERVE + ROOM);
+    let host = Down::on_disk(None, &disk).start();
+    host.http.append_one("small").expect(200);
+    fill(&host, "large");
+    // What makes room may use the reserve.
+    host.ok(&["retention", "small", "--max-count", "5"]);
+    host.ok(&["delete", "large"]);
+    let scavenged = host.ok(&["scavenge"]);
+    assert!(!scavenged.is_empty());
+    assert_eq!(host.http.read("small").len(), 1);
+    host.http.get(&format!("{}/events", host.http.stream("large"))).expect(404);
+    // Below a quarter of the reserve nothing is written any more, and that is said at once.
+    disk.set_capacity(disk.used() + RESERVE / 4 - (1 << 20));
+    for command in [&["scavenge"][..], &["compact"], &["delete", "small"]] {
+        let begun = std::time::Instant::now();
+        let output = host.exesdb(command);
+        let said = exesdb_tests::stderr(&output);
+        assert!(!output.status.success() && said.contains("bytes are free"), "{command:?}: {said}");
+        assert!(said.contains("disk_reserve_mib") && !said.contains("flush"), "{command:?}: {said}");
+        // Flushes would be waited for for 30 s.
+        assert!(begun.elapsed() < Duration::from_secs(20), "{command:?} took {:?}", begun.elapsed());
+    }
+    disk.set_capacity(2 * (RESERVE + ROOM));
+    eventually("there is room again", || is_ready(&host).then_some(()));
+    host.http.append_one("small").expect(200);
+}
+
+#[test]
+fn a_disk_that_is_smaller_than_the_reserve_is_told_so_at_the_start() {
+    let disk = Disk::new(RESERVE / 2);
+    let host = Down::on_disk(None, &disk).start();
+    let health = host.http.get("/health/ready").expect(503);
+    let said = health.json["stores"]["main"].as_str().unwrap_or_default();
+    assert!(said.contains("bytes in all") && said.contains("disk_reserve_mib"), "{said}");
+    host.http.append_one("s").expect_problem(503, "read-only");
+    // A reserve that suits it is enough.
+    let disk = Disk::new(RESERVE / 2);
+    let config = "[[store]]\nname = \"main\"\ndisk_reserve_mib = 64\n";
+    let host = Down::on_disk(Some(config), &disk).start();
+    assert!(is_ready(&host));
+    host.http.append_one("s").expect(200);
+}

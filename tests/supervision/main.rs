@@ -1,9 +1,12 @@
 //! What is restarted when a part of the host ends, what is not, and what clients notice of it.
 
+mod breaker;
 mod gateway;
 mod kill;
 mod limits;
 mod loading;
+mod ownership;
+mod parking;
 mod persistence;
 mod storm;
 mod strategies;

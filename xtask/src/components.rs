@@ -26,6 +26,7 @@ const GUESTS: &[Guest] = &[
     Guest { package: "exesdb-gateway-http", component: "gateway-http" },
     Guest { package: "streams-probe", component: "tests/streams-probe" },
     Guest { package: "gateway-probe", component: "tests/gateway-probe" },
+    Guest { package: "snapshots-probe", component: "tests/snapshots-probe" },
     Guest { package: "misfit", component: "tests/misfit" },
 ];
 

@@ -34,5 +34,13 @@ pub mod wasi_http;
 
 pub use wasi_http::HttpGateway;
 
+/// What the component is. It keeps nothing, and has no settings.
+#[must_use]
+pub fn describe() -> exesdb_sdk::describe::Description {
+    exesdb_sdk::describe::description("gateway-http", 0)
+}
+
 #[cfg(feature = "export")]
 exesdb_sdk::gateway_plugin!(HttpGateway);
+#[cfg(feature = "export")]
+exesdb_sdk::describe_component!(describe);

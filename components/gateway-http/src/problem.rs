@@ -45,6 +45,8 @@ pub enum Kind {
     Quarantined,
     /// What serves this is being restarted.
     Restarting,
+    /// What serves this crashes again and again, or does not start.
+    Unavailable,
     /// A queue is full.
     Overloaded,
     /// The store takes no writes at the moment.
@@ -53,7 +55,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::MalformedBody,
         Self::InvalidArgument,
         Self::Denied,
@@ -72,6 +74,7 @@ impl Kind {
         Self::Internal,
         Self::Quarantined,
         Self::Restarting,
+        Self::Unavailable,
         Self::Overloaded,
         Self::ReadOnly,
     ];
@@ -97,6 +100,7 @@ impl Kind {
             Self::Internal => "urn:exesdb:problem:internal",
             Self::Quarantined => "urn:exesdb:problem:quarantined",
             Self::Restarting => "urn:exesdb:problem:restarting",
+            Self::Unavailable => "urn:exesdb:problem:unavailable",
             Self::Overloaded => "urn:exesdb:problem:overloaded",
             Self::ReadOnly => "urn:exesdb:problem:read-only",
         }
@@ -123,6 +127,7 @@ impl Kind {
             Self::Internal => "The store failed",
             Self::Quarantined => "The request is not tried again",
             Self::Restarting => "The store is restarting",
+            Self::Unavailable => "A part of the store does not run",
             Self::Overloaded => "The store has too much to do",
             Self::ReadOnly => "The store takes no writes",
         }
@@ -144,7 +149,7 @@ impl Kind {
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::Internal | Self::Quarantined => 500,
-            Self::Restarting | Self::Overloaded | Self::ReadOnly => 503,
+            Self::Restarting | Self::Unavailable | Self::Overloaded | Self::ReadOnly => 503,
         }
     }
 }

@@ -67,6 +67,7 @@ pub fn problem(error: Error, subject: Subject<'_>) -> Problem {
             Kind::Restarting,
             format!("{text}; try again: an append with the same event ids is applied once"),
         ),
+        Error::Unavailable(text) => Problem::new(Kind::Unavailable, text),
         Error::Quarantined(text) => Problem::new(Kind::Quarantined, text),
         Error::Overloaded => Problem::new(
             Kind::Overloaded,
@@ -210,6 +211,7 @@ mod tests {
             (Error::Invalid(invalid), stream, 400, "invalid-argument", r#""field":"events[1].type""#),
             (Error::TooLarge(text()), stream, 413, "too-large", "why"),
             (Error::Restarting(text()), stream, 503, "restarting", "why"),
+            (Error::Unavailable(text()), stream, 503, "unavailable", "why"),
             (Error::Quarantined(text()), stream, 500, "quarantined", "why"),
             (Error::Overloaded, stream, 503, "overloaded", "later"),
             (Error::ReadOnly(text()), stream, 503, "read-only", "why"),

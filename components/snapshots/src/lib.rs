@@ -28,6 +28,7 @@ pub mod maintenance;
 pub mod rules;
 
 use exesdb_sdk::clock;
+use exesdb_sdk::describe::{Description, description};
 use exesdb_sdk::keyspaces::HostKeyspaces;
 use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
 use exesdb_sdk::snapshots::{
@@ -86,4 +87,16 @@ impl Maintenance for Snapshots {
     }
 }
 
+/// The version of the layout in keyspaces: goes up when older builds of this component could not read it.
+pub const STATE_VERSION: u32 = 1;
+
+/// What the component is.
+#[must_use]
+pub fn describe() -> Description {
+    description("snapshots", STATE_VERSION)
+}
+
+#[cfg(feature = "export")]
 exesdb_sdk::snapshots_plugin!(Snapshots);
+#[cfg(feature = "export")]
+exesdb_sdk::describe_component!(describe);

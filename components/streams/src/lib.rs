@@ -91,6 +91,7 @@ pub mod rounds;
 pub mod transact;
 pub mod visible;
 
+use exesdb_sdk::describe::{Description, SettingDefault, description};
 use exesdb_sdk::keyspaces::HostKeyspaces;
 use exesdb_sdk::logging::{self, Level};
 use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
@@ -184,5 +185,20 @@ impl Maintenance for Streams {
     }
 }
 
+/// The version of the layout in keyspaces: goes up when older builds of this component could not read it.
+pub const STATE_VERSION: u32 = 1;
+
+/// What the component is.
+#[must_use]
+pub fn describe() -> Description {
+    description("streams", STATE_VERSION).setting(
+        correlation::SETTING,
+        SettingDefault::Flag(false),
+        "Find events by $correlationId and $causationId: those appended since it is on",
+    )
+}
+
 #[cfg(feature = "export")]
 exesdb_sdk::streams_plugin!(Streams);
+#[cfg(feature = "export")]
+exesdb_sdk::describe_component!(describe);

@@ -13,6 +13,8 @@ pub struct StoreReadiness {
     pub store: String,
     /// Why it cannot, if it cannot.
     pub trouble: Option<String>,
+    /// What it does without although it serves, if anything.
+    pub degraded: Option<String>,
 }
 
 /// Asked at every `/health/ready`: one entry for each store.
@@ -25,11 +27,17 @@ pub(crate) fn live() -> Response<Full<Bytes>> {
 pub(crate) fn ready(stores: &[StoreReadiness]) -> Response<Full<Bytes>> {
     let ready = stores.iter().all(|store| store.trouble.is_none());
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let each: serde_json::Map<String, serde_json::Value> = stores
-        .iter()
-        .map(|store| (store.store.clone(), store.trouble.as_deref().unwrap_or("ready").into()))
-        .collect();
+    let each: serde_json::Map<String, serde_json::Value> =
+        stores.iter().map(|store| (store.store.clone(), shown(store).into())).collect();
     json(status, serde_json::json!({ "status": if ready { "ready" } else { "not ready" }, "stores": each }))
+}
+
+fn shown(store: &StoreReadiness) -> String {
+    match (&store.trouble, &store.degraded) {
+        (Some(trouble), _) => trouble.clone(),
+        (None, Some(degraded)) => format!("ready, but {degraded}"),
+        (None, None) => "ready".to_owned(),
+    }
 }
 
 fn json(status: StatusCode, document: serde_json::Value) -> Response<Full<Bytes>> {
@@ -42,7 +50,7 @@ fn json(status: StatusCode, document: serde_json::Value) -> Response<Full<Bytes>
 
 #[cfg(test)]
 mod tests {
-    use super::{StoreReadiness, ready};
+    use super::{StoreReadiness, ready, shown};
     use http::StatusCode;
 
     #[test]
@@ -50,8 +58,12 @@ mod tests {
         let store = |name: &str, trouble: Option<&str>| StoreReadiness {
             store: name.into(),
             trouble: trouble.map(str::to_owned),
+            degraded: None,
         };
         assert_eq!(ready(&[store("a", None)]).status(), StatusCode::OK);
+        let lame = StoreReadiness { degraded: Some("snapshots are unavailable".into()), ..store("a", None) };
+        assert_eq!(ready(std::slice::from_ref(&lame)).status(), StatusCode::OK, "it serves all else");
+        assert_eq!(shown(&lame), "ready, but snapshots are unavailable");
         let stores = [store("a", None), store("b", Some("parked"))];
         assert_eq!(ready(&stores).status(), StatusCode::SERVICE_UNAVAILABLE);
     }

@@ -14,6 +14,7 @@ wasmtime::component::bindgen!({
             import exesdb:host/logging@0.1.0;
             import exesdb:host/config@0.1.0;
             import exesdb:host/clock@0.1.0;
+            import exesdb:host/describe@0.1.0;
             import exesdb:store/streams@0.1.0;
             import exesdb:store/snapshots@0.1.0;
             import exesdb:store/live@0.1.0;
@@ -32,6 +33,6 @@ wasmtime::component::bindgen!({
     require_store_data_send: true,
 });
 
-pub use exesdb::host::{clock, config, logging};
+pub use exesdb::host::{clock, config, describe, logging};
 pub use exesdb::storage::keyspaces;
 pub use exesdb::store::{history, live, maintenance, snapshots, streams, types};

@@ -25,7 +25,10 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::crash::Crash;
+use crate::describe::Description;
 use crate::engine::Engine;
+use crate::installed::Installed;
+use crate::limits::Limits;
 use crate::load::{LoadError, Loaded, Source, load};
 use crate::names;
 use crate::pause::Watched;
@@ -75,6 +78,15 @@ impl GatewayPlugin {
         Ok(Arc::new(Self { loaded, pre, engine: engine.clone() }))
     }
 
+    /// What the component says of itself; none of one that does not.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Describe`].
+    pub async fn describe(&self, limits: &Limits) -> Result<Option<Description>, LoadError> {
+        self.loaded.describe(&self.engine, "gateway", limits).await
+    }
+
     /// SHA-256 of the component's bytes, in hex.
     pub fn digest(&self) -> &str {
         &self.loaded.digest
@@ -109,12 +121,10 @@ pub enum Refusal {
 }
 
 /// The supervisor of a store's gateway workers.
-pub fn workers(id: &str, count: usize, plugin: &Arc<GatewayPlugin>, tenancy: &Arc<Tenancy>) -> ChildSpec {
+pub fn workers(id: &str, count: usize, installed: &Arc<Installed<GatewayPlugin>>) -> ChildSpec {
     let child = |index: usize| {
-        let (plugin, tenancy) = (plugin.clone(), tenancy.clone());
-        ChildSpec::worker(index.to_string(), move |context| {
-            start(context, index, plugin.clone(), tenancy.clone())
-        })
+        let installed = installed.clone();
+        ChildSpec::worker(index.to_string(), move |context| start(context, index, installed.clone()))
     };
     ChildSpec::supervisor(SupervisorSpec::partitions(id, count, child))
 }
@@ -122,9 +132,10 @@ pub fn workers(id: &str, count: usize, plugin: &Arc<GatewayPlugin>, tenancy: &Ar
 async fn start(
     context: Context,
     index: usize,
-    plugin: Arc<GatewayPlugin>,
-    tenancy: Arc<Tenancy>,
+    installed: Arc<Installed<GatewayPlugin>>,
 ) -> Result<Start, Reason> {
+    let deployment = installed.get()?;
+    let (plugin, tenancy) = (deployment.plugin.clone(), deployment.tenancy.clone());
     let registry = context.registry().clone();
     let name = names::gateway_worker(&tenancy.store, index);
     let live_max = (tenancy.limits.gateway_instances_per_worker * LIVE_PERCENT_MAX / 100).max(1);

@@ -12,7 +12,9 @@ use sha2::{Digest, Sha256};
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
 
+use crate::describe::Description;
 use crate::engine::Engine;
+use crate::limits::Limits;
 use crate::persistence::kind::Kind;
 use crate::state::State;
 
@@ -92,6 +94,14 @@ pub enum LoadError {
         /// The engine's words.
         reason: String,
     },
+    /// The component was asked what it is, and gave no answer or one that breaks a rule.
+    #[error("component {name} does not describe itself as exesdb:host/describe says: {reason}")]
+    Describe {
+        /// Where it comes from.
+        name: String,
+        /// What went wrong.
+        reason: String,
+    },
 }
 
 /// A component that was checked for a role and can be instantiated at any time.
@@ -121,6 +131,19 @@ impl<K: Kind> Plugin<K> {
         let loaded = load(engine, &engine.persistence, role, source)?;
         let indices = K::indices(&loaded.component).map_err(|export| loaded.lacks(role, export))?;
         Ok(Arc::new(Self { loaded, indices, engine: engine.clone() }))
+    }
+
+    /// What the component says of itself; none of one that does not.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Describe`].
+    pub async fn describe(
+        &self,
+        role: &'static str,
+        limits: &Limits,
+    ) -> Result<Option<Description>, LoadError> {
+        self.loaded.describe(&self.engine, role, limits).await
     }
 
     /// SHA-256 of the component's bytes, in hex.

@@ -73,6 +73,8 @@ pub struct State {
     pub(crate) disk: Disk,
     /// Something was committed in this call.
     pub(crate) committed: bool,
+    /// What this call commits makes room, and may use what is kept in reserve on the disk.
+    pub(crate) makes_room: bool,
     /// The last error that the guest logged in this call: its panic message, if it panics.
     pub(crate) last_words: Option<String>,
     pub(crate) log_rate: LogRate,
@@ -98,6 +100,7 @@ impl State {
             reading: None,
             disk: Disk::default(),
             committed: false,
+            makes_room: false,
             last_words: None,
             log_rate: LogRate::default(),
             traces: Vec::new(),
@@ -132,6 +135,7 @@ impl State {
         state.traces = traces;
         state.meter.begin();
         state.committed = false;
+        state.makes_room = false;
         state.last_words = None;
     }
 

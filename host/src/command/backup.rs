@@ -11,7 +11,7 @@ use exesdb_storage::dump;
 use super::new_file::NewFile;
 use super::progress;
 use crate::cli::ControlStoreOptions;
-use crate::control::{BackupSummary, ControlClient, Request, Response};
+use crate::control::{BackupSummary, ControlClient, Keeper, Request, Response};
 use crate::output::Output;
 
 /// Options of `backup`.
@@ -40,7 +40,7 @@ pub struct BackupOptions {
 pub async fn run(options: BackupOptions) -> anyhow::Result<()> {
     let mut client = ControlClient::connect(&options.control.host.data).await?;
     let mut file = NewFile::create(&options.file)?;
-    let sent = receive(&mut client, options.control.store, &mut file).await?;
+    let (sent, keepers) = receive(&mut client, options.control.store, &mut file).await?;
     file.finish()?;
     let found = inspect(&options.file)?;
     ensure!(
@@ -57,6 +57,9 @@ pub async fn run(options: BackupOptions) -> anyhow::Result<()> {
             "{}: {entries} entries, {dump_bytes} bytes, all positions below {next_position}; written and verified",
             options.file.display()
         ))?;
+        for keeper in &keepers {
+            output.line(keeper.sentence())?;
+        }
     }
     output.flush()
 }
@@ -66,7 +69,7 @@ async fn receive(
     client: &mut ControlClient,
     store: String,
     file: &mut NewFile,
-) -> anyhow::Result<BackupSummary> {
+) -> anyhow::Result<(BackupSummary, Vec<Keeper>)> {
     let bar = progress::bytes();
     bar.set_message("received");
     let mut response = client.ask(&Request::Backup { store }).await?;
@@ -76,9 +79,9 @@ async fn receive(
                 file.write_all(&client.data(bytes).await?)?;
                 bar.inc(bytes);
             }
-            Response::BackedUp { summary } => {
+            Response::BackedUp { summary, keepers } => {
                 bar.finish_and_clear();
-                return Ok(summary);
+                return Ok((summary, keepers));
             }
             other => return Err(client.unexpected(&other).into()),
         }

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::progress;
 use super::restore::has_store;
+use crate::control::Keeper;
 use crate::maintenance;
 use crate::offline::{self, OfflineHost, OfflineOptions, OfflineStore};
 use crate::output::{Output, printable};
@@ -120,6 +121,9 @@ impl Doctor {
         });
         bar.finish_and_clear();
         let report = report?;
+        for keeper in Keeper::all(&snapshot).map_err(anyhow::Error::msg)? {
+            self.say(&keeper.sentence())?;
+        }
         for keyspace in &report.keyspaces {
             self.say(&format!(
                 "{}.{}: {} entries, {} bytes read",
@@ -163,7 +167,15 @@ impl Doctor {
 
     /// Has the components compare what they wrote.
     async fn components(&mut self, store: &OfflineStore, data: &Path) -> anyhow::Result<()> {
-        let host = OfflineHost::start(data, vec![(store.config.clone(), self.folder.clone())]).await?;
+        let started = OfflineHost::start(data, vec![(store.config.clone(), self.folder.clone())]).await;
+        let host = match started {
+            Ok(host) => host,
+            Err(error) => {
+                self.say("The components' data was not examined: they do not start on it.")?;
+                self.output.flush()?;
+                return Err(error);
+            }
+        };
         let examined = match host.stores() {
             [persistence] => {
                 let (streams, snapshots) = (persistence.writers(), persistence.snapshot_workers());

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use exesdb_storage::dump::{self, Summary};
+use exesdb_storage::dump::{self, Summary, unfinished};
+use exesdb_storage::{Options, Store};
 use serde_json::json;
 
 use super::progress;
+use crate::control::Keeper;
 use crate::offline::{self, OfflineOptions};
 use crate::output::Output;
 
@@ -24,10 +26,12 @@ const BUFFER_BYTES: usize = 1 << 20;
 Examples:
   exesdb restore main.backup --data /var/lib/exesdb
   exesdb restore main.backup --store copy
+  exesdb restore --give-up --store copy            after a restore that was killed
   exesdb restore main.backup --up-to 41999         without what was appended behind position 41999
 
 The store must not be there yet. The backup is verified from its first byte to its last, and so is what was written,
-before the store gets its name: a restore that fails or is interrupted leaves no store.
+before the store gets its name: a restore that fails or is interrupted leaves no store, and `exesdb serve` starts none
+in its place until the restore is repeated or given up (--give-up).
 
 A restored store begins a new history: clients that hold positions beyond the backup's end are refused, and told so.
 
@@ -36,11 +40,16 @@ the backup, for their history is not kept; what they hide is not in the new stor
 on counting as they would. Snapshots of versions that a stream no longer reaches are left out.")]
 pub struct RestoreOptions {
     /// The file that `exesdb backup` wrote.
-    pub file: PathBuf,
+    #[arg(required_unless_present = "give_up")]
+    pub file: Option<PathBuf>,
 
     /// Only events up to this position.
     #[arg(long, value_name = "POSITION")]
     pub up_to: Option<u64>,
+
+    /// Give up a restore that failed or was killed: removes what it left, so that `serve` makes a new, empty store.
+    #[arg(long, conflicts_with_all = ["file", "up_to"])]
+    pub give_up: bool,
 
     /// Print the summary as JSON.
     #[arg(long)]
@@ -55,20 +64,37 @@ pub struct RestoreOptions {
 pub fn run(options: &RestoreOptions) -> anyhow::Result<()> {
     let store = options.offline.store()?;
     let folder = store.folder();
-    let mut input = open(&options.file)?;
     let mut output = Output::stdout();
+    let Some(file) = &options.file else {
+        ensure!(
+            unfinished::give_up(&folder)?,
+            "there is no unfinished restore in {}; nothing was changed",
+            folder.display()
+        );
+        output
+            .line(format!("{}: the unfinished restore was given up; there is no store", folder.display()))?;
+        return output.flush();
+    };
+    let mut input = open(file)?;
     let Some(position) = options.up_to else {
         store.prepare()?;
         let summary = whole(&folder, &mut input)?;
         let (events, entries) = (summary.head.next_position, summary.entries());
-        output.line(if options.json {
-            json!({ "next_position": events, "entries": entries, "folder": folder }).to_string()
-        } else {
-            format!(
-                "{}: {entries} entries restored and verified; the next position is {events}",
-                folder.display()
-            )
-        })?;
+        let keepers = Keeper::all(&Store::open(&folder, Options::default())?.snapshot());
+        let keepers = keepers.map_err(anyhow::Error::msg)?;
+        if options.json {
+            let line =
+                json!({ "next_position": events, "entries": entries, "folder": folder, "keepers": keepers });
+            output.line(line)?;
+            return output.flush();
+        }
+        output.line(format!(
+            "{}: {entries} entries restored and verified; the next position is {events}",
+            folder.display()
+        ))?;
+        for keeper in &keepers {
+            output.line(format!("{}; serve it with that one", keeper.sentence()))?;
+        }
         return output.flush();
     };
     ensure!(
@@ -91,7 +117,9 @@ pub fn run(options: &RestoreOptions) -> anyhow::Result<()> {
 
 /// Whether there is a store in a folder, whole or not.
 pub(super) fn has_store(folder: &Path) -> bool {
-    ["data", "durable.mark"].iter().any(|name| folder.join(name).exists())
+    // A restore that is not finished may have left a mark of its own.
+    let is_unfinished = unfinished::is_unfinished(folder).unwrap_or(false);
+    !is_unfinished && ["data", "durable.mark"].iter().any(|name| folder.join(name).exists())
 }
 
 fn open(path: &Path) -> anyhow::Result<BufReader<File>> {

@@ -25,6 +25,7 @@ A configuration file, here with every default:
   writers = 4
   readers = 2
   snapshot_workers = 2
+  disk_reserve_mib = 256            # of free disk below which only what makes room is written
   pubsub = true
 
   [store.components]                # or the path of a component file
@@ -32,7 +33,7 @@ A configuration file, here with every default:
   snapshots = \"builtin:snapshots\"
   gateway = \"builtin:gateway-http\"
 
-  [store.settings.streams]          # handed to the component
+  [store.settings.streams]          # the component declares which settings it has
   index-correlation = false         # find events by $correlationId and $causationId: those appended since it is on
 
   [store.limits]                    # of each instance

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use exesdb_supervisor::{Node, NodeState};
+use exesdb_supervisor::{Node, NodeState, Reason};
 
 use crate::cli::ControlOptions;
 use crate::control::{ControlClient, ControlError, Request, Response};
@@ -132,7 +132,9 @@ fn add_rows(rows: &mut Vec<[String; COLUMNS]>, node: &Node, branch: &str, trunk:
         let period = Duration::from_millis(intensity.period_ms);
         format!("{}/{} in {period:?}, {} left", intensity.used, intensity.restarts, intensity.left)
     });
-    let last_exit: String = printable(node.last_exit.as_deref().unwrap_or("-"));
+    // What is the matter now goes before how it ended last.
+    let last_exit = node.note.clone().or_else(|| Some(root_cause(node.last_exit.as_deref()?)));
+    let last_exit: String = printable(last_exit.as_deref().unwrap_or("-"));
     rows.push([
         format!("{branch}{}", printable(&node.id)),
         state(node.state).to_owned(),
@@ -146,6 +148,17 @@ fn add_rows(rows: &mut Vec<[String; COLUMNS]>, node: &Node, branch: &str, trunk:
     for (index, child) in node.children.iter().enumerate() {
         let (fork, below) = if index == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         add_rows(rows, child, &format!("{trunk}{fork}"), &format!("{trunk}{below}"), now_micros);
+    }
+}
+
+/// How a child ended, without each supervisor's report that its child did not start: those take a line each, and the cause
+/// is at the end of it.
+fn root_cause(exit: &str) -> String {
+    match exit.parse::<Reason>() {
+        Ok(reason) if exit.starts_with("shutdown:failed_to_start_child(") => {
+            format!("error:{}", reason.message())
+        }
+        _ => exit.to_owned(),
     }
 }
 
@@ -174,7 +187,7 @@ fn duration(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, render};
+    use super::{duration, render, root_cause};
     use exesdb_supervisor::{Intensity, Kind, Node, NodeState, Strategy};
 
     #[test]
@@ -204,6 +217,7 @@ mod tests {
             restarts: 0,
             started_at_micros: 1_000_000,
             last_exit: None,
+            note: None,
             strategy: supervisor.then_some(Strategy::RestForOne),
             intensity: supervisor.then_some(Intensity { restarts: 3, period_ms: 5_000, used: 1, left: 2 }),
             children,
@@ -218,6 +232,7 @@ mod tests {
         parked.restarts = 12;
         parked.last_exit = Some("error:x".to_owned());
         let tree = node("host", vec![node("a", vec![parked]), node("b", vec![])]);
+        assert_eq!(root_cause("shutdown:failed_to_start_child(a,error:why)"), "error:why");
         assert_eq!(
             render(&tree, 63_000_000),
             [

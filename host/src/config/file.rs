@@ -10,6 +10,7 @@
 //! writers = 4
 //! readers = 2
 //! snapshot_workers = 2
+//! disk_reserve_mib = 256
 //! pubsub = true
 //!
 //! [store.components]
@@ -31,8 +32,8 @@
 //! gateway_instances_per_worker = 64
 //! ```
 //!
-//! Settings are the component's own: it gets them as text. Of the components that ship, `streams` has one:
-//! `index-correlation`, with which events appended from then on can be found by `$correlationId` and `$causationId` in
+//! Settings are the component's own: it declares them with their types and defaults, and they are checked when it is
+//! loaded. Of the components that ship, `streams` has one: `index-correlation`, with which events appended from then on can be found by `$correlationId` and `$causationId` in
 //! their metadata.
 //!
 //! Every value is read with its place in the text, so that an error can point at it. Tables refuse unknown keys.
@@ -46,9 +47,9 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
-use exesdb_plugin::{INSTANCES_MAX, MEMORY_BYTES_MAX};
+use exesdb_plugin::{INSTANCES_MAX, MEMORY_BYTES_MAX, SettingValue};
 
-use super::{ComponentSource, Components, Config, Limits, StoreConfig};
+use super::{ComponentSource, Components, Config, Limits, Place, Setting, StoreConfig};
 
 /// The largest configuration file, in bytes: thousands of stores' worth; more is the wrong file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -64,6 +65,8 @@ const CALL_CPU_MS: RangeInclusive<i64> = 1..=60_000;
 const CALL_WALL_MS: RangeInclusive<i64> = 10..=600_000;
 /// MiB per instance: what the engine's pool has room for.
 const MEMORY_MIB: RangeInclusive<i64> = 1..=(MEMORY_BYTES_MAX >> 20) as i64;
+/// MiB of the disk that are kept free: a journal has 64, and a tebibyte is no reserve any more.
+const DISK_RESERVE_MIB: RangeInclusive<i64> = 64..=1 << 20;
 /// Calls that wait for an instance: each may hold a request of 4 MiB.
 const MAILBOX: RangeInclusive<i64> = 1..=65_536;
 /// Gateway instances of a worker: each holds its memory for as long as its request lives.
@@ -110,13 +113,8 @@ impl Fault {
 
     /// The error as the operator sees it: the span as line and column of `text`.
     pub(super) fn in_file(self, file: &Path, text: &str) -> ConfigError {
-        let start = text.floor_char_boundary(self.span.start.min(text.len()));
-        let before = &text[..start];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let line = before.matches('\n').count() + 1;
-        let column = text[line_start..start].chars().count() + 1;
-        let line_text = text[line_start..].lines().next().unwrap_or("").to_owned();
-        ConfigError { file: file.to_owned(), place: Some((line, column, line_text)), message: self.message }
+        let place = line_and_column(text, self.span.start);
+        ConfigError { file: file.to_owned(), place: Some(place), message: self.message }
     }
 }
 
@@ -154,6 +152,7 @@ struct RawStore {
     writers: Option<Spanned<Value>>,
     readers: Option<Spanned<Value>>,
     snapshot_workers: Option<Spanned<Value>>,
+    disk_reserve_mib: Option<Spanned<Value>>,
     pubsub: Option<Spanned<Value>>,
     #[serde(default)]
     components: RawComponents,
@@ -194,8 +193,39 @@ struct RawLimits {
     gateway_instances_per_worker: Option<Spanned<Value>>,
 }
 
-/// The configuration that a text describes. `is_file` says whether a component file is there.
-pub(super) fn parse(text: &str, base: &Path, is_file: &dyn Fn(&Path) -> bool) -> Result<Config, Fault> {
+/// A configuration file's text, and where it lies.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    file: &'a Path,
+    text: &'a str,
+}
+
+impl Text<'_> {
+    /// A path of the file, which is relative to the file's folder.
+    fn resolve(&self, path: &str) -> PathBuf {
+        self.file.parent().unwrap_or(Path::new("")).join(path)
+    }
+
+    fn place(&self, span: &Range<usize>) -> Place {
+        let (line, column, _) = line_and_column(self.text, span.start);
+        Place { file: self.file.to_owned(), line, column }
+    }
+}
+
+/// Line and column, from 1, of a byte of a text, and the text of the line.
+fn line_and_column(text: &str, at: usize) -> (usize, usize, String) {
+    let start = text.floor_char_boundary(at.min(text.len()));
+    let before = &text[..start];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.matches('\n').count() + 1;
+    let column = text[line_start..start].chars().count() + 1;
+    (line, column, text[line_start..].lines().next().unwrap_or("").to_owned())
+}
+
+/// The configuration that the text of `file` describes. Component files are looked at when they are loaded, so that one
+/// that is missing keeps its store from starting, and no other.
+pub(super) fn parse(text: &str, file: &Path) -> Result<Config, Fault> {
+    let source = Text { file, text };
     let raw: RawConfig = toml::from_str(text).map_err(|error| Fault {
         span: error.span().unwrap_or(0..0),
         message: error.message().replace('\n', "; "),
@@ -203,7 +233,7 @@ pub(super) fn parse(text: &str, base: &Path, is_file: &dyn Fn(&Path) -> bool) ->
     let defaults = Config::default();
     let data = match &raw.data {
         None => defaults.data,
-        Some(value) => base.join(string("data", "a directory such as \"./exesdb-data\"", value)?),
+        Some(value) => source.resolve(string("data", "a directory such as \"./exesdb-data\"", value)?),
     };
     let listen = match &raw.listen {
         None => defaults.listen,
@@ -215,16 +245,12 @@ pub(super) fn parse(text: &str, base: &Path, is_file: &dyn Fn(&Path) -> bool) ->
     };
     let stores = match &raw.store {
         None => defaults.stores,
-        Some(stores) => parse_stores(stores, base, is_file)?,
+        Some(stores) => parse_stores(stores, source)?,
     };
     Ok(Config { data, listen, stores })
 }
 
-fn parse_stores(
-    raw: &Spanned<Vec<Spanned<RawStore>>>,
-    base: &Path,
-    is_file: &dyn Fn(&Path) -> bool,
-) -> Result<Vec<StoreConfig>, Fault> {
+fn parse_stores(raw: &Spanned<Vec<Spanned<RawStore>>>, text: Text<'_>) -> Result<Vec<StoreConfig>, Fault> {
     let tables = raw.get_ref();
     if tables.is_empty() {
         return Err(Fault::at(raw, "store is empty; write at least one [[store]] table, or leave it out"));
@@ -236,7 +262,7 @@ fn parse_stores(
     let mut stores: Vec<StoreConfig> = Vec::with_capacity(tables.len());
     let mut instances = 0;
     for table in tables {
-        let store = parse_store(table, base, is_file)?;
+        let store = parse_store(table, text)?;
         instances += store.instances();
         if instances > INSTANCES_MAX {
             let message = format!(
@@ -255,11 +281,7 @@ fn parse_stores(
     Ok(stores)
 }
 
-fn parse_store(
-    table: &Spanned<RawStore>,
-    base: &Path,
-    is_file: &dyn Fn(&Path) -> bool,
-) -> Result<StoreConfig, Fault> {
+fn parse_store(table: &Spanned<RawStore>, text: Text<'_>) -> Result<StoreConfig, Fault> {
     let raw = table.get_ref();
     let Some(name) = &raw.name else {
         return Err(Fault::at(table, "the store has no name; add a line such as name = \"main\""));
@@ -269,20 +291,24 @@ fn parse_store(
     pool_size("writers", &raw.writers, &mut store.writers)?;
     pool_size("readers", &raw.readers, &mut store.readers)?;
     pool_size("snapshot_workers", &raw.snapshot_workers, &mut store.snapshot_workers)?;
+    if let Some(value) = &raw.disk_reserve_mib {
+        let reserve = integer("disk_reserve_mib", DISK_RESERVE_MIB, value)?;
+        store.disk_reserve_mib = u32::try_from(reserve).expect("DISK_RESERVE_MIB lies within u32");
+    }
     if let Some(value) = &raw.pubsub {
         store.pubsub = match value.get_ref() {
             Value::Boolean(pubsub) => *pubsub,
             other => return Err(Fault::at(value, wrong("pubsub", other, "true or false"))),
         };
     }
-    store.components = parse_components(&raw.components, base, is_file)?;
+    (store.components, store.component_places) = parse_components(&raw.components, text)?;
     store.limits = parse_limits(&raw.limits)?;
     let settings = &raw.settings;
     let by_component =
         [("streams", &settings.streams), ("snapshots", &settings.snapshots), ("gateway", &settings.gateway)];
     for (component, table) in by_component {
         if !table.is_empty() {
-            store.settings.insert(component.to_owned(), parse_settings(component, table)?);
+            store.settings.insert(component.to_owned(), parse_settings(component, table, text)?);
         }
     }
     Ok(store)
@@ -290,35 +316,30 @@ fn parse_store(
 
 fn parse_components(
     raw: &RawComponents,
-    base: &Path,
-    is_file: &dyn Fn(&Path) -> bool,
-) -> Result<Components, Fault> {
-    let defaults = Components::default();
-    let source = |key: &str, value: &Option<Spanned<Value>>, default: ComponentSource| {
+    text: Text<'_>,
+) -> Result<(Components, BTreeMap<String, Place>), Fault> {
+    let mut places = BTreeMap::new();
+    let mut source = |key: &str, value: &Option<Spanned<Value>>, default: ComponentSource| {
         let Some(value) = value else { return Ok(default) };
         let ComponentSource::Builtin(builtin) = default else {
             unreachable!("every default component is built in")
         };
+        places.insert(key.to_owned(), text.place(&value.span()));
         let right = format!("\"builtin:{builtin}\" or the path of a component file");
-        let text = string(key, &right, value)?;
-        if let Some(name) = text.strip_prefix("builtin:") {
-            if name != builtin {
-                return Err(Fault::at(value, format!("{key} is \"{text}\"; it must be {right}")));
-            }
-            return Ok(ComponentSource::Builtin(builtin));
+        let given = string(key, &right, value)?;
+        match given.strip_prefix("builtin:") {
+            Some(name) if name == builtin => Ok(ComponentSource::Builtin(builtin)),
+            None if !given.is_empty() => Ok(ComponentSource::File(text.resolve(given))),
+            _ => Err(Fault::at(value, format!("{key} is \"{given}\"; it must be {right}"))),
         }
-        let path = base.join(text);
-        if !is_file(&path) {
-            let message = format!("{key}: there is no file {}; it must be {right}", path.display());
-            return Err(Fault::at(value, message));
-        }
-        Ok(ComponentSource::File(path))
     };
-    Ok(Components {
+    let defaults = Components::default();
+    let components = Components {
         streams: source("streams", &raw.streams, defaults.streams)?,
         snapshots: source("snapshots", &raw.snapshots, defaults.snapshots)?,
         gateway: source("gateway", &raw.gateway, defaults.gateway)?,
-    })
+    };
+    Ok((components, places))
 }
 
 fn parse_limits(raw: &RawLimits) -> Result<Limits, Fault> {
@@ -343,7 +364,12 @@ fn parse_limits(raw: &RawLimits) -> Result<Limits, Fault> {
     Ok(limits)
 }
 
-fn parse_settings(component: &str, table: &RawSettingTable) -> Result<BTreeMap<String, String>, Fault> {
+/// The settings that the file has for a component. Whether the component has such settings shows when it is loaded.
+fn parse_settings(
+    component: &str,
+    table: &RawSettingTable,
+    text: Text<'_>,
+) -> Result<BTreeMap<String, Setting>, Fault> {
     let mut settings = BTreeMap::new();
     for (key, value) in table {
         if settings.len() == SETTINGS_MAX {
@@ -351,28 +377,28 @@ fn parse_settings(component: &str, table: &RawSettingTable) -> Result<BTreeMap<S
                 format!("{component} has more than {SETTINGS_MAX} settings; put them into fewer keys");
             return Err(Fault::at(key, message));
         }
-        let text = setting(key.get_ref(), value)?;
-        if text.len() > SETTING_BYTES_MAX {
-            let message = format!(
-                "{} has {} bytes; at most {SETTING_BYTES_MAX} fit a setting",
-                key.get_ref(),
-                text.len()
-            );
-            return Err(Fault::at(value, message));
-        }
-        settings.insert(key.get_ref().clone(), text);
+        let given = match value.get_ref() {
+            Value::String(text) if text.len() > SETTING_BYTES_MAX => {
+                let (key, bytes) = (key.get_ref(), text.len());
+                let message = format!("{key} has {bytes} bytes; at most {SETTING_BYTES_MAX} fit a setting");
+                return Err(Fault::at(value, message));
+            }
+            Value::String(text) => SettingValue::Text(text.clone()),
+            Value::Boolean(flag) => SettingValue::Flag(*flag),
+            Value::Integer(number) => SettingValue::Number(*number),
+            other => {
+                let right = "a string, a whole number, true or false";
+                return Err(Fault::at(value, wrong(key.get_ref(), other, right)));
+            }
+        };
+        let setting = Setting {
+            value: given,
+            key_place: text.place(&key.span()),
+            value_place: text.place(&value.span()),
+        };
+        settings.insert(key.get_ref().clone(), setting);
     }
     Ok(settings)
-}
-
-/// A setting as the component gets it: components read settings as text.
-fn setting(key: &str, value: &Spanned<Value>) -> Result<String, Fault> {
-    match value.get_ref() {
-        Value::String(text) => Ok(text.clone()),
-        Value::Boolean(flag) => Ok(flag.to_string()),
-        Value::Integer(number) => Ok(number.to_string()),
-        other => Err(Fault::at(value, wrong(key, other, "a string, a whole number, true or false"))),
-    }
 }
 
 /// A store's name, if it is one.
@@ -433,11 +459,12 @@ fn wrong(key: &str, value: &Value, right: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{ConfigError, FILE_BYTES_MAX, Fault, parse, read};
-    use crate::config::{ComponentSource, Config, StoreConfig};
+    use crate::config::{ComponentSource, Config, Place, StoreConfig};
+    use exesdb_plugin::SettingValue;
     use std::path::{Path, PathBuf};
 
     fn parsed(text: &str) -> Result<Config, ConfigError> {
-        parse(text, Path::new("etc"), &|path| path.ends_with("there.wasm"))
+        parse(text, Path::new("etc/exesdb.toml"))
             .map_err(|fault: Fault| fault.in_file(Path::new("exesdb.toml"), text))
     }
 
@@ -458,6 +485,7 @@ mod tests {
             writers = 6
             readers = 7
             snapshot_workers = 8
+            disk_reserve_mib = 64
             pubsub = false
             [store.components]
             streams = "there.wasm"
@@ -482,11 +510,20 @@ mod tests {
         let store = &config.stores[0];
         let pools = [store.gateway_pool_size, store.writers, store.readers, store.snapshot_workers];
         assert_eq!((store.name.as_str(), pools, store.pubsub), ("a-1", [5, 6, 7, 8], false));
+        assert_eq!(store.disk_reserve_mib, 64);
         assert_eq!(store.components.streams, ComponentSource::File(PathBuf::from("etc/there.wasm")));
         assert_eq!(store.components.snapshots, ComponentSource::Builtin("snapshots".to_owned()));
         assert_eq!(store.components.gateway, ComponentSource::File(PathBuf::from("/there.wasm")));
-        let setting = |key: &str| store.settings["streams"][key].as_str();
-        assert_eq!([setting("key"), setting("index-correlation"), setting("n")], ["value", "true", "-7"]);
+        let setting = |key: &str| &store.settings["streams"][key].value;
+        assert_eq!(setting("key"), &SettingValue::Text("value".to_owned()));
+        assert_eq!(setting("index-correlation"), &SettingValue::Flag(true));
+        assert_eq!(setting("n"), &SettingValue::Number(-7));
+        let place = |place: &Place| (place.file.display().to_string(), place.line, place.column);
+        let file = || "etc/exesdb.toml".to_owned();
+        let flag = &store.settings["streams"]["index-correlation"];
+        assert_eq!(place(&flag.key_place), (file(), 19, 13));
+        assert_eq!(place(&flag.value_place), (file(), 19, 33));
+        assert_eq!(place(&store.component_places["streams"]), (file(), 14, 23));
         let limits = store.limits;
         assert_eq!((limits.call_cpu_ms, limits.memory_mib), (9, 10));
         assert_eq!((limits.mailbox, limits.gateway_instances_per_worker), (11, 12));
@@ -517,6 +554,10 @@ mod tests {
             (named("writers = \"three\""), "3:11: writers is \"three\"; it must be a whole number"),
             (named("readers = 1.5"), "3:11: readers is 1.5"),
             (named("snapshot_workers = [1]"), "3:20: snapshot_workers is an array"),
+            (
+                named("disk_reserve_mib = 63"),
+                "3:20: disk_reserve_mib is 63; it must be a whole number from 64",
+            ),
             (named("pubsub = \"yes\""), "3:10: pubsub is \"yes\"; it must be true or false"),
             (named("redaers = 1"), "3:1: unknown field `redaers`"),
             (named("[store.components]\nstream = \"x\""), "4:1: unknown field `stream`"),
@@ -525,8 +566,8 @@ mod tests {
                 "4:11: streams is \"builtin:gateway-http\"; it must be \"builtin:streams\"",
             ),
             (
-                named("[store.components]\ngateway = \"gone.wasm\""),
-                "4:11: gateway: there is no file etc/gone.wasm",
+                named("[store.components]\ngateway = \"\""),
+                "4:11: gateway is \"\"; it must be \"builtin:gateway-http\" or",
             ),
             (named("[store.settings.stream]\na = \"b\""), "3:17: unknown field `stream`"),
             (

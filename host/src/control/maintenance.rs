@@ -15,7 +15,7 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::mpsc;
 
 use super::server::{Control, Over, send};
-use super::{DATA_BYTES_MAX, Refusal, Response};
+use super::{DATA_BYTES_MAX, Keeper, Refusal, Response};
 use crate::maintenance::{explain, has_advanced, is_passing};
 use crate::tree::Compactor;
 
@@ -82,7 +82,7 @@ pub(super) async fn backup(control: &Control, store: &str, write: &mut OwnedWrit
     };
     let sent = sent.await;
     match sent {
-        Ok(summary) => send(write, &Response::BackedUp { summary: summary.into() }).await,
+        Ok((summary, keepers)) => send(write, &Response::BackedUp { summary: summary.into(), keepers }).await,
         Err(Ended::Refused(error)) => send(write, &Response::Error { error }).await,
         Err(Ended::Over(over)) => Err(over),
     }
@@ -176,8 +176,12 @@ async fn compact_all(control: &Control, store: &str, write: &mut OwnedWriteHalf)
     compacting.await.map_err(failed)?.map_err(failed)
 }
 
-async fn send_dump(access: &StoreAccess, write: &mut OwnedWriteHalf) -> Result<Summary, Ended> {
+async fn send_dump(
+    access: &StoreAccess,
+    write: &mut OwnedWriteHalf,
+) -> Result<(Summary, Vec<Keeper>), Ended> {
     let snapshot = access.reader.snapshot();
+    let keepers = Keeper::all(&snapshot).map_err(failed)?;
     let (pieces, mut taken) = mpsc::channel(PIECES_WAITING);
     let dumping = tokio::task::spawn_blocking(move || {
         let mut out = Pieces { pieces, gathered: Vec::with_capacity(DATA_BYTES_MAX) };
@@ -186,7 +190,8 @@ async fn send_dump(access: &StoreAccess, write: &mut OwnedWriteHalf) -> Result<S
     while let Some(piece) = taken.recv().await {
         send_piece(&piece, write).await?;
     }
-    dumping.await.map_err(failed)?.map_err(failed)
+    let summary = dumping.await.map_err(failed)?.map_err(failed)?;
+    Ok((summary, keepers))
 }
 
 async fn send_piece(piece: &[u8], write: &mut OwnedWriteHalf) -> Result<(), Over> {

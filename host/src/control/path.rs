@@ -49,6 +49,7 @@ mod tests {
             last_exit: None,
             strategy: None,
             intensity: None,
+            note: None,
             children,
         }
     }

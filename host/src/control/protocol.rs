@@ -1,5 +1,7 @@
 //! The lines that go over the control socket.
 
+use exesdb_plugin::Identity;
+use exesdb_storage::Snapshot;
 use exesdb_storage::dump::Summary;
 use exesdb_supervisor::{Event, Node, Reason};
 use serde::{Deserialize, Serialize};
@@ -68,6 +70,32 @@ pub struct BackupSummary {
     pub dump_bytes: u64,
     /// Digest of its content, in hexadecimal.
     pub digest: String,
+}
+
+/// A component that keeps the state of a role in a store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeper {
+    /// `streams` or `snapshots`.
+    pub role: String,
+    /// The component.
+    pub component: Identity,
+}
+
+impl Keeper {
+    /// The components that keep a store's state.
+    ///
+    /// # Errors
+    ///
+    /// What of the store could not be read.
+    pub fn all(snapshot: &Snapshot) -> Result<Vec<Keeper>, String> {
+        let owners = exesdb_plugin::owners(snapshot)?;
+        Ok(owners.into_iter().map(|(role, component)| Keeper { role: role.to_owned(), component }).collect())
+    }
+
+    /// In words.
+    pub fn sentence(&self) -> String {
+        format!("its {} are kept by the component {}", self.role, self.component)
+    }
 }
 
 impl From<Summary> for BackupSummary {
@@ -142,6 +170,9 @@ pub enum Response {
     BackedUp {
         /// What was sent.
         summary: BackupSummary,
+        /// The components that keep the store's state, by role: whoever restores the backup needs them.
+        #[serde(default)]
+        keepers: Vec<Keeper>,
     },
     /// The request was not carried out.
     Error {

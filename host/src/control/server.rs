@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use exesdb_supervisor::{Event, Handle, Reason, Registry, Subscription, Telemetry};
+use exesdb_plugin::{SnapshotsPool, StreamsPool, names};
+use exesdb_supervisor::{Event, Handle, Node, Reason, Registry, Subscription, Telemetry};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -129,7 +130,11 @@ async fn answer(
     write: &mut OwnedWriteHalf,
 ) -> Result<(), Over> {
     match request {
-        Request::Tree {} => send(write, &Response::Tree { tree: control.handle.tree().await }).await,
+        Request::Tree {} => {
+            let mut tree = control.handle.tree().await;
+            note_pools(&mut tree, &control.registry);
+            send(write, &Response::Tree { tree }).await
+        }
         Request::Kill { path, reason } => {
             let killed = kill(control, &path, reason).await;
             let killed =
@@ -155,6 +160,26 @@ async fn answer(
         Request::Scavenge { store } => maintenance::scavenge(control, &store, write).await,
         Request::Compact { store } => maintenance::compact(control, &store, write).await,
         Request::Backup { store } => maintenance::backup(control, &store, write).await,
+    }
+}
+
+/// Notes at each store's pools why they refuse calls, if they do.
+fn note_pools(tree: &mut Node, registry: &Registry) {
+    for store in &mut tree.children {
+        let name = store.id.clone();
+        let streams = |name: String| registry.get::<StreamsPool>(&name)?.trouble();
+        let snapshots = |name: String| registry.get::<SnapshotsPool>(&name)?.trouble();
+        let pools = [
+            ("streams/writers", streams(names::writers(&name))),
+            ("streams/readers", streams(names::readers(&name))),
+            ("snapshots", snapshots(names::snapshots(&name))),
+        ];
+        for (pool, trouble) in pools {
+            let path = format!("{}/system/core-system/persistence-system/{pool}", store.path);
+            if let Some(node) = trouble.is_some().then(|| store.find_mut(&path)).flatten() {
+                node.note = trouble;
+            }
+        }
     }
 }
 

@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use exesdb_plugin::{StoreAccess, names};
 use exesdb_pubsub::Bus;
-use exesdb_storage::{OpenError, Store};
+use exesdb_storage::{OpenError, Options, Store};
 use exesdb_supervisor::{ChildSpec, Context, Reason, Shutdown, Start};
 use tokio::sync::oneshot;
 
 use super::compactor::Compactor;
+use crate::config::StoreConfig;
 
 /// How long a starting store waits for its predecessor to let go of the database. A committer that was killed first
 /// finishes what it is writing, which a slow disk may draw out.
@@ -25,16 +26,16 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time to close: the committer writes what it has accepted, and a slow disk may draw that out.
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 
-pub(super) fn child(name: &str, folder: PathBuf) -> ChildSpec {
-    let name = name.to_owned();
-    let start = move |context| start(context, name.clone(), folder.clone());
+pub(super) fn child(config: &StoreConfig, folder: PathBuf) -> ChildSpec {
+    let (name, reserve_mib) = (config.name.clone(), config.disk_reserve_mib);
+    let start = move |context| start(context, name.clone(), folder.clone(), reserve_mib);
     ChildSpec::worker("store", start).shutdown(Shutdown::Timeout(CLOSE_WITHIN))
 }
 
-async fn start(context: Context, name: String, folder: PathBuf) -> Result<Start, Reason> {
+async fn start(context: Context, name: String, folder: PathBuf, reserve_mib: u32) -> Result<Start, Reason> {
     let opened = {
         let folder = folder.clone();
-        tokio::task::spawn_blocking(move || open(&folder)).await
+        tokio::task::spawn_blocking(move || open(&folder, reserve_mib)).await
     };
     let store = opened.map_err(Reason::error)?.map_err(Reason::error)?;
     let (poisoned, poison) = oneshot::channel();
@@ -80,10 +81,11 @@ async fn failed(poison: oneshot::Receiver<String>, folder: PathBuf) -> Reason {
     }
 }
 
-fn open(folder: &Path) -> Result<Store, OpenError> {
+fn open(folder: &Path, reserve_mib: u32) -> Result<Store, OpenError> {
+    let options = Options { reserve_bytes: u64::from(reserve_mib) << 20, ..super::options::options() };
     let give_up = Instant::now() + PREDECESSOR_WAIT;
     loop {
-        match Store::open(folder, super::options::options()) {
+        match Store::open(folder, options.clone()) {
             Err(OpenError::Locked { .. }) if Instant::now() < give_up => std::thread::sleep(PREDECESSOR_POLL),
             outcome => return outcome,
         }

@@ -80,7 +80,7 @@ pub enum CallError {
         max_children: usize,
     },
     /// start_child, restart_child: the start function failed. It is not retried.
-    #[error("the child of `{path}` did not start: {reason}")]
+    #[error("the child of `{path}` did not start: {}", reason.message())]
     StartFailed {
         /// The supervisor.
         path: String,

@@ -31,6 +31,18 @@ impl Reason {
         }
     }
 
+    /// What was said of it, without the word for its kind; the word where nothing was said. Of a supervisor that could
+    /// not start, what its child said: the innermost child's, which is the cause.
+    pub fn message(&self) -> &str {
+        match self {
+            Reason::Normal => "normal",
+            Reason::Shutdown => "shutdown",
+            Reason::Killed => "killed",
+            Reason::Error(why) => why,
+            Reason::ShutdownWith(why) => innermost(why),
+        }
+    }
+
     /// `error:X` from anything that can be printed.
     pub fn error(why: impl fmt::Display) -> Reason {
         Reason::Error(why.to_string())
@@ -48,6 +60,17 @@ impl Reason {
 
     pub(crate) fn failed_to_start_child(id: &str, reason: &Reason) -> Reason {
         Reason::ShutdownWith(format!("failed_to_start_child({id},{reason})"))
+    }
+}
+
+/// What failed in `failed_to_start_child(ID,REASON)`, however often that is wrapped; any other text is given back.
+fn innermost(why: &str) -> &str {
+    let inner = why.strip_prefix("failed_to_start_child(").and_then(|rest| rest.strip_suffix(')'));
+    let Some((_, reason)) = inner.and_then(|inner| inner.split_once(',')) else { return why };
+    match reason.split_once(':') {
+        Some(("shutdown", why)) => innermost(why),
+        Some(("error", why)) => why,
+        _ => reason,
     }
 }
 
@@ -108,6 +131,21 @@ mod tests {
             assert_eq!(reason.to_string(), text);
             let json = serde_json::to_string(&reason).unwrap();
             assert_eq!(serde_json::from_str::<Reason>(&json).unwrap(), reason);
+        }
+    }
+
+    #[test]
+    fn the_message_of_a_start_that_failed_is_its_root_cause() {
+        let cases = [
+            ("error:no, not (that)", "no, not (that)"),
+            ("shutdown", "shutdown"),
+            ("shutdown:late", "late"),
+            ("shutdown:failed_to_start_child(a,error:b: c, d)", "b: c, d"),
+            ("shutdown:failed_to_start_child(a,shutdown:failed_to_start_child(b,error:(c)))", "(c)"),
+            ("shutdown:failed_to_start_child(a,killed)", "killed"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(text.parse::<Reason>().unwrap().message(), expected, "{text}");
         }
     }
 

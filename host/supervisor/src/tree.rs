@@ -62,6 +62,9 @@ pub struct Node {
     /// How its latest process ended; of a parked child, why it is parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
+    /// What whoever shows the tree knows of it besides; the supervisors leave it empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// Of a supervisor that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
@@ -84,6 +87,20 @@ impl Node {
             return None;
         }
         self.children.iter().find_map(|child| child.find(path))
+    }
+}
+
+impl Node {
+    /// As [`find`](Self::find), to be changed.
+    pub fn find_mut(&mut self, path: &str) -> Option<&mut Node> {
+        if self.path == path {
+            return Some(self);
+        }
+        let below = path.strip_prefix(&self.path).is_some_and(|rest| rest.starts_with('/'));
+        if !below {
+            return None;
+        }
+        self.children.iter_mut().find_map(|child| child.find_mut(path))
     }
 }
 
@@ -129,6 +146,7 @@ pub(crate) fn of_supervisor(cell: &SupervisorCell, started_at_micros: u64) -> No
         restarts: cell.record.starts.load(Ordering::Relaxed).saturating_sub(1),
         started_at_micros,
         last_exit: cell.record.last_exit.lock().as_ref().map(Reason::to_string),
+        note: None,
         strategy: Some(cell.spec.strategy),
         intensity: Some(Intensity {
             restarts: limit,
@@ -158,6 +176,7 @@ fn of_entry(entry: &Entry, process: Process) -> Node {
         restarts: entry.record.starts.load(Ordering::Relaxed).saturating_sub(1),
         started_at_micros: if entry.live.is_some() { entry.started_at_micros } else { 0 },
         last_exit: entry.record.last_exit.lock().as_ref().map(Reason::to_string),
+        note: None,
         strategy: None,
         intensity: None,
         children: Vec::new(),

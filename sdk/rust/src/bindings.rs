@@ -26,6 +26,19 @@ pub mod common {
     });
 }
 
+/// The interface by which a component says what it is.
+#[allow(missing_docs)]
+pub mod described {
+    wit_bindgen::generate!({
+        path: "../../wit/host",
+        world: "exesdb:host/described",
+        additional_derives: [PartialEq, Eq],
+        pub_export_macro: true,
+        export_macro_name: "export_described",
+        default_bindings_module: "exesdb_sdk::bindings::described",
+    });
+}
+
 /// The interface that both worlds of persistence components export; generated once, as the types in [`common`].
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 #[allow(missing_docs)]

@@ -12,6 +12,8 @@
 //! wasm32-unknown-unknown`): cargo unites the features of packages that are built together, and each feature links
 //! its world's description into the component. The module [`snapshots`] has a whole component as an example.
 //!
+//! [`describe_component!`] has a component say its name, the version of what it keeps, and its settings.
+//!
 //! A panic in a component ends its instance. The macros install a hook that first writes the panic's message and
 //! place to the store's log, at level error.
 
@@ -23,6 +25,7 @@ pub mod arguments;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod clock;
 pub mod config;
+pub mod describe;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod fields;
 #[cfg(feature = "gateway")]

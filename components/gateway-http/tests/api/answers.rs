@@ -75,6 +75,7 @@ fn the_store_s_errors_are_problems() {
         (Error::Overloaded, 503, "overloaded"),
         (Error::ReadOnly(text()), 503, "read-only"),
         (Error::StreamDeleted("s".to_owned()), 410, "stream-deleted"),
+        (Error::Unavailable(text()), 503, "unavailable"),
         (Error::Quarantined(text()), 500, "quarantined"),
         (Error::Denied(text()), 403, "denied"),
         (Error::Other(text()), 500, "internal"),

@@ -110,10 +110,14 @@ impl Host for State {
         };
         let (reply, answer) = tokio::sync::oneshot::channel();
         // The caller may be gone when the answer comes, as after a kill; the commit stands all the same.
-        self.storage()?
-            .writer
-            .commit(commit, move |outcome| drop(reply.send(outcome)))
-            .map_err(commit_error)?;
+        let reply = move |outcome| drop(reply.send(outcome));
+        let writer = &self.storage()?.writer;
+        let queued = if self.makes_room {
+            writer.commit_making_room(commit, reply)
+        } else {
+            writer.commit(commit, reply)
+        };
+        queued.map_err(commit_error)?;
         // From here on the outcome is open: whatever ends this call, the batches may be applied.
         self.committed = true;
         self.reading = None;

@@ -11,6 +11,10 @@ use super::kind::{Call, Function};
 use crate::bindings::types::Error;
 use crate::state::State;
 
+/// Functions that hide or remove something, so that there is more room once the store is scavenged.
+const MAKES_ROOM: [&str; 5] =
+    ["delete-stream", "set-retention", "delete-snapshot", "keep-newest", "scavenge"];
+
 /// Where the answer to a call goes.
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -18,6 +22,9 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 pub trait Ask<E>: Send + 'static {
     /// Answers the call with an error.
     fn fail(self: Box<Self>, error: Error);
+
+    /// The name of the function in its interface.
+    fn name(&self) -> &'static str;
 
     /// Hashes all that the guest is given.
     fn hash(&self, hasher: &mut DefaultHasher);
@@ -57,6 +64,10 @@ where
             // Where nobody waits any more there is nobody to tell.
             drop(reply.send(Err(error)));
         }
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
     }
 
     fn hash(&self, hasher: &mut DefaultHasher) {
@@ -100,5 +111,9 @@ impl<E: 'static> Call for Box<dyn Ask<E>> {
 
     fn shareable(&self) -> Option<(u8, usize)> {
         None
+    }
+
+    fn makes_room(&self) -> bool {
+        MAKES_ROOM.contains(&Ask::name(&**self))
     }
 }

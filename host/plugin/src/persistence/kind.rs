@@ -23,6 +23,10 @@ pub trait Call: Send + 'static {
     /// Whether it may share a call into the guest with others, and if so which of the functions that calls can share it
     /// is for, and its size in bytes.
     fn shareable(&self) -> Option<(u8, usize)>;
+
+    /// Whether it makes room in the store, at once or when that is scavenged: then it may use what is kept in reserve on
+    /// the disk.
+    fn makes_room(&self) -> bool;
 }
 
 /// A kind of persistence component.

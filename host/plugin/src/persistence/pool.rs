@@ -3,28 +3,36 @@
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use exesdb_supervisor::{ChildSpec, SupervisorSpec, partition_of};
 use tokio::sync::oneshot;
 use wasmtime::component::{ComponentNamedList, Lift, Lower};
 
 use super::ask::{Ask, Asked};
+use super::breaker::{Breaker, CRASHES_MAX, OPENINGS_MAX, WINDOW};
 use super::kind::{Call, Function, Kind};
 use super::slot::Slot;
 use super::suspects::Suspects;
 use super::worker;
 use super::{SnapshotsKind, StreamsKind};
 use crate::bindings::types::Error;
+use crate::installed::Installed;
+use crate::limits::Limits;
 use crate::load::Plugin;
 use crate::request::RequestControl;
-use crate::state::Tenancy;
 use crate::trace::Trace;
 
-/// Restarts of a pool's instances within the period before the pool gives up. One bad request may cost three until it
-/// is in quarantine (one shared with others, two alone), so this is a handful of bad requests at a time; more is a
-/// broken component.
-const POOL_INTENSITY: (u32, Duration) = (20, Duration::from_secs(10));
+/// Restarts of a pool's instances within [`WINDOW`] before the pool gives up, beyond those of [`RESTARTS_PER_INSTANCE`].
+/// One bad request may cost three until it is in quarantine (one shared with others, two alone). Crashes stop at half of
+/// this, where the pool's breaker opens; so it is used up by what the breaker does not see: instances that do not start,
+/// and kills from outside.
+const RESTARTS_MAX: u32 = 20;
+const _: () = assert!(CRASHES_MAX * 2 <= RESTARTS_MAX as usize);
+
+/// Restarts of each instance within [`WINDOW`] on top: each time when the breaker opens, every instance may crash at a
+/// call that it has in its hands.
+const RESTARTS_PER_INSTANCE: u32 = OPENINGS_MAX + 1;
 
 /// How long a partition may be without an instance before a request that has to finish gives up on it. A restart takes
 /// less than a millisecond.
@@ -58,6 +66,7 @@ pub(crate) enum Partition {
 /// mailbox waits for the next instance.
 pub struct Pool<K: Kind> {
     slots: Vec<Arc<Slot<K::Call>>>,
+    breaker: Arc<Breaker>,
     turn: AtomicUsize,
 }
 
@@ -69,21 +78,35 @@ pub type SnapshotsPool = Pool<SnapshotsKind>;
 
 impl<K: Kind> Pool<K> {
     /// A pool of `partitions` (at least one) without instances; its supervisor starts those.
-    pub fn new(partitions: usize, tenancy: &Tenancy) -> Arc<Self> {
-        let suspects = Arc::new(Suspects::default());
-        let slot = |_| Slot::new(tenancy.limits.mailbox, suspects.clone());
+    pub fn new(partitions: usize, limits: &Limits) -> Arc<Self> {
+        let (suspects, breaker) = (Arc::new(Suspects::default()), Arc::new(Breaker::default()));
+        let slot = |_| Slot::new(limits.mailbox, suspects.clone(), breaker.clone());
         let slots = (0..partitions.max(1)).map(slot).collect();
-        Arc::new(Self { slots, turn: AtomicUsize::new(0) })
+        Arc::new(Self { slots, breaker, turn: AtomicUsize::new(0) })
     }
 
     /// The supervisor of the pool's instances.
-    pub fn supervisor(&self, id: &str, plugin: &Arc<Plugin<K>>, tenancy: &Arc<Tenancy>) -> ChildSpec {
-        let child =
-            |index: usize| worker::child(index, plugin.clone(), tenancy.clone(), self.slots[index].clone());
-        let (restarts, period) = POOL_INTENSITY;
+    pub fn supervisor(&self, id: &str, installed: &Arc<Installed<Plugin<K>>>) -> ChildSpec {
+        let child = |index: usize| worker::child(index, installed.clone(), self.slots[index].clone());
+        let instances = u32::try_from(self.slots.len()).expect("a pool's size comes from a u16");
+        let restarts = RESTARTS_MAX + RESTARTS_PER_INSTANCE * instances;
         ChildSpec::supervisor(
-            SupervisorSpec::partitions(id, self.slots.len(), child).intensity(restarts, period),
+            SupervisorSpec::partitions(id, self.slots.len(), child).intensity(restarts, WINDOW),
         )
+    }
+
+    /// Why calls are refused, if they are.
+    pub fn trouble(&self) -> Option<String> {
+        if !self.breaker.is_closed() {
+            let left = self.breaker.open_until().map(|until| until.saturating_duration_since(Instant::now()));
+            return Some(match left {
+                Some(left) => {
+                    format!("left alone for {} s, because it crashed again and again", left.as_secs() + 1)
+                }
+                None => "tried again, because it crashed again and again".to_owned(),
+            });
+        }
+        self.slots.iter().find_map(|slot| slot.vacant())
     }
 
     /// The partition that a key belongs to: calls with one key are served in order.

@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard, mpsc};
 
+use super::breaker::{Admission, Breaker};
 use super::kind::Call;
 use super::suspects::Suspects;
 use super::verdict::{STRIKES_MAX, Verdict, verdict};
@@ -19,6 +20,10 @@ const SHARED_CALLS_MAX: usize = 256;
 
 /// Bytes of requests that share one call into the guest, beyond the first: what a request may have.
 const SHARED_BYTES_MAX: usize = 4 << 20;
+
+/// How long a partition may be without an instance before calls to it are refused instead of waiting for the next one. A
+/// restart takes less than a millisecond: what takes this long may not come back by itself.
+const VACANT_MAX: Duration = Duration::from_secs(5);
 
 /// A call on its way, with the request that it belongs to.
 pub(crate) struct Letter<C> {
@@ -35,10 +40,21 @@ pub(crate) struct Slot<C> {
     /// Calls that an instance took along when it ended: tried again alone, before the mailbox.
     again: Mutex<VecDeque<Letter<C>>>,
     suspects: Arc<Suspects>,
+    breaker: Arc<Breaker>,
+    vacancy: Mutex<Vacancy>,
+}
+
+/// That no instance serves the partition, and what is known of it.
+#[derive(Default)]
+struct Vacancy {
+    /// When the last instance ended, if no other has started since.
+    since: Option<Instant>,
+    /// Why the last start failed, if so.
+    reason: Option<String>,
 }
 
 impl<C: Call> Slot<C> {
-    pub(crate) fn new(capacity: usize, suspects: Arc<Suspects>) -> Arc<Self> {
+    pub(crate) fn new(capacity: usize, suspects: Arc<Suspects>, breaker: Arc<Breaker>) -> Arc<Self> {
         let (sender, receiver) = mpsc::channel(capacity);
         Arc::new(Self {
             sender,
@@ -46,6 +62,8 @@ impl<C: Call> Slot<C> {
             served: AtomicBool::new(false),
             again: Mutex::default(),
             suspects,
+            breaker,
+            vacancy: Mutex::default(),
         })
     }
 
@@ -56,12 +74,56 @@ impl<C: Call> Slot<C> {
         if quarantined {
             return call.fail(quarantine());
         }
+        if let Some(reason) = self.vacant() {
+            return call.fail(Error::Unavailable(reason));
+        }
+        if let Admission::Refuse(pause) = self.breaker.admit() {
+            return call.fail(resting(pause));
+        }
         match self.sender.try_send(Letter { call, trace }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(letter) | mpsc::error::TrySendError::Closed(letter)) => {
                 letter.call.fail(Error::Overloaded);
             }
         }
+    }
+
+    /// Why there is no use in waiting for an instance, if so.
+    pub(crate) fn vacant(&self) -> Option<String> {
+        if self.is_served() {
+            return None;
+        }
+        let vacancy = self.vacancy.lock();
+        if let Some(reason) = &vacancy.reason {
+            return Some(format!("the component does not start: {reason}"));
+        }
+        let waited = vacancy.since?.elapsed();
+        (waited > VACANT_MAX).then(|| {
+            format!(
+                "no instance of the component has run for {} s; `exesdb tree` shows why",
+                waited.as_secs()
+            )
+        })
+    }
+
+    /// An instance is there and is about to serve.
+    pub(crate) fn occupy(&self) {
+        *self.vacancy.lock() = Vacancy::default();
+    }
+
+    /// No instance could be made.
+    pub(crate) fn fails_to_start(&self, reason: &str) {
+        self.vacancy.lock().reason = Some(reason.to_owned());
+    }
+
+    /// What the pool's partitions know of its component.
+    pub(crate) fn breaker(&self) -> &Breaker {
+        &self.breaker
+    }
+
+    /// Answers calls that came before the breaker opened.
+    pub(crate) fn refuse(&self, letters: Vec<Letter<C>>, pause: Duration) {
+        letters.into_iter().for_each(|letter| letter.call.fail(resting(pause)));
     }
 
     /// Whether a worker is there to serve what waits. Not so for a moment at each restart.
@@ -113,6 +175,13 @@ impl<C: Call> Slot<C> {
     }
 }
 
+fn resting(pause: Duration) -> Error {
+    Error::Unavailable(format!(
+        "the component that serves this crashed again and again and is left alone for a while; nothing was done; try again in {} s; `exesdb events --kind trap` has the crashes",
+        pause.as_secs() + 1
+    ))
+}
+
 fn quarantine() -> Error {
     Error::Quarantined(format!(
         "this request ended an instance of the component {STRIKES_MAX} times and is not tried again for some minutes; whether it was applied is unknown; the backtrace is in the telemetry (`exesdb events`)"
@@ -128,6 +197,7 @@ pub(crate) struct Mailbox<'a, C> {
 impl<C> Drop for Mailbox<'_, C> {
     fn drop(&mut self) {
         self.slot.served.store(false, Ordering::Release);
+        self.slot.vacancy.lock().since = Some(Instant::now());
     }
 }
 
@@ -203,6 +273,7 @@ mod tests {
                 Error::Overloaded => 1,
                 Error::Restarting(_) => 10,
                 Error::Quarantined(_) => 100,
+                Error::Unavailable(_) => 10_000,
                 _ => 1_000,
             };
             self.failed.fetch_add(mark, Ordering::Relaxed);
@@ -218,6 +289,10 @@ mod tests {
 
         fn shareable(&self) -> Option<(u8, usize)> {
             self.shareable.map(|bytes| (self.function, bytes))
+        }
+
+        fn makes_room(&self) -> bool {
+            false
         }
     }
 
@@ -235,7 +310,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_is_served_together_up_to_the_limits() {
-        let slot = Slot::new(1_000, Arc::default());
+        let slot = Slot::new(1_000, Arc::default(), Arc::default());
         for id in 0..300 {
             slot.send(probe(id), trace());
         }
@@ -246,7 +321,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_cannot_share_comes_alone_and_in_order() {
-        let slot = Slot::new(10, Arc::default());
+        let slot = Slot::new(10, Arc::default(), Arc::default());
         slot.send(probe(1), trace());
         slot.send(Probe { shareable: None, ..probe(2) }, trace());
         slot.send(probe(3), trace());
@@ -260,7 +335,7 @@ mod tests {
 
     #[tokio::test]
     async fn calls_of_different_functions_do_not_share() {
-        let slot = Slot::new(10, Arc::default());
+        let slot = Slot::new(10, Arc::default(), Arc::default());
         for (id, function) in [(1, 0), (2, 0), (3, 1), (4, 1)] {
             slot.send(Probe { function, ..probe(id) }, trace());
         }
@@ -275,7 +350,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_mailbox_refuses() {
-        let slot = Slot::new(1, Arc::default());
+        let slot = Slot::new(1, Arc::default(), Arc::default());
         slot.send(probe(1), trace());
         let refused = probe(2);
         slot.send(refused.clone(), trace());
@@ -284,7 +359,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_call_that_was_alone_is_blamed_and_the_second_time_quarantined() {
-        let slot = Slot::new(10, Arc::default());
+        let slot = Slot::new(10, Arc::default(), Arc::default());
         let (innocent, poison) = (probe(1), probe(2));
         slot.bury(vec![letter(innocent.clone()), letter(poison.clone())], false, true);
         let mut mailbox = slot.open().await;
@@ -303,7 +378,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_that_nobody_waits_for_is_not_served() {
-        let slot = Slot::new(10, Arc::default());
+        let slot = Slot::new(10, Arc::default(), Arc::default());
         slot.send(Probe { abandoned: true, ..probe(1) }, trace());
         slot.send(Probe { abandoned: true, shareable: None, ..probe(2) }, trace());
         slot.send(probe(3), trace());
@@ -316,7 +391,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_end_that_says_nothing_about_its_calls_is_no_strike() {
-        let slot = Slot::new(10, Arc::default());
+        let slot = Slot::new(10, Arc::default(), Arc::default());
         let slow = probe(1);
         for _ in 0..3 {
             slot.bury(vec![letter(slow.clone())], false, false);
@@ -326,7 +401,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_success_acquits() {
-        let slot = Slot::new(10, Arc::default());
+        let slot = Slot::new(10, Arc::default(), Arc::default());
         let call = probe(1);
         assert!(slot.suspected(std::slice::from_ref(&call)).is_empty());
         slot.bury(vec![letter(call.clone())], false, true);
@@ -339,11 +414,33 @@ mod tests {
 
     #[tokio::test]
     async fn a_mailbox_is_served_while_somebody_holds_it() {
-        let slot = Slot::<Probe>::new(1, Arc::default());
+        let slot = Slot::<Probe>::new(1, Arc::default(), Arc::default());
         assert!(!slot.is_served());
         let mailbox = slot.open().await;
         assert!(slot.is_served());
         drop(mailbox);
         assert!(!slot.is_served());
+    }
+
+    #[tokio::test]
+    async fn a_partition_whose_instance_does_not_start_refuses_at_once_and_one_that_starts_does_not() {
+        let slot = Slot::new(10, Arc::default(), Arc::default());
+        slot.fails_to_start("its state is another's");
+        let call = probe(1);
+        slot.send(call.clone(), trace());
+        assert_eq!(call.failed.load(Ordering::Relaxed), 10_000);
+        slot.occupy();
+        slot.send(call.clone(), trace());
+        assert_eq!(slot.open().await.next().await[0].call.id, 1);
+        assert_eq!(call.failed.load(Ordering::Relaxed), 10_000);
+    }
+
+    #[tokio::test]
+    async fn an_open_breaker_refuses_at_once() {
+        let slot = Slot::new(10, Arc::default(), Arc::default());
+        while !slot.breaker().crashed() {}
+        let call = probe(1);
+        slot.send(call.clone(), trace());
+        assert_eq!(call.failed.load(Ordering::Relaxed), 10_000);
     }
 }

@@ -106,6 +106,10 @@ impl Call for StreamsCall {
             Self::Ask(_) => None,
         }
     }
+
+    fn makes_room(&self) -> bool {
+        matches!(self, Self::Ask(ask) if Call::makes_room(ask))
+    }
 }
 
 /// Bytes of an append in the guest's memory: what its events consist of, and the pointers to that.

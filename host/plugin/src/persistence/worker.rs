@@ -1,32 +1,38 @@
 //! A persistence instance as a supervised child: one task, one wasmtime `Store`, one instance.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use exesdb_supervisor::{ChildSpec, Context, Reason, ShutdownSignal, Start};
 use wasmtime::Store;
 
-use super::kind::Kind;
-use super::slot::{Letter, Slot};
+use super::kind::{Call, Kind};
+use super::slot::{Letter, Mailbox, Slot};
 use crate::access::StoreAccess;
 use crate::crash::{Crash, CrashKind};
+use crate::installed::Installed;
 use crate::load::Plugin;
 use crate::names;
+use crate::ownership;
 use crate::pause::Watched;
 use crate::state::{State, Tenancy};
 
 /// The child that serves one partition.
 pub(crate) fn child<K: Kind>(
     index: usize,
-    plugin: Arc<Plugin<K>>,
-    tenancy: Arc<Tenancy>,
+    installed: Arc<Installed<Plugin<K>>>,
     slot: Arc<Slot<K::Call>>,
 ) -> ChildSpec {
     ChildSpec::worker(index.to_string(), move |context| {
-        let (plugin, tenancy, slot) = (plugin.clone(), tenancy.clone(), slot.clone());
+        let (installed, slot) = (installed.clone(), slot.clone());
         async move {
-            let worker = Worker::start(&context, &plugin, tenancy, slot).await?;
-            Ok(Start::running(worker.run(context.shutdown())))
+            match Worker::start(&context, &installed, slot.clone()).await {
+                Ok(worker) => Ok(Start::running(worker.run(context.shutdown()))),
+                Err(reason) => {
+                    slot.fails_to_start(reason.message());
+                    Err(reason)
+                }
+            }
         }
     })
 }
@@ -35,19 +41,25 @@ struct Worker<K: Kind> {
     store: Store<State>,
     exports: K::Exports,
     slot: Arc<Slot<K::Call>>,
+    /// The path of the pool's supervisor.
+    pool: Arc<str>,
     call_wall: Duration,
 }
 
 impl<K: Kind> Worker<K> {
-    /// Makes the instance. A trap in its start, or a refusal of the pool, is a failed start.
+    /// Makes the instance. A trap in its start, or a refusal of the pool, is a failed start, and so is that the state
+    /// in the store is another component's.
     async fn start(
         context: &Context,
-        plugin: &Plugin<K>,
-        tenancy: Arc<Tenancy>,
+        installed: &Installed<Plugin<K>>,
         slot: Arc<Slot<K::Call>>,
     ) -> Result<Self, Reason> {
+        let deployment = installed.get()?;
+        let (plugin, tenancy) = (&deployment.plugin, &deployment.tenancy);
+        ownership::claim(tenancy, &deployment.identity).await.map_err(Reason::Error)?;
         let path: Arc<str> = context.path().into();
-        let mut store = State::store(&plugin.engine, &tenancy, &path);
+        let pool = path.rsplit_once('/').map_or(&*path, |(pool, _)| pool).into();
+        let mut store = State::store(&plugin.engine, tenancy, &path);
         let started = async {
             let instance = plugin.loaded.pre.instantiate_async(&mut store).await?;
             K::exports(&plugin.indices, &instance, &mut store)
@@ -61,7 +73,8 @@ impl<K: Kind> Worker<K> {
             }
         };
         let call_wall = Duration::from_millis(tenancy.limits.call_wall_ms);
-        Ok(Self { store, exports, slot, call_wall })
+        slot.occupy();
+        Ok(Self { store, exports, slot, pool, call_wall })
     }
 
     /// Serves until the instance ends or the supervisor asks to stop. What waits in the mailbox then waits for the
@@ -75,8 +88,14 @@ impl<K: Kind> Worker<K> {
                 () = shutdown.requested() => return Reason::Shutdown,
                 letters = mailbox.next() => letters,
             };
+            if let Some(until) = slot.breaker().open_until() {
+                slot.refuse(letters, until.saturating_duration_since(Instant::now()));
+                continue;
+            }
             if let Err(reason) = self.serve(letters).await {
-                return reason;
+                // The instance is of no use any more; its memory is.
+                drop(self);
+                return rest(reason, &slot, &mut mailbox, &shutdown).await;
             }
         }
     }
@@ -86,6 +105,7 @@ impl<K: Kind> Worker<K> {
             letters.into_iter().map(|letter| (letter.call, letter.trace)).unzip();
         let suspected = self.slot.suspected(&calls);
         State::begin_call(&mut self.store, traces);
+        self.store.data_mut().makes_room = calls.iter().all(Call::makes_room);
         let pauses = self.store.data().meter.pauses();
         let served = Watched::new(K::serve(&self.exports, &mut self.store, &mut calls), pauses);
         let served = tokio::time::timeout(self.call_wall, served).await;
@@ -94,12 +114,18 @@ impl<K: Kind> Worker<K> {
         let crash = match served {
             Ok(Ok(())) => {
                 self.slot.acquit(&suspected);
+                if self.slot.breaker().served() {
+                    tell_breaker(state, &self.pool, "closed", None);
+                }
                 return Ok(());
             }
             Ok(Err(error)) => state.crash(&error),
             Err(_) => Crash::timeout(state.tenancy.limits.call_wall_ms),
         };
         state.report(&crash, None);
+        if self.slot.breaker().crashed() {
+            tell_breaker(state, &self.pool, "open", Some(&crash));
+        }
         if state.committed {
             wake_followers(state);
         }
@@ -110,6 +136,45 @@ impl<K: Kind> Worker<K> {
         let to_blame = crash.kind != CrashKind::Timeout;
         self.slot.bury(letters.collect(), state.committed, to_blame);
         Err(crash.reason())
+    }
+}
+
+/// What is left of an instance that crashed waits here while the breaker is open, and answers what comes. It is restarted
+/// after that: to restart it at once would use up restarts for an instance that nobody may call.
+async fn rest<C: Call>(
+    reason: Reason,
+    slot: &Slot<C>,
+    mailbox: &mut Mailbox<'_, C>,
+    shutdown: &ShutdownSignal,
+) -> Reason {
+    while let Some(until) = slot.breaker().open_until() {
+        let pause = until.saturating_duration_since(Instant::now());
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => return Reason::Shutdown,
+            letters = mailbox.next() => slot.refuse(letters, pause),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+    reason
+}
+
+/// Tells the telemetry stream and the log that a pool's breaker opened or closed.
+fn tell_breaker(state: &State, pool: &str, is: &str, crash: Option<&Crash>) {
+    let Tenancy { store, role, telemetry, .. } = &*state.tenancy;
+    let reason = crash.map(Crash::to_string);
+    telemetry.emit(pool, "breaker", serde_json::json!({ "component": role, "is": is, "reason": reason }));
+    match reason {
+        Some(reason) => {
+            tracing::warn!(
+                store,
+                role,
+                pool,
+                reason,
+                "the component crashed again and again and is left alone for a while"
+            );
+        }
+        None => tracing::info!(store, role, pool, "the component works again"),
     }
 }
 

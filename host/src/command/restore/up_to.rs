@@ -14,6 +14,7 @@ use exesdb_plugin::contract::streams::{
     Deletion, EventData, ImportedEvent, RecordedEvent, Retention, StreamInfo, StreamState,
 };
 use exesdb_plugin::contract::types::{Direction, Error, ExpectedVersion};
+use exesdb_storage::dump::unfinished;
 use exesdb_storage::{Histories, begin_history};
 
 use super::whole;
@@ -51,6 +52,7 @@ pub(super) async fn restore(
     // No store's name begins with a dot.
     let beside = data.join(format!(".{}.restoring", store.config.name));
     remove(&beside)?;
+    unfinished::begin(&target).with_context(|| format!("{} cannot be marked", target.display()))?;
     let copied = beside_target(store, input, position, &data, &beside, &target).await;
     let removed = remove(&beside);
     let copied = copied?;
@@ -81,11 +83,15 @@ async fn beside_target(
     // Clients may know positions up to here, and none of those that come next.
     let inherited = summary.histories.unwrap_or_else(Histories::begin);
     begin_history(&to, &inherited, copied.end)?;
-    // Whatever a host left in the store's folder is no store: that was looked for.
-    remove(target)?;
-    std::fs::rename(&to, target)
-        .and_then(|()| File::open(data)?.sync_all())
-        .with_context(|| format!("{} cannot be named {}", to.display(), target.display()))?;
+    // The database last: until it is there, the folder's mark says that the restore is not finished.
+    let parts = ["durable.mark", "data"];
+    let moved = parts.iter().try_for_each(|part| {
+        std::fs::rename(to.join(part), target.join(part))?;
+        File::open(target)?.sync_all()
+    });
+    moved
+        .and_then(|()| unfinished::finish(target))
+        .with_context(|| format!("{} cannot be moved to {}", to.display(), target.display()))?;
     Ok(copied)
 }
 

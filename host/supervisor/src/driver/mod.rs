@@ -327,7 +327,11 @@ impl Driver {
                     Arc::clone(&entry.path)
                 });
                 let Some(path) = path else { return };
-                tracing::error!(path = &*path, %reason, "parked: the child stays down until it is restarted by call");
+                tracing::error!(
+                    path = &*path,
+                    reason = reason.message(),
+                    "parked: the child stays down until it is restarted by call"
+                );
                 self.cell.env.telemetry.tell(&path, Fact::Parked(reason), Who::ChildOf(self.cell.pid));
             }
             Note::Pausing { key, after } => self.tell(Fact::Pausing { child: child(key), after }),

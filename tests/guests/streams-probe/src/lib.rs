@@ -152,6 +152,8 @@ fn deeper(depth: u64) -> u64 {
 }
 
 exesdb_sdk::streams_plugin!(Probe);
+// It is the original on the original's state.
+exesdb_sdk::describe_component!(exesdb_streams::describe);
 
 #[cfg(test)]
 mod tests {

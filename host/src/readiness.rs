@@ -1,0 +1,72 @@
+//! What `/health/ready` tells: whether each store serves, and if not, why. Asked of the registry and of the supervision
+//! tree at the time of the question.
+
+use std::sync::{Arc, OnceLock};
+
+use exesdb_gateway::{Readiness, StoreReadiness, StoreRoute};
+use exesdb_plugin::{GatewayWorker, SnapshotsPool, StoreAccess, StreamsPool, names};
+use exesdb_storage::Health;
+use exesdb_supervisor::{Handle, Node, NodeState, Reason, Registry};
+use futures_util::FutureExt as _;
+
+/// Readiness that knows the tree as soon as there is one: the listener that it is for is a part of it.
+#[derive(Default)]
+pub struct TreeReadiness(Arc<OnceLock<Handle>>);
+
+impl TreeReadiness {
+    /// The tree has started.
+    pub fn watch(&self, handle: Handle) {
+        // There is one tree in a host.
+        drop(self.0.set(handle));
+    }
+
+    /// What is asked at every `/health/ready`.
+    pub fn of(&self, routes: Vec<StoreRoute>, registry: &Registry) -> Readiness {
+        let (handle, registry) = (self.0.clone(), registry.clone());
+        Arc::new(move || {
+            // A picture of the tree is taken without waiting for anything.
+            let tree = handle.get().and_then(|handle| handle.tree().now_or_never());
+            let node = |name: &str| tree.as_ref()?.children.iter().find(|child| child.id == name);
+            routes.iter().map(|route| readiness(route, node(&route.name), &registry)).collect()
+        })
+    }
+}
+
+fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> StoreReadiness {
+    let name = &route.name;
+    let parked = node.filter(|node| node.state == NodeState::Parked);
+    let access = registry.get::<StoreAccess>(&names::store(name));
+    let trouble = match (parked, access.map(|access| access.writer.health())) {
+        (Some(node), _) => {
+            Some(format!("the store is parked: {}; mend that, then `exesdb restart {name}`", cause(node)))
+        }
+        (None, None) => Some("the store is not running".to_owned()),
+        (None, Some(Health::ReadOnly { reason })) => Some(format!("the store is read-only: {reason}")),
+        (None, Some(Health::Poisoned { reason })) => Some(format!("the store stopped writing: {reason}")),
+        (None, Some(Health::Ok)) => streams(name, registry).or_else(|| {
+            GatewayWorker::pick(registry, name, route.workers, 0)
+                .is_none()
+                .then(|| "no gateway worker is running".to_owned())
+        }),
+    };
+    // The store serves all else, so it is not for a load balancer to take it out.
+    let degraded = registry
+        .get::<SnapshotsPool>(&names::snapshots(name))
+        .and_then(|pool| pool.trouble())
+        .map(|trouble| format!("snapshots are unavailable: {trouble}"));
+    StoreReadiness { store: name.clone(), trouble, degraded }
+}
+
+fn streams(name: &str, registry: &Registry) -> Option<String> {
+    let pools = [("writers", names::writers(name)), ("readers", names::readers(name))];
+    pools.into_iter().find_map(|(pool, key)| {
+        let trouble = registry.get::<StreamsPool>(&key)?.trouble()?;
+        Some(format!("the {pool} of streams are unavailable: {trouble}"))
+    })
+}
+
+/// Why a child does not run: the root of it, and not each supervisor's report of it.
+pub fn cause(node: &Node) -> String {
+    let last = node.last_exit.as_deref().unwrap_or("it gave up");
+    last.parse().map_or_else(|_| last.to_owned(), |reason: Reason| reason.message().to_owned())
+}

@@ -1,0 +1,149 @@
+//! `components`: loads the components of a store whenever the store starts, and lets its other children find them. A
+//! component that cannot be loaded keeps its own store from starting and no other; what is a file is read anew each time.
+
+use std::sync::Arc;
+
+use exesdb_plugin::{
+    Deployment, Description, Engine, GatewayPlugin, Identity, Installed, Limits, LoadError, Plugin,
+    SnapshotsKind, Source, StreamsKind, Tenancy,
+};
+use exesdb_supervisor::{ChildSpec, Context, Reason, Registry, Start, Telemetry};
+
+use crate::config::{ComponentSource, StoreConfig, resolve_settings};
+
+/// The components that ship.
+static BUILTIN: [(&str, &[u8]); 3] = [
+    ("streams", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/streams.wasm"))),
+    ("snapshots", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/snapshots.wasm"))),
+    ("gateway-http", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/gateway-http.wasm"))),
+];
+
+/// What a store's components are loaded with.
+#[derive(Clone)]
+pub(super) struct Setup {
+    pub(super) engine: Engine,
+    pub(super) config: StoreConfig,
+    pub(super) limits: Limits,
+    pub(super) registry: Registry,
+    pub(super) telemetry: Telemetry,
+}
+
+/// Where the loaded components are put.
+#[derive(Clone)]
+pub(super) struct Roles {
+    pub(super) streams: Arc<Installed<Plugin<StreamsKind>>>,
+    pub(super) snapshots: Arc<Installed<Plugin<SnapshotsKind>>>,
+    /// None where nobody is served.
+    pub(super) gateway: Option<Arc<Installed<GatewayPlugin>>>,
+}
+
+pub(super) fn child(setup: Setup, roles: Roles) -> ChildSpec {
+    ChildSpec::worker("components", move |context| start(context, setup.clone(), roles.clone()))
+}
+
+async fn start(context: Context, setup: Setup, roles: Roles) -> Result<Start, Reason> {
+    setup.load(&roles).await.map_err(Reason::Error)?;
+    let shutdown = context.shutdown();
+    Ok(Start::running(async move {
+        shutdown.requested().await;
+        Reason::Shutdown
+    }))
+}
+
+impl Setup {
+    /// Loads all of the store's components, and then puts them in their places: all or none.
+    async fn load(&self, roles: &Roles) -> Result<(), String> {
+        let components = &self.config.components;
+        let streams = self.persistence::<StreamsKind>("streams", &components.streams).await?;
+        let snapshots = self.persistence::<SnapshotsKind>("snapshots", &components.snapshots).await?;
+        let gateway = match &roles.gateway {
+            Some(place) => Some((place, self.gateway(&components.gateway).await?)),
+            None => None,
+        };
+        roles.streams.install(streams);
+        roles.snapshots.install(snapshots);
+        if let Some((place, gateway)) = gateway {
+            place.install(gateway);
+        }
+        Ok(())
+    }
+
+    async fn persistence<K: exesdb_plugin::Kind>(
+        &self,
+        role: &'static str,
+        component: &ComponentSource,
+    ) -> Result<Deployment<Plugin<K>>, String> {
+        let load = move |engine: &Engine, source: &Source| Plugin::<K>::load(engine, role, source);
+        let plugin = self.compile(role, component, load).await?;
+        let description =
+            plugin.describe(role, &self.limits).await.map_err(|error| self.refused(role, &error))?;
+        let digest = plugin.digest().to_owned();
+        self.deployment(role, plugin, description.as_ref(), &digest)
+    }
+
+    async fn gateway(&self, component: &ComponentSource) -> Result<Deployment<GatewayPlugin>, String> {
+        let role = "gateway";
+        let plugin = self.compile(role, component, GatewayPlugin::load).await?;
+        let description = plugin.describe(&self.limits).await.map_err(|error| self.refused(role, &error))?;
+        let digest = plugin.digest().to_owned();
+        self.deployment(role, plugin, description.as_ref(), &digest)
+    }
+
+    /// Reads and compiles a component, away from the threads that serve the other stores.
+    async fn compile<P: Send + 'static>(
+        &self,
+        role: &str,
+        component: &ComponentSource,
+        load: impl FnOnce(&Engine, &Source) -> Result<P, LoadError> + Send + 'static,
+    ) -> Result<P, String> {
+        let (engine, source) = (self.engine.clone(), source(component)?);
+        let loaded = tokio::task::spawn_blocking(move || load(&engine, &source)).await;
+        loaded.map_err(|error| error.to_string())?.map_err(|error| self.refused(role, &error))
+    }
+
+    fn deployment<P>(
+        &self,
+        role: &'static str,
+        plugin: Arc<P>,
+        description: Option<&Description>,
+        digest: &str,
+    ) -> Result<Deployment<P>, String> {
+        let declared = description.map_or(&[][..], |description| &description.settings);
+        let given = self.config.settings.get(role);
+        let settings = resolve_settings(role, declared, given.unwrap_or(&Default::default()))?;
+        let identity = Identity::of(description, digest);
+        let detail = serde_json::json!({
+            "component": role,
+            "name": identity.name,
+            "state_version": identity.state_version,
+            "sha256": digest,
+        });
+        self.telemetry.emit(&format!("host/{}", self.config.name), "loaded", detail);
+        let (registry, telemetry) = (self.registry.clone(), self.telemetry.clone());
+        let tenancy =
+            Tenancy::new(&self.config.name, role, settings, self.limits.clone(), registry, telemetry);
+        Ok(Deployment { plugin, tenancy, identity })
+    }
+
+    /// Where the configuration names the component, if it does, and what is wrong with it.
+    fn refused(&self, role: &str, error: &LoadError) -> String {
+        match self.config.component_places.get(role) {
+            Some(place) => format!("{place}: {error}"),
+            None => error.to_string(),
+        }
+    }
+}
+
+fn source(component: &ComponentSource) -> Result<Source, String> {
+    match component {
+        ComponentSource::File(path) => Ok(Source::File(path.clone())),
+        ComponentSource::Builtin(wanted) => BUILTIN
+            .iter()
+            .find(|(name, _)| name == wanted)
+            .map(|(name, wasm)| Source::Builtin { name, wasm })
+            .ok_or_else(|| {
+                let there_are = BUILTIN.map(|(name, _)| format!("builtin:{name}")).join(", ");
+                format!("there is no component builtin:{wanted}; there are {there_are}")
+            }),
+    }
+}

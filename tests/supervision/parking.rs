@@ -1,0 +1,83 @@
+//! A store whose component cannot be loaded is parked, and the others go on.
+
+use std::path::Path;
+
+use exesdb_tests::{Host, eventually, folder, root};
+use serde_json::Value;
+
+fn config(component: &Path) -> String {
+    format!(
+        "[[store]]\nname = \"good\"\n\n[[store]]\nname = \"bad\"\n[store.components]\nsnapshots = {component:?}\n"
+    )
+}
+
+fn good_component() -> Vec<u8> {
+    std::fs::read(root().join("target/components/snapshots.wasm")).unwrap()
+}
+
+fn store(host: &Host, name: &str) -> Value {
+    let tree = host.tree();
+    let stores = tree["children"].as_array().unwrap();
+    stores.iter().find(|child| child["id"] == name).unwrap().clone()
+}
+
+/// Checks that the store `bad` is parked for a reason that says this, and that `good` serves.
+#[track_caller]
+fn bad_is_parked(host: &Host, reason: &str) {
+    let bad = store(host, "bad");
+    let said = bad["last_exit"].as_str().unwrap_or_default();
+    assert!(bad["state"] == "parked" && said.contains(reason), "{reason}: {bad}");
+    let ready = host.http.get("/health/ready").expect(503).json;
+    let trouble = ready["stores"]["bad"].as_str().unwrap_or_default();
+    assert!(trouble.contains(reason) && trouble.contains("exesdb restart bad"), "{reason}: {ready}");
+    assert_eq!(ready["stores"]["good"], "ready");
+    host.http.of("good").append_one("s").expect(200);
+    host.http.of("bad").append_one("s").expect_problem(503, "restarting");
+}
+
+#[test]
+fn a_store_whose_component_does_not_load_is_parked_until_it_is_mended() {
+    let folder = folder();
+    let file = folder.path().join("snapshots.wasm");
+    let streams = std::fs::read(root().join("target/components/streams.wasm")).unwrap();
+    // what is in the file, what is said of it
+    let table: [(Option<&[u8]>, &str); 4] = [
+        (None, "No such file"),
+        (Some(b"this is no component"), "is not a WebAssembly component"),
+        (Some(&good_component()[..10_000]), "is not a WebAssembly component"),
+        (Some(&streams), "exesdb:store/snapshots"),
+    ];
+    let host = Host::with_config(&config(&file));
+    bad_is_parked(&host, "exesdb.toml:7:");
+    for (content, reason) in table {
+        if let Some(content) = content {
+            std::fs::write(&file, content).unwrap();
+        }
+        let restarted = host.exesdb(&["restart", "bad"]);
+        assert!(!restarted.status.success(), "{reason}");
+        bad_is_parked(&host, reason);
+    }
+    std::fs::write(&file, good_component()).unwrap();
+    host.ok(&["restart", "bad"]);
+    host.http.of("bad").append_one("s").expect(200);
+    host.http.get("/health/ready").expect(200);
+}
+
+#[test]
+fn a_file_that_breaks_later_parks_its_store_when_it_is_loaded_again() {
+    let folder = folder();
+    let file = folder.path().join("snapshots.wasm");
+    std::fs::write(&file, good_component()).unwrap();
+    let host = Host::with_config(&config(&file));
+    host.http.of("bad").append_one("s").expect(200);
+    std::fs::write(&file, b"broken").unwrap();
+    // What runs goes on with what was loaded.
+    host.ok(&["kill", "bad/system/gateway-system"]);
+    eventually("the gateway is back", || (host.http.of("bad").append_one("s").status == 200).then_some(()));
+    host.ok(&["kill", "bad/components"]);
+    eventually("the store is parked", || (store(&host, "bad")["state"] == "parked").then_some(()));
+    bad_is_parked(&host, "is not a WebAssembly component");
+    std::fs::write(&file, good_component()).unwrap();
+    host.ok(&["restart", "bad"]);
+    assert_eq!(host.http.of("bad").read("s").len(), 2);
+}
