@@ -220,6 +220,7 @@ mod tests {
             note: None,
             strategy: supervisor.then_some(Strategy::RestForOne),
             intensity: supervisor.then_some(Intensity { restarts: 3, period_ms: 5_000, used: 1, left: 2 }),
+            detail: None,
             children,
         }
     }

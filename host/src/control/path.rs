@@ -50,6 +50,7 @@ mod tests {
             strategy: None,
             intensity: None,
             note: None,
+            detail: None,
             children,
         }
     }

@@ -163,6 +163,7 @@ pub struct ChildSpec {
     pub(crate) significant: bool,
     pub(crate) backoff: Option<Backoff>,
     pub(crate) park: bool,
+    pub(crate) detail: Option<serde_json::Value>,
 }
 
 impl ChildSpec {
@@ -186,7 +187,16 @@ impl ChildSpec {
 
     fn new(id: Arc<str>, role: Role, shutdown: Shutdown) -> ChildSpec {
         let restart = Restart::default();
-        ChildSpec { id, role, restart, shutdown, significant: false, backoff: None, park: false }
+        ChildSpec {
+            id,
+            role,
+            restart,
+            shutdown,
+            significant: false,
+            backoff: None,
+            park: false,
+            detail: None,
+        }
     }
 
     /// Whether it is started again after its end.
@@ -227,6 +237,11 @@ impl ChildSpec {
     /// Children that come and go (simple_one_for_one, dynamic) cannot be parked: nobody could restart them.
     pub fn park_when_given_up(self) -> ChildSpec {
         ChildSpec { park: true, ..self }
+    }
+
+    /// What there is to say of it in the tree: see [`Node::detail`](crate::Node).
+    pub fn detail(self, detail: serde_json::Value) -> ChildSpec {
+        ChildSpec { detail: Some(detail), ..self }
     }
 
     /// The same child under another id.

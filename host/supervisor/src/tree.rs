@@ -71,6 +71,9 @@ pub struct Node {
     /// Of a supervisor that runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intensity: Option<Intensity>,
+    /// What its specification says of it, for people and their tools; supervision does not look at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<serde_json::Value>,
     /// In start order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Node>,
@@ -127,8 +130,8 @@ pub(crate) fn of_supervisor(cell: &SupervisorCell, started_at_micros: u64) -> No
     };
     // One lock at a time: the boards below are looked at after this one is released.
     for (index, child, started_at_micros) in below {
-        let state = children[index].state;
-        children[index] = of_supervisor(&child, started_at_micros);
+        let (state, detail) = (children[index].state, children[index].detail.take());
+        children[index] = Node { detail, ..of_supervisor(&child, started_at_micros) };
         if state == NodeState::Stopping {
             children[index].state = state;
         }
@@ -154,6 +157,7 @@ pub(crate) fn of_supervisor(cell: &SupervisorCell, started_at_micros: u64) -> No
             used,
             left: limit.saturating_sub(used),
         }),
+        detail: None,
         children,
     }
 }
@@ -179,6 +183,7 @@ fn of_entry(entry: &Entry, process: Process) -> Node {
         note: None,
         strategy: None,
         intensity: None,
+        detail: entry.spec.detail.clone(),
         children: Vec::new(),
     }
 }
