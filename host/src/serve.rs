@@ -9,7 +9,7 @@ use exesdb_gateway::{CONNECTIONS_MAX, Connections, Listener, StoreRoute, listene
 use exesdb_plugin::{Engine, GatewayWorker, names};
 use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registry, Root, Telemetry};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::config::{Config, StoreConfig};
@@ -106,18 +106,14 @@ async fn host(config: Config) -> anyhow::Result<()> {
     let control = tokio::spawn(control::serve(socket, root.handle(), registry.clone(), telemetry, over));
     tracing::info!(address = %listener.address(), data = %data.display(), "exesdb is ready");
 
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut signals = StopSignals::listen()?;
     let ended = tokio::select! {
         reason = root.wait() => Some(reason),
-        _ = interrupt.recv() => None,
-        _ = terminate.recv() => None,
+        () = signals.next() => None,
     };
     tracing::info!("stopping: finishing what was accepted; a second signal ends at once");
     let impatient = tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        signals.next().await;
         tracing::warn!(
             "ended by a second signal; what was acknowledged is on disk, what was not may be lost"
         );
@@ -130,6 +126,45 @@ async fn host(config: Config) -> anyhow::Result<()> {
     control.await.context("the control socket's task failed")?;
     impatient.abort();
     outcome(ended, &reason)
+}
+
+/// The signals that ask the host to stop: Ctrl-C, `kill`, and the end of the terminal that it was started from.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// None where whoever started the host had it ignored, as `nohup` does: it is to outlive the terminal.
+    hangup: Option<Signal>,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<Self> {
+        let hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        Ok(Self { interrupt, terminate, hangup })
+    }
+
+    /// Completes at the next of them.
+    async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = hangup => {}
+        }
+    }
+}
+
+/// Whether this process was started with SIGHUP ignored. The kernel's list of ignored signals has one bit for each, the
+/// lowest for signal 1; where there is no such list it is not.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).is_some_and(|bits| bits & 1 == 1)
 }
 
 /// Before the tree stops in its order: no new connections, and all gateway workers finish their requests at the same

@@ -1,6 +1,7 @@
-//! SIGTERM under load: the host finishes what it accepted, and ends.
+//! SIGTERM under load: the host finishes what it accepted, and ends. SIGHUP is the same, unless it is to be ignored.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
 
 use exesdb_tests::{Append, Host, Load, NO_FAULTS, Outcome, faults};
 
@@ -36,6 +37,41 @@ fn a_stop_under_load_finishes_what_was_accepted() {
         append.send(&host.http).expect(200);
     }
     assert_eq!(faults(&host.http.read_all(), &ledger), NO_FAULTS);
+}
+
+#[test]
+fn the_end_of_its_terminal_is_an_ordinary_stop() {
+    let host = Host::start();
+    host.http.append_one("s").expect(200);
+    host.signal("HUP");
+    let stopped = host.ended();
+    let log = stopped.log.join("\n");
+    assert_eq!(stopped.status.code(), Some(0), "{log}");
+    assert!(log.contains("everything acknowledged is on disk"), "{log}");
+    assert_eq!(stopped.down.start().http.read("s").len(), 1);
+}
+
+#[test]
+fn a_host_that_was_started_to_outlive_its_terminal_does() {
+    let folder = exesdb_tests::folder();
+    let mut command = Command::new("sh");
+    // As `nohup` does.
+    command.args(["-c", "trap '' HUP; exec \"$0\" serve --listen 127.0.0.1:0 --data \"$1\""]);
+    command.arg(exesdb_tests::binary()).arg(folder.path().join("data"));
+    let mut host = command.stderr(Stdio::piped()).spawn().expect("there is a shell");
+    let mut log = BufReader::new(host.stderr.take().expect("stderr was piped")).lines().map_while(Result::ok);
+    assert!(log.any(|line| line.contains("exesdb is ready")), "it did not start");
+    let signal = |name: &str| {
+        let sent = Command::new("kill").args(["-s", name, &host.id().to_string()]).status();
+        assert!(sent.is_ok_and(|sent| sent.success()), "the host ran");
+    };
+    signal("HUP");
+    signal("HUP");
+    // Two of them would have ended it at once, were they heard; one stop is heard.
+    signal("TERM");
+    let rest: Vec<String> = log.collect();
+    assert_eq!(host.wait().expect("it is our child").code(), Some(0), "{rest:#?}");
+    assert!(rest.iter().any(|line| line.contains("everything acknowledged is on disk")), "{rest:#?}");
 }
 
 #[test]
