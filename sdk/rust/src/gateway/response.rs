@@ -81,8 +81,14 @@ fn response(
     if let Some(length) = content_length {
         entries.push(("content-length".to_owned(), length.to_string().into_bytes()));
     }
-    let fields = Fields::from_list(&entries)
-        .map_err(|error| RespondError::InvalidHead(format!("the headers: {error:?}")))?;
+    let fields = Fields::from_list(&entries).map_err(|error| {
+        // The list says only that one of them is wrong.
+        let wrong = entries.iter().find(|entry| Fields::from_list(std::slice::from_ref(entry)).is_err());
+        let which = wrong.map_or("the headers together".to_owned(), |(name, value)| {
+            format!("the header {name:?} with the value {:?}", String::from_utf8_lossy(value))
+        });
+        RespondError::InvalidHead(format!("{which}: {error:?}"))
+    })?;
     let response = OutgoingResponse::new(fields);
     response
         .set_status_code(status)
