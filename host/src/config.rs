@@ -60,8 +60,10 @@ pub struct StoreConfig {
     /// Settings for components, by component (`streams`, `snapshots`, `gateway`), then by key. They are compared with
     /// what the component declares when it is loaded.
     pub settings: BTreeMap<String, BTreeMap<String, Setting>>,
-    /// What each instance may use.
+    /// What each instance may use, where its component has no limits of its own.
     pub limits: Limits,
+    /// What each instance of a component may use, by component, where it differs from [`StoreConfig::limits`].
+    pub component_limits: BTreeMap<String, Limits>,
 }
 
 /// Where the components of a store come from.
@@ -119,6 +121,8 @@ pub struct Limits {
     pub call_cpu_ms: u32,
     /// Time from a persistence call to its answer, in milliseconds.
     pub call_wall_ms: u32,
+    /// Time from the last part of a request to the beginning of the gateway's response, in milliseconds.
+    pub response_wall_ms: u32,
     /// All linear memories of an instance together, in MiB.
     pub memory_mib: u32,
     /// Calls that may wait for an instance; the next one is refused as overloaded.
@@ -153,6 +157,7 @@ impl StoreConfig {
             component_places: BTreeMap::new(),
             settings: BTreeMap::new(),
             limits: Limits::default(),
+            component_limits: BTreeMap::new(),
         }
     }
 }
@@ -172,6 +177,11 @@ impl StoreConfig {
             }
         }
         Ok(self)
+    }
+
+    /// What each instance of a component may use.
+    pub fn limits_of(&self, component: &str) -> &Limits {
+        self.component_limits.get(component).unwrap_or(&self.limits)
     }
 
     /// Component instances that the store may have at a time.
@@ -200,6 +210,8 @@ impl Default for Limits {
             call_cpu_ms: 1_000,
             // A commit waits for the disk, and a disk that is busy may take seconds.
             call_wall_ms: 30_000,
+            // A call into the store may take its 30 seconds, and the gateway some more.
+            response_wall_ms: 40_000,
             // Room for a 4 MiB request in several copies, and small enough for hundreds of instances.
             memory_mib: 64,
             // Four calls' worth of what one call into the guest serves: what waits longer is better refused.

@@ -9,6 +9,8 @@ use exesdb_storage::Health;
 use exesdb_supervisor::{Handle, Node, NodeState, Reason, Registry};
 use futures_util::FutureExt as _;
 
+use crate::tree::Components;
+
 /// Readiness that knows the tree as soon as there is one: the listener that it is for is a part of it.
 #[derive(Default)]
 pub struct TreeReadiness(Arc<OnceLock<Handle>>);
@@ -54,7 +56,10 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
         .get::<SnapshotsPool>(&names::snapshots(name))
         .and_then(|pool| pool.trouble())
         .map(|trouble| format!("snapshots are unavailable: {trouble}"));
-    StoreReadiness { store: name.clone(), trouble, degraded }
+    let components = registry.get::<Components>(&names::components(name));
+    let components = components.iter().flat_map(|components| &components.0);
+    let components = components.map(|(role, identity)| (*role, identity.digest.clone())).collect();
+    StoreReadiness { store: name.clone(), trouble, degraded, components }
 }
 
 fn streams(name: &str, registry: &Registry) -> Option<String> {

@@ -39,6 +39,7 @@ use exesdb_plugin::{
 use exesdb_supervisor::{ChildSpec, Registration, Registry, Strategy, SupervisorSpec, Telemetry};
 
 pub use compactor::Compactor;
+pub use components::Components;
 
 use components::{Roles, Setup};
 
@@ -79,10 +80,11 @@ pub struct Persistence {
 impl Persistence {
     /// The pools of a store, without instances.
     pub fn new(engine: &Engine, config: StoreConfig, registry: &Registry, telemetry: &Telemetry) -> Self {
-        let limits = limits(&config);
-        let writers = StreamsPool::new(config.writers.into(), &limits);
-        let readers = StreamsPool::new(config.readers.into(), &limits);
-        let snapshot_workers = SnapshotsPool::new(config.snapshot_workers.into(), &limits);
+        let streams = limits(config.limits_of("streams"));
+        let writers = StreamsPool::new(config.writers.into(), &streams);
+        let readers = StreamsPool::new(config.readers.into(), &streams);
+        let snapshots = limits(config.limits_of("snapshots"));
+        let snapshot_workers = SnapshotsPool::new(config.snapshot_workers.into(), &snapshots);
         let registrations = [
             registry.register(names::writers(&config.name), writers.clone()),
             registry.register(names::readers(&config.name), readers.clone()),
@@ -90,7 +92,7 @@ impl Persistence {
         ];
         let (engine, registry, telemetry) = (engine.clone(), registry.clone(), telemetry.clone());
         Self {
-            setup: Setup { engine, config, limits, registry, telemetry },
+            setup: Setup { engine, config, registry, telemetry },
             streams: Arc::default(),
             snapshots: Arc::default(),
             writers,
@@ -199,12 +201,13 @@ fn limited(spec: SupervisorSpec, (restarts, period): (u32, Duration)) -> Supervi
     spec.intensity(restarts, period)
 }
 
-fn limits(config: &StoreConfig) -> Limits {
+fn limits(limits: &crate::config::Limits) -> Limits {
     Limits {
-        call_cpu_ms: config.limits.call_cpu_ms.into(),
-        call_wall_ms: config.limits.call_wall_ms.into(),
-        memory_bytes: (config.limits.memory_mib as usize) << 20,
-        mailbox: config.limits.mailbox as usize,
-        gateway_instances_per_worker: config.limits.gateway_instances_per_worker as usize,
+        call_cpu_ms: limits.call_cpu_ms.into(),
+        call_wall_ms: limits.call_wall_ms.into(),
+        response_wall_ms: limits.response_wall_ms.into(),
+        memory_bytes: (limits.memory_mib as usize) << 20,
+        mailbox: limits.mailbox as usize,
+        gateway_instances_per_worker: limits.gateway_instances_per_worker as usize,
     }
 }

@@ -8,7 +8,7 @@ fn health_is_told() {
     let host = Host::start();
     assert_eq!(host.http.get("/health/live").expect(200).json, json!({ "status": "live" }));
     let ready = host.http.get("/health/ready").expect(200).json;
-    assert_eq!(ready, json!({ "status": "ready", "stores": { "main": "ready" } }));
+    assert_eq!((&ready["status"], &ready["stores"]), (&json!("ready"), &json!({ "main": "ready" })));
 }
 
 #[test]

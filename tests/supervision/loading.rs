@@ -10,12 +10,13 @@ fn refused(role: &str, file: &Path) -> String {
 }
 
 #[test]
-fn an_import_that_is_not_offered_is_named() {
+fn all_imports_that_are_not_offered_are_named_before_anything_is_compiled() {
     let said = refused("streams", &probe("misfit"));
     for part in [
         "store main",
         "misfit.wasm",
-        "misfit:wishes/telepathy@1.2.3",
+        "misfit:wishes/telepathy@1.2.3 (neither of exesdb nor of WASI",
+        "misfit:wishes/clairvoyance@1.2.3 (neither of exesdb nor of WASI",
         "not offered",
         "exesdb:storage/keyspaces@0.1.0",
     ] {
@@ -24,42 +25,48 @@ fn an_import_that_is_not_offered_is_named() {
 }
 
 #[test]
-fn a_component_of_another_role_is_refused() {
+fn a_component_of_another_kind_is_told_what_it_is() {
     let built = |name: &str| root().join(format!("target/components/{name}.wasm"));
-    // role, component, what is missing
+    // role, component, its kind
     let table = [
-        ("streams", built("snapshots"), "exesdb:store/streams"),
-        ("snapshots", built("streams"), "exesdb:store/snapshots"),
-        ("streams", built("gateway-http"), "not offered"),
-        ("gateway", built("streams"), "exesdb:storage/keyspaces"),
+        ("streams", "snapshots", "snapshots"),
+        ("snapshots", "streams", "streams"),
+        ("streams", "gateway-http", "gateway"),
+        ("gateway", "streams", "streams"),
+        ("gateway", "snapshots", "snapshots"),
     ];
-    for (role, file, part) in table {
+    for (role, name, kind) in table {
+        let file = built(name);
         let said = refused(role, &file);
-        assert!(
-            said.contains(part) && said.contains(role) && said.contains(&*file.to_string_lossy()),
-            "{said}"
-        );
+        let sentence = format!("is a {kind} component and cannot be the {role}; write it as `{kind} = ...`");
+        assert!(said.contains(&sentence) && said.contains(&*file.to_string_lossy()), "{said}");
     }
 }
 
 #[test]
-fn a_file_that_is_no_component_is_refused() {
+fn a_file_that_is_no_component_is_told_what_it_is_and_what_to_do() {
     let folder = folder();
     let file = |name: &str, content: &[u8]| {
         let file = folder.path().join(name);
         std::fs::write(&file, content).unwrap();
         file
     };
+    let cut = &std::fs::read(probe("misfit")).unwrap()[..10_000];
     let files = [
-        file("text.wasm", b"this is no component"),
-        file("empty.wasm", b""),
-        file("module.wasm", b"\0asm\x01\0\0\0"),
-        file("cut.wasm", &std::fs::read(probe("misfit")).unwrap()[..10_000]),
+        (
+            file("text.wasm", b"this is no component"),
+            "give the `.wasm` file that the component's build wrote",
+        ),
+        (file("wat.wasm", b"(component)"), "make it binary with `wasm-tools parse"),
+        (file("empty.wasm", b""), "the file is empty"),
+        (file("module.wasm", b"\0asm\x01\0\0\0"), "it is a core module"),
+        (file("compiled.wasm", b"\x7fELF\x02\x01\x01"), "give the component that it was compiled from"),
+        (file("cut.wasm", cut), "it is cut off or damaged at byte"),
     ];
-    for file in files {
+    for (file, todo) in files {
         let said = refused("streams", &file);
-        assert!(said.contains("is not a WebAssembly component"), "{said}");
-        assert!(said.contains(&*file.to_string_lossy()), "{said}");
+        assert!(said.contains("is not a WebAssembly component: "), "{said}");
+        assert!(said.contains(todo) && said.contains(&*file.to_string_lossy()), "{said}");
     }
     let large = file("large.wasm", b"");
     std::fs::File::options().write(true).open(&large).unwrap().set_len((64 << 20) + 1).unwrap();
@@ -82,5 +89,9 @@ fn a_link_does_not_lead_out_of_its_folder() {
     let link = folder.path().join("linked.wasm");
     std::os::unix::fs::symlink(root().join("target/components/streams.wasm"), &link).unwrap();
     let said = refused("streams", &link);
-    assert!(said.contains("linked.wasm"), "{said}");
+    assert!(
+        said.contains("linked.wasm is a link to ") && said.contains("target/components/streams.wasm"),
+        "{said}"
+    );
+    assert!(said.contains("name the file itself"), "{said}");
 }

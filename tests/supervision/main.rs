@@ -1,6 +1,7 @@
 //! What is restarted when a part of the host ends, what is not, and what clients notice of it.
 
 mod breaker;
+mod crashes;
 mod gateway;
 mod kill;
 mod limits;
@@ -10,3 +11,4 @@ mod parking;
 mod persistence;
 mod storm;
 mod strategies;
+mod wasi;

@@ -106,8 +106,8 @@ fn refused(store: &StoreRoute, refusal: &Refusal) -> Response<Full<Bytes>> {
             &detail,
             &store,
         ),
-        Refusal::Crashed { incident, .. } => {
-            let members = [store[0], ("incident", incident.as_str())];
+        Refusal::Crashed { crash } => {
+            let members = [store[0], ("incident", crash.incident.as_str())];
             problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The gateway failed", &detail, &members)
         }
         Refusal::NoAnswer(_) => problem(

@@ -15,6 +15,8 @@ pub struct StoreReadiness {
     pub trouble: Option<String>,
     /// What it does without although it serves, if anything.
     pub degraded: Option<String>,
+    /// What it runs: the SHA-256 of each component, by what that is to the store.
+    pub components: Vec<(&'static str, String)>,
 }
 
 /// Asked at every `/health/ready`: one entry for each store.
@@ -29,7 +31,16 @@ pub(crate) fn ready(stores: &[StoreReadiness]) -> Response<Full<Bytes>> {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let each: serde_json::Map<String, serde_json::Value> =
         stores.iter().map(|store| (store.store.clone(), shown(store).into())).collect();
-    json(status, serde_json::json!({ "status": if ready { "ready" } else { "not ready" }, "stores": each }))
+    let components: serde_json::Map<String, serde_json::Value> =
+        stores.iter().map(|store| (store.store.clone(), digests(store))).collect();
+    let status_text = if ready { "ready" } else { "not ready" };
+    json(status, serde_json::json!({ "status": status_text, "stores": each, "components": components }))
+}
+
+/// The digests of what a store runs: `{"gateway": "...", ...}`.
+fn digests(store: &StoreReadiness) -> serde_json::Value {
+    let digest = |(role, digest): &(&str, String)| ((*role).to_owned(), digest.clone().into());
+    serde_json::Value::Object(store.components.iter().map(digest).collect())
 }
 
 fn shown(store: &StoreReadiness) -> String {
@@ -59,6 +70,7 @@ mod tests {
             store: name.into(),
             trouble: trouble.map(str::to_owned),
             degraded: None,
+            components: vec![("gateway", "00ff".to_owned())],
         };
         assert_eq!(ready(&[store("a", None)]).status(), StatusCode::OK);
         let lame = StoreReadiness { degraded: Some("snapshots are unavailable".into()), ..store("a", None) };

@@ -89,14 +89,14 @@ impl Loaded {
         limits: &Limits,
     ) -> Result<Option<Description>, LoadError> {
         let Some(interface) = self.component.get_export_index(None, INTERFACE) else { return Ok(None) };
-        let failed = |reason: String| LoadError::Describe { name: self.name.clone(), reason };
+        let failed = |reason: String| LoadError::Describe { name: self.identity.name.clone(), reason };
         let index = self.component.get_export_index(Some(&interface), "describe");
         let index = index.ok_or_else(|| failed(format!("{INTERFACE} lacks the function `describe`")))?;
         // A tenancy of its own, with an empty registry: there is no store that it could reach.
         let tenancy =
             Tenancy::new("", role, BTreeMap::new(), limits.clone(), Registry::new(), Telemetry::new());
         let path: Arc<str> = role.into();
-        let mut store = State::store(engine, &tenancy, &path);
+        let mut store = State::store(engine, &self.identity, &tenancy, &path);
         State::begin_call(&mut store, vec![Trace::new()]);
         let asked = async {
             let instance = self.pre.instantiate_async(&mut store).await?;

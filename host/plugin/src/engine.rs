@@ -22,8 +22,13 @@ pub const TICK_MS: u64 = 10;
 /// must add up to no more, so that none of them can take another's.
 pub const INSTANCES_MAX: u32 = 8_000;
 
-/// Core instances of one component: wit-component makes two to four of one core module, a composed one more.
-const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 32;
+/// Core instances of one component. Toolchains differ: one to four from Rust, 43 from Python, hundreds where many
+/// libraries are linked. What they cost is bytes, which have a bound of their own.
+const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 10_000;
+
+/// Bytes of the engine's own records of one component instance, those of its core instances included: functions, globals,
+/// handles' types. A component from Python has some 200 KiB.
+const COMPONENT_INSTANCE_BYTES_MAX: usize = 2 << 20;
 
 /// Linear memories and tables of one component: one of each is usual, an adapter adds one.
 const MEMORIES_PER_COMPONENT_MAX: u32 = 4;
@@ -31,7 +36,7 @@ const TABLES_PER_COMPONENT_MAX: u32 = 8;
 
 /// Bytes of wasm stack and of the whole fiber stack. The difference is what host functions have: overflowing
 /// there would end the process, so it is large and host functions do not recurse.
-const WASM_STACK_BYTES: usize = 512 << 10;
+pub(crate) const WASM_STACK_BYTES: usize = 512 << 10;
 const FIBER_STACK_BYTES: usize = 2 << 20;
 
 /// Compiled code is tied to this: the full version, because the engine itself compares only the major one and
@@ -81,7 +86,10 @@ impl Engine {
 fn config(cache: Option<PathBuf>) -> Result<Config, EngineError> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(INSTANCES_MAX)
+        // Only counted: what bounds them is the number of component instances.
         .total_core_instances(INSTANCES_MAX * CORE_INSTANCES_PER_COMPONENT_MAX)
+        .max_component_instance_size(COMPONENT_INSTANCE_BYTES_MAX)
+        .max_core_instance_size(COMPONENT_INSTANCE_BYTES_MAX)
         .total_memories(INSTANCES_MAX)
         .total_tables(INSTANCES_MAX * 2)
         .table_elements(TABLE_ELEMENTS_MAX)
@@ -130,7 +138,7 @@ fn persistence_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Stat
     let mut linker = Linker::new(engine);
     bindings::keyspaces::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     bindings::clock::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    add_host(&mut linker)?;
+    add_common(&mut linker)?;
     Ok(linker)
 }
 
@@ -140,20 +148,16 @@ fn gateway_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> 
     bindings::snapshots::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     bindings::history::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     bindings::live::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    add_host(&mut linker)?;
-    wasmtime_wasi::p2::add_to_linker_proxy_interfaces_async(&mut linker)?;
-    // The types alone: without `outgoing-handler` a gateway cannot call out.
-    let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
-    wasmtime_wasi_http::p2::bindings::http::types::add_to_linker::<State, wasmtime_wasi_http::WasiHttp>(
-        &mut linker,
-        &(&options).into(),
-        wasmtime_wasi_http::WasiHttpView::http,
-    )?;
+    add_common(&mut linker)?;
     Ok(linker)
 }
 
-fn add_host(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+/// What every kind is offered. WASI is there whole, because toolchains link it whole; the instance's state says that there
+/// is nothing in it (see [`State::store`]).
+fn add_common(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     bindings::logging::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
     bindings::config::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    bindings::types::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
+    bindings::types::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    wasmtime_wasi::p2::add_to_linker_async(linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }

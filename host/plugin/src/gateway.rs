@@ -29,19 +29,19 @@ use crate::describe::Description;
 use crate::engine::Engine;
 use crate::installed::Installed;
 use crate::limits::Limits;
-use crate::load::{LoadError, Loaded, Source, load};
+use crate::load::{Identity, LoadError, Loaded, Source, load};
 use crate::names;
 use crate::pause::Watched;
 use crate::request::{LiveRequests, RequestControl};
 use crate::state::{State, Tenancy};
-use crate::trace::{Trace, new_id};
+use crate::trace::Trace;
 
 /// Idle instances that a worker keeps: enough that a burst finds them warm.
 const IDLE_INSTANCES_MAX: usize = 32;
 
-/// Bytes of memory beyond which an instance is not kept when it has served: what one of ours needs for a request of
-/// ordinary size, times four.
-const IDLE_BYTES_MAX: usize = 8 << 20;
+/// Bytes that an instance may have grown by since it was made and still be kept: what one of ours needs for a request of
+/// ordinary size, times four. Where it began is its language's: 1 MB in Rust, 13 MB in Python.
+const IDLE_GROWTH_MAX: usize = 8 << 20;
 
 /// After this time, instances that nobody needed meanwhile are let go, but one.
 const IDLE_CHECK: Duration = Duration::from_secs(30);
@@ -89,7 +89,12 @@ impl GatewayPlugin {
 
     /// SHA-256 of the component's bytes, in hex.
     pub fn digest(&self) -> &str {
-        &self.loaded.digest
+        &self.loaded.identity.digest
+    }
+
+    /// Which component it is.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.loaded.identity
     }
 }
 
@@ -108,11 +113,9 @@ pub enum Refusal {
     #[error("no gateway instance could be made: {0}")]
     Unavailable(String),
     /// The request ended the instance that served it.
-    #[error("the gateway component failed ({}); incident {incident}", crash.kind)]
+    #[error("the gateway component {}; incident {}", crash.for_client(), crash.incident)]
     Crashed {
-        /// Finds the crash in the telemetry stream.
-        incident: String,
-        /// What happened: for the operator, not for the client.
+        /// What happened: its message is for the operator, not for the client.
         crash: Crash,
     },
     /// The component finished without an answer.
@@ -126,7 +129,10 @@ pub fn workers(id: &str, count: usize, installed: &Arc<Installed<GatewayPlugin>>
         let installed = installed.clone();
         ChildSpec::worker(index.to_string(), move |context| start(context, index, installed.clone()))
     };
-    ChildSpec::supervisor(SupervisorSpec::partitions(id, count, child))
+    ChildSpec::supervisor(SupervisorSpec::partitions(id, count, child)).detail({
+        let installed = installed.clone();
+        move || Some(installed.get().ok()?.plugin.loaded.identity.detail())
+    })
 }
 
 async fn start(
@@ -255,7 +261,7 @@ impl GatewayWorker {
     /// See [`Refusal`].
     pub async fn handle<B>(self: &Arc<Self>, request: Request<B>) -> Result<Response<GatewayBody>, Refusal>
     where
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
         let trace = Trace::of(request.headers());
@@ -274,6 +280,7 @@ impl GatewayWorker {
             if requests.len() >= instances {
                 return Err(Refusal::Overloaded(instances));
             }
+            let request = request.map(|body| ArrivingBody { body, control: control.clone() });
             let serving = self.clone().serve(number, request, sender, ended_well, control.clone());
             let task = tokio::spawn(serving).abort_handle();
             requests.insert(number, Running { task, control: control.clone() });
@@ -292,7 +299,7 @@ impl GatewayWorker {
         ended_well: EndedWell,
         control: Arc<RequestControl>,
     ) where
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
         // Also when this is aborted, or panics: a worker that stops waits for all of them.
@@ -314,7 +321,7 @@ impl GatewayWorker {
         control: &Arc<RequestControl>,
     ) -> Result<(), Refusal>
     where
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
         let idle = self.idle.lock().take();
@@ -329,7 +336,9 @@ impl GatewayWorker {
         let request =
             store.data_mut().http().new_incoming_request(Scheme::Http, request).map_err(unusable)?;
         let answer = head.clone();
+        let answering = control.clone();
         let respond = move |response: Result<_, _>| {
+            answering.responds();
             if let Some(sender) = answer.lock().take() {
                 let refusal = |code| Refusal::NoAnswer(format!("{code:?}"));
                 // The client may be gone.
@@ -339,12 +348,18 @@ impl GatewayWorker {
         let outparam =
             store.data_mut().http().new_response_outparam_from_callback(respond).map_err(unusable)?;
         let pauses = store.data().meter.pauses();
+        let wall = Duration::from_millis(self.tenancy.limits.response_wall_ms);
         let handler = warm.proxy.wasi_http_incoming_handler();
         let served = tokio::select! {
             served = Watched::new(handler.call_handle(&mut *store, request, outparam), pauses) => served,
             crash = cut_off(control) => {
-                store.data().report(&crash, None);
+                store.data().report(&crash);
                 return Err(Refusal::Restarting);
+            }
+            () = control.unanswered(wall) => {
+                let crash = Crash::unanswered(self.tenancy.limits.response_wall_ms);
+                store.data().report(&crash);
+                return Err(Refusal::Crashed { crash });
             }
         };
         match served {
@@ -356,24 +371,25 @@ impl GatewayWorker {
             }
             Err(error) => {
                 let crash = store.data().crash(&error);
-                let incident = new_id();
-                store.data().report(&crash, Some(&incident));
-                Err(Refusal::Crashed { incident, crash })
+                store.data().report(&crash);
+                Err(Refusal::Crashed { crash })
             }
         }
     }
 
     async fn instantiate(&self) -> Result<Warm, Crash> {
-        let mut store = State::store(&self.plugin.engine, &self.tenancy, &self.path);
+        let mut store =
+            State::store(&self.plugin.engine, &self.plugin.loaded.identity, &self.tenancy, &self.path);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         match self.plugin.pre.instantiate_async(&mut store).await {
             Ok(proxy) => {
+                store.data_mut().meter.made();
                 let requests_left = REQUESTS_PER_INSTANCE + number % (REQUESTS_PER_INSTANCE / 10);
                 Ok(Warm { store, proxy, requests_left })
             }
             Err(error) => {
                 let crash = store.data().crash(&error);
-                store.data().report(&crash, None);
+                store.data().report(&crash);
                 Err(crash)
             }
         }
@@ -383,12 +399,10 @@ impl GatewayWorker {
         warm.requests_left -= 1;
         let state = warm.store.data_mut();
         state.end_call();
-        // A guest that holds half of what it may have is better begun anew than ended in somebody's request.
-        let memory_bytes_max = IDLE_BYTES_MAX.min(self.tenancy.limits.memory_bytes / 2);
-        let bloated = state.meter.memory_bytes() > memory_bytes_max;
+        let (grown, room) = state.meter.growth();
         let mut idle = self.idle.lock();
         let wanted = idle.warm.len() < IDLE_INSTANCES_MAX && !self.stopping.load(Ordering::Acquire);
-        if warm.requests_left > 0 && !bloated && wanted {
+        if warm.requests_left > 0 && stays_small(grown, room) && wanted {
             idle.warm.push(warm);
         }
     }
@@ -420,6 +434,12 @@ impl GatewayWorker {
     fn trim(&self) -> Vec<Warm> {
         self.idle.lock().trim()
     }
+}
+
+/// Whether an instance that has grown by so many bytes, of those that it had room for when it was made, is kept. One that
+/// has used half of its room is better begun anew than ended in somebody's request.
+fn stays_small(grown: usize, room: usize) -> bool {
+    grown <= IDLE_GROWTH_MAX && grown <= room / 2
 }
 
 /// A request in the worker's list, as long as it is served.
@@ -493,5 +513,55 @@ impl Body for GatewayBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// The body of a request, of which the host knows when its last part came.
+struct ArrivingBody<B> {
+    body: B,
+    control: Arc<RequestControl>,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for ArrivingBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.control.body_comes();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stays_small;
+
+    #[test]
+    fn an_instance_is_kept_by_what_it_has_grown_since_it_was_made() {
+        const MIB: usize = 1 << 20;
+        // grown, room when it was made
+        let table = [
+            ((0, 54 * MIB), true),
+            ((8 * MIB, 54 * MIB), true),
+            ((8 * MIB + 1, 54 * MIB), false),
+            ((2 * MIB, 4 * MIB), true),
+            ((3 * MIB, 4 * MIB), false),
+            ((0, 0), true),
+        ];
+        for ((grown, room), kept) in table {
+            assert_eq!(stays_small(grown, room), kept, "{grown} of {room}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use exesdb_supervisor::Reason;
 use parking_lot::RwLock;
 
-use crate::ownership::Identity;
+use crate::ownership::StateOwner;
 use crate::state::Tenancy;
 
 /// A component that was loaded for a store, with everything that its instances have in common.
@@ -16,7 +16,7 @@ pub struct Deployment<P> {
     /// Its settings and limits in this store.
     pub tenancy: Arc<Tenancy>,
     /// Whom what it keeps belongs to.
-    pub identity: Identity,
+    pub owner: StateOwner,
 }
 
 /// The place of one role's component in a store: empty until one is loaded for the first time.

@@ -1,8 +1,8 @@
 //! The plugin host: WebAssembly components as supervised children.
 //!
 //! - One [`Engine`] for the process. Guests are preempted by epochs, instances come from a pool.
-//! - A component is loaded for a role ([`Plugin::load`], [`GatewayPlugin::load`]): read, compiled, and its imports
-//!   compared with what the role is offered, before anything of it runs.
+//! - A component is loaded for a role ([`Plugin::load`], [`GatewayPlugin::load`]): read, its kind and its imports compared
+//!   with what the role is offered, and compiled, before anything of it runs.
 //! - One wasmtime `Store` per instance, never two tenants in one, thrown away after any trap, deadline or cut-off
 //!   call. A restart is a new instance of what was compiled and linked before.
 //! - Persistence components are children of a [`Pool`]'s supervisor, one instance each, behind mailboxes that outlive
@@ -18,6 +18,7 @@ mod crash;
 mod describe;
 mod engine;
 mod gateway;
+mod guest_log;
 mod installed;
 mod interfaces;
 mod limits;
@@ -37,8 +38,8 @@ pub use engine::{Engine, EngineError, INSTANCES_MAX, TICK_MS};
 pub use gateway::{GatewayBody, GatewayPlugin, GatewayWorker, Refusal, workers as gateway_workers};
 pub use installed::{Deployment, Installed};
 pub use limits::{Limits, MEMORY_BYTES_MAX};
-pub use load::{COMPONENT_BYTES_MAX, LoadError, Plugin, Source};
-pub use ownership::{Identity, owners};
+pub use load::{COMPONENT_BYTES_MAX, Identity, LoadError, Misfit, NotAComponent, Plugin, Source};
+pub use ownership::{StateOwner, owners};
 pub use persistence::kind::Kind;
 pub use persistence::{Caller, Pool, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool};
 pub use state::{State, Tenancy};

@@ -1,7 +1,7 @@
 //! What an instance may use, and the meter that counts it.
 //!
 //! All limits are on by default. A guest that exceeds one ends with a typed [`crate::Crash`]; its neighbours do not
-//! notice.
+//! notice, and the crash names the limit.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use wasmtime::ResourceLimiter;
 
 use crate::pause::Pauses;
 
-/// What one instance may use. The operator sets these per store; the constants below follow from what a component
+/// What one instance may use. The operator sets these per store and component; the constants below follow from what a component
 /// of ours ever needed, times a margin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -17,8 +17,11 @@ pub struct Limits {
     /// microseconds; a second means that it hangs.
     pub call_cpu_ms: u64,
     /// Milliseconds from the start of a persistence call to its answer. Covers a commit that waits for the disk.
-    /// A gateway's call has no such limit: a live response lasts as long as its client stays.
     pub call_wall_ms: u64,
+    /// Milliseconds that a gateway's call may take until its response begins, counted from the last part of the request's
+    /// body. A response that has begun may last: a live one does as long as its client stays. More than
+    /// `call_wall_ms`, which a call into the store may take.
+    pub response_wall_ms: u64,
     /// Bytes of linear memory, summed over all memories of the instance. A call handles at most a few requests of
     /// 4 MiB, several copies each.
     pub memory_bytes: usize,
@@ -34,6 +37,7 @@ impl Default for Limits {
         Self {
             call_cpu_ms: 1_000,
             call_wall_ms: 30_000,
+            response_wall_ms: 40_000,
             memory_bytes: 64 << 20,
             mailbox: 1_024,
             gateway_instances_per_worker: 64,
@@ -65,6 +69,9 @@ pub(crate) const LOG_RECORDS_PER_SECOND_MAX: u32 = 100;
 pub(crate) struct Meter {
     memory_bytes_max: usize,
     memory_bytes: usize,
+    /// Bytes of linear memory that were in use when the instance was made.
+    made_bytes: usize,
+    call_cpu_ms: u64,
     table_elements: usize,
     /// The last growth that was granted, should it fail after all.
     granted: Granted,
@@ -88,6 +95,8 @@ impl Meter {
         Self {
             memory_bytes_max: limits.memory_bytes,
             memory_bytes: 0,
+            made_bytes: 0,
+            call_cpu_ms: limits.call_cpu_ms,
             table_elements: 0,
             memory_denied: false,
             ticks_max: limits.call_cpu_ms.div_ceil(crate::engine::TICK_MS),
@@ -123,6 +132,29 @@ impl Meter {
     /// Bytes of linear memory in use.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes
+    }
+
+    /// The instance is made: what it uses from now on it has grown by.
+    pub(crate) fn made(&mut self) {
+        self.made_bytes = self.memory_bytes;
+    }
+
+    /// Bytes of linear memory that the instance has grown by since it was made, and those that it could then have grown by.
+    pub(crate) fn growth(&self) -> (usize, usize) {
+        (
+            self.memory_bytes.saturating_sub(self.made_bytes),
+            self.memory_bytes_max.saturating_sub(self.made_bytes),
+        )
+    }
+
+    /// What the instance may use, for messages.
+    pub(crate) fn memory_bytes_max(&self) -> usize {
+        self.memory_bytes_max
+    }
+
+    /// What a call may burn, for messages.
+    pub(crate) fn call_cpu_ms(&self) -> u64 {
+        self.call_cpu_ms
     }
 }
 
@@ -187,6 +219,16 @@ mod tests {
         assert!(meter.memory_denied);
         assert!(meter.memory_growing(60, 100, None).expect("a decision"));
         assert_eq!(meter.memory_bytes(), 100);
+    }
+
+    #[test]
+    fn growth_counts_from_when_the_instance_was_made() {
+        let mut meter = Meter::new(&Limits { memory_bytes: 100, ..Limits::default() });
+        assert!(meter.memory_growing(0, 60, None).expect("a decision"));
+        meter.made();
+        assert_eq!(meter.growth(), (0, 40));
+        assert!(meter.memory_growing(60, 70, None).expect("a decision"));
+        assert_eq!(meter.growth(), (10, 40));
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! From a file or the binary itself to a component that can be instantiated.
 //!
 //! A component is a claim too: its size is bounded, it must export what its role needs, and everything that it
-//! imports is compared with what its role is offered before anything of it runs, so that the message names what is
-//! missing and not just that something is.
+//! imports is compared with what its role is offered. That happens before it is compiled, which takes seconds for a
+//! large one, and the message names all that is missing.
+
+mod offer;
+mod shape;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, InstancePre, Linker};
 
 use crate::describe::Description;
@@ -17,6 +19,10 @@ use crate::engine::Engine;
 use crate::limits::Limits;
 use crate::persistence::kind::Kind;
 use crate::state::State;
+
+pub use offer::Misfit;
+pub use shape::NotAComponent;
+use shape::Shape;
 
 /// Bytes of a component: those made from Python, the largest that are usual, have 18 to 38 MB.
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
@@ -52,25 +58,40 @@ pub enum LoadError {
         /// Where it comes from.
         name: String,
     },
+    /// The file is a link to somewhere else.
+    #[error(
+        "component {path} is a link to {target}, and links out of a component's folder are not followed; name the file itself, or copy it there", path = path.display(), target = target.display()
+    )]
+    Link {
+        /// The file as the configuration names it.
+        path: PathBuf,
+        /// Where the link leads.
+        target: PathBuf,
+    },
     /// The bytes are no component.
-    #[error("component {name} is not a WebAssembly component that this host can run: {reason}")]
+    #[error("component {name} is not a WebAssembly component: {reason}")]
     NotAComponent {
+        /// Where it comes from.
+        name: String,
+        /// What it is.
+        reason: NotAComponent,
+    },
+    /// The component is of another kind, or needs something that its role is not offered.
+    #[error("component {name} {misfit}")]
+    Misfit {
+        /// Where it comes from.
+        name: String,
+        /// What is wrong with it.
+        misfit: Misfit,
+    },
+    /// It is a component, and the engine does not take it: it is not valid, needs a proposal of WebAssembly that is off, or
+    /// more of the engine than any component may have.
+    #[error("component {name} cannot be compiled or is larger than this host runs: {reason}")]
+    NotCompiled {
         /// Where it comes from.
         name: String,
         /// The compiler's words.
         reason: String,
-    },
-    /// The component needs something that its role is not offered.
-    #[error("component {name} imports {import}, which a {role} component is not offered. {hint}")]
-    Import {
-        /// Where it comes from.
-        name: String,
-        /// The role that it was to have.
-        role: &'static str,
-        /// The interface.
-        import: String,
-        /// What is offered in its place.
-        hint: String,
     },
     /// The component lacks an export of its role.
     #[error("component {name} does not export {export}, which a {role} component must; it exports {exports}")]
@@ -108,10 +129,23 @@ pub enum LoadError {
 pub(crate) struct Loaded {
     pub(crate) component: Component,
     pub(crate) pre: InstancePre<State>,
-    /// Where it comes from, for messages.
-    pub(crate) name: String,
-    /// SHA-256 of the component's bytes, in hex.
-    pub(crate) digest: String,
+    pub(crate) identity: Arc<Identity>,
+}
+
+/// Which component it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Where it comes from: `builtin:NAME` or a path.
+    pub name: String,
+    /// SHA-256 of its bytes, in hex.
+    pub digest: String,
+}
+
+impl Identity {
+    /// As the supervision tree shows it.
+    pub(crate) fn detail(&self) -> serde_json::Value {
+        serde_json::json!({ "component": self.name, "sha256": self.digest })
+    }
 }
 
 /// A persistence component, ready to be instantiated.
@@ -148,7 +182,12 @@ impl<K: Kind> Plugin<K> {
 
     /// SHA-256 of the component's bytes, in hex.
     pub fn digest(&self) -> &str {
-        &self.loaded.digest
+        &self.loaded.identity.digest
+    }
+
+    /// Which component it is.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.loaded.identity
     }
 }
 
@@ -157,7 +196,7 @@ impl Loaded {
         let ty = self.component.component_type();
         let exports: Vec<_> = ty.exports(self.component.engine()).map(|(name, _)| name.to_owned()).collect();
         let exports = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
-        LoadError::Export { name: self.name.clone(), role, export, exports }
+        LoadError::Export { name: self.identity.name.clone(), role, export, exports }
     }
 }
 
@@ -169,16 +208,29 @@ pub(crate) fn load(
     source: &Source,
 ) -> Result<Loaded, LoadError> {
     let (name, wasm) = read(source)?;
+    let shape = Shape::of(&wasm).map_err(|reason| LoadError::NotAComponent { name: name.clone(), reason })?;
+    offer::check(&shape, role).map_err(|misfit| LoadError::Misfit { name: name.clone(), misfit })?;
     let component = Component::new(&engine.wasmtime, &wasm)
-        .map_err(|error| LoadError::NotAComponent { name: name.clone(), reason: format!("{error:#}") })?;
-    check_imports(&component, &name, role)?;
+        .map_err(|error| LoadError::NotCompiled { name: name.clone(), reason: format!("{error:#}") })?;
     let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::Mismatch {
         name: name.clone(),
         role,
-        reason: format!("{error:#}"),
+        reason: mismatch(&error, &shape, role),
     })?;
     let digest = Sha256::digest(&wasm).iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Loaded { component, pre, name, digest })
+    Ok(Loaded { component, pre, identity: Arc::new(Identity { name, digest }) })
+}
+
+/// Why a component does not link, with the imports that are of a later version than the host's: they are the likely cause.
+fn mismatch(error: &wasmtime::Error, shape: &Shape, role: &str) -> String {
+    let later = offer::later_than_offered(shape, role);
+    let ours = later.iter().filter(|import| import.starts_with("exesdb:")).cloned().collect::<Vec<_>>();
+    let hint = if ours.is_empty() {
+        String::new()
+    } else {
+        format!("; it was built against a later contract: {}", ours.join(", "))
+    };
+    format!("{error:#}{hint}")
 }
 
 fn read(source: &Source) -> Result<(String, Vec<u8>), LoadError> {
@@ -188,7 +240,7 @@ fn read(source: &Source) -> Result<(String, Vec<u8>), LoadError> {
             let file_error = |error| LoadError::File { path: path.clone(), error };
             let mut wasm = Vec::new();
             open(path)
-                .map_err(file_error)?
+                .map_err(|error| link_out(path).unwrap_or_else(|| file_error(error)))?
                 .take(COMPONENT_BYTES_MAX + 1)
                 .read_to_end(&mut wasm)
                 .map_err(file_error)?;
@@ -211,93 +263,8 @@ fn open(path: &Path) -> std::io::Result<cap_std::fs::File> {
     folder.open(path.file_name().ok_or_else(no_file)?)
 }
 
-/// Interfaces that any component may import.
-const OFFERED: &[&str] =
-    &["exesdb:host/logging@0.1.0", "exesdb:host/config@0.1.0", "exesdb:store/types@0.1.0"];
-
-/// Interfaces for persistence components.
-const OFFERED_TO_PERSISTENCE: &[&str] = &["exesdb:storage/keyspaces@0.1.0", "exesdb:host/clock@0.1.0"];
-
-/// Interfaces for gateways. WASI's come in the version that the engine implements; any 0.2 matches.
-const OFFERED_TO_GATEWAYS: &[&str] = &[
-    "exesdb:store/streams@0.1.0",
-    "exesdb:store/snapshots@0.1.0",
-    "exesdb:store/live@0.1.0",
-    "exesdb:store/history@0.1.0",
-    "wasi:http/types@0.2",
-    "wasi:io/error@0.2",
-    "wasi:io/poll@0.2",
-    "wasi:io/streams@0.2",
-    "wasi:clocks/wall-clock@0.2",
-    "wasi:clocks/monotonic-clock@0.2",
-    "wasi:random/random@0.2",
-    "wasi:cli/stdin@0.2",
-    "wasi:cli/stdout@0.2",
-    "wasi:cli/stderr@0.2",
-];
-
-fn check_imports(component: &Component, name: &str, role: &'static str) -> Result<(), LoadError> {
-    let for_role = if role == "gateway" { OFFERED_TO_GATEWAYS } else { OFFERED_TO_PERSISTENCE };
-    let ty = component.component_type();
-    for (import, item) in ty.imports(component.engine()) {
-        let offered = matches!(item.ty, ComponentItem::ComponentInstance(_))
-            && OFFERED.iter().chain(for_role).any(|offer| satisfies(offer, import));
-        if !offered {
-            return Err(LoadError::Import {
-                name: name.to_owned(),
-                role,
-                import: import.to_owned(),
-                hint: hint(import, for_role),
-            });
-        }
-    }
-    Ok(())
-}
-
-/// Whether an offer serves an import: the same interface, of a version that the engine takes for compatible.
-fn satisfies(offer: &str, import: &str) -> bool {
-    let (Some((interface, offered)), Some((wanted_interface, wanted))) =
-        (offer.rsplit_once('@'), import.rsplit_once('@'))
-    else {
-        return false;
-    };
-    // Below 1.0 the second number is the compatible track.
-    let track = |version: &str| {
-        let mut numbers = version.split('.').map(str::to_owned);
-        (numbers.next(), numbers.next())
-    };
-    interface == wanted_interface && track(offered) == track(wanted)
-}
-
-fn hint(import: &str, for_role: &[&str]) -> String {
-    let interface = import.split('@').next().unwrap_or(import);
-    let same = OFFERED.iter().chain(for_role).find(|offer| offer.split('@').next() == Some(interface));
-    match same {
-        Some(offer) => format!("Build it against {offer}"),
-        None => format!("Offered are {}", [OFFERED, for_role].concat().join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{OFFERED_TO_GATEWAYS, hint, satisfies};
-
-    #[test]
-    fn an_offer_serves_imports_of_its_track() {
-        assert!(satisfies("wasi:http/types@0.2", "wasi:http/types@0.2.12"));
-        assert!(satisfies("exesdb:store/live@0.1.0", "exesdb:store/live@0.1.7"));
-        assert!(!satisfies("exesdb:store/live@0.1.0", "exesdb:store/live@0.2.0"));
-        assert!(!satisfies("wasi:http/types@0.2", "wasi:http/types@0.3.0"));
-        assert!(!satisfies("wasi:http/types@0.2", "wasi:http/outgoing-handler@0.2.0"));
-        assert!(!satisfies("wasi:http/types@0.2", "unversioned"));
-    }
-
-    #[test]
-    fn the_hint_names_the_version_that_there_is() {
-        assert_eq!(
-            hint("exesdb:store/live@0.9.0", OFFERED_TO_GATEWAYS),
-            "Build it against exesdb:store/live@0.1.0"
-        );
-        assert!(hint("a:b/c@1.0.0", OFFERED_TO_GATEWAYS).starts_with("Offered are "));
-    }
+/// Whether a path that could not be opened is a link, which then leads out of its folder or to nothing.
+fn link_out(path: &Path) -> Option<LoadError> {
+    let target = std::fs::read_link(path).ok()?;
+    Some(LoadError::Link { path: path.to_owned(), target })
 }

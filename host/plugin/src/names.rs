@@ -30,3 +30,8 @@ pub fn pubsub(store: &str) -> String {
 pub fn gateway_worker(store: &str, index: usize) -> String {
     format!("{store}/gateway-workers/{index}")
 }
+
+/// Which components the store runs.
+pub fn components(store: &str) -> String {
+    format!("{store}/components")
+}

@@ -27,7 +27,7 @@ const UNRECORDED_STATE_VERSION: u32 = 1;
 
 /// A component, as far as what it keeps is concerned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Identity {
+pub struct StateOwner {
     /// Its name; of a component that does not say one, `sha256:` and its digest.
     pub name: String,
     /// The version of the layout of what it keeps.
@@ -36,7 +36,7 @@ pub struct Identity {
     pub digest: String,
 }
 
-impl Identity {
+impl StateOwner {
     /// The identity of a component with these bytes that says this of itself.
     #[must_use]
     pub fn of(description: Option<&Description>, digest: &str) -> Self {
@@ -53,7 +53,7 @@ impl Identity {
     }
 }
 
-impl std::fmt::Display for Identity {
+impl std::fmt::Display for StateOwner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} (state version {})", self.name, self.state_version)
     }
@@ -72,8 +72,8 @@ enum Claim {
 
 /// Decides whether a component may have the state of a role. `recorded` is the store's record; without one the state, if
 /// there is any, was kept by the built-in component.
-fn decide(role: &str, recorded: Option<&Identity>, has_state: bool, running: &Identity) -> Claim {
-    let unrecorded = Identity::unrecorded(role);
+fn decide(role: &str, recorded: Option<&StateOwner>, has_state: bool, running: &StateOwner) -> Claim {
+    let unrecorded = StateOwner::unrecorded(role);
     let owner = match recorded {
         Some(recorded) => recorded,
         None if has_state => &unrecorded,
@@ -108,18 +108,18 @@ fn decide(role: &str, recorded: Option<&Identity>, has_state: bool, running: &Id
 /// # Errors
 ///
 /// What of the store could not be read.
-pub fn owners(snapshot: &Snapshot) -> Result<Vec<(&'static str, Identity)>, String> {
+pub fn owners(snapshot: &Snapshot) -> Result<Vec<(&'static str, StateOwner)>, String> {
     let mut owners = Vec::new();
     for role in ROLES {
         if !has_state(snapshot, role).map_err(|error| error.to_string())? {
             continue;
         }
-        owners.push((role, recorded(snapshot, role)?.unwrap_or_else(|| Identity::unrecorded(role))));
+        owners.push((role, recorded(snapshot, role)?.unwrap_or_else(|| StateOwner::unrecorded(role))));
     }
     Ok(owners)
 }
 
-fn recorded(snapshot: &Snapshot, role: &str) -> Result<Option<Identity>, String> {
+fn recorded(snapshot: &Snapshot, role: &str) -> Result<Option<StateOwner>, String> {
     let found = snapshot.get(OWNER, KEYSPACE, role.as_bytes()).map_err(|error| error.to_string())?;
     let Some(found) = found else { return Ok(None) };
     let record = serde_json::from_slice(&found).map_err(|error| {
@@ -152,7 +152,7 @@ fn has_state(snapshot: &Snapshot, role: &str) -> Result<bool, ReadError> {
 /// # Errors
 ///
 /// The state is another's, or the store cannot be read or written: a sentence that says what to do.
-pub(crate) async fn claim(tenancy: &Tenancy, running: &Identity) -> Result<(), String> {
+pub(crate) async fn claim(tenancy: &Tenancy, running: &StateOwner) -> Result<(), String> {
     let role = tenancy.role;
     let store = tenancy.registry.get::<StoreAccess>(&names::store(&tenancy.store));
     let store = store.ok_or("the store is being restarted")?;
@@ -181,7 +181,7 @@ pub(crate) async fn claim(tenancy: &Tenancy, running: &Identity) -> Result<(), S
     }
 }
 
-async fn write(store: &StoreAccess, role: &str, running: &Identity) -> Result<(), CommitError> {
+async fn write(store: &StoreAccess, role: &str, running: &StateOwner) -> Result<(), CommitError> {
     let value = serde_json::to_vec(running).expect("an identity is JSON");
     let put = Operation::Put {
         keyspace: KEYSPACE.to_owned(),
@@ -200,10 +200,10 @@ async fn write(store: &StoreAccess, role: &str, running: &Identity) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use super::{Claim, Identity, decide};
+    use super::{Claim, StateOwner, decide};
 
-    fn identity(name: &str, state_version: u32, digest: &str) -> Identity {
-        Identity { name: name.to_owned(), state_version, digest: digest.to_owned() }
+    fn identity(name: &str, state_version: u32, digest: &str) -> StateOwner {
+        StateOwner { name: name.to_owned(), state_version, digest: digest.to_owned() }
     }
 
     #[test]

@@ -41,6 +41,9 @@ pub(crate) struct RequestControl {
     /// When the connection last took a part of the answer and did not ask for more yet, in milliseconds from `begun`
     /// and at least 1; 0 while it asks.
     taken_ms: AtomicU64,
+    /// When the last part of the request's body came, in milliseconds from `begun`.
+    body_ms: AtomicU64,
+    has_response: AtomicBool,
 }
 
 impl RequestControl {
@@ -53,6 +56,8 @@ impl RequestControl {
             closed: Notify::new(),
             begun: Instant::now(),
             taken_ms: AtomicU64::new(0),
+            body_ms: AtomicU64::new(0),
+            has_response: AtomicBool::new(false),
         }
     }
 
@@ -95,6 +100,33 @@ impl RequestControl {
         self.taken_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
+    /// A part of the request's body came.
+    pub(crate) fn body_comes(&self) {
+        self.body_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// The guest's response has begun.
+    pub(crate) fn responds(&self) {
+        self.has_response.store(true, Ordering::Release);
+    }
+
+    /// Completes when the guest has not begun its response within `wall` of the last part of the request. A request
+    /// that waits for events may wait: of those there is a share of their own.
+    pub(crate) async fn unanswered(&self, wall: Duration) {
+        let mut due = wall;
+        loop {
+            tokio::time::sleep(due.saturating_sub(self.begun.elapsed())).await;
+            if self.has_response.load(Ordering::Acquire) || self.is_live.load(Ordering::Acquire) {
+                return std::future::pending().await;
+            }
+            let moved = Duration::from_millis(self.body_ms.load(Ordering::Relaxed)) + wall;
+            if moved <= due {
+                return;
+            }
+            due = moved;
+        }
+    }
+
     /// Completes when the client has taken nothing for [`ANSWER_PAUSE_MAX`].
     pub(crate) async fn stalled(&self) {
         loop {
@@ -134,6 +166,21 @@ mod tests {
         assert!(!second.enter_live());
         drop(first);
         assert!(second.enter_live());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_has_to_begin_in_time_after_the_last_of_the_body() {
+        use std::time::Duration;
+        let wall = Duration::from_millis(20);
+        let request = || RequestControl::new(Trace::new(), LiveRequests::new(1));
+        request().unanswered(wall).await;
+        let (responded, live) = (request(), request());
+        responded.responds();
+        assert!(live.enter_live());
+        for patient in [responded, live] {
+            let waited = tokio::time::timeout(wall * 3, patient.unanswered(wall)).await;
+            assert!(waited.is_err());
+        }
     }
 
     #[tokio::test]

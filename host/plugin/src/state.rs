@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use exesdb_storage::Snapshot;
 use exesdb_supervisor::{Registry, Telemetry};
+use parking_lot::Mutex;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
@@ -13,10 +15,11 @@ use wasmtime_wasi_http::{
 };
 
 use crate::beside::Disk;
-use crate::crash::Crash;
+use crate::crash::{Crash, Said};
 use crate::engine::Engine;
-use crate::interfaces::logging::LogRate;
+use crate::guest_log::{GuestLog, LogRate, Output};
 use crate::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX, Limits, Meter, RANDOM_BYTES_MAX};
+use crate::load::Identity;
 use crate::persistence::Caller;
 use crate::request::RequestControl;
 use crate::trace::Trace;
@@ -36,6 +39,8 @@ pub struct Tenancy {
     pub registry: Registry,
     /// Where what happens is told.
     pub telemetry: Telemetry,
+    /// Warnings of crashes that were logged: clients choose how many there are.
+    crash_rate: Mutex<LogRate>,
 }
 
 impl Tenancy {
@@ -48,7 +53,8 @@ impl Tenancy {
         registry: Registry,
         telemetry: Telemetry,
     ) -> Arc<Self> {
-        Arc::new(Self { store: store.to_owned(), role, settings, limits, registry, telemetry })
+        let crash_rate = Mutex::default();
+        Arc::new(Self { store: store.to_owned(), role, settings, limits, registry, telemetry, crash_rate })
     }
 
     /// Whether the component's batches may take positions: only the one that keeps the events, so that
@@ -58,13 +64,12 @@ impl Tenancy {
     }
 }
 
-/// Traces that are told of a call that many requests share.
-const TRACES_TOLD_MAX: usize = 4;
-
 /// The data of a wasmtime `Store`. Public because [`crate::Pool`] is generic over kinds that name it; it has nothing
 /// public in it.
 pub struct State {
     pub(crate) tenancy: Arc<Tenancy>,
+    /// Which component the instance is of.
+    component: Arc<Identity>,
     /// Path of the child in the supervision tree that the instance belongs to.
     pub(crate) path: Arc<str>,
     pub(crate) meter: Meter,
@@ -75,9 +80,7 @@ pub struct State {
     pub(crate) committed: bool,
     /// What this call commits makes room, and may use what is kept in reserve on the disk.
     pub(crate) makes_room: bool,
-    /// The last error that the guest logged in this call: its panic message, if it panics.
-    pub(crate) last_words: Option<String>,
-    pub(crate) log_rate: LogRate,
+    pub(crate) log: GuestLog,
     /// Traces of the requests that this call serves: one, or those that share a call.
     pub(crate) traces: Vec<Trace>,
     /// The gateway request that is being served.
@@ -90,26 +93,41 @@ pub struct State {
 
 impl State {
     /// A wasmtime `Store` for one instance, with every limit set.
-    pub(crate) fn store(engine: &Engine, tenancy: &Arc<Tenancy>, path: &Arc<str>) -> Store<Self> {
+    pub(crate) fn store(
+        engine: &Engine,
+        component: &Arc<Identity>,
+        tenancy: &Arc<Tenancy>,
+        path: &Arc<str>,
+    ) -> Store<Self> {
+        let log = GuestLog::new(tenancy.clone(), path.clone());
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         let state = Self {
             tenancy: tenancy.clone(),
+            component: component.clone(),
             path: path.clone(),
             meter: Meter::new(&tenancy.limits),
             reading: None,
             disk: Disk::default(),
             committed: false,
             makes_room: false,
-            last_words: None,
-            log_rate: LogRate::default(),
             traces: Vec::new(),
             request: None,
             table,
-            // Empty: no files, no sockets, no environment, no arguments, output goes nowhere.
-            wasi: WasiCtxBuilder::new().max_random_size(RANDOM_BYTES_MAX).build(),
+            // Empty: no files, no sockets, no names to look up, no environment, no arguments. What is asked for in vain is
+            // answered with WASI's own error, which is an exception or a result in the guest's language. Clocks and
+            // random numbers are real for every kind.
+            wasi: WasiCtxBuilder::new()
+                .stdout(log.output(Output::Stdout))
+                .stderr(log.output(Output::Stderr))
+                .max_random_size(RANDOM_BYTES_MAX)
+                .allow_tcp(false)
+                .allow_udp(false)
+                .allow_ip_name_lookup(false)
+                .build(),
             http: WasiHttpCtx::new(),
             no_calls_out: NoCallsOut,
+            log,
         };
         let mut store = Store::new(&engine.wasmtime, state);
         store.limiter(|state| &mut state.meter);
@@ -132,16 +150,17 @@ impl State {
         // Ticks that passed since the last call are not this one's.
         store.set_epoch_deadline(1);
         let state = store.data_mut();
+        state.log.begin_call(&traces);
         state.traces = traces;
         state.meter.begin();
         state.committed = false;
         state.makes_room = false;
-        state.last_words = None;
     }
 
     /// A call into the guest ended. An idle instance must not hold on to a state of the store: as long as anybody
     /// does, the database keeps every version since.
     pub(crate) fn end_call(&mut self) {
+        self.log.end_call();
         self.reading = None;
         self.request = None;
     }
@@ -152,32 +171,52 @@ impl State {
         Caller { trace, request: self.request.clone() }
     }
 
-    /// The traces of this call as text: of a call that many share, the first few.
-    pub(crate) fn trace(&self) -> String {
-        self.traces.iter().take(TRACES_TOLD_MAX).map(Trace::to_string).collect::<Vec<_>>().join(",")
-    }
-
     /// What ended the instance, from the error that came out of it.
     pub(crate) fn crash(&self, error: &wasmtime::Error) -> Crash {
-        Crash::of(error, &self.meter, self.last_words.as_deref())
+        self.log.end_call();
+        let said = Said { last_error: self.log.last_error(), last_lines: self.log.last_lines() };
+        Crash::of(error, &self.meter, said)
     }
 
-    /// Tells the telemetry stream that the instance ended.
-    pub(crate) fn report(&self, crash: &Crash, incident: Option<&str>) {
+    /// Tells the log and the telemetry stream that the instance ended.
+    pub(crate) fn report(&self, crash: &Crash) {
+        let (tenancy, component) = (&self.tenancy, &self.component);
+        let trace = self.log.trace();
         let detail = serde_json::json!({
-            "component": self.tenancy.role,
+            "component": tenancy.role,
+            "sha256": component.digest,
             "kind": crash.kind,
             "reason": crash.message,
+            "limit": crash.limit,
+            "place": crash.place,
             "backtrace": crash.backtrace,
+            "stderr": crash.stderr,
             "memory_bytes": self.meter.memory_bytes(),
-            "trace": self.trace(),
-            "incident": incident,
+            "trace": trace,
+            "incident": crash.incident,
         });
-        self.tenancy.telemetry.emit(&self.path, "trap", detail);
+        tenancy.telemetry.emit(&self.path, "trap", detail);
+        let Some(dropped) = tenancy.crash_rate.lock().admit(Instant::now()) else { return };
+        tracing::warn!(
+            incident = crash.incident,
+            store = tenancy.store,
+            component = tenancy.role,
+            source = component.name,
+            sha256 = component.digest,
+            kind = %crash.kind,
+            reason = crash.message,
+            limit = crash.limit,
+            place = crash.place,
+            stderr = crash.stderr.join("\n"),
+            path = %self.path,
+            trace,
+            dropped,
+            "an instance of a component ended; `exesdb events --kind trap` has its backtrace"
+        );
     }
 }
 
-/// Denies outgoing requests. A second lock: `outgoing-handler` is not linked.
+/// Denies outgoing requests: to the guest each is one that failed with `HTTP-request-denied`.
 struct NoCallsOut;
 
 type Transmission = Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>;

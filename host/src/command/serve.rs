@@ -41,7 +41,11 @@ A configuration file, here with every default:
   call_wall_ms = 30000
   memory_mib = 64
   mailbox = 1024
-  gateway_instances_per_worker = 64")]
+  response_wall_ms = 40000          # until the gateway's response begins
+  gateway_instances_per_worker = 64
+
+  [store.limits.gateway]            # of each instance of one component (streams, snapshots, gateway), instead
+  memory_mib = 64")]
 pub struct ServeOptions {
     /// Where data is kept; goes before the file's `data` [default: ./exesdb-data].
     #[arg(long, env = "EXESDB_DATA", value_name = "DIR")]

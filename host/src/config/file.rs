@@ -29,7 +29,11 @@
 //! call_wall_ms = 30000
 //! memory_mib = 64
 //! mailbox = 1024
+//! response_wall_ms = 40000
 //! gateway_instances_per_worker = 64
+//!
+//! [store.limits.gateway]
+//! memory_mib = 128
 //! ```
 //!
 //! Settings are the component's own: it declares them with their types and defaults, and they are checked when it is
@@ -63,6 +67,8 @@ const POOL_SIZE: RangeInclusive<i64> = 1..=64;
 const CALL_CPU_MS: RangeInclusive<i64> = 1..=60_000;
 /// Milliseconds from a persistence call to its answer, the disk's part included. Ten minutes is no disk.
 const CALL_WALL_MS: RangeInclusive<i64> = 10..=600_000;
+/// Milliseconds until a gateway's response begins. Ten minutes is where a client has long given up.
+const RESPONSE_WALL_MS: RangeInclusive<i64> = 10..=600_000;
 /// MiB per instance: what the engine's pool has room for.
 const MEMORY_MIB: RangeInclusive<i64> = 1..=(MEMORY_BYTES_MAX >> 20) as i64;
 /// MiB of the disk that are kept free: a journal has 64, and a tebibyte is no reserve any more.
@@ -190,7 +196,33 @@ struct RawLimits {
     call_wall_ms: Option<Spanned<Value>>,
     memory_mib: Option<Spanned<Value>>,
     mailbox: Option<Spanned<Value>>,
+    response_wall_ms: Option<Spanned<Value>>,
     gateway_instances_per_worker: Option<Spanned<Value>>,
+    #[serde(default)]
+    streams: RawPersistenceLimits,
+    #[serde(default)]
+    snapshots: RawPersistenceLimits,
+    #[serde(default)]
+    gateway: RawGatewayLimits,
+}
+
+/// Limits of one persistence component, where they differ from the store's.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawPersistenceLimits {
+    call_cpu_ms: Option<Spanned<Value>>,
+    call_wall_ms: Option<Spanned<Value>>,
+    memory_mib: Option<Spanned<Value>>,
+    mailbox: Option<Spanned<Value>>,
+}
+
+/// Limits of the gateway, where they differ from the store's.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct RawGatewayLimits {
+    call_cpu_ms: Option<Spanned<Value>>,
+    response_wall_ms: Option<Spanned<Value>>,
+    memory_mib: Option<Spanned<Value>>,
 }
 
 /// A configuration file's text, and where it lies.
@@ -303,6 +335,7 @@ fn parse_store(table: &Spanned<RawStore>, text: Text<'_>) -> Result<StoreConfig,
     }
     (store.components, store.component_places) = parse_components(&raw.components, text)?;
     store.limits = parse_limits(&raw.limits)?;
+    store.component_limits = parse_component_limits(&raw.limits, &store.limits)?;
     let settings = &raw.settings;
     let by_component =
         [("streams", &settings.streams), ("snapshots", &settings.snapshots), ("gateway", &settings.gateway)];
@@ -344,24 +377,50 @@ fn parse_components(
 
 fn parse_limits(raw: &RawLimits) -> Result<Limits, Fault> {
     let mut limits = Limits::default();
-    let fields = [
-        ("call_cpu_ms", &raw.call_cpu_ms, CALL_CPU_MS, &mut limits.call_cpu_ms),
-        ("call_wall_ms", &raw.call_wall_ms, CALL_WALL_MS, &mut limits.call_wall_ms),
-        ("memory_mib", &raw.memory_mib, MEMORY_MIB, &mut limits.memory_mib),
-        ("mailbox", &raw.mailbox, MAILBOX, &mut limits.mailbox),
-        (
-            "gateway_instances_per_worker",
-            &raw.gateway_instances_per_worker,
-            GATEWAY_INSTANCES,
-            &mut limits.gateway_instances_per_worker,
-        ),
-    ];
-    for (key, value, range, field) in fields {
-        if let Some(value) = value {
-            *field = u32::try_from(integer(key, range, value)?).expect("limit ranges lie within u32");
-        }
-    }
+    limit("call_cpu_ms", &raw.call_cpu_ms, CALL_CPU_MS, &mut limits.call_cpu_ms)?;
+    limit("call_wall_ms", &raw.call_wall_ms, CALL_WALL_MS, &mut limits.call_wall_ms)?;
+    limit("response_wall_ms", &raw.response_wall_ms, RESPONSE_WALL_MS, &mut limits.response_wall_ms)?;
+    limit("memory_mib", &raw.memory_mib, MEMORY_MIB, &mut limits.memory_mib)?;
+    limit("mailbox", &raw.mailbox, MAILBOX, &mut limits.mailbox)?;
+    limit(
+        "gateway_instances_per_worker",
+        &raw.gateway_instances_per_worker,
+        GATEWAY_INSTANCES,
+        &mut limits.gateway_instances_per_worker,
+    )?;
     Ok(limits)
+}
+
+/// The limits of each component: the store's, but for what the component's own table says.
+fn parse_component_limits(raw: &RawLimits, store: &Limits) -> Result<BTreeMap<String, Limits>, Fault> {
+    let mut found = BTreeMap::new();
+    for (component, table) in [("streams", &raw.streams), ("snapshots", &raw.snapshots)] {
+        let mut limits = *store;
+        limit("call_cpu_ms", &table.call_cpu_ms, CALL_CPU_MS, &mut limits.call_cpu_ms)?;
+        limit("call_wall_ms", &table.call_wall_ms, CALL_WALL_MS, &mut limits.call_wall_ms)?;
+        limit("memory_mib", &table.memory_mib, MEMORY_MIB, &mut limits.memory_mib)?;
+        limit("mailbox", &table.mailbox, MAILBOX, &mut limits.mailbox)?;
+        found.insert(component.to_owned(), limits);
+    }
+    let mut limits = *store;
+    limit("call_cpu_ms", &raw.gateway.call_cpu_ms, CALL_CPU_MS, &mut limits.call_cpu_ms)?;
+    limit("response_wall_ms", &raw.gateway.response_wall_ms, RESPONSE_WALL_MS, &mut limits.response_wall_ms)?;
+    limit("memory_mib", &raw.gateway.memory_mib, MEMORY_MIB, &mut limits.memory_mib)?;
+    found.insert("gateway".to_owned(), limits);
+    found.retain(|_, limits| limits != store);
+    Ok(found)
+}
+
+fn limit(
+    key: &str,
+    value: &Option<Spanned<Value>>,
+    range: RangeInclusive<i64>,
+    field: &mut u32,
+) -> Result<(), Fault> {
+    if let Some(value) = value {
+        *field = u32::try_from(integer(key, range, value)?).expect("limit ranges lie within u32");
+    }
+    Ok(())
 }
 
 /// The settings that the file has for a component. Whether the component has such settings shows when it is loaded.
@@ -459,7 +518,7 @@ fn wrong(key: &str, value: &Value, right: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::{ConfigError, FILE_BYTES_MAX, Fault, parse, read};
-    use crate::config::{ComponentSource, Config, Place, StoreConfig};
+    use crate::config::{ComponentSource, Config, Limits, Place, StoreConfig};
     use exesdb_plugin::SettingValue;
     use std::path::{Path, PathBuf};
 
@@ -500,6 +559,14 @@ mod tests {
             memory_mib = 10
             mailbox = 11
             gateway_instances_per_worker = 12
+            response_wall_ms = 13
+            [store.limits.gateway]
+            memory_mib = 14
+            response_wall_ms = 15
+            [store.limits.snapshots]
+            call_cpu_ms = 16
+            call_wall_ms = 17
+            mailbox = 18
             [[store]]
             name = "b"
             "#,
@@ -527,6 +594,12 @@ mod tests {
         let limits = store.limits;
         assert_eq!((limits.call_cpu_ms, limits.memory_mib), (9, 10));
         assert_eq!((limits.mailbox, limits.gateway_instances_per_worker), (11, 12));
+        assert_eq!(limits.response_wall_ms, 13);
+        let gateway = Limits { memory_mib: 14, response_wall_ms: 15, ..limits };
+        assert_eq!(store.limits_of("gateway"), &gateway);
+        let snapshots = Limits { call_cpu_ms: 16, call_wall_ms: 17, mailbox: 18, ..limits };
+        assert_eq!(store.limits_of("snapshots"), &snapshots);
+        assert_eq!(store.limits_of("streams"), &limits);
         assert_eq!(config.stores[1], StoreConfig::named("b"));
     }
 
@@ -586,6 +659,8 @@ mod tests {
             (named("[store.limits]\ncall_wall_ms = 1"), "4:16: call_wall_ms is 1"),
             (named("[store.limits]\nmemory_mib = 1025"), "4:14: memory_mib is 1025"),
             (named("[store.limits]\nmailbox = {}"), "4:11: mailbox is a table"),
+            (named("[store.limits.gateway]\nmailbox = 1"), "4:1: unknown field `mailbox`, expected one of"),
+            (named("[store.limits.streams]\nmemory_mib = 0"), "4:14: memory_mib is 0; it must be"),
             (named("[store.limits]\nmemory_mb = 1"), "4:1: unknown field `memory_mb`"),
             ("# ä\n[[store]]\n\"ä\" = 1".to_owned(), "3:1: unknown field `ä`"),
         ];

@@ -1,6 +1,6 @@
 //! The lines that go over the control socket.
 
-use exesdb_plugin::Identity;
+use exesdb_plugin::StateOwner;
 use exesdb_storage::Snapshot;
 use exesdb_storage::dump::Summary;
 use exesdb_supervisor::{Event, Node, Reason};
@@ -78,7 +78,7 @@ pub struct Keeper {
     /// `streams` or `snapshots`.
     pub role: String,
     /// The component.
-    pub component: Identity,
+    pub component: StateOwner,
 }
 
 impl Keeper {

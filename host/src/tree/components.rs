@@ -4,11 +4,12 @@
 use std::sync::Arc;
 
 use exesdb_plugin::{
-    Deployment, Description, Engine, GatewayPlugin, Identity, Installed, Limits, LoadError, Plugin,
-    SnapshotsKind, Source, StreamsKind, Tenancy,
+    Deployment, Description, Engine, GatewayPlugin, Identity, Installed, LoadError, Plugin, SnapshotsKind,
+    Source, StateOwner, StreamsKind, Tenancy, names,
 };
 use exesdb_supervisor::{ChildSpec, Context, Reason, Registry, Start, Telemetry};
 
+use super::limits;
 use crate::config::{ComponentSource, StoreConfig, resolve_settings};
 
 /// The components that ship.
@@ -23,7 +24,6 @@ static BUILTIN: [(&str, &[u8]); 3] = [
 pub(super) struct Setup {
     pub(super) engine: Engine,
     pub(super) config: StoreConfig,
-    pub(super) limits: Limits,
     pub(super) registry: Registry,
     pub(super) telemetry: Telemetry,
 }
@@ -37,14 +37,20 @@ pub(super) struct Roles {
     pub(super) gateway: Option<Arc<Installed<GatewayPlugin>>>,
 }
 
+/// The components that a store runs, as [`names::components`] registers them: those that were loaded, by what they are to
+/// the store.
+pub struct Components(pub Vec<(&'static str, Arc<Identity>)>);
+
 pub(super) fn child(setup: Setup, roles: Roles) -> ChildSpec {
     ChildSpec::worker("components", move |context| start(context, setup.clone(), roles.clone()))
 }
 
 async fn start(context: Context, setup: Setup, roles: Roles) -> Result<Start, Reason> {
-    setup.load(&roles).await.map_err(Reason::Error)?;
+    let loaded = Arc::new(setup.load(&roles).await.map_err(Reason::Error)?);
+    let registration = setup.registry.register(names::components(&setup.config.name), loaded);
     let shutdown = context.shutdown();
     Ok(Start::running(async move {
+        let _registration = registration;
         shutdown.requested().await;
         Reason::Shutdown
     }))
@@ -52,7 +58,7 @@ async fn start(context: Context, setup: Setup, roles: Roles) -> Result<Start, Re
 
 impl Setup {
     /// Loads all of the store's components, and then puts them in their places: all or none.
-    async fn load(&self, roles: &Roles) -> Result<(), String> {
+    async fn load(&self, roles: &Roles) -> Result<Components, String> {
         let components = &self.config.components;
         let streams = self.persistence::<StreamsKind>("streams", &components.streams).await?;
         let snapshots = self.persistence::<SnapshotsKind>("snapshots", &components.snapshots).await?;
@@ -60,12 +66,17 @@ impl Setup {
             Some(place) => Some((place, self.gateway(&components.gateway).await?)),
             None => None,
         };
+        let mut loaded = vec![
+            ("streams", streams.plugin.identity().clone()),
+            ("snapshots", snapshots.plugin.identity().clone()),
+        ];
         roles.streams.install(streams);
         roles.snapshots.install(snapshots);
         if let Some((place, gateway)) = gateway {
+            loaded.push(("gateway", gateway.plugin.identity().clone()));
             place.install(gateway);
         }
-        Ok(())
+        Ok(Components(loaded))
     }
 
     async fn persistence<K: exesdb_plugin::Kind>(
@@ -75,8 +86,10 @@ impl Setup {
     ) -> Result<Deployment<Plugin<K>>, String> {
         let load = move |engine: &Engine, source: &Source| Plugin::<K>::load(engine, role, source);
         let plugin = self.compile(role, component, load).await?;
-        let description =
-            plugin.describe(role, &self.limits).await.map_err(|error| self.refused(role, &error))?;
+        let description = plugin
+            .describe(role, &limits(self.config.limits_of(role)))
+            .await
+            .map_err(|error| self.refused(role, &error))?;
         let digest = plugin.digest().to_owned();
         self.deployment(role, plugin, description.as_ref(), &digest)
     }
@@ -84,7 +97,10 @@ impl Setup {
     async fn gateway(&self, component: &ComponentSource) -> Result<Deployment<GatewayPlugin>, String> {
         let role = "gateway";
         let plugin = self.compile(role, component, GatewayPlugin::load).await?;
-        let description = plugin.describe(&self.limits).await.map_err(|error| self.refused(role, &error))?;
+        let description = plugin
+            .describe(&limits(self.config.limits_of(role)))
+            .await
+            .map_err(|error| self.refused(role, &error))?;
         let digest = plugin.digest().to_owned();
         self.deployment(role, plugin, description.as_ref(), &digest)
     }
@@ -111,18 +127,24 @@ impl Setup {
         let declared = description.map_or(&[][..], |description| &description.settings);
         let given = self.config.settings.get(role);
         let settings = resolve_settings(role, declared, given.unwrap_or(&Default::default()))?;
-        let identity = Identity::of(description, digest);
+        let owner = StateOwner::of(description, digest);
         let detail = serde_json::json!({
             "component": role,
-            "name": identity.name,
-            "state_version": identity.state_version,
+            "name": owner.name,
+            "state_version": owner.state_version,
             "sha256": digest,
         });
         self.telemetry.emit(&format!("host/{}", self.config.name), "loaded", detail);
         let (registry, telemetry) = (self.registry.clone(), self.telemetry.clone());
-        let tenancy =
-            Tenancy::new(&self.config.name, role, settings, self.limits.clone(), registry, telemetry);
-        Ok(Deployment { plugin, tenancy, identity })
+        let tenancy = Tenancy::new(
+            &self.config.name,
+            role,
+            settings,
+            limits(self.config.limits_of(role)),
+            registry,
+            telemetry,
+        );
+        Ok(Deployment { plugin, tenancy, owner })
     }
 
     /// Where the configuration names the component, if it does, and what is wrong with it.

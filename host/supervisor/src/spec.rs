@@ -147,6 +147,9 @@ pub(crate) type StartFn = Arc<dyn Fn(Context) -> Starting + Send + Sync>;
 /// [`Handle::start_instance`](crate::Handle::start_instance).
 pub(crate) type Template = Arc<dyn Fn(Value) -> ChildSpec + Send + Sync>;
 
+/// Says what a child runs, of which supervision itself knows nothing.
+pub(crate) type Detail = Arc<dyn Fn() -> Option<Value> + Send + Sync>;
+
 #[derive(Clone)]
 pub(crate) enum Role {
     Worker(StartFn),
@@ -163,7 +166,7 @@ pub struct ChildSpec {
     pub(crate) significant: bool,
     pub(crate) backoff: Option<Backoff>,
     pub(crate) park: bool,
-    pub(crate) detail: Option<serde_json::Value>,
+    pub(crate) detail: Option<Detail>,
 }
 
 impl ChildSpec {
@@ -239,9 +242,10 @@ impl ChildSpec {
         ChildSpec { park: true, ..self }
     }
 
-    /// What there is to say of it in the tree: see [`Node::detail`](crate::Node).
-    pub fn detail(self, detail: serde_json::Value) -> ChildSpec {
-        ChildSpec { detail: Some(detail), ..self }
+    /// Asks `detail`, whenever the tree is looked at, what there is to say of the child: see
+    /// [`Node::detail`](crate::Node). It must not wait for anything.
+    pub fn detail(self, detail: impl Fn() -> Option<Value> + Send + Sync + 'static) -> ChildSpec {
+        ChildSpec { detail: Some(Arc::new(detail)), ..self }
     }
 
     /// The same child under another id.

@@ -183,7 +183,7 @@ fn of_entry(entry: &Entry, process: Process) -> Node {
         note: None,
         strategy: None,
         intensity: None,
-        detail: entry.spec.detail.clone(),
+        detail: entry.spec.detail.as_ref().and_then(|detail| detail()),
         children: Vec::new(),
     }
 }

@@ -6,7 +6,7 @@ mod config;
 mod history;
 mod keyspaces;
 mod live;
-pub(crate) mod logging;
+mod logging;
 mod snapshots;
 mod streams;
 mod types;

@@ -93,6 +93,10 @@ impl<K: Kind> Pool<K> {
         ChildSpec::supervisor(
             SupervisorSpec::partitions(id, self.slots.len(), child).intensity(restarts, WINDOW),
         )
+        .detail({
+            let installed = installed.clone();
+            move || Some(installed.get().ok()?.plugin.loaded.identity.detail())
+        })
     }
 
     /// Why calls are refused, if they are.

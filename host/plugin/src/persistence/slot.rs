@@ -13,6 +13,7 @@ use super::kind::Call;
 use super::suspects::Suspects;
 use super::verdict::{STRIKES_MAX, Verdict, verdict};
 use crate::bindings::types::Error;
+use crate::crash::Crash;
 use crate::trace::Trace;
 
 /// Calls that share one call into the guest, at most.
@@ -72,7 +73,7 @@ impl<C: Call> Slot<C> {
         let quarantined = !self.suspects.is_empty()
             && self.suspects.strikes(call.fingerprint(), Instant::now()) >= STRIKES_MAX;
         if quarantined {
-            return call.fail(quarantine());
+            return call.fail(quarantine(None));
         }
         if let Some(reason) = self.vacant() {
             return call.fail(Error::Unavailable(reason));
@@ -153,9 +154,9 @@ impl<C: Call> Slot<C> {
         suspected.iter().for_each(|fingerprint| self.suspects.clear(*fingerprint));
     }
 
-    /// Decides over the calls that an instance took along when it ended. `to_blame` is false where its end says
-    /// nothing about them.
-    pub(crate) fn bury(&self, letters: Vec<Letter<C>>, committed: bool, to_blame: bool) {
+    /// Decides over the calls that an instance took along when it ended with `crash`. `to_blame` is false where its end
+    /// says nothing about them.
+    pub(crate) fn bury(&self, letters: Vec<Letter<C>>, committed: bool, to_blame: bool, crash: &Crash) {
         let together = letters.len();
         for letter in letters {
             let strikes = if together == 1 && to_blame {
@@ -166,10 +167,12 @@ impl<C: Call> Slot<C> {
             match verdict(together, committed, strikes) {
                 // At most one call's worth of them: the queue cannot grow, as it is emptied before the mailbox.
                 Verdict::TryAlone => self.again.lock().push_back(letter),
-                Verdict::Restarting => letter.call.fail(Error::Restarting(
-                    "the component ended while it served this request and is being restarted; the outcome is unknown, send it again with the same event ids".into(),
-                )),
-                Verdict::Quarantine => letter.call.fail(quarantine()),
+                Verdict::Restarting => letter.call.fail(Error::Restarting(format!(
+                    "the component {} while it served this request (incident {}) and is being restarted; the outcome is unknown; where it is an append, send it again with the same event ids",
+                    crash.for_client(),
+                    crash.incident,
+                ))),
+                Verdict::Quarantine => letter.call.fail(quarantine(Some(crash))),
             }
         }
     }
@@ -182,9 +185,13 @@ fn resting(pause: Duration) -> Error {
     ))
 }
 
-fn quarantine() -> Error {
+/// The answer to a call that is not tried again; with the crash that was one too many, if it is this call's.
+fn quarantine(crash: Option<&Crash>) -> Error {
+    let last = crash.map_or_else(String::new, |crash| {
+        format!(", the last time as it {}, incident {}", crash.for_client(), crash.incident)
+    });
     Error::Quarantined(format!(
-        "this request ended an instance of the component {STRIKES_MAX} times and is not tried again for some minutes; whether it was applied is unknown; the backtrace is in the telemetry (`exesdb events`)"
+        "this request ended an instance of the component {STRIKES_MAX} times{last}; it is not tried again for some minutes; whether it was applied is unknown; the backtrace is in the telemetry (`exesdb events --kind trap`)"
     ))
 }
 
@@ -253,6 +260,7 @@ impl<C: Call> Mailbox<'_, C> {
 mod tests {
     use super::{Letter, SHARED_CALLS_MAX, Slot};
     use crate::bindings::types::Error;
+    use crate::crash::Crash;
     use crate::persistence::kind::Call;
     use crate::trace::Trace;
     use std::sync::Arc;
@@ -294,6 +302,10 @@ mod tests {
         fn makes_room(&self) -> bool {
             false
         }
+    }
+
+    fn crash() -> Crash {
+        Crash::timeout(30_000)
     }
 
     fn trace() -> Trace {
@@ -361,13 +373,13 @@ mod tests {
     async fn only_the_call_that_was_alone_is_blamed_and_the_second_time_quarantined() {
         let slot = Slot::new(10, Arc::default(), Arc::default());
         let (innocent, poison) = (probe(1), probe(2));
-        slot.bury(vec![letter(innocent.clone()), letter(poison.clone())], false, true);
+        slot.bury(vec![letter(innocent.clone()), letter(poison.clone())], false, true, &crash());
         let mut mailbox = slot.open().await;
         assert_eq!(mailbox.next().await[0].call.id, 1, "each is tried again alone");
         assert_eq!(mailbox.next().await[0].call.id, 2);
-        slot.bury(vec![letter(poison.clone())], false, true);
+        slot.bury(vec![letter(poison.clone())], false, true, &crash());
         assert_eq!(poison.failed.load(Ordering::Relaxed), 10, "restarting");
-        slot.bury(vec![letter(poison.clone())], false, true);
+        slot.bury(vec![letter(poison.clone())], false, true, &crash());
         assert_eq!(poison.failed.load(Ordering::Relaxed), 110, "quarantined");
         slot.send(poison.clone(), trace());
         assert_eq!(poison.failed.load(Ordering::Relaxed), 210, "and not tried again");
@@ -382,7 +394,12 @@ mod tests {
         slot.send(Probe { abandoned: true, ..probe(1) }, trace());
         slot.send(Probe { abandoned: true, shareable: None, ..probe(2) }, trace());
         slot.send(probe(3), trace());
-        slot.bury(vec![letter(Probe { abandoned: true, ..probe(4) }), letter(probe(5))], false, true);
+        slot.bury(
+            vec![letter(Probe { abandoned: true, ..probe(4) }), letter(probe(5))],
+            false,
+            true,
+            &crash(),
+        );
         let mut mailbox = slot.open().await;
         assert_eq!(mailbox.next().await[0].call.id, 5);
         let served = mailbox.next().await;
@@ -394,7 +411,7 @@ mod tests {
         let slot = Slot::new(10, Arc::default(), Arc::default());
         let slow = probe(1);
         for _ in 0..3 {
-            slot.bury(vec![letter(slow.clone())], false, false);
+            slot.bury(vec![letter(slow.clone())], false, false, &crash());
         }
         assert_eq!(slow.failed.load(Ordering::Relaxed), 30, "restarting, each time");
     }
@@ -404,11 +421,11 @@ mod tests {
         let slot = Slot::new(10, Arc::default(), Arc::default());
         let call = probe(1);
         assert!(slot.suspected(std::slice::from_ref(&call)).is_empty());
-        slot.bury(vec![letter(call.clone())], false, true);
+        slot.bury(vec![letter(call.clone())], false, true, &crash());
         let suspected = slot.suspected(&[call.clone(), probe(2)]);
         assert_eq!(suspected, [1]);
         slot.acquit(&suspected);
-        slot.bury(vec![letter(call.clone())], false, true);
+        slot.bury(vec![letter(call.clone())], false, true, &crash());
         assert_eq!(call.failed.load(Ordering::Relaxed), 20, "restarting twice, no quarantine");
     }
 

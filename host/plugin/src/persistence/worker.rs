@@ -56,10 +56,10 @@ impl<K: Kind> Worker<K> {
     ) -> Result<Self, Reason> {
         let deployment = installed.get()?;
         let (plugin, tenancy) = (&deployment.plugin, &deployment.tenancy);
-        ownership::claim(tenancy, &deployment.identity).await.map_err(Reason::Error)?;
+        ownership::claim(tenancy, &deployment.owner).await.map_err(Reason::Error)?;
         let path: Arc<str> = context.path().into();
         let pool = path.rsplit_once('/').map_or(&*path, |(pool, _)| pool).into();
-        let mut store = State::store(&plugin.engine, tenancy, &path);
+        let mut store = State::store(&plugin.engine, &plugin.loaded.identity, tenancy, &path);
         let started = async {
             let instance = plugin.loaded.pre.instantiate_async(&mut store).await?;
             K::exports(&plugin.indices, &instance, &mut store)
@@ -68,7 +68,7 @@ impl<K: Kind> Worker<K> {
             Ok(exports) => exports,
             Err(error) => {
                 let crash = store.data().crash(&error);
-                store.data().report(&crash, None);
+                store.data().report(&crash);
                 return Err(crash.reason());
             }
         };
@@ -122,7 +122,7 @@ impl<K: Kind> Worker<K> {
             Ok(Err(error)) => state.crash(&error),
             Err(_) => Crash::timeout(state.tenancy.limits.call_wall_ms),
         };
-        state.report(&crash, None);
+        state.report(&crash);
         if self.slot.breaker().crashed() {
             tell_breaker(state, &self.pool, "open", Some(&crash));
         }
@@ -134,7 +134,7 @@ impl<K: Kind> Worker<K> {
         let letters = calls.into_iter().zip(traces).map(|(call, trace)| Letter { call, trace });
         // A slow disk makes calls time out as well as a bad call does.
         let to_blame = crash.kind != CrashKind::Timeout;
-        self.slot.bury(letters.collect(), state.committed, to_blame);
+        self.slot.bury(letters.collect(), state.committed, to_blame, &crash);
         Err(crash.reason())
     }
 }

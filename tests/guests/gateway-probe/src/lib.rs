@@ -7,11 +7,29 @@
 //! | `loop` | loops for ever |
 //! | `hungry` | allocates without end |
 //! | `trap-mid-response` | sends a head and the beginning of a body, then panics |
+//! | `sleep` | waits a day before it answers |
+//! | `handles` | takes one handle after another |
+//! | `exit` | asks its process to end |
+//! | `print` | writes to stdout and stderr, long lines and half ones, then answers |
+//! | `print-and-trap` | writes why to stderr, then traps without another word |
+//! | `denied` | answers what it was told when it asked for files, sockets, names, an environment and a request |
+//! | `bad-header` | sets a header that HTTP does not know, and answers what it was told |
 
 use std::hint::black_box;
 
 use exesdb_gateway_http::HttpGateway;
-use exesdb_sdk::gateway::{Gateway, IncomingRequest, ResponseOutparam, respond_streaming};
+use exesdb_sdk::gateway::wasip2;
+use exesdb_sdk::gateway::{Gateway, IncomingRequest, ResponseOutparam, respond, respond_streaming};
+use wasip2::cli::{environment, exit, stderr, stdout};
+use wasip2::clocks::monotonic_clock;
+use wasip2::filesystem::preopens;
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{Fields, OutgoingRequest, Scheme};
+use wasip2::io::streams::OutputStream;
+use wasip2::sockets::network::IpAddressFamily;
+use wasip2::sockets::{instance_network, ip_name_lookup, tcp_create_socket, udp_create_socket};
+
+const DAY_NS: u64 = 24 * 3_600 * 1_000_000_000;
 
 struct Probe;
 
@@ -22,6 +40,13 @@ enum Misdeed {
     Loop,
     Hunger,
     TrapMidResponse,
+    Sleep,
+    Handles,
+    Exit,
+    Print,
+    PrintAndTrap,
+    Denied,
+    BadHeader,
 }
 
 fn misdeed(path_with_query: &str) -> Option<Misdeed> {
@@ -33,6 +58,13 @@ fn misdeed(path_with_query: &str) -> Option<Misdeed> {
         "loop" => Some(Misdeed::Loop),
         "hungry" => Some(Misdeed::Hunger),
         "trap-mid-response" => Some(Misdeed::TrapMidResponse),
+        "sleep" => Some(Misdeed::Sleep),
+        "handles" => Some(Misdeed::Handles),
+        "exit" => Some(Misdeed::Exit),
+        "print" => Some(Misdeed::Print),
+        "print-and-trap" => Some(Misdeed::PrintAndTrap),
+        "denied" => Some(Misdeed::Denied),
+        "bad-header" => Some(Misdeed::BadHeader),
         _ => None,
     }
 }
@@ -59,8 +91,73 @@ impl Gateway for Probe {
                 body.write(b"the beginning of an answer").expect("somebody waits for the answer");
                 panic!("the probe traps in the middle of a response, as it was told");
             }
+            Some(Misdeed::Sleep) => {
+                monotonic_clock::subscribe_duration(DAY_NS).block();
+                answer(out, "good morning");
+            }
+            Some(Misdeed::Handles) => {
+                let mut held = Vec::new();
+                loop {
+                    held.push(monotonic_clock::subscribe_duration(DAY_NS));
+                }
+            }
+            Some(Misdeed::Exit) => {
+                exit::exit(Err(()));
+                answer(out, "it goes on");
+            }
+            Some(Misdeed::Print) => {
+                print(&stdout::get_stdout(), "first line\nsecond line\nhalf a ");
+                print(&stdout::get_stdout(), "line\nwithout an end");
+                print(&stderr::get_stderr(), "an error\nforged\r{\"level\": \"INFO\"}\n");
+                print(&stdout::get_stdout(), &"x".repeat(10_000));
+                answer(out, "printed");
+            }
+            Some(Misdeed::PrintAndTrap) => {
+                print(&stderr::get_stderr(), "Traceback (most recent call last):\n");
+                print(&stderr::get_stderr(), "RuntimeError: as it was told");
+                std::process::abort();
+            }
+            Some(Misdeed::Denied) => answer(out, &denials().join("\n")),
+            Some(Misdeed::BadHeader) => {
+                let headers: [(&str, &[u8]); 2] = [("content-type", b"text/plain"), ("x-bad", b"a\nb")];
+                let error = respond(out, 200, &headers, Some(b"")).expect_err("HTTP knows no line breaks");
+                exesdb_sdk::logging::error(&error.to_string());
+            }
         }
     }
+}
+
+fn answer(out: ResponseOutparam, text: &str) {
+    respond(out, 200, &[("content-type", b"text/plain")], Some(text.as_bytes())).expect("the client waits");
+}
+
+fn print(stream: &OutputStream, text: &str) {
+    for part in text.as_bytes().chunks(4_096) {
+        stream.blocking_write_and_flush(part).expect("output is always taken");
+    }
+}
+
+/// What the host said to each thing that a component may not have.
+fn denials() -> Vec<String> {
+    let network = instance_network::instance_network();
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Http)).expect("a scheme");
+    request.set_authority(Some("127.0.0.1:1")).expect("an authority");
+    request.set_path_with_query(Some("/")).expect("a path");
+    let future = outgoing_handler::handle(request, None);
+    let response = future.map(|future| {
+        future.subscribe().block();
+        future.get()
+    });
+    vec![
+        format!("files: {:?}", preopens::get_directories().len()),
+        format!("environment: {:?}", environment::get_environment()),
+        format!("arguments: {:?}", environment::get_arguments()),
+        format!("tcp: {:?}", tcp_create_socket::create_tcp_socket(IpAddressFamily::Ipv4).err()),
+        format!("udp: {:?}", udp_create_socket::create_udp_socket(IpAddressFamily::Ipv6).err()),
+        format!("names: {:?}", ip_name_lookup::resolve_addresses(&network, "localhost").err()),
+        format!("request: {response:?}"),
+    ]
 }
 
 exesdb_sdk::gateway_plugin!(Probe);

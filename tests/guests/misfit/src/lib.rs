@@ -1,4 +1,4 @@
-//! A streams component that also imports an interface which no host offers: to see how the loader says so. It is never
+//! A streams component that also imports interfaces which no host offers: to see how the loader says so. It is never
 //! run.
 
 use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
@@ -20,19 +20,25 @@ mod bindings {
                 read-mind: func() -> string;
             }
 
+            interface clairvoyance {
+                /// What will be appended.
+                foresee: func() -> string;
+            }
+
             world misfit {
                 import telepathy;
+                import clairvoyance;
             }
         ",
     });
 }
 
-use bindings::misfit::wishes::telepathy;
+use bindings::misfit::wishes::{clairvoyance, telepathy};
 
 struct Misfit;
 
 fn wish<T>() -> Result<T, Error> {
-    Err(Error::Other(telepathy::read_mind()))
+    Err(Error::Other(telepathy::read_mind() + &clairvoyance::foresee()))
 }
 
 impl StreamsPlugin for Misfit {

@@ -9,6 +9,7 @@
 //! | `probe-loop` | loops for ever |
 //! | `probe-hungry` | allocates without end |
 //! | `probe-stack` | calls itself without end |
+//! | `probe-wasi` | asks for files and sockets, which are denied, prints, and goes on as in the original |
 
 use std::hint::black_box;
 
@@ -31,16 +32,18 @@ enum Misdeed {
     Loop,
     Hunger,
     Recursion,
+    Wasi,
 }
 
 /// The longer prefix before the one that it begins with.
-const MISDEEDS: [(&str, Misdeed); 6] = [
+const MISDEEDS: [(&str, Misdeed); 7] = [
     ("probe-trap-once-after-commit", Misdeed::TrapOnceAfterCommit),
     ("probe-trap-after-commit", Misdeed::TrapAfterCommit),
     ("probe-trap", Misdeed::Trap),
     ("probe-loop", Misdeed::Loop),
     ("probe-hungry", Misdeed::Hunger),
     ("probe-stack", Misdeed::Recursion),
+    ("probe-wasi", Misdeed::Wasi),
 ];
 
 fn misdeed(stream_id: &str) -> Option<Misdeed> {
@@ -74,6 +77,10 @@ impl StreamsPlugin for Probe {
                     eaten.push(vec![1; 1 << 20]);
                     black_box(&eaten);
                 }
+            }
+            Some(Misdeed::Wasi) => {
+                ask_wasi();
+                Streams::append(requests)
             }
             Some(Misdeed::Recursion) => panic!("the probe came back from depth {}", deeper(1)),
         }
@@ -141,6 +148,20 @@ impl Maintenance for Probe {
     }
 }
 
+/// What toolchains link is there, and empty.
+fn ask_wasi() {
+    use wasip2::sockets::{network, tcp_create_socket};
+    assert_eq!(wasip2::filesystem::preopens::get_directories().len(), 0);
+    assert!(wasip2::cli::environment::get_environment().is_empty());
+    let socket = tcp_create_socket::create_tcp_socket(network::IpAddressFamily::Ipv4);
+    assert_eq!(socket.err(), Some(network::ErrorCode::AccessDenied));
+    assert_ne!(wasip2::random::random::get_random_u64(), wasip2::random::random::get_random_u64());
+    let text = format!("the time is {}\n", wasip2::clocks::wall_clock::now().seconds);
+    wasip2::cli::stdout::get_stdout()
+        .blocking_write_and_flush(text.as_bytes())
+        .expect("output is always taken");
+}
+
 /// Comes back only where depth has no end.
 fn deeper(depth: u64) -> u64 {
     let frame = black_box([depth; 64]);
@@ -170,5 +191,6 @@ mod tests {
         assert_eq!(misdeed("probe-loop"), Some(Misdeed::Loop));
         assert_eq!(misdeed("probe-hungry"), Some(Misdeed::Hunger));
         assert_eq!(misdeed("probe-stack"), Some(Misdeed::Recursion));
+        assert_eq!(misdeed("probe-wasi-1"), Some(Misdeed::Wasi));
     }
 }

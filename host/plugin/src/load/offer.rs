@@ -1,0 +1,300 @@
+//! What components are offered, by kind, and what is wrong with a component that wants something else. Pure.
+
+use super::shape::Shape;
+use crate::guest_log::printable;
+
+/// Interfaces of ours that any component may import.
+const OFFERED: &[&str] =
+    &["exesdb:host/logging@0.1.0", "exesdb:host/config@0.1.0", "exesdb:store/types@0.1.0"];
+
+/// Interfaces of ours for persistence components.
+const OFFERED_TO_PERSISTENCE: &[&str] = &["exesdb:storage/keyspaces@0.1.0", "exesdb:host/clock@0.1.0"];
+
+/// Interfaces of ours for gateways.
+const OFFERED_TO_GATEWAYS: &[&str] = &[
+    "exesdb:store/streams@0.1.0",
+    "exesdb:store/snapshots@0.1.0",
+    "exesdb:store/live@0.1.0",
+    "exesdb:store/history@0.1.0",
+];
+
+/// All that is stable of WASI 0.2, for any component. Toolchains link much of it whether it is used or not. There are no
+/// files, no sockets, no environment and no requests to elsewhere: a component that asks for them gets an error value.
+const WASI: &[&str] = &[
+    "wasi:cli/environment@0.2",
+    "wasi:cli/exit@0.2",
+    "wasi:cli/stderr@0.2",
+    "wasi:cli/stdin@0.2",
+    "wasi:cli/stdout@0.2",
+    "wasi:cli/terminal-input@0.2",
+    "wasi:cli/terminal-output@0.2",
+    "wasi:cli/terminal-stderr@0.2",
+    "wasi:cli/terminal-stdin@0.2",
+    "wasi:cli/terminal-stdout@0.2",
+    "wasi:clocks/monotonic-clock@0.2",
+    "wasi:clocks/wall-clock@0.2",
+    "wasi:filesystem/preopens@0.2",
+    "wasi:filesystem/types@0.2",
+    "wasi:http/outgoing-handler@0.2",
+    "wasi:http/types@0.2",
+    "wasi:io/error@0.2",
+    "wasi:io/poll@0.2",
+    "wasi:io/streams@0.2",
+    "wasi:random/insecure-seed@0.2",
+    "wasi:random/insecure@0.2",
+    "wasi:random/random@0.2",
+    "wasi:sockets/instance-network@0.2",
+    "wasi:sockets/ip-name-lookup@0.2",
+    "wasi:sockets/network@0.2",
+    "wasi:sockets/tcp-create-socket@0.2",
+    "wasi:sockets/tcp@0.2",
+    "wasi:sockets/udp-create-socket@0.2",
+    "wasi:sockets/udp@0.2",
+];
+
+/// What a component is, by what it exports: the interface, without its version, and the kind.
+const KINDS: [(&str, &str); 3] = [
+    ("exesdb:store/streams", "streams"),
+    ("exesdb:store/snapshots", "snapshots"),
+    ("wasi:http/incoming-handler", "gateway"),
+];
+
+/// Imports that are named in a message; a component has dozens, a hostile one any number.
+const NAMED_MAX: usize = 40;
+
+/// Bytes of a name in a message: names come from the component.
+const NAME_BYTES_MAX: usize = 160;
+
+/// What is wrong with a component for its role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Misfit {
+    /// It is of another kind.
+    #[error(
+        "is a {kind} component and cannot be the {role}; write it as `{kind} = ...` under [store.components]"
+    )]
+    OtherKind {
+        /// What it is.
+        kind: &'static str,
+        /// What it was to be.
+        role: &'static str,
+    },
+    /// It is made for other hosts.
+    #[error("{what}, which is no {role} component: {todo}")]
+    Foreign {
+        /// What it was to be.
+        role: &'static str,
+        /// What it exports.
+        what: &'static str,
+        /// How to make the right one.
+        todo: &'static str,
+    },
+    /// It imports what its role is not offered.
+    #[error("imports what a {role} component is not offered: {}. Offered are {} and all of WASI 0.2", wishes.join("; "), offered(role).join(", "))]
+    Imports {
+        /// What it was to be.
+        role: &'static str,
+        /// Each import that is missing, with what to do about it.
+        wishes: Vec<String>,
+    },
+}
+
+/// Compares what a component imports and exports with its role.
+pub(crate) fn check(shape: &Shape, role: &'static str) -> Result<(), Misfit> {
+    if let Some(misfit) = other_kind(shape, role) {
+        return Err(misfit);
+    }
+    let missing: Vec<&String> = shape.imports.iter().filter(|import| !is_offered(import, role)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut wishes: Vec<String> = missing
+        .iter()
+        .take(NAMED_MAX)
+        .map(|import| format!("{} ({})", printable(import, NAME_BYTES_MAX), hint(import, role)))
+        .collect();
+    if missing.len() > NAMED_MAX {
+        wishes.push(format!("and {} more", missing.len() - NAMED_MAX));
+    }
+    Err(Misfit::Imports { role, wishes })
+}
+
+/// Imports of a later version than the one that is offered: they may have functions that the host does not.
+pub(crate) fn later_than_offered(shape: &Shape, role: &str) -> Vec<String> {
+    let later = |import: &String| {
+        let offer = offered(role).into_iter().find(|offer| satisfies(offer, import))?;
+        (offer != import).then(|| format!("{} (this host offers {offer})", printable(import, NAME_BYTES_MAX)))
+    };
+    shape.imports.iter().filter_map(later).take(NAMED_MAX).collect()
+}
+
+fn offered(role: &str) -> Vec<&'static str> {
+    let for_role = if role == "gateway" { OFFERED_TO_GATEWAYS } else { OFFERED_TO_PERSISTENCE };
+    [OFFERED, for_role].concat()
+}
+
+fn is_offered(import: &str, role: &str) -> bool {
+    offered(role).iter().chain(WASI).any(|offer| satisfies(offer, import))
+}
+
+fn interface(name: &str) -> &str {
+    name.split('@').next().unwrap_or(name)
+}
+
+fn other_kind(shape: &Shape, role: &'static str) -> Option<Misfit> {
+    let is = |kind: &str| {
+        let exported = KINDS.iter().find(|(_, of)| *of == kind).map(|(exported, _)| *exported);
+        shape.exports.iter().any(|export| Some(interface(export)) == exported)
+    };
+    if is(role) {
+        return None;
+    }
+    if let Some((_, kind)) = KINDS.iter().find(|(_, kind)| is(kind)) {
+        return Some(Misfit::OtherKind { kind, role });
+    }
+    let exports = |wanted: &str| shape.exports.iter().any(|export| interface(export) == wanted);
+    let (what, todo) = if exports("wasi:http/handler") {
+        ("exports wasi:http/handler of WASI 0.3", "this host calls wasi:http/incoming-handler of WASI 0.2")
+    } else if exports("wasi:cli/run") {
+        (
+            "is a command with a `main` (it exports wasi:cli/run)",
+            "build a library that exports the role's interfaces",
+        )
+    } else {
+        return None;
+    };
+    Some(Misfit::Foreign { role, what, todo })
+}
+
+/// Whether an offer serves an import: the same interface, of a version that the engine takes for compatible.
+fn satisfies(offer: &str, import: &str) -> bool {
+    let (Some((interface, offered)), Some((wanted_interface, wanted))) =
+        (offer.rsplit_once('@'), import.rsplit_once('@'))
+    else {
+        return false;
+    };
+    // Below 1.0 the second number is the compatible track.
+    let track = |version: &str| {
+        let mut numbers = version.split('.').map(str::to_owned);
+        (numbers.next(), numbers.next())
+    };
+    interface == wanted_interface && track(offered) == track(wanted)
+}
+
+/// What the author of a component can do about an import that is not offered.
+fn hint(import: &str, role: &str) -> String {
+    let wanted = interface(import);
+    let offers = [OFFERED, OFFERED_TO_GATEWAYS, OFFERED_TO_PERSISTENCE, WASI].concat();
+    let same = offers.iter().find(|offer| interface(offer) == wanted);
+    match same {
+        Some(offer) if is_offered(offer, role) => format!("build it against {offer}"),
+        Some(_) if role == "gateway" => {
+            "only persistence components have it; a gateway asks exesdb:store/streams and exesdb:store/snapshots"
+                .into()
+        }
+        Some(_) => "only gateways have it".into(),
+        None if wanted == "wasi:clocks/timezone" => {
+            "unstable in WASI 0.2; build without it, and take UTC from wasi:clocks/wall-clock".into()
+        }
+        None if import.starts_with("wasi:") && import.contains("@0.3") => {
+            "WASI 0.3 is not offered; build it for WASI 0.2, as with the target wasm32-wasip2".into()
+        }
+        None if wanted == "wasi_snapshot_preview1" => "WASI 0.1; build it for WASI 0.2".into(),
+        None if wanted.starts_with("wasi:") => "not a part of WASI 0.2's worlds; build without it".into(),
+        None => "neither of exesdb nor of WASI; build without it, or compose it with a component that exports it".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Misfit, check, later_than_offered, satisfies};
+    use crate::load::shape::Shape;
+
+    fn shape(imports: &[&str], exports: &[&str]) -> Shape {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Shape { imports: owned(imports), exports: owned(exports) }
+    }
+
+    #[test]
+    fn an_offer_serves_imports_of_its_track() {
+        assert!(satisfies("wasi:http/types@0.2", "wasi:http/types@0.2.12"));
+        assert!(satisfies("wasi:http/types@0.2", "wasi:http/types@0.2.0"));
+        assert!(satisfies("exesdb:store/live@0.1.0", "exesdb:store/live@0.1.7"));
+        assert!(!satisfies("exesdb:store/live@0.1.0", "exesdb:store/live@0.2.0"));
+        assert!(!satisfies("wasi:http/types@0.2", "wasi:http/types@0.3.0"));
+        assert!(!satisfies("wasi:http/types@0.2", "wasi:http/outgoing-handler@0.2.0"));
+        assert!(!satisfies("wasi:http/types@0.2", "unversioned"));
+    }
+
+    #[test]
+    fn what_toolchains_link_is_offered_to_every_kind() {
+        let imports = [
+            "wasi:cli/environment@0.2.9",
+            "wasi:cli/terminal-stdout@0.2.0",
+            "wasi:filesystem/preopens@0.2.10",
+            "wasi:sockets/tcp@0.2.12",
+            "wasi:http/outgoing-handler@0.2.3",
+            "wasi:random/insecure-seed@0.2.0",
+        ];
+        assert_eq!(check(&shape(&imports, &["exesdb:store/streams@0.1.0"]), "streams"), Ok(()));
+        assert_eq!(check(&shape(&imports, &["exesdb:store/snapshots@0.1.0"]), "snapshots"), Ok(()));
+        assert_eq!(check(&shape(&imports, &["wasi:http/incoming-handler@0.2.0"]), "gateway"), Ok(()));
+    }
+
+    #[test]
+    fn every_missing_import_is_named_with_what_to_do() {
+        let wants = [
+            "exesdb:storage/keyspaces@0.1.0",
+            "exesdb:store/streams@0.1.0",
+            "exesdb:store/live@0.9.0",
+            "wasi:http/types@0.3.0",
+            "wasi:keyvalue/store@0.2.0-draft",
+            "wasi:clocks/timezone@0.2.12",
+            "a:b/c@1.0.0",
+            "evil\n\u{1b}[2J",
+        ];
+        let misfit = check(&shape(&wants, &["wasi:http/incoming-handler@0.2.12"]), "gateway").unwrap_err();
+        let Misfit::Imports { wishes, .. } = &misfit else { panic!("{misfit}") };
+        let expected = [
+            "exesdb:storage/keyspaces@0.1.0 (only persistence components have it; ",
+            "exesdb:store/live@0.9.0 (build it against exesdb:store/live@0.1.0)",
+            "wasi:http/types@0.3.0 (build it against wasi:http/types@0.2)",
+            "wasi:keyvalue/store@0.2.0-draft (not a part of WASI 0.2's worlds; build without it)",
+            "wasi:clocks/timezone@0.2.12 (unstable in WASI 0.2; ",
+            "a:b/c@1.0.0 (neither of exesdb nor of WASI; ",
+            "evil\\n\\u{1b}[2J (neither",
+        ];
+        assert_eq!(wishes.len(), expected.len(), "{wishes:#?}");
+        for (wish, expected) in wishes.iter().zip(expected) {
+            assert!(wish.starts_with(expected), "{wish}\nexpected {expected}");
+        }
+        assert!(misfit.to_string().contains("Offered are exesdb:host/logging@0.1.0"), "{misfit}");
+    }
+
+    #[test]
+    fn a_message_stays_short_however_many_imports_there_are() {
+        let names: Vec<String> = (0..1_000).map(|number| format!("a:b/c{number}@1.0.0")).collect();
+        let shape = Shape { imports: names, exports: vec!["exesdb:store/streams@0.1.0".into()] };
+        let misfit = check(&shape, "streams").unwrap_err().to_string();
+        assert!(misfit.contains("and 960 more") && misfit.len() < 10_000, "{misfit}");
+    }
+
+    #[test]
+    fn a_component_of_another_kind_is_told_so_before_its_imports() {
+        let streams = shape(&["exesdb:storage/keyspaces@0.1.0"], &["exesdb:store/streams@0.1.0"]);
+        assert_eq!(check(&streams, "gateway"), Err(Misfit::OtherKind { kind: "streams", role: "gateway" }));
+        let command = shape(&["a:b/c@1.0.0"], &["wasi:cli/run@0.2.6"]);
+        assert!(matches!(check(&command, "gateway"), Err(Misfit::Foreign { .. })));
+        // One that is of two kinds is of each.
+        let both = shape(&[], &["exesdb:store/streams@0.1.0", "exesdb:store/snapshots@0.1.0"]);
+        assert_eq!((check(&both, "streams"), check(&both, "snapshots")), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn later_versions_than_the_offered_are_found() {
+        let shape = shape(&["exesdb:store/streams@0.1.1", "exesdb:store/live@0.1.0"], &[]);
+        assert_eq!(
+            later_than_offered(&shape, "gateway"),
+            ["exesdb:store/streams@0.1.1 (this host offers exesdb:store/streams@0.1.0)"]
+        );
+    }
+}

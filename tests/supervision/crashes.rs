@@ -1,0 +1,143 @@
+//! What is told of a crash, to whom: a warning in the log, the telemetry, and the client.
+
+use exesdb_tests::{Answer, Host, eventually};
+use serde_json::{Value, json};
+
+/// The warnings of crashes in the log.
+fn warnings(host: &Host) -> Vec<Value> {
+    let records = host.log().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+    records.filter(|record| record["level"] == "WARN" && !record["incident"].is_null()).collect()
+}
+
+fn append(host: &Host, stream: &str) -> Answer {
+    host.http.append(stream, "any", &[json!({ "type": "t", "data": 1 })])
+}
+
+#[test]
+fn each_crash_is_one_warning_that_names_the_limit_and_so_is_the_client_told() {
+    let host = Host::with_probes(
+        "writers = 1\n[store.limits]\ncall_cpu_ms = 200\nmemory_mib = 16\n\
+         [store.limits.gateway]\ncall_cpu_ms = 300\nresponse_wall_ms = 700\nmemory_mib = 8",
+    );
+    let probe = |name: &str| host.http.get(&format!("/v1/stores/main/probe/{name}"));
+    // answer, component, kind, what the client, the log and the telemetry are told
+    let table: [(&dyn Fn() -> Answer, &str, &str, &str); 8] = [
+        (&|| probe("loop"), "gateway", "deadline", "used its 300 ms of CPU (`call_cpu_ms`)"),
+        (
+            &|| probe("hungry"),
+            "gateway",
+            "memory-limit",
+            "needed more than its 8 MiB of memory (`memory_mib`)",
+        ),
+        (&|| probe("handles"), "gateway", "handle-limit", "held the 1,000 handles that an instance may have"),
+        (
+            &|| probe("sleep"),
+            "gateway",
+            "timeout",
+            "did not begin its response within 700 ms (`response_wall_ms`)",
+        ),
+        (&|| probe("exit"), "gateway", "exit", "ended itself"),
+        (&|| probe("trap"), "gateway", "trap", "trapped"),
+        (&|| append(&host, "probe-loop"), "streams", "deadline", "used its 200 ms of CPU (`call_cpu_ms`)"),
+        (
+            &|| append(&host, "probe-hungry"),
+            "streams",
+            "memory-limit",
+            "needed more than its 16 MiB of memory (`memory_mib`)",
+        ),
+    ];
+    for (index, (ask, component, kind, said)) in table.iter().enumerate() {
+        let answer = ask();
+        assert!(answer.status == 500 || answer.status == 503, "{kind}: {}", answer.text);
+        assert!(answer.detail().contains(said), "{kind}: {}", answer.text);
+        let warning = eventually("the crash is in the log", || warnings(&host).get(index).cloned());
+        assert_eq!(
+            (&warning["component"], &warning["kind"]),
+            (&json!(component), &json!(kind)),
+            "{warning:#}"
+        );
+        let incident = warning["incident"].as_str().expect("an incident has an id");
+        assert!(answer.text.contains(incident), "{} is not in {}", incident, answer.text);
+        if kind != &"exit" && kind != &"trap" {
+            let limit = warning["limit"].as_str().unwrap_or_default();
+            assert!(
+                limit.contains(said) && warning["reason"].as_str().unwrap().starts_with(limit),
+                "{warning:#}"
+            );
+        }
+        let trap = host.traps().pop().expect("it is in the telemetry");
+        let detail = &trap["detail"];
+        assert_eq!((&detail["incident"], &detail["reason"]), (&warning["incident"], &warning["reason"]));
+        assert_eq!((&detail["sha256"], &warning["store"]), (&warning["sha256"], &json!("main")));
+    }
+    assert_eq!(warnings(&host).len(), table.len(), "one for each");
+}
+
+#[test]
+fn a_place_in_the_component_and_its_last_words_belong_to_the_crash() {
+    let host = Host::with_probes("");
+    host.http.get("/v1/stores/main/probe/trap").expect_problem(500, "internal");
+    host.http.get("/v1/stores/main/probe/print-and-trap").expect_problem(500, "internal");
+    let told = eventually("both are in the log", || Some(warnings(&host)).filter(|told| told.len() == 2));
+    let place = told[0]["place"].as_str().unwrap_or_default();
+    assert!(place.starts_with("tests/guests/gateway-probe/src/lib.rs:"), "{:#}", told[0]);
+    assert!(told[0]["reason"].as_str().unwrap().contains("the probe traps, as it was told"), "{:#}", told[0]);
+    let words = "Traceback (most recent call last):\nRuntimeError: as it was told";
+    assert_eq!(told[1]["stderr"], words, "{:#}", told[1]);
+    let traps = host.traps();
+    let lines: Vec<&str> = words.lines().collect();
+    assert_eq!(traps[1]["detail"]["stderr"], json!(lines), "{:#}", traps[1]);
+    assert_eq!(traps[0]["detail"]["stderr"], json!([]), "what another call said is not this one's");
+}
+
+#[test]
+fn requests_that_sleep_give_their_instances_back() {
+    let host = Host::with_probes(
+        "gateway_pool_size = 1\n[store.limits]\nresponse_wall_ms = 500\ngateway_instances_per_worker = 8",
+    );
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let answer = host.http.get("/v1/stores/main/probe/sleep");
+                assert!(answer.detail().contains("`response_wall_ms`"), "{}", answer.text);
+            });
+        }
+        eventually("others are served again", || {
+            (host.http.get("/v1/stores/main/streams").status == 200).then_some(())
+        });
+    });
+}
+
+#[test]
+fn the_digest_of_what_a_store_runs_is_in_the_tree_and_in_its_readiness() {
+    let host = Host::with_probes("");
+    let ready = host.http.get("/health/ready").expect(200).json;
+    let tree = host.tree();
+    let loaded = host.json(&["events", "--json", "--kind", "loaded"]);
+    for store in ["main", "neighbour"] {
+        for (role, path) in [
+            ("streams", "system/core-system/persistence-system/streams/writers"),
+            ("streams", "system/core-system/persistence-system/streams/readers"),
+            ("snapshots", "system/core-system/persistence-system/snapshots"),
+            ("gateway", "system/gateway-system/gateway-workers"),
+        ] {
+            let path = format!("host/{store}/{path}");
+            let node = find(&tree, &path).expect("the tree has it");
+            let digest = &ready["components"][store][role];
+            assert!(digest.as_str().is_some_and(|digest| digest.len() == 64), "{ready:#}");
+            assert_eq!(&node["detail"]["sha256"], digest, "{path}");
+            let is_told = loaded.iter().any(|event| event["detail"]["sha256"] == *digest);
+            assert!(is_told, "{loaded:#?}");
+        }
+    }
+    let components = &ready["components"];
+    assert_ne!(components["main"]["gateway"], components["neighbour"]["gateway"]);
+    assert_eq!(components["main"]["snapshots"], components["neighbour"]["snapshots"]);
+}
+
+fn find<'a>(node: &'a Value, path: &str) -> Option<&'a Value> {
+    if node["path"] == path {
+        return Some(node);
+    }
+    node["children"].as_array()?.iter().find_map(|child| find(child, path))
+}
