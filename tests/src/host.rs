@@ -265,7 +265,7 @@ impl Down {
     }
 
     fn at(place: Place) -> Self {
-        let address = SocketAddr::new(own_loopback(), 0);
+        let address = SocketAddr::new(own_loopback(0), 0);
         Self { place: Arc::new(place), address, faults: None }
     }
 
@@ -427,6 +427,16 @@ fn compiled_before() -> PathBuf {
     root().join("target/tmp/compiled")
 }
 
+/// Gives a data directory the components that the tests have compiled before.
+pub fn take_compiled(data: &Path) {
+    copy_compiled(&compiled_before(), &data.join(COMPILED)).expect("files can be copied");
+}
+
+/// Keeps for other tests what a host has compiled in its data directory.
+pub fn keep_compiled(data: &Path) {
+    copy_compiled(&data.join(COMPILED), &compiled_before()).expect("files can be copied");
+}
+
 /// Copies compiled components that `to` lacks, out of one folder for each version of the engine. Copies, because a
 /// host follows no link out of its data directory.
 fn copy_compiled(from: &Path, to: &Path) -> std::io::Result<()> {
@@ -452,11 +462,11 @@ fn copy_compiled(from: &Path, to: &Path) -> std::io::Result<()> {
 }
 
 /// A loopback address of this process's own where there are many (on Linux, all of 127/8), so that a host that is
-/// started again finds its port free.
-fn own_loopback() -> IpAddr {
+/// started again finds its port free. Number 0 is that of [`Host`], 1 to 3 are for hosts that a test starts by other means.
+pub fn own_loopback(number: u8) -> IpAddr {
     if !cfg!(target_os = "linux") {
         return Ipv4Addr::LOCALHOST.into();
     }
     let [_, high, middle, low] = std::process::id().to_be_bytes();
-    Ipv4Addr::new(127, 64 + high % 64, middle, low).into()
+    Ipv4Addr::new(127, 64 + high % 16 + 16 * (number % 4), middle, low).into()
 }

@@ -17,7 +17,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 pub use client::{Answer, Client, Follower, encoded};
-pub use host::{Down, Host, Stopped};
+pub use host::{Down, Host, Stopped, keep_compiled, own_loopback, take_compiled};
 pub use ledger::{Append, NO_FAULTS, Outcome, Transaction, faults, halves};
 pub use load::{Load, Report};
 pub use random::Random;

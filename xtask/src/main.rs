@@ -18,7 +18,7 @@ usage: cargo xtask COMMAND
   build [ARGS..]       components, then the host in release; ARGS go to cargo
   serve [ARGS..]       components, then build and run `exesdb serve ARGS`
   test [ARGS..]        components, then every test; ARGS go to the test runner
-  wit                  assemble the contract with its dependencies in target/wit, for authors of plugins
+  wit [FOLDER]         assemble the contract with its dependencies in target/wit, or that folder, for authors of plugins
 
 EXESDB_GUEST_TOOLCHAIN=rustup|debian insists on one of the two toolchains that can build components.
 ";
@@ -53,7 +53,11 @@ fn run(arguments: &[String]) -> Result<()> {
             components::build(&[])?;
             host::test(rest)
         }
-        "wit" => wit::assemble(&workspace::target().join("wit")),
+        "wit" => match rest {
+            [] => wit::assemble(&workspace::target().join("wit")),
+            [folder] => wit::assemble(&std::env::current_dir()?.join(folder)),
+            [_, more, ..] => bail!("`wit` takes one folder; {more:?} is one more\n\n{USAGE}"),
+        },
         "help" | "-h" | "--help" => {
             eprint!("{USAGE}");
             Ok(())

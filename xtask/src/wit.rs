@@ -15,11 +15,18 @@ use crate::workspace;
 const WORLDS: [&str; 3] =
     ["exesdb:store/streams-plugin", "exesdb:store/snapshots-plugin", "exesdb:gateway/gateway-plugin"];
 
+/// The file at the root of an assembled folder, by which it is known as one.
+const ROOT_FILE: &str = "gateway.wit";
+
 /// Writes one WIT folder that has everything: package `exesdb:gateway` at its root, the others in `deps`. Every world
-/// can be named from there, as in `exesdb:store/streams-plugin`.
+/// can be named from there, as in `exesdb:store/streams-plugin`. A folder that was assembled before is replaced.
 pub(crate) fn assemble(folder: &Path) -> Result<()> {
     let deps = folder.join("deps");
     if folder.exists() {
+        let is_ours = folder.join(ROOT_FILE).is_file() || fs::read_dir(folder)?.next().is_none();
+        if !is_ours {
+            bail!("{} has something else in it; name a folder that is not there yet", folder.display());
+        }
         fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
     }
     let ours = workspace::root().join("wit");
@@ -99,6 +106,15 @@ mod tests {
         std::fs::write(wit.join("left-over.wit"), "not WIT").unwrap();
         check(&wit).unwrap_err();
         assemble(&wit).unwrap();
+    }
+
+    #[test]
+    fn a_folder_with_something_else_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("thesis.txt"), "years of work").unwrap();
+        let error = assemble(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("has something else in it"), "{error}");
+        assert!(folder.path().join("thesis.txt").is_file());
     }
 
     #[test]

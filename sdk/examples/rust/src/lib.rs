@@ -1,0 +1,88 @@
+//! A gateway in Rust. `POST /visits` appends an event, `GET /visits` counts them; `GET /secret` tries what a component may
+//! not do, and `GET /broken` has a bug.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use exesdb_sdk::gateway::streams::{AppendRequest, append, get_stream_info};
+use exesdb_sdk::gateway::wasip2::random::random::get_random_u64;
+use exesdb_sdk::gateway::{
+    Gateway, IncomingRequest, RespondError, ResponseOutparam, method_name, read_body, respond,
+};
+use exesdb_sdk::logging;
+use exesdb_sdk::types::{Error, EventData, ExpectedVersion};
+use serde_json::{Value, json};
+
+const BODY_BYTES_MAX: usize = 64 << 10;
+
+/// An instance serves one request after another and keeps this between them, until the host replaces it: a cache may live
+/// here, state may not.
+static SERVED: AtomicU64 = AtomicU64::new(0);
+
+struct Visits;
+
+impl Gateway for Visits {
+    fn handle(request: IncomingRequest, out: ResponseOutparam) {
+        let served = SERVED.fetch_add(1, Ordering::Relaxed) + 1;
+        let path = request.path_with_query().unwrap_or_default();
+        let (status, answer) = match (method_name(&request).as_str(), path.as_str()) {
+            ("POST", "/visits") => visit(&request),
+            ("GET", "/visits") => match count() {
+                Ok(visits) => (200, json!({ "visits": visits, "served": served })),
+                Err(error) => (503, json!({ "error": format!("{error:?}") })),
+            },
+            ("GET", "/secret") => (200, json!({ "denied": secret() })),
+            ("GET", "/broken") => panic!("the visits cannot be counted"),
+            _ => (404, json!({ "error": format!("there is nothing at {path}") })),
+        };
+        if let Err(error) = send(out, status, &answer) {
+            logging::warn(&format!("the answer was not sent: {error}"));
+        }
+    }
+}
+
+fn visit(request: &IncomingRequest) -> (u16, Value) {
+    let name = match read_body(request, BODY_BYTES_MAX) {
+        Ok(body) => String::from_utf8_lossy(&body).into_owned(),
+        Err(error) => return (400, json!({ "error": error.to_string() })),
+    };
+    let event = EventData {
+        id: format!("{:016x}{:016x}", get_random_u64(), get_random_u64()),
+        event_type: "visited".to_owned(),
+        content_type: "application/json".to_owned(),
+        data: json!({ "name": name }).to_string().into_bytes(),
+        metadata: Vec::new(),
+        tags: Vec::new(),
+    };
+    let request =
+        AppendRequest { stream_id: "visits".to_owned(), expected: ExpectedVersion::Any, events: vec![event] };
+    // Each request has a result of its own.
+    match append(&[request]).remove(0) {
+        Ok(result) => {
+            println!("recorded visit {} of {name}", result.last_version);
+            (201, json!({ "version": result.last_version }))
+        }
+        Err(error) => (503, json!({ "error": format!("{error:?}") })),
+    }
+}
+
+fn count() -> Result<u64, Error> {
+    match get_stream_info("visits") {
+        Ok(info) => Ok(info.last_version + 1),
+        Err(Error::NotFound) => Ok(0),
+        Err(error) => Err(error),
+    }
+}
+
+fn secret() -> String {
+    match std::fs::read_to_string("/etc/passwd") {
+        Ok(text) => format!("not at all: {text}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn send(out: ResponseOutparam, status: u16, answer: &Value) -> Result<(), RespondError> {
+    let headers: [(&str, &[u8]); 1] = [("content-type", b"application/json")];
+    respond(out, status, &headers, Some(answer.to_string().as_bytes()))
+}
+
+exesdb_sdk::gateway_plugin!(Visits);

@@ -1,0 +1,178 @@
+//! `docs/plugins.md`, followed to the letter: its commands are taken out of it and run, for each language, with the tools
+//! that it names. What toolchains make with their default settings therefore loads, serves, is kept warm, and says why it
+//! fails.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use exesdb_tests::{binary, keep_compiled, own_loopback, root, take_compiled};
+use serde_json::Value;
+
+/// Longest that a language may take on a busy machine: its tools are fetched, and its component is built and compiled.
+const PATIENCE_SECONDS: &str = "1500";
+
+/// The address in the document, in place of which the test's own is used.
+const ADDRESS: &str = "127.0.0.1";
+
+/// What a run of the document's commands printed.
+struct Played {
+    stdout: String,
+    /// Records of the host's log.
+    log: Vec<Value>,
+}
+
+impl Played {
+    /// The lines of JSON that were printed, in order: answers of the gateway and records of the telemetry.
+    fn answers(&self) -> Vec<Value> {
+        let documents = serde_json::Deserializer::from_str(&self.stdout).into_iter::<Value>();
+        documents.map_while(Result::ok).collect()
+    }
+}
+
+/// The commands of a section of the document.
+fn commands(document: &str, section: &str) -> String {
+    let heading = format!("\n## {section}\n");
+    let (_, rest) =
+        document.split_once(&heading).unwrap_or_else(|| panic!("there is no section {section:?}"));
+    let text = rest.split("\n## ").next().unwrap_or(rest);
+    let blocks = text.split("```sh\n").skip(1).map(|block| block.split("```").next().unwrap_or_default());
+    let commands: String = blocks.collect();
+    assert!(!commands.is_empty(), "the section {section:?} has no commands");
+    commands
+}
+
+/// Fails if a tool is missing, with the package that brings it.
+fn need(tool: &str, arguments: &[&str], package: &str) {
+    let found = Command::new(tool).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    assert!(found.is_ok_and(|status| status.success()), "`{tool}` is missing; install {package}");
+}
+
+/// A folder for what tools keep between runs.
+fn kept(name: &str) -> PathBuf {
+    let folder = root().join("target/tmp/plugins").join(name);
+    std::fs::create_dir_all(&folder).expect("the build's folder can be written");
+    folder
+}
+
+/// Follows the document for a language.
+fn play(language: &str, address: IpAddr) -> Played {
+    need("curl", &["--version"], "curl");
+    let document = std::fs::read_to_string(root().join("docs/plugins.md")).expect("the document is there");
+    let commands = [commands(&document, language), commands(&document, "Run it")].concat();
+    let script = format!(
+        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{}",
+        commands.replace(ADDRESS, &address.to_string())
+    );
+    let folder = exesdb_tests::folder();
+    let visits = folder.path().join("visits");
+    let data = visits.join("exesdb-data");
+    std::fs::create_dir_all(&data).expect("the test's folder can be written");
+    take_compiled(&data);
+    // An author's second build is quick, and so is the test's.
+    std::os::unix::fs::symlink(kept("rust"), visits.join("target"))
+        .expect("the test's folder can be written");
+    let binaries = binary().parent().expect("a binary lies in a folder").to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(binaries).chain(std::env::split_paths(&path)))
+        .expect("a path has no colon");
+    let output = Command::new("timeout")
+        .args(["--kill-after=10", PATIENCE_SECONDS, "bash", "-c", &script])
+        .current_dir(folder.path())
+        .env("SRC", root())
+        .env("PATH", path)
+        .env("EXESDB_LISTEN", format!("{address}:2113"))
+        .env("npm_config_cache", kept("npm"))
+        .env("PIP_CACHE_DIR", kept("pip"))
+        .env_remove("EXESDB_DATA")
+        .env_remove("EXESDB_URL")
+        .env_remove("CARGO_TARGET_DIR")
+        .stdin(Stdio::null())
+        .output()
+        .expect("`timeout` and `bash` are there");
+    let (stdout, stderr) =
+        (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n--- printed\n{stdout}\n--- logged\n{stderr}", output.status);
+    keep_compiled(&data);
+    // Others write there too, and not always whole lines.
+    let record = |line: &str| serde_json::from_str(&line[line.find("{\"timestamp\"")?..]).ok();
+    let log = stderr.lines().filter_map(record).collect();
+    Played { stdout: of_the_gateway(&stdout), log }
+}
+
+/// What was printed from the first answer of a running host on; before are the words of the build.
+fn of_the_gateway(stdout: &str) -> String {
+    let start = stdout.find("{\"status\":\"ready\"").or_else(|| stdout.find("{\"components\":"));
+    let start = start.unwrap_or_else(|| panic!("the host was never ready:\n{stdout}"));
+    stdout[start..].to_owned()
+}
+
+/// Checks what the document promises of the gateway; `denial` and `exception` are in the language's own words.
+fn check(played: &Played, denial: &str, exception: &str) {
+    let answers = played.answers();
+    let shown = || format!("{answers:#?}\n{}", played.stdout);
+    assert_eq!(answers.len(), 7, "{}", shown());
+    assert_eq!(answers[0]["status"], "ready", "{}", shown());
+    assert_eq!((&answers[1]["version"], &answers[2]["version"]), (&0.into(), &1.into()), "{}", shown());
+    assert_eq!((&answers[3]["visits"], &answers[3]["served"]), (&2.into(), &3.into()), "{}", shown());
+    assert!(answers[4]["denied"].as_str().is_some_and(|text| text.contains(denial)), "{}", shown());
+    let incident = answers[5]["incident"].as_str().expect("a crash has an incident");
+    assert_eq!(answers[6]["detail"]["incident"], incident, "{}", shown());
+    assert_eq!(answers[6]["detail"]["component"], "gateway", "{}", shown());
+
+    let of = |key: &str, wanted: &str| {
+        let found = played.log.iter().find(|record| record[key].as_str() == Some(wanted));
+        found.unwrap_or_else(|| panic!("no record has {key}={wanted}: {:#?}", played.log))
+    };
+    // It printed that, and the host says so.
+    assert_eq!(of("message", "recorded visit 1 of Grace")["level"], "INFO");
+    let crash = of("incident", incident);
+    assert_eq!((&crash["level"], &crash["store"]), (&"WARN".into(), &"main".into()), "{crash:#}");
+    let words = format!("{} {}", crash["reason"], crash["stderr"]);
+    assert!(words.contains(exception), "{exception:?} is not in {crash:#}");
+}
+
+#[test]
+fn rust() {
+    need("rustup", &["--version"], "rustup (https://rustup.rs)");
+    let played = play("Rust", own_loopback(1));
+    check(&played, "No such file or directory", "the visits cannot be counted");
+    let crash = &played.answers()[6]["detail"];
+    let frames = crash["backtrace"].as_array().expect("there is a backtrace");
+    let is_own = |frame: &Value| frame.as_str().is_some_and(|frame| frame.contains("src/lib.rs:"));
+    assert!(frames.iter().any(is_own), "{crash:#}");
+}
+
+#[test]
+fn javascript() {
+    need("node", &["--version"], "Node.js 20 or later (Debian: nodejs)");
+    need("npm", &["--version"], "npm");
+    let played = play("JavaScript", own_loopback(2));
+    check(&played, "TypeError: NetworkError", "the visits cannot be counted");
+}
+
+#[test]
+fn python() {
+    need(
+        "python3",
+        &["-m", "venv", "--help"],
+        "Python 3.10 or later with its module venv (Debian: python3-venv)",
+    );
+    let played = play("Python", own_loopback(3));
+    check(&played, "FileNotFoundError", "RuntimeError: the visits cannot be counted");
+}
+
+#[test]
+fn the_versions_in_the_document_are_those_that_are_pinned() {
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).expect("the file is there");
+    let document = read("docs/plugins.md");
+    let pins: [(&str, &str, &str); 3] = [
+        ("rust-toolchain.toml", "channel = \"1.95.0\"", "Rust 1.95.0"),
+        ("sdk/examples/javascript/package.json", "componentize-js\": \"0.23.0\"", "0.23.0"),
+        ("sdk/examples/python/requirements.txt", "componentize-py==0.25.1", "0.25.1"),
+    ];
+    for (file, pin, said) in pins {
+        assert!(read(file).contains(pin), "{file} pins another version than {pin}");
+        assert!(document.contains(said), "the document does not say {said}");
+    }
+}
