@@ -9,7 +9,7 @@ use exesdb_storage::Health;
 use exesdb_supervisor::{Handle, Node, NodeState, Reason, Registry};
 use futures_util::FutureExt as _;
 
-use crate::tree::Components;
+use crate::tree::{Components, LoadFailure};
 
 /// Readiness that knows the tree as soon as there is one: the listener that it is for is a part of it.
 #[derive(Default)]
@@ -40,7 +40,8 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     let access = registry.get::<StoreAccess>(&names::store(name));
     let trouble = match (parked, access.map(|access| access.writer.health())) {
         (Some(node), _) => {
-            Some(format!("the store is parked: {}; mend that, then `exesdb restart {name}`", cause(node)))
+            let cause = load_failure(name, registry).unwrap_or_else(|| cause(node));
+            Some(format!("the store is parked: {cause}; mend that, then `exesdb restart {name}`"))
         }
         (None, None) => Some("the store is not running".to_owned()),
         (None, Some(Health::ReadOnly { reason })) => Some(format!("the store is read-only: {reason}")),
@@ -60,6 +61,11 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     let components = components.iter().flat_map(|components| &components.0);
     let components = components.map(|(role, identity)| (*role, identity.digest.clone())).collect();
     StoreReadiness { store: name.clone(), trouble, degraded, components }
+}
+
+/// Why the store's components could not be loaded the last time, if so.
+pub fn load_failure(store: &str, registry: &Registry) -> Option<String> {
+    registry.get::<LoadFailure>(&LoadFailure::name(store))?.get()
 }
 
 fn streams(name: &str, registry: &Registry) -> Option<String> {

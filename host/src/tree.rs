@@ -39,7 +39,7 @@ use exesdb_plugin::{
 use exesdb_supervisor::{ChildSpec, Registration, Registry, Strategy, SupervisorSpec, Telemetry};
 
 pub use compactor::Compactor;
-pub use components::Components;
+pub use components::{Components, LoadFailure};
 
 use components::{Roles, Setup};
 
@@ -73,8 +73,9 @@ pub struct Persistence {
     writers: Arc<StreamsPool>,
     readers: Arc<StreamsPool>,
     snapshot_workers: Arc<SnapshotsPool>,
+    load_failure: Arc<LoadFailure>,
     /// Pools are found by name as everything else, and stay registered while their instances come and go.
-    _registrations: [Registration; 3],
+    _registrations: [Registration; 4],
 }
 
 impl Persistence {
@@ -85,7 +86,9 @@ impl Persistence {
         let readers = StreamsPool::new(config.readers.into(), &streams);
         let snapshots = limits(config.limits_of("snapshots"));
         let snapshot_workers = SnapshotsPool::new(config.snapshot_workers.into(), &snapshots);
+        let load_failure = Arc::<LoadFailure>::default();
         let registrations = [
+            registry.register(LoadFailure::name(&config.name), load_failure.clone()),
             registry.register(names::writers(&config.name), writers.clone()),
             registry.register(names::readers(&config.name), readers.clone()),
             registry.register(names::snapshots(&config.name), snapshot_workers.clone()),
@@ -98,6 +101,7 @@ impl Persistence {
             writers,
             readers,
             snapshot_workers,
+            load_failure,
             _registrations: registrations,
         }
     }
@@ -127,7 +131,7 @@ impl Persistence {
 
     fn components(&self, gateway: Option<Arc<Installed<GatewayPlugin>>>) -> ChildSpec {
         let roles = Roles { streams: self.streams.clone(), snapshots: self.snapshots.clone(), gateway };
-        components::child(self.setup.clone(), roles)
+        components::child(self.setup.clone(), roles, self.load_failure.clone())
     }
 
     fn core_system(&self, folder: PathBuf) -> ChildSpec {

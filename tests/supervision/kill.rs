@@ -39,7 +39,7 @@ fn the_tree_has_the_strategies_of_the_layered_supervision() {
         .collect();
     let expected = [
         ("host", "one_for_one"),
-        ("host/main", "one_for_one"),
+        ("host/main", "rest_for_one"),
         ("host/main/system", "rest_for_one"),
         ("host/main/system/core-system", "one_for_all"),
         ("host/main/system/core-system/persistence-system", "one_for_one"),
@@ -58,6 +58,7 @@ fn the_tree_has_the_strategies_of_the_layered_supervision() {
         let node = nodes(&tree).into_iter().find(|node| node["path"] == path).expect("the tree has it");
         node["children"].as_array().unwrap().iter().map(|child| child["id"].clone()).collect::<Vec<_>>()
     };
+    assert_eq!(order("host/main"), [json!("components"), json!("system")]);
     assert_eq!(order("host/main/system"), [json!("core-system"), json!("gateway-system")]);
     assert_eq!(order("host/main/system/core-system"), [json!("store-system"), json!("persistence-system")]);
     assert_eq!(order("host/main/system/core-system/store-system"), [json!("store"), json!("store-cluster")]);
@@ -112,7 +113,7 @@ fn a_kill_restarts_what_the_strategies_say_and_loses_nothing() {
         assert_eq!(own.map(|event| &event["detail"]["reason"]), Some(&json!("killed")), "{path}");
         killed.push(path.clone());
     }
-    assert_eq!(killed.len(), 27, "{killed:#?}");
+    assert_eq!(killed.len(), 28, "{killed:#?}");
     assert_eq!(host.tree()["restarts"], 0);
     let report = neighbour.finish();
     report.expect_no_refusal();

@@ -25,7 +25,7 @@ fn store(host: &Host, name: &str) -> Value {
 #[track_caller]
 fn bad_is_parked(host: &Host, reason: &str) {
     let bad = store(host, "bad");
-    let said = bad["last_exit"].as_str().unwrap_or_default();
+    let said = bad["note"].as_str().unwrap_or_default();
     assert!(bad["state"] == "parked" && said.contains(reason), "{reason}: {bad}");
     let ready = host.http.get("/health/ready").expect(503).json;
     let trouble = ready["stores"]["bad"].as_str().unwrap_or_default();

@@ -71,6 +71,7 @@ pub fn run(options: &RestoreOptions) -> anyhow::Result<()> {
             "there is no unfinished restore in {}; nothing was changed",
             folder.display()
         );
+        up_to::clean_up(&store)?;
         output
             .line(format!("{}: the unfinished restore was given up; there is no store", folder.display()))?;
         return output.flush();

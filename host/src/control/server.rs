@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exesdb_plugin::{SnapshotsPool, StreamsPool, names};
-use exesdb_supervisor::{Event, Handle, Node, Reason, Registry, Subscription, Telemetry};
+use exesdb_supervisor::{Event, Handle, Node, NodeState, Reason, Registry, Subscription, Telemetry};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use super::maintenance;
 use super::path::resolve;
 use super::{CONNECTIONS_MAX, ControlSocket, REQUEST_BYTES_MAX, Refusal, Request, Response};
+use crate::readiness::load_failure;
 
 /// Until a request is complete: longer than a person who types one by hand takes, and then the connection is free
 /// for somebody else.
@@ -132,7 +133,7 @@ async fn answer(
     match request {
         Request::Tree {} => {
             let mut tree = control.handle.tree().await;
-            note_pools(&mut tree, &control.registry);
+            note_troubles(&mut tree, &control.registry);
             send(write, &Response::Tree { tree }).await
         }
         Request::Kill { path, reason } => {
@@ -163,10 +164,13 @@ async fn answer(
     }
 }
 
-/// Notes at each store's pools why they refuse calls, if they do.
-fn note_pools(tree: &mut Node, registry: &Registry) {
+/// Notes at each store why its components were not loaded, and at its pools why they refuse calls, if they do.
+fn note_troubles(tree: &mut Node, registry: &Registry) {
     for store in &mut tree.children {
         let name = store.id.clone();
+        if store.state == NodeState::Parked {
+            store.note = load_failure(&name, registry);
+        }
         let streams = |name: String| registry.get::<StreamsPool>(&name)?.trouble();
         let snapshots = |name: String| registry.get::<SnapshotsPool>(&name)?.trouble();
         let pools = [

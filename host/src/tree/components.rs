@@ -8,6 +8,7 @@ use exesdb_plugin::{
     Source, StateOwner, StreamsKind, Tenancy, names,
 };
 use exesdb_supervisor::{ChildSpec, Context, Reason, Registry, Start, Telemetry};
+use parking_lot::Mutex;
 
 use super::limits;
 use crate::config::{ComponentSource, StoreConfig, resolve_settings};
@@ -41,12 +42,38 @@ pub(super) struct Roles {
 /// the store.
 pub struct Components(pub Vec<(&'static str, Arc<Identity>)>);
 
-pub(super) fn child(setup: Setup, roles: Roles) -> ChildSpec {
-    ChildSpec::worker("components", move |context| start(context, setup.clone(), roles.clone()))
+/// Why the components of a store could not be loaded the last time, if so. A store that has given up because of it says no
+/// more than that it was shut down.
+#[derive(Default)]
+pub struct LoadFailure(Mutex<Option<String>>);
+
+impl LoadFailure {
+    /// Its name in the registry.
+    pub fn name(store: &str) -> String {
+        format!("{store}/load-failure")
+    }
+
+    /// What was wrong.
+    pub fn get(&self) -> Option<String> {
+        self.0.lock().clone()
+    }
 }
 
-async fn start(context: Context, setup: Setup, roles: Roles) -> Result<Start, Reason> {
-    let loaded = Arc::new(setup.load(&roles).await.map_err(Reason::Error)?);
+pub(super) fn child(setup: Setup, roles: Roles, failure: Arc<LoadFailure>) -> ChildSpec {
+    ChildSpec::worker("components", move |context| {
+        start(context, setup.clone(), roles.clone(), failure.clone())
+    })
+}
+
+async fn start(
+    context: Context,
+    setup: Setup,
+    roles: Roles,
+    failure: Arc<LoadFailure>,
+) -> Result<Start, Reason> {
+    let loaded = setup.load(&roles).await;
+    *failure.0.lock() = loaded.as_ref().err().cloned();
+    let loaded = Arc::new(loaded.map_err(Reason::Error)?);
     let registration = setup.registry.register(names::components(&setup.config.name), loaded);
     let shutdown = context.shutdown();
     Ok(Start::running(async move {

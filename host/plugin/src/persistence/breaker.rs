@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Crashes within [`WINDOW`] that open the breaker: half of the restarts that the pool's supervisor allows for them.
-pub(super) const CRASHES_MAX: usize = 10;
+/// Crashes within [`WINDOW`] that open the breaker: half of the restarts that the pool's supervisor allows for them. One bad
+/// request may cost three until it is in quarantine (one shared with others, two alone), so this is a handful of bad
+/// requests at a time; more is a broken component.
+pub(super) const CRASHES_MAX: usize = 20;
 
 /// The time in which crashes are counted: the period of the pool's supervisor.
 pub(super) const WINDOW: Duration = Duration::from_secs(10);

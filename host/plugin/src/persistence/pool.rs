@@ -24,10 +24,9 @@ use crate::request::RequestControl;
 use crate::trace::Trace;
 
 /// Restarts of a pool's instances within [`WINDOW`] before the pool gives up, beyond those of [`RESTARTS_PER_INSTANCE`].
-/// One bad request may cost three until it is in quarantine (one shared with others, two alone). Crashes stop at half of
-/// this, where the pool's breaker opens; so it is used up by what the breaker does not see: instances that do not start,
-/// and kills from outside.
-const RESTARTS_MAX: u32 = 20;
+/// Crashes stop at half of this, where the pool's breaker opens; so it is used up by what the breaker does not see:
+/// instances that do not start, and kills from outside.
+const RESTARTS_MAX: u32 = 40;
 const _: () = assert!(CRASHES_MAX * 2 <= RESTARTS_MAX as usize);
 
 /// Restarts of each instance within [`WINDOW`] on top: each time when the breaker opens, every instance may crash at a

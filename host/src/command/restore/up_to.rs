@@ -49,8 +49,7 @@ pub(super) async fn restore(
 ) -> anyhow::Result<Copied> {
     let data = store.prepare()?;
     let target = data.join(&store.config.name);
-    // No store's name begins with a dot.
-    let beside = data.join(format!(".{}.restoring", store.config.name));
+    let beside = beside(&data, &store.config.name);
     remove(&beside)?;
     unfinished::begin(&target).with_context(|| format!("{} cannot be marked", target.display()))?;
     let copied = beside_target(store, input, position, &data, &beside, &target).await;
@@ -58,6 +57,16 @@ pub(super) async fn restore(
     let copied = copied?;
     removed?;
     Ok(copied)
+}
+
+/// Removes what a restore that was killed left beside the store's folder.
+pub(super) fn clean_up(store: &OfflineStore) -> anyhow::Result<()> {
+    remove(&beside(&store.data, &store.config.name))
+}
+
+/// Where stores are made before the target has its own. No store's name begins with a dot.
+fn beside(data: &Path, store: &str) -> PathBuf {
+    data.join(format!(".{store}.restoring"))
 }
 
 async fn beside_target(
