@@ -59,8 +59,13 @@ pub(super) async fn scavenge(control: &Control, store: &str, write: &mut OwnedWr
         let snapshots = part::<SnapshotsPool>(control, store, &names::snapshots(store)).await?;
         tracing::info!(store, "scavenging was asked for over the control socket");
         scavenge_all("streams", &|from| Box::pin(streams.scavenge(from)), write).await?;
-        scavenge_all("snapshots", &|from| Box::pin(snapshots.scavenge(from)), write).await?;
-        compact_all(control, store, write).await
+        // Snapshots that are unavailable keep no stream from giving its room back.
+        let snapshots = scavenge_all("snapshots", &|from| Box::pin(snapshots.scavenge(from)), write).await;
+        if let Err(Ended::Over(_)) = snapshots {
+            return snapshots;
+        }
+        compact_all(control, store, write).await?;
+        snapshots
     };
     let done = done.await;
     finish(done, write).await
