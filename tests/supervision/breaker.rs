@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use exesdb_tests::{Host, eventually, of_kind, probe};
+use exesdb_tests::{Answer, Host, eventually, of_kind, probe};
 use serde_json::{Value, json};
 
 const PERSISTENCE: &str = "host/main/system/core-system/persistence-system";
@@ -16,6 +16,16 @@ fn find<'a>(node: &'a Value, path: &str) -> Option<&'a Value> {
         return Some(node);
     }
     node["children"].as_array()?.iter().find_map(|child| find(child, path))
+}
+
+/// A call that crashes an instance. Its metadata is another each time, so that none is the same request once more.
+fn poison(host: &Host, number: usize) -> Answer {
+    let body = json!({
+        "content_type": "application/x-probe-trap",
+        "data_base64": "AA==",
+        "metadata": { "number": number },
+    });
+    host.http.put("/v1/stores/main/streams/poison/snapshots/0", &body)
 }
 
 #[test]
@@ -38,13 +48,7 @@ fn crashing_snapshots_restart_no_streams_and_fail_no_append() {
     let mut kinds = std::collections::BTreeMap::<String, usize>::new();
     host.http.append_one("poison").expect(200);
     for number in 0..CRASHING_CALLS {
-        // Other metadata each time, so that none is the same request once more.
-        let body = json!({
-            "content_type": "application/x-probe-trap",
-            "data_base64": "AA==",
-            "metadata": { "number": number },
-        });
-        let answer = host.http.put("/v1/stores/main/streams/poison/snapshots/0", &body);
+        let answer = poison(&host, number);
         assert_eq!(answer.status, 503, "{}", answer.text);
         *kinds.entry(answer.problem().to_owned()).or_default() += 1;
     }
@@ -57,11 +61,18 @@ fn crashing_snapshots_restart_no_streams_and_fail_no_append() {
         let node = find(&tree, &format!("{PERSISTENCE}{path}")).unwrap();
         assert_eq!((&node["restarts"], &node["state"]), (&json!(0), &json!("running")), "{node:#}");
     }
-    let pool = find(&tree, &format!("{PERSISTENCE}/snapshots")).unwrap();
-    assert!(pool["note"].as_str().is_some_and(|note| note.contains("again and again")), "{pool:#}");
-    let ready = host.http.get("/health/ready").expect(200).json;
-    let said = ready["stores"]["main"].as_str().unwrap();
-    assert!(said.starts_with("ready, but snapshots are unavailable"), "{said}");
+    // It is told wherever an operator looks, as long as such calls come.
+    let told = |number: usize| {
+        poison(&host, CRASHING_CALLS + number);
+        let tree = host.tree();
+        let pool = find(&tree, &format!("{PERSISTENCE}/snapshots")).unwrap();
+        let ready = host.http.get("/health/ready").expect(200).json;
+        let said = ready["stores"]["main"].as_str().unwrap();
+        pool["note"].as_str().is_some_and(|note| note.contains("again and again"))
+            && said.starts_with("ready, but snapshots are unavailable")
+    };
+    let mut numbers = 0..;
+    eventually("tree and health tell", || told(numbers.next()?).then_some(()));
     let events = host.json(&["events", "--json", "--kind", "breaker"]);
     assert!(of_kind(&events, "breaker").iter().any(|event| event["detail"]["is"] == "open"), "{events:#?}");
     // It works again by itself as soon as its calls do.

@@ -175,7 +175,7 @@ impl Breaker {
     }
 
     /// Whether calls pass as they come.
-    pub(super) fn is_closed(&self) -> bool {
+    fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 

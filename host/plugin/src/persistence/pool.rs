@@ -98,16 +98,11 @@ impl<K: Kind> Pool<K> {
         })
     }
 
-    /// Why calls are refused, if they are.
+    /// Why calls are refused, if they are. Once the breaker's pause is over they are not: the next one finds out.
     pub fn trouble(&self) -> Option<String> {
-        if !self.breaker.is_closed() {
-            let left = self.breaker.open_until().map(|until| until.saturating_duration_since(Instant::now()));
-            return Some(match left {
-                Some(left) => {
-                    format!("left alone for {} s, because it crashed again and again", left.as_secs() + 1)
-                }
-                None => "tried again, because it crashed again and again".to_owned(),
-            });
+        if let Some(until) = self.breaker.open_until() {
+            let left = until.saturating_duration_since(Instant::now()).as_secs() + 1;
+            return Some(format!("left alone for {left} s, because it crashed again and again"));
         }
         self.slots.iter().find_map(|slot| slot.vacant())
     }
