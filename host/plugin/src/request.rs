@@ -168,7 +168,7 @@ mod tests {
         assert!(second.enter_live());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_response_has_to_begin_in_time_after_the_last_of_the_body() {
         use std::time::Duration;
         let wall = Duration::from_millis(20);

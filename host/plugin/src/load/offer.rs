@@ -52,11 +52,11 @@ const WASI: &[&str] = &[
     "wasi:sockets/udp@0.2",
 ];
 
-/// What a component is, by what it exports: the interface, without its version, and the kind.
+/// What a component is, by what it exports: the interface, in the version that this host calls, and the kind.
 const KINDS: [(&str, &str); 3] = [
-    ("exesdb:store/streams", "streams"),
-    ("exesdb:store/snapshots", "snapshots"),
-    ("wasi:http/incoming-handler", "gateway"),
+    ("exesdb:store/streams@0.1.0", "streams"),
+    ("exesdb:store/snapshots@0.1.0", "snapshots"),
+    ("wasi:http/incoming-handler@0.2", "gateway"),
 ];
 
 /// Imports that are named in a message; a component has dozens, a hostile one any number.
@@ -88,6 +88,16 @@ pub enum Misfit {
         /// How to make the right one.
         todo: &'static str,
     },
+    /// It does not export what its role consists of.
+    #[error("does not export {wanted}, which a {role} component must; it exports {exports}")]
+    NoExport {
+        /// What it was to be.
+        role: &'static str,
+        /// The interface.
+        wanted: &'static str,
+        /// What it exports.
+        exports: String,
+    },
     /// It imports what its role is not offered.
     #[error("imports what a {role} component is not offered: {}. Offered are {} and all of WASI 0.2", wishes.join("; "), offered(role).join(", "))]
     Imports {
@@ -100,8 +110,13 @@ pub enum Misfit {
 
 /// Compares what a component imports and exports with its role.
 pub(crate) fn check(shape: &Shape, role: &'static str) -> Result<(), Misfit> {
-    if let Some(misfit) = other_kind(shape, role) {
-        return Err(misfit);
+    let wanted = KINDS.iter().find(|(_, kind)| *kind == role).map_or(role, |(wanted, _)| *wanted);
+    if !shape.exports.iter().any(|export| satisfies(wanted, export)) {
+        return Err(other_kind(shape, role).unwrap_or_else(|| Misfit::NoExport {
+            role,
+            wanted,
+            exports: exports(shape),
+        }));
     }
     let missing: Vec<&String> = shape.imports.iter().filter(|import| !is_offered(import, role)).collect();
     if missing.is_empty() {
@@ -140,21 +155,22 @@ fn interface(name: &str) -> &str {
     name.split('@').next().unwrap_or(name)
 }
 
+/// What a component exports, for a message.
+fn exports(shape: &Shape) -> String {
+    let names = shape.exports.iter().take(NAMED_MAX).map(|export| printable(export, NAME_BYTES_MAX));
+    let names = names.collect::<Vec<_>>().join(", ");
+    if names.is_empty() { "nothing".to_owned() } else { names }
+}
+
+/// Whether a component that does not export what its role consists of is of another kind, in whatever version.
 fn other_kind(shape: &Shape, role: &'static str) -> Option<Misfit> {
-    let is = |kind: &str| {
-        let exported = KINDS.iter().find(|(_, of)| *of == kind).map(|(exported, _)| *exported);
-        shape.exports.iter().any(|export| Some(interface(export)) == exported)
-    };
-    if is(role) {
-        return None;
-    }
-    if let Some((_, kind)) = KINDS.iter().find(|(_, kind)| is(kind)) {
+    let has = |wanted: &str| shape.exports.iter().any(|export| interface(export) == interface(wanted));
+    if let Some((_, kind)) = KINDS.iter().find(|(exported, kind)| *kind != role && has(exported)) {
         return Some(Misfit::OtherKind { kind, role });
     }
-    let exports = |wanted: &str| shape.exports.iter().any(|export| interface(export) == wanted);
-    let (what, todo) = if exports("wasi:http/handler") {
+    let (what, todo) = if has("wasi:http/handler") {
         ("exports wasi:http/handler of WASI 0.3", "this host calls wasi:http/incoming-handler of WASI 0.2")
-    } else if exports("wasi:cli/run") {
+    } else if has("wasi:cli/run") {
         (
             "is a command with a `main` (it exports wasi:cli/run)",
             "build a library that exports the role's interfaces",
@@ -287,6 +303,24 @@ mod tests {
         // One that is of two kinds is of each.
         let both = shape(&[], &["exesdb:store/streams@0.1.0", "exesdb:store/snapshots@0.1.0"]);
         assert_eq!((check(&both, "streams"), check(&both, "snapshots")), (Ok(()), Ok(())));
+    }
+
+    #[test]
+    fn what_lacks_the_interface_of_its_role_is_told_what_it_exports() {
+        let table = [
+            (
+                shape(&[], &[]),
+                "does not export exesdb:store/streams@0.1.0, which a streams component must; it exports nothing",
+            ),
+            (
+                shape(&[], &["exesdb:store/streams@0.2.0", "a:b/c@1.0.0"]),
+                "it exports exesdb:store/streams@0.2.0, a:b/c@1.0.0",
+            ),
+        ];
+        for (shape, expected) in table {
+            let misfit = check(&shape, "streams").unwrap_err().to_string();
+            assert!(misfit.contains(expected), "{misfit}");
+        }
     }
 
     #[test]
