@@ -14,7 +14,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
@@ -127,12 +127,16 @@ impl Committer {
     ) -> (Self, Arc<Published>) {
         let Opened { meta, keyspaces, head, histories, mark, journal: (id, bytes), data, database, lock } =
             opened;
-        let view = View { snapshot: database.snapshot(), head };
+        let views = Arc::default();
+        let view = View::new(database.snapshot(), head, &views);
         let published = Arc::new(Published {
             view: arc_swap::ArcSwap::from_pointee(view),
             histories,
             keyspaces: parking_lot::RwLock::new(Some(keyspaces)),
             compacting: AtomicBool::new(false),
+            views,
+            meta: parking_lot::RwLock::new(Some(meta.clone())),
+            erased: AtomicU64::new(0),
         });
         #[cfg(feature = "faults")]
         if options.breaks(Fault::CheckBeforeQueue) {
@@ -339,7 +343,7 @@ impl Committer {
 
     fn publish(&self) -> Result<(), Failure> {
         self.pass(FailPoint::BeforePublish)?;
-        let view = View { snapshot: self.database.snapshot(), head: self.head };
+        let view = View::new(self.database.snapshot(), self.head, &self.published.views);
         self.published.view.store(Arc::new(view));
         self.pass(FailPoint::AfterPublish)
     }
@@ -610,6 +614,7 @@ impl Drop for Committer {
     /// Waits for reads in progress, then leaves no handle of the database in any reader: the fields can close it.
     fn drop(&mut self) {
         self.published.keyspaces.write().take();
+        self.published.meta.write().take();
     }
 }
 

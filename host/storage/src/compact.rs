@@ -17,6 +17,7 @@ use fjall::Keyspace;
 
 use crate::Store;
 use crate::commit::Health;
+use crate::format;
 use crate::options::Options;
 use crate::read::contained;
 use crate::space::{Purpose, Space};
@@ -27,8 +28,8 @@ const SNAPSHOTS_PER_LOOK: usize = 10_000;
 
 /// What compacting needs of a store, beside its keyspaces.
 pub(crate) struct Compaction {
-    dir: PathBuf,
-    stall_limit: Duration,
+    pub(crate) dir: PathBuf,
+    pub(crate) stall_limit: Duration,
     space: Space,
 }
 
@@ -114,17 +115,17 @@ impl Compaction {
 }
 
 /// A keyspace to compact.
-struct Target {
-    owner: String,
-    keyspace: String,
-    handle: Keyspace,
+pub(crate) struct Target {
+    pub(crate) owner: String,
+    pub(crate) keyspace: String,
+    pub(crate) handle: Keyspace,
 }
 
 /// Says that a compaction runs, for as long as it lives.
-struct Running<'a>(&'a AtomicBool);
+pub(crate) struct Running<'a>(&'a AtomicBool);
 
 impl<'a> Running<'a> {
-    fn begin(flag: &'a AtomicBool) -> Result<Self, CompactError> {
+    pub(crate) fn begin(flag: &'a AtomicBool) -> Result<Self, CompactError> {
         if flag.swap(true, Ordering::AcqRel) {
             return Err(CompactError::Running);
         }
@@ -151,7 +152,16 @@ impl Store {
     ///
     /// [`CompactError`]; nothing is lost, and keyspaces that are done stay done.
     pub fn compact(&self, progress: &mut dyn FnMut(Compacted<'_>)) -> Result<(), CompactError> {
-        let _running = Running::begin(&self.published.compacting)?;
+        let running = Running::begin(&self.published.compacting)?;
+        self.compact_all(&running, progress)
+    }
+
+    /// The same, for whoever has made sure to be the only one.
+    pub(crate) fn compact_all(
+        &self,
+        _running: &Running<'_>,
+        progress: &mut dyn FnMut(Compacted<'_>),
+    ) -> Result<(), CompactError> {
         let targets = self.targets();
         for target in &targets {
             self.flush(target)?;
@@ -182,11 +192,12 @@ impl Store {
         folder_bytes(&self.compaction.dir)
     }
 
-    /// The keyspaces of all owners, ascending by owner and name.
-    fn targets(&self) -> Vec<Target> {
+    /// The keyspaces of all owners but this layer itself, ascending by owner and name.
+    pub(crate) fn targets(&self) -> Vec<Target> {
         let keyspaces = self.published.keyspaces.read();
         let keyspaces = keyspaces.iter().flatten();
         let mut targets: Vec<_> = keyspaces
+            .filter(|(owner, _)| *owner != format::FILLER_OWNER)
             .flat_map(|(owner, owned)| owned.iter().map(move |(keyspace, handle)| (owner, keyspace, handle)))
             .map(|(owner, keyspace, handle)| Target {
                 owner: owner.clone(),
@@ -198,7 +209,8 @@ impl Store {
         targets
     }
 
-    fn flush(&self, target: &Target) -> Result<(), CompactError> {
+    /// Brings a keyspace's memtables into tables.
+    pub(crate) fn flush(&self, target: &Target) -> Result<(), CompactError> {
         self.check_health()?;
         self.check_room(target, 0)?;
         contained(|| target.handle.rotate_memtable()).map_err(|reason| target.failure(reason))?;

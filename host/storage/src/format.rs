@@ -66,6 +66,16 @@ pub(crate) const HEAD_KEY: &[u8; 4] = b"head";
 /// Key of the list of histories.
 pub(crate) const HISTORIES_KEY: &[u8] = b"histories";
 
+/// Owner and keyspace of filler that is written to have the engine begin another journal. No component has this name.
+/// It is no part of dumps, and empty but while a store is erased.
+pub(crate) const FILLER_OWNER: &str = "storage";
+
+/// As [`FILLER_OWNER`].
+pub(crate) const FILLER_KEYSPACE: &str = "filler";
+
+/// Its only key.
+pub(crate) const FILLER_KEY: &[u8] = b"filler";
+
 /// What the keys begin with that list the keyspaces; the name is the rest.
 pub(crate) const KEYSPACE_KEY_PREFIX: &str = "keyspace:";
 

@@ -63,6 +63,7 @@ mod compact;
 mod diagnosis;
 pub mod dump;
 mod engine_files;
+mod erase;
 mod fail_point;
 #[cfg(feature = "faults")]
 mod fault;
@@ -92,6 +93,7 @@ use std::time::Duration;
 pub use batch::{Batch, BatchError, Committed, Guard, Operation, STAMP_BYTES, Stamp};
 pub use commit::{Commit, CommitError, Health, Outcomes, Writer};
 pub use compact::{CompactError, Compacted};
+pub use erase::EraseError;
 pub use fail_point::{FailPoint, FailPoints};
 #[cfg(feature = "faults")]
 pub use fault::Fault;

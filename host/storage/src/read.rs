@@ -5,16 +5,17 @@
 //! here together with the position it reaches. A [`Snapshot`] is that publication, held for as long as one call needs
 //! it; held for longer, it keeps old versions from being reclaimed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
 use fjall::{Keyspace, Readable, Slice};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
+use crate::format;
 use crate::head::Head;
 use crate::history::Histories;
 use crate::limits;
@@ -25,6 +26,50 @@ use crate::open::panic_message;
 pub(crate) struct View {
     pub(crate) snapshot: fjall::Snapshot,
     pub(crate) head: Head,
+    /// Dropped behind the snapshot: what is not listed is held by nobody.
+    _listed: Listed,
+}
+
+impl View {
+    pub(crate) fn new(snapshot: fjall::Snapshot, head: Head, views: &Arc<Views>) -> Self {
+        Self { snapshot, head, _listed: Listed::new(views, head.sequence) }
+    }
+}
+
+/// The views that somebody holds, by sequence, and how many there are of each.
+#[derive(Default)]
+pub(crate) struct Views(Mutex<BTreeMap<u64, usize>>);
+
+impl Views {
+    /// The sequence of the oldest view that anybody holds.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.0.lock().first_key_value().map(|(sequence, _)| *sequence)
+    }
+}
+
+/// A view's entry among [`Views`], for as long as the view is there.
+struct Listed {
+    views: Arc<Views>,
+    sequence: u64,
+}
+
+impl Listed {
+    fn new(views: &Arc<Views>, sequence: u64) -> Self {
+        *views.0.lock().entry(sequence).or_default() += 1;
+        Self { views: Arc::clone(views), sequence }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        let mut views = self.views.0.lock();
+        if let Some(count) = views.get_mut(&self.sequence) {
+            *count -= 1;
+            if *count == 0 {
+                views.remove(&self.sequence);
+            }
+        }
+    }
 }
 
 /// Handles of every owner's keyspaces.
@@ -40,6 +85,12 @@ pub(crate) struct Published {
     pub(crate) keyspaces: RwLock<Option<Keyspaces>>,
     /// A compaction of a whole keyspace runs: writers may have to wait for it, and that is no failure.
     pub(crate) compacting: AtomicBool,
+    /// The views that readers hold, the published one among them.
+    pub(crate) views: Arc<Views>,
+    /// This layer's own keyspace; `None` once the store is closed, as the others.
+    pub(crate) meta: RwLock<Option<Keyspace>>,
+    /// Nothing of what was deleted up to this batch is in any file; 0 if nobody has seen to that.
+    pub(crate) erased: AtomicU64,
 }
 
 /// A handle to read a store with: cheap to clone, and harmless to keep after the store is gone.
@@ -163,7 +214,7 @@ impl Snapshot {
         &self.published.histories
     }
 
-    /// Owners and names of all keyspaces, ascending. One that was created after the snapshot is listed, and empty.
+    /// Owners and names of all keyspaces but those of this layer itself, ascending. One that was created after the snapshot is listed, and empty.
     ///
     /// # Errors
     ///
@@ -173,6 +224,7 @@ impl Snapshot {
         let keyspaces = keyspaces.as_ref().ok_or(ReadError::Closed)?;
         let mut names: Vec<_> = keyspaces
             .iter()
+            .filter(|(owner, _)| *owner != format::FILLER_OWNER)
             .flat_map(|(owner, owned)| owned.keys().map(move |keyspace| (owner.clone(), keyspace.clone())))
             .collect();
         names.sort_unstable();

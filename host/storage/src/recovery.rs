@@ -15,6 +15,14 @@ use crate::mark::Mark;
 /// Bytes copied at once.
 const COPY_BYTES: usize = 1024 * 1024;
 
+/// What follows a journal's name in that of a file with what was cut off it; the place where it was follows.
+const CUT_OFF: &str = ".cut-";
+
+/// Whether a file of the database's folder has what was cut off a journal.
+pub(crate) fn is_cut_off(path: &Path) -> bool {
+    path.is_file() && path.file_name().is_some_and(|name| name.to_string_lossy().contains(CUT_OFF))
+}
+
 /// Something to do to a journal before the engine reads it. Either keeps the bytes beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Repair {
@@ -96,7 +104,7 @@ impl Repair {
             Self::Cut { path, at, what, .. } => (path, *at, what),
             Self::SetAside { path, what } => (path, 0, what),
         };
-        let copy = PathBuf::from(format!("{}.cut-{at}", path.display()));
+        let copy = PathBuf::from(format!("{}{CUT_OFF}{at}", path.display()));
         match self {
             Self::Cut { end, .. } => cut(path, &copy, at, *end)?,
             Self::SetAside { .. } => std::fs::rename(path, &copy)?,
