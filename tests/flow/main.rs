@@ -3,6 +3,7 @@
 mod append;
 mod cli;
 mod config;
+mod erasure;
 mod export;
 mod follow;
 mod format;

@@ -14,8 +14,11 @@ Examples:
   exesdb scavenge
   exesdb scavenge --store main --json
 
-Events that retention or deletion hide are removed, then the store's files are rewritten without them. The store goes on
-meanwhile. A scavenge that was interrupted did what it did: start it again for the rest.")]
+Events that retention or deletion hide are removed, then the store's files are rewritten without them, and the journal
+is left behind: when the command succeeds, no file of the store holds what was deleted or overwritten before. Where that
+could not be done (a backup that runs still reads it, say) the command fails and says so. Backups and exports that were
+taken before are not touched. The store goes on meanwhile. A scavenge that was interrupted did what it did: start it
+again for the rest.")]
 pub struct ScavengeOptions {
     /// Print each step as one JSON object a line.
     #[arg(long)]
@@ -47,7 +50,13 @@ pub struct CompactOptions {
 /// Removes what is hidden, and rewrites the files.
 pub async fn scavenge(options: ScavengeOptions) -> anyhow::Result<()> {
     let request = Request::Scavenge { store: options.control.store.clone() };
-    follow(&options.control, &request, options.json).await
+    follow(&options.control, &request, options.json).await?;
+    if options.json {
+        return Ok(());
+    }
+    let mut output = Output::stdout();
+    output.line("nothing of what was deleted is left in the store's tables and journal")?;
+    output.flush()
 }
 
 /// Rewrites the files.

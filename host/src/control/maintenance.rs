@@ -7,6 +7,7 @@ use std::time::Duration;
 use exesdb_plugin::contract::maintenance::ScavengeStep;
 use exesdb_plugin::contract::types::Error;
 use exesdb_plugin::{SnapshotsPool, StoreAccess, StreamsPool, names};
+use exesdb_storage::Compacted;
 use exesdb_storage::dump::Summary;
 use exesdb_supervisor::{Kind, Registry};
 use futures_util::future::BoxFuture;
@@ -52,7 +53,8 @@ fn failed(detail: impl ToString) -> Ended {
     Ended::Refused(Refusal::Failed { detail: detail.to_string() })
 }
 
-/// Removes what is hidden, step by step, and tells of each step; then gives the room back.
+/// Removes what is hidden, step by step, and tells of each step; then gives the room back, and sees to it that nothing of
+/// what was deleted is left in the store's files.
 pub(super) async fn scavenge(control: &Control, store: &str, write: &mut OwnedWriteHalf) -> Result<(), Over> {
     let done = async {
         let streams = part::<StreamsPool>(control, store, &names::writers(store)).await?;
@@ -64,7 +66,7 @@ pub(super) async fn scavenge(control: &Control, store: &str, write: &mut OwnedWr
         if let Err(Ended::Over(_)) = snapshots {
             return snapshots;
         }
-        compact_all(control, store, write).await?;
+        compact_all(control, store, Files::Erased, write).await?;
         snapshots
     };
     let done = done.await;
@@ -74,7 +76,7 @@ pub(super) async fn scavenge(control: &Control, store: &str, write: &mut OwnedWr
 /// Rewrites the store's files without what was deleted and overwritten.
 pub(super) async fn compact(control: &Control, store: &str, write: &mut OwnedWriteHalf) -> Result<(), Over> {
     tracing::info!(store, "compacting was asked for over the control socket");
-    let done = compact_all(control, store, write).await;
+    let done = compact_all(control, store, Files::Compacted, write).await;
     finish(done, write).await
 }
 
@@ -159,11 +161,25 @@ async fn scavenge_all(component: &str, step: Step<'_>, write: &mut OwnedWriteHal
     }
 }
 
-async fn compact_all(control: &Control, store: &str, write: &mut OwnedWriteHalf) -> Result<(), Ended> {
+/// What becomes of a store's files.
+#[derive(Clone, Copy)]
+enum Files {
+    /// They are rewritten without what was deleted.
+    Compacted,
+    /// Besides, nothing of it is left in any other file, journals included.
+    Erased,
+}
+
+async fn compact_all(
+    control: &Control,
+    store: &str,
+    files: Files,
+    write: &mut OwnedWriteHalf,
+) -> Result<(), Ended> {
     let compactor = part::<Compactor>(control, store, &Compactor::name(store)).await?;
     let (steps, mut done) = mpsc::unbounded_channel();
     let compacting = tokio::task::spawn_blocking(move || {
-        compactor.compact(&mut |compacted| {
+        let mut tell = |compacted: Compacted<'_>| {
             let step = Response::Compacted {
                 keyspace: format!("{}.{}", compacted.owner, compacted.keyspace),
                 bytes_before: compacted.bytes_before,
@@ -173,7 +189,11 @@ async fn compact_all(control: &Control, store: &str, write: &mut OwnedWriteHalf)
             };
             // A client that left does not keep the rest from being done. One step for each keyspace: few.
             drop(steps.send(step));
-        })
+        };
+        match files {
+            Files::Compacted => compactor.compact(&mut tell),
+            Files::Erased => compactor.erase(&mut tell),
+        }
     });
     while let Some(step) = done.recv().await {
         send(write, &step).await?;
