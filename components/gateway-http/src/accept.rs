@@ -19,10 +19,6 @@ pub enum Form {
 }
 
 impl Form {
-    /// Those that have to be asked for by name, the first one before the others where they are equally welcome: a
-    /// browser or curl that takes anything wants a page.
-    const NAMED: [Self; 3] = [Self::EventStream, Self::Frames, Self::Lines];
-
     /// The form's media type.
     pub fn media_type(self) -> &'static str {
         match self {
@@ -34,48 +30,57 @@ impl Form {
     }
 }
 
-/// How welcome the forms are, in thousandths, as far as the header says.
-#[derive(Clone, Copy, Debug, Default)]
-struct Weights {
-    json: u16,
-    /// As in [`Form::NAMED`].
-    named: [u16; Form::NAMED.len()],
+/// How welcome a form is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Welcome {
+    /// In thousandths; 0 if it is not welcome at all.
+    weight: u16,
+    /// Where in the header the form stands by its name; none if only a wildcard lets it in.
+    named_at: Option<usize>,
 }
 
-/// The form that a reader of events wants: JSON unless another is named and at least as welcome.
-///
-/// # Errors
-/// [`Kind::NotAcceptable`] if the header clearly allows none.
-pub fn form(head: &Head<'_>) -> Result<Form, Problem> {
-    let Some(accept) = head.header("accept")? else { return Ok(Form::Json) };
-    let weights = weights(&accept);
-    let best = weights.named.into_iter().max().unwrap_or(0);
-    let named = Form::NAMED.into_iter().zip(weights.named).find(|(_, weight)| *weight == best);
-    match named {
-        Some((form, weight)) if weight > 0 && weight >= weights.json => Ok(form),
-        _ if weights.json > 0 || accept.is_empty() => Ok(Form::Json),
-        _ => {
-            let forms = [Form::Json, Form::EventStream, Form::Lines, Form::Frames].map(Form::media_type);
-            Err(not_acceptable(&accept, &forms.join(", ")))
-        }
+impl Welcome {
+    /// What comes first in this order is sent: the highest weight; of equal ones, those that are named before those that
+    /// a wildcard lets in; of these, in the order of the header.
+    fn rank(self) -> (u16, std::cmp::Reverse<usize>) {
+        (self.weight, std::cmp::Reverse(self.named_at.unwrap_or(usize::MAX)))
     }
 }
 
-/// The form that a reader of one thing wants: JSON unless a line of it is named and at least as welcome.
+/// The form that a reader of events wants. A read that is `bounded`, as by `count`, has an end, which an event stream does
+/// not have: that is sent only to those who want nothing else, and who are told then.
+///
+/// # Errors
+/// [`Kind::NotAcceptable`] if the header clearly allows none.
+pub fn form(head: &Head<'_>, bounded: bool) -> Result<Form, Problem> {
+    let all = [Form::Json, Form::EventStream, Form::Lines, Form::Frames];
+    if bounded && let Ok(form) = best(head, &[Form::Json, Form::Lines, Form::Frames]) {
+        return Ok(form);
+    }
+    best(head, &all)
+}
+
+/// The form that a reader of one thing wants: JSON, or a line of it.
 ///
 /// # Errors
 /// [`Kind::NotAcceptable`] if the header clearly allows neither.
 pub fn json_or_line(head: &Head<'_>) -> Result<Form, Problem> {
-    let Some(accept) = head.header("accept")? else { return Ok(Form::Json) };
-    let weights = weights(&accept);
-    let line = Form::NAMED.into_iter().zip(weights.named).find(|(form, _)| *form == Form::Lines);
-    match line {
-        Some((form, weight)) if weight > 0 && weight >= weights.json => Ok(form),
-        _ if weights.json > 0 || accept.is_empty() => Ok(Form::Json),
-        _ => {
-            let forms = [Form::Json, Form::Lines].map(Form::media_type);
-            Err(not_acceptable(&accept, &forms.join(", ")))
-        }
+    best(head, &[Form::Json, Form::Lines])
+}
+
+/// The most welcome of the forms that there are; the first of them without a header.
+fn best(head: &Head<'_>, forms: &[Form]) -> Result<Form, Problem> {
+    let Some(accept) = head.header("accept")?.filter(|accept| !accept.is_empty()) else {
+        return Ok(Form::Json);
+    };
+    let welcomes = forms.iter().map(|form| (*form, welcome(&accept, *form)));
+    // Of equal ones the first: `max_by_key` alone gives the last.
+    match welcomes.rev().max_by_key(|(_, welcome)| welcome.rank()) {
+        Some((form, welcome)) if welcome.weight > 0 => Ok(form),
+        _ => Err(not_acceptable(
+            &accept,
+            &forms.iter().map(|form| form.media_type()).collect::<Vec<_>>().join(", "),
+        )),
     }
 }
 
@@ -85,7 +90,7 @@ pub fn json_or_line(head: &Head<'_>) -> Result<Form, Problem> {
 /// [`Kind::NotAcceptable`] if the header clearly does not allow it.
 pub fn json_only(head: &Head<'_>) -> Result<(), Problem> {
     match head.header("accept")? {
-        Some(accept) if !accept.is_empty() && weights(&accept).json == 0 => {
+        Some(accept) if !accept.is_empty() && welcome(&accept, Form::Json).weight == 0 => {
             Err(not_acceptable(&accept, "application/json"))
         }
         _ => Ok(()),
@@ -97,30 +102,26 @@ fn not_acceptable(accept: &str, forms: &str) -> Problem {
     Problem::of_field(Kind::NotAcceptable, "accept", detail)
 }
 
-fn weights(accept: &str) -> Weights {
-    let mut weights = Weights::default();
-    // How exactly JSON was named so far: the most exact range decides.
+/// How welcome a form is, as far as the header says. Only JSON is let in by a wildcard: a browser or curl that takes
+/// anything wants a page.
+fn welcome(accept: &str, form: Form) -> Welcome {
+    let mut welcome = Welcome::default();
+    // How exactly the form was named so far: the most exact range decides.
     let mut exactness = 0;
-    for range in accept.split(',') {
+    for (at, range) in accept.split(',').enumerate() {
         let name = essence(range).to_ascii_lowercase();
-        let weight = weight(range);
-        let json_exactness = match name.as_str() {
-            "application/json" => 3,
-            "application/problem+json" | "application/*" => 2,
-            "*/*" => 1,
+        let found = match name.as_str() {
+            name if name == form.media_type() => 3,
+            "application/problem+json" | "application/*" if form == Form::Json => 2,
+            "*/*" if form == Form::Json => 1,
             _ => 0,
         };
-        if json_exactness > exactness {
-            exactness = json_exactness;
-            weights.json = weight;
-        }
-        for (form, named) in Form::NAMED.into_iter().zip(&mut weights.named) {
-            if name == form.media_type() {
-                *named = weight;
-            }
+        if found > exactness {
+            exactness = found;
+            welcome = Welcome { weight: weight(range), named_at: (found == 3).then_some(at) };
         }
     }
-    weights
+    welcome
 }
 
 /// The parameter `q` of a media range in thousandths: 1,000 without one or with one that cannot be read.
@@ -166,7 +167,14 @@ mod tests {
             ("Application/X-NDJSON, */*;q=0.1", lines, true),
             ("application/x-ndjson;q=0.5, application/json", json, true),
             ("application/vnd.exesdb.events", frames, false),
-            ("application/x-ndjson, application/vnd.exesdb.events", frames, false),
+            ("application/x-ndjson, application/vnd.exesdb.events", lines, false),
+            ("application/vnd.exesdb.events, application/x-ndjson", frames, false),
+            ("application/json, text/event-stream", json, true),
+            ("text/event-stream, application/json", events, true),
+            ("*/*, text/event-stream", events, true),
+            ("application/json;q=0.9, text/event-stream;q=0.8, */*;q=0.1", json, true),
+            ("application/json;q=0.5, text/event-stream;q=0.8", events, true),
+            ("application/json;q=0.5, application/x-ndjson;q=0.5", json, true),
             ("application/x-ndjson, application/vnd.exesdb.events;q=0.9", lines, false),
             ("application/x-ndjson;q=0, application/vnd.exesdb.events;q=0", neither, false),
             ("text/html", neither, false),
@@ -177,18 +185,35 @@ mod tests {
         ] {
             let headers = [("Accept".to_owned(), accept.as_bytes().to_vec())];
             let head = Head { method: "GET", target: "/", headers: &headers };
-            assert_eq!(form(&head).map_err(|problem| problem.kind), expected, "{accept}");
+            assert_eq!(form(&head, false).map_err(|problem| problem.kind), expected, "{accept}");
             assert_eq!(json_only(&head).is_ok(), json_acceptable, "{accept}");
             let one = match expected {
                 Ok(Form::Lines) => lines,
                 _ if json_acceptable => json,
-                _ if accept.starts_with("application/x-ndjson,") => lines,
+                _ if accept.contains("application/x-ndjson") && !accept.contains("ndjson;q=0") => lines,
                 _ => neither,
             };
             assert_eq!(json_or_line(&head).map_err(|problem| problem.kind), one, "{accept}");
         }
         let head = Head { method: "GET", target: "/", headers: &[] };
-        assert_eq!(form(&head), Ok(Form::Json));
+        assert_eq!(form(&head, false), Ok(Form::Json));
         assert_eq!(json_only(&head), Ok(()));
+    }
+
+    #[test]
+    fn a_bounded_read_is_an_event_stream_only_for_those_who_want_nothing_else() {
+        for (accept, expected) in [
+            ("application/json, text/event-stream", Form::Json),
+            ("text/event-stream, application/json", Form::Json),
+            ("text/event-stream, application/json;q=0.1", Form::Json),
+            ("text/event-stream, */*;q=0.1", Form::Json),
+            ("text/event-stream, application/x-ndjson", Form::Lines),
+            ("text/event-stream", Form::EventStream),
+            ("text/event-stream, application/json;q=0", Form::EventStream),
+        ] {
+            let headers = [("accept".to_owned(), accept.as_bytes().to_vec())];
+            let head = Head { method: "GET", target: "/", headers: &headers };
+            assert_eq!(form(&head, true), Ok(expected), "{accept}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 mod event;
 mod snapshot;
 
-pub use event::{event_page, push_end_line, push_line, push_message};
+pub use event::{event_page, push_end_line, push_end_message, push_line, push_message, push_progress};
 pub use snapshot::{deleted, snapshot, snapshot_line, snapshot_page};
 
 use crate::history::HistoryId;

@@ -2,10 +2,10 @@
 
 use exesdb_sdk::gateway::RespondError;
 
-use crate::encode::push_message;
+use crate::encode::{push_end_message, push_message, push_progress};
 use crate::exchange::Sink;
 use crate::history::{HistoryId, changed};
-use crate::limits::{FOLLOW_PAGE_EVENTS, FOLLOW_WRITE_BYTES, KEEPALIVE_MS, RETRY_AFTER_SECONDS};
+use crate::limits::{FOLLOW_PAGE_EVENTS, FOLLOW_WRITE_BYTES, KEEPALIVE_MS, PROGRESS_MS, RETRY_AFTER_SECONDS};
 use crate::problem::{Kind, Member, Problem, quoted};
 use crate::refusal::{Subject, problem};
 use crate::route::Start;
@@ -55,10 +55,8 @@ impl<'a> Follower<'a> {
         // too late for a status.
         match store.wait(source.stream(), u64::MAX, 0) {
             Wake::Events | Wake::Timeout => Ok(Self { source, next, first, history: HistoryId(history.id) }),
-            Wake::Closing => Err(Problem::new(Kind::Restarting, "the store is stopping; try again later")),
-            Wake::Overloaded => {
-                Err(Problem::new(Kind::Overloaded, "too many clients follow events already; try again later"))
-            }
+            Wake::Closing => Err(closing()),
+            Wake::Overloaded => Err(overloaded()),
         }
     }
 
@@ -67,7 +65,7 @@ impl<'a> Follower<'a> {
         self.history
     }
 
-    /// Sends events until the client or the host leaves.
+    /// Sends events until the client or the host leaves, or there can be no more.
     ///
     /// # Errors
     /// [`RespondError::Gone`] when the client is gone, which is how most of them end.
@@ -75,7 +73,7 @@ impl<'a> Follower<'a> {
         let Self { source, mut next, first: mut page, history } = self;
         let retry_ms = RETRY_AFTER_SECONDS.saturating_mul(1_000);
         sink.write(format!("retry: {retry_ms}\n\n").as_bytes())?;
-        let mut written_ms = store.clock_ms();
+        let mut signs = Signs::new(source, history, store.clock_ms());
         loop {
             send(&page.events, history, sink)?;
             let passed = page.next.unwrap_or(0);
@@ -83,20 +81,21 @@ impl<'a> Follower<'a> {
             next = next.max(passed);
             if let Some(event) = page.events.last() {
                 next = next.max(source.order(event).saturating_add(1));
-                written_ms = store.clock_ms();
+                signs.sent(event.position, store.clock_ms());
             }
+            signs.seen = seen(source, &page, next);
             if page.end || page.events.is_empty() && !more {
-                match wait(store, source.stream(), page.durable_position, &mut written_ms, sink)? {
+                match wait(store, source.stream(), page.durable_position, &mut signs, sink)? {
                     Waited::Events => {}
-                    Waited::Over => return Ok(()),
+                    Waited::Over(reason) => return end(&reason, sink),
                 }
             } else {
                 // A filter may pass over many pages without a single event.
-                silence(store, &mut written_ms, sink)?;
+                signs.show(store.clock_ms(), sink)?;
             }
             page = match read(store, source, next) {
                 Ok(page) => page,
-                Err(error) => return break_off(store, error, sink),
+                Err(error) => return break_off(store, error, Subject::from(source), sink),
             };
         }
     }
@@ -146,12 +145,78 @@ fn check_version<S: Store>(
     Err(refusal.with("next_version", Member::Number(next)))
 }
 
+/// The position up to which a client has everything that it wants when `page` was sent, if that is known.
+fn seen(source: &Source, page: &EventPage, next: u64) -> Option<u64> {
+    let end = match source.stream() {
+        Some(_) => page.end.then_some(page.durable_position),
+        None if page.end => (page.durable_position >= next).then_some(page.durable_position),
+        None => Some(next),
+    };
+    end?.checked_sub(1)
+}
+
+/// What an event stream shows when it has no events: that the connection lives, and from where it can be resumed.
+#[derive(Debug)]
+struct Signs {
+    /// Whether the source passes over events: then what was looked at says more than what was sent.
+    is_sparse: bool,
+    /// The history of the positions.
+    history: HistoryId,
+    /// The position up to which the client has everything.
+    seen: Option<u64>,
+    /// The highest position that the client was told, and when.
+    told: Option<u64>,
+    told_ms: u64,
+    /// When anything was written last.
+    written_ms: u64,
+}
+
+impl Signs {
+    fn new(source: &Source, history: HistoryId, now_ms: u64) -> Self {
+        let is_sparse = source.stream().is_none();
+        Self { is_sparse, history, seen: None, told: None, told_ms: now_ms, written_ms: now_ms }
+    }
+
+    /// An event of this position was sent.
+    fn sent(&mut self, position: u64, now_ms: u64) {
+        (self.told, self.told_ms, self.written_ms) = (Some(position), now_ms, now_ms);
+    }
+
+    /// Writes what is due, and says in how many milliseconds something is due next.
+    fn show(&mut self, now_ms: u64, sink: &mut impl Sink) -> Result<u32, RespondError> {
+        let since = |then_ms: u64| u32::try_from(now_ms.saturating_sub(then_ms)).unwrap_or(u32::MAX);
+        let is_silent = since(self.written_ms) >= KEEPALIVE_MS;
+        let news = self.seen.filter(|seen| self.told.is_none_or(|told| told < *seen));
+        // Of one stream the position of the last event is as good to resume from, but at the beginning there is none.
+        let progress_ms = match (news, self.told) {
+            (None, _) => KEEPALIVE_MS,
+            (Some(_), None) => 0,
+            (Some(_), Some(_)) if self.is_sparse => PROGRESS_MS.saturating_sub(since(self.told_ms)),
+            (Some(_), Some(_)) => KEEPALIVE_MS,
+        };
+        if !is_silent && progress_ms > 0 {
+            return Ok(progress_ms.min(KEEPALIVE_MS - since(self.written_ms)));
+        }
+        let mut out = Vec::new();
+        if is_silent {
+            out.extend_from_slice(b": keepalive\n\n");
+        }
+        if let Some(position) = news {
+            push_progress(&mut out, position, self.history);
+            (self.told, self.told_ms) = (news, now_ms);
+        }
+        sink.write(&out)?;
+        self.written_ms = now_ms;
+        Ok(KEEPALIVE_MS)
+    }
+}
+
 /// How a wait for events ended.
 enum Waited {
     /// There may be some.
     Events,
-    /// Nobody is to wait any longer.
-    Over,
+    /// Nobody is to wait any longer, for this reason.
+    Over(Problem),
 }
 
 /// Waits for events, and shows meanwhile that the connection lives.
@@ -162,35 +227,28 @@ fn wait<S: Store>(
     store: &mut S,
     stream: Option<&str>,
     seen: u64,
-    written_ms: &mut u64,
+    signs: &mut Signs,
     sink: &mut impl Sink,
 ) -> Result<Waited, RespondError> {
     loop {
-        let left_ms = silence(store, written_ms, sink)?;
+        let left_ms = signs.show(store.clock_ms(), sink)?;
         match store.wait(stream, seen, left_ms) {
             Wake::Events => return Ok(Waited::Events),
+            // A tombstone is no event: a stream is looked at now and then, should nobody have told of it.
+            Wake::Timeout if stream.is_some() => return Ok(Waited::Events),
             Wake::Timeout => {}
-            Wake::Closing => return Ok(Waited::Over),
-            Wake::Overloaded => {
-                sink.write(b": broken off: too many clients follow events already\n\n")?;
-                return Ok(Waited::Over);
-            }
+            Wake::Closing => return Ok(Waited::Over(closing())),
+            Wake::Overloaded => return Ok(Waited::Over(overloaded())),
         }
     }
 }
 
-/// Shows that the connection lives if nothing was written for long, and says in how many milliseconds it is to do so next.
-fn silence<S: Store>(store: &mut S, written_ms: &mut u64, sink: &mut impl Sink) -> Result<u32, RespondError> {
-    let now_ms = store.clock_ms();
-    let silent_ms = u32::try_from(now_ms.saturating_sub(*written_ms)).unwrap_or(u32::MAX);
-    match KEEPALIVE_MS.checked_sub(silent_ms) {
-        Some(left_ms) if left_ms > 0 => Ok(left_ms),
-        _ => {
-            sink.write(b": keepalive\n\n")?;
-            *written_ms = now_ms;
-            Ok(KEEPALIVE_MS)
-        }
-    }
+fn closing() -> Problem {
+    Problem::new(Kind::Restarting, "the store is stopping; try again later")
+}
+
+fn overloaded() -> Problem {
+    Problem::new(Kind::Overloaded, "too many clients follow events already; try again later")
 }
 
 /// Reads on. A stream without events is one that waits for its first.
@@ -275,10 +333,25 @@ fn version_after<S: Store>(store: &mut S, stream: &str, position: u64) -> Result
     Ok(low)
 }
 
-/// Ends an answer that has begun. The client comes back after the last position it saw.
-fn break_off<S: Store>(store: &mut S, error: Error, sink: &mut impl Sink) -> Result<(), RespondError> {
-    let problem = problem(error, Subject::Store);
-    store.log_failure(&format!("an event stream was broken off: {}", problem.detail));
-    let reason = problem.detail.replace(['\n', '\r'], " ");
-    sink.write(format!(": broken off: {reason}\n\n").as_bytes())
+/// Ends a response that has begun because the store refuses to go on. A tombstone is no failure: there is nothing more to
+/// come.
+fn break_off<S: Store>(
+    store: &mut S,
+    error: Error,
+    subject: Subject<'_>,
+    sink: &mut impl Sink,
+) -> Result<(), RespondError> {
+    let reason = problem(error, subject);
+    if reason.kind != Kind::StreamDeleted {
+        store.log_failure(&format!("an event stream was broken off: {}", reason.detail));
+    }
+    end(&reason, sink)
+}
+
+/// Ends a response that has begun with a message of its own kind, which says why as a problem document. Whether the client
+/// is to come back, after the last position it was told, follows from the problem's status.
+fn end(reason: &Problem, sink: &mut impl Sink) -> Result<(), RespondError> {
+    let mut out = Vec::new();
+    push_end_message(&mut out, reason);
+    sink.write(&out)
 }

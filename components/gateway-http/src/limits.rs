@@ -33,6 +33,10 @@ pub const FOLLOW_PAGE_EVENTS: u32 = 256;
 /// which proxies commonly give up on a silent connection.
 pub const KEEPALIVE_MS: u32 = 15_000;
 
+/// Milliseconds between two messages that tell a follower of a filtered read how far it is while nothing matches: what it
+/// would read again after a broken connection.
+pub const PROGRESS_MS: u32 = 2_000;
+
 /// Seconds after which a client should try again when the store could not answer now.
 pub const RETRY_AFTER_SECONDS: u32 = 1;
 
@@ -69,6 +73,10 @@ pub const TAGS_MAX: usize = 32;
 
 /// Bytes of a tag in UTF-8.
 pub const TAG_BYTES_MAX: usize = 256;
+
+/// Bytes of all tags of one request together: each is kept once with its event and once in an index, and a batch of the
+/// store takes 8 MiB.
+pub const REQUEST_TAGS_BYTES_MAX: usize = 1 << 20;
 
 /// Prefixes of stream names that a filter may have: the store's bound.
 pub const STREAM_PREFIXES_MAX: usize = 64;

@@ -291,9 +291,7 @@ fn append_form(head: &Head<'_>, query: &str) -> Result<AppendForm, Problem> {
     let expected = query.get("expected_version").map(parse_expected_version).transpose()?;
     let frames = format!("`application/json` or `{}`", frame::MEDIA_TYPE);
     match (media_type(head, &["application/json", frame::MEDIA_TYPE], &frames)?, expected) {
-        (Some(frame::MEDIA_TYPE), expected) => {
-            Ok(AppendForm::Frames(expected.unwrap_or(ExpectedVersion::Any)))
-        }
+        (frame::MEDIA_TYPE, expected) => Ok(AppendForm::Frames(expected.unwrap_or(ExpectedVersion::Any))),
         (_, None) => Ok(AppendForm::Json),
         (_, Some(_)) => {
             let detail = format!("belongs into the body; here it is for `{}`", frame::MEDIA_TYPE);
@@ -341,27 +339,27 @@ fn checked(rule: Result<(), Error>) -> Result<(), Problem> {
     rule.map_err(|error| problem(error, Subject::Store))
 }
 
-/// Checks that the body of a request, as its headers describe it, is JSON text.
+/// Checks that the body of a request, as its headers describe it, is JSON text. A body without a type is not taken for
+/// JSON: any web page can send one of those, and of the types that forms have.
 fn json_body(head: &Head<'_>) -> Result<(), Problem> {
     media_type(head, &["application/json"], "`application/json`").map(|_| ())
 }
 
-/// Which of the `known` media types the body of a request has, if its headers say; and that it is not compressed.
-fn media_type(
-    head: &Head<'_>,
-    known: &[&'static str],
-    expected: &str,
-) -> Result<Option<&'static str>, Problem> {
+/// Which of the `known` media types the body of a request has, as its headers say; and that it is not compressed.
+fn media_type(head: &Head<'_>, known: &[&'static str], expected: &str) -> Result<&'static str, Problem> {
     let unsupported = |field: &str, found: &str, expected: &str| {
         let detail = format!("{} is not read; send {expected}", quoted(found));
         Problem::of_field(Kind::UnsupportedMediaType, field, detail)
     };
     let media_type = match head.header("content-type")? {
-        None => None,
+        None => {
+            let detail = format!("is missing; send {expected}");
+            return Err(Problem::of_field(Kind::UnsupportedMediaType, "content-type", detail));
+        }
         Some(content_type) => {
             let essence = crate::json::essence(&content_type);
             let found = known.iter().find(|known| known.eq_ignore_ascii_case(essence));
-            Some(*found.ok_or_else(|| unsupported("content-type", &content_type, expected))?)
+            *found.ok_or_else(|| unsupported("content-type", &content_type, expected))?
         }
     };
     if let Some(encoding) = head.header("content-encoding")?

@@ -15,11 +15,11 @@ use crate::event_id::give_ids;
 use crate::exchange::{Exchange, Response};
 use crate::follow::Follower;
 use crate::history::{HISTORY_HEADER, HistoryId, check_conditions, check_range};
-use crate::limits::REQUEST_BYTES_MAX;
+use crate::limits::{REQUEST_BYTES_MAX, REQUEST_TAGS_BYTES_MAX};
 use crate::problem::{Kind, Problem};
 use crate::refusal::{Subject, problem};
 use crate::route::{AppendForm, BulkRange, Call, Head, Range, Start, route};
-use crate::store::{AppendRequest, Source, Store};
+use crate::store::{AppendRequest, EventData, Source, Store};
 
 /// The OpenAPI document, as it is served.
 pub const OPENAPI: &str = include_str!("../openapi.json");
@@ -60,9 +60,16 @@ fn respond<S: Store, E: Exchange>(
         problem_response(&problem)
     });
     if head_only {
-        response.body = None;
+        leave_out_body(&mut response);
     }
     exchange.respond(&response)
+}
+
+/// Makes a response one to `HEAD`: with the length of the body that it does not have.
+fn leave_out_body(response: &mut Response) {
+    if let Some(body) = response.body.take() {
+        response.headers.push(("content-length", body.len().to_string().into()));
+    }
 }
 
 fn follow<S: Store, E: Exchange>(
@@ -111,11 +118,14 @@ fn read_bulk<S: Store, E: Exchange>(
     let headers =
         vec![("content-type", form.media_type().into()), (HISTORY_HEADER, history.to_string().into())];
     let mut response = Response { status: 200, headers, body: None };
-    if head_only {
-        return exchange.respond(&response);
-    }
     if read.is_whole() {
         response.body = Some(first.into());
+        if head_only {
+            leave_out_body(&mut response);
+        }
+        return exchange.respond(&response);
+    }
+    if head_only {
         return exchange.respond(&response);
     }
     let sink = exchange.open(&response)?;
@@ -130,6 +140,7 @@ fn answer<S: Store, E: Exchange>(store: &mut S, call: Call, exchange: &mut E) ->
         Call::Transact => transact(store, exchange),
         Call::Import => {
             let events = decode_import(&body(exchange)?)?;
+            check_tags_together(events.iter().map(|event| &event.event))?;
             let history = current_history(store)?;
             let result = store.import(&events).map_err(|error| problem(error, Subject::Store))?;
             Ok(json_response_of(history, encode::import_result(&result, history)))
@@ -228,6 +239,7 @@ fn append<S: Store, E: Exchange>(
         AppendForm::Frames(expected) => Append { expected, events: decode_append_frames(&body)? },
     };
     drop(body);
+    check_tags_together(&events)?;
     give_ids(store, events.iter_mut())?;
     let history = current_history(store)?;
     match store.append(AppendRequest { stream_id: stream.clone(), expected, events }) {
@@ -238,12 +250,22 @@ fn append<S: Store, E: Exchange>(
 
 fn transact<S: Store, E: Exchange>(store: &mut S, exchange: &mut E) -> Result<Response, Problem> {
     let (mut transaction, histories) = decode_transaction(&body(exchange)?)?;
+    check_tags_together(transaction.appends.iter().flat_map(|append| &append.events))?;
     let history = current_history(store)?;
     check_conditions(store, &transaction, &histories)?;
     give_ids(store, transaction.appends.iter_mut().flat_map(|append| append.events.iter_mut()))?;
     let streams: Vec<String> = transaction.appends.iter().map(|append| append.stream_id.clone()).collect();
     let results = store.transact(transaction).map_err(|error| problem(error, Subject::Store))?;
     Ok(json_response_of(history, encode::transaction_results(&streams, &results, history)))
+}
+
+/// Checks that the tags of a request's events are not more than the store can index in one batch.
+fn check_tags_together<'a>(events: impl IntoIterator<Item = &'a EventData>) -> Result<(), Problem> {
+    let bytes: usize = events.into_iter().flat_map(|event| &event.tags).map(String::len).sum();
+    if bytes > REQUEST_TAGS_BYTES_MAX {
+        return Err(Problem::too_large("events", REQUEST_TAGS_BYTES_MAX, "bytes of tags per request"));
+    }
+    Ok(())
 }
 
 fn read<S: Store>(store: &mut S, source: &Source, range: Range) -> Result<Response, Problem> {
@@ -259,8 +281,13 @@ fn read<S: Store>(store: &mut S, source: &Source, range: Range) -> Result<Respon
 fn body<E: Exchange>(exchange: &mut E) -> Result<Vec<u8>, Problem> {
     exchange.body(REQUEST_BYTES_MAX).map_err(|error| match error {
         BodyError::TooLarge { limit } => Problem::too_large("body", limit, "bytes per request"),
-        BodyError::Failed(text) => {
-            Problem::of_field(Kind::MalformedBody, "body", format!("could not be read to its end: {text}"))
+        BodyError::TooSlow => {
+            let detail = "took longer than the host waits for one, and nothing was done; send it again";
+            Problem::of_field(Kind::MalformedBody, "body", detail)
+        }
+        BodyError::Incomplete | BodyError::Taken => {
+            let detail = "broke off before its end, and nothing was done; send it again";
+            Problem::of_field(Kind::MalformedBody, "body", detail)
         }
     })
 }

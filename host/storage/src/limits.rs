@@ -22,8 +22,9 @@ pub const VALUE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Keys and values of one batch together. A batch is one journal record, held in memory until it is written.
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Operations of one batch: 1,000 events with several index entries each.
-pub const BATCH_OPERATIONS_MAX: usize = 10_000;
+/// Operations of one batch: 1,000 events with an entry for each of 32 tags, one for the type, two for what they are
+/// correlated with, and five for the event and its stream.
+pub const BATCH_OPERATIONS_MAX: usize = 40_000;
 
 /// Guards of one batch. Each is a lookup on the committer thread, which everybody waits for.
 pub const BATCH_GUARDS_MAX: usize = 10_000;
@@ -46,6 +47,9 @@ pub const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Smallest journal limit that fjall accepts: one journal file is preallocated at 64 MiB.
 pub const JOURNAL_BYTES_MIN: u64 = 64 * 1024 * 1024;
+
+/// Fewest tables that may be kept open: fewer are opened anew for nearly every read.
+pub const OPEN_TABLES_MIN: usize = 32;
 
 /// Smallest memtable: a full group must fit into one, or a single group could queue several for flushing and run into
 /// fjall's write halt in its middle.

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::{push_history, push_list, push_member, push_time};
 use crate::history::HistoryId;
 use crate::json::{Sound, embeddable, is_json, push_bool, push_number, push_string};
+use crate::problem::Problem;
 use crate::store::{EventPage, RecordedEvent};
 
 /// Bytes of an event's JSON beside what it carries: field names, numbers, the time, punctuation.
@@ -88,12 +89,32 @@ fn push_event(out: &mut Vec<u8>, event: &RecordedEvent, layout: Layout) {
 
 /// One event as a server-sent event: its id is the position with its history, its data one line of JSON.
 pub fn push_message(out: &mut Vec<u8>, event: &RecordedEvent, history: HistoryId) {
-    out.extend_from_slice(b"id: ");
-    push_number(out, event.position);
-    out.push(b'@');
-    out.extend_from_slice(history.to_string().as_bytes());
+    push_id(out, event.position, history);
     out.extend_from_slice(b"\ndata: ");
     push_event(out, event, Layout::OneLine);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// The position up to which a follower has everything, as a server-sent event without data: a client takes its id for the
+/// last one that it saw, and shows its user nothing.
+pub fn push_progress(out: &mut Vec<u8>, position: u64, history: HistoryId) {
+    push_id(out, position, history);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// The id of a message: a position with its history.
+fn push_id(out: &mut Vec<u8>, position: u64, history: HistoryId) {
+    out.extend_from_slice(b"id: ");
+    push_number(out, position);
+    out.push(b'@');
+    out.extend_from_slice(history.to_string().as_bytes());
+}
+
+/// Why there are no more events, as a server-sent event of the kind `end`.
+pub fn push_end_message(out: &mut Vec<u8>, reason: &Problem) {
+    out.extend_from_slice(b"event: end\ndata: ");
+    // On one line, as all JSON that is written here: line breaks in texts are escaped.
+    out.extend_from_slice(&reason.encode());
     out.extend_from_slice(b"\n\n");
 }
 

@@ -43,7 +43,8 @@ pub(super) fn of_store(head: &Head<'_>, query: &str) -> Result<Call, Problem> {
 }
 
 fn read(head: &Head<'_>, query: &Query<'_>, source: Source) -> Result<Call, Problem> {
-    let form = accept::form(head)?;
+    let is_bounded = query.get("count").is_some() || query.get("direction") == Some("backward");
+    let form = accept::form(head, is_bounded)?;
     if form == Form::EventStream {
         let (start, history) = start(head, query)?;
         return Ok(Call::Follow { source, start, history });

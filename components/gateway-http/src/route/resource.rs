@@ -85,7 +85,10 @@ impl Resource {
 /// The resource of a path, with the undecoded segments of the stream and of the version.
 pub(super) fn resolve(path: &str) -> Result<(Resource, &str, &str), Problem> {
     let unknown = || {
-        let detail = format!("no route has the path {}; GET /openapi.json lists them", quoted(path));
+        let mut detail = format!("no route has the path {}; GET /openapi.json lists them", quoted(path));
+        if has_segments_below_stream(path) {
+            detail.push_str("; a slash in a stream's name is written %2F");
+        }
         Problem::new(Kind::PathNotFound, detail)
     };
     let mut segments = [""; SEGMENTS_MAX];
@@ -115,6 +118,13 @@ pub(super) fn resolve(path: &str) -> Result<(Resource, &str, &str), Problem> {
         ["v1", "stores", _, "streams", stream, "snapshots", version] => (Resource::Snapshot, stream, version),
         _ => return Err(unknown()),
     })
+}
+
+/// Whether a path goes on after a stream's name, which a slash in the name looks like.
+fn has_segments_below_stream(path: &str) -> bool {
+    let mut segments = path.split('/').skip(1);
+    let [api, stores, _, streams, _] = std::array::from_fn(|_| segments.next());
+    (api, stores, streams) == (Some("v1"), Some("stores"), Some("streams")) && segments.next().is_some()
 }
 
 pub(super) fn method_not_allowed(resource: Resource, method: &str) -> Problem {

@@ -153,12 +153,19 @@ impl Request {
     }
 
     pub(crate) fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
+        if name == "content-type" {
+            self.headers.retain(|(other, _)| other != name);
+        }
         self.headers.push((name.to_owned(), value.into()));
         self
     }
 
+    /// A body, which is JSON unless a header says otherwise.
     pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
+        if !self.headers.iter().any(|(name, _)| name == "content-type") {
+            self.headers.push(("content-type".to_owned(), b"application/json".to_vec()));
+        }
         self
     }
 

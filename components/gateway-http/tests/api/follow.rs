@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use exesdb_gateway_http::store::{Error, Wake};
+use exesdb_gateway_http::store::{Deletion, Error, Wake};
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Request};
@@ -17,7 +17,8 @@ fn sent(answer: &Answer) -> Vec<u64> {
     assert_eq!(answer.header("cache-control"), Some("no-cache"));
     let messages = answer.text().strip_suffix("\n\n").expect("the last message is complete").split("\n\n");
     let mut positions = Vec::new();
-    for message in messages.filter(|message| !message.starts_with(':') && !message.starts_with("retry:")) {
+    let is_event = |message: &&str| message.starts_with("id:") && message.contains("\ndata:");
+    for message in messages.filter(is_event) {
         let lines: Vec<&str> = message.lines().collect();
         let [id, data] = lines.as_slice() else { panic!("a message has two lines: {message}") };
         let id =
@@ -133,16 +134,23 @@ fn what_fails_before_the_first_byte_is_a_problem() {
 }
 
 #[test]
-fn what_fails_later_ends_the_stream_with_a_comment() {
-    for (step, comment, logged) in [
-        (Step::Fail(Error::Restarting("a\nb".to_owned())), ": broken off: a b; try again", 1),
-        (Step::Wake(Wake::Overloaded), ": broken off: too many", 0),
+fn what_happens_later_ends_the_stream_with_a_message_that_says_why() {
+    for (step, kind, status, detail, logged) in [
+        (Step::Fail(Error::Restarting("a\nb".to_owned())), "restarting", 503, "a\nb; try again", 1),
+        (Step::Wake(Wake::Overloaded), "overloaded", 503, "too many", 0),
+        (Step::Wake(Wake::Closing), "restarting", 503, "is stopping", 0),
+        (Step::Tombstone("s"), "stream-deleted", 410, "has a tombstone", 0),
     ] {
         let mut store = Memory::with(&["s"]);
         store.steps = VecDeque::from([step]);
         let answer = Request::follow(STREAM).send(&mut store);
         assert_eq!(sent(&answer), [0]);
-        assert!(answer.text().contains(comment), "{}", answer.text());
+        let last = answer.text().strip_suffix("\n\n").and_then(|text| text.rsplit("\n\n").next());
+        let reason = last.and_then(|last| last.strip_prefix("event: end\ndata: ")).expect("a last message");
+        let reason: Value = serde_json::from_str(reason).expect("a problem");
+        assert_eq!(reason["type"], format!("urn:exesdb:problem:{kind}"));
+        assert_eq!(reason["status"], status);
+        assert!(reason["detail"].as_str().is_some_and(|text| text.contains(detail)), "{reason}");
         assert_eq!(store.failures_logged.len(), logged);
     }
 }
@@ -191,13 +199,55 @@ fn a_filter_passes_over_the_rest() {
     }
 }
 
-/// Reading past what a filter holds back takes its time, and nothing is written meanwhile.
+/// The positions that a client could resume after, as messages without data tell them.
+fn progress(answer: &Answer) -> Vec<u64> {
+    let messages = answer.text().split("\n\n").filter(|message| !message.contains('\n'));
+    let id = |message: &str| message.strip_prefix("id: ")?.strip_suffix("@00000000000000aa")?.parse().ok();
+    messages.filter_map(id).collect()
+}
+
+/// Without that, a follower of `from=end` would miss what is appended between a broken connection and the next one.
 #[test]
-fn a_long_search_shows_that_the_connection_lives() {
-    let mut store = Memory::with(&["t"; 100]);
-    store.scan_events = Some(1);
-    store.read_ms = 1_000;
+fn where_to_resume_is_told_at_once() {
+    for (target, last_event_id, expected) in [
+        (format!("{STREAM}?from=end"), "", vec![5]),
+        (format!("{STREAM}?from=1"), "", vec![]),
+        (STREAM.to_owned(), "4", vec![]),
+        (format!("{ALL}?from=end"), "", vec![5]),
+        (format!("{ALL}?stream_prefix=x"), "", vec![5]),
+        (format!("{ALL}?stream_prefix=x&from=3"), "", vec![5]),
+        ("/v1/stores/main/streams/x/events".to_owned(), "", vec![5]),
+    ] {
+        let mut store = Memory::with(&["s", "t", "s", "t", "s", "s"]);
+        let answer = Request::follow(&target).header("last-event-id", last_event_id).send(&mut store);
+        assert_eq!(progress(&answer), expected, "{target} after {last_event_id:?}");
+    }
+}
+
+#[test]
+fn a_filtered_follower_is_told_how_far_it_is_while_nothing_matches() {
+    let mut store = Memory::with(&["s"]);
+    // An event that does not match comes each half second.
+    store.steps = (0..20).flat_map(|_| [Step::Append("t"), Step::Hint(500)]).collect();
     let answer = Request::follow(&format!("{ALL}?stream_prefix=s")).send(&mut store);
-    assert_eq!(sent(&answer), [] as [u64; 0]);
-    assert_eq!(answer.text().matches(": keepalive").count(), 6);
+    assert_eq!(sent(&answer), [0]);
+    let progress = progress(&answer);
+    assert!((4..=6).contains(&progress.len()), "each 2 s of 10: {progress:?}");
+    assert!(progress.is_sorted() && progress.last().is_some_and(|last| *last >= 16), "{progress:?}");
+    // And so while it reads what is there, one event each second.
+    let mut store = Memory::with(&["t"; 20]);
+    (store.scan_events, store.read_ms) = (Some(1), 1_000);
+    let answer = Request::follow(&format!("{ALL}?stream_prefix=s")).send(&mut store);
+    let progress = self::progress(&answer);
+    assert!((9..=12).contains(&progress.len()) && progress.is_sorted(), "{progress:?}");
+}
+
+#[test]
+fn a_tombstone_that_nobody_tells_of_is_found() {
+    let mut store = Memory::with(&["s"]);
+    store.deleted.insert("s".to_owned(), Deletion::Soft);
+    store.steps =
+        VecDeque::from([Step::Wake(Wake::Timeout), Step::Tombstone("s"), Step::Wake(Wake::Timeout)]);
+    let answer = Request::follow(STREAM).send(&mut store);
+    assert!(answer.text().contains("event: end\ndata: {\"type\":\"urn:exesdb:problem:stream-deleted\""));
 }

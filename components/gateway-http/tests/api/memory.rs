@@ -23,6 +23,8 @@ pub(crate) enum Step {
     Hint(u64),
     /// From now on reads fail.
     Fail(Error),
+    /// This stream gets a tombstone, and the wait ends when its time is over.
+    Tombstone(&'static str),
 }
 
 /// The store's history.
@@ -453,6 +455,11 @@ impl Store for Memory {
             Some(Step::Fail(error)) => {
                 self.failure = Some(error);
                 Wake::Events
+            }
+            Some(Step::Tombstone(stream)) => {
+                self.deleted.insert(stream.to_owned(), Deletion::Tombstone);
+                self.clock_ms += u64::from(timeout_ms);
+                Wake::Timeout
             }
             None => Wake::Closing,
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use exesdb_api_document::{Document, Operation, object, strings};
 use exesdb_gateway_http::limits;
 use exesdb_gateway_http::problem::Kind;
 use exesdb_gateway_http::route::{Head, Resource, route};
@@ -12,52 +13,26 @@ use serde_json::{Value, json};
 use crate::client::Request;
 use crate::memory::Memory;
 
-const METHODS: [&str; 8] = ["get", "head", "post", "put", "delete", "options", "patch", "trace"];
+/// Kinds of problems that the host has and no component.
+const OF_HOST: [&str; 4] = ["store-not-found", "unavailable", "foreign-origin", "foreign-host"];
 
-fn document() -> Value {
-    serde_json::from_str(OPENAPI).expect("the document is JSON")
+/// Statuses that only the host gives.
+const STATUSES_OF_HOST: [u64; 1] = [421];
+
+fn document() -> Document {
+    Document::parse(OPENAPI).expect("the document is JSON")
 }
 
-/// Follows references to the value that is meant.
-fn resolve<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
-    match value.get("$ref").and_then(Value::as_str) {
-        Some(reference) => {
-            let pointer = reference.strip_prefix('#').expect("references stay in the document");
-            let target = document.pointer(pointer);
-            resolve(document, target.unwrap_or_else(|| panic!("{reference} leads nowhere")))
-        }
-        None => value,
+#[track_caller]
+fn conforms(document: &Document, value: &Value, schema: &Value, what: &str) {
+    if let Err(error) = document.check(value, schema, what) {
+        panic!("{error}");
     }
 }
 
-fn object(value: &Value) -> &serde_json::Map<String, Value> {
-    value.as_object().expect("this is an object")
-}
-
-fn strings(value: &Value) -> BTreeSet<&str> {
-    value.as_array().expect("this is a list").iter().map(|item| item.as_str().expect("of strings")).collect()
-}
-
-/// Template, path item, method and operation of everything in the document.
-fn operations(document: &Value) -> Vec<(&String, &Value, String, &Value)> {
-    let paths = object(&document["paths"]).iter();
-    paths
-        .flat_map(|(template, item)| {
-            let methods = METHODS.iter().filter_map(move |method| Some((*method, item.get(method)?)));
-            methods.map(move |(method, operation)| (template, item, method.to_uppercase(), operation))
-        })
-        .collect()
-}
-
-/// The parameters of an operation and of its path, by where they are.
-fn parameters<'a>(document: &'a Value, item: &'a Value, operation: &'a Value, place: &str) -> Vec<&'a Value> {
-    [item, operation]
-        .into_iter()
-        .filter_map(|owner| owner.get("parameters")?.as_array())
-        .flatten()
-        .map(|parameter| resolve(document, parameter))
-        .filter(|parameter| parameter["in"] == place)
-        .collect()
+/// The operations that the component answers.
+fn operations(document: &Document) -> Vec<Operation<'_>> {
+    document.operations().into_iter().filter(|operation| !operation.is_of_host()).collect()
 }
 
 fn text(value: &Value) -> String {
@@ -73,7 +48,7 @@ fn routes_and_methods_are_the_same() {
     let document = document();
     let documented: BTreeSet<(String, String)> = operations(&document)
         .into_iter()
-        .map(|(template, _, method, _)| (template.clone(), method))
+        .map(|operation| (operation.template.to_owned(), operation.method))
         .collect();
     let known = Resource::ALL.into_iter().flat_map(|resource| {
         // HEAD is documented once for all.
@@ -81,23 +56,25 @@ fn routes_and_methods_are_the_same() {
         methods.map(move |method| (resource.template().to_owned(), method.to_owned()))
     });
     assert_eq!(documented, known.collect());
-    assert!(text(&document["info"]["description"]).contains("**HEAD**"));
-    assert!(text(&document["info"]["description"]).contains("/health/live"));
+    assert!(text(&document.value()["info"]["description"]).contains("**HEAD**"));
+    assert!(text(&document.value()["info"]["description"]).contains("/health/live"));
 }
 
 #[test]
 fn every_documented_example_is_answered_as_documented() {
     let document = document();
-    for (template, item, method, operation) in operations(&document) {
-        let mut target = template.clone();
-        for parameter in parameters(&document, item, operation, "path") {
+    for documented in operations(&document) {
+        let Operation { template, operation, ref method, .. } = documented;
+        let mut target = template.to_owned();
+        for parameter in document.parameters(&documented, "path") {
             let name = format!("{{{}}}", text(&parameter["name"]));
             target = target.replace(&name, &percent_encoded(&text(&parameter["example"])));
         }
         let target = target.replace("%31", "1");
         assert!(!target.contains('{'), "{target}");
         // Some exclude each other: those have no example.
-        let query: Vec<String> = parameters(&document, item, operation, "query")
+        let query: Vec<String> = document
+            .parameters(&documented, "query")
             .into_iter()
             .filter(|parameter| parameter.get("example").is_some())
             .map(|parameter| {
@@ -115,7 +92,7 @@ fn every_documented_example_is_answered_as_documented() {
             assert_eq!(put.body(r#"{"data":1}"#).send(&mut store).status, 204);
         }
         let body = operation.pointer("/requestBody/content/application~1json/example");
-        let request = Request::new(&method, &format!("{target}?{}", query.join("&")))
+        let request = Request::new(method, &format!("{target}?{}", query.join("&")))
             .body(body.map(text).unwrap_or_default());
         let answer = request.send(&mut store);
         let response = operation["responses"].get(answer.status.to_string());
@@ -133,50 +110,21 @@ fn every_documented_example_is_answered_as_documented() {
     }
 }
 
-/// Checks that an object has the fields of its schema and no others, and so the objects within it.
-fn conforms(document: &Value, value: &Value, schema: &Value, what: &str) {
-    let schema = resolve(document, schema);
-    match (value, schema.get("properties"), schema.get("items")) {
-        (Value::Object(fields), Some(properties), _) => {
-            for (name, field) in fields {
-                let property =
-                    properties.get(name).unwrap_or_else(|| panic!("{what}: {name} is not documented"));
-                conforms(document, field, property, name);
-            }
-            for name in schema.get("required").map(strings).unwrap_or_default() {
-                assert!(fields.contains_key(name), "{what}: {name} is missing in {value}");
-            }
-        }
-        (Value::Array(list), _, Some(items)) => {
-            list.iter().for_each(|item| conforms(document, item, items, what));
-        }
-        (value, None, None) => {
-            let fits = match schema.get("type").and_then(Value::as_str) {
-                Some("string") => value.is_string(),
-                Some("integer") => value.is_u64(),
-                Some("boolean") => value.is_boolean(),
-                _ => true,
-            };
-            assert!(fits, "{what}: {value} is not of the documented type");
-        }
-        (value, _, _) => panic!("{what}: {value} is neither object nor list"),
-    }
-}
-
 /// The router names the parameters that it knows when it meets another one.
 #[test]
 fn query_parameters_are_the_same() {
     let document = document();
-    for (template, item, method, operation) in operations(&document) {
+    for operation in operations(&document) {
+        let (template, method) = (operation.template, &operation.method);
         let target = template.replace("{version}", "1").replace(['{', '}'], "");
-        let head = Head { method: &method, target: &format!("{target}?unheard-of=1"), headers: &[] };
+        let head = Head { method, target: &format!("{target}?unheard-of=1"), headers: &[] };
         let detail = route(&head).expect_err("the parameter is unknown").detail;
         let known: BTreeSet<&str> = match detail.rsplit_once("this route has ") {
             Some((_, "none")) => BTreeSet::new(),
             Some((_, known)) => known.split(", ").collect(),
             None => panic!("{detail}"),
         };
-        let documented = parameters(&document, item, operation, "query");
+        let documented = document.parameters(&operation, "query");
         let documented: BTreeSet<&str> =
             documented.into_iter().filter_map(|parameter| parameter["name"].as_str()).collect();
         assert_eq!(documented, known, "{method} {template}");
@@ -187,7 +135,7 @@ fn query_parameters_are_the_same() {
 #[test]
 fn fields_of_bodies_are_the_same() {
     let document = document();
-    let schemas = &document["components"]["schemas"];
+    let schemas = &document.value()["components"]["schemas"];
     let mut store = Memory::default();
     let transact = |body: &str| Request::new("POST", "/v1/stores/m/transactions").body(body);
     let import = |body: &str| Request::new("POST", "/v1/stores/m/import").body(body);
@@ -220,7 +168,7 @@ fn fields_of_bodies_are_the_same() {
 #[test]
 fn limits_are_the_same() {
     let document = document();
-    let components = &document["components"];
+    let components = &document.value()["components"];
     let number = |value: u32| json!(value);
     let size = |value: usize| json!(value);
     for (pointer, expected) in [
@@ -271,7 +219,9 @@ fn limits_are_the_same() {
     ] {
         assert_eq!(components.pointer(pointer), Some(&expected), "{pointer}");
     }
-    let description = text(&document["info"]["description"]);
+    let description = text(&document.value()["info"]["description"]);
+    assert!(description.contains("at most 1,048,576 bytes together"));
+    assert_eq!(limits::REQUEST_TAGS_BYTES_MAX, 1_048_576);
     assert!(description.contains(&format!("1 to {} bytes", arguments::STREAM_ID_BYTES_MAX)));
     assert!(description.contains(&format!("nesting deeper than {}", limits::JSON_NESTING_MAX)));
 }
@@ -279,15 +229,23 @@ fn limits_are_the_same() {
 #[test]
 fn problems_are_the_same() {
     let document = document();
-    let problem = &document["components"]["schemas"]["Problem"]["properties"];
-    assert_eq!(strings(&problem["type"]["enum"]), Kind::ALL.into_iter().map(Kind::uri).collect());
-    let statuses: BTreeSet<u64> = Kind::ALL.into_iter().map(|kind| u64::from(kind.status())).collect();
+    let components = &document.value()["components"];
+    let problem = &components["schemas"]["Problem"]["properties"];
+    let of_host = OF_HOST.map(|kind| format!("urn:exesdb:problem:{kind}"));
+    let mut kinds: BTreeSet<String> = of_host.iter().cloned().collect();
+    kinds.extend(Kind::ALL.into_iter().map(|kind| kind.uri().to_owned()));
+    let documented = strings(problem["type"].get("enum")).into_iter().map(str::to_owned);
+    assert_eq!(documented.collect::<BTreeSet<String>>(), kinds);
+    let statuses = Kind::ALL.into_iter().map(|kind| u64::from(kind.status())).chain(STATUSES_OF_HOST);
     let documented = problem["status"]["enum"].as_array().unwrap();
-    assert_eq!(documented.iter().filter_map(Value::as_u64).collect::<BTreeSet<u64>>(), statuses);
-    for (name, response) in object(&document["components"]["responses"]) {
+    assert_eq!(documented.iter().filter_map(Value::as_u64).collect::<BTreeSet<u64>>(), statuses.collect());
+    for (name, response) in object(&components["responses"]) {
         let content = &response["content"]["application/problem+json"];
         let example = &content["example"];
         conforms(&document, example, &content["schema"], name);
+        if of_host.iter().any(|kind| example["type"] == *kind) {
+            continue;
+        }
         let kind =
             Kind::ALL.into_iter().find(|kind| example["type"] == kind.uri()).expect("its type is known");
         assert_eq!(example["title"], kind.title(), "{name}");
@@ -297,10 +255,10 @@ fn problems_are_the_same() {
 
 #[test]
 fn references_lead_somewhere() {
-    fn walk(document: &Value, value: &Value) {
+    fn walk(document: &Document, value: &Value) {
         match value {
             Value::Object(fields) => {
-                resolve(document, value);
+                document.resolve(value);
                 fields.values().for_each(|field| walk(document, field));
             }
             Value::Array(items) => items.iter().for_each(|item| walk(document, item)),
@@ -308,5 +266,5 @@ fn references_lead_somewhere() {
         }
     }
     let document = document();
-    walk(&document, &document);
+    walk(&document, document.value());
 }

@@ -3,6 +3,8 @@
 use exesdb_gateway_http::problem::Kind;
 use exesdb_gateway_http::route::{Head, route};
 
+use crate::client::Request;
+use crate::memory::Memory;
 use crate::routes::{BINARY, LINES, SSE, call};
 
 /// A read whose parameter is given so many times.
@@ -217,6 +219,78 @@ fn every_refusal_names_its_culprit() {
         let (found, detail) = call(method, target, headers).expect_err(target);
         assert_eq!(found, kind, "{method} {target}: {detail}");
         assert!(detail.contains(culprit), "{method} {target}: {detail}");
+    }
+}
+
+/// Any web page can send a body without a type, or with one that a form has, to a host of the machine that it is shown on.
+#[test]
+fn a_body_needs_a_type_that_is_read() {
+    let forms =
+        ["", "text/plain", "text/plain; application/json", "application/x-www-form-urlencoded", "json", ","];
+    for (method, target) in [
+        ("POST", "/v1/stores/main/streams/s/events"),
+        ("POST", "/v1/stores/main/transactions"),
+        ("POST", "/v1/stores/main/import"),
+        ("PUT", "/v1/stores/main/streams/s/retention"),
+        ("PUT", "/v1/stores/main/streams/s/snapshots/1"),
+    ] {
+        let head = Head { method, target, headers: &[] };
+        let problem = route(&head).expect_err(target);
+        assert_eq!(problem.kind, Kind::UnsupportedMediaType, "{method} {target}");
+        assert!(
+            problem.detail.starts_with("content-type: is missing; send `application/json`"),
+            "{problem:?}"
+        );
+        for form in forms {
+            let (kind, _) = call(method, target, &[("content-type", form)]).expect_err(form);
+            assert_eq!(kind, Kind::UnsupportedMediaType, "{method} {target} {form}");
+        }
+        call(method, target, &[("content-type", "Application/JSON; charset=utf-8")]).expect(target);
+    }
+}
+
+#[test]
+fn a_path_with_too_many_segments_hints_at_the_slash() {
+    for (path, hints) in [
+        ("/v1/stores/main/streams/a/b", true),
+        ("/v1/stores/main/streams/a/b/events", true),
+        ("/v1/stores/main/streams/a/b/snapshots/1", true),
+        ("/v1/stores/main/streams/a/b/c/d/e/f/g/h/events", true),
+        ("/v1/stores/main/nothing", false),
+        ("/v1/stores/main/events/1", false),
+        ("/v1/streams/a/b/c/d", false),
+        ("/", false),
+    ] {
+        let (kind, detail) = call("GET", path, &[]).expect_err(path);
+        assert_eq!(kind, Kind::PathNotFound, "{path}");
+        assert_eq!(detail.contains("%2F"), hints, "{path}: {detail}");
+    }
+}
+
+#[test]
+fn the_tags_of_a_request_are_bounded_together() {
+    let event = |bytes: usize| {
+        let tags: Vec<String> =
+            (0..32).map(|tag| format!("{tag:02}{}", "t".repeat(bytes / 32 - 2))).collect();
+        format!(r#"{{"type":"t","data":1,"tags":{}}}"#, serde_json::json!(tags))
+    };
+    for (last, fits) in [(4_096, true), (4_128, false)] {
+        let mut events = vec![event(8_192); 127];
+        events.extend([event(4_096), event(last)]);
+        let events = events.join(",");
+        let body = format!(r#"{{"events":[{events}]}}"#);
+        let answer = Request::append("s", body).send(&mut Memory::default());
+        assert_eq!(answer.status, if fits { 200 } else { 413 }, "{}", answer.text());
+        if !fits {
+            assert_eq!(
+                (&answer.json()["field"], &answer.json()["limit"]),
+                (&"events".into(), &1_048_576.into())
+            );
+        }
+        let body = format!(r#"{{"appends":[{{"stream":"s","events":[{events}]}}]}}"#);
+        let answer =
+            Request::new("POST", "/v1/stores/main/transactions").body(body).send(&mut Memory::default());
+        assert_eq!(answer.status, if fits { 200 } else { 413 }, "{}", answer.text());
     }
 }
 

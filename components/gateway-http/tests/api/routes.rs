@@ -15,9 +15,16 @@ pub(crate) const LINES: Headers = &[("accept", "application/x-ndjson")];
 pub(crate) const BINARY: Headers = &[("content-type", "application/vnd.exesdb.events")];
 pub(crate) const SSE: Headers = &[("accept", "text/event-stream")];
 
-pub(crate) fn call(method: &str, target: &str, headers: Headers) -> Result<Call, (Kind, String)> {
-    let headers: Vec<(String, Vec<u8>)> =
-        headers.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+/// What a request with these headers calls. Its body is JSON if they do not say otherwise.
+pub(crate) fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Call, (Kind, String)> {
+    let has_type = headers.iter().any(|(name, _)| *name == "content-type");
+    let json = (!has_type).then_some(("content-type", "application/json"));
+    let headers: Vec<(String, Vec<u8>)> = headers
+        .iter()
+        .copied()
+        .chain(json)
+        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
+        .collect();
     let head = Head { method, target, headers: &headers };
     route(&head).map(|route| route.call).map_err(|problem| (problem.kind, problem.detail))
 }
@@ -378,7 +385,8 @@ fn methods() {
                 (Resource::Snapshots, "DELETE") => format!("{target}?keep=1"),
                 _ => target.clone(),
             };
-            let head = Head { method, target: &target, headers: &[] };
+            let headers = [("content-type".to_owned(), b"application/json".to_vec())];
+            let head = Head { method, target: &target, headers: &headers };
             match route(&head) {
                 Ok(route) => {
                     assert!(has, "{method} {target}");

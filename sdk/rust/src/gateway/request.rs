@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wasip2::http::types::{IncomingBody, IncomingRequest, Method};
+use wasip2::http::types::{ErrorCode, IncomingBody, IncomingRequest, Method, http_error_code};
 use wasip2::io::streams::StreamError;
 
 /// Bytes asked for in one read: a typical body at once, without a large buffer for a small one.
@@ -16,15 +16,21 @@ pub enum BodyError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// It broke off, or was read before. The text says what is known.
-    Failed(String),
+    /// It broke off before its end.
+    Incomplete,
+    /// It took longer than the host waits for a body.
+    TooSlow,
+    /// It was read before.
+    Taken,
 }
 
 impl fmt::Display for BodyError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge { limit } => write!(out, "the body is longer than {limit} bytes"),
-            Self::Failed(text) => write!(out, "the body could not be read to its end: {text}"),
+            Self::Incomplete => out.write_str("the body broke off before its end"),
+            Self::TooSlow => out.write_str("the body took too long"),
+            Self::Taken => out.write_str("the body was read before"),
         }
     }
 }
@@ -63,7 +69,7 @@ pub fn read_body(request: &IncomingRequest, limit: usize) -> Result<Vec<u8>, Bod
     }
     // The announcement is the client's word: it saves asking for more when all is there, and reserves little.
     let announced = announced.and_then(|length| usize::try_from(length).ok());
-    let taken = |()| BodyError::Failed("it was taken before".to_owned());
+    let taken = |()| BodyError::Taken;
     let incoming: IncomingBody = request.consume().map_err(taken)?;
     let stream = incoming.stream().map_err(taken)?;
     let mut body = Vec::with_capacity(announced.unwrap_or(0).min(READ_BYTES));
@@ -73,8 +79,12 @@ pub fn read_body(request: &IncomingRequest, limit: usize) -> Result<Vec<u8>, Bod
         match stream.blocking_read(wanted as u64) {
             Ok(bytes) => body.extend_from_slice(&bytes),
             Err(StreamError::Closed) => break,
+            // The error's own text is for the host's developers, and may hold a backtrace.
             Err(StreamError::LastOperationFailed(error)) => {
-                return Err(BodyError::Failed(error.to_debug_string()));
+                return Err(match http_error_code(&error) {
+                    Some(ErrorCode::ConnectionReadTimeout) => BodyError::TooSlow,
+                    _ => BodyError::Incomplete,
+                });
             }
         }
         if body.len() > limit {

@@ -12,7 +12,7 @@ use super::{
 /// The host's limit for one batch, in bytes of keys and values.
 const BATCH_BYTES_MAX: usize = 8 << 20;
 /// The host's limit for the operations of one batch.
-const BATCH_OPERATIONS_MAX: usize = 10_000;
+const BATCH_OPERATIONS_MAX: usize = 40_000;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
