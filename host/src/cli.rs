@@ -23,7 +23,8 @@ Commands that read or write events ask the gateway (--url). `tree`, `kill`, `res
 `compact` ask the host's control socket in its data directory (--data). `restore` and `doctor` work on a data directory
 whose host is stopped.
 
-Exit codes: 0 done, 1 failed (of `doctor`: something is wrong), 2 the command line makes no sense.";
+Exit codes: 0 done, 1 failed (of `doctor`: something is wrong), 2 the command line makes no sense,
+3 what `follow` followed was deleted for good.";
 
 /// An event store whose parts are WebAssembly components under Erlang-style supervision.
 #[derive(Debug, Parser)]

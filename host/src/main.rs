@@ -5,10 +5,14 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use exesdb::cli::Cli;
+use exesdb::command::follow;
 use exesdb::{logging, output};
 
 /// The command line made sense, but what it asked for failed. (Clap answers 2 for what makes no sense.)
 const FAILURE: u8 = 1;
+
+/// What was followed has come to its end.
+const ENDED: u8 = 3;
 
 /// Requests cross threads and components as many small buffers, which the system's allocator spends much of its time
 /// on: see the profile in `docs/performance.md`.
@@ -25,7 +29,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // `{:#}` is the whole chain on one line: where, what, and what to do. A closed stderr is nobody's loss.
             let _ = writeln!(std::io::stderr(), "exesdb: {error:#}");
-            ExitCode::from(FAILURE)
+            ExitCode::from(if error.is::<follow::Ended>() { ENDED } else { FAILURE })
         }
     }
 }

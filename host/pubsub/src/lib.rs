@@ -79,6 +79,14 @@ impl Bus {
         state.wake(&tickets);
     }
 
+    /// Says that something other than an append happened to `stream`, such as its deletion: wakes who waits for it. Nobody
+    /// is told who begins to wait later.
+    pub fn touch(&self, stream: &str) {
+        let mut state = self.state.lock();
+        let tickets = state.by_stream.remove(stream).unwrap_or_default();
+        state.wake(&tickets);
+    }
+
     /// Says that appends below `next_position` may have gone unpublished, as when a component ends between its
     /// commit and its answer: wakes every waiter, and forgets what it cannot vouch for.
     pub fn lost(&self, next_position: u64) {
@@ -253,5 +261,26 @@ mod tests {
         assert_eq!(bus.wait(None, 0).err(), Some(TooManyWaiters));
         drop(waits);
         assert!(bus.wait(None, 0).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_touch_wakes_who_waits_for_the_stream_and_nobody_else() {
+        let bus = Bus::new(0);
+        let touched = bus.wait(Some("s"), 0).expect("there is room");
+        let mut others = [
+            Box::pin(bus.wait(Some("t"), 0).expect("there is room").woken()),
+            Box::pin(bus.wait(None, 0).expect("there is room").woken()),
+        ];
+        bus.touch("s");
+        bus.touch("unheard-of");
+        touched.woken().await;
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        for other in &mut others {
+            assert!(other.as_mut().poll(&mut context).is_pending());
+        }
+        bus.publish("t", 0);
+        for other in others {
+            other.await;
+        }
     }
 }

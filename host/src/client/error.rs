@@ -134,6 +134,14 @@ impl Problem {
         problem
     }
 
+    /// The problem that a document reports which came without a status line.
+    pub(super) fn of_document(document: &[u8]) -> Problem {
+        let status = serde_json::from_slice(document).map(|problem: Problem| problem.status);
+        let status = status.ok().and_then(|status| StatusCode::from_u16(status).ok());
+        // One that says nothing of its kind is a failure like others.
+        Problem::parse(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), document)
+    }
+
     fn kind(&self) -> &str {
         self.problem_type.rsplit(['/', ':', '#']).next().unwrap_or("")
     }

@@ -12,13 +12,19 @@ use hyper::body::Incoming;
 use serde_json::value::RawValue;
 
 use super::sse::{Decoder, Message};
-use super::{ANSWER_TIMEOUT, Client, ClientError, Filter, Place, Retry, innermost};
+use super::{ANSWER_TIMEOUT, Client, ClientError, Filter, Place, Problem, Retry, innermost};
 
 /// How long a live stream may be silent: the gateway gives a sign of life every 15 s, so the peer is gone.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The kind of message that carries an event.
 const EVENT: &str = "message";
+
+/// The kind of message that says, as a problem document, why the gateway ends the stream.
+const END: &str = "end";
+
+/// What stands for a kind where there is no message and the stream only says how far it is.
+const PROGRESS: &str = "";
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -111,7 +117,8 @@ impl<'a> Follow<'a> {
 
     /// Whether the next event has come already: [`Follow::next`] will not wait for it.
     pub fn is_ready(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| !connection.waiting.is_empty())
+        let is_event = |message: &Message| message.event == EVENT;
+        self.connection.as_ref().is_some_and(|connection| connection.waiting.iter().any(is_event))
     }
 
     fn read(&mut self, message: Message) -> Result<Box<RawValue>, ClientError> {
@@ -131,7 +138,17 @@ impl<'a> Follow<'a> {
         let connection = self.connection.as_mut().expect("it was just made");
         loop {
             if let Some(message) = connection.waiting.pop_front() {
-                return Ok(message);
+                match message.event.as_str() {
+                    EVENT => return Ok(message),
+                    PROGRESS => self.last_id = message.id,
+                    END => {
+                        let problem = Box::new(Problem::of_document(message.data.as_bytes()));
+                        return Err(ClientError::Refused { url: self.url.clone(), problem });
+                    }
+                    // Other kinds are for other readers, as with a browser's EventSource.
+                    _ => {}
+                }
+                continue;
             }
             let lost = |detail: String| ClientError::Lost { url: self.url.clone(), detail };
             let frame = match tokio::time::timeout(SILENCE_TIMEOUT, connection.body.frame()).await {
@@ -142,10 +159,7 @@ impl<'a> Follow<'a> {
             };
             let Some(piece) = frame.data_ref() else { continue };
             match connection.decoder.push(piece) {
-                // Other kinds are for other readers, as with a browser's EventSource.
-                Ok(messages) => {
-                    connection.waiting.extend(messages.into_iter().filter(|message| message.event == EVENT));
-                }
+                Ok(messages) => connection.waiting.extend(messages),
                 Err(error) => return Err(self.unreadable(error.to_string())),
             }
         }
@@ -223,6 +237,37 @@ mod tests {
         assert_eq!(follow.last_id(), Some("4@00000000000000ab"));
         let requests = gateway.requests.await.unwrap();
         assert!(requests[1].contains("last-event-id: 4@00000000000000ab\r\n"), "{}", requests[1]);
+    }
+
+    #[tokio::test]
+    async fn following_goes_on_after_what_was_passed_over() {
+        let gateway = Canned::start(vec![
+            event_stream("retry: 1\n\nid: 4\ndata: {\"n\":4}\n\nid: 70\n\n"),
+            event_stream(
+                "id: 90\n\nevent: end\ndata: {\"type\":\"urn:exesdb:problem:restarting\",\"status\":503}\n\n",
+            ),
+            event_stream("id: 91\ndata: {\"n\":91}\n\n"),
+        ])
+        .await;
+        let mut follow =
+            Follow::new(&gateway.client, None, &Filter::default(), FollowFrom::Event(Place::of(0)), PATIENCE);
+        for n in [4, 91] {
+            assert_eq!(follow.next().await.unwrap().get(), format!("{{\"n\":{n}}}"));
+        }
+        let requests = gateway.requests.await.unwrap();
+        assert!(requests[1].contains("last-event-id: 70\r\n"), "{}", requests[1]);
+        assert!(requests[2].contains("last-event-id: 90\r\n"), "{}", requests[2]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_deleted_for_good_ends_it_with_the_reason() {
+        let end = "event: end\ndata: {\"type\":\"urn:exesdb:problem:stream-deleted\",\"title\":\"Gone\",\"status\":410}\n\n";
+        let gateway = Canned::start(vec![event_stream(&format!("id: 4\ndata: 4\n\n{end}"))]).await;
+        let mut follow =
+            Follow::new(&gateway.client, Some("s"), &Filter::default(), FollowFrom::Event(Place::of(0)), PATIENCE);
+        assert_eq!(follow.next().await.unwrap().get(), "4");
+        let error = follow.next().await.unwrap_err();
+        assert_eq!((error.problem_kind(), error.to_string().as_str()), ("stream-deleted", "Gone (410)"));
     }
 
     #[tokio::test]

@@ -3,12 +3,12 @@
 /// The largest message, in bytes: an event of 1 MiB in base64, its metadata and JSON fit well.
 const MESSAGE_BYTES_MAX: usize = 8 << 20;
 
-/// One dispatched message.
+/// One dispatched message, or a last id that moved on without one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Message {
     /// The last id that the stream has given, if any.
     pub(super) id: Option<String>,
-    /// The message's kind; `message` when the stream does not say.
+    /// The message's kind; `message` when the stream does not say. Empty if there is no message, and only an id.
     pub(super) event: String,
     /// The data lines, joined by line feeds.
     pub(super) data: String,
@@ -34,6 +34,7 @@ pub(super) struct Decoder {
     event: String,
     data: String,
     has_data: bool,
+    has_id: bool,
 }
 
 impl Decoder {
@@ -75,7 +76,10 @@ impl Decoder {
                 self.has_data = true;
             }
             "event" => value.clone_into(&mut self.event),
-            "id" if !value.contains('\0') => self.id = Some(value.to_owned()),
+            "id" if !value.contains('\0') => {
+                self.id = Some(value.to_owned());
+                self.has_id = true;
+            }
             // A comment (empty field name), `retry`, or what a later version may add.
             _ => {}
         }
@@ -85,8 +89,9 @@ impl Decoder {
     fn dispatch(&mut self) -> Option<Message> {
         let event = std::mem::take(&mut self.event);
         let data = std::mem::take(&mut self.data);
+        let has_id = std::mem::take(&mut self.has_id);
         if !std::mem::take(&mut self.has_data) {
-            return None;
+            return has_id.then(|| Message { id: self.id.clone(), ..Message::default() });
         }
         let event = if event.is_empty() { "message".to_owned() } else { event };
         Some(Message { id: self.id.clone(), event, data })
@@ -118,7 +123,10 @@ mod tests {
             ),
             ("data\n\n", vec![message(None, "message", "")]),
             ("data:  two\n\n", vec![message(None, "message", " two")]),
-            ("id: 1\n\nevent: x\n\ndata: a\n\n", vec![message(Some("1"), "message", "a")]),
+            (
+                "id: 1\n\nevent: x\n\ndata: a\n\n",
+                vec![message(Some("1"), "", ""), message(Some("1"), "message", "a")],
+            ),
             ("id: a\0b\nretry: 3\nfuture: 1\ndata: a\n\n", vec![message(None, "message", "a")]),
             ("data: unfinished\n", vec![]),
         ];

@@ -7,7 +7,7 @@ use clap::Args;
 use super::filter::FilterOptions;
 use super::print;
 use crate::cli::GatewayOptions;
-use crate::client::{Follow, FollowFrom};
+use crate::client::{ClientError, Follow, FollowFrom};
 use crate::output::Output;
 
 /// The problem of a position that is not of the store's history.
@@ -23,7 +23,8 @@ Examples:
   exesdb follow --json | jq .type
 
 When the host is restarted, following goes on after the last event that was printed. If the store was restored from a
-backup meanwhile, so that this event is not in it, following ends and says so.")]
+backup meanwhile, so that this event is not in it, following ends and says so. When the stream is
+deleted for good, it ends with exit code 3.")]
 pub struct FollowOptions {
     /// The stream; without it, the whole store.
     pub stream: Option<String>,
@@ -54,6 +55,11 @@ pub struct FollowOptions {
     pub gateway: GatewayOptions,
 }
 
+/// Following has come to its end: the stream was deleted for good, and no event can come any more.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing more can come: {0}")]
+pub struct Ended(ClientError);
+
 /// Prints events until their number is reached, the output is closed, or the host stays away.
 pub async fn run(options: FollowOptions) -> anyhow::Result<()> {
     let client = options.gateway.client();
@@ -80,6 +86,10 @@ pub async fn run(options: FollowOptions) -> anyhow::Result<()> {
                      not in it any more; drop what was printed beyond the backup, and follow again from there"
                 );
                 return Err(anyhow::Error::new(error).context(what));
+            }
+            Err(error) if error.problem_kind() == "stream-deleted" => {
+                output.flush()?;
+                return Err(Ended(error).into());
             }
             Err(error) => return Err(error.into()),
         };

@@ -86,7 +86,16 @@ impl Host for State {
         expected: ExpectedVersion,
         deletion: Deletion,
     ) -> Result<(), Error> {
-        self.stream_writers()?.delete_stream(self.caller(), stream_id, expected, deletion).await
+        let writers = self.stream_writers()?;
+        writers.delete_stream(self.caller(), stream_id.clone(), expected, deletion).await?;
+        // Who follows the stream finds out now that there is nothing more to come.
+        let (registry, store) = (&self.tenancy.registry, &self.tenancy.store);
+        if deletion == Deletion::Tombstone
+            && let Some(bus) = registry.get::<exesdb_pubsub::Bus>(&names::pubsub(store))
+        {
+            bus.touch(&stream_id);
+        }
+        Ok(())
     }
 
     async fn set_retention(&mut self, stream_id: String, retention: Retention) -> Result<(), Error> {
