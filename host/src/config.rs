@@ -5,6 +5,7 @@
 
 mod file;
 mod settings;
+mod web;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,6 +33,11 @@ pub struct Config {
     pub data: PathBuf,
     /// Where the gateway listens.
     pub listen: SocketAddr,
+    /// Names, in lower case and without a port, that requests may be sent to beside loopback names. Others are refused
+    /// when there are any, or `listen` is a loopback address.
+    pub allowed_hosts: Vec<String>,
+    /// Origins whose web pages may send requests and read responses, such as `https://app.example.org`.
+    pub allowed_origins: Vec<String>,
     /// At least one store; names are unique.
     pub stores: Vec<StoreConfig>,
 }
@@ -64,6 +70,9 @@ pub struct StoreConfig {
     pub limits: Limits,
     /// What each instance of a component may use, by component, where it differs from [`StoreConfig::limits`].
     pub component_limits: BTreeMap<String, Limits>,
+    /// Files of tables that its database keeps open: not configured, but less than the default where the process may open
+    /// few files.
+    pub open_tables: usize,
 }
 
 /// Where the components of a store come from.
@@ -136,6 +145,8 @@ impl Default for Config {
         Config {
             data: PathBuf::from(DEFAULT_DATA),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
             stores: vec![StoreConfig::named(DEFAULT_STORE)],
         }
     }
@@ -158,6 +169,7 @@ impl StoreConfig {
             settings: BTreeMap::new(),
             limits: Limits::default(),
             component_limits: BTreeMap::new(),
+            open_tables: exesdb_storage::Options::default().open_tables,
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod control;
+mod file_limit;
 pub mod logging;
 pub mod maintenance;
 pub mod offline;

@@ -38,6 +38,7 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     let name = &route.name;
     let parked = node.filter(|node| node.state == NodeState::Parked);
     let access = registry.get::<StoreAccess>(&names::store(name));
+    let next_position = access.as_ref().map(|access| access.reader.next_position());
     let trouble = match (parked, access.map(|access| access.writer.health())) {
         (Some(node), _) => {
             let cause = load_failure(name, registry).unwrap_or_else(|| cause(node));
@@ -60,7 +61,7 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     let components = registry.get::<Components>(&names::components(name));
     let components = components.iter().flat_map(|components| &components.0);
     let components = components.map(|(role, identity)| (*role, identity.digest.clone())).collect();
-    StoreReadiness { store: name.clone(), trouble, degraded, components }
+    StoreReadiness { store: name.clone(), trouble, degraded, components, next_position }
 }
 
 /// Why the store's components could not be loaded the last time, if so.

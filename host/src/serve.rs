@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cap_std::fs::Dir;
-use exesdb_gateway::{CONNECTIONS_MAX, Connections, Listener, StoreRoute, listener_child};
+use exesdb_gateway::{Connections, Listener, Served, StoreRoute, WebAccess, listener_child};
 use exesdb_plugin::{Engine, GatewayWorker, names};
 use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registry, Root, Telemetry};
-use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use crate::config::{Config, StoreConfig};
 use crate::control::{self, ControlSocket};
+use crate::file_limit;
 use crate::readiness::{TreeReadiness, cause};
 use crate::tree::{self, StoreTree};
 
@@ -26,15 +26,6 @@ const LAST_WORK: Duration = Duration::from_secs(2);
 
 /// How soon one timer is always due: less than the deadlines that requests set, and seldom enough to cost nothing.
 const TIMER_DUE: Duration = Duration::from_millis(100);
-
-/// Files of one database: the engine keeps up to 900 tables open, and has a journal and locks.
-const FILES_PER_STORE: usize = 1_000;
-
-/// Files of the host: the control socket, logs, the runtime's own.
-const FILES_OF_HOST: usize = 100;
-
-/// Fewer connections than this are no service.
-const CONNECTIONS_MIN: usize = 64;
 
 /// Exit code after a second signal: as a shell tells of SIGINT.
 const INTERRUPTED: i32 = 130;
@@ -68,13 +59,17 @@ async fn keep_a_timer_due() {
     }
 }
 
-async fn host(config: Config) -> anyhow::Result<()> {
+async fn host(mut config: Config) -> anyhow::Result<()> {
     let data = prepare(&config)?;
     // First, because it tells whether another host runs on the same data.
     let socket = ControlSocket::bind(&data)?;
     let listener = Listener::bind(config.listen).await?;
     let (registry, telemetry) = (Registry::new(), Telemetry::new());
     let engine = Engine::new(Some(data.join(COMPILED)))?;
+    let files = file_limit::raise(config.stores.len())?;
+    for store in &mut config.stores {
+        store.open_tables = files.open_tables;
+    }
     let stores = config.stores.iter().cloned().map(StoreConfig::with_absolute_paths);
     let stores = stores.collect::<std::io::Result<Vec<_>>>().context("cannot find the working directory")?;
     let stores = stores.into_iter().map(|store| StoreTree::new(&engine, store, &registry, &telemetry));
@@ -85,13 +80,20 @@ async fn host(config: Config) -> anyhow::Result<()> {
         .with_context(|| format!("cannot enter the data directory {}", data.display()))?;
 
     let readiness = TreeReadiness::default();
-    let connections = Connections::new(connections_max(config.stores.len())?);
+    let connections = Connections::new(files.connections);
     let accepting = listener_child(
         listener.clone(),
         connections.clone(),
-        registry.clone(),
-        routes(&config.stores),
-        readiness.of(routes(&config.stores), &registry),
+        Served {
+            registry: registry.clone(),
+            stores: routes(&config.stores),
+            readiness: readiness.of(routes(&config.stores), &registry),
+            web: WebAccess {
+                is_loopback: config.listen.ip().to_canonical().is_loopback(),
+                allowed_hosts: config.allowed_hosts.clone(),
+                allowed_origins: config.allowed_origins.clone(),
+            },
+        },
     );
     let spec = tree::host(&stores, &data, accepting);
     let options = Options { registry: registry.clone(), telemetry: telemetry.clone(), ..Options::default() };
@@ -202,22 +204,6 @@ fn outcome(ended: Option<Reason>, stopped: &Reason) -> anyhow::Result<()> {
             "the supervision tree ended by itself ({reason}); the log above says which part gave up"
         ),
     }
-}
-
-/// How many connections there may be: what the databases leave of the process's file descriptors. Its soft limit is
-/// raised as far as the system lets it.
-fn connections_max(stores: usize) -> anyhow::Result<usize> {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).context("cannot raise the limit on open files")?;
-    let files = limit.maximum.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
-    let spare = files.saturating_sub(stores * FILES_PER_STORE + FILES_OF_HOST);
-    anyhow::ensure!(
-        spare >= CONNECTIONS_MIN,
-        "{stores} stores need about {} open files, and this process may have {files}; raise the limit (ulimit -n)",
-        stores * FILES_PER_STORE + FILES_OF_HOST + CONNECTIONS_MIN
-    );
-    Ok(spare.min(CONNECTIONS_MAX))
 }
 
 /// Makes the data directory, readable by its owner alone, with a folder for each store, and names it without links.

@@ -176,8 +176,9 @@ impl StoreTree {
 
     fn gateway_system(&self) -> ChildSpec {
         let config = &self.persistence.setup.config;
-        let workers =
-            exesdb_plugin::gateway_workers("gateway-workers", config.gateway_pool_size.into(), &self.gateway);
+        let count = usize::from(config.gateway_pool_size);
+        let instances = count * config.limits_of("gateway").gateway_instances_per_worker as usize;
+        let workers = exesdb_plugin::gateway_workers("gateway-workers", count, instances, &self.gateway);
         let mut gateway =
             limited(SupervisorSpec::new("gateway-system", Strategy::OneForOne), GATEWAY_INTENSITY)
                 .child(workers);

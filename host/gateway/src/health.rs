@@ -1,4 +1,4 @@
-//! `/health/live` and `/health/ready`: the host's own answers, which need no component.
+//! `/health/live` and `/health/ready`, which is `/health` too: the host's own responses, which need no component.
 
 use std::sync::Arc;
 
@@ -17,9 +17,11 @@ pub struct StoreReadiness {
     pub degraded: Option<String>,
     /// What it runs: the SHA-256 of each component, by what that is to the store.
     pub components: Vec<(&'static str, String)>,
+    /// How many positions of its log are taken; none while it is not open.
+    pub next_position: Option<u64>,
 }
 
-/// Asked at every `/health/ready`: one entry for each store.
+/// Asked at every `/health/ready` and `/v1/stores`: one entry for each store.
 pub type Readiness = Arc<dyn Fn() -> Vec<StoreReadiness> + Send + Sync>;
 
 pub(crate) fn live() -> Response<Full<Bytes>> {
@@ -51,7 +53,7 @@ fn shown(store: &StoreReadiness) -> String {
     }
 }
 
-fn json(status: StatusCode, document: serde_json::Value) -> Response<Full<Bytes>> {
+pub(crate) fn json(status: StatusCode, document: serde_json::Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(document.to_string())));
     *response.status_mut() = status;
     let content_type = header::HeaderValue::from_static("application/json");
@@ -71,6 +73,7 @@ mod tests {
             trouble: trouble.map(str::to_owned),
             degraded: None,
             components: vec![("gateway", "00ff".to_owned())],
+            next_position: None,
         };
         assert_eq!(ready(&[store("a", None)]).status(), StatusCode::OK);
         let lame = StoreReadiness { degraded: Some("snapshots are unavailable".into()), ..store("a", None) };

@@ -11,6 +11,7 @@ use crate::answer::Answers;
 use crate::connection::Connections;
 use crate::health::Readiness;
 use crate::route::StoreRoute;
+use crate::web::WebAccess;
 
 /// Pause after a failed accept, which is mostly a lack of file descriptors: they come back when clients go.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -52,15 +53,21 @@ impl Listener {
     }
 }
 
+/// What the connections of a listener get to see.
+pub struct Served {
+    /// Where the gateway workers are found.
+    pub registry: Registry,
+    /// The stores, in the order of the configuration.
+    pub stores: Vec<StoreRoute>,
+    /// How each of them is.
+    pub readiness: Readiness,
+    /// Which web pages may send requests.
+    pub web: WebAccess,
+}
+
 /// The child that accepts connections.
-pub fn listener_child(
-    listener: Listener,
-    connections: Connections,
-    registry: Registry,
-    stores: Vec<StoreRoute>,
-    readiness: Readiness,
-) -> ChildSpec {
-    let answers = Arc::new(Answers { registry, stores, readiness, turn: Default::default() });
+pub fn listener_child(listener: Listener, connections: Connections, served: Served) -> ChildSpec {
+    let answers = Arc::new(Answers { served, turn: Default::default() });
     ChildSpec::worker("listener", move |context: Context| {
         let (listener, connections, answers) = (listener.clone(), connections.clone(), answers.clone());
         async move {

@@ -10,7 +10,7 @@ pub(crate) fn problem(
     kind: &str,
     title: &str,
     detail: &str,
-    members: &[(&str, &str)],
+    members: &[(&str, serde_json::Value)],
 ) -> Response<Full<Bytes>> {
     let mut document = serde_json::json!({
         "type": format!("urn:exesdb:problem:{kind}"),
@@ -19,7 +19,7 @@ pub(crate) fn problem(
         "detail": detail,
     });
     for (name, value) in members {
-        document[*name] = (*value).into();
+        document[*name] = value.clone();
     }
     let mut response = Response::new(Full::new(Bytes::from(document.to_string())));
     *response.status_mut() = status;

@@ -16,27 +16,34 @@ pub(crate) enum Route<'a> {
     Live,
     /// The host answers: all stores can serve.
     Ready,
+    /// The host answers: which stores there are.
+    Stores,
+    /// The host answers: what is known of this store.
+    StoreInfo(&'a StoreRoute),
     /// To a worker of this store.
     Store(&'a StoreRoute),
     /// There is no such store.
     UnknownStore(&'a str),
 }
 
-/// Decides by the path. Stores own `/v1/stores/{name}` and what lies below; all else but the host's own goes to the
+/// Decides by the path. Stores own what lies below `/v1/stores/{name}`; all else but the host's own goes to the
 /// first store, whose gateway knows the rest of the API, such as `/openapi.json`.
 pub(crate) fn route<'a>(stores: &'a [StoreRoute], path: &'a str) -> Route<'a> {
     match path {
         "/health/live" => return Route::Live,
-        "/health/ready" => return Route::Ready,
+        "/health" | "/health/ready" => return Route::Ready,
+        "/v1/stores" => return Route::Stores,
         _ => {}
     }
     match path.strip_prefix("/v1/stores/") {
         Some(rest) => {
-            let name = rest.split('/').next().unwrap_or(rest);
+            let (name, below) =
+                rest.split_once('/').map_or((rest, None), |(name, below)| (name, Some(below)));
             // Names of stores need no percent-encoding, so a name that has some is unknown.
-            match stores.iter().find(|store| store.name == name) {
-                Some(store) => Route::Store(store),
-                None => Route::UnknownStore(name),
+            match (stores.iter().find(|store| store.name == name), below) {
+                (Some(store), None) => Route::StoreInfo(store),
+                (Some(store), Some(_)) => Route::Store(store),
+                (None, _) => Route::UnknownStore(name),
             }
         }
         None => stores.first().map_or(Route::UnknownStore(""), Route::Store),
@@ -54,14 +61,17 @@ mod tests {
             ("/health/live", Route::Live),
             ("/health/ready", Route::Ready),
             ("/v1/stores/main/events", Route::Store(&stores[0])),
-            ("/v1/stores/orders", Route::Store(&stores[1])),
+            ("/v1/stores", Route::Stores),
+            ("/v1/stores/orders", Route::StoreInfo(&stores[1])),
+            ("/v1/stores/orders/", Route::Store(&stores[1])),
             ("/v1/stores/orders/streams/a%2Fb/events", Route::Store(&stores[1])),
             ("/v1/stores/other/events", Route::UnknownStore("other")),
             ("/v1/stores/", Route::UnknownStore("")),
             ("/v1/stores/%6dain/events", Route::UnknownStore("%6dain")),
             ("/v1/stores/main%2f../orders", Route::UnknownStore("main%2f..")),
             ("/openapi.json", Route::Store(&stores[0])),
-            ("/health", Route::Store(&stores[0])),
+            ("/health", Route::Ready),
+            ("/health/", Route::Store(&stores[0])),
             ("/", Route::Store(&stores[0])),
         ];
         for (path, expected) in table {

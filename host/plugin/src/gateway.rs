@@ -4,7 +4,7 @@
 //! the next request gets another. It does not count for the worker's restart intensity, so that a client who
 //! repeats a poison request cannot bring the store down.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
-use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
@@ -32,7 +32,8 @@ use crate::limits::Limits;
 use crate::load::{Identity, LoadError, Loaded, Source, load};
 use crate::names;
 use crate::pause::Watched;
-use crate::request::{LiveRequests, RequestControl};
+use crate::request::{Overdue, RequestControl};
+use crate::share::{Admission, Load, LongShare, NotAdmitted, SHORT_BYTES_MAX, SHORT_TIME_MAX, soonest};
 use crate::state::{State, Tenancy};
 use crate::trace::Trace;
 
@@ -45,10 +46,6 @@ const IDLE_GROWTH_MAX: usize = 8 << 20;
 
 /// After this time, instances that nobody needed meanwhile are let go, but one.
 const IDLE_CHECK: Duration = Duration::from_secs(30);
-
-/// Share of a worker's instances that may be live responses, in percent, so that followers cannot starve ordinary
-/// requests.
-const LIVE_PERCENT_MAX: usize = 75;
 
 /// Requests after which an instance is replaced, so that what a guest leaks is bounded. Each instance adds up to a
 /// tenth by its number, so that they are not all replaced at once.
@@ -101,17 +98,22 @@ impl GatewayPlugin {
 /// Why a request got no answer from the component.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Refusal {
-    /// All of the worker's instances are busy.
-    #[error("all {0} gateway instances of a worker are busy; try again later")]
-    Overloaded(usize),
+    /// All instances are busy, and others wait for them already, or did for too long.
+    #[error("all gateway instances of the store are busy; try again later")]
+    Overloaded,
+    /// The response would be one of too many long ones.
+    #[error(
+        "{0} long responses are in progress (clients that follow events, read very much, or send or read slowly), and more there may not be; try again later"
+    )]
+    TooManyLong(usize),
     /// The worker is stopping, or was stopped with the request in its hands.
     #[error(
         "the gateway is being restarted; if the request was an append its outcome is unknown, and sent again with the same event ids it is applied once"
     )]
     Restarting,
     /// No instance could be made.
-    #[error("no gateway instance could be made: {0}")]
-    Unavailable(String),
+    #[error("no gateway instance could be made; the host's log says why")]
+    Unavailable(Crash),
     /// The request ended the instance that served it.
     #[error("the gateway component {}; incident {}", crash.for_client(), crash.incident)]
     Crashed {
@@ -119,15 +121,23 @@ pub enum Refusal {
         crash: Crash,
     },
     /// The component finished without an answer.
-    #[error("the gateway component gave no answer: {0}")]
-    NoAnswer(String),
+    #[error("the gateway component gave no answer; the host's log says why")]
+    NoAnswer,
 }
 
-/// The supervisor of a store's gateway workers.
-pub fn workers(id: &str, count: usize, installed: &Arc<Installed<GatewayPlugin>>) -> ChildSpec {
+/// The supervisor of a store's gateway workers: so many, with so many instances together.
+pub fn workers(
+    id: &str,
+    count: usize,
+    instances: usize,
+    installed: &Arc<Installed<GatewayPlugin>>,
+) -> ChildSpec {
+    let long = LongShare::of(instances);
     let child = |index: usize| {
-        let installed = installed.clone();
-        ChildSpec::worker(index.to_string(), move |context| start(context, index, installed.clone()))
+        let (installed, long) = (installed.clone(), long.clone());
+        ChildSpec::worker(index.to_string(), move |context| {
+            start(context, index, installed.clone(), long.clone())
+        })
     };
     ChildSpec::supervisor(SupervisorSpec::partitions(id, count, child)).detail({
         let installed = installed.clone();
@@ -139,21 +149,22 @@ async fn start(
     context: Context,
     index: usize,
     installed: Arc<Installed<GatewayPlugin>>,
+    long: LongShare,
 ) -> Result<Start, Reason> {
     let deployment = installed.get()?;
     let (plugin, tenancy) = (deployment.plugin.clone(), deployment.tenancy.clone());
     let registry = context.registry().clone();
     let name = names::gateway_worker(&tenancy.store, index);
-    let live_max = (tenancy.limits.gateway_instances_per_worker * LIVE_PERCENT_MAX / 100).max(1);
     let worker = Arc::new(GatewayWorker {
         plugin,
+        admission: Admission::to(tenancy.limits.gateway_instances_per_worker),
         tenancy,
         path: context.path().into(),
         idle: Mutex::default(),
         requests: Mutex::default(),
         finished: Notify::new(),
         stopping: AtomicBool::new(false),
-        live: LiveRequests::new(live_max),
+        long,
         numbers: AtomicU64::new(0),
     });
     // The first instance shows at the start whether there can be any.
@@ -174,6 +185,7 @@ struct AbortsRequests(Arc<GatewayWorker>);
 impl Drop for AbortsRequests {
     fn drop(&mut self) {
         self.0.stopping.store(true, Ordering::Release);
+        self.0.admission.close();
         for (_, running) in self.0.requests.lock().drain() {
             running.task.abort();
         }
@@ -186,11 +198,12 @@ pub struct GatewayWorker {
     plugin: Arc<GatewayPlugin>,
     tenancy: Arc<Tenancy>,
     path: Arc<str>,
+    admission: Admission,
     idle: Mutex<Idle>,
     requests: Mutex<HashMap<u64, Running>>,
     finished: Notify,
     stopping: AtomicBool,
-    live: LiveRequests,
+    long: LongShare,
     numbers: AtomicU64,
 }
 
@@ -236,21 +249,25 @@ type Head = Arc<Mutex<Option<oneshot::Sender<Result<Response<HyperOutgoingBody>,
 type EndedWell = oneshot::Sender<()>;
 
 impl GatewayWorker {
-    /// A running worker of the store, of its `count` ones: the first with room, beginning with number `turn`, or
-    /// else any.
+    /// A running worker of the store, of its `count` ones: beginning with number `turn`, the first if it has little to do,
+    /// or else the one that will serve soonest.
     pub fn pick(registry: &Registry, store: &str, count: usize, turn: usize) -> Option<Arc<Self>> {
         let mut running = (0..count).filter_map(|offset| {
             registry.get::<Self>(&names::gateway_worker(store, turn.wrapping_add(offset) % count))
         });
         let first = running.next()?;
-        if first.has_room() {
+        if first.admission.is_calm() {
             return Some(first);
         }
-        running.find(|worker| worker.has_room()).or(Some(first))
+        let workers: Vec<Arc<Self>> = std::iter::once(first).chain(running).collect();
+        let loads: Vec<Load> = workers.iter().map(|worker| worker.load()).collect();
+        let soonest = soonest(&loads)?;
+        workers.into_iter().nth(soonest)
     }
 
-    fn has_room(&self) -> bool {
-        self.requests.lock().len() < self.tenancy.limits.gateway_instances_per_worker
+    fn load(&self) -> Load {
+        let long = self.requests.lock().values().filter(|running| running.control.is_long()).count();
+        self.admission.load(long)
     }
 
     /// Has an instance serve a request. The answer's body comes as the instance writes it; dropping it asks the
@@ -264,8 +281,12 @@ impl GatewayWorker {
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
+        let instance = self.admission.enter().await.map_err(|refused| match refused {
+            NotAdmitted::Full => Refusal::Overloaded,
+            NotAdmitted::Closed => Refusal::Restarting,
+        })?;
         let trace = Trace::of(request.headers());
-        let control = Arc::new(RequestControl::new(trace, self.live.clone()));
+        let control = Arc::new(RequestControl::new(trace, self.long.clone()));
         let (sender, head) = oneshot::channel();
         let (ended_well, has_ended_well) = oneshot::channel();
         let sender: Head = Arc::new(Mutex::new(Some(sender)));
@@ -276,19 +297,26 @@ impl GatewayWorker {
             if self.stopping.load(Ordering::Acquire) {
                 return Err(Refusal::Restarting);
             }
-            let instances = self.tenancy.limits.gateway_instances_per_worker;
-            if requests.len() >= instances {
-                return Err(Refusal::Overloaded(instances));
-            }
             let request = request.map(|body| ArrivingBody { body, control: control.clone() });
             let serving = self.clone().serve(number, request, sender, ended_well, control.clone());
+            let serving = async move {
+                serving.await;
+                drop(instance);
+            };
             let task = tokio::spawn(serving).abort_handle();
             requests.insert(number, Running { task, control: control.clone() });
         }
         let client = Client(control);
         let response = head.await.unwrap_or(Err(Refusal::Restarting))?;
         client.0.takes();
-        Ok(response.map(|body| GatewayBody { body, has_ended_well, client }))
+        let (head, body) = response.into_parts();
+        let is_bounded = head.headers.contains_key(http::header::CONTENT_LENGTH) || body.is_end_stream();
+        let mut body = GatewayBody { held: VecDeque::new(), body, has_ended_well, client };
+        // What has a length is a long response when it was not taken soon.
+        if !is_bounded && !body.client.0.enter_long() {
+            body = body.if_short().await.ok_or_else(|| Refusal::TooManyLong(self.long.max()))?;
+        }
+        Ok(Response::from_parts(head, body))
     }
 
     async fn serve<B>(
@@ -327,20 +355,25 @@ impl GatewayWorker {
         let idle = self.idle.lock().take();
         let mut warm = match idle {
             Some(warm) => warm,
-            None => self.instantiate().await.map_err(|crash| Refusal::Unavailable(crash.to_string()))?,
+            None => self.instantiate().await.map_err(Refusal::Unavailable)?,
         };
         let store = &mut warm.store;
         State::begin_call(store, vec![control.trace.clone()]);
         store.data_mut().request = Some(control.clone());
-        let unusable = |error: wasmtime::Error| Refusal::NoAnswer(error.to_string());
+        let store_name = self.tenancy.store.clone();
+        let no_answer = move |why: &dyn std::fmt::Display| {
+            tracing::warn!(store = store_name, why = %why, "a gateway component gave no answer");
+            Refusal::NoAnswer
+        };
+        let unusable = |error: wasmtime::Error| no_answer(&error);
         let request =
             store.data_mut().http().new_incoming_request(Scheme::Http, request).map_err(unusable)?;
-        let answer = head.clone();
+        let (answer, no_response) = (head.clone(), no_answer.clone());
         let answering = control.clone();
-        let respond = move |response: Result<_, _>| {
+        let respond = move |response: Result<_, ErrorCode>| {
             answering.responds();
             if let Some(sender) = answer.lock().take() {
-                let refusal = |code| Refusal::NoAnswer(format!("{code:?}"));
+                let refusal = |code| no_response(&format_args!("it said {code:?}"));
                 // The client may be gone.
                 drop(sender.send(response.map_err(refusal)));
             }
@@ -352,9 +385,9 @@ impl GatewayWorker {
         let handler = warm.proxy.wasi_http_incoming_handler();
         let served = tokio::select! {
             served = Watched::new(handler.call_handle(&mut *store, request, outparam), pauses) => served,
-            crash = cut_off(control) => {
+            (crash, refusal) = self.cut_off(control) => {
                 store.data().report(&crash);
-                return Err(Refusal::Restarting);
+                return Err(refusal);
             }
             () = control.unanswered(wall) => {
                 let crash = Crash::unanswered(self.tenancy.limits.response_wall_ms);
@@ -367,13 +400,36 @@ impl GatewayWorker {
                 // The client may have left with the answer's last byte.
                 let _ = ended_well.send(());
                 self.give_back(warm);
-                Err(Refusal::NoAnswer("it returned without setting a response".into()))
+                Err(Refusal::NoAnswer)
             }
             Err(error) => {
                 let crash = store.data().crash(&error);
                 store.data().report(&crash);
                 Err(Refusal::Crashed { crash })
             }
+        }
+    }
+
+    /// Completes when the call has to be cut off, with the reason for the operator and the one for a client that has no
+    /// response yet.
+    async fn cut_off(&self, control: &RequestControl) -> (Crash, Refusal) {
+        let unfinished = async {
+            control.closed().await;
+            tokio::time::sleep(FINISH_GRACE).await;
+        };
+        tokio::select! {
+            () = unfinished => {
+                (Crash::cut_off("the guest did not finish when it was asked to"), Refusal::Restarting)
+            }
+            overdue = control.overdue() => match overdue {
+                Overdue::Stalled => {
+                    (Crash::cut_off("the client took nothing of the answer for too long"), Refusal::Restarting)
+                }
+                Overdue::LongShareFull => {
+                    let message = "the request or its response took long, and there were as many of those as there may be";
+                    (Crash::cut_off(message), Refusal::TooManyLong(self.long.max()))
+                }
+            },
         }
     }
 
@@ -410,6 +466,7 @@ impl GatewayWorker {
     /// Takes no more requests, and asks those in progress to finish.
     pub fn finish(&self) {
         self.stopping.store(true, Ordering::Release);
+        self.admission.close();
         self.requests.lock().values().for_each(|running| running.control.close());
     }
 
@@ -450,20 +507,10 @@ struct Listed<'a> {
 
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
-        self.worker.requests.lock().remove(&self.number);
+        if let Some(running) = self.worker.requests.lock().remove(&self.number) {
+            running.control.leave_long();
+        }
         self.worker.finished.notify_one();
-    }
-}
-
-/// Completes when the call has to be cut off, with the reason.
-async fn cut_off(control: &RequestControl) -> Crash {
-    let unfinished = async {
-        control.closed().await;
-        tokio::time::sleep(FINISH_GRACE).await;
-    };
-    tokio::select! {
-        () = unfinished => Crash::cut_off("the guest did not finish when it was asked to"),
-        () = control.stalled() => Crash::cut_off("the client took nothing of the answer for too long"),
     }
 }
 
@@ -481,9 +528,35 @@ impl Drop for Client {
 /// To the engine a body whose instance is gone ends like any other. Here it ends when the guest's call has returned,
 /// and otherwise breaks off, so that no client takes the beginning of an answer for the whole.
 pub struct GatewayBody {
+    /// What was taken of the body already.
+    held: VecDeque<Frame<Bytes>>,
     body: HyperOutgoingBody,
     has_ended_well: oneshot::Receiver<()>,
     client: Client,
+}
+
+impl GatewayBody {
+    /// The whole body, if it is there soon and not large. Otherwise it is given up.
+    async fn if_short(mut self) -> Option<Self> {
+        let until = tokio::time::Instant::now() + SHORT_TIME_MAX;
+        let (mut held, mut bytes) = (VecDeque::new(), 0);
+        loop {
+            let frame = std::future::poll_fn(|context| Pin::new(&mut self).poll_frame(context));
+            match tokio::time::timeout_at(until, frame).await {
+                Ok(None) => break,
+                Ok(Some(Ok(frame))) => {
+                    bytes += frame.data_ref().map_or(0, Bytes::len);
+                    if bytes > SHORT_BYTES_MAX {
+                        return None;
+                    }
+                    held.push_back(frame);
+                }
+                Ok(Some(Err(_))) | Err(_) => return None,
+            }
+        }
+        self.held = held;
+        Some(self)
+    }
 }
 
 impl Body for GatewayBody {
@@ -494,6 +567,9 @@ impl Body for GatewayBody {
         mut self: Pin<&mut Self>,
         context: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if let Some(frame) = self.held.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
         self.client.0.asks();
         let frame = match ready!(Pin::new(&mut self.body).poll_frame(context)) {
             None if self.has_ended_well.is_terminated() => None,
@@ -508,11 +584,11 @@ impl Body for GatewayBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.held.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        if self.held.is_empty() { self.body.size_hint() } else { SizeHint::default() }
     }
 }
 
@@ -530,9 +606,13 @@ impl<B: Body<Data = Bytes> + Unpin> Body for ArrivingBody<B> {
         mut self: Pin<&mut Self>,
         context: &mut TaskContext<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        self.control.body_comes();
-        Poll::Ready(frame)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_ready() {
+            self.control.body_comes();
+        } else {
+            self.control.awaits_body();
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

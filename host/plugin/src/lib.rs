@@ -28,6 +28,7 @@ mod ownership;
 mod pause;
 mod persistence;
 mod request;
+mod share;
 mod state;
 mod trace;
 

@@ -263,8 +263,13 @@ mod tests {
     async fn a_stream_that_is_deleted_for_good_ends_it_with_the_reason() {
         let end = "event: end\ndata: {\"type\":\"urn:exesdb:problem:stream-deleted\",\"title\":\"Gone\",\"status\":410}\n\n";
         let gateway = Canned::start(vec![event_stream(&format!("id: 4\ndata: 4\n\n{end}"))]).await;
-        let mut follow =
-            Follow::new(&gateway.client, Some("s"), &Filter::default(), FollowFrom::Event(Place::of(0)), PATIENCE);
+        let mut follow = Follow::new(
+            &gateway.client,
+            Some("s"),
+            &Filter::default(),
+            FollowFrom::Event(Place::of(0)),
+            PATIENCE,
+        );
         assert_eq!(follow.next().await.unwrap().get(), "4");
         let error = follow.next().await.unwrap_err();
         assert_eq!((error.problem_kind(), error.to_string().as_str()), ("stream-deleted", "Gone (410)"));

@@ -18,6 +18,9 @@ Examples:
 A configuration file, here with every default:
   data = \"./exesdb-data\"            # relative paths are relative to the file
   listen = \"127.0.0.1:2113\"
+  allowed_hosts = []                # further names that requests may be sent to, such as \"db.example.org\"; others are
+                                    # refused when there are any, or when it listens on loopback
+  allowed_origins = []              # origins whose web pages may read and write, such as \"https://app.example.org\"
 
   [[store]]                         # one for each store
   name = \"main\"

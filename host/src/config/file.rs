@@ -3,6 +3,8 @@
 //! ```toml
 //! data = "./exesdb-data"
 //! listen = "127.0.0.1:2113"
+//! allowed_hosts = ["db.example.org"]
+//! allowed_origins = ["https://app.example.org"]
 //!
 //! [[store]]
 //! name = "main"
@@ -53,7 +55,7 @@ use toml::{Spanned, Value};
 
 use exesdb_plugin::{INSTANCES_MAX, MEMORY_BYTES_MAX, SettingValue};
 
-use super::{ComponentSource, Components, Config, Limits, Place, Setting, StoreConfig};
+use super::{ComponentSource, Components, Config, Limits, Place, Setting, StoreConfig, web};
 
 /// The largest configuration file, in bytes: thousands of stores' worth; more is the wrong file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -77,6 +79,8 @@ const DISK_RESERVE_MIB: RangeInclusive<i64> = 64..=1 << 20;
 const MAILBOX: RangeInclusive<i64> = 1..=65_536;
 /// Gateway instances of a worker: each holds its memory for as long as its request lives.
 const GATEWAY_INSTANCES: RangeInclusive<i64> = 1..=4_096;
+/// Names of one list: each is written by hand.
+const NAMES_MAX: usize = 64;
 /// Settings of one component: they are handed over as one list.
 const SETTINGS_MAX: usize = 256;
 /// A setting's value, in bytes: larger data belongs in a file.
@@ -147,6 +151,8 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 struct RawConfig {
     data: Option<Spanned<Value>>,
     listen: Option<Spanned<Value>>,
+    allowed_hosts: Option<Spanned<Value>>,
+    allowed_origins: Option<Spanned<Value>>,
     store: Option<Spanned<Vec<Spanned<RawStore>>>>,
 }
 
@@ -279,7 +285,9 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Config, Fault> {
         None => defaults.stores,
         Some(stores) => parse_stores(stores, source)?,
     };
-    Ok(Config { data, listen, stores })
+    let allowed_hosts = names("allowed_hosts", &raw.allowed_hosts, web::HOST, web::host)?;
+    let allowed_origins = names("allowed_origins", &raw.allowed_origins, web::ORIGIN, web::origin)?;
+    Ok(Config { data, listen, allowed_hosts, allowed_origins, stores })
 }
 
 fn parse_stores(raw: &Spanned<Vec<Spanned<RawStore>>>, text: Text<'_>) -> Result<Vec<StoreConfig>, Fault> {
@@ -504,6 +512,27 @@ fn string<'a>(key: &str, right: &str, value: &'a Spanned<Value>) -> Result<&'a s
     }
 }
 
+/// A list of texts of one kind, which `read` brings into the form that they are compared in.
+fn names(
+    key: &str,
+    value: &Option<Spanned<Value>>,
+    right: &str,
+    read: impl Fn(&str) -> Option<String>,
+) -> Result<Vec<String>, Fault> {
+    let Some(value) = value else { return Ok(Vec::new()) };
+    let Value::Array(list) = value.get_ref() else {
+        return Err(Fault::at(value, wrong(key, value.get_ref(), &format!("a list of texts, each {right}"))));
+    };
+    if list.len() > NAMES_MAX {
+        return Err(Fault::at(value, format!("{key} has {} entries; at most {NAMES_MAX} fit", list.len())));
+    }
+    let one = |(index, item): (usize, &Value)| {
+        let text = item.as_str().and_then(&read);
+        text.ok_or_else(|| Fault::at(value, wrong(&format!("{key}[{index}]"), item, right)))
+    };
+    list.iter().enumerate().map(one).collect()
+}
+
 /// "`key` is this; it must be that", with tables and arrays named by their kind instead of printed.
 fn wrong(key: &str, value: &Value, right: &str) -> String {
     let is = match value {
@@ -538,6 +567,8 @@ mod tests {
             r#"
             data = "var"
             listen = "[::1]:80"
+            allowed_hosts = ["DB.example.org", "10.0.0.1"]
+            allowed_origins = ["https://app.example.org", "HTTP://LocalHost:3000"]
             [[store]]
             name = "a-1"
             gateway_pool_size = 5
@@ -574,6 +605,8 @@ mod tests {
         .unwrap();
         assert_eq!(config.data, Path::new("etc/var"));
         assert_eq!(config.listen, "[::1]:80".parse().unwrap());
+        assert_eq!(config.allowed_hosts, ["db.example.org", "10.0.0.1"]);
+        assert_eq!(config.allowed_origins, ["https://app.example.org", "http://localhost:3000"]);
         let store = &config.stores[0];
         let pools = [store.gateway_pool_size, store.writers, store.readers, store.snapshot_workers];
         assert_eq!((store.name.as_str(), pools, store.pubsub), ("a-1", [5, 6, 7, 8], false));
@@ -610,6 +643,15 @@ mod tests {
         let cases = [
             ("data = 3".to_owned(), "1:8: data is 3; it must be a directory"),
             ("listen = \"localhost\"".to_owned(), "1:10: listen is \"localhost\"; it must be an IP address"),
+            ("allowed_hosts = 1".to_owned(), "1:17: allowed_hosts is 1; it must be a list of texts, each"),
+            (
+                "allowed_hosts = [\"a\", \"a:80\"]".to_owned(),
+                "1:17: allowed_hosts[1] is \"a:80\"; it must be a name or address without a port",
+            ),
+            (
+                "allowed_origins = [\"*\"]".to_owned(),
+                "1:19: allowed_origins[0] is \"*\"; it must be an origin such as",
+            ),
             ("\nlistne = 1".to_owned(), "2:1: unknown field `listne`, expected one of"),
             ("data = ".to_owned(), "1:8: "),
             ("store = []".to_owned(), "1:9: store is empty"),

@@ -27,15 +27,20 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) fn child(config: &StoreConfig, folder: PathBuf) -> ChildSpec {
-    let (name, reserve_mib) = (config.name.clone(), config.disk_reserve_mib);
-    let start = move |context| start(context, name.clone(), folder.clone(), reserve_mib);
+    let name = config.name.clone();
+    let options = Options {
+        reserve_bytes: u64::from(config.disk_reserve_mib) << 20,
+        open_tables: config.open_tables,
+        ..super::options::options()
+    };
+    let start = move |context| start(context, name.clone(), folder.clone(), options.clone());
     ChildSpec::worker("store", start).shutdown(Shutdown::Timeout(CLOSE_WITHIN))
 }
 
-async fn start(context: Context, name: String, folder: PathBuf, reserve_mib: u32) -> Result<Start, Reason> {
+async fn start(context: Context, name: String, folder: PathBuf, options: Options) -> Result<Start, Reason> {
     let opened = {
         let folder = folder.clone();
-        tokio::task::spawn_blocking(move || open(&folder, reserve_mib)).await
+        tokio::task::spawn_blocking(move || open(&folder, &options)).await
     };
     let store = opened.map_err(Reason::error)?.map_err(Reason::error)?;
     let (poisoned, poison) = oneshot::channel();
@@ -81,8 +86,7 @@ async fn failed(poison: oneshot::Receiver<String>, folder: PathBuf) -> Reason {
     }
 }
 
-fn open(folder: &Path, reserve_mib: u32) -> Result<Store, OpenError> {
-    let options = Options { reserve_bytes: u64::from(reserve_mib) << 20, ..super::options::options() };
+fn open(folder: &Path, options: &Options) -> Result<Store, OpenError> {
     let give_up = Instant::now() + PREDECESSOR_WAIT;
     loop {
         match Store::open(folder, options.clone()) {

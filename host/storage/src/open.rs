@@ -356,6 +356,7 @@ pub(crate) fn engine(dir: &Path, data: &Path, options: &Options) -> Result<Datab
     let builder = Database::builder(data)
         .cache_size(options.cache_bytes)
         .max_journaling_size(options.max_journal_bytes)
+        .max_cached_files(Some(options.open_tables))
         .worker_threads(options.worker_threads)
         // The committer alone decides when the journal is written out.
         .manual_journal_persist(true);

@@ -20,6 +20,9 @@ pub struct Options {
     /// Bytes of one keyspace's memtable. 32 MiB: what is replayed at open grows with it. At least
     /// [`limits::MEMTABLE_BYTES_MIN`]. It counts for keyspaces created from now on.
     pub memtable_bytes: u64,
+    /// Files of tables that are kept open between reads. 900: more than a store of a few gigabytes has. At least
+    /// [`limits::OPEN_TABLES_MIN`].
+    pub open_tables: usize,
     /// Threads that flush and compact. 2: with one, a long compaction keeps flushes waiting until writes stall.
     pub worker_threads: usize,
     /// Commits that may wait. 1,024: at 250 fsyncs a second (a busy disk) and 100 commits a group, 40 ms of work.
@@ -56,6 +59,7 @@ impl Default for Options {
             cache_bytes: 32 * 1024 * 1024,
             max_journal_bytes: limits::JOURNAL_BYTES_MIN,
             memtable_bytes: 32 * 1024 * 1024,
+            open_tables: 900,
             worker_threads: 2,
             commit_queue: 1024,
             commit_queue_bytes: 64 * 1024 * 1024,
@@ -82,6 +86,7 @@ impl Options {
         };
         at_least("max_journal_bytes", self.max_journal_bytes, limits::JOURNAL_BYTES_MIN)?;
         at_least("memtable_bytes", self.memtable_bytes, limits::MEMTABLE_BYTES_MIN)?;
+        at_least("open_tables", self.open_tables as u64, limits::OPEN_TABLES_MIN as u64)?;
         at_least("worker_threads", self.worker_threads as u64, 1)?;
         at_least("commit_queue", self.commit_queue as u64, 1)?;
         at_least("group_commits", self.group_commits as u64, 1)?;
