@@ -1,6 +1,9 @@
 //! Live reads: what is there, then what comes, and where they go on after a break.
 
-use exesdb_tests::{Client, Host};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::Stdio;
+
+use exesdb_tests::{Client, Host, stderr};
 use serde_json::Value;
 
 fn append(http: &Client, stream: &str, count: usize) {
@@ -136,4 +139,101 @@ fn a_store_without_pubsub_is_followed_all_the_same() {
         append(&host.http, "s", 1);
         assert_eq!(versions(&follower.take(1)), [version]);
     }
+}
+
+/// The messages of an event stream from a connection of its own, as they are: until one holds this text.
+fn messages_until(host: &Host, path: &str, last_event_id: Option<u64>, text: &str) -> String {
+    let mut connection = host.http.connect();
+    let resumed = last_event_id.map_or_else(String::new, |id| format!("last-event-id: {id}\r\n"));
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n{resumed}connection: close\r\n\r\n"
+    );
+    connection.write_all(request.as_bytes()).expect("the host reads");
+    let (mut response, mut buffer) = (String::new(), [0; 4_096]);
+    while !response.contains(text) {
+        let bytes = connection.read(&mut buffer).expect("the host goes on");
+        assert!(bytes > 0, "it ended without {text}: {response}");
+        response.push_str(&String::from_utf8_lossy(&buffer[..bytes]));
+    }
+    response
+}
+
+#[test]
+fn a_tombstone_ends_following_and_says_why() {
+    let host = Host::start();
+    append(&host.http, "s", 2);
+    append(&host.http, "t", 1);
+    let stream = host.http.follow("/v1/stores/main/streams/s/events", None);
+    let store = host.http.follow("/v1/stores/main/events", None);
+    assert_eq!((stream.take(2).len(), store.take(3).len()), (2, 3));
+    let command = |arguments: &[&str]| {
+        let mut command = host.command();
+        command.arg("follow").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the binary can be run")
+    };
+    let mut printing = command(&["s", "--json"]);
+    let mut printed = BufReader::new(printing.stdout.take().expect("it was piped")).lines();
+    for version in 0..2 {
+        let event: Value =
+            serde_json::from_str(&printed.next().expect("an event").expect("a line")).expect("JSON");
+        assert_eq!(event["version"], version);
+    }
+    // Deleted for now it may come again.
+    host.http.delete(&host.http.stream("s")).expect(204);
+    append(&host.http, "s", 1);
+    assert_eq!(versions(&stream.take(1)), [2]);
+    host.http.delete(&format!("{}?tombstone=true", host.http.stream("s"))).expect(204);
+    assert!(stream.next().is_none(), "nothing more can come");
+    let output = printing.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(stderr(&output).contains("the stream `s` has a tombstone"), "{}", stderr(&output));
+    assert_eq!(printed.count(), 1, "what came before is printed");
+    // Whoever follows the whole store goes on.
+    append(&host.http, "t", 1);
+    assert_eq!(versions(&store.take(2)), [2, 1]);
+    // And later it is told at once.
+    let output = command(&["s"]).wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    host.http
+        .get_with("/v1/stores/main/streams/s/events", &[("accept", "text/event-stream")])
+        .expect_problem(410, "stream-deleted");
+}
+
+#[test]
+fn the_last_message_says_why_a_stream_ends() {
+    let host = Host::start();
+    append(&host.http, "s", 1);
+    let path = "/v1/stores/main/streams/s/events";
+    let ending = std::thread::scope(|scope| {
+        let ending = scope.spawn(|| messages_until(&host, path, None, "event: end"));
+        let follower = host.http.follow(path, None);
+        assert_eq!(follower.take(1).len(), 1);
+        host.http.delete(&format!("{}?tombstone=true", host.http.stream("s"))).expect(204);
+        ending.join().expect("the stream ends")
+    });
+    assert!(ending.contains("event: end\ndata: {\"type\":\"urn:exesdb:problem:stream-deleted\""), "{ending}");
+}
+
+#[test]
+fn a_filtered_follower_can_resume_where_nothing_matched() {
+    let host = Host::start();
+    append(&host.http, "s", 1);
+    append(&host.http, "other", 20);
+    let path = "/v1/stores/main/events?stream_prefix=s";
+    let seen = messages_until(&host, path, None, "id: 20\n");
+    assert!(seen.contains("id: 0\ndata: "), "{seen}");
+    // While it follows, it is told of what it is spared, and not only when the connection would fall silent.
+    std::thread::scope(|scope| {
+        let later = scope.spawn(|| messages_until(&host, path, None, "id: 25\n"));
+        append(&host.http, "other", 5);
+        let later = later.join().expect("it is told");
+        assert_eq!(later.matches("data: ").count(), 1, "{later}");
+    });
+    // From there it goes on.
+    append(&host.http, "s", 1);
+    let resumed = messages_until(&host, path, Some(25), "data: ");
+    assert!(resumed.contains("id: 26\ndata: "), "{resumed}");
+    // A follower of what is yet to come knows from where to resume before anything came.
+    let at_end = messages_until(&host, "/v1/stores/main/events?from=end", None, "id: ");
+    assert!(at_end.contains("id: 26\n\n"), "{at_end}");
 }

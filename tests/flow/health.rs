@@ -9,6 +9,29 @@ fn health_is_told() {
     assert_eq!(host.http.get("/health/live").expect(200).json, json!({ "status": "live" }));
     let ready = host.http.get("/health/ready").expect(200).json;
     assert_eq!((&ready["status"], &ready["stores"]), (&json!("ready"), &json!({ "main": "ready" })));
+    assert_eq!(host.http.get("/health").expect(200).json, ready);
+}
+
+#[test]
+fn stores_are_listed_and_described() {
+    let host = Host::with_config("[[store]]\nname = \"main\"\n[[store]]\nname = \"orders\"\n");
+    let orders = host.http.of("orders");
+    for _ in 0..3 {
+        orders.append_one("s").expect(200);
+    }
+    let store = |name: &str, next_position: u64| json!({ "name": name, "ready": true, "next_position": next_position });
+    let list = host.http.get("/v1/stores").expect(200).json;
+    assert_eq!(list, json!({ "stores": [store("main", 0), store("orders", 3)] }));
+    assert_eq!(host.http.get("/v1/stores/orders").expect(200).json, store("orders", 3));
+    for path in ["/v1/stores", "/v1/stores/main", "/health"] {
+        assert_eq!(host.http.head(path).expect(200).text, "");
+        host.http.delete(path).expect_problem(405, "method-not-allowed");
+        let answer = host.http.get(&format!("{path}?count=1")).expect_problem(400, "invalid-argument");
+        assert_eq!(answer.json["field"], "count");
+    }
+    let unknown = host.http.get("/v1/stores/mian").expect_problem(404, "store-not-found");
+    assert_eq!(unknown.json["stores"], json!(["main", "orders"]));
+    assert!(unknown.detail().contains("there are `main`, `orders`"), "{}", unknown.text);
 }
 
 #[test]
@@ -21,11 +44,11 @@ fn what_is_not_there_is_said() {
     }
     let body = json!({ "events": [{ "type": "t", "data": 1 }] });
     host.http.post("/v1/stores/unknown/streams/s/events", &body).expect_problem(404, "store-not-found");
-    for path in
-        ["/", "/v1", "/v1/stores", "/v1/stores/main", "/v1/stores/main/nothing", "/v2/stores/main/events"]
-    {
-        assert_eq!(host.http.get(path).status, 404, "{path}");
+    for path in ["/", "/v1", "/v1/stores/main/nothing", "/v2/stores/main/events"] {
+        host.http.get(path).expect_problem(404, "path-not-found");
     }
+    let slash = host.http.get("/v1/stores/main/streams/a/b/events").expect_problem(404, "path-not-found");
+    assert!(slash.detail().contains("%2F"), "{}", slash.text);
     host.http.delete("/v1/stores/main/events").expect_problem(405, "method-not-allowed");
     host.http.post("/v1/stores/main/streams", &json!({})).expect_problem(405, "method-not-allowed");
     host.http

@@ -166,11 +166,11 @@ fn bytes_that_are_no_http_harm_nobody() {
         b"nonsense\r\n\r\n",
         b"\x00\xff\xfe\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"GET /v1/stores/main/streams/\xff\xfe/events HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n",
-        b"GET /v1/stores/main/streams/\xc3\xa4/events HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n",
-        b"GET /v1/stores/main/events HTTP/1.1\r\nhost: h\r\nlast-event-id: \xff\r\naccept: text/event-stream\r\nconnection: close\r\n\r\n",
-        b"POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: h\r\ncontent-length: -1\r\nconnection: close\r\n\r\n",
-        b"POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\nzz\r\n",
+        b"GET /v1/stores/main/streams/\xff\xfe/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        b"GET /v1/stores/main/streams/\xc3\xa4/events HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+        b"GET /v1/stores/main/events HTTP/1.1\r\nhost: localhost\r\nlast-event-id: \xff\r\naccept: text/event-stream\r\nconnection: close\r\n\r\n",
+        b"POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\nconnection: close\r\n\r\n",
+        b"POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\nzz\r\n",
     ];
     for request in requests {
         // Some are not worth an answer; none is answered as if it were fine, or by a failure of ours.
@@ -186,7 +186,7 @@ fn bytes_that_are_no_http_harm_nobody() {
     }
     // A body that breaks off in the middle is no append.
     let mut connection = host.http.connect();
-    let head = "POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n";
+    let head = "POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n";
     connection.write_all(format!("{head}{{\"events\":[{{").as_bytes()).unwrap();
     drop(connection);
     assert_eq!(host.http.read_all().len(), 0);

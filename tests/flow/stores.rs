@@ -1,6 +1,6 @@
 //! Several stores in one process.
 
-use exesdb_tests::Host;
+use exesdb_tests::{Down, Host};
 use serde_json::json;
 
 #[test]
@@ -64,4 +64,25 @@ fn a_pool_is_as_large_as_it_is_configured() {
         host.http.append_one(&format!("s-{number}")).expect(200);
     }
     assert_eq!(host.http.read_all().len(), 20);
+}
+
+/// Many systems let a process open 1,024 files and no more.
+#[test]
+fn a_host_that_may_open_few_files_starts_with_less() {
+    let config = "[[store]]\nname = \"main\"\n[[store]]\nname = \"orders\"\n";
+    let host = Down::new(Some(config)).with_files(1_024).start();
+    let told = host.log().into_iter().find(|line| line.contains("ulimit -n")).expect("it is told");
+    assert!(told.contains("\"files\":1024") || told.contains("1024"), "{told}");
+    let orders = host.http.of("orders");
+    for index in 0..50 {
+        host.http.append_one(&format!("s-{index}")).expect(200);
+        orders.append_one(&format!("s-{index}")).expect(200);
+    }
+    let followers: Vec<_> = (0..100).map(|_| host.http.follow("/v1/stores/main/events", None)).collect();
+    for follower in followers {
+        assert_eq!(follower.take(50).len(), 50);
+    }
+    host.stop();
+    let said = Down::new(Some(config)).with_files(256).refused();
+    assert!(said.contains("2 stores need at least 456 open files, and this process may have 256"), "{said}");
 }

@@ -81,18 +81,17 @@ fn clients_that_hold_on_do_not_hold_the_host() {
     for _ in 0..20 {
         host.http.append("large", "any", std::slice::from_ref(&large)).expect(200);
     }
-    let head =
-        "POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\n";
+    let head = "POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     let held = [
         String::new(),
         "GET /v1/stores".to_owned(),
         format!("{head}content-length: 100\r\n\r\n{{\"events\":"),
         format!("{head}transfer-encoding: chunked\r\n\r\n5\r\n{{\"eve"),
         // Live responses that nobody reads, one of which has more to say than any buffer takes.
-        "GET /v1/stores/main/events?from=end HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\n\r\n"
+        "GET /v1/stores/main/events?from=end HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n"
             .to_owned(),
-        "GET /v1/stores/main/events HTTP/1.1\r\nhost: h\r\naccept: text/event-stream\r\n\r\n".to_owned(),
-        "GET /v1/stores/main/events?count=1000 HTTP/1.1\r\nhost: h\r\n\r\n".to_owned(),
+        "GET /v1/stores/main/events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n".to_owned(),
+        "GET /v1/stores/main/events?count=1000 HTTP/1.1\r\nhost: localhost\r\n\r\n".to_owned(),
     ];
     let connections: Vec<_> = held
         .iter()

@@ -3,14 +3,19 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read as _};
 use std::net::TcpStream;
+use std::sync::LazyLock;
 use std::sync::mpsc::{self, RecvTimeoutError};
 
+use exesdb_api_document::{Document, Exchange};
 use serde_json::{Value, json};
 
-use crate::PATIENCE;
+use crate::{PATIENCE, root};
 
 /// Bytes of an answer that are read: more than any page has.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
+
+/// Paths that are no part of the API: of the gateway that the tests themselves bring.
+const UNDOCUMENTED: &str = "/probe/";
 
 /// A client of one store. Cheap to clone; each thread has its own.
 #[derive(Debug, Clone)]
@@ -94,7 +99,12 @@ impl Client {
 
     /// GET.
     pub fn get(&self, path: &str) -> Answer {
-        answer(self.agent.get(self.at(path)).call())
+        answer("GET", path, self.agent.get(self.at(path)).call())
+    }
+
+    /// HEAD.
+    pub fn head(&self, path: &str) -> Answer {
+        answer("HEAD", path, self.agent.head(self.at(path)).call())
     }
 
     /// GET with headers.
@@ -103,18 +113,27 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        answer(request.call())
+        answer("GET", path, request.call())
+    }
+
+    /// POST of anything with headers.
+    pub fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let mut request = self.agent.post(self.at(path));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer("POST", path, request.send(body))
     }
 
     /// DELETE.
     pub fn delete(&self, path: &str) -> Answer {
-        answer(self.agent.delete(self.at(path)).call())
+        answer("DELETE", path, self.agent.delete(self.at(path)).call())
     }
 
     /// PUT of a JSON document.
     pub fn put(&self, path: &str, body: &Value) -> Answer {
         let request = self.agent.put(self.at(path)).header("content-type", "application/json");
-        answer(request.send(body.to_string()))
+        answer("PUT", path, request.send(body.to_string()))
     }
 
     /// POST of a JSON document.
@@ -124,7 +143,7 @@ impl Client {
 
     /// POST of anything.
     pub fn post_bytes(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
-        answer(self.agent.post(self.at(path)).header("content-type", content_type).send(body))
+        answer("POST", path, self.agent.post(self.at(path)).header("content-type", content_type).send(body))
     }
 
     /// Appends events to a stream.
@@ -203,14 +222,19 @@ impl Client {
         assert_eq!(response.status(), 200, "{path} can be followed");
         let (sender, messages) = mpsc::channel();
         std::thread::spawn(move || {
-            let mut id = 0;
+            let (mut id, mut is_event) = (0, true);
             let reader = BufReader::new(response.into_body().into_reader());
             for line in reader.lines().map_while(Result::ok) {
                 if let Some(value) = line.strip_prefix("id:") {
                     // The history of the position follows it.
                     let position = value.trim().split('@').next().unwrap_or_default();
                     id = position.parse().expect("ids begin with positions");
-                } else if let Some(data) = line.strip_prefix("data:") {
+                } else if line.is_empty() {
+                    is_event = true;
+                } else if line.starts_with("event:") {
+                    // Why the stream ends, which its end says as well.
+                    is_event = false;
+                } else if let Some(data) = line.strip_prefix("data:").filter(|_| is_event) {
                     let event = serde_json::from_str(data).expect("data is JSON");
                     if sender.send((id, event)).is_err() {
                         return;
@@ -293,7 +317,34 @@ pub fn encoded(text: &str) -> String {
     encoded
 }
 
-fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+/// Holds a response against the gateway's description of its API. Every response that a test gets is one of those that the
+/// description knows.
+fn check(method: &str, path: &str, answer: &Answer) {
+    static API: LazyLock<Document> = LazyLock::new(|| {
+        let path = root().join("components/gateway-http/openapi.json");
+        let text = std::fs::read_to_string(path).expect("the description is there");
+        Document::parse(&text).expect("the description is JSON")
+    });
+    if path.contains(UNDOCUMENTED) {
+        return;
+    }
+    let exchange = Exchange {
+        method,
+        path,
+        status: answer.status,
+        content_type: &answer.content_type,
+        body: (!answer.cut_off).then_some(answer.text.as_str()),
+    };
+    if let Err(error) = API.check_exchange(&exchange) {
+        panic!("against the description of the API: {error}");
+    }
+}
+
+fn answer(
+    method: &str,
+    path: &str,
+    response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+) -> Answer {
     match response {
         Ok(mut response) => {
             let status = response.status().as_u16();
@@ -305,7 +356,9 @@ fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> An
                 response.body_mut().with_config().limit(ANSWER_BYTES_MAX).reader().read_to_end(&mut bytes);
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let json = serde_json::from_str(&text).unwrap_or_default();
-            Answer { status, content_type, json, text, cut_off: body.is_err() }
+            let answer = Answer { status, content_type, json, text, cut_off: body.is_err() };
+            check(method, path, &answer);
+            answer
         }
         // A host that is gone, or cut the connection.
         Err(error) => Answer {

@@ -35,6 +35,8 @@ pub struct Down {
     place: Arc<Place>,
     address: SocketAddr,
     faults: Option<Vec<(String, String)>>,
+    environment: Vec<(String, String)>,
+    files: Option<u64>,
 }
 
 /// How a host ended.
@@ -181,7 +183,13 @@ impl Host {
     }
 
     fn down(&self) -> Down {
-        Down { place: self.place.clone(), address: self.address, faults: None }
+        Down {
+            place: self.place.clone(),
+            address: self.address,
+            faults: None,
+            environment: Vec::new(),
+            files: None,
+        }
     }
 
     /// Runs the command line against this host.
@@ -266,7 +274,7 @@ impl Down {
 
     fn at(place: Place) -> Self {
         let address = SocketAddr::new(own_loopback(0), 0);
-        Self { place: Arc::new(place), address, faults: None }
+        Self { place: Arc::new(place), address, faults: None, environment: Vec::new(), files: None }
     }
 
     /// Does something with the medium of a host that was made by [`Down::on_disk`] while it is not mounted.
@@ -283,6 +291,19 @@ impl Down {
     pub fn with_faults(mut self, environment: &[(&str, &str)]) -> Self {
         let owned = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         self.faults = Some(owned.collect());
+        self
+    }
+
+    /// The next start alone has these environment variables.
+    pub fn with_environment(mut self, environment: &[(&str, &str)]) -> Self {
+        let owned = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.environment = owned.collect();
+        self
+    }
+
+    /// The next start alone may have only so many files open.
+    pub fn with_files(mut self, files: u64) -> Self {
+        self.files = Some(files);
         self
     }
 
@@ -322,7 +343,13 @@ impl Down {
             // Its log has ended, and so will it.
             Err(RecvTimeoutError::Disconnected) => {
                 let status = eventually("the host ends", || process.try_wait());
-                let down = Self { place: self.place, address: self.address, faults: None };
+                let down = Self {
+                    place: self.place,
+                    address: self.address,
+                    faults: None,
+                    environment: Vec::new(),
+                    files: None,
+                };
                 return Err(Box::new(Stopped { status, log: log.complete(), down }));
             }
             Err(RecvTimeoutError::Timeout) => {
@@ -349,7 +376,13 @@ impl Down {
             std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
         }
         self.place.kill(&mut process);
-        Self { place: self.place.clone(), address: self.address, faults: None }
+        Self {
+            place: self.place.clone(),
+            address: self.address,
+            faults: None,
+            environment: Vec::new(),
+            files: None,
+        }
     }
 
     /// Runs the command line against the data directory of this host.
@@ -383,6 +416,20 @@ impl Down {
                 command_of(&binary_with_faults(), &faults)
             }
         };
+        if let Some(files) = self.files {
+            // The shell sets the limit, and becomes the host.
+            let program = command.get_program().to_owned();
+            let mut limited = Command::new("sh");
+            limited.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]).arg(program);
+            for (name, value) in command.get_envs() {
+                match value {
+                    Some(value) => limited.env(name, value),
+                    None => limited.env_remove(name),
+                };
+            }
+            command = limited;
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
         command.args(["serve", "--listen", &self.address.to_string(), "--data"]).arg(self.place.data());
         if self.place.configured {
             command.arg("--config").arg(self.place.folder.path().join("exesdb.toml"));

@@ -66,7 +66,7 @@ fn a_trap_in_the_middle_of_an_answer_cuts_it_off() {
         // Read as bytes: some clients forgive a missing end, and then nothing would be seen here.
         let mut connection = host.http.connect();
         connection
-            .write_all(b"GET /v1/stores/main/probe/trap-mid-response HTTP/1.1\r\nhost: h\r\n\r\n")
+            .write_all(b"GET /v1/stores/main/probe/trap-mid-response HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .expect("the host reads");
         let mut answer = String::new();
         connection.read_to_string(&mut answer).expect("the host closes the connection");

@@ -9,6 +9,7 @@ mod loading;
 mod ownership;
 mod parking;
 mod persistence;
+mod shares;
 mod storm;
 mod strategies;
 mod wasi;

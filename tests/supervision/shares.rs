@@ -1,0 +1,157 @@
+//! Long responses share a part of the gateway's instances; the rest is for short requests, which wait their turn.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use exesdb_tests::{Answer, Client, Host, NO_EVENTS, eventually};
+use serde_json::json;
+
+/// Instances of a store's gateway by default, and those of them that may serve long responses.
+const INSTANCES: usize = 192;
+const LONG_MAX: usize = 144;
+
+const WRITERS: usize = 100;
+const APPENDS_EACH: usize = 20;
+
+/// Appends from many clients at a time: what was not acknowledged.
+fn append_from_all(client: &Client, writers: usize) -> Vec<Answer> {
+    let writer = |writer: usize| {
+        let client = Client::clone(client);
+        std::thread::spawn(move || {
+            let append = |_| client.append_one(&format!("writer-{writer}"));
+            (0..APPENDS_EACH).map(append).filter(|answer| answer.status != 200).collect::<Vec<_>>()
+        })
+    };
+    let writers: Vec<_> = (0..writers).map(writer).collect();
+    writers.into_iter().flat_map(|writer| writer.join().expect("a writer does not panic")).collect()
+}
+
+/// Asks for all of the store as lines, and reads nothing of it.
+fn reader_that_does_not_read(client: &Client) -> TcpStream {
+    let mut connection = client.connect();
+    let request =
+        "GET /v1/stores/main/events HTTP/1.1\r\nhost: localhost\r\naccept: application/x-ndjson\r\n\r\n";
+    connection.write_all(request.as_bytes()).expect("the host reads");
+    connection
+}
+
+#[test]
+fn readers_that_do_not_read_leave_room_for_writers() {
+    let host = Host::start();
+    // Together more than all buffers between the store and a reader hold.
+    let events = vec![json!({ "type": "t", "data": "x".repeat(3_000) }); 1_000];
+    for _ in 0..5 {
+        host.http.append("read", "any", &events).expect(200);
+    }
+    let lines = [("accept", "application/x-ndjson")];
+    let readers: Vec<_> = (0..INSTANCES).map(|_| reader_that_does_not_read(&host.http)).collect();
+    // A reader that reads is told that there are too many.
+    let refused = eventually("there are too many", || {
+        let answer = host.http.get_with("/v1/stores/main/events", &lines);
+        (answer.status == 503).then_some(answer)
+    });
+    assert!(refused.expect_problem(503, "overloaded").detail().contains("144 long responses"));
+    let refused = append_from_all(&host.http, WRITERS);
+    assert!(refused.is_empty(), "{} refused: {:?}", refused.len(), refused.first());
+    // A page is no long response, and what fits into a moment is none either, whatever its form.
+    host.http.get("/v1/stores/main/events?count=4").expect(200);
+    let path = "/v1/stores/main/events?stream_prefix=writer-&from=5000&count=1100";
+    let answer = eventually("two pages are read within a moment", || {
+        let answer = host.http.get_with(path, &lines);
+        (answer.status == 200).then_some(answer)
+    });
+    assert_eq!((answer.text.lines().count(), answer.cut_off), (1_101, false));
+    drop(readers);
+    // When they are gone, there is room again.
+    eventually("a long response is served", || {
+        let answer = host.http.get_with("/v1/stores/main/events", &lines);
+        (answer.status == 200 && !answer.cut_off).then_some(())
+    });
+}
+
+/// The length of these responses is announced, so that they begin as short ones.
+#[test]
+fn pages_that_nobody_reads_leave_room_for_writers() {
+    let limits = "[store.limits]\ngateway_instances_per_worker = 16\n";
+    let host = Host::with_config(&format!("[[store]]\nname = \"main\"\ngateway_pool_size = 1\n{limits}"));
+    let large = json!({ "type": "t", "data": "x".repeat(1_000_000) });
+    for _ in 0..2 {
+        host.http.append("large", "any", &vec![large.clone(); 4]).expect(200);
+    }
+    let reader = |_| {
+        let mut connection = host.http.connect();
+        let request = "GET /v1/stores/main/streams/large/events HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        connection.write_all(request.as_bytes()).expect("the host reads");
+        connection
+    };
+    let readers: Vec<_> = (0..16).map(reader).collect();
+    let refused = append_from_all(&host.http, 40);
+    assert!(refused.is_empty(), "{} refused: {:?}", refused.len(), refused.first());
+    drop(readers);
+}
+
+/// A client that trickles its request holds an instance as well.
+#[test]
+fn bodies_that_do_not_come_leave_room_for_writers() {
+    let limits = "[store.limits]\ngateway_instances_per_worker = 16\n";
+    let host = Host::with_config(&format!("[[store]]\nname = \"main\"\ngateway_pool_size = 1\n{limits}"));
+    let sender = |_| {
+        let mut connection = host.http.connect();
+        let head = "POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: localhost\r\n\
+                    content-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+        connection.write_all(head.as_bytes()).expect("the host reads");
+        connection
+    };
+    let senders: Vec<_> = (0..16).map(sender).collect();
+    let refused = append_from_all(&host.http, 40);
+    assert!(refused.is_empty(), "{} refused: {:?}", refused.len(), refused.first());
+    // Four of them were told so.
+    let told = senders.into_iter().filter(|mut connection| {
+        connection.set_read_timeout(Some(std::time::Duration::from_millis(50))).expect("it is not zero");
+        let mut start = [0; 12];
+        connection.read_exact(&mut start).is_ok() && &start == b"HTTP/1.1 503"
+    });
+    assert_eq!(told.count(), 4);
+    host.http.get("/v1/stores/main/streams/s").expect_problem(404, "stream-not-found");
+}
+
+#[test]
+fn as_many_followers_as_there_may_be_refuse_no_append() {
+    let host = Host::start();
+    let seen = Arc::new(AtomicUsize::new(0));
+    let follower = |_| {
+        let mut connection = host.http.connect();
+        let request =
+            "GET /v1/stores/main/events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n";
+        connection.write_all(request.as_bytes()).expect("the host reads");
+        let mut head = [0; 15];
+        connection.read_exact(&mut head).expect("the host answers");
+        assert_eq!(&head, b"HTTP/1.1 200 OK");
+        let seen = seen.clone();
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(bytes) = connection.read(&mut buffer)
+                && bytes > 0
+            {
+                let events = buffer[..bytes].windows(6).filter(|window| window == b"\ndata:").count();
+                seen.fetch_add(events, Ordering::Relaxed);
+            }
+        })
+    };
+    let followers: Vec<_> = (0..LONG_MAX).map(follower).collect();
+    let answer = host.http.get_with("/v1/stores/main/events", &[("accept", "text/event-stream")]);
+    answer.expect_problem(503, "overloaded");
+    let refused = append_from_all(&host.http, WRITERS);
+    assert!(refused.is_empty(), "{} refused: {:?}", refused.len(), refused.first());
+    // What is cut by a buffer's end is not counted.
+    let all = LONG_MAX * WRITERS * APPENDS_EACH;
+    eventually("the followers get it all", || (seen.load(Ordering::Relaxed) > all * 9 / 10).then_some(()));
+    assert_eq!(host.traps(), NO_EVENTS);
+    let stopped = host.stop();
+    assert!(stopped.status.success());
+    for follower in followers {
+        follower.join().expect("a follower does not panic");
+    }
+}
