@@ -21,8 +21,8 @@ Examples:
   exesdb backup main.backup
   exesdb backup /backups/main-$(date +%F) --data /var/lib/exesdb --store main
 
-The store goes on; the file has what was acknowledged when the backup began, and nothing later. It is made durable and
-then read back and verified. `exesdb restore` makes a store of it.")]
+The store goes on; the file has what was acknowledged when the backup began, and nothing later. It is made durable,
+read back and verified, and gets its name only then: a backup that is ended leaves no file. `exesdb restore` makes a store of it.")]
 pub struct BackupOptions {
     /// The file, which must not be there.
     pub file: PathBuf,
@@ -41,13 +41,13 @@ pub async fn run(options: BackupOptions) -> anyhow::Result<()> {
     let mut client = ControlClient::connect(&options.control.host.data).await?;
     let mut file = NewFile::create(&options.file)?;
     let (sent, keepers) = receive(&mut client, options.control.store, &mut file).await?;
-    file.finish()?;
-    let found = inspect(&options.file)?;
+    let found = inspect(file.reread()?, &options.file)?;
     ensure!(
         found == sent,
-        "{} was read back with another content than it was written with; the disk may be failing: remove it, and back up to another",
+        "{} was read back with another content than it was written with; the disk may be failing: back up to another",
         options.file.display()
     );
+    file.finish()?;
     let mut output = Output::stdout();
     if options.json {
         output.line(serde_json::to_string(&sent)?)?;
@@ -90,10 +90,9 @@ async fn receive(
 }
 
 /// Reads the file from its first byte to its last.
-fn inspect(path: &Path) -> anyhow::Result<BackupSummary> {
+fn inspect(file: File, path: &Path) -> anyhow::Result<BackupSummary> {
     let bar = progress::bytes();
     bar.set_message("verified");
-    let file = File::open(path).with_context(|| format!("{} cannot be read back", path.display()))?;
     let found = dump::inspect(&mut BufReader::new(file), &mut |progress| bar.set_position(progress.bytes));
     bar.finish_and_clear();
     let found = found.with_context(|| format!("{} is not what was written", path.display()))?;

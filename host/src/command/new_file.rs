@@ -1,11 +1,18 @@
-//! A file that a command makes: it never replaces another, and is durable when the command says that it is there.
+//! A file that a command makes: it never replaces another, has its name only when it is whole, and is durable when the
+//! command says that it is there.
+//!
+//! Until then it has no name at all, so that a command that is ended leaves nothing. Where the file system cannot do
+//! that, it has a name of its own beside the final one.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek as _, Write};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 
 /// Bytes gathered before the system is asked to write: few calls, and little memory.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -13,93 +20,180 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// Only the owner may read it: it has a whole store in it.
 const MODE: u32 = 0o600;
 
-/// A file that is being written. It is removed when it is dropped unfinished.
+/// A file that is being written. Nothing of it stays if it is dropped unfinished.
 #[derive(Debug)]
 pub(super) struct NewFile {
     out: BufWriter<File>,
     path: PathBuf,
-    finished: bool,
+    /// The name that it has until it is finished, where it needs one.
+    unfinished: Option<PathBuf>,
 }
 
 impl NewFile {
-    /// Makes the file, which must not be there.
+    /// Begins the file, which must not be there.
     pub(super) fn create(path: &Path) -> anyhow::Result<NewFile> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(MODE).open(path);
-        let file = file.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => {
-                anyhow::anyhow!("{} is there already; give another name, or remove it", path.display())
+        if path.symlink_metadata().is_ok() {
+            return Err(is_there(path));
+        }
+        let (file, unfinished) = match without_name(folder(path)) {
+            Ok(file) => (file, None),
+            Err(_) => {
+                let unfinished = unfinished(path);
+                (named(&unfinished).map_err(|error| cannot_be_made(path, &error))?, Some(unfinished))
             }
-            _ => anyhow::anyhow!("{} cannot be made: {error}", path.display()),
-        })?;
+        };
         let out = BufWriter::with_capacity(BUFFER_BYTES, file);
-        Ok(NewFile { out, path: path.to_owned(), finished: false })
+        Ok(NewFile { out, path: path.to_owned(), unfinished })
+    }
+
+    /// Makes what was written durable, and gives it to be read from its beginning. Nothing is written any more.
+    pub(super) fn reread(&mut self) -> anyhow::Result<File> {
+        let mut reread = || -> io::Result<File> {
+            self.out.flush()?;
+            self.out.get_ref().sync_all()?;
+            let mut file = self.out.get_ref().try_clone()?;
+            file.rewind()?;
+            Ok(file)
+        };
+        reread().with_context(|| cannot_write(&self.path))
     }
 
     /// Makes what was written durable, with the file's name.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
-        let durable = || -> io::Result<()> {
-            self.out.flush()?;
-            self.out.get_ref().sync_all()?;
-            let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        let durable = self.out.flush().and_then(|()| self.out.get_ref().sync_all());
+        durable.with_context(|| cannot_write(&self.path))?;
+        self.take_name().map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => is_there(&self.path),
+            _ => cannot_be_made(&self.path, &error),
+        })?;
+        self.unfinished = None;
+        let folder = File::open(folder(&self.path)).and_then(|folder| folder.sync_all());
+        folder.with_context(|| cannot_write(&self.path))
+    }
+
+    /// Gives the file its name, if nothing has that.
+    fn take_name(&self) -> io::Result<()> {
+        let Some(unfinished) = &self.unfinished else {
+            let file = format!("/proc/self/fd/{}", self.out.get_ref().as_raw_fd());
+            return Ok(rustix::fs::linkat(CWD, file, CWD, &self.path, AtFlags::SYMLINK_FOLLOW)?);
         };
-        let mut durable = durable;
-        durable().with_context(|| cannot_write(&self.path))?;
-        self.finished = true;
-        Ok(())
+        match rustix::fs::renameat_with(CWD, unfinished, CWD, &self.path, RenameFlags::NOREPLACE) {
+            // Not every file system can do it at once.
+            Err(Errno::INVAL | Errno::NOSYS) if self.path.symlink_metadata().is_err() => {
+                std::fs::rename(unfinished, &self.path)
+            }
+            result => Ok(result?),
+        }
     }
 }
 
-impl Write for NewFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.out.write(bytes).map_err(|error| named(&self.path, &error))
-    }
+/// A file in a folder without a name there.
+fn without_name(folder: &Path) -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(folder, flags, Mode::from_raw_mode(MODE))?.into())
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush().map_err(|error| named(&self.path, &error))
-    }
+fn named(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(path)
+}
+
+/// The folder that the file is to be in.
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A name in the same folder that says what it is, and that no other process takes.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".unfinished-{}", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn is_there(path: &Path) -> anyhow::Error {
+    anyhow::anyhow!("{} is there already; give another name, or remove it", path.display())
+}
+
+fn cannot_be_made(path: &Path, error: &io::Error) -> anyhow::Error {
+    anyhow::anyhow!("{} cannot be made: {error}", path.display())
 }
 
 fn cannot_write(path: &Path) -> String {
     format!("{} cannot be written; make room, or choose another place", path.display())
 }
 
-fn named(path: &Path, error: &io::Error) -> io::Error {
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes).map_err(|error| explained(&self.path, &error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush().map_err(|error| explained(&self.path, &error))
+    }
+}
+
+fn explained(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", cannot_write(path)))
 }
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if !self.finished
-            && let Err(error) = std::fs::remove_file(&self.path)
+        if let Some(unfinished) = &self.unfinished
+            && let Err(error) = std::fs::remove_file(unfinished)
         {
-            tracing::warn!(path = %self.path.display(), %error, "an unfinished file stays behind");
+            tracing::warn!(path = %unfinished.display(), %error, "an unfinished file stays");
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{BufWriter, Read as _, Write as _};
+    use std::path::Path;
 
-    use super::NewFile;
+    use super::{NewFile, named, unfinished};
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = std::fs::read_dir(folder).unwrap();
+        entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// A file as it is where files need names.
+    fn with_name(path: &Path) -> NewFile {
+        let unfinished = unfinished(path);
+        let file = named(&unfinished).unwrap();
+        NewFile { out: BufWriter::new(file), path: path.to_owned(), unfinished: Some(unfinished) }
+    }
 
     #[test]
-    fn a_file_is_there_when_finished_and_replaces_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("f");
-        let mut file = NewFile::create(&path).unwrap();
-        file.write_all(b"half").unwrap();
-        drop(file);
-        assert!(!path.exists());
-        let mut file = NewFile::create(&path).unwrap();
-        file.write_all(b"whole").unwrap();
-        file.finish().unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
-        let error = NewFile::create(&path).unwrap_err().to_string();
-        assert!(error.contains("is there already"), "{error}");
-        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
-        let error = NewFile::create(&folder.path().join("missing/f")).unwrap_err().to_string();
+    fn a_file_has_its_name_when_it_is_finished_and_replaces_nothing() {
+        let create = |path: &Path| NewFile::create(path).unwrap();
+        let makes: [&dyn Fn(&Path) -> NewFile; 2] = [&create, &with_name];
+        for make in makes {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("f");
+            let mut file = make(&path);
+            file.write_all(b"half").unwrap();
+            file.flush().unwrap();
+            assert!(!path.exists());
+            drop(file);
+            assert_eq!(names(folder.path()), Vec::<String>::new());
+
+            let mut file = make(&path);
+            file.write_all(b"whole").unwrap();
+            let mut read = String::new();
+            file.reread().unwrap().read_to_string(&mut read).unwrap();
+            assert_eq!((read.as_str(), path.exists()), ("whole", false));
+            let late = make(&path);
+            file.finish().unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+            // Whoever comes later leaves it, also if it began before.
+            for error in [NewFile::create(&path).unwrap_err(), late.finish().unwrap_err()] {
+                assert!(error.to_string().contains("is there already"), "{error}");
+            }
+            assert_eq!(std::fs::read(&path).unwrap(), b"whole");
+            assert_eq!(names(folder.path()), ["f"]);
+        }
+        let error = NewFile::create(Path::new("/nowhere/missing/f")).unwrap_err().to_string();
         assert!(error.contains("cannot be made"), "{error}");
     }
 }
