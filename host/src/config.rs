@@ -9,7 +9,7 @@ mod web;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
 use exesdb_plugin::SettingValue;
@@ -25,6 +25,29 @@ pub const DEFAULT_PORT: u16 = 2113;
 
 /// The store that there is when no file says otherwise.
 pub const DEFAULT_STORE: &str = "main";
+
+/// Where to listen: an IP address or a name with a port, or a port of 127.0.0.1. Otherwise what would be right.
+pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    const RIGHT: &str = "it must be an address and a port such as 127.0.0.1:2113, localhost:2113 or 2113";
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    if let Ok(port) = text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
+        return Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+    let Some((name, port)) = text.rsplit_once(':').filter(|(name, _)| !name.is_empty()) else {
+        return Err(RIGHT.to_owned());
+    };
+    if port.parse::<u16>().is_err() {
+        return Err(format!("{port:?} is no port; {RIGHT}"));
+    }
+    let found =
+        text.to_socket_addrs().map_err(|error| format!("{name:?} is not found ({error}); {RIGHT}"))?;
+    let found: Vec<SocketAddr> = found.collect();
+    // Of a name with both kinds of addresses that kind which clients ask by default.
+    let address = found.iter().find(|address| address.is_ipv4()).or(found.first());
+    address.copied().ok_or_else(|| format!("{name:?} has no address; {RIGHT}"))
+}
 
 /// Everything that `serve` runs, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -241,5 +264,35 @@ impl Config {
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
         let text = file::read(path)?;
         file::parse(&text, path).map_err(|error| error.in_file(path, &text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_listen;
+
+    #[test]
+    fn where_to_listen_is_an_address_a_name_or_a_port() {
+        let cases = [
+            ("127.0.0.1:80", Some("127.0.0.1:80")),
+            ("[::1]:80", Some("[::1]:80")),
+            ("localhost:80", Some("127.0.0.1:80")),
+            ("80", Some("127.0.0.1:80")),
+            (":80", Some("127.0.0.1:80")),
+            ("0", Some("127.0.0.1:0")),
+            ("localhost", None),
+            ("localhost:", None),
+            ("localhost:99999", None),
+            ("99999", None),
+            ("127.0.0.1", None),
+            ("", None),
+        ];
+        for (text, expected) in cases {
+            let listen = parse_listen(text).map(|address| address.to_string());
+            match expected {
+                Some(expected) => assert_eq!(listen.as_deref(), Ok(expected), "{text}"),
+                None => assert!(listen.unwrap_err().contains("localhost:2113"), "{text}"),
+            }
+        }
     }
 }

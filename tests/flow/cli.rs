@@ -155,13 +155,31 @@ fn errors_say_what_to_do() {
     let host = Host::start();
     host.http.append_one("s").expect(200);
     // arguments, exit code, what stderr says
-    let table: [(&[&str], i32, &[&str]); 12] = [
+    host.http.append_one("gone").expect(200);
+    host.ok(&["delete", "gone"]);
+    let table: [(&[&str], i32, &[&str]); 20] = [
+        (&["restart", "main"], 1, &["`host/main` runs", "exesdb kill host/main"]),
+        (&["events", "--kind", "exti"], 2, &["exti", "terminated", "trap"]),
+        (&["retention", "s", "--max-age", "0s"], 2, &["0 would hide every event", "1s"]),
+        (
+            &["append", "s", "--type", "t", "--data", "1", "--expected-version", "no_stream"],
+            1,
+            &["no stream (no_stream) was expected", "its last event has version 0"],
+        ),
+        (
+            &["append", "gone", "--type", "t", "--data", "1", "--expected-version", "stream_exists"],
+            1,
+            &["a stream with events (stream_exists) was expected", "it was deleted", "version 0"],
+        ),
+        (&["delete", "s", "--expected-version", "4"], 1, &["version 4 was expected", "version 0"]),
+        (&["serve", "--listen", "localhost"], 2, &["localhost:2113"]),
+        (&["backup", "f", "--store", "other"], 1, &["there is no store other; there are: main"]),
         (&["kill", "main/system/gateway-sytem"], 1, &["gateway-sytem", "gateway-system", "core-system"]),
         (&["kill", "nothing"], 1, &["there is no `nothing`", "main"]),
         (&["kill", ""], 1, &["there is no"]),
         (&["kill", "main", "--reason", "angry"], 2, &["angry", "shutdown"]),
         (&["read", "missing"], 1, &["404"]),
-        (&["read", "s", "--store", "other"], 1, &["there is no store `other`"]),
+        (&["read", "s", "--store", "other"], 1, &["there is no store `other`", "there are `main`"]),
         (&["append", "s", "--type", "t", "--data", "1", "--expected-version", "7"], 1, &["409", "0"]),
         (&["append", "s", "--type", "t", "--data", "{"], 2, &["not JSON"]),
         (&["append", "s", "--type", "", "--data", "1"], 1, &["400", "type"]),

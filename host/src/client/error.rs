@@ -82,6 +82,14 @@ impl ClientError {
         matches!(self.problem_kind(), "stream-not-found" | "snapshot-not-found")
     }
 
+    /// The stream that a refusal is about, where it says so.
+    pub fn stream(&self) -> Option<&str> {
+        match self {
+            ClientError::Refused { problem, .. } => problem.stream.as_deref(),
+            _ => None,
+        }
+    }
+
     /// The last part of the problem's type, such as `id-conflict`; empty for other errors.
     pub fn problem_kind(&self) -> &str {
         match self {

@@ -1,5 +1,7 @@
 //! Trying again while a host is away: when, and for how long.
 
+use std::fmt;
+use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use super::ClientError;
@@ -25,17 +27,24 @@ impl Retry {
 
     /// Forgets the failures so far.
     pub fn succeeded(&mut self) {
-        self.failing_since = None;
+        if self.failing_since.take().is_some() {
+            say(format_args!("the host answers again"));
+        }
         self.pause = PAUSE_MIN;
     }
 
     /// Waits until it is time to try again, or gives the error back: it does not pass, or patience is at its end.
     pub async fn wait_after(&mut self, error: ClientError) -> Result<(), ClientError> {
         let now = Instant::now();
+        let is_first = self.failing_since.is_none();
         let failing_for = now.duration_since(*self.failing_since.get_or_insert(now));
         let Some(pause) = self.next_pause(error.is_passing(), failing_for) else { return Err(error) };
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(%error, pause_ms, "trying again");
+        tracing::debug!(%error, pause_ms, "trying again");
+        if is_first {
+            let seconds = self.patience.as_secs();
+            say(format_args!("{error}; trying again for up to {seconds} s"));
+        }
         tokio::time::sleep(pause).await;
         Ok(())
     }
@@ -48,6 +57,12 @@ impl Retry {
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         Some(pause)
     }
+}
+
+/// Tells whoever waits, once when it begins and once when it is over.
+fn say(text: fmt::Arguments<'_>) {
+    // Nobody's loss if nobody reads it.
+    let _ = writeln!(io::stderr(), "exesdb: {text}");
 }
 
 #[cfg(test)]

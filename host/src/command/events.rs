@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use exesdb_supervisor::Event;
+use exesdb_supervisor::{EVENT_KINDS, Event};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -16,7 +16,7 @@ use crate::output::{Output, printable};
 #[command(after_help = "\
 Examples:
   exesdb events                            the latest that the host remembers
-  exesdb events --follow --kind exit       exits, and then those to come
+  exesdb events --follow --kind terminated --kind restarting    ends and restarts, and then those to come
   exesdb events --json | jq 'select(.path | startswith(\"host/main\"))'")]
 pub struct EventsOptions {
     /// Then wait for more, until Ctrl-C or the end of the host.
@@ -24,7 +24,7 @@ pub struct EventsOptions {
     pub follow: bool,
 
     /// Only events of this kind; may be given several times.
-    #[arg(long = "kind", value_name = "KIND")]
+    #[arg(long = "kind", value_name = "KIND", value_parser = parse_kind)]
     pub kinds: Vec<String>,
 
     /// Print each event as one JSON object a line.
@@ -34,6 +34,18 @@ pub struct EventsOptions {
     /// Which host.
     #[command(flatten)]
     pub control: ControlOptions,
+}
+
+/// What parts of the host report beside what supervisors tell.
+const KINDS_OF_PARTS: [&str; 3] = ["loaded", "membership", "trap"];
+
+/// Takes a kind that there is: nothing would ever be of another.
+fn parse_kind(text: &str) -> Result<String, String> {
+    let kinds = || EVENT_KINDS.iter().chain(&KINDS_OF_PARTS);
+    if kinds().any(|kind| *kind == text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("there are: {}", kinds().copied().collect::<Vec<_>>().join(", ")))
 }
 
 /// Prints the events.
@@ -87,9 +99,18 @@ fn text(event: &Event) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::text;
+    use super::{parse_kind, text};
     use exesdb_supervisor::Event;
     use serde_json::json;
+
+    #[test]
+    fn only_kinds_that_there_are_can_be_asked_for() {
+        for kind in ["terminated", "trap", "missed"] {
+            assert_eq!(parse_kind(kind).as_deref(), Ok(kind));
+        }
+        let error = parse_kind("exti").unwrap_err();
+        assert!(error.contains("terminated, ") && error.contains("trap"), "{error}");
+    }
 
     #[test]
     fn an_event_is_a_line_with_its_backtrace_below() {

@@ -34,10 +34,6 @@ pub struct FollowOptions {
     #[arg(long, value_name = "N|end", default_value = "0")]
     pub from: FollowFrom,
 
-    /// Which events of the whole store.
-    #[command(flatten)]
-    pub filter: FilterOptions,
-
     /// Stop after this many events.
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
@@ -53,6 +49,10 @@ pub struct FollowOptions {
     /// Which store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
+
+    /// Which events of the whole store. Last, because its heading holds for all options after it.
+    #[command(flatten)]
+    pub filter: FilterOptions,
 }
 
 /// Following has come to its end: the stream was deleted for good, and no event can come any more.

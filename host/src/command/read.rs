@@ -36,10 +36,6 @@ pub struct ReadOptions {
     #[arg(long, value_enum, default_value = "forward")]
     pub direction: Direction,
 
-    /// Which events of the whole store.
-    #[command(flatten)]
-    pub filter: FilterOptions,
-
     /// Print each event as the gateway gives it: one JSON object a line.
     #[arg(long)]
     pub json: bool,
@@ -47,6 +43,10 @@ pub struct ReadOptions {
     /// Which store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
+
+    /// Which events of the whole store. Last, because its heading holds for all options after it.
+    #[command(flatten)]
+    pub filter: FilterOptions,
 }
 
 /// Prints the events.

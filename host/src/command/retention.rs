@@ -66,7 +66,13 @@ fn parse_duration(text: &str) -> Result<u64, String> {
     let (number, unit) = text.split_at(digits);
     let (_, seconds) = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
     let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(*seconds).filter(|&seconds| seconds > 0).ok_or_else(wrong)
+    match number.checked_mul(*seconds) {
+        Some(0) => {
+            Err("0 would hide every event at once; `exesdb delete` does that, and 1s is the least".to_owned())
+        }
+        Some(seconds) => Ok(seconds),
+        None => Err("that is more seconds than can be counted; --unlimited keeps everything".to_owned()),
+    }
 }
 
 /// Sets the limits, if any were given, and shows what holds.

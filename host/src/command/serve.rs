@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, parse_listen};
 
 /// Options of `serve`.
 #[derive(Debug, Args)]
@@ -54,8 +54,9 @@ pub struct ServeOptions {
     #[arg(long, env = "EXESDB_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
 
-    /// Where the gateway listens; goes before the file's `listen` [default: 127.0.0.1:2113].
-    #[arg(long, env = "EXESDB_LISTEN", value_name = "ADDR:PORT")]
+    /// Where the gateway listens: an address or a name with a port, or a port of 127.0.0.1; goes before the file's
+    /// `listen` [default: 127.0.0.1:2113].
+    #[arg(long, env = "EXESDB_LISTEN", value_name = "[ADDR:]PORT", value_parser = parse_listen)]
     pub listen: Option<SocketAddr>,
 
     /// The stores, their components and limits; without it, one store `main` with everything built in.

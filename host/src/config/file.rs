@@ -55,7 +55,9 @@ use toml::{Spanned, Value};
 
 use exesdb_plugin::{INSTANCES_MAX, MEMORY_BYTES_MAX, SettingValue};
 
-use super::{ComponentSource, Components, Config, Limits, Place, Setting, StoreConfig, web};
+use super::{
+    ComponentSource, Components, Config, Limits, Place, Setting, StoreConfig, parse_listen, web,
+};
 
 /// The largest configuration file, in bytes: thousands of stores' worth; more is the wrong file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -276,9 +278,9 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Config, Fault> {
     let listen = match &raw.listen {
         None => defaults.listen,
         Some(value) => {
-            let right = "an IP address and a port such as \"127.0.0.1:2113\"";
+            let right = "an address and a port such as \"127.0.0.1:2113\"";
             let text = string("listen", right, value)?;
-            text.parse().map_err(|_| Fault::at(value, format!("listen is \"{text}\"; it must be {right}")))?
+            parse_listen(text).map_err(|why| Fault::at(value, format!("listen is \"{text}\"; {why}")))?
         }
     };
     let stores = match &raw.store {
@@ -642,7 +644,7 @@ mod tests {
         let long = "x".repeat(65);
         let cases = [
             ("data = 3".to_owned(), "1:8: data is 3; it must be a directory"),
-            ("listen = \"localhost\"".to_owned(), "1:10: listen is \"localhost\"; it must be an IP address"),
+            ("listen = \"localhost\"".to_owned(), "1:10: listen is \"localhost\"; it must be an address"),
             ("allowed_hosts = 1".to_owned(), "1:17: allowed_hosts is 1; it must be a list of texts, each"),
             (
                 "allowed_hosts = [\"a\", \"a:80\"]".to_owned(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
-use super::socket::{fits, socket_path, too_long};
+use super::socket::{ShortPath, fits, socket_path, too_long};
 use super::{DATA_BYTES_MAX, Refusal, Request, Response};
 
 /// The largest answer, in bytes: the tree of hundreds of stores is a few MiB.
@@ -65,10 +65,12 @@ impl ControlClient {
     /// Connects to the host that runs on a data directory.
     pub async fn connect(data: &Path) -> Result<ControlClient, ControlError> {
         let path = socket_path(data);
-        if !fits(&path) {
-            return Err(ControlError::PathTooLong { path });
-        }
-        match UnixStream::connect(&path).await {
+        let connected = match ShortPath::of(&path) {
+            Ok(short) if !fits(short.path()) => return Err(ControlError::PathTooLong { path }),
+            Ok(short) => UnixStream::connect(short.path()).await,
+            Err(error) => Err(error),
+        };
+        match connected {
             Ok(stream) => Ok(ControlClient { stream: BufReader::new(stream), data: data.to_owned() }),
             Err(error) => Err(match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exesdb_plugin::{SnapshotsPool, StreamsPool, names};
-use exesdb_supervisor::{Event, Handle, Node, NodeState, Reason, Registry, Subscription, Telemetry};
+use exesdb_supervisor::{
+    CallError, Event, Handle, Node, NodeState, Reason, Registry, Subscription, Telemetry,
+};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -204,7 +206,20 @@ async fn restart(control: &Control, asked: &str) -> Result<String, Refusal> {
     tracing::info!(path, "a restart was asked for over the control socket");
     match control.handle.restart_child(supervisor, id).await {
         Ok(_) => Ok(path),
-        Err(error) => Err(Refusal::Declined { detail: error.to_string() }),
+        Err(error) => Err(Refusal::Declined { detail: not_restarted(&path, &error) }),
+    }
+}
+
+/// Why a child was not started, with the command that helps.
+fn not_restarted(path: &str, error: &CallError) -> String {
+    match error {
+        CallError::Running { .. } => {
+            format!("`{path}` runs; `exesdb kill {path}` ends it, and its supervisor starts it again")
+        }
+        CallError::Restarting { .. } => {
+            format!("`{path}` is being restarted by its supervisor; `exesdb tree` shows when it runs")
+        }
+        other => other.to_string(),
     }
 }
 

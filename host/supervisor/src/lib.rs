@@ -238,5 +238,5 @@ pub use spec::{
     AutoShutdown, Backoff, ChildSpec, DEFAULT_INTENSITY, DEFAULT_PERIOD, Kind, Restart, Shutdown, SpecError,
     Start, Strategy, SupervisorSpec, WORKER_SHUTDOWN,
 };
-pub use telemetry::{Event, Subscription, TELEMETRY_RING_EVENTS, Telemetry};
+pub use telemetry::{EVENT_KINDS, Event, Subscription, TELEMETRY_RING_EVENTS, Telemetry};
 pub use tree::{Intensity, Node, NodeState};

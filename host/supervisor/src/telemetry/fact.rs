@@ -40,6 +40,26 @@ pub(crate) enum Who {
     Path,
 }
 
+/// The kinds of events that supervisors tell, and that of events that a reader was too late for. Children report kinds of
+/// their own.
+pub const EVENT_KINDS: [&str; 15] = [
+    "started",
+    "ignored",
+    "start_failed",
+    "terminated",
+    "sup_started",
+    "sup_start_failed",
+    "sup_terminated",
+    "restarting",
+    "gave_up",
+    "auto_shutdown",
+    "pausing",
+    "parked",
+    "sup_stopping_children",
+    "kill_pending",
+    "missed",
+];
+
 impl Fact {
     pub(crate) fn kind(&self) -> &'static str {
         match self {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+pub use self::fact::EVENT_KINDS;
 pub(crate) use self::fact::{Fact, Who, millis};
 
 /// Events that the ring keeps by default. A kill storm of 100 kills a second makes about 300 events a second:
