@@ -23,8 +23,23 @@ Commands that read or write events ask the gateway (--url). `tree`, `kill`, `res
 `compact` ask the host's control socket in its data directory (--data). `restore` and `doctor` work on a data directory
 whose host is stopped.
 
-Exit codes: 0 done, 1 failed (of `doctor`: something is wrong), 2 the command line makes no sense,
-3 what `follow` followed was deleted for good.";
+Exit codes: 0 done, 1 failed (of `doctor`: something is wrong), 2 the command line makes no sense, 3 it ended before its
+time (of `import`: not all was taken; of `follow`: what it followed was deleted for good).";
+
+/// The command line made sense, but what it asked for failed. (Clap answers 2 for what makes no sense.)
+const FAILURE: u8 = 1;
+/// A part of what was asked for was done, and the rest cannot be: rows were refused, or what was followed has ended.
+const PART: u8 = 3;
+
+/// A command did a part of what it was asked for; the text says what it did not.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAll(pub String);
+
+/// The code that the process ends with when its command gave this error.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<NotAll>() || error.is::<command::follow::Ended>() { PART } else { FAILURE }
+}
 
 /// An event store whose parts are WebAssembly components under Erlang-style supervision.
 #[derive(Debug, Parser)]
@@ -185,6 +200,36 @@ mod tests {
     }
 
     #[test]
+    fn only_filters_stand_under_their_heading() {
+        for name in ["read", "follow"] {
+            let cli = Cli::command();
+            let command = cli.find_subcommand(name).unwrap();
+            let headed = |heading: Option<&str>| -> Vec<String> {
+                let arguments =
+                    command.get_arguments().filter(|argument| argument.get_help_heading() == heading);
+                arguments.map(|argument| argument.get_id().to_string()).collect()
+            };
+            let filters = headed(Some("Filters of the whole store"));
+            assert_eq!(
+                filters,
+                [
+                    "types",
+                    "tags",
+                    "query",
+                    "stream_prefixes",
+                    "stream_pattern",
+                    "type_pattern",
+                    "correlation_id",
+                    "causation_id"
+                ],
+                "{name}"
+            );
+            assert!(headed(None).iter().any(|id| id == "json"), "{name}");
+            assert!(headed(None).iter().any(|id| id == "store"), "{name}");
+        }
+    }
+
+    #[test]
     fn lines_that_make_no_sense_are_usage_errors() {
         let cases = [
             "exesdb",
@@ -203,6 +248,10 @@ mod tests {
             "exesdb retention s",
             "exesdb retention s --max-age 5",
             "exesdb retention s --max-count 0",
+            "exesdb retention s --max-age 0s",
+            "exesdb events --kind exti",
+            "exesdb serve --listen localhost",
+            "exesdb serve --listen 70000",
             "exesdb retention s --show --max-count 1",
             "exesdb retention s --unlimited --max-age 1d",
             "exesdb snapshot prune s",
@@ -211,7 +260,8 @@ mod tests {
             "exesdb read --url https://a",
             "exesdb import f --type-by a",
             "exesdb import f --stream-by a --type-by b --batch 0",
-            "exesdb import f --stream-by a --type-by b --concurrency 0",
+            "exesdb import f --stream-by a --type-by b --keep-times",
+            "exesdb import f --source f",
             "exesdb backup",
             "exesdb restore",
             "exesdb restore f --up-to -1",

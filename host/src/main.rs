@@ -4,15 +4,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use exesdb::cli::Cli;
-use exesdb::command::follow;
+use exesdb::cli::{Cli, exit_code};
 use exesdb::{logging, output};
-
-/// The command line made sense, but what it asked for failed. (Clap answers 2 for what makes no sense.)
-const FAILURE: u8 = 1;
-
-/// What was followed has come to its end.
-const ENDED: u8 = 3;
 
 /// Requests cross threads and components as many small buffers, which the system's allocator spends much of its time
 /// on: see the profile in `docs/performance.md`.
@@ -29,7 +22,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // `{:#}` is the whole chain on one line: where, what, and what to do. A closed stderr is nobody's loss.
             let _ = writeln!(std::io::stderr(), "exesdb: {error:#}");
-            ExitCode::from(if error.is::<follow::Ended>() { ENDED } else { FAILURE })
+            ExitCode::from(exit_code(&error))
         }
     }
 }

@@ -90,7 +90,7 @@ fn what_is_exported_comes_back_as_it_was() {
     assert_eq!(first, export(&host, "main", &[]));
 
     let imported = import(&host, "copy", &file);
-    let all = json!({ "events": 1203, "added": 1203, "already_there": 0, "streams": 4, "snapshots": 3 });
+    let all = json!({ "events": 1203, "added": 1203, "already_there": 0, "hidden": 0, "refused": 0, "streams": 4, "snapshots": 3 });
     assert_eq!(imported, all);
     let second = export(&host, "copy", &[]);
     assert_eq!(without_positions(&second), without_positions(&first));
@@ -216,9 +216,16 @@ fn a_file_that_is_not_whole_is_noticed_and_gone_on_with() {
     let output = host.exesdb(&["export", &file.to_string_lossy()]);
     assert!(stderr(&output).contains("is there already"), "{}", stderr(&output));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), whole);
-    host.http.of("again").append_one("again").expect(200);
+    // Another event is in the way: of that stream nothing is taken, of all others everything.
+    let again = host.http.of("again");
+    for _ in 0..4 {
+        again.append_one("again").expect(200);
+    }
     let output = host.exesdb(&["import", &file.to_string_lossy(), "--store", "again"]);
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("1 events were not imported") && said.contains("stream again"), "{said}");
+    assert_eq!(again.read_all().len(), 4 + 1_202);
     // Columns are for other files, and other files need them.
     let columns = ["import", &file.to_string_lossy(), "--stream-by", "a", "--type-by", "b"];
     assert!(stderr(&host.exesdb(&columns)).contains("leave out --stream-by"));
@@ -260,4 +267,61 @@ fn streams_whose_events_are_gone_go_on_counting() {
     assert_eq!(host.http.append_one("cut").expect(200).json["first_version"], 5);
     assert_eq!(host.http.append_one("deleted").expect(200).json["first_version"], 6);
     host.http.append_one("tombstone").expect_problem(410, "stream-deleted");
+}
+
+#[test]
+fn an_export_is_taken_whatever_its_times_are() {
+    let host = Host::with_config(STORES);
+    let event = |version: u64, created: &str| {
+        let event = json!({
+            "stream": "s", "version": version, "position": version, "id": version.to_string(), "type": "t",
+            "data": version, "created": created,
+        });
+        format!("{{\"event\":{event}}}\n")
+    };
+    let times = ["2099-01-01T00:00:00.000000Z", "1970-01-01T00:00:00.000001Z", "2026-01-01T00:00:00.000000Z"];
+    let events: String = (0..).zip(times).map(|(version, created)| event(version, created)).collect();
+    let snapshot = "{\"snapshot\":{\"stream\":\"s\",\"version\":1,\"data\":1,\"created\":\"2098-01-01T00:00:00.000000Z\"}}\n";
+    let text = format!(
+        "{{\"exesdb_export\":1}}\n{events}{snapshot}{{\"end\":{{\"events\":3,\"streams\":0,\"snapshots\":1}}}}\n"
+    );
+    for _ in 0..2 {
+        let output = pipe(&host, "main", &text);
+        assert!(output.status.success(), "{}", stderr(&output));
+        let read = host.http.read("s");
+        assert_eq!(read.iter().map(|event| event["created"].as_str().unwrap()).collect::<Vec<_>>(), times);
+    }
+    // And on into another store.
+    let output = pipe(&host, "copy", &export(&host, "main", &[]));
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(export(&host, "copy", &[]), export(&host, "main", &[]));
+    // What was deleted here stays deleted, and counts as there.
+    host.ok(&["delete", "s"]);
+    let output = pipe(&host, "main", &text);
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["added"], &summary["hidden"]), (&json!(0), &json!(3)), "{}", stderr(&output));
+}
+
+#[test]
+fn an_export_or_backup_that_is_ended_leaves_no_file() {
+    let host = filled();
+    let folder = folder();
+    for signal in ["INT", "TERM", "KILL"] {
+        for what in [&["export"][..], &["backup"]] {
+            let file = folder.path().join("half");
+            let mut child = host.command();
+            child.args(what).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
+            // The host stands still, so that the command is not done when it is ended.
+            host.signal("STOP");
+            let mut child = child.spawn().expect("the host's binary runs");
+            std::thread::sleep(std::time::Duration::from_millis(300));
+            let kill =
+                std::process::Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+            let ended = child.wait().expect("it is our child");
+            host.signal("CONT");
+            assert!(kill.expect("there is a kill").success() && !ended.success(), "{what:?}");
+            let left: Vec<_> = folder.path().read_dir().expect("the folder is there").collect();
+            assert!(left.is_empty(), "{what:?} {signal}: {left:?}");
+        }
+    }
 }

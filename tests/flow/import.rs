@@ -17,6 +17,18 @@ fn permits() -> PathBuf {
     root().join("tests/flow/permits.csv")
 }
 
+/// What an import says by which nothing was hidden or refused.
+fn summary(rows: u64, added: u64, already_there: u64, streams: u64) -> Value {
+    json!({
+        "rows": rows, "added": added, "already_there": already_there, "hidden": 0, "refused": 0, "streams": streams,
+    })
+}
+
+/// How many rows were added, already there, hidden and refused.
+fn counts(summary: &Value) -> [u64; 4] {
+    ["added", "already_there", "hidden", "refused"].map(|name| summary[name].as_u64().expect("a number"))
+}
+
 fn import(host: &Host, file: &Path, more: &[&str]) -> Value {
     let file = file.to_string_lossy();
     let arguments: Vec<&str> = ["import", &file, "--json"].iter().chain(more).copied().collect();
@@ -63,7 +75,7 @@ fn check(host: &Host, rows: usize, streams: usize) {
 fn a_log_is_imported_once_in_the_order_of_time() {
     let host = Host::start();
     let first = import(&host, &permits(), &COLUMNS);
-    assert_eq!(first, json!({ "rows": 30, "added": 30, "already_there": 0, "streams": 10 }));
+    assert_eq!(first, summary(30, 30, 0, 10));
     check(&host, 30, 10);
     // All columns are kept as text, quotes and line breaks resolved.
     let events = host.http.read("permit-2");
@@ -76,9 +88,8 @@ fn a_log_is_imported_once_in_the_order_of_time() {
 
     let before = host.http.read_all();
     let again = import(&host, &permits(), &COLUMNS);
-    assert_eq!(again, json!({ "rows": 30, "added": 0, "already_there": 30, "streams": 10 }));
-    let in_other_batches =
-        import(&host, &permits(), &[&COLUMNS[..], &["--batch", "2", "--concurrency", "4"]].concat());
+    assert_eq!(again, summary(30, 0, 30, 10));
+    let in_other_batches = import(&host, &permits(), &[&COLUMNS[..], &["--batch", "2"]].concat());
     assert_eq!(in_other_batches["added"], 0);
     assert_eq!(host.http.read_all(), before);
 }
@@ -111,10 +122,7 @@ fn lines_of_json_are_imported_too() {
     };
     std::fs::write(&file, (0..100).map(|number| line(number) + "\n").collect::<String>()).unwrap();
     let by = ["--stream-by", "order", "--type-by", "kind"];
-    assert_eq!(
-        import(&host, &file, &by),
-        json!({ "rows": 100, "added": 100, "already_there": 0, "streams": 7 })
-    );
+    assert_eq!(import(&host, &file, &by), summary(100, 100, 0, 7));
     assert_eq!(import(&host, &file, &by)["added"], 0);
     let numbers: Vec<_> =
         host.http.read("o-3").iter().map(|event| event["data"]["n"].as_u64().unwrap()).collect();
@@ -132,7 +140,13 @@ fn of_a_file_with_faults_nothing_is_sent() {
     let file = folder.path().join("bad.csv");
     let good = "case:concept:name,concept:name,time:timestamp\na,t,2024-01-01T00:00:00Z\n";
     // what follows the good row, what is said
-    let table: [(&[u8], &[&str]); 6] = [
+    let table: [(&[u8], &[&str]); 12] = [
+        (b"b,\"t,2024-01-01T00:00:00Z\nc,t,2024-01-01T00:00:00Z\n", &["bad.csv:3:", "never closed"]),
+        (b"b,\"t\"x,2024-01-01T00:00:00Z\n", &["bad.csv:3:", "text follows a closing quote"]),
+        (b"b,t\"x,2024-01-01T00:00:00Z\n", &["bad.csv:3:", "a quote stands inside"]),
+        (b"b,t\0,2024-01-01T00:00:00Z\n", &["bad.csv:3:", "NUL"]),
+        (b"b,t,2024-01-01T00:00:00Z\rc,t,2024-01-01T00:00:00Z\n", &["bad.csv:3:", "carriage return"]),
+        (b"b,\xc3,2024-01-01T00:00:00Z\n", &["bad.csv:3:", "UTF-8"]),
         (b"b,t\n", &["bad.csv:3:"]),
         (b"b,t,yesterday\n", &["bad.csv:3:", "time:timestamp", "yesterday"]),
         (b",t,2024-01-01T00:00:00Z\n", &["bad.csv:3:", "case:concept:name is empty"]),
@@ -160,6 +174,137 @@ fn of_a_file_with_faults_nothing_is_sent() {
     assert_eq!(host.http.read_all().len(), 0);
 }
 
+const BY: [&str; 4] = ["--stream-by", "s", "--type-by", "t"];
+
+/// Rows of streams that take turns, three each.
+fn write(path: &Path, streams: &[&str]) {
+    let rows = (0..3).flat_map(|turn| streams.iter().map(move |stream| format!("{stream},t,{turn}\n")));
+    std::fs::write(path, std::iter::once("s,t,n\n".to_owned()).chain(rows).collect::<String>()).unwrap();
+}
+
+#[test]
+fn what_is_hidden_is_told_apart_and_a_file_that_has_grown_adds_its_new_rows() {
+    for scavenged in [false, true] {
+        let host = Host::start();
+        let folder = folder();
+        let file = folder.path().join("f.csv");
+        write(&file, &["deleted", "kept", "cut", "newest", "again"]);
+        assert_eq!(counts(&import(&host, &file, &BY)), [15, 0, 0, 0]);
+        host.ok(&["delete", "deleted"]);
+        host.ok(&["retention", "cut", "--truncate-before", "2"]);
+        host.ok(&["retention", "newest", "--max-count", "2"]);
+        host.ok(&["delete", "again"]);
+        host.http.append_one("again").expect(200);
+        if scavenged {
+            host.ok(&["scavenge"]);
+        }
+        let before = host.http.read_all();
+        // Of `again` an event of another writer is visible, so its rows cannot be told from new ones: the others can.
+        let by_stream = |host: &Host, stream: &str| host.http.read(stream).len();
+        write(&file, &["deleted", "kept", "cut", "newest"]);
+        let again = import(&host, &file, &BY);
+        assert_eq!(counts(&again), [0, 3 + 1 + 2, 3 + 2 + 1, 0], "{again}");
+        assert_eq!(host.http.read_all(), before);
+
+        let mut text = std::fs::read_to_string(&file).unwrap();
+        text.push_str("deleted,t,3\nkept,t,3\ncut,t,3\nnewest,t,3\nnew,t,3\n");
+        std::fs::write(&file, text).unwrap();
+        let grown = import(&host, &file, &BY);
+        assert_eq!(counts(&grown), [5, 6, 6, 0], "{grown}");
+        let seen = ["deleted", "kept", "cut", "newest", "new"].map(|stream| by_stream(&host, stream));
+        assert_eq!(seen, [1, 4, 2, 2, 1]);
+        assert_eq!(host.http.read("deleted")[0]["version"], 3);
+        // On request they come back, at the end of their streams.
+        let back = import(&host, &file, &[&BY[..], &["--add-hidden"]].concat());
+        assert_eq!(back["hidden"], 0);
+        assert!(back["added"].as_u64() > Some(0), "{back}");
+    }
+}
+
+#[test]
+fn one_streams_trouble_stops_no_other_and_has_an_exit_code() {
+    let host = Host::start();
+    let folder = folder();
+    let file = folder.path().join("f.csv");
+    write(&file, &["a", "dead", "b"]);
+    host.http.append_one("dead").expect(200);
+    host.ok(&["delete", "dead", "--tombstone"]);
+    let path = file.to_string_lossy();
+    for _ in 0..2 {
+        let output = host.exesdb(&[&["import", &path, "--json"][..], &BY].concat());
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(3), "{said}");
+        assert!(said.contains("2 rows were not imported") && said.contains("line 6, stream dead"), "{said}");
+        assert!(!said.contains("goes on"), "{said}");
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&summary["hidden"], &summary["refused"]), (&json!(1), &json!(2)), "{summary}");
+        assert_eq!([host.http.read("a").len(), host.http.read("b").len()], [3, 3]);
+    }
+    let help = host.ok(&["import", "--help"]);
+    assert!(help.contains("3 some") && help.contains("--source"), "{help}");
+}
+
+#[test]
+fn rows_that_read_the_same_are_events_of_their_own_in_one_file_and_in_two() {
+    let host = Host::start();
+    let folder = folder();
+    let (first, second) = (folder.path().join("1.csv"), folder.path().join("2.csv"));
+    for file in [&first, &second] {
+        std::fs::write(file, "s,t\nlog,tick\nlog,tick\n").unwrap();
+    }
+    assert_eq!(counts(&import(&host, &first, &BY)), [2, 0, 0, 0]);
+    assert_eq!(counts(&import(&host, &second, &BY)), [2, 0, 0, 0]);
+    for file in [&first, &second] {
+        assert_eq!(counts(&import(&host, file, &BY)), [0, 2, 0, 0]);
+    }
+    assert_eq!(host.http.read("log").len(), 4);
+    // A file that was renamed keeps its source's name.
+    let renamed = folder.path().join("3.csv");
+    std::fs::rename(&first, &renamed).unwrap();
+    let source = [&BY[..], &["--source", "1.csv"]].concat();
+    assert_eq!(counts(&import(&host, &renamed, &source)), [0, 2, 0, 0]);
+    // Others write in between, and a row comes in before.
+    host.http.append_one("log").expect(200);
+    std::fs::write(&renamed, "s,t\nlog,first\nlog,tick\nlog,tick\nlog,tick\n").unwrap();
+    assert_eq!(counts(&import(&host, &renamed, &source)), [2, 2, 0, 0]);
+    assert_eq!(host.http.read("log").len(), 7);
+    // Stdin has no name.
+    let output = host.exesdb(&[&["import", "-", "--format", "csv"][..], &BY].concat());
+    assert!(stderr(&output).contains("give --source NAME"), "{}", stderr(&output));
+}
+
+#[test]
+fn events_may_have_the_times_of_their_rows() {
+    let host = Host::start();
+    let folder = folder();
+    let file = folder.path().join("f.csv");
+    let text = "s,t,at\na,x,2099-01-02T00:00:00Z\na,x,2011-01-01T00:00:00.5+01:00\n";
+    std::fs::write(&file, text).unwrap();
+    let times = |file: &Path, more: &[&str]| {
+        import(&host, file, &[&BY[..], &["--time-by", "at"], more].concat());
+        host.http
+            .read("a")
+            .iter()
+            .map(|event| event["created"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let expected = ["2010-12-31T23:00:00.500000Z", "2099-01-02T00:00:00.000000Z"];
+    assert_eq!(times(&file, &["--keep-times"]), expected);
+    // A clock that was far ahead does not give its time to others.
+    host.http.append_one("a").expect(200);
+    assert!(host.http.read("a")[2]["created"].as_str() < Some("2090"));
+    let early = folder.path().join("early.csv");
+    std::fs::write(&early, "s,t,at\na,x,1969-01-01T00:00:00Z\n").unwrap();
+    let early = early.to_string_lossy();
+    let arguments = ["import", &early, "--time-by", "at", "--keep-times"];
+    let output = host.exesdb(&[&arguments[..], &BY].concat());
+    assert!(
+        stderr(&output).contains("early.csv:2:") && stderr(&output).contains("1970"),
+        "{}",
+        stderr(&output)
+    );
+}
+
 #[test]
 fn the_large_log_is_imported_where_it_is_there() {
     let log = root().join("../shared/data/receipt.csv");
@@ -169,10 +314,10 @@ fn the_large_log_is_imported_where_it_is_there() {
     }
     let host = Host::start();
     let first = import(&host, &log, &COLUMNS);
-    assert_eq!(first, json!({ "rows": 8_577, "added": 8_577, "already_there": 0, "streams": 1_434 }));
+    assert_eq!(first, summary(8_577, 8_577, 0, 1_434));
     check(&host, 8_577, 1_434);
     let again = import(&host, &log, &COLUMNS);
-    assert_eq!(again, json!({ "rows": 8_577, "added": 0, "already_there": 8_577, "streams": 1_434 }));
+    assert_eq!(again, summary(8_577, 0, 8_577, 1_434));
     assert_eq!(host.http.read_all().len(), 8_577);
     assert_eq!(host.traps(), NO_EVENTS);
 }

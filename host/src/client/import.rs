@@ -2,7 +2,6 @@
 
 use http::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::{Client, ClientError};
 
@@ -11,9 +10,9 @@ pub const IMPORT_EVENTS_MAX: usize = 1_000;
 
 /// The body of an import.
 #[derive(Debug, Serialize)]
-pub struct ImportRequest<'a> {
+pub struct ImportRequest<'a, E> {
     /// 1 to 1,000 events as the gateway writes them: all are added, or none.
-    pub events: &'a [Box<RawValue>],
+    pub events: &'a [E],
 }
 
 /// What became of the events of an import.
@@ -29,7 +28,10 @@ pub struct Imported {
 
 impl Client {
     /// Puts events where they were in another store.
-    pub async fn import(&self, request: &ImportRequest<'_>) -> Result<Imported, ClientError> {
+    pub async fn import<E: Serialize>(
+        &self,
+        request: &ImportRequest<'_, E>,
+    ) -> Result<Imported, ClientError> {
         self.json(Method::POST, &self.path(&["import"]), Some(request)).await
     }
 }

@@ -35,10 +35,13 @@ impl Retry {
 
     /// Waits until it is time to try again, or gives the error back: it does not pass, or patience is at its end.
     pub async fn wait_after(&mut self, error: ClientError) -> Result<(), ClientError> {
+        if !error.is_passing() {
+            return Err(error);
+        }
         let now = Instant::now();
         let is_first = self.failing_since.is_none();
         let failing_for = now.duration_since(*self.failing_since.get_or_insert(now));
-        let Some(pause) = self.next_pause(error.is_passing(), failing_for) else { return Err(error) };
+        let Some(pause) = self.next_pause(failing_for) else { return Err(error) };
         let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
         tracing::debug!(%error, pause_ms, "trying again");
         if is_first {
@@ -49,8 +52,8 @@ impl Retry {
         Ok(())
     }
 
-    fn next_pause(&mut self, passing: bool, failing_for: Duration) -> Option<Duration> {
-        if !passing || failing_for >= self.patience {
+    fn next_pause(&mut self, failing_for: Duration) -> Option<Duration> {
+        if failing_for >= self.patience {
             return None;
         }
         let pause = self.pause.min(self.patience - failing_for);
@@ -68,6 +71,7 @@ fn say(text: fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::{PAUSE_MAX, Retry};
+    use crate::client::ClientError;
     use std::time::Duration;
 
     fn ms(ms: u64) -> Duration {
@@ -79,18 +83,23 @@ mod tests {
         let mut retry = Retry::new(ms(10_000));
         let expected = [50, 100, 200, 400, 800, 1_600, 2_000, 2_000];
         for pause in expected {
-            assert_eq!(retry.next_pause(true, ms(0)), Some(ms(pause)));
+            assert_eq!(retry.next_pause(ms(0)), Some(ms(pause)));
         }
-        assert_eq!(retry.next_pause(true, ms(9_999)), Some(ms(1)));
-        assert_eq!(retry.next_pause(true, ms(10_000)), None);
+        assert_eq!(retry.next_pause(ms(9_999)), Some(ms(1)));
+        assert_eq!(retry.next_pause(ms(10_000)), None);
         retry.succeeded();
-        assert_eq!(retry.next_pause(true, ms(0)), Some(ms(50)));
+        assert_eq!(retry.next_pause(ms(0)), Some(ms(50)));
         assert!(PAUSE_MAX >= ms(1_600));
     }
 
-    #[test]
-    fn what_does_not_pass_is_not_tried_again() {
-        assert_eq!(Retry::new(ms(10_000)).next_pause(false, ms(0)), None);
-        assert_eq!(Retry::new(ms(0)).next_pause(true, ms(0)), None);
+    #[tokio::test]
+    async fn what_does_not_pass_is_not_tried_again() {
+        let error = || ClientError::Unreadable { url: String::new(), detail: String::new() };
+        let mut retry = Retry::new(ms(10_000));
+        assert!(retry.wait_after(error()).await.is_err());
+        assert!(retry.failing_since.is_none(), "the host answered");
+        let away = || ClientError::Unreachable { url: String::new(), detail: String::new() };
+        assert!(retry.wait_after(away()).await.is_ok());
+        assert!(Retry::new(ms(0)).wait_after(away()).await.is_err());
     }
 }

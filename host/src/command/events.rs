@@ -37,7 +37,7 @@ pub struct EventsOptions {
 }
 
 /// What parts of the host report beside what supervisors tell.
-const KINDS_OF_PARTS: [&str; 3] = ["loaded", "membership", "trap"];
+const KINDS_OF_PARTS: [&str; 4] = ["breaker", "loaded", "membership", "trap"];
 
 /// Takes a kind that there is: nothing would ever be of another.
 fn parse_kind(text: &str) -> Result<String, String> {

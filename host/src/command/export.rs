@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use indicatif::ProgressBar;
 use serde::Serialize;
 
 use self::format::{Counts, FORMAT_VERSION, Header, Line, StreamLine};
 use super::new_file::NewFile;
-use super::progress;
+use super::progress::{self, Progress};
 use crate::cli::GatewayOptions;
 use crate::client::{Client, Filter, Lines, Retention, SnapshotScope, StreamInfo, StreamState};
 use crate::output::Output;
@@ -29,7 +28,7 @@ Examples:
 
 The file has the events in the order of their positions, with versions, times and tags; then, unless --to is given, how
 long streams keep their events and which were deleted, and the snapshots. Its first line says what it is, its last how many lines there are: a
-file that was cut off is noticed.
+file that was cut off is noticed. It gets its name when it is whole: an export that is ended leaves no file.
 
 Events that are hidden by retention or deletion are not in it; that streams were deleted is. Data is as it was to the
 byte: JSON with line breaks, or with white space around it, is in base64.")]
@@ -113,7 +112,7 @@ struct Export<'a> {
     options: &'a ExportOptions,
     sink: &'a mut dyn Sink,
     counts: Counts,
-    progress: ProgressBar,
+    progress: Progress,
 }
 
 impl<'a> Export<'a> {

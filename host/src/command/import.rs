@@ -1,18 +1,22 @@
 //! `exesdb import`: what `exesdb export` wrote, or events from a CSV or NDJSON file.
 //!
-//! Of a CSV or NDJSON file all rows are read and checked before anything is sent. Every event has an id made from its row, so sending it
-//! again adds nothing: an import that was interrupted goes on when it is started again, and one that waits for a
-//! host to come back just sends the same again.
+//! Of a CSV or NDJSON file all rows are read and checked before anything is sent. Every event has an id made from its row,
+//! and is sent with the version that it gets, so sending it again adds nothing: an import that was interrupted goes on
+//! when it is started again, and one that waits for a host to come back just sends the same again.
 
 mod csv_file;
 mod export_file;
+mod identity;
 mod ndjson_file;
-mod plan;
+mod order;
+mod placing;
 mod row;
+mod rows;
 mod send;
+mod trouble;
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Seek as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,13 +24,11 @@ use anyhow::{Context as _, bail, ensure};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use self::trouble::Troubles;
 use super::export::format::BEGINNING;
-use crate::cli::GatewayOptions;
-use crate::client::Client;
+use crate::cli::{GatewayOptions, NotAll};
+use crate::client::{Client, ClientError};
 use crate::output::Output;
-
-/// Lanes of an import whose whole-store order does not matter: enough that the host's commits are shared.
-const CONCURRENCY_WITHOUT_TIME: u16 = 8;
 
 /// Options of `import`.
 #[derive(Debug, Args)]
@@ -34,18 +36,28 @@ const CONCURRENCY_WITHOUT_TIME: u16 = 8;
 Examples:
   exesdb import receipt.csv --stream-by case:concept:name --type-by concept:name --time-by time:timestamp
   exesdb import orders.ndjson --stream-by order_id --type-by kind
-  zcat big.csv.gz | exesdb import - --format csv --stream-by id --type-by kind
+  zcat big.csv.gz | exesdb import - --source big.csv --format csv --stream-by id --type-by kind
   exesdb import store.ndjson --store copy          what `exesdb export` wrote
 
 An export is known by its first line and needs no options: its events get the versions, times, ids and tags that they
-had, and the next positions of this store; retention, deletions and snapshots follow.
+had, whatever the clocks say, and the next positions of this store; retention, deletions and snapshots follow.
 
-Of any other file each row becomes an event: its data is a JSON object of all columns (of NDJSON, the row itself), its metadata says
-where it came from. Events of one stream keep their order. With --time-by the whole store gets the rows in the
-order of time, as long as --concurrency is 1.
+Of any other file each row becomes an event: its data is a JSON object of all columns (of NDJSON, the row itself), its
+metadata says where it came from. The store gets the rows in the order of the file, with --time-by in that of time. All
+rows are checked first: of a file with faults nothing is sent.
 
-Nothing is added twice: the same row of the same stream and type is the same event, whatever the file is called.
-An import that was interrupted goes on when it is started again.")]
+What is the same row: one of the same source that has the same stream, type and content; of rows that read the same, the
+first is the first, the second the second. The source is the file's name, without its folder; --source gives another.
+So a file may be imported again, also when it has grown: what is there is not added again. Rows of another file are other
+rows, also if they read the same: give --source where a file was renamed.
+
+The summary says how many rows were added, already there, hidden and refused. Hidden are those that an earlier import
+added, and that retention or deletion hides now: they are not added again. Of a stream that has no visible event left to
+compare with, as many rows count as hidden as it had events; with --add-hidden they are added again. Refused are rows of
+streams that do not take them; they are told with their lines, and the rows of all other streams are imported.
+
+Exit codes: 0 all rows are in the store, 1 the import failed or was stopped, 2 the command line makes no sense, 3 some
+rows were refused and all others are in the store.")]
 pub struct ImportOptions {
     /// The file; `-` is stdin.
     pub file: PathBuf,
@@ -62,17 +74,25 @@ pub struct ImportOptions {
     #[arg(long, value_name = "COLUMN", requires = "stream_by")]
     pub time_by: Option<String>,
 
+    /// The events' `created` are the times of their rows [default: the time of the import].
+    #[arg(long, requires = "time_by")]
+    pub keep_times: bool,
+
+    /// What the rows come from; tells them from rows of other files that read the same [default: the file's name].
+    #[arg(long, value_name = "NAME", requires = "stream_by")]
+    pub source: Option<String>,
+
+    /// Add rows again that retention or deletion may have hidden.
+    #[arg(long, requires = "stream_by")]
+    pub add_hidden: bool,
+
     /// What the file is [default: by its extension: csv, ndjson, jsonl].
     #[arg(long, value_enum)]
     pub format: Option<Format>,
 
-    /// How many rows of one stream may go into one append.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    /// How many rows go into one request.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub batch: u16,
-
-    /// How many appends may be under way, each to another stream [default: 1 with --time-by, otherwise 8].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub concurrency: Option<u16>,
 
     /// How long to wait for a host that went away, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
@@ -97,7 +117,7 @@ pub enum Format {
     Ndjson,
 }
 
-/// What an import did.
+/// What an import of rows did.
 #[derive(Debug, Serialize)]
 struct Summary {
     /// Rows in the file.
@@ -106,43 +126,72 @@ struct Summary {
     added: u64,
     /// Events that an earlier import had added.
     already_there: u64,
+    /// Events that an earlier import had added, and that retention or deletion hides.
+    hidden: u64,
+    /// Rows that the store does not take.
+    refused: u64,
     /// Streams that the rows belong to.
     streams: u64,
 }
 
 /// Reads, checks, sends and sums up.
 pub async fn run(options: ImportOptions) -> anyhow::Result<()> {
-    let mut input = open(&options.file)?;
+    let is_again = |error: anyhow::Error| {
+        let is_passing = error
+            .chain()
+            .any(|cause| cause.downcast_ref::<ClientError>().is_some_and(ClientError::is_passing));
+        // Nothing but the host was in the way.
+        if is_passing && !is_stdin(&options.file) {
+            error.context("the same command goes on from here when the host answers again")
+        } else {
+            error
+        }
+    };
+    let (summary, troubles) = import(&options).await.map_err(is_again)?;
+    let mut output = Output::stdout();
+    output.line(summary)?;
+    output.flush()?;
+    match troubles {
+        None => Ok(()),
+        Some(text) => Err(NotAll(text).into()),
+    }
+}
+
+/// Imports the file. The summary, and what was not taken.
+async fn import(options: &ImportOptions) -> anyhow::Result<(String, Option<String>)> {
     let name = options.file.display();
+    let mut input = open(&options.file)?;
     let beginning = input.fill_buf().with_context(|| format!("{name} cannot be read"))?;
     let client = options.gateway.client();
     let patience = Duration::from_secs(options.retry_for);
-    let mut output = Output::stdout();
     if beginning.starts_with(BEGINNING) {
         ensure!(
             options.stream_by.is_none(),
             "{name} was written by `exesdb export` and says itself what is what; leave out --stream-by and --type-by"
         );
         let imported = import_export(&client, &options.file, input, patience).await?;
+        let troubles = imported.troubles.text("events");
         if options.json {
-            output.line(serde_json::to_string(&imported)?)?;
-        } else {
-            let export_file::Imported { events, added, already_there, streams, snapshots } = imported;
-            output.line(format!(
-                "{events} events: {added} added, {already_there} already there; {streams} streams with retention or deletion, {snapshots} snapshots"
-            ))?;
+            return Ok((serde_json::to_string(&imported)?, troubles));
         }
-        return output.flush();
+        let export_file::Imported {
+            events, added, already_there, hidden, refused, streams, snapshots, ..
+        } = imported;
+        let text = format!(
+            "{events} events: {added} added, {already_there} already there, {hidden} hidden, {refused} refused; {streams} streams with retention or deletion, {snapshots} snapshots"
+        );
+        return Ok((text, troubles));
     }
-    let summary = import_rows(&client, &options, input, patience).await?;
+    let (summary, troubles) = import_rows(&client, options, input, patience).await?;
+    let troubles = troubles.text("rows");
     if options.json {
-        output.line(serde_json::to_string(&summary)?)?;
-    } else {
-        let Summary { rows, added, already_there, streams } = summary;
-        output
-            .line(format!("{rows} rows: {added} added, {already_there} already there; {streams} streams"))?;
+        return Ok((serde_json::to_string(&summary)?, troubles));
     }
-    output.flush()
+    let Summary { rows, added, already_there, hidden, refused, streams } = summary;
+    let text = format!(
+        "{rows} rows: {added} added, {already_there} already there, {hidden} hidden, {refused} refused; {streams} streams"
+    );
+    Ok((text, troubles))
 }
 
 /// A file is read twice: what is wrong with it is found before anything is sent. Stdin can be read only once.
@@ -152,41 +201,19 @@ async fn import_export(
     input: impl BufRead,
     patience: Duration,
 ) -> anyhow::Result<export_file::Imported> {
-    let counts = if is_stdin(path) { None } else { Some(export_file::check(path)?) };
+    let counts = if is_file(path) { Some(export_file::check(path)?) } else { None };
     export_file::send(client, input, counts, patience).await
 }
 
 async fn import_rows(
     client: &Client,
     options: &ImportOptions,
-    input: impl BufRead,
+    mut input: Box<dyn BufRead>,
     patience: Duration,
-) -> anyhow::Result<Summary> {
-    let (name, rows) = read(options, input)?;
-    let total = rows.len() as u64;
-    let in_order_of_time = options.time_by.is_some();
-    let lanes = options.concurrency.unwrap_or(if in_order_of_time { 1 } else { CONCURRENCY_WITHOUT_TIME });
-    let plan = plan::plan(rows, &name, options.batch.into(), lanes.into());
-    let streams = plan.streams;
-    let sent = send::send(client, plan, total, patience).await?;
-    Ok(Summary { rows: total, added: sent.added, already_there: sent.already_there, streams })
-}
-
-fn is_stdin(path: &Path) -> bool {
-    path.as_os_str() == "-"
-}
-
-fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
-    if is_stdin(path) {
-        return Ok(Box::new(BufReader::new(std::io::stdin())));
-    }
-    let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
-    Ok(Box::new(BufReader::new(file)))
-}
-
-/// The file's name and its rows.
-fn read(options: &ImportOptions, input: impl Read) -> anyhow::Result<(String, Vec<row::Row>)> {
+) -> anyhow::Result<(Summary, Troubles)> {
     let path = &options.file;
+    let name =
+        if is_stdin(path) { "stdin".into() } else { path.file_name().unwrap_or_default().to_string_lossy() };
     let (Some(stream), Some(event_type)) = (&options.stream_by, &options.type_by) else {
         bail!(
             "{} was not written by `exesdb export`; say with --stream-by and --type-by which columns name the stream and the type",
@@ -194,18 +221,57 @@ fn read(options: &ImportOptions, input: impl Read) -> anyhow::Result<(String, Ve
         );
     };
     let format = format(path, options.format)?;
-    let columns = row::Columns { stream, event_type, time: options.time_by.as_deref() };
-    let name = if is_stdin(path) {
-        "stdin".to_owned()
+    let source = match &options.source {
+        Some(source) => source.clone(),
+        None if is_file(path) => name.clone().into_owned(),
+        None => bail!(
+            "{name} has no name of its own; give --source NAME, such as the name of the file that the rows come from: it tells them from rows of other files that read the same"
+        ),
+    };
+    let columns = row::Columns {
+        stream: stream.clone(),
+        event_type: event_type.clone(),
+        time: options.time_by.clone(),
+        keep_times: options.keep_times,
+    };
+    let file = if is_file(path) {
+        drop(input);
+        File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?
     } else {
-        path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+        copied(&mut input).with_context(|| format!("{name} cannot be kept in a temporary file"))?
     };
-    let rows = match format {
-        Format::Csv => csv_file::read(input, columns),
-        Format::Ndjson => ndjson_file::read(BufReader::new(input), columns),
-    };
-    let rows = rows.map_err(|bad| anyhow::anyhow!("{}", bad.in_file(&name)))?;
-    Ok((name, rows))
+    let rows = rows::Rows::check(file, format, columns, &name, source)?;
+    let total = rows.total;
+    let sending = send::Sending { batch: options.batch.into(), add_hidden: options.add_hidden, patience };
+    let sent = send::send(client, rows, sending).await?;
+    let send::Sent { added, already_there, hidden, streams, troubles } = sent;
+    let refused = troubles.rows;
+    Ok((Summary { rows: total, added, already_there, hidden, refused, streams }, troubles))
+}
+
+/// What can be read only once, in a file of no name.
+fn copied(input: &mut impl BufRead) -> io::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    io::copy(input, &mut file)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Whether it can be read twice: stdin and pipes cannot.
+fn is_file(path: &Path) -> bool {
+    !is_stdin(path) && path.is_file()
+}
+
+fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
+    if is_stdin(path) {
+        return Ok(Box::new(BufReader::new(io::stdin())));
+    }
+    let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+    Ok(Box::new(BufReader::new(file)))
 }
 
 fn format(path: &Path, given: Option<Format>) -> anyhow::Result<Format> {

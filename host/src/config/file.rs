@@ -55,9 +55,7 @@ use toml::{Spanned, Value};
 
 use exesdb_plugin::{INSTANCES_MAX, MEMORY_BYTES_MAX, SettingValue};
 
-use super::{
-    ComponentSource, Components, Config, Limits, Place, Setting, StoreConfig, parse_listen, web,
-};
+use super::{ComponentSource, Components, Config, Limits, Place, Setting, StoreConfig, parse_listen, web};
 
 /// The largest configuration file, in bytes: thousands of stores' worth; more is the wrong file.
 const FILE_BYTES_MAX: u64 = 1 << 20;

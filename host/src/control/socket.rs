@@ -170,7 +170,6 @@ fn remove_staging(staging: &Path, staged: &Path) -> io::Result<()> {
 mod tests {
     use super::{BindError, ControlSocket, SOCKET_NAME};
     use std::os::unix::fs::PermissionsExt;
-    use std::path::Path;
 
     #[tokio::test]
     async fn only_the_owner_may_connect_and_the_file_goes_away() {

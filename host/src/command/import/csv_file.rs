@@ -1,122 +1,215 @@
-//! Rows of a CSV file: the header names the columns, every value is a string.
+//! Rows of a CSV file (RFC 4180): the header names the columns, every value is a string.
+//!
+//! What is not well-formed is refused with its line, and never read as something else: a quote that is not closed would
+//! make one value of all rows after it.
 
-use std::io::Read;
+use std::io::{self, BufRead};
 
-use csv::{ByteRecord, Position, ReaderBuilder};
 use serde_json::value::RawValue;
 
-use super::row::{BadFile, Columns, Row};
+use super::row::{Columns, Row};
+use super::rows::{Next, ROW_BYTES_MAX, skip_line};
 
 /// What some programs put before UTF-8 text.
-const BYTE_ORDER_MARK: &str = "\u{feff}";
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Where the columns are that say what.
-struct Places {
+/// Where a byte stands in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// At the beginning of a value.
+    Begin,
+    /// In a value without quotes.
+    Plain,
+    /// In quotes.
+    Quoted,
+    /// After a quote in quotes: it closes them, or stands for itself with the next one.
+    Quote,
+    /// After a carriage return that ends the row.
+    Return,
+}
+
+/// What a byte means where it stands.
+enum Step {
+    To(State),
+    EndOfRow,
+    Wrong(&'static str),
+}
+
+fn step(state: State, byte: u8) -> Step {
+    match (state, byte) {
+        (_, 0) => Step::Wrong("it has a NUL byte; the file has to be UTF-8 text"),
+        (State::Return, b'\n') => Step::EndOfRow,
+        (State::Return, _) => {
+            Step::Wrong("a carriage return stands without a line feed; end lines with LF or CRLF")
+        }
+        (State::Quoted, b'"') => Step::To(State::Quote),
+        (State::Quoted, _) => Step::To(State::Quoted),
+        (State::Quote | State::Begin, b'"') => Step::To(State::Quoted),
+        (State::Plain, b'"') => {
+            Step::Wrong("a quote stands inside a value without quotes; quote the value and double the quote")
+        }
+        (_, b',') => Step::To(State::Begin),
+        (_, b'\n') => Step::EndOfRow,
+        (_, b'\r') => Step::To(State::Return),
+        (State::Quote, _) => Step::Wrong("text follows a closing quote; a quote inside quotes is doubled"),
+        (State::Begin | State::Plain, _) => Step::To(State::Plain),
+    }
+}
+
+/// Reads a row, which begins on line `line`, into `row`, without its end of line.
+pub(super) fn read_row(input: &mut impl BufRead, line: u64, row: &mut Vec<u8>) -> io::Result<Next> {
+    row.clear();
+    let mut state = State::Begin;
+    let (mut lines, mut bytes) = (0, 0);
+    // The line on which the last quotes were opened.
+    let mut opened = line;
+    loop {
+        let buffer = input.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(match state {
+                State::Quoted => {
+                    let message = "a quote is opened and never closed".to_owned();
+                    Next::Hopeless { line: opened, message }
+                }
+                _ if bytes == 0 => Next::End,
+                _ => {
+                    without_return(row);
+                    Next::Row { lines: lines + 1, bytes }
+                }
+            });
+        }
+        let mut taken = 0;
+        let mut end = None;
+        for byte in buffer {
+            taken += 1;
+            lines += u64::from(*byte == b'\n');
+            match step(state, *byte) {
+                Step::To(next) => {
+                    if state == State::Begin && next == State::Quoted {
+                        opened = line + lines;
+                    }
+                    state = next;
+                }
+                Step::EndOfRow => {
+                    end = Some(Ok(()));
+                    break;
+                }
+                Step::Wrong(message) => {
+                    // A line feed that is wrong where it stands ends the line all the same.
+                    end = Some(Err((message, *byte == b'\n')));
+                    break;
+                }
+            }
+        }
+        row.extend_from_slice(&buffer[..taken]);
+        input.consume(taken);
+        bytes += taken as u64;
+        match end {
+            None if row.len() > ROW_BYTES_MAX => {
+                let message = format!(
+                    "the row is longer than {ROW_BYTES_MAX} bytes; is a quote opened and not closed?"
+                );
+                return Ok(Next::Hopeless { line: opened, message });
+            }
+            None => {}
+            Some(Ok(())) => {
+                row.pop();
+                without_return(row);
+                return Ok(Next::Row { lines, bytes });
+            }
+            Some(Err((message, is_at_end))) => {
+                let wrong = line + lines - u64::from(is_at_end);
+                if !is_at_end {
+                    let rest = skip_line(input)?;
+                    bytes += rest;
+                    lines += 1;
+                }
+                return Ok(Next::Bad { lines, bytes, line: wrong, message: message.to_owned() });
+            }
+        }
+    }
+}
+
+fn without_return(row: &mut Vec<u8>) {
+    if row.last() == Some(&b'\r') {
+        row.pop();
+    }
+}
+
+/// The values of a well-formed row.
+fn values(row: &[u8]) -> Vec<Vec<u8>> {
+    let mut values = Vec::new();
+    let mut value = Vec::new();
+    let mut state = State::Begin;
+    for byte in row {
+        let Step::To(next) = step(state, *byte) else { continue };
+        match (state, next) {
+            // Quotes that open or close, and the first of two.
+            (State::Begin, State::Quoted) | (State::Quoted, State::Quote) => {}
+            (_, State::Begin) => values.push(std::mem::take(&mut value)),
+            _ => value.push(*byte),
+        }
+        state = next;
+    }
+    values.push(value);
+    values
+}
+
+/// The first row of a file, which names the columns.
+#[derive(Debug)]
+pub(super) struct Header {
+    names: Vec<String>,
     stream: usize,
     event_type: usize,
     time: Option<usize>,
 }
 
-/// All rows of the file.
-pub(super) fn read(mut input: impl Read, columns: Columns<'_>) -> Result<Vec<Row>, BadFile> {
-    let mut text = Vec::new();
-    input.read_to_end(&mut text).map_err(|error| BadFile::at(1, format!("cannot be read: {error}")))?;
-    // Lengths are checked here: the reader would stop at the first row that differs.
-    let mut reader = ReaderBuilder::new().flexible(true).has_headers(false).from_reader(text.as_slice());
-    let mut lines = Lines { text: &text, byte: 0, line: 1 };
-    let mut record = ByteRecord::new();
-    let mut next = |record: &mut ByteRecord| match reader.read_byte_record(record) {
-        Ok(found) => Ok(found.then(|| lines.at(record.position()))),
-        Err(error) => Err(BadFile::at(lines.line, format!("cannot be read: {error}"))),
-    };
-    let Some(line) = next(&mut record)? else {
-        return Err(BadFile::at(1, "there is no header line that names the columns".to_owned()));
-    };
-    let header = parse_header(&record).map_err(|message| BadFile::at(line, message))?;
-    let places = find_columns(&header, columns).map_err(|message| BadFile::at(line, message))?;
-    let (mut rows, mut bad) = (Vec::new(), BadFile::default());
-    while let Some(line) = next(&mut record)? {
-        match parse_row(line, &header, &places, columns, &record) {
-            Ok(row) => rows.push(row),
-            Err(message) => bad.push(line, message),
+impl Header {
+    /// Reads the header and finds the columns that say what.
+    pub(super) fn parse(row: &[u8], columns: &Columns) -> Result<Header, String> {
+        let row = row.strip_prefix(BYTE_ORDER_MARK).unwrap_or(row);
+        let mut names: Vec<String> = Vec::new();
+        for (index, name) in values(row).into_iter().enumerate() {
+            let name = String::from_utf8(name)
+                .map_err(|_| format!("the name of column {} is not UTF-8", index + 1))?;
+            if names.contains(&name) {
+                return Err(format!("two columns are called {name:?}; give each its own name"));
+            }
+            names.push(name);
         }
-    }
-    bad.or_rows(rows)
-}
-
-/// Counts lines up to where records begin. The reader's own count is of where it stood before it skipped blank
-/// lines and the second half of a CRLF.
-struct Lines<'a> {
-    text: &'a [u8],
-    byte: usize,
-    line: u64,
-}
-
-impl Lines<'_> {
-    fn at(&mut self, position: Option<&Position>) -> u64 {
-        let byte = position.map_or(self.byte, |position| {
-            usize::try_from(position.byte()).expect("a place in memory fits usize")
-        });
-        let skipped = |text: &[u8]| text.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
-        let start = byte + self.text.get(byte..).map_or(0, skipped);
-        let passed = self.text.get(self.byte..start).unwrap_or_default();
-        self.line += passed.iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.byte = start;
-        self.line
-    }
-}
-
-fn parse_header(record: &ByteRecord) -> Result<Vec<String>, String> {
-    let mut header: Vec<String> = Vec::with_capacity(record.len());
-    for (index, name) in record.iter().enumerate() {
-        let name = std::str::from_utf8(name)
-            .map_err(|_| format!("the name of column {} is not UTF-8", index + 1))?;
-        let name = if index == 0 { name.trim_start_matches(BYTE_ORDER_MARK) } else { name };
-        if header.iter().any(|earlier| earlier == name) {
-            return Err(format!("two columns are called {name:?}; give each its own name"));
-        }
-        header.push(name.to_owned());
-    }
-    Ok(header)
-}
-
-fn find_columns(header: &[String], columns: Columns<'_>) -> Result<Places, String> {
-    let find = |option: &str, column: &str| {
-        header.iter().position(|name| name == column).ok_or_else(|| {
-            format!("{option}: there is no column {column:?}; there are: {}", header.join(", "))
+        let find = |option: &str, column: &str| {
+            names.iter().position(|name| name == column).ok_or_else(|| {
+                format!("{option}: there is no column {column:?}; there are: {}", names.join(", "))
+            })
+        };
+        Ok(Header {
+            stream: find("--stream-by", &columns.stream)?,
+            event_type: find("--type-by", &columns.event_type)?,
+            time: columns.time.as_deref().map(|column| find("--time-by", column)).transpose()?,
+            names,
         })
-    };
-    Ok(Places {
-        stream: find("--stream-by", columns.stream)?,
-        event_type: find("--type-by", columns.event_type)?,
-        time: columns.time.map(|column| find("--time-by", column)).transpose()?,
-    })
-}
+    }
 
-fn parse_row(
-    line: u64,
-    header: &[String],
-    places: &Places,
-    columns: Columns<'_>,
-    record: &ByteRecord,
-) -> Result<Row, String> {
-    if record.len() != header.len() {
-        return Err(format!("there are {} values for {} columns", record.len(), header.len()));
+    /// Reads a row.
+    pub(super) fn row(&self, columns: &Columns, row: &[u8]) -> Result<Row, String> {
+        let values = values(row);
+        if values.len() != self.names.len() {
+            return Err(format!("there are {} values for {} columns", values.len(), self.names.len()));
+        }
+        let mut texts = Vec::with_capacity(values.len());
+        for (name, value) in self.names.iter().zip(&values) {
+            let value = std::str::from_utf8(value).map_err(|_| format!("column {name} is not UTF-8"))?;
+            texts.push(value);
+        }
+        let time = self.time.map(|place| texts[place]);
+        Row::new(columns, texts[self.stream], texts[self.event_type], time, object(&self.names, &texts))
     }
-    let mut values = Vec::with_capacity(record.len());
-    for (name, value) in header.iter().zip(record) {
-        let value = std::str::from_utf8(value).map_err(|_| format!("column {name} is not UTF-8"))?;
-        values.push(value);
-    }
-    let time = places.time.map(|place| values[place]);
-    let data = object(header, &values);
-    Row::new(line, columns, values[places.stream], values[places.event_type], time, data)
 }
 
 /// A JSON object with the columns in the file's order.
-fn object(header: &[String], values: &[&str]) -> Box<RawValue> {
+fn object(names: &[String], values: &[&str]) -> Box<RawValue> {
     let mut json = String::from("{");
-    for (name, value) in header.iter().zip(values) {
+    for (name, value) in names.iter().zip(values) {
         if json.len() > 1 {
             json.push(',');
         }
@@ -134,52 +227,94 @@ fn string(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
-    use crate::command::import::row::Columns;
+    use std::io::BufReader;
 
-    const COLUMNS: Columns<'static> = Columns { stream: "s", event_type: "t", time: Some("at") };
+    use super::{read_row, values};
+    use crate::command::import::rows::{Next, ROW_BYTES_MAX};
 
-    #[test]
-    fn rows_become_objects_in_column_order() {
-        let text =
-            "\u{feff}t,s,z,at,a\nx,1,,2011-01-01T00:00:00Z,\"q\"\"\n,ä\"\n\ny,2,\\,2011-01-01 00:00:01Z,b\n";
-        let rows = read(text.as_bytes(), COLUMNS).unwrap();
-        let seen: Vec<_> = rows
-            .iter()
-            .map(|row| (row.line, row.stream.as_str(), row.event_type.as_str(), row.data.get()))
-            .collect();
-        assert_eq!(
-            seen,
-            [
-                (2, "1", "x", r#"{"t":"x","s":"1","z":"","at":"2011-01-01T00:00:00Z","a":"q\"\n,ä"}"#),
-                (5, "2", "y", r#"{"t":"y","s":"2","z":"\\","at":"2011-01-01 00:00:01Z","a":"b"}"#),
-            ]
-        );
+    /// What is read, row by row, whatever the size of the reader's buffer.
+    fn read(text: &[u8], buffer: usize) -> Vec<Result<Vec<String>, (u64, String)>> {
+        let mut input = BufReader::with_capacity(buffer, text);
+        let (mut line, mut row, mut found, mut read) = (1, Vec::new(), Vec::new(), 0);
+        loop {
+            match read_row(&mut input, line, &mut row).unwrap() {
+                Next::End => {
+                    assert_eq!(read, text.len() as u64);
+                    return found;
+                }
+                Next::Hopeless { line, message } => {
+                    found.push(Err((line, message)));
+                    return found;
+                }
+                Next::Row { lines, bytes } => {
+                    let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
+                    found.push(Ok(values(&row).into_iter().map(text).collect()));
+                    (line, read) = (line + lines, read + bytes);
+                }
+                Next::Bad { lines, bytes, line: wrong, message } => {
+                    found.push(Err((wrong, message)));
+                    (line, read) = (line + lines, read + bytes);
+                }
+            }
+        }
     }
 
     #[test]
-    fn faults_are_named_with_their_line() {
-        let good = "a,x,2011-01-01T00:00:00Z\n";
-        let cases: [(Vec<u8>, &str); 12] = [
-            (b"".to_vec(), "f:1: there is no header"),
-            (b"s,t\n".to_vec(), "f:1: --time-by: there is no column \"at\"; there are: s, t"),
-            (b"t,at\n".to_vec(), "f:1: --stream-by: there is no column \"s\""),
-            (b"s,t,at,s\n".to_vec(), "f:1: two columns are called \"s\""),
-            (b"s,t,at,\xff\n".to_vec(), "f:1: the name of column 4 is not UTF-8"),
-            (format!("s,t,at\n{good}b,y\n").into_bytes(), "f:3: there are 2 values for 3 columns"),
-            (format!("s,t,at\n{good}b,y,now\n").into_bytes(), "f:3: column at is \"now\""),
-            (format!("s,t,at\n\"a\nb\",x,y\n{good}").into_bytes(), "f:2: column s contains the control"),
-            ([b"s,t,at\n", good.as_bytes(), b"\xff,y,z\n"].concat(), "f:3: column s is not UTF-8"),
-            (format!("s,t,at\n,x,y\n{good},x,y\n").into_bytes(), "f:4: column s is empty"),
-            (
-                b"s,t,at\r\n\r\nb,x\r\nc\r\n".to_vec(),
-                "f:3: there are 2 values for 3 columns\n  f:4: there are 1 values",
-            ),
-            (b"\n\n\"s\n\",t\n".to_vec(), "f:3: --stream-by"),
+    fn well_formed_rows_are_read() {
+        let cases: [(&str, &[&[&str]]); 9] = [
+            ("a,b\nc,d\n", &[&["a", "b"], &["c", "d"]]),
+            ("a,b\r\nc,d", &[&["a", "b"], &["c", "d"]]),
+            ("a,\n,b\r\n", &[&["a", ""], &["", "b"]]),
+            ("\"a,b\",\"c\"\"d\"\n", &[&["a,b", "c\"d"]]),
+            ("\"a\r\nb\",\"\"\n", &[&["a\r\nb", ""]]),
+            ("\"\"\"\"\n", &[&["\""]]),
+            ("\n", &[&[""]]),
+            ("a\r", &[&["a"]]),
+            ("", &[]),
         ];
-        for (text, expected) in cases {
-            let error = read(text.as_slice(), COLUMNS).unwrap_err().in_file("f");
-            assert!(error.contains(expected), "{error}\nexpected {expected}");
+        for (text, rows) in cases {
+            for buffer in [1, 2, 3, 100] {
+                let rows: Vec<Result<Vec<String>, _>> = rows
+                    .iter()
+                    .map(|row| Ok(row.iter().map(|value| (*value).to_owned()).collect()))
+                    .collect();
+                assert_eq!(read(text.as_bytes(), buffer), rows, "{text:?}");
+            }
         }
+    }
+
+    #[test]
+    fn what_is_not_well_formed_is_named_with_its_line_and_the_next_line_is_read() {
+        // the text, the line that is wrong, what is said, how many rows are read
+        let cases: [(&[u8], u64, &str, usize); 10] = [
+            (b"a\nb,\"c\"d\ne\n", 2, "text follows a closing quote", 2),
+            (b"a\nb\"c\ne\n", 2, "a quote stands inside a value without quotes", 2),
+            (b"a\nb,\"c\nd\ne\n", 2, "opened and never closed", 1),
+            (b"a\n\"b\nc\",\"d\ne", 3, "opened and never closed", 1),
+            (b"a\n\"b\nc\"d\ne\n", 3, "text follows a closing quote", 2),
+            (b"a\nb\0\ne\n", 2, "a NUL byte", 2),
+            (b"a\n\"b\0\"\ne\n", 2, "a NUL byte", 2),
+            (b"a\rb\nc\n", 1, "a carriage return stands without a line feed", 1),
+            (b"a\n\"b\"\rc\nd\n", 2, "a carriage return stands without a line feed", 2),
+            (b"a\n\"b\" ,c\nd\n", 2, "text follows a closing quote", 2),
+        ];
+        for (text, line, said, rows) in cases {
+            for buffer in [1, 2, 100] {
+                let read = read(text, buffer);
+                let shown = String::from_utf8_lossy(text);
+                let bad: Vec<_> = read.iter().filter_map(|row| row.as_ref().err()).collect();
+                assert_eq!(bad.len(), 1, "{shown:?}: {read:?}");
+                assert_eq!(bad[0].0, line, "{shown:?}: {read:?}");
+                assert!(bad[0].1.contains(said), "{shown:?}: {read:?}");
+                assert_eq!(read.len() - 1, rows, "{shown:?}: {read:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_does_not_take_the_whole_file_into_memory() {
+        let text = format!("a\n\"{}", "x\n".repeat(ROW_BYTES_MAX));
+        let read = read(text.as_bytes(), 1 << 16);
+        assert!(matches!(&read[1], Err((2, message)) if message.contains("not closed?")), "{:?}", read[1]);
     }
 }

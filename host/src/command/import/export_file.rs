@@ -1,7 +1,8 @@
 //! What `exesdb export` wrote, put back: events where they were, then how long streams keep them, and snapshots.
 //!
 //! Everything is sent in the order of the file. What is there already is found to be so and not added again, so an
-//! import that was interrupted goes on when it is started again.
+//! import that was interrupted goes on when it is started again. What the store refuses because of one stream is sent
+//! again without that stream.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,12 +10,12 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use indicatif::ProgressBar;
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::plan::BATCH_BYTES_MAX;
+use super::send::BATCH_BYTES_MAX;
+use super::trouble::{Troubles, is_about_events};
 use crate::client::{
     Client, ClientError, ExpectedVersion, IMPORT_EVENTS_MAX, ImportRequest, Retention, Retry, Snapshot,
     StreamInfo, StreamState,
@@ -22,13 +23,10 @@ use crate::client::{
 use crate::command::export::format::{
     Counts, ExportReader, FormatError, Line, PLACEHOLDER_TYPE, StreamLine, placeholder_id,
 };
-use crate::command::progress;
-
-/// The kind of problem that tells that a request was more than the store takes at once.
-const TOO_LARGE: &str = "too-large";
+use crate::command::progress::{self, Progress};
 
 /// What an import did.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(super) struct Imported {
     /// Events in the file.
     pub(super) events: u64,
@@ -36,10 +34,17 @@ pub(super) struct Imported {
     pub(super) added: u64,
     /// Events that an earlier import had added.
     pub(super) already_there: u64,
+    /// Events whose versions their streams have, and that retention or deletion hides there.
+    pub(super) hidden: u64,
+    /// Events that the store does not take.
+    pub(super) refused: u64,
     /// Streams whose retention or deletion was set.
     pub(super) streams: u64,
     /// Snapshots that were recorded.
     pub(super) snapshots: u64,
+    /// What was not taken.
+    #[serde(skip)]
+    pub(super) troubles: Troubles,
 }
 
 /// Reads a file from its first line to its last, and says how many lines it has. Nothing is sent.
@@ -85,17 +90,31 @@ pub(super) async fn send(
     let result = sender.send(&mut reader).await;
     sender.progress.finish_and_clear();
     result.with_context(|| {
-        let Imported { added, already_there, .. } = sender.done;
-        format!("stopped after {} events (the same command goes on from there)", added + already_there)
+        let Imported { added, already_there, hidden, .. } = sender.done;
+        format!("stopped: {added} events were added, and {} were there before", already_there + hidden)
     })?;
+    sender.done.refused = sender.done.troubles.rows;
     Ok(sender.done)
+}
+
+/// An event that is to be sent.
+struct Waiting {
+    stream: String,
+    line: u64,
+    event: Box<RawValue>,
+}
+
+impl Serialize for Waiting {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.event.serialize(serializer)
+    }
 }
 
 struct Sender<'a> {
     client: &'a Client,
     retry: Retry,
-    progress: ProgressBar,
-    batch: Vec<Box<RawValue>>,
+    progress: Progress,
+    batch: Vec<Waiting>,
     batch_bytes: usize,
     done: Imported,
 }
@@ -108,26 +127,25 @@ impl Sender<'_> {
             let wrong = |detail: String| FormatError::Line { line: number, detail };
             match line {
                 Line::Event(event) => {
-                    let event = without_position(&event).map_err(wrong)?;
+                    let (stream, event) = without_position(&event).map_err(wrong)?;
                     let bytes = event.get().len();
                     if self.batch.len() == IMPORT_EVENTS_MAX || self.batch_bytes + bytes > BATCH_BYTES_MAX {
                         self.flush().await.with_context(|| format!("events before line {number}"))?;
                     }
                     self.batch_bytes += bytes;
-                    self.batch.push(event);
+                    self.batch.push(Waiting { stream, line: number, event });
                 }
                 Line::Stream(line) => {
                     self.flush().await.with_context(|| format!("events before line {number}"))?;
-                    self.stream(&line).await.with_context(place)?;
-                    self.done.streams += 1;
+                    let set = self.stream(&line, number).await.with_context(place)?;
+                    self.done.streams += u64::from(set);
                     self.progress.inc(1);
                 }
                 Line::Snapshot(snapshot) => {
                     self.flush().await.with_context(|| format!("events before line {number}"))?;
-                    self.snapshot(SnapshotLine::parse(&snapshot).map_err(wrong)?)
-                        .await
-                        .with_context(place)?;
-                    self.done.snapshots += 1;
+                    let snapshot = SnapshotLine::parse(&snapshot).map_err(wrong)?;
+                    self.done.snapshots +=
+                        u64::from(self.snapshot(snapshot, number).await.with_context(place)?);
                     self.progress.inc(1);
                 }
                 Line::End(_) => self.flush().await.context("the last events")?,
@@ -143,51 +161,91 @@ impl Sender<'_> {
         }
         let events = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
-        let (added, repeated) = self.import(&events).await?;
+        self.import(&events).await?;
         self.done.events += events.len() as u64;
-        self.done.added += added;
-        self.done.already_there += repeated;
         self.progress.inc(events.len() as u64);
         Ok(())
     }
 
-    /// How many of the events were added, and how many were there.
-    async fn import(&mut self, events: &[Box<RawValue>]) -> Result<(u64, u64), ClientError> {
-        let client = self.client;
-        let (mut added, mut repeated, mut rest, mut at_once) = (0, 0, events, events.len());
-        while !rest.is_empty() {
-            let (events, behind) = rest.split_at(at_once.min(rest.len()));
-            let sent =
-                patiently(&mut self.retry, async || client.import(&ImportRequest { events }).await).await;
-            match sent {
-                Ok(imported) => {
-                    added += imported.added;
-                    repeated += imported.repeated;
-                    rest = behind;
-                }
-                // What an event takes in the store depends on its tags as well, so fewer may fit than were sent.
-                Err(error) if error.problem_kind() == TOO_LARGE && events.len() > 1 => {
-                    at_once = events.len() / 2;
-                }
+    /// Imports events in order, but for those of streams that are refused.
+    async fn import(&mut self, events: &[Waiting]) -> Result<(), ClientError> {
+        let mut parts = vec![events];
+        while let Some(part) = parts.pop() {
+            let events: Vec<&Waiting> =
+                part.iter().filter(|waiting| !self.done.troubles.is_refused(&waiting.stream)).collect();
+            self.done.troubles.rows += (part.len() - events.len()) as u64;
+            if events.is_empty() {
+                continue;
+            }
+            match self.import_once(&events).await {
+                Ok(()) => {}
+                // Fewer at a time tell which it is about. They may also be more than fits at once, for what an event
+                // takes in the store depends on its tags as well.
+                Err(error) if is_about_events(&error) => match part {
+                    [waiting] => {
+                        self.done.troubles.refuse(&waiting.stream, waiting.line, &error);
+                        self.done.troubles.rows += 1;
+                    }
+                    _ => {
+                        // Those of refused streams were counted.
+                        self.done.troubles.rows -= (part.len() - events.len()) as u64;
+                        let (first, second) = part.split_at(part.len() / 2);
+                        parts.extend([second, first]);
+                    }
+                },
                 Err(error) => return Err(error),
             }
         }
-        Ok((added, repeated))
+        Ok(())
     }
 
-    async fn stream(&mut self, line: &StreamLine) -> anyhow::Result<()> {
+    async fn import_once(&mut self, events: &[&Waiting]) -> Result<(), ClientError> {
+        let client = self.client;
+        let imported =
+            patiently(&mut self.retry, async || client.import(&ImportRequest { events }).await).await?;
+        self.done.added += imported.added;
+        self.done.already_there += imported.repeated;
+        self.done.hidden += imported.hidden;
+        Ok(())
+    }
+
+    /// Says how long a stream is kept and whether it was deleted, as in the store that it comes from. Whether that could
+    /// be said.
+    async fn stream(&mut self, line: &StreamLine, number: u64) -> anyhow::Result<bool> {
+        let stream = line.stream.as_str();
+        if self.done.troubles.is_refused(stream) {
+            return Ok(false);
+        }
+        match self.set_stream(line, number).await {
+            Ok(set) => Ok(set),
+            Err(error) if is_about_events(&error) => {
+                self.done.troubles.refuse(stream, number, &error);
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn set_stream(&mut self, line: &StreamLine, number: u64) -> Result<bool, ClientError> {
         let mut info = self.info(&line.stream).await?;
         let is_short = |info: &Option<StreamInfo>| {
             info.as_ref().is_none_or(|info| info.last_version < line.last_version)
         };
         if line.first_version.is_none() && is_short(&info) {
-            // The stream's events are gone; it goes on counting behind the last of them all the same.
-            self.import(&[placeholder(line)]).await?;
+            // The stream's events are gone; it goes on counting after the last of them all the same.
+            self.place_hidden(line).await?;
             info = self.info(&line.stream).await?;
         }
-        let missing = || format!("stream {:?} has no events to keep; is the export whole?", line.stream);
-        let info = info.with_context(missing)?;
+        let Some(info) = info else {
+            let detail = "it has no events to keep; is the export whole?".to_owned();
+            self.done.troubles.note(&line.stream, number, detail);
+            return Ok(false);
+        };
         let (client, stream, retry) = (self.client, line.stream.as_str(), &mut self.retry);
+        // What was deleted in this store stays deleted.
+        if line.state == StreamState::Live && info.state != StreamState::Live {
+            return Ok(false);
+        }
         if info.state == StreamState::Live {
             // The placeholder, or what is left of the stream in this store.
             let hides_all = line.state == StreamState::Live
@@ -204,14 +262,18 @@ impl Sender<'_> {
         }
         if line.state != info.state && info.state != StreamState::Tombstoned {
             let tombstone = line.state == StreamState::Tombstoned;
-            ensure!(
-                line.state != StreamState::Live,
-                "stream {stream:?} was deleted in this store; import into another store, or leave it out"
-            );
             patiently(retry, async || client.delete_stream(stream, ExpectedVersion::Any, tombstone).await)
                 .await?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Puts an event in place of those that a stream had and that are gone.
+    async fn place_hidden(&mut self, line: &StreamLine) -> Result<(), ClientError> {
+        let (client, events) = (self.client, [placeholder(line)]);
+        patiently(&mut self.retry, async || client.import(&ImportRequest { events: &events }).await)
+            .await
+            .map(drop)
     }
 
     async fn info(&mut self, stream: &str) -> Result<Option<StreamInfo>, ClientError> {
@@ -223,7 +285,8 @@ impl Sender<'_> {
         }
     }
 
-    async fn snapshot(&mut self, line: SnapshotLine) -> Result<(), ClientError> {
+    /// Records a snapshot. Whether the store took it.
+    async fn snapshot(&mut self, line: SnapshotLine, number: u64) -> Result<bool, ClientError> {
         let SnapshotLine { stream, source, version, created, .. } = line;
         let metadata = line.metadata.filter(|metadata| metadata.get() != "null");
         let snapshot = Snapshot {
@@ -234,10 +297,18 @@ impl Sender<'_> {
             metadata_base64: line.metadata_base64,
         };
         let client = self.client;
-        patiently(&mut self.retry, async || {
+        let recorded = patiently(&mut self.retry, async || {
             client.put_snapshot(&stream, &source, version, &snapshot, Some(&created)).await
         })
-        .await
+        .await;
+        match recorded {
+            Ok(()) => Ok(true),
+            Err(error) if is_about_events(&error) || error.is_not_found() => {
+                self.done.troubles.note(&stream, number, format!("snapshot of version {version}: {error}"));
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -258,8 +329,8 @@ async fn patiently<T>(
     }
 }
 
-/// The event as it is sent: positions belong to the store that it comes from.
-fn without_position(event: &RawValue) -> Result<Box<RawValue>, String> {
+/// The event's stream, and the event as it is sent: positions belong to the store that it comes from.
+fn without_position(event: &RawValue) -> Result<(String, Box<RawValue>), String> {
     let mut members: BTreeMap<String, Box<RawValue>> =
         serde_json::from_str(event.get()).map_err(|error| error.to_string())?;
     members.remove("position").ok_or("the event has no position")?;
@@ -268,8 +339,9 @@ fn without_position(event: &RawValue) -> Result<Box<RawValue>, String> {
             return Err(format!("the event has no {member}"));
         }
     }
+    let stream = serde_json::from_str(members["stream"].get()).map_err(|error| error.to_string())?;
     let text = serde_json::to_string(&members).map_err(|error| error.to_string())?;
-    RawValue::from_string(text).map_err(|error| error.to_string())
+    Ok((stream, RawValue::from_string(text).map_err(|error| error.to_string())?))
 }
 
 /// An event in place of those that a stream had and that are gone.
@@ -350,7 +422,8 @@ mod tests {
     #[test]
     fn events_are_sent_without_their_positions() {
         let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
-        let sent = without_position(&raw(EVENT)).unwrap();
+        let (stream, sent) = without_position(&raw(EVENT)).unwrap();
+        assert_eq!(stream, "s");
         assert_eq!(
             sent.get(),
             r#"{"created":"c","data":{"b":1e400},"id":"i","metadata":null,"stream":"s","type":"t","version":4}"#
@@ -372,7 +445,7 @@ mod tests {
             ],
             Counts { events: 1, streams: 1, snapshots: 1 },
         );
-        let added = ("200 OK", r#"{"added":1,"repeated":0,"durable_position":1}"#);
+        let added = ("200 OK", r#"{"added":1,"repeated":0,"hidden":0,"durable_position":1}"#);
         let missing = ("404 Not Found", r#"{"type":"urn:exesdb:problem:stream-not-found"}"#);
         let live = (
             "200 OK",
@@ -380,8 +453,9 @@ mod tests {
         );
         let done = ("204 No Content", "");
         let (outcome, requests) = import(&text, &[added, missing, added, live, done, done]).await;
-        let expected = Imported { events: 1, added: 1, already_there: 0, streams: 1, snapshots: 1 };
-        assert_eq!(outcome.unwrap(), expected);
+        let done = outcome.unwrap();
+        assert_eq!((done.events, done.added, done.already_there), (1, 1, 0));
+        assert_eq!((done.streams, done.snapshots, done.refused), (1, 1, 0));
         let heads: Vec<&str> = requests.iter().map(|request| head(request)).collect();
         assert_eq!(
             heads,
@@ -405,14 +479,18 @@ mod tests {
         let text = export(&[&lines], Counts { events: 3, ..Counts::default() });
         let too_large =
             ("413 Content Too Large", r#"{"type":"urn:exesdb:problem:too-large","title":"limit"}"#);
-        let added = ("200 OK", r#"{"added":1,"repeated":0,"durable_position":1}"#);
-        let (outcome, requests) = import(&text, &[too_large, added, added, added]).await;
-        assert_eq!(outcome.unwrap(), Imported { events: 3, added: 3, ..Imported::default() });
+        let added = ("200 OK", r#"{"added":1,"repeated":0,"hidden":0,"durable_position":1}"#);
+        let two = ("200 OK", r#"{"added":2,"repeated":0,"hidden":0,"durable_position":3}"#);
+        let (outcome, requests) = import(&text, &[too_large, added, two]).await;
+        let done = outcome.unwrap();
+        assert_eq!((done.events, done.added, done.refused), (3, 3, 0));
         let sent: Vec<_> = requests.iter().map(|request| body(request).matches("\"id\"").count()).collect();
-        assert_eq!(sent, [3, 1, 1, 1]);
+        assert_eq!(sent, [3, 1, 2]);
         let one = export(&[&format!("{{\"event\":{EVENT}}}\n")], Counts { events: 1, ..Counts::default() });
         let (outcome, _) = import(&one, &[too_large]).await;
-        assert!(format!("{:#}", outcome.unwrap_err()).contains("limit (413)"));
+        let done = outcome.unwrap();
+        assert_eq!((done.added, done.refused), (0, 1));
+        assert!(done.troubles.text("events").unwrap().contains("line 2, stream s: limit (413)"));
     }
 
     #[tokio::test]

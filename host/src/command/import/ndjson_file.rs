@@ -2,33 +2,28 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::io::BufRead;
+use std::io::{self, BufRead, Read as _};
 
 use serde_json::value::RawValue;
 
-use super::row::{BadFile, Columns, Row};
+use super::row::{Columns, Row};
+use super::rows::{Next, ROW_BYTES_MAX, skip_line};
 
-/// All rows of the file; blank lines are none.
-pub(super) fn read(mut input: impl BufRead, columns: Columns<'_>) -> Result<Vec<Row>, BadFile> {
-    let (mut rows, mut bad) = (Vec::new(), BadFile::default());
-    let mut bytes = Vec::new();
-    for line in 1.. {
-        bytes.clear();
-        let length = input
-            .read_until(b'\n', &mut bytes)
-            .map_err(|error| BadFile::at(line, format!("cannot be read: {error}")))?;
-        if length == 0 {
-            break;
-        }
-        match parse_line(line, columns, &bytes) {
-            Ok(row) => rows.extend(row),
-            Err(message) => bad.push(line, message),
-        }
+/// Reads a line, which has the number `line`.
+pub(super) fn read_row(input: &mut impl BufRead, line: u64, row: &mut Vec<u8>) -> io::Result<Next> {
+    row.clear();
+    let read = (&mut *input).take(ROW_BYTES_MAX as u64).read_until(b'\n', row)?;
+    let bytes = read as u64;
+    if read == ROW_BYTES_MAX && row.last() != Some(&b'\n') {
+        let bytes = bytes + skip_line(input)?;
+        let message = format!("the line is longer than {ROW_BYTES_MAX} bytes");
+        return Ok(Next::Bad { lines: 1, bytes, line, message });
     }
-    bad.or_rows(rows)
+    Ok(if read == 0 { Next::End } else { Next::Row { lines: 1, bytes } })
 }
 
-fn parse_line(line: u64, columns: Columns<'_>, bytes: &[u8]) -> Result<Option<Row>, String> {
+/// Reads a line; a blank one is no row.
+pub(super) fn row(columns: &Columns, bytes: &[u8]) -> Result<Option<Row>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "the line is not UTF-8".to_owned())?;
     let text = text.trim_start_matches('\u{feff}').trim();
     if text.is_empty() {
@@ -40,11 +35,11 @@ fn parse_line(line: u64, columns: Columns<'_>, bytes: &[u8]) -> Result<Option<Ro
         Some(value) => scalar(column, value),
         None => Err(format!("there is no key {column:?} in the object")),
     };
-    let stream = value(columns.stream)?;
-    let event_type = value(columns.event_type)?;
-    let time = columns.time.map(value).transpose()?;
+    let stream = value(&columns.stream)?;
+    let event_type = value(&columns.event_type)?;
+    let time = columns.time.as_deref().map(value).transpose()?;
     let data = RawValue::from_string(text.to_owned()).map_err(|error| error.to_string())?;
-    Row::new(line, columns, &stream, &event_type, time.as_deref(), data).map(Some)
+    Row::new(columns, &stream, &event_type, time.as_deref(), data).map(Some)
 }
 
 /// The text that a string holds, or that a number is written with.
@@ -58,45 +53,61 @@ fn scalar(column: &str, value: &RawValue) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use super::{read_row, row};
     use crate::command::import::row::Columns;
+    use crate::command::import::rows::{Next, ROW_BYTES_MAX};
 
-    const COLUMNS: Columns<'static> = Columns { stream: "s", event_type: "t", time: None };
-
-    #[test]
-    fn rows_stay_as_they_are_written() {
-        let text =
-            "{\"t\": \"x\", \"s\":17, \"n\": 1e400}\r\n\n  {\"s\":\"\\u00e4\",\"t\":\"y\",\"o\":{\"s\":1}}";
-        let rows = read(text.as_bytes(), COLUMNS).unwrap();
-        let seen: Vec<_> = rows
-            .iter()
-            .map(|row| (row.line, row.stream.as_str(), row.event_type.as_str(), row.data.get()))
-            .collect();
-        assert_eq!(
-            seen,
-            [
-                (1, "17", "x", "{\"t\": \"x\", \"s\":17, \"n\": 1e400}"),
-                (3, "ä", "y", "{\"s\":\"\\u00e4\",\"t\":\"y\",\"o\":{\"s\":1}}"),
-            ]
-        );
+    fn columns() -> Columns {
+        Columns { stream: "s".into(), event_type: "t".into(), time: None, keep_times: false }
     }
 
     #[test]
-    fn faults_are_named_with_their_line() {
-        let cases: [(&[u8], &str); 9] = [
-            (b"[]\n", "f:1: the line is not one JSON object"),
-            (b"\n{\n", "f:2: the line is not one JSON object"),
-            (b"{\"s\":1,\"t\":2} {}\n", "f:1: the line is not one JSON object"),
-            (b"\xff\n", "f:1: the line is not UTF-8"),
-            (b"{\"t\":\"x\"}\n", "f:1: there is no key \"s\""),
-            (b"{\"s\":null,\"t\":\"x\"}\n", "f:1: column s is neither"),
-            (b"{\"s\":[],\"t\":\"x\"}\n", "f:1: column s is neither"),
-            (b"{\"s\":\"\\ud800\",\"t\":\"x\"}\n", "f:1: column s"),
-            (b"{\"s\":\"\",\"t\":\"x\"}\n", "f:1: column s is empty"),
+    fn rows_stay_as_they_are_written() {
+        let cases = [
+            ("{\"t\": \"x\", \"s\":17, \"n\": 1e400}\r\n", "17", "{\"t\": \"x\", \"s\":17, \"n\": 1e400}"),
+            (
+                "  {\"s\":\"\\u00e4\",\"t\":\"y\",\"o\":{\"s\":1}}",
+                "ä",
+                "{\"s\":\"\\u00e4\",\"t\":\"y\",\"o\":{\"s\":1}}",
+            ),
+        ];
+        for (text, stream, data) in cases {
+            let row = row(&columns(), text.as_bytes()).unwrap().unwrap();
+            assert_eq!((row.stream.as_str(), row.data.get()), (stream, data));
+        }
+        assert!(row(&columns(), b" \r\n").unwrap().is_none());
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let cases: [(&[u8], &str); 8] = [
+            (b"[]\n", "the line is not one JSON object"),
+            (b"{\"s\":1,\"t\":2} {}\n", "the line is not one JSON object"),
+            (b"\xff\n", "the line is not UTF-8"),
+            (b"{\"t\":\"x\"}\n", "there is no key \"s\""),
+            (b"{\"s\":null,\"t\":\"x\"}\n", "column s is neither"),
+            (b"{\"s\":[],\"t\":\"x\"}\n", "column s is neither"),
+            (b"{\"s\":\"\\ud800\",\"t\":\"x\"}\n", "column s"),
+            (b"{\"s\":\"\",\"t\":\"x\"}\n", "column s is empty"),
         ];
         for (text, expected) in cases {
-            let error = read(text, COLUMNS).unwrap_err().in_file("f");
+            let error = row(&columns(), text).unwrap_err();
             assert!(error.contains(expected), "{error}\nexpected {expected}");
         }
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_skipped() {
+        let text = format!("a\n{}\nb", "x".repeat(ROW_BYTES_MAX));
+        let (mut input, mut row) = (text.as_bytes(), Vec::new());
+        assert_eq!(read_row(&mut input, 1, &mut row).unwrap(), Next::Row { lines: 1, bytes: 2 });
+        let bytes = ROW_BYTES_MAX as u64 + 1;
+        let long = read_row(&mut input, 2, &mut row).unwrap();
+        assert!(
+            matches!(long, Next::Bad { lines: 1, bytes: found, line: 2, .. } if found == bytes),
+            "{long:?}"
+        );
+        assert_eq!(read_row(&mut input, 3, &mut row).unwrap(), Next::Row { lines: 1, bytes: 1 });
+        assert_eq!(read_row(&mut input, 3, &mut row).unwrap(), Next::End);
     }
 }

@@ -13,18 +13,18 @@ const DATA_BYTES_MAX: usize = (1 << 20) - (4 << 10);
 const FAULTS_TOLD: usize = 10;
 
 /// Which columns say what.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Columns<'a> {
-    pub(super) stream: &'a str,
-    pub(super) event_type: &'a str,
-    pub(super) time: Option<&'a str>,
+#[derive(Debug, Clone)]
+pub(super) struct Columns {
+    pub(super) stream: String,
+    pub(super) event_type: String,
+    pub(super) time: Option<String>,
+    /// The events get the times of their rows.
+    pub(super) keep_times: bool,
 }
 
 /// A row that is fit to be an event.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// Where the row begins, from 1.
-    pub(super) line: u64,
     pub(super) stream: String,
     pub(super) event_type: String,
     pub(super) time: Option<Timestamp>,
@@ -35,24 +35,28 @@ pub(super) struct Row {
 impl Row {
     /// Checks a row. The texts are what its columns say.
     pub(super) fn new(
-        line: u64,
-        columns: Columns<'_>,
+        columns: &Columns,
         stream: &str,
         event_type: &str,
         time: Option<&str>,
         data: Box<RawValue>,
     ) -> Result<Row, String> {
-        check_name(columns.stream, stream)?;
-        check_name(columns.event_type, event_type)?;
-        let time = match (columns.time, time) {
-            (Some(column), Some(text)) => Some(parse_time(column, text)?),
+        check_name(&columns.stream, stream)?;
+        check_name(&columns.event_type, event_type)?;
+        let time = match (&columns.time, time) {
+            (Some(column), Some(text)) => Some(parse_time(column, text, columns.keep_times)?),
             _ => None,
         };
         if data.get().len() > DATA_BYTES_MAX {
             let bytes = data.get().len();
             return Err(format!("the row is {bytes} bytes of JSON; an event holds at most {DATA_BYTES_MAX}"));
         }
-        Ok(Row { line, stream: stream.to_owned(), event_type: event_type.to_owned(), time, data })
+        Ok(Row { stream: stream.to_owned(), event_type: event_type.to_owned(), time, data })
+    }
+
+    /// The row's time in nanoseconds since 1970, which may be negative; 0 without one.
+    pub(super) fn nanoseconds(&self) -> i128 {
+        self.time.map_or(0, Timestamp::as_nanosecond)
     }
 }
 
@@ -73,11 +77,19 @@ fn check_name(column: &str, text: &str) -> Result<(), String> {
     }
 }
 
-fn parse_time(column: &str, text: &str) -> Result<Timestamp, String> {
-    text.parse().map_err(|_| {
-        let shown: String = text.chars().take(40).collect();
+fn parse_time(column: &str, text: &str, keep: bool) -> Result<Timestamp, String> {
+    let shown = || text.chars().take(40).collect::<String>();
+    let time: Timestamp = text.parse().map_err(|_| {
+        let shown = shown();
         format!("column {column} is {shown:?}; it must be a time with an offset, such as 2011-10-11T13:45:40.276+02:00")
-    })
+    })?;
+    if keep && time < Timestamp::UNIX_EPOCH {
+        let shown = shown();
+        return Err(format!(
+            "column {column} is {shown:?}; with --keep-times no time may be before 1970-01-01T00:00:00Z"
+        ));
+    }
+    Ok(time)
 }
 
 /// Why a file is not imported: nothing of it was sent.
@@ -88,11 +100,6 @@ pub(super) struct BadFile {
 }
 
 impl BadFile {
-    /// A file with one fault that makes reading on pointless.
-    pub(super) fn at(line: u64, message: String) -> BadFile {
-        BadFile { faults: vec![(line, message)], untold: 0 }
-    }
-
     /// Notes a fault of a row.
     pub(super) fn push(&mut self, line: u64, message: String) {
         if self.faults.len() < FAULTS_TOLD {
@@ -102,9 +109,9 @@ impl BadFile {
         }
     }
 
-    /// The rows, if none of them had a fault.
-    pub(super) fn or_rows(self, rows: Vec<Row>) -> Result<Vec<Row>, BadFile> {
-        if self.faults.is_empty() { Ok(rows) } else { Err(self) }
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.faults.is_empty()
     }
 
     /// The faults as the operator sees them.
@@ -125,10 +132,24 @@ mod tests {
     use super::{BadFile, Columns, DATA_BYTES_MAX, FAULTS_TOLD, Row};
     use serde_json::value::RawValue;
 
+    fn columns(keep_times: bool) -> Columns {
+        Columns { stream: "s".into(), event_type: "t".into(), time: Some("at".into()), keep_times }
+    }
+
     fn row(stream: &str, event_type: &str, time: &str, data_bytes: usize) -> Result<Row, String> {
-        let columns = Columns { stream: "s", event_type: "t", time: Some("at") };
         let data = RawValue::from_string(format!("\"{}\"", "x".repeat(data_bytes - 2))).unwrap();
-        Row::new(2, columns, stream, event_type, Some(time), data)
+        Row::new(&columns(false), stream, event_type, Some(time), data)
+    }
+
+    #[test]
+    fn times_that_are_kept_are_times_of_events() {
+        let row = |time: &str, keep| {
+            let data = RawValue::from_string("1".to_owned()).unwrap();
+            Row::new(&columns(keep), "s", "t", Some(time), data)
+        };
+        assert!(row("1969-12-31T23:59:59Z", false).is_ok());
+        assert!(row("1970-01-01T00:00:00Z", true).is_ok());
+        assert!(row("1969-12-31T23:59:59Z", true).unwrap_err().contains("--keep-times"));
     }
 
     #[test]

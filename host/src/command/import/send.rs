@@ -1,241 +1,531 @@
-//! Sending a plan: lanes side by side, each batch until the store has it.
+//! Sending the rows of a file: in order, many at a time, until the store has them.
+//!
+//! Rows are sent as an import, each with the version that it gets, so that one request takes rows of many streams and the
+//! whole store has them in their order. What the store refuses because of one stream is sent again without that stream.
 
-use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures_util::future::try_join_all;
+use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
-use super::plan::{Batch, Plan};
+use super::identity;
+use super::placing::{Fate, Stream};
+use super::rows::{Pending, Rows};
+use super::trouble::{Troubles, is_about_events};
 use crate::client::{
-    AppendRequest, Appended, Client, ClientError, Direction, Event, ExpectedVersion, Filter, NewEvent,
-    PAGE_COUNT_MAX, Place, Retry,
+    Client, ClientError, Direction, Event, Filter, ImportRequest, Imported, PAGE_COUNT_MAX, Place, Retry,
+    StreamInfo, StreamState,
 };
 use crate::command::progress;
 
-/// How often a batch is compared with its stream: it changes only when another import of the same rows runs.
-const RECONCILIATIONS_MAX: u32 = 10;
-/// The kind of problem that tells that some, but not all, of an append's events are in the stream.
-const ID_CONFLICT: &str = "event-id-conflict";
+/// Bytes of data and metadata in one request: what the API's 4 MiB leave beside names, ids and punctuation.
+pub(super) const BATCH_BYTES_MAX: usize = 3 << 20;
+/// Streams that are asked about at a time.
+const LOOK_UPS: usize = 16;
+/// How often a stream is looked at anew because others write to it, before its rows are given up.
+const LOOKS_MAX: u32 = 10;
 
-/// What the store made of the events that were sent.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+/// What became of the rows.
+#[derive(Debug, Default)]
 pub(super) struct Sent {
     /// Events that were not there before.
     pub(super) added: u64,
     /// Events that an earlier import had added.
     pub(super) already_there: u64,
+    /// Events that an earlier import had added, and that retention or deletion hides.
+    pub(super) hidden: u64,
+    /// Streams that the rows belong to.
+    pub(super) streams: u64,
+    /// What was not taken.
+    pub(super) troubles: Troubles,
 }
 
-/// Sends everything. `rows` is the number of events, for the progress bar.
-pub(super) async fn send(client: &Client, plan: Plan, rows: u64, patience: Duration) -> anyhow::Result<Sent> {
-    let start = start_position(client, patience).await?;
-    let progress = progress::bar(rows, "rows");
-    let sent = Cell::new(Sent::default());
-    let lanes = plan.lanes.into_iter().map(|lane| {
-        let mut sender = Sender { client, start, retry: Retry::new(patience) };
-        let (sent, progress) = (&sent, &progress);
-        async move {
-            for batch in lane {
-                let outcome = sender
-                    .send(&batch)
-                    .await
-                    .with_context(|| format!("stream {:?}, rows from line {}", batch.stream, batch.line))?;
-                let so_far = sent.get();
-                sent.set(Sent {
-                    added: so_far.added + outcome.added,
-                    already_there: so_far.already_there + outcome.already_there,
-                });
-                progress.inc(batch.events.len() as u64);
-            }
-            anyhow::Ok(())
-        }
-    });
-    let result = try_join_all(lanes).await;
+/// How rows are sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sending {
+    /// Rows in one request.
+    pub(super) batch: usize,
+    /// Rows that cannot be seen are added again.
+    pub(super) add_hidden: bool,
+    /// How long a host that went away is waited for.
+    pub(super) patience: Duration,
+}
+
+/// Sends all rows.
+pub(super) async fn send(client: &Client, mut rows: Rows, sending: Sending) -> anyhow::Result<Sent> {
+    let progress = progress::bar(rows.total, "rows");
+    let known = Known::ask(client, sending.patience).await?;
+    let mut sender = Sender {
+        client,
+        sending,
+        known,
+        retry: Retry::new(sending.patience),
+        streams: HashMap::new(),
+        sent: Sent::default(),
+    };
+    let total = rows.total;
+    let result = sender.send(&mut rows, &progress).await;
     progress.finish_and_clear();
-    let sent = sent.get();
-    result.with_context(|| {
-        let done = sent.added + sent.already_there;
-        format!("stopped after {done} of {rows} rows (the same command goes on from there)")
-    })?;
-    Ok(sent)
+    result.with_context(|| sender.stopped(total))?;
+    sender.sent.streams = sender.streams.len() as u64;
+    Ok(sender.sent)
 }
 
-/// How many positions the store had before: an answer below is of an event that was there already.
-async fn start_position(client: &Client, patience: Duration) -> Result<u64, ClientError> {
-    let mut retry = Retry::new(patience);
-    loop {
-        match client.end_position().await {
-            // Nothing has ever answered there: the address is probably wrong.
-            Err(error @ ClientError::Unreachable { .. }) => return Err(error),
-            Err(error) => retry.wait_after(error).await?,
-            position => return position,
-        }
+/// The names of the streams that the store had, if they are few: the others need not be asked about.
+#[derive(Debug)]
+struct Known(Option<HashSet<String>>);
+
+impl Known {
+    async fn ask(client: &Client, patience: Duration) -> Result<Known, ClientError> {
+        let mut retry = Retry::new(patience);
+        let page = loop {
+            match client.streams("", None, true).await {
+                Ok(page) => break page,
+                // Nothing has ever answered there: the address is probably wrong.
+                Err(error @ ClientError::Unreachable { .. }) => return Err(error),
+                Err(error) => retry.wait_after(error).await?,
+            }
+        };
+        Ok(Known((!page.more).then(|| page.streams.into_iter().collect())))
+    }
+
+    fn is_new(&self, stream: &str) -> bool {
+        self.0.as_ref().is_some_and(|streams| !streams.contains(stream))
     }
 }
 
-/// One lane's way to the store.
+/// A stream of the import.
+#[derive(Debug, Clone)]
+struct Target {
+    stream: Stream,
+    /// The store was asked about it.
+    is_known: bool,
+    looks: u32,
+}
+
+/// An event as it is sent.
+#[derive(Debug, Serialize)]
+struct NewEvent<'a> {
+    stream: &'a str,
+    version: u64,
+    created: u64,
+    id: &'a str,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    data: &'a RawValue,
+    metadata: &'a RawValue,
+}
+
+/// What is sent of some rows, and what holds when it was taken.
+struct Plan<'a> {
+    events: Vec<NewEvent<'a>>,
+    streams: HashMap<&'a str, Target>,
+    /// How many of the events are expected to be there.
+    there: u64,
+    already_there: u64,
+    hidden: u64,
+    refused: u64,
+}
+
 struct Sender<'a> {
     client: &'a Client,
-    start: u64,
+    sending: Sending,
+    known: Known,
     retry: Retry,
+    streams: HashMap<String, Target>,
+    sent: Sent,
 }
 
 impl Sender<'_> {
-    async fn send(&mut self, batch: &Batch) -> Result<Sent, ClientError> {
-        match self.append(&batch.stream, &batch.events).await {
-            Ok(appended) => Ok(self.count(&appended, batch.events.len())),
-            Err(error) if error.problem_kind() == ID_CONFLICT => self.reconcile(batch).await,
-            Err(error) => Err(error),
+    async fn send(&mut self, rows: &mut Rows, progress: &progress::Progress) -> anyhow::Result<()> {
+        loop {
+            let batch = self.batch(rows)?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.look_up(rows, &batch).await?;
+            let metadata: Vec<Box<RawValue>> = batch
+                .iter()
+                .map(|pending| identity::metadata(&pending.row, rows.source(), pending.line))
+                .collect();
+            let batch: Vec<(&Pending, &RawValue)> =
+                batch.iter().zip(metadata.iter().map(|metadata| &**metadata)).collect();
+            let mut parts = vec![&batch[..]];
+            while let Some(part) = parts.pop() {
+                let plan = self.plan(part, rows.keeps_times());
+                match self.import(&plan).await {
+                    Ok(imported) => {
+                        let Plan { streams, .. } = plan;
+                        let streams: Vec<_> =
+                            streams.into_iter().map(|(name, target)| (name.to_owned(), target)).collect();
+                        self.streams.extend(streams);
+                        self.count(imported);
+                        progress.inc(part.len() as u64);
+                    }
+                    Err(error) if is_about_events(&error) => match part {
+                        [(pending, _)] => {
+                            self.look_again(rows, pending, &error).await?;
+                            parts.push(part);
+                        }
+                        _ => {
+                            let (first, second) = part.split_at(part.len() / 2);
+                            parts.extend([second, first]);
+                        }
+                    },
+                    Err(error) => {
+                        let (pending, _) = part[0];
+                        return Err(error).with_context(|| format!("rows from line {}", pending.line));
+                    }
+                }
+            }
         }
     }
 
-    /// Appends, again and again while the host is away. The ids make that safe.
-    async fn append(&mut self, stream: &str, events: &[NewEvent]) -> Result<Appended, ClientError> {
-        let request = AppendRequest { expected_version: ExpectedVersion::Any, events };
-        loop {
-            match self.client.append(stream, &request).await {
-                Ok(appended) => {
+    /// The rows of the next request.
+    fn batch(&self, rows: &mut Rows) -> anyhow::Result<Vec<Pending>> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < self.sending.batch && bytes < BATCH_BYTES_MAX - ROW_BYTES {
+            let Some(pending) = rows.next()? else { break };
+            bytes += pending.row.data.get().len() + EVENT_BYTES;
+            batch.push(pending);
+        }
+        Ok(batch)
+    }
+
+    /// Asks about those streams of the rows that are not known yet.
+    async fn look_up(&mut self, rows: &Rows, batch: &[Pending]) -> anyhow::Result<()> {
+        let mut unknown: Vec<&str> = batch.iter().map(|pending| pending.row.stream.as_str()).collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        unknown.retain(|stream| !self.streams.contains_key(*stream));
+        let (new, unknown): (Vec<&str>, Vec<&str>) =
+            unknown.into_iter().partition(|stream| self.known.is_new(stream));
+        let target = Target { stream: Stream::new(), is_known: false, looks: 0 };
+        self.streams.extend(new.into_iter().map(|stream| (stream.to_owned(), target.clone())));
+        let asking = Asking { client: self.client, rows, sending: self.sending };
+        let found: Vec<(&str, Stream)> = iter(unknown)
+            .map(async |stream| anyhow::Ok((stream, asking.stream(stream).await?)))
+            .buffer_unordered(LOOK_UPS)
+            .try_collect()
+            .await?;
+        let targets = found
+            .into_iter()
+            .map(|(name, stream)| (name.to_owned(), Target { stream, is_known: true, looks: 0 }));
+        self.streams.extend(targets);
+        Ok(())
+    }
+
+    /// Says for each row what is sent of it.
+    fn plan<'r>(&self, part: &[(&'r Pending, &'r RawValue)], keeps_times: bool) -> Plan<'r> {
+        let now = u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or(0);
+        let mut plan = Plan {
+            events: Vec::with_capacity(part.len()),
+            streams: HashMap::new(),
+            there: 0,
+            already_there: 0,
+            hidden: 0,
+            refused: 0,
+        };
+        for (pending, metadata) in part {
+            let stream = pending.row.stream.as_str();
+            if self.sent.troubles.is_refused(stream) {
+                plan.refused += 1;
+                continue;
+            }
+            let target = plan.streams.entry(stream).or_insert_with(|| self.streams[stream].clone());
+            let version = match target.stream.place(pending.place, &pending.id) {
+                Fate::Hidden => {
+                    plan.hidden += 1;
+                    continue;
+                }
+                Fate::Known => {
+                    plan.already_there += 1;
+                    continue;
+                }
+                Fate::There(version) => {
+                    plan.there += 1;
+                    version
+                }
+                Fate::New(version) => version,
+            };
+            let time = pending.row.time.filter(|_| keeps_times).map(jiff::Timestamp::as_microsecond);
+            plan.events.push(NewEvent {
+                stream,
+                version,
+                created: time.and_then(|time| u64::try_from(time).ok()).unwrap_or(now),
+                id: &pending.id,
+                event_type: &pending.row.event_type,
+                data: &pending.row.data,
+                metadata,
+            });
+        }
+        plan
+    }
+
+    /// Sends what was planned, again and again while the host is away. Versions and ids make that safe.
+    async fn import(&mut self, plan: &Plan<'_>) -> Result<Sent, ClientError> {
+        let mut sent = Sent {
+            already_there: plan.already_there,
+            hidden: plan.hidden,
+            troubles: Troubles::of_rows(plan.refused),
+            ..Sent::default()
+        };
+        if plan.events.is_empty() {
+            return Ok(sent);
+        }
+        let mut is_repeated = false;
+        let Imported { added, repeated, hidden } = loop {
+            match self.client.import(&ImportRequest { events: &plan.events }).await {
+                Ok(imported) => {
                     self.retry.succeeded();
-                    return Ok(appended);
+                    break imported;
                 }
                 Err(error) => self.retry.wait_after(error).await?,
             }
-        }
+            is_repeated = true;
+        };
+        // What is there and was not expected to be was added by an attempt whose answer was lost.
+        let by_us = if is_repeated { repeated.saturating_sub(plan.there) } else { 0 };
+        sent.added += added + by_us;
+        sent.already_there += repeated - by_us;
+        sent.hidden += hidden;
+        Ok(sent)
     }
 
-    /// Some events are there, but not as one append of just these: the file has grown, or was imported with other
-    /// batches. Adds those that are missing.
-    async fn reconcile(&mut self, batch: &Batch) -> Result<Sent, ClientError> {
-        let mut rounds = 1;
-        loop {
-            let known = self.ids_in(&batch.stream).await?;
-            let missing: Vec<NewEvent> =
-                batch.events.iter().filter(|event| !known.contains(&event.id)).cloned().collect();
-            let already_there = (batch.events.len() - missing.len()) as u64;
-            if missing.is_empty() {
-                return Ok(Sent { added: 0, already_there });
-            }
-            match self.append(&batch.stream, &missing).await {
-                Ok(appended) => {
-                    let sent = self.count(&appended, missing.len());
-                    return Ok(Sent { already_there: sent.already_there + already_there, ..sent });
-                }
-                Err(error) if error.problem_kind() == ID_CONFLICT && rounds < RECONCILIATIONS_MAX => {
-                    rounds += 1
-                }
-                Err(error) => return Err(error),
-            }
-        }
+    fn count(&mut self, sent: Sent) {
+        self.sent.added += sent.added;
+        self.sent.already_there += sent.already_there;
+        self.sent.hidden += sent.hidden;
+        self.sent.troubles.add(sent.troubles);
     }
 
-    async fn ids_in(&mut self, stream: &str) -> Result<HashSet<String>, ClientError> {
-        let mut ids = HashSet::new();
-        let (mut from, all) = (Some(0), Filter::default());
-        loop {
-            let read =
-                self.client.read(Some(stream), &all, from.map(Place::of), PAGE_COUNT_MAX, Direction::Forward);
-            let page = match read.await {
-                Ok(page) => page,
-                Err(error) => {
-                    self.retry.wait_after(error).await?;
-                    continue;
-                }
-            };
-            self.retry.succeeded();
-            for event in &page.events {
-                ids.insert(Event::parse(event)?.id);
-            }
-            if page.end || page.events.is_empty() || page.next.is_none() {
-                return Ok(ids);
-            }
-            from = page.next;
+    /// The store refused a row: it has been written to by others, or the file is in another order than it was. Looks at
+    /// the stream anew; if that cannot help, the stream's rows are not taken.
+    async fn look_again(
+        &mut self,
+        rows: &Rows,
+        pending: &Pending,
+        error: &ClientError,
+    ) -> anyhow::Result<()> {
+        let name = pending.row.stream.as_str();
+        let target = self.streams[name].clone();
+        let can_help = matches!(error.problem_kind(), "wrong-expected-version" | "event-id-conflict");
+        if !can_help || target.looks == LOOKS_MAX {
+            self.sent.troubles.refuse(name, pending.line, error);
+            return Ok(());
         }
-    }
-
-    fn count(&self, appended: &Appended, events: usize) -> Sent {
-        let events = events as u64;
-        if appended.position < self.start {
-            Sent { added: 0, already_there: events }
+        let asking = Asking { client: self.client, rows, sending: self.sending };
+        let stream = if target.is_known {
+            let (next, ids) = asking.visible(name).await?;
+            target.stream.seen(next, ids)
         } else {
-            Sent { added: events, already_there: 0 }
+            asking.stream(name).await?
+        };
+        let target = Target { stream, is_known: true, looks: target.looks + 1 };
+        self.streams.insert(name.to_owned(), target);
+        Ok(())
+    }
+
+    fn stopped(&self, total: u64) -> String {
+        let Sent { added, already_there, hidden, .. } = self.sent;
+        format!(
+            "stopped: of {total} rows {added} were added, and {} were there before",
+            already_there + hidden
+        )
+    }
+}
+
+/// Bytes of an event beside its data: names, id, metadata and punctuation.
+const EVENT_BYTES: usize = 1_024;
+/// The largest row that may come last.
+const ROW_BYTES: usize = 1 << 20;
+
+/// Questions about streams of the store.
+struct Asking<'a> {
+    client: &'a Client,
+    rows: &'a Rows,
+    sending: Sending,
+}
+
+impl Asking<'_> {
+    /// What a stream is before anything of the file is sent to it.
+    async fn stream(&self, name: &str) -> anyhow::Result<Stream> {
+        let Some(info) = self.info(name).await? else { return Ok(Stream::new()) };
+        let mut first = None;
+        if info.state == StreamState::Live && info.first_version.is_some() {
+            // Most often the first visible event tells.
+            let mut pages = Pages { asking: self, name, from: info.first_version, count: 1 };
+            while let Some(events) = pages.next().await? {
+                for event in events {
+                    if let Some(place) = self.rows.find(&event)? {
+                        first = Some((place, event.version));
+                        break;
+                    }
+                }
+                if first.is_some() {
+                    break;
+                }
+            }
         }
+        Ok(Stream::of(&info, first, self.sending.add_hidden))
+    }
+
+    /// The version of a stream's next event, and the ids of all its visible events.
+    async fn visible(&self, name: &str) -> anyhow::Result<(u64, HashSet<String>)> {
+        let Some(info) = self.info(name).await? else { return Ok((0, HashSet::new())) };
+        let mut ids = HashSet::new();
+        if info.state == StreamState::Live {
+            let mut pages = Pages { asking: self, name, from: Some(0), count: PAGE_COUNT_MAX };
+            while let Some(events) = pages.next().await? {
+                ids.extend(events.into_iter().map(|event| event.id));
+            }
+        }
+        Ok((info.last_version.saturating_add(1), ids))
+    }
+
+    async fn info(&self, name: &str) -> Result<Option<StreamInfo>, ClientError> {
+        let mut retry = Retry::new(self.sending.patience);
+        loop {
+            match self.client.stream_info(name).await {
+                Ok(info) => return Ok(Some(info)),
+                Err(error) if error.is_not_found() => return Ok(None),
+                Err(error) => retry.wait_after(error).await?,
+            }
+        }
+    }
+}
+
+/// The visible events of a stream, page by page: a small one, and then larger ones.
+struct Pages<'a> {
+    asking: &'a Asking<'a>,
+    name: &'a str,
+    from: Option<u64>,
+    count: u64,
+}
+
+impl Pages<'_> {
+    async fn next(&mut self) -> Result<Option<Vec<Event>>, ClientError> {
+        let Some(from) = self.from else { return Ok(None) };
+        let mut retry = Retry::new(self.asking.sending.patience);
+        let page = loop {
+            let (client, all) = (self.asking.client, Filter::default());
+            match client
+                .read(Some(self.name), &all, Some(Place::of(from)), self.count, Direction::Forward)
+                .await
+            {
+                Ok(page) => break page,
+                // It was deleted in between.
+                Err(error) if error.is_not_found() || error.problem_kind() == "stream-deleted" => {
+                    return Ok(None);
+                }
+                Err(error) => retry.wait_after(error).await?,
+            }
+        };
+        self.from = page.next.filter(|next| !page.end && *next > from);
+        self.count = (self.count * 32).min(PAGE_COUNT_MAX);
+        page.events.iter().map(|event| Event::parse(event)).collect::<Result<_, _>>().map(Some)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek as _, Write as _};
     use std::time::Duration;
 
-    use super::{Sent, send};
+    use super::{Sending, Sent, send};
     use crate::client::canned::{Canned, json};
-    use crate::command::import::plan::plan;
-    use crate::command::import::row::{Columns, Row};
-    use serde_json::value::RawValue;
+    use crate::command::import::Format;
+    use crate::command::import::row::Columns;
+    use crate::command::import::rows::Rows;
 
-    /// Two rows of one stream, in one batch, sent to a store of ten events.
-    async fn import(answers: &[(&str, &str)]) -> (anyhow::Result<Sent>, Vec<String>) {
-        let columns = Columns { stream: "s", event_type: "t", time: None };
-        let row = |line: u64| {
-            let data = RawValue::from_string(line.to_string()).unwrap();
-            Row::new(line, columns, "stream", "type", None, data).unwrap()
-        };
-        let before = r#"{"stream":"x","version":0,"position":9,"id":"i","type":"t","data":1,"created":"c"}"#;
-        let before = json("200 OK", &format!(r#"{{"events":[{before}],"next":null,"end":true}}"#));
-        let answers = answers.iter().map(|(status, body)| json(status, body));
-        let gateway = Canned::start(std::iter::once(before).chain(answers).collect()).await;
-        let plan = plan(vec![row(2), row(3)], "f", 100, 1);
-        let sent = send(&gateway.client, plan, 2, Duration::from_secs(30)).await;
+    /// A file with one row of each of these streams, sent in one request if the gateway lets it; and the requests.
+    async fn import(streams: &[&str], answers: &[(&str, &str)]) -> (anyhow::Result<Sent>, Vec<String>) {
+        let mut file = tempfile::tempfile().unwrap();
+        write!(file, "s,t\n{}", streams.iter().map(|stream| format!("{stream},x\n")).collect::<String>())
+            .unwrap();
+        file.rewind().unwrap();
+        let columns = Columns { stream: "s".into(), event_type: "t".into(), time: None, keep_times: false };
+        let rows = Rows::check(file, Format::Csv, columns, "f", "f".into()).unwrap();
+        let answers = answers.iter().map(|(status, body)| json(status, body)).collect();
+        let gateway = Canned::start(answers).await;
+        let sending = Sending { batch: 10, add_hidden: false, patience: Duration::from_secs(30) };
+        let sent = send(&gateway.client, rows, sending).await;
         (sent, gateway.requests.await.unwrap())
     }
 
-    const ADDED: &str = r#"{"first_version":0,"last_version":1,"position":11}"#;
-    const OLD: &str = r#"{"first_version":0,"last_version":1,"position":9}"#;
-    const CONFLICT: &str = r#"{"type":"urn:exesdb:problem:event-id-conflict","title":"conflict"}"#;
+    fn counts(sent: &Sent) -> [u64; 4] {
+        [sent.added, sent.already_there, sent.hidden, sent.troubles.rows]
+    }
 
-    fn sent(added: u64, already_there: u64) -> Sent {
-        Sent { added, already_there }
+    fn body(request: &str) -> &str {
+        request.split_once("\r\n\r\n").unwrap().1
+    }
+
+    const EMPTY: (&str, &str) = ("200 OK", r#"{"streams":[],"more":false}"#);
+    const MISSING: (&str, &str) = ("404 Not Found", r#"{"type":"urn:exesdb:problem:stream-not-found"}"#);
+    const CONFLICT: (&str, &str) =
+        ("409 Conflict", r#"{"type":"urn:exesdb:problem:wrong-expected-version","title":"conflict"}"#);
+    const DEAD: (&str, &str) = ("410 Gone", r#"{"type":"urn:exesdb:problem:stream-deleted","title":"dead"}"#);
+
+    fn taken(added: u64, repeated: u64) -> String {
+        format!(r#"{{"added":{added},"repeated":{repeated},"hidden":0,"durable_position":9}}"#)
     }
 
     #[tokio::test]
-    async fn an_answer_from_before_the_import_adds_nothing() {
-        assert_eq!(import(&[("200 OK", ADDED)]).await.0.unwrap(), sent(2, 0));
-        assert_eq!(import(&[("200 OK", OLD)]).await.0.unwrap(), sent(0, 2));
-    }
-
-    #[tokio::test]
-    async fn a_host_that_is_away_is_sent_the_same_again() {
+    async fn what_an_attempt_added_whose_answer_was_lost_counts_as_added() {
         let away = ("503 Service Unavailable", "{}");
-        let (outcome, requests) =
-            import(&[away, ("500 Internal Server Error", "{}"), ("200 OK", ADDED)]).await;
-        assert_eq!(outcome.unwrap(), sent(2, 0));
-        let body = |request: &String| request.split_once("\r\n\r\n").unwrap().1.to_owned();
-        assert_eq!((body(&requests[1]), body(&requests[2])), (body(&requests[2]), body(&requests[3])));
+        let there = taken(0, 2);
+        let (sent, requests) = import(&["a", "b"], &[EMPTY, away, ("200 OK", &there)]).await;
+        assert_eq!(counts(&sent.unwrap()), [2, 0, 0, 0]);
+        assert_eq!(body(&requests[1]), body(&requests[2]));
+        // Without such an attempt it was there before.
+        let (sent, _) = import(&["a", "b"], &[EMPTY, ("200 OK", &there)]).await;
+        assert_eq!(counts(&sent.unwrap()), [0, 2, 0, 0]);
     }
 
     #[tokio::test]
-    async fn of_a_batch_that_is_there_in_part_the_rest_is_added() {
-        // The id that the first row has in every version: see `plan`.
-        let (_, requests) = import(&[("200 OK", ADDED)]).await;
-        let (_, body) = requests[1].split_once("\r\n\r\n").unwrap();
-        let body: serde_json::Value = serde_json::from_str(body).unwrap();
-        let first = body["events"][0]["id"].as_str().unwrap();
-        let known = format!(
-            r#"{{"stream":"stream","version":0,"position":3,"id":"{first}","type":"t","created":"c"}}"#
+    async fn a_stream_that_takes_nothing_stops_no_other() {
+        let one = taken(1, 0);
+        let answers = [EMPTY, DEAD, ("200 OK", one.as_str()), DEAD, DEAD, ("200 OK", one.as_str())];
+        let (sent, requests) = import(&["a", "dead", "b"], &answers).await;
+        let sent = sent.unwrap();
+        assert_eq!(counts(&sent), [2, 0, 0, 1]);
+        assert_eq!(sent.troubles.text("rows").unwrap().matches("line 3, stream dead: dead (410)").count(), 1);
+        let sizes: Vec<_> =
+            requests[1..].iter().map(|request| body(request).matches("\"id\"").count()).collect();
+        assert_eq!(sizes, [3, 1, 2, 1, 1]);
+        // Of a stream that was refused once, nothing more is sent.
+        let (sent, requests) = import(&["dead", "dead"], &[EMPTY, DEAD, DEAD]).await;
+        assert_eq!((counts(&sent.unwrap()), requests.len()), ([0, 0, 0, 2], 3));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_others_wrote_to_is_looked_at_anew() {
+        let info = r#"{"stream":"a","state":"live","first_version":0,"last_version":4,"retention":{},"created":"c","updated":"u"}"#;
+        let other = r#"{"stream":"a","version":0,"position":0,"id":"i","type":"t","data":1,"created":"c"}"#;
+        let page = format!(r#"{{"events":[{other}],"next":1,"end":true}}"#);
+        let one = taken(1, 0);
+        let answers = [EMPTY, CONFLICT, ("200 OK", info), ("200 OK", &page), ("200 OK", &one)];
+        let (sent, requests) = import(&["a"], &answers).await;
+        assert_eq!(counts(&sent.unwrap()), [1, 0, 0, 0]);
+        assert!(
+            body(&requests[1]).contains(r#""version":0,"#) && body(&requests[4]).contains(r#""version":5,"#)
         );
-        let page = format!(r#"{{"events":[{known}],"next":1,"end":true}}"#);
-        let (outcome, requests) =
-            import(&[("409 Conflict", CONFLICT), ("200 OK", &page), ("200 OK", ADDED)]).await;
-        assert_eq!(outcome.unwrap(), sent(1, 1));
-        assert!(requests[1].contains(first) && !requests[3].contains(first), "{requests:?}");
     }
 
     #[tokio::test]
-    async fn a_refusal_names_the_row_and_is_not_repeated() {
-        let (outcome, requests) = import(&[("413 Content Too Large", r#"{"title":"limit"}"#)]).await;
-        let error = format!("{:#}", outcome.unwrap_err());
-        assert!(error.contains("after 0 of 2 rows") && error.contains("line 2: limit (413)"), "{error}");
-        assert_eq!(requests.len(), 2);
+    async fn streams_that_the_store_had_are_looked_at_before() {
+        let known = ("200 OK", r#"{"streams":["a"],"more":false}"#);
+        let one = taken(1, 0);
+        let (sent, requests) = import(&["a"], &[known, MISSING, ("200 OK", &one)]).await;
+        assert_eq!(counts(&sent.unwrap()), [1, 0, 0, 0]);
+        assert!(requests[1].starts_with("GET /v1/stores/main/streams/a HTTP"), "{}", requests[1]);
+        let deleted =
+            r#"{"stream":"a","state":"deleted","last_version":0,"retention":{},"created":"c","updated":"u"}"#;
+        let (sent, requests) = import(&["a"], &[known, ("200 OK", deleted)]).await;
+        assert_eq!((counts(&sent.unwrap()), requests.len()), ([0, 0, 1, 0], 2));
     }
 }
