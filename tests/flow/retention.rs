@@ -66,3 +66,87 @@ fn a_deleted_stream_begins_again_and_a_tombstone_is_the_end() {
     host.http.append_one("s").expect_problem(410, "stream-deleted");
     assert_eq!(host.http.get(&stream).expect(200).json["state"], "tombstoned");
 }
+
+/// Both sides of a scavenge step's limits: 1,000 events, 4 MiB, and what a batch takes of tags.
+#[test]
+fn long_streams_are_scavenged_to_their_end() {
+    let host = Host::start();
+    let tags: Vec<String> = (0..32).map(|tag| format!("t:{tag}")).collect();
+    let large = "x".repeat(320_000);
+    let streams = [
+        ("by-count-2000", 2_000, json!(1), 0),
+        ("by-count-2001", 2_001, json!(1), 0),
+        ("by-bytes", 40, json!(large), 0),
+        ("by-tags", 1_250, json!(1), 32),
+    ];
+    for (stream, events, data, tagged) in &streams {
+        let event = json!({ "type": "t", "data": data, "tags": tags[..*tagged] });
+        let all = vec![event; *events];
+        // Few enough for the limits of one append.
+        for part in all.chunks(if data.is_string() { 10 } else { 200 }) {
+            host.http.append(stream, "any", part).expect(200);
+        }
+        host.ok(&["delete", stream]);
+    }
+    host.http.append_one("z-the-last").expect(200);
+    host.ok(&["delete", "z-the-last"]);
+    let steps = host.json(&["scavenge", "--json"]);
+    let removed = steps
+        .iter()
+        .filter(|step| step["component"] == "streams")
+        .filter_map(|step| step["removed"].as_u64());
+    assert_eq!(removed.max(), Some(2_000 + 2_001 + 40 + 1_250 + 1));
+    let down = host.stop().down;
+    let output = down.exesdb(&["doctor"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn a_truncate_point_beyond_the_end_hides_nothing_that_comes_later() {
+    let host = Host::start();
+    fill(&host, "q", 1);
+    host.ok(&["retention", "q", "--truncate-before", "1000000"]);
+    assert_eq!(host.json(&["retention", "q", "--show", "--json"])[0]["truncate_before"], 1);
+    assert_eq!(host.http.read("q"), NO_EVENTS);
+    fill(&host, "q", 1);
+    assert_eq!(versions(&host.http.read("q")), [1]);
+    host.ok(&["scavenge"]);
+    assert_eq!(versions(&host.http.read("q")), [1]);
+}
+
+#[test]
+fn an_id_whose_event_was_deleted_is_new_scavenged_or_not() {
+    let host = Host::start();
+    let event = [json!({ "type": "t", "data": 1, "id": "the-id" })];
+    for (stream, is_scavenged) in [("kept", false), ("removed", true)] {
+        let first = host.http.append(stream, "any", &event).expect(200).json;
+        assert_eq!(host.http.append(stream, "any", &event).expect(200).json, first);
+        host.ok(&["delete", stream]);
+        if is_scavenged {
+            host.ok(&["scavenge"]);
+        }
+        let second = host.http.append(stream, "any", &event).expect(200).json;
+        assert_eq!(second["first_version"], 1, "{stream}");
+        assert_eq!(versions(&host.http.read(stream)), [1], "what is acknowledged is read: {stream}");
+        assert_eq!(host.http.append(stream, "any", &event).expect(200).json, second);
+    }
+    let down = host.stop().down;
+    let output = down.exesdb(&["doctor"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn no_import_uses_up_the_versions_of_a_stream() {
+    let host = Host::start();
+    let import = |version: u64| {
+        let event =
+            json!({ "stream": "s", "version": version, "created": 1, "id": "i", "type": "t", "data": 1 });
+        host.http.post("/v1/stores/main/import", &json!({ "events": [event] }))
+    };
+    for version in [u64::MAX, u64::MAX - 1, 1 << 63] {
+        let refused = import(version).expect_problem(400, "invalid-argument");
+        assert_eq!(refused.json["field"], "events[0].version");
+    }
+    import((1 << 63) - 1).expect(200);
+    assert_eq!(host.http.append_one("s").expect(200).json["first_version"], 1_u64 << 63);
+}

@@ -68,7 +68,7 @@ pub(crate) enum Operation {
         expected: Expected,
         tombstone: bool,
     },
-    /// The percentage of the stream that is cut off, and how many of the newest are kept.
+    /// The percentage of the stream that is cut off, over 100 for a point beyond its end, and how many of the newest are kept.
     Retain {
         stream: usize,
         truncate: Option<u64>,
@@ -165,7 +165,7 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
             }),
         1 => (stream.clone(), expected(), sample::select(vec![false, false, false, true]))
             .prop_map(|(stream, expected, tombstone)| Operation::Delete { stream, expected, tombstone }),
-        2 => (stream.clone(), option::of(0_u64..=100), option::of(1_u64..20))
+        2 => (stream.clone(), option::of(0_u64..=150), option::of(1_u64..20))
             .prop_map(|(stream, truncate, max_count)| Operation::Retain { stream, truncate, max_count }),
         6 => (stream.clone(), range()).prop_map(|(stream, range)| Operation::ReadStream { stream, range }),
         4 => range().prop_map(|range| Operation::ReadAll { range }),

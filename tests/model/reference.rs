@@ -128,8 +128,11 @@ impl Reference {
 
     /// What stands of these events already: all of them as one append, none, or something between.
     fn repeated(&self, write: &Write<'_>) -> Result<Option<Appended>, Refusal> {
+        // What is hidden is as if it had never been.
+        let stream = self.stream(write.stream);
+        let visible = |version: u64| stream.is_live() && version >= stream.first();
         let version = |(id, ..): &(String, usize, Vec<usize>)| {
-            self.ids.get(&(write.stream.to_owned(), id.clone())).copied()
+            self.ids.get(&(write.stream.to_owned(), id.clone())).copied().filter(|version| visible(*version))
         };
         let versions: Vec<_> = write.events.iter().map(version).collect();
         if versions.iter().all(Option::is_none) {
@@ -232,7 +235,7 @@ impl Reference {
         }
         let hidden = found.first();
         let found = self.streams.get_mut(stream).expect("it has events");
-        found.truncated = hidden.max(truncate.unwrap_or(0));
+        found.truncated = hidden.max(truncate.unwrap_or(0).min(found.next()));
         found.max_count = max_count;
         Ok(())
     }

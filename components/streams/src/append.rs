@@ -14,7 +14,7 @@ use crate::check::check_append;
 use crate::correlation::CorrelationIndex;
 use crate::decide::{Attempt, Decision, Versions, decide, moved_on, time_of_append};
 use crate::entries::{Addition, Entries, Origin, append_bytes};
-use crate::known::{Known, read_heads, read_ids, repeated_position};
+use crate::known::{Known, Wanted, read_heads, read_ids, repeated_position};
 use crate::layout::Head;
 use crate::rounds::{ROUND_BYTES_MAX, Round, answer_all, commit, refused};
 
@@ -111,11 +111,11 @@ fn intend(
         |(id, head)| (id, Stream { head, pending: HashSet::new(), last_pending: None, put_off: false });
     let mut streams: HashMap<&str, Stream<'_>> = heads.into_iter().map(stream).collect();
     let wanted = taken.iter().map(|at| {
-        let request = &requests[*at];
-        let head = streams[request.stream_id.as_str()].head.as_ref();
-        (head.ok().copied().flatten(), request.events.as_slice())
+        let AppendRequest { stream_id, events, .. } = &requests[*at];
+        let head = streams[stream_id.as_str()].head.as_ref();
+        Wanted { stream_id, head: head.ok().copied().flatten(), events }
     });
-    let known = read_ids(store, &wanted.collect::<Vec<_>>())?;
+    let known = read_ids(store, now, &wanted.collect::<Vec<_>>())?;
 
     let mut batches = Vec::new();
     let mut plans = Vec::with_capacity(taken.len());
@@ -152,8 +152,9 @@ fn plan<'a>(
         stream.put_off = true;
         return Plan::Later;
     }
+    // What the appends before this one hide by their number is judged as well.
     let ids: Vec<_> =
-        request.events.iter().zip(known).map(|(event, version)| (event.id.as_str(), *version)).collect();
+        request.events.iter().map(|event| event.id.as_str()).zip(known.visible(head.as_ref())).collect();
     let attempt =
         Attempt { stream_id: &request.stream_id, head: head.as_ref(), expected: request.expected, ids: &ids };
     match decide(&attempt) {
@@ -165,7 +166,8 @@ fn plan<'a>(
         Decision::Append(versions) => {
             let created = time_of_append(now, head.as_ref());
             let next = moved_on(head.as_ref(), versions.last, created, created);
-            batches.push(batch(request, head.as_ref(), &next, versions.first, stream.last_pending, index));
+            let behind = stream.last_pending.map(|last| Behind { last, ids: known.stored() });
+            batches.push(batch(request, head.as_ref(), &next, versions.first, behind, index));
             stream.put_off = head.is_none();
             stream.head = Ok(Some(next));
             stream.pending.extend(request.events.iter().map(|event| event.id.as_str()));
@@ -175,27 +177,36 @@ fn plan<'a>(
     }
 }
 
+/// What an append that follows another one of its round relies on.
+#[derive(Clone, Copy)]
+struct Behind<'a> {
+    /// The last event of the append before, with its version.
+    last: (&'a str, Version),
+    /// What keyspace `ids` had of the ids of its own events.
+    ids: &'a [Option<Version>],
+}
+
 /// The batch of an append. That the head is as it was read says that nobody appended since, because every append
 /// raises its version.
 ///
-/// `behind` is the last event of an append of the same round to the same stream, if there is one. Then the head was
-/// foreseen, not read, and a rival who appends with the same time would write the same one. So the batch also requires
-/// that this event is where it was foreseen, and that its own ids are still new.
+/// If an append of the same round to the same stream comes before, the head was foreseen, not read, and a rival who appends
+/// with the same time would write the same one. So the batch also requires that the last event before is where it was
+/// foreseen, and that its own ids are as they were read: new, or those of hidden events.
 fn batch(
     request: &AppendRequest,
     head: Option<&Head>,
     next: &Head,
     first: Version,
-    behind: Option<(&str, Version)>,
+    behind: Option<Behind<'_>>,
     index: CorrelationIndex,
 ) -> Batch {
     let stream_id = request.stream_id.as_str();
     let mut entries = Entries::new(index);
     entries.require_head(stream_id, head);
-    if let Some((id, version)) = behind {
+    if let Some(Behind { last: (id, version), ids }) = behind {
         entries.require_id(next.origin, id, Some(version));
-        for event in &request.events {
-            entries.require_id(next.origin, &event.id, None);
+        for (event, stored) in request.events.iter().zip(ids) {
+            entries.require_id(next.origin, &event.id, *stored);
         }
     }
     // A stream that begins with this append has its first event's position as origin.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use exesdb_sdk::arguments::{check_content_type, check_stream_id, check_text, invalid};
 use exesdb_sdk::streams::AppendRequest;
-use exesdb_sdk::types::{Error, EventData, InvalidArgument};
+use exesdb_sdk::types::{Error, EventData, InvalidArgument, Version};
 
 use crate::layout::Envelope;
 
@@ -16,6 +16,10 @@ pub const EVENT_BYTES_MAX: usize = 1 << 20;
 
 /// Most bytes of the events of one append, transaction or import, as they are stored: the storage takes no larger batch.
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// Highest version that an event is imported at: what is appended after it never runs out of versions, whose highest is
+/// twice that, and clients that count in signed numbers can count on.
+pub const IMPORTED_VERSION_MAX: Version = i64::MAX as Version;
 
 /// Longest event id, in bytes: it is a part of a key.
 pub const EVENT_ID_BYTES_MAX: usize = 128;

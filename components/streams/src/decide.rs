@@ -51,6 +51,7 @@ pub fn moved_on(head: Option<&Head>, last: Version, first_created: u64, created:
             updated: created,
             state: StreamState::Live,
             is_unordered: head.is_unordered || created < head.updated,
+            truncate_before: head.truncated_before(),
             ..*head
         },
     }
@@ -65,8 +66,8 @@ pub struct Attempt<'a> {
     pub head: Option<&'a Head>,
     /// What the writer expects of it.
     pub expected: ExpectedVersion,
-    /// The ids of the append's events, 1 at least, each with the version of the event of this id that is in the stream
-    /// already.
+    /// The ids of the append's events, 1 at least, each with the version of the visible event of this id that is in the
+    /// stream already.
     pub ids: &'a [(&'a str, Option<Version>)],
 }
 
@@ -132,7 +133,10 @@ pub fn decide_transaction(
     let versions = appends.iter().map(|attempt| next_versions(attempt.head, attempt.ids.len()));
     match versions.collect() {
         Some(versions) => Decision::Append(versions),
-        None => Decision::Refuse(Error::Other("the stream has no versions left".into())),
+        None => Decision::Refuse(Error::TooLarge(
+            "events: the stream they are for has no versions left for them; append them to another stream"
+                .into(),
+        )),
     }
 }
 
@@ -295,10 +299,12 @@ mod tests {
 
     #[test]
     fn a_stream_ends_before_its_versions_wrap() {
-        let full = Decision::Refuse(Error::Other("the stream has no versions left".into()));
         let any = |last| at(live(last).as_ref(), ExpectedVersion::Any, NEW);
-        assert_eq!(any(Version::MAX), full);
-        assert_eq!(any(Version::MAX - 1), full);
+        for last in [Version::MAX, Version::MAX - 1] {
+            assert!(
+                matches!(any(last), Decision::Refuse(Error::TooLarge(text)) if text.contains("no versions left"))
+            );
+        }
         let last = Versions { first: Version::MAX - 1, last: Version::MAX };
         assert_eq!(any(Version::MAX - 2), Decision::Append(last));
     }
@@ -348,7 +354,8 @@ mod tests {
         }
         let last = live(Version::MAX);
         let full = Attempt { head: last.as_ref(), ..one(Any, new) };
-        assert!(matches!(decide_transaction(&[two(Any, NEW), full], &[]), Decision::Refuse(Error::Other(_))));
+        let refused = decide_transaction(&[two(Any, NEW), full], &[]);
+        assert!(matches!(refused, Decision::Refuse(Error::TooLarge(_))), "{refused:?}");
     }
 
     #[test]
@@ -385,5 +392,13 @@ mod tests {
         let back = moved_on(Some(&head), 5, 10, 19);
         assert_eq!(back, Head { is_unordered: true, ..Head::new(0, 5, 10, 19) });
         assert!(moved_on(Some(&back), 6, 10, 30).is_unordered);
+    }
+
+    #[test]
+    fn a_truncate_point_beyond_the_end_hides_no_event_that_comes_after() {
+        let head = Head { truncate_before: 1_000, ..Head::new(0, 4, 0, 0) };
+        assert_eq!(moved_on(Some(&head), 6, 1, 1).truncate_before, 5);
+        let head = Head { truncate_before: 1_000, ..Head::new(0, Version::MAX, 0, 0) };
+        assert_eq!(moved_on(Some(&head), Version::MAX, 1, 1).truncate_before, 1_000);
     }
 }

@@ -76,7 +76,7 @@ impl Entries {
         self.batch.require(STREAMS, stream_id.as_bytes(), value.as_deref());
     }
 
-    /// Guard: an event id is in the stream at this version, or (none) is new to it.
+    /// Guard: keyspace `ids` has an event id of the stream at this version, or (none) does not have it.
     pub(crate) fn require_id(&mut self, origin: Position, event_id: &str, version: Option<Version>) {
         let value = version.map(Version::to_be_bytes);
         self.batch.require(IDS, &id_key(origin, event_id), value.as_ref().map(<[u8; 8]>::as_slice));

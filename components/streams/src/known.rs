@@ -1,17 +1,49 @@
 //! Reads what has to be known before events are added: the heads of their streams, and which of them are there already.
+//!
+//! An event is there if it is visible. What retention or deletion hides is as if it had never been, whether scavenging has
+//! removed it by now or not: its id is new to the stream.
+
+use std::collections::HashSet;
 
 use exesdb_sdk::keyspaces::{Keyspaces, damaged};
 use exesdb_sdk::types::{Direction, Error, EventData, Position, Version};
 
 use crate::entries::decode_head;
 use crate::layout::{Head, IDS, STREAMS, id_key, number};
-use crate::read::read_versions;
+use crate::read::{created_at, read_versions};
+use crate::visible::{first_kept, is_too_old};
 
 /// A stream's head, if it has or had events, or what is wrong with it.
 pub(crate) type KnownHead = Result<Option<Head>, Error>;
 
-/// The versions of those of some events that are in their stream already, or what is wrong with their entries.
-pub(crate) type Known = Result<Vec<Option<Version>>, Error>;
+/// What keyspace `ids` has of the ids of some events, or what is wrong with it.
+pub(crate) type Known = Result<KnownIds, Error>;
+
+/// What keyspace `ids` has of the ids of some events of one stream.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownIds {
+    /// For each event the version in its entry.
+    stored: Vec<Option<Version>>,
+    /// Those of the versions whose events are too old.
+    too_old: HashSet<Version>,
+}
+
+impl KnownIds {
+    /// For each event the version in its entry, visible or not.
+    pub(crate) fn stored(&self) -> &[Option<Version>] {
+        &self.stored
+    }
+
+    /// For each event the version of the visible event of this id, if there is one. `head` is the stream's, which may have
+    /// moved on since its ids were read.
+    pub(crate) fn visible(&self, head: Option<&Head>) -> impl Iterator<Item = Option<Version>> {
+        let kept = head.and_then(first_kept);
+        let is_visible = move |version: &Version| {
+            kept.is_some_and(|kept| *version >= kept) && !self.too_old.contains(version)
+        };
+        self.stored.iter().map(move |version| version.filter(is_visible))
+    }
+}
 
 /// The heads of these streams, each once, in the order of their ids.
 pub(crate) fn read_heads<'a>(
@@ -26,40 +58,86 @@ pub(crate) fn read_heads<'a>(
     Ok(ids.into_iter().zip(heads).map(|(id, value)| (id, decode_head(id, value.as_deref()))).collect())
 }
 
-/// For each of these streams' heads and events the versions of those events that are in the stream already. What was
-/// removed is no longer there.
-pub(crate) fn read_ids(
-    store: &impl Keyspaces,
-    wanted: &[(Option<Head>, &[EventData])],
-) -> Result<Vec<Known>, Error> {
+/// Events that are to be added to a stream.
+pub(crate) struct Wanted<'a> {
+    pub(crate) stream_id: &'a str,
+    /// The stream's, if it has one that can be read.
+    pub(crate) head: Option<Head>,
+    pub(crate) events: &'a [EventData],
+}
+
+/// For each of these streams what is known of the ids of its events at `now`, the time of day in microseconds.
+pub(crate) fn read_ids(store: &impl Keyspaces, now: u64, wanted: &[Wanted<'_>]) -> Result<Vec<Known>, Error> {
     // A stream without events has no ids.
     let keys: Vec<Vec<u8>> = wanted
         .iter()
-        .filter_map(|(head, events)| Some((head.as_ref()?.origin, events)))
+        .filter_map(|wanted| Some((wanted.head.as_ref()?.origin, wanted.events)))
         .flat_map(|(origin, events)| events.iter().map(move |event| id_key(origin, &event.id)))
         .collect();
     let mut values = store.get_all(IDS, &keys)?.into_iter().zip(&keys);
-    let version = |head: &Head, value: Option<Vec<u8>>, key: &[u8]| match value {
+    let version = |value: Option<Vec<u8>>, key: &[u8]| match value {
         None => Ok(None),
-        Some(value) => match number(&value) {
-            Some(version) => Ok(Some(version).filter(|version| *version >= head.reclaimed_before)),
-            None => Err(damaged(IDS, key, "it is not a version")),
-        },
+        Some(value) => number(&value).map(Some).ok_or_else(|| damaged(IDS, key, "it is not a version")),
     };
-    Ok(wanted
-        .iter()
-        .map(|(head, events)| match head {
-            None => Ok(vec![None; events.len()]),
-            // Taken to its end even where one is damaged: the next stream's values follow.
-            Some(head) => values
-                .by_ref()
-                .take(events.len())
-                .map(|(value, key)| version(head, value, key))
-                .collect::<Vec<_>>()
-                .into_iter()
-                .collect(),
-        })
-        .collect())
+    let mut known = Vec::with_capacity(wanted.len());
+    for Wanted { stream_id, head, events } in wanted {
+        let Some(head) = head else {
+            known.push(Ok(KnownIds { stored: vec![None; events.len()], too_old: HashSet::new() }));
+            continue;
+        };
+        // Taken to its end even where one is damaged: the next stream's values follow.
+        let stored: Vec<_> =
+            values.by_ref().take(events.len()).map(|(value, key)| version(value, key)).collect();
+        let stored: Result<Vec<_>, Error> = stored.into_iter().collect();
+        known.push(stored.and_then(|stored| {
+            let too_old = too_old(store, now, stream_id, head, &stored)?;
+            Ok(KnownIds { stored, too_old })
+        }));
+    }
+    Ok(known)
+}
+
+/// Those of these versions of a stream whose events are too old. Only events that versions alone do not hide are looked at.
+fn too_old(
+    store: &impl Keyspaces,
+    now: u64,
+    stream_id: &str,
+    head: &Head,
+    stored: &[Option<Version>],
+) -> Result<HashSet<Version>, Error> {
+    let Some(kept) = first_kept(head).filter(|_| head.max_age_seconds != 0) else {
+        return Ok(HashSet::new());
+    };
+    let is_kept = |version: &Version| (kept..=head.last_version).contains(version);
+    let mut versions: Vec<Version> = stored.iter().flatten().copied().filter(is_kept).collect();
+    versions.sort_unstable();
+    // What was removed was too old.
+    let is_old = |version| -> Result<bool, Error> {
+        let created = created_at(store, stream_id, head.origin, version)?;
+        Ok(created.is_none_or(|created| is_too_old(head, created, now)))
+    };
+    let mut too_old = HashSet::new();
+    if head.is_unordered {
+        for version in versions {
+            if is_old(version)? {
+                too_old.insert(version);
+            }
+        }
+    } else if is_too_old(head, head.created, now) {
+        // Times rise with versions, so that halving finds the first that is not too old. All before `low` are; none from
+        // `high` on is.
+        let (mut low, mut high) = (0, versions.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if is_old(versions[middle])? {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        too_old.extend(&versions[..low]);
+    }
+    Ok(too_old)
 }
 
 /// The position of the last of these events, which stand in the stream from version `first` on.

@@ -50,7 +50,8 @@ pub struct Head {
     pub updated: u64,
     /// Whether the stream is there.
     pub state: StreamState,
-    /// The first version that may be visible.
+    /// The first version that may be visible, as it was written. Stores of earlier versions may have points far beyond the
+    /// end here: [`Head::truncated_before`] is what counts.
     pub truncate_before: Version,
     /// How many of the newest events are kept; 0 for all.
     pub max_count: u64,
@@ -81,6 +82,20 @@ impl Head {
             reclaimed_before: 0,
             is_unordered: false,
         }
+    }
+
+    /// The version of the next event. Versions never reach the highest number that they could be; see
+    /// [`crate::check::IMPORTED_VERSION_MAX`].
+    #[must_use]
+    pub fn next_version(&self) -> Version {
+        self.last_version.saturating_add(1)
+    }
+
+    /// The first version that may be visible: at most that of the next event, so that no event is hidden before it is
+    /// there.
+    #[must_use]
+    pub fn truncated_before(&self) -> Version {
+        self.truncate_before.min(self.next_version())
     }
 
     /// Something of the stream is hidden, or will be with time, or its times are not in order: the value has the fields

@@ -54,24 +54,28 @@
 //!
 //! # Idempotency
 //!
-//! An append whose event ids stand in the stream already, one behind the other in this order, gets the first answer again
+//! An append whose event ids stand in the stream already, one after the other in this order, gets the first answer again
 //! and adds nothing, whatever version is expected: a client that has lost an answer asks again. So does a transaction all
-//! of whose appends stand in their streams. This holds for as long as the events are there, hidden or not: an id whose
-//! event scavenging has removed is new. A stream with a tombstone refuses everything.
+//! of whose appends stand in their streams. Only visible events count: an id whose event retention or deletion hides is
+//! new, whether scavenging has removed the event or not, so that what was acknowledged can be read. If only some of an
+//! append's events are visible, because retention hides the others, its repetition is refused as a conflict. A stream with
+//! a tombstone refuses everything.
 //!
 //! # Invariants
 //!
 //! 1. The head of a stream is there exactly if an event was ever put into it, and its version is that of the last one.
 //! 2. Every version of a stream, from the one below which events were removed (or 0) to the head's, is there: the envelope
 //!    at the position that `index` gives for it names this stream and version.
-//! 3. Every event has one entry in `ids`, and its type and each of its tags one in `labels` that spans its position. No
-//!    stream has two events of one id.
+//! 3. Every event has an entry in `ids`, and its type and each of its tags one in `labels` that spans its position. No
+//!    stream has two visible events of one id. Of several events of one id, the entry in `ids` is the last one's.
 //! 4. Versions rise with positions within a stream.
 //! 5. Every position below the end of the log is that of an envelope, or lies in one of the gaps. The links of the
 //!    envelopes follow each other as the storage says; that of a removed event cannot be checked, but the one behind it
 //!    can.
 //! 6. `retained` has an entry exactly for each head of 66 bytes.
-//! 7. What is hidden stays hidden: the first version that may be visible never goes back.
+//! 7. What is hidden stays hidden: the first version that may be visible never goes back. It is never more than the
+//!    version of the next event, so that no event is hidden before it is there. Heads that earlier versions wrote may say
+//!    more, and are read as if they did not.
 
 pub mod append;
 pub mod check;

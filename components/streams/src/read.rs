@@ -21,7 +21,7 @@ mod versions;
 pub use all::{LOOKED_AT_BYTES_MAX, LOOKED_AT_EVENTS_MAX, read_all, read_filtered};
 pub use list::{LISTED_HEADS_MAX, list_streams};
 pub use stream::{read_stream, stream_info};
-pub(crate) use versions::read_versions;
+pub(crate) use versions::{created_at, read_versions};
 
 /// Bytes of events, as they are stored, on one page (one event alone may have more): a page is held in memory by the
 /// component, the host and whoever asked.

@@ -44,11 +44,13 @@ pub fn set_retention(
     })
 }
 
-/// The head of a stream with a new retention. `first_visible` is its first event that the old one does not hide.
+/// The head of a stream with a new retention. `first_visible` is its first event that the old one does not hide. A point
+/// beyond the end hides what there is, and nothing that comes after.
 fn retained(head: &Head, retention: &Retention, first_visible: Option<Version>) -> Head {
-    let hidden = first_visible.unwrap_or(head.last_version.saturating_add(1));
+    let next = head.next_version();
+    let hidden = head.truncated_before().max(first_visible.unwrap_or(next));
     Head {
-        truncate_before: head.truncate_before.max(hidden).max(retention.truncate_before.unwrap_or(0)),
+        truncate_before: hidden.max(retention.truncate_before.unwrap_or(0).min(next)),
         max_count: retention.max_count.unwrap_or(0),
         max_age_seconds: retention.max_age_seconds.unwrap_or(0),
         ..*head
@@ -93,8 +95,22 @@ mod tests {
                 old,
                 Retention { truncate_before: Some(u64::MAX), ..none },
                 None,
-                Head { truncate_before: u64::MAX, ..plain },
+                Head { truncate_before: 10, ..plain },
             ),
+            (
+                plain,
+                Retention { truncate_before: Some(11), ..none },
+                Some(0),
+                Head { truncate_before: 10, ..plain },
+            ),
+            (
+                plain,
+                Retention { truncate_before: Some(10), ..none },
+                Some(0),
+                Head { truncate_before: 10, ..plain },
+            ),
+            // As an earlier version wrote it.
+            (Head { truncate_before: 1_000, ..plain }, none, None, Head { truncate_before: 10, ..plain }),
         ];
         for (head, retention, first_visible, next) in table {
             assert_eq!(retained(&head, &retention, first_visible), next, "{retention:?} of {head:?}");

@@ -20,7 +20,7 @@ pub fn first_kept(head: &Head) -> Option<Version> {
         // That is `last + 1 - max_count` without a step that can wrap.
         count => head.last_version.saturating_sub(count - 1),
     };
-    let first = head.truncate_before.max(head.reclaimed_before).max(counted);
+    let first = head.truncated_before().max(head.reclaimed_before).max(counted);
     (first <= head.last_version).then_some(first)
 }
 

@@ -304,6 +304,38 @@ fn entries_of_ids_are_written_anew() {
     is_restored(|store| store.overwrite(IDS, b"odd", &key(0)), "`ids`, key `odd`", "no origin and digest");
 }
 
+/// The id of a hidden event may be appended again: the entry is then the later event's, and stays it.
+#[test]
+fn the_entry_of_an_id_is_that_of_its_last_event() {
+    let store = MemoryKeyspaces::new();
+    put(&store, "a", &["1", "22"]);
+    delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
+    put(&store, "a", &["22", "3"]);
+    is_clean(&store);
+    let whole = everything(&store);
+    let id = id_key(head(&store, "a").origin, "22");
+    let damages: [fn(&MemoryKeyspaces, &[u8]); 4] = [
+        |store, id| store.remove(IDS, id),
+        |store, id| store.overwrite(IDS, id, &key(1)),
+        |store, id| store.overwrite(IDS, id, &key(3)),
+        |store, id| store.overwrite(IDS, id, &key(9)),
+    ];
+    for damage in damages {
+        damage(&store, &id);
+        let found = walk(&store, true);
+        assert!(
+            found.iter().any(|finding| finding.place.contains("version 2") && finding.repaired),
+            "{found:?}"
+        );
+        assert_eq!(walk(&store, true), []);
+        assert_eq!(everything(&store), whole);
+    }
+    let (done, passed_over) = scavenge_all(&store, NOW);
+    assert_eq!((done.removed, passed_over), (2, Vec::new()));
+    assert_eq!(store.get(IDS, &id).unwrap(), Some(key(2).to_vec()));
+    is_clean(&store);
+}
+
 #[test]
 fn entries_of_labels_are_written_anew() {
     let all = label_digest(LabelKind::Tag, "all");
@@ -708,10 +740,25 @@ fn failures_of_the_storage_are_passed_on() {
 /// Something that happens to one of a few streams.
 #[derive(Clone, Debug)]
 enum Act {
-    Append { at: usize, count: u8 },
-    Retain { at: usize, retention: Retention },
-    Delete { at: usize },
-    Pass { seconds: u64 },
+    Append {
+        at: usize,
+        count: u8,
+    },
+    /// Of an id that may have been there: taken if its event is hidden.
+    AppendAgain {
+        at: usize,
+        id: u8,
+    },
+    Retain {
+        at: usize,
+        retention: Retention,
+    },
+    Delete {
+        at: usize,
+    },
+    Pass {
+        seconds: u64,
+    },
     Scavenge,
 }
 
@@ -723,6 +770,7 @@ fn acts() -> impl Strategy<Value = Act> {
         });
     prop_oneof![
         6 => (0..3_usize, 1..5_u8).prop_map(|(at, count)| Act::Append { at, count }),
+        2 => (0..3_usize, 0..20_u8).prop_map(|(at, id)| Act::AppendAgain { at, id }),
         2 => (0..3_usize, retention).prop_map(|(at, retention)| Act::Retain { at, retention }),
         1 => (0..3_usize).prop_map(|at| Act::Delete { at }),
         2 => (0..4_u64).prop_map(|seconds| Act::Pass { seconds }),
@@ -747,6 +795,13 @@ fn apply(store: &MemoryKeyspaces, now: &mut u64, number: &mut u64, act: &Act) {
             let ids: Vec<String> = (0..*count).map(|more| (*number + u64::from(more)).to_string()).collect();
             *number += u64::from(*count);
             put_at(store, *now, STREAM_IDS[*at], &ids.iter().map(String::as_str).collect::<Vec<_>>());
+        }
+        Act::AppendAgain { at, id } => {
+            let Some(id) = u64::from(*id).checked_rem(*number) else { return };
+            let events = vec![event(&id.to_string(), &["all", STREAM_IDS[*at]])];
+            let expected = ExpectedVersion::Any;
+            let request = AppendRequest { stream_id: STREAM_IDS[*at].into(), expected, events };
+            append(store, *now, CorrelationIndex::On, &[request])[0].as_ref().expect("it is valid");
         }
         // Of a stream that is not there.
         Act::Retain { at, retention } => {

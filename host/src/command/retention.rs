@@ -38,7 +38,7 @@ pub struct RetentionOptions {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub max_age: Option<u64>,
 
-    /// Keep only events from this version on.
+    /// Keep only events from this version on. Beyond the end it hides all there is, and nothing that is appended later.
     #[arg(long, value_name = "VERSION")]
     pub truncate_before: Option<u64>,
 

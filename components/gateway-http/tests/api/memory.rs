@@ -244,10 +244,9 @@ impl Store for Memory {
 
     fn set_retention(&mut self, stream: &str, retention: Retention) -> Result<(), Error> {
         self.fail()?;
-        if self.stream(Some(stream)).is_empty() {
-            return Err(Error::NotFound);
-        }
-        self.retentions.insert(stream.to_owned(), retention);
+        let last = self.stream(Some(stream)).last().map(|event| event.version).ok_or(Error::NotFound)?;
+        let truncate_before = retention.truncate_before.map(|before| before.min(last.saturating_add(1)));
+        self.retentions.insert(stream.to_owned(), Retention { truncate_before, ..retention });
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use exesdb_sdk::keyspaces::{Batch, Keyspaces, Range};
 use exesdb_sdk::streams::{ImportResult, ImportedEvent};
 use exesdb_sdk::types::{Error, Position};
 
-use crate::check::{EVENTS_MAX, check_at_most, check_bytes, check_event, within};
+use crate::check::{EVENTS_MAX, IMPORTED_VERSION_MAX, check_at_most, check_bytes, check_event, within};
 use crate::correlation::CorrelationIndex;
 use crate::entries::{Addition, Entries, Origin};
 use crate::known::read_heads;
@@ -82,6 +82,13 @@ fn check(events: &[ImportedEvent]) -> Result<(), Error> {
         let argument = || format!("events[{index}]");
         check_stream_id("stream-id", &event.stream_id).map_err(|error| within(error, argument))?;
         check_event(&event.event).map_err(|error| within(error, || format!("events[{index}].event")))?;
+        if event.version > IMPORTED_VERSION_MAX {
+            let message = format!(
+                "is {}; an event is imported at version {IMPORTED_VERSION_MAX} at most, so that its stream can go on",
+                event.version
+            );
+            return Err(within(invalid("version", message), argument));
+        }
         let Some(position) = event.position else { continue };
         if least.is_none_or(|least| position < least) {
             let message =

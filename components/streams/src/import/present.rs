@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use exesdb_sdk::keyspaces::Keyspaces;
 use exesdb_sdk::streams::ImportedEvent;
-use exesdb_sdk::types::{Direction, Error, EventData, Version};
+use exesdb_sdk::types::{Direction, Error, Version};
 
 use super::decide::{Candidate, There};
-use crate::known::read_ids;
+use crate::known::{Wanted, read_ids};
 use crate::layout::Head;
 use crate::read::read_versions;
 use crate::visible::{first_kept, hides};
@@ -23,7 +23,7 @@ pub(super) fn candidates<'a>(
     events: &'a [ImportedEvent],
     heads: &Heads<'_>,
 ) -> Result<Vec<Candidate<'a>>, Error> {
-    let known = known(store, events, heads)?;
+    let known = known(store, now, events, heads)?;
     let mut wanted: BTreeMap<&str, BTreeSet<Version>> = BTreeMap::new();
     for (event, known) in events.iter().zip(&known) {
         let Some(head) = &heads[event.stream_id.as_str()] else { continue };
@@ -61,17 +61,23 @@ fn is_kept(head: &Head, version: Version) -> bool {
     first_kept(head).is_some_and(|first| first <= version)
 }
 
-/// For each event the version that its stream has for its id, hidden or not.
+/// For each event the version of the visible event of its id, as far as the id's digest tells.
 fn known(
     store: &impl Keyspaces,
+    now: u64,
     events: &[ImportedEvent],
     heads: &Heads<'_>,
 ) -> Result<Vec<Option<Version>>, Error> {
-    let wanted: Vec<(Option<Head>, &[EventData])> = events
+    let wanted: Vec<Wanted<'_>> = events
         .iter()
-        .map(|event| (heads[event.stream_id.as_str()], std::slice::from_ref(&event.event)))
+        .map(|event| Wanted {
+            stream_id: &event.stream_id,
+            head: heads[event.stream_id.as_str()],
+            events: std::slice::from_ref(&event.event),
+        })
         .collect();
-    read_ids(store, &wanted)?.into_iter().map(|known| Ok(known?.first().copied().flatten())).collect()
+    let known = read_ids(store, now, &wanted)?.into_iter().zip(&wanted);
+    known.map(|(known, wanted)| Ok(known?.visible(wanted.head.as_ref()).next().flatten())).collect()
 }
 
 /// Of the wanted versions, which their streams have, those that can be seen, with their events' ids.

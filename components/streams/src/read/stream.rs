@@ -66,7 +66,7 @@ pub fn stream_info(store: &impl Keyspaces, now: u64, stream_id: &str) -> Result<
         retention: Retention {
             max_count: (head.max_count != 0).then_some(head.max_count),
             max_age_seconds: (head.max_age_seconds != 0).then_some(head.max_age_seconds),
-            truncate_before: (head.truncate_before != 0).then_some(head.truncate_before),
+            truncate_before: (head.truncated_before() != 0).then_some(head.truncated_before()),
         },
         created: head.created,
         updated: head.updated,
@@ -90,7 +90,7 @@ impl<K: Keyspaces> Stream<'_, K> {
     /// The page from this version up.
     fn forward(&self, from: Version, count: u32) -> Result<EventPage, Error> {
         let last = self.head.last_version;
-        let nothing = || page(Vec::new(), Some(from.max(last.saturating_add(1))), true);
+        let nothing = || page(Vec::new(), Some(from.max(self.head.next_version())), true);
         let Some(kept) = first_kept(&self.head) else { return Ok(nothing()) };
         let first = from.max(kept);
         if first > last {

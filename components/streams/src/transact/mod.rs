@@ -12,13 +12,13 @@ use std::collections::{HashMap, HashSet};
 
 use exesdb_sdk::keyspaces::{Batch, BatchError, Committed, Keyspaces};
 use exesdb_sdk::streams::{AppendRequest, AppendResult, Transaction};
-use exesdb_sdk::types::{Error, EventData, Position};
+use exesdb_sdk::types::{Error, Position};
 
 use crate::append::appended;
 use crate::correlation::CorrelationIndex;
 use crate::decide::{Attempt, Decision, Versions, decide_transaction, moved_on, time_of_append};
 use crate::entries::{Addition, Entries, Origin, append_bytes};
-use crate::known::{KnownHead, read_heads, read_ids, repeated_position};
+use crate::known::{KnownHead, KnownIds, Wanted, read_heads, read_ids, repeated_position};
 use crate::layout::Head;
 use crate::rounds::{ROUND_BYTES_MAX, Round, answer_all, commit, refused};
 
@@ -149,13 +149,13 @@ fn intend(
     let heads = read_heads(store, taken.iter().flat_map(|at| streams_of(&transactions[*at])))?;
     let state = State { heads: heads.into_iter().collect(), end, now, index };
     let appends = taken.iter().flat_map(|at| &transactions[*at].appends);
-    let wanted: Vec<(Option<Head>, &[EventData])> = appends
-        .map(|append| {
-            let head = state.heads[append.stream_id.as_str()].as_ref();
-            (head.ok().copied().flatten(), append.events.as_slice())
+    let wanted: Vec<Wanted<'_>> = appends
+        .map(|AppendRequest { stream_id, events, .. }| {
+            let head = state.heads[stream_id.as_str()].as_ref();
+            Wanted { stream_id, head: head.ok().copied().flatten(), events }
         })
         .collect();
-    let mut known = read_ids(store, &wanted)?.into_iter();
+    let mut known = read_ids(store, now, &wanted)?.into_iter();
     let mut batches = Vec::new();
     let plans = taken.iter().map(|at| {
         let transaction = &transactions[*at];
@@ -175,7 +175,7 @@ fn intend(
 fn plan(
     store: &impl Keyspaces,
     transaction: &Transaction,
-    known: &[Vec<Option<u64>>],
+    known: &[KnownIds],
     state: &State<'_>,
     batches: &mut Vec<Batch>,
 ) -> Result<Plan, Error> {
@@ -189,7 +189,8 @@ fn plan(
         .iter()
         .zip(known)
         .map(|(append, known)| {
-            append.events.iter().map(|event| event.id.as_str()).zip(known.iter().copied()).collect()
+            let visible = known.visible(head(&append.stream_id));
+            append.events.iter().map(|event| event.id.as_str()).zip(visible).collect()
         })
         .collect();
     let attempts = transaction.appends.iter().zip(&ids).map(|(append, ids)| {

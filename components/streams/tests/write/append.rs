@@ -1,7 +1,7 @@
 //! Appends.
 
 use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
-use exesdb_sdk::streams::{AppendRequest, Deletion};
+use exesdb_sdk::streams::{AppendRequest, Deletion, Retention, Transaction};
 use exesdb_sdk::types::{Direction, Error, ExpectedVersion, VersionConflict};
 use exesdb_streams::append::ROUND_REQUESTS_MAX;
 use exesdb_streams::correlation::CorrelationIndex;
@@ -10,11 +10,14 @@ use exesdb_streams::layout::{
     EVENTS, Head, IDS, INDEX, LABELS, LabelKind, RETAINED, STREAMS, id_key, index_key, label_digest,
     label_in, label_key, number,
 };
+use exesdb_streams::maintenance::scavenge;
 use exesdb_streams::read::{read_all, read_stream, stream_info};
+use exesdb_streams::retention::set_retention;
 use exesdb_streams::rounds::OVERTAKEN_ROUNDS_MAX;
+use exesdb_streams::transact::transact;
 
 use crate::rival::{Rival, Storage};
-use crate::{NOW, any, append, at, check_chain, event, ids, request, tagged};
+use crate::{KEEP_ALL, NOW, any, append, at, check_chain, event, ids, request, tagged};
 
 fn wrong(stream_id: &str, last_version: Option<u64>) -> Error {
     Error::WrongExpectedVersion(VersionConflict { stream_id: stream_id.into(), last_version })
@@ -337,9 +340,9 @@ fn a_stream_at_its_last_version_takes_no_more() {
     let store = MemoryKeyspaces::new();
     let head = Head::new(0, u64::MAX - 1, 0, u64::MAX);
     store.overwrite(STREAMS, b"a", &head.encode());
-    assert!(matches!(&append(&store, 0, &[any("a", &["1", "2"])])[0], Err(Error::Other(_))));
+    assert!(matches!(&append(&store, 0, &[any("a", &["1", "2"])])[0], Err(Error::TooLarge(_))));
     assert_eq!(append(&store, 0, &[any("a", &["1"])]), [at(u64::MAX, u64::MAX, 0)]);
-    assert!(matches!(&append(&store, 0, &[any("a", &["2"])])[0], Err(Error::Other(_))));
+    assert!(matches!(&append(&store, 0, &[any("a", &["2"])])[0], Err(Error::TooLarge(_))));
 }
 
 /// The labels in the store, with the positions of the first and last event.
@@ -416,8 +419,6 @@ fn a_deleted_stream_begins_again_behind_what_it_had() {
     delete_stream(&store, "a", ExpectedVersion::Exact(1), Deletion::Soft).unwrap();
     let refused = append(&store, 2, &[request("a", ExpectedVersion::StreamExists, &["3"])]);
     assert_eq!(refused, [Err(wrong("a", Some(1)))]);
-    // Still there, though nobody can read them.
-    assert_eq!(append(&store, 2, &[any("a", &["1", "2"])]), [at(0, 1, 1)]);
     assert_eq!(append(&store, 2, &[request("a", ExpectedVersion::NoStream, &["3"])]), [at(2, 2, 2)]);
     assert_eq!(ids(&store, "a"), ["3"]);
     assert_eq!(store.entries(RETAINED), [(b"a".to_vec(), Vec::new())]);
@@ -444,6 +445,71 @@ fn a_stream_that_is_deleted_meanwhile_is_begun_again() {
     });
     assert_eq!(append(&rival, 2, &[any("a", &["2"]), any("a", &["3"])]), [at(1, 1, 1), at(2, 2, 2)]);
     assert_eq!(ids(&store, "a"), ["2", "3"]);
+    check_chain(&store);
+}
+
+/// Whatever hides the events of an append, and whether they were removed since: it is a new one, and is read.
+#[test]
+fn an_append_of_hidden_events_is_a_new_one() {
+    type Hide = fn(&MemoryKeyspaces) -> u64;
+    const LATER: u64 = NOW + 60_000_000;
+    let hides: [(&str, Hide); 4] = [
+        ("deletion", |store| {
+            delete_stream(store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
+            NOW
+        }),
+        ("truncation", |store| {
+            set_retention(store, NOW, "a", &Retention { truncate_before: Some(2), ..KEEP_ALL }).unwrap();
+            NOW
+        }),
+        ("count", |store| {
+            set_retention(store, NOW, "a", &Retention { max_count: Some(2), ..KEEP_ALL }).unwrap();
+            append(store, NOW, &[any("a", &["3", "4"])]);
+            NOW
+        }),
+        ("age", |store| {
+            set_retention(store, NOW, "a", &Retention { max_age_seconds: Some(30), ..KEEP_ALL }).unwrap();
+            LATER
+        }),
+    ];
+    for (how, hide) in hides {
+        for is_scavenged in [false, true] {
+            let store = MemoryKeyspaces::new();
+            append(&store, NOW, &[any("a", &["1", "2"])]);
+            let now = hide(&store);
+            if is_scavenged {
+                scavenge(&store, now, None).unwrap();
+            }
+            let answers = append(&store, now, &[any("a", &["1", "2"]), any("a", &["1", "2"])]);
+            let first = answers[0].as_ref().unwrap();
+            assert!(first.first_version >= 2, "{how}, {is_scavenged}: {first:?}");
+            assert_eq!(answers[0], answers[1], "{how}, {is_scavenged}");
+            let page = read_stream(&store, now, "a", None, 10, Direction::Forward).unwrap();
+            let versions: Vec<u64> = page.events.iter().map(|event| event.version).collect();
+            assert_eq!(versions, [first.first_version, first.last_version], "{how}, {is_scavenged}");
+            let transaction = Transaction {
+                appends: vec![any("a", &["1", "2"])],
+                checks: Vec::new(),
+                conditions: Vec::new(),
+            };
+            let again = transact(&store, now, CorrelationIndex::Off, &[transaction]).remove(0).unwrap();
+            assert_eq!(again, [*first], "{how}, {is_scavenged}");
+        }
+    }
+}
+
+/// A batch of which retention hides a part cannot be repeated: what is left of it is no append of these events.
+#[test]
+fn an_append_of_events_that_are_hidden_in_part_is_a_conflict() {
+    let store = MemoryKeyspaces::new();
+    append(&store, NOW, &[any("a", &["1", "2"])]);
+    set_retention(&store, NOW, "a", &Retention { max_count: Some(1), ..KEEP_ALL }).unwrap();
+    assert_eq!(append(&store, NOW, &[any("a", &["1", "2"])]), [Err(Error::IdConflict("2".into()))]);
+    assert_eq!(append(&store, NOW, &[any("a", &["2"])]), [at(1, 1, 1)]);
+    // What the append before hides counts as hidden already.
+    let answers = append(&store, NOW, &[any("a", &["3"]), any("a", &["2"]), any("a", &["3"])]);
+    assert_eq!(answers, [at(2, 2, 2), at(3, 3, 3), at(4, 4, 4)]);
+    assert_eq!(ids(&store, "a"), ["3"]);
     check_chain(&store);
 }
 

@@ -9,12 +9,10 @@ use exesdb_streams::read::stream_info;
 use exesdb_streams::retention::set_retention;
 
 use crate::rival::{Rival, Storage};
-use crate::{NOW, any, append, ids};
+use crate::{KEEP_ALL, NOW, any, append, at, ids};
 
 /// Microseconds in a second.
 const SECOND: u64 = 1_000_000;
-
-const KEEP_ALL: Retention = Retention { max_count: None, max_age_seconds: None, truncate_before: None };
 
 fn head(store: &MemoryKeyspaces, stream_id: &str) -> Head {
     let value = store.entries(STREAMS).into_iter().find(|(key, _)| key == stream_id.as_bytes());
@@ -95,6 +93,34 @@ fn what_retention_has_hidden_stays_hidden() {
     append(&store, 60 * SECOND, &[any("a", &["6"])]);
     assert_eq!(ids(&store, "a"), ["6"]);
     assert_eq!(stream_info(&store, NOW, "a").unwrap().retention.truncate_before, Some(5));
+}
+
+#[test]
+fn a_truncate_point_beyond_the_end_is_cut_to_the_next_version() {
+    for (point, kept) in [(1, 1), (2, 2), (3, 2), (1_000_000, 2), (u64::MAX, 2)] {
+        let store = MemoryKeyspaces::new();
+        append(&store, 1, &[any("a", &["1", "2"])]);
+        set_retention(&store, 1, "a", &Retention { truncate_before: Some(point), ..KEEP_ALL }).unwrap();
+        assert_eq!(stream_info(&store, 1, "a").unwrap().retention.truncate_before, Some(kept), "{point}");
+        assert_eq!(append(&store, 1, &[any("a", &["3"])]), [at(2, 2, 2)]);
+        let visible: &[&str] = if kept == 1 { &["2", "3"] } else { &["3"] };
+        assert_eq!(ids(&store, "a"), visible, "{point}");
+    }
+}
+
+/// Earlier versions took any point as it was: what it has hidden stays hidden, but the stream goes on.
+#[test]
+fn a_stream_that_a_truncate_point_beyond_the_end_has_ruined_goes_on() {
+    let store = MemoryKeyspaces::new();
+    append(&store, 1, &[any("a", &["1", "2"])]);
+    let ruined = Head { truncate_before: 1_000_000, ..Head::new(0, 1, 1, 1) };
+    store.overwrite(STREAMS, b"a", &ruined.encode());
+    store.overwrite(RETAINED, b"a", b"");
+    assert_eq!(ids(&store, "a"), Vec::<String>::new());
+    assert_eq!(stream_info(&store, 1, "a").unwrap().retention.truncate_before, Some(2));
+    assert_eq!(append(&store, 1, &[any("a", &["3"]), any("a", &["4"])]), [at(2, 2, 2), at(3, 3, 3)]);
+    assert_eq!(ids(&store, "a"), ["3", "4"]);
+    assert_eq!(head(&store, "a").truncate_before, 2);
 }
 
 #[test]

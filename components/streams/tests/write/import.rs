@@ -3,6 +3,7 @@
 use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
 use exesdb_sdk::streams::{Deletion, ImportResult, ImportedEvent, Retention};
 use exesdb_sdk::types::{Direction, Error, ExpectedVersion, VersionConflict};
+use exesdb_streams::check::IMPORTED_VERSION_MAX;
 use exesdb_streams::correlation::CorrelationIndex;
 use exesdb_streams::delete::delete_stream;
 use exesdb_streams::layout::{EVENTS, GAPS, IDS, INDEX, RETAINED, id_key, index_key, number};
@@ -138,6 +139,8 @@ fn every_broken_rule_names_its_argument() {
     let mut with_tags = imported("b", 0, "1");
     with_tags.event.tags = vec!["t".into(), "t".into()];
     assert_eq!(complaint(with_tags), "events[1].event.tags[1]");
+    assert_eq!(complaint(imported("b", IMPORTED_VERSION_MAX + 1, "1")), "events[1].version");
+    assert_eq!(complaint(imported("b", u64::MAX, "1")), "events[1].version");
     assert_eq!(complaint(placed("b", 0, "1", 7)), "events[1].position");
     assert_eq!(complaint(placed("b", 0, "1", 0)), "events[1].position");
     assert!(complaint(placed("b", 0, "1", u64::MAX)).starts_with("events[1]:"));
@@ -210,6 +213,18 @@ fn an_import_that_is_overtaken_is_decided_anew() {
     assert!(matches!(&outcome, Err(Error::Other(text)) if text.contains("not applied")), "{outcome:?}");
     let outcome = import(&Storage::failing_commits(&store), &[imported("b", 0, "1")]);
     assert!(matches!(outcome, Err(Error::Restarting(_))), "{outcome:?}");
+}
+
+#[test]
+fn a_stream_goes_on_after_the_highest_version_that_is_imported() {
+    let store = MemoryKeyspaces::new();
+    let last = IMPORTED_VERSION_MAX;
+    assert_eq!(import(&store, &[imported("a", last, "1")]), done(1, 0, 1));
+    assert_eq!(append(&store, 60, &[any("a", &["2", "3"])]), [at(last + 1, last + 2, 2)]);
+    assert_eq!(ids(&store, "a"), ["1", "2", "3"]);
+    delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
+    assert_eq!(append(&store, 60, &[any("a", &["4"])]), [at(last + 3, last + 3, 3)]);
+    assert_eq!(ids(&store, "a"), ["4"]);
 }
 
 #[test]

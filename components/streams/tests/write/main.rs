@@ -9,7 +9,7 @@ mod rival;
 mod transact;
 
 use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces, chain_link};
-use exesdb_sdk::streams::{AppendRequest, AppendResult};
+use exesdb_sdk::streams::{AppendRequest, AppendResult, Retention};
 use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion};
 use exesdb_streams::correlation::CorrelationIndex;
 use exesdb_streams::layout::{EVENTS, Envelope};
@@ -17,6 +17,8 @@ use exesdb_streams::read::read_stream;
 
 /// When the tests take place, unless they say otherwise: microseconds.
 const NOW: u64 = 1_000_000_000;
+
+const KEEP_ALL: Retention = Retention { max_count: None, max_age_seconds: None, truncate_before: None };
 
 fn event(id: &str) -> EventData {
     EventData {

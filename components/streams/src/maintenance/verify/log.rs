@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use exesdb_sdk::keyspaces::{BatchBuilder, Direction, Entry, Keyspaces, Range, chain_link};
-use exesdb_sdk::types::{Direction as ReadDirection, Error, Position, RecordedEvent, Version};
+use exesdb_sdk::types::{Error, Position, RecordedEvent, Version};
 
 use super::super::cursor;
 use super::super::labelled::digests;
@@ -17,7 +17,6 @@ use crate::layout::{
     EVENTS, Envelope, GAPS, Head, IDS, INDEX, LABELS, LabelDigest, STREAMS, id_key, index_key, label_key,
     label_range, number, version_in,
 };
-use crate::read::read_versions;
 
 /// One step of the log.
 pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, place: LogPlace) -> Result<Place, Error> {
@@ -247,10 +246,21 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
 
     fn ids(&mut self, events: &[(&RecordedEvent, Position)]) -> Result<(), Error> {
         let keys: Vec<Vec<u8>> = events.iter().map(|(event, origin)| id_key(*origin, &event.id)).collect();
+        // Of events of one id, the entry is the last one's.
+        let mut last: HashMap<&[u8], Version> = HashMap::new();
+        for ((event, _), key) in events.iter().zip(&keys) {
+            let version = last.entry(key).or_insert(event.version);
+            *version = event.version.max(*version);
+        }
         let values = self.step.store.get_all(IDS, &keys)?;
         for (((event, origin), key), value) in events.iter().zip(&keys).zip(values) {
-            let version = value.as_deref().and_then(number);
-            if version == Some(event.version) || self.has_passed_on_its_id(event, *origin, version) {
+            let stored = value.as_deref().and_then(number);
+            if last[key.as_slice()] != event.version || stored == Some(event.version) {
+                continue;
+            }
+            if let Some(later) = stored
+                && self.is_again(event, *origin, key, later)?
+            {
                 continue;
             }
             let repair = self.repair(event, IDS, key, value.as_deref(), event.version)?;
@@ -260,19 +270,29 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
         Ok(())
     }
 
-    /// Whether a later event of the stream, at `version`, has got the id of this one, as it may when this one is hidden.
-    fn has_passed_on_its_id(
+    /// Whether a later version of the stream has this key of an event's id: the id was new again when the event was
+    /// hidden.
+    fn is_again(
         &self,
         event: &RecordedEvent,
         origin: Position,
-        version: Option<Version>,
-    ) -> bool {
-        let Some(version) = version.filter(|version| *version > event.version) else { return false };
-        let later =
-            read_versions(self.step.store, &event.stream_id, origin, version, 1, ReadDirection::Forward);
-        later.is_ok_and(|later| {
-            later.first().is_some_and(|later| later.id == event.id && later.version == version)
-        })
+        key: &[u8],
+        later: Version,
+    ) -> Result<bool, Error> {
+        let is_extended = self.heads.get(&event.stream_id).is_some_and(|(head, _)| head.is_extended());
+        if !is_extended || later <= event.version {
+            return Ok(false);
+        }
+        let entries = entries_from(self.step.store, origin, later, 1)?;
+        let append = entries.first().and_then(|entry| Append::of(origin, entry));
+        let Some(position) = append.and_then(|append| append.locate(later)) else { return Ok(false) };
+        Ok(matches!(
+            self.step.events(&[position])?.pop(),
+            Some(At::Envelope(Envelope::Event { event: again, .. }))
+                if again.stream_id == event.stream_id
+                    && again.version == later
+                    && id_key(origin, &again.id) == key
+        ))
     }
 
     /// Where the index leads for an event. A second event of the same version is named here and left as it is.
