@@ -12,7 +12,7 @@ use crate::body::{
 use crate::bulk::BulkRead;
 use crate::encode;
 use crate::event_id::give_ids;
-use crate::exchange::{Exchange, Response};
+use crate::exchange::{Exchange, Response, Sink};
 use crate::follow::Follower;
 use crate::history::{HISTORY_HEADER, HistoryId, check_conditions, check_range};
 use crate::limits::{REQUEST_BYTES_MAX, REQUEST_TAGS_BYTES_MAX};
@@ -96,7 +96,9 @@ fn follow<S: Store, E: Exchange>(
         return exchange.respond(&response);
     }
     let mut sink = exchange.open(&response)?;
-    follower.run(store, &mut sink)
+    follower.run(store, &mut sink)?;
+    // Without it the connection would be broken off, and the last message with the reason might not arrive.
+    sink.finish()
 }
 
 fn read_bulk<S: Store, E: Exchange>(

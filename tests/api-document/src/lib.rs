@@ -11,6 +11,9 @@ const METHODS: [&str; 8] = ["get", "head", "post", "put", "delete", "options", "
 /// The form of every error.
 const PROBLEM: &str = "application/problem+json";
 
+/// How the parser begins to say that a number is larger than it can hold.
+const OUT_OF_RANGE: &str = "number out of range";
+
 /// Statuses that every path has without having to list them: a method that it lacks, and nothing at all at the path.
 const EVERYWHERE: [(u16, &str); 2] = [(404, "PathNotFound"), (405, "MethodNotAllowed")];
 
@@ -199,8 +202,12 @@ impl Document {
         };
         match (exchange.body, media_type) {
             (Some(body), "application/json" | PROBLEM) if method != "HEAD" => {
-                let body = serde_json::from_str(body).map_err(|error| format!("{what}: {error}: {body}"))?;
-                self.check(&body, &form["schema"], &what)
+                match serde_json::from_str(body) {
+                    Ok(body) => self.check(&body, &form["schema"], &what),
+                    // Events are JSON to the letter, with numbers that no program here can hold.
+                    Err(error) if error.to_string().starts_with(OUT_OF_RANGE) => Ok(()),
+                    Err(error) => Err(format!("{what}: {error}: {body}")),
+                }
             }
             _ => Ok(()),
         }
@@ -284,6 +291,7 @@ mod tests {
             ("GET", "/a/x", 200, json, r#"{"k":"one"}"#, false),
             ("GET", "/a/x", 200, json, r#"{"n":1,"other":1}"#, false),
             ("GET", "/a/x", 200, json, "{", false),
+            ("GET", "/a/x", 200, json, r#"{"n":1e400}"#, true),
             ("GET", "/a/x", 200, "text/plain", "1", false),
             ("GET", "/a/x", 201, json, r#"{"n":1}"#, false),
             ("GET", "/a/x", 404, problem, r#"{"status":404}"#, true),
