@@ -29,6 +29,9 @@ pub fn explain(error: &Error) -> String {
             "the store is at history {:016x}, position {}, and has not come to the position asked for",
             change.history, change.end
         ),
+        Error::NoSuchVersion(missing) => {
+            format!("stream {:?} has no version {} in its present life", missing.stream_id, missing.version)
+        }
         Error::NotFound => "there is no such stream or snapshot".to_owned(),
         Error::Invalid(invalid) => format!("{}: {}", invalid.argument, invalid.message),
         Error::TooLarge(text)

@@ -33,8 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exesdb_plugin::{
-    Engine, GatewayPlugin, Installed, Limits, Plugin, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool,
-    names,
+    Engine, GatewayPlugin, Installed, Limits, LivingSnapshots, Plugin, SnapshotsKind, SnapshotsPool,
+    StreamsKind, StreamsPool, names,
 };
 use exesdb_supervisor::{ChildSpec, Registration, Registry, Strategy, SupervisorSpec, Telemetry};
 
@@ -119,6 +119,11 @@ impl Persistence {
     /// The instances of the snapshots component.
     pub fn snapshot_workers(&self) -> &Arc<SnapshotsPool> {
         &self.snapshot_workers
+    }
+
+    /// The snapshots, as far as their streams live.
+    pub fn living_snapshots(&self) -> LivingSnapshots {
+        LivingSnapshots::new(self.snapshot_workers.clone(), self.readers.clone())
     }
 
     /// The store's child of a host that serves nobody; its database is in `folder`.

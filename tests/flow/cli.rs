@@ -72,6 +72,7 @@ fn snapshots_are_put_shown_listed_and_deleted() {
     let folder = folder();
     let file = folder.path().join("state.json");
     std::fs::write(&file, "{\"total\":12}").unwrap();
+    host.http.append_many("s", 43).expect(200);
     host.ok(&["snapshot", "put", "s", "41", "--file", &file.to_string_lossy()]);
     std::fs::write(&file, [0, 0xff]).unwrap();
     host.ok(&["snapshot", "put", "s", "42", "--file", &file.to_string_lossy(), "--content-type", "a/b"]);

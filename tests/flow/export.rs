@@ -45,7 +45,8 @@ fn filled() -> Host {
     };
     snapshot("many", "", &json!({ "data": { "n": 1.5 }, "metadata": [1] }));
     snapshot("many", "q", &json!({ "data_base64": "AAA=", "content_type": "x/y" }));
-    snapshot("without-events", "q", &json!({ "data": null }));
+    // Of its second life.
+    snapshot("again", "q", &json!({ "data": null }));
     host
 }
 
@@ -135,10 +136,10 @@ fn what_is_exported_comes_back_byte_for_byte() {
         let content =
             json!({ "data_base64": data, "content_type": "application/json", "metadata_base64": metadata });
         let path = format!("{}/snapshots/{version}?source=q", host.http.stream("s"));
-        host.http.put(&path, &content).expect(204);
-        let mut event = content;
+        let mut event = content.clone();
         event["type"] = json!("t");
         host.http.append("s", "any", &[event]).expect(200);
+        host.http.put(&path, &content).expect(204);
     }
     let first = export(&host, "main", &[]);
     assert!(pipe(&host, "copy", &first).status.success());

@@ -9,6 +9,10 @@ fn snapshots_are_kept_by_version() {
     let at = |rest: &str| format!("{}/snapshots{rest}", host.http.stream("a/b"));
     host.http.get(&at("/latest")).expect_problem(404, "snapshot-not-found");
     assert_eq!(host.http.get(&at("")).expect(200).json["snapshots"], json!([]));
+    let early = json!({ "data": 1 });
+    host.http.put(&at("/0"), &early).expect_problem(409, "no-such-version");
+    host.http.append_many("a/b", 101).expect(200);
+    host.http.put(&at("/101"), &early).expect_problem(409, "no-such-version");
     for version in [3, 20, 100] {
         let body = json!({ "data": { "version": version }, "metadata": { "by": "test" } });
         host.http.put(&at(&format!("/{version}")), &body).expect(204);
@@ -40,13 +44,15 @@ fn snapshots_are_kept_by_version() {
     host.http.get(&at("/100")).expect_problem(404, "snapshot-not-found");
     assert_eq!(host.http.get(&at("/latest")).expect(200).json["version"], 20);
     assert!([204, 404].contains(&host.http.delete(&at("/100")).status));
-    assert_eq!(host.http.read_all().len(), 0, "snapshots are no events");
+    assert_eq!(host.http.read_all().len(), 101, "snapshots are no events");
 }
 
 #[test]
 fn each_source_has_its_own_snapshots() {
     let host = Host::start();
     let at = |stream: &str, rest: &str| format!("{}/snapshots{rest}", host.http.stream(stream));
+    host.http.append_many("a", 6).expect(200);
+    host.http.append_many("b", 3).expect(200);
     for (stream, source, version) in
         [("a", "balance", 1), ("a", "balance", 5), ("a", "totals", 3), ("b", "balance", 2)]
     {
@@ -85,7 +91,39 @@ fn each_source_has_its_own_snapshots() {
 fn snapshots_outlive_a_crash() {
     let host = Host::start();
     let at = format!("{}/snapshots/7", host.http.stream("s"));
+    host.http.append_many("s", 8).expect(200);
     host.http.put(&at, &json!({ "data": [1, 2] })).expect(204);
     let host = host.crash_and_restart();
     assert_eq!(host.http.get(&at).expect(200).json["data"], json!([1, 2]));
+}
+
+#[test]
+fn snapshots_end_with_the_life_of_their_stream() {
+    let host = Host::start();
+    let stream = host.http.stream("s");
+    let at = |rest: &str| format!("{stream}/snapshots{rest}");
+    host.http.append_many("s", 3).expect(200);
+    for source in ["", "?source=q"] {
+        host.http.put(&at(&format!("/2{source}")), &json!({ "data": "of the first life" })).expect(204);
+    }
+    host.http.delete(&stream).expect(204);
+    host.http.get(&at("/latest")).expect_problem(404, "snapshot-not-found");
+    host.http.delete(&at("/2")).expect_problem(404, "snapshot-not-found");
+    assert_eq!(host.http.delete(&at("?keep=1")).expect(200).json["deleted"], 0);
+    // Begun again, the stream has the state of its second life only.
+    host.http.append_many("s", 2).expect(200);
+    host.http.get(&at("/2")).expect_problem(404, "snapshot-not-found");
+    let refused = host.http.put(&at("/2"), &json!({ "data": 1 })).expect_problem(409, "no-such-version");
+    assert!(refused.detail().contains("versions 3 to 4"), "{}", refused.text);
+    host.http.put(&at("/4"), &json!({ "data": "of the second life" })).expect(204);
+    let latest = |host: &Host| host.http.get(&at("/latest")).expect(200).json["data"].clone();
+    assert_eq!(latest(&host), "of the second life");
+    host.ok(&["scavenge"]);
+    assert_eq!(latest(&host), "of the second life");
+    let host = host.crash_and_restart();
+    assert_eq!(latest(&host), "of the second life");
+    host.http.delete(&format!("{stream}?tombstone=true")).expect(204);
+    host.http.get(&at("/latest")).expect_problem(404, "snapshot-not-found");
+    let output = host.exesdb(&["snapshot", "latest", "s"]);
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
 }

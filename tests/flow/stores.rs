@@ -20,7 +20,7 @@ fn stores_do_not_see_each_others_data() {
     assert_eq!(live.take(1)[0]["type"], "bill");
     assert_eq!(orders.read("s")[0]["type"], "order");
 
-    orders.put(&format!("{}/snapshots/1", orders.stream("s")), &json!({ "data": 1 })).expect(204);
+    orders.put(&format!("{}/snapshots/0", orders.stream("s")), &json!({ "data": 1 })).expect(204);
     let snapshot = bills.get(&format!("{}/snapshots/latest", bills.stream("s")));
     snapshot.expect_problem(404, "snapshot-not-found");
 

@@ -25,6 +25,8 @@ pub(crate) struct Stream {
     max_count: Option<u64>,
     deleted: bool,
     tombstoned: bool,
+    /// The first version since it was begun again after its last deletion.
+    life_begins: u64,
 }
 
 impl Stream {
@@ -184,6 +186,9 @@ impl Reference {
 
     fn append(&mut self, write: &Write<'_>) -> Appended {
         let stream = self.streams.entry(write.stream.to_owned()).or_default();
+        if stream.deleted {
+            stream.life_begins = stream.next();
+        }
         stream.deleted = false;
         let first = stream.next();
         for (id, kind, tags) in write.events {
@@ -259,13 +264,24 @@ impl Reference {
         live.map(|(name, _)| name.clone()).collect()
     }
 
-    pub(crate) fn put_snapshot(&mut self, stream: &str, source: &str, version: u64) {
+    /// The versions that snapshots of a stream can be of.
+    fn life(&self, stream: &str) -> std::ops::Range<u64> {
+        let found = self.stream(stream);
+        if found.is_live() { found.life_begins..found.next() } else { 0..0 }
+    }
+
+    pub(crate) fn put_snapshot(&mut self, stream: &str, source: &str, version: u64) -> Result<(), Refusal> {
+        if !self.life(stream).contains(&version) {
+            return Err("no-such-version");
+        }
         self.snapshots.entry((stream.to_owned(), source.to_owned())).or_default().insert(version);
+        Ok(())
     }
 
     pub(crate) fn latest_snapshot(&self, stream: &str, source: &str, at_most: Option<u64>) -> Option<u64> {
         let versions = self.snapshots.get(&(stream.to_owned(), source.to_owned()))?;
-        versions.range(..=at_most.unwrap_or(u64::MAX)).next_back().copied()
+        let life = self.life(stream);
+        versions.range(..=at_most.unwrap_or(u64::MAX)).next_back().copied().filter(|last| life.contains(last))
     }
 
     /// How many are deleted.

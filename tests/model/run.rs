@@ -332,8 +332,7 @@ impl Run<'_> {
     fn put_snapshot(&mut self, stream: &str, source: &str, version: u64) -> Compared {
         let path = self.snapshots(stream, &format!("/{version}?"), source);
         let answer = self.http.put(&path, &json!({ "data": { "of": version } }));
-        self.reference.put_snapshot(stream, source, version);
-        same_outcome(&answer, Ok::<_, Refusal>(()), |_, ()| Ok(()))
+        same_outcome(&answer, self.reference.put_snapshot(stream, source, version), |_, ()| Ok(()))
     }
 
     fn latest_snapshot(&self, stream: &str, source: &str, at_most: Option<u64>) -> Compared {

@@ -33,6 +33,8 @@ pub enum Kind {
     HistoryChanged,
     /// Some of the event ids are in the stream already.
     EventIdConflict,
+    /// The stream does not have the version that a snapshot is of.
+    NoSuchVersion,
     /// The stream was deleted for good.
     StreamDeleted,
     /// A limit is exceeded.
@@ -55,7 +57,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::MalformedBody,
         Self::InvalidArgument,
         Self::Denied,
@@ -68,6 +70,7 @@ impl Kind {
         Self::ConditionFailed,
         Self::HistoryChanged,
         Self::EventIdConflict,
+        Self::NoSuchVersion,
         Self::StreamDeleted,
         Self::TooLarge,
         Self::UnsupportedMediaType,
@@ -94,6 +97,7 @@ impl Kind {
             Self::ConditionFailed => "urn:exesdb:problem:condition-failed",
             Self::HistoryChanged => "urn:exesdb:problem:history-changed",
             Self::EventIdConflict => "urn:exesdb:problem:event-id-conflict",
+            Self::NoSuchVersion => "urn:exesdb:problem:no-such-version",
             Self::StreamDeleted => "urn:exesdb:problem:stream-deleted",
             Self::TooLarge => "urn:exesdb:problem:too-large",
             Self::UnsupportedMediaType => "urn:exesdb:problem:unsupported-media-type",
@@ -121,6 +125,7 @@ impl Kind {
             Self::ConditionFailed => "An append condition does not hold",
             Self::HistoryChanged => "The position is not of this history of the store",
             Self::EventIdConflict => "An event id is already in the stream",
+            Self::NoSuchVersion => "The stream does not have this version",
             Self::StreamDeleted => "The stream was deleted for good",
             Self::TooLarge => "A limit is exceeded",
             Self::UnsupportedMediaType => "The body has a form that is not read",
@@ -144,7 +149,8 @@ impl Kind {
             Self::WrongExpectedVersion
             | Self::ConditionFailed
             | Self::HistoryChanged
-            | Self::EventIdConflict => 409,
+            | Self::EventIdConflict
+            | Self::NoSuchVersion => 409,
             Self::StreamDeleted => 410,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,

@@ -1,5 +1,7 @@
 //! How the errors of the store become problems.
 
+use exesdb_sdk::types::{MissingVersion, StreamLife};
+
 use crate::problem::{Kind, Member, Problem, quoted};
 use crate::store::{Error, SnapshotId, Source};
 
@@ -60,6 +62,7 @@ pub fn problem(error: Error, subject: Subject<'_>) -> Problem {
             );
             Problem::new(Kind::EventIdConflict, detail).with("id", Member::Text(id))
         }
+        Error::NoSuchVersion(missing) => no_such_version(missing),
         Error::NotFound => not_found(subject),
         Error::Invalid(invalid) => Problem::invalid(field_of_argument(&invalid.argument), invalid.message),
         Error::TooLarge(text) => Problem::new(Kind::TooLarge, text),
@@ -80,6 +83,31 @@ pub fn problem(error: Error, subject: Subject<'_>) -> Problem {
         Error::Denied(text) => Problem::new(Kind::Denied, text),
         Error::Other(text) => Problem::new(Kind::Internal, text),
     }
+}
+
+fn no_such_version(missing: MissingVersion) -> Problem {
+    let MissingVersion { stream_id, version, life } = missing;
+    let stream = quoted(&stream_id);
+    let (detail, first, last) = match life {
+        Some(StreamLife { first_version, last_version }) => (
+            format!(
+                "the stream {stream} has versions {first_version} to {last_version} since it began or was begun again; \
+                 a snapshot is of one of them, not of {version}"
+            ),
+            Member::Number(first_version),
+            Member::Number(last_version),
+        ),
+        None => (
+            format!("the stream {stream} has no events, so no snapshot can be of its version {version}"),
+            Member::Null,
+            Member::Null,
+        ),
+    };
+    Problem::new(Kind::NoSuchVersion, detail)
+        .with("stream", Member::Text(stream_id))
+        .with("version", Member::Number(version))
+        .with("first_version", first)
+        .with("last_version", last)
 }
 
 fn not_found(subject: Subject<'_>) -> Problem {

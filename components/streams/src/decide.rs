@@ -52,6 +52,10 @@ pub fn moved_on(head: Option<&Head>, last: Version, first_created: u64, created:
             state: StreamState::Live,
             is_unordered: head.is_unordered || created < head.updated,
             truncate_before: head.truncated_before(),
+            life_begins: match head.state {
+                StreamState::Live | StreamState::Tombstoned => head.life_begins,
+                StreamState::Deleted => head.next_version(),
+            },
             ..*head
         },
     }
@@ -362,8 +366,13 @@ mod tests {
     fn a_deleted_stream_goes_on_behind_what_is_hidden() {
         let head = deleted(4).map(|head| Head { max_count: 7, ..head });
         let next = moved_on(head.as_ref(), 6, 50, 60);
-        let expected = Head { truncate_before: 5, max_count: 7, ..Head::new(0, 6, 0, 60) };
+        let expected = Head { truncate_before: 5, life_begins: 5, max_count: 7, ..Head::new(0, 6, 0, 60) };
         assert_eq!(next, expected);
+        assert_eq!(
+            moved_on(Some(&next), 9, 70, 70).life_begins,
+            5,
+            "an append to a live stream begins no life"
+        );
         assert_eq!(moved_on(None, 1, 50, 60), Head::new(0, 1, 50, 60));
     }
 

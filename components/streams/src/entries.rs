@@ -6,14 +6,12 @@ use exesdb_sdk::types::{Error, EventData, Position, Version};
 use crate::correlation::CorrelationIndex;
 use crate::label::labels;
 use crate::layout::{
-    DIGEST_BYTES, EVENTS, Envelope, GAPS, Head, IDS, INDEX, LABELS, RETAINED, STREAMS, id_key, index_key,
-    label_key, position_hole,
+    DIGEST_BYTES, EVENTS, Envelope, GAPS, HEAD_BYTES_MAX, Head, IDS, INDEX, LABELS, RETAINED, STREAMS,
+    id_key, index_key, label_key, position_hole,
 };
 
 /// Bytes of one entry of `ids`, with its key.
 const ID_ENTRY_BYTES: usize = 28;
-/// Bytes of the longest head.
-const HEAD_BYTES: usize = 66;
 /// Bytes of one entry of `index` or of `labels`, with its key: the larger of both.
 const INDEX_ENTRY_BYTES: usize = 28;
 
@@ -193,7 +191,7 @@ pub(crate) fn append_bytes<'a>(stream_id: &str, events: impl Iterator<Item = &'a
         let labels = (event.tags.len() + 3) * INDEX_ENTRY_BYTES;
         Envelope::bytes(stream_id, event) + 8 + 2 * ID_ENTRY_BYTES + labels
     });
-    let head = stream_id.len() + HEAD_BYTES;
+    let head = stream_id.len() + HEAD_BYTES_MAX;
     // The head, the guard on it, its entry in `retained`, one of `index`, and the guard on the event before.
     2 * head + stream_id.len() + INDEX_ENTRY_BYTES + ID_ENTRY_BYTES + entries.sum::<usize>()
 }

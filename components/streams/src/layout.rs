@@ -29,6 +29,10 @@ pub const DIGEST_BYTES: usize = 12;
 const HEAD_FORMAT: u8 = 1;
 /// The format of any other head.
 const EXTENDED_HEAD_FORMAT: u8 = 2;
+/// The format of a head of a stream that was deleted and begun again.
+const REVIVED_HEAD_FORMAT: u8 = 3;
+/// Bytes of the longest head.
+pub const HEAD_BYTES_MAX: usize = 74;
 /// The bit beside a head's state that says that its stream's times are not in order.
 const UNORDERED: u8 = 0x80;
 /// The format of an envelope with its event.
@@ -59,6 +63,9 @@ pub struct Head {
     pub max_age_seconds: u64,
     /// The events of the versions below were removed, or never were there.
     pub reclaimed_before: Version,
+    /// The first version of the stream's present life, which begins with the first append after a deletion; 0 for a stream
+    /// that was never deleted, and where an earlier version did not remember it.
+    pub life_begins: Version,
     /// Some event may be older than one before it, as after an import: times cannot be searched by halving.
     pub is_unordered: bool,
 }
@@ -80,6 +87,7 @@ impl Head {
             max_count: 0,
             max_age_seconds: 0,
             reclaimed_before: 0,
+            life_begins: 0,
             is_unordered: false,
         }
     }
@@ -109,8 +117,12 @@ impl Head {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let is_extended = self.is_extended();
-        let mut writer = Writer::with_capacity(66);
-        writer.u8(if is_extended { EXTENDED_HEAD_FORMAT } else { HEAD_FORMAT });
+        let mut writer = Writer::with_capacity(HEAD_BYTES_MAX);
+        writer.u8(match (is_extended, self.life_begins) {
+            (false, _) => HEAD_FORMAT,
+            (true, 0) => EXTENDED_HEAD_FORMAT,
+            (true, _) => REVIVED_HEAD_FORMAT,
+        });
         writer.u64(self.origin);
         writer.u64(self.last_version);
         writer.u64(self.created);
@@ -126,6 +138,9 @@ impl Head {
             writer.u64(self.max_count);
             writer.u64(self.max_age_seconds);
             writer.u64(self.reclaimed_before);
+            if self.life_begins != 0 {
+                writer.u64(self.life_begins);
+            }
         }
         writer.finish()
     }
@@ -138,11 +153,11 @@ impl Head {
     pub fn decode(value: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(value);
         let format = byte(&mut reader)?;
-        if format != HEAD_FORMAT && format != EXTENDED_HEAD_FORMAT {
+        if ![HEAD_FORMAT, EXTENDED_HEAD_FORMAT, REVIVED_HEAD_FORMAT].contains(&format) {
             return Err(Malformed::Format(format));
         }
         let mut head = Self::new(reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?);
-        if format == EXTENDED_HEAD_FORMAT {
+        if format != HEAD_FORMAT {
             let state = byte(&mut reader)?;
             head.is_unordered = state & UNORDERED != 0;
             head.state = match state & !UNORDERED {
@@ -155,6 +170,9 @@ impl Head {
             head.max_count = reader.u64()?;
             head.max_age_seconds = reader.u64()?;
             head.reclaimed_before = reader.u64()?;
+        }
+        if format == REVIVED_HEAD_FORMAT {
+            head.life_begins = reader.u64()?;
         }
         reader.end()?;
         Ok(head)
@@ -405,7 +423,7 @@ mod tests {
         assert_eq!(Head::decode(&bytes), Ok(head));
         assert_eq!(Head::decode(&bytes[..32]), Err(Malformed::Short));
         assert_eq!(Head::decode(&[&bytes[..], &[0]].concat()), Err(Malformed::Long));
-        assert_eq!(Head::decode(&[3]), Err(Malformed::Format(3)));
+        assert_eq!(Head::decode(&[4]), Err(Malformed::Format(4)));
         assert_eq!(Head::decode(&[]), Err(Malformed::Short));
     }
 
@@ -447,6 +465,20 @@ mod tests {
             assert_eq!(extended.encode().len(), 66);
             assert_eq!(Head::decode(&extended.encode()), Ok(extended));
         }
+    }
+
+    #[test]
+    fn the_head_of_a_stream_that_was_begun_again_is_these_bytes() {
+        let head = Head { life_begins: 258, truncate_before: 5, ..Head::new(4, 300, 3, 256) };
+        let bytes = head.encode();
+        assert_eq!((bytes[0], bytes.len()), (3, 74));
+        assert_eq!(bytes[66..], [0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(bytes[1..66], Head { life_begins: 0, ..head }.encode()[1..]);
+        assert_eq!(Head::decode(&bytes), Ok(head));
+        for length in 0..bytes.len() {
+            assert_eq!(Head::decode(&bytes[..length]), Err(Malformed::Short), "{length}");
+        }
+        assert_eq!(Head::decode(&[&bytes[..], &[0]].concat()), Err(Malformed::Long));
     }
 
     #[test]

@@ -38,9 +38,11 @@
 //!
 //! A head is 33 bytes: format (1, one byte), origin, version of the last event, time of the first append, time of the last
 //! append (8 bytes each). If something of the stream is hidden, or may be with time, it is 66 bytes: the same with format
-//! 2, then whether the stream is there (one byte: 0 it is, 1 it was deleted, 2 it has a tombstone; 128 more if its times may
-//! not be in order), the first version that may be visible, how many of the newest events are kept, for how many seconds (0 for no such limit), and the version
-//! below which events were removed or never were there (8 bytes each). `retained` names the streams with such a head.
+//! 2, then whether the stream is there (one byte: 0 it is, 1 it was deleted, 2 it has a tombstone; 128 more if its times
+//! may not be in order), the first version that may be visible, how many of the newest events are kept, for how many
+//! seconds (0 for no such limit), and the version below which events were removed or never were there (8 bytes each). If
+//! the stream was begun again after a deletion it is 74 bytes: the same with format 3, then the version with which its
+//! present life begins (8 bytes). `retained` names the streams whose head has format 2 or 3.
 //!
 //! An envelope is, in this order: format (2, one byte); link of the store's hash chain (8 bytes, written by the commit);
 //! stream id; version (8 bytes); event id; event type; content type; time of the append (8 bytes); data; metadata; number
@@ -72,7 +74,7 @@
 //! 5. Every position below the end of the log is that of an envelope, or lies in one of the gaps. The links of the
 //!    envelopes follow each other as the storage says; that of a removed event cannot be checked, but the one behind it
 //!    can.
-//! 6. `retained` has an entry exactly for each head of 66 bytes.
+//! 6. `retained` has an entry exactly for each head of more than 33 bytes.
 //! 7. What is hidden stays hidden: the first version that may be visible never goes back. It is never more than the
 //!    version of the next event, so that no event is hidden before it is there. Heads that earlier versions wrote may say
 //!    more, and are read as if they did not.
@@ -103,7 +105,7 @@ use exesdb_sdk::streams::{
     AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult, ImportedEvent, Retention,
     StreamInfo, StreamPage, StreamsPlugin, Transaction,
 };
-use exesdb_sdk::types::{Direction, Error, ExpectedVersion, Position, Version};
+use exesdb_sdk::types::{Direction, Error, ExpectedVersion, Position, StreamLife, Version};
 use exesdb_sdk::{clock, config};
 
 use correlation::CorrelationIndex;
@@ -171,6 +173,10 @@ impl StreamsPlugin for Streams {
 
     fn get_stream_info(stream_id: String) -> Result<StreamInfo, Error> {
         read::stream_info(&HostKeyspaces, clock::now(), &stream_id)
+    }
+
+    fn get_stream_lives(stream_ids: Vec<String>) -> Result<Vec<Option<StreamLife>>, Error> {
+        read::stream_lives(&HostKeyspaces, &stream_ids)
     }
 }
 

@@ -14,12 +14,14 @@ use crate::layout::{EVENTS, Envelope, number};
 mod all;
 mod hiding;
 mod list;
+mod lives;
 mod postings;
 mod stream;
 mod versions;
 
 pub use all::{LOOKED_AT_BYTES_MAX, LOOKED_AT_EVENTS_MAX, read_all, read_filtered};
 pub use list::{LISTED_HEADS_MAX, list_streams};
+pub use lives::{LIVES_MAX, stream_lives};
 pub use stream::{read_stream, stream_info};
 pub(crate) use versions::{created_at, read_versions};
 

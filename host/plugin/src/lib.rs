@@ -42,7 +42,9 @@ pub use limits::{Limits, MEMORY_BYTES_MAX};
 pub use load::{COMPONENT_BYTES_MAX, Identity, LoadError, Misfit, NotAComponent, Plugin, Source};
 pub use ownership::{StateOwner, owners};
 pub use persistence::kind::Kind;
-pub use persistence::{Caller, Pool, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool};
+pub use persistence::{
+    Caller, LivingSnapshots, Pool, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool, Swept,
+};
 pub use state::{State, Tenancy};
 pub use wasmtime_wasi_http::Error as BodyError;
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exesdb_plugin::contract::maintenance::ScavengeStep;
+use exesdb_plugin::contract::snapshots::SnapshotId;
 use exesdb_plugin::contract::types::Error;
-use exesdb_plugin::{SnapshotsPool, StoreAccess, StreamsPool, names};
+use exesdb_plugin::{LivingSnapshots, SnapshotsPool, StoreAccess, StreamsPool, names};
 use exesdb_storage::Compacted;
 use exesdb_storage::dump::Summary;
 use exesdb_supervisor::{Kind, Registry};
@@ -60,9 +61,16 @@ pub(super) async fn scavenge(control: &Control, store: &str, write: &mut OwnedWr
         let streams = part::<StreamsPool>(control, store, &names::writers(store)).await?;
         let snapshots = part::<SnapshotsPool>(control, store, &names::snapshots(store)).await?;
         tracing::info!(store, "scavenging was asked for over the control socket");
-        scavenge_all("streams", &|from| Box::pin(streams.scavenge(from)), write).await?;
+        scavenge_all("streams", &|from| Box::pin(streams.scavenge(from)), Done::default(), write).await?;
         // Snapshots that are unavailable keep no stream from giving its room back.
-        let snapshots = scavenge_all("snapshots", &|from| Box::pin(snapshots.scavenge(from)), write).await;
+        let readers = part::<StreamsPool>(control, store, &names::readers(store)).await?;
+        let living = LivingSnapshots::new(snapshots.clone(), readers);
+        let snapshots = match sweep_all(&living, write).await {
+            Ok(swept) => {
+                scavenge_all("snapshots", &|from| Box::pin(snapshots.scavenge(from)), swept, write).await
+            }
+            Err(ended) => Err(ended),
+        };
         if let Err(Ended::Over(_)) = snapshots {
             return snapshots;
         }
@@ -125,8 +133,66 @@ async fn part<T: Send + Sync + 'static>(
 
 type Step<'a> = &'a (dyn Fn(Option<Vec<u8>>) -> BoxFuture<'a, Result<ScavengeStep, Error>> + Sync);
 
-async fn scavenge_all(component: &str, step: Step<'_>, write: &mut OwnedWriteHalf) -> Result<(), Ended> {
-    let (mut examined, mut removed, mut bytes) = (0_u64, 0_u64, 0_u64);
+/// What was done of a component's data so far.
+#[derive(Clone, Copy, Default)]
+struct Done {
+    examined: u64,
+    removed: u64,
+    bytes: u64,
+}
+
+impl Done {
+    fn add(&mut self, examined: u64, removed: u64, bytes: u64) {
+        self.examined = self.examined.saturating_add(examined);
+        self.removed = self.removed.saturating_add(removed);
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    fn response(self, component: &str) -> Response {
+        let Self { examined, removed, bytes } = self;
+        Response::Scavenged { component: component.to_owned(), examined, removed, bytes }
+    }
+}
+
+/// Deletes the snapshots of streams that were deleted since, step by step.
+async fn sweep_all(living: &LivingSnapshots, write: &mut OwnedWriteHalf) -> Result<Done, Ended> {
+    let mut total = Done::default();
+    let (mut after, mut tries) = (None, 0);
+    loop {
+        let swept = match living.sweep(after.clone()).await {
+            Ok(swept) => swept,
+            Err(error) if is_passing(&error) && tries < STEP_TRIES => {
+                tries += 1;
+                tokio::time::sleep(STEP_PAUSE).await;
+                continue;
+            }
+            Err(error) => {
+                let why = explain(&error);
+                let what = "removing the snapshots of deleted streams stopped";
+                return Err(failed(format!("{what}: {why}; scavenge again")));
+            }
+        };
+        tries = 0;
+        total.add(swept.examined, swept.removed, swept.bytes);
+        send(write, &total.response("snapshots")).await?;
+        if swept.after.is_none() {
+            return Ok(total);
+        }
+        let place = |id: &SnapshotId| (id.stream_id.clone(), id.source_id.clone(), id.version);
+        if swept.after.as_ref().map(place) == after.as_ref().map(place) {
+            return Err(failed("the component snapshots stands still: its lists end where they begin"));
+        }
+        after = swept.after;
+    }
+}
+
+async fn scavenge_all(
+    component: &str,
+    step: Step<'_>,
+    before: Done,
+    write: &mut OwnedWriteHalf,
+) -> Result<(), Ended> {
+    let mut total = before;
     let mut from = None;
     let mut tries = 0;
     loop {
@@ -143,11 +209,8 @@ async fn scavenge_all(component: &str, step: Step<'_>, write: &mut OwnedWriteHal
             }
         };
         tries = 0;
-        examined = examined.saturating_add(done.examined);
-        removed = removed.saturating_add(done.removed);
-        bytes = bytes.saturating_add(done.bytes);
-        let response = Response::Scavenged { component: component.to_owned(), examined, removed, bytes };
-        send(write, &response).await?;
+        total.add(done.examined, done.removed, done.bytes);
+        send(write, &total.response(component)).await?;
         if done.next.is_none() {
             return Ok(());
         }

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use crate::panic;
-use crate::types::{Direction, Error, ExpectedVersion, Position, Version};
+use crate::types::{Direction, Error, ExpectedVersion, Position, StreamLife, Version};
 
 /// What a streams component does. Register the type that does it with [`streams_plugin!`](crate::streams_plugin).
 pub use crate::bindings::streams_plugin::exports::exesdb::store::streams::Guest as StreamsPlugin;
@@ -80,6 +80,11 @@ impl<P: StreamsPlugin> StreamsPlugin for Registered<P> {
     fn get_stream_info(stream_id: String) -> Result<StreamInfo, Error> {
         panic::install_hook();
         P::get_stream_info(stream_id)
+    }
+
+    fn get_stream_lives(stream_ids: Vec<String>) -> Result<Vec<Option<StreamLife>>, Error> {
+        panic::install_hook();
+        P::get_stream_lives(stream_ids)
     }
 }
 

@@ -2,5 +2,5 @@
 
 pub use crate::bindings::common::exesdb::store::types::{
     ConditionFailure, Direction, Error, EventData, ExpectedVersion, HistoryChange, HistoryId,
-    InvalidArgument, Position, RecordedEvent, Version, VersionConflict,
+    InvalidArgument, MissingVersion, Position, RecordedEvent, StreamLife, Version, VersionConflict,
 };

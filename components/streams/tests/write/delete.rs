@@ -2,10 +2,10 @@
 
 use exesdb_sdk::keyspaces::MemoryKeyspaces;
 use exesdb_sdk::streams::{Deletion, Retention, StreamState};
-use exesdb_sdk::types::{Error, ExpectedVersion, VersionConflict};
+use exesdb_sdk::types::{Error, ExpectedVersion, StreamLife, VersionConflict};
 use exesdb_streams::delete::delete_stream;
 use exesdb_streams::layout::{Head, RETAINED, STREAMS};
-use exesdb_streams::read::stream_info;
+use exesdb_streams::read::{LIVES_MAX, stream_info, stream_lives};
 use exesdb_streams::retention::set_retention;
 
 use crate::rival::{Rival, Storage};
@@ -93,6 +93,30 @@ fn what_retention_has_hidden_stays_hidden() {
     append(&store, 60 * SECOND, &[any("a", &["6"])]);
     assert_eq!(ids(&store, "a"), ["6"]);
     assert_eq!(stream_info(&store, NOW, "a").unwrap().retention.truncate_before, Some(5));
+}
+
+#[test]
+fn a_life_begins_with_the_first_append_after_a_deletion() {
+    let store = MemoryKeyspaces::new();
+    let life = |first_version, last_version| Some(StreamLife { first_version, last_version });
+    let lives = || stream_lives(&store, &["a", "b", "none"].map(String::from)).unwrap();
+    append(&store, 1, &[any("a", &["1", "2"]), any("b", &["1"])]);
+    assert_eq!(lives(), [life(0, 1), life(0, 0), None]);
+    set_retention(&store, 1, "a", &Retention { truncate_before: Some(2), ..KEEP_ALL }).unwrap();
+    assert_eq!(lives(), [life(0, 1), life(0, 0), None], "retention does not move it");
+    delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
+    assert_eq!(lives(), [None, life(0, 0), None]);
+    append(&store, 1, &[any("a", &["3"])]);
+    append(&store, 1, &[any("a", &["4"])]);
+    assert_eq!(lives(), [life(2, 3), life(0, 0), None]);
+    delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
+    set_retention(&store, 1, "a", &KEEP_ALL).unwrap();
+    append(&store, 1, &[any("a", &["5"])]);
+    delete_stream(&store, "b", ExpectedVersion::Any, Deletion::Tombstone).unwrap();
+    assert_eq!(lives(), [life(4, 4), None, None]);
+    let refused = stream_lives(&store, &["a".into(), String::new()]);
+    assert!(matches!(refused, Err(Error::Invalid(invalid)) if invalid.argument == "stream-ids[1]"));
+    assert!(matches!(stream_lives(&store, &vec!["a".into(); LIVES_MAX + 1]), Err(Error::TooLarge(_))));
 }
 
 #[test]

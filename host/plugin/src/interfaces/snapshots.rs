@@ -1,4 +1,5 @@
-//! `exesdb:store/snapshots` as gateways see it: each call goes to an instance of the store's snapshots component.
+//! `exesdb:store/snapshots` as gateways see it: each call goes to an instance of the store's snapshots component, by way of
+//! what knows which of the streams live.
 
 use std::sync::Arc;
 
@@ -7,15 +8,18 @@ use crate::bindings::snapshots::{
 };
 use crate::bindings::types::Error;
 use crate::names;
-use crate::persistence::SnapshotsPool;
+use crate::persistence::{LivingSnapshots, SnapshotsPool};
 use crate::state::State;
 
 impl State {
-    fn snapshots(&self) -> Result<Arc<SnapshotsPool>, Error> {
-        self.tenancy
+    /// The snapshots of the store's streams, as far as these live.
+    fn snapshots(&self) -> Result<LivingSnapshots, Error> {
+        let snapshots: Arc<SnapshotsPool> = self
+            .tenancy
             .registry
             .get(&names::snapshots(&self.tenancy.store))
-            .ok_or_else(|| Error::Restarting("the store is being restarted".into()))
+            .ok_or_else(|| Error::Restarting("the store is being restarted".into()))?;
+        Ok(LivingSnapshots::new(snapshots, self.stream_readers()?))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::bindings::streams::{
     AppendRequest, AppendResult, Deletion, EventFilter, EventPage, Host, ImportResult, ImportedEvent,
     Retention, StreamInfo, StreamPage, Transaction,
 };
-use crate::bindings::types::{Direction, Error, ExpectedVersion};
+use crate::bindings::types::{Direction, Error, ExpectedVersion, StreamLife};
 use crate::names;
 use crate::persistence::StreamsPool;
 use crate::state::State;
@@ -25,7 +25,7 @@ impl State {
             .ok_or_else(|| Error::Restarting("the store is being restarted".into()))
     }
 
-    fn stream_readers(&self) -> Result<Arc<StreamsPool>, Error> {
+    pub(super) fn stream_readers(&self) -> Result<Arc<StreamsPool>, Error> {
         self.streams(&names::readers(&self.tenancy.store))
     }
 
@@ -145,5 +145,9 @@ impl Host for State {
 
     async fn get_stream_info(&mut self, stream_id: String) -> Result<StreamInfo, Error> {
         self.stream_readers()?.stream_info(self.caller(), stream_id).await
+    }
+
+    async fn get_stream_lives(&mut self, stream_ids: Vec<String>) -> Result<Vec<Option<StreamLife>>, Error> {
+        self.stream_readers()?.stream_lives(self.caller(), stream_ids).await
     }
 }

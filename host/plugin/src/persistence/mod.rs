@@ -9,6 +9,7 @@
 mod ask;
 mod breaker;
 pub(crate) mod kind;
+mod lives;
 mod maintenance;
 mod pool;
 mod slot;
@@ -18,6 +19,7 @@ mod suspects;
 mod verdict;
 mod worker;
 
+pub use lives::{LivingSnapshots, Swept};
 pub use pool::{Caller, Pool, SnapshotsPool, StreamsPool};
 pub use snapshots::SnapshotsKind;
 pub use streams::StreamsKind;

@@ -38,6 +38,7 @@ const RESTARTS_PER_INSTANCE: u32 = OPENINGS_MAX + 1;
 const UNSERVED_PATIENCE: Duration = Duration::from_millis(100);
 
 /// On whose behalf a call is made.
+#[derive(Clone)]
 pub struct Caller {
     pub(crate) trace: Trace,
     /// The request that waits for the answer.

@@ -15,7 +15,7 @@ use crate::bindings::streams::{
     AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult, ImportedEvent, Retention,
     StreamInfo, StreamPage, Transaction,
 };
-use crate::bindings::types::{Direction, Error, EventData, ExpectedVersion};
+use crate::bindings::types::{Direction, Error, EventData, ExpectedVersion, StreamLife};
 use crate::names;
 use crate::state::State;
 
@@ -34,6 +34,7 @@ exports! {
     read_filtered: Function<(EventFilter, Option<u64>, u32, Direction), EventPage> = "read-filtered",
     list_streams: Function<(String, Option<String>, u32, bool), StreamPage> = "list-streams",
     stream_info: Function<(String,), StreamInfo> = "get-stream-info",
+    stream_lives: Function<(Vec<String>,), Vec<Option<StreamLife>>> = "get-stream-lives",
 }
 
 /// The exports of a streams component in one instance.
@@ -385,6 +386,27 @@ impl StreamsPool {
     pub async fn stream_info(&self, caller: Caller, stream_id: String) -> Result<StreamInfo, Error> {
         let params = (stream_id,);
         self.ask(Partition::Any, caller, "stream-info", |exports| &exports.streams.stream_info, params).await
+    }
+
+    /// The present lives of streams, one for each; none for one that is not live.
+    pub(crate) async fn stream_lives(
+        &self,
+        caller: Caller,
+        stream_ids: Vec<String>,
+    ) -> Result<Vec<Option<StreamLife>>, Error> {
+        let asked = stream_ids.len();
+        let params = (stream_ids,);
+        let lives = self
+            .ask(Partition::Any, caller, "stream-lives", |exports| &exports.streams.stream_lives, params)
+            .await?;
+        // A component's word is checked before others rely on it.
+        if lives.len() != asked {
+            let answered = lives.len();
+            return Err(Error::Other(format!(
+                "the streams component told the lives of {answered} streams where {asked} were asked about"
+            )));
+        }
+        Ok(lives)
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) fn is_about_events(error: &ClientError) -> bool {
         error.problem_kind(),
         "wrong-expected-version"
             | "event-id-conflict"
+            | "no-such-version"
             | "stream-deleted"
             | "invalid-argument"
             | "malformed-body"

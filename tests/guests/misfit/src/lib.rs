@@ -6,7 +6,7 @@ use exesdb_sdk::streams::{
     AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult, ImportedEvent, Retention,
     StreamInfo, StreamPage, StreamsPlugin, Transaction,
 };
-use exesdb_sdk::types::{Direction, Error, ExpectedVersion, Position, Version};
+use exesdb_sdk::types::{Direction, Error, ExpectedVersion, Position, StreamLife, Version};
 
 /// What wit-bindgen makes of the interface.
 #[allow(unsafe_code, clippy::wildcard_imports)]
@@ -79,6 +79,10 @@ impl StreamsPlugin for Misfit {
     }
 
     fn get_stream_info(_: String) -> Result<StreamInfo, Error> {
+        wish()
+    }
+
+    fn get_stream_lives(_: Vec<String>) -> Result<Vec<Option<StreamLife>>, Error> {
         wish()
     }
 }

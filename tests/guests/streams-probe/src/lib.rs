@@ -18,7 +18,7 @@ use exesdb_sdk::streams::{
     AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult, ImportedEvent, Retention,
     StreamInfo, StreamPage, StreamsPlugin, Transaction,
 };
-use exesdb_sdk::types::{Direction, Error, ExpectedVersion, Position, Version};
+use exesdb_sdk::types::{Direction, Error, ExpectedVersion, Position, StreamLife, Version};
 use exesdb_streams::Streams;
 
 struct Probe;
@@ -135,6 +135,10 @@ impl StreamsPlugin for Probe {
 
     fn get_stream_info(stream_id: String) -> Result<StreamInfo, Error> {
         Streams::get_stream_info(stream_id)
+    }
+
+    fn get_stream_lives(stream_ids: Vec<String>) -> Result<Vec<Option<StreamLife>>, Error> {
+        Streams::get_stream_lives(stream_ids)
     }
 }
 

@@ -1,0 +1,34 @@
+//! The present lives of streams.
+
+use exesdb_sdk::arguments::check_stream_id;
+use exesdb_sdk::keyspaces::Keyspaces;
+use exesdb_sdk::streams::StreamState;
+use exesdb_sdk::types::{Error, StreamLife};
+
+use crate::check::{check_at_most, within};
+use crate::entries::decode_head;
+use crate::layout::{Head, STREAMS};
+
+/// Streams that one call asks about at most: as many as a page of snapshots names.
+pub const LIVES_MAX: usize = 1_000;
+
+/// For each of the streams, in order, its present life; none if it is not live.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] and [`Error::TooLarge`] for the ids, those of the storage, and [`Error::Other`] for damaged data.
+pub fn stream_lives(store: &impl Keyspaces, stream_ids: &[String]) -> Result<Vec<Option<StreamLife>>, Error> {
+    check_at_most("stream-ids", stream_ids.len(), LIVES_MAX)?;
+    for (index, stream_id) in stream_ids.iter().enumerate() {
+        check_stream_id("", stream_id).map_err(|error| within(error, || format!("stream-ids[{index}]")))?;
+    }
+    let keys: Vec<Vec<u8>> = stream_ids.iter().map(|id| id.as_bytes().to_owned()).collect();
+    let values = store.get_all(STREAMS, &keys)?;
+    let heads = stream_ids.iter().zip(values).map(|(id, value)| decode_head(id, value.as_deref()));
+    heads.map(|head| Ok(head?.as_ref().and_then(life))).collect()
+}
+
+fn life(head: &Head) -> Option<StreamLife> {
+    let life = StreamLife { first_version: head.life_begins, last_version: head.last_version };
+    (head.state == StreamState::Live).then_some(life)
+}
