@@ -10,7 +10,12 @@ fn events(ids: &[&str]) -> Vec<Value> {
 #[test]
 fn versions_and_positions_count_from_zero() {
     let host = Host::start();
-    let answer = |stream: &str, ids: &[&str]| host.http.append(stream, "any", &events(ids)).expect(200).json;
+    let answer = |stream: &str, ids: &[&str]| {
+        let mut answer = host.http.append(stream, "any", &events(ids)).expect(200).json;
+        let history = answer.as_object_mut().and_then(|answer| answer.remove("history"));
+        assert!(history.is_some_and(|history| history.is_string()), "the position's history is named");
+        answer
+    };
     assert_eq!(answer("a", &["1"]), json!({ "first_version": 0, "last_version": 0, "position": 0 }));
     assert_eq!(
         answer("b", &["2", "3", "4"]),

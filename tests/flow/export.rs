@@ -174,7 +174,7 @@ fn an_export_can_be_of_a_part() {
     assert!(part.contains("{\"snapshot\":") && part.contains("{\"stream\":{"), "{part}");
     let part = export(&host, "main", &["--stream-prefix", "a", "--stream-prefix", "ag"]);
     assert_eq!(events(&part), 3);
-    assert!(part.ends_with("{\"end\":{\"events\":3,\"streams\":1,\"snapshots\":0}}\n"), "{part}");
+    assert!(part.ends_with("{\"end\":{\"events\":3,\"streams\":1,\"snapshots\":1}}\n"), "{part}");
     // A part goes on where an earlier part ended.
     let early = export(&host, "main", &["--to", "1799"]);
     let late = export(&host, "main", &["--from", "1800"]);

@@ -66,5 +66,9 @@ fn versions_that_are_checked_before_the_queue_are_found() {
 
 #[test]
 fn an_event_that_is_dropped_on_replay_is_found() {
-    found(Subject::Fault(Some("drop-one-on-replay")), kills, &["events of Append", "did not start", "500"]);
+    found(
+        Subject::Fault(Some("drop-one-on-replay")),
+        kills,
+        &["events of Append", "is there by half", "did not start", "500"],
+    );
 }

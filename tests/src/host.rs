@@ -474,14 +474,14 @@ fn compiled_before() -> PathBuf {
     root().join("target/tmp/compiled")
 }
 
-/// Gives a data directory the components that the tests have compiled before.
-pub fn take_compiled(data: &Path) {
-    copy_compiled(&compiled_before(), &data.join(COMPILED)).expect("files can be copied");
+/// Gives a data directory the components that were kept in a folder.
+pub fn take_compiled(kept: &Path, data: &Path) {
+    copy_compiled(kept, &data.join(COMPILED)).expect("files can be copied");
 }
 
-/// Keeps for other tests what a host has compiled in its data directory.
-pub fn keep_compiled(data: &Path) {
-    copy_compiled(&data.join(COMPILED), &compiled_before()).expect("files can be copied");
+/// Keeps in a folder what a host has compiled in its data directory.
+pub fn keep_compiled(data: &Path, kept: &Path) {
+    copy_compiled(&data.join(COMPILED), kept).expect("files can be copied");
 }
 
 /// Copies compiled components that `to` lacks, out of one folder for each version of the engine. Copies, because a

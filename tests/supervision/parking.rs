@@ -45,7 +45,7 @@ fn a_store_whose_component_does_not_load_is_parked_until_it_is_mended() {
         (None, "No such file"),
         (Some(b"this is no component"), "is not a WebAssembly component"),
         (Some(&good_component()[..10_000]), "is not a WebAssembly component"),
-        (Some(&streams), "exesdb:store/snapshots"),
+        (Some(&streams), "is a streams component and cannot be the snapshots"),
     ];
     let host = Host::with_config(&config(&file));
     bad_is_parked(&host, "exesdb.toml:7:");

@@ -46,9 +46,11 @@ fn readers_that_do_not_read_leave_room_for_writers() {
         host.http.append("read", "any", &events).expect(200);
     }
     let lines = [("accept", "application/x-ndjson")];
-    let readers: Vec<_> = (0..INSTANCES).map(|_| reader_that_does_not_read(&host.http)).collect();
-    // A reader that reads is told that there are too many.
+    let mut readers: Vec<_> = (0..INSTANCES).map(|_| reader_that_does_not_read(&host.http)).collect();
+    // A reader that reads is told that there are too many. One that reads in time has a place and gives it back, for which
+    // another one comes.
     let refused = eventually("there are too many", || {
+        readers.push(reader_that_does_not_read(&host.http));
         let answer = host.http.get_with("/v1/stores/main/events", &lines);
         (answer.status == 503).then_some(answer)
     });

@@ -9,6 +9,7 @@ use std::io::{self, BufWriter, Seek as _, Write};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::Context as _;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
@@ -102,10 +103,14 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
+/// How many names were given to unfinished files: no two of a process have the same.
+static BEGUN: AtomicU32 = AtomicU32::new(0);
+
 /// A name in the same folder that says what it is, and that no other process takes.
 fn unfinished(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".unfinished-{}", std::process::id()));
+    let number = BEGUN.fetch_add(1, Ordering::Relaxed);
+    name.push(format!(".unfinished-{}-{number}", std::process::id()));
     path.with_file_name(name)
 }
 

@@ -621,9 +621,9 @@ mod tests {
         let place = |place: &Place| (place.file.display().to_string(), place.line, place.column);
         let file = || "etc/exesdb.toml".to_owned();
         let flag = &store.settings["streams"]["index-correlation"];
-        assert_eq!(place(&flag.key_place), (file(), 19, 13));
-        assert_eq!(place(&flag.value_place), (file(), 19, 33));
-        assert_eq!(place(&store.component_places["streams"]), (file(), 14, 23));
+        assert_eq!(place(&flag.key_place), (file(), 20, 13));
+        assert_eq!(place(&flag.value_place), (file(), 20, 33));
+        assert_eq!(place(&store.component_places["streams"]), (file(), 15, 23));
         let limits = store.limits;
         assert_eq!((limits.call_cpu_ms, limits.memory_mib), (9, 10));
         assert_eq!((limits.mailbox, limits.gateway_instances_per_worker), (11, 12));

@@ -498,7 +498,8 @@ mod tests {
         // As a host leaves it that was killed.
         drop(std::os::unix::net::UnixListener::bind(data.path().join("control.sock")).unwrap());
         assert!(connect(data.path()).await.contains("no exesdb is running on"));
-        assert!(connect(Path::new(&"x".repeat(120))).await.contains("shorter path"));
+        // A path of any length is one that can be looked at.
+        assert!(connect(Path::new(&"x".repeat(120))).await.contains("no exesdb is running on"));
     }
 
     #[tokio::test]
