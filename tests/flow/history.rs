@@ -27,7 +27,7 @@ fn history(http: &Client) -> String {
 
 /// Puts the store of a stopped host back to a backup.
 fn put_back(down: &Down, backup: &Path, more: &[&str]) {
-    std::fs::remove_dir_all(down.data().join("main")).unwrap();
+    std::fs::remove_dir_all(down.data().join("main")).expect("the store is closed");
     let restored = down.exesdb(&[&["restore", &text(backup)], more].concat());
     assert!(restored.status.success(), "{}", stderr(&restored));
 }

@@ -120,7 +120,8 @@ fn lines_of_json_are_imported_too() {
     let line = |number: u32| {
         json!({ "order": format!("o-{}", number % 7), "kind": "placed", "n": number }).to_string()
     };
-    std::fs::write(&file, (0..100).map(|number| line(number) + "\n").collect::<String>()).unwrap();
+    std::fs::write(&file, (0..100).map(|number| line(number) + "\n").collect::<String>())
+        .expect("the test's folder can be written");
     let by = ["--stream-by", "order", "--type-by", "kind"];
     assert_eq!(import(&host, &file, &by), summary(100, 100, 0, 7));
     assert_eq!(import(&host, &file, &by)["added"], 0);

@@ -199,14 +199,15 @@ fn the_doctor_examines_a_store_and_says_what_is_wrong() {
 fn kill_a_restore(down: &Down, backup: &[u8], arguments: &[&str]) {
     let pipe = down.data().with_file_name("pipe");
     drop(std::fs::remove_file(&pipe));
-    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo can be run").success());
     let mut restore = command(&[("EXESDB_DATA", &text(&down.data()))]);
-    let mut restore = restore.args(["restore", &text(&pipe)]).args(arguments).spawn().unwrap();
-    let mut input = std::fs::File::options().write(true).open(&pipe).unwrap();
-    std::io::Write::write_all(&mut input, &backup[..backup.len() - 20]).unwrap();
+    let mut restore =
+        restore.args(["restore", &text(&pipe)]).args(arguments).spawn().expect("the binary can be run");
+    let mut input = std::fs::File::options().write(true).open(&pipe).expect("the restore reads");
+    std::io::Write::write_all(&mut input, &backup[..backup.len() - 20]).expect("the restore reads");
     eventually("the restore has begun", || down.data().join("main/restoring").exists().then_some(()));
-    restore.kill().unwrap();
-    restore.wait().unwrap();
+    restore.kill().expect("it runs");
+    restore.wait().expect("it is our child");
 }
 
 #[test]

@@ -158,6 +158,10 @@ impl Reference {
         check: Option<(&str, Expectation)>,
         condition: Option<(&[Item], Option<u64>)>,
     ) -> Result<Vec<Appended>, Refusal> {
+        // A position that was never given cannot have been read.
+        if condition.and_then(|(_, after)| after).is_some_and(|after| after >= self.log.len() as u64) {
+            return Err("history-changed");
+        }
         for write in writes {
             if self.stream(write.stream).tombstoned {
                 return Err("stream-deleted");

@@ -278,6 +278,9 @@ impl Run<'_> {
         loop {
             let path = format!("{}/events?{}{filter}", self.http.path(), query(from, range));
             let answer = self.http.get(&path);
+            if !range.backward && from.is_some_and(|from| from > self.reference.log.len() as u64) {
+                return equal("the problem", &answer.problem(), &"history-changed");
+            }
             if answer.status != 200 {
                 return Err(format!("{path} was answered {}: {}", answer.status, answer.text));
             }

@@ -316,7 +316,7 @@ fn command(subject: &Subject<'_>, operation: &str) -> String {
         "exesdb streams --deleted" => vec!["streams", "--prefix", stream, "--deleted", "--json"],
         "exesdb snapshot latest" => vec!["snapshot", "latest", stream],
         "exesdb snapshot put, the last version" => {
-            vec!["snapshot", "put", stream, &last, "--file", "/dev/null"]
+            vec!["snapshot", "put", stream, &last, "--file", "/dev/null", "--content-type", "text/plain"]
         }
         "exesdb export" => vec!["export", "--stream-prefix", stream],
         _ => panic!("docs/streams.md has an operation that this test does not know: {operation}"),
@@ -341,7 +341,7 @@ fn command(subject: &Subject<'_>, operation: &str) -> String {
         "exesdb streams" | "exesdb streams --deleted" => yes_or_no(lines.contains(&json!(stream))),
         "exesdb snapshot latest" => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
         "exesdb export" => {
-            let events = lines.iter().filter(|line| line["stream"] == stream && line["type"].is_string());
+            let events = lines.iter().map(|line| &line["event"]).filter(|event| event["stream"] == stream);
             range(&events.map(version).collect::<Vec<_>>())
         }
         _ => "done".to_owned(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 /// A host's configuration, with this component for snapshots.
 fn configure(down: &Down, snapshots: &str) {
     let text = format!("[[store]]\nname = \"main\"\n[store.components]\nsnapshots = {snapshots:?}\n");
-    std::fs::write(config(down), text).unwrap();
+    std::fs::write(config(down), text).expect("the test's folder can be written");
 }
 
 fn config(down: &Down) -> std::path::PathBuf {

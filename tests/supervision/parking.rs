@@ -12,13 +12,13 @@ fn config(component: &Path) -> String {
 }
 
 fn good_component() -> Vec<u8> {
-    std::fs::read(root().join("target/components/snapshots.wasm")).unwrap()
+    std::fs::read(root().join("target/components/snapshots.wasm")).expect("the components are built")
 }
 
 fn store(host: &Host, name: &str) -> Value {
     let tree = host.tree();
-    let stores = tree["children"].as_array().unwrap();
-    stores.iter().find(|child| child["id"] == name).unwrap().clone()
+    let stores = tree["children"].as_array().expect("a host has children");
+    stores.iter().find(|child| child["id"] == name).expect("the store is in the tree").clone()
 }
 
 /// Checks that the store `bad` is parked for a reason that says this, and that `good` serves.

@@ -64,10 +64,7 @@ impl Answers {
                 Ok(response) => return response.map(Either::Left),
                 Err(problem) => problem,
             },
-            own => match only_read(&request, &path) {
-                Err(problem) => problem,
-                Ok(()) => self.own(own),
-            },
+            own => misread(&request, &path).unwrap_or_else(|| self.own(own)),
         };
         own.map(Either::Right)
     }
@@ -102,19 +99,19 @@ impl Answers {
     }
 }
 
-/// Checks that a request to the host itself asks for something, without parameters.
-fn only_read(request: &Request<Incoming>, path: &str) -> Result<(), Response<Full<Bytes>>> {
+/// The refusal of a request to the host itself that does more than ask, or has parameters.
+fn misread(request: &Request<Incoming>, path: &str) -> Option<Response<Full<Bytes>>> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let detail = format!("{path} has GET, HEAD, not `{}`", request.method());
         let title = "The path does not have this method";
         let mut problem = problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title, &detail, &[]);
         problem.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
-        return Err(problem);
+        return Some(problem);
     }
-    let Some(query) = request.uri().query().filter(|query| !query.is_empty()) else { return Ok(()) };
+    let query = request.uri().query().filter(|query| !query.is_empty())?;
     let name = query.split(['=', '&']).next().unwrap_or(query);
     let detail = format!("{name} is not a parameter of {path}; this route has none");
-    Err(invalid(name, "A value breaks a rule", &detail))
+    Some(invalid(name, "A value breaks a rule", &detail))
 }
 
 fn invalid(field: &str, title: &str, detail: &str) -> Response<Full<Bytes>> {

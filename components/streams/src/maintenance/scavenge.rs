@@ -62,7 +62,7 @@ pub struct Scavenged {
 ///
 /// [`Error::Invalid`] for a cursor that this function did not give; those of the storage.
 pub fn scavenge(store: &impl Keyspaces, now: u64, from: Option<&Cursor>) -> Result<Scavenged, Error> {
-    let start = from.map_or(Ok(Vec::new()), |given| first_stream(given))?;
+    let start = from.map_or(Ok(Vec::new()), first_stream)?;
     let range = Range { keyspace: RETAINED.to_owned(), start, end: None };
     let page = store.scan(&range, Direction::Forward, STEP_STREAMS, KEYS_BYTES_MAX)?;
     let keys: Vec<Vec<u8>> = page.entries.into_iter().map(|entry| entry.key).collect();
