@@ -51,9 +51,12 @@ mod tests {
 
     use super::has_advanced;
 
+    /// Where a step began and ended, what it removed, and whether it advanced.
+    type Case<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, u64, bool);
+
     #[test]
     fn a_step_advances_if_its_cursor_moves_or_something_is_removed() {
-        let table: [(Option<&[u8]>, Option<&[u8]>, u64, bool); 6] = [
+        let table: [Case<'_>; 6] = [
             (None, Some(b"a"), 0, true),
             (Some(b"a"), Some(b"b"), 0, true),
             (Some(b"b"), Some(b"a"), 0, true),

@@ -180,7 +180,8 @@ const BY: [&str; 4] = ["--stream-by", "s", "--type-by", "t"];
 /// Rows of streams that take turns, three each.
 fn write(path: &Path, streams: &[&str]) {
     let rows = (0..3).flat_map(|turn| streams.iter().map(move |stream| format!("{stream},t,{turn}\n")));
-    std::fs::write(path, std::iter::once("s,t,n\n".to_owned()).chain(rows).collect::<String>()).unwrap();
+    std::fs::write(path, std::iter::once("s,t,n\n".to_owned()).chain(rows).collect::<String>())
+        .expect("the test's folder can be written");
 }
 
 #[test]
