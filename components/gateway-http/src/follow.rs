@@ -101,7 +101,7 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// Checks that the store has come to where the client wants to go on, in the history that it names.
+/// Checks that the store has reached the position from which the client resumes, in the history that it names.
 fn check_start<S: Store>(
     store: &mut S,
     source: &Source,
@@ -164,7 +164,7 @@ struct Signs {
     history: HistoryId,
     /// The position up to which the client has everything.
     seen: Option<u64>,
-    /// The highest position that the client was told, and when.
+    /// The highest position that was sent to the client, and when.
     told: Option<u64>,
     told_ms: u64,
     /// When anything was written last.
@@ -234,7 +234,7 @@ fn wait<S: Store>(
         let left_ms = signs.show(store.clock_ms(), sink)?;
         match store.wait(stream, seen, left_ms) {
             Wake::Events => return Ok(Waited::Events),
-            // A tombstone is no event: a stream is looked at now and then, should nobody have told of it.
+            // A tombstone is not an event and may wake nobody, so the stream is checked at intervals.
             Wake::Timeout if stream.is_some() => return Ok(Waited::Events),
             Wake::Timeout => {}
             Wake::Closing => return Ok(Waited::Over(closing())),

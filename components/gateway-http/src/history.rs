@@ -57,7 +57,7 @@ pub fn check_range<S: Store>(
     let next = match (direction, from) {
         (_, None) => 0,
         (Direction::Forward, Some(from)) => from,
-        // Backward it may begin beyond the end; what is there then was seen, or not, as of the end.
+        // A backward read may begin beyond the end: it starts at the last event.
         (Direction::Backward, Some(from)) => from.saturating_add(1).min(store.history()?.end),
     };
     store.check_history(next, history)

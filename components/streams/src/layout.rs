@@ -33,7 +33,7 @@ const EXTENDED_HEAD_FORMAT: u8 = 2;
 const REVIVED_HEAD_FORMAT: u8 = 3;
 /// Bytes of the longest head.
 pub const HEAD_BYTES_MAX: usize = 74;
-/// The bit beside a head's state that says that its stream's times are not in order.
+/// The bit of a head's state byte that is set when the times of the stream's events are not in order.
 const UNORDERED: u8 = 0x80;
 /// The format of an envelope with its event.
 const EVENT_FORMAT: u8 = 2;

@@ -234,7 +234,7 @@ fn a_filtered_follower_is_told_how_far_it_is_while_nothing_matches() {
     let progress = progress(&answer);
     assert!((4..=6).contains(&progress.len()), "each 2 s of 10: {progress:?}");
     assert!(progress.is_sorted() && progress.last().is_some_and(|last| *last >= 16), "{progress:?}");
-    // And so while it reads what is there, one event each second.
+    // The same holds while it catches up, at one event each second.
     let mut store = Memory::with(&["t"; 20]);
     (store.scan_events, store.read_ms) = (Some(1), 1_000);
     let answer = Request::follow(&format!("{ALL}?stream_prefix=s")).send(&mut store);

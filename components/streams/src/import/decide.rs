@@ -35,7 +35,7 @@ pub(super) struct Candidate<'a> {
 pub(super) enum There {
     /// It does not reach so far.
     Nothing,
-    /// An event that nobody can see any more: which one it was is not told.
+    /// A hidden event. Its id can no longer be compared.
     Hidden,
     /// A visible event of the same id.
     Same,
