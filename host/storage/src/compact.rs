@@ -19,7 +19,7 @@ use crate::Store;
 use crate::commit::Health;
 use crate::format;
 use crate::options::Options;
-use crate::read::contained;
+use crate::read::{Direction, contained};
 use crate::space::{Purpose, Space};
 use crate::stall;
 
@@ -73,7 +73,7 @@ pub enum CompactError {
         owner: String,
         /// Which keyspace.
         keyspace: String,
-        /// Bytes of its tables.
+        /// Bytes that its new tables can have.
         bytes: u64,
         /// What is free, and what is kept in reserve.
         reason: String,
@@ -145,7 +145,7 @@ impl Store {
     ///
     /// The store goes on committing, slower; commits can wait until the keyspace at hand is done when they come faster
     /// than its tables can pile up (about 900 MB to one keyspace). What a [`Snapshot`](crate::Snapshot) that is held
-    /// can see stays. A keyspace needs room for its tables once more until it is done; its old files are deleted at the
+    /// can see stays. A keyspace needs room for what is left in it once more until it is done; its old files are deleted at the
     /// end if there were commits meanwhile, otherwise when the store flushes its next memtable, or is opened again.
     ///
     /// # Errors
@@ -253,8 +253,34 @@ impl Store {
 
     fn rewrite(&self, target: &Target, bytes: u64) -> Result<(), CompactError> {
         self.check_health()?;
-        self.check_room(target, bytes)?;
+        if self.check_room(target, bytes).is_err() {
+            // The new tables have only what is left, which takes reading all of it to know.
+            let left = self.bytes_left(target)?;
+            self.check_room(target, left.min(bytes))?;
+        }
         contained(|| target.handle.major_compact()).map_err(|reason| target.failure(reason))
+    }
+
+    /// Bytes of all entries of a keyspace, without compression. What only a snapshot that is held can see is not
+    /// counted: it is little or short-lived, and the last quarter of the reserve is left for it.
+    fn bytes_left(&self, target: &Target) -> Result<u64, CompactError> {
+        let snapshot = self.snapshot();
+        let (mut bytes, mut last) = (0, None::<Vec<u8>>);
+        loop {
+            self.check_health()?;
+            let read = snapshot
+                .stretch(&target.owner, &target.keyspace, last.as_deref(), None, Direction::Forward)
+                .map_err(|error| target.failure(error.to_string()))?;
+            if let Some(reason) = read.failure {
+                return Err(target.failure(reason));
+            }
+            let sizes = read.entries.iter().map(|(key, value)| (key.len() + value.len()) as u64);
+            bytes += sizes.sum::<u64>();
+            last = read.entries.last().map(|(key, _)| key.to_vec());
+            if !read.more {
+                return Ok(bytes);
+            }
+        }
     }
 
     /// Whether the disk has room for `bytes` more. Compacting makes room, so it may use most of the reserve.

@@ -193,6 +193,26 @@ fn nothing_is_compacted_without_room_for_it() {
 }
 
 #[test]
+fn what_is_gone_needs_no_room_to_be_compacted() {
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let gauge = Arc::clone(&free);
+    let options = Options {
+        reserve_bytes: 1_000_000,
+        free_space: Some(Arc::new(move || Ok(gauge.load(Ordering::SeqCst)))),
+        ..Options::default()
+    };
+    let store = Scratch::with(options);
+    overwrite(&store, 0);
+    compact(store.store());
+    let deletions = (1..ENTRIES).map(|n| delete(&n.to_be_bytes())).collect();
+    store.apply(batch(vec![], deletions, 0)).unwrap();
+    // Less than the tables have, and more than is left in them.
+    free.store(300_000, Ordering::SeqCst);
+    let (before, after) = compact(store.store());
+    assert!(before > 2_000_000 && after < 100_000, "{before} bytes before, {after} after");
+}
+
+#[test]
 fn a_full_disk_is_told_at_once_and_not_after_waiting_for_a_flush() {
     let free = Arc::new(AtomicU64::new(u64::MAX));
     let gauge = Arc::clone(&free);
