@@ -288,11 +288,13 @@ impl Reference {
         versions.range(..=at_most.unwrap_or(u64::MAX)).next_back().copied().filter(|last| life.contains(last))
     }
 
-    /// How many are deleted.
+    /// How many are deleted. Those that are hidden do not count.
     pub(crate) fn prune_snapshots(&mut self, stream: &str, source: &str, keep: usize) -> usize {
+        let life = self.life(stream);
         let Some(versions) = self.snapshots.get_mut(&(stream.to_owned(), source.to_owned())) else {
             return 0;
         };
+        versions.retain(|version| life.contains(version));
         let unneeded = versions.len().saturating_sub(keep);
         for _ in 0..unneeded {
             versions.pop_first();

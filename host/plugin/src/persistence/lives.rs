@@ -143,8 +143,19 @@ impl LivingSnapshots {
         keep: u32,
     ) -> Result<u64, Error> {
         // Those of a stream that is not live are hidden already, and are the sweep's to delete.
-        if self.life(caller.clone(), &stream_id, "stream-id").await?.is_none() {
-            return Ok(0);
+        let Some(life) = self.life(caller.clone(), &stream_id, "stream-id").await? else { return Ok(0) };
+        if life.first_version > 0 {
+            // Nor do those of an earlier life count. They come first in the list, so the first page that keeps one ends it.
+            let scope =
+                SnapshotScope { stream_id: Some(stream_id.clone()), source_id: Some(source_id.clone()) };
+            let mut after = None;
+            loop {
+                let swept = self.sweep_page(&caller, scope.clone(), after).await?;
+                after = swept.after.filter(|_| swept.removed == swept.examined);
+                if after.is_none() {
+                    break;
+                }
+            }
         }
         self.snapshots.keep_newest(caller, stream_id, source_id, keep).await
     }
@@ -155,8 +166,16 @@ impl LivingSnapshots {
     ///
     /// The component's.
     pub async fn sweep(&self, after: Option<SnapshotId>) -> Result<Swept, Error> {
-        let caller = Caller::operator();
-        let scope = SnapshotScope { stream_id: None, source_id: None };
+        let everything = SnapshotScope { stream_id: None, source_id: None };
+        self.sweep_page(&Caller::operator(), everything, after).await
+    }
+
+    async fn sweep_page(
+        &self,
+        caller: &Caller,
+        scope: SnapshotScope,
+        after: Option<SnapshotId>,
+    ) -> Result<Swept, Error> {
         let page = self.snapshots.list(caller.clone(), scope, after, SWEEP_PAGE).await?;
         let last = page.snapshots.last().map(|info| info.id.clone());
         let mut swept = Swept {
