@@ -23,7 +23,6 @@ pub mod streams;
 pub mod transact;
 pub mod tree;
 
-mod conflict;
 mod new_file;
 mod print;
 mod progress;

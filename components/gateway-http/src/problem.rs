@@ -167,6 +167,8 @@ pub enum Member {
     Text(String),
     /// A JSON number.
     Number(u64),
+    /// JSON `true` or `false`.
+    Flag(bool),
     /// JSON `null`.
     Null,
 }
@@ -238,6 +240,7 @@ impl Problem {
             match member {
                 Member::Text(text) => json::push_string(&mut out, text),
                 Member::Number(number) => json::push_number(&mut out, *number),
+                Member::Flag(flag) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
                 Member::Null => out.extend_from_slice(b"null"),
             }
         }
@@ -264,6 +267,7 @@ mod tests {
     fn members_follow_the_standard_ones() {
         let problem = Problem::new(Kind::WrongExpectedVersion, "the \"stream\"\nmoved")
             .with("actual_version", Member::Null)
+            .with("deleted", Member::Flag(true))
             .with("limit", Member::Number(u64::MAX));
         let value: serde_json::Value = serde_json::from_slice(&problem.encode()).unwrap();
         assert_eq!(
@@ -274,6 +278,7 @@ mod tests {
                 "status": 409,
                 "detail": "the \"stream\"\nmoved",
                 "actual_version": null,
+                "deleted": true,
                 "limit": u64::MAX,
             })
         );

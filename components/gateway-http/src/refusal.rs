@@ -1,6 +1,6 @@
 //! How the errors of the store become problems.
 
-use exesdb_sdk::types::{MissingVersion, StreamLife};
+use exesdb_sdk::types::{ExpectedVersion, MissingVersion, StreamLife, VersionConflict};
 
 use crate::problem::{Kind, Member, Problem, quoted};
 use crate::store::{Error, SnapshotId, Source};
@@ -27,19 +27,7 @@ impl<'a> From<&'a Source> for Subject<'a> {
 /// The problem that answers a request which the store refused.
 pub fn problem(error: Error, subject: Subject<'_>) -> Problem {
     match error {
-        Error::WrongExpectedVersion(conflict) => {
-            let stream = quoted(&conflict.stream_id);
-            let (detail, member) = match conflict.last_version {
-                Some(version) => (
-                    format!("the last event of the stream {stream} has version {version}"),
-                    Member::Number(version),
-                ),
-                None => (format!("the stream {stream} has no events"), Member::Null),
-            };
-            Problem::new(Kind::WrongExpectedVersion, detail)
-                .with("stream", Member::Text(conflict.stream_id))
-                .with("actual_version", member)
-        }
+        Error::WrongExpectedVersion(conflict) => wrong_expected_version(conflict),
         Error::ConditionFailed(failure) => {
             let detail = format!(
                 "conditions[{}] forbids the event at position {}; read again, decide again",
@@ -83,6 +71,33 @@ pub fn problem(error: Error, subject: Subject<'_>) -> Problem {
         Error::Denied(text) => Problem::new(Kind::Denied, text),
         Error::Other(text) => Problem::new(Kind::Internal, text),
     }
+}
+
+fn wrong_expected_version(conflict: VersionConflict) -> Problem {
+    let VersionConflict { stream_id, expected, last_version, is_deleted } = conflict;
+    let (expectation, expected) = match expected {
+        ExpectedVersion::Any => ("anything".to_owned(), Member::Text("any".to_owned())),
+        ExpectedVersion::NoStream => {
+            ("a stream without events (`no_stream`)".to_owned(), Member::Text("no_stream".to_owned()))
+        }
+        ExpectedVersion::StreamExists => {
+            ("a stream with events (`stream_exists`)".to_owned(), Member::Text("stream_exists".to_owned()))
+        }
+        ExpectedVersion::Exact(version) => (format!("version {version}"), Member::Number(version)),
+    };
+    let stream = quoted(&stream_id);
+    let found = match last_version {
+        None => format!("the stream {stream} has never had an event"),
+        Some(last) if is_deleted => format!(
+            "the stream {stream} was deleted, and its last event had version {last}; `no_stream` or {last} would be right"
+        ),
+        Some(last) => format!("the last event of the stream {stream} has version {last}"),
+    };
+    Problem::new(Kind::WrongExpectedVersion, format!("{expectation} was expected, but {found}"))
+        .with("stream", Member::Text(stream_id))
+        .with("expected_version", expected)
+        .with("actual_version", last_version.map_or(Member::Null, Member::Number))
+        .with("deleted", Member::Flag(is_deleted))
 }
 
 fn no_such_version(missing: MissingVersion) -> Problem {
@@ -165,7 +180,9 @@ fn field_of_argument(argument: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::types::{ConditionFailure, HistoryChange, InvalidArgument, VersionConflict};
+    use exesdb_sdk::types::{
+        ConditionFailure, ExpectedVersion, HistoryChange, InvalidArgument, VersionConflict,
+    };
 
     use super::{Subject, field_of_argument, problem};
     use crate::store::{Error, SnapshotId};
@@ -203,17 +220,45 @@ mod tests {
     fn every_error_has_its_status() {
         let invalid =
             InvalidArgument { argument: "events[1].event-type".to_owned(), message: "is long".to_owned() };
-        let conflict = |last_version| {
-            Error::WrongExpectedVersion(VersionConflict { stream_id: "t".to_owned(), last_version })
+        let conflict = |expected, last_version, is_deleted| {
+            let stream_id = "t".to_owned();
+            Error::WrongExpectedVersion(VersionConflict { stream_id, expected, last_version, is_deleted })
         };
+        let exact = ExpectedVersion::Exact(2);
         let text = || "why".to_owned();
         let stream = Subject::Stream("s");
         let id =
             |source: &str| SnapshotId { stream_id: "s".to_owned(), source_id: source.to_owned(), version: 7 };
         let (plain, sourced) = (id(""), id("p"));
         for (error, subject, status, uri, json) in [
-            (conflict(Some(3)), stream, 409, "wrong-expected-version", r#""stream":"t","actual_version":3"#),
-            (conflict(None), stream, 409, "wrong-expected-version", r#""actual_version":null"#),
+            (
+                conflict(exact, Some(3), false),
+                stream,
+                409,
+                "wrong-expected-version",
+                r#"version 2 was expected, but the last event of the stream `t` has version 3","stream":"t","expected_version":2,"actual_version":3,"deleted":false"#,
+            ),
+            (
+                conflict(exact, None, false),
+                stream,
+                409,
+                "wrong-expected-version",
+                r#"has never had an event","stream":"t","expected_version":2,"actual_version":null"#,
+            ),
+            (
+                conflict(ExpectedVersion::StreamExists, Some(3), true),
+                stream,
+                409,
+                "wrong-expected-version",
+                r#"a stream with events (`stream_exists`) was expected, but the stream `t` was deleted, and its last event had version 3; `no_stream` or 3 would be right"#,
+            ),
+            (
+                conflict(ExpectedVersion::NoStream, Some(3), false),
+                stream,
+                409,
+                "wrong-expected-version",
+                r#""expected_version":"no_stream""#,
+            ),
             (
                 Error::ConditionFailed(ConditionFailure { condition: 2, position: 9 }),
                 stream,

@@ -20,10 +20,12 @@ pub fn holds(expected: ExpectedVersion, head: Option<&Head>) -> bool {
 
 /// The refusal of what expected another version of a stream.
 #[must_use]
-pub fn conflict(stream_id: &str, head: Option<&Head>) -> Error {
+pub fn conflict(stream_id: &str, expected: ExpectedVersion, head: Option<&Head>) -> Error {
     Error::WrongExpectedVersion(VersionConflict {
         stream_id: stream_id.to_owned(),
+        expected,
         last_version: head.map(|head| head.last_version),
+        is_deleted: head.is_some_and(|head| head.state != StreamState::Live),
     })
 }
 
@@ -131,7 +133,7 @@ pub fn decide_transaction(
     let expected = appends.iter().map(|attempt| (attempt.stream_id, attempt.head, attempt.expected));
     for (stream_id, head, expected) in expected.chain(checks.iter().copied()) {
         if !holds(expected, head) {
-            return Decision::Refuse(conflict(stream_id, head));
+            return Decision::Refuse(conflict(stream_id, expected, head));
         }
     }
     let versions = appends.iter().map(|attempt| next_versions(attempt.head, attempt.ids.len()));
@@ -204,7 +206,7 @@ mod tests {
     use exesdb_sdk::types::{Error, ExpectedVersion, Version, VersionConflict};
 
     use super::{
-        Attempt, CLOCK_STEP_MAX, Decision, Versions, decide, decide_transaction, holds, moved_on,
+        Attempt, CLOCK_STEP_MAX, Decision, Versions, conflict, decide, decide_transaction, holds, moved_on,
         time_of_append,
     };
     use crate::layout::Head;
@@ -237,36 +239,50 @@ mod tests {
         decide(&Attempt { stream_id: "s", head, expected, ids })
     }
 
-    fn wrong_at<V>(stream_id: &str, last_version: Option<Version>) -> Decision<V> {
-        let stream_id = stream_id.to_owned();
-        Decision::Refuse(Error::WrongExpectedVersion(VersionConflict { stream_id, last_version }))
+    fn wrong_at<V>(stream_id: &str, expected: ExpectedVersion, head: Option<&Head>) -> Decision<V> {
+        Decision::Refuse(conflict(stream_id, expected, head))
+    }
+
+    #[test]
+    fn a_conflict_says_what_was_expected_and_what_there_is() {
+        let expected = ExpectedVersion::Exact(7);
+        for (head, last_version, is_deleted) in [
+            (None, None, false),
+            (live(4), Some(4), false),
+            (deleted(4), Some(4), true),
+            (tombstoned(4), Some(4), true),
+        ] {
+            let stream_id = "s".to_owned();
+            let said = VersionConflict { stream_id, expected, last_version, is_deleted };
+            assert_eq!(conflict("s", expected, head.as_ref()), Error::WrongExpectedVersion(said));
+        }
     }
 
     #[test]
     fn new_events_against_the_expected_version() {
         use ExpectedVersion::{Any, Exact, NoStream, StreamExists};
-        let wrong = |last| wrong_at("s", last);
+        let wrong = |expected, head: Option<Head>| wrong_at("s", expected, head.as_ref());
         let from_0 = Decision::Append(Versions { first: 0, last: 1 });
         let from_5 = Decision::Append(Versions { first: 5, last: 6 });
         let gone = Decision::Refuse(Error::StreamDeleted("s".into()));
         let table = [
             (None, Any, from_0.clone()),
             (None, NoStream, from_0),
-            (None, StreamExists, wrong(None)),
-            (None, Exact(0), wrong(None)),
-            (None, Exact(Version::MAX), wrong(None)),
+            (None, StreamExists, wrong(StreamExists, None)),
+            (None, Exact(0), wrong(Exact(0), None)),
+            (None, Exact(Version::MAX), wrong(Exact(Version::MAX), None)),
             (live(4), Any, from_5.clone()),
-            (live(4), NoStream, wrong(Some(4))),
+            (live(4), NoStream, wrong(NoStream, live(4))),
             (live(4), StreamExists, from_5.clone()),
             (live(4), Exact(4), from_5.clone()),
-            (live(4), Exact(3), wrong(Some(4))),
-            (live(4), Exact(5), wrong(Some(4))),
-            (live(4), Exact(Version::MAX), wrong(Some(4))),
+            (live(4), Exact(3), wrong(Exact(3), live(4))),
+            (live(4), Exact(5), wrong(Exact(5), live(4))),
+            (live(4), Exact(Version::MAX), wrong(Exact(Version::MAX), live(4))),
             (deleted(4), Any, from_5.clone()),
             (deleted(4), NoStream, from_5.clone()),
-            (deleted(4), StreamExists, wrong(Some(4))),
+            (deleted(4), StreamExists, wrong(StreamExists, deleted(4))),
             (deleted(4), Exact(4), from_5),
-            (deleted(4), Exact(5), wrong(Some(4))),
+            (deleted(4), Exact(5), wrong(Exact(5), deleted(4))),
             (tombstoned(4), Any, gone.clone()),
             (tombstoned(4), NoStream, gone.clone()),
             (tombstoned(4), StreamExists, gone.clone()),
@@ -279,18 +295,18 @@ mod tests {
 
     #[test]
     fn events_that_are_there_whatever_is_expected() {
-        let conflict = |id: &str| Decision::Refuse(Error::IdConflict(id.into()));
+        let id_conflict = |id: &str| Decision::Refuse(Error::IdConflict(id.into()));
         let repeat = |first, last| Decision::Repeat(Versions { first, last });
         let table: [(Ids<'_>, Decision<Versions>); 9] = [
             (&[("a", Some(3))], repeat(3, 3)),
             (&[("a", Some(3)), ("b", Some(4))], repeat(3, 4)),
             (&[("a", Some(0)), ("b", Some(1)), ("c", Some(2))], repeat(0, 2)),
-            (&[("a", Some(4)), ("b", Some(3))], conflict("a")),
-            (&[("a", Some(3)), ("b", Some(5))], conflict("a")),
-            (&[("a", Some(3)), ("b", None)], conflict("a")),
-            (&[("a", None), ("b", Some(3))], conflict("b")),
-            (&[("a", None), ("b", Some(3)), ("c", Some(4))], conflict("b")),
-            (&[("a", Some(Version::MAX)), ("b", Some(0))], conflict("a")),
+            (&[("a", Some(4)), ("b", Some(3))], id_conflict("a")),
+            (&[("a", Some(3)), ("b", Some(5))], id_conflict("a")),
+            (&[("a", Some(3)), ("b", None)], id_conflict("a")),
+            (&[("a", None), ("b", Some(3))], id_conflict("b")),
+            (&[("a", None), ("b", Some(3)), ("c", Some(4))], id_conflict("b")),
+            (&[("a", Some(Version::MAX)), ("b", Some(0))], id_conflict("a")),
         ];
         for (ids, decision) in table {
             for (expected, head) in ALL.into_iter().zip([live(7), deleted(7)].into_iter().cycle()) {
@@ -334,19 +350,23 @@ mod tests {
         let half: Ids<'_> = &[("m", None), ("y", Some(3))];
         let both = Decision::Append(vec![Versions { first: 5, last: 5 }, Versions { first: 0, last: 1 }]);
         let again = Decision::Repeat(vec![Versions { first: 2, last: 3 }, Versions { first: 2, last: 3 }]);
-        let conflict = |id: &str| Decision::Refuse(Error::IdConflict(id.into()));
+        let id_conflict = |id: &str| Decision::Refuse(Error::IdConflict(id.into()));
         let passes = [("c", four.as_ref(), Exact(4)), ("d", None, NoStream), ("e", gone.as_ref(), NoStream)];
         let fails = [("c", four.as_ref(), StreamExists), ("d", None, Exact(0))];
         let table: [(Vec<Attempt<'_>>, Checks<'_>, Decisions); 10] = [
             (vec![one(Exact(4), new), two(NoStream, NEW)], &[], both.clone()),
             (vec![one(Any, new), two(Any, NEW)], &passes, both),
-            (vec![one(Any, new), two(StreamExists, NEW)], &passes, wrong_at("b", None)),
-            (vec![one(Exact(3), new), two(StreamExists, NEW)], &fails, wrong_at("a", Some(4))),
-            (vec![one(Any, new), two(Any, NEW)], &fails, wrong_at("d", None)),
+            (vec![one(Any, new), two(StreamExists, NEW)], &passes, wrong_at("b", StreamExists, None)),
+            (
+                vec![one(Exact(3), new), two(StreamExists, NEW)],
+                &fails,
+                wrong_at("a", Exact(3), four.as_ref()),
+            ),
+            (vec![one(Any, new), two(Any, NEW)], &fails, wrong_at("d", Exact(0), None)),
             (vec![one(Exact(9), there), two(NoStream, there)], &fails, again),
-            (vec![one(Any, there), two(Any, new)], &[], conflict("x")),
-            (vec![one(Any, new), two(Any, there)], &[], conflict("x")),
-            (vec![one(Any, half), two(StreamExists, NEW)], &fails, conflict("y")),
+            (vec![one(Any, there), two(Any, new)], &[], id_conflict("x")),
+            (vec![one(Any, new), two(Any, there)], &[], id_conflict("x")),
+            (vec![one(Any, half), two(StreamExists, NEW)], &fails, id_conflict("y")),
             (
                 vec![one(Any, there), Attempt { stream_id: "t", head: dead.as_ref(), ..one(Any, there) }],
                 &[],

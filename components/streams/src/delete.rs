@@ -54,7 +54,7 @@ fn decide(
         return Err(Error::NotFound);
     }
     if !holds(expected, head) {
-        return Err(conflict(stream_id, head));
+        return Err(conflict(stream_id, expected, head));
     }
     let state = match deletion {
         Deletion::Soft => StreamState::Deleted,
@@ -82,20 +82,20 @@ mod tests {
         let tombstoned = Head { state: StreamState::Tombstoned, truncate_before: 5, ..live };
         // As an earlier version wrote it.
         let cut = Head { truncate_before: 9, ..live };
-        let wrong = |head: &Head| Err(conflict("s", Some(head)));
+        let wrong = |expected, head: &Head| Err(conflict("s", expected, Some(head)));
         let table = [
             (None, Any, Soft, Err(Error::NotFound)),
             (None, NoStream, Tombstone, Err(Error::NotFound)),
             (Some(live), Any, Soft, Ok(deleted)),
             (Some(live), StreamExists, Soft, Ok(deleted)),
             (Some(live), Exact(4), Soft, Ok(deleted)),
-            (Some(live), Exact(3), Soft, wrong(&live)),
-            (Some(live), NoStream, Tombstone, wrong(&live)),
+            (Some(live), Exact(3), Soft, wrong(Exact(3), &live)),
+            (Some(live), NoStream, Tombstone, wrong(NoStream, &live)),
             (Some(live), Any, Tombstone, Ok(tombstoned)),
             (Some(cut), Any, Tombstone, Ok(tombstoned)),
             (Some(deleted), Any, Soft, Err(Error::NotFound)),
             (Some(deleted), Exact(4), Tombstone, Ok(tombstoned)),
-            (Some(deleted), StreamExists, Tombstone, wrong(&deleted)),
+            (Some(deleted), StreamExists, Tombstone, wrong(StreamExists, &deleted)),
             (Some(tombstoned), Any, Soft, Err(Error::NotFound)),
             (Some(tombstoned), Exact(4), Tombstone, Ok(tombstoned)),
         ];

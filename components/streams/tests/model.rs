@@ -100,12 +100,17 @@ impl Model {
             ExpectedVersion::StreamExists => is_live,
             ExpectedVersion::Exact(version) => last_version == Some(version),
         };
-        let stream_id = stream_id.to_owned();
-        if holds {
-            Ok(())
-        } else {
-            Err(Error::WrongExpectedVersion(VersionConflict { stream_id, last_version }))
-        }
+        if holds { Ok(()) } else { Err(self.conflict(stream_id, expected)) }
+    }
+
+    fn conflict(&self, stream_id: &str, expected: ExpectedVersion) -> Error {
+        let stream = self.streams.get(stream_id);
+        Error::WrongExpectedVersion(VersionConflict {
+            stream_id: stream_id.to_owned(),
+            expected,
+            last_version: stream.map(|stream| stream.last),
+            is_deleted: stream.is_some_and(|stream| stream.state != StreamState::Live),
+        })
     }
 
     /// Whether all of an append's events are there in order, none is, or (an error) anything else.
@@ -302,7 +307,9 @@ impl Model {
             if let Some(stream) = model.streams.get(stream_id)
                 && *version != stream.last + 1
             {
-                model.holds(stream_id, ExpectedVersion::Exact(u64::MAX))?;
+                let expected =
+                    version.checked_sub(1).map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact);
+                return Err(model.conflict(stream_id, expected));
             }
             let position = position.unwrap_or(end);
             end = position + 1;

@@ -82,14 +82,6 @@ impl ClientError {
         matches!(self.problem_kind(), "stream-not-found" | "snapshot-not-found")
     }
 
-    /// The stream that a refusal is about, where it says so.
-    pub fn stream(&self) -> Option<&str> {
-        match self {
-            ClientError::Refused { problem, .. } => problem.stream.as_deref(),
-            _ => None,
-        }
-    }
-
     /// The last part of the problem's type, such as `id-conflict`; empty for other errors.
     pub fn problem_kind(&self) -> &str {
         match self {
@@ -117,9 +109,6 @@ pub struct Problem {
     /// The last version of the stream, when the expected version was wrong and the stream has events.
     #[serde(default)]
     pub actual_version: Option<u64>,
-    /// The stream that is not at its expected version.
-    #[serde(default)]
-    pub stream: Option<String>,
     /// Where to find this failure in the host's log.
     #[serde(default)]
     pub incident: Option<String>,
@@ -134,7 +123,6 @@ impl Problem {
             status: 0,
             detail: String::from_utf8_lossy(body).trim().chars().take(QUOTED_CHARS).collect(),
             actual_version: None,
-            stream: None,
             incident: None,
         });
         // The status line is what proxies and this client act on; a body that differs is wrong.

@@ -7,7 +7,6 @@ use clap::Args;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::conflict;
 use crate::cli::GatewayOptions;
 use crate::client::{AppendRequest, ExpectedVersion, NewEvent};
 use crate::output::{Output, printable};
@@ -81,12 +80,7 @@ pub async fn run(options: AppendOptions) -> anyhow::Result<()> {
     for batch in batches(rows) {
         let events: Vec<NewEvent> = batch.into_iter().map(|data| event(&options, data)).collect();
         let request = AppendRequest { expected_version, events: &events };
-        let appended = match client.append(&options.stream, &request).await {
-            Ok(appended) => appended,
-            Err(error) => {
-                return Err(conflict::explained(&client, &options.stream, expected_version, error).await);
-            }
-        };
+        let appended = client.append(&options.stream, &request).await?;
         // What the caller expects of the stream holds for the rest only if nobody else wrote in between.
         if expected_version != ExpectedVersion::Any {
             expected_version = ExpectedVersion::Exact(appended.last_version);

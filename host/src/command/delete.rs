@@ -2,7 +2,6 @@
 
 use clap::Args;
 
-use super::conflict;
 use crate::cli::GatewayOptions;
 use crate::client::ExpectedVersion;
 use crate::output::{Output, printable};
@@ -36,10 +35,7 @@ pub struct DeleteOptions {
 /// Deletes the stream.
 pub async fn run(options: DeleteOptions) -> anyhow::Result<()> {
     let client = options.gateway.client();
-    let expected = options.expected_version;
-    if let Err(error) = client.delete_stream(&options.stream, expected, options.tombstone).await {
-        return Err(conflict::explained(&client, &options.stream, expected, error).await);
-    }
+    client.delete_stream(&options.stream, options.expected_version, options.tombstone).await?;
     let stream = printable(&options.stream);
     let mut output = Output::stdout();
     if options.tombstone {

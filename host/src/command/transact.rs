@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::conflict;
 use crate::cli::GatewayOptions;
-use crate::client::{ExpectedVersion, StreamAppended};
+use crate::client::StreamAppended;
 use crate::output::{Output, printable};
 
 /// Bytes of a transaction: more than the API takes. One byte more is read, so that the gateway names its limit.
@@ -46,13 +44,7 @@ pub struct TransactOptions {
 pub async fn run(options: TransactOptions) -> anyhow::Result<()> {
     let transaction = read(&options.file)?;
     let client = options.gateway.client();
-    let transacted = match client.transact(&transaction).await {
-        Ok(transacted) => transacted,
-        Err(error) => {
-            let (stream, expected) = expectation(&transaction, error.stream());
-            return Err(conflict::explained(&client, &stream, expected, error).await);
-        }
-    };
+    let transacted = client.transact(&transaction).await?;
     let mut output = Output::stdout();
     for result in &transacted.results {
         if options.json {
@@ -66,19 +58,6 @@ pub async fn run(options: TransactOptions) -> anyhow::Result<()> {
         output.line(format!("{stream}: versions {first_version} to {last_version}, position {position}"))?;
     }
     output.flush()
-}
-
-/// What the transaction expects of the stream that is not as expected.
-fn expectation(transaction: &RawValue, stream: Option<&str>) -> (String, ExpectedVersion) {
-    let stream = stream.unwrap_or_default();
-    let transaction: Value = serde_json::from_str(transaction.get()).unwrap_or_default();
-    let parts = ["appends", "checks"].into_iter().filter_map(|part| transaction[part].as_array()).flatten();
-    let mut expected =
-        parts.filter(|part| part["stream"] == stream).map(|part| match &part["expected_version"] {
-            Value::Number(version) => version.as_u64().map_or(ExpectedVersion::Any, ExpectedVersion::Exact),
-            word => word.as_str().and_then(|word| word.parse().ok()).unwrap_or(ExpectedVersion::Any),
-        });
-    (stream.to_owned(), expected.next().unwrap_or(ExpectedVersion::Any))
 }
 
 fn read(file: &Path) -> anyhow::Result<Box<RawValue>> {
@@ -96,27 +75,4 @@ fn read(file: &Path) -> anyhow::Result<Box<RawValue>> {
     };
     RawValue::from_string(text.trim().to_owned())
         .with_context(|| format!("{name} is not one JSON object with `appends` (nothing was sent)"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::expectation;
-    use crate::client::ExpectedVersion;
-    use serde_json::value::RawValue;
-
-    #[test]
-    fn what_was_expected_of_a_stream_is_read_from_the_transaction() {
-        let text = r#"{"appends":[{"stream":"a","events":[]},{"stream":"b","expected_version":3,"events":[]}],
-            "checks":[{"stream":"c","expected_version":"no_stream"}]}"#;
-        let transaction = RawValue::from_string(text.to_owned()).unwrap();
-        let cases = [
-            ("a", ExpectedVersion::Any),
-            ("b", ExpectedVersion::Exact(3)),
-            ("c", ExpectedVersion::NoStream),
-            ("d", ExpectedVersion::Any),
-        ];
-        for (stream, expected) in cases {
-            assert_eq!(expectation(&transaction, Some(stream)), (stream.to_owned(), expected));
-        }
-    }
 }

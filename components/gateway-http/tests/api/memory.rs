@@ -124,7 +124,8 @@ impl Memory {
         if held {
             return Ok(());
         }
-        let conflict = VersionConflict { stream_id: stream.to_owned(), last_version: last };
+        let (stream_id, is_deleted) = (stream.to_owned(), self.deleted.contains_key(stream));
+        let conflict = VersionConflict { stream_id, expected, last_version: last, is_deleted };
         Err(Error::WrongExpectedVersion(conflict))
     }
 

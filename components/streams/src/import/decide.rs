@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use exesdb_sdk::arguments::invalid;
 use exesdb_sdk::streams::StreamState;
-use exesdb_sdk::types::{Error, Position, Version};
+use exesdb_sdk::types::{Error, ExpectedVersion, Position, Version};
 
 use crate::check::within;
 use crate::decide::{conflict, moved_on};
@@ -93,7 +93,12 @@ pub(super) fn settle(
             Some(there) if there.last_version.checked_add(1) == Some(version) => {
                 moved_on(Some(there), version, there.created, created)
             }
-            Some(_) => return Err(conflict(stream_id, head.as_ref())),
+            Some(_) => {
+                // An event of version 0 is the first of a stream.
+                let expected =
+                    version.checked_sub(1).map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact);
+                return Err(conflict(stream_id, expected, head.as_ref()));
+            }
         };
         *head = Some(next);
         added.insert((stream_id, id));
@@ -183,7 +188,7 @@ mod tests {
     use std::collections::HashMap;
 
     use exesdb_sdk::streams::StreamState;
-    use exesdb_sdk::types::{Error, Version};
+    use exesdb_sdk::types::{Error, ExpectedVersion, Version};
 
     use super::There::{self, Hidden, Nothing, Other, Same};
     use super::{Candidate, Fate, GAP_MAX, Placed, begun, place, settle};
@@ -220,7 +225,10 @@ mod tests {
 
     #[test]
     fn what_becomes_of_imported_events() {
-        let wrong = |stream_id, last| Err(conflict(stream_id, Some(&Head::new(0, last, 0, 0))));
+        use ExpectedVersion::{Exact, NoStream};
+        let wrong =
+            |stream_id, expected, last| Err(conflict(stream_id, expected, Some(&Head::new(0, last, 0, 0))));
+        let deleted = Head { state: StreamState::Deleted, ..Head::new(0, 4, 0, 0) };
         let taken = |id: &str| Err(Error::IdConflict(id.into()));
         let (add, repeat, hidden) = (Fate::Add, Fate::Repeat, Fate::Hidden);
         let table: [(&[Row<'_>], Fates); 22] = [
@@ -229,9 +237,9 @@ mod tests {
             (&[("live", 4, "a", Same, Some(4)), ("live", 5, "b", Nothing, None)], Ok(vec![repeat, add])),
             (&[("live", 5, "b", Nothing, None), ("live", 3, "a", Same, Some(3))], Ok(vec![add, repeat])),
             (&[("live", 2, "a", Hidden, None), ("live", 5, "b", Nothing, None)], Ok(vec![hidden, add])),
-            (&[("live", 4, "a", Other, None)], wrong("live", 4)),
-            (&[("live", 6, "a", Nothing, None)], wrong("live", 4)),
-            (&[("live", 5, "a", Nothing, None), ("live", 5, "b", Nothing, None)], wrong("live", 5)),
+            (&[("live", 4, "a", Other, None)], wrong("live", Exact(3), 4)),
+            (&[("live", 6, "a", Nothing, None)], wrong("live", Exact(5), 4)),
+            (&[("live", 5, "a", Nothing, None), ("live", 5, "b", Nothing, None)], wrong("live", Exact(4), 5)),
             (&[("live", 4, "a", Other, Some(3))], taken("a")),
             (&[("live", 5, "a", Nothing, Some(3))], taken("a")),
             (&[("live", 5, "a", Nothing, None), ("live", 6, "a", Nothing, None)], taken("a")),
@@ -240,10 +248,10 @@ mod tests {
             (&[("live", 2, "a", Hidden, Some(3))], Ok(vec![hidden])),
             (&[("deleted", 5, "a", Nothing, None)], Ok(vec![add])),
             (&[("deleted", 4, "a", Hidden, None), ("deleted", 5, "a", Nothing, None)], Ok(vec![hidden, add])),
-            (&[("deleted", 6, "a", Nothing, None)], wrong("deleted", 4)),
+            (&[("deleted", 6, "a", Nothing, None)], Err(conflict("deleted", Exact(5), Some(&deleted)))),
             (&[("dead", 5, "a", Nothing, None)], Err(Error::StreamDeleted("dead".into()))),
             (&[("dead", 4, "a", Hidden, None)], Ok(vec![hidden])),
-            (&[("full", 0, "a", Other, None)], wrong("full", u64::MAX)),
+            (&[("full", 0, "a", Other, None)], wrong("full", NoStream, u64::MAX)),
             (
                 &[
                     ("new", 7, "a", Nothing, None),
@@ -252,7 +260,7 @@ mod tests {
                 ],
                 Ok(vec![add, add, add]),
             ),
-            (&[("new", 7, "a", Nothing, None), ("new", 9, "b", Nothing, None)], wrong("new", 7)),
+            (&[("new", 7, "a", Nothing, None), ("new", 9, "b", Nothing, None)], wrong("new", Exact(8), 7)),
             (&[("new", u64::MAX, "a", Nothing, None)], Ok(vec![add])),
         ];
         for (rows, fates) in table {

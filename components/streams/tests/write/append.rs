@@ -19,8 +19,9 @@ use exesdb_streams::transact::transact;
 use crate::rival::{Rival, Storage};
 use crate::{KEEP_ALL, NOW, any, append, at, check_chain, event, ids, request, tagged};
 
-fn wrong(stream_id: &str, last_version: Option<u64>) -> Error {
-    Error::WrongExpectedVersion(VersionConflict { stream_id: stream_id.into(), last_version })
+fn wrong(stream_id: &str, expected: ExpectedVersion, last_version: Option<u64>) -> Error {
+    let stream_id = stream_id.into();
+    Error::WrongExpectedVersion(VersionConflict { stream_id, expected, last_version, is_deleted: false })
 }
 
 #[test]
@@ -40,7 +41,14 @@ fn one_call_appends_to_many_streams_in_the_order_of_the_list() {
     );
     assert_eq!(
         answers,
-        [at(0, 1, 1), at(0, 0, 2), at(2, 2, 3), Err(wrong("a", Some(2))), at(1, 1, 4), Err(wrong("c", None)),]
+        [
+            at(0, 1, 1),
+            at(0, 0, 2),
+            at(2, 2, 3),
+            Err(wrong("a", ExpectedVersion::Exact(1), Some(2))),
+            at(1, 1, 4),
+            Err(wrong("c", ExpectedVersion::StreamExists, None)),
+        ]
     );
     assert_eq!(ids(&store, "a"), ["1", "2", "3"]);
     assert_eq!(ids(&store, "b"), ["1", "2"]);
@@ -234,7 +242,7 @@ fn whoever_is_overtaken_decides_anew() {
             any("b", &["1"]),
         ],
     );
-    assert_eq!(answers[0], Err(wrong("a", Some(1))));
+    assert_eq!(answers[0], Err(wrong("a", ExpectedVersion::Exact(0), Some(1))));
     assert_eq!(answers[1], at(2, 2, 3));
     assert_eq!(answers[2], at(3, 3, 4));
     assert_eq!(answers[3], at(0, 0, 2));
@@ -419,7 +427,13 @@ fn a_deleted_stream_begins_again_behind_what_it_had() {
     append(&store, 1, &[any("a", &["1", "2"])]);
     delete_stream(&store, "a", ExpectedVersion::Exact(1), Deletion::Soft).unwrap();
     let refused = append(&store, 2, &[request("a", ExpectedVersion::StreamExists, &["3"])]);
-    assert_eq!(refused, [Err(wrong("a", Some(1)))]);
+    let conflict = VersionConflict {
+        stream_id: "a".into(),
+        expected: ExpectedVersion::StreamExists,
+        last_version: Some(1),
+        is_deleted: true,
+    };
+    assert_eq!(refused, [Err(Error::WrongExpectedVersion(conflict))]);
     assert_eq!(append(&store, 2, &[request("a", ExpectedVersion::NoStream, &["3"])]), [at(2, 2, 2)]);
     assert_eq!(ids(&store, "a"), ["3"]);
     assert_eq!(store.entries(RETAINED), [(b"a".to_vec(), Vec::new())]);

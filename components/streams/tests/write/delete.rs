@@ -24,7 +24,12 @@ fn a_stream_is_deleted_at_the_expected_version() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1", "2"])]);
     let delete = |expected, deletion| delete_stream(&store, "a", expected, deletion);
-    let conflict = VersionConflict { stream_id: "a".into(), last_version: Some(1) };
+    let conflict = VersionConflict {
+        stream_id: "a".into(),
+        expected: ExpectedVersion::Exact(0),
+        last_version: Some(1),
+        is_deleted: false,
+    };
     let wrong = Err(Error::WrongExpectedVersion(conflict));
     assert_eq!(delete(ExpectedVersion::Exact(0), Deletion::Soft), wrong);
     assert_eq!(delete(ExpectedVersion::Exact(1), Deletion::Soft), Ok(()));
@@ -46,7 +51,12 @@ fn a_deletion_that_is_overtaken_is_decided_anew() {
     let rival = Rival::new(&store, 1, |store| {
         append(store, 1, &[any("a", &["2"])]);
     });
-    let conflict = VersionConflict { stream_id: "a".into(), last_version: Some(1) };
+    let conflict = VersionConflict {
+        stream_id: "a".into(),
+        expected: ExpectedVersion::Exact(0),
+        last_version: Some(1),
+        is_deleted: false,
+    };
     let outcome = delete_stream(&rival, "a", ExpectedVersion::Exact(0), Deletion::Soft);
     assert_eq!(outcome, Err(Error::WrongExpectedVersion(conflict)));
     let rival = Rival::new(&store, 1, |store| {

@@ -36,9 +36,13 @@ fn counts(store: &impl Keyspaces, events: &[ImportedEvent]) -> (u32, u32, u32) {
     (result.added, result.repeated, result.hidden)
 }
 
-fn wrong(stream_id: &str, last_version: u64) -> Result<ImportResult, Error> {
-    let last_version = Some(last_version);
-    Err(Error::WrongExpectedVersion(VersionConflict { stream_id: stream_id.into(), last_version }))
+fn wrong(stream_id: &str, expected: u64, last_version: u64) -> Result<ImportResult, Error> {
+    Err(Error::WrongExpectedVersion(VersionConflict {
+        stream_id: stream_id.into(),
+        expected: ExpectedVersion::Exact(expected),
+        last_version: Some(last_version),
+        is_deleted: false,
+    }))
 }
 
 fn scavenge_all(store: &MemoryKeyspaces) {
@@ -111,11 +115,11 @@ fn all_or_none() {
         outcome
     };
     let conflict = |id: &str| Err(Error::IdConflict(id.into()));
-    assert_eq!(refused(imported("a", 3, "3")), wrong("a", 1));
-    assert_eq!(refused(imported("a", 1, "3")), wrong("a", 1));
+    assert_eq!(refused(imported("a", 3, "3")), wrong("a", 2, 1));
+    assert_eq!(refused(imported("a", 1, "3")), wrong("a", 0, 1));
     assert_eq!(refused(imported("a", 0, "2")), conflict("2"));
     assert_eq!(refused(imported("a", 2, "2")), conflict("2"));
-    assert_eq!(refused(imported("new", 2, "2")), wrong("new", 0));
+    assert_eq!(refused(imported("new", 2, "2")), wrong("new", 1, 0));
     assert_eq!(refused(imported("new", 0, "1")), conflict("1"));
     // Another id with the digest of the one that is there.
     store.overwrite(IDS, &id_key(0, "x"), &1_u64.to_be_bytes());

@@ -49,8 +49,13 @@ fn failed(condition: u32, position: u64) -> Result<Vec<AppendResult>, Error> {
     Err(Error::ConditionFailed(ConditionFailure { condition, position }))
 }
 
-fn wrong(stream_id: &str, last_version: Option<u64>) -> Result<Vec<AppendResult>, Error> {
-    Err(Error::WrongExpectedVersion(VersionConflict { stream_id: stream_id.into(), last_version }))
+fn wrong(
+    stream_id: &str,
+    expected: ExpectedVersion,
+    last_version: Option<u64>,
+) -> Result<Vec<AppendResult>, Error> {
+    let stream_id = stream_id.into();
+    Err(Error::WrongExpectedVersion(VersionConflict { stream_id, expected, last_version, is_deleted: false }))
 }
 
 /// The answer to a transaction's appends.
@@ -79,12 +84,12 @@ fn appends_to_several_streams_or_to_none() {
 
     let entries = store.entries(EVENTS);
     let refused = transaction(&[any("a", &["3"]), request("b", ExpectedVersion::Exact(0), &["4"])]);
-    assert_eq!(transact(&store, &[refused]), [wrong("b", Some(1))]);
+    assert_eq!(transact(&store, &[refused]), [wrong("b", ExpectedVersion::Exact(0), Some(1))]);
     let refused = checked(
         &[any("a", &["3"])],
         &[("b", ExpectedVersion::Exact(1)), ("x", ExpectedVersion::StreamExists)],
     );
-    assert_eq!(transact(&store, &[refused]), [wrong("x", None)]);
+    assert_eq!(transact(&store, &[refused]), [wrong("x", ExpectedVersion::StreamExists, None)]);
     assert_eq!(store.entries(EVENTS), entries);
     // Streams that a transaction began go on like others.
     assert_eq!(append(&store, 1, &[any("c", &["3"]), any("a", &["3"])]), [at(2, 2, 6), at(2, 2, 7)]);
@@ -128,9 +133,9 @@ fn transactions_of_one_list_do_not_disturb_each_other() {
     );
     assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
     assert!(matches!(&answers[1], Err(Error::Invalid(invalid)) if invalid.argument == "appends"));
-    assert_eq!(answers[3], wrong("a", Some(0)), "the first one began it");
+    assert_eq!(answers[3], wrong("a", ExpectedVersion::NoStream, Some(0)), "the first one began it");
     assert_eq!(answers[4], answers[0]);
-    assert_eq!(answers[5], wrong("a", Some(0)));
+    assert_eq!(answers[5], wrong("a", ExpectedVersion::Exact(7), Some(0)));
     assert_eq!((ids(&store, "b"), store.entries(EVENTS).len()), (vec!["1".into(), "2".into()], 4));
     check_chain(&store);
 }
@@ -273,7 +278,7 @@ fn a_stream_that_is_checked_may_not_move() {
         })
     };
     let exact = checked(&[any("a", &["1"])], &[("c", ExpectedVersion::Exact(0))]);
-    assert_eq!(transact(&rival(1), &[exact]), [wrong("c", Some(1))]);
+    assert_eq!(transact(&rival(1), &[exact]), [wrong("c", ExpectedVersion::Exact(0), Some(1))]);
     let exists = checked(&[any("a", &["1"])], &[("c", ExpectedVersion::StreamExists)]);
     assert_eq!(transact(&rival(2), &[exists]), [all(&[at(0, 0, 4)])]);
     let exists = checked(&[any("a", &["2"])], &[("c", ExpectedVersion::Any)]);
