@@ -39,10 +39,13 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     let parked = node.filter(|node| node.state == NodeState::Parked);
     let access = registry.get::<StoreAccess>(&names::store(name));
     let next_position = access.as_ref().map(|access| access.reader.next_position());
+    let history = access.as_ref().map(|access| access.reader.histories().current().id.to_string());
     let trouble = match (parked, access.map(|access| access.writer.health())) {
         (Some(node), _) => {
             let cause = load_failure(name, registry).unwrap_or_else(|| cause(node));
-            Some(format!("the store is parked: {cause}; mend that, then `exesdb restart {name}`"))
+            Some(format!(
+                "the store is parked: {cause}; mend that, then `exesdb restart {name}`, or restart the host if you changed its configuration"
+            ))
         }
         (None, None) => Some("the store is not running".to_owned()),
         (None, Some(Health::ReadOnly { reason })) => Some(format!("the store is read-only: {reason}")),
@@ -61,7 +64,7 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     let components = registry.get::<Components>(&names::components(name));
     let components = components.iter().flat_map(|components| &components.0);
     let components = components.map(|(role, identity)| (*role, identity.digest.clone())).collect();
-    StoreReadiness { store: name.clone(), trouble, degraded, components, next_position }
+    StoreReadiness { store: name.clone(), trouble, degraded, components, next_position, history }
 }
 
 /// Why the store's components could not be loaded the last time, if so.

@@ -19,7 +19,11 @@ fn stores_are_listed_and_described() {
     for _ in 0..3 {
         orders.append_one("s").expect(200);
     }
-    let store = |name: &str, next_position: u64| json!({ "name": name, "ready": true, "next_position": next_position });
+    let store = |name: &str, next_position: u64| {
+        let history =
+            host.http.get(&format!("/v1/stores/{name}/events?count=1")).expect(200).json["history"].clone();
+        json!({ "name": name, "ready": true, "next_position": next_position, "history": history })
+    };
     let list = host.http.get("/v1/stores").expect(200).json;
     assert_eq!(list, json!({ "stores": [store("main", 0), store("orders", 3)] }));
     assert_eq!(host.http.get("/v1/stores/orders").expect(200).json, store("orders", 3));

@@ -103,6 +103,17 @@ fn positions_from_before_a_restore_are_refused() {
     assert_eq!(read.status.code(), Some(1));
     assert!(stderr(&read).contains("restored from a backup"), "{}", stderr(&read));
     assert_eq!(host.json(&["read", "--json", "--from", &format!("10@{old}")]).len(), 21);
+    let export = host.exesdb(&["export", "--from", &format!("15@{old}")]);
+    assert_eq!(export.status.code(), Some(1));
+    assert!(stderr(&export).contains("restored from a backup"), "{}", stderr(&export));
+    // Whatever tells a position tells its history.
+    let new = json!(history(&host.http));
+    let append = ["append", "s", "--type", "t", "--data", "1", "--json"];
+    assert_eq!(host.json(&append)[0]["history"], new);
+    let transaction = folder.path().join("transaction.json");
+    std::fs::write(&transaction, r#"{"appends":[{"stream":"s","events":[{"type":"t","data":1}]}]}"#)
+        .expect("the folder is there");
+    assert_eq!(host.json(&["transact", &text(&transaction), "--json"])[0]["history"], new);
     let read = host.exesdb(&["read", "s", "--from", &format!("1@{old}")]);
     assert!(stderr(&read).contains("belongs to no history"), "{}", stderr(&read));
     assert!(host.stop().down.exesdb(&["doctor"]).status.success());

@@ -19,6 +19,8 @@ pub struct StoreReadiness {
     pub components: Vec<(&'static str, String)>,
     /// How many positions of its log are taken; none while it is not open.
     pub next_position: Option<u64>,
+    /// The history that its positions belong to, as 16 hexadecimal digits; none while it is not open.
+    pub history: Option<String>,
 }
 
 /// Asked at every `/health/ready` and `/v1/stores`: one entry for each store.
@@ -74,6 +76,7 @@ mod tests {
             degraded: None,
             components: vec![("gateway", "00ff".to_owned())],
             next_position: None,
+            history: None,
         };
         assert_eq!(ready(&[store("a", None)]).status(), StatusCode::OK);
         let lame = StoreReadiness { degraded: Some("snapshots are unavailable".into()), ..store("a", None) };

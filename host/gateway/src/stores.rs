@@ -25,6 +25,9 @@ fn document(store: &StoreReadiness) -> serde_json::Value {
     if let Some(position) = store.next_position {
         document["next_position"] = position.into();
     }
+    if let Some(history) = &store.history {
+        document["history"] = history.as_str().into();
+    }
     document
 }
 
@@ -37,12 +40,18 @@ mod tests {
 
     #[test]
     fn a_store_says_what_is_known_of_it() {
-        for (trouble, next_position, expected) in [
-            (None, Some(7), json!({ "name": "main", "ready": true, "next_position": 7 })),
+        let open = Some((7, "00000000000000ab"));
+        for (trouble, log, expected) in [
+            (
+                None,
+                open,
+                json!({ "name": "main", "ready": true, "next_position": 7, "history": "00000000000000ab" }),
+            ),
             (
                 Some("read-only"),
-                Some(7),
-                json!({ "name": "main", "ready": false, "trouble": "read-only", "next_position": 7 }),
+                open,
+                json!({ "name": "main", "ready": false, "trouble": "read-only", "next_position": 7,
+                    "history": "00000000000000ab" }),
             ),
             (Some("parked"), None, json!({ "name": "main", "ready": false, "trouble": "parked" })),
         ] {
@@ -52,7 +61,8 @@ mod tests {
                 trouble,
                 degraded: None,
                 components: Vec::new(),
-                next_position,
+                next_position: log.map(|(position, _)| position),
+                history: log.map(|(_, history)| history.to_owned()),
             };
             assert_eq!(document(&store), expected);
         }

@@ -84,7 +84,7 @@ pub struct AppendRequest<'a> {
 }
 
 /// Where the events of an append stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Appended {
     /// The version of the first event.
     pub first_version: u64,
@@ -92,6 +92,9 @@ pub struct Appended {
     pub last_version: u64,
     /// The position of the last event in the whole store.
     pub position: u64,
+    /// The history that the position belongs to, as the gateway wrote it; none if it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<String>,
 }
 
 /// Some events in order.

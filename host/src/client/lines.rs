@@ -65,13 +65,13 @@ struct Place {
 }
 
 impl<'a> Lines<'a> {
-    /// Reads from position `from` on what there is. When the host goes away, it is waited for as long as `patience`.
-    pub fn new(client: &'a Client, filter: Filter, from: u64, patience: Duration) -> Lines<'a> {
+    /// Reads from a position on what there is. When the host goes away, it is waited for as long as `patience`.
+    pub fn new(client: &'a Client, filter: Filter, from: From, patience: Duration) -> Lines<'a> {
         Lines {
             client,
             filter,
-            from,
-            history: None,
+            from: from.number,
+            history: from.history,
             connection: None,
             retry: Retry::new(patience),
             has_connected: false,
@@ -181,7 +181,7 @@ impl Connection {
 mod tests {
     use std::time::Duration;
 
-    use super::Lines;
+    use super::{From, Lines};
     use crate::client::Filter;
     use crate::client::canned::{Canned, json};
 
@@ -200,7 +200,7 @@ mod tests {
         ])
         .await;
         let filter = Filter { tags: vec!["t".to_owned()], ..Filter::default() };
-        let mut lines = Lines::new(&gateway.client, filter, 2, PATIENCE);
+        let mut lines = Lines::new(&gateway.client, filter, From::of(2), PATIENCE);
         let mut found = Vec::new();
         while let Some((position, event)) = lines.next().await.unwrap() {
             found.push((position, event.get().to_owned()));
@@ -227,7 +227,7 @@ mod tests {
         ];
         for text in cases {
             let gateway = Canned::start(vec![lines(text)]).await;
-            let mut lines = Lines::new(&gateway.client, Filter::default(), 2, PATIENCE);
+            let mut lines = Lines::new(&gateway.client, Filter::default(), From::of(2), PATIENCE);
             let error = lines.next().await.unwrap_err().to_string();
             assert!(error.contains("cannot read"), "{text}: {error}");
         }

@@ -57,6 +57,9 @@ pub struct StreamInfo {
 pub struct Transacted {
     /// One result for each append, in order, as the gateway wrote it; see [`StreamAppended`].
     pub results: Vec<Box<RawValue>>,
+    /// The history that the positions belong to, as the gateway wrote it; none if it does not say.
+    #[serde(default)]
+    pub history: Option<String>,
 }
 
 /// Where the events of one of a transaction's appends stand.

@@ -14,7 +14,7 @@ use self::format::{Counts, FORMAT_VERSION, Header, Line, StreamLine};
 use super::new_file::NewFile;
 use super::progress::{self, Progress};
 use crate::cli::GatewayOptions;
-use crate::client::{Client, Filter, Lines, Retention, SnapshotScope, StreamInfo, StreamState};
+use crate::client::{Client, Filter, Lines, Place, Retention, SnapshotScope, StreamInfo, StreamState};
 use crate::output::Output;
 
 /// Options of `export`.
@@ -37,9 +37,9 @@ pub struct ExportOptions {
     #[arg(default_value = "-")]
     pub file: PathBuf,
 
-    /// Only events from this position on.
-    #[arg(long, value_name = "POSITION")]
-    pub from: Option<u64>,
+    /// Only events from this position on; with `@` and its history, a position that the store has left is refused.
+    #[arg(long, value_name = "POSITION[@HISTORY]")]
+    pub from: Option<Place>,
 
     /// Only events up to this position, and neither retention, deletion nor snapshots: those are as they are now.
     #[arg(long, value_name = "POSITION")]
@@ -125,7 +125,7 @@ impl<'a> Export<'a> {
         let ExportOptions { from, to, stream_prefixes, .. } = self.options;
         let header = Header {
             exesdb_export: FORMAT_VERSION,
-            from: *from,
+            from: from.map(|from| from.number),
             to: *to,
             stream_prefixes: stream_prefixes.clone(),
         };
@@ -148,7 +148,7 @@ impl<'a> Export<'a> {
     async fn events(&mut self) -> anyhow::Result<()> {
         let filter = Filter { stream_prefixes: self.options.stream_prefixes.clone(), ..Filter::default() };
         let patience = Duration::from_secs(self.options.retry_for);
-        let from = self.options.from.unwrap_or(0);
+        let from = self.options.from.unwrap_or(Place::of(0));
         let mut lines = Lines::new(self.client, filter, from, patience);
         while let Some((position, event)) = lines.next().await? {
             if self.options.to.is_some_and(|to| position > to) {

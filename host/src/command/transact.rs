@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 use crate::cli::GatewayOptions;
 use crate::client::StreamAppended;
@@ -31,7 +32,7 @@ pub struct TransactOptions {
     /// The transaction, as JSON: the body of POST /transactions; `-` is stdin.
     pub file: PathBuf,
 
-    /// Print each result as the gateway gives it: one JSON object a line.
+    /// Print each result as the gateway gives it, with the history of its position: one JSON object a line.
     #[arg(long)]
     pub json: bool,
 
@@ -46,13 +47,15 @@ pub async fn run(options: TransactOptions) -> anyhow::Result<()> {
     let client = options.gateway.client();
     let transacted = client.transact(&transaction).await?;
     let mut output = Output::stdout();
+    let unreadable = "the gateway's response cannot be read; is it an exesdb of another version?";
     for result in &transacted.results {
         if options.json {
-            output.line(result.get())?;
+            let mut result: Map<String, Value> = serde_json::from_str(result.get()).context(unreadable)?;
+            result.extend(transacted.history.clone().map(|history| ("history".to_owned(), history.into())));
+            output.line(serde_json::to_string(&result)?)?;
             continue;
         }
-        let answer = "the gateway's answer cannot be read; is it an exesdb of another version?";
-        let appended: StreamAppended = serde_json::from_str(result.get()).context(answer)?;
+        let appended: StreamAppended = serde_json::from_str(result.get()).context(unreadable)?;
         let StreamAppended { stream, first_version, last_version, position } = appended;
         let stream = printable(&stream);
         output.line(format!("{stream}: versions {first_version} to {last_version}, position {position}"))?;
