@@ -32,7 +32,8 @@ fn bad_is_parked(host: &Host, reason: &str) {
     assert!(trouble.contains(reason) && trouble.contains("exesdb restart bad"), "{reason}: {ready}");
     assert_eq!(ready["stores"]["good"], "ready");
     host.http.of("good").append_one("s").expect(200);
-    host.http.of("bad").append_one("s").expect_problem(503, "restarting");
+    let refused = host.http.of("bad").append_one("s").expect_problem(503, "restarting");
+    assert!(refused.detail().contains(reason), "{reason}: {}", refused.detail());
 }
 
 #[test]

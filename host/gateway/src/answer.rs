@@ -10,7 +10,7 @@ use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
 use crate::body::RequestBody;
-use crate::health;
+use crate::health::{self, StoreReadiness};
 use crate::listener::Served;
 use crate::problem::problem;
 use crate::route::{Route, StoreRoute, route};
@@ -94,7 +94,7 @@ impl Answers {
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let worker = GatewayWorker::pick(&self.served.registry, &store.name, store.workers, turn)
-            .ok_or_else(|| not_served(store))?;
+            .ok_or_else(|| not_served(store, &(self.served.readiness)()))?;
         worker.handle(request.map(RequestBody::new)).await.map_err(|refusal| refused(store, &refusal))
     }
 }
@@ -149,11 +149,12 @@ fn clipped(text: &str) -> &str {
     text.get(..text.floor_char_boundary(REPEATED_BYTES_MAX)).unwrap_or(text)
 }
 
-fn not_served(store: &StoreRoute) -> Response<Full<Bytes>> {
-    let detail = format!(
-        "no gateway worker of store `{}` runs: it is being restarted, or it gave up; `exesdb tree` and /health/ready tell which",
-        store.name
-    );
+/// Says why, so that nobody has to look for it elsewhere: a store that is parked does not come back by itself.
+fn not_served(store: &StoreRoute, readiness: &[StoreReadiness]) -> Response<Full<Bytes>> {
+    let readiness = readiness.iter().find(|readiness| readiness.store == store.name);
+    let trouble = readiness.and_then(|readiness| readiness.trouble.as_deref());
+    let trouble = trouble.unwrap_or("its gateway is being restarted; try again");
+    let detail = format!("store `{}` does not serve: {trouble}", store.name);
     let members = [("store", store.name.as_str().into())];
     problem(StatusCode::SERVICE_UNAVAILABLE, "restarting", "The store does not serve", &detail, &members)
 }
