@@ -57,7 +57,7 @@ pub struct Cli {
 /// The subcommands, each in its own file.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the stores and their gateway until Ctrl-C or SIGTERM.
+    /// Run the stores and their gateway until Ctrl-C, SIGTERM or SIGHUP.
     Serve(command::serve::ServeOptions),
     /// Append events to a stream.
     Append(command::append::AppendOptions),

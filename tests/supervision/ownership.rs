@@ -39,6 +39,13 @@ fn a_role_whose_state_is_anothers_does_not_start_and_everything_says_so() {
     let sentence = "kept by the component snapshots (state version 1)";
     // The snapshots alone are away.
     host.http.append_one("s").expect(200);
+    // Each worker of the pool in turn, also those that were never started.
+    for _ in 0..4 {
+        let list = host.http.get("/v1/stores/main/snapshots").expect_problem(503, "unavailable");
+        assert!(list.detail().contains(sentence), "{}", list.text);
+        let scavenged = host.exesdb(&["scavenge"]);
+        assert!(stderr(&scavenged).contains(sentence), "{}", stderr(&scavenged));
+    }
     let refused = host.http.get(SNAPSHOT).expect_problem(503, "unavailable");
     assert!(
         refused.detail().contains(sentence) && refused.detail().contains("nothing is damaged"),

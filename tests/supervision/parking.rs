@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use std::process::Command;
+
 use exesdb_tests::{Host, eventually, folder, root};
 use serde_json::Value;
 
@@ -43,7 +45,7 @@ fn a_store_whose_component_does_not_load_is_parked_until_it_is_mended() {
     let streams = std::fs::read(root().join("target/components/streams.wasm")).unwrap();
     // what is in the file, what is said of it
     let table: [(Option<&[u8]>, &str); 4] = [
-        (None, "No such file"),
+        (None, "there is no such file"),
         (Some(b"this is no component"), "is not a WebAssembly component"),
         (Some(&good_component()[..10_000]), "is not a WebAssembly component"),
         (Some(&streams), "is a streams component and cannot be the snapshots"),
@@ -58,6 +60,22 @@ fn a_store_whose_component_does_not_load_is_parked_until_it_is_mended() {
         assert!(!restarted.status.success(), "{reason}");
         bad_is_parked(&host, reason);
     }
+    // what is in its place, what is said of it
+    let kinds: [(&dyn Fn(), &str); 4] = [
+        (&|| std::fs::create_dir(&file).unwrap(), "is not a file"),
+        (&|| std::os::unix::fs::symlink("nowhere.wasm", &file).unwrap(), "it is a link to nowhere.wasm"),
+        (&|| std::os::unix::fs::symlink("/dev/null", &file).unwrap(), "links out of a component's folder"),
+        // To open a pipe waits for somebody who writes to it.
+        (&|| assert!(Command::new("mkfifo").arg(&file).status().unwrap().success()), "is not a file"),
+    ];
+    for (make, reason) in kinds {
+        std::fs::remove_file(&file).or_else(|_| std::fs::remove_dir(&file)).unwrap();
+        make();
+        let restarted = host.exesdb(&["restart", "bad"]);
+        assert!(!restarted.status.success(), "{reason}");
+        bad_is_parked(&host, reason);
+    }
+    std::fs::remove_file(&file).unwrap();
     std::fs::write(&file, good_component()).unwrap();
     host.ok(&["restart", "bad"]);
     host.http.of("bad").append_one("s").expect(200);

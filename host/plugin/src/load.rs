@@ -44,8 +44,22 @@ pub enum Source {
 /// Why a component was not loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    /// There is no such file.
+    #[error("component {path}: there is no such file{}; check the path in the configuration, which is relative to the configuration file's folder", link_to(target.as_deref()), path = path.display())]
+    Missing {
+        /// The file as the configuration names it.
+        path: PathBuf,
+        /// Where it leads, if it is a link.
+        target: Option<PathBuf>,
+    },
+    /// It is a folder, a pipe or a device.
+    #[error("component {path} is not a file; name the component's .wasm file itself", path = path.display())]
+    NotAFile {
+        /// The file as the configuration names it.
+        path: PathBuf,
+    },
     /// The file cannot be read.
-    #[error("component {path}: {error}", path = path.display())]
+    #[error("component {path} cannot be read: {error}", path = path.display())]
     File {
         /// The file as the configuration names it.
         path: PathBuf,
@@ -239,11 +253,7 @@ fn read(source: &Source) -> Result<(String, Vec<u8>), LoadError> {
         Source::File(path) => {
             let file_error = |error| LoadError::File { path: path.clone(), error };
             let mut wasm = Vec::new();
-            open(path)
-                .map_err(|error| link_out(path).unwrap_or_else(|| file_error(error)))?
-                .take(COMPONENT_BYTES_MAX + 1)
-                .read_to_end(&mut wasm)
-                .map_err(file_error)?;
+            open(path)?.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut wasm).map_err(file_error)?;
             if wasm.len() as u64 > COMPONENT_BYTES_MAX {
                 return Err(LoadError::TooLarge { name: path.display().to_string() });
             }
@@ -252,19 +262,35 @@ fn read(source: &Source) -> Result<(String, Vec<u8>), LoadError> {
     }
 }
 
-/// Opens a file through the folder it lies in, so that a link in a plugin folder cannot lead out of it.
-fn open(path: &Path) -> std::io::Result<cap_std::fs::File> {
-    let no_file = || std::io::Error::new(std::io::ErrorKind::InvalidInput, "this path names no file");
+/// Opens a file through the folder it lies in, so that a link in a plugin folder cannot lead out of it. A pipe is not
+/// opened: that waits until somebody writes to it.
+fn open(path: &Path) -> Result<cap_std::fs::File, LoadError> {
+    let Some(name) = path.file_name() else { return Err(LoadError::NotAFile { path: path.to_owned() }) };
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let folder = cap_std::fs::Dir::open_ambient_dir(folder, cap_std::ambient_authority())?;
-    folder.open(path.file_name().ok_or_else(no_file)?)
+    let opened =
+        cap_std::fs::Dir::open_ambient_dir(folder, cap_std::ambient_authority()).and_then(|folder| {
+            if folder.metadata(name)?.is_file() { folder.open(name).map(Some) } else { Ok(None) }
+        });
+    match opened {
+        Ok(Some(file)) => Ok(file),
+        Ok(None) => Err(LoadError::NotAFile { path: path.to_owned() }),
+        Err(error) => Err(not_opened(path, error)),
+    }
 }
 
-/// Whether a path that could not be opened is a link, which then leads out of its folder or to nothing.
-fn link_out(path: &Path) -> Option<LoadError> {
-    let target = std::fs::read_link(path).ok()?;
-    Some(LoadError::Link { path: path.to_owned(), target })
+/// Why a path could not be opened. A link that leads to something leads out of its folder.
+fn not_opened(path: &Path, error: std::io::Error) -> LoadError {
+    let (path, target) = (path.to_owned(), std::fs::read_link(path).ok());
+    match (error.kind(), target) {
+        (std::io::ErrorKind::NotFound, target) => LoadError::Missing { path, target },
+        (_, Some(target)) => LoadError::Link { path, target },
+        (_, None) => LoadError::File { path, error },
+    }
+}
+
+fn link_to(target: Option<&Path>) -> String {
+    target.map_or_else(String::new, |target| format!(" (it is a link to {})", target.display()))
 }

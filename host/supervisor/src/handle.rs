@@ -52,13 +52,13 @@ pub enum CallError {
         path: String,
     },
     /// restart_child, delete_child: the child runs.
-    #[error("the child of `{path}` runs; terminate it first")]
+    #[error("the child of `{path}` runs; end it first")]
     Running {
         /// The supervisor.
         path: String,
     },
     /// restart_child, delete_child: a retry of the child is due.
-    #[error("the child of `{path}` is being restarted; terminate it first")]
+    #[error("the child of `{path}` is being restarted already")]
     Restarting {
         /// The supervisor.
         path: String,

@@ -139,15 +139,33 @@ pub(super) struct Breaker {
     rules: Mutex<Rules>,
     /// As the rules have it: spares all calls the lock as long as nothing is wrong.
     closed: AtomicBool,
+    /// Why the component did not start the last time, if so. All partitions of a pool run the same component, and a pool
+    /// that gives up at the first of them never starts the others.
+    start_failure: Mutex<Option<String>>,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { rules: Mutex::default(), closed: AtomicBool::new(true) }
+        Self { rules: Mutex::default(), closed: AtomicBool::new(true), start_failure: Mutex::default() }
     }
 }
 
 impl Breaker {
+    /// An instance could not be made.
+    pub(super) fn fails_to_start(&self, reason: &str) {
+        *self.start_failure.lock() = Some(reason.to_owned());
+    }
+
+    /// An instance was made.
+    pub(super) fn starts(&self) {
+        *self.start_failure.lock() = None;
+    }
+
+    /// Why no instance can be made, as far as is known.
+    pub(super) fn start_failure(&self) -> Option<String> {
+        self.start_failure.lock().clone()
+    }
+
     /// A call wants to pass.
     pub(super) fn admit(&self) -> Admission {
         if self.is_closed() {

@@ -163,10 +163,19 @@ fn stopped() -> Error {
     )
 }
 
+/// How often a call that belongs to no request looks whether anybody will serve it.
+const VACANCY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Completes when a request that has to finish waits for a partition that nobody serves. Then its call would wait
-/// for an instance that may start only after the request has ended.
+/// for an instance that may start only after the request has ended. A call of an operator has no such end, and gives up
+/// when there is no use in waiting.
 async fn given_up<C: Call>(request: Option<Arc<RequestControl>>, slot: &Slot<C>) {
-    let Some(request) = request else { return std::future::pending().await };
+    let Some(request) = request else {
+        while slot.vacant().is_none() {
+            tokio::time::sleep(VACANCY_INTERVAL).await;
+        }
+        return;
+    };
     request.closed().await;
     loop {
         let before = slot.is_served();

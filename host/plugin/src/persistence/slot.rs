@@ -42,16 +42,8 @@ pub(crate) struct Slot<C> {
     again: Mutex<VecDeque<Letter<C>>>,
     suspects: Arc<Suspects>,
     breaker: Arc<Breaker>,
-    vacancy: Mutex<Vacancy>,
-}
-
-/// That no instance serves the partition, and what is known of it.
-#[derive(Default)]
-struct Vacancy {
-    /// When the last instance ended, if no other has started since.
-    since: Option<Instant>,
-    /// Why the last start failed, if so.
-    reason: Option<String>,
+    /// Since when no worker has held the mailbox; of no meaning while one does.
+    vacant_since: Mutex<Instant>,
 }
 
 impl<C: Call> Slot<C> {
@@ -64,7 +56,7 @@ impl<C: Call> Slot<C> {
             again: Mutex::default(),
             suspects,
             breaker,
-            vacancy: Mutex::default(),
+            vacant_since: Mutex::new(Instant::now()),
         })
     }
 
@@ -94,11 +86,10 @@ impl<C: Call> Slot<C> {
         if self.is_served() {
             return None;
         }
-        let vacancy = self.vacancy.lock();
-        if let Some(reason) = &vacancy.reason {
+        if let Some(reason) = self.breaker.start_failure() {
             return Some(format!("the component does not start: {reason}"));
         }
-        let waited = vacancy.since?.elapsed();
+        let waited = self.vacant_since.lock().elapsed();
         (waited > VACANT_MAX).then(|| {
             format!(
                 "no instance of the component has run for {} s; `exesdb tree` shows why",
@@ -109,12 +100,13 @@ impl<C: Call> Slot<C> {
 
     /// An instance is there and is about to serve.
     pub(crate) fn occupy(&self) {
-        *self.vacancy.lock() = Vacancy::default();
+        *self.vacant_since.lock() = Instant::now();
+        self.breaker.starts();
     }
 
     /// No instance could be made.
     pub(crate) fn fails_to_start(&self, reason: &str) {
-        self.vacancy.lock().reason = Some(reason.to_owned());
+        self.breaker.fails_to_start(reason);
     }
 
     /// What the pool's partitions know of its component.
@@ -204,7 +196,7 @@ pub(crate) struct Mailbox<'a, C> {
 impl<C> Drop for Mailbox<'_, C> {
     fn drop(&mut self) {
         self.slot.served.store(false, Ordering::Release);
-        self.slot.vacancy.lock().since = Some(Instant::now());
+        *self.slot.vacant_since.lock() = Instant::now();
     }
 }
 
@@ -441,11 +433,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_partition_whose_instance_does_not_start_refuses_at_once_and_one_that_starts_does_not() {
-        let slot = Slot::new(10, Arc::default(), Arc::default());
-        slot.fails_to_start("its state is another's");
+        let breaker = Arc::default();
+        let slot = Slot::new(10, Arc::default(), Arc::clone(&breaker));
+        let other = Slot::new(10, Arc::default(), breaker);
+        other.fails_to_start("its state is another's");
         let call = probe(1);
         slot.send(call.clone(), trace());
-        assert_eq!(call.failed.load(Ordering::Relaxed), 10_000);
+        assert_eq!(
+            call.failed.load(Ordering::Relaxed),
+            10_000,
+            "a pool that gave up at the first starts no others"
+        );
         slot.occupy();
         slot.send(call.clone(), trace());
         assert_eq!(slot.open().await.next().await[0].call.id, 1);
