@@ -250,7 +250,7 @@ impl<C: Call> Mailbox<'_, C> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Letter, SHARED_CALLS_MAX, Slot};
+    use super::{Breaker, Letter, SHARED_CALLS_MAX, Slot};
     use crate::bindings::types::Error;
     use crate::crash::Crash;
     use crate::persistence::kind::Call;
@@ -433,9 +433,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_partition_whose_instance_does_not_start_refuses_at_once_and_one_that_starts_does_not() {
-        let breaker = Arc::default();
+        let breaker = Arc::<Breaker>::default();
         let slot = Slot::new(10, Arc::default(), Arc::clone(&breaker));
-        let other = Slot::new(10, Arc::default(), breaker);
+        let other = Slot::<Probe>::new(10, Arc::default(), breaker);
         other.fails_to_start("its state is another's");
         let call = probe(1);
         slot.send(call.clone(), trace());
