@@ -36,7 +36,9 @@ pub use error::{ClientError, Problem};
 pub use event::{AppendRequest, Appended, Event, EventPage, ExpectedVersion, NewEvent, StreamPage};
 pub use filter::Filter;
 pub use follow::{Follow, FollowFrom};
-pub use import::{IMPORT_EVENTS_MAX, ImportRequest, Imported};
+pub use import::{
+    IMPORT_EVENTS_MAX, IMPORT_SOURCE_BYTES_MAX, ImportMark, ImportRequest, ImportState, Imported, RowsRequest,
+};
 pub use lines::Lines;
 pub use place::Place;
 pub use retry::Retry;

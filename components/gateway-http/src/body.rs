@@ -19,7 +19,7 @@ mod transaction;
 pub use append::{Append, decode_append};
 pub use expected::parse_expected_version;
 pub use frames::decode_append_frames;
-pub use import::decode_import;
+pub use import::{Import, ImportQuestion, decode_import, decode_import_question};
 pub use query::{check_tags, check_types, decode_query};
 pub use retention::decode_retention;
 pub use snapshot::decode_snapshot;

@@ -8,7 +8,7 @@ pub use snapshot::{deleted, snapshot, snapshot_line, snapshot_page};
 
 use crate::history::HistoryId;
 use crate::json::{push_bool, push_number, push_string};
-use crate::store::{AppendResult, ImportResult, Retention, StreamInfo, StreamPage, StreamState};
+use crate::store::{AppendResult, ImportResult, ImportState, Retention, StreamInfo, StreamPage, StreamState};
 use crate::timestamp::push_rfc3339;
 
 /// Where the events of an append stand.
@@ -64,6 +64,24 @@ pub fn import_result(result: &ImportResult, history: HistoryId) -> Vec<u8> {
     out
 }
 
+/// What each of these streams had imported before.
+pub fn import_states(streams: &[String], states: &[ImportState]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64 + states.len() * 384);
+    out.extend_from_slice(b"{\"states\":[");
+    push_list(&mut out, streams.iter().zip(states), |out, (stream, state)| {
+        out.extend_from_slice(b"{\"stream\":");
+        push_string(out, stream);
+        push_member(out, "rows", state.rows);
+        if let Some(info) = &state.info {
+            push_name(out, "info");
+            push_info(out, info);
+        }
+        out.push(b'}');
+    });
+    out.extend_from_slice(b"]}");
+    out
+}
+
 /// A page of stream names.
 pub fn stream_page(page: &StreamPage) -> Vec<u8> {
     let mut out = Vec::with_capacity(64 + page.streams.iter().map(|name| name.len() + 3).sum::<usize>());
@@ -78,22 +96,26 @@ pub fn stream_page(page: &StreamPage) -> Vec<u8> {
 /// What is known of a stream.
 pub fn stream_info(info: &StreamInfo) -> Vec<u8> {
     let mut out = Vec::with_capacity(384 + info.stream_id.len());
+    push_info(&mut out, info);
+    out
+}
+
+fn push_info(out: &mut Vec<u8>, info: &StreamInfo) {
     out.extend_from_slice(b"{\"stream\":");
-    push_string(&mut out, &info.stream_id);
+    push_string(out, &info.stream_id);
     out.extend_from_slice(match info.state {
         StreamState::Live => b",\"state\":\"live\"".as_slice(),
         StreamState::Deleted => b",\"state\":\"deleted\"",
         StreamState::Tombstoned => b",\"state\":\"tombstoned\"",
     });
     if let Some(version) = info.first_version {
-        push_member(&mut out, "first_version", version);
+        push_member(out, "first_version", version);
     }
-    push_member(&mut out, "last_version", info.last_version);
-    push_retention(&mut out, &info.retention);
-    push_time(&mut out, "created", info.created);
-    push_time(&mut out, "updated", info.updated);
+    push_member(out, "last_version", info.last_version);
+    push_retention(out, &info.retention);
+    push_time(out, "created", info.created);
+    push_time(out, "updated", info.updated);
     out.push(b'}');
-    out
 }
 
 /// The limits that there are.

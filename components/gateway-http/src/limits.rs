@@ -92,3 +92,12 @@ pub const SOURCE_BYTES_MAX: usize = 256;
 
 /// Events of one import: they are committed as one batch, as those of an append.
 pub const IMPORT_EVENTS_MAX: usize = 1_000;
+
+/// Marks of one import: one for each of its events.
+pub const IMPORT_MARKS_MAX: usize = 1_000;
+
+/// Streams that one question about imports asks about: the store's bound.
+pub const IMPORT_STATES_MAX: usize = 1_000;
+
+/// Bytes of the name of an import's source in UTF-8: the store's bound.
+pub const IMPORT_SOURCE_BYTES_MAX: usize = 256;

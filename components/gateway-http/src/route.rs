@@ -112,6 +112,8 @@ pub enum Call {
     Transact,
     /// Take over the events in the body from another store.
     Import,
+    /// What the streams in the body had imported before.
+    ImportStates,
     /// A page of events.
     Read {
         /// Of these.
@@ -256,6 +258,11 @@ pub fn route(head: &Head<'_>) -> Result<Route, Problem> {
             Query::parse(query, &[])?;
             json_body(head)?;
             Call::Import
+        }
+        (Resource::ImportStates, _) => {
+            Query::parse(query, &[])?;
+            json_body(head)?;
+            Call::ImportStates
         }
         (Resource::StreamEvents, "POST") => {
             let form = append_form(head, query)?;

@@ -6,8 +6,8 @@ use exesdb_sdk::gateway::{BodyError, RespondError};
 
 use crate::accept::Form;
 use crate::body::{
-    Append, decode_append, decode_append_frames, decode_import, decode_retention, decode_snapshot,
-    decode_transaction,
+    Append, Import, ImportQuestion, decode_append, decode_append_frames, decode_import,
+    decode_import_question, decode_retention, decode_snapshot, decode_transaction,
 };
 use crate::bulk::BulkRead;
 use crate::encode;
@@ -141,11 +141,17 @@ fn answer<S: Store, E: Exchange>(store: &mut S, call: Call, exchange: &mut E) ->
         Call::Append { stream, form } => append(store, stream, form, exchange),
         Call::Transact => transact(store, exchange),
         Call::Import => {
-            let events = decode_import(&body(exchange)?)?;
+            let Import { events, marks } = decode_import(&body(exchange)?)?;
             check_tags_together(events.iter().map(|event| &event.event))?;
             let history = current_history(store)?;
-            let result = store.import(&events).map_err(|error| problem(error, Subject::Store))?;
+            let result = store.import(&events, &marks).map_err(|error| problem(error, Subject::Store))?;
             Ok(json_response_of(history, encode::import_result(&result, history)))
+        }
+        Call::ImportStates => {
+            let ImportQuestion { source, streams } = decode_import_question(&body(exchange)?)?;
+            let states = store.import_states(&source, &streams);
+            let states = states.map_err(|error| problem(error, Subject::Store))?;
+            Ok(json_response(encode::import_states(&streams, &states)))
         }
         Call::Read { source, range } => read(store, &source, range),
         // Answered before; with a failure here, so that no request can end the instance.

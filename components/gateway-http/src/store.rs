@@ -11,8 +11,9 @@ pub use exesdb_sdk::gateway::snapshots::{
     RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope,
 };
 pub use exesdb_sdk::gateway::streams::{
-    AppendCondition, AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult,
-    ImportedEvent, QueryItem, Retention, StreamCheck, StreamInfo, StreamPage, StreamState, Transaction,
+    AppendCondition, AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportMark, ImportResult,
+    ImportState, ImportedEvent, QueryItem, Retention, StreamCheck, StreamInfo, StreamPage, StreamState,
+    Transaction,
 };
 pub use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion, HistoryChange, RecordedEvent};
 
@@ -52,7 +53,9 @@ pub trait Store {
     /// `streams.transact` of one transaction. One result for each of its appends.
     fn transact(&mut self, transaction: Transaction) -> Result<Vec<AppendResult>, Error>;
     /// `streams.import-events`.
-    fn import(&mut self, events: &[ImportedEvent]) -> Result<ImportResult, Error>;
+    fn import(&mut self, events: &[ImportedEvent], marks: &[ImportMark]) -> Result<ImportResult, Error>;
+    /// `streams.get-import-states`. One for each of the streams.
+    fn import_states(&mut self, source: &str, streams: &[String]) -> Result<Vec<ImportState>, Error>;
     /// `streams.delete-stream`.
     fn delete_stream(
         &mut self,
@@ -140,8 +143,17 @@ impl Store for LinkedStore {
         Err(Error::Other(format!("the streams component gave {found} results for {appends} appends")))
     }
 
-    fn import(&mut self, events: &[ImportedEvent]) -> Result<ImportResult, Error> {
-        streams::import_events(events)
+    fn import(&mut self, events: &[ImportedEvent], marks: &[ImportMark]) -> Result<ImportResult, Error> {
+        streams::import_events(events, marks)
+    }
+
+    fn import_states(&mut self, source: &str, streams: &[String]) -> Result<Vec<ImportState>, Error> {
+        let states = streams::get_import_states(source, streams)?;
+        if states.len() == streams.len() {
+            return Ok(states);
+        }
+        let (found, asked) = (states.len(), streams.len());
+        Err(Error::Other(format!("the streams component gave {found} import states for {asked} streams")))
     }
 
     fn delete_stream(

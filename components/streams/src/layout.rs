@@ -1,10 +1,14 @@
 //! Keys and values: what lies where. The crate's documentation has the table.
 
+mod imports;
+
 use exesdb_sdk::fields::{Malformed, Reader, Writer};
 use exesdb_sdk::keyspaces::{ChainHash, Range, STAMP_BYTES, prefix_end};
 use exesdb_sdk::streams::StreamState;
 use exesdb_sdk::types::{EventData, Position, RecordedEvent, Version};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
+
+pub use imports::{IMPORTS, import_key, stream_of_import};
 
 /// Stream id -> [`Head`].
 pub const STREAMS: &str = "streams";

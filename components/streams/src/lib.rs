@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `streams` | stream id | head |
 //! | `retained` | stream id | nothing |
+//! | `imports` | stream id, zero byte, digest of a source, 12 bytes | how many of its rows were imported, 8 bytes |
 //! | `events` | position, 8 bytes, written by the commit | envelope |
 //! | `gaps` | first position that an import left empty, 8 bytes, written by the commit | the next position that it did not, 8 bytes |
 //! | `index` | origin, 8 bytes; version of an append's last event, 8 bytes | its position, 8 bytes, written by the commit |
@@ -31,7 +32,7 @@
 //! `index-correlation` is `true` when they are appended, the members `$correlationId` and `$causationId` of the JSON
 //! object that is their metadata, if they are texts of 1 to 256 bytes and their names are written without escapes.
 //!
-//! A digest is the first 12 bytes of an XXH3 of 128 bits, big-endian: of an event id, or of a label's kind (one byte: `t`
+//! A digest is the first 12 bytes of an XXH3 of 128 bits, big-endian: of an event id, of an import's source, or of a label's kind (one byte: `t`
 //! for a type, `g` for a tag, `c` for a correlation id, `k` for a causation id) with its text behind. An id that has the
 //! digest of another of its stream is refused as a conflict, and an event counts for a label only if its texts say so:
 //! what `ids` and `labels` say is believed only after a look at the event.
@@ -75,7 +76,9 @@
 //!    envelopes follow each other as the storage says; that of a removed event cannot be checked, but the one behind it
 //!    can.
 //! 6. `retained` has an entry exactly for each head of more than 33 bytes.
-//! 7. What is hidden stays hidden: the first version that may be visible never goes back. It is never more than the
+//! 7. An entry in `imports` is of a stream that has a head, and its number is 1 to the number of versions that the stream
+//!    has come to. It never goes down.
+//! 8. What is hidden stays hidden: the first version that may be visible never goes back. It is never more than the
 //!    version of the next event, so that no event is hidden before it is there. Heads that earlier versions wrote may say
 //!    more, and are read as if they did not.
 
@@ -102,8 +105,8 @@ use exesdb_sdk::keyspaces::HostKeyspaces;
 use exesdb_sdk::logging::{self, Level};
 use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
 use exesdb_sdk::streams::{
-    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult, ImportedEvent, Retention,
-    StreamInfo, StreamPage, StreamsPlugin, Transaction,
+    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportMark, ImportResult, ImportState,
+    ImportedEvent, Retention, StreamInfo, StreamPage, StreamsPlugin, Transaction,
 };
 use exesdb_sdk::types::{Direction, Error, ExpectedVersion, Position, StreamLife, Version};
 use exesdb_sdk::{clock, config};
@@ -128,8 +131,12 @@ impl StreamsPlugin for Streams {
         transact::transact(&HostKeyspaces, clock::now(), correlation_index(), &transactions)
     }
 
-    fn import_events(events: Vec<ImportedEvent>) -> Result<ImportResult, Error> {
-        import::import_events(&HostKeyspaces, clock::now(), correlation_index(), &events)
+    fn import_events(events: Vec<ImportedEvent>, marks: Vec<ImportMark>) -> Result<ImportResult, Error> {
+        import::import_events(&HostKeyspaces, clock::now(), correlation_index(), &events, &marks)
+    }
+
+    fn get_import_states(source: String, stream_ids: Vec<String>) -> Result<Vec<ImportState>, Error> {
+        import::import_states(&HostKeyspaces, clock::now(), &source, &stream_ids)
     }
 
     fn delete_stream(stream_id: String, expected: ExpectedVersion, deletion: Deletion) -> Result<(), Error> {

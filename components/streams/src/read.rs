@@ -22,6 +22,7 @@ mod versions;
 pub use all::{LOOKED_AT_BYTES_MAX, LOOKED_AT_EVENTS_MAX, read_all, read_filtered};
 pub use list::{LISTED_HEADS_MAX, list_streams};
 pub use lives::{LIVES_MAX, stream_lives};
+pub(crate) use stream::info_of;
 pub use stream::{read_stream, stream_info};
 pub(crate) use versions::{created_at, read_versions};
 

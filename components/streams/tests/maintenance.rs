@@ -6,7 +6,8 @@ mod rival;
 use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
 use exesdb_sdk::maintenance::{Finding, ScavengeStep};
 use exesdb_sdk::streams::{
-    AppendRequest, Deletion, EventFilter, EventPage, ImportedEvent, QueryItem, Retention, StreamInfo,
+    AppendRequest, Deletion, EventFilter, EventPage, ImportMark, ImportedEvent, QueryItem, Retention,
+    StreamInfo,
 };
 use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion, RecordedEvent};
 use exesdb_streams::append::append;
@@ -14,8 +15,8 @@ use exesdb_streams::correlation::CorrelationIndex;
 use exesdb_streams::delete::delete_stream;
 use exesdb_streams::import::import_events;
 use exesdb_streams::layout::{
-    EVENTS, Envelope, GAPS, Head, IDS, INDEX, LABELS, LabelKind, RETAINED, STREAMS, id_key, index_key,
-    label_digest, label_key,
+    EVENTS, Envelope, GAPS, Head, IDS, IMPORTS, INDEX, LABELS, LabelKind, RETAINED, STREAMS, id_key,
+    import_key, index_key, label_digest, label_key,
 };
 use exesdb_streams::maintenance::{scavenge, verify};
 use exesdb_streams::read::{list_streams, read_all, read_filtered, read_stream, stream_info};
@@ -28,7 +29,7 @@ use rival::{Rival, Storage};
 /// The time of day in the tests, in microseconds.
 const NOW: u64 = 1_000_000_000;
 
-const KEYSPACES: [&str; 7] = [STREAMS, RETAINED, EVENTS, GAPS, INDEX, IDS, LABELS];
+const KEYSPACES: [&str; 8] = [STREAMS, RETAINED, EVENTS, GAPS, INDEX, IDS, LABELS, IMPORTS];
 
 fn event(id: &str, tags: &[&str]) -> EventData {
     EventData {
@@ -189,7 +190,8 @@ fn store() -> MemoryKeyspaces {
         created: 3,
         event: event("x", &["all"]),
     };
-    import_events(&store, NOW, CorrelationIndex::On, &[imported]).expect("it is valid");
+    let mark = ImportMark { stream_id: "i".into(), source: "f".into(), rows: 1 };
+    import_events(&store, NOW, CorrelationIndex::On, &[imported], &[mark]).expect("it is valid");
     put(&store, "a", &["44", "5"]);
     put(&store, "b", &["22", "3"]);
     retain(&store, "b", Retention { max_count: Some(2), ..none() });
@@ -368,6 +370,21 @@ fn entries_of_retained_and_gaps() {
     is_reported(|store| store.overwrite(GAPS, &key(4), &key(11)), "`gaps`", "among the positions");
     is_restored(|store| store.overwrite(GAPS, &key(0), &key(2)), "`gaps`", "no import left these empty");
     is_restored(|store| store.overwrite(GAPS, b"odd", &key(2)), "`gaps`, key `odd`", "no range");
+}
+
+#[test]
+fn numbers_of_imported_rows() {
+    let mark = import_key("i", "f");
+    let odd = "no stream and source with a number";
+    is_restored(|store| store.overwrite(IMPORTS, b"odd", &key(1)), "`imports`, key `odd`", odd);
+    is_restored(|store| store.overwrite(IMPORTS, &import_key("i", "g"), b"many"), "`imports`", odd);
+    is_restored(|store| store.overwrite(IMPORTS, &import_key("i", "g"), &key(0)), "`imports`", odd);
+    is_repaired(|store| store.overwrite(IMPORTS, &mark, &key(9)), "`imports`, key `i", "9 rows");
+    is_reported(
+        |store| store.overwrite(IMPORTS, &import_key("none", "f"), &key(1)),
+        "`imports`, key `none",
+        "no such stream",
+    );
 }
 
 #[test]

@@ -621,13 +621,13 @@ fn run(store: &MemoryKeyspaces, model: &mut Model, now: u64, call: &Call) -> Che
         Call::Import(events) => {
             let end = store.durable_position().expect("the store is in memory");
             let events = imported(model, now, end, events);
-            let answer = import_events(store, now, index, &events);
+            let answer = import_events(store, now, index, &events, &[]);
             prop_assert_eq!(
                 answer.clone().map(|result| (result.added, result.repeated, result.hidden)),
                 model.import(now, end, &events)
             );
             if let Ok(result) = answer {
-                let again = import_events(store, now, index, &events).expect("it was imported before");
+                let again = import_events(store, now, index, &events, &[]).expect("it was imported before");
                 // What was added may be too old to be seen.
                 prop_assert_eq!(again.added, 0);
                 prop_assert!(again.hidden >= result.hidden);

@@ -27,7 +27,7 @@ use serde::Serialize;
 use self::trouble::Troubles;
 use super::export::format::BEGINNING;
 use crate::cli::{GatewayOptions, NotAll};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, IMPORT_SOURCE_BYTES_MAX};
 use crate::output::Output;
 
 /// Options of `import`.
@@ -49,12 +49,16 @@ rows are checked first: of a file with faults nothing is sent.
 What is the same row: one of the same source that has the same stream, type and content; of rows that read the same, the
 first is the first, the second the second. The source is the file's name, without its folder; --source gives another.
 So a file may be imported again, also when it has grown: what is there is not added again. Rows of another file are other
-rows, also if they read the same: give --source where a file was renamed.
+rows, also if they read the same: give --source where a file was renamed, and where two files have one name.
 
-The summary says how many rows were added, already there, hidden and refused. Hidden are those that an earlier import
-added, and that retention or deletion hides now: they are not added again. Of a stream that has no visible event left to
-compare with, as many rows count as hidden as it had events; with --add-hidden they are added again. Refused are rows of
-streams that do not take them; they are told with their lines, and the rows of all other streams are imported.
+The summary says how many rows were added, already there, hidden and refused. Hidden are rows that an earlier import of
+the source added and that retention or deletion hides now: they are not added again, unless --add-hidden says so. The
+store remembers how many rows of a source each stream has had, and not which: hidden are the first in the file, and only
+as many as it has had and does not show. So a file that has lost rows at its beginning, such as a log that was rotated,
+needs another --source. An export does not have these numbers, a backup does.
+
+Refused are rows of streams that do not take them, as after a tombstone: they are told with their lines, up to ten of
+each of ten streams, and the rows of all other streams are imported.
 
 Exit codes: 0 all rows are in the store, 1 the import failed or was stopped, 2 the command line makes no sense, 3 some
 rows were refused and all others are in the store.")]
@@ -82,7 +86,7 @@ pub struct ImportOptions {
     #[arg(long, value_name = "NAME", requires = "stream_by")]
     pub source: Option<String>,
 
-    /// Add rows again that retention or deletion may have hidden.
+    /// Add the rows again that an earlier import added and that retention or deletion hides.
     #[arg(long, requires = "stream_by")]
     pub add_hidden: bool,
 
@@ -126,7 +130,7 @@ struct Summary {
     added: u64,
     /// Events that an earlier import had added.
     already_there: u64,
-    /// Events that an earlier import had added, and that retention or deletion hides.
+    /// Rows that an earlier import had added, and that retention or deletion hides.
     hidden: u64,
     /// Rows that the store does not take.
     refused: u64,
@@ -228,6 +232,7 @@ async fn import_rows(
             "{name} has no name of its own; give --source NAME, such as the name of the file that the rows come from: it tells them from rows of other files that read the same"
         ),
     };
+    check_source(&source)?;
     let columns = row::Columns {
         stream: stream.clone(),
         event_type: event_type.clone(),
@@ -247,6 +252,15 @@ async fn import_rows(
     let send::Sent { added, already_there, hidden, streams, troubles } = sent;
     let refused = troubles.rows;
     Ok((Summary { rows: total, added, already_there, hidden, refused, streams }, troubles))
+}
+
+/// Checks that the store takes a source's name.
+fn check_source(source: &str) -> anyhow::Result<()> {
+    ensure!(
+        (1..=IMPORT_SOURCE_BYTES_MAX).contains(&source.len()) && !source.contains(char::is_control),
+        "{source:?} cannot be the name of a source; give --source with 1 to {IMPORT_SOURCE_BYTES_MAX} bytes and no control characters"
+    );
+    Ok(())
 }
 
 /// What can be read only once, in a file of no name.
@@ -288,8 +302,21 @@ fn format(path: &Path, given: Option<Format>) -> anyhow::Result<Format> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Format, format};
+    use super::{Format, check_source, format};
     use std::path::Path;
+
+    #[test]
+    fn a_source_has_a_name_that_the_store_takes() {
+        for (source, is_taken) in [
+            ("log.csv", true),
+            (&"f".repeat(256), true),
+            (&"f".repeat(257), false),
+            ("", false),
+            ("a\nb", false),
+        ] {
+            assert_eq!(check_source(source).is_ok(), is_taken, "{source:?}");
+        }
+    }
 
     #[test]
     fn the_extension_says_what_a_file_is() {

@@ -18,10 +18,10 @@ pub use response::{RespondError, StreamingBody, respond, respond_streaming};
 /// The store's streams, as a gateway calls them: `exesdb:store/streams`.
 pub mod streams {
     pub use crate::bindings::gateway_imports::exesdb::store::streams::{
-        AppendCondition, AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult,
-        ImportedEvent, QueryItem, Retention, StreamCheck, StreamInfo, StreamPage, StreamState, Transaction,
-        append, delete_stream, get_stream_info, import_events, list_streams, read_all, read_filtered,
-        read_stream, set_retention, transact,
+        AppendCondition, AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportMark,
+        ImportResult, ImportState, ImportedEvent, QueryItem, Retention, StreamCheck, StreamInfo, StreamPage,
+        StreamState, Transaction, append, delete_stream, get_import_states, get_stream_info, import_events,
+        list_streams, read_all, read_filtered, read_stream, set_retention, transact,
     };
 }
 

@@ -8,8 +8,9 @@ use crate::types::{Direction, Error, ExpectedVersion, Position, StreamLife, Vers
 /// What a streams component does. Register the type that does it with [`streams_plugin!`](crate::streams_plugin).
 pub use crate::bindings::streams_plugin::exports::exesdb::store::streams::Guest as StreamsPlugin;
 pub use crate::bindings::streams_plugin::exports::exesdb::store::streams::{
-    AppendCondition, AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult,
-    ImportedEvent, QueryItem, Retention, StreamCheck, StreamInfo, StreamPage, StreamState, Transaction,
+    AppendCondition, AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportMark, ImportResult,
+    ImportState, ImportedEvent, QueryItem, Retention, StreamCheck, StreamInfo, StreamPage, StreamState,
+    Transaction,
 };
 
 /// The registered plugin with what the SDK does around each call.
@@ -27,9 +28,14 @@ impl<P: StreamsPlugin> StreamsPlugin for Registered<P> {
         P::transact(transactions)
     }
 
-    fn import_events(events: Vec<ImportedEvent>) -> Result<ImportResult, Error> {
+    fn import_events(events: Vec<ImportedEvent>, marks: Vec<ImportMark>) -> Result<ImportResult, Error> {
         panic::install_hook();
-        P::import_events(events)
+        P::import_events(events, marks)
+    }
+
+    fn get_import_states(source: String, stream_ids: Vec<String>) -> Result<Vec<ImportState>, Error> {
+        panic::install_hook();
+        P::get_import_states(source, stream_ids)
     }
 
     fn delete_stream(stream_id: String, expected: ExpectedVersion, deletion: Deletion) -> Result<(), Error> {

@@ -1,25 +1,35 @@
-//! The body of an import.
+//! The bodies of an import, and of the question that one begins with.
 
 use std::fmt;
 
+use exesdb_sdk::arguments::STREAM_ID_BYTES_MAX;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, Unexpected, Visitor};
 
 use super::event::EventFields;
 use super::field::{Fields, Place, read};
-use super::list::List;
+use super::list::{List, Text, check_text};
 use super::transaction::read_stream;
-use crate::limits::IMPORT_EVENTS_MAX;
+use crate::limits::{IMPORT_EVENTS_MAX, IMPORT_MARKS_MAX, IMPORT_SOURCE_BYTES_MAX, IMPORT_STATES_MAX};
 use crate::problem::{Problem, quoted};
-use crate::store::ImportedEvent;
+use crate::store::{ImportMark, ImportedEvent};
 use crate::timestamp::parse_rfc3339;
 
-/// Decodes `{"events": [..]}`, each event as reads give it: with its stream, version and time. Its position may be left
-/// out.
+/// An import: the events, and how many rows of their sources the streams have had.
+#[derive(Clone, Debug)]
+pub struct Import {
+    /// At most 1,000.
+    pub events: Vec<ImportedEvent>,
+    /// At most 1,000; one at least if there is no event.
+    pub marks: Vec<ImportMark>,
+}
+
+/// Decodes `{"events"?: [..], "marks"?: [..]}`, each event as reads give it: with its stream, version and time. Its
+/// position may be left out.
 ///
 /// # Errors
 /// The problem that is the request's answer, naming the field.
-pub fn decode_import(body: &[u8]) -> Result<Vec<ImportedEvent>, Problem> {
+pub fn decode_import(body: &[u8]) -> Result<Import, Problem> {
     let place = Place::new("body");
     read(body, &place, ImportSeed { place: &place })
 }
@@ -29,7 +39,7 @@ struct ImportSeed<'p> {
 }
 
 impl<'de> DeserializeSeed<'de> for ImportSeed<'_> {
-    type Value = Vec<ImportedEvent>;
+    type Value = Import;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -37,23 +47,142 @@ impl<'de> DeserializeSeed<'de> for ImportSeed<'_> {
 }
 
 impl<'de> Visitor<'de> for ImportSeed<'_> {
-    type Value = Vec<ImportedEvent>;
+    type Value = Import;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("an object with `events`")
+        out.write_str("an object with `events` and `marks`")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let place = self.place;
-        let mut fields = Fields::new(place, &["events"]);
-        let mut events = None;
-        while fields.next(&mut map)?.is_some() {
-            let bounds = (1, IMPORT_EVENTS_MAX);
-            let element = EventSeed { place };
-            let list = List { place, name: "events", bounds, unit: "events per import", element };
-            events = Some(map.next_value_seed(list)?);
+        let mut fields = Fields::new(place, &["events", "marks"]);
+        let (mut events, mut marks) = (Vec::new(), Vec::new());
+        while let Some(name) = fields.next(&mut map)? {
+            if name == "events" {
+                let bounds = (0, IMPORT_EVENTS_MAX);
+                let element = EventSeed { place };
+                let list = List { place, name: "events", bounds, unit: "events per import", element };
+                events = map.next_value_seed(list)?;
+            } else {
+                let bounds = (0, IMPORT_MARKS_MAX);
+                let element = MarkSeed { place };
+                let list = List { place, name: "marks", bounds, unit: "marks per import", element };
+                marks = map.next_value_seed(list)?;
+            }
         }
-        events.ok_or_else(|| place.refuse_field("events", "is required"))
+        if events.is_empty() && marks.is_empty() {
+            let detail =
+                format!("must hold 1 to {IMPORT_EVENTS_MAX} events per import, unless there are `marks`");
+            return Err(place.refuse_field("events", detail));
+        }
+        Ok(Import { events, marks })
+    }
+}
+
+/// Reads how many rows of a source a stream has had.
+#[derive(Clone, Copy)]
+struct MarkSeed<'p> {
+    place: &'p Place,
+}
+
+impl<'de> DeserializeSeed<'de> for MarkSeed<'_> {
+    type Value = ImportMark;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ImportMark, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for MarkSeed<'_> {
+    type Value = ImportMark;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("a mark, an object with `stream`, `source` and `rows`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ImportMark, A::Error> {
+        let place = self.place;
+        let mut fields = Fields::new(place, &["stream", "source", "rows"]);
+        let (mut stream, mut source, mut rows) = (None, None, None);
+        while let Some(name) = fields.next(&mut map)? {
+            match name {
+                "stream" => stream = Some(read_stream(place, &mut map)?),
+                "source" => source = Some(read_source(place, &mut map)?),
+                _ => rows = Some(map.next_value()?),
+            }
+        }
+        let required = |field: &str| place.refuse_field(field, "is required");
+        let stream_id = stream.ok_or_else(|| required("stream"))?;
+        let source = source.ok_or_else(|| required("source"))?;
+        let rows = rows.ok_or_else(|| required("rows"))?;
+        if rows == 0 {
+            return Err(place.refuse_field("rows", "is 0; a mark has 1 at least"));
+        }
+        Ok(ImportMark { stream_id, source, rows })
+    }
+}
+
+/// Reads the name of what rows come from.
+fn read_source<'de, A: MapAccess<'de>>(place: &Place, map: &mut A) -> Result<String, A::Error> {
+    let source: String = map.next_value()?;
+    check_text(place, "source", &source, IMPORT_SOURCE_BYTES_MAX)?;
+    Ok(source)
+}
+
+/// A question about streams: what their next import of rows of a source begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportQuestion {
+    /// What the rows come from.
+    pub source: String,
+    /// The streams, 1 to 1,000.
+    pub streams: Vec<String>,
+}
+
+/// Decodes `{"source": "..", "streams": [..]}`.
+///
+/// # Errors
+/// The problem that is the request's answer, naming the field.
+pub fn decode_import_question(body: &[u8]) -> Result<ImportQuestion, Problem> {
+    let place = Place::new("body");
+    read(body, &place, QuestionSeed { place: &place })
+}
+
+struct QuestionSeed<'p> {
+    place: &'p Place,
+}
+
+impl<'de> DeserializeSeed<'de> for QuestionSeed<'_> {
+    type Value = ImportQuestion;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for QuestionSeed<'_> {
+    type Value = ImportQuestion;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object with `source` and `streams`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let place = self.place;
+        let mut fields = Fields::new(place, &["source", "streams"]);
+        let (mut source, mut streams) = (None, None);
+        while let Some(name) = fields.next(&mut map)? {
+            if name == "source" {
+                source = Some(read_source(place, &mut map)?);
+            } else {
+                let bounds = (1, IMPORT_STATES_MAX);
+                let element = Text { place, bytes_max: STREAM_ID_BYTES_MAX };
+                let list = List { place, name: "streams", bounds, unit: "streams per request", element };
+                streams = Some(map.next_value_seed(list)?);
+            }
+        }
+        let source = source.ok_or_else(|| place.refuse_field("source", "is required"))?;
+        let streams = streams.ok_or_else(|| place.refuse_field("streams", "is required"))?;
+        Ok(ImportQuestion { source, streams })
     }
 }
 

@@ -16,6 +16,8 @@ pub enum Resource {
     Transactions,
     /// Events from another store.
     Import,
+    /// What streams had imported before.
+    ImportStates,
     /// The snapshots of the whole store.
     AllSnapshots,
     /// The names of streams.
@@ -36,11 +38,12 @@ pub enum Resource {
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::OpenApi,
         Self::AllEvents,
         Self::Transactions,
         Self::Import,
+        Self::ImportStates,
         Self::AllSnapshots,
         Self::Streams,
         Self::Stream,
@@ -58,6 +61,7 @@ impl Resource {
             Self::AllEvents => "/v1/stores/{store}/events",
             Self::Transactions => "/v1/stores/{store}/transactions",
             Self::Import => "/v1/stores/{store}/import",
+            Self::ImportStates => "/v1/stores/{store}/import/states",
             Self::AllSnapshots => "/v1/stores/{store}/snapshots",
             Self::Streams => "/v1/stores/{store}/streams",
             Self::Stream => "/v1/stores/{store}/streams/{stream}",
@@ -72,7 +76,7 @@ impl Resource {
     /// The methods that it has, as the header `allow` lists them.
     pub fn allow(self) -> &'static str {
         match self {
-            Self::Transactions | Self::Import => "POST",
+            Self::Transactions | Self::Import | Self::ImportStates => "POST",
             Self::Stream | Self::Snapshots => "GET, HEAD, DELETE",
             Self::StreamEvents => "GET, HEAD, POST",
             Self::Retention => "PUT",
@@ -106,6 +110,7 @@ pub(super) fn resolve(path: &str) -> Result<(Resource, &str, &str), Problem> {
         ["v1", "stores", _, "events"] => (Resource::AllEvents, "", ""),
         ["v1", "stores", _, "transactions"] => (Resource::Transactions, "", ""),
         ["v1", "stores", _, "import"] => (Resource::Import, "", ""),
+        ["v1", "stores", _, "import", "states"] => (Resource::ImportStates, "", ""),
         ["v1", "stores", _, "snapshots"] => (Resource::AllSnapshots, "", ""),
         ["v1", "stores", _, "streams"] => (Resource::Streams, "", ""),
         ["v1", "stores", _, "streams", stream] => (Resource::Stream, stream, ""),

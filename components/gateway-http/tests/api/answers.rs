@@ -54,6 +54,7 @@ fn a_request_over_the_limit_is_not_decoded() {
         Request::new("PUT", "/v1/stores/m/streams/s/retention").body(body.clone()),
         Request::new("POST", "/v1/stores/m/transactions").body(body.clone()),
         Request::new("POST", "/v1/stores/m/import").body(body.clone()),
+        Request::new("POST", "/v1/stores/m/import/states").body(body.clone()),
         Request::append("s", body).header("content-type", "application/vnd.exesdb.events"),
     ] {
         let answer = request.send(&mut store);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use exesdb_gateway_http::body::{
-    decode_append, decode_append_frames, decode_import, decode_query, decode_retention, decode_snapshot,
-    decode_transaction,
+    decode_append, decode_append_frames, decode_import, decode_import_question, decode_query,
+    decode_retention, decode_snapshot, decode_transaction,
 };
 use exesdb_gateway_http::json::{embeddable, find_hazard};
 use exesdb_gateway_http::query::percent_decode;
@@ -39,6 +39,7 @@ fn target() -> impl Strategy<Value = String> {
         "/retention",
         "/transactions",
         "/import",
+        "/states",
         "type",
         "tag",
         "query",
@@ -158,6 +159,7 @@ proptest! {
         let _frames = decode_append_frames(&bytes);
         let _transaction = decode_transaction(&bytes);
         let _import = decode_import(&bytes);
+        let _question = decode_import_question(&bytes);
         let _retention = decode_retention(&bytes);
         let _snapshot = decode_snapshot(&bytes);
         let _json = embeddable(&bytes);
@@ -168,6 +170,7 @@ proptest! {
         let _append = decode_append(text.as_bytes());
         let _transaction = decode_transaction(text.as_bytes());
         let _import = decode_import(text.as_bytes());
+        let _question = decode_import_question(text.as_bytes());
         let _retention = decode_retention(text.as_bytes());
         let _query = decode_query(&text);
         let _snapshot = decode_snapshot(text.as_bytes());

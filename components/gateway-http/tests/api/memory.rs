@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, VecDeque};
 use exesdb_gateway_http::history::HistoryId;
 use exesdb_gateway_http::store::{
     AppendRequest, AppendResult, Deletion, Direction, Error, EventFilter, EventPage, ExpectedVersion,
-    HistoryChange, ImportResult, ImportedEvent, QueryItem, RecordedEvent, RecordedSnapshot, Retention,
-    SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope, Source, Store, StoreHistory,
-    StreamInfo, StreamPage, StreamState, Transaction, Wake,
+    HistoryChange, ImportMark, ImportResult, ImportState, ImportedEvent, QueryItem, RecordedEvent,
+    RecordedSnapshot, Retention, SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope, Source,
+    Store, StoreHistory, StreamInfo, StreamPage, StreamState, Transaction, Wake,
 };
 use exesdb_sdk::types::{ConditionFailure, VersionConflict};
 
@@ -42,6 +42,8 @@ pub(crate) struct Memory {
     /// The streams that were deleted, and how.
     pub(crate) deleted: BTreeMap<String, Deletion>,
     pub(crate) retentions: BTreeMap<String, Retention>,
+    /// By stream and source, how many rows were imported.
+    pub(crate) imported: BTreeMap<(String, String), u64>,
     /// What the next calls fail with.
     pub(crate) failure: Option<Error>,
     /// The most events on a page, as if they were large.
@@ -201,8 +203,12 @@ impl Store for Memory {
         Ok(transaction.appends.into_iter().map(|append| self.add_all(append)).collect())
     }
 
-    fn import(&mut self, events: &[ImportedEvent]) -> Result<ImportResult, Error> {
+    fn import(&mut self, events: &[ImportedEvent], marks: &[ImportMark]) -> Result<ImportResult, Error> {
         self.fail()?;
+        for ImportMark { stream_id, source, rows } in marks {
+            let stored = self.imported.entry((stream_id.clone(), source.clone())).or_default();
+            *stored = (*stored).max(*rows);
+        }
         let mut added = 0;
         for imported in events {
             if self.events.iter().any(|event| event.id == imported.event.id) {
@@ -226,6 +232,15 @@ impl Store for Memory {
         let repeated = events.len() as u32 - added;
         let durable_position = self.events.last().map_or(0, |event| event.position + 1);
         Ok(ImportResult { added, repeated, hidden: 0, durable_position })
+    }
+
+    fn import_states(&mut self, source: &str, streams: &[String]) -> Result<Vec<ImportState>, Error> {
+        self.fail()?;
+        let states = streams.iter().map(|stream| ImportState {
+            rows: self.imported.get(&(stream.clone(), source.to_owned())).copied().unwrap_or(0),
+            info: self.stream_info(stream).ok(),
+        });
+        Ok(states.collect())
     }
 
     fn delete_stream(

@@ -81,6 +81,8 @@ fn every_refusal_names_its_culprit() {
         ("POST", "/v1/stores/main/transactions?x=1", &[], invalid, "x: is not a known"),
         ("POST", "/v1/stores/main/import", BINARY, Kind::UnsupportedMediaType, "content-type: "),
         ("POST", "/v1/stores/main/import?count=1", &[], invalid, "count: is not a known"),
+        ("POST", "/v1/stores/main/import/states", BINARY, Kind::UnsupportedMediaType, "content-type: "),
+        ("POST", "/v1/stores/main/import/states?count=1", &[], invalid, "count: is not a known"),
         ("PUT", "/v1/stores/main/streams/s/retention", BINARY, Kind::UnsupportedMediaType, "content-type: "),
         ("PUT", "/v1/stores/main/streams/%ff/retention", &[], invalid, "stream: "),
         ("PUT", "/v1/stores/main/streams/s/retention?max_count=1", &[], invalid, "max_count: is not a known"),
@@ -231,6 +233,7 @@ fn a_body_needs_a_type_that_is_read() {
         ("POST", "/v1/stores/main/streams/s/events"),
         ("POST", "/v1/stores/main/transactions"),
         ("POST", "/v1/stores/main/import"),
+        ("POST", "/v1/stores/main/import/states"),
         ("PUT", "/v1/stores/main/streams/s/retention"),
         ("PUT", "/v1/stores/main/streams/s/snapshots/1"),
     ] {

@@ -253,6 +253,7 @@ fn every_write_has_its_head() {
     for (method, target, headers, expected) in [
         ("POST", "/v1/stores/main/transactions", &[][..], Call::Transact),
         ("POST", "/v1/stores/main/import", &[("content-type", "application/json")], Call::Import),
+        ("POST", "/v1/stores/main/import/states", &[], Call::ImportStates),
         ("PUT", "/v1/stores/main/streams/s/retention", &[], Call::SetRetention { stream: s() }),
         ("DELETE", "/v1/stores/main/streams/s", &[], delete(ExpectedVersion::Any, Deletion::Soft)),
         (

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use exesdb_gateway_http::body::{decode_append, decode_import, decode_retention, decode_transaction};
+use exesdb_gateway_http::body::{
+    Import, decode_append, decode_import, decode_import_question, decode_retention, decode_transaction,
+};
 use exesdb_gateway_http::limits::{
-    APPEND_EVENTS_MAX, IMPORT_EVENTS_MAX, QUERY_ITEMS_MAX, QUERY_TYPES_MAX, TAGS_MAX,
-    TRANSACTION_APPENDS_MAX, TRANSACTION_CHECKS_MAX, TRANSACTION_CONDITIONS_MAX,
+    APPEND_EVENTS_MAX, IMPORT_EVENTS_MAX, IMPORT_MARKS_MAX, IMPORT_STATES_MAX, QUERY_ITEMS_MAX,
+    QUERY_TYPES_MAX, TAGS_MAX, TRANSACTION_APPENDS_MAX, TRANSACTION_CHECKS_MAX, TRANSACTION_CONDITIONS_MAX,
 };
 use exesdb_gateway_http::problem::{Kind, Member, Problem};
 use serde_json::json;
@@ -292,7 +294,7 @@ fn the_place_of_an_import() {
     let event = |rest: &str| {
         let body = format!(r#"{{"events":[{{"stream":"s","id":"i","type":"t","data":1{rest}}}]}}"#);
         decode_import(body.as_bytes())
-            .map(|events| (events[0].version, events[0].position, events[0].created))
+            .map(|Import { events, .. }| (events[0].version, events[0].position, events[0].created))
     };
     for (rest, expected) in [
         (r#","version":7,"created":9"#, (7, None, 9)),
@@ -333,20 +335,80 @@ fn every_refused_import_names_its_field() {
     let place = r#""stream":"s","version":0,"created":0"#;
     let long = format!(r#"{{"events":[{{"version":"{}"}}]}}"#, "x".repeat(10_000));
     let over = vec![format!(r#"{{{place},"id":"i","type":"t","data":1}}"#); IMPORT_EVENTS_MAX + 1].join(",");
+    let mark = |fields: &str| format!(r#"{{"marks":[{{{fields}}}]}}"#);
+    let marks = vec![r#"{"stream":"s","source":"f","rows":1}"#; IMPORT_MARKS_MAX + 1].join(",");
     for (body, kind, named) in [
         ("{}".to_owned(), invalid, "events"),
         (r#"{"events":[]}"#.to_owned(), invalid, "events"),
         (r#"{"events":[{}]}"#.to_owned(), invalid, "events[0].stream"),
-        (r#"{"events":[],"event":[]}"#.to_owned(), invalid, "events"),
+        (r#"{"events":[],"event":[]}"#.to_owned(), invalid, "event"),
         (format!(r#"{{"events":[{{{place},"type":"t","data":1}}]}}"#), invalid, "events[0].id"),
         (format!(r#"{{"events":[{{{place},"id":"i","data":1}}]}}"#), invalid, "events[0].type"),
         (format!(r#"{{"events":[{{{place},"id":"i","type":"t"}}]}}"#), invalid, "events[0].data"),
         (long, invalid, "events[0].version"),
         (format!(r#"{{"events":[{over}]}}"#), Kind::TooLarge, "events"),
+        (r#"{"events":[],"marks":[]}"#.to_owned(), invalid, "events"),
+        (r#"{"marks":[{}]}"#.to_owned(), invalid, "marks[0].stream"),
+        (mark(r#""stream":"s","rows":1"#), invalid, "marks[0].source"),
+        (mark(r#""stream":"s","source":"f""#), invalid, "marks[0].rows"),
+        (mark(r#""stream":"s","source":"f","rows":0"#), invalid, "marks[0].rows"),
+        (mark(r#""stream":"s","source":"f","rows":-1"#), invalid, "marks[0].rows"),
+        (mark(r#""stream":"s","source":"f","rows":18446744073709551616"#), invalid, "marks[0].rows"),
+        (mark(r#""stream":"s","source":"","rows":1"#), invalid, "marks[0].source"),
+        (mark(r#""stream":"s","source":"a\u0000b","rows":1"#), invalid, "marks[0].source"),
+        (
+            mark(&format!(r#""stream":"s","source":"{}","rows":1"#, "f".repeat(257))),
+            invalid,
+            "marks[0].source",
+        ),
+        (mark(r#""stream":"\n","source":"f","rows":1"#), invalid, "marks[0].stream"),
+        (mark(r#""stream":"s","source":"f","rows":1,"row":1"#), invalid, "marks[0].row"),
+        (format!(r#"{{"marks":[{marks}]}}"#), Kind::TooLarge, "marks"),
     ] {
         let problem = decode_import(body.as_bytes()).expect_err(named);
         assert_eq!((problem.kind, field(&problem)), (kind, named), "{}", problem.detail);
         assert!(problem.detail.len() < 600, "{}", problem.detail);
+    }
+}
+
+#[test]
+fn the_rows_that_streams_had_are_told_for_many_at_once() {
+    let mut store = Memory::default();
+    let event = r#"{"stream":"a","version":0,"created":1,"id":"x","type":"t","data":1}"#;
+    let body = format!(r#"{{"events":[{event}],"marks":[{{"stream":"a","source":"f","rows":1}}]}}"#);
+    assert_eq!(import(&mut store, &body).status, 200);
+    assert_eq!(import(&mut store, r#"{"marks":[{"stream":"a","source":"g","rows":7}]}"#).status, 200);
+    let mut ask =
+        |body: &str| Request::new("POST", "/v1/stores/main/import/states").body(body).send(&mut store).json();
+    let info = json!({
+        "stream": "a", "state": "live", "first_version": 0, "last_version": 0, "retention": {},
+        "created": "1970-01-01T00:00:00.000001Z", "updated": "1970-01-01T00:00:00.000001Z",
+    });
+    let answer = ask(r#"{"source":"f","streams":["a","b"]}"#);
+    assert_eq!(answer["states"][1], json!({"stream": "b", "rows": 0}));
+    assert_eq!(answer["states"][0]["rows"], json!(1));
+    assert_eq!(answer["states"][0]["info"]["last_version"], info["last_version"]);
+    assert_eq!(ask(r#"{"source":"g","streams":["a"]}"#)["states"][0]["rows"], json!(7));
+
+    let invalid = Kind::InvalidArgument;
+    let over = vec![r#""s""#; IMPORT_STATES_MAX + 1].join(",");
+    for (body, kind, named) in [
+        ("", Kind::MalformedBody, "body"),
+        ("[]", invalid, "body"),
+        ("{}", invalid, "source"),
+        (r#"{"source":"f"}"#, invalid, "streams"),
+        (r#"{"streams":["s"]}"#, invalid, "source"),
+        (r#"{"source":"","streams":["s"]}"#, invalid, "source"),
+        (r#"{"source":1,"streams":["s"]}"#, invalid, "source"),
+        (r#"{"source":"f","streams":[]}"#, invalid, "streams"),
+        (r#"{"source":"f","streams":"s"}"#, invalid, "streams"),
+        (r#"{"source":"f","streams":["s",""]}"#, invalid, "streams[1]"),
+        (r#"{"source":"f","streams":["a\u0000"]}"#, invalid, "streams[0]"),
+        (r#"{"source":"f","streams":["s"],"stream":"s"}"#, invalid, "stream"),
+        (&format!(r#"{{"source":"f","streams":[{over}]}}"#), Kind::TooLarge, "streams"),
+    ] {
+        let problem = decode_import_question(body.as_bytes()).expect_err(named);
+        assert_eq!((problem.kind, field(&problem)), (kind, named), "{}", problem.detail);
     }
 }
 

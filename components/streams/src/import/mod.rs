@@ -10,44 +10,51 @@
 //! batches of its own before; if the import fails for another reason behind them, it stays empty all the same.
 
 mod decide;
+mod marks;
 mod present;
 
 use std::collections::HashMap;
 
 use exesdb_sdk::arguments::{check_stream_id, invalid};
 use exesdb_sdk::keyspaces::{Batch, Keyspaces, Range};
-use exesdb_sdk::streams::{ImportResult, ImportedEvent};
+use exesdb_sdk::streams::{ImportMark, ImportResult, ImportedEvent};
 use exesdb_sdk::types::{Error, Position};
 
 use crate::check::{EVENTS_MAX, IMPORTED_VERSION_MAX, check_at_most, check_bytes, check_event, within};
 use crate::correlation::CorrelationIndex;
 use crate::entries::{Addition, Entries, Origin};
 use crate::known::read_heads;
-use crate::layout::{Envelope, GAPS, Head, event_range};
+use crate::layout::{Envelope, GAPS, Head, event_range, import_key};
 use crate::rounds::change;
 
 use decide::{Fate, Placed, place, settle};
+use marks::{Rise, rises};
 use present::{Heads, candidates};
 
 pub use decide::{BATCH_POSITIONS_MAX, GAP_MAX};
+pub use marks::{MARKS_MAX, SOURCE_BYTES_MAX, STATES_MAX, import_states};
 
-/// Imports events. `now` is the time of day in microseconds, which tells what retention hides.
+/// Imports events, and notes how many rows of their sources their streams have had. `now` is the time of day in
+/// microseconds, which tells what retention hides.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] and [`Error::TooLarge`] for the arguments; [`Error::WrongExpectedVersion`] for an event that is
-/// neither in its stream nor the next one, [`Error::IdConflict`] for one whose id a visible event elsewhere in its stream
+/// neither in its stream nor the next one, and for one that a mark counts as new and that is hidden; [`Error::IdConflict`] for one whose id a visible event elsewhere in its stream
 /// has; [`Error::StreamDeleted`] for one after the end of a stream with a tombstone; those of the storage.
 pub fn import_events(
     store: &impl Keyspaces,
     now: u64,
     index: CorrelationIndex,
     events: &[ImportedEvent],
+    marks: &[ImportMark],
 ) -> Result<ImportResult, Error> {
     check(events)?;
+    marks::check(marks)?;
     let fates = change(store, || {
         let end = store.durable_position()?;
-        let heads = read_heads(store, events.iter().map(|event| event.stream_id.as_str()))?;
+        let streams = events.iter().map(|event| event.stream_id.as_str());
+        let heads = read_heads(store, streams.chain(marks.iter().map(|mark| mark.stream_id.as_str())))?;
         let heads = heads.into_iter().map(|(stream_id, head)| Ok((stream_id, head?)));
         let heads: Heads<'_> = heads.collect::<Result<_, Error>>()?;
         let fates = settle(&heads, &candidates(store, now, events, &heads)?)?;
@@ -60,7 +67,9 @@ pub fn import_events(
         let positions: Vec<_> =
             events.iter().zip(&fates).map(|(event, fate)| (event.position, *fate)).collect();
         let placed = place(end, &positions)?;
-        Ok((batches(&added, &placed, &heads, end, index), fates))
+        let keys = marks.iter().map(|mark| import_key(&mark.stream_id, &mark.source)).collect();
+        let rises = rises(marks, &marks::read(store, keys)?, &heads, events, &fates)?;
+        Ok((batches(&added, &rises, &placed, &heads, end, index), fates))
     })?;
     let count = |wanted: Fate| {
         let events = fates.iter().filter(|fate| **fate == wanted).count();
@@ -103,12 +112,13 @@ fn check(events: &[ImportedEvent]) -> Result<(), Error> {
 /// The batches of an import: those that take the gap before it, then its own.
 fn batches(
     added: &[&ImportedEvent],
+    rises: &[Rise<'_>],
     placed: &Placed,
     heads: &HashMap<&str, Option<Head>>,
     end: Position,
     index: CorrelationIndex,
 ) -> Vec<Batch> {
-    if added.is_empty() {
+    if added.is_empty() && rises.is_empty() {
         return Vec::new();
     }
     let mut batches: Vec<Batch> = Vec::with_capacity(placed.reserved.len() + 1);
@@ -163,6 +173,9 @@ fn batches(
     for stream_id in order {
         let (head, origin) = &reached[stream_id];
         entries.put_head(stream_id, heads[stream_id].as_ref(), head, *origin);
+    }
+    for Rise { stream_id, source, before, rows } in rises {
+        entries.put_imported(stream_id, source, *before, *rows);
     }
     batches.push(entries.build());
     batches

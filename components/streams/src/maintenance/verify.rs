@@ -9,6 +9,7 @@
 //! If a writer was there in between, it is left, and the next walk tells whether anything is still wrong.
 
 mod heads;
+mod imports;
 mod log;
 mod orphans;
 mod postings;
@@ -58,6 +59,7 @@ pub fn verify(store: &impl Keyspaces, from: Option<&Cursor>, repair: bool) -> Re
                 Walk::Labels => postings::walk(&mut step, start)?,
                 Walk::Retained => orphans::walk_retained(&mut step, start)?,
                 Walk::Gaps => orphans::walk_gaps(&mut step, start)?,
+                Walk::Imports => imports::walk(&mut step, start)?,
             };
             match next {
                 Some(start) => Some(Place::Keys(walk, start)),
@@ -83,10 +85,12 @@ enum Walk {
     Labels,
     Retained,
     Gaps,
+    Imports,
 }
 
 impl Walk {
-    const ALL: [Self; 6] = [Self::Streams, Self::Index, Self::Ids, Self::Labels, Self::Retained, Self::Gaps];
+    const ALL: [Self; 7] =
+        [Self::Streams, Self::Index, Self::Ids, Self::Labels, Self::Retained, Self::Gaps, Self::Imports];
 
     fn next(self) -> Option<Self> {
         let mut behind = Self::ALL.into_iter().skip_while(|walk| *walk != self);
@@ -101,6 +105,7 @@ impl Walk {
             Self::Labels => 5,
             Self::Retained => 6,
             Self::Gaps => 7,
+            Self::Imports => 8,
         }
     }
 }

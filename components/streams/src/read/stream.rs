@@ -53,6 +53,25 @@ pub fn read_stream(
 pub fn stream_info(store: &impl Keyspaces, now: u64, stream_id: &str) -> Result<StreamInfo, Error> {
     check_stream_id("stream-id", stream_id)?;
     let head = read_head(store, stream_id)?;
+    info(store, now, stream_id, head)
+}
+
+/// For each of these streams, in order, what is known of it; none if it never had events.
+pub(crate) fn info_of(
+    store: &impl Keyspaces,
+    now: u64,
+    stream_ids: &[String],
+) -> Result<Vec<Option<StreamInfo>>, Error> {
+    let keys: Vec<Vec<u8>> = stream_ids.iter().map(|id| id.as_bytes().to_owned()).collect();
+    let heads = store.get_all(STREAMS, &keys)?;
+    let infos = stream_ids.iter().zip(heads).map(|(id, value)| {
+        let head = decode_head(id, value.as_deref())?;
+        head.map(|head| info(store, now, id, head)).transpose()
+    });
+    infos.collect()
+}
+
+fn info(store: &impl Keyspaces, now: u64, stream_id: &str, head: Head) -> Result<StreamInfo, Error> {
     let stream = Stream { store, now, stream_id, head };
     let first_version = match first_kept(&head) {
         Some(first) => stream.first_young(first)?,

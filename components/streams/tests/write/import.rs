@@ -15,7 +15,7 @@ use crate::rival::{Rival, Storage};
 use crate::{NOW, any, append, at, check_chain, event, ids};
 
 fn import(store: &impl Keyspaces, events: &[ImportedEvent]) -> Result<ImportResult, Error> {
-    exesdb_streams::import::import_events(store, NOW, CorrelationIndex::Off, events)
+    exesdb_streams::import::import_events(store, NOW, CorrelationIndex::Off, events, &[])
 }
 
 fn imported(stream_id: &str, version: u64, id: &str) -> ImportedEvent {

@@ -4,6 +4,7 @@
 mod append;
 mod delete;
 mod import;
+mod marks;
 #[path = "../rival/mod.rs"]
 mod rival;
 mod transact;

@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 
 use crate::access::StoreAccess;
 use crate::bindings::streams::{
-    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, Host, ImportResult, ImportedEvent,
-    Retention, StreamInfo, StreamPage, Transaction,
+    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, Host, ImportMark, ImportResult,
+    ImportState, ImportedEvent, Retention, StreamInfo, StreamPage, Transaction,
 };
 use crate::bindings::types::{Direction, Error, ExpectedVersion, StreamLife};
 use crate::names;
@@ -69,8 +69,12 @@ impl Host for State {
         join_all(transactions.into_iter().map(transact).collect::<Vec<_>>()).await
     }
 
-    async fn import_events(&mut self, events: Vec<ImportedEvent>) -> Result<ImportResult, Error> {
-        let imported = self.stream_writers()?.import_events(self.caller(), events).await?;
+    async fn import_events(
+        &mut self,
+        events: Vec<ImportedEvent>,
+        marks: Vec<ImportMark>,
+    ) -> Result<ImportResult, Error> {
+        let imported = self.stream_writers()?.import_events(self.caller(), events, marks).await?;
         let (registry, store) = (&self.tenancy.registry, &self.tenancy.store);
         let bus = registry.get::<exesdb_pubsub::Bus>(&names::pubsub(store));
         // Events of many streams: all who wait look for themselves, at what is durable and not at what is claimed.
@@ -78,6 +82,14 @@ impl Host for State {
             bus.lost(store.reader.next_position());
         }
         Ok(imported)
+    }
+
+    async fn get_import_states(
+        &mut self,
+        source: String,
+        stream_ids: Vec<String>,
+    ) -> Result<Vec<ImportState>, Error> {
+        self.stream_readers()?.import_states(self.caller(), source, stream_ids).await
     }
 
     async fn delete_stream(

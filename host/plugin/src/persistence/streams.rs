@@ -12,8 +12,8 @@ use super::maintenance::{self, Maintained};
 use super::pool::{Caller, Partition, StreamsPool};
 use crate::access::StoreAccess;
 use crate::bindings::streams::{
-    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult, ImportedEvent, Retention,
-    StreamInfo, StreamPage, Transaction,
+    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportMark, ImportResult, ImportState,
+    ImportedEvent, Retention, StreamInfo, StreamPage, Transaction,
 };
 use crate::bindings::types::{Direction, Error, EventData, ExpectedVersion, StreamLife};
 use crate::names;
@@ -26,7 +26,8 @@ exports! {
     "exesdb:store/streams@0.1.0";
     append: Batched<AppendRequest, AppendResult> = "append",
     transact: Batched<Transaction, Vec<AppendResult>> = "transact",
-    import_events: Function<(Arc<[ImportedEvent]>,), ImportResult> = "import-events",
+    import_events: Function<(Arc<[ImportedEvent]>, Arc<[ImportMark]>), ImportResult> = "import-events",
+    import_states: Function<(String, Vec<String>), Vec<ImportState>> = "get-import-states",
     delete_stream: Function<(String, ExpectedVersion, Deletion), ()> = "delete-stream",
     set_retention: Function<(String, Retention), ()> = "set-retention",
     read_stream: Function<(String, Option<u64>, u32, Direction), EventPage> = "read-stream",
@@ -269,7 +270,7 @@ impl StreamsPool {
         self.send(partition, caller, |reply| StreamsCall::Transact(Post { request, reply })).await
     }
 
-    /// Puts events where they were in another store.
+    /// Puts events where they were in another store, and notes how many rows of their sources streams have had.
     ///
     /// # Errors
     ///
@@ -278,12 +279,35 @@ impl StreamsPool {
         &self,
         caller: Caller,
         events: Vec<ImportedEvent>,
+        marks: Vec<ImportMark>,
     ) -> Result<ImportResult, Error> {
-        let first = events.first();
-        let partition = first.map_or(Partition::Any, |event| self.partition(&event.stream_id));
-        let events: Arc<[ImportedEvent]> = events.into();
-        self.ask(partition, caller, "import-events", |exports| &exports.streams.import_events, (events,))
-            .await
+        let first = events.first().map(|event| &event.stream_id);
+        let first = first.or(marks.first().map(|mark| &mark.stream_id));
+        let partition = first.map_or(Partition::Any, |stream_id| self.partition(stream_id));
+        let params = (Arc::from(events), Arc::from(marks));
+        self.ask(partition, caller, "import-events", |exports| &exports.streams.import_events, params).await
+    }
+
+    /// For each of these streams, how many rows of a source were imported into it, and what is known of it.
+    pub(crate) async fn import_states(
+        &self,
+        caller: Caller,
+        source: String,
+        stream_ids: Vec<String>,
+    ) -> Result<Vec<ImportState>, Error> {
+        let asked = stream_ids.len();
+        let params = (source, stream_ids);
+        let states = self
+            .ask(Partition::Any, caller, "import-states", |exports| &exports.streams.import_states, params)
+            .await?;
+        // A component's word is checked before others rely on it.
+        if states.len() != asked {
+            let answered = states.len();
+            return Err(Error::Other(format!(
+                "the streams component told the imports of {answered} streams where {asked} were asked about"
+            )));
+        }
+        Ok(states)
     }
 
     /// Deletes a stream.

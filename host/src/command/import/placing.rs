@@ -1,12 +1,11 @@
 //! Which version of its stream a row gets, and which rows are in the store already: pure rules.
 //!
-//! Rows are asked for one after the other, in the order in which they are sent. Of a stream that has events, the first
-//! visible one that was made of a row of the file tells where the file stands in it: the rows from that one on are there at
-//! versions that follow each other, and as many of the rows before as events are hidden. Of a stream whose events are
-//! all hidden nothing is left to compare with: its first rows, as many as it had events, count as there. Whatever a rule
-//! gets wrong, the store refuses, because it has another event there: then all its visible events are asked for.
+//! The store knows how many rows of the source each stream has had. Rows are asked for one after the other, in the order in
+//! which they are sent. Those that can be seen are told by their ids. Of those that cannot, as many are hidden as the
+//! stream has had rows that cannot be seen now, and only such as come before the first that can be: all others are new.
+//! Whatever a rule gets wrong, the store refuses, because it has another event there: then all visible events are read.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::order::Place;
@@ -19,10 +18,57 @@ pub(super) enum Fate {
     New(u64),
     /// It should be the event of this version, which the store has to say.
     There(u64),
-    /// It is in the stream.
-    Known,
     /// It is in the stream, which hides it.
     Hidden,
+}
+
+/// What has to be read of a stream before its rows can be placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Nothing.
+    Nothing,
+    /// Up to the first visible event that is a row of the file.
+    First,
+    /// All visible events.
+    All,
+}
+
+/// A visible event that is a row of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct VisibleRow {
+    pub(super) place: Place,
+    pub(super) id: String,
+    pub(super) version: u64,
+}
+
+/// What was read of a stream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Visible {
+    /// In the order of versions.
+    rows: Vec<VisibleRow>,
+    /// A visible event that is no row of the file came after one that is.
+    has_others_after: bool,
+    /// Rows are not in the order of the file, or there are others between them.
+    is_mixed: bool,
+}
+
+impl Visible {
+    /// Notes the next visible event: a row of the file or another.
+    pub(super) fn push(&mut self, row: Option<VisibleRow>) {
+        match row {
+            None => self.has_others_after = !self.rows.is_empty(),
+            Some(row) => {
+                let is_next = self.rows.last().is_none_or(|last| last.place < row.place);
+                self.is_mixed |= !is_next || self.has_others_after;
+                self.rows.push(row);
+            }
+        }
+    }
+
+    /// Whether a row of the file was read.
+    pub(super) fn has_rows(&self) -> bool {
+        !self.rows.is_empty()
+    }
 }
 
 /// A stream as the rows so far leave it.
@@ -30,89 +76,155 @@ pub(super) enum Fate {
 pub(super) struct Stream {
     /// The version of the next new event.
     next: u64,
+    /// How many rows of the source it has had.
+    rows: u64,
+    /// What the store was told of that.
+    marked: u64,
+    /// Rows that can be seen and that the store has not counted: it has them from a copy of another store.
+    uncounted: u64,
+    /// How many of the next rows that cannot be seen are hidden.
+    hidden: u64,
+    /// Hidden rows are added again.
+    add_hidden: bool,
     past: Past,
 }
 
-/// What is known of the events that a stream had before the import.
+/// What is known of the rows that can be seen.
 #[derive(Clone, Debug)]
 enum Past {
-    /// There were none, or none of the file.
+    /// There is none.
     Nothing,
-    /// All are hidden; so many rows are still taken for one of them.
-    AllHidden { left: u64 },
-    /// The first visible row of the file is at this version, and the stream had versions up to `last`.
-    From { first: Place, version: u64, last: u64, hidden: u64 },
-    /// All visible events, by their ids; so many rows before the first of them may be hidden.
-    Seen { ids: Rc<HashSet<String>>, first: Option<Place>, hidden: u64 },
+    /// The rows from this one on (none: from the first one) are at versions that follow each other.
+    Run { first: Option<Place>, version: u64, last: u64 },
+    /// The rows of these ids are at these versions; this one has the lowest.
+    Each { versions: Rc<HashMap<String, u64>>, first: Option<Place> },
 }
 
 impl Stream {
-    /// A stream that has never had an event.
-    pub(super) fn new() -> Stream {
-        Stream { next: 0, past: Past::Nothing }
-    }
-
-    /// A stream of which this is known, and the place of its first visible event that is a row of the file, with its
-    /// version. With `add_hidden` no row counts as hidden.
-    pub(super) fn of(info: &StreamInfo, first: Option<(Place, u64)>, add_hidden: bool) -> Stream {
-        let next = info.last_version.saturating_add(1);
-        let past = match (first, info.first_version) {
-            (Some((first, version)), oldest) => {
-                let hidden = if add_hidden { 0 } else { oldest.unwrap_or(0) };
-                Past::From { first, version, last: info.last_version, hidden }
+    /// A stream of which this is known, and that has had so many rows of the source; and what has to be read before its
+    /// rows are placed. With `counts_all` the store has counted whatever rows it has.
+    pub(super) fn begin(
+        rows: u64,
+        info: Option<&StreamInfo>,
+        counts_all: bool,
+        add_hidden: bool,
+    ) -> (Stream, Reading) {
+        let mut stream = Stream {
+            next: info.map_or(0, |info| info.last_version.saturating_add(1)),
+            rows,
+            marked: rows,
+            uncounted: 0,
+            hidden: 0,
+            add_hidden,
+            past: Past::Nothing,
+        };
+        let Some(info) = info else { return (stream, Reading::Nothing) };
+        let reading = match info.first_version {
+            None => {
+                stream.hidden = rows;
+                Reading::Nothing
             }
-            (None, None) if !add_hidden => Past::AllHidden { left: next },
-            (None, _) => Past::Nothing,
+            Some(_) if rows == 0 && counts_all => Reading::Nothing,
+            // All that it has had are rows of the source, and nothing before the first is hidden.
+            Some(0) if rows == stream.next => {
+                stream.past = Past::Run { first: None, version: 0, last: info.last_version };
+                Reading::Nothing
+            }
+            Some(0) if rows > 0 && info.retention.max_age_seconds.is_none() => Reading::First,
+            Some(_) => Reading::All,
         };
-        Stream { next, past }
+        (stream, reading)
     }
 
-    /// The same stream, which goes on at version `next`, when all its visible events are known.
-    pub(super) fn seen(&self, next: u64, ids: HashSet<String>) -> Stream {
-        let (first, hidden) = match &self.past {
-            Past::Nothing => (None, 0),
-            Past::AllHidden { left } => (None, *left),
-            Past::From { first, hidden, .. } => (Some(*first), *hidden),
-            Past::Seen { first, hidden, .. } => (*first, *hidden),
-        };
-        Stream { next, past: Past::Seen { ids: Rc::new(ids), first, hidden } }
+    /// The stream after [`Reading::First`]: nothing of it is hidden.
+    pub(super) fn with_first(mut self, first: Option<&VisibleRow>) -> Stream {
+        if let Some(VisibleRow { place, version, .. }) = first {
+            let last = self.next.saturating_sub(1);
+            self.past = Past::Run { first: Some(*place), version: *version, last };
+        }
+        self
+    }
+
+    /// The stream after [`Reading::All`].
+    pub(super) fn with_all(mut self, visible: Visible) -> Stream {
+        let seen = visible.rows.len() as u64;
+        self.uncounted = seen.saturating_sub(self.rows);
+        self.hidden = self.rows.saturating_sub(seen);
+        match (visible.rows.first(), visible.rows.last()) {
+            // Versions between that cannot be seen are hidden ones: the store says so.
+            (Some(first), Some(last)) if !visible.is_mixed => {
+                let run = last.version.saturating_sub(first.version).saturating_add(1);
+                self.hidden = self.rows.saturating_sub(run);
+                self.past =
+                    Past::Run { first: Some(first.place), version: first.version, last: last.version };
+            }
+            _ => self.past = each(visible),
+        }
+        self
+    }
+
+    /// The same stream, which others have written to, after all its visible events were read: it goes on at version `next`
+    /// and has had so many rows. What is hidden of the rows that are still to come is as before.
+    pub(super) fn looked_at_again(&self, rows: u64, next: u64, visible: Visible) -> Stream {
+        let uncounted = (visible.rows.len() as u64).saturating_sub(rows);
+        Stream { next, rows, marked: rows, uncounted, past: each(visible), ..self.clone() }
     }
 
     /// What becomes of the next row.
     pub(super) fn place(&mut self, place: Place, id: &str) -> Fate {
-        match &mut self.past {
-            Past::AllHidden { left } if *left > 0 => {
-                *left -= 1;
-                return Fate::Hidden;
-            }
-            Past::From { first, hidden, .. } if place < *first && *hidden > 0 => {
-                *hidden -= 1;
-                return Fate::Hidden;
-            }
-            Past::From { first, version, last, .. } if place >= *first && *version <= *last => {
-                let there = *version;
+        let there = match &mut self.past {
+            Past::Run { first, version, last }
+                if first.is_none_or(|first| place >= first) && *version <= *last =>
+            {
                 *version += 1;
-                return Fate::There(there);
+                Some(*version - 1)
             }
-            Past::Seen { ids, .. } if ids.contains(id) => return Fate::Known,
-            Past::Seen { first, hidden, .. } if *hidden > 0 && first.is_none_or(|first| place < first) => {
-                *hidden -= 1;
+            Past::Each { versions, .. } => versions.get(id).copied(),
+            Past::Run { .. } | Past::Nothing => None,
+        };
+        if let Some(version) = there {
+            if self.uncounted > 0 {
+                self.uncounted -= 1;
+                self.rows = self.rows.saturating_add(1);
+            }
+            return Fate::There(version);
+        }
+        let first = match &self.past {
+            Past::Run { first, .. } | Past::Each { first, .. } => *first,
+            Past::Nothing => None,
+        };
+        if self.hidden > 0 && first.is_none_or(|first| place < first) {
+            self.hidden -= 1;
+            if !self.add_hidden {
                 return Fate::Hidden;
             }
-            Past::Nothing | Past::AllHidden { .. } | Past::From { .. } | Past::Seen { .. } => {}
+        } else {
+            self.rows = self.rows.saturating_add(1);
         }
         let version = self.next;
         self.next = self.next.saturating_add(1);
         Fate::New(version)
     }
+
+    /// How many rows the stream has had with those that were placed, if the store does not know it yet. Whoever asks tells
+    /// the store.
+    pub(super) fn mark(&mut self) -> Option<u64> {
+        let is_higher = self.rows > self.marked;
+        self.marked = self.rows;
+        is_higher.then_some(self.rows)
+    }
+}
+
+fn each(visible: Visible) -> Past {
+    let first = visible.rows.first().map(|row| row.place);
+    let versions = visible.rows.into_iter().map(|row| (row.id, row.version)).collect();
+    Past::Each { versions: Rc::new(versions), first }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
-    use super::Fate::{Hidden, Known, New, There};
-    use super::{Fate, Stream};
+    use super::Fate::{Hidden, New, There};
+    use super::{Fate, Reading, Stream, Visible, VisibleRow};
     use crate::client::{Retention, StreamInfo, StreamState};
 
     fn info(first_version: Option<u64>, last_version: u64) -> StreamInfo {
@@ -120,52 +232,184 @@ mod tests {
         StreamInfo { state, first_version, last_version, retention, updated: String::new() }
     }
 
-    /// What becomes of the rows of these numbers.
-    fn fates(mut stream: Stream, rows: std::ops::Range<u64>) -> Vec<Fate> {
-        rows.map(|row| stream.place((0, row), &row.to_string())).collect()
+    fn aged(first_version: Option<u64>, last_version: u64) -> StreamInfo {
+        let retention = Retention { max_age_seconds: Some(1), ..Retention::default() };
+        StreamInfo { retention, ..info(first_version, last_version) }
+    }
+
+    fn row(number: u64, version: u64) -> VisibleRow {
+        VisibleRow { place: (0, number), id: number.to_string(), version }
+    }
+
+    /// Visible events from a version on: rows of the file by their numbers, or others (none).
+    fn visible(mut version: u64, events: &[Option<u64>]) -> Visible {
+        let mut visible = Visible::default();
+        for event in events {
+            visible.push(event.map(|number| row(number, version)));
+            version += 1;
+        }
+        visible
+    }
+
+    /// A stream that has had `rows` rows and of which these events can be seen from `first` on.
+    fn stream(rows: u64, info: &StreamInfo, events: &[Option<u64>]) -> Stream {
+        let first = info.first_version.unwrap_or(0);
+        let (stream, reading) = Stream::begin(rows, Some(info), true, false);
+        let read = visible(first, events);
+        match reading {
+            Reading::Nothing => stream,
+            Reading::First => stream.with_first(read.rows.first()),
+            Reading::All => stream.with_all(read),
+        }
+    }
+
+    /// What becomes of the rows of these numbers, and how many the stream has had then.
+    fn fates(mut stream: Stream, rows: std::ops::Range<u64>) -> (Vec<Fate>, u64) {
+        let fates = rows.map(|row| stream.place((0, row), &row.to_string())).collect();
+        (fates, stream.rows)
     }
 
     #[test]
     fn which_rows_are_new_and_which_are_there() {
-        let of = |first, last, seen: Option<(u64, u64)>| {
-            Stream::of(&info(first, last), seen.map(|(row, version)| ((0, row), version)), false)
-        };
+        let (no_one, all) = (Stream::begin(0, None, true, false).0, [Some(0), Some(1), Some(2), Some(3)]);
+        let others = [None; 4];
         let table = [
-            ("no stream", Stream::new(), vec![New(0), New(1), New(2), New(3)]),
-            ("the same file", of(Some(0), 3, Some((0, 0))), vec![There(0), There(1), There(2), There(3)]),
-            ("it has grown", of(Some(0), 1, Some((0, 0))), vec![There(0), There(1), New(2), New(3)]),
-            ("the first are hidden", of(Some(2), 2, Some((2, 2))), vec![Hidden, Hidden, There(2), New(3)]),
-            ("all are hidden", of(None, 2, None), vec![Hidden, Hidden, Hidden, New(3)]),
-            ("all events are of others", of(Some(4), 9, None), vec![New(10), New(11), New(12), New(13)]),
+            ("no stream", no_one, vec![New(0), New(1), New(2), New(3)], 4),
             (
-                "after those of others",
-                of(Some(0), 9, Some((0, 8))),
-                vec![There(8), There(9), New(10), New(11)],
+                "the same file",
+                stream(4, &info(Some(0), 3), &all),
+                vec![There(0), There(1), There(2), There(3)],
+                4,
             ),
-            ("a row came in before", of(Some(0), 0, Some((1, 0))), vec![New(1), There(0), New(2), New(3)]),
             (
-                "fewer are hidden than rows",
-                of(Some(1), 1, Some((2, 1))),
-                vec![Hidden, New(2), There(1), New(3)],
+                "it has grown",
+                stream(2, &info(Some(0), 1), &all[..2]),
+                vec![There(0), There(1), New(2), New(3)],
+                4,
+            ),
+            (
+                "the first are hidden",
+                stream(3, &info(Some(2), 2), &all[2..3]),
+                vec![Hidden, Hidden, There(2), New(3)],
+                4,
+            ),
+            ("all are hidden", stream(3, &info(None, 2), &[]), vec![Hidden, Hidden, Hidden, New(3)], 4),
+            (
+                "others' events are hidden",
+                stream(0, &info(None, 9), &[]),
+                vec![New(10), New(11), New(12), New(13)],
+                4,
+            ),
+            (
+                "some hidden events are others'",
+                stream(1, &info(None, 9), &[]),
+                vec![Hidden, New(10), New(11), New(12)],
+                4,
+            ),
+            (
+                "others' events are visible",
+                stream(0, &info(Some(4), 7), &others),
+                vec![New(8), New(9), New(10), New(11)],
+                4,
+            ),
+            (
+                "begun again by others",
+                stream(2, &info(Some(2), 5), &others),
+                vec![Hidden, Hidden, New(6), New(7)],
+                4,
+            ),
+            (
+                "after others",
+                stream(2, &info(Some(0), 3), &[None, None, Some(0), Some(1)]),
+                vec![There(2), There(3), New(4), New(5)],
+                4,
+            ),
+            (
+                "between others, the first hidden",
+                stream(3, &info(Some(2), 6), &[None, Some(1), None, Some(2), None]),
+                vec![Hidden, There(3), There(5), New(7)],
+                4,
+            ),
+            // Of others are the hidden events, and the row that came in before is new.
+            (
+                "others' events hidden, all rows visible",
+                stream(2, &info(Some(2), 3), &[Some(1), Some(2)]),
+                vec![New(4), There(2), There(3), New(5)],
+                4,
+            ),
+            (
+                "a row came in before, was imported, and another is hidden",
+                stream(4, &info(Some(1), 3), &[Some(2), Some(3), Some(0)]),
+                vec![There(3), Hidden, There(1), There(2)],
+                4,
+            ),
+            (
+                "too old in between",
+                stream(4, &aged(Some(1), 4), &[Some(1), Some(3)]),
+                vec![Hidden, There(1), There(2), New(5)],
+                5,
             ),
         ];
-        for (what, stream, expected) in table {
-            assert_eq!(fates(stream, 0..4), expected, "{what}");
+        for (what, stream, expected, rows) in table {
+            assert_eq!(fates(stream, 0..4), (expected, rows), "{what}");
         }
-        let added = Stream::of(&info(None, 2), None, true);
-        assert_eq!(fates(added, 0..2), [New(3), New(4)]);
-        let added = Stream::of(&info(Some(2), 2), Some(((0, 2), 2)), true);
-        assert_eq!(fates(added, 0..4), [New(3), New(4), There(2), New(5)]);
     }
 
     #[test]
-    fn when_all_events_are_known_each_row_is_looked_for() {
-        let ids: HashSet<String> = ["1", "3"].map(str::to_owned).into();
-        let nothing_hidden = Stream::of(&info(Some(0), 1), Some(((0, 1), 0)), false);
-        assert_eq!(fates(nothing_hidden.seen(2, ids.clone()), 0..5), [New(2), Known, New(3), Known, New(4)]);
-        let one_hidden = Stream::of(&info(Some(1), 2), Some(((0, 1), 1)), false);
-        assert_eq!(fates(one_hidden.seen(3, ids), 0..5), [Hidden, Known, New(3), Known, New(4)]);
-        let all_hidden = Stream::of(&info(None, 0), None, false);
-        assert_eq!(fates(all_hidden.seen(5, HashSet::new()), 0..2), [Hidden, New(5)]);
+    fn what_has_to_be_read_of_a_stream() {
+        let reading =
+            |rows, info: &StreamInfo, counts_all| Stream::begin(rows, Some(info), counts_all, false).1;
+        assert_eq!(Stream::begin(0, None, false, false).1, Reading::Nothing);
+        for (what, rows, info, expected) in [
+            ("another source", 0, info(Some(0), 9), Reading::Nothing),
+            ("only rows of the source", 10, info(Some(0), 9), Reading::Nothing),
+            ("nothing is hidden", 5, info(Some(0), 9), Reading::First),
+            ("some may be too old", 5, aged(Some(0), 9), Reading::All),
+            ("some are hidden", 5, info(Some(3), 9), Reading::All),
+            ("all are hidden", 5, info(None, 9), Reading::Nothing),
+        ] {
+            assert_eq!(reading(rows, &info, true), expected, "{what}");
+        }
+        // A copy of a store has rows that it did not count.
+        assert_eq!(reading(0, &info(Some(0), 9), false), Reading::All);
+    }
+
+    #[test]
+    fn rows_that_are_added_again_are_not_counted_again() {
+        let begin = |rows, info: &StreamInfo| Stream::begin(rows, Some(info), true, true).0;
+        assert_eq!(fates(begin(3, &info(None, 2)), 0..4), (vec![New(3), New(4), New(5), New(6)], 4));
+        let stream = begin(3, &info(Some(2), 2)).with_all(visible(2, &[Some(2)]));
+        assert_eq!(fates(stream, 0..4), (vec![New(3), New(4), There(2), New(5)], 4));
+        // The next time they are there.
+        let stream = begin(4, &info(Some(2), 5)).with_all(visible(2, &[Some(2), Some(0), Some(1), Some(3)]));
+        assert_eq!(fates(stream, 0..4), (vec![There(3), There(4), There(2), There(5)], 4));
+    }
+
+    #[test]
+    fn a_stream_that_others_wrote_to_goes_on_after_them() {
+        let mut hidden = stream(2, &info(None, 1), &[]);
+        assert_eq!(hidden.place((0, 0), "0"), Hidden);
+        assert_eq!(fates(hidden.looked_at_again(2, 5, Visible::default()), 1..4).0, [Hidden, New(5), New(6)]);
+        let new = Stream::begin(0, None, true, false).0;
+        assert_eq!(fates(new.looked_at_again(0, 3, Visible::default()), 0..2), (vec![New(3), New(4)], 2));
+        // A row came in between.
+        let grown = stream(2, &info(Some(0), 1), &[Some(0), Some(2)]);
+        let again = grown.looked_at_again(2, 2, visible(0, &[Some(0), Some(2)]));
+        assert_eq!(fates(again, 0..4), (vec![There(0), New(2), There(1), New(3)], 4));
+    }
+
+    #[test]
+    fn rows_that_a_copy_of_a_store_has_are_counted_as_they_are_met() {
+        let begun = Stream::begin(0, Some(&info(Some(0), 1)), false, false).0;
+        let mut stream = begun.with_all(visible(0, &[Some(0), Some(1)]));
+        assert_eq!((stream.place((0, 0), "0"), stream.mark()), (There(0), Some(1)));
+        assert_eq!((stream.place((0, 1), "1"), stream.mark(), stream.mark()), (There(1), Some(2), None));
+        assert_eq!((stream.place((0, 2), "2"), stream.mark()), (New(2), Some(3)));
+        let mut counted = stream_of_two();
+        assert_eq!((counted.place((0, 0), "0"), counted.mark()), (There(0), None));
+    }
+
+    fn stream_of_two() -> Stream {
+        stream(2, &info(Some(0), 1), &[])
     }
 }

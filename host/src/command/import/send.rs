@@ -3,7 +3,7 @@
 //! Rows are sent as an import, each with the version that it gets, so that one request takes rows of many streams and the
 //! whole store has them in their order. What the store refuses because of one stream is sent again without that stream.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -12,19 +12,19 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::identity;
-use super::placing::{Fate, Stream};
+use super::placing::{Fate, Reading, Stream, Visible, VisibleRow};
 use super::rows::{Pending, Rows};
 use super::trouble::{Troubles, is_about_events};
 use crate::client::{
-    Client, ClientError, Direction, Event, Filter, ImportRequest, Imported, PAGE_COUNT_MAX, Place, Retry,
-    StreamInfo, StreamState,
+    Client, ClientError, Direction, Event, Filter, ImportMark, ImportState, Imported, PAGE_COUNT_MAX, Place,
+    Retry, RowsRequest,
 };
 use crate::command::progress;
 
 /// Bytes of data and metadata in one request: what the API's 4 MiB leave beside names, ids and punctuation.
 pub(super) const BATCH_BYTES_MAX: usize = 3 << 20;
-/// Streams that are asked about at a time.
-const LOOK_UPS: usize = 16;
+/// Streams that are read at a time.
+const READS: usize = 16;
 /// How often a stream is looked at anew because others write to it, before its rows are given up.
 const LOOKS_MAX: u32 = 10;
 
@@ -57,11 +57,11 @@ pub(super) struct Sending {
 /// Sends all rows.
 pub(super) async fn send(client: &Client, mut rows: Rows, sending: Sending) -> anyhow::Result<Sent> {
     let progress = progress::bar(rows.total, "rows");
-    let known = Known::ask(client, sending.patience).await?;
     let mut sender = Sender {
         client,
         sending,
-        known,
+        counts_all: true,
+        has_answered: false,
         retry: Retry::new(sending.patience),
         streams: HashMap::new(),
         sent: Sent::default(),
@@ -74,35 +74,10 @@ pub(super) async fn send(client: &Client, mut rows: Rows, sending: Sending) -> a
     Ok(sender.sent)
 }
 
-/// The names of the streams that the store had, if they are few: the others need not be asked about.
-#[derive(Debug)]
-struct Known(Option<HashSet<String>>);
-
-impl Known {
-    async fn ask(client: &Client, patience: Duration) -> Result<Known, ClientError> {
-        let mut retry = Retry::new(patience);
-        let page = loop {
-            match client.streams("", None, true).await {
-                Ok(page) => break page,
-                // Nothing has ever answered there: the address is probably wrong.
-                Err(error @ ClientError::Unreachable { .. }) => return Err(error),
-                Err(error) => retry.wait_after(error).await?,
-            }
-        };
-        Ok(Known((!page.more).then(|| page.streams.into_iter().collect())))
-    }
-
-    fn is_new(&self, stream: &str) -> bool {
-        self.0.as_ref().is_some_and(|streams| !streams.contains(stream))
-    }
-}
-
 /// A stream of the import.
 #[derive(Debug, Clone)]
 struct Target {
     stream: Stream,
-    /// The store was asked about it.
-    is_known: bool,
     looks: u32,
 }
 
@@ -122,18 +97,22 @@ struct NewEvent<'a> {
 /// What is sent of some rows, and what holds when it was taken.
 struct Plan<'a> {
     events: Vec<NewEvent<'a>>,
+    marks: Vec<ImportMark<'a>>,
     streams: HashMap<&'a str, Target>,
     /// How many of the events are expected to be there.
     there: u64,
-    already_there: u64,
     hidden: u64,
-    refused: u64,
+    /// Rows of streams that are refused, with their lines.
+    refused: Vec<(&'a str, u64)>,
 }
 
 struct Sender<'a> {
     client: &'a Client,
     sending: Sending,
-    known: Known,
+    /// No stream was met that has rows which the store has not counted, as a copy of another store has.
+    counts_all: bool,
+    /// The gateway has answered: before that, its address is probably wrong.
+    has_answered: bool,
     retry: Retry,
     streams: HashMap<String, Target>,
     sent: Sent,
@@ -155,14 +134,17 @@ impl Sender<'_> {
                 batch.iter().zip(metadata.iter().map(|metadata| &**metadata)).collect();
             let mut parts = vec![&batch[..]];
             while let Some(part) = parts.pop() {
-                let plan = self.plan(part, rows.keeps_times());
+                let plan = self.plan(part, rows);
                 match self.import(&plan).await {
                     Ok(imported) => {
-                        let Plan { streams, .. } = plan;
+                        let Plan { streams, refused, .. } = plan;
                         let streams: Vec<_> =
                             streams.into_iter().map(|(name, target)| (name.to_owned(), target)).collect();
                         self.streams.extend(streams);
                         self.count(imported);
+                        for (stream, line) in refused {
+                            self.sent.troubles.also(stream, line);
+                        }
                         progress.inc(part.len() as u64);
                     }
                     Err(error) if is_about_events(&error) => match part {
@@ -195,44 +177,54 @@ impl Sender<'_> {
         Ok(batch)
     }
 
-    /// Asks about those streams of the rows that are not known yet.
+    /// Asks about those streams of the rows that are not known yet, and reads those that have to be.
     async fn look_up(&mut self, rows: &Rows, batch: &[Pending]) -> anyhow::Result<()> {
         let mut unknown: Vec<&str> = batch.iter().map(|pending| pending.row.stream.as_str()).collect();
         unknown.sort_unstable();
         unknown.dedup();
         unknown.retain(|stream| !self.streams.contains_key(*stream));
-        let (new, unknown): (Vec<&str>, Vec<&str>) =
-            unknown.into_iter().partition(|stream| self.known.is_new(stream));
-        let target = Target { stream: Stream::new(), is_known: false, looks: 0 };
-        self.streams.extend(new.into_iter().map(|stream| (stream.to_owned(), target.clone())));
+        if unknown.is_empty() {
+            return Ok(());
+        }
         let asking = Asking { client: self.client, rows, sending: self.sending };
-        let found: Vec<(&str, Stream)> = iter(unknown)
-            .map(async |stream| anyhow::Ok((stream, asking.stream(stream).await?)))
-            .buffer_unordered(LOOK_UPS)
+        let states = asking.states(&unknown, self.has_answered).await?;
+        self.has_answered = true;
+        let (counts_all, add_hidden) = (self.counts_all, self.sending.add_hidden);
+        let found: Vec<(&str, Stream)> = iter(unknown.into_iter().zip(states))
+            .map(async |(name, state)| {
+                let (stream, reading) =
+                    Stream::begin(state.rows, state.info.as_ref(), counts_all, add_hidden);
+                let from = state.info.and_then(|info| info.first_version);
+                let stream = match reading {
+                    Reading::Nothing => stream,
+                    Reading::First => stream.with_first(asking.first(name, from).await?.as_ref()),
+                    Reading::All => stream.with_all(asking.visible(name, from).await?),
+                };
+                anyhow::Ok((name, stream))
+            })
+            .buffer_unordered(READS)
             .try_collect()
             .await?;
-        let targets = found
-            .into_iter()
-            .map(|(name, stream)| (name.to_owned(), Target { stream, is_known: true, looks: 0 }));
+        let targets = found.into_iter().map(|(name, stream)| (name.to_owned(), Target { stream, looks: 0 }));
         self.streams.extend(targets);
         Ok(())
     }
 
     /// Says for each row what is sent of it.
-    fn plan<'r>(&self, part: &[(&'r Pending, &'r RawValue)], keeps_times: bool) -> Plan<'r> {
+    fn plan<'r>(&self, part: &[(&'r Pending, &'r RawValue)], rows: &'r Rows) -> Plan<'r> {
         let now = u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or(0);
         let mut plan = Plan {
             events: Vec::with_capacity(part.len()),
+            marks: Vec::new(),
             streams: HashMap::new(),
             there: 0,
-            already_there: 0,
             hidden: 0,
-            refused: 0,
+            refused: Vec::new(),
         };
         for (pending, metadata) in part {
             let stream = pending.row.stream.as_str();
             if self.sent.troubles.is_refused(stream) {
-                plan.refused += 1;
+                plan.refused.push((stream, pending.line));
                 continue;
             }
             let target = plan.streams.entry(stream).or_insert_with(|| self.streams[stream].clone());
@@ -241,17 +233,13 @@ impl Sender<'_> {
                     plan.hidden += 1;
                     continue;
                 }
-                Fate::Known => {
-                    plan.already_there += 1;
-                    continue;
-                }
                 Fate::There(version) => {
                     plan.there += 1;
                     version
                 }
                 Fate::New(version) => version,
             };
-            let time = pending.row.time.filter(|_| keeps_times).map(jiff::Timestamp::as_microsecond);
+            let time = pending.row.time.filter(|_| rows.keeps_times()).map(jiff::Timestamp::as_microsecond);
             plan.events.push(NewEvent {
                 stream,
                 version,
@@ -262,23 +250,25 @@ impl Sender<'_> {
                 metadata,
             });
         }
+        let source = rows.source();
+        let marks = plan.streams.iter_mut().filter_map(|(stream, target)| {
+            target.stream.mark().map(|rows| ImportMark { stream, source, rows })
+        });
+        plan.marks = marks.collect();
         plan
     }
 
     /// Sends what was planned, again and again while the host is away. Versions and ids make that safe.
     async fn import(&mut self, plan: &Plan<'_>) -> Result<Sent, ClientError> {
-        let mut sent = Sent {
-            already_there: plan.already_there,
-            hidden: plan.hidden,
-            troubles: Troubles::of_rows(plan.refused),
-            ..Sent::default()
-        };
+        let mut sent = Sent { hidden: plan.hidden, ..Sent::default() };
+        // Without events there are no marks: each row by which one goes up has its event.
         if plan.events.is_empty() {
             return Ok(sent);
         }
+        let request = RowsRequest { events: &plan.events, marks: &plan.marks };
         let mut is_repeated = false;
         let Imported { added, repeated, hidden } = loop {
-            match self.client.import(&ImportRequest { events: &plan.events }).await {
+            match self.client.import_rows(&request).await {
                 Ok(imported) => {
                     self.retry.succeeded();
                     break imported;
@@ -299,7 +289,6 @@ impl Sender<'_> {
         self.sent.added += sent.added;
         self.sent.already_there += sent.already_there;
         self.sent.hidden += sent.hidden;
-        self.sent.troubles.add(sent.troubles);
     }
 
     /// The store refused a row: it has been written to by others, or the file is in another order than it was. Looks at
@@ -318,14 +307,14 @@ impl Sender<'_> {
             return Ok(());
         }
         let asking = Asking { client: self.client, rows, sending: self.sending };
-        let stream = if target.is_known {
-            let (next, ids) = asking.visible(name).await?;
-            target.stream.seen(next, ids)
-        } else {
-            asking.stream(name).await?
-        };
-        let target = Target { stream, is_known: true, looks: target.looks + 1 };
-        self.streams.insert(name.to_owned(), target);
+        let state = asking.states(&[name], true).await?.into_iter().next();
+        let ImportState { rows, info } = state.context("the store told nothing of the stream")?;
+        let from = info.as_ref().and_then(|info| info.first_version);
+        let visible = asking.visible(name, from).await?;
+        self.counts_all &= rows > 0 || !visible.has_rows();
+        let next = info.map_or(0, |info| info.last_version.saturating_add(1));
+        let stream = target.stream.looked_at_again(rows, next, visible);
+        self.streams.insert(name.to_owned(), Target { stream, looks: target.looks + 1 });
         Ok(())
     }
 
@@ -338,8 +327,8 @@ impl Sender<'_> {
     }
 }
 
-/// Bytes of an event beside its data: names, id, metadata and punctuation.
-const EVENT_BYTES: usize = 1_024;
+/// Bytes of an event beside its data: names, id, metadata and punctuation, and a mark of its stream and source.
+const EVENT_BYTES: usize = 1_024 + 576;
 /// The largest row that may come last.
 const ROW_BYTES: usize = 1 << 20;
 
@@ -351,50 +340,48 @@ struct Asking<'a> {
 }
 
 impl Asking<'_> {
-    /// What a stream is before anything of the file is sent to it.
-    async fn stream(&self, name: &str) -> anyhow::Result<Stream> {
-        let Some(info) = self.info(name).await? else { return Ok(Stream::new()) };
-        let mut first = None;
-        if info.state == StreamState::Live && info.first_version.is_some() {
-            // Most often the first visible event tells.
-            let mut pages = Pages { asking: self, name, from: info.first_version, count: 1 };
-            while let Some(events) = pages.next().await? {
-                for event in events {
-                    if let Some(place) = self.rows.find(&event)? {
-                        first = Some((place, event.version));
-                        break;
-                    }
-                }
-                if first.is_some() {
-                    break;
-                }
-            }
-        }
-        Ok(Stream::of(&info, first, self.sending.add_hidden))
-    }
-
-    /// The version of a stream's next event, and the ids of all its visible events.
-    async fn visible(&self, name: &str) -> anyhow::Result<(u64, HashSet<String>)> {
-        let Some(info) = self.info(name).await? else { return Ok((0, HashSet::new())) };
-        let mut ids = HashSet::new();
-        if info.state == StreamState::Live {
-            let mut pages = Pages { asking: self, name, from: Some(0), count: PAGE_COUNT_MAX };
-            while let Some(events) = pages.next().await? {
-                ids.extend(events.into_iter().map(|event| event.id));
-            }
-        }
-        Ok((info.last_version.saturating_add(1), ids))
-    }
-
-    async fn info(&self, name: &str) -> Result<Option<StreamInfo>, ClientError> {
+    /// What the store knows of streams. If it `has_answered` before, it is waited for.
+    async fn states(&self, streams: &[&str], has_answered: bool) -> Result<Vec<ImportState>, ClientError> {
         let mut retry = Retry::new(self.sending.patience);
         loop {
-            match self.client.stream_info(name).await {
-                Ok(info) => return Ok(Some(info)),
-                Err(error) if error.is_not_found() => return Ok(None),
+            match self.client.import_states(self.rows.source(), streams).await {
+                Ok(states) => return Ok(states),
+                // Nothing has ever answered there: the address is probably wrong.
+                Err(error @ ClientError::Unreachable { .. }) if !has_answered => return Err(error),
                 Err(error) => retry.wait_after(error).await?,
             }
         }
+    }
+
+    /// The first visible event of a stream that is a row of the file.
+    async fn first(&self, name: &str, from: Option<u64>) -> anyhow::Result<Option<VisibleRow>> {
+        // Most often the first visible event is.
+        let mut pages = Pages { asking: self, name, from, count: 1 };
+        while let Some(events) = pages.next().await? {
+            for event in events {
+                if let Some(row) = self.row(event)? {
+                    return Ok(Some(row));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// All visible events of a stream, from the first of them on.
+    async fn visible(&self, name: &str, from: Option<u64>) -> anyhow::Result<Visible> {
+        let mut visible = Visible::default();
+        let mut pages = Pages { asking: self, name, from, count: PAGE_COUNT_MAX };
+        while let Some(events) = pages.next().await? {
+            for event in events {
+                visible.push(self.row(event)?);
+            }
+        }
+        Ok(visible)
+    }
+
+    fn row(&self, event: Event) -> anyhow::Result<Option<VisibleRow>> {
+        let place = self.rows.find(&event)?;
+        Ok(place.map(|place| VisibleRow { place, id: event.id, version: event.version }))
     }
 }
 
@@ -464,8 +451,6 @@ mod tests {
         request.split_once("\r\n\r\n").unwrap().1
     }
 
-    const EMPTY: (&str, &str) = ("200 OK", r#"{"streams":[],"more":false}"#);
-    const MISSING: (&str, &str) = ("404 Not Found", r#"{"type":"urn:exesdb:problem:stream-not-found"}"#);
     const CONFLICT: (&str, &str) =
         ("409 Conflict", r#"{"type":"urn:exesdb:problem:wrong-expected-version","title":"conflict"}"#);
     const DEAD: (&str, &str) = ("410 Gone", r#"{"type":"urn:exesdb:problem:stream-deleted","title":"dead"}"#);
@@ -474,23 +459,41 @@ mod tests {
         format!(r#"{{"added":{added},"repeated":{repeated},"hidden":0,"durable_position":9}}"#)
     }
 
+    /// What the store knows of streams: each with its rows, and its first and last version.
+    fn states(streams: &[(&str, u64, Option<u64>, u64)]) -> String {
+        let state = |(stream, rows, first, last): &(&str, u64, Option<u64>, u64)| {
+            let first = first.map_or(String::new(), |first| format!(r#""first_version":{first},"#));
+            format!(
+                r#"{{"stream":"{stream}","rows":{rows},"info":{{"stream":"{stream}","state":"live",{first}"last_version":{last},"retention":{{}},"created":"c","updated":"u"}}}}"#
+            )
+        };
+        format!(r#"{{"states":[{}]}}"#, streams.iter().map(state).collect::<Vec<_>>().join(","))
+    }
+
+    /// What the store knows of so many streams that it does not have.
+    fn none(streams: usize) -> String {
+        format!(r#"{{"states":[{}]}}"#, vec![r#"{"stream":"s","rows":0}"#; streams].join(","))
+    }
+
     #[tokio::test]
     async fn what_an_attempt_added_whose_answer_was_lost_counts_as_added() {
         let away = ("503 Service Unavailable", "{}");
-        let there = taken(0, 2);
-        let (sent, requests) = import(&["a", "b"], &[EMPTY, away, ("200 OK", &there)]).await;
+        let (none, there) = (none(2), taken(0, 2));
+        let none = ("200 OK", none.as_str());
+        let (sent, requests) = import(&["a", "b"], &[none, away, ("200 OK", &there)]).await;
         assert_eq!(counts(&sent.unwrap()), [2, 0, 0, 0]);
         assert_eq!(body(&requests[1]), body(&requests[2]));
         // Without such an attempt it was there before.
-        let (sent, _) = import(&["a", "b"], &[EMPTY, ("200 OK", &there)]).await;
+        let (sent, _) = import(&["a", "b"], &[none, ("200 OK", &there)]).await;
         assert_eq!(counts(&sent.unwrap()), [0, 2, 0, 0]);
     }
 
     #[tokio::test]
     async fn a_stream_that_takes_nothing_stops_no_other() {
-        let one = taken(1, 0);
-        let answers = [EMPTY, DEAD, ("200 OK", one.as_str()), DEAD, DEAD, ("200 OK", one.as_str())];
-        let (sent, requests) = import(&["a", "dead", "b"], &answers).await;
+        let (one, of_three, of_one) = (taken(1, 0), none(3), none(1));
+        let one = ("200 OK", one.as_str());
+        let (sent, requests) =
+            import(&["a", "dead", "b"], &[("200 OK", &of_three), DEAD, one, DEAD, DEAD, one]).await;
         let sent = sent.unwrap();
         assert_eq!(counts(&sent), [2, 0, 0, 1]);
         assert_eq!(sent.troubles.text("rows").unwrap().matches("line 3, stream dead: dead (410)").count(), 1);
@@ -498,17 +501,20 @@ mod tests {
             requests[1..].iter().map(|request| body(request).matches("\"id\"").count()).collect();
         assert_eq!(sizes, [3, 1, 2, 1, 1]);
         // Of a stream that was refused once, nothing more is sent.
-        let (sent, requests) = import(&["dead", "dead"], &[EMPTY, DEAD, DEAD]).await;
-        assert_eq!((counts(&sent.unwrap()), requests.len()), ([0, 0, 0, 2], 3));
+        let (sent, requests) = import(&["dead", "dead"], &[("200 OK", &of_one), DEAD, DEAD]).await;
+        let sent = sent.unwrap();
+        assert_eq!((counts(&sent), requests.len()), ([0, 0, 0, 2], 3));
+        assert!(sent.troubles.text("rows").unwrap().contains("lines 2, 3, stream dead: "));
     }
 
     #[tokio::test]
     async fn a_stream_that_others_wrote_to_is_looked_at_anew() {
-        let info = r#"{"stream":"a","state":"live","first_version":0,"last_version":4,"retention":{},"created":"c","updated":"u"}"#;
+        let (of_one, now, one) = (none(1), states(&[("a", 0, Some(0), 4)]), taken(1, 0));
         let other = r#"{"stream":"a","version":0,"position":0,"id":"i","type":"t","data":1,"created":"c"}"#;
         let page = format!(r#"{{"events":[{other}],"next":1,"end":true}}"#);
-        let one = taken(1, 0);
-        let answers = [EMPTY, CONFLICT, ("200 OK", info), ("200 OK", &page), ("200 OK", &one)];
+        let answers = [of_one.as_str(), CONFLICT.1, &now, &page, &one];
+        let statuses = ["200 OK", CONFLICT.0, "200 OK", "200 OK", "200 OK"];
+        let answers: Vec<_> = statuses.into_iter().zip(answers).collect();
         let (sent, requests) = import(&["a"], &answers).await;
         assert_eq!(counts(&sent.unwrap()), [1, 0, 0, 0]);
         assert!(
@@ -517,15 +523,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn streams_that_the_store_had_are_looked_at_before() {
-        let known = ("200 OK", r#"{"streams":["a"],"more":false}"#);
-        let one = taken(1, 0);
-        let (sent, requests) = import(&["a"], &[known, MISSING, ("200 OK", &one)]).await;
-        assert_eq!(counts(&sent.unwrap()), [1, 0, 0, 0]);
-        assert!(requests[1].starts_with("GET /v1/stores/main/streams/a HTTP"), "{}", requests[1]);
-        let deleted =
-            r#"{"stream":"a","state":"deleted","last_version":0,"retention":{},"created":"c","updated":"u"}"#;
-        let (sent, requests) = import(&["a"], &[known, ("200 OK", deleted)]).await;
-        assert_eq!((counts(&sent.unwrap()), requests.len()), ([0, 0, 1, 0], 2));
+    async fn the_store_is_asked_about_all_streams_at_once_and_told_their_rows() {
+        let (known, one) = (states(&[("a", 0, Some(0), 6), ("b", 1, None, 8)]), taken(2, 0));
+        let (sent, requests) = import(&["a", "b", "b"], &[("200 OK", &known), ("200 OK", &one)]).await;
+        assert_eq!(counts(&sent.unwrap()), [2, 0, 1, 0]);
+        assert!(requests[0].starts_with("POST /v1/stores/main/import/states HTTP"), "{}", requests[0]);
+        assert_eq!(body(&requests[0]), r#"{"source":"f","streams":["a","b"]}"#);
+        let sent: serde_json::Value = serde_json::from_str(body(&requests[1])).unwrap();
+        let versions: Vec<_> = (0..2).map(|at| &sent["events"][at]["version"]).collect();
+        assert_eq!(versions, [7, 9]);
+        let mut marks = sent["marks"].as_array().unwrap().clone();
+        marks.sort_by_key(|mark| mark["stream"].as_str().unwrap().to_owned());
+        assert_eq!(
+            marks,
+            [
+                serde_json::json!({"stream": "a", "source": "f", "rows": 1}),
+                serde_json::json!({"stream": "b", "source": "f", "rows": 2}),
+            ]
+        );
     }
 }

@@ -8,6 +8,8 @@ use crate::output::printable;
 
 /// Streams whose trouble is told one by one; of the others, the number.
 const TOLD_MAX: usize = 10;
+/// Lines of a stream that are told; of the others, the number.
+const LINES_TOLD_MAX: usize = 10;
 
 /// Whether the store refused a request because of what is in it, and would take other events.
 pub(super) fn is_about_events(error: &ClientError) -> bool {
@@ -28,18 +30,34 @@ pub(super) fn is_about_events(error: &ClientError) -> bool {
 pub(super) struct Troubles {
     /// The streams from which on nothing is taken.
     streams: HashSet<String>,
-    /// What is told: the line, the stream, and what the store said.
-    told: Vec<(u64, String, String)>,
+    told: Vec<Told>,
     /// How many rows (events) were not taken.
     pub(super) rows: u64,
 }
 
-impl Troubles {
-    /// That many rows of streams whose trouble is known.
-    pub(super) fn of_rows(rows: u64) -> Troubles {
-        Troubles { rows, ..Troubles::default() }
-    }
+/// What is told of a stream.
+#[derive(Debug)]
+struct Told {
+    stream: String,
+    lines: Vec<u64>,
+    /// How many lines there are beyond these.
+    more: u64,
+    /// What the store said.
+    detail: String,
+}
 
+impl Told {
+    fn lines(&self) -> String {
+        let lines = self.lines.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+        match (self.lines.len(), self.more) {
+            (1, 0) => format!("line {lines}"),
+            (_, 0) => format!("lines {lines}"),
+            (_, more) => format!("lines {lines} and {more} more"),
+        }
+    }
+}
+
+impl Troubles {
     /// Notes that nothing more is taken of a stream.
     pub(super) fn refuse(&mut self, stream: &str, line: u64, error: &ClientError) {
         self.note(stream, line, error.to_string());
@@ -49,7 +67,21 @@ impl Troubles {
     /// Notes something of a stream that is not taken.
     pub(super) fn note(&mut self, stream: &str, line: u64, detail: String) {
         if self.told.len() <= TOLD_MAX {
-            self.told.push((line, stream.to_owned(), detail));
+            self.told.push(Told { stream: stream.to_owned(), lines: vec![line], more: 0, detail });
+        }
+    }
+
+    /// Counts a row of a stream of which nothing is taken.
+    pub(super) fn also(&mut self, stream: &str, line: u64) {
+        self.rows += 1;
+        let Some(told) = self.told.iter_mut().find(|told| told.stream == stream) else { return };
+        if told.lines.contains(&line) {
+            return;
+        }
+        if told.lines.len() < LINES_TOLD_MAX {
+            told.lines.push(line);
+        } else {
+            told.more += 1;
         }
     }
 
@@ -58,21 +90,15 @@ impl Troubles {
         self.streams.contains(stream)
     }
 
-    /// The same with those of a part.
-    pub(super) fn add(&mut self, part: Troubles) {
-        self.rows += part.rows;
-        self.streams.extend(part.streams);
-        self.told.extend(part.told);
-    }
-
     /// What is told at the end; none if all was taken. What the rows are, in the plural, is `things`.
     pub(super) fn text(&self, things: &str) -> Option<String> {
         if self.told.is_empty() {
             return None;
         }
         let mut text = format!("{} {things} were not imported, all others were:", self.rows);
-        for (line, stream, detail) in self.told.iter().take(TOLD_MAX) {
-            let _ = write!(text, "\n  line {line}, stream {}: {detail}", printable(stream));
+        for told in self.told.iter().take(TOLD_MAX) {
+            let (lines, stream, detail) = (told.lines(), printable(&told.stream), &told.detail);
+            let _ = write!(text, "\n  {lines}, stream {stream}: {detail}");
         }
         if self.told.len() > TOLD_MAX {
             let _ = write!(text, "\n  and other streams; {} in all", self.streams.len());
@@ -87,8 +113,8 @@ mod tests {
 
     #[test]
     fn what_was_not_taken_is_told_by_stream() {
-        assert_eq!(Troubles::of_rows(0).text("rows"), None);
-        let mut troubles = Troubles::of_rows(3);
+        assert_eq!(Troubles::default().text("rows"), None);
+        let mut troubles = Troubles { rows: 3, ..Troubles::default() };
         troubles.note("a\n", 7, "why".to_owned());
         let text = "3 rows were not imported, all others were:\n  line 7, stream a\\n: why";
         assert_eq!(troubles.text("rows").as_deref(), Some(text));
@@ -98,5 +124,21 @@ mod tests {
         let text = troubles.text("rows").unwrap();
         assert!(text.ends_with("and other streams; 0 in all"), "{text}");
         assert_eq!(text.lines().count(), TOLD_MAX + 2);
+    }
+    #[test]
+    fn the_rows_of_a_stream_are_told_with_their_lines_up_to_a_bound() {
+        let mut troubles = Troubles::default();
+        troubles.note("a", 3, "why".to_owned());
+        for line in [3, 7, 8] {
+            troubles.also("a", line);
+        }
+        let text = "3 rows were not imported, all others were:\n  lines 3, 7, 8, stream a: why";
+        assert_eq!(troubles.text("rows").as_deref(), Some(text));
+        for line in 9..100 {
+            troubles.also("a", line);
+            troubles.also("untold", line);
+        }
+        let text = troubles.text("rows").unwrap();
+        assert!(text.starts_with("185 rows") && text.contains("14, 15 and 84 more, stream a: why"), "{text}");
     }
 }

@@ -146,7 +146,7 @@ impl Copy<'_> {
             for batch in batches(wanted) {
                 let (count, first) = (batch.len() as u64, batch[0].position.unwrap_or(0));
                 let last = batch.last().and_then(|event| event.position);
-                let added = self.part.writers().import_events(Caller::operator(), batch).await;
+                let added = self.part.writers().import_events(Caller::operator(), batch, Vec::new()).await;
                 added.map_err(refused(format!("copying {count} events from position {first} on")))?;
                 self.copied.events += count;
                 self.copied.end = last.map_or(self.copied.end, |last| last + 1);
@@ -212,7 +212,7 @@ impl Copy<'_> {
         let writers = self.part.writers();
         let refused = || refused(format!("stream {:?}", info.stream_id));
         let hidden = vec![placeholder(info)];
-        writers.import_events(Caller::operator(), hidden).await.map_err(refused())?;
+        writers.import_events(Caller::operator(), hidden, Vec::new()).await.map_err(refused())?;
         self.set_retention(info, hiding_all(info)).await?;
         self.copied.streams += 1;
         let deletion = match info.state {

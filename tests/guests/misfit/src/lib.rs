@@ -3,8 +3,8 @@
 
 use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
 use exesdb_sdk::streams::{
-    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult, ImportedEvent, Retention,
-    StreamInfo, StreamPage, StreamsPlugin, Transaction,
+    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportMark, ImportResult, ImportState,
+    ImportedEvent, Retention, StreamInfo, StreamPage, StreamsPlugin, Transaction,
 };
 use exesdb_sdk::types::{Direction, Error, ExpectedVersion, Position, StreamLife, Version};
 
@@ -50,7 +50,11 @@ impl StreamsPlugin for Misfit {
         transactions.iter().map(|_| wish()).collect()
     }
 
-    fn import_events(_: Vec<ImportedEvent>) -> Result<ImportResult, Error> {
+    fn import_events(_: Vec<ImportedEvent>, _: Vec<ImportMark>) -> Result<ImportResult, Error> {
+        wish()
+    }
+
+    fn get_import_states(_: String, _: Vec<String>) -> Result<Vec<ImportState>, Error> {
         wish()
     }
 

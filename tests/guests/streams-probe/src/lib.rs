@@ -15,8 +15,8 @@ use std::hint::black_box;
 
 use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
 use exesdb_sdk::streams::{
-    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportResult, ImportedEvent, Retention,
-    StreamInfo, StreamPage, StreamsPlugin, Transaction,
+    AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportMark, ImportResult, ImportState,
+    ImportedEvent, Retention, StreamInfo, StreamPage, StreamsPlugin, Transaction,
 };
 use exesdb_sdk::types::{Direction, Error, ExpectedVersion, Position, StreamLife, Version};
 use exesdb_streams::Streams;
@@ -90,8 +90,12 @@ impl StreamsPlugin for Probe {
         Streams::transact(transactions)
     }
 
-    fn import_events(events: Vec<ImportedEvent>) -> Result<ImportResult, Error> {
-        Streams::import_events(events)
+    fn import_events(events: Vec<ImportedEvent>, marks: Vec<ImportMark>) -> Result<ImportResult, Error> {
+        Streams::import_events(events, marks)
+    }
+
+    fn get_import_states(source: String, stream_ids: Vec<String>) -> Result<Vec<ImportState>, Error> {
+        Streams::get_import_states(source, stream_ids)
     }
 
     fn delete_stream(stream_id: String, expected: ExpectedVersion, deletion: Deletion) -> Result<(), Error> {

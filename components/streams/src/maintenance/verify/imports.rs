@@ -1,0 +1,52 @@
+//! Walks the numbers of imported rows: each is of a stream, and no more than the stream has had events.
+
+use exesdb_sdk::keyspaces::{BatchBuilder, Keyspaces};
+use exesdb_sdk::types::Error;
+
+use super::orphans::behind;
+use super::{STEP_ENTRIES, Step};
+use crate::layout::{Head, IMPORTS, STREAMS, number, stream_of_import};
+
+/// One step of `imports`.
+pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
+    let page = step.page(IMPORTS, start, STEP_ENTRIES)?;
+    step.examined += page.entries.len() as u64;
+    let streams = page.entries.iter().map(|entry| stream_of_import(&entry.key));
+    let keys: Vec<Vec<u8>> = streams.map(|id| id.unwrap_or_default().as_bytes().to_vec()).collect();
+    let known: Vec<Vec<u8>> = keys.iter().filter(|key| !key.is_empty()).cloned().collect();
+    let mut heads = step.store.get_all(STREAMS, &known)?.into_iter();
+    for (entry, stream) in page.entries.iter().zip(keys) {
+        let head = if stream.is_empty() { None } else { heads.next().flatten() };
+        let rows = number(&entry.value).filter(|rows| *rows > 0 && !stream.is_empty());
+        let Some(rows) = rows else {
+            step.orphan(
+                IMPORTS,
+                entry,
+                "it is no stream and source with a number of rows; imports fail at it",
+            );
+            continue;
+        };
+        match head.as_deref().map(Head::decode) {
+            // Named by the walk of the heads.
+            Some(Err(_)) => {}
+            None => {
+                let problem = "there is no such stream; if there was one, its head is lost";
+                step.entry(IMPORTS, &entry.key, problem, None);
+            }
+            Some(Ok(there)) if rows > there.next_version() => {
+                let versions = there.next_version();
+                let problem = format!(
+                    "it says {rows} rows, and the stream has had {versions} events at most; an import may take new rows \
+                     for hidden ones"
+                );
+                let mut batch = BatchBuilder::new();
+                batch.require(STREAMS, &stream, head.as_deref());
+                batch.require(IMPORTS, &entry.key, Some(&entry.value));
+                batch.put(IMPORTS, entry.key.clone(), versions.to_be_bytes());
+                step.entry(IMPORTS, &entry.key, problem, Some(batch));
+            }
+            Some(Ok(_)) => {}
+        }
+    }
+    Ok(behind(&page, page.entries.len()))
+}
