@@ -15,6 +15,7 @@ mod limits;
 mod negotiation;
 mod read;
 mod retention;
+mod rows;
 mod snapshots;
 mod stores;
 mod streams;

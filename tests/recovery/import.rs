@@ -132,4 +132,15 @@ fn an_import_that_was_killed_is_completed_by_the_next() {
     assert_eq!(summary["rows"], ROWS);
     assert_eq!(check_whole(&host), ROWS);
     assert_eq!(self::summary(import(&host, &file))["added"], 0);
+    // What was imported was counted with it, whichever import did it.
+    for stream in 0..STREAMS {
+        host.http.delete(&host.http.stream(&format!("case-{stream}"))).expect(204);
+    }
+    let hidden = self::summary(import(&host, &file));
+    assert_eq!((&hidden["added"], &hidden["hidden"]), (&json!(0), &json!(ROWS)));
+    let mut text = std::fs::read_to_string(&file).expect("the test wrote it");
+    text.push_str("case-0,new,7\ncase-1,new,7\n");
+    std::fs::write(&file, text).expect("the test's folder can be written");
+    let grown = self::summary(import(&host, &file));
+    assert_eq!((&grown["added"], &grown["hidden"]), (&json!(2), &json!(ROWS)));
 }

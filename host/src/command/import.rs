@@ -53,9 +53,9 @@ rows, also if they read the same: give --source where a file was renamed, and wh
 
 The summary says how many rows were added, already there, hidden and refused. Hidden are rows that an earlier import of
 the source added and that retention or deletion hides now: they are not added again, unless --add-hidden says so. The
-store remembers how many rows of a source each stream has had, and not which: hidden are the first in the file, and only
-as many as it has had and does not show. So a file that has lost rows at its beginning, such as a log that was rotated,
-needs another --source. An export does not have these numbers, a backup does.
+store remembers how many rows of a source each stream has had, and not which: hidden are the first of a stream in the
+file, before any that can be seen, and only as many as it has had and does not show. So a file that has lost rows at its
+beginning, such as a log that was rotated, needs another --source. A backup has these numbers, an export has not.
 
 Refused are rows of streams that do not take them, as after a tombstone: they are told with their lines, up to ten of
 each of ten streams, and the rows of all other streams are imported.
