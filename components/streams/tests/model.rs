@@ -1,18 +1,18 @@
 //! Everything that writes, in any order, with any expectation, repeated and mixed up, against a plain list of events: what
 //! is answered and what is read must agree with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces, chain_link};
 use exesdb_sdk::streams::{
-    AppendCondition, AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportedEvent, QueryItem,
-    Retention, StreamCheck, StreamState, Transaction,
+    AppendCondition, AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportMark,
+    ImportedEvent, QueryItem, Retention, StreamCheck, StreamState, Transaction,
 };
-use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion, VersionConflict};
+use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion, InvalidArgument, VersionConflict};
 use exesdb_streams::append::append;
 use exesdb_streams::correlation::CorrelationIndex;
 use exesdb_streams::delete::delete_stream;
-use exesdb_streams::import::import_events;
+use exesdb_streams::import::{import_events, import_states};
 use exesdb_streams::layout::{EVENTS, Envelope, Head, RETAINED, STREAMS};
 use exesdb_streams::maintenance::{scavenge, verify};
 use exesdb_streams::read::{list_streams, read_all, read_filtered, read_stream, stream_info};
@@ -58,6 +58,8 @@ struct Stream {
 struct Model {
     events: Vec<Event>,
     streams: BTreeMap<String, Stream>,
+    /// How many rows of the one source there is were imported into each stream.
+    rows: BTreeMap<String, u64>,
 }
 
 /// The versions of an append.
@@ -271,20 +273,31 @@ impl Model {
     }
 
     /// The numbers of events added, repeated and hidden. `end` is where the log ends.
-    fn import(&mut self, now: u64, mut end: u64, events: &[ImportedEvent]) -> Result<(u32, u32, u32), Error> {
+    fn import(
+        &mut self,
+        now: u64,
+        mut end: u64,
+        events: &[ImportedEvent],
+        marks: &[ImportMark],
+    ) -> Result<(u32, u32, u32), Error> {
         let before = self.clone();
         let mut model = self.clone();
         let (mut added, mut repeated, mut hidden) = (0, 0, 0);
+        // Of each stream the events that are added or there, and the first version that is hidden.
+        let mut backing: BTreeMap<&str, (u64, Option<u64>)> = BTreeMap::new();
         for imported in events {
             let ImportedEvent { stream_id, version, event, created, position } = imported;
+            let (backing, first_hidden) = backing.entry(stream_id).or_default();
             if before.streams.get(stream_id).is_some_and(|stream| *version <= stream.last) {
                 match before.visible_at(stream_id, *version, now) {
                     None => {
                         hidden += 1;
+                        *first_hidden = first_hidden.or(Some(*version));
                         continue;
                     }
                     Some(there) if there.id == event.id => {
                         repeated += 1;
+                        *backing += 1;
                         continue;
                     }
                     Some(_) => {}
@@ -315,6 +328,28 @@ impl Model {
             end = position + 1;
             model.add(stream_id, event, *version, *created, position);
             added += 1;
+            *backing += 1;
+        }
+        for (index, ImportMark { stream_id, rows, .. }) in marks.iter().enumerate() {
+            let stored = model.rows.entry(stream_id.clone()).or_default();
+            let by = rows.saturating_sub(*stored);
+            *stored = (*stored).max(*rows);
+            let (backing, first_hidden) = backing.get(stream_id.as_str()).copied().unwrap_or_default();
+            let refused = Err(Error::Invalid(InvalidArgument {
+                argument: format!("marks[{index}].rows"),
+                message: String::new(),
+            }));
+            match first_hidden {
+                _ if by == 0 => {}
+                Some(version) if by > backing => {
+                    let expected =
+                        version.checked_sub(1).map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact);
+                    return Err(before.conflict(stream_id, expected));
+                }
+                None if by > backing => return refused,
+                _ if *rows > model.streams[stream_id].last + 1 => return refused,
+                _ => {}
+            }
         }
         *self = model;
         Ok((added, repeated, hidden))
@@ -333,8 +368,8 @@ enum Call {
     Delete(String, ExpectedVersion, Deletion),
     Retain(String, Retention),
     Scavenge,
-    /// Events of these.
-    Import(Vec<Wanted>),
+    /// Events of these, and by how many rows more each of their streams is marked.
+    Import(Vec<Wanted>, u64),
 }
 
 fn event(id: u8) -> EventData {
@@ -416,7 +451,7 @@ fn call() -> impl Strategy<Value = Call> {
         1 => (stream_id(), expected(), deletion).prop_map(|(id, expected, deletion)| Call::Delete(id, expected, deletion)),
         1 => (stream_id(), retention).prop_map(|(id, retention)| Call::Retain(id, retention)),
         1 => Just(Call::Scavenge),
-        2 => vec(imported, 1..5).prop_map(Call::Import),
+        2 => (vec(imported, 1..5), 0..4_u64).prop_map(|(events, rows)| Call::Import(events, rows)),
     ]
 }
 
@@ -435,6 +470,17 @@ fn imported(model: &Model, now: u64, mut end: u64, events: &[Wanted]) -> Vec<Imp
         ImportedEvent { stream_id: stream_id.clone(), version, position, created, event: event(*id) }
     });
     there.collect()
+}
+
+/// A mark for each stream of an import: so many rows more than before.
+fn marks(model: &Model, events: &[ImportedEvent], more: u64) -> Vec<ImportMark> {
+    let streams: BTreeSet<&String> = events.iter().map(|event| &event.stream_id).collect();
+    let marks = streams.into_iter().map(|stream_id| ImportMark {
+        stream_id: stream_id.clone(),
+        source: "f".into(),
+        rows: model.rows.get(stream_id).copied().unwrap_or(0) + more,
+    });
+    marks.filter(|mark| mark.rows > 0).collect()
 }
 
 /// Without the position of a forbidden event, because a condition may name any.
@@ -618,16 +664,29 @@ fn run(store: &MemoryKeyspaces, model: &mut Model, now: u64, call: &Call) -> Che
         Call::Scavenge => {
             scavenge_all(store, now)?;
         }
-        Call::Import(events) => {
+        Call::Import(events, more) => {
             let end = store.durable_position().expect("the store is in memory");
             let events = imported(model, now, end, events);
-            let answer = import_events(store, now, index, &events, &[]);
+            let marks = marks(model, &events, *more);
+            let answer = import_events(store, now, index, &events, &marks).map_err(|error| match error {
+                Error::Invalid(invalid) => {
+                    Error::Invalid(InvalidArgument { message: String::new(), ..invalid })
+                }
+                other => other,
+            });
             prop_assert_eq!(
                 answer.clone().map(|result| (result.added, result.repeated, result.hidden)),
-                model.import(now, end, &events)
+                model.import(now, end, &events, &marks)
             );
+            let streams: Vec<String> = events.iter().map(|event| event.stream_id.clone()).collect();
+            let states = import_states(store, now, "f", &streams).expect("the names are right");
+            for (stream_id, state) in streams.iter().zip(states) {
+                prop_assert_eq!(state.rows, model.rows.get(stream_id).copied().unwrap_or(0));
+                prop_assert_eq!(state.info, stream_info(store, now, stream_id).ok());
+            }
             if let Ok(result) = answer {
-                let again = import_events(store, now, index, &events, &[]).expect("it was imported before");
+                let again =
+                    import_events(store, now, index, &events, &marks).expect("it was imported before");
                 // What was added may be too old to be seen.
                 prop_assert_eq!(again.added, 0);
                 prop_assert!(again.hidden >= result.hidden);

@@ -99,6 +99,9 @@ fn a_mark_is_written_with_the_events_and_never_goes_down() {
     assert_eq!((had(&store, "f", "a"), findings(&store)), (2, 0));
 }
 
+/// What hides, and how.
+type Hiding<'a> = (&'a str, &'a dyn Fn(&MemoryKeyspaces));
+
 #[test]
 fn a_mark_outlives_whatever_hides_the_events() {
     let limits = |max_count, truncate_before| Retention { max_count, truncate_before, ..KEEP_ALL };
@@ -106,7 +109,7 @@ fn a_mark_outlives_whatever_hides_the_events() {
     let delete = |store: &MemoryKeyspaces, deletion| {
         delete_stream(store, "a", ExpectedVersion::Any, deletion).unwrap();
     };
-    let hide: [(&str, &dyn Fn(&MemoryKeyspaces)); 6] = [
+    let hide: [Hiding<'_>; 6] = [
         ("cut", &|store| retain(store, limits(None, Some(3)))),
         ("newest", &|store| retain(store, limits(Some(1), None))),
         ("aged", &|store| retain(store, Retention { max_age_seconds: Some(1), ..KEEP_ALL })),
