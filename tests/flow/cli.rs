@@ -24,7 +24,8 @@ fn events_are_appended_read_and_listed() {
         "{\"by\":\"me\"}",
         "--json",
     ]);
-    assert_eq!(answer, [json!({ "first_version": 1, "last_version": 1, "position": 1 })]);
+    let history = host.http.get("/v1/stores/main").expect(200).json["history"].clone();
+    assert_eq!(answer, [json!({ "first_version": 1, "last_version": 1, "position": 1, "history": history })]);
 
     // Many from stdin are one append.
     let mut append = host.command();
@@ -33,7 +34,7 @@ fn events_are_appended_read_and_listed() {
     append.stdin.take().unwrap().write_all(b"1\n\n{\"a\": 2}\n\"three\"\n").unwrap();
     let output = append.wait_with_output().unwrap();
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(answer, json!({ "first_version": 0, "last_version": 2, "position": 4 }));
+    assert_eq!(answer, json!({ "first_version": 0, "last_version": 2, "position": 4, "history": history }));
 
     let events = host.json(&["read", "s/1", "--json"]);
     assert_eq!(events, host.http.read("s/1"));
@@ -165,12 +166,12 @@ fn errors_say_what_to_do() {
         (
             &["append", "s", "--type", "t", "--data", "1", "--expected-version", "no_stream"],
             1,
-            &["no stream (no_stream) was expected", "its last event has version 0"],
+            &["without events (`no_stream`) was expected", "the last event of the stream `s` has version 0"],
         ),
         (
             &["append", "gone", "--type", "t", "--data", "1", "--expected-version", "stream_exists"],
             1,
-            &["a stream with events (stream_exists) was expected", "it was deleted", "version 0"],
+            &["a stream with events (`stream_exists`) was expected", "was deleted", "version 0"],
         ),
         (&["delete", "s", "--expected-version", "4"], 1, &["version 4 was expected", "version 0"]),
         (&["serve", "--listen", "localhost"], 2, &["localhost:2113"]),
