@@ -112,6 +112,9 @@ fn push_info(out: &mut Vec<u8>, info: &StreamInfo) {
         push_member(out, "first_version", version);
     }
     push_member(out, "last_version", info.last_version);
+    if let Some(version) = info.life_begins {
+        push_member(out, "life_begins", version);
+    }
     push_retention(out, &info.retention);
     push_time(out, "created", info.created);
     push_time(out, "updated", info.updated);
@@ -179,6 +182,7 @@ mod tests {
             state: StreamState::Tombstoned,
             first_version: None,
             last_version: 9,
+            life_begins: None,
             retention: Retention { max_count: None, max_age_seconds: None, truncate_before: None },
             created: 0,
             updated: 1,
@@ -190,9 +194,13 @@ mod tests {
         );
         info.state = StreamState::Live;
         info.first_version = Some(3);
+        info.life_begins = Some(2);
         info.retention = Retention { max_count: Some(7), max_age_seconds: None, truncate_before: Some(3) };
         let text = String::from_utf8(stream_info(&info)).unwrap();
-        assert!(text.contains(r#""state":"live","first_version":3,"last_version":9"#), "{text}");
+        assert!(
+            text.contains(r#""state":"live","first_version":3,"last_version":9,"life_begins":2,"#),
+            "{text}"
+        );
         assert!(text.contains(r#""retention":{"max_count":7,"truncate_before":3}"#), "{text}");
     }
 

@@ -45,10 +45,15 @@ pub struct StreamInfo {
     pub first_version: Option<u64>,
     /// The last event, whether it can be read or not.
     pub last_version: u64,
+    /// The first version of its present life, if it was deleted and begun again.
+    #[serde(default)]
+    pub life_begins: Option<u64>,
     /// How long its events are kept.
     #[serde(default)]
     pub retention: Retention,
-    /// When its last event was appended: RFC 3339, UTC.
+    /// When its first event was appended: RFC 3339, UTC.
+    pub created: String,
+    /// When its last event was appended.
     pub updated: String,
 }
 

@@ -166,7 +166,9 @@ mod tests {
             state,
             first_version,
             last_version: 9,
+            life_begins: None,
             retention,
+            created: String::new(),
             updated: String::new(),
         };
         let all = Retention { max_count: Some(5), max_age_seconds: Some(86_400), truncate_before: Some(3) };

@@ -352,6 +352,7 @@ impl Store for Memory {
             },
             first_version: self.stream(Some(stream)).first().map(|event| event.version),
             last_version: last.version,
+            life_begins: None,
             retention: self.retentions.get(stream).copied().unwrap_or(none),
             created: first.created,
             updated: last.created,

@@ -119,7 +119,10 @@ fn a_life_begins_with_the_first_append_after_a_deletion() {
     append(&store, 1, &[any("a", &["3"])]);
     append(&store, 1, &[any("a", &["4"])]);
     assert_eq!(lives(), [life(2, 3), life(0, 0), None]);
+    let begins = |stream_id| stream_info(&store, NOW, stream_id).unwrap().life_begins;
+    assert_eq!([begins("a"), begins("b")], [Some(2), None]);
     delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
+    assert_eq!(begins("a"), None, "no life is present");
     set_retention(&store, 1, "a", &KEEP_ALL).unwrap();
     append(&store, 1, &[any("a", &["5"])]);
     delete_stream(&store, "b", ExpectedVersion::Any, Deletion::Tombstone).unwrap();

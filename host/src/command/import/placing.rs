@@ -228,8 +228,15 @@ mod tests {
     use crate::client::{Retention, StreamInfo, StreamState};
 
     fn info(first_version: Option<u64>, last_version: u64) -> StreamInfo {
-        let (state, retention) = (StreamState::Live, Retention::default());
-        StreamInfo { state, first_version, last_version, retention, updated: String::new() }
+        StreamInfo {
+            state: StreamState::Live,
+            first_version,
+            last_version,
+            life_begins: None,
+            retention: Retention::default(),
+            created: String::new(),
+            updated: String::new(),
+        }
     }
 
     fn aged(first_version: Option<u64>, last_version: u64) -> StreamInfo {
