@@ -33,6 +33,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use error::{ClientError, Problem};
+pub(crate) use event::present;
 pub use event::{AppendRequest, Appended, Event, EventPage, ExpectedVersion, NewEvent, StreamPage};
 pub use filter::Filter;
 pub use follow::{Follow, FollowFrom};
@@ -120,6 +121,11 @@ impl Client {
         connector.set_nodelay(true);
         let http = HttpClient::builder(TokioExecutor::new()).build(connector);
         Client { http, url, store: store.to_owned() }
+    }
+
+    /// The store that it asks.
+    pub fn store(&self) -> &str {
+        &self.store
     }
 
     /// Appends all the events or none, in order, at the end of one stream.

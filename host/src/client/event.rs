@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::ClientError;
@@ -126,8 +126,8 @@ pub struct Event {
     /// What kind of event it is.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// The event itself, when it is JSON.
-    #[serde(default)]
+    /// The event itself, when it is JSON: `null` is a value, too.
+    #[serde(default, deserialize_with = "present")]
     pub data: Option<Box<RawValue>>,
     /// The event itself, when it is not JSON.
     #[serde(default)]
@@ -137,6 +137,11 @@ pub struct Event {
     pub tags: Vec<String>,
     /// When it was appended: RFC 3339, UTC.
     pub created: String,
+}
+
+/// A member that may be `null`, which is a value and not the lack of one.
+pub(crate) fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(from).map(Some)
 }
 
 impl Event {

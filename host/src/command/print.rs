@@ -36,6 +36,10 @@ mod tests {
                 "       7  2026-01-02T03:04:05.000006Z  s@1  t  {\"b\":1e400,\"a\":0.10}",
             ),
             (
+                r#"{"stream":"s","version":2,"position":8,"id":"i","type":"t","data":null,"created":"c"}"#,
+                "       8  c  s@2  t  null",
+            ),
+            (
                 r#"{"stream":"s\u001b","version":0,"position":0,"id":"i","type":"t","data_base64":"AAA=","content_type":"x/y",
                     "created":"c"}"#,
                 "       0  c  s\\u{1b}@0  t  base64:AAA=",

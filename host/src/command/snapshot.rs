@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::append::parse_json;
 use crate::cli::GatewayOptions;
-use crate::client::{Snapshot, SnapshotInfo, SnapshotScope, WhichSnapshot};
+use crate::client::{Snapshot, SnapshotInfo, SnapshotScope, WhichSnapshot, present};
 use crate::output::{Output, printable};
 
 /// Bytes of a snapshot: the most that the API takes. One byte more is read, so that the gateway names its limit.
@@ -231,7 +231,7 @@ fn snapshot(
 /// The part of a snapshot's JSON that is printed as data.
 #[derive(Deserialize)]
 struct Recorded {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "present")]
     data: Option<Box<RawValue>>,
     #[serde(default)]
     data_base64: Option<String>,
