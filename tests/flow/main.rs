@@ -3,6 +3,7 @@
 mod append;
 mod cli;
 mod config;
+mod copy;
 mod erasure;
 mod export;
 mod follow;

@@ -14,7 +14,10 @@ use self::format::{Counts, FORMAT_VERSION, Header, Line, StreamLine};
 use super::new_file::NewFile;
 use super::progress::{self, Progress};
 use crate::cli::GatewayOptions;
-use crate::client::{Client, Filter, Lines, Place, Retention, SnapshotScope, StreamInfo, StreamState};
+use crate::client::{
+    Client, Direction, Event, Filter, Lines, PAGE_COUNT_MAX, Place, Retention, SnapshotScope, StreamInfo,
+    StreamState,
+};
 use crate::output::Output;
 
 /// Options of `export`.
@@ -27,11 +30,13 @@ Examples:
   exesdb import store.ndjson --store copy          and back, into any store
 
 The file has the events in the order of their positions, with versions, times and tags; then, unless --to is given, how
-long streams keep their events and which were deleted, and the snapshots. Its first line says what it is, its last how many lines there are: a
-file that was cut off is noticed. It gets its name when it is whole: an export that is ended leaves no file.
+long streams keep their events and which were deleted, and the snapshots. Its first line says what it is, its last how many
+lines there are: a file that was cut off is noticed. It gets its name when it is whole: an export that is ended leaves no
+file.
 
-Events that are hidden by retention or deletion are not in it; that streams were deleted is. Data is as it was to the
-byte: JSON with line breaks, or with white space around it, is in base64.")]
+Events that are hidden by retention or deletion are not in it; that streams were deleted is. A store that was copied before
+gets what is new by another import, unless new events were hidden before they were exported. Data is as it was to the byte:
+JSON with line breaks, or with white space around it, is in base64.")]
 pub struct ExportOptions {
     /// The file, which must not be there; `-` is stdout.
     #[arg(default_value = "-")]
@@ -112,13 +117,22 @@ struct Export<'a> {
     options: &'a ExportOptions,
     sink: &'a mut dyn Sink,
     counts: Counts,
+    /// Events at this position or after it are not in the export: they were appended while it was made.
+    end: u64,
     progress: Progress,
 }
 
 impl<'a> Export<'a> {
     fn new(client: &'a Client, options: &'a ExportOptions, sink: &'a mut dyn Sink) -> Self {
         let progress = progress::count("lines");
-        Self { client, options, sink, counts: Counts::default(), progress }
+        Self {
+            client,
+            options,
+            sink,
+            counts: Counts::default(),
+            end: options.from.map_or(0, |from| from.number),
+            progress,
+        }
     }
 
     async fn write(mut self) -> anyhow::Result<Counts> {
@@ -156,6 +170,7 @@ impl<'a> Export<'a> {
             }
             self.line(&Line::Event(event))?;
             self.counts.events += 1;
+            self.end = position + 1;
         }
         Ok(())
     }
@@ -196,15 +211,46 @@ impl<'a> Export<'a> {
         if plain {
             return Ok(());
         }
+        let (last_version, updated) = match self.last_exported(stream, &info).await? {
+            Some(last) => (last.version, last.created),
+            None => (info.last_version, info.updated),
+        };
         self.counts.streams += 1;
         self.line(&Line::Stream(StreamLine {
             stream: stream.to_owned(),
             state: info.state,
             first_version: info.first_version,
-            last_version: info.last_version,
-            updated: info.updated,
+            last_version,
+            life_begins: info.life_begins,
+            created: Some(info.created),
+            updated,
             retention,
         }))
+    }
+
+    /// The last event of a stream that was there when the events were exported, if others were appended since: its line
+    /// is about what the export has of it. None as well if all that can be read is newer.
+    async fn last_exported(&self, stream: &str, info: &StreamInfo) -> anyhow::Result<Option<Event>> {
+        let (all, mut from, mut count) = (Filter::default(), None, 1);
+        let mut is_newest = true;
+        while info.first_version.is_some() {
+            let page = match self.client.read(Some(stream), &all, from, count, Direction::Backward).await {
+                Ok(page) => page,
+                // It was deleted since its information was read.
+                Err(error) if error.is_not_found() || error.problem_kind() == "stream-deleted" => break,
+                Err(error) => return Err(error.into()),
+            };
+            for event in &page.events {
+                let event = Event::parse(event)?;
+                if event.position < self.end {
+                    return Ok(Some(event).filter(|_| !is_newest));
+                }
+                is_newest = false;
+            }
+            let Some(next) = page.next.filter(|_| !page.end) else { break };
+            (from, count) = (Some(Place::of(next)), PAGE_COUNT_MAX);
+        }
+        Ok(None)
     }
 
     async fn snapshots(&mut self) -> anyhow::Result<()> {
@@ -236,39 +282,118 @@ impl<'a> Export<'a> {
 }
 
 /// What holds of a stream, with what is hidden already as the version before which nothing is kept: it stays hidden
-/// whatever the limits become, and a store that never had those events knows it as nothing else.
+/// whatever the limits become, and a store that never had those events knows it as nothing else. What the count of the
+/// newest events hides by itself is not said twice, and of a stream that is gone for good no limits are said.
 fn retention(info: &StreamInfo) -> Retention {
     let kept = info.first_version.unwrap_or(info.last_version.saturating_add(1));
     let before = info.retention.truncate_before.unwrap_or(0).max(kept);
-    Retention { truncate_before: Some(before).filter(|before| *before > 0), ..info.retention.clone() }
+    let counted = match info.retention.max_count {
+        Some(count) => info.last_version.saturating_add(1).saturating_sub(count),
+        None => 0,
+    };
+    let truncate_before = Some(before).filter(|before| *before > counted);
+    match info.state {
+        StreamState::Tombstoned => Retention { truncate_before, ..Retention::default() },
+        StreamState::Live | StreamState::Deleted => Retention { truncate_before, ..info.retention.clone() },
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::retention;
+    use clap::Parser as _;
+
+    use super::{Export, ExportOptions, Sink, retention};
+    use crate::client::canned::{Canned, json};
     use crate::client::{Retention, StreamInfo, StreamState};
+
+    /// The options of a command line.
+    #[derive(clap::Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        options: ExportOptions,
+    }
+
+    impl Sink for Vec<String> {
+        fn line(&mut self, line: &str) -> anyhow::Result<()> {
+            self.push(line.to_owned());
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_is_about_the_events_that_are_in_the_export() {
+        let event = |version: u64, position: u64| {
+            format!(
+                r#"{{"stream":"s","version":{version},"position":{position},"id":"i","type":"t","created":"t{version}"}}"#
+            )
+        };
+        let page = |events: &[String], end| {
+            let next = if end { "null" } else { "1" };
+            format!(r#"{{"events":[{}],"next":{next},"end":{end}}}"#, events.join(","))
+        };
+        let info = r#"{"stream":"s","state":"live","first_version":0,"last_version":3,
+            "retention":{"max_count":9},"created":"t0","updated":"t3"}"#;
+        // What the reads of the stream give, and the last event that its line names.
+        let table = [
+            (vec![page(&[event(3, 1)], false)], (3, "t3")),
+            (vec![page(&[event(3, 9)], false), page(&[event(2, 8), event(1, 1)], true)], (1, "t1")),
+            (vec![page(&[event(3, 9)], false), page(&[event(2, 8)], true)], (3, "t3")),
+        ];
+        for (reads, (last_version, updated)) in table {
+            let lines = format!("{}\n{{\"page\":{{\"next\":2,\"end\":true}}}}\n", event(1, 1));
+            let streams = r#"{"streams":["s"],"more":false}"#;
+            let mut answers = vec![lines, streams.to_owned(), info.to_owned()];
+            answers.extend(reads);
+            answers.push(r#"{"snapshots":[]}"#.to_owned());
+            let gateway = Canned::start(answers.iter().map(|answer| json("200 OK", answer)).collect()).await;
+            let options = Arguments::parse_from(["export"]).options;
+            let mut written: Vec<String> = Vec::new();
+            Export::new(&gateway.client, &options, &mut written).write().await.unwrap();
+            let expected = format!(
+                r#"{{"stream":{{"stream":"s","state":"live","first_version":0,"last_version":{last_version},"created":"t0","updated":"{updated}","retention":{{"max_count":9}}}}}}"#
+            );
+            assert_eq!(written[2], expected);
+            gateway.requests.await.unwrap();
+        }
+    }
 
     #[test]
     fn what_is_hidden_is_said_by_version() {
+        use StreamState::{Deleted, Live, Tombstoned};
+        // The state, the first version, what is kept, and the point that is said; the last version is 9.
         let cases = [
-            (Some(0), None, None),
-            (Some(0), Some(0), None),
-            (Some(4), None, Some(4)),
-            (Some(4), Some(4), Some(4)),
-            (Some(4), Some(2), Some(4)),
-            (None, None, Some(10)),
-            (None, Some(12), Some(12)),
+            (Live, Some(0), None, None, None),
+            (Live, Some(0), None, Some(0), None),
+            (Live, Some(4), None, None, Some(4)),
+            (Live, Some(4), None, Some(4), Some(4)),
+            (Live, Some(4), None, Some(2), Some(4)),
+            (Live, None, None, None, Some(10)),
+            (Live, None, None, Some(12), Some(12)),
+            (Live, Some(7), Some(3), None, None),
+            (Live, Some(7), Some(3), Some(7), None),
+            (Live, Some(8), Some(3), Some(7), Some(8)),
+            (Live, None, Some(3), None, Some(10)),
+            (Live, Some(0), Some(99), None, None),
+            (Deleted, None, Some(3), Some(10), Some(10)),
+            (Tombstoned, None, Some(3), Some(10), Some(10)),
         ];
-        for (first_version, truncate_before, expected) in cases {
+        for (state, first_version, max_count, truncate_before, expected) in cases {
+            let limits =
+                |truncate_before| Retention { max_count, max_age_seconds: Some(60), truncate_before };
             let info = StreamInfo {
-                state: StreamState::Live,
+                state,
                 first_version,
                 last_version: 9,
-                retention: Retention { max_count: Some(3), max_age_seconds: None, truncate_before },
+                life_begins: None,
+                retention: limits(truncate_before),
+                created: String::new(),
                 updated: String::new(),
             };
-            let expected = Retention { max_count: Some(3), max_age_seconds: None, truncate_before: expected };
-            assert_eq!(retention(&info), expected);
+            let expected = match state {
+                Tombstoned => Retention { truncate_before: expected, ..Retention::default() },
+                Live | Deleted => limits(expected),
+            };
+            assert_eq!(retention(&info), expected, "{state:?} {first_version:?} {max_count:?}");
         }
     }
 }

@@ -40,7 +40,11 @@ Examples:
   exesdb import store.ndjson --store copy          what `exesdb export` wrote
 
 An export is known by its first line and needs no options: its events get the versions, times, ids and tags that they
-had, whatever the clocks say, and the next positions of this store; retention, deletions and snapshots follow.
+had, whatever the clocks say, and the next positions of this store; retention, deletions and snapshots follow. Imported
+into a store that has the streams already, it adds what comes after their last events. Retention, deletion and tombstone are
+applied where the stream here ends with the same event, and refused where it is another one, has gone on or has come less
+far. Once an event, the retention or the deletion of a stream is refused, nothing more of it is taken. What was refused is
+told, for the first ten with the line and why: of refused events, the first of each stream.
 
 Of any other file each row becomes an event: its data is a JSON object of all columns (of NDJSON, the row itself), its
 metadata says where it came from. The store gets the rows in the order of the file, with --time-by in that of time. All
@@ -60,8 +64,10 @@ beginning, such as a log that was rotated, needs another --source. A backup has 
 Refused are rows of streams that do not take them, as after a tombstone: they are told with their lines, up to ten of
 each of ten streams, and the rows of all other streams are imported.
 
-Exit codes: 0 all rows are in the store, 1 the import failed or was stopped, 2 the command line makes no sense, 3 some
-rows were refused and all others are in the store.")]
+A file is checked before anything is sent; stdin is kept in a temporary file for that.
+
+Exit codes: 0 all is in the store, 1 the import failed or was stopped, 2 the command line makes no sense, 3 something was
+refused and all else is in the store.")]
 pub struct ImportOptions {
     /// The file; `-` is stdin.
     pub file: PathBuf,
@@ -173,16 +179,16 @@ async fn import(options: &ImportOptions) -> anyhow::Result<(String, Option<Strin
             options.stream_by.is_none(),
             "{name} was written by `exesdb export` and says itself what is what; leave out --stream-by and --type-by"
         );
-        let imported = import_export(&client, &options.file, input, patience).await?;
+        let file = twice_readable(&options.file, input)?;
+        let imported = export_file::import(&client, file, &name.to_string(), patience).await?;
         let troubles = imported.troubles.text("events");
         if options.json {
             return Ok((serde_json::to_string(&imported)?, troubles));
         }
-        let export_file::Imported {
-            events, added, already_there, hidden, refused, streams, snapshots, ..
-        } = imported;
+        let export_file::Imported { events, added, already_there, hidden, refused, .. } = imported;
+        let export_file::Imported { streams, streams_refused, snapshots, snapshots_refused, .. } = imported;
         let text = format!(
-            "{events} events: {added} added, {already_there} already there, {hidden} hidden, {refused} refused; {streams} streams with retention or deletion, {snapshots} snapshots"
+            "{events} events: {added} added, {already_there} already there, {hidden} hidden, {refused} refused; {streams} streams with retention or deletion, {streams_refused} refused; {snapshots} snapshots, {snapshots_refused} refused"
         );
         return Ok((text, troubles));
     }
@@ -198,21 +204,10 @@ async fn import(options: &ImportOptions) -> anyhow::Result<(String, Option<Strin
     Ok((text, troubles))
 }
 
-/// A file is read twice: what is wrong with it is found before anything is sent. Stdin can be read only once.
-async fn import_export(
-    client: &Client,
-    path: &Path,
-    input: impl BufRead,
-    patience: Duration,
-) -> anyhow::Result<export_file::Imported> {
-    let counts = if is_file(path) { Some(export_file::check(path)?) } else { None };
-    export_file::send(client, input, counts, patience).await
-}
-
 async fn import_rows(
     client: &Client,
     options: &ImportOptions,
-    mut input: Box<dyn BufRead>,
+    input: Box<dyn BufRead>,
     patience: Duration,
 ) -> anyhow::Result<(Summary, Troubles)> {
     let path = &options.file;
@@ -239,12 +234,7 @@ async fn import_rows(
         time: options.time_by.clone(),
         keep_times: options.keep_times,
     };
-    let file = if is_file(path) {
-        drop(input);
-        File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?
-    } else {
-        copied(&mut input).with_context(|| format!("{name} cannot be kept in a temporary file"))?
-    };
+    let file = twice_readable(path, input)?;
     let rows = rows::Rows::check(file, format, columns, &name, source)?;
     let total = rows.total;
     let sending = send::Sending { batch: options.batch.into(), add_hidden: options.add_hidden, patience };
@@ -261,6 +251,15 @@ fn check_source(source: &str) -> anyhow::Result<()> {
         "{source:?} cannot be the name of a source; give --source with 1 to {IMPORT_SOURCE_BYTES_MAX} bytes and no control characters"
     );
     Ok(())
+}
+
+/// A file, from its beginning: it is read more than once, so that what is wrong with it is found before anything is sent.
+fn twice_readable(path: &Path, mut input: Box<dyn BufRead>) -> anyhow::Result<File> {
+    if is_file(path) {
+        return File::open(path).with_context(|| format!("{} cannot be opened", path.display()));
+    }
+    let name = if is_stdin(path) { "stdin".into() } else { path.display().to_string() };
+    copied(&mut input).with_context(|| format!("{name} cannot be kept in a temporary file"))
 }
 
 /// What can be read only once, in a file of no name.

@@ -65,7 +65,8 @@ pub enum Line {
     End(Counts),
 }
 
-/// What there is to say of a stream beside its events.
+/// What there is to say of a stream beside its events. It holds of a stream that ends with the same event, and an import
+/// applies it to no other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamLine {
@@ -78,7 +79,13 @@ pub struct StreamLine {
     pub first_version: Option<u64>,
     /// The last event, hidden or not: the stream goes on counting behind it.
     pub last_version: u64,
-    /// When that was appended: RFC 3339, UTC.
+    /// The first event of its present life, if it was deleted and begun again. Exports of before do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life_begins: Option<u64>,
+    /// When its first event was appended, hidden or not: RFC 3339, UTC. Exports of before do not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<String>,
+    /// When the last event was appended. With `last_version` it tells whether a stream is where this one was.
     pub updated: String,
     /// How long its events are kept.
     #[serde(default)]
