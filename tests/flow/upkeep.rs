@@ -76,7 +76,7 @@ fn a_backup_is_restored_up_to_a_position() {
     assert!(output.status.success(), "{}", stderr(&output));
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
     let counts = (&summary["events"], &summary["streams"], &summary["snapshots"]);
-    assert_eq!(counts, (&json!(events.len()), &json!(3), &json!(1)));
+    assert_eq!(counts, (&json!(events.len()), &json!(2), &json!(1)));
     let output = down.exesdb(&["doctor"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     let names: Vec<String> = down
@@ -90,10 +90,11 @@ fn a_backup_is_restored_up_to_a_position() {
     let restored = down.start();
     // Versions, positions, times, ids and tags are those that they were.
     assert_eq!(restored.http.read_all(), events);
-    // The last event is at 14; behind it come two hidden ones that stand for the streams without any.
-    assert_eq!(restored.http.append_one("s-0").expect(200).json["position"], 17);
+    // The last event is at 14; after it comes a hidden one that stands for the stream without any.
+    assert_eq!(restored.http.append_one("s-0").expect(200).json["position"], 16);
     assert_eq!(restored.http.append_one("s-3").expect(200).json["first_version"], 5);
-    restored.http.append_one("tombstone").expect_problem(410, "stream-deleted");
+    // It began after the position.
+    restored.http.get(&restored.http.stream("tombstone")).expect(404);
     assert_eq!(restored.json(&["retention", "s-1", "--show", "--json"])[0]["max_count"], 2);
     let versions: Vec<Value> = restored
         .json(&["snapshot", "list", "--json"])
@@ -101,6 +102,23 @@ fn a_backup_is_restored_up_to_a_position() {
         .map(|snapshot| snapshot["version"].clone())
         .collect();
     assert_eq!(versions, [json!(1)], "stream s-2 has versions up to 3");
+}
+
+#[test]
+fn a_restore_up_to_a_position_ends_where_a_component_leads_nowhere() {
+    let host = Host::with_probes("");
+    host.http.append_one("probe-standing-still").expect(200);
+    let folder = folder();
+    let file = folder.path().join("main.backup");
+    host.ok(&["backup", &text(&file)]);
+    let config = host.data().with_file_name("exesdb.toml");
+    let down = host.stop().down;
+    std::fs::remove_dir_all(down.data().join("main")).unwrap();
+    let output = down.exesdb(&["restore", &text(&file), "--up-to", "9", "--config", &text(&config)]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the component streams (") && said.contains("streams-probe.wasm"), "{said}");
+    assert!(said.contains("from position 0 on is not the last and goes on at position 0"), "{said}");
 }
 
 #[test]

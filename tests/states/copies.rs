@@ -1,10 +1,11 @@
 //! A stream reads the same after a restart, in a store that was restored from a backup, and in a copy that was made by
 //! an export and an import.
 
-use exesdb_tests::{Client, Host, folder};
+use exesdb_tests::{Client, Down, Host, folder, stderr};
+use serde_json::{Value, json};
 
 use crate::operation::{Subject, all_snapshots, perform};
-use crate::state::State;
+use crate::state::{GAP, State};
 
 /// What is compared of each stream.
 const OPERATIONS: [&str; 6] = [
@@ -63,8 +64,97 @@ fn a_stream_in_any_state_reads_the_same_in_every_copy() {
         let down = host.stop().down;
         std::fs::remove_dir_all(down.data().join("main")).expect("the store is closed");
         let restored = down.exesdb(&["restore", &backup]);
-        assert!(restored.status.success(), "{}", exesdb_tests::stderr(&restored));
+        assert!(restored.status.success(), "{}", stderr(&restored));
         let host = down.start();
         assert_eq!(results(&host, "main"), original, "restored, scavenged: {scavenged}");
+    }
+}
+
+/// What is read of a stream of which only the first two events are in a store that was restored up to the second: its
+/// information, the version that its next event gets, its list of snapshots and its limits.
+fn part(state: State) -> (&'static str, &'static str, &'static str, Value) {
+    match state {
+        State::Never => ("missing", "+0", "none", Value::Null),
+        State::Live => ("live 0..1", "+2", "none", json!({})),
+        State::Truncated => ("live -..2", "+3", "2", json!({ "truncate_before": 3 })),
+        State::Counted => ("live -..3", "+4", "2", json!({ "max_count": 2, "truncate_before": 4 })),
+        State::Aged => ("live -..2", "+3", "2", json!({ "max_age_seconds": 604_800, "truncate_before": 3 })),
+        State::Emptied => {
+            ("live -..5", "+6", "5,2", json!({ "max_age_seconds": 604_800, "truncate_before": 6 }))
+        }
+        State::Deleted => ("deleted -..5", "+6", "none", json!({ "truncate_before": 6 })),
+        // That it was begun again came later.
+        State::BegunAgain => ("deleted -..5", "+6", "none", json!({ "truncate_before": 6 })),
+        State::Tombstoned => ("tombstoned -..5", "gone", "none", json!({ "truncate_before": 6 })),
+        State::Imported => ("live 10..11", "+12", "none", json!({ "truncate_before": 10 })),
+    }
+}
+
+/// Compares a store that was restored up to the second event of the stream in this state. Streams before it are as they
+/// were; those after it are not there.
+fn compare_part(host: &Host, original: &[String], reached: State, case: &str) {
+    let mut is_later = false;
+    let (wanted_information, wanted_next, wanted_snapshots, wanted_limits) = part(reached);
+    for state in State::ALL {
+        let stream = state.name().replace(' ', "-");
+        let subject = Subject { host, http: &host.http, store: "main", stream: stream.clone(), state };
+        let case = format!("{case}, {}", state.name());
+        if state == reached {
+            is_later = true;
+            assert_eq!(perform(&subject, "information"), wanted_information, "{case}");
+            assert_eq!(perform(&subject, "list its snapshots"), wanted_snapshots, "{case}");
+            assert_eq!(perform(&subject, "list with deleted streams"), "yes", "{case}");
+            let limits = host.http.get(&host.http.stream(&stream)).expect(200).json["retention"].take();
+            assert_eq!(limits, wanted_limits, "{case}");
+            let event = json!({ "id": "new", "type": "t", "data": 1 });
+            let appended = host.http.append(&stream, "any", &[event]);
+            let next = match appended.status {
+                200 => format!("+{}", appended.json["first_version"]),
+                410 => "gone".to_owned(),
+                _ => panic!("{case}: {} {}", appended.status, appended.text),
+            };
+            assert_eq!(next, wanted_next, "{case}");
+        } else if is_later {
+            assert_eq!(perform(&subject, "information"), "missing", "{case}");
+            assert_eq!(perform(&subject, "list with deleted streams"), "no", "{case}");
+        } else {
+            for operation in OPERATIONS {
+                let result = format!("{}, {operation}: {}", state.name(), perform(&subject, operation));
+                assert!(original.contains(&result), "{case}: {result}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stream_in_any_state_goes_on_counting_in_a_store_restored_up_to_one_of_its_positions() {
+    let folder = folder();
+    let host = Host::start();
+    let states: Vec<State> = State::ALL.into_iter().filter(|state| *state != State::Never).collect();
+    let mut seconds = Vec::new();
+    for state in &states {
+        let page = host.http.get("/v1/stores/main/events?count=1000").expect(200);
+        let first = page.json["next"].as_u64().expect("a position");
+        // Between the events of an imported stream there are gaps.
+        seconds.push(first + 1 + if *state == State::Imported { GAP } else { 0 });
+        state.bring_about(&host.http, &state.name().replace(' ', "-"));
+    }
+    let original = results(&host, "main");
+    for scavenged in [false, true] {
+        if scavenged {
+            host.ok(&["scavenge"]);
+        }
+        let file = folder.path().join(format!("{scavenged}.backup")).to_string_lossy().into_owned();
+        host.ok(&["backup", &file]);
+        for (state, second) in states.iter().zip(&seconds) {
+            let case = format!("up to the second event of {}, scavenged: {scavenged}", state.name());
+            let down = Down::new(None);
+            let restored = down.exesdb(&["restore", &file, "--up-to", &second.to_string()]);
+            assert!(restored.status.success(), "{case}: {}", stderr(&restored));
+            let host = down.start();
+            compare_part(&host, &original, *state, &case);
+            let examined = host.stop().down.exesdb(&["doctor"]);
+            assert!(examined.status.success(), "{case}: {}", String::from_utf8_lossy(&examined.stdout));
+        }
     }
 }

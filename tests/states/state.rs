@@ -155,4 +155,4 @@ fn import(http: &Client, stream: &str, state: State, versions: std::ops::Range<u
 }
 
 /// Positions that stay empty between two events of an imported stream.
-const GAP: u64 = 3;
+pub(crate) const GAP: u64 = 3;

@@ -183,6 +183,7 @@ mod tests {
             first_version: None,
             last_version: 9,
             life_begins: None,
+            first_position: 2,
             retention: Retention { max_count: None, max_age_seconds: None, truncate_before: None },
             created: 0,
             updated: 1,

@@ -449,6 +449,7 @@ fn deleted_streams() {
     for (id, state) in [("a", StreamState::Deleted), ("b", StreamState::Tombstoned)] {
         let info = stream_info(&store, NOW, id).unwrap();
         assert_eq!((info.state, info.first_version, info.last_version), (state, None, 2));
+        assert_eq!(info.first_position, if id == "a" { 0 } else { 3 });
     }
     assert_eq!(list_streams(&store, "", None, 9, false).unwrap().streams, ["c"]);
     assert_eq!(list_streams(&store, "", None, 9, true).unwrap().streams, ["a", "b", "c"]);
@@ -474,7 +475,7 @@ fn what_is_said_of_a_stream() {
     change(&store, "a", |head| (head.max_count, head.max_age_seconds, head.truncate_before) = (2, 3, 1));
     let info = stream_info(&store, 8, "a").unwrap();
     let all = Retention { max_count: Some(2), max_age_seconds: Some(3), truncate_before: Some(1) };
-    assert_eq!((info.retention, info.first_version), (all, Some(2)));
+    assert_eq!((info.retention, info.first_version, info.first_position), (all, Some(2), 0));
 }
 
 #[test]

@@ -353,6 +353,7 @@ impl Store for Memory {
             first_version: self.stream(Some(stream)).first().map(|event| event.version),
             last_version: last.version,
             life_begins: None,
+            first_position: first.position,
             retention: self.retentions.get(stream).copied().unwrap_or(none),
             created: first.created,
             updated: last.created,

@@ -83,6 +83,7 @@ fn info(store: &impl Keyspaces, now: u64, stream_id: &str, head: Head) -> Result
         first_version,
         last_version: head.last_version,
         life_begins: (head.state == StreamState::Live && head.life_begins != 0).then_some(head.life_begins),
+        first_position: head.origin,
         retention: Retention {
             max_count: (head.max_count != 0).then_some(head.max_count),
             max_age_seconds: (head.max_age_seconds != 0).then_some(head.max_age_seconds),

@@ -82,6 +82,7 @@ fn events_are_put_where_they_were() {
     assert_eq!(page.events.iter().map(|event| event.position).collect::<Vec<_>>(), [3, 4, 6, 7]);
     let info = stream_info(&store, NOW, "a").unwrap();
     assert_eq!((info.first_version, info.last_version, info.created, info.updated), (Some(7), 9, 50, 60));
+    assert_eq!(info.first_position, 3);
     assert_eq!(store.entries(RETAINED), [(b"a".to_vec(), Vec::new())]);
     // Two of `a` lie side by side, as one append; its origin is its first position.
     let keys: Vec<_> = store.entries(INDEX).into_iter().map(|(key, _)| key).collect();

@@ -413,7 +413,11 @@ impl StreamsPool {
     }
 
     /// The present lives of streams, one for each; none for one that is not live.
-    pub(crate) async fn stream_lives(
+    ///
+    /// # Errors
+    ///
+    /// The component's, and [`Error::Other`] if it answers of another number of streams.
+    pub async fn stream_lives(
         &self,
         caller: Caller,
         stream_ids: Vec<String>,

@@ -17,7 +17,8 @@ use exesdb_plugin::contract::types::{Direction, Error, ExpectedVersion};
 use exesdb_storage::dump::unfinished;
 use exesdb_storage::{Histories, begin_history};
 
-use super::whole;
+use super::stream::{self, Hidden, Outcome};
+use super::{onward, whole};
 use crate::command::export::format::{PLACEHOLDER_TYPE, placeholder_id};
 use crate::command::progress;
 use crate::config::StoreConfig;
@@ -86,7 +87,7 @@ async fn beside_target(
     };
     let host = OfflineHost::start(data, vec![named("whole", &from), named("part", &to)]).await?;
     let [whole, part] = host.stores() else { bail!("two stores were started, and others run") };
-    let copied = Copy { whole, part, position, copied: Copied::default() }.run().await;
+    let copied = Copy { whole, part, config: &store.config, position, copied: Copied::default() }.run().await;
     host.stop().await;
     let copied = copied?;
     // Clients may know positions up to here, and none of those that come next.
@@ -116,6 +117,8 @@ fn remove(folder: &Path) -> anyhow::Result<()> {
 struct Copy<'a> {
     whole: &'a Persistence,
     part: &'a Persistence,
+    /// Which components the store has.
+    config: &'a StoreConfig,
     position: u64,
     copied: Copied,
 }
@@ -136,11 +139,12 @@ impl Copy<'_> {
 
     async fn events(&mut self) -> anyhow::Result<()> {
         let bar = progress::count("events");
-        let mut from = Some(0);
+        let mut from = 0;
         loop {
             let read =
-                self.whole.readers().read_all(Caller::operator(), from, PAGE, Direction::Forward).await;
-            let page = read.map_err(refused("reading the backup's events"))?;
+                self.whole.readers().read_all(Caller::operator(), Some(from), PAGE, Direction::Forward);
+            let page = read.await.map_err(refused("reading the backup's events"))?;
+            let next = onward::of_events(self.config, from, &page)?;
             let wanted = page.events.into_iter().take_while(|event| event.position <= self.position);
             let wanted: Vec<ImportedEvent> = wanted.map(imported).collect();
             for batch in batches(wanted) {
@@ -152,9 +156,9 @@ impl Copy<'_> {
                 self.copied.end = last.map_or(self.copied.end, |last| last + 1);
                 bar.set_position(self.copied.events);
             }
-            match page.next {
-                Some(next) if !page.end && next <= self.position => from = Some(next),
-                _ => {
+            match next.filter(|next| *next <= self.position) {
+                Some(next) => from = next,
+                None => {
                     bar.finish_and_clear();
                     return Ok(());
                 }
@@ -175,59 +179,64 @@ impl Copy<'_> {
     async fn streams(&mut self) -> anyhow::Result<()> {
         let (mut after, whole) = (None, self.whole.readers());
         loop {
-            let page = whole.list_streams(Caller::operator(), String::new(), after, PAGE, true).await;
+            let page = whole.list_streams(Caller::operator(), String::new(), after.clone(), PAGE, true).await;
             let page = page.map_err(refused("listing the streams"))?;
             for stream in &page.streams {
-                let info = whole.stream_info(Caller::operator(), stream.clone()).await;
-                let info = info.map_err(refused(format!("stream {stream:?}")))?;
-                match self.info(stream).await? {
-                    Some(there) => self.limits(&info, there.last_version).await?,
-                    None if info.first_version.is_none() => self.without_events(&info).await?,
-                    // It began later.
-                    None => {}
-                }
+                self.stream(stream).await?;
             }
-            after = page.streams.into_iter().next_back();
-            if !page.more || after.is_none() {
+            let last = page.streams.into_iter().next_back();
+            after = onward::of_streams(self.config, after.as_deref(), last, page.more)?;
+            if after.is_none() {
                 return Ok(());
             }
         }
     }
 
-    /// Sets the limits of a stream that has events in the new store, up to `last_version`.
-    async fn limits(&mut self, info: &StreamInfo, last_version: u64) -> anyhow::Result<()> {
-        let Retention { max_count, max_age_seconds, truncate_before } = info.retention;
-        if (max_count, max_age_seconds, truncate_before) == (None, None, None) {
-            return Ok(());
+    async fn stream(&mut self, stream: &str) -> anyhow::Result<()> {
+        let (whole, named) = (self.whole.readers(), || refused(format!("stream {stream:?}")));
+        let info = whole.stream_info(Caller::operator(), stream.to_owned()).await.map_err(named())?;
+        let lives = whole.stream_lives(Caller::operator(), vec![stream.to_owned()]).await.map_err(named())?;
+        let copied = self.info(stream).await?.map(|there| there.last_version);
+        let outcome = stream::outcome(&info, lives.into_iter().next().flatten(), copied, self.position);
+        let outcome = outcome.map_err(|why| {
+            anyhow!("the component streams contradicts itself about stream {stream:?}: {why}; report this to the component's author")
+        })?;
+        match outcome {
+            Outcome::Absent => Ok(()),
+            Outcome::Copied(retention) => {
+                let Retention { max_count, max_age_seconds, truncate_before } = retention;
+                if (max_count, max_age_seconds, truncate_before) == (None, None, None) {
+                    return Ok(());
+                }
+                self.set_retention(stream, retention).await?;
+                self.copied.streams += 1;
+                Ok(())
+            }
+            Outcome::Hidden(hidden) => self.without_events(stream, hidden).await,
         }
-        let truncate_before = truncate_before.map(|before| before.min(last_version.saturating_add(1)));
-        self.set_retention(info, Retention { max_count, max_age_seconds, truncate_before }).await?;
-        self.copied.streams += 1;
-        Ok(())
     }
 
-    /// Makes a stream whose events are all hidden: it goes on counting behind the last of them, unless it has a
+    /// Makes a stream whose events are all hidden: it goes on counting after the last of them, unless it has a
     /// tombstone.
-    async fn without_events(&mut self, info: &StreamInfo) -> anyhow::Result<()> {
+    async fn without_events(&mut self, stream: &str, hidden: Hidden) -> anyhow::Result<()> {
         let writers = self.part.writers();
-        let refused = || refused(format!("stream {:?}", info.stream_id));
-        let hidden = vec![placeholder(info)];
-        writers.import_events(Caller::operator(), hidden, Vec::new()).await.map_err(refused())?;
-        self.set_retention(info, hiding_all(info)).await?;
+        let refused = || refused(format!("stream {stream:?}"));
+        let event = placeholder(stream, hidden.last_version, hidden.updated);
+        writers.import_events(Caller::operator(), vec![event], Vec::new()).await.map_err(refused())?;
+        self.set_retention(stream, hidden.retention).await?;
         self.copied.streams += 1;
-        let deletion = match info.state {
+        let deletion = match hidden.state {
             StreamState::Live => return Ok(()),
             StreamState::Deleted => Deletion::Soft,
             StreamState::Tombstoned => Deletion::Tombstone,
         };
-        let (stream, expected) = (info.stream_id.clone(), ExpectedVersion::Any);
+        let (stream, expected) = (stream.to_owned(), ExpectedVersion::Any);
         writers.delete_stream(Caller::operator(), stream, expected, deletion).await.map_err(refused())
     }
 
-    async fn set_retention(&self, info: &StreamInfo, retention: Retention) -> anyhow::Result<()> {
-        let stream = info.stream_id.clone();
-        let set = self.part.writers().set_retention(Caller::operator(), stream, retention).await;
-        set.map_err(refused(format!("the retention of stream {:?}", info.stream_id)))
+    async fn set_retention(&self, stream: &str, retention: Retention) -> anyhow::Result<()> {
+        let set = self.part.writers().set_retention(Caller::operator(), stream.to_owned(), retention).await;
+        set.map_err(refused(format!("the retention of stream {stream:?}")))
     }
 
     async fn snapshots(&mut self) -> anyhow::Result<()> {
@@ -255,8 +264,9 @@ impl Copy<'_> {
                 put.map_err(refused(what()))?;
                 self.copied.snapshots += 1;
             }
-            after = page.snapshots.last().map(|info| info.id.clone());
-            if !page.more || after.is_none() {
+            let last = page.snapshots.last().map(|info| info.id.clone());
+            after = onward::of_snapshots(self.config, after.as_ref(), last, page.more)?;
+            if after.is_none() {
                 return Ok(());
             }
         }
@@ -281,14 +291,14 @@ fn imported(event: RecordedEvent) -> ImportedEvent {
 }
 
 /// An event in place of those that a stream had and that are hidden.
-fn placeholder(info: &StreamInfo) -> ImportedEvent {
+fn placeholder(stream: &str, version: u64, created: u64) -> ImportedEvent {
     ImportedEvent {
-        stream_id: info.stream_id.clone(),
-        version: info.last_version,
+        stream_id: stream.to_owned(),
+        version,
         position: None,
-        created: info.updated,
+        created,
         event: EventData {
-            id: placeholder_id(info.last_version),
+            id: placeholder_id(version),
             event_type: PLACEHOLDER_TYPE.to_owned(),
             content_type: "application/json".to_owned(),
             data: b"null".to_vec(),
@@ -296,13 +306,6 @@ fn placeholder(info: &StreamInfo) -> ImportedEvent {
             tags: Vec::new(),
         },
     }
-}
-
-/// The stream's limits, and that nothing is kept of what it has.
-fn hiding_all(info: &StreamInfo) -> Retention {
-    let end = info.last_version.saturating_add(1);
-    let before = info.retention.truncate_before.unwrap_or(0).max(end);
-    Retention { truncate_before: Some(before), ..info.retention }
 }
 
 /// The events in order, cut where their bytes would be too many.

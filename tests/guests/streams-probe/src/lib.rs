@@ -1,5 +1,6 @@
 //! The streams component that ships with exesdb, and a way for tests to make it misbehave: an append to a stream whose
-//! id begins with `probe-`. All else, reads of those streams too, is as in the original.
+//! id begins with `probe-`. All else, reads of those streams too, is as in the original, but for pages of the whole store
+//! that have an event of a stream whose id begins with `probe-standing-still`: they go on where they began.
 //!
 //! | stream id begins with | an append |
 //! |---|---|
@@ -45,6 +46,9 @@ const MISDEEDS: [(&str, Misdeed); 7] = [
     ("probe-stack", Misdeed::Recursion),
     ("probe-wasi", Misdeed::Wasi),
 ];
+
+/// A page with an event of such a stream goes on where it began.
+const STANDING_STILL: &str = "probe-standing-still";
 
 fn misdeed(stream_id: &str) -> Option<Misdeed> {
     MISDEEDS.iter().find(|(prefix, _)| stream_id.starts_with(prefix)).map(|(_, misdeed)| *misdeed)
@@ -125,7 +129,11 @@ impl StreamsPlugin for Probe {
     }
 
     fn read_all(from: Option<Position>, count: u32, direction: Direction) -> Result<EventPage, Error> {
-        Streams::read_all(from, count, direction)
+        let mut page = Streams::read_all(from, count, direction)?;
+        if page.events.iter().any(|event| event.stream_id.starts_with(STANDING_STILL)) {
+            (page.next, page.end) = (from, false);
+        }
+        Ok(page)
     }
 
     fn list_streams(
@@ -192,6 +200,7 @@ mod tests {
     fn a_stream_id_chooses_the_misdeed() {
         assert_eq!(misdeed("order-1"), None);
         assert_eq!(misdeed("probe-fine"), None);
+        assert_eq!(misdeed(super::STANDING_STILL), None);
         assert_eq!(misdeed("probe-trap"), Some(Misdeed::Trap));
         assert_eq!(misdeed("probe-trap-7"), Some(Misdeed::Trap));
         assert_eq!(misdeed("probe-trap-after-commit-7"), Some(Misdeed::TrapAfterCommit));

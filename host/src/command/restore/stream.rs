@@ -1,0 +1,152 @@
+//! What a stream of a backup comes to in a store that has no event after a position: a pure rule.
+
+use exesdb_plugin::contract::streams::{Retention, StreamInfo, StreamState};
+use exesdb_plugin::contract::types::StreamLife;
+
+/// What is made of a stream.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Nothing: it began after the position.
+    Absent,
+    /// It has the events that were copied, and these limits.
+    Copied(Retention),
+    /// All events that it had are hidden.
+    Hidden(Hidden),
+}
+
+/// A stream without any event that can be read.
+#[derive(Debug)]
+pub(super) struct Hidden {
+    /// The last version that is never given out again.
+    pub(super) last_version: u64,
+    /// The time that the stream's last event gets.
+    pub(super) updated: u64,
+    /// Its limits, which hide all up to its last version.
+    pub(super) retention: Retention,
+    /// Whether it was deleted.
+    pub(super) state: StreamState,
+}
+
+/// Decides what is made of a stream.
+///
+/// `info` and `life` are of the time of the backup; `copied` is the version of the stream's last event that was copied,
+/// which is the last visible one up to the position. The error says how a component contradicts itself.
+///
+/// Where nothing was copied of a stream that is old enough, what it had up to the position is hidden. How many events
+/// that were, nobody can tell once they are scavenged; but all below the first visible one may have been, so the stream
+/// goes on counting with that one's version.
+pub(super) fn outcome(
+    info: &StreamInfo,
+    life: Option<StreamLife>,
+    copied: Option<u64>,
+    position: u64,
+) -> Result<Outcome, String> {
+    if let Some(last_version) = copied {
+        let end = last_version.saturating_add(1);
+        let truncate_before = info.retention.truncate_before.map(|before| before.min(end));
+        return Ok(Outcome::Copied(Retention { truncate_before, ..info.retention }));
+    }
+    if info.first_position > position {
+        return Ok(Outcome::Absent);
+    }
+    let Some(first_visible) = info.first_version else {
+        return Ok(Outcome::Hidden(hidden(info, info.last_version, info.updated, info.state)));
+    };
+    let Some(last_version) = first_visible.checked_sub(1) else {
+        return Err(format!(
+            "its first event, at position {}, can be read, and was not among the events up to position {position}",
+            info.first_position
+        ));
+    };
+    // A stream whose present life begins with the first visible event had been deleted before that was appended.
+    let began_again = life.is_some_and(|life| life.first_version == first_visible);
+    let state = if began_again { StreamState::Deleted } else { info.state };
+    Ok(Outcome::Hidden(hidden(info, last_version, info.created, state)))
+}
+
+fn hidden(info: &StreamInfo, last_version: u64, updated: u64, state: StreamState) -> Hidden {
+    let truncate_before = Some(last_version.saturating_add(1));
+    Hidden { last_version, updated, retention: Retention { truncate_before, ..info.retention }, state }
+}
+
+#[cfg(test)]
+mod tests {
+    use exesdb_plugin::contract::streams::StreamState::{self, Deleted, Live, Tombstoned};
+    use exesdb_plugin::contract::streams::{Retention, StreamInfo};
+    use exesdb_plugin::contract::types::StreamLife;
+
+    use super::{Hidden, Outcome, outcome};
+
+    const NONE: Retention = Retention { max_count: None, max_age_seconds: None, truncate_before: None };
+    const TRUNCATED: Retention = Retention { truncate_before: Some(3), ..NONE };
+    const COUNTED: Retention = Retention { max_count: Some(2), ..NONE };
+    const AGED: Retention = Retention { max_age_seconds: Some(9), ..NONE };
+
+    /// A stream whose first event was at position 10. It has versions up to 5.
+    fn info(state: StreamState, first_version: Option<u64>, retention: Retention) -> StreamInfo {
+        StreamInfo {
+            stream_id: "s".to_owned(),
+            state,
+            first_version,
+            last_version: 5,
+            first_position: 10,
+            retention,
+            created: 100,
+            updated: 500,
+        }
+    }
+
+    fn hidden(state: StreamState, last_version: u64, updated: u64, limits: Retention) -> Outcome {
+        let retention = Retention { truncate_before: Some(last_version + 1), ..limits };
+        Outcome::Hidden(Hidden { last_version, updated, retention, state })
+    }
+
+    #[test]
+    fn a_stream_in_each_state_before_and_after_it_began() {
+        let begun_again = Some(StreamLife { first_version: 4, last_version: 5 });
+        let never_deleted = Some(StreamLife { first_version: 0, last_version: 5 });
+        let begun_again_and_cut = Some(StreamLife { first_version: 2, last_version: 5 });
+        let truncated_before = |before| Retention { truncate_before: Some(before), ..NONE };
+        let table = [
+            // Some events were copied.
+            (info(Live, Some(0), NONE), never_deleted, Some(2), Outcome::Copied(NONE)),
+            (info(Live, Some(3), TRUNCATED), never_deleted, Some(3), Outcome::Copied(TRUNCATED)),
+            (
+                info(Live, Some(4), truncated_before(9)),
+                never_deleted,
+                Some(4),
+                Outcome::Copied(truncated_before(5)),
+            ),
+            (info(Live, Some(4), COUNTED), never_deleted, Some(4), Outcome::Copied(COUNTED)),
+            // All that can be read came later.
+            (info(Live, Some(3), TRUNCATED), never_deleted, None, hidden(Live, 2, 100, NONE)),
+            (info(Live, Some(4), COUNTED), never_deleted, None, hidden(Live, 3, 100, COUNTED)),
+            (info(Live, Some(3), AGED), never_deleted, None, hidden(Live, 2, 100, AGED)),
+            (info(Live, Some(4), truncated_before(4)), begun_again, None, hidden(Deleted, 3, 100, NONE)),
+            (info(Live, Some(4), COUNTED), begun_again, None, hidden(Deleted, 3, 100, COUNTED)),
+            (info(Live, Some(4), COUNTED), begun_again_and_cut, None, hidden(Live, 3, 100, COUNTED)),
+            // Nothing can be read at all.
+            (info(Live, None, AGED), never_deleted, None, hidden(Live, 5, 500, AGED)),
+            (info(Deleted, None, truncated_before(6)), None, None, hidden(Deleted, 5, 500, NONE)),
+            (info(Tombstoned, None, truncated_before(6)), None, None, hidden(Tombstoned, 5, 500, NONE)),
+        ];
+        for (info, life, copied, expected) in table {
+            for position in [10, 11] {
+                let outcome = outcome(&info, life, copied, position).unwrap();
+                // The words of the contract compare as text alone.
+                let (outcome, expected) = (format!("{outcome:?}"), format!("{expected:?}"));
+                assert_eq!(outcome, expected, "{info:?} {life:?} {copied:?} {position}");
+            }
+            if copied.is_none() {
+                assert!(matches!(outcome(&info, life, copied, 9), Ok(Outcome::Absent)), "{info:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_first_event_that_was_left_out_is_a_contradiction() {
+        let info = info(Live, Some(0), NONE);
+        assert!(outcome(&info, None, None, 10).unwrap_err().contains("position 10"));
+        assert!(matches!(outcome(&info, None, None, 9), Ok(Outcome::Absent)));
+    }
+}
