@@ -11,7 +11,8 @@ use crate::config::{Config, DEFAULT_STORE, StoreConfig};
 use crate::serve;
 use crate::tree::{self, Persistence};
 
-/// Which store of which data directory to work on. No host may run on it.
+/// Which store of which data directory to work on. No host may serve the store meanwhile; one that serves other stores of
+/// the directory may go on.
 #[derive(Debug, Args)]
 pub struct OfflineOptions {
     /// Where data is kept; goes before the file's `data` [default: ./exesdb-data].

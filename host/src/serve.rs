@@ -1,6 +1,6 @@
 //! `exesdb serve`: from a configuration to a running tree, and back in reverse order.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -11,6 +11,7 @@ use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registry, Root, 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use crate::command::restore::has_store;
 use crate::config::{Config, StoreConfig};
 use crate::control::{self, ControlSocket};
 use crate::file_limit;
@@ -62,7 +63,15 @@ async fn keep_a_timer_due() {
 async fn host(mut config: Config) -> anyhow::Result<()> {
     let data = prepare(&config)?;
     // First, because it tells whether another host runs on the same data.
-    let socket = ControlSocket::bind(&data)?;
+    let socket = ControlSocket::bind(&data).map_err(|error| {
+        let is_from_environment = std::env::var_os("EXESDB_DATA").is_some_and(|data| config.data == *data);
+        let error = anyhow::Error::from(error);
+        if is_from_environment {
+            error.context("with the data directory that EXESDB_DATA names")
+        } else {
+            error
+        }
+    })?;
     let listener = Listener::bind(config.listen).await?;
     let (registry, telemetry) = (Registry::new(), Telemetry::new());
     let engine = Engine::new(Some(data.join(COMPILED)))?;
@@ -106,7 +115,16 @@ async fn host(mut config: Config) -> anyhow::Result<()> {
     let (stopped, stopping) = oneshot::channel::<()>();
     let over = async move { drop(stopping.await) };
     let control = tokio::spawn(control::serve(socket, root.handle(), registry.clone(), telemetry, over));
-    tracing::info!(address = %listener.address(), data = %data.display(), "exesdb is ready");
+    let served: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
+    for store in not_served(&data, &served)? {
+        tracing::warn!(
+            store,
+            "the data directory has this store, and it is not served, for it is not in the configuration; to serve it, \
+             add [[store]] with its name to a configuration file, and start with --config"
+        );
+    }
+    let stores = served.join(", ");
+    tracing::info!(address = %listener.address(), data = %data.display(), stores, "exesdb is ready");
 
     let mut signals = StopSignals::listen()?;
     let ended = tokio::select! {
@@ -204,6 +222,23 @@ fn outcome(ended: Option<Reason>, stopped: &Reason) -> anyhow::Result<()> {
             "the supervision tree ended by itself ({reason}); the log above says which part gave up"
         ),
     }
+}
+
+/// The stores of a data directory that are not among those that are served, in order of their names.
+fn not_served(data: &Path, served: &[&str]) -> anyhow::Result<Vec<String>> {
+    let shown = || format!("cannot list the data directory {}", data.display());
+    let mut stores = Vec::new();
+    for entry in std::fs::read_dir(data).with_context(shown)? {
+        let entry = entry.with_context(shown)?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let may_be_a_store = StoreConfig::check_name(&name).is_ok() && !served.contains(&name.as_str());
+        // What cannot be looked into is nothing that this host could serve.
+        if may_be_a_store && has_store(&entry.path()).unwrap_or(false) {
+            stores.push(name);
+        }
+    }
+    stores.sort_unstable();
+    Ok(stores)
 }
 
 /// Makes the data directory, readable by its owner alone, with a folder for each store, and names it without links.

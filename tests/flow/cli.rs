@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
 
-use exesdb_tests::{Host, eventually, exesdb_in, folder, of_kind, stderr};
+use exesdb_tests::{Host, eventually, exesdb, exesdb_in, folder, of_kind, stderr};
 use serde_json::{Value, json};
 
 #[test]
@@ -283,4 +283,22 @@ fn completions_know_the_commands() {
     let help = exesdb_in(folder.path(), &["--help"], &[]);
     let help = String::from_utf8(help.stdout).unwrap();
     assert!(help.contains("exesdb serve") && help.contains("Exit codes"), "{help}");
+}
+
+#[test]
+fn the_help_of_kill_says_what_ends_for_good() {
+    let help = exesdb(&["kill", "--help"], &[]);
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.contains("`exesdb kill host` ends the whole host"), "{help}");
+}
+
+#[test]
+fn a_data_directory_from_the_environment_is_told_where_another_host_runs_on_it() {
+    let host = Host::start();
+    let data = host.data().to_string_lossy().into_owned();
+    let arguments = ["serve", "--listen", "127.0.0.1:0"];
+    let said = stderr(&exesdb(&arguments, &[("EXESDB_DATA", &data)]));
+    assert!(said.contains("another exesdb is running") && said.contains("EXESDB_DATA"), "{said}");
+    let said = stderr(&exesdb(&[&arguments[..], &["--data", &data]].concat(), &[]));
+    assert!(said.contains("another exesdb is running") && !said.contains("EXESDB_DATA"), "{said}");
 }

@@ -122,6 +122,77 @@ fn a_restore_up_to_a_position_ends_where_a_component_leads_nowhere() {
 }
 
 #[test]
+fn a_store_that_was_restored_under_another_name_is_served_as_the_restore_says() {
+    let host = Host::start();
+    fill(&host);
+    let folder = folder();
+    let file = folder.path().join("main.backup");
+    host.ok(&["backup", &text(&file)]);
+    let events = host.http.read_all();
+    // The host serves another store, so that it may go on.
+    let said = host.ok(&["restore", &text(&file), "--store", "copy"]);
+    for line in ["  [[store]]", "  name = \"copy\"", "exesdb serve --config FILE"] {
+        assert!(said.contains(line), "{line}: {said}");
+    }
+    let said = host.ok(&["restore", &text(&file), "--store", "part", "--up-to", "3"]);
+    assert!(said.contains("  name = \"part\""), "{said}");
+    // Started as before, it says which stores it serves, and which not.
+    let host = host.stop().down.start();
+    let ready = eventually("it says that it is ready", || {
+        host.log().into_iter().find(|line| line.contains("exesdb is ready"))
+    });
+    let log = host.log();
+    assert!(ready.contains(r#""stores":"main""#), "{ready}");
+    for store in ["copy", "part"] {
+        let named = format!(r#""store":"{store}""#);
+        let warned = log.iter().find(|line| line.contains(&named)).expect(store);
+        assert!(warned.contains("it is not served") && warned.contains("[[store]]"), "{warned}");
+    }
+    drop(host);
+
+    let down = Down::new(Some("[[store]]\nname = \"main\"\n[[store]]\nname = \"copy\"\n"));
+    let config = text(&down.data().with_file_name("exesdb.toml"));
+    let output = down.exesdb(&["restore", &text(&file), "--store", "copy", "--config", &config]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(&format!("exesdb serve --config {config}")), "{said}");
+    let host = down.start();
+    eventually("it names both", || {
+        host.log().into_iter().find(|line| line.contains(r#""stores":"main, copy""#))
+    });
+    let log = host.log();
+    assert!(!log.iter().any(|line| line.contains("it is not served")), "{log:?}");
+    assert_eq!(host.http.of("copy").read_all(), events);
+}
+
+#[test]
+fn a_folder_that_may_not_be_entered_is_no_missing_store() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    use std::os::unix::process::CommandExt as _;
+
+    /// A user without rights, where the test's own may do everything.
+    const NOBODY: u32 = 65_534;
+    let down = Host::start().stop().down;
+    let data = down.data();
+    let may_do_everything = Path::new("/proc/self").metadata().unwrap().uid() == 0;
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o000)).unwrap();
+    for arguments in [&["doctor"][..], &["restore", "--give-up"], &["backup", "other.backup"], &["tree"]] {
+        let mut command = command(&[("EXESDB_DATA", &text(&data))]);
+        command.args(arguments);
+        if may_do_everything {
+            command.uid(NOBODY);
+        }
+        let output = command.output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(said.contains("ermission denied"), "{arguments:?}: {said}");
+        assert!(!said.contains("no store in"), "{arguments:?}: {said}");
+    }
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(down.exesdb(&["doctor"]).status.success());
+}
+
+#[test]
 fn a_backup_that_is_not_whole_makes_no_store() {
     let host = Host::start();
     fill(&host);
@@ -143,7 +214,12 @@ fn a_backup_that_is_not_whole_makes_no_store() {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             let output = down.exesdb(&arguments);
             assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-            assert!(stderr(&output).contains("dump"), "{}", stderr(&output));
+            assert!(stderr(&output).contains("backup"), "{}", stderr(&output));
+            assert!(
+                stderr(&output).contains(&format!("{} cannot be restored", text(&file))),
+                "{}",
+                stderr(&output)
+            );
             let output = down.exesdb(&["doctor"]);
             assert!(stderr(&output).contains("there is no store"), "{}", stderr(&output));
         }

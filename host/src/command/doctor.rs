@@ -53,7 +53,7 @@ pub fn run(options: &DoctorOptions) -> anyhow::Result<()> {
     let store = options.offline.store()?;
     let folder = store.folder();
     ensure!(
-        has_store(&folder),
+        has_store(&folder)?,
         "there is no store in {}; give --data and --store, or --config, as for `exesdb serve`",
         folder.display()
     );

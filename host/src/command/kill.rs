@@ -15,7 +15,8 @@ Examples:
   exesdb kill main/system/core-system/store-system/store     the root's `host/` may be left out
   exesdb kill main/system/gateway-system --reason shutdown
 
-What is restarted with it is what its supervisor's strategy says: `exesdb events` shows it.")]
+What is restarted with it is what its supervisor's strategy says: `exesdb events` shows it. Nothing restarts the root:
+`exesdb kill host` ends the whole host with all its stores, and it stays down until somebody starts it again.")]
 pub struct KillOptions {
     /// The child: its path as `exesdb tree` shows it.
     pub path: String,

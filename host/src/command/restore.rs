@@ -5,16 +5,17 @@ mod stream;
 mod up_to;
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use clap::Args;
-use exesdb_storage::dump::{self, Summary, unfinished};
+use exesdb_storage::dump::{self, RestoreError, Summary, unfinished};
 use exesdb_storage::{Options, Store};
 use serde_json::json;
 
 use super::progress;
+use crate::config::DEFAULT_STORE;
 use crate::control::Keeper;
 use crate::offline::{self, OfflineOptions};
 use crate::output::Output;
@@ -33,7 +34,9 @@ Examples:
 
 The store must not be there yet. The backup is verified from its first byte to its last, and so is what was written,
 before the store gets its name: a restore that fails or is interrupted leaves no store, and `exesdb serve` starts none
-in its place until the restore is repeated or given up (--give-up).
+in its place until the restore is repeated or given up (--give-up). A host may run on the data directory meanwhile, if it
+does not serve this store: a store is served once a configuration file names it (`main` also without one) and the host is
+started with the file.
 
 A restored store begins a new history: clients that hold positions beyond the backup's end are refused, and told so.
 
@@ -79,10 +82,12 @@ pub fn run(options: &RestoreOptions) -> anyhow::Result<()> {
             .line(format!("{}: the unfinished restore was given up; there is no store", folder.display()))?;
         return output.flush();
     };
-    let mut input = open(file)?;
+    let mut backup = Backup::open(file)?;
+    let OfflineOptions { data, config, .. } = &options.offline;
+    let serving = how_to_serve(&store.config.name, data.as_deref(), config.as_deref());
     let Some(position) = options.up_to else {
         store.prepare()?;
-        let summary = whole(&folder, &mut input)?;
+        let summary = whole(&folder, &mut backup)?;
         let (events, entries) = (summary.head.next_position, summary.entries());
         let keepers = Keeper::all(&Store::open(&folder, Options::default())?.snapshot());
         let keepers = keepers.map_err(anyhow::Error::msg)?;
@@ -99,45 +104,120 @@ pub fn run(options: &RestoreOptions) -> anyhow::Result<()> {
         for keeper in &keepers {
             output.line(format!("{}; serve it with that one", keeper.sentence()))?;
         }
+        for line in serving {
+            output.line(line)?;
+        }
         return output.flush();
     };
     ensure!(
-        !has_store(&folder),
+        !has_store(&folder)?,
         "{} has a store already; restore into another store, or move that away",
         folder.display()
     );
-    let copied = offline::run(up_to::restore(&store, &mut input, position))?;
+    let copied = offline::run(up_to::restore(&store, &mut backup, position))?;
     let up_to::Copied { events, streams, snapshots, .. } = copied;
-    output.line(if options.json {
-        json!({ "events": events, "streams": streams, "snapshots": snapshots, "folder": folder }).to_string()
-    } else {
-        format!(
-            "{}: {events} events up to position {position}, {streams} streams with retention or deletion, {snapshots} snapshots",
-            folder.display()
-        )
-    })?;
+    if options.json {
+        output.line(
+            json!({ "events": events, "streams": streams, "snapshots": snapshots, "folder": folder }),
+        )?;
+        return output.flush();
+    }
+    output.line(format!(
+        "{}: {events} events up to position {position}, {streams} streams with retention or deletion, {snapshots} snapshots",
+        folder.display()
+    ))?;
+    for line in serving {
+        output.line(line)?;
+    }
     output.flush()
 }
 
-/// Whether there is a store in a folder, whole or not.
-pub(super) fn has_store(folder: &Path) -> bool {
-    // A restore that is not finished may have left a mark of its own.
-    let is_unfinished = unfinished::is_unfinished(folder).unwrap_or(false);
-    !is_unfinished && ["data", "durable.mark"].iter().any(|name| folder.join(name).exists())
+/// Whether there is a store in a folder, whole or not. The error says why nobody can tell.
+pub(crate) fn has_store(folder: &Path) -> anyhow::Result<bool> {
+    let look = || {
+        // A restore that is not finished may have left a mark of its own.
+        if unfinished::is_unfinished(folder)? {
+            return Ok(false);
+        }
+        Ok(folder.join("data").try_exists()? || folder.join("durable.mark").try_exists()?)
+    };
+    look().map_err(|error: io::Error| {
+        let what_to_do = match error.kind() {
+            io::ErrorKind::PermissionDenied => "; run this as the user to whom the folder belongs",
+            _ => "",
+        };
+        anyhow!("{} cannot be looked into ({error}){what_to_do}", folder.display())
+    })
 }
 
-fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
-    let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
-    Ok(BufReader::with_capacity(BUFFER_BYTES, file))
+/// How the restored store is served, a line each. `data` and `config` are what the restore was given.
+fn how_to_serve(store: &str, data: Option<&Path>, config: Option<&Path>) -> Vec<String> {
+    let with_data = data.map_or_else(String::new, |data| format!(" --data {}", data.display()));
+    if let Some(config) = config {
+        return vec![format!("To serve it: exesdb serve --config {}{with_data}", config.display())];
+    }
+    if store == DEFAULT_STORE {
+        return vec![format!("To serve it: exesdb serve{with_data}")];
+    }
+    vec![
+        format!(
+            "To serve it, name it in a configuration file, as each store that is served ({DEFAULT_STORE} as well):"
+        ),
+        "  [[store]]".to_owned(),
+        format!("  name = \"{store}\""),
+        format!("Then start the host with the file: exesdb serve --config FILE{with_data}"),
+    ]
+}
+
+/// A backup that is read.
+struct Backup<'a> {
+    path: &'a Path,
+    input: BufReader<File>,
+}
+
+impl<'a> Backup<'a> {
+    fn open(path: &'a Path) -> anyhow::Result<Self> {
+        let file = File::open(path).with_context(|| format!("{} cannot be opened", path.display()))?;
+        Ok(Self { path, input: BufReader::with_capacity(BUFFER_BYTES, file) })
+    }
 }
 
 /// Makes a store of all that a backup has.
-fn whole(folder: &Path, input: &mut BufReader<File>) -> anyhow::Result<Summary> {
+fn whole(folder: &Path, backup: &mut Backup<'_>) -> anyhow::Result<Summary> {
     let bar = progress::bytes();
-    let summary = dump::restore(folder, input, &mut |progress| {
+    let summary = dump::restore(folder, &mut backup.input, &mut |progress| {
         bar.set_position(progress.bytes);
         bar.set_message(format!("{}.{}", progress.owner, progress.keyspace));
     });
     bar.finish_and_clear();
-    Ok(summary?)
+    summary.map_err(|error| match error {
+        RestoreError::Dump(why) => {
+            anyhow::Error::from(why).context(format!("{} cannot be restored", backup.path.display()))
+        }
+        error => error.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::how_to_serve;
+
+    #[test]
+    fn how_a_restored_store_is_served() {
+        let (data, config) = (Path::new("d"), Path::new("e.toml"));
+        let table = [
+            ("main", None, None, "To serve it: exesdb serve"),
+            ("main", Some(data), None, "To serve it: exesdb serve --data d"),
+            ("copy", None, Some(config), "To serve it: exesdb serve --config e.toml"),
+            ("main", Some(data), Some(config), "To serve it: exesdb serve --config e.toml --data d"),
+        ];
+        for (store, data, config, line) in table {
+            assert_eq!(how_to_serve(store, data, config), [line]);
+        }
+        let lines = how_to_serve("copy", Some(data), None);
+        assert_eq!(lines[1..3], ["  [[store]]", "  name = \"copy\""]);
+        assert!(lines[3].ends_with("exesdb serve --config FILE --data d"), "{lines:?}");
+    }
 }

@@ -15,8 +15,11 @@ Examples:
   exesdb serve --data /var/lib/exesdb --listen 127.0.0.1:2113
   exesdb serve --config exesdb.toml
 
+Only the stores that the file names are served (without a file, main). The log says which those are, and warns of stores in
+the data directory that are not among them.
+
 A configuration file, here with every default:
-  data = \"./exesdb-data\"            # relative paths are relative to the file
+  data = \"./exesdb-data\"            # relative paths are relative to the file; --data and EXESDB_DATA go before it
   listen = \"127.0.0.1:2113\"
   allowed_hosts = []                # further names that requests may be sent to, such as \"db.example.org\"; others are
                                     # refused when there are any, or when it listens on loopback
@@ -50,7 +53,7 @@ A configuration file, here with every default:
   [store.limits.gateway]            # of each instance of one component (streams, snapshots, gateway), instead
   memory_mib = 64")]
 pub struct ServeOptions {
-    /// Where data is kept; goes before the file's `data` [default: ./exesdb-data].
+    /// Where data is kept; goes before the file's `data`, and so does the environment variable [default: ./exesdb-data].
     #[arg(long, env = "EXESDB_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
 

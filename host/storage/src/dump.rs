@@ -124,11 +124,11 @@ impl Summary {
 #[derive(Debug, thiserror::Error)]
 pub enum DumpError {
     /// The store could not be read.
-    #[error("the dump stopped: {0}")]
+    #[error("the backup stopped: {0}")]
     Read(#[from] ReadError),
     /// The output did not take it.
     #[error(
-        "writing the dump failed at byte {at}: {source}; make room or choose another target, and dump again"
+        "writing the backup failed at byte {at}: {source}; make room or choose another target, and back up again"
     )]
     Write {
         /// Bytes that were written before.
@@ -138,7 +138,7 @@ pub enum DumpError {
     },
     /// The store has more keyspaces than a dump may have.
     #[error(
-        "the store has {actual} keyspaces, over the limit of {KEYSPACES_MAX} for a dump; copy its folder while it is \
+        "the store has {actual} keyspaces, over the limit of {KEYSPACES_MAX} for a backup; copy its folder while it is \
          closed"
     )]
     TooManyKeyspaces {

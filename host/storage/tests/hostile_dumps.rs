@@ -126,10 +126,10 @@ fn hostile_heads_are_refused() {
     refused(&with(&head(known, 3, 2)[1..]), "its head has 35 bytes instead of 36");
     let mut version = Forger::new();
     version.bytes[11] = 9;
-    refused(&version, "the dump has format 9, this version knows 2");
+    refused(&version, "the backup has format 9, this version knows 2");
     let mut magic = Forger::new();
     magic.bytes[0] = b'E';
-    refused(&magic, "this is not a dump");
+    refused(&magic, "this is not a backup");
     let mut second = Forger::new();
     second.frame(HEAD, &head(known, 3, 2));
     refused(&second, "a second head");

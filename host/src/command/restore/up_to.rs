@@ -4,7 +4,6 @@
 //! through the streams component, which alone knows what they consist of. The new store gets its name as the last step.
 
 use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
@@ -18,7 +17,7 @@ use exesdb_storage::dump::unfinished;
 use exesdb_storage::{Histories, begin_history};
 
 use super::stream::{self, Hidden, Outcome};
-use super::{onward, whole};
+use super::{Backup, onward, whole};
 use crate::command::export::format::{PLACEHOLDER_TYPE, placeholder_id};
 use crate::command::progress;
 use crate::config::StoreConfig;
@@ -45,7 +44,7 @@ pub(super) struct Copied {
 /// Makes the store of the events up to a position, inclusive.
 pub(super) async fn restore(
     store: &OfflineStore,
-    input: &mut BufReader<File>,
+    backup: &mut Backup<'_>,
     position: u64,
 ) -> anyhow::Result<Copied> {
     let data = store.prepare()?;
@@ -53,7 +52,7 @@ pub(super) async fn restore(
     let beside = beside(&data, &store.config.name);
     remove(&beside)?;
     unfinished::begin(&target).with_context(|| format!("{} cannot be marked", target.display()))?;
-    let copied = beside_target(store, input, position, &data, &beside, &target).await;
+    let copied = beside_target(store, backup, position, &data, &beside, &target).await;
     let removed = remove(&beside);
     let copied = copied?;
     removed?;
@@ -72,7 +71,7 @@ fn beside(data: &Path, store: &str) -> PathBuf {
 
 async fn beside_target(
     store: &OfflineStore,
-    input: &mut BufReader<File>,
+    backup: &mut Backup<'_>,
     position: u64,
     data: &Path,
     beside: &Path,
@@ -81,7 +80,7 @@ async fn beside_target(
     let (from, to) = (beside.join("whole"), beside.join("part"));
     std::fs::create_dir_all(&from).with_context(|| format!("{} cannot be made", from.display()))?;
     std::fs::create_dir_all(&to).with_context(|| format!("{} cannot be made", to.display()))?;
-    let summary = whole(&from, input)?;
+    let summary = whole(&from, backup)?;
     let named = |name: &str, folder: &PathBuf| {
         (StoreConfig { name: name.to_owned(), ..store.config.clone() }, folder.clone())
     };

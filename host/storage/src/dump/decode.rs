@@ -18,7 +18,7 @@ const HEAD_NUMBER_MAX: u64 = u64::MAX / 2;
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidDump {
     /// It could not be read.
-    #[error("the dump could not be read at byte {at}: {source}; copy it again, or use another")]
+    #[error("the backup could not be read at byte {at}: {source}; copy it again, or use another")]
     Io {
         /// Bytes that were read before.
         at: u64,
@@ -26,30 +26,32 @@ pub enum InvalidDump {
         source: io::Error,
     },
     /// It does not begin like a dump.
-    #[error("this is not a dump; name a file that a backup has written")]
+    #[error("this is not a backup; name a file that `exesdb backup` has written")]
     NotADump,
     /// It was written by a version of this software that knows another format of dumps.
-    #[error("the dump has format {found}, this version knows {DUMP_VERSION}; use the version that wrote it")]
+    #[error(
+        "the backup has format {found}, this version knows {DUMP_VERSION}; use the version that wrote it"
+    )]
     UnknownVersion {
         /// The version found.
         found: u32,
     },
     /// Its entries come from a store of another format.
     #[error(
-        "the dump is of a store of format {found}, this version knows {FORMAT_VERSION}; use the version that wrote it"
+        "the backup is of a store of format {found}, this version knows {FORMAT_VERSION}; use the version that wrote it"
     )]
     UnknownFormat {
         /// The store's format.
         found: u32,
     },
     /// It ends too early.
-    #[error("the dump is cut short at byte {at}; copy it again, or use another")]
+    #[error("the backup is cut short at byte {at}; copy it again, or use another")]
     Truncated {
         /// Bytes that were there, up to the last that were asked for together.
         at: u64,
     },
     /// It has what no dump has.
-    #[error("the dump is damaged at byte {at}: {reason}; copy it again, or use another")]
+    #[error("the backup is damaged at byte {at}: {reason}; copy it again, or use another")]
     Damaged {
         /// Where the frame begins that is wrong.
         at: u64,
