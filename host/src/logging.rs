@@ -13,7 +13,7 @@ const SERVE_FILTER: &str = "info,fjall=warn,lsm_tree=warn,wasmtime_wasi_http=err
 const COMMAND_FILTER: &str = "warn";
 
 /// What `doctor` logs: what the database engine finds damaged is a finding, with its place.
-const DOCTOR_FILTER: &str = "warn,fjall=off,lsm_tree=off";
+const DOCTOR_FILTER: &str = "warn,fjall=off,lsm_tree=off,exesdb_storage::engine=off";
 
 /// Checks a filter such as `info` or `warn,exesdb_plugin=debug`.
 pub fn parse_filter(text: &str) -> Result<String, String> {

@@ -38,6 +38,7 @@ pub fn explain(error: &Error) -> String {
         | Error::Restarting(text)
         | Error::Unavailable(text)
         | Error::ReadOnly(text)
+        | Error::Damaged(text)
         | Error::Denied(text)
         | Error::Other(text) => text.clone(),
         Error::Quarantined(text) => format!("the component failed twice at the same request: {text}"),

@@ -13,6 +13,7 @@
 //! | `power` | loss of power at random times, also while the host starts | 50, `EXESDB_CUT_ROUNDS` |
 //! | `errors` | `EIO` and `ENOSPC` from a write or a sync; a disk that is full | 20, `EXESDB_ERROR_ROUNDS` |
 //! | `flips` | one byte flipped, or a file cut off, while no host runs | 40, `EXESDB_FLIP_ROUNDS` |
+//! | `damage` | blocks of tables overwritten while no host runs: what is said, and what can still be read | 3 |
 //! | `import`, `stop` | `kill -9` during an import, SIGTERM under load | 12, `EXESDB_IMPORT_ROUNDS` times three; 10 |
 //! | `faults` | a promise broken on purpose, which the checks of `crash` and `power` must find | up to 30 each |
 //!
@@ -33,6 +34,7 @@
 //! test, with a message that says what it is.
 
 mod crash;
+mod damage;
 mod errors;
 mod faults;
 mod flips;

@@ -43,6 +43,8 @@ pub enum Kind {
     UnsupportedMediaType,
     /// Something failed that has no name yet.
     Internal,
+    /// Data that this needs is damaged.
+    Damaged,
     /// The same request ended an instance twice.
     Quarantined,
     /// What serves this is being restarted.
@@ -57,7 +59,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::MalformedBody,
         Self::InvalidArgument,
         Self::Denied,
@@ -75,6 +77,7 @@ impl Kind {
         Self::TooLarge,
         Self::UnsupportedMediaType,
         Self::Internal,
+        Self::Damaged,
         Self::Quarantined,
         Self::Restarting,
         Self::Unavailable,
@@ -102,6 +105,7 @@ impl Kind {
             Self::TooLarge => "urn:exesdb:problem:too-large",
             Self::UnsupportedMediaType => "urn:exesdb:problem:unsupported-media-type",
             Self::Internal => "urn:exesdb:problem:internal",
+            Self::Damaged => "urn:exesdb:problem:damaged",
             Self::Quarantined => "urn:exesdb:problem:quarantined",
             Self::Restarting => "urn:exesdb:problem:restarting",
             Self::Unavailable => "urn:exesdb:problem:unavailable",
@@ -130,6 +134,7 @@ impl Kind {
             Self::TooLarge => "A limit is exceeded",
             Self::UnsupportedMediaType => "The body has a form that is not read",
             Self::Internal => "The store failed",
+            Self::Damaged => "The store's data is damaged",
             Self::Quarantined => "The request is not tried again",
             Self::Restarting => "The store is restarting",
             Self::Unavailable => "A part of the store does not run",
@@ -154,7 +159,7 @@ impl Kind {
             Self::StreamDeleted => 410,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
-            Self::Internal | Self::Quarantined => 500,
+            Self::Internal | Self::Damaged | Self::Quarantined => 500,
             Self::Restarting | Self::Unavailable | Self::Overloaded | Self::ReadOnly => 503,
         }
     }

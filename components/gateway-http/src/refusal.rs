@@ -69,6 +69,7 @@ pub fn problem(error: Error, subject: Subject<'_>) -> Problem {
             format!("{text}; nothing was done, and reads go on; try again when there is room"),
         ),
         Error::Denied(text) => Problem::new(Kind::Denied, text),
+        Error::Damaged(text) => Problem::new(Kind::Damaged, text),
         Error::Other(text) => Problem::new(Kind::Internal, text),
     }
 }
@@ -289,6 +290,7 @@ mod tests {
             (Error::Overloaded, stream, 503, "overloaded", "later"),
             (Error::ReadOnly(text()), stream, 503, "read-only", "why"),
             (Error::Denied(text()), stream, 403, "denied", "why"),
+            (Error::Damaged(text()), stream, 500, "damaged", "why"),
             (Error::Other(text()), stream, 500, "internal", "why"),
         ] {
             let problem = problem(error, subject);

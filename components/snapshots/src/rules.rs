@@ -81,7 +81,7 @@ pub fn import(
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] and [`Error::NotFound`], those of the storage, and [`Error::Other`] for damaged data.
+/// [`Error::Invalid`] and [`Error::NotFound`], those of the storage, and [`Error::Damaged`] for damaged data.
 pub fn read(store: &impl Keyspaces, id: &SnapshotId) -> Result<RecordedSnapshot, Error> {
     check_id("id", id)?;
     let key = key_by_stream(id);
@@ -93,7 +93,7 @@ pub fn read(store: &impl Keyspaces, id: &SnapshotId) -> Result<RecordedSnapshot,
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] and [`Error::NotFound`], those of the storage, and [`Error::Other`] for damaged data.
+/// [`Error::Invalid`] and [`Error::NotFound`], those of the storage, and [`Error::Damaged`] for damaged data.
 pub fn read_latest(
     store: &impl Keyspaces,
     stream_id: &str,
@@ -117,7 +117,7 @@ pub fn read_latest(
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`], those of the storage, and [`Error::Other`] for damaged data.
+/// [`Error::Invalid`], those of the storage, and [`Error::Damaged`] for damaged data.
 pub fn list(
     store: &impl Keyspaces,
     scope: &SnapshotScope,
@@ -185,7 +185,7 @@ pub fn delete(store: &impl Keyspaces, id: &SnapshotId) -> Result<(), Error> {
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`], those of the storage, and [`Error::Other`] for damaged data, or if other writers changed the same
+/// [`Error::Invalid`], those of the storage, and [`Error::Damaged`] for damaged data, and [`Error::Other`] if other writers changed the same
 /// snapshots again and again. What was deleted before an error stays deleted; doing it again deletes the rest.
 pub fn keep_newest(
     store: &impl Keyspaces,

@@ -55,7 +55,7 @@ fn invalid<T: std::fmt::Debug>(outcome: Result<T, Error>) -> String {
 
 fn damage<T: std::fmt::Debug>(outcome: Result<T, Error>) -> String {
     match outcome {
-        Err(Error::Other(text)) => text,
+        Err(Error::Damaged(text)) => text,
         other => panic!("{other:?}"),
     }
 }

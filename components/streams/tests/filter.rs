@@ -430,7 +430,7 @@ fn damage_is_named_never_a_panic() {
             // From the middle backward, the first entry is found in another way.
             [(None, Forward), (None, Backward), (Some(0), Backward)].map(|(from, direction)| {
                 match read_filtered(&store, 0, CorrelationIndex::On, of_type("t"), from, 9, direction) {
-                    Err(Error::Other(text)) => text,
+                    Err(Error::Damaged(text)) => text,
                     other => panic!("{other:?}"),
                 }
             })

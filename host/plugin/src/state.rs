@@ -41,6 +41,8 @@ pub struct Tenancy {
     pub telemetry: Telemetry,
     /// Warnings of crashes that were logged: clients choose how many there are.
     crash_rate: Mutex<LogRate>,
+    /// The same of reads that met damaged data.
+    pub(crate) damage_rate: Mutex<LogRate>,
 }
 
 impl Tenancy {
@@ -53,8 +55,16 @@ impl Tenancy {
         registry: Registry,
         telemetry: Telemetry,
     ) -> Arc<Self> {
-        let crash_rate = Mutex::default();
-        Arc::new(Self { store: store.to_owned(), role, settings, limits, registry, telemetry, crash_rate })
+        Arc::new(Self {
+            store: store.to_owned(),
+            role,
+            settings,
+            limits,
+            registry,
+            telemetry,
+            crash_rate: Mutex::default(),
+            damage_rate: Mutex::default(),
+        })
     }
 
     /// Whether the component's batches may take positions: only the one that keeps the events, so that

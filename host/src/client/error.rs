@@ -8,6 +8,9 @@ use serde::Deserialize;
 /// How much of an answer that is no problem document is quoted, in characters.
 const QUOTED_CHARS: usize = 200;
 
+/// The kind of the problem that says that data is damaged.
+const DAMAGED: &str = "damaged";
+
 /// Why a request brought no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -64,14 +67,15 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// Whether the same request may succeed later: the host is away, restarting or overloaded.
+    /// Whether the same request may succeed later: the host is away, restarting or overloaded. Damaged data stays so.
     pub fn is_passing(&self) -> bool {
         match self {
             ClientError::Unreachable { .. } | ClientError::Lost { .. } | ClientError::TimedOut { .. } => true,
             // A request that is quarantined has ended instances before; the others may just have been in the way
             // of a restart.
             ClientError::Refused { problem, .. } => {
-                matches!(problem.status, 429 | 500 | 502 | 503 | 504) && problem.kind() != "quarantined"
+                matches!(problem.status, 429 | 500 | 502 | 503 | 504)
+                    && !matches!(problem.kind(), "quarantined" | DAMAGED)
             }
             ClientError::Unreadable { .. } | ClientError::Unsendable { .. } => false,
         }
@@ -80,6 +84,11 @@ impl ClientError {
     /// Whether the stream or the snapshot that was asked for is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self.problem_kind(), "stream-not-found" | "snapshot-not-found")
+    }
+
+    /// Whether data that the request needs is damaged.
+    pub fn is_damage(&self) -> bool {
+        self.problem_kind() == DAMAGED
     }
 
     /// The last part of the problem's type, such as `id-conflict`; empty for other errors.
@@ -168,7 +177,7 @@ mod tests {
 
     #[test]
     fn answers_become_readable_problems() {
-        let cases: [(u16, &str, &str, &str, bool); 8] = [
+        let cases: [(u16, &str, &str, &str, bool); 9] = [
             (
                 409,
                 r#"{"type":"urn:exesdb:problem:wrong-expected-version","title":"Wrong expected version","status":409,
@@ -200,6 +209,7 @@ mod tests {
                 "quarantined",
                 false,
             ),
+            (500, r#"{"type":"urn:exesdb:problem:damaged","title":"D"}"#, "D (500)", "damaged", false),
             (501, "", "Not Implemented (501)", "", false),
             (413, r#"{"title":"T","detail":"T"}"#, "T (413)", "", false),
         ];

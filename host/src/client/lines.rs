@@ -1,5 +1,6 @@
 //! Events as lines: one long answer instead of many pages, and gone on with where a connection broke.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
@@ -11,7 +12,7 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{ANSWER_TIMEOUT, Client, ClientError, Filter, Place as From, Retry, innermost};
+use super::{ANSWER_TIMEOUT, Client, ClientError, Filter, PAGE_COUNT_MAX, Place as From, Retry, innermost};
 
 /// The media type of lines of JSON.
 pub(super) const NDJSON: &str = "application/x-ndjson";
@@ -41,6 +42,10 @@ pub struct Lines<'a> {
     client: &'a Client,
     filter: Filter,
     from: u64,
+    /// The last position that is wanted.
+    to: Option<u64>,
+    /// The last events up to `to`, where what comes after them cannot be read: nothing else is read then.
+    rest: Option<VecDeque<(u64, Box<RawValue>)>>,
     /// The history of the positions read so far: where a store has another, going on would mix the two.
     history: Option<HistoryId>,
     connection: Option<Connection>,
@@ -71,6 +76,8 @@ impl<'a> Lines<'a> {
             client,
             filter,
             from: from.number,
+            to: None,
+            rest: None,
             history: from.history,
             connection: None,
             retry: Retry::new(patience),
@@ -78,11 +85,32 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// The same, of events up to this position alone.
+    pub fn up_to(self, to: Option<u64>) -> Lines<'a> {
+        Lines { to, ..self }
+    }
+
+    /// Where the next event is looked for: all before were given.
+    pub fn reached(&self) -> u64 {
+        self.from
+    }
+
     /// The next event and its position, as the gateway wrote it; none at the end of what there is.
     pub async fn next(&mut self) -> Result<Option<(u64, Box<RawValue>)>, ClientError> {
         loop {
+            if let Some(rest) = &mut self.rest {
+                return Ok(rest.pop_front());
+            }
+            if self.to.is_some_and(|to| to < self.from) {
+                return Ok(None);
+            }
             let line = match self.next_line().await {
                 Ok(line) => line,
+                Err(error) if error.is_damage() => {
+                    self.connection = None;
+                    self.rest = Some(self.rest_before_damage(error).await?);
+                    continue;
+                }
                 Err(error) => {
                     self.connection = None;
                     if !self.has_connected {
@@ -99,6 +127,10 @@ impl<'a> Lines<'a> {
                     let detail = format!("position {} after {}", place.position, self.from);
                     return Err(self.unreadable(detail));
                 }
+                if self.to.is_some_and(|to| to < place.position) {
+                    self.from = place.position;
+                    continue;
+                }
                 self.from = place.position + 1;
                 return self.parse(&line).map(|event| Some((place.position, event)));
             }
@@ -112,9 +144,36 @@ impl<'a> Lines<'a> {
         }
     }
 
+    /// The events from `from` to `to`, read backward. The store reads pages, and one that begins before damage and ends
+    /// in it fails as a whole; what comes before the damage can still be read from the other side. The error is the one
+    /// that was met forward, if there is no `to`, it is not near enough, or it lies in or after the damage.
+    async fn rest_before_damage(
+        &mut self,
+        error: ClientError,
+    ) -> Result<VecDeque<(u64, Box<RawValue>)>, ClientError> {
+        let Some(to) = self.to else { return Err(error) };
+        let count = (to - self.from).saturating_add(1).min(PAGE_COUNT_MAX);
+        let backward = format!("&direction=backward&count={count}");
+        let Ok(mut connection) = self.connect(to, &backward).await else { return Err(error) };
+        let mut events = VecDeque::new();
+        while let Ok(Ok(line)) = tokio::time::timeout(ANSWER_TIMEOUT, connection.next_line()).await {
+            if line.starts_with(PAGE) {
+                let LastLine { page } = self.parse(&line)?;
+                let is_complete = page.end || page.next.is_none_or(|next| next < self.from);
+                return if is_complete { Ok(events) } else { Err(error) };
+            }
+            let place: Place = self.parse(&line)?;
+            if place.position < self.from {
+                return Ok(events);
+            }
+            events.push_front((place.position, self.parse(&line)?));
+        }
+        Err(error)
+    }
+
     async fn next_line(&mut self) -> Result<BytesMut, ClientError> {
         if self.connection.is_none() {
-            self.connection = Some(self.connect().await?);
+            self.connection = Some(self.connect(self.from, "").await?);
             self.has_connected = true;
         }
         let connection = self.connection.as_mut().expect("it was just made");
@@ -123,10 +182,11 @@ impl<'a> Lines<'a> {
         })
     }
 
-    async fn connect(&mut self) -> Result<Connection, ClientError> {
+    async fn connect(&mut self, from: u64, more: &str) -> Result<Connection, ClientError> {
         let mut url = self.client.path(&["events"]);
         url.push('?');
-        From { number: self.from, history: self.history }.push(&mut url);
+        From { number: from, history: self.history }.push(&mut url);
+        url.push_str(more);
         self.filter.push(&mut url);
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(NDJSON));
@@ -212,6 +272,66 @@ mod tests {
             let head = format!("GET /v1/stores/main/events?from={from}&tag=t HTTP");
             assert!(request.starts_with(&head), "{request}");
             assert!(request.contains("accept: application/x-ndjson\r\n"), "{request}");
+        }
+    }
+
+    /// What a gateway answers where data is damaged.
+    fn damaged() -> String {
+        json("500 Internal Server Error", r#"{"type":"urn:exesdb:problem:damaged","title":"D"}"#)
+    }
+
+    #[tokio::test]
+    async fn what_comes_before_damage_is_read_from_the_other_side() {
+        let page = |next: &str| format!("{{\"page\":{{\"next\":{next},\"end\":false}}}}\n");
+        let event = |position: u64| format!("{{\"position\":{position}}}\n");
+        // What the backward read answers, and the positions of what is given; none where the damage is an error.
+        let cases = [
+            (lines(&(event(8) + &event(6) + &page("5"))), Some(vec![3, 6, 8])),
+            (lines(&(event(8) + &event(3) + &page("2"))), Some(vec![3, 8])),
+            (lines("{\"page\":{\"next\":null,\"end\":true}}\n"), Some(vec![3])),
+            (lines(&page("3")), Some(vec![3])),
+            (lines(&(event(8) + &page("7"))), None),
+            (lines(&event(8)), None),
+            (damaged(), None),
+        ];
+        for (backward, expected) in cases {
+            let first = event(3) + "{\"page\":{\"next\":4,\"end\":false}}\n";
+            let answers = vec![lines(&first), damaged(), backward.clone()];
+            let gateway = Canned::start(answers).await;
+            let mut lines =
+                Lines::new(&gateway.client, Filter::default(), From::of(2), PATIENCE).up_to(Some(8));
+            let mut found = Vec::new();
+            let outcome = loop {
+                match lines.next().await {
+                    Ok(Some((position, _))) => found.push(position),
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(error),
+                }
+            };
+            match expected {
+                Some(expected) => assert_eq!((outcome.is_ok(), found), (true, expected), "{backward}"),
+                None => assert!(outcome.unwrap_err().is_damage(), "{backward}"),
+            }
+            let requests = gateway.requests.await.unwrap();
+            let head = "GET /v1/stores/main/events?from=8&direction=backward&count=5 HTTP";
+            assert!(requests[2].starts_with(head), "{}", requests[2]);
+        }
+    }
+
+    #[tokio::test]
+    async fn damage_is_told_at_once_and_nothing_is_asked_after_the_last_wanted_position() {
+        let gateway = Canned::start(vec![lines("{\"position\":3}\n"), damaged()]).await;
+        let mut read = Lines::new(&gateway.client, Filter::default(), From::of(2), PATIENCE);
+        assert_eq!(read.next().await.unwrap().unwrap().0, 3);
+        assert!(read.next().await.unwrap_err().is_damage());
+        assert_eq!(read.reached(), 4);
+        for text in ["{\"position\":3}\n", "{\"position\":3}\n{\"position\":5}\n"] {
+            let gateway = Canned::start(vec![lines(text)]).await;
+            let to = if text.len() > 20 { 4 } else { 3 };
+            let mut read =
+                Lines::new(&gateway.client, Filter::default(), From::of(2), PATIENCE).up_to(Some(to));
+            assert_eq!(read.next().await.unwrap().unwrap().0, 3);
+            assert!(read.next().await.unwrap().is_none());
         }
     }
 

@@ -60,6 +60,7 @@ pub fn run(options: &DoctorOptions) -> anyhow::Result<()> {
     let data = store.prepare()?;
     let mut doctor = Doctor {
         folder: data.join(&store.config.name),
+        store: store.config.name.clone(),
         repair: options.repair,
         json: options.json,
         output: Output::stdout(),
@@ -80,10 +81,13 @@ struct Tally {
     entries: u64,
     found: u64,
     repaired: u64,
+    /// Of what was found and not repaired: what no repair can put right.
+    beyond_repair: u64,
 }
 
 struct Doctor {
     folder: PathBuf,
+    store: String,
     repair: bool,
     json: bool,
     output: Output,
@@ -121,7 +125,13 @@ impl Doctor {
         });
         bar.finish_and_clear();
         let report = report?;
-        for keeper in Keeper::all(&snapshot).map_err(anyhow::Error::msg)? {
+        let keepers = match Keeper::all(&snapshot) {
+            Ok(keepers) => keepers,
+            // Who keeps what may be among what cannot be read, which is a finding.
+            Err(_) if !report.is_sound() => Vec::new(),
+            Err(why) => return Err(anyhow::Error::msg(why)),
+        };
+        for keeper in &keepers {
             self.say(&keeper.sentence())?;
         }
         for keyspace in &report.keyspaces {
@@ -138,8 +148,13 @@ impl Doctor {
         let listed = report.findings.len() as u64;
         self.tally.found += report.findings_total.saturating_sub(listed);
         self.tally.entries += report.entries();
+        self.tally.beyond_repair += report.findings_total;
         if !report.is_sound() {
-            self.say("These blocks cannot be made whole from other data. Restore a backup; or export what can still be read.")?;
+            let is_builtin = |keeper: &Keeper| keeper.role == "streams" && keeper.component.name == "streams";
+            let has_positions = keepers.iter().any(is_builtin);
+            for line in explain::salvage(&report.findings, &self.store, has_positions) {
+                self.say(&line)?;
+            }
         }
         Ok(report.is_sound())
     }
@@ -248,7 +263,7 @@ impl Doctor {
     }
 
     fn conclude(mut self) -> anyhow::Result<()> {
-        let Tally { entries, found, repaired } = self.tally;
+        let Tally { entries, found, repaired, beyond_repair } = self.tally;
         let left = found - repaired;
         if self.json {
             self.output.line(json!({ "examined": entries, "found": found, "repaired": repaired }))?;
@@ -259,7 +274,7 @@ impl Doctor {
         }
         self.output.flush()?;
         let what = if left == 1 { "1 thing is wrong".to_owned() } else { format!("{left} things are wrong") };
-        match (left, self.repair) {
+        match (left, self.repair || left == beyond_repair) {
             (0, _) => Ok(()),
             (_, false) => {
                 bail!("{what}; copy the folder, then `exesdb doctor --repair` repairs what can be")

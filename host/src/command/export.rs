@@ -163,16 +163,27 @@ impl<'a> Export<'a> {
         let filter = Filter { stream_prefixes: self.options.stream_prefixes.clone(), ..Filter::default() };
         let patience = Duration::from_secs(self.options.retry_for);
         let from = self.options.from.unwrap_or(Place::of(0));
-        let mut lines = Lines::new(self.client, filter, from, patience);
-        while let Some((position, event)) = lines.next().await? {
-            if self.options.to.is_some_and(|to| position > to) {
-                break;
+        let mut lines = Lines::new(self.client, filter, from, patience).up_to(self.options.to);
+        loop {
+            match lines.next().await {
+                Ok(Some((position, event))) => {
+                    self.line(&Line::Event(event))?;
+                    self.counts.events += 1;
+                    self.end = position + 1;
+                }
+                Ok(None) => return Ok(()),
+                Err(error) if error.is_damage() => {
+                    let reached = lines.reached();
+                    return Err(error).with_context(|| {
+                        format!(
+                            "not all events from position {reached} on can be read, and there is no export; \
+                             `exesdb doctor` says which are damaged, and --to and --from export what is before and after"
+                        )
+                    });
+                }
+                Err(error) => return Err(error.into()),
             }
-            self.line(&Line::Event(event))?;
-            self.counts.events += 1;
-            self.end = position + 1;
         }
-        Ok(())
     }
 
     /// Streams of which there is more to say than their events.

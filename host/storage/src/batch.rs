@@ -3,6 +3,7 @@
 //! Everything here is pure. A batch is checked against the [limits](crate::limits) before it is queued, on the
 //! caller's thread, so that the committer, which everybody waits for, only meets well-formed batches.
 
+use crate::engine_failure::EngineFailure;
 use crate::limits;
 use crate::name;
 
@@ -107,12 +108,12 @@ pub enum BatchError {
         index: u32,
     },
     /// A guard could not be checked, because the disk could not be read.
-    #[error("guard {index} of the batch could not be checked: {reason}; the data it reads may be damaged")]
+    #[error("guard {index} of the batch could not be checked: {failure}")]
     GuardUnreadable {
         /// Index into [`Batch::guards`].
         index: u32,
-        /// What the engine said.
-        reason: String,
+        /// Why.
+        failure: EngineFailure,
     },
     /// The batch is malformed; it would never be accepted.
     #[error("the batch is malformed: {0}")]

@@ -21,6 +21,7 @@ use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 
 use crate::batch::{Batch, BatchError, Committed, Guard, Operation, STAMP_BYTES, stamp};
 use crate::commit::{CommitError, Health, Outcomes, Queue, Reply, Request, contain};
+use crate::engine_failure::EngineFailure;
 use crate::fail_point::FailPoint;
 #[cfg(feature = "faults")]
 use crate::fault::Fault;
@@ -390,14 +391,14 @@ impl Committer {
             match self.holds(owner, guard) {
                 Ok(true) => {}
                 Ok(false) => return Err(BatchError::GuardFailed { index }),
-                Err(reason) => return Err(BatchError::GuardUnreadable { index, reason }),
+                Err(failure) => return Err(BatchError::GuardUnreadable { index, failure }),
             }
         }
         Ok(())
     }
 
     /// Whether a guard holds, reading the newest state: this thread is the only one that may.
-    fn holds(&self, owner: &str, guard: &Guard) -> Result<bool, String> {
+    fn holds(&self, owner: &str, guard: &Guard) -> Result<bool, EngineFailure> {
         let Some(handle) = self.keyspace(owner, guard.keyspace()) else {
             return Ok(!matches!(guard, Guard::Equals { .. }));
         };

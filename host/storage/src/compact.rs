@@ -213,7 +213,7 @@ impl Store {
     pub(crate) fn flush(&self, target: &Target) -> Result<(), CompactError> {
         self.check_health()?;
         self.check_room(target, 0)?;
-        contained(|| target.handle.rotate_memtable()).map_err(|reason| target.failure(reason))?;
+        contained(|| target.handle.rotate_memtable()).map_err(|failure| target.failure(failure.said))?;
         let started = Instant::now();
         while target.handle.sealed_memtable_count() > 0 {
             self.check_health()?;
@@ -244,7 +244,9 @@ impl Store {
     /// needs the old tables.
     fn delete_old_tables(targets: &[Target]) -> Result<(), CompactError> {
         for target in targets {
-            if contained(|| target.handle.rotate_memtable()).map_err(|reason| target.failure(reason))? {
+            if contained(|| target.handle.rotate_memtable())
+                .map_err(|failure| target.failure(failure.said))?
+            {
                 break;
             }
         }
@@ -258,7 +260,7 @@ impl Store {
             let left = self.bytes_left(target)?;
             self.check_room(target, left.min(bytes))?;
         }
-        contained(|| target.handle.major_compact()).map_err(|reason| target.failure(reason))
+        contained(|| target.handle.major_compact()).map_err(|failure| target.failure(failure.said))
     }
 
     /// Bytes of all entries of a keyspace, without compression. What only a snapshot that is held can see is not
@@ -271,8 +273,8 @@ impl Store {
             let read = snapshot
                 .stretch(&target.owner, &target.keyspace, last.as_deref(), None, Direction::Forward)
                 .map_err(|error| target.failure(error.to_string()))?;
-            if let Some(reason) = read.failure {
-                return Err(target.failure(reason));
+            if let Some(failure) = read.failure {
+                return Err(target.failure(failure.said));
             }
             let sizes = read.entries.iter().map(|(key, value)| (key.len() + value.len()) as u64);
             bytes += sizes.sum::<u64>();

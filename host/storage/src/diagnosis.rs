@@ -2,7 +2,8 @@
 //!
 //! [`found`] runs after such a refusal alone, so it costs nothing otherwise. It looks at the engine's marker, and at those
 //! tables of each keyspace that its version file lists; others are of a past that the engine clears away without a look.
-//! [`check_ends`] runs at each open, and looks at what the engine would trip over. Both change nothing.
+//! [`found_in`] runs when a keyspace of an open database cannot be read. [`check_ends`] runs at each open, and looks at
+//! what the engine would trip over. None of them changes anything.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -25,8 +26,8 @@ const NAMED_MAX: usize = 5;
 struct Findings {
     /// A file and what is wrong with it, each.
     problems: Vec<String>,
-    /// What was looked at.
-    looked_at: Vec<String>,
+    /// How many tables were looked at.
+    tables: u64,
 }
 
 impl Findings {
@@ -43,19 +44,62 @@ impl Findings {
 /// are none, what was looked at. A part of a sentence.
 pub(crate) fn found(data: &Path) -> String {
     let mut findings = Findings::default();
+    let keyspaces = data.join(KEYSPACES_FOLDER);
     look_at_marker(data, &mut findings);
-    if let Err(error) = look_at_keyspaces(&data.join(KEYSPACES_FOLDER), &mut findings) {
-        findings.add(&data.join(KEYSPACES_FOLDER), &unreadable(error));
+    if let Err(error) = look_at_keyspaces(&keyspaces, &mut findings) {
+        findings.add(&keyspaces, &unreadable(error));
     }
-    let Findings { problems, looked_at } = findings;
-    if problems.is_empty() {
-        return format!(
-            "no damaged file was found: {} (ends, indexes and filters of tables, and not their data) are whole",
-            looked_at.join(", ")
-        );
+    if findings.problems.is_empty() {
+        // Opening reads the data of these keyspaces alone. They are small.
+        for number in [format::ENGINE_META_NUMBER, format::META_NUMBER] {
+            look_at_data(&keyspaces.join(number.to_string()), &mut findings);
+        }
     }
+    let tables = findings.tables;
+    named(findings).unwrap_or_else(|| {
+        format!(
+            "no damaged file was found: {}, the ends, indexes and filters of {tables} tables below {}, and the data of \
+             those of the keyspaces {} and {} are whole",
+            data.join(format::ENGINE_MARKER).display(),
+            keyspaces.display(),
+            format::ENGINE_META_NUMBER,
+            format::META_NUMBER
+        )
+    })
+}
+
+/// The first files of the keyspace in `folder` that are not as the engine writes them, with what is wrong: a part of a
+/// sentence. None when there is no such file. It reads all data of the keyspace.
+pub(crate) fn found_in(folder: &Path) -> Option<String> {
+    let mut findings = Findings::default();
+    look_at_keyspace(folder, &mut findings);
+    look_at_data(folder, &mut findings);
+    named(findings)
+}
+
+fn named(findings: Findings) -> Option<String> {
+    let problems = findings.problems;
     let more = if problems.len() < NAMED_MAX { "" } else { "; there may be more" };
-    format!("at fault: {}{more}", problems.join("; and "))
+    (!problems.is_empty()).then(|| format!("at fault: {}{more}", problems.join("; and ")))
+}
+
+/// Reads the data of a keyspace's tables. What cannot be read for another reason was found before.
+fn look_at_data(folder: &Path, findings: &mut Findings) {
+    for number in listed(folder).unwrap_or_default() {
+        if findings.is_full() {
+            return;
+        }
+        let path = folder.join(TABLES_FOLDER).join(number.to_string());
+        let is_known =
+            findings.problems.iter().any(|problem| problem.starts_with(&format!("{}: ", path.display())));
+        // One that is gone was merged into others meanwhile.
+        if !is_known
+            && path.exists()
+            && let Some(what) = table_file::data_problem(&path)
+        {
+            findings.add(&path, &what);
+        }
+    }
 }
 
 /// Checks the end of each table: the engine sets memory aside for as many sections as a table says that it has, before it
@@ -80,7 +124,6 @@ pub(crate) fn check_ends(data: &Path) -> Result<(), String> {
 
 fn look_at_marker(data: &Path, findings: &mut Findings) {
     let path = data.join(format::ENGINE_MARKER);
-    findings.looked_at.push(path.display().to_string());
     let mut bytes = Vec::new();
     // One byte more shows that there is more.
     let read = File::open(&path).and_then(|file| file.take(MARKER.len() as u64 + 1).read_to_end(&mut bytes));
@@ -138,7 +181,6 @@ fn look_at_keyspaces(folder: &Path, findings: &mut Findings) -> io::Result<()> {
 
 fn look_at_keyspace(folder: &Path, findings: &mut Findings) {
     let tables = folder.join(TABLES_FOLDER);
-    findings.looked_at.push(tables.display().to_string());
     let listed = match listed(folder) {
         Ok(listed) => listed,
         Err(problem) => return findings.problems.push(problem),
@@ -149,6 +191,7 @@ fn look_at_keyspace(folder: &Path, findings: &mut Findings) {
             return;
         }
         let path = tables.join(number.to_string());
+        findings.tables += 1;
         match path.try_exists() {
             Ok(false) => missing.push((number, path)),
             Ok(true) | Err(_) => {
@@ -239,7 +282,7 @@ mod tests {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    use super::{NAMED_MAX, check_ends, found, listed, marker_problem, read_tables};
+    use super::{NAMED_MAX, check_ends, found, found_in, listed, marker_problem, read_tables};
     use crate::engine_files::read_current;
     use crate::{Batch, Commit, OpenError, Operation, Options, Store};
 
@@ -301,13 +344,39 @@ mod tests {
     #[test]
     fn where_nothing_is_found_it_is_said_what_was_looked_at() {
         let dir = tempfile::tempdir().unwrap();
-        let (data, _) = store(dir.path());
+        let (data, tables) = store(dir.path());
         // Of a flush that a crash cut short: no keyspace has it.
         fs::write(data.join("keyspaces/0/tables/999"), b"half").unwrap();
         let found = found(&data);
         assert!(found.starts_with("no damaged file was found"), "{found}");
-        for name in ["version", "keyspaces/0/tables", "keyspaces/5/tables"] {
+        for name in ["version", "keyspaces"] {
             assert!(found.contains(data.join(name).to_str().unwrap()), "{found}");
+        }
+        assert!(found.contains(&format!("of {} tables", tables.len())), "{found}");
+        for keyspace in 0..6 {
+            assert_eq!(found_in(&data.join(format!("keyspaces/{keyspace}"))), None);
+        }
+    }
+
+    #[test]
+    fn a_table_with_damaged_data_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, tables) = store(dir.path());
+        for table in &tables {
+            let whole = fs::read(table).unwrap();
+            let mut bytes = whole.clone();
+            bytes[40] ^= 0xff;
+            fs::write(table, bytes).unwrap();
+            let keyspace = table.ancestors().nth(2).unwrap();
+            let named = format!(
+                "at fault: {}: its data is damaged: the block at byte 0 does not have its checksum",
+                table.display()
+            );
+            assert_eq!(found_in(keyspace).as_ref(), Some(&named));
+            // Opening reads the data of the first two keyspaces alone.
+            let is_read = ["0", "1"].iter().any(|number| keyspace.ends_with(number));
+            assert_eq!(found(&data) == named, is_read, "{}", found(&data));
+            fs::write(table, whole).unwrap();
         }
     }
 

@@ -134,7 +134,7 @@ impl Store {
                 self.flush_all()?;
                 let Some(filler) = self.filler() else { return Ok(()) };
                 return contained(|| filler.handle.major_compact())
-                    .map_err(|reason| EraseError::Journal { reason });
+                    .map_err(|failure| EraseError::Journal { reason: failure.said });
             }
         }
         Err(EraseError::Journal { reason: "the engine began no other journal".into() })

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::batch::{BatchError, Guard};
 use crate::commit::Request;
+use crate::engine_failure::EngineFailure;
 use crate::read::{Direction, Published, ReadError, Reader, Scan, Snapshot};
 
 /// A promise to break.
@@ -32,7 +33,11 @@ pub(crate) fn check_early(published: &Arc<Published>, request: &mut Request) {
             (0u32..).zip(&guards).find_map(|(index, guard)| match holds(&snapshot, &request.owner, guard) {
                 Ok(true) => None,
                 Ok(false) => Some(BatchError::GuardFailed { index }),
-                Err(error) => Some(BatchError::GuardUnreadable { index, reason: error.to_string() }),
+                Err(error) => {
+                    let reason = error.to_string();
+                    let failure = EngineFailure { said: reason.clone(), reason, is_damage: false };
+                    Some(BatchError::GuardUnreadable { index, failure })
+                }
             });
         if let Some(error) = failed {
             *batch = Err(error);

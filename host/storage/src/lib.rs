@@ -62,6 +62,7 @@ mod committer;
 mod compact;
 mod diagnosis;
 pub mod dump;
+mod engine_failure;
 mod engine_files;
 mod erase;
 mod fail_point;
@@ -93,6 +94,7 @@ use std::time::Duration;
 pub use batch::{Batch, BatchError, Committed, Guard, Operation, STAMP_BYTES, Stamp};
 pub use commit::{Commit, CommitError, Health, Outcomes, Writer};
 pub use compact::{CompactError, Compacted};
+pub use engine_failure::EngineFailure;
 pub use erase::EraseError;
 pub use fail_point::{FailPoint, FailPoints};
 #[cfg(feature = "faults")]

@@ -10,6 +10,7 @@ use fjall::{Database, Keyspace, PersistMode};
 
 use crate::diagnosis;
 use crate::dump::unfinished;
+use crate::engine_failure::EngineFailure;
 use crate::engine_files::{self, Refusal};
 use crate::format;
 use crate::head::{Head, Recorded};
@@ -92,15 +93,15 @@ pub enum OpenError {
     },
     /// The engine refused.
     #[error(
-        "the database in {} could not be opened: {source}; {found}; if that is damage, keep it as it is, and restore a \
+        "the database in {} could not be opened: {failure}; {found}; if that is damage, keep it as it is, and restore a \
          backup, or let `exesdb doctor` look at a copy",
         path.display()
     )]
     Engine {
         /// The store's folder.
         path: PathBuf,
-        /// What the engine said, which names no file.
-        source: fjall::Error,
+        /// Why. It names no file.
+        failure: EngineFailure,
         /// Which of its files are not as it writes them, or where none was found.
         found: String,
     },
@@ -367,14 +368,23 @@ pub(crate) fn engine(dir: &Path, data: &Path, options: &Options) -> Result<Datab
         Ok(Err(fjall::Error::JournalRecovery(error))) => {
             Err(damaged(dir, format!("the journal cannot be replayed ({error})")))
         }
-        Ok(Err(source)) => {
-            Err(OpenError::Engine { path: dir.to_owned(), source, found: diagnosis::found(data) })
-        }
+        Ok(Err(error)) => Err(engine_refused(dir, data, EngineFailure::of(&error))),
         Err(panic) => {
-            let said = panic_message(&*panic);
-            Err(damaged(dir, format!("the engine gave up ({said}); {}", diagnosis::found(data))))
+            let failure = EngineFailure::of_panic(panic_message(&*panic));
+            log(dir, &failure);
+            Err(damaged(dir, format!("{failure}; {}", diagnosis::found(data))))
         }
     }
+}
+
+fn engine_refused(dir: &Path, data: &Path, failure: EngineFailure) -> OpenError {
+    log(dir, &failure);
+    OpenError::Engine { path: dir.to_owned(), failure, found: diagnosis::found(data) }
+}
+
+/// The engine's own words, which are not for everybody.
+fn log(dir: &Path, failure: &EngineFailure) {
+    tracing::warn!(target: "exesdb_storage::engine", store = %dir.display(), engine = failure.said, "the database engine refuses its files");
 }
 
 fn meta_value(dir: &Path, meta: &Keyspace, key: &[u8]) -> Result<fjall::Slice, OpenError> {
@@ -522,10 +532,9 @@ pub(crate) fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error
 
 pub(crate) fn refused(dir: &Path) -> impl FnOnce(fjall::Error) -> OpenError {
     let path = dir.to_owned();
-    move |source| {
+    move |error| {
         // While a store is made its database still has the other name.
         let (data, new) = (path.join(format::DATABASE_FOLDER), path.join(format::NEW_DATABASE_FOLDER));
-        let found = diagnosis::found(if data.is_dir() { &data } else { &new });
-        OpenError::Engine { path, source, found }
+        engine_refused(&path, if data.is_dir() { &data } else { &new }, EngineFailure::of(&error))
     }
 }

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use fjall::{Keyspace, Readable, Slice};
 use parking_lot::{Mutex, RwLock};
 
+use crate::engine_failure::EngineFailure;
 use crate::format;
 use crate::head::Head;
 use crate::history::Histories;
@@ -154,14 +155,14 @@ pub enum ReadError {
     #[error("the store is closed; find its successor and read again")]
     Closed,
     /// The engine could not read.
-    #[error("keyspace {keyspace} of {owner} could not be read: {reason}; the data may be damaged")]
+    #[error("keyspace {keyspace} of {owner} could not be read: {failure}")]
     Engine {
         /// Whose keyspace.
         owner: String,
         /// Which keyspace.
         keyspace: String,
-        /// What the engine said.
-        reason: String,
+        /// Why.
+        failure: EngineFailure,
     },
 }
 
@@ -322,20 +323,20 @@ impl Snapshot {
             name::check("keyspace", keyspace).map_err(ReadError::Invalid)?;
             return Ok(empty);
         };
-        contained(|| read(handle)).map_err(|reason| ReadError::Engine {
+        contained(|| read(handle)).map_err(|failure| ReadError::Engine {
             owner: owner.into(),
             keyspace: keyspace.into(),
-            reason,
+            failure,
         })
     }
 }
 
 /// Runs a read of the engine. It asserts, in places, that a table is as it wrote it; a damaged one must be an error of
 /// this read, and not the end of the thread.
-pub(crate) fn contained<T>(read: impl FnOnce() -> fjall::Result<T>) -> Result<T, String> {
+pub(crate) fn contained<T>(read: impl FnOnce() -> fjall::Result<T>) -> Result<T, EngineFailure> {
     match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(result) => result.map_err(|error| error.to_string()),
-        Err(panic) => Err(format!("the engine gave up: {}", panic_message(&*panic))),
+        Ok(result) => result.map_err(|error| EngineFailure::of(&error)),
+        Err(panic) => Err(EngineFailure::of_panic(panic_message(&*panic))),
     }
 }
 

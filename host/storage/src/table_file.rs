@@ -1,8 +1,8 @@
 //! What is wrong with a table of the engine, as far as the engine looks at it when it opens a store.
 //!
-//! The engine says that a table is damaged, and not which. This reader is asked then, and only then. It reads the end of
-//! the file and the sections that the engine may read before any data: properties, indexes, filter. The data itself is
-//! not read; each of its blocks has a checksum, which is checked at each read.
+//! The engine says that a table is damaged, and not which. This reader is asked then, and only then. [`problem`] reads the
+//! end of the file and the sections that the engine may read before any data: properties, indexes, filter.
+//! [`data_problem`] reads the data, each block of which has a checksum.
 //!
 //! As lsm-tree 3.1.10 writes it, a table is an [archive](crate::archive). The sections looked at here consist of blocks
 //! (numbers little-endian):
@@ -32,6 +32,7 @@ const CHECKED_BYTES: usize = HEADER_BYTES - 4;
 /// Bytes read from a block at once. Its length is a claim, and may be of 4 GiB.
 const READ_BYTES: usize = 64 * 1024;
 
+const DATA: u8 = 0;
 const INDEX: u8 = 1;
 const FILTER: u8 = 2;
 const PROPERTIES: u8 = 3;
@@ -47,6 +48,18 @@ enum Shape {
 /// What is wrong with the table in `path`: a sentence without the file's name. `None` when nothing was found.
 pub(crate) fn problem(path: &Path) -> Option<String> {
     check(path).err()
+}
+
+/// What is wrong with the data of the table in `path`: a sentence without the file's name, about the first block that is
+/// damaged. `None` when nothing was found. It reads the whole of the data.
+pub(crate) fn data_problem(path: &Path) -> Option<String> {
+    let check = || {
+        let archive = Archive::open(path)?;
+        let data = archive.section("data").ok_or("it has no section \"data\"")?;
+        check_section(&archive, data, DATA, Shape::MayBeMany)
+            .map_err(|(at, what)| format!("its data is damaged: the block at byte {at} {what}"))
+    };
+    check().err()
 }
 
 fn check(path: &Path) -> Result<(), String> {

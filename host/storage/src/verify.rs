@@ -6,7 +6,9 @@
 
 use fjall::{Keyspace, Readable, Slice};
 
+use crate::diagnosis;
 use crate::dump::Progress;
+use crate::engine_failure::EngineFailure;
 use crate::head::Head;
 use crate::limits;
 use crate::read::{Direction, ReadError, Snapshot, contained};
@@ -50,8 +52,19 @@ pub struct Finding {
     pub keyspace: String,
     /// The key that it is about, or the last that could be read before it; `None` when it begins before the first.
     pub key: Option<Vec<u8>>,
+    /// Where nothing can be read from there on.
+    pub gap: Option<Gap>,
     /// What is wrong.
     pub what: String,
+}
+
+/// Keys between which nothing can be read, or not all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The last key before it that can be read; `None` when it begins with the keyspace.
+    pub after: Option<Vec<u8>>,
+    /// The first key after it that can be read; `None` when it ends with the keyspace.
+    pub before: Option<Vec<u8>>,
 }
 
 impl Report {
@@ -117,22 +130,27 @@ impl Snapshot {
         let stopped = self.verify_from(Direction::Forward, None, report, progress)?;
         let Some((last, failure)) = stopped else { return Ok(()) };
         let resumed = self.verify_from(Direction::Backward, last.as_deref(), report, progress)?;
-        let behind = resumed.and_then(|(first, _)| first);
+        let next = resumed.and_then(|(first, _)| first);
         let current = report.keyspaces.last().expect("the keyspace was added before it is verified");
-        let what = match behind {
-            None => format!("nothing from here to the end of the keyspace can be read: {failure}"),
-            Some(behind) => {
-                let behind = behind.escape_ascii();
-                format!("nothing from here to the key \"{behind}\" can be read: {failure}")
+        let (owner, keyspace) = (current.owner.clone(), current.keyspace.clone());
+        let why = self.file_at_fault(&owner, &keyspace)?.unwrap_or(failure.reason);
+        let what = match &next {
+            None => format!("nothing from here to the end of the keyspace can be read; {why}"),
+            Some(next) => {
+                let next = next.escape_ascii();
+                format!("nothing from here to the key \"{next}\" can be read; {why}")
             }
         };
-        report.find(Finding {
-            owner: current.owner.clone(),
-            keyspace: current.keyspace.clone(),
-            key: last.map(|key| key.to_vec()),
-            what,
-        });
+        let [after, before] = [last, next].map(|key| key.map(|key| key.to_vec()));
+        report.find(Finding { owner, keyspace, key: after.clone(), gap: Some(Gap { after, before }), what });
         Ok(())
+    }
+
+    /// Which files of a keyspace that cannot be read are damaged.
+    fn file_at_fault(&self, owner: &str, keyspace: &str) -> Result<Option<String>, ReadError> {
+        let folder =
+            self.with_keyspace(owner, keyspace, None, |handle| Ok(Some(handle.path().to_owned())))?;
+        Ok(folder.and_then(|folder| diagnosis::found_in(&folder)))
     }
 
     /// Verifies from one end, up to the key `stop`. The last key that could be read and the failure, if there was one.
@@ -142,7 +160,7 @@ impl Snapshot {
         stop: Option<&[u8]>,
         report: &mut Report,
         progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<Option<(Option<Slice>, String)>, ReadError> {
+    ) -> Result<Option<(Option<Slice>, EngineFailure)>, ReadError> {
         let mut last: Option<Slice> = None;
         loop {
             let current = report.keyspaces.last().expect("the keyspace was added before it is verified");
@@ -163,7 +181,7 @@ impl Snapshot {
                 stretch.entries.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
             for (key, what) in wrong {
                 let (owner, keyspace) = (owner.clone(), keyspace.clone());
-                report.find(Finding { owner, keyspace, key: Some(key.to_vec()), what });
+                report.find(Finding { owner, keyspace, key: Some(key.to_vec()), gap: None, what });
             }
             progress(Progress {
                 owner: &owner,

@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use fjall::{Keyspace, Readable, Slice};
 
+use crate::engine_failure::EngineFailure;
 use crate::limits;
 use crate::read::{Direction, ReadError, Snapshot, contained};
 
@@ -23,7 +24,7 @@ pub(crate) struct Stretch {
     /// There is more behind the last entry.
     pub(crate) more: bool,
     /// Why nothing could be read behind the last entry, if so.
-    pub(crate) failure: Option<String>,
+    pub(crate) failure: Option<EngineFailure>,
 }
 
 /// Reads on: the entries between two keys, both exclusive.

@@ -108,6 +108,10 @@ fn a_damaged_block_is_found_and_what_lies_around_it_is_read() {
     assert_eq!((finding.owner.as_str(), finding.keyspace.as_str()), (OWNER, KEYSPACE));
     let last = u32::from_be_bytes(finding.key.clone().unwrap().try_into().unwrap());
     assert!((1_500..2_500).contains(&last), "the flip is at a third of the entries, and not behind {last}");
+    let next = u32::from_be_bytes(finding.gap.clone().unwrap().before.unwrap().try_into().unwrap());
+    assert!((last + 2..last + 100).contains(&next), "{last} to {next}");
+    let named = format!("at fault: {}: its data is damaged: the block at byte ", table.display());
+    assert!(finding.what.contains(&named) && !finding.what.contains("Error"), "{}", finding.what);
     let read = report.keyspaces[0].entries;
     assert!(read < u64::from(ENTRIES) && read > u64::from(ENTRIES) - 100, "{read} entries can be read");
     assert_eq!(report.keyspaces[1].entries, 1, "the other keyspace is read as well");

@@ -264,6 +264,7 @@ impl From<Error> for types::Error {
             Error::Unavailable(reason) => Self::Restarting(reason),
             Error::Overloaded => Self::Overloaded,
             Error::ReadOnly(reason) => Self::ReadOnly(reason),
+            Error::Damaged(reason) => Self::Damaged(reason),
             // The caller is not to blame for these: the component asked for what it may not have.
             Error::Invalid(reason) => {
                 Self::Other(format!("the storage refused the component's call: {reason}"))
@@ -279,7 +280,7 @@ impl From<Error> for types::Error {
 /// An entry that is not what the component wrote, or is missing where another one says that it is there.
 #[must_use]
 pub fn damaged(keyspace: &str, key: &[u8], reason: impl std::fmt::Display) -> types::Error {
-    types::Error::Other(format!(
+    types::Error::Damaged(format!(
         "the store's data is damaged: keyspace `{keyspace}`, key `{}`: {reason}; restore it from a backup",
         key.escape_ascii()
     ))

@@ -78,6 +78,7 @@ fn the_store_s_errors_are_problems() {
         (Error::StreamDeleted("s".to_owned()), 410, "stream-deleted"),
         (Error::Unavailable(text()), 503, "unavailable"),
         (Error::Quarantined(text()), 500, "quarantined"),
+        (Error::Damaged(text()), 500, "damaged"),
         (Error::Denied(text()), 403, "denied"),
         (Error::Other(text()), 500, "internal"),
     ] {

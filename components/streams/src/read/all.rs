@@ -34,7 +34,7 @@ const STEP_EVENTS_MAX: u64 = 1_000;
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`], those of the storage, and [`Error::Other`] for damaged data.
+/// [`Error::Invalid`], those of the storage, and [`Error::Damaged`] for damaged data.
 pub fn read_all(
     store: &impl Keyspaces,
     now: u64,
@@ -61,7 +61,7 @@ pub fn read_all(
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`], those of the storage, and [`Error::Other`] for damaged data.
+/// [`Error::Invalid`], those of the storage, and [`Error::Damaged`] for damaged data.
 pub fn read_filtered(
     store: &impl Keyspaces,
     now: u64,

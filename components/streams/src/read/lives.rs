@@ -16,7 +16,7 @@ pub const LIVES_MAX: usize = 1_000;
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] and [`Error::TooLarge`] for the ids, those of the storage, and [`Error::Other`] for damaged data.
+/// [`Error::Invalid`] and [`Error::TooLarge`] for the ids, those of the storage, and [`Error::Damaged`] for damaged data.
 pub fn stream_lives(store: &impl Keyspaces, stream_ids: &[String]) -> Result<Vec<Option<StreamLife>>, Error> {
     check_at_most("stream-ids", stream_ids.len(), LIVES_MAX)?;
     for (index, stream_id) in stream_ids.iter().enumerate() {

@@ -17,7 +17,7 @@ const LOOKED_AT_AT_ONCE: u32 = 100;
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`], [`Error::NotFound`] and [`Error::StreamDeleted`], those of the storage, and [`Error::Other`] for
+/// [`Error::Invalid`], [`Error::NotFound`] and [`Error::StreamDeleted`], those of the storage, and [`Error::Damaged`] for
 /// damaged data.
 pub fn read_stream(
     store: &impl Keyspaces,
@@ -49,7 +49,7 @@ pub fn read_stream(
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] and [`Error::NotFound`], those of the storage, and [`Error::Other`] for damaged data.
+/// [`Error::Invalid`] and [`Error::NotFound`], those of the storage, and [`Error::Damaged`] for damaged data.
 pub fn stream_info(store: &impl Keyspaces, now: u64, stream_id: &str) -> Result<StreamInfo, Error> {
     check_stream_id("stream-id", stream_id)?;
     let head = read_head(store, stream_id)?;

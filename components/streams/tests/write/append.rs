@@ -329,7 +329,7 @@ fn damage_is_named_and_does_not_spread() {
         let answers = append(&store, 2, &[again.clone(), any("b", &["1"])]);
         assert_eq!(answers[1], at(0, 0, 2));
         match &answers[0] {
-            Err(Error::Other(text)) => text.clone(),
+            Err(Error::Damaged(text)) => text.clone(),
             other => panic!("{other:?}"),
         }
     };

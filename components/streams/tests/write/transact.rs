@@ -338,6 +338,9 @@ fn failures_of_the_storage_and_damage() {
     assert!(matches!(&answers[0], Err(Error::Other(text)) if text.contains("unknown")), "{answers:?}");
     let answers = transact(&store, &list);
     assert_eq!(answers[1], all(&[at(1, 1, 3)]));
-    assert!(matches!(&answers[2], Err(Error::Other(text)) if text.contains("key `bad`")), "{answers:?}");
-    assert!(matches!(&answers[3], Err(Error::Other(text)) if text.contains("not a version")), "{answers:?}");
+    assert!(matches!(&answers[2], Err(Error::Damaged(text)) if text.contains("key `bad`")), "{answers:?}");
+    assert!(
+        matches!(&answers[3], Err(Error::Damaged(text)) if text.contains("not a version")),
+        "{answers:?}"
+    );
 }

@@ -1,6 +1,7 @@
 //! `exesdb:storage/keyspaces`: a component's own corner of the store.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use exesdb_storage as storage;
 
@@ -11,6 +12,7 @@ use crate::bindings::keyspaces::{
 };
 use crate::names;
 use crate::state::State;
+use crate::trace::new_id;
 
 /// Bytes of keys and values that one read may answer, as the interface says.
 const PAGE_BYTES_MAX: u32 = 8 << 20;
@@ -43,7 +45,48 @@ impl State {
         let reading = self.reading()?;
         let found = disk.read(|| read(reading, owner));
         self.disk = disk;
-        found.map_err(read_error)
+        found.map_err(|error| self.read_error(error))
+    }
+
+    fn read_error(&self, error: storage::ReadError) -> Error {
+        match error {
+            storage::ReadError::Invalid(reason) => Error::Invalid(reason),
+            storage::ReadError::Engine { owner, keyspace, failure } if failure.is_damage => {
+                Error::Damaged(self.damaged(&format!("{owner}.{keyspace}"), &failure))
+            }
+            storage::ReadError::Closed => Error::Unavailable(error.to_string()),
+            storage::ReadError::Engine { .. } => Error::Other(error.to_string()),
+        }
+    }
+
+    fn batch_error(&self, error: storage::BatchError) -> BatchError {
+        match error {
+            storage::BatchError::GuardFailed { index } => BatchError::GuardFailed(index),
+            storage::BatchError::Invalid(reason) => BatchError::Invalid(reason),
+            storage::BatchError::GuardUnreadable { failure, .. } if failure.is_damage => {
+                BatchError::Other(self.damaged(&format!("a guard of {}", self.tenancy.role), &failure))
+            }
+            error @ storage::BatchError::TooLarge { .. } => BatchError::TooLarge(error.to_string()),
+            error => BatchError::Other(error.to_string()),
+        }
+    }
+
+    /// Logs that data is damaged, with the engine's words, and says so to clients.
+    fn damaged(&self, place: &str, failure: &storage::EngineFailure) -> String {
+        let (tenancy, incident) = (&self.tenancy, new_id());
+        if let Some(dropped) = tenancy.damage_rate.lock().admit(Instant::now()) {
+            tracing::error!(
+                incident,
+                store = tenancy.store,
+                component = tenancy.role,
+                place,
+                reason = failure.reason,
+                engine = failure.said,
+                dropped,
+                "the store's data is damaged: stop the host, copy the store's folder, and run `exesdb doctor`"
+            );
+        }
+        damaged_for_client(&incident)
     }
 }
 
@@ -125,7 +168,10 @@ impl Host for State {
             .await
             .map_err(|_| Error::Unavailable("the store ended before it answered the commit".into()))?
             .map_err(commit_error)?;
-        Ok(outcome.into_iter().map(|result| result.map(committed).map_err(batch_error)).collect())
+        Ok(outcome
+            .into_iter()
+            .map(|result| result.map(committed).map_err(|error| self.batch_error(error)))
+            .collect())
     }
 
     fn durable_position(&mut self) -> Result<u64, Error> {
@@ -178,15 +224,6 @@ fn committed(committed: storage::Committed) -> Committed {
     Committed { first_position: committed.first_position }
 }
 
-fn batch_error(error: storage::BatchError) -> BatchError {
-    match error {
-        storage::BatchError::GuardFailed { index } => BatchError::GuardFailed(index),
-        storage::BatchError::Invalid(reason) => BatchError::Invalid(reason),
-        error @ storage::BatchError::TooLarge { .. } => BatchError::TooLarge(error.to_string()),
-        error => BatchError::Other(error.to_string()),
-    }
-}
-
 fn commit_error(error: storage::CommitError) -> Error {
     match error {
         storage::CommitError::Overloaded { .. } => Error::Overloaded,
@@ -196,10 +233,10 @@ fn commit_error(error: storage::CommitError) -> Error {
     }
 }
 
-fn read_error(error: storage::ReadError) -> Error {
-    match error {
-        storage::ReadError::Invalid(reason) => Error::Invalid(reason),
-        error @ storage::ReadError::Closed => Error::Unavailable(error.to_string()),
-        error => Error::Other(error.to_string()),
-    }
+/// What a client is told of damaged data. The disk's state is the operator's business, and the engine's words are the log's.
+fn damaged_for_client(incident: &str) -> String {
+    format!(
+        "the store's data is damaged, so that what was asked for cannot be read (incident {incident} in the host's log); \
+         the operator has to run `exesdb doctor`, which says what is damaged and what can be done"
+    )
 }

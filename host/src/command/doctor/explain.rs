@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
+use exesdb_storage::verify::{Finding, Gap};
 use exesdb_storage::{Head, OpenError};
+
+use crate::config::DEFAULT_STORE;
 
 /// In plain words: what it means, and what is possible.
 pub(super) fn explain(error: &OpenError, folder: &Path, repair: bool) -> Vec<String> {
@@ -56,6 +59,49 @@ pub(super) fn explain(error: &OpenError, folder: &Path, repair: bool) -> Vec<Str
     }
 }
 
+/// What is possible where something of a store cannot be read: restoring, or saving the rest. `has_positions` says that the
+/// events are keyed by their positions, as those of the built-in streams component are.
+pub(super) fn salvage(findings: &[Finding], store: &str, has_positions: bool) -> Vec<String> {
+    let mut lines = vec![
+        "These blocks cannot be made whole from other data, with --repair or without.".to_owned(),
+        "If there is a backup: move the folder away, and `exesdb restore FILE`.".to_owned(),
+    ];
+    let of_store = if store == DEFAULT_STORE { String::new() } else { format!(" --store {store}") };
+    let is_events = |finding: &&Finding| finding.owner == "streams" && finding.keyspace == "events";
+    let gap = findings.iter().find(is_events).map(|finding| finding.gap.as_ref());
+    let position = |key: &Option<Vec<u8>>| {
+        let key = key.as_deref().filter(|_| has_positions)?;
+        key.try_into().ok().map(u64::from_be_bytes)
+    };
+    let ends = |gap: &Gap| (position(&gap.after), position(&gap.before));
+    match gap.flatten().map(ends) {
+        None | Some((None, None)) => {
+            lines.push("Without one, start the host, and export what can be read, in parts if need be (--from, --to):".to_owned());
+            lines.push(format!("  exesdb export {store}.ndjson{of_store}"));
+        }
+        Some((last, next)) => {
+            let lost = match (last, next) {
+                (Some(last), Some(next)) if next - last > 2 => {
+                    format!("from position {} to {}", last + 1, next - 1)
+                }
+                (Some(last), Some(_)) => format!("at position {}", last + 1),
+                (Some(last), None) => format!("from position {} on", last + 1),
+                (None, next) => format!("before position {}", next.unwrap_or_default()),
+            };
+            lines.push(format!(
+                "Without one, start the host, and export the rest. Not all events {lost} can be read:"
+            ));
+            if let Some(last) = last {
+                lines.push(format!("  exesdb export {store}-before.ndjson --to {last}{of_store}"));
+            }
+            if let Some(next) = next {
+                lines.push(format!("  exesdb export {store}-after.ndjson --from {next}{of_store}"));
+            }
+        }
+    }
+    lines
+}
+
 /// Whether making the durable mark anew may help.
 pub(super) fn may_lack_its_mark(error: &OpenError) -> bool {
     match error {
@@ -69,8 +115,53 @@ pub(super) fn may_lack_its_mark(error: &OpenError) -> bool {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::{explain, may_lack_its_mark};
+    use super::{explain, may_lack_its_mark, salvage};
+    use exesdb_storage::verify::{Finding, Gap};
     use exesdb_storage::{Head, OpenError};
+
+    #[test]
+    fn what_can_be_read_is_saved_before_and_after_a_gap() {
+        let key = |position: u64| Some(position.to_be_bytes().to_vec());
+        let finding = |keyspace: &str, gap| Finding {
+            owner: "streams".to_owned(),
+            keyspace: keyspace.to_owned(),
+            key: None,
+            gap,
+            what: "w".to_owned(),
+        };
+        let gap = |after, before| finding("events", Some(Gap { after, before }));
+        let (before, after) = ("export main-before.ndjson --to 7", "export main-after.ndjson --from 11");
+        let table: [(Finding, bool, &[&str], &[&str]); 8] = [
+            (gap(key(7), key(11)), true, &["from position 8 to 10 ", before, after], &["main.ndjson"]),
+            (gap(key(9), key(11)), true, &["at position 10 ", "--to 9", after], &[]),
+            (gap(key(7), None), true, &["from position 8 on ", before], &["--from 1"]),
+            (gap(None, key(11)), true, &["before position 11 ", after], &["--to 7"]),
+            (gap(None, None), true, &["export main.ndjson"], &["-before", "-after"]),
+            (gap(key(7), key(11)), false, &["export main.ndjson"], &["-before", "-after"]),
+            (
+                finding("index", Some(Gap { after: key(7), before: key(11) })),
+                true,
+                &["export main.ndjson"],
+                &["-before"],
+            ),
+            (finding("events", None), true, &["export main.ndjson"], &["-before"]),
+        ];
+        for (finding, has_positions, there, not_there) in table {
+            let lines = salvage(std::slice::from_ref(&finding), "main", has_positions).join("\n");
+            assert!(lines.contains("exesdb restore FILE"), "{lines}");
+            for text in there {
+                assert!(lines.contains(text), "{text}: {lines}");
+            }
+            for text in not_there {
+                assert!(!lines.contains(text), "{text}: {lines}");
+            }
+        }
+        let lines = salvage(&[gap(key(7), key(11))], "copy", true);
+        assert!(
+            lines.iter().any(|line| line.ends_with("copy-after.ndjson --from 11 --store copy")),
+            "{lines:?}"
+        );
+    }
 
     #[test]
     fn every_refusal_is_explained_with_what_is_possible() {

@@ -61,9 +61,9 @@ impl Snapshot {
         let mut last = None;
         loop {
             let stretch = self.stretch(owner, keyspace, last.as_deref(), None, Direction::Forward)?;
-            if let Some(reason) = stretch.failure {
+            if let Some(failure) = stretch.failure {
                 let (owner, keyspace) = (owner.into(), keyspace.into());
-                return Err(ReadError::Engine { owner, keyspace, reason }.into());
+                return Err(ReadError::Engine { owner, keyspace, failure }.into());
             }
             payload.clear();
             for (key, value) in &stretch.entries {

@@ -60,7 +60,7 @@ pub enum RestoreError {
     },
     /// What was written does not read back as it was in the dump.
     #[error(
-        "keyspace {keyspace} of {owner} does not read back as it was in the dump ({reason}); the disk of {} may be \
+        "keyspace {keyspace} of {owner} does not read back as it was in the backup ({reason}); the disk of {} may be \
          failing",
         path.display()
     )]
@@ -280,8 +280,8 @@ fn read_back(
     let mut last = None;
     loop {
         let read = stretch(snapshot, handle, last.as_deref(), None, Direction::Forward);
-        if let Some(reason) = read.failure {
-            return Err(reason);
+        if let Some(failure) = read.failure {
+            return Err(failure.reason);
         }
         payload.clear();
         for (key, value) in &read.entries {

@@ -1,0 +1,86 @@
+//! What a failure of the engine means. The engine's own words are for whoever knows it, and belong into the log.
+
+use std::io::{self, ErrorKind};
+
+use fjall::LsmError;
+
+/// Why the engine could not read or write.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct EngineFailure {
+    /// In plain words: a part of a sentence.
+    pub reason: String,
+    /// What the engine itself said.
+    pub said: String,
+    /// What is on the disk is not what was written there, or the disk does not give it back.
+    pub is_damage: bool,
+}
+
+/// The code of Linux for a disk that failed, which has no name in the standard library.
+const EIO: i32 = 5;
+
+impl EngineFailure {
+    /// What an error of the engine means.
+    pub(crate) fn of(error: &fjall::Error) -> Self {
+        let (reason, is_damage) = match error {
+            fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => {
+                (format!("the system refuses a file ({error})"), is_damage(error))
+            }
+            fjall::Error::Storage(LsmError::ChecksumMismatch { .. }) => {
+                ("a block of a table does not have its checksum".to_owned(), true)
+            }
+            fjall::Error::Poisoned => ("the database has stopped after a failed write".to_owned(), false),
+            fjall::Error::KeyspaceDeleted => ("the keyspace was deleted".to_owned(), false),
+            fjall::Error::Locked => ("another process has the database open".to_owned(), false),
+            _ => ("a file is not as it was written".to_owned(), true),
+        };
+        Self { reason, said: error.to_string(), is_damage }
+    }
+
+    /// What it means that the engine panicked: it asserts, in places, that a table is as it wrote it.
+    pub(crate) fn of_panic(message: &str) -> Self {
+        Self {
+            reason: "a file is not as it was written".to_owned(),
+            said: format!("the engine gave up: {message}"),
+            is_damage: true,
+        }
+    }
+}
+
+/// Whether a read failed because of what is on the disk, and not of what the system has left to give.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData)
+        || error.raw_os_error() == Some(EIO)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use fjall::LsmError;
+
+    use super::{EIO, EngineFailure};
+
+    #[test]
+    fn the_words_of_the_engine_stay_apart() {
+        let io = |error: Error| fjall::Error::Storage(LsmError::Io(error));
+        let table = [
+            (fjall::Error::Storage(LsmError::InvalidTrailer), "not as it was written", true),
+            (io(ErrorKind::UnexpectedEof.into()), "the system refuses a file", true),
+            (io(Error::from_raw_os_error(EIO)), "the system refuses a file", true),
+            (io(ErrorKind::PermissionDenied.into()), "the system refuses a file", false),
+            (fjall::Error::Io(Error::from_raw_os_error(24)), "the system refuses a file", false),
+            (fjall::Error::Poisoned, "stopped", false),
+        ];
+        for (error, reason, is_damage) in table {
+            let failure = EngineFailure::of(&error);
+            assert!(failure.reason.contains(reason), "{failure:?}");
+            assert!(!failure.to_string().contains("Error:"), "{failure:?}");
+            assert_eq!(failure.said, error.to_string());
+            assert_eq!(failure.is_damage, is_damage, "{failure:?}");
+        }
+        let failure = EngineFailure::of_panic("assertion failed");
+        assert!(failure.is_damage && failure.said.contains("assertion failed"));
+        assert!(!failure.reason.contains("assertion"));
+    }
+}
