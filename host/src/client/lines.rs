@@ -286,7 +286,7 @@ mod tests {
         let event = |position: u64| format!("{{\"position\":{position}}}\n");
         // What the backward read answers, and the positions of what is given; none where the damage is an error.
         let cases = [
-            (lines(&(event(8) + &event(6) + &page("5"))), Some(vec![3, 6, 8])),
+            (lines(&(event(8) + &event(6) + &page("3"))), Some(vec![3, 6, 8])),
             (lines(&(event(8) + &event(3) + &page("2"))), Some(vec![3, 8])),
             (lines("{\"page\":{\"next\":null,\"end\":true}}\n"), Some(vec![3])),
             (lines(&page("3")), Some(vec![3])),
