@@ -1,5 +1,7 @@
 //! Data that was damaged while no host ran: what the doctor says, what clients are told, and what can still be read.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};

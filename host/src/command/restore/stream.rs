@@ -89,6 +89,7 @@ mod tests {
             state,
             first_version,
             last_version: 5,
+            life_begins: None,
             first_position: 10,
             retention,
             created: 100,
