@@ -31,6 +31,9 @@ const FAIL_POINTS: [&str; 8] = [
 /// Latest passing of a fail point at which the host dies.
 const PASSINGS: u64 = 100;
 
+/// Passings of a fail point that a new host may have before it is ready: it notes what it is and which components keep its data.
+const PASSINGS_AT_START: u64 = 10;
+
 /// Kills the host `rounds` times, and tells what is wrong after the first kill after which anything is.
 pub(crate) fn kills(
     rounds: u64,
@@ -60,7 +63,7 @@ fn die_at_each_fail_point(new: impl Fn() -> Down, mut then: impl FnMut(&Down, &m
     let (mut random, mut tally) = (Random::new(seed), Tally::default());
     for point in FAIL_POINTS {
         let mut witness = Witness::default();
-        let passing = 1 + random.below(PASSINGS);
+        let passing = PASSINGS_AT_START + random.below(PASSINGS);
         let host = new().with_faults(&[("EXESDB_FAIL_POINT", &format!("{point}:{passing}"))]).start();
         let follower = host.http.follow("/v1/stores/main/events?from=end", None);
         let load = Load::mixed(&host.http, "load", 6, random.below(u64::MAX));

@@ -223,7 +223,7 @@ fn states_are_told_for_many_streams_at_once() {
     assert!(argument(ask("f", &["a"; STATES_MAX + 1])).contains("limit of 1000"));
     assert_eq!(ask("f", &["a"; STATES_MAX]).map(|states| states.len()), Ok(STATES_MAX));
     store.overwrite(IMPORTS, &store.entries(IMPORTS)[0].0, b"odd");
-    assert!(matches!(ask("f", &["a"]), Err(Error::Other(text)) if text.contains("imports")));
+    assert!(matches!(ask("f", &["a"]), Err(Error::Damaged(text)) if text.contains("imports")));
 }
 
 #[test]
