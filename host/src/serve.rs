@@ -1,11 +1,12 @@
 //! `exesdb serve`: from a configuration to a running tree, and back in reverse order.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use cap_std::fs::Dir;
-use exesdb_gateway::{Connections, Listener, Served, StoreRoute, WebAccess, listener_child};
+use exesdb_gateway::{Connections, Listener, Served, StoreReadiness, StoreRoute, WebAccess, listener_child};
 use exesdb_plugin::{Engine, GatewayWorker, names};
 use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registry, Root, Telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -60,6 +61,35 @@ async fn keep_a_timer_due() {
     }
 }
 
+/// Says in the log what is served and what is not.
+fn tell(
+    config: &Config,
+    data: &Path,
+    address: SocketAddr,
+    readiness: &[StoreReadiness],
+) -> anyhow::Result<()> {
+    let served: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
+    for store in not_served(data, &served)? {
+        tracing::warn!(
+            store,
+            "the data directory has this store, and it is not served, for it is not in the configuration; to serve it, \
+             add [[store]] with its name to a configuration file, and start with --config"
+        );
+    }
+    let (stores, data) = (served.join(", "), data.display());
+    let troubles: Vec<String> = readiness
+        .iter()
+        .filter_map(|store| Some(format!("{}: {}", store.store, store.trouble.as_ref()?)))
+        .collect();
+    if troubles.is_empty() {
+        tracing::info!(%address, %data, stores, "exesdb is ready");
+    } else {
+        let not_ready = troubles.join("; ");
+        tracing::warn!(%address, %data, stores, not_ready, "exesdb serves, and not all of its stores are ready");
+    }
+    Ok(())
+}
+
 async fn host(mut config: Config) -> anyhow::Result<()> {
     let data = prepare(&config)?;
     // First, because it tells whether another host runs on the same data.
@@ -90,13 +120,14 @@ async fn host(mut config: Config) -> anyhow::Result<()> {
 
     let readiness = TreeReadiness::default();
     let connections = Connections::new(files.connections);
+    let each_readiness = readiness.of(routes(&config.stores), &registry);
     let accepting = listener_child(
         listener.clone(),
         connections.clone(),
         Served {
             registry: registry.clone(),
             stores: routes(&config.stores),
-            readiness: readiness.of(routes(&config.stores), &registry),
+            readiness: each_readiness.clone(),
             web: WebAccess {
                 is_loopback: config.listen.ip().to_canonical().is_loopback(),
                 allowed_hosts: config.allowed_hosts.clone(),
@@ -115,16 +146,7 @@ async fn host(mut config: Config) -> anyhow::Result<()> {
     let (stopped, stopping) = oneshot::channel::<()>();
     let over = async move { drop(stopping.await) };
     let control = tokio::spawn(control::serve(socket, root.handle(), registry.clone(), telemetry, over));
-    let served: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
-    for store in not_served(&data, &served)? {
-        tracing::warn!(
-            store,
-            "the data directory has this store, and it is not served, for it is not in the configuration; to serve it, \
-             add [[store]] with its name to a configuration file, and start with --config"
-        );
-    }
-    let stores = served.join(", ");
-    tracing::info!(address = %listener.address(), data = %data.display(), stores, "exesdb is ready");
+    tell(&config, &data, listener.address(), &each_readiness())?;
 
     let mut signals = StopSignals::listen()?;
     let ended = tokio::select! {

@@ -172,6 +172,11 @@ fn a_disk_that_is_smaller_than_the_reserve_is_told_so_at_the_start() {
     let said = health.json["stores"]["main"].as_str().unwrap_or_default();
     assert!(said.contains("bytes in all") && said.contains("disk_reserve_mib"), "{said}");
     host.http.append_one("s").expect_problem(503, "read-only");
+    let log = host.log();
+    let told = log
+        .iter()
+        .any(|line| line.contains("not all of its stores are ready") && line.contains("bytes in all"));
+    assert!(told && !log.iter().any(|line| line.contains("exesdb is ready")), "{log:?}");
     // A reserve that suits it is enough.
     let disk = Disk::new(RESERVE / 2);
     let config = "[[store]]\nname = \"main\"\ndisk_reserve_mib = 64\n";
