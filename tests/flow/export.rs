@@ -284,7 +284,8 @@ fn streams_whose_events_are_gone_go_on_counting() {
 
 #[test]
 fn an_export_is_taken_whatever_its_times_are() {
-    let host = Host::with_config(STORES);
+    let host =
+        Host::with_config(&format!("{STORES}\n[[store]]\nname = \"late\"\n\n[[store]]\nname = \"later\"\n"));
     let event = |version: u64, created: &str| {
         let event = json!({
             "stream": "s", "version": version, "position": version, "id": version.to_string(), "type": "t",
@@ -308,6 +309,24 @@ fn an_export_is_taken_whatever_its_times_are() {
     let output = pipe(&host, "copy", &export(&host, "main", &[]));
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(export(&host, "copy", &[]), export(&host, "main", &[]));
+    // Also where an event is too old for its stream that lies between others that are not.
+    host.ok(&["retention", "s", "--max-age", "3650d"]);
+    for (scavenged, store) in [(false, "late"), (true, "later")] {
+        if scavenged {
+            host.ok(&["scavenge"]);
+        }
+        for _ in 0..2 {
+            let output = pipe(&host, store, &export(&host, "main", &[]));
+            assert!(output.status.success(), "{}", stderr(&output));
+            let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!((&summary["events"], &summary["refused"]), (&json!(2), &json!(0)));
+            let versions = |http: &exesdb_tests::Client| -> Vec<u64> {
+                http.read("s").iter().map(|event| event["version"].as_u64().unwrap()).collect()
+            };
+            assert_eq!((versions(&host.http), versions(&host.http.of(store))), (vec![0, 2], vec![0, 2]));
+            host.ok(&["scavenge", "--store", store]);
+        }
+    }
     // What was deleted here stays deleted, and counts as there.
     host.ok(&["delete", "s"]);
     let output = pipe(&host, "main", &text);

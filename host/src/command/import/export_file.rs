@@ -6,6 +6,7 @@
 //! stream is applied only where it is the same stream: see [`stream_line`].
 
 mod event_line;
+mod holes;
 mod snapshot_line;
 mod stream_line;
 mod streams;
@@ -19,6 +20,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use self::event_line::EventLine;
+use self::holes::Holes;
 use self::snapshot_line::SnapshotLine;
 use self::streams::Awaited;
 use super::send::BATCH_BYTES_MAX;
@@ -61,30 +63,30 @@ pub(super) async fn import(
     patience: Duration,
 ) -> anyhow::Result<Imported> {
     let again = || format!("{name} cannot be read again");
-    let counts = check(&file).with_context(|| format!("{name} (nothing was sent)"))?;
+    let (counts, holes) = check(&file).with_context(|| format!("{name} (nothing was sent)"))?;
     let mut retry = Retry::new(patience);
     file.rewind().with_context(again)?;
     let awaited = streams::look(client, BufReader::new(&file), &counts, &mut retry)
         .await
         .with_context(|| format!("looking at the streams of {name} (nothing was sent)"))?;
     file.rewind().with_context(again)?;
-    send(client, BufReader::new(&file), &counts, retry, awaited).await
+    send(client, BufReader::new(&file), &counts, retry, awaited, holes).await
 }
 
-/// Reads a file from its first line to its last, and says how many lines it has.
-fn check(file: &File) -> Result<Counts, FormatError> {
+/// Reads a file from its first line to its last, and says how many lines it has, and which streams may have holes.
+fn check(file: &File) -> Result<(Counts, Holes), FormatError> {
     let (_, mut reader) = ExportReader::begin(BufReader::new(file))?;
-    let mut counts = Counts::default();
+    let (mut counts, mut holes) = (Counts::default(), Holes::default());
     while let Some(line) = reader.next_line()? {
         let wrong = |detail: String| FormatError::Line { line: reader.line(), detail };
         match line {
             Line::Event(event) => EventLine::parse(&event, 0).map(drop).map_err(wrong)?,
             Line::Snapshot(snapshot) => SnapshotLine::parse(&snapshot).map(drop).map_err(wrong)?,
-            Line::Stream(_) => {}
+            Line::Stream(line) => holes.note(&line),
             Line::End(end) => counts = end,
         }
     }
-    Ok(counts)
+    Ok((counts, holes))
 }
 
 /// Sends everything. `counts` is what the file has.
@@ -94,6 +96,7 @@ async fn send(
     counts: &Counts,
     retry: Retry,
     awaited: HashMap<String, Awaited>,
+    holes: Holes,
 ) -> anyhow::Result<Imported> {
     let (header, mut reader) = ExportReader::begin(input)?;
     let mut sender = Sender {
@@ -102,6 +105,7 @@ async fn send(
         progress: progress::bar(counts.events + counts.streams + counts.snapshots, "lines"),
         is_part: header.from.is_some(),
         awaited,
+        holes,
         batch: Vec::new(),
         batch_bytes: 0,
         done: Imported::default(),
@@ -128,6 +132,8 @@ struct Sender<'a> {
     is_part: bool,
     /// Streams that have to be looked at before the first event that is new to them is sent.
     awaited: HashMap<String, Awaited>,
+    /// Streams in which versions may be missing.
+    holes: Holes,
     batch: Vec<EventLine>,
     batch_bytes: usize,
     done: Imported,
@@ -143,6 +149,10 @@ impl Sender<'_> {
                 Line::Event(event) => {
                     let event = EventLine::parse(&event, number).map_err(wrong)?;
                     self.prepare(&event).await.with_context(place)?;
+                    if let Some(missing) = self.holes.before(&event.stream, event.version) {
+                        self.flush().await.with_context(|| format!("events before line {number}"))?;
+                        self.fill(&event.stream, missing).await.with_context(place)?;
+                    }
                     let bytes = event.bytes();
                     if self.batch.len() == IMPORT_EVENTS_MAX || self.batch_bytes + bytes > BATCH_BYTES_MAX {
                         self.flush().await.with_context(|| format!("events before line {number}"))?;
@@ -372,7 +382,7 @@ mod tests {
     async fn a_file_that_is_not_whole_is_not_sent() {
         let event = format!("{{\"event\":{EVENT}}}\n");
         let whole = export(&[&event], Counts { events: 1, ..Counts::default() });
-        assert_eq!(check(&file(&whole)).unwrap().events, 1);
+        assert_eq!(check(&file(&whole)).unwrap().0.events, 1);
         let broken = |from: &str, to: &str| whole.replace(from, to);
         let cases = [
             (whole[..whole.len() - 1].to_owned(), "cut off"),

@@ -2,17 +2,23 @@
 
 use std::collections::HashMap;
 use std::io::BufRead;
+use std::ops::Range;
 
 use serde_json::value::RawValue;
 
 use super::event_line::EventLine;
 use super::stream_line::{Change, Elsewhere, Verdict, go_on, judge, kind, refusal};
 use super::{Sender, is_about_events, patiently};
-use crate::client::{Client, ClientError, ExpectedVersion, ImportRequest, Retry, StreamInfo, StreamState};
+use crate::client::{
+    Client, ClientError, ExpectedVersion, IMPORT_EVENTS_MAX, ImportRequest, Retry, StreamInfo, StreamState,
+};
 use crate::command::export::format::{
     Counts, ExportReader, Line, PLACEHOLDER_TYPE, StreamLine, placeholder_id,
 };
 use crate::command::progress;
+
+/// The time of an event that is to be hidden by age, whatever the age.
+const LONG_AGO: &str = "1970-01-01T00:00:00.000000Z";
 
 /// A stream to which the export has events to add, as it was before the import.
 #[derive(Debug)]
@@ -185,6 +191,27 @@ impl Sender<'_> {
             Err(error) if error.is_not_found() => Ok(()),
             outcome => outcome,
         }
+    }
+
+    /// Puts events in place of those of a stream that the export lacks: too old for any `max_age`, which the stream's line
+    /// sets. What is wrong with the stream is told of the event that comes after them.
+    pub(super) async fn fill(&mut self, stream: &str, missing: Range<u64>) -> Result<(), ClientError> {
+        if self.done.troubles.is_refused(stream) {
+            return Ok(());
+        }
+        let versions: Vec<u64> = missing.collect();
+        for versions in versions.chunks(IMPORT_EVENTS_MAX) {
+            let events: Vec<_> =
+                versions.iter().map(|version| placeholder(stream, *version, LONG_AGO)).collect();
+            let client = self.client;
+            let filled =
+                patiently(&mut self.retry, async || client.import(&ImportRequest { events: &events }).await);
+            match filled.await {
+                Err(error) if is_about_events(&error) => return Ok(()),
+                filled => drop(filled?),
+            }
+        }
+        Ok(())
     }
 
     /// Puts an event in place of those that a stream had and that are gone: it goes on counting after it.
