@@ -108,6 +108,9 @@ fn read(subject: &Subject<'_>, operation: &str) -> String {
     let store = format!("{}/events", subject.http.path());
     let query = encoded(&json!([{ "tags": [tag(&subject.stream)] }]).to_string());
     let next = subject.state.next_version();
+    if operation == "read as lines" {
+        return read_lines(subject, &stream);
+    }
     versions(subject.http.get(&match operation {
         "read" => stream,
         "read backward" => format!("{stream}?direction=backward"),
@@ -119,6 +122,16 @@ fn read(subject: &Subject<'_>, operation: &str) -> String {
         "read the store by tag, backward" => format!("{store}?query={query}&direction=backward"),
         _ => panic!("docs/streams.md has an operation that this test does not know: {operation}"),
     }))
+}
+
+fn read_lines(subject: &Subject<'_>, path: &str) -> String {
+    let answer = subject.http.get_with(path, &[("accept", "application/x-ndjson")]);
+    if answer.status != 200 {
+        return problem(&answer);
+    }
+    let lines = answer.text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    let events = lines.filter(|line| line.get("page").is_none());
+    range(&events.map(|event| version(&event)).collect::<Vec<_>>())
 }
 
 /// The event that one operation appends.
@@ -277,6 +290,10 @@ fn snapshot(subject: &Subject<'_>, operation: &str) -> String {
             let snapshots = all_snapshots(subject.http).into_iter().filter(of_stream).collect::<Vec<_>>();
             return listed(&snapshots);
         }
+        "keep its newest snapshot" => {
+            let answer = subject.http.delete(&format!("{path}?keep=1")).expect(200);
+            return format!("{} deleted", answer.json["deleted"]);
+        }
         "delete its first snapshot" => subject.http.delete(&format!("{path}/{}", first + 2)),
         _ => panic!("docs/streams.md has an operation that this test does not know: {operation}"),
     };
@@ -305,16 +322,37 @@ pub(crate) fn all_snapshots(http: &Client) -> Vec<Value> {
 fn command(subject: &Subject<'_>, operation: &str) -> String {
     let stream = subject.stream.as_str();
     let last = subject.last_version().to_string();
+    let third = (subject.state.first_version() + 2).to_string();
+    let folder = exesdb_tests::folder();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("the folder is there");
+        path.to_string_lossy().into_owned()
+    };
+    let append = json!({ "stream": stream, "events": [new_event(subject, 0)] });
+    let transaction = file("transaction.json", json!({ "appends": [append] }).to_string());
+    let rows = file("another.csv", format!("stream,type,n\n{stream},t,1\n{stream},t,2\n"));
     let arguments: Vec<&str> = match operation {
         "exesdb read" => vec!["read", stream, "--json"],
         "exesdb append" => vec!["append", stream, "--type", "t", "--data", "1", "--json"],
+        "exesdb transact" => vec!["transact", &transaction, "--json"],
+        "exesdb import, two rows of another source" => {
+            vec!["import", &rows, "--stream-by", "stream", "--type-by", "type", "--json"]
+        }
         "exesdb delete" => vec!["delete", stream],
         "exesdb delete --tombstone" => vec!["delete", stream, "--tombstone"],
         "exesdb retention --show" => vec!["retention", stream, "--show"],
         "exesdb retention --max-count 1" => vec!["retention", stream, "--max-count", "1"],
+        "exesdb retention --truncate-before 2" => vec!["retention", stream, "--truncate-before", "2"],
+        "exesdb retention --max-age 1d" => vec!["retention", stream, "--max-age", "1d"],
+        "exesdb retention --unlimited" => vec!["retention", stream, "--unlimited"],
         "exesdb streams" => vec!["streams", "--prefix", stream, "--json"],
         "exesdb streams --deleted" => vec!["streams", "--prefix", stream, "--deleted", "--json"],
         "exesdb snapshot latest" => vec!["snapshot", "latest", stream],
+        "exesdb snapshot get, the first" => vec!["snapshot", "get", stream, &third],
+        "exesdb snapshot list" => vec!["snapshot", "list", stream, "--json"],
+        "exesdb snapshot delete, the first" => vec!["snapshot", "delete", stream, &third],
+        "exesdb snapshot prune --keep 1" => vec!["snapshot", "prune", stream, "--keep", "1"],
         "exesdb snapshot put, the last version" => {
             vec!["snapshot", "put", stream, &last, "--file", "/dev/null", "--content-type", "text/plain"]
         }
@@ -333,13 +371,20 @@ fn command(subject: &Subject<'_>, operation: &str) -> String {
     let lines = lines(&output);
     match operation {
         "exesdb read" => range(&lines.iter().map(version).collect::<Vec<_>>()),
-        "exesdb append" => {
+        "exesdb append" | "exesdb transact" => {
             let appended = appended_versions(&lines[0]).1;
             assert_eq!(subject.http.read(stream).last().map(version), Some(appended));
             format!("+{appended}")
         }
         "exesdb streams" | "exesdb streams --deleted" => yes_or_no(lines.contains(&json!(stream))),
-        "exesdb snapshot latest" => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        "exesdb snapshot list" => listed(&lines),
+        "exesdb import, two rows of another source" => {
+            let [added, there, hidden] = ["added", "already_there", "hidden"].map(|name| &lines[0][name]);
+            format!("{added}/{there}/{hidden}")
+        }
+        "exesdb snapshot latest" | "exesdb snapshot get, the first" => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
         "exesdb export" => {
             let events = lines.iter().map(|line| &line["event"]).filter(|event| event["stream"] == stream);
             range(&events.map(version).collect::<Vec<_>>())
