@@ -24,7 +24,7 @@ pub enum ClientError {
     },
     /// The connection broke before the answer was complete: whether the request was carried out is unknown.
     #[error(
-        "the connection broke before {url} had answered ({detail}); look at the host's log and try again"
+        "the connection broke before the response to {url} was complete ({detail}); look at the host's log and try again"
     )]
     Lost {
         /// What was asked.
@@ -67,6 +67,16 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// What went wrong, for whoever waits while the request is repeated: without the advice to repeat it.
+    pub fn while_waiting(&self) -> String {
+        match self {
+            ClientError::Unreachable { url, .. } => format!("no exesdb answers at {url}"),
+            ClientError::Lost { .. } => "the connection to the host broke".to_owned(),
+            ClientError::TimedOut { seconds, .. } => format!("the host did not respond within {seconds} s"),
+            other => other.to_string(),
+        }
+    }
+
     /// Whether the same request may succeed later: the host is away, restarting or overloaded. Damaged data stays so.
     pub fn is_passing(&self) -> bool {
         match self {

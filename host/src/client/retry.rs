@@ -46,7 +46,7 @@ impl Retry {
         tracing::debug!(%error, pause_ms, "trying again");
         if is_first {
             let seconds = self.patience.as_secs();
-            say(format_args!("{error}; trying again for up to {seconds} s"));
+            say(format_args!("{}; trying again for up to {seconds} s", error.while_waiting()));
         }
         tokio::time::sleep(pause).await;
         Ok(())
@@ -90,6 +90,22 @@ mod tests {
         retry.succeeded();
         assert_eq!(retry.next_pause(ms(0)), Some(ms(50)));
         assert!(PAUSE_MAX >= ms(1_600));
+    }
+
+    #[test]
+    fn who_waits_is_told_what_happened_and_not_what_to_do() {
+        let (url, detail) = ("http://h/v1".to_owned(), "unexpected EOF".to_owned());
+        let cases = [
+            (
+                ClientError::Unreachable { url: url.clone(), detail: detail.clone() },
+                "no exesdb answers at http://h/v1",
+            ),
+            (ClientError::Lost { url: url.clone(), detail }, "the connection to the host broke"),
+            (ClientError::TimedOut { url, seconds: 7 }, "the host did not respond within 7 s"),
+        ];
+        for (error, said) in cases {
+            assert_eq!(error.while_waiting(), said);
+        }
     }
 
     #[tokio::test]
