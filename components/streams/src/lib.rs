@@ -76,8 +76,8 @@
 //!    envelopes follow each other as the storage says; that of a removed event cannot be checked, but the one behind it
 //!    can.
 //! 6. `retained` has an entry exactly for each head of more than 33 bytes.
-//! 7. An entry in `imports` is of a stream that has a head, and its number is 1 to the number of versions that the stream
-//!    has come to. It never goes down.
+//! 7. An entry in `imports` is of a stream that has a head, and its number is at least 1 and at most the number of versions
+//!    that the stream has had. The number never decreases.
 //! 8. What is hidden stays hidden: the first version that may be visible never goes back. It is never more than the
 //!    version of the next event, so that no event is hidden before it is there. Heads that earlier versions wrote may say
 //!    more, and are read as if they did not.

@@ -67,7 +67,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// What went wrong, for whoever waits while the request is repeated: without the advice to repeat it.
+    /// The error in one clause, for a message that says that the client retries: without the advice to try again.
     pub fn while_waiting(&self) -> String {
         match self {
             ClientError::Unreachable { url, .. } => format!("no exesdb answers at {url}"),

@@ -45,6 +45,18 @@ fn compact(store: &Store) -> (u64, u64) {
     bytes
 }
 
+/// A store with a reserve of 1 MB, and the bytes that are free on its disk.
+fn store_on_a_disk() -> (Scratch, Arc<AtomicU64>) {
+    let free = Arc::new(AtomicU64::new(u64::MAX));
+    let gauge = Arc::clone(&free);
+    let options = Options {
+        reserve_bytes: 1_000_000,
+        free_space: Some(Arc::new(move || Ok(gauge.load(Ordering::SeqCst)))),
+        ..Options::default()
+    };
+    (Scratch::with(options), free)
+}
+
 #[test]
 fn what_is_gone_takes_no_space() {
     let mut store = Scratch::new();
@@ -169,14 +181,7 @@ fn only_one_compaction_runs_at_a_time() {
 
 #[test]
 fn nothing_is_compacted_without_room_for_it() {
-    let free = Arc::new(AtomicU64::new(u64::MAX));
-    let gauge = Arc::clone(&free);
-    let options = Options {
-        reserve_bytes: 1_000_000,
-        free_space: Some(Arc::new(move || Ok(gauge.load(Ordering::SeqCst)))),
-        ..Options::default()
-    };
-    let store = Scratch::with(options);
+    let (store, free) = store_on_a_disk();
     overwrite(&store, 0);
     compact(store.store());
     free.store(1_500_000, Ordering::SeqCst);
@@ -194,14 +199,7 @@ fn nothing_is_compacted_without_room_for_it() {
 
 #[test]
 fn what_is_gone_needs_no_room_to_be_compacted() {
-    let free = Arc::new(AtomicU64::new(u64::MAX));
-    let gauge = Arc::clone(&free);
-    let options = Options {
-        reserve_bytes: 1_000_000,
-        free_space: Some(Arc::new(move || Ok(gauge.load(Ordering::SeqCst)))),
-        ..Options::default()
-    };
-    let store = Scratch::with(options);
+    let (store, free) = store_on_a_disk();
     overwrite(&store, 0);
     compact(store.store());
     let deletions = (1..ENTRIES).map(|n| delete(&n.to_be_bytes())).collect();
@@ -214,14 +212,7 @@ fn what_is_gone_needs_no_room_to_be_compacted() {
 
 #[test]
 fn a_full_disk_is_told_at_once_and_not_after_waiting_for_a_flush() {
-    let free = Arc::new(AtomicU64::new(u64::MAX));
-    let gauge = Arc::clone(&free);
-    let options = Options {
-        reserve_bytes: 1_000_000,
-        free_space: Some(Arc::new(move || Ok(gauge.load(Ordering::SeqCst)))),
-        ..Options::default()
-    };
-    let store = Scratch::with(options);
+    let (store, free) = store_on_a_disk();
     overwrite(&store, 0);
     free.store(249_999, Ordering::SeqCst);
     match store.store().compact(&mut |_| {}) {

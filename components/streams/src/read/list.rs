@@ -21,7 +21,7 @@ const HEADS_PER_SCAN_MIN: u32 = 100;
 /// # Errors
 ///
 /// [`Error::Invalid`]; those of the storage; [`Error::TooLarge`] if all of [`LISTED_HEADS_MAX`] streams were deleted,
-/// with the id behind which to ask again; and [`Error::Damaged`] for damaged data.
+/// with the id after which to ask again; and [`Error::Damaged`] for damaged data.
 pub fn list_streams(
     store: &impl Keyspaces,
     prefix: &str,

@@ -233,7 +233,7 @@ fn commit_error(error: storage::CommitError) -> Error {
     }
 }
 
-/// What a client is told of damaged data. The disk's state is the operator's business, and the engine's words are the log's.
+/// The error that a client gets when it reads damaged data. It has no details of the disk: the log has those, for the operator.
 fn damaged_for_client(incident: &str) -> String {
     format!(
         "the store's data is damaged, so that what was asked for cannot be read (incident {incident} in the host's log); \

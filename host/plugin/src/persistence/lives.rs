@@ -95,7 +95,7 @@ impl LivingSnapshots {
         if has(Some(life), latest.id.version) { Ok(latest) } else { Err(Error::NotFound) }
     }
 
-    /// The snapshots of a scope behind `after` that are not hidden. A page that says that more follow has one at least.
+    /// Lists the snapshots of a scope that come after `after` and are not hidden. A page with `more` has at least one.
     ///
     /// # Errors
     ///
@@ -160,7 +160,7 @@ impl LivingSnapshots {
         self.snapshots.keep_newest(caller, stream_id, source_id, keep).await
     }
 
-    /// One step of deleting the snapshots that are hidden, behind `after` or from the first on. Doing it again does no harm.
+    /// Deletes hidden snapshots of one page: those after `after`, or the first ones. A step may be repeated.
     ///
     /// # Errors
     ///

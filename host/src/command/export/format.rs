@@ -57,7 +57,7 @@ pub struct Header {
 pub enum Line {
     /// An event.
     Event(Box<RawValue>),
-    /// What there is to say of a stream beside its events.
+    /// The state and the retention of a stream.
     Stream(StreamLine),
     /// A snapshot.
     Snapshot(Box<RawValue>),
@@ -65,8 +65,7 @@ pub enum Line {
     End(Counts),
 }
 
-/// What there is to say of a stream beside its events. It holds of a stream that ends with the same event, and an import
-/// applies it to no other.
+/// The state and the retention of a stream. An import applies them only to a stream whose last event is the same.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamLine {

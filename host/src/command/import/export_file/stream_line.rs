@@ -37,11 +37,11 @@ pub(super) struct Change {
 /// Where a stream is that is not where the line's stream was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Elsewhere {
-    /// It is not here.
+    /// The stream does not exist here.
     Nowhere,
-    /// It has gone on to this version.
+    /// The stream here ends at this version, after the original's last event.
     Ahead(u64),
-    /// It has only come to this version.
+    /// The stream here ends at this version, before the original's last event.
     Behind(u64),
     /// It has another event at the version where the two can be compared.
     Other(u64),
@@ -313,9 +313,9 @@ mod tests {
             (emptied(), Some(there(Live, Some(9), 9, all())), set(keep(0, 0, 10))),
             (emptied(), Some(there(Live, None, 9, all())), Verdict::Done),
             (emptied(), Some(there(Live, Some(8), 8, all())), Verdict::Refuse(Behind(8))),
-            // The count hides as much as the point that a copy has beside it.
+            // `max_count` hides as many events as the copy's additional `truncate_before`.
             (line(Live, Some(8), keep(2, 0, 0)), Some(there(Live, Some(8), 9, keep(2, 0, 8))), Verdict::Done),
-            // What is too old is hidden here as well.
+            // The copy hides the same events by `max_age`.
             (
                 line(Live, Some(8), keep(0, 60, 8)),
                 Some(there(Live, Some(9), 9, keep(0, 60, 0))),

@@ -194,7 +194,7 @@ impl Sender<'_> {
     }
 
     /// Puts events in place of those of a stream that the export lacks: too old for any `max_age`, which the stream's line
-    /// sets. What is wrong with the stream is told of the event that comes after them.
+    /// sets. If the store refuses them, it refuses the event after them too, and the error is reported for that one.
     pub(super) async fn fill(&mut self, stream: &str, missing: Range<u64>) -> Result<(), ClientError> {
         if self.done.troubles.is_refused(stream) {
             return Ok(());
