@@ -12,7 +12,7 @@ use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registry, Root, 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::command::restore::has_store;
+use crate::command::restore::stores_in;
 use crate::config::{Config, StoreConfig};
 use crate::control::{self, ControlSocket};
 use crate::file_limit;
@@ -69,7 +69,7 @@ fn tell(
     readiness: &[StoreReadiness],
 ) -> anyhow::Result<()> {
     let served: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
-    for store in not_served(data, &served)? {
+    for store in stores_in(data)?.into_iter().filter(|store| !served.contains(&store.as_str())) {
         tracing::warn!(
             store,
             "the data directory has this store, and it is not served, for it is not in the configuration; to serve it, \
@@ -244,23 +244,6 @@ fn outcome(ended: Option<Reason>, stopped: &Reason) -> anyhow::Result<()> {
             "the supervision tree ended by itself ({reason}); the log above says which part gave up"
         ),
     }
-}
-
-/// The stores of a data directory that are not among those that are served, in order of their names.
-fn not_served(data: &Path, served: &[&str]) -> anyhow::Result<Vec<String>> {
-    let shown = || format!("cannot list the data directory {}", data.display());
-    let mut stores = Vec::new();
-    for entry in std::fs::read_dir(data).with_context(shown)? {
-        let entry = entry.with_context(shown)?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        let may_be_a_store = StoreConfig::check_name(&name).is_ok() && !served.contains(&name.as_str());
-        // What cannot be looked into is nothing that this host could serve.
-        if may_be_a_store && has_store(&entry.path()).unwrap_or(false) {
-            stores.push(name);
-        }
-    }
-    stores.sort_unstable();
-    Ok(stores)
 }
 
 /// Makes the data directory, readable by its owner alone, with a folder for each store, and names it without links.

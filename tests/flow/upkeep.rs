@@ -221,7 +221,8 @@ fn a_backup_that_is_not_whole_makes_no_store() {
                 stderr(&output)
             );
             let output = down.exesdb(&["doctor"]);
-            assert!(stderr(&output).contains("there is no store"), "{}", stderr(&output));
+            let said = stderr(&output);
+            assert!(!output.status.success() && said.contains("was not finished"), "{said}");
         }
     }
     // What failed is in the way of nothing.
@@ -264,6 +265,9 @@ fn the_doctor_examines_a_store_and_says_what_is_wrong() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains("Stop the host"));
     let stopped = host.stop().down;
+    let unknown = stopped.exesdb(&["doctor", "--store", "mian"]);
+    let said = stderr(&unknown);
+    assert!(!unknown.status.success() && said.contains("mian; the data directory has main;"), "{said}");
     let examined = |arguments: &[&str]| {
         let arguments: Vec<&str> = ["doctor", "--json"].iter().chain(arguments).copied().collect();
         let output = stopped.exesdb(&arguments);
@@ -323,6 +327,8 @@ fn a_killed_restore_keeps_its_store_from_starting_until_it_is_repeated_or_given_
         assert!(said.contains("was not finished") && said.contains("--give-up"), "{said}");
         // Given up, it leaves room for a new store.
         let down = refused.down;
+        let doctor = stderr(&down.exesdb(&["doctor"]));
+        assert!(doctor.contains("was not finished") && doctor.contains("--give-up"), "{doctor}");
         let output = down.exesdb(&["restore", "--give-up"]);
         assert!(output.status.success(), "{}", stderr(&output));
         let host = down.start();

@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use super::progress;
-use super::restore::has_store;
+use super::restore::{absence, has_store};
 use crate::control::Keeper;
 use crate::maintenance;
 use crate::offline::{self, OfflineHost, OfflineOptions, OfflineStore};
@@ -52,11 +52,7 @@ pub struct DoctorOptions {
 pub fn run(options: &DoctorOptions) -> anyhow::Result<()> {
     let store = options.offline.store()?;
     let folder = store.folder();
-    ensure!(
-        has_store(&folder)?,
-        "there is no store in {}; give --data and --store, or --config, as for `exesdb serve`",
-        folder.display()
-    );
+    ensure!(has_store(&folder)?, absence(&folder));
     let data = store.prepare()?;
     let mut doctor = Doctor {
         folder: data.join(&store.config.name),

@@ -15,7 +15,7 @@ use exesdb_storage::{Options, Store};
 use serde_json::json;
 
 use super::progress;
-use crate::config::DEFAULT_STORE;
+use crate::config::{DEFAULT_STORE, StoreConfig};
 use crate::control::Keeper;
 use crate::offline::{self, OfflineOptions};
 use crate::output::Output;
@@ -130,6 +130,41 @@ pub fn run(options: &RestoreOptions) -> anyhow::Result<()> {
         output.line(line)?;
     }
     output.flush()
+}
+
+/// The names of the stores in a data directory, in order.
+pub(crate) fn stores_in(data: &Path) -> anyhow::Result<Vec<String>> {
+    let shown = || format!("cannot list the data directory {}", data.display());
+    let mut stores = Vec::new();
+    for entry in std::fs::read_dir(data).with_context(shown)? {
+        let entry = entry.with_context(shown)?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        // A folder that cannot be read is none that this process could serve.
+        if StoreConfig::check_name(&name).is_ok() && has_store(&entry.path()).unwrap_or(false) {
+            stores.push(name);
+        }
+    }
+    stores.sort_unstable();
+    Ok(stores)
+}
+
+/// Why a folder has no store, and what to do.
+pub(crate) fn absence(folder: &Path) -> String {
+    let shown = folder.display();
+    if unfinished::is_unfinished(folder).unwrap_or(false) {
+        return format!(
+            "a restore into {shown} was not finished; repeat it, or end it with `exesdb restore --give-up`"
+        );
+    }
+    let stores = folder.parent().and_then(|data| stores_in(data).ok()).unwrap_or_default();
+    let there_are = if stores.is_empty() {
+        String::new()
+    } else {
+        format!("; the data directory has {}", stores.join(", "))
+    };
+    format!(
+        "there is no store in {shown}{there_are}; give --data and --store, or --config, as for `exesdb serve`"
+    )
 }
 
 /// Whether there is a store in a folder, whole or not. The error says why nobody can tell.
