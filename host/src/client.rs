@@ -38,7 +38,8 @@ pub use event::{AppendRequest, Appended, Event, EventPage, ExpectedVersion, NewE
 pub use filter::Filter;
 pub use follow::{Follow, FollowFrom};
 pub use import::{
-    IMPORT_EVENTS_MAX, IMPORT_SOURCE_BYTES_MAX, ImportMark, ImportRequest, ImportState, Imported, RowsRequest,
+    IMPORT_EVENTS_MAX, IMPORT_SOURCE_BYTES_MAX, ImportMark, ImportRequest, ImportState, Imported, RowCount,
+    RowsRequest,
 };
 pub use lines::Lines;
 pub use place::Place;

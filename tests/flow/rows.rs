@@ -118,6 +118,54 @@ fn only_rows_that_were_imported_before_are_hidden() {
     }
 }
 
+/// Rows of stream `name` at these seconds, in this order; the data says which.
+fn write_seconds(path: &Path, name: &str, seconds: &[u32]) {
+    let rows = seconds.iter().map(|second| format!("{name},t,2011-01-01T00:00:{second:02}Z,{second}\n"));
+    std::fs::write(path, format!("s,t,at,n\n{}", rows.collect::<String>()))
+        .expect("the test's folder can be written");
+}
+
+#[test]
+fn a_row_that_came_late_is_added_and_a_hidden_one_is_not_wherever_their_times_put_them() {
+    for scavenged in [false, true] {
+        let (host, folder) = (Host::start(), folder());
+        // The file grows at its end, or at its beginning.
+        for (direction, turn) in [("oldest-first", false), ("newest-first", true)] {
+            let ordered = |mut seconds: Vec<u32>| {
+                if turn {
+                    seconds.reverse();
+                }
+                seconds
+            };
+            let file = folder.path().join(format!("{direction}.csv"));
+            let streams = [
+                ("deleted", &["delete"] as &[&str], [1, 0, 4, 0], vec!["35"]),
+                ("cut", &["retention", "--truncate-before", "3"], [1, 1, 3, 0], vec!["40", "35"]),
+                ("kept", &[], [1, 4, 0, 0], vec!["10", "20", "30", "40", "35"]),
+            ];
+            for (stream, hide, counts, left) in streams {
+                let name = format!("{stream}-{direction}");
+                write_seconds(&file, &name, &ordered(vec![10, 20, 30, 40]));
+                assert_eq!(import(&host, &file, &[]), ([4, 0, 0, 0], 0), "{name}");
+                if let Some((command, options)) = hide.split_first() {
+                    host.ok(&[&[*command, &name], options].concat());
+                }
+                if scavenged {
+                    host.ok(&["scavenge"]);
+                }
+                write_seconds(&file, &name, &ordered(vec![10, 20, 30, 40, 35]));
+                assert_eq!(import(&host, &file, &[]), (counts, 0), "{name}, scavenged: {scavenged}");
+                let events = host.http.read(&name);
+                let found: Vec<&str> =
+                    events.iter().map(|event| event["data"]["n"].as_str().expect("a text")).collect();
+                assert_eq!(found, left, "{name}, scavenged: {scavenged}");
+                let [_, there, hidden, _] = counts;
+                assert_eq!(import(&host, &file, &[]), ([0, there + 1, hidden, 0], 0), "{name}");
+            }
+        }
+    }
+}
+
 #[test]
 fn events_that_were_appended_are_not_taken_for_rows() {
     let (host, folder) = (Host::start(), folder());
@@ -224,7 +272,7 @@ fn what_a_client_says_of_rows_is_checked() {
     let answer = states(json!({"source": "f", "streams": ["s/1", "never"]})).expect(200).json;
     assert_eq!(
         (&answer["states"][0]["rows"], &answer["states"][1]),
-        (&json!(2), &json!({"stream": "never", "rows": 0}))
+        (&json!(2), &json!({"stream": "never", "rows": 0, "leading_rows": 0}))
     );
     assert_eq!(answer["states"][0]["info"]["last_version"], 1);
     // Sent again, and late.
@@ -238,6 +286,7 @@ fn what_a_client_says_of_rows_is_checked() {
         (json!([mark(u64::MAX)]), "marks[0].rows"),
         (json!([mark(0)]), "marks[0].rows"),
         (json!([mark(1), mark(1)]), "marks[1].source"),
+        (json!([{"stream": "s/1", "source": "f", "rows": 2, "leading_rows": 3}]), "marks[0].leading_rows"),
         (json!([{"stream": "never", "source": "f", "rows": 1}]), "marks[0].rows"),
     ] {
         let refused = import(json!({ "marks": marks })).expect_problem(400, "invalid-argument");

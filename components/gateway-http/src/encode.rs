@@ -72,6 +72,7 @@ pub fn import_states(streams: &[String], states: &[ImportState]) -> Vec<u8> {
         out.extend_from_slice(b"{\"stream\":");
         push_string(out, stream);
         push_member(out, "rows", state.rows);
+        push_member(out, "leading_rows", state.leading_rows);
         if let Some(info) = &state.info {
             push_name(out, "info");
             push_info(out, info);

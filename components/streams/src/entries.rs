@@ -6,8 +6,8 @@ use exesdb_sdk::types::{Error, EventData, Position, Version};
 use crate::correlation::CorrelationIndex;
 use crate::label::labels;
 use crate::layout::{
-    DIGEST_BYTES, EVENTS, Envelope, GAPS, HEAD_BYTES_MAX, Head, IDS, IMPORTS, INDEX, LABELS, RETAINED,
-    STREAMS, id_key, import_key, index_key, label_key, position_hole,
+    DIGEST_BYTES, EVENTS, Envelope, GAPS, HEAD_BYTES_MAX, Head, IDS, IMPORTS, INDEX, ImportedRows, LABELS,
+    RETAINED, STREAMS, id_key, import_key, index_key, label_key, position_hole,
 };
 
 /// Bytes of one entry of `ids`, with its key.
@@ -158,10 +158,16 @@ impl Entries {
     }
 
     /// Writes how many rows of a source were imported into a stream, under the guard that it was `before`.
-    pub(crate) fn put_imported(&mut self, stream_id: &str, source: &str, before: Option<u64>, rows: u64) {
-        let (key, before) = (import_key(stream_id, source), before.map(u64::to_be_bytes));
-        self.batch.require(IMPORTS, &key, before.as_ref().map(<[u8; 8]>::as_slice));
-        self.batch.put(IMPORTS, key, rows.to_be_bytes());
+    pub(crate) fn put_imported(
+        &mut self,
+        stream_id: &str,
+        source: &str,
+        before: Option<ImportedRows>,
+        after: ImportedRows,
+    ) {
+        let (key, before) = (import_key(stream_id, source), before.map(ImportedRows::encode));
+        self.batch.require(IMPORTS, &key, before.as_ref().map(<[u8; 16]>::as_slice));
+        self.batch.put(IMPORTS, key, after.encode());
     }
 
     /// Takes `count` positions from `from` on, 1 at least, that stay empty.

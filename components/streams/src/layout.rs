@@ -8,7 +8,7 @@ use exesdb_sdk::streams::StreamState;
 use exesdb_sdk::types::{EventData, Position, RecordedEvent, Version};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
-pub use imports::{IMPORTS, import_key, stream_of_import};
+pub use imports::{IMPORTS, ImportedRows, import_key, stream_of_import};
 
 /// Stream id -> [`Head`].
 pub const STREAMS: &str = "streams";

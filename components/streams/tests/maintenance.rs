@@ -15,8 +15,8 @@ use exesdb_streams::correlation::CorrelationIndex;
 use exesdb_streams::delete::delete_stream;
 use exesdb_streams::import::import_events;
 use exesdb_streams::layout::{
-    EVENTS, Envelope, GAPS, Head, IDS, IMPORTS, INDEX, LABELS, LabelKind, RETAINED, STREAMS, id_key,
-    import_key, index_key, label_digest, label_key,
+    EVENTS, Envelope, GAPS, Head, IDS, IMPORTS, INDEX, ImportedRows, LABELS, LabelKind, RETAINED, STREAMS,
+    id_key, import_key, index_key, label_digest, label_key,
 };
 use exesdb_streams::maintenance::{scavenge, verify};
 use exesdb_streams::read::{list_streams, read_all, read_filtered, read_stream, stream_info};
@@ -190,7 +190,7 @@ fn store() -> MemoryKeyspaces {
         created: 3,
         event: event("x", &["all"]),
     };
-    let mark = ImportMark { stream_id: "i".into(), source: "f".into(), rows: 1 };
+    let mark = ImportMark { stream_id: "i".into(), source: "f".into(), rows: 1, leading_rows: 1 };
     import_events(&store, NOW, CorrelationIndex::On, &[imported], &[mark]).expect("it is valid");
     put(&store, "a", &["44", "5"]);
     put(&store, "b", &["22", "3"]);
@@ -376,12 +376,13 @@ fn entries_of_retained_and_gaps() {
 fn numbers_of_imported_rows() {
     let mark = import_key("i", "f");
     let odd = "no stream and source with a number";
-    is_restored(|store| store.overwrite(IMPORTS, b"odd", &key(1)), "`imports`, key `odd`", odd);
+    let rows = |rows| ImportedRows { rows, leading_rows: rows }.encode();
+    is_restored(|store| store.overwrite(IMPORTS, b"odd", &rows(1)), "`imports`, key `odd`", odd);
     is_restored(|store| store.overwrite(IMPORTS, &import_key("i", "g"), b"many"), "`imports`", odd);
-    is_restored(|store| store.overwrite(IMPORTS, &import_key("i", "g"), &key(0)), "`imports`", odd);
-    is_repaired(|store| store.overwrite(IMPORTS, &mark, &key(9)), "`imports`, key `i", "9 rows");
+    is_restored(|store| store.overwrite(IMPORTS, &import_key("i", "g"), &rows(0)), "`imports`", odd);
+    is_repaired(|store| store.overwrite(IMPORTS, &mark, &rows(9)), "`imports`, key `i", "9 rows");
     is_reported(
-        |store| store.overwrite(IMPORTS, &import_key("none", "f"), &key(1)),
+        |store| store.overwrite(IMPORTS, &import_key("none", "f"), &rows(1)),
         "`imports`, key `none",
         "no such stream",
     );

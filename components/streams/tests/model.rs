@@ -479,6 +479,7 @@ fn marks(model: &Model, events: &[ImportedEvent], more: u64) -> Vec<ImportMark> 
         stream_id: stream_id.clone(),
         source: "f".into(),
         rows: model.rows.get(stream_id).copied().unwrap_or(0) + more,
+        leading_rows: 0,
     });
     marks.filter(|mark| mark.rows > 0).collect()
 }

@@ -27,6 +27,22 @@ pub struct RowsRequest<'a, E> {
 }
 
 /// How many rows of a source a stream has had.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowCount {
+    /// How many.
+    pub rows: u64,
+    /// The first so many rows of the source are all among them.
+    pub leading_rows: u64,
+}
+
+impl RowCount {
+    /// Whether they are the first rows of the source, and no others.
+    pub fn is_complete(self) -> bool {
+        self.leading_rows == self.rows
+    }
+}
+
+/// What a store is told of the rows of a source that a stream has had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ImportMark<'a> {
     /// Which stream.
@@ -34,14 +50,16 @@ pub struct ImportMark<'a> {
     /// What the rows come from: 1 to [`IMPORT_SOURCE_BYTES_MAX`] bytes without control characters.
     pub source: &'a str,
     /// How many.
-    pub rows: u64,
+    #[serde(flatten)]
+    pub count: RowCount,
 }
 
 /// What an import of rows begins with in a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ImportState {
     /// How many rows of the source were imported into it.
-    pub rows: u64,
+    #[serde(flatten)]
+    pub count: RowCount,
     /// What is known of the stream, if it ever had events.
     #[serde(default)]
     pub info: Option<StreamInfo>,

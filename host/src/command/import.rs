@@ -57,9 +57,10 @@ rows, also if they read the same: give --source where a file was renamed, and wh
 
 The summary says how many rows were added, already there, hidden and refused. Hidden are rows that an earlier import of
 the source added and that retention or deletion hides now: they are not added again, unless --add-hidden says so. The
-store remembers how many rows of a source each stream has had, and not which: hidden are the first of a stream in the
-file, before any that can be seen, and only as many as it has had and does not show. So a file that has lost rows at its
-beginning, such as a log that was rotated, needs another --source. A backup has these numbers, an export has not.
+store remembers how many rows of a source each stream has had, and not which: hidden are the first rows of the stream in
+the file that cannot be seen, only as many as it has had. So new rows belong at the end of the file, whatever their times,
+or at its beginning if its first row is newer than its last (with --time-by). A file that has lost rows, such as a log
+that was rotated, needs another --source. A backup has these numbers, an export has not.
 
 Refused are rows of streams that do not take them, as after a tombstone: they are told with their lines, up to ten of
 each of ten streams, and the rows of all other streams are imported.

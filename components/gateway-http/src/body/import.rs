@@ -102,13 +102,14 @@ impl<'de> Visitor<'de> for MarkSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ImportMark, A::Error> {
         let place = self.place;
-        let mut fields = Fields::new(place, &["stream", "source", "rows"]);
-        let (mut stream, mut source, mut rows) = (None, None, None);
+        let mut fields = Fields::new(place, &["stream", "source", "rows", "leading_rows"]);
+        let (mut stream, mut source, mut rows, mut leading_rows) = (None, None, None, 0);
         while let Some(name) = fields.next(&mut map)? {
             match name {
                 "stream" => stream = Some(read_stream(place, &mut map)?),
                 "source" => source = Some(read_source(place, &mut map)?),
-                _ => rows = Some(map.next_value()?),
+                "rows" => rows = Some(map.next_value()?),
+                _ => leading_rows = map.next_value()?,
             }
         }
         let required = |field: &str| place.refuse_field(field, "is required");
@@ -118,7 +119,10 @@ impl<'de> Visitor<'de> for MarkSeed<'_> {
         if rows == 0 {
             return Err(place.refuse_field("rows", "is 0; a mark has 1 at least"));
         }
-        Ok(ImportMark { stream_id, source, rows })
+        if leading_rows > rows {
+            return Err(place.refuse_field("leading_rows", "is more than `rows`, which they are among"));
+        }
+        Ok(ImportMark { stream_id, source, rows, leading_rows })
     }
 }
 

@@ -42,8 +42,8 @@ pub(crate) struct Memory {
     /// The streams that were deleted, and how.
     pub(crate) deleted: BTreeMap<String, Deletion>,
     pub(crate) retentions: BTreeMap<String, Retention>,
-    /// By stream and source, how many rows were imported.
-    pub(crate) imported: BTreeMap<(String, String), u64>,
+    /// By stream and source, how many rows were imported, and how many the source begins with.
+    pub(crate) imported: BTreeMap<(String, String), (u64, u64)>,
     /// What the next calls fail with.
     pub(crate) failure: Option<Error>,
     /// The most events on a page, as if they were large.
@@ -205,9 +205,9 @@ impl Store for Memory {
 
     fn import(&mut self, events: &[ImportedEvent], marks: &[ImportMark]) -> Result<ImportResult, Error> {
         self.fail()?;
-        for ImportMark { stream_id, source, rows } in marks {
+        for ImportMark { stream_id, source, rows, leading_rows } in marks {
             let stored = self.imported.entry((stream_id.clone(), source.clone())).or_default();
-            *stored = (*stored).max(*rows);
+            *stored = (stored.0.max(*rows), stored.1.max(*leading_rows));
         }
         let mut added = 0;
         for imported in events {
@@ -236,9 +236,10 @@ impl Store for Memory {
 
     fn import_states(&mut self, source: &str, streams: &[String]) -> Result<Vec<ImportState>, Error> {
         self.fail()?;
-        let states = streams.iter().map(|stream| ImportState {
-            rows: self.imported.get(&(stream.clone(), source.to_owned())).copied().unwrap_or(0),
-            info: self.stream_info(stream).ok(),
+        let states = streams.iter().map(|stream| {
+            let imported = self.imported.get(&(stream.clone(), source.to_owned()));
+            let (rows, leading_rows) = imported.copied().unwrap_or_default();
+            ImportState { rows, leading_rows, info: self.stream_info(stream).ok() }
         });
         Ok(states.collect())
     }

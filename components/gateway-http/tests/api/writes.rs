@@ -354,6 +354,8 @@ fn every_refused_import_names_its_field() {
         (mark(r#""stream":"s","source":"f","rows":0"#), invalid, "marks[0].rows"),
         (mark(r#""stream":"s","source":"f","rows":-1"#), invalid, "marks[0].rows"),
         (mark(r#""stream":"s","source":"f","rows":18446744073709551616"#), invalid, "marks[0].rows"),
+        (mark(r#""stream":"s","source":"f","rows":1,"leading_rows":2"#), invalid, "marks[0].leading_rows"),
+        (mark(r#""stream":"s","source":"f","rows":1,"leading_rows":"1""#), invalid, "marks[0].leading_rows"),
         (mark(r#""stream":"s","source":"","rows":1"#), invalid, "marks[0].source"),
         (mark(r#""stream":"s","source":"a\u0000b","rows":1"#), invalid, "marks[0].source"),
         (
@@ -375,7 +377,9 @@ fn every_refused_import_names_its_field() {
 fn the_rows_that_streams_had_are_told_for_many_at_once() {
     let mut store = Memory::default();
     let event = r#"{"stream":"a","version":0,"created":1,"id":"x","type":"t","data":1}"#;
-    let body = format!(r#"{{"events":[{event}],"marks":[{{"stream":"a","source":"f","rows":1}}]}}"#);
+    let body = format!(
+        r#"{{"events":[{event}],"marks":[{{"stream":"a","source":"f","rows":1,"leading_rows":1}}]}}"#
+    );
     assert_eq!(import(&mut store, &body).status, 200);
     assert_eq!(import(&mut store, r#"{"marks":[{"stream":"a","source":"g","rows":7}]}"#).status, 200);
     let mut ask =
@@ -385,8 +389,8 @@ fn the_rows_that_streams_had_are_told_for_many_at_once() {
         "created": "1970-01-01T00:00:00.000001Z", "updated": "1970-01-01T00:00:00.000001Z",
     });
     let answer = ask(r#"{"source":"f","streams":["a","b"]}"#);
-    assert_eq!(answer["states"][1], json!({"stream": "b", "rows": 0}));
-    assert_eq!(answer["states"][0]["rows"], json!(1));
+    assert_eq!(answer["states"][1], json!({"stream": "b", "rows": 0, "leading_rows": 0}));
+    assert_eq!((&answer["states"][0]["rows"], &answer["states"][0]["leading_rows"]), (&json!(1), &json!(1)));
     assert_eq!(answer["states"][0]["info"]["last_version"], info["last_version"]);
     assert_eq!(ask(r#"{"source":"g","streams":["a"]}"#)["states"][0]["rows"], json!(7));
 

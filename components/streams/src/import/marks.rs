@@ -12,7 +12,7 @@ use super::decide::Fate;
 use super::present::Heads;
 use crate::check::{check_at_most, within};
 use crate::decide::conflict;
-use crate::layout::{IMPORTS, import_key, number};
+use crate::layout::{IMPORTS, ImportedRows, import_key};
 use crate::read::info_of;
 
 /// Longest name of a source, in bytes: only a digest of it is kept, but each mark of a request has it.
@@ -43,25 +43,29 @@ pub fn import_states(
         check_stream_id("", stream_id).map_err(|error| within(error, || format!("stream-ids[{index}]")))?;
     }
     let keys = stream_ids.iter().map(|stream_id| import_key(stream_id, source)).collect();
-    let rows = read(store, keys)?;
+    let imported = read(store, keys)?;
     let infos = info_of(store, now, stream_ids)?;
-    Ok(rows
-        .into_iter()
-        .zip(infos)
-        .map(|(rows, info)| ImportState { rows: rows.unwrap_or(0), info })
-        .collect())
+    let states = imported.into_iter().zip(infos).map(|(imported, info)| {
+        let ImportedRows { rows, leading_rows } = imported.unwrap_or_default();
+        ImportState { rows, leading_rows, info }
+    });
+    Ok(states.collect())
 }
 
 /// Checks what needs no look into the store.
 pub(super) fn check(marks: &[ImportMark]) -> Result<(), Error> {
     check_at_most("marks", marks.len(), MARKS_MAX)?;
     let mut met = HashSet::with_capacity(marks.len());
-    for (index, ImportMark { stream_id, source, rows }) in marks.iter().enumerate() {
+    for (index, ImportMark { stream_id, source, rows, leading_rows }) in marks.iter().enumerate() {
         let argument = || format!("marks[{index}]");
         check_stream_id("stream-id", stream_id).map_err(|error| within(error, argument))?;
         check_text("source", source, SOURCE_BYTES_MAX).map_err(|error| within(error, argument))?;
         if *rows == 0 {
             return Err(within(invalid("rows", "is 0; a mark has 1 at least"), argument));
+        }
+        if leading_rows > rows {
+            let message = format!("is {leading_rows}, more than the {rows} rows that they are among");
+            return Err(within(invalid("leading-rows", message), argument));
         }
         if !met.insert((stream_id, source)) {
             let message = format!(
@@ -74,13 +78,13 @@ pub(super) fn check(marks: &[ImportMark]) -> Result<(), Error> {
 }
 
 /// The numbers that are stored.
-pub(super) fn read(store: &impl Keyspaces, keys: Vec<Vec<u8>>) -> Result<Vec<Option<u64>>, Error> {
+pub(super) fn read(store: &impl Keyspaces, keys: Vec<Vec<u8>>) -> Result<Vec<Option<ImportedRows>>, Error> {
     let values = store.get_all(IMPORTS, &keys)?.into_iter().zip(&keys);
     let rows = values.map(|(value, key)| match value {
         None => Ok(None),
-        Some(value) => {
-            number(&value).map(Some).ok_or_else(|| damaged(IMPORTS, key, "the value is no number of rows"))
-        }
+        Some(value) => ImportedRows::decode(&value)
+            .map(Some)
+            .ok_or_else(|| damaged(IMPORTS, key, "the value is no number of rows")),
     });
     rows.collect()
 }
@@ -91,8 +95,8 @@ pub(super) struct Rise<'a> {
     pub(super) stream_id: &'a str,
     pub(super) source: &'a str,
     /// What is stored.
-    pub(super) before: Option<u64>,
-    pub(super) rows: u64,
+    pub(super) before: Option<ImportedRows>,
+    pub(super) after: ImportedRows,
 }
 
 /// What a stream gets by an import.
@@ -109,7 +113,7 @@ struct Gets {
 /// Decides which marks go up. Each row by which one does is an event of this import that is added or there.
 pub(super) fn rises<'a>(
     marks: &'a [ImportMark],
-    stored: &[Option<u64>],
+    stored: &[Option<ImportedRows>],
     heads: &Heads<'_>,
     events: &[ImportedEvent],
     fates: &[Fate],
@@ -128,9 +132,12 @@ pub(super) fn rises<'a>(
     }
     let mut rises = Vec::new();
     for (index, (mark, before)) in marks.iter().zip(stored).enumerate() {
-        let ImportMark { stream_id, source, rows } = mark;
-        let by = rows.saturating_sub(before.unwrap_or(0));
-        if by == 0 {
+        let ImportMark { stream_id, source, rows, leading_rows } = mark;
+        let there = before.unwrap_or_default();
+        let by = rows.saturating_sub(there.rows);
+        let after =
+            ImportedRows { rows: there.rows.max(*rows), leading_rows: there.leading_rows.max(*leading_rows) };
+        if after == there {
             continue;
         }
         let head = heads.get(stream_id.as_str()).and_then(Option::as_ref);
@@ -155,7 +162,7 @@ pub(super) fn rises<'a>(
             let message = format!("is {rows}, but the stream has had {versions} events at most");
             return Err(within(invalid("rows", message), || format!("marks[{index}]")));
         }
-        rises.push(Rise { stream_id, source, before: *before, rows: *rows });
+        rises.push(Rise { stream_id, source, before: *before, after });
     }
     Ok(rises)
 }

@@ -174,8 +174,8 @@ fn batches(
         let (head, origin) = &reached[stream_id];
         entries.put_head(stream_id, heads[stream_id].as_ref(), head, *origin);
     }
-    for Rise { stream_id, source, before, rows } in rises {
-        entries.put_imported(stream_id, source, *before, *rows);
+    for Rise { stream_id, source, before, after } in rises {
+        entries.put_imported(stream_id, source, *before, *after);
     }
     batches.push(entries.build());
     batches

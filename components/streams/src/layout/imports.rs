@@ -5,8 +5,35 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::DIGEST_BYTES;
 
-/// Stream id, zero byte and digest of a source -> how many rows of the source were imported into the stream.
+/// Stream id, zero byte and digest of a source -> [`ImportedRows`] of the source in the stream.
 pub const IMPORTS: &str = "imports";
+
+/// How many rows of a source were imported into a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ImportedRows {
+    /// How many, 1 at least.
+    pub rows: u64,
+    /// The first so many of the stream's rows in the source are all among them.
+    pub leading_rows: u64,
+}
+
+impl ImportedRows {
+    /// Both numbers, 8 bytes each, the highest byte first.
+    #[must_use]
+    pub fn encode(self) -> [u8; 16] {
+        let number = (u128::from(self.rows) << 64) | u128::from(self.leading_rows);
+        number.to_be_bytes()
+    }
+
+    /// What [`ImportedRows::encode`] wrote.
+    #[must_use]
+    pub fn decode(value: &[u8]) -> Option<ImportedRows> {
+        let (rows, leading_rows) = value.split_first_chunk::<8>()?;
+        let rows = u64::from_be_bytes(*rows);
+        let leading_rows = u64::from_be_bytes(leading_rows.try_into().ok()?);
+        (rows > 0 && leading_rows <= rows).then_some(ImportedRows { rows, leading_rows })
+    }
+}
 
 /// The key in keyspace `imports` of a stream and a source. No stream id has a zero byte. Two sources may have the same key
 /// by design; who does that gets rows of one counted as rows of the other, in their own streams.
@@ -27,7 +54,19 @@ pub fn stream_of_import(key: &[u8]) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{import_key, stream_of_import};
+    use super::{ImportedRows, import_key, stream_of_import};
+
+    #[test]
+    fn the_value_of_an_import_is_two_numbers() {
+        let value = ImportedRows { rows: 258, leading_rows: 3 };
+        assert_eq!(value.encode(), [0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3]);
+        assert_eq!(ImportedRows::decode(&value.encode()), Some(value));
+        for (rows, leading_rows) in [(0, 0), (1, 2)] {
+            assert_eq!(ImportedRows::decode(&ImportedRows { rows, leading_rows }.encode()), None);
+        }
+        assert_eq!(ImportedRows::decode(&value.encode()[1..]), None);
+        assert_eq!(ImportedRows::decode(&[1; 17]), None);
+    }
 
     #[test]
     fn the_key_of_an_import_is_these_bytes() {

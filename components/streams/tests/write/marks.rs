@@ -14,7 +14,11 @@ use crate::rival::{Rival, Storage};
 use crate::{KEEP_ALL, NOW, any, append, at, event, ids};
 
 fn mark(stream_id: &str, source: &str, rows: u64) -> ImportMark {
-    ImportMark { stream_id: stream_id.into(), source: source.into(), rows }
+    leading(stream_id, source, rows, 0)
+}
+
+fn leading(stream_id: &str, source: &str, rows: u64, leading_rows: u64) -> ImportMark {
+    ImportMark { stream_id: stream_id.into(), source: source.into(), rows, leading_rows }
 }
 
 /// Events of these versions, whose ids are the source and the version.
@@ -99,6 +103,23 @@ fn a_mark_is_written_with_the_events_and_never_goes_down() {
     assert_eq!((had(&store, "f", "a"), findings(&store)), (2, 0));
 }
 
+#[test]
+fn how_many_rows_the_source_begins_with_goes_up_as_well() {
+    let store = MemoryKeyspaces::new();
+    let told = || {
+        let state = &import_states(&store, NOW, "f", &["a".to_owned()]).expect("the question is right")[0];
+        (state.rows, state.leading_rows)
+    };
+    import(&store, &rows("a", "f", 0..3), &[leading("a", "f", 3, 1)]).unwrap();
+    assert_eq!(told(), (3, 1));
+    // Without another row, and after a request that came late.
+    import(&store, &[], &[leading("a", "f", 3, 3)]).unwrap();
+    import(&store, &[], &[leading("a", "f", 2, 2)]).unwrap();
+    assert_eq!((told(), findings(&store)), ((3, 3), 0));
+    import(&store, &rows("a", "f", 3..5), &[leading("a", "f", 5, 0)]).unwrap();
+    assert_eq!(told(), (5, 3));
+}
+
 /// What hides, and how.
 type Hiding<'a> = (&'a str, &'a dyn Fn(&MemoryKeyspaces));
 
@@ -171,6 +192,7 @@ fn hostile_marks_are_refused() {
         (vec![mark("a", "f\n", 1)], "marks[0].source"),
         (vec![mark("a", &format!("{long}f"), 1)], "marks[0].source"),
         (vec![mark("a", "f", 0)], "marks[0].rows"),
+        (vec![leading("a", "f", 1, 2)], "marks[0].leading-rows"),
         (vec![mark("a", "f", 1), mark("a", "f", 1)], "marks[1].source"),
         // More than this import has.
         (vec![mark("a", "f", 2)], "marks[0].rows"),

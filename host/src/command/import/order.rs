@@ -13,7 +13,7 @@ const PART_ENTRIES: usize = 1 << 17;
 /// Entries of each part that are read at a time when the parts are merged.
 const READ_ENTRIES: usize = 256;
 /// Bytes of an entry on the disk.
-const ENTRY_BYTES: usize = 64;
+const ENTRY_BYTES: usize = 72;
 
 /// Where a row stands in an import: its time in nanoseconds (0 without), and its number in the file.
 pub(super) type Place = (i128, u64);
@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) content: Uuid,
     /// Its time and its number.
     pub(super) place: Place,
+    /// How many rows of its stream come before it in the file.
+    pub(super) ordinal: u64,
     /// Where it begins in the file, in bytes.
     pub(super) offset: u64,
     /// How many bytes it has there.
@@ -46,6 +48,7 @@ impl Entry {
         put(self.content.as_bytes());
         put(&self.place.0.to_be_bytes());
         put(&self.place.1.to_be_bytes());
+        put(&self.ordinal.to_be_bytes());
         put(&self.offset.to_be_bytes());
         put(&self.line.to_be_bytes());
         put(&self.length.to_be_bytes());
@@ -63,6 +66,7 @@ impl Entry {
         Entry {
             content: Uuid::from_bytes(take(&mut rest)),
             place: (i128::from_be_bytes(take(&mut rest)), u64::from_be_bytes(take(&mut rest))),
+            ordinal: u64::from_be_bytes(take(&mut rest)),
             offset: u64::from_be_bytes(take(&mut rest)),
             line: u64::from_be_bytes(take(&mut rest)),
             length: u32::from_be_bytes(take(&mut rest)),
@@ -300,6 +304,7 @@ mod tests {
         let entry = |row: u64| Entry {
             content: Uuid::from_u128(u128::from(row * 7 % 5)),
             place: (i128::from(row * 11 % 13) - 6, row),
+            ordinal: row / 2,
             offset: row * 100,
             length: u32::MAX - row as u32,
             line: u64::MAX - row,

@@ -3,6 +3,7 @@
 //! What is kept of a row in between is where it lies and what it says in short ([`Entry`]), and that on the disk, so that
 //! a file may have any size.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::FileExt as _;
@@ -71,6 +72,43 @@ pub(super) struct Rows {
     by_content: Entries,
     /// How many there are.
     pub(super) total: u64,
+    growth: Growth,
+}
+
+/// Where new rows come into a file, and so from which end its rows are counted.
+#[derive(Debug, Default)]
+struct Growth {
+    /// How many rows each stream has.
+    rows: HashMap<String, u64>,
+    /// The times of the first and the last row.
+    times: Option<(i128, i128)>,
+}
+
+impl Growth {
+    /// Notes the next row of the file. Gives how many of its stream come before it.
+    fn push(&mut self, stream: &str, time: i128) -> u64 {
+        self.times = Some((self.times.map_or(time, |(first, _)| first), time));
+        match self.rows.get_mut(stream) {
+            Some(rows) => {
+                *rows += 1;
+                *rows - 1
+            }
+            None => {
+                self.rows.insert(stream.to_owned(), 1);
+                0
+            }
+        }
+    }
+
+    /// Of a row with so many of its stream before it in the file, how many had come into the file when it did: a file whose
+    /// newest rows are its first ones grows at its beginning.
+    fn ordinal(&self, stream: &str, before: u64) -> u64 {
+        let is_newest_first = self.times.is_some_and(|(first, last)| first > last);
+        match self.rows.get(stream) {
+            Some(rows) if is_newest_first => rows.saturating_sub(before).saturating_sub(1),
+            _ => before,
+        }
+    }
 }
 
 /// A row that is to be sent.
@@ -79,6 +117,8 @@ pub(super) struct Pending {
     pub(super) row: Row,
     pub(super) id: String,
     pub(super) place: Place,
+    /// How many rows of its stream came into the file before it.
+    pub(super) ordinal: u64,
     pub(super) line: u64,
 }
 
@@ -99,6 +139,7 @@ impl Rows {
             Format::Ndjson => Some(Reader::Ndjson),
         };
         let (mut sorter, mut total, mut bad) = (Sorter::new(By::Content), 0, BadFile::default());
+        let mut growth = Growth::default();
         let progress = progress::bytes();
         progress.set_message("checked");
         loop {
@@ -134,7 +175,9 @@ impl Rows {
                                 let content = content(&source, &row);
                                 let place = (row.nanoseconds(), total);
                                 let length = u32::try_from(bytes.len()).expect("rows are bounded");
-                                let entry = Entry { content, place, offset, length, line, occurrence: 0 };
+                                let ordinal = growth.push(&row.stream, place.0);
+                                let entry =
+                                    Entry { content, place, ordinal, offset, length, line, occurrence: 0 };
                                 total += 1;
                                 sorter.push(entry).context(NO_ROOM)?;
                             }
@@ -156,20 +199,21 @@ impl Rows {
         }
         let reader = reader.expect("a file without faults has a header, or needs none");
         let (by_content, left) = counted(sorter).context(NO_ROOM)?;
-        Ok(Rows { file, reader, columns, source, left, by_content, total })
+        Ok(Rows { file, reader, columns, source, left, by_content, total, growth })
     }
 
     /// The next row in the order of sending.
     pub(super) fn next(&mut self) -> anyhow::Result<Option<Pending>> {
         let Some(entry) = self.left.next().context(NO_ROOM)? else { return Ok(None) };
-        let Entry { content: expected, place, offset, length, line, occurrence } = entry;
+        let Entry { content: expected, place, ordinal, offset, length, line, occurrence } = entry;
         let mut bytes = vec![0; length as usize];
         let read = self.file.read_exact_at(&mut bytes, offset);
         let row = read.ok().and_then(|()| self.reader.row(&self.columns, &bytes).ok().flatten());
         let row = row.filter(|row| content(&self.source, row) == expected);
         let changed = || format!("the row on line {line} was changed while the file was imported");
         let row = row.with_context(changed)?;
-        Ok(Some(Pending { row, id: identity::event_id(expected, occurrence), place, line }))
+        let ordinal = self.growth.ordinal(&row.stream, ordinal);
+        Ok(Some(Pending { row, id: identity::event_id(expected, occurrence), place, ordinal, line }))
     }
 
     /// Where the row stands that an event was made of, if it was one of this file.
@@ -271,6 +315,25 @@ mod tests {
         let mut rows = check(text.as_bytes(), Format::Csv, None).unwrap();
         let lines: Vec<u64> = all(&mut rows).iter().map(|(line, ..)| *line).collect();
         assert_eq!(lines, [2, 4, 6]);
+    }
+
+    #[test]
+    fn rows_are_counted_from_the_end_of_the_file_that_does_not_grow() {
+        let ordinals = |text: &str, time| {
+            let mut rows = check(text.as_bytes(), Format::Csv, time).unwrap();
+            let mut found = std::iter::from_fn(|| rows.next().unwrap())
+                .map(|pending| (pending.line, pending.ordinal))
+                .collect::<Vec<_>>();
+            found.sort_unstable();
+            found
+        };
+        let day = |day: u32| format!("2026-01-0{day}T00:00:00Z");
+        // One row came late.
+        let text = format!("s,t,at\na,x,{}\nb,x,{}\na,x,{}\na,x,{}\n", day(2), day(3), day(1), day(4));
+        assert_eq!(ordinals(&text, Some("at")), [(2, 0), (3, 0), (4, 1), (5, 2)]);
+        let newest_first = format!("s,t,at\na,x,{}\nb,x,{}\na,x,{}\n", day(3), day(2), day(1));
+        assert_eq!(ordinals(&newest_first, Some("at")), [(2, 1), (3, 0), (4, 0)]);
+        assert_eq!(ordinals(&newest_first, None), [(2, 0), (3, 0), (4, 1)]);
     }
 
     #[test]

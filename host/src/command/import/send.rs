@@ -193,7 +193,7 @@ impl Sender<'_> {
         let found: Vec<(&str, Stream)> = iter(unknown.into_iter().zip(states))
             .map(async |(name, state)| {
                 let (stream, reading) =
-                    Stream::begin(state.rows, state.info.as_ref(), counts_all, add_hidden);
+                    Stream::begin(state.count, state.info.as_ref(), counts_all, add_hidden);
                 let from = state.info.and_then(|info| info.first_version);
                 let stream = match reading {
                     Reading::Nothing => stream,
@@ -228,7 +228,7 @@ impl Sender<'_> {
                 continue;
             }
             let target = plan.streams.entry(stream).or_insert_with(|| self.streams[stream].clone());
-            let version = match target.stream.place(pending.place, &pending.id) {
+            let version = match target.stream.place(pending.place, pending.ordinal, &pending.id) {
                 Fate::Hidden => {
                     plan.hidden += 1;
                     continue;
@@ -252,7 +252,7 @@ impl Sender<'_> {
         }
         let source = rows.source();
         let marks = plan.streams.iter_mut().filter_map(|(stream, target)| {
-            target.stream.mark().map(|rows| ImportMark { stream, source, rows })
+            target.stream.mark().map(|count| ImportMark { stream, source, count })
         });
         plan.marks = marks.collect();
         plan
@@ -261,8 +261,7 @@ impl Sender<'_> {
     /// Sends what was planned, again and again while the host is away. Versions and ids make that safe.
     async fn import(&mut self, plan: &Plan<'_>) -> Result<Sent, ClientError> {
         let mut sent = Sent { hidden: plan.hidden, ..Sent::default() };
-        // Without events there are no marks: each row by which one goes up has its event.
-        if plan.events.is_empty() {
+        if plan.events.is_empty() && plan.marks.is_empty() {
             return Ok(sent);
         }
         let request = RowsRequest { events: &plan.events, marks: &plan.marks };
@@ -308,12 +307,12 @@ impl Sender<'_> {
         }
         let asking = Asking { client: self.client, rows, sending: self.sending };
         let state = asking.states(&[name], true).await?.into_iter().next();
-        let ImportState { rows, info } = state.context("the store told nothing of the stream")?;
+        let ImportState { count, info } = state.context("the store told nothing of the stream")?;
         let from = info.as_ref().and_then(|info| info.first_version);
         let visible = asking.visible(name, from).await?;
-        self.counts_all &= rows > 0 || !visible.has_rows();
+        self.counts_all &= count.rows > 0 || !visible.has_rows();
         let next = info.map_or(0, |info| info.last_version.saturating_add(1));
-        let stream = target.stream.looked_at_again(rows, next, visible);
+        let stream = target.stream.looked_at_again(count, next, visible);
         self.streams.insert(name.to_owned(), Target { stream, looks: target.looks + 1 });
         Ok(())
     }
@@ -464,7 +463,7 @@ mod tests {
         let state = |(stream, rows, first, last): &(&str, u64, Option<u64>, u64)| {
             let first = first.map_or(String::new(), |first| format!(r#""first_version":{first},"#));
             format!(
-                r#"{{"stream":"{stream}","rows":{rows},"info":{{"stream":"{stream}","state":"live",{first}"last_version":{last},"retention":{{}},"created":"c","updated":"u"}}}}"#
+                r#"{{"stream":"{stream}","rows":{rows},"leading_rows":{rows},"info":{{"stream":"{stream}","state":"live",{first}"last_version":{last},"retention":{{}},"created":"c","updated":"u"}}}}"#
             )
         };
         format!(r#"{{"states":[{}]}}"#, streams.iter().map(state).collect::<Vec<_>>().join(","))
@@ -472,7 +471,10 @@ mod tests {
 
     /// What the store knows of so many streams that it does not have.
     fn none(streams: usize) -> String {
-        format!(r#"{{"states":[{}]}}"#, vec![r#"{"stream":"s","rows":0}"#; streams].join(","))
+        format!(
+            r#"{{"states":[{}]}}"#,
+            vec![r#"{"stream":"s","rows":0,"leading_rows":0}"#; streams].join(",")
+        )
     }
 
     #[tokio::test]
@@ -537,8 +539,8 @@ mod tests {
         assert_eq!(
             marks,
             [
-                serde_json::json!({"stream": "a", "source": "f", "rows": 1}),
-                serde_json::json!({"stream": "b", "source": "f", "rows": 2}),
+                serde_json::json!({"stream": "a", "source": "f", "rows": 1, "leading_rows": 1}),
+                serde_json::json!({"stream": "b", "source": "f", "rows": 2, "leading_rows": 2}),
             ]
         );
     }

@@ -5,7 +5,7 @@ use exesdb_sdk::types::Error;
 
 use super::orphans::behind;
 use super::{STEP_ENTRIES, Step};
-use crate::layout::{Head, IMPORTS, STREAMS, number, stream_of_import};
+use crate::layout::{Head, IMPORTS, ImportedRows, STREAMS, stream_of_import};
 
 /// One step of `imports`.
 pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
@@ -17,8 +17,8 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Resu
     let mut heads = step.store.get_all(STREAMS, &known)?.into_iter();
     for (entry, stream) in page.entries.iter().zip(keys) {
         let head = if stream.is_empty() { None } else { heads.next().flatten() };
-        let rows = number(&entry.value).filter(|rows| *rows > 0 && !stream.is_empty());
-        let Some(rows) = rows else {
+        let imported = ImportedRows::decode(&entry.value).filter(|_| !stream.is_empty());
+        let Some(ImportedRows { rows, leading_rows }) = imported else {
             step.orphan(
                 IMPORTS,
                 entry,
@@ -42,7 +42,8 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Resu
                 let mut batch = BatchBuilder::new();
                 batch.require(STREAMS, &stream, head.as_deref());
                 batch.require(IMPORTS, &entry.key, Some(&entry.value));
-                batch.put(IMPORTS, entry.key.clone(), versions.to_be_bytes());
+                let right = ImportedRows { rows: versions, leading_rows: leading_rows.min(versions) };
+                batch.put(IMPORTS, entry.key.clone(), right.encode());
                 step.entry(IMPORTS, &entry.key, problem, Some(batch));
             }
             Some(Ok(_)) => {}
