@@ -1,5 +1,6 @@
 //! What a client sees of a host: over HTTP and on the command line.
 
+mod aged;
 mod append;
 mod cli;
 mod config;

@@ -149,9 +149,10 @@ impl Sender<'_> {
                 Line::Event(event) => {
                     let event = EventLine::parse(&event, number).map_err(wrong)?;
                     self.prepare(&event).await.with_context(place)?;
-                    if let Some(missing) = self.holes.before(&event.stream, event.version) {
+                    let missing = self.holes.before(&event.stream, event.version, &event.created);
+                    if let Some(missing) = missing {
                         self.flush().await.with_context(|| format!("events before line {number}"))?;
-                        self.fill(&event.stream, missing).await.with_context(place)?;
+                        self.fill(&event.stream, &missing).await.with_context(place)?;
                     }
                     let bytes = event.bytes();
                     if self.batch.len() == IMPORT_EVENTS_MAX || self.batch_bytes + bytes > BATCH_BYTES_MAX {

@@ -1,4 +1,4 @@
-//! Versions that an export lacks between two events of a stream: pure rules.
+//! Versions that an export lacks between two events of a stream, and after the last one: pure rules.
 //!
 //! Where a clock went back, an event that is too old for its stream's `max_age` can lie after one that is not. An export has
 //! only the events that can be read. A store takes the versions of a stream without holes, so that each hole is filled with
@@ -7,15 +7,36 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::client::StreamState;
+use jiff::Timestamp;
+
+use crate::client::{StreamInfo, StreamState};
 use crate::command::export::format::StreamLine;
+
+/// The time of an event that is to be hidden by age, whatever the age.
+pub(super) const LONG_AGO: &str = "1970-01-01T00:00:00.000000Z";
 
 /// Versions of one hole, at most: an export is a claim, and each of them costs an event here.
 const HOLE_VERSIONS_MAX: u64 = 100_000;
 
-/// Streams in which there may be holes: the last version of each so far, if there was one.
+/// Streams in which there may be holes: the last event of each so far, if there was one.
 #[derive(Debug, Default)]
-pub(super) struct Holes(HashMap<String, Option<u64>>);
+pub(super) struct Holes(HashMap<String, Option<Last>>);
+
+/// The last event of a stream that the export has.
+#[derive(Debug)]
+struct Last {
+    version: u64,
+    created: String,
+}
+
+/// Versions of a stream that are to be filled.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Missing {
+    /// At least one, and at most [`HOLE_VERSIONS_MAX`].
+    pub(super) versions: Range<u64>,
+    /// The time of the last of them. Those before it are from long ago.
+    pub(super) last_created: String,
+}
 
 impl Holes {
     /// Notes what an export says of a stream.
@@ -26,31 +47,69 @@ impl Holes {
     }
 
     /// The versions that are missing before the next event of a stream, if they are to be filled.
-    pub(super) fn before(&mut self, stream: &str, version: u64) -> Option<Range<u64>> {
+    pub(super) fn before(&mut self, stream: &str, version: u64, created: &str) -> Option<Missing> {
         let last = self.0.get_mut(stream)?;
-        let missing = last.replace(version)?.saturating_add(1)..version;
-        (!missing.is_empty() && missing.end - missing.start <= HOLE_VERSIONS_MAX).then_some(missing)
+        let before = last.replace(Last { version, created: created.to_owned() })?;
+        missing(before.version.saturating_add(1)..version, LONG_AGO)
     }
+
+    /// The versions that are missing after the last event of a stream, if they are to be filled: the stream here ends with
+    /// that event, or with one of those that an import began to fill them with.
+    pub(super) fn after(&self, line: &StreamLine, there: &StreamInfo, now: Timestamp) -> Option<Missing> {
+        let last = self.0.get(&line.stream)?.as_ref()?;
+        let is_last = (there.last_version, &there.updated) == (last.version, &last.created);
+        let is_begun = there.last_version > last.version && there.updated == LONG_AGO;
+        if there.state != StreamState::Live || !(is_last || is_begun) {
+            return None;
+        }
+        let last_created = if is_too_old(line, now) { &line.updated } else { LONG_AGO };
+        missing(there.last_version.saturating_add(1)..line.last_version.saturating_add(1), last_created)
+    }
+}
+
+fn missing(versions: Range<u64>, last_created: &str) -> Option<Missing> {
+    let count = versions.end.saturating_sub(versions.start);
+    let last_created = last_created.to_owned();
+    (1..=HOLE_VERSIONS_MAX).contains(&count).then_some(Missing { versions, last_created })
+}
+
+/// Whether the original's last event is hidden by its age here, too: the clock that hid it may have been ahead.
+fn is_too_old(line: &StreamLine, now: Timestamp) -> bool {
+    let (Ok(updated), Some(seconds)) = (line.updated.parse::<Timestamp>(), line.retention.max_age_seconds)
+    else {
+        return false;
+    };
+    let age = now.as_second().saturating_sub(updated.as_second());
+    u64::try_from(age).is_ok_and(|age| age > seconds)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{HOLE_VERSIONS_MAX, Holes};
-    use crate::client::{Retention, StreamState};
+    use jiff::Timestamp;
+
+    use super::{HOLE_VERSIONS_MAX, Holes, LONG_AGO, Missing};
+    use crate::client::{Retention, StreamInfo, StreamState};
     use crate::command::export::format::StreamLine;
 
-    #[test]
-    fn holes_are_filled_only_in_streams_that_hide_by_age() {
-        let line = |stream: &str, state, max_age_seconds| StreamLine {
+    /// A line of a stream that ends with version 9.
+    fn line(stream: &str, state: StreamState, max_age_seconds: Option<u64>) -> StreamLine {
+        StreamLine {
             stream: stream.to_owned(),
             state,
             first_version: Some(0),
             last_version: 9,
             life_begins: None,
             created: None,
-            updated: String::new(),
+            updated: OLD.to_owned(),
             retention: Retention { max_age_seconds, ..Retention::default() },
-        };
+        }
+    }
+
+    const OLD: &str = "2020-01-01T00:00:00.000000Z";
+    const YOUNG: &str = "2020-01-01T00:00:09.000000Z";
+
+    #[test]
+    fn holes_are_filled_only_in_streams_that_hide_by_age() {
         let mut holes = Holes::default();
         holes.note(&line("aged", StreamState::Live, Some(5)));
         holes.note(&line("kept", StreamState::Live, None));
@@ -70,8 +129,62 @@ mod tests {
             ("deleted", 3, None),
             ("deleted", 5, None),
         ];
-        for (stream, version, missing) in table {
-            assert_eq!(holes.before(stream, version), missing, "{stream} {version}");
+        for (stream, version, versions) in table {
+            let wanted = versions.map(|versions| Missing { versions, last_created: LONG_AGO.to_owned() });
+            assert_eq!(holes.before(stream, version, YOUNG), wanted, "{stream} {version}");
+        }
+    }
+
+    #[test]
+    fn the_end_is_filled_where_the_stream_ends_as_it_does_in_the_export() {
+        let now: Timestamp = "2020-01-01T00:00:10Z".parse().unwrap();
+        let there = |state, last_version, updated: &str| StreamInfo {
+            state,
+            first_version: Some(0),
+            last_version,
+            life_begins: None,
+            retention: Retention::default(),
+            created: OLD.to_owned(),
+            updated: updated.to_owned(),
+        };
+        let (live, deleted) = (StreamState::Live, StreamState::Deleted);
+        let aged = || line("s", live, Some(9));
+        let until = |last_version| StreamLine { last_version, ..aged() };
+        let some =
+            |versions, last_created: &str| Some(Missing { versions, last_created: last_created.to_owned() });
+        // The export's last event is of version 6.
+        let table = [
+            (aged(), there(live, 6, YOUNG), some(7..10, OLD)),
+            (until(7), there(live, 6, YOUNG), some(7..8, OLD)),
+            (until(6), there(live, 6, YOUNG), None),
+            (until(5), there(live, 6, YOUNG), None),
+            (until(6 + HOLE_VERSIONS_MAX), there(live, 6, YOUNG), some(7..7 + HOLE_VERSIONS_MAX, OLD)),
+            (until(7 + HOLE_VERSIONS_MAX), there(live, 6, YOUNG), None),
+            (until(u64::MAX), there(live, 6, YOUNG), None),
+            // An import that was interrupted has filled it in part.
+            (aged(), there(live, 7, LONG_AGO), some(8..10, OLD)),
+            (aged(), there(live, 9, LONG_AGO), None),
+            // Another stream, or one that has gone on or not come so far.
+            (aged(), there(live, 6, OLD), None),
+            (aged(), there(live, 5, YOUNG), None),
+            (aged(), there(live, 7, YOUNG), None),
+            (aged(), there(deleted, 6, YOUNG), None),
+            // Hidden by a clock that was ahead of this one.
+            (line("s", live, Some(10)), there(live, 6, YOUNG), some(7..10, LONG_AGO)),
+            (StreamLine { updated: "?".to_owned(), ..aged() }, there(live, 6, YOUNG), some(7..10, LONG_AGO)),
+            (
+                StreamLine { updated: "2099-01-01T00:00:00Z".to_owned(), ..aged() },
+                there(live, 6, YOUNG),
+                some(7..10, LONG_AGO),
+            ),
+            (line("t", live, Some(9)), there(live, 6, YOUNG), None),
+        ];
+        for (line, there, wanted) in table {
+            let mut holes = Holes::default();
+            holes.note(&line);
+            assert_eq!(holes.after(&line, &there, now), None, "the export has no event of {line:?}");
+            holes.before("s", 6, YOUNG);
+            assert_eq!(holes.after(&line, &there, now), wanted, "{line:?} {there:?}");
         }
     }
 }

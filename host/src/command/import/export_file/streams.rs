@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 use std::io::BufRead;
-use std::ops::Range;
 
+use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 use super::event_line::EventLine;
+use super::holes::{LONG_AGO, Missing};
 use super::stream_line::{Change, Elsewhere, Verdict, go_on, judge, kind, refusal};
 use super::{Sender, is_about_events, patiently};
 use crate::client::{
@@ -16,9 +17,6 @@ use crate::command::export::format::{
     Counts, ExportReader, Line, PLACEHOLDER_TYPE, StreamLine, placeholder_id,
 };
 use crate::command::progress;
-
-/// The time of an event that is to be hidden by age, whatever the age.
-const LONG_AGO: &str = "1970-01-01T00:00:00.000000Z";
 
 /// A stream to which the export has events to add, as it was before the import.
 #[derive(Debug)]
@@ -164,10 +162,17 @@ impl Sender<'_> {
     /// somebody appends in between is treated as one that is appended right after.
     async fn apply(&mut self, line: &StreamLine) -> Result<Verdict, ClientError> {
         let stream = line.stream.as_str();
-        let mut verdict = judge(line, info(self.client, &mut self.retry, stream).await?.as_ref());
+        let there = info(self.client, &mut self.retry, stream).await?;
+        let mut verdict = judge(line, there.as_ref());
         if verdict == Verdict::Place {
             self.place_hidden(stream, line.last_version, &line.updated).await?;
             verdict = judge(line, info(self.client, &mut self.retry, stream).await?.as_ref());
+        } else if let Some(there) = there
+            && let Some(missing) = self.holes.after(line, &there, Timestamp::now())
+        {
+            self.fill(stream, &missing).await?;
+            let line = StreamLine { updated: missing.last_created, ..line.clone() };
+            verdict = judge(&line, info(self.client, &mut self.retry, stream).await?.as_ref());
         }
         if let Verdict::Change(Change { delete, retention }) = &verdict {
             if let Some(for_good) = delete {
@@ -195,14 +200,16 @@ impl Sender<'_> {
 
     /// Puts events in place of those of a stream that the export lacks: too old for any `max_age`, which the stream's line
     /// sets. If the store refuses them, it refuses the event after them too, and the error is reported for that one.
-    pub(super) async fn fill(&mut self, stream: &str, missing: Range<u64>) -> Result<(), ClientError> {
+    pub(super) async fn fill(&mut self, stream: &str, missing: &Missing) -> Result<(), ClientError> {
         if self.done.troubles.is_refused(stream) {
             return Ok(());
         }
-        let versions: Vec<u64> = missing.collect();
+        let Missing { versions, last_created } = missing;
+        let created = |version: u64| if version + 1 == versions.end { last_created } else { LONG_AGO };
+        let versions: Vec<u64> = versions.clone().collect();
         for versions in versions.chunks(IMPORT_EVENTS_MAX) {
             let events: Vec<_> =
-                versions.iter().map(|version| placeholder(stream, *version, LONG_AGO)).collect();
+                versions.iter().map(|version| placeholder(stream, *version, created(*version))).collect();
             let client = self.client;
             let filled =
                 patiently(&mut self.retry, async || client.import(&ImportRequest { events: &events }).await);

@@ -1,0 +1,130 @@
+//! Events that age hides between others, because times do not rise with versions: in copies.
+
+use exesdb_tests::{Client, Host, folder};
+use serde_json::{Value, json};
+
+/// What happens in a store, in order. `s+` is an event of the stream `s` that can be read, `s-` one that is too old for
+/// it, and `s!` deletes the stream. The position of an event is how many events came before it. `plain` has no limit.
+///
+/// Streams lie among each other so that a hidden event of one has the only free position before an event of another.
+const LOG: &str = "wide+ narrow+ narrow- plain+ narrow+ plain+ wide- wide+ \
+    middle+ middle- middle- middle+ \
+    start- start- plain+ start+ start+ \
+    end+ end+ end- plain+ end- \
+    both- both+ both- both+ plain+ both- \
+    gone- gone- \
+    again+ again+ again! again- plain+ again+ again- again+ again- \
+    cross+ other+ other- cross- cross- other- other+ cross+ \
+    late- plain+ late+";
+
+const STORES: &str = "[[store]]\nname = \"main\"\n[[store]]\nname = \"copy\"\n";
+
+/// Makes the store of the log, and says of which streams its events are, by position.
+fn fill(host: &Host) -> Vec<&'static str> {
+    let mut events = Vec::new();
+    for step in LOG.split_whitespace() {
+        let (stream, what) = step.split_at(step.len() - 1);
+        if what == "!" {
+            host.http.delete(&host.http.stream(stream)).expect(204);
+            continue;
+        }
+        let version = reached(&events, stream);
+        let created = if what == "-" { "2020-01-02T03:04:05Z" } else { "2099-01-02T03:04:05Z" };
+        let event = json!({
+            "stream": stream, "version": version, "created": created, "id": format!("{stream}-{version}"), "type": "t",
+            "data": { "at": events.len() },
+        });
+        host.http.post("/v1/stores/main/import", &json!({ "events": [event] })).expect(200);
+        events.push(stream);
+    }
+    for stream in names(&events).into_iter().filter(|stream| *stream != "plain") {
+        let path = format!("{}/retention", host.http.stream(stream));
+        host.http.put(&path, &json!({ "max_age_seconds": 7 * 24 * 3_600 })).expect(204);
+    }
+    events
+}
+
+/// How many of the events are a stream's.
+fn reached(events: &[&str], stream: &str) -> u64 {
+    events.iter().filter(|of| **of == stream).count() as u64
+}
+
+fn names<'a>(events: &[&'a str]) -> Vec<&'a str> {
+    let mut names = events.to_vec();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// Appends an event to a stream, and gives its version.
+fn append(http: &Client, stream: &str) -> u64 {
+    let event = json!({ "id": format!("new-{stream}"), "type": "t", "data": 1 });
+    let appended = http.append(stream, "any", &[event]).expect(200);
+    appended.json["first_version"].as_u64().expect("a version")
+}
+
+/// The events, without their positions.
+fn unplaced(events: &[Value]) -> Vec<Value> {
+    let mut events = events.to_vec();
+    for event in &mut events {
+        event.as_object_mut().expect("an object").remove("position");
+    }
+    events
+}
+
+/// Copies `main` into the empty store `copy` and compares the two, before and after appending to each of the streams.
+fn compare_with_a_copy(host: &Host, streams: &[&str], case: &str) {
+    let file = folder();
+    let file = file.path().join("main.ndjson").to_string_lossy().into_owned();
+    host.ok(&["export", &file]);
+    let copy = host.http.of("copy");
+    // The second time it finds everything as it is.
+    for _ in 0..2 {
+        host.ok(&["import", &file, "--store", "copy"]);
+        assert_eq!(unplaced(&copy.read_all()), unplaced(&host.http.read_all()), "{case}");
+    }
+    for stream in streams {
+        let updated = |http: &Client| http.get(&http.stream(stream)).expect(200).json["updated"].take();
+        assert_eq!(updated(&copy), updated(&host.http), "{case}, {stream}");
+        assert_eq!(append(&copy, stream), append(&host.http, stream), "{case}, {stream}");
+    }
+    // The same was appended to both, at other times.
+    let without_times = |events: &[Value]| -> Vec<Value> {
+        let mut events = unplaced(events);
+        for event in &mut events {
+            event.as_object_mut().expect("an object").remove("created");
+        }
+        events
+    };
+    assert_eq!(without_times(&copy.read_all()), without_times(&host.http.read_all()), "{case}");
+}
+
+#[test]
+fn a_copy_goes_on_counting_after_what_age_hides() {
+    for scavenged in [false, true] {
+        let host = Host::with_config(STORES);
+        let events = fill(&host);
+        if scavenged {
+            host.ok(&["scavenge"]);
+        }
+        compare_with_a_copy(&host, &names(&events), &format!("scavenged: {scavenged}"));
+    }
+}
+
+#[test]
+fn a_copy_takes_what_came_after_events_that_age_hides() {
+    let host = Host::with_config(STORES);
+    let folder = folder();
+    let events = fill(&host);
+    for (round, name) in ["first", "second"].into_iter().enumerate() {
+        if round > 0 {
+            for stream in names(&events) {
+                append(&host.http, stream);
+            }
+        }
+        let file = folder.path().join(name).to_string_lossy().into_owned();
+        host.ok(&["export", &file]);
+        host.ok(&["import", &file, "--store", "copy"]);
+        assert_eq!(unplaced(&host.http.of("copy").read_all()), unplaced(&host.http.read_all()), "{name}");
+    }
+}
