@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use exesdb_plugin::Engine;
+use exesdb_plugin::{Clock, Engine};
 use exesdb_supervisor::{Options, Registry, Root, Telemetry};
 
 use crate::config::{Config, DEFAULT_STORE, StoreConfig};
@@ -69,6 +69,17 @@ impl OfflineStore {
     }
 }
 
+/// A store that is to be opened.
+#[derive(Debug)]
+pub struct Opening {
+    /// What it is made of. Stores that are open at the same time need different names.
+    pub config: StoreConfig,
+    /// Where its data is.
+    pub folder: PathBuf,
+    /// What its components take for the time of day.
+    pub clock: Clock,
+}
+
 /// Trees that run.
 pub struct OfflineHost {
     root: Root,
@@ -76,14 +87,14 @@ pub struct OfflineHost {
 }
 
 impl OfflineHost {
-    /// Opens stores, each in a folder of its own. Their names must differ. `data` is a directory that was prepared.
-    pub async fn start(data: &Path, stores: Vec<(StoreConfig, PathBuf)>) -> anyhow::Result<OfflineHost> {
+    /// Opens stores. `data` is a directory that was prepared.
+    pub async fn start(data: &Path, stores: Vec<Opening>) -> anyhow::Result<OfflineHost> {
         let (registry, telemetry) = (Registry::new(), Telemetry::new());
         let engine = Engine::new(Some(data.join(serve::COMPILED)))?;
         let mut loaded = Vec::with_capacity(stores.len());
         let mut folders = Vec::with_capacity(stores.len());
-        for (config, folder) in stores {
-            loaded.push(Persistence::new(&engine, config, &registry, &telemetry));
+        for Opening { config, folder, clock } in stores {
+            loaded.push(Persistence::new(&engine, config, clock, &registry, &telemetry));
             folders.push(folder);
         }
         let spec = tree::offline(loaded.iter().zip(folders));

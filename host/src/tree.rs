@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exesdb_plugin::{
-    Engine, GatewayPlugin, Installed, Limits, LivingSnapshots, Plugin, SnapshotsKind, SnapshotsPool,
+    Clock, Engine, GatewayPlugin, Installed, Limits, LivingSnapshots, Plugin, SnapshotsKind, SnapshotsPool,
     StreamsKind, StreamsPool, names,
 };
 use exesdb_supervisor::{ChildSpec, Registration, Registry, Strategy, SupervisorSpec, Telemetry};
@@ -80,7 +80,13 @@ pub struct Persistence {
 
 impl Persistence {
     /// The pools of a store, without instances.
-    pub fn new(engine: &Engine, config: StoreConfig, registry: &Registry, telemetry: &Telemetry) -> Self {
+    pub fn new(
+        engine: &Engine,
+        config: StoreConfig,
+        clock: Clock,
+        registry: &Registry,
+        telemetry: &Telemetry,
+    ) -> Self {
         let streams = limits(config.limits_of("streams"));
         let writers = StreamsPool::new(config.writers.into(), &streams);
         let readers = StreamsPool::new(config.readers.into(), &streams);
@@ -95,7 +101,7 @@ impl Persistence {
         ];
         let (engine, registry, telemetry) = (engine.clone(), registry.clone(), telemetry.clone());
         Self {
-            setup: Setup { engine, config, registry, telemetry },
+            setup: Setup { engine, config, clock, registry, telemetry },
             streams: Arc::default(),
             snapshots: Arc::default(),
             writers,
@@ -163,7 +169,8 @@ impl Persistence {
 impl StoreTree {
     /// A store whose pools have no instances yet.
     pub fn new(engine: &Engine, config: StoreConfig, registry: &Registry, telemetry: &Telemetry) -> Self {
-        Self { persistence: Persistence::new(engine, config, registry, telemetry), gateway: Arc::default() }
+        let persistence = Persistence::new(engine, config, Clock::System, registry, telemetry);
+        Self { persistence, gateway: Arc::default() }
     }
 
     /// The store's child of the host.

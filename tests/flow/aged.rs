@@ -1,6 +1,7 @@
-//! Events that age hides between others, because times do not rise with versions: in copies.
+//! Events that age hides between others, because times do not rise with versions: in stores that were restored up to a
+//! position, and in copies.
 
-use exesdb_tests::{Client, Host, folder};
+use exesdb_tests::{Client, Down, Host, folder, stderr};
 use serde_json::{Value, json};
 
 /// What happens in a store, in order. `s+` is an event of the stream `s` that can be read, `s-` one that is too old for
@@ -16,6 +17,15 @@ const LOG: &str = "wide+ narrow+ narrow- plain+ narrow+ plain+ wide- wide+ \
     again+ again+ again! again- plain+ again+ again- again+ again- \
     cross+ other+ other- cross- cross- other- other+ cross+ \
     late- plain+ late+";
+
+/// How many events of a stream are gone after scavenging: all that are hidden before the first that can be read.
+const SCAVENGED: [(&str, u64); 5] = [("start", 2), ("both", 1), ("gone", 2), ("again", 3), ("late", 1)];
+
+/// How many of the events of `again` are hidden because it was deleted, scavenged or not.
+const DELETED: u64 = 2;
+
+/// Every so many positions, and at the last one, a store is restored up to there: each restore takes seconds.
+const UP_TO_STEP: usize = 7;
 
 const STORES: &str = "[[store]]\nname = \"main\"\n[[store]]\nname = \"copy\"\n";
 
@@ -56,6 +66,17 @@ fn names<'a>(events: &[&'a str]) -> Vec<&'a str> {
     names
 }
 
+/// The last version of a stream in a store that was restored up to the last of these events; none if it has not begun.
+fn last_version(events: &[&str], stream: &str, scavenged: bool) -> Option<u64> {
+    let gone = SCAVENGED.iter().find(|(of, _)| scavenged && *of == stream).map_or(0, |(_, gone)| *gone);
+    let gone = if stream == "again" { gone.max(DELETED) } else { gone };
+    match reached(events, stream) {
+        0 => None,
+        // How many of those that are gone came later, nobody can tell.
+        reached => Some(reached.max(gone) - 1),
+    }
+}
+
 /// Appends an event to a stream, and gives its version.
 fn append(http: &Client, stream: &str) -> u64 {
     let event = json!({ "id": format!("new-{stream}"), "type": "t", "data": 1 });
@@ -70,6 +91,14 @@ fn unplaced(events: &[Value]) -> Vec<Value> {
         event.as_object_mut().expect("an object").remove("position");
     }
     events
+}
+
+fn position(event: &Value) -> u64 {
+    event["position"].as_u64().expect("a position")
+}
+
+fn last_position(events: &[Value]) -> u64 {
+    events.last().map_or(0, position)
 }
 
 /// Copies `main` into the empty store `copy` and compares the two, before and after appending to each of the streams.
@@ -97,6 +126,55 @@ fn compare_with_a_copy(host: &Host, streams: &[&str], case: &str) {
         events
     };
     assert_eq!(without_times(&copy.read_all()), without_times(&host.http.read_all()), "{case}");
+}
+
+#[test]
+fn a_store_restored_up_to_a_position_has_what_age_hides_in_its_place() {
+    let host = Host::start();
+    let folder = folder();
+    let events = fill(&host);
+    let visible = host.http.read_all();
+    for scavenged in [false, true] {
+        if scavenged {
+            host.ok(&["scavenge"]);
+        }
+        let file = folder.path().join(format!("{scavenged}.backup")).to_string_lossy().into_owned();
+        host.ok(&["backup", &file]);
+        for last in (0..events.len()).step_by(UP_TO_STEP).chain([events.len() - 1]) {
+            let case = format!("up to {last}, scavenged: {scavenged}");
+            let down = Down::new(Some(STORES));
+            let restored = down.exesdb(&["restore", &file, "--up-to", &last.to_string()]);
+            assert!(restored.status.success(), "{case}: {}", stderr(&restored));
+            let host = down.start();
+            let wanted: Vec<Value> =
+                visible.iter().filter(|event| position(event) <= last as u64).cloned().collect();
+            assert_eq!(host.http.read_all(), wanted, "{case}");
+            let mut streams = Vec::new();
+            for stream in names(&events) {
+                let info = host.http.get(&host.http.stream(stream));
+                let wanted = last_version(&events[..=last], stream, scavenged);
+                assert_eq!(info.json["last_version"].as_u64(), wanted, "{case}, {stream}: {}", info.text);
+                streams.extend(wanted.map(|_| stream));
+            }
+            compare_with_a_copy(&host, &streams, &case);
+
+            // It goes on after what it has, and what is hidden can be removed.
+            let there = host.http.read_all();
+            assert_eq!(there.len(), wanted.len() + streams.len(), "{case}");
+            assert!(there.is_sorted_by_key(position), "{case}");
+            assert!(position(&there[wanted.len()]) > last_position(&wanted), "{case}");
+            if last == events.len() - 1 {
+                host.ok(&["scavenge"]);
+                assert_eq!(host.http.read_all(), there, "{case}");
+            }
+            let down = host.stop().down;
+            for store in ["main", "copy"] {
+                let examined = down.exesdb(&["doctor", "--store", store]);
+                let said = String::from_utf8_lossy(&examined.stdout);
+                assert!(examined.status.success(), "{case}, {store}: {said}");
+            }
+        }
+    }
 }
 
 #[test]

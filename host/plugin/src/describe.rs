@@ -8,6 +8,7 @@ use std::time::Duration;
 use exesdb_supervisor::{Registry, Telemetry};
 
 use crate::bindings::describe as wit;
+use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::limits::Limits;
 use crate::load::{LoadError, Loaded};
@@ -93,8 +94,9 @@ impl Loaded {
         let index = self.component.get_export_index(Some(&interface), "describe");
         let index = index.ok_or_else(|| failed(format!("{INTERFACE} lacks the function `describe`")))?;
         // A tenancy of its own, with an empty registry: there is no store that it could reach.
+        let (registry, telemetry) = (Registry::new(), Telemetry::new());
         let tenancy =
-            Tenancy::new("", role, BTreeMap::new(), limits.clone(), Registry::new(), Telemetry::new());
+            Tenancy::new("", role, BTreeMap::new(), limits.clone(), Clock::System, registry, telemetry);
         let path: Arc<str> = role.into();
         let mut store = State::store(engine, &self.identity, &tenancy, &path);
         State::begin_call(&mut store, vec![Trace::new()]);

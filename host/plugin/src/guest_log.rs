@@ -415,6 +415,7 @@ mod tests {
             "gateway",
             std::collections::BTreeMap::new(),
             Limits::default(),
+            crate::Clock::System,
             registry,
             telemetry,
         );

@@ -14,6 +14,7 @@
 mod access;
 mod beside;
 mod bindings;
+mod clock;
 mod crash;
 mod describe;
 mod engine;
@@ -33,6 +34,7 @@ mod state;
 mod trace;
 
 pub use access::StoreAccess;
+pub use clock::Clock;
 pub use crash::{Crash, CrashKind};
 pub use describe::{Description, SettingSpec, SettingValue};
 pub use engine::{Engine, EngineError, INSTANCES_MAX, TICK_MS};

@@ -15,6 +15,7 @@ use wasmtime_wasi_http::{
 };
 
 use crate::beside::Disk;
+use crate::clock::Clock;
 use crate::crash::{Crash, Said};
 use crate::engine::Engine;
 use crate::guest_log::{GuestLog, LogRate, Output};
@@ -35,6 +36,8 @@ pub struct Tenancy {
     pub settings: BTreeMap<String, String>,
     /// What each instance may use.
     pub limits: Limits,
+    /// What they take for the time of day.
+    pub clock: Clock,
     /// Where the store's other parts are found at the time of use.
     pub registry: Registry,
     /// Where what happens is told.
@@ -52,6 +55,7 @@ impl Tenancy {
         role: &'static str,
         settings: BTreeMap<String, String>,
         limits: Limits,
+        clock: Clock,
         registry: Registry,
         telemetry: Telemetry,
     ) -> Arc<Self> {
@@ -60,6 +64,7 @@ impl Tenancy {
             role,
             settings,
             limits,
+            clock,
             registry,
             telemetry,
             crash_rate: Mutex::default(),
@@ -126,11 +131,12 @@ impl State {
             table,
             // Empty: no files, no sockets, no names to look up, no environment, no arguments. What is asked for in vain is
             // answered with WASI's own error, which is an exception or a result in the guest's language. Clocks and
-            // random numbers are real for every kind.
+            // random numbers are real for every kind, unless the store has another time of day.
             wasi: WasiCtxBuilder::new()
                 .stdout(log.output(Output::Stdout))
                 .stderr(log.output(Output::Stderr))
                 .max_random_size(RANDOM_BYTES_MAX)
+                .wall_clock(tenancy.clock)
                 .allow_tcp(false)
                 .allow_udp(false)
                 .allow_ip_name_lookup(false)

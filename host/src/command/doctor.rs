@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail, ensure};
 use clap::Args;
+use exesdb_plugin::Clock;
 use exesdb_plugin::contract::maintenance::VerifyStep;
 use exesdb_plugin::contract::types::Error;
 use exesdb_storage::{OpenError, Options, Store};
@@ -19,7 +20,7 @@ use super::progress;
 use super::restore::{absence, has_store};
 use crate::control::Keeper;
 use crate::maintenance;
-use crate::offline::{self, OfflineHost, OfflineOptions, OfflineStore};
+use crate::offline::{self, OfflineHost, OfflineOptions, OfflineStore, Opening};
 use crate::output::{Output, printable};
 
 /// Options of `doctor`.
@@ -178,8 +179,9 @@ impl Doctor {
 
     /// Has the components compare what they wrote.
     async fn components(&mut self, store: &OfflineStore, data: &Path) -> anyhow::Result<()> {
-        let started = OfflineHost::start(data, vec![(store.config.clone(), self.folder.clone())]).await;
-        let host = match started {
+        let opening =
+            Opening { config: store.config.clone(), folder: self.folder.clone(), clock: Clock::System };
+        let host = match OfflineHost::start(data, vec![opening]).await {
             Ok(host) => host,
             Err(error) => {
                 self.say("The components' data was not examined: they do not start on it.")?;

@@ -41,9 +41,10 @@ started with the file.
 A restored store begins a new history: clients that hold positions beyond the backup's end are refused, and told so.
 
 With --up-to, events keep their versions, times and positions. Retention and deletion are as they were at the time of
-the backup, for their history is not kept; what they hide is not in the new store. Streams that had events up to the
-position, all of them hidden by now, go on counting after the hidden ones; one that was deleted and begun again later is
-deleted. Streams that began later are not there. Snapshots of versions that a stream no longer reaches are left out.")]
+the backup, for their history is not kept. What only its age hides is copied and stays hidden, until it is scavenged;
+what else is hidden, or was scavenged, is not in the new store. Streams that had events up to the position, none of which
+is copied, go on counting after them; one that was deleted and begun again later is deleted. Streams that began later are
+not there. Snapshots of versions that a stream no longer reaches are left out.")]
 pub struct RestoreOptions {
     /// The file that `exesdb backup` wrote.
     #[arg(required_unless_present = "give_up")]

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use exesdb_plugin::{
-    Deployment, Description, Engine, GatewayPlugin, Identity, Installed, LoadError, Plugin, SnapshotsKind,
-    Source, StateOwner, StreamsKind, Tenancy, names,
+    Clock, Deployment, Description, Engine, GatewayPlugin, Identity, Installed, LoadError, Plugin,
+    SnapshotsKind, Source, StateOwner, StreamsKind, Tenancy, names,
 };
 use exesdb_supervisor::{ChildSpec, Context, Reason, Registry, Start, Telemetry};
 use parking_lot::Mutex;
@@ -25,6 +25,8 @@ static BUILTIN: [(&str, &[u8]); 3] = [
 pub(super) struct Setup {
     pub(super) engine: Engine,
     pub(super) config: StoreConfig,
+    /// What the components take for the time of day.
+    pub(super) clock: Clock,
     pub(super) registry: Registry,
     pub(super) telemetry: Telemetry,
 }
@@ -168,6 +170,7 @@ impl Setup {
             role,
             settings,
             limits(self.config.limits_of(role)),
+            self.clock,
             registry,
             telemetry,
         );

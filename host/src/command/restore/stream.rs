@@ -10,7 +10,7 @@ pub(super) enum Outcome {
     Absent,
     /// It has the events that were copied, and these limits.
     Copied(Retention),
-    /// All events that it had are hidden.
+    /// All events that it had are hidden, and none was copied.
     Hidden(Hidden),
 }
 
@@ -29,12 +29,14 @@ pub(super) struct Hidden {
 
 /// Decides what is made of a stream.
 ///
-/// `info` and `life` are of the time of the backup; `copied` is the version of the stream's last event that was copied,
-/// which is the last visible one up to the position. The error says how a component contradicts itself.
+/// `info` and `life` are of the time of the backup, as if no event was too old; `copied` is the version of the stream's last
+/// event that was copied, which is the last visible one up to the position. The error says how a component contradicts
+/// itself.
 ///
-/// Where nothing was copied of a stream that is old enough, what it had up to the position is hidden. How many events
-/// that were, nobody can tell once they are scavenged; but all below the first visible one may have been, so the stream
-/// goes on counting with that one's version.
+/// What is hidden then lies before all that is visible, so a stream of which something was copied has all versions up to its
+/// last one. Where nothing was copied of a stream that is old enough, what it had up to the position is hidden. How many
+/// events that were, nobody can tell once they are scavenged; but all below the first visible one may have been, so the
+/// stream goes on counting with that one's version.
 pub(super) fn outcome(
     info: &StreamInfo,
     life: Option<StreamLife>,

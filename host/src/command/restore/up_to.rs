@@ -2,17 +2,22 @@
 //!
 //! The backup is restored as a whole into a folder beside the store's; then its events are copied into a new store there,
 //! through the streams component, which alone knows what they consist of. The new store gets its name as the last step.
+//!
+//! Where times do not rise with versions, age may hide an event between two that can be read, and a store takes the
+//! versions of a stream without holes. So the whole store is read at a time of day at which nothing is too old: then all
+//! that can be hidden of a stream is its beginning, and what age hides is copied to its place. In the new store it is as
+//! old as it was, and as hidden.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
-use exesdb_plugin::Caller;
 use exesdb_plugin::contract::snapshots::{SnapshotData, SnapshotScope};
 use exesdb_plugin::contract::streams::{
     Deletion, EventData, ImportedEvent, RecordedEvent, Retention, StreamInfo, StreamState,
 };
 use exesdb_plugin::contract::types::{Direction, Error, ExpectedVersion};
+use exesdb_plugin::{Caller, Clock};
 use exesdb_storage::dump::unfinished;
 use exesdb_storage::{Histories, begin_history};
 
@@ -22,7 +27,7 @@ use crate::command::export::format::{PLACEHOLDER_TYPE, placeholder_id};
 use crate::command::progress;
 use crate::config::StoreConfig;
 use crate::maintenance::explain;
-use crate::offline::{OfflineHost, OfflineStore};
+use crate::offline::{OfflineHost, OfflineStore, Opening};
 use crate::tree::Persistence;
 
 /// Events, streams or snapshots of a page: the most that the components give.
@@ -81,10 +86,12 @@ async fn beside_target(
     std::fs::create_dir_all(&from).with_context(|| format!("{} cannot be made", from.display()))?;
     std::fs::create_dir_all(&to).with_context(|| format!("{} cannot be made", to.display()))?;
     let summary = whole(&from, backup)?;
-    let named = |name: &str, folder: &PathBuf| {
-        (StoreConfig { name: name.to_owned(), ..store.config.clone() }, folder.clone())
+    let opening = |name: &str, folder: &Path, clock| {
+        let config = StoreConfig { name: name.to_owned(), ..store.config.clone() };
+        Opening { config, folder: folder.to_owned(), clock }
     };
-    let host = OfflineHost::start(data, vec![named("whole", &from), named("part", &to)]).await?;
+    let stores = vec![opening("whole", &from, Clock::Epoch), opening("part", &to, Clock::System)];
+    let host = OfflineHost::start(data, stores).await?;
     let [whole, part] = host.stores() else { bail!("two stores were started, and others run") };
     let copied = Copy { whole, part, config: &store.config, position, copied: Copied::default() }.run().await;
     host.stop().await;
