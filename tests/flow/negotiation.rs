@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 
-use exesdb_tests::{Down, Host, NO_EVENTS};
+use exesdb_tests::{Down, Frame, Host, NO_EVENTS};
 use serde_json::json;
 
 const EVENTS: &str = "/v1/stores/main/events";
@@ -25,6 +25,55 @@ fn a_bounded_read_is_no_event_stream() {
     }
     let refused = host.http.get_with(&format!("{EVENTS}?count=1"), &[("accept", "text/event-stream")]);
     assert_eq!(refused.expect_problem(400, "invalid-argument").json["field"], "count");
+}
+
+#[test]
+fn frames_say_what_pages_say() {
+    let host = Host::start();
+    let events = [
+        json!({ "type": "opened", "data": { "owner": "Ada" }, "metadata": { "by": 1 }, "tags": ["a", "ä"] }),
+        json!({ "type": "scanned", "data_base64": "/9j/4A==", "content_type": "image/jpeg" }),
+    ];
+    host.http.append("account/7", "any", &events).expect(200);
+    // More than one page, so that the frames come in several pieces.
+    host.http.append_many("more", 1_000).expect(200);
+    let mut frames = host.http.frames(EVENTS);
+    let end = Frame::End { next: Some(1_002), end: true, durable_position: 1_002 };
+    assert_eq!(frames.pop(), Some(end));
+    let framed: Vec<_> = frames
+        .into_iter()
+        .map(|frame| match frame {
+            Frame::Event(event) => *event,
+            Frame::End { .. } => panic!("there is one end"),
+        })
+        .collect();
+    let read = host.http.read_all();
+    assert_eq!(framed.len(), read.len());
+    for (framed, read) in framed.iter().zip(&read) {
+        assert_eq!(
+            (framed.position, framed.version),
+            (read["position"].as_u64().unwrap(), read["version"].as_u64().unwrap())
+        );
+        assert_eq!(
+            (&*framed.stream, &*framed.id),
+            (read["stream"].as_str().unwrap(), read["id"].as_str().unwrap())
+        );
+        assert_eq!(framed.event_type, read["type"]);
+    }
+    assert_eq!(
+        (&*framed[0].content_type, &*framed[0].data),
+        ("application/json", br#"{"owner":"Ada"}"#.as_slice())
+    );
+    assert_eq!(
+        (&*framed[0].metadata, &*framed[0].tags),
+        (br#"{"by":1}"#.as_slice(), &["a".to_owned(), "ä".to_owned()][..])
+    );
+    assert_eq!(
+        (&*framed[1].content_type, &*framed[1].data),
+        ("image/jpeg", [0xff, 0xd8, 0xff, 0xe0].as_slice())
+    );
+    let one = host.http.frames("/v1/stores/main/streams/account%2F7/events?from=1&count=1");
+    assert_eq!(one.len(), 2);
 }
 
 #[test]

@@ -1,21 +1,24 @@
 //! A client of the gateway that looks at everything.
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Read as _};
+use std::io::Read;
 use std::net::TcpStream;
-use std::sync::LazyLock;
 use std::sync::mpsc::{self, RecvTimeoutError};
 
-use exesdb_api_document::{Document, Exchange};
+use exesdb_api_document::{BodyCheck, Exchange, Frame, Head, Message, Messages, take_frame};
 use serde_json::{Value, json};
 
-use crate::{PATIENCE, root};
+use crate::connection::Connection;
+use crate::{PATIENCE, api};
 
 /// Bytes of an answer that are read: more than any page has.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
-/// Paths that are no part of the API: of the gateway that the tests themselves bring.
-const UNDOCUMENTED: &str = "/probe/";
+/// The media type of binary frames.
+const FRAMES: &str = "application/vnd.exesdb.events";
+
+/// Bytes of a live response that are read at a time.
+const FOLLOWED_BYTES: usize = 64 << 10;
 
 /// A client of one store. Cheap to clone; each thread has its own.
 #[derive(Debug, Clone)]
@@ -114,6 +117,21 @@ impl Client {
             request = request.header(*name, *value);
         }
         answer("GET", path, request.call())
+    }
+
+    /// The binary frames of a read.
+    ///
+    /// # Panics
+    ///
+    /// When the response is no sequence of frames.
+    #[track_caller]
+    pub fn frames(&self, path: &str) -> Vec<Frame> {
+        let request = self.agent.get(self.at(path)).header("accept", FRAMES);
+        let mut response = request.call().expect("the host answers");
+        let (body, answer) = read("GET", path, &mut response);
+        assert_eq!((answer.status, answer.content_type.as_str()), (200, FRAMES), "{}", answer.text);
+        let mut rest = body.as_slice();
+        std::iter::from_fn(|| take_frame(&mut rest).expect("these are frames")).collect()
     }
 
     /// POST of anything with headers.
@@ -225,37 +243,25 @@ impl Client {
         }
         let response = request.call().expect("the host answers");
         assert_eq!(response.status(), 200, "{path} can be followed");
+        let headers = headers(&response);
+        let head = Head { method: "GET", path, status: 200, headers: &headers };
+        let body = api::check_head(&head).unwrap_or_else(|complaint| panic!("{AGAINST}: {complaint}"));
         let (sender, messages) = mpsc::channel();
         std::thread::spawn(move || {
-            let (mut id, mut is_event) = (0, true);
-            let reader = BufReader::new(response.into_body().into_reader());
-            for line in reader.lines().map_while(Result::ok) {
-                if let Some(value) = line.strip_prefix("id:") {
-                    // The history of the position follows it.
-                    let position = value.trim().split('@').next().unwrap_or_default();
-                    id = position.parse().expect("ids begin with positions");
-                } else if line.is_empty() {
-                    is_event = true;
-                } else if line.starts_with("event:") {
-                    // Why the stream ends, which its end says as well.
-                    is_event = false;
-                } else if let Some(data) = line.strip_prefix("data:").filter(|_| is_event) {
-                    let event = serde_json::from_str(data).expect("data is JSON");
-                    if sender.send((id, event)).is_err() {
-                        return;
-                    }
-                }
+            if let Err(complaint) = pass_on(response.into_body().into_reader(), body, &sender) {
+                // Who has left is told nothing.
+                drop(sender.send(Err(complaint)));
             }
         });
         Follower { messages }
     }
 
-    /// A bare connection.
-    pub fn connect(&self) -> TcpStream {
+    /// A bare connection. The responses that are read from it are checked when it is dropped.
+    pub fn connect(&self) -> Connection {
         let address = self.url.strip_prefix("http://").expect("the tests speak plain HTTP");
         let connection = TcpStream::connect(address).expect("the host accepts");
         connection.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
-        connection
+        Connection::new(connection)
     }
 
     fn at(&self, path: &str) -> String {
@@ -263,10 +269,66 @@ impl Client {
     }
 }
 
+/// How a complaint about a response begins.
+const AGAINST: &str = "against the description of the API";
+
+/// The id and the event of a message, or what is wrong with the response.
+type Followed = Result<(u64, Value), String>;
+
+/// Passes the events of a live response on while somebody wants them, and checks all that comes.
+fn pass_on(
+    mut response: impl Read,
+    mut body: Option<BodyCheck<'static>>,
+    receiver: &mpsc::Sender<Followed>,
+) -> Result<(), String> {
+    let mut messages = Messages::default();
+    let mut buffer = vec![0; FOLLOWED_BYTES];
+    loop {
+        // A response that breaks off is not whole, and was right so far.
+        let read = response.read(&mut buffer);
+        let is_over = !matches!(read, Ok(1..));
+        if is_over {
+            return body.map_or(Ok(()), |body| body.finish(read.is_ok()));
+        }
+        let bytes = &buffer[..read.unwrap_or_default()];
+        if let Some(body) = &mut body {
+            body.push(bytes)?;
+        }
+        for message in messages.push(bytes)? {
+            // Why the stream ends is a message of its own kind, and its end says that as well.
+            if let Message { id: Some(id), data: Some(data), event: None, .. } = message {
+                // The history of the position follows it.
+                let position = id.split('@').next().and_then(|position| position.parse().ok());
+                let position =
+                    position.ok_or_else(|| format!("the id does not begin with a position: {id}"))?;
+                let event = serde_json::from_str(&data).map_err(|error| format!("{error}: {data}"))?;
+                if receiver.send(Ok((position, event))).is_err() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
 /// The messages of a live response. Ends with it.
 #[derive(Debug)]
 pub struct Follower {
-    messages: mpsc::Receiver<(u64, Value)>,
+    messages: mpsc::Receiver<Followed>,
+}
+
+impl Drop for Follower {
+    /// What was not looked at was checked all the same.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.messages.try_iter().for_each(|message| drop(in_order(message)));
+        }
+    }
+}
+
+/// A message of a response that is as described.
+#[track_caller]
+fn in_order(message: Followed) -> (u64, Value) {
+    message.unwrap_or_else(|complaint| panic!("{AGAINST}: {complaint}"))
 }
 
 impl Follower {
@@ -274,11 +336,11 @@ impl Follower {
     ///
     /// # Panics
     ///
-    /// When nothing happens within [`PATIENCE`].
+    /// When nothing happens within [`PATIENCE`], or the response is not as described.
     #[track_caller]
     pub fn next(&self) -> Option<(u64, Value)> {
         match self.messages.recv_timeout(PATIENCE) {
-            Ok(message) => Some(message),
+            Ok(message) => Some(in_order(message)),
             Err(RecvTimeoutError::Disconnected) => None,
             Err(RecvTimeoutError::Timeout) => panic!("no message within {PATIENCE:?}"),
         }
@@ -300,7 +362,7 @@ impl Follower {
 
     /// Whether nothing more has come so far.
     pub fn is_silent(&self) -> bool {
-        matches!(self.messages.try_recv(), Err(mpsc::TryRecvError::Empty))
+        matches!(self.messages.try_recv().map(in_order), Err(mpsc::TryRecvError::Empty))
     }
 
     /// All that comes until the response ends.
@@ -322,49 +384,42 @@ pub fn encoded(text: &str) -> String {
     encoded
 }
 
-/// Holds a response against the gateway's description of its API. Every response that a test gets is one of those that the
-/// description knows.
-fn check(method: &str, path: &str, answer: &Answer) {
-    static API: LazyLock<Document> = LazyLock::new(|| {
-        let path = root().join("components/gateway-http/openapi.json");
-        let text = std::fs::read_to_string(path).expect("the description is there");
-        Document::parse(&text).expect("the description is JSON")
-    });
-    if path.contains(UNDOCUMENTED) {
-        return;
-    }
-    let exchange = Exchange {
-        method,
-        path,
-        status: answer.status,
-        content_type: &answer.content_type,
-        body: (!answer.cut_off).then_some(answer.text.as_str()),
-    };
-    if let Err(error) = API.check_exchange(&exchange) {
-        panic!("against the description of the API: {error}");
-    }
+/// The headers of a response, names in lower case.
+fn headers(response: &ureq::http::Response<ureq::Body>) -> Vec<(String, String)> {
+    let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
+/// Reads a response to its end and checks it. The body also as it came.
+#[track_caller]
+fn read(method: &str, path: &str, response: &mut ureq::http::Response<ureq::Body>) -> (Vec<u8>, Answer) {
+    let headers = headers(response);
+    let head = Head { method, path, status: response.status().as_u16(), headers: &headers };
+    let mut body = Vec::new();
+    let mut reader = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).reader();
+    let cut_off = reader.read_to_end(&mut body).is_err();
+    if let Err(complaint) = api::check(&Exchange { head, body: &body, is_whole: !cut_off }) {
+        panic!("{AGAINST}: {complaint}");
+    }
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let answer = Answer {
+        status: head.status,
+        content_type: head.header("content-type").unwrap_or_default().to_owned(),
+        json: serde_json::from_str(&text).unwrap_or_default(),
+        text,
+        cut_off,
+    };
+    (body, answer)
+}
+
+#[track_caller]
 fn answer(
     method: &str,
     path: &str,
     response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
 ) -> Answer {
     match response {
-        Ok(mut response) => {
-            let status = response.status().as_u16();
-            let content_type = response.headers().get("content-type");
-            let content_type =
-                content_type.and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-            let mut bytes = Vec::new();
-            let body =
-                response.body_mut().with_config().limit(ANSWER_BYTES_MAX).reader().read_to_end(&mut bytes);
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            let json = serde_json::from_str(&text).unwrap_or_default();
-            let answer = Answer { status, content_type, json, text, cut_off: body.is_err() };
-            check(method, path, &answer);
-            answer
-        }
+        Ok(mut response) => read(method, path, &mut response).1,
         // A host that is gone, or cut the connection.
         Err(error) => Answer {
             status: 0,
@@ -378,11 +433,69 @@ fn answer(
 
 #[cfg(test)]
 mod tests {
-    use super::encoded;
+    use std::sync::mpsc;
+
+    use exesdb_api_document::Head;
+
+    use super::{Follower, encoded, pass_on};
+    use crate::api;
 
     #[test]
     fn segments_are_encoded() {
         assert_eq!(encoded("a-b._~9"), "a-b._~9");
         assert_eq!(encoded("a/b c%ä?"), "a%2Fb%20c%25%C3%A4%3F");
+    }
+
+    /// What a follower gets of these bytes, and whether the thread that reads them complains.
+    fn followed(bytes: &str) -> (Follower, bool) {
+        let headers = [
+            ("content-type", "text/event-stream"),
+            ("cache-control", "no-cache"),
+            ("exesdb-history", "00f1e2d3c4b5a697"),
+        ];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let head = Head { method: "GET", path: "/v1/stores/main/events", status: 200, headers: &headers };
+        let body = api::check_head(&head).expect("the head is as described");
+        let (sender, messages) = mpsc::channel();
+        let passed_on = pass_on(bytes.as_bytes(), body, &sender);
+        let complains = passed_on.is_err();
+        if let Err(complaint) = passed_on {
+            sender.send(Err(complaint)).expect("the follower is there");
+        }
+        (Follower { messages }, complains)
+    }
+
+    const EVENT: &str = "id: 4@00f1e2d3c4b5a697\ndata: {\"stream\":\"s\",\"version\":0,\"position\":4,\"id\":\"i\",\
+                         \"type\":\"t\",\"data\":1,\"metadata\":null,\"created\":\"2026-11-23T16:46:00.000001Z\"}\n\n";
+    const END: &str = "event: end\ndata: {\"type\":\"urn:exesdb:problem:restarting\",\"title\":\"t\",\"status\":503,\
+                       \"detail\":\"d\"}\n\n";
+
+    #[test]
+    fn a_follower_takes_what_is_as_described() {
+        let (follower, complains) = followed(&format!("retry: 1000\n\n{EVENT}: keepalive\n\n{END}"));
+        assert!(!complains);
+        assert_eq!(follower.take(1)[0]["position"], 4);
+        assert!(follower.next().is_none());
+    }
+
+    #[test]
+    fn a_follower_complains_of_what_is_not_as_described() {
+        for wrong in [
+            format!("{EVENT}{}{END}", EVENT.replace("\"version\":0,", "")),
+            format!("{EVENT}{}{END}", EVENT.replace("\"type\"", "\"kind\"")),
+            format!("{EVENT}{}{END}", EVENT.replace("@00f1e2d3c4b5a697", "")),
+            format!("{EVENT}event: other\n{EVENT}{END}"),
+            format!("{EVENT}{}", END.replace("restarting", "tired")),
+            format!("{EVENT}{END}{EVENT}"),
+            EVENT.to_owned(),
+        ] {
+            let (follower, complains) = followed(&wrong);
+            assert!(complains, "{wrong}");
+            let looked_at = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| follower.rest()));
+            assert!(looked_at.is_err(), "whoever goes on is told: {wrong}");
+            let (follower, _) = followed(&wrong);
+            let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(follower)));
+            assert!(left.is_err(), "whoever leaves is told: {wrong}");
+        }
     }
 }

@@ -4,7 +4,9 @@
 //! host's log.
 #![allow(clippy::print_stderr)] // the log of a host whose test failed
 
+mod api;
 mod client;
+mod connection;
 pub mod fault_fs;
 mod host;
 mod ledger;
@@ -17,6 +19,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 pub use client::{Answer, Client, Follower, encoded};
+pub use connection::Connection;
+pub use exesdb_api_document::Frame;
 pub use host::{Down, Host, Stopped, keep_compiled, own_loopback, take_compiled};
 pub use ledger::{Append, NO_FAULTS, Outcome, Transaction, faults, halves};
 pub use load::{Load, Report};

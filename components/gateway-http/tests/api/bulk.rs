@@ -1,5 +1,6 @@
 //! Answers of many pages.
 
+use exesdb_api_document::{Frame, take_frame};
 use exesdb_gateway_http::limits::BULK_WRITE_BYTES;
 use exesdb_gateway_http::store::Error;
 use serde_json::{Value, json};
@@ -35,21 +36,13 @@ fn read_frames(answer: &Answer) -> (Vec<u64>, Value) {
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/vnd.exesdb.events")));
     let mut rest = answer.body.as_slice();
     let mut positions = Vec::new();
-    let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().expect("eight bytes"));
     loop {
-        let (length, behind) = rest.split_first_chunk::<4>().expect("a length");
-        let (frame, behind) = behind.split_at(u32::from_be_bytes(*length) as usize);
-        rest = behind;
-        match frame[0] {
-            1 => positions.push(number(&frame[1..9])),
-            2 => {
+        match take_frame(&mut rest).expect("these are frames").expect("the last frame is an end") {
+            Frame::Event(event) => positions.push(event.position),
+            Frame::End { next, end, durable_position } => {
                 assert!(rest.is_empty(), "nothing follows the end");
-                let next = (frame[1] == 1).then(|| number(&frame[2..10]));
-                let end = frame[10] == 1;
-                let page = json!({"next": next, "end": end, "durable_position": number(&frame[11..])});
-                return (positions, page);
+                return (positions, json!({"next": next, "end": end, "durable_position": durable_position}));
             }
-            kind => panic!("an answer has no frame of kind {kind}"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use exesdb_api_document::{Document, Operation, object, strings};
+use exesdb_api_document::{Document, Exchange, Head as Answered, Operation, object, strings};
 use exesdb_gateway_http::limits;
 use exesdb_gateway_http::problem::Kind;
 use exesdb_gateway_http::route::{Head, Resource, route};
@@ -18,6 +18,9 @@ const OF_HOST: [&str; 4] = ["store-not-found", "unavailable", "foreign-origin", 
 
 /// Statuses that only the host gives.
 const STATUSES_OF_HOST: [u64; 1] = [421];
+
+/// Responses of the host for all paths, which are no problems.
+const WITHOUT_BODY: [&str; 2] = ["Preflight", "NotHttp"];
 
 fn document() -> Document {
     Document::parse(OPENAPI).expect("the document is JSON")
@@ -108,6 +111,32 @@ fn every_documented_example_is_answered_as_documented() {
             None => assert!(!answer.has_body, "{method} {target}"),
         }
     }
+}
+
+/// The examples of messages and lines, which the schema of a body says nothing about.
+#[test]
+fn examples_of_responses_of_many_parts_are_as_documented() {
+    let document = document();
+    let mut examples = 0;
+    for Operation { template, method, operation, .. } in operations(&document) {
+        let content = operation["responses"]["200"]["content"].as_object().into_iter().flatten();
+        for (media_type, form) in content.filter(|(_, form)| form.get("x-item-schema").is_some()) {
+            let Some(example) = form.get("example") else { continue };
+            examples += 1;
+            let headers = [("content-type", media_type.as_str()), ("exesdb-history", "00f1e2d3c4b5a697")];
+            let uncached = (media_type == "text/event-stream").then_some(("cache-control", "no-cache"));
+            let headers: Vec<_> = headers.into_iter().chain(uncached).collect();
+            let headers: Vec<_> =
+                headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let head = Answered { method: &method, path: template, status: 200, headers: &headers };
+            let example = text(example);
+            // The example of an event stream shows its beginning.
+            let is_whole = media_type != "text/event-stream";
+            let exchange = Exchange { head, body: example.as_bytes(), is_whole };
+            assert_eq!(document.check_exchange(&exchange), Ok(()), "{method} {template}");
+        }
+    }
+    assert_eq!(examples, 4, "two of the store's events and two of a stream's");
 }
 
 /// The router names the parameters that it knows when it meets another one.
@@ -251,7 +280,10 @@ fn problems_are_the_same() {
     let documented = problem["status"]["enum"].as_array().unwrap();
     assert_eq!(documented.iter().filter_map(Value::as_u64).collect::<BTreeSet<u64>>(), statuses.collect());
     for (name, response) in object(&components["responses"]) {
-        let content = &response["content"]["application/problem+json"];
+        let Some(content) = response.pointer("/content/application~1problem+json") else {
+            assert!(WITHOUT_BODY.contains(&name.as_str()), "{name}");
+            continue;
+        };
         let example = &content["example"];
         conforms(&document, example, &content["schema"], name);
         if of_host.iter().any(|kind| example["type"] == *kind) {
