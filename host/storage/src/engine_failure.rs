@@ -4,6 +4,8 @@ use std::io::{self, ErrorKind};
 
 use fjall::LsmError;
 
+use crate::advice::advice;
+
 /// Why the engine could not read or write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
@@ -12,6 +14,8 @@ pub struct EngineFailure {
     pub reason: String,
     /// What the engine itself said.
     pub said: String,
+    /// What to do about what the system refused, to follow the reason; empty otherwise.
+    pub advice: &'static str,
     /// What is on the disk is not what was written there, or the disk does not give it back.
     pub is_damage: bool,
 }
@@ -34,7 +38,11 @@ impl EngineFailure {
             fjall::Error::Locked => ("another process has the database open".to_owned(), false),
             _ => ("a file is not as it was written".to_owned(), true),
         };
-        Self { reason, said: error.to_string(), is_damage }
+        let refused = match error {
+            fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => Some(error),
+            _ => None,
+        };
+        Self { reason, said: error.to_string(), advice: refused.map_or("", advice), is_damage }
     }
 
     /// What it means that the engine panicked: it asserts, in places, that a table is as it wrote it.
@@ -42,6 +50,7 @@ impl EngineFailure {
         Self {
             reason: "a file is not as it was written".to_owned(),
             said: format!("the engine gave up: {message}"),
+            advice: "",
             is_damage: true,
         }
     }
@@ -78,6 +87,8 @@ mod tests {
             assert!(!failure.to_string().contains("Error:"), "{failure:?}");
             assert_eq!(failure.said, error.to_string());
             assert_eq!(failure.is_damage, is_damage, "{failure:?}");
+            let has_advice = failure.reason.contains("refuses") && !is_damage;
+            assert!(!has_advice || failure.advice.starts_with("; "), "{failure:?}");
         }
         let failure = EngineFailure::of_panic("assertion failed");
         assert!(failure.is_damage && failure.said.contains("assertion failed"));

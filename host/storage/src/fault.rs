@@ -35,7 +35,8 @@ pub(crate) fn check_early(published: &Arc<Published>, request: &mut Request) {
                 Ok(false) => Some(BatchError::GuardFailed { index }),
                 Err(error) => {
                     let reason = error.to_string();
-                    let failure = EngineFailure { said: reason.clone(), reason, is_damage: false };
+                    let failure =
+                        EngineFailure { said: reason.clone(), reason, advice: "", is_damage: false };
                     Some(BatchError::GuardUnreadable { index, failure })
                 }
             });

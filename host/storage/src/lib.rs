@@ -55,6 +55,7 @@
 //! Streams, events, tokio, WebAssembly, HTTP. Operations that fjall is known to lose data with: value separation,
 //! ingestion, clearing a keyspace, FIFO compaction, reads outside a snapshot.
 
+mod advice;
 mod archive;
 mod batch;
 mod commit;
@@ -91,6 +92,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use advice::advice;
 pub use batch::{Batch, BatchError, Committed, Guard, Operation, STAMP_BYTES, Stamp};
 pub use commit::{Commit, CommitError, Health, Outcomes, Writer};
 pub use compact::{CompactError, Compacted};

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, PersistMode};
 
+use crate::advice::advice;
 use crate::diagnosis;
 use crate::dump::unfinished;
 use crate::engine_failure::EngineFailure;
@@ -82,7 +83,7 @@ pub enum OpenError {
         found: String,
     },
     /// The operating system refused.
-    #[error("{action} {} failed: {source}", path.display())]
+    #[error("{action} {} failed: {source}{}", path.display(), advice(source))]
     Io {
         /// What was tried.
         action: &'static str,
@@ -92,11 +93,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The engine refused.
-    #[error(
-        "the database in {} could not be opened: {failure}; {found}; if that is damage, keep it as it is, and restore a \
-         backup, or let `exesdb doctor` look at a copy",
-        path.display()
-    )]
+    #[error("the database in {} could not be opened: {failure}{}", path.display(), engine_advice(failure, found))]
     Engine {
         /// The store's folder.
         path: PathBuf,
@@ -105,6 +102,17 @@ pub enum OpenError {
         /// Which of its files are not as it writes them, or where none was found.
         found: String,
     },
+}
+
+/// What was found in the database's files and what can be done: where the system refused one, they are as they were left.
+fn engine_advice(failure: &EngineFailure, found: &str) -> String {
+    if failure.is_damage {
+        format!(
+            "; {found}; if that is damage, keep it as it is, and restore a backup, or let `exesdb doctor` look at a copy"
+        )
+    } else {
+        failure.advice.to_owned()
+    }
 }
 
 /// An open database. The fields are dropped in order: the lock goes last.

@@ -46,12 +46,12 @@ pub(super) fn explain(error: &OpenError, folder: &Path, repair: bool) -> Vec<Str
             }
             lines
         }
-        OpenError::Engine { .. } => vec![
+        OpenError::Engine { failure, .. } if failure.is_damage => vec![
             "The database engine refuses its own files: one of them is missing or damaged.".to_owned(),
             copy,
             restore,
         ],
-        OpenError::Io { .. } => vec![
+        OpenError::Engine { .. } | OpenError::Io { .. } => vec![
             "The system refuses a file, which need not be damaged: look at permissions, at free space, and at the system's log for errors of the disk.".to_owned(),
             "Then start the doctor again.".to_owned(),
         ],
