@@ -93,6 +93,8 @@ pub struct StoreConfig {
     pub limits: Limits,
     /// What each instance of a component may use, by component, where it differs from [`StoreConfig::limits`].
     pub component_limits: BTreeMap<String, Limits>,
+    /// Where the file sets a limit, by component (empty: of all of them) and limit.
+    pub limit_places: BTreeMap<(&'static str, &'static str), Place>,
     /// Files of tables that its database keeps open: not configured, but less than the default where the process may open
     /// few files.
     pub open_tables: usize,
@@ -192,6 +194,7 @@ impl StoreConfig {
             settings: BTreeMap::new(),
             limits: Limits::default(),
             component_limits: BTreeMap::new(),
+            limit_places: BTreeMap::new(),
             open_tables: exesdb_storage::Options::default().open_tables,
         }
     }
@@ -217,6 +220,12 @@ impl StoreConfig {
     /// What each instance of a component may use.
     pub fn limits_of(&self, component: &str) -> &Limits {
         self.component_limits.get(component).unwrap_or(&self.limits)
+    }
+
+    /// Where the file sets this limit of a component, if it does.
+    pub fn limit_place(&self, component: &'static str, limit: &'static str) -> Option<&Place> {
+        let own = self.limit_places.get(&(component, limit));
+        own.or_else(|| self.limit_places.get(&("", limit)))
     }
 
     /// Component instances that the store may have at a time.

@@ -69,7 +69,8 @@ pub(crate) fn raise(stores: usize) -> anyhow::Result<FilePlan> {
     let files = limit.maximum.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX));
     let plan = FilePlan::of(files, stores).with_context(|| {
         format!(
-            "{stores} stores need at least {} open files, and this process may have {files}; raise the limit (ulimit -n)",
+            "{} at least {} open files, and this process may have {files}; raise the limit (ulimit -n)",
+            if stores == 1 { "a store needs".to_owned() } else { format!("{stores} stores need") },
             FilePlan::least(stores)
         )
     })?;

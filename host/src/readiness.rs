@@ -42,9 +42,9 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     let history = access.as_ref().map(|access| access.reader.histories().current().id.to_string());
     let trouble = match (parked, access.map(|access| access.writer.health())) {
         (Some(node), _) => {
-            let cause = load_failure(name, registry).unwrap_or_else(|| cause(node));
+            let cause = cause(node, registry);
             Some(format!(
-                "the store is parked: {cause}; mend that, then `exesdb restart {name}`, or restart the host if you changed its configuration"
+                "{cause}; the store is parked until `exesdb restart {name}`, or a restart of the host if its configuration was changed"
             ))
         }
         (None, None) => Some("the store is not running".to_owned()),
@@ -67,11 +67,6 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     StoreReadiness { store: name.clone(), trouble, degraded, components, next_position, history }
 }
 
-/// Why the store's components could not be loaded the last time, if so.
-pub fn load_failure(store: &str, registry: &Registry) -> Option<String> {
-    registry.get::<LoadFailure>(&LoadFailure::name(store))?.get()
-}
-
 fn streams(name: &str, registry: &Registry) -> Option<String> {
     let pools = [("writers", names::writers(name)), ("readers", names::readers(name))];
     pools.into_iter().find_map(|(pool, key)| {
@@ -80,8 +75,13 @@ fn streams(name: &str, registry: &Registry) -> Option<String> {
     })
 }
 
-/// Why a child does not run: the root of it, and not each supervisor's report of it.
-pub fn cause(node: &Node) -> String {
+/// Why a store does not run, for everybody who tells of it: the root of it, and not each supervisor's report of it.
+pub fn cause(store: &Node, registry: &Registry) -> String {
+    let failure = registry.get::<LoadFailure>(&LoadFailure::name(&store.id));
+    failure.and_then(|failure| failure.get()).unwrap_or_else(|| last_exit(store))
+}
+
+fn last_exit(node: &Node) -> String {
     let last = node.last_exit.as_deref().unwrap_or("it gave up");
     last.parse().map_or_else(|_| last.to_owned(), |reason: Reason| reason.message().to_owned())
 }

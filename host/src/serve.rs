@@ -139,9 +139,9 @@ async fn host(mut config: Config) -> anyhow::Result<()> {
     let options = Options { registry: registry.clone(), telemetry: telemetry.clone(), ..Options::default() };
     let root = Root::start(spec, options).await?;
     readiness.watch(root.handle());
-    if let Some(trouble) = no_store_runs(&root.handle().tree().await) {
+    if let Some(trouble) = no_store_runs(&root.handle().tree().await, &registry) {
         root.stop().await;
-        anyhow::bail!("no store could be started: {trouble}");
+        anyhow::bail!(trouble);
     }
     let (stopped, stopping) = oneshot::channel::<()>();
     let over = async move { drop(stopping.await) };
@@ -225,13 +225,16 @@ async fn finish(root: &Root, connections: &Connections, registry: &Registry, sto
 }
 
 /// Why no store runs, if none does. One of many that does not start is parked, and the others serve.
-fn no_store_runs(tree: &Node) -> Option<String> {
+fn no_store_runs(tree: &Node, registry: &Registry) -> Option<String> {
     let stores = || tree.children.iter().filter(|child| child.kind == Kind::Supervisor);
     if stores().any(|store| store.state != NodeState::Parked) {
         return None;
     }
-    let trouble = |store: &Node| format!("store {}: {}", store.id, cause(store));
-    Some(stores().map(trouble).collect::<Vec<_>>().join("; "))
+    let mut troubles = stores().map(|store| format!("store {}: {}", store.id, cause(store, registry)));
+    Some(match stores().count() {
+        1 => format!("cannot serve {}", troubles.next().unwrap_or_default()),
+        _ => format!("none of the stores starts: {}", troubles.collect::<Vec<_>>().join("; ")),
+    })
 }
 
 fn outcome(ended: Option<Reason>, stopped: &Reason) -> anyhow::Result<()> {
@@ -253,16 +256,21 @@ pub(crate) fn prepare(config: &Config) -> anyhow::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt as _;
     let shown = config.data.display();
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&config.data);
-    made.with_context(|| format!("cannot make the data directory {shown}"))?;
+    made.map_err(|error| refused(&error, format_args!("the data directory {shown} cannot be made")))?;
     let directory = Dir::open_ambient_dir(&config.data, cap_std::ambient_authority())
-        .with_context(|| format!("cannot open the data directory {shown}"))?;
+        .map_err(|error| refused(&error, format_args!("the data directory {shown} cannot be opened")))?;
     for folder in config.stores.iter().map(|store| store.name.as_str()).chain([COMPILED]) {
-        directory
-            .create_dir_all(folder)
-            .and_then(|()| directory.open_dir(folder))
-            .with_context(|| format!("cannot use the folder {folder} in the data directory {shown}"))?;
+        directory.create_dir_all(folder).and_then(|()| directory.open_dir(folder)).map_err(|error| {
+            let path = config.data.join(folder);
+            refused(&error, format_args!("the folder {} cannot be made or entered", path.display()))
+        })?;
     }
     config.data.canonicalize().with_context(|| format!("cannot find the data directory {shown}"))
+}
+
+/// What the system refused, with what to do about it.
+fn refused(error: &std::io::Error, what: std::fmt::Arguments<'_>) -> anyhow::Error {
+    anyhow::anyhow!("{what}: {error}{}", exesdb_storage::advice(error))
 }
 
 fn routes(stores: &[StoreConfig]) -> Vec<StoreRoute> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use exesdb_tests::{Down, folder, probe, root};
+use exesdb_tests::{Down, Host, folder, probe, root, stderr};
 
 /// What a host says that is to use a file for a role.
 fn refused(role: &str, file: &Path) -> String {
@@ -94,4 +94,86 @@ fn a_link_does_not_lead_out_of_its_folder() {
         "{said}"
     );
     assert!(said.contains("name the file itself"), "{said}");
+}
+
+#[test]
+fn a_component_of_another_version_of_the_contract_is_named_with_what_to_do() {
+    // role, component, what differs
+    let table = [
+        ("gateway", "other-imports", "expected record of 2 fields, found 1 field"),
+        ("gateway", "other-exports", "expected record of 3 fields, found 2 fields"),
+        ("snapshots", "other-exports", "it does not export exesdb:store/snapshots@0.1.0."),
+        ("streams", "other-exports", "it exports exesdb:store/streams@0.2.0"),
+    ];
+    for (role, name, difference) in table {
+        let file = probe(name);
+        let said = refused(role, &file);
+        let last = said.lines().last().unwrap_or_default();
+        let (sentence, detail) =
+            last.split_once(" was built against another version of the contract: build it again against the WIT of exesdb ")
+                .unwrap_or_else(|| panic!("{last}"));
+        assert!(
+            sentence.starts_with("exesdb: cannot serve store main: ")
+                && sentence.contains(&*file.to_string_lossy())
+        );
+        assert!(sentence.contains("exesdb.toml:4:"), "{sentence}");
+        assert!(detail.contains("the folder `wit`") && detail.contains(difference), "{detail}");
+    }
+}
+
+#[test]
+fn a_limit_that_keeps_a_component_from_starting_is_named_with_its_place() {
+    // the tables of the configuration, the place of the limit, the component, the table to change
+    let table = [
+        ("[store.limits.streams]\nmemory_mib = 1", "4:14", "streams component builtin:streams", "streams"),
+        (
+            "[store.limits.gateway]\nmemory_mib = 1",
+            "4:14",
+            "gateway component builtin:gateway-http",
+            "gateway",
+        ),
+        (
+            "[store.limits]\ncall_cpu_ms = 9\nmemory_mib = 1",
+            "5:14",
+            "streams component builtin:streams",
+            "streams",
+        ),
+    ];
+    for (limits, place, component, section) in table {
+        let said = Down::new(Some(&format!("[[store]]\nname = \"main\"\n{limits}\n"))).refused();
+        let last = said.lines().last().unwrap_or_default();
+        let sentence = format!(
+            ":{place}: the {component} needs more memory than `memory_mib = 1` lets it have when it is started; raise memory_mib under [store.limits.{section}] ("
+        );
+        assert!(last.starts_with("exesdb: cannot serve store main: ") && last.contains(&sentence), "{last}");
+    }
+}
+
+#[test]
+fn everybody_tells_the_same_cause_of_a_store_that_does_not_start() {
+    let config =
+        "[[store]]\nname = \"good\"\n\n[[store]]\nname = \"bad\"\n[store.limits.streams]\nmemory_mib = 1\n";
+    let host = Host::with_config(config);
+    let cause = "the streams component builtin:streams needs more memory than `memory_mib = 1` lets it have";
+    let ready = host.http.get("/health/ready").expect(503).json;
+    let trouble = ready["stores"]["bad"].as_str().unwrap_or_default();
+    assert!(trouble.contains(cause) && trouble.contains("exesdb restart bad"), "{ready}");
+    let refused = host.http.of("bad").append_one("s").expect_problem(503, "restarting");
+    assert!(refused.detail().contains(cause), "{}", refused.text);
+    let read = host.exesdb(&["read", "--store", "bad"]);
+    assert!(
+        stderr(&read).starts_with("exesdb: store `bad` does not serve: ") && stderr(&read).contains(cause)
+    );
+    // The table has its beginning, and the line below all of it.
+    let tree = host.ok(&["tree"]);
+    let told = tree.lines().find(|line| line.starts_with("host/bad: "));
+    assert!(
+        told.is_some_and(|line| line.contains(cause) && line.contains("[store.limits.streams]")),
+        "{tree}"
+    );
+    let config = host.data().with_file_name("exesdb.toml");
+    let config = config.to_string_lossy();
+    let down = host.stop().down;
+    let doctor = down.exesdb(&["doctor", "--store", "bad", "--config", &config]);
+    assert!(stderr(&doctor).contains(cause), "{}", stderr(&doctor));
 }

@@ -28,6 +28,8 @@ const GUESTS: &[Guest] = &[
     Guest { package: "gateway-probe", component: "tests/gateway-probe" },
     Guest { package: "snapshots-probe", component: "tests/snapshots-probe" },
     Guest { package: "misfit", component: "tests/misfit" },
+    Guest { package: "other-exports", component: "tests/other-exports" },
+    Guest { package: "other-imports", component: "tests/other-imports" },
 ];
 
 /// Builds the guests of these names, or all of them. A component's file is written only when its bytes changed, so

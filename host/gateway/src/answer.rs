@@ -169,7 +169,8 @@ fn unknown_store(name: &str, stores: &[StoreRoute]) -> Response<Full<Bytes>> {
         clipped(name),
         named.join(", "),
     );
-    let members = [("stores", there_are.into_iter().take(STORES_NAMED_MAX).collect())];
+    let members =
+        [("store", clipped(name).into()), ("stores", there_are.into_iter().take(STORES_NAMED_MAX).collect())];
     problem(StatusCode::NOT_FOUND, "store-not-found", "No such store", &detail, &members)
 }
 
@@ -191,7 +192,7 @@ fn refused(store: &StoreRoute, refusal: &Refusal) -> Response<Full<Bytes>> {
             &detail,
             &store,
         ),
-        Refusal::Unavailable(_) => problem(
+        Refusal::Unavailable => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
             "The gateway does not start",

@@ -26,12 +26,26 @@ pub struct Listener {
 
 /// Why there is no listening socket.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot listen on {address}: {error}; choose another address with --listen, or stop what uses this one"
-)]
+#[error("cannot listen on {address}: {error}; {}", way_out(error))]
 pub struct ListenerError {
     address: SocketAddr,
     error: std::io::Error,
+}
+
+/// What helps if an address cannot be listened on.
+fn way_out(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "stop what uses this address, or choose another one with --listen (`listen` of the configuration)"
+        }
+        std::io::ErrorKind::AddrNotAvailable => {
+            "this machine does not have that address: choose one that it has with --listen (`listen` of the configuration)"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "ports below 1024 are for privileged processes: choose another one with --listen (`listen` of the configuration)"
+        }
+        _ => "choose another address with --listen (`listen` of the configuration)",
+    }
 }
 
 impl Listener {

@@ -159,6 +159,14 @@ impl Crash {
         }
     }
 
+    /// The message without the limit: empty where the limit says all.
+    pub(crate) fn words(&self) -> &str {
+        match &self.limit {
+            None => &self.message,
+            Some(limit) => self.message.strip_prefix(limit.as_str()).unwrap_or("").trim_start_matches(": "),
+        }
+    }
+
     /// What a client may know of it, as what the component did: the limit that it reached, and nothing of its inside.
     pub fn for_client(&self) -> &str {
         match (&self.limit, self.kind) {

@@ -9,9 +9,10 @@ use exesdb_supervisor::{Registry, Telemetry};
 
 use crate::bindings::describe as wit;
 use crate::clock::Clock;
+use crate::crash::Crash;
 use crate::engine::Engine;
 use crate::limits::Limits;
-use crate::load::{LoadError, Loaded};
+use crate::load::{ASKED, LoadError, Loaded, STARTED};
 use crate::state::{State, Tenancy};
 use crate::trace::Trace;
 
@@ -82,7 +83,8 @@ impl Loaded {
     ///
     /// # Errors
     ///
-    /// [`LoadError::Describe`]: the call failed, or its answer breaks a rule of the interface.
+    /// No instance could be made, the function has another type, the call failed, or its answer breaks a rule of the
+    /// interface.
     pub(crate) async fn describe(
         &self,
         engine: &Engine,
@@ -90,9 +92,8 @@ impl Loaded {
         limits: &Limits,
     ) -> Result<Option<Description>, LoadError> {
         let Some(interface) = self.component.get_export_index(None, INTERFACE) else { return Ok(None) };
-        let failed = |reason: String| LoadError::Describe { name: self.identity.name.clone(), reason };
         let index = self.component.get_export_index(Some(&interface), "describe");
-        let index = index.ok_or_else(|| failed(format!("{INTERFACE} lacks the function `describe`")))?;
+        let index = index.ok_or_else(|| self.lacks(role, &format!("{INTERFACE}.describe")))?;
         // A tenancy of its own, with an empty registry: there is no store that it could reach.
         let (registry, telemetry) = (Registry::new(), Telemetry::new());
         let tenancy =
@@ -100,18 +101,36 @@ impl Loaded {
         let path: Arc<str> = role.into();
         let mut store = State::store(engine, &self.identity, &tenancy, &path);
         State::begin_call(&mut store, vec![Trace::new()]);
+        let mut doing = STARTED;
         let asked = async {
-            let instance = self.pre.instantiate_async(&mut store).await?;
-            let describe = instance.get_typed_func::<(), (wit::Description,)>(&mut store, &index)?;
-            describe.call_async(&mut store, ()).await
+            let instance = self.pre.instantiate_async(&mut store).await.map_err(NoAnswer::Crash)?;
+            let describe = instance
+                .get_typed_func::<(), (wit::Description,)>(&mut store, &index)
+                .map_err(NoAnswer::OtherType)?;
+            doing = ASKED;
+            describe.call_async(&mut store, ()).await.map_err(NoAnswer::Crash)
         };
         let answer = tokio::time::timeout(Duration::from_millis(limits.call_wall_ms), asked).await;
-        match answer {
-            Ok(Ok((description,))) => checked(description).map(Some).map_err(failed),
-            Ok(Err(error)) => Err(failed(store.data().crash(&error).to_string())),
-            Err(_) => Err(failed(format!("it did not answer within {} ms", limits.call_wall_ms))),
-        }
+        let crash = match answer {
+            Ok(Ok((description,))) => {
+                let name = || self.identity.name.clone();
+                let refused = |reason| LoadError::Describe { name: name(), role, reason };
+                return checked(description).map(Some).map_err(refused);
+            }
+            Ok(Err(NoAnswer::OtherType(error))) => return Err(self.mistyped(role, &error)),
+            Ok(Err(NoAnswer::Crash(error))) => store.data().crash(&error),
+            Err(_) => Crash::timeout(limits.call_wall_ms),
+        };
+        Err(self.not_started(role, doing, &crash, limits))
     }
+}
+
+/// Why a component gave no answer.
+enum NoAnswer {
+    /// Its function has another type than the interface says.
+    OtherType(wasmtime::Error),
+    /// The instance ended.
+    Crash(wasmtime::Error),
 }
 
 /// The description, if it keeps to the rules of the interface.

@@ -21,7 +21,7 @@ use tokio::task::AbortHandle;
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyIndices};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::crash::Crash;
@@ -29,7 +29,7 @@ use crate::describe::Description;
 use crate::engine::Engine;
 use crate::installed::Installed;
 use crate::limits::Limits;
-use crate::load::{Identity, LoadError, Loaded, Source, load};
+use crate::load::{Identity, LoadError, Loaded, STARTED, Source, load};
 use crate::names;
 use crate::pause::Watched;
 use crate::request::{Overdue, RequestControl};
@@ -58,7 +58,7 @@ const FINISH_GRACE: Duration = Duration::from_secs(4);
 /// A gateway component, ready to be instantiated.
 pub struct GatewayPlugin {
     loaded: Loaded,
-    pre: ProxyPre<State>,
+    indices: ProxyIndices,
     engine: Engine,
 }
 
@@ -70,16 +70,16 @@ impl GatewayPlugin {
     /// See [`LoadError`]; nothing of the component was run.
     pub fn load(engine: &Engine, source: &Source) -> Result<Arc<Self>, LoadError> {
         let loaded = load(engine, &engine.gateway, "gateway", source)?;
-        let pre = ProxyPre::new(loaded.pre.clone())
-            .map_err(|error| loaded.lacks("gateway", format!("wasi:http/incoming-handler@0.2 ({error})")))?;
-        Ok(Arc::new(Self { loaded, pre, engine: engine.clone() }))
+        let indices = ProxyIndices::new(&loaded.pre)
+            .map_err(|error| loaded.lacks("gateway", &format!("wasi:http/incoming-handler@0.2 ({error})")))?;
+        Ok(Arc::new(Self { loaded, indices, engine: engine.clone() }))
     }
 
     /// What the component says of itself; none of one that does not.
     ///
     /// # Errors
     ///
-    /// [`LoadError::Describe`].
+    /// It cannot be started, was built against another version of the contract, or gives a wrong answer.
     pub async fn describe(&self, limits: &Limits) -> Result<Option<Description>, LoadError> {
         self.loaded.describe(&self.engine, "gateway", limits).await
     }
@@ -113,7 +113,7 @@ pub enum Refusal {
     Restarting,
     /// No instance could be made.
     #[error("no gateway instance could be made; the host's log says why")]
-    Unavailable(Crash),
+    Unavailable,
     /// The request ended the instance that served it.
     #[error("the gateway component {}; incident {}", crash.for_client(), crash.incident)]
     Crashed {
@@ -168,7 +168,7 @@ async fn start(
         numbers: AtomicU64::new(0),
     });
     // The first instance shows at the start whether there can be any.
-    let first = worker.instantiate().await.map_err(|crash| crash.reason())?;
+    let first = worker.instantiate().await.map_err(Reason::error)?;
     worker.idle.lock().warm.push(first);
     let registration = registry.register(name, worker.clone());
     let aborts = AbortsRequests(worker);
@@ -355,7 +355,7 @@ impl GatewayWorker {
         let idle = self.idle.lock().take();
         let mut warm = match idle {
             Some(warm) => warm,
-            None => self.instantiate().await.map_err(Refusal::Unavailable)?,
+            None => self.instantiate().await.map_err(|_| Refusal::Unavailable)?,
         };
         let store = &mut warm.store;
         State::begin_call(store, vec![control.trace.clone()]);
@@ -433,22 +433,23 @@ impl GatewayWorker {
         }
     }
 
-    async fn instantiate(&self) -> Result<Warm, Crash> {
-        let mut store =
-            State::store(&self.plugin.engine, &self.plugin.loaded.identity, &self.tenancy, &self.path);
+    async fn instantiate(&self) -> Result<Warm, LoadError> {
+        let (plugin, tenancy) = (&self.plugin, &self.tenancy);
+        let mut store = State::store(&plugin.engine, &plugin.loaded.identity, tenancy, &self.path);
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        match self.plugin.pre.instantiate_async(&mut store).await {
-            Ok(proxy) => {
-                store.data_mut().meter.made();
-                let requests_left = REQUESTS_PER_INSTANCE + number % (REQUESTS_PER_INSTANCE / 10);
-                Ok(Warm { store, proxy, requests_left })
-            }
+        let instance = match plugin.loaded.pre.instantiate_async(&mut store).await {
+            Ok(instance) => instance,
             Err(error) => {
                 let crash = store.data().crash(&error);
                 store.data().report(&crash);
-                Err(crash)
+                return Err(plugin.loaded.not_started("gateway", STARTED, &crash, &tenancy.limits));
             }
-        }
+        };
+        let proxy = plugin.indices.load(&mut store, &instance);
+        let proxy = proxy.map_err(|error| plugin.loaded.mistyped("gateway", &error))?;
+        store.data_mut().meter.made();
+        let requests_left = REQUESTS_PER_INSTANCE + number % (REQUESTS_PER_INSTANCE / 10);
+        Ok(Warm { store, proxy, requests_left })
     }
 
     fn give_back(&self, mut warm: Warm) {

@@ -4,6 +4,7 @@
 //! imports is compared with what its role is offered. That happens before it is compiled, which takes seconds for a
 //! large one, and the message names all that is missing.
 
+mod error;
 mod offer;
 mod shape;
 
@@ -14,12 +15,15 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use wasmtime::component::{Component, InstancePre, Linker};
 
+use crate::crash::Crash;
 use crate::describe::Description;
 use crate::engine::Engine;
 use crate::limits::Limits;
 use crate::persistence::kind::Kind;
 use crate::state::State;
 
+pub use error::LoadError;
+pub(crate) use error::{ASKED, STARTED};
 pub use offer::Misfit;
 pub use shape::NotAComponent;
 use shape::Shape;
@@ -39,104 +43,6 @@ pub enum Source {
     },
     /// A file.
     File(PathBuf),
-}
-
-/// Why a component was not loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// There is no such file.
-    #[error("component {path}: there is no such file{}; check the path in the configuration, which is relative to the configuration file's folder", link_to(target.as_deref()), path = path.display())]
-    Missing {
-        /// The file as the configuration names it.
-        path: PathBuf,
-        /// Where it leads, if it is a link.
-        target: Option<PathBuf>,
-    },
-    /// It is a folder, a pipe or a device.
-    #[error("component {path} is not a file; name the component's .wasm file itself", path = path.display())]
-    NotAFile {
-        /// The file as the configuration names it.
-        path: PathBuf,
-    },
-    /// The file cannot be read.
-    #[error("component {path} cannot be read: {error}", path = path.display())]
-    File {
-        /// The file as the configuration names it.
-        path: PathBuf,
-        /// The system's words.
-        error: std::io::Error,
-    },
-    /// The component is too large.
-    #[error("component {name} has more than {COMPONENT_BYTES_MAX} bytes; build it without debug information")]
-    TooLarge {
-        /// Where it comes from.
-        name: String,
-    },
-    /// The file is a link to somewhere else.
-    #[error(
-        "component {path} is a link to {target}, and links out of a component's folder are not followed; name the file itself, or copy it there", path = path.display(), target = target.display()
-    )]
-    Link {
-        /// The file as the configuration names it.
-        path: PathBuf,
-        /// Where the link leads.
-        target: PathBuf,
-    },
-    /// The bytes are no component.
-    #[error("component {name} is not a WebAssembly component: {reason}")]
-    NotAComponent {
-        /// Where it comes from.
-        name: String,
-        /// What it is.
-        reason: NotAComponent,
-    },
-    /// The component is of another kind, or needs something that its role is not offered.
-    #[error("component {name} {misfit}")]
-    Misfit {
-        /// Where it comes from.
-        name: String,
-        /// What is wrong with it.
-        misfit: Misfit,
-    },
-    /// It is a component, and the engine does not take it: it is not valid, needs a proposal of WebAssembly that is off, or
-    /// more of the engine than any component may have.
-    #[error("component {name} cannot be compiled or is larger than this host runs: {reason}")]
-    NotCompiled {
-        /// Where it comes from.
-        name: String,
-        /// The compiler's words.
-        reason: String,
-    },
-    /// The component lacks an export of its role.
-    #[error("component {name} does not export {export}, which a {role} component must; it exports {exports}")]
-    Export {
-        /// Where it comes from.
-        name: String,
-        /// The role that it was to have.
-        role: &'static str,
-        /// The function or interface.
-        export: String,
-        /// What it exports.
-        exports: String,
-    },
-    /// An imported function has another type than the interface says. (An exported one shows at the first start.)
-    #[error("component {name} does not match the interfaces of a {role} component: {reason}")]
-    Mismatch {
-        /// Where it comes from.
-        name: String,
-        /// The role that it was to have.
-        role: &'static str,
-        /// The engine's words.
-        reason: String,
-    },
-    /// The component was asked what it is, and gave no answer or one that breaks a rule.
-    #[error("component {name} does not describe itself as exesdb:host/describe says: {reason}")]
-    Describe {
-        /// Where it comes from.
-        name: String,
-        /// What went wrong.
-        reason: String,
-    },
 }
 
 /// A component that was checked for a role and can be instantiated at any time.
@@ -177,7 +83,7 @@ impl<K: Kind> Plugin<K> {
     /// See [`LoadError`]; nothing of the component was run.
     pub fn load(engine: &Engine, role: &'static str, source: &Source) -> Result<Arc<Self>, LoadError> {
         let loaded = load(engine, &engine.persistence, role, source)?;
-        let indices = K::indices(&loaded.component).map_err(|export| loaded.lacks(role, export))?;
+        let indices = K::indices(&loaded.component).map_err(|export| loaded.lacks(role, &export))?;
         Ok(Arc::new(Self { loaded, indices, engine: engine.clone() }))
     }
 
@@ -185,7 +91,7 @@ impl<K: Kind> Plugin<K> {
     ///
     /// # Errors
     ///
-    /// [`LoadError::Describe`].
+    /// It cannot be started, was built against another version of the contract, or gives a wrong answer.
     pub async fn describe(
         &self,
         role: &'static str,
@@ -206,11 +112,32 @@ impl<K: Kind> Plugin<K> {
 }
 
 impl Loaded {
-    pub(crate) fn lacks(&self, role: &'static str, export: String) -> LoadError {
+    /// An exported function is missing.
+    pub(crate) fn lacks(&self, role: &'static str, export: &str) -> LoadError {
         let ty = self.component.component_type();
         let exports: Vec<_> = ty.exports(self.component.engine()).map(|(name, _)| name.to_owned()).collect();
         let exports = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
-        LoadError::Export { name: self.identity.name.clone(), role, export, exports }
+        self.other_contract(role, format!("it does not export {export}, and exports {exports}"))
+    }
+
+    /// An exported function has another type than the host's contract says.
+    pub(crate) fn mistyped(&self, role: &'static str, error: &wasmtime::Error) -> LoadError {
+        self.other_contract(role, format!("{error:#}"))
+    }
+
+    fn other_contract(&self, role: &'static str, difference: String) -> LoadError {
+        LoadError::OtherContract { name: self.identity.name.clone(), role, difference }
+    }
+
+    /// An instance ended before it was of use, at something that is done with every new one.
+    pub(crate) fn not_started(
+        &self,
+        role: &'static str,
+        doing: &'static str,
+        crash: &Crash,
+        limits: &Limits,
+    ) -> LoadError {
+        LoadError::of_crash(self.identity.name.clone(), role, doing, crash, limits)
     }
 }
 
@@ -226,10 +153,10 @@ pub(crate) fn load(
     offer::check(&shape, role).map_err(|misfit| LoadError::Misfit { name: name.clone(), misfit })?;
     let component = Component::new(&engine.wasmtime, &wasm)
         .map_err(|error| LoadError::NotCompiled { name: name.clone(), reason: format!("{error:#}") })?;
-    let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::Mismatch {
+    let pre = linker.instantiate_pre(&component).map_err(|error| LoadError::OtherContract {
         name: name.clone(),
         role,
-        reason: mismatch(&error, &shape, role),
+        difference: mismatch(&error, &shape, role),
     })?;
     let digest = Sha256::digest(&wasm).iter().map(|byte| format!("{byte:02x}")).collect();
     Ok(Loaded { component, pre, identity: Arc::new(Identity { name, digest }) })
@@ -242,7 +169,7 @@ fn mismatch(error: &wasmtime::Error, shape: &Shape, role: &str) -> String {
     let hint = if ours.is_empty() {
         String::new()
     } else {
-        format!("; it was built against a later contract: {}", ours.join(", "))
+        format!("; it imports later versions than this host offers: {}", ours.join(", "))
     };
     format!("{error:#}{hint}")
 }
@@ -289,8 +216,4 @@ fn not_opened(path: &Path, error: std::io::Error) -> LoadError {
         (_, Some(target)) => LoadError::Link { path, target },
         (_, None) => LoadError::File { path, error },
     }
-}
-
-fn link_to(target: Option<&Path>) -> String {
-    target.map_or_else(String::new, |target| format!(" (it is a link to {})", target.display()))
 }

@@ -50,7 +50,15 @@ pub struct TreeOptions {
 pub async fn run(options: TreeOptions) -> anyhow::Result<()> {
     let mut output = Output::stdout();
     let picture = |tree: Node| -> anyhow::Result<Vec<String>> {
-        if options.json { Ok(vec![serde_json::to_string(&tree)?]) } else { Ok(render(&tree, now_micros())) }
+        if options.json {
+            return Ok(vec![serde_json::to_string(&tree)?]);
+        }
+        let mut lines = render(&tree, now_micros());
+        // Where lines may wrap.
+        if !options.watch {
+            add_troubles(&mut lines, &tree);
+        }
+        Ok(lines)
     };
     let first = picture(ask(&options).await?)?;
     if !options.watch {
@@ -132,9 +140,7 @@ fn add_rows(rows: &mut Vec<[String; COLUMNS]>, node: &Node, branch: &str, trunk:
         let period = Duration::from_millis(intensity.period_ms);
         format!("{}/{} in {period:?}, {} left", intensity.used, intensity.restarts, intensity.left)
     });
-    // What is the matter now goes before how it ended last.
-    let last_exit = node.note.clone().or_else(|| Some(root_cause(node.last_exit.as_deref()?)));
-    let last_exit: String = printable(last_exit.as_deref().unwrap_or("-"));
+    let last_exit = trouble(node).unwrap_or_else(|| "-".to_owned());
     rows.push([
         format!("{branch}{}", printable(&node.id)),
         state(node.state).to_owned(),
@@ -149,6 +155,22 @@ fn add_rows(rows: &mut Vec<[String; COLUMNS]>, node: &Node, branch: &str, trunk:
         let (fork, below) = if index == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
         add_rows(rows, child, &format!("{trunk}{fork}"), &format!("{trunk}{below}"), now_micros);
     }
+}
+
+/// What is the matter with a child now, or else how it ended last.
+fn trouble(node: &Node) -> Option<String> {
+    let trouble = node.note.clone().or_else(|| Some(root_cause(node.last_exit.as_deref()?)))?;
+    Some(printable(&trouble))
+}
+
+/// Adds what is the matter with children that are parked or refuse calls, as a whole where the table has its beginning.
+fn add_troubles(lines: &mut Vec<String>, node: &Node) {
+    let is_in_trouble = node.state == NodeState::Parked || node.note.is_some();
+    let trouble = trouble(node).filter(|trouble| is_in_trouble && trouble.chars().count() > LAST_EXIT_CHARS);
+    if let Some(trouble) = trouble {
+        lines.push(format!("{}: {trouble}", printable(&node.path)));
+    }
+    node.children.iter().for_each(|child| add_troubles(lines, child));
 }
 
 /// How a child ended, without each supervisor's report that its child did not start: those take a line each, and the cause
@@ -187,7 +209,7 @@ fn duration(seconds: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, render, root_cause};
+    use super::{add_troubles, duration, render, root_cause};
     use exesdb_supervisor::{Intensity, Kind, Node, NodeState, Strategy};
 
     #[test]
@@ -223,6 +245,29 @@ mod tests {
             detail: None,
             children,
         }
+    }
+
+    #[test]
+    fn what_the_table_cuts_off_of_a_trouble_is_told_below() {
+        let long = "because ".repeat(10);
+        let told = |state, note: Option<&str>, last_exit: Option<&str>| {
+            let mut child = node("c", vec![]);
+            child.path = "host/c".to_owned();
+            (child.state, child.note, child.last_exit) =
+                (state, note.map(str::to_owned), last_exit.map(str::to_owned));
+            let mut lines = Vec::new();
+            add_troubles(&mut lines, &node("host", vec![child]));
+            lines
+        };
+        let whole = [format!("host/c: {long}")];
+        assert_eq!(told(NodeState::Parked, Some(&long), None), whole);
+        assert_eq!(told(NodeState::Running, Some(&long), None), whole);
+        assert_eq!(
+            told(NodeState::Parked, None, Some(&format!("error:{long}"))),
+            [format!("host/c: error:{long}")]
+        );
+        assert!(told(NodeState::Running, None, Some(&long)).is_empty(), "it runs again");
+        assert!(told(NodeState::Parked, Some("short"), None).is_empty(), "the table has it");
     }
 
     #[test]

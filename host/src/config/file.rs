@@ -264,9 +264,13 @@ fn line_and_column(text: &str, at: usize) -> (usize, usize, String) {
 /// that is missing keeps its store from starting, and no other.
 pub(super) fn parse(text: &str, file: &Path) -> Result<Config, Fault> {
     let source = Text { file, text };
-    let raw: RawConfig = toml::from_str(text).map_err(|error| Fault {
-        span: error.span().unwrap_or(0..0),
-        message: error.message().replace('\n', "; "),
+    let raw: RawConfig = toml::from_str(text).map_err(|error| {
+        let span = error.span().unwrap_or(0..0);
+        if has_one_store(text) {
+            let message = "store is one table; write [[store]], in two brackets, for each store";
+            return Fault { span, message: message.to_owned() };
+        }
+        Fault { span, message: error.message().replace('\n', "; ") }
     })?;
     let defaults = Config::default();
     let data = match &raw.data {
@@ -288,6 +292,11 @@ pub(super) fn parse(text: &str, file: &Path) -> Result<Config, Fault> {
     let allowed_hosts = names("allowed_hosts", &raw.allowed_hosts, web::HOST, web::host)?;
     let allowed_origins = names("allowed_origins", &raw.allowed_origins, web::ORIGIN, web::origin)?;
     Ok(Config { data, listen, allowed_hosts, allowed_origins, stores })
+}
+
+/// Whether the text has `[store]` where each store is a `[[store]]`.
+fn has_one_store(text: &str) -> bool {
+    text.parse::<toml::Table>().is_ok_and(|table| table.get("store").is_some_and(Value::is_table))
 }
 
 fn parse_stores(raw: &Spanned<Vec<Spanned<RawStore>>>, text: Text<'_>) -> Result<Vec<StoreConfig>, Fault> {
@@ -344,6 +353,7 @@ fn parse_store(table: &Spanned<RawStore>, text: Text<'_>) -> Result<StoreConfig,
     (store.components, store.component_places) = parse_components(&raw.components, text)?;
     store.limits = parse_limits(&raw.limits)?;
     store.component_limits = parse_component_limits(&raw.limits, &store.limits)?;
+    store.limit_places = limit_places(&raw.limits, text);
     let settings = &raw.settings;
     let by_component =
         [("streams", &settings.streams), ("snapshots", &settings.snapshots), ("gateway", &settings.gateway)];
@@ -417,6 +427,28 @@ fn parse_component_limits(raw: &RawLimits, store: &Limits) -> Result<BTreeMap<St
     found.insert("gateway".to_owned(), limits);
     found.retain(|_, limits| limits != store);
     Ok(found)
+}
+
+/// Where the file sets those limits that can keep a component from starting.
+fn limit_places(raw: &RawLimits, text: Text<'_>) -> BTreeMap<(&'static str, &'static str), Place> {
+    let RawLimits { streams, snapshots, gateway, .. } = raw;
+    let set = [
+        ("", "memory_mib", &raw.memory_mib),
+        ("", "call_cpu_ms", &raw.call_cpu_ms),
+        ("", "call_wall_ms", &raw.call_wall_ms),
+        ("streams", "memory_mib", &streams.memory_mib),
+        ("streams", "call_cpu_ms", &streams.call_cpu_ms),
+        ("streams", "call_wall_ms", &streams.call_wall_ms),
+        ("snapshots", "memory_mib", &snapshots.memory_mib),
+        ("snapshots", "call_cpu_ms", &snapshots.call_cpu_ms),
+        ("snapshots", "call_wall_ms", &snapshots.call_wall_ms),
+        ("gateway", "memory_mib", &gateway.memory_mib),
+        ("gateway", "call_cpu_ms", &gateway.call_cpu_ms),
+    ];
+    let place = |(component, key, value): (&'static str, &'static str, &Option<Spanned<Value>>)| {
+        Some(((component, key), text.place(&value.as_ref()?.span())))
+    };
+    set.into_iter().filter_map(place).collect()
 }
 
 fn limit(
@@ -624,6 +656,10 @@ mod tests {
         assert_eq!(place(&flag.key_place), (file(), 20, 13));
         assert_eq!(place(&flag.value_place), (file(), 20, 33));
         assert_eq!(place(&store.component_places["streams"]), (file(), 15, 23));
+        let limit = |component, key| store.limit_place(component, key).map(place);
+        assert_eq!(limit("gateway", "memory_mib"), Some((file(), 29, 26)));
+        assert_eq!(limit("streams", "memory_mib"), Some((file(), 24, 26)));
+        assert_eq!(limit("streams", "call_wall_ms"), None);
         let limits = store.limits;
         assert_eq!((limits.call_cpu_ms, limits.memory_mib), (9, 10));
         assert_eq!((limits.mailbox, limits.gateway_instances_per_worker), (11, 12));
@@ -656,6 +692,8 @@ mod tests {
             ("data = ".to_owned(), "1:8: "),
             ("store = []".to_owned(), "1:9: store is empty"),
             ("store = 1".to_owned(), "1:9: invalid type: integer `1`"),
+            ("[store]\nname = \"a\"".to_owned(), "1:1: store is one table; write [[store]]"),
+            ("[store.limits]\nmemory_mib = 1".to_owned(), "1:2: store is one table; write [[store]]"),
             ("[[store]]\nwriters = 2".to_owned(), "1:1: the store has no name"),
             ("[[store]]\nname = \"\"".to_owned(), "2:8: name is \"\"; it must be 1 to 64"),
             ("[[store]]\nname = \"A\"".to_owned(), "2:8: name is \"A\"; it must be 1 to 64"),

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::maintenance;
 use super::path::resolve;
 use super::{CONNECTIONS_MAX, ControlSocket, REQUEST_BYTES_MAX, Refusal, Request, Response};
-use crate::readiness::load_failure;
+use crate::readiness::cause;
 
 /// Until a request is complete: longer than a person who types one by hand takes, and then the connection is free
 /// for somebody else.
@@ -166,12 +166,12 @@ async fn answer(
     }
 }
 
-/// Notes at each store why its components were not loaded, and at its pools why they refuse calls, if they do.
+/// Notes at each store why it is parked, and at its pools why they refuse calls, if they do.
 fn note_troubles(tree: &mut Node, registry: &Registry) {
     for store in &mut tree.children {
         let name = store.id.clone();
         if store.state == NodeState::Parked {
-            store.note = load_failure(&name, registry);
+            store.note = Some(cause(store, registry));
         }
         let streams = |name: String| registry.get::<StreamsPool>(&name)?.trouble();
         let snapshots = |name: String| registry.get::<SnapshotsPool>(&name)?.trouble();

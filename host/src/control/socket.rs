@@ -40,7 +40,7 @@ pub enum BindError {
         path: PathBuf,
     },
     /// The file system refuses.
-    #[error("the control socket {} cannot be made: {error}", path.display())]
+    #[error("the control socket's file {} cannot be made: {error}{}", path.display(), exesdb_storage::advice(error))]
     Io {
         /// The file that was worked on.
         path: PathBuf,

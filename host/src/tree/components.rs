@@ -137,7 +137,7 @@ impl Setup {
     /// Reads and compiles a component, away from the threads that serve the other stores.
     async fn compile<P: Send + 'static>(
         &self,
-        role: &str,
+        role: &'static str,
         component: &ComponentSource,
         load: impl FnOnce(&Engine, &Source) -> Result<P, LoadError> + Send + 'static,
     ) -> Result<P, String> {
@@ -177,9 +177,10 @@ impl Setup {
         Ok(Deployment { plugin, tenancy, owner })
     }
 
-    /// Where the configuration names the component, if it does, and what is wrong with it.
-    fn refused(&self, role: &str, error: &LoadError) -> String {
-        match self.config.component_places.get(role) {
+    /// Where the configuration sets the limit that was reached, or else names the component, if it does, and what is wrong.
+    fn refused(&self, role: &'static str, error: &LoadError) -> String {
+        let limit = error.limit().and_then(|limit| self.config.limit_place(role, limit));
+        match limit.or_else(|| self.config.component_places.get(role)) {
             Some(place) => format!("{place}: {error}"),
             None => error.to_string(),
         }

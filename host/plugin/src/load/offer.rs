@@ -1,5 +1,6 @@
 //! What components are offered, by kind, and what is wrong with a component that wants something else. Pure.
 
+use super::error::BUILD_AGAIN;
 use super::shape::Shape;
 use crate::guest_log::printable;
 
@@ -88,6 +89,18 @@ pub enum Misfit {
         /// How to make the right one.
         todo: &'static str,
     },
+    /// It exports what its role consists of in another version.
+    #[error(
+        "was built against another version of the contract: {BUILD_AGAIN}; it exports {exports}, and a {role} component of this host exports {wanted}"
+    )]
+    OtherVersion {
+        /// What it was to be.
+        role: &'static str,
+        /// The interface.
+        wanted: &'static str,
+        /// What it exports.
+        exports: String,
+    },
     /// It does not export what its role consists of.
     #[error("does not export {wanted}, which a {role} component must; it exports {exports}")]
     NoExport {
@@ -112,11 +125,12 @@ pub enum Misfit {
 pub(crate) fn check(shape: &Shape, role: &'static str) -> Result<(), Misfit> {
     let wanted = KINDS.iter().find(|(_, kind)| *kind == role).map_or(role, |(wanted, _)| *wanted);
     if !shape.exports.iter().any(|export| satisfies(wanted, export)) {
-        return Err(other_kind(shape, role).unwrap_or_else(|| Misfit::NoExport {
-            role,
-            wanted,
-            exports: exports(shape),
-        }));
+        let exports = exports(shape);
+        let is_wanted = |export: &String| interface(export) == interface(wanted);
+        if shape.exports.iter().any(is_wanted) {
+            return Err(Misfit::OtherVersion { role, wanted, exports });
+        }
+        return Err(other_kind(shape, role).unwrap_or(Misfit::NoExport { role, wanted, exports }));
     }
     let missing: Vec<&String> = shape.imports.iter().filter(|import| !is_offered(import, role)).collect();
     if missing.is_empty() {

@@ -11,7 +11,7 @@ use super::slot::{Letter, Mailbox, Slot};
 use crate::access::StoreAccess;
 use crate::crash::{Crash, CrashKind};
 use crate::installed::Installed;
-use crate::load::Plugin;
+use crate::load::{Plugin, STARTED};
 use crate::names;
 use crate::ownership;
 use crate::pause::Watched;
@@ -60,18 +60,18 @@ impl<K: Kind> Worker<K> {
         let path: Arc<str> = context.path().into();
         let pool = path.rsplit_once('/').map_or(&*path, |(pool, _)| pool).into();
         let mut store = State::store(&plugin.engine, &plugin.loaded.identity, tenancy, &path);
-        let started = async {
-            let instance = plugin.loaded.pre.instantiate_async(&mut store).await?;
-            K::exports(&plugin.indices, &instance, &mut store)
-        };
-        let exports = match started.await {
-            Ok(exports) => exports,
+        let loaded = &plugin.loaded;
+        let instance = match loaded.pre.instantiate_async(&mut store).await {
+            Ok(instance) => instance,
             Err(error) => {
                 let crash = store.data().crash(&error);
                 store.data().report(&crash);
-                return Err(crash.reason());
+                let error = loaded.not_started(tenancy.role, STARTED, &crash, &tenancy.limits);
+                return Err(Reason::error(error));
             }
         };
+        let exports = K::exports(&plugin.indices, &instance, &mut store)
+            .map_err(|error| Reason::error(loaded.mistyped(tenancy.role, &error)))?;
         let call_wall = Duration::from_millis(tenancy.limits.call_wall_ms);
         slot.occupy();
         Ok(Self { store, exports, slot, pool, call_wall })
