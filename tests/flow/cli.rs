@@ -180,12 +180,16 @@ fn errors_say_what_to_do() {
         (&["kill", "nothing"], 1, &["there is no `nothing`", "main"]),
         (&["kill", ""], 1, &["there is no"]),
         (&["kill", "main", "--reason", "angry"], 2, &["angry", "shutdown"]),
-        (&["read", "missing"], 1, &["404"]),
+        (&["read", "missing"], 1, &["the stream `missing` has no events"]),
         (&["read", "s", "--store", "other"], 1, &["there is no store `other`", "there are `main`"]),
-        (&["append", "s", "--type", "t", "--data", "1", "--expected-version", "7"], 1, &["409", "0"]),
+        (
+            &["append", "s", "--type", "t", "--data", "1", "--expected-version", "7"],
+            1,
+            &["version 7 was expected", "0"],
+        ),
         (&["append", "s", "--type", "t", "--data", "{"], 2, &["not JSON"]),
-        (&["append", "s", "--type", "", "--data", "1"], 1, &["400", "type"]),
-        (&["snapshot", "get", "s", "1"], 1, &["404"]),
+        (&["append", "s", "--type", "", "--data", "1"], 1, &["--type: is empty"]),
+        (&["snapshot", "get", "s", "1"], 1, &["the stream `s` has no snapshot at version 1"]),
         (&["import", "missing.csv", "--stream-by", "a", "--type-by", "b"], 1, &["missing.csv"]),
         (&["frobnicate"], 2, &["frobnicate", "--help"]),
     ];
@@ -301,4 +305,88 @@ fn a_data_directory_from_the_environment_is_told_where_another_host_runs_on_it()
     assert!(said.contains("another exesdb is running") && said.contains("EXESDB_DATA"), "{said}");
     let said = stderr(&exesdb(&[&arguments[..], &["--data", &data]].concat(), &[]));
     assert!(said.contains("another exesdb is running") && !said.contains("EXESDB_DATA"), "{said}");
+}
+
+#[test]
+fn what_fails_prints_nothing_and_speaks_of_options() {
+    let host = Host::start();
+    host.http.append_one("s").expect(200);
+    let lists: [&[&str]; 11] = [
+        &["read"],
+        &["read", "s"],
+        &["streams"],
+        &["follow"],
+        &["follow", "s"],
+        &["snapshot", "list"],
+        &["snapshot", "list", "s"],
+        &["snapshot", "latest", "s"],
+        &["retention", "s", "--show"],
+        &["delete", "s"],
+        &["export"],
+    ];
+    for list in lists {
+        let output = host.exesdb(&[list, &["--store", "nope"]].concat());
+        let said = stderr(&output);
+        assert_eq!(
+            said, "exesdb: there is no store `nope`; there are `main`: name one with --store\n",
+            "{list:?}"
+        );
+        assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true), "{list:?}");
+    }
+    // arguments, what is said of them
+    let mistakes: [(&[&str], &str); 8] = [
+        (&["read", "nosuch"], "the stream `nosuch` has no events"),
+        (&["read", "--tag", ""], "--tag: is empty; it must have 1 to 256 bytes"),
+        (&["read", "--stream-pattern", "("], "--stream-pattern: is no regular expression that can be used: "),
+        (&["read", "--query", "[{\"typ\":[\"x\"]}]"], "--query[0].typ: is not a known field; "),
+        (&["append", "s", "--type", "", "--data", "1"], "--type: is empty; it must have 1 to 256 bytes"),
+        (
+            &["append", "s", "--type", "t", "--data", "1", "--tag", ""],
+            "--tag: is empty; it must have 1 to 256 bytes",
+        ),
+        (
+            &["append", "s", "--type", "t", "--data", "1", "--expected-version", "9"],
+            "version 9 was expected, but the last event of the stream `s` has version 0",
+        ),
+        (&["snapshot", "latest", "s"], "the stream `s` has no such snapshot"),
+    ];
+    for (arguments, expected) in mistakes {
+        let output = host.exesdb(arguments);
+        let said = stderr(&output);
+        assert!(said.starts_with(&format!("exesdb: {expected}")), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}");
+    }
+    let file = host.data().with_file_name("list.json");
+    std::fs::write(&file, "[]").unwrap();
+    let said = stderr(&host.exesdb(&["transact", &file.to_string_lossy()]));
+    assert!(said.contains("list.json is not one JSON object with `appends`"), "{said}");
+}
+
+#[test]
+fn a_host_that_cannot_start_says_what_is_in_its_way() {
+    let folder = folder();
+    let (taken, file) = (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), folder.path().join("file"));
+    std::fs::write(&file, "").unwrap();
+    std::fs::create_dir(folder.path().join("d")).unwrap();
+    std::fs::write(folder.path().join("d/main"), "").unwrap();
+    std::fs::write(folder.path().join("one.toml"), "[store]\nname = \"main\"\n").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    // arguments, the parts of what is said
+    let table: [(&[&str], &[&str]); 5] = [
+        (
+            &["--data", "file"],
+            &["the data directory file cannot be made: ", "move it away, or give another path"],
+        ),
+        (&["--data", "file/d"], &["the data directory file/d cannot be made: ", "move it away"]),
+        (&["--data", "d"], &["the folder d/main cannot be made or entered: ", "move it away"]),
+        (&["--data", "e", "--listen", &address], &["cannot listen on ", "stop what uses this address"]),
+        (&["--config", "one.toml"], &["one.toml:1:1: store is one table; write [[store]]"]),
+    ];
+    for (arguments, parts) in table {
+        let output =
+            exesdb_in(folder.path(), &[&["serve"], arguments].concat(), &[("EXESDB_LISTEN", "127.0.0.1:0")]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        parts.iter().for_each(|part| assert!(said.contains(part), "{part}: {said}"));
+    }
 }

@@ -11,6 +11,36 @@ const QUOTED_CHARS: usize = 200;
 /// The kind of the problem that says that data is damaged.
 const DAMAGED: &str = "damaged";
 
+/// How the types of the API's own problems begin.
+const OWN_TYPE: &str = "urn:exesdb:problem:";
+
+/// Kinds of problems whose detail may be a component's own words; the title says what happened.
+const IN_WORDS_OF_COMPONENTS: [&str; 5] = ["internal", DAMAGED, "quarantined", "unavailable", "denied"];
+
+/// Parameters of requests that are options of the command line, and those.
+const OPTIONS: [(&str, &str); 20] = [
+    ("from", "--from"),
+    ("history", "--from"),
+    ("expected_version", "--expected-version"),
+    ("type", "--type"),
+    ("tag", "--tag"),
+    ("query", "--query"),
+    ("prefix", "--prefix"),
+    ("stream_prefix", "--stream-prefix"),
+    ("stream_pattern", "--stream-pattern"),
+    ("type_pattern", "--type-pattern"),
+    ("correlation_id", "--correlation-id"),
+    ("causation_id", "--causation-id"),
+    ("source", "--source"),
+    ("keep", "--keep"),
+    ("at_most", "--at-most"),
+    ("content_type", "--content-type"),
+    ("metadata", "--metadata"),
+    ("max_count", "--max-count"),
+    ("max_age_seconds", "--max-age"),
+    ("truncate_before", "--truncate-before"),
+];
+
 /// Why a request brought no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -91,6 +121,15 @@ impl ClientError {
         }
     }
 
+    /// The same, about what the command line calls the field that it is about, if `rename` has a name for it.
+    #[must_use]
+    pub fn renamed(mut self, rename: impl Fn(&str) -> Option<String>) -> ClientError {
+        if let ClientError::Refused { problem, .. } = &mut self {
+            problem.rename(rename);
+        }
+        self
+    }
+
     /// Whether the stream or the snapshot that was asked for is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self.problem_kind(), "stream-not-found" | "snapshot-not-found")
@@ -111,7 +150,7 @@ impl ClientError {
 }
 
 /// A problem document (RFC 9457), or what stands in for one when the answer is something else.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Problem {
     /// A stable URI that names the kind of problem.
     #[serde(rename = "type", default)]
@@ -131,18 +170,23 @@ pub struct Problem {
     /// Where to find this failure in the host's log.
     #[serde(default)]
     pub incident: Option<String>,
+    /// What of the request breaks a rule; the detail begins with it.
+    #[serde(default)]
+    pub field: Option<String>,
+    /// The store that was asked, where the host answered itself.
+    #[serde(default)]
+    pub store: Option<String>,
+    /// Stores that there are, if there is none of that name.
+    #[serde(default)]
+    pub stores: Vec<String>,
 }
 
 impl Problem {
     /// The problem that an answer with this status and body reports.
     pub(super) fn parse(status: StatusCode, body: &[u8]) -> Problem {
         let mut problem = serde_json::from_slice(body).unwrap_or_else(|_| Problem {
-            problem_type: String::new(),
-            title: String::new(),
-            status: 0,
             detail: String::from_utf8_lossy(body).trim().chars().take(QUOTED_CHARS).collect(),
-            actual_version: None,
-            incident: None,
+            ..Problem::default()
         });
         // The status line is what proxies and this client act on; a body that differs is wrong.
         problem.status = status.as_u16();
@@ -160,10 +204,58 @@ impl Problem {
     fn kind(&self) -> &str {
         self.problem_type.rsplit(['/', ':', '#']).next().unwrap_or("")
     }
+
+    /// Where the host's log has more, unless the detail says so itself.
+    fn incident(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.incident {
+            Some(incident) if !self.detail.contains(incident) => {
+                write!(f, "; the host's log has it under {incident}")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The problem in the words of the command line, if it is one of the API's own.
+    fn for_the_command_line(&self) -> Option<String> {
+        let is_own = self.problem_type.starts_with(OWN_TYPE) && !self.detail.is_empty();
+        match (is_own, self.kind(), &self.store) {
+            (false, ..) => None,
+            (true, "store-not-found", Some(store)) => {
+                let there_are: Vec<String> = self.stores.iter().map(|store| format!("`{store}`")).collect();
+                let there_are = there_are.join(", ");
+                Some(format!("there is no store `{store}`; there are {there_are}: name one with --store"))
+            }
+            (true, kind, _) if IN_WORDS_OF_COMPONENTS.contains(&kind) => {
+                Some(format!("{}: {}", self.title, self.detail))
+            }
+            (true, ..) => Some(self.by_option().unwrap_or_else(|| self.detail.clone())),
+        }
+    }
+
+    /// The detail with the option in place of the parameter that it is about.
+    fn by_option(&self) -> Option<String> {
+        let field = self.field.as_deref()?;
+        let name = field.split('[').next().unwrap_or(field);
+        let (_, option) = OPTIONS.iter().find(|(parameter, _)| *parameter == name)?;
+        Some(format!("{option}{}", self.detail.strip_prefix(name)?))
+    }
+
+    /// Gives the field that it is about the name that `rename` has for it, if any.
+    fn rename(&mut self, rename: impl Fn(&str) -> Option<String>) {
+        let Some(field) = &self.field else { return };
+        if let (Some(name), Some(rest)) = (rename(field), self.detail.strip_prefix(field.as_str())) {
+            self.detail = format!("{name}{rest}");
+            self.field = Some(name);
+        }
+    }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(text) = self.for_the_command_line() {
+            f.write_str(&text)?;
+            return self.incident(f);
+        }
         let reason = StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
         let title = match (self.title.as_str(), reason) {
             ("", Some(reason)) => reason,
@@ -173,10 +265,7 @@ impl fmt::Display for Problem {
         if !self.detail.is_empty() && self.detail != title {
             write!(f, ": {}", self.detail)?;
         }
-        if let Some(incident) = &self.incident {
-            write!(f, "; the host's log has it under {incident}")?;
-        }
-        Ok(())
+        self.incident(f)
     }
 }
 
@@ -192,7 +281,7 @@ mod tests {
                 409,
                 r#"{"type":"urn:exesdb:problem:wrong-expected-version","title":"Wrong expected version","status":409,
                     "detail":"s is at version 3","actual_version":3}"#,
-                "Wrong expected version (409): s is at version 3",
+                "s is at version 3",
                 "wrong-expected-version",
                 false,
             ),
@@ -229,6 +318,55 @@ mod tests {
             assert_eq!((error.to_string().as_str(), error.problem_kind()), (text, kind));
             assert_eq!(error.is_passing(), passing, "{text}");
         }
+    }
+
+    /// What the command line says of a problem with these members.
+    fn said(members: &str) -> String {
+        let body = format!("{{\"title\":\"T\",{members}}}");
+        Problem::parse(StatusCode::BAD_REQUEST, body.as_bytes()).to_string()
+    }
+
+    #[test]
+    fn problems_of_the_api_are_told_in_words_of_the_command_line() {
+        let own = |kind: &str, detail: &str, more: &str| {
+            said(&format!("\"type\":\"urn:exesdb:problem:{kind}\",\"detail\":\"{detail}\"{more}"))
+        };
+        let field =
+            |field: &str, detail: &str| own("invalid-argument", detail, &format!(",\"field\":\"{field}\""));
+        let cases = [
+            (own("stream-not-found", "the stream `s` has no events", ""), "the stream `s` has no events"),
+            (
+                own("store-not-found", "see /v1/stores/NAME", ",\"store\":\"nope\",\"stores\":[\"a\",\"b\"]"),
+                "there is no store `nope`; there are `a`, `b`: name one with --store",
+            ),
+            (field("stream_pattern", "stream_pattern: is wrong"), "--stream-pattern: is wrong"),
+            (field("query[0].typ", "query[0].typ: is unknown"), "--query[0].typ: is unknown"),
+            (field("events[0].type", "events[0].type: is empty"), "events[0].type: is empty"),
+            (
+                field("tag", "a detail that begins with something else"),
+                "a detail that begins with something else",
+            ),
+            (own("unavailable", "it crashes", ""), "T: it crashes"),
+            (own("internal", "it trapped; incident 7", ",\"incident\":\"7\""), "T: it trapped; incident 7"),
+            (
+                own("internal", "it trapped", ",\"incident\":\"7\""),
+                "T: it trapped; the host's log has it under 7",
+            ),
+            (said("\"type\":\"urn:other:problem:x\",\"detail\":\"d\""), "T (400): d"),
+        ];
+        for (said, expected) in cases {
+            assert_eq!(said, expected);
+        }
+    }
+
+    #[test]
+    fn a_command_has_names_of_its_own_for_fields() {
+        let body = br#"{"type":"urn:exesdb:problem:too-large","detail":"events[3].data: is over","field":"events[3].data"}"#;
+        let problem = Box::new(Problem::parse(StatusCode::PAYLOAD_TOO_LARGE, body));
+        let error = ClientError::Refused { url: String::new(), problem };
+        let error = error.renamed(|field| (field == "events[3].data").then(|| "line 4".to_owned()));
+        assert_eq!(error.to_string(), "line 4: is over");
+        assert_eq!(error.renamed(|_| None).to_string(), "line 4: is over");
     }
 
     #[test]

@@ -77,10 +77,15 @@ pub async fn run(options: AppendOptions) -> anyhow::Result<()> {
         None => read_lines(std::io::stdin().lock(), std::io::stdin().is_terminal())?,
     };
     let mut expected_version = options.expected_version;
+    let mut sent = 0;
     for batch in batches(rows) {
+        let count = batch.len();
         let events: Vec<NewEvent> = batch.into_iter().map(|data| event(&options, data)).collect();
         let request = AppendRequest { expected_version, events: &events };
-        let appended = client.append(&options.stream, &request).await?;
+        let name = |field: &str| name_of(field, options.data.is_some(), sent);
+        let appended = client.append(&options.stream, &request).await;
+        let appended = appended.map_err(|error| error.renamed(name))?;
+        sent += count;
         // What the caller expects of the stream holds for the rest only if nobody else wrote in between.
         if expected_version != ExpectedVersion::Any {
             expected_version = ExpectedVersion::Exact(appended.last_version);
@@ -100,6 +105,20 @@ pub async fn run(options: AppendOptions) -> anyhow::Result<()> {
         output.flush()?;
     }
     Ok(())
+}
+
+/// What the command line calls a field of an event: the option that gives it to all events, or the event's place in what was
+/// read from stdin, of which `sent` events were sent before.
+fn name_of(field: &str, is_option: bool, sent: usize) -> Option<String> {
+    let (index, name) = field.strip_prefix("events[")?.split_once("].")?;
+    let name = name.split('[').next().unwrap_or(name);
+    match name {
+        "data" if is_option => Some("--data".to_owned()),
+        "data" => Some(format!("event {} of stdin", sent + index.parse::<usize>().ok()? + 1)),
+        "tags" => Some("--tag".to_owned()),
+        "type" | "id" | "metadata" => Some(format!("--{name}")),
+        _ => None,
+    }
 }
 
 fn event(options: &AppendOptions, data: Box<RawValue>) -> NewEvent {
@@ -154,7 +173,7 @@ fn batches(rows: Vec<Box<RawValue>>) -> Vec<Vec<Box<RawValue>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{APPEND_BYTES_MAX, batches, read_lines};
+    use super::{APPEND_BYTES_MAX, batches, name_of, read_lines};
     use serde_json::value::RawValue;
 
     #[test]
@@ -178,6 +197,24 @@ mod tests {
         }
         assert!(read_lines(&b"\xff\n"[..], false).unwrap_err().to_string().contains("line 1"));
         assert!(read_lines(&b"1\n"[..], true).unwrap_err().to_string().contains("--data"));
+    }
+
+    #[test]
+    fn a_field_of_an_event_is_named_as_it_was_given() {
+        let cases = [
+            ("events[0].data", true, Some("--data")),
+            ("events[2].data", false, Some("event 1003 of stdin")),
+            ("events[2].type", false, Some("--type")),
+            ("events[0].tags[3]", true, Some("--tag")),
+            ("events[0].id", true, Some("--id")),
+            ("events[x].data", false, None),
+            ("events[0].other", true, None),
+            ("events", true, None),
+            ("stream", true, None),
+        ];
+        for (field, is_option, expected) in cases {
+            assert_eq!(name_of(field, is_option, 1_000).as_deref(), expected, "{field}");
+        }
     }
 
     #[test]

@@ -116,6 +116,8 @@ struct Export<'a> {
     client: &'a Client,
     options: &'a ExportOptions,
     sink: &'a mut dyn Sink,
+    /// The first line, until it is written.
+    header: Option<String>,
     counts: Counts,
     /// Events at this position or after it are not in the export: they were appended while it was made.
     end: u64,
@@ -129,6 +131,7 @@ impl<'a> Export<'a> {
             client,
             options,
             sink,
+            header: None,
             counts: Counts::default(),
             end: options.from.map_or(0, |from| from.number),
             progress,
@@ -143,7 +146,7 @@ impl<'a> Export<'a> {
             to: *to,
             stream_prefixes: stream_prefixes.clone(),
         };
-        self.line(&header)?;
+        self.header = Some(serde_json::to_string(&header)?);
         self.events().await?;
         if to.is_none() {
             self.streams().await.context("reading the streams")?;
@@ -155,6 +158,11 @@ impl<'a> Export<'a> {
     }
 
     fn line(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
+        // With the first line, so that of an export that fails at once there is no output.
+        if let Some(header) = self.header.take() {
+            self.progress.inc(1);
+            self.sink.line(&header)?;
+        }
         self.progress.inc(1);
         self.sink.line(&serde_json::to_string(line)?)
     }

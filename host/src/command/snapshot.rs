@@ -257,15 +257,15 @@ async fn list(options: ListOptions) -> anyhow::Result<()> {
     let client = options.gateway.client();
     let scope = SnapshotScope { stream: options.stream, source: options.source };
     let mut output = Output::stdout();
+    // Asked before anything is printed: of what fails there is no output.
+    let mut page = client.snapshots(&scope, None).await?;
     if !options.json {
         output.line(format!(
             "{:>10}  {:>9}  {:<27}  {:<24}  STREAM",
             "VERSION", "BYTES", "CREATED", "CONTENT TYPE"
         ))?;
     }
-    let mut after = None;
     loop {
-        let page = client.snapshots(&scope, after.as_deref()).await?;
         for info in &page.snapshots {
             if options.json {
                 output.line(serde_json::to_string(info)?)?;
@@ -273,10 +273,8 @@ async fn list(options: ListOptions) -> anyhow::Result<()> {
                 output.line(listed(info))?;
             }
         }
-        after = page.next;
-        if after.is_none() {
-            return output.flush();
-        }
+        let Some(after) = page.next else { return output.flush() };
+        page = client.snapshots(&scope, Some(&after)).await?;
     }
 }
 

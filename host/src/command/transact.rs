@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -76,6 +76,8 @@ fn read(file: &Path) -> anyhow::Result<Box<RawValue>> {
             .with_context(|| format!("{name} cannot be read"))?;
         name
     };
-    RawValue::from_string(text.trim().to_owned())
-        .with_context(|| format!("{name} is not one JSON object with `appends` (nothing was sent)"))
+    let wrong = || format!("{name} is not one JSON object with `appends` (nothing was sent)");
+    let transaction = RawValue::from_string(text.trim().to_owned()).with_context(wrong)?;
+    ensure!(transaction.get().starts_with('{'), wrong());
+    Ok(transaction)
 }
