@@ -171,9 +171,10 @@ fn everybody_tells_the_same_cause_of_a_store_that_does_not_start() {
         told.is_some_and(|line| line.contains(cause) && line.contains("[store.limits.streams]")),
         "{tree}"
     );
+    // The doctor looks at a store that there is.
     let config = host.data().with_file_name("exesdb.toml");
-    let config = config.to_string_lossy();
+    std::fs::write(&config, "[[store]]\nname = \"good\"\n[store.limits.streams]\nmemory_mib = 1\n").unwrap();
     let down = host.stop().down;
-    let doctor = down.exesdb(&["doctor", "--store", "bad", "--config", &config]);
+    let doctor = down.exesdb(&["doctor", "--store", "good", "--config", &config.to_string_lossy()]);
     assert!(stderr(&doctor).contains(cause), "{}", stderr(&doctor));
 }
