@@ -16,10 +16,10 @@ use std::{fs, io};
 use fjall::Keyspace;
 
 use crate::Store;
-use crate::commit::Health;
+use crate::commit::writer::Health;
 use crate::format;
 use crate::options::Options;
-use crate::read::{Direction, contained};
+use crate::read::snapshot::{Direction, contained};
 use crate::space::{Purpose, Space};
 use crate::stall;
 

@@ -39,17 +39,18 @@ mod decode;
 mod encode;
 mod frame;
 mod restore;
-pub mod unfinished;
 
 use std::io;
 
 use crate::head::Head;
 use crate::history::Histories;
-use crate::read::ReadError;
+use crate::read::snapshot::ReadError;
 
 pub use decode::{InvalidDump, inspect};
 pub use frame::DUMP_VERSION;
 pub use restore::{RestoreError, restore};
+
+pub use crate::open::unfinished;
 
 use frame::MANIFEST_ENTRY_BYTES_MAX;
 

@@ -18,13 +18,13 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::Store;
 use crate::batch::{Batch, Operation};
-use crate::commit::{Commit, CommitError};
+use crate::commit::writer::{Commit, CommitError};
 use crate::compact::{CompactError, Compacted, Running, Target};
-use crate::engine_files;
+use crate::engine_files::journal;
+use crate::engine_files::keyspace as engine_files;
+use crate::engine_files::recovery;
 use crate::format;
-use crate::journal;
-use crate::read::contained;
-use crate::recovery;
+use crate::read::snapshot::contained;
 use crate::stall;
 
 /// Bytes in a journal at which the engine begins another when it next flushes a memtable.

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use crate::batch::{BatchError, Guard};
-use crate::commit::Request;
+use crate::commit::writer::Request;
 use crate::engine_failure::EngineFailure;
-use crate::read::{Direction, Published, ReadError, Reader, Scan, Snapshot};
+use crate::read::snapshot::{Direction, Published, ReadError, Reader, Scan, Snapshot};
 
 /// A promise to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,12 +55,9 @@
 //! Streams, events, tokio, WebAssembly, HTTP. Operations that fjall is known to lose data with: value separation,
 //! ingestion, clearing a keyspace, FIFO compaction, reads outside a snapshot.
 
-mod archive;
 mod batch;
 mod commit;
-mod committer;
 mod compact;
-mod diagnosis;
 pub mod dump;
 mod engine_failure;
 mod engine_files;
@@ -71,20 +68,15 @@ mod fault;
 mod format;
 mod head;
 mod history;
-mod journal;
 pub mod limits;
 mod mark;
 mod name;
 mod open;
 mod options;
 mod read;
-mod recovery;
 mod space;
 mod stall;
-mod table_file;
 pub mod verify;
-mod waiting;
-mod walk;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -92,7 +84,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use batch::{Batch, BatchError, Committed, Guard, Operation, STAMP_BYTES, Stamp};
-pub use commit::{Commit, CommitError, Health, Outcomes, Writer};
+pub use commit::writer::{Commit, CommitError, Health, Outcomes, Writer};
 pub use compact::{CompactError, Compacted};
 pub use engine_failure::EngineFailure;
 pub use erase::EraseError;
@@ -104,16 +96,16 @@ pub use head::{Head, chain};
 pub use history::{HISTORIES_MAX, Histories, History, HistoryChanged, HistoryId};
 pub use open::{OpenError, begin_history};
 pub use options::Options;
-pub use read::{Direction, Page, ReadError, Reader, Scan, Snapshot};
+pub use read::snapshot::{Direction, Page, ReadError, Reader, Scan, Snapshot};
 pub use space::FreeSpace;
 
 /// Bytes as the engine holds them: cheap to clone, dereferences to `[u8]`. It may keep the block it came from in memory.
 pub use fjall::Slice;
 
-use commit::Queue;
-use committer::Committer;
+use commit::committer::Committer;
+use commit::writer::Queue;
 use compact::Compaction;
-use read::Published;
+use read::snapshot::Published;
 
 /// One open database, and the thread that commits to it.
 ///

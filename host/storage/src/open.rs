@@ -1,5 +1,7 @@
 //! Opening: the folder, the lock, creation that cannot be seen half done, and the checks before the first read.
 
+pub mod unfinished;
+
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -8,19 +10,18 @@ use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, PersistMode};
 
-use crate::diagnosis;
-use crate::dump::unfinished;
 use crate::engine_failure::EngineFailure;
-use crate::engine_files::{self, Refusal};
+use crate::engine_files::diagnosis;
+use crate::engine_files::journal::{self, Journal};
+use crate::engine_files::keyspace::{self as engine_files, Refusal};
+use crate::engine_files::recovery::{self, Missing};
 use crate::format;
 use crate::head::{Head, Recorded};
 use crate::history::Histories;
-use crate::journal::{self, Journal};
 use crate::mark::{self, Found, Mark, MarkFile};
 use crate::name;
 use crate::options::Options;
-use crate::read::Keyspaces;
-use crate::recovery::{self, Missing};
+use crate::read::snapshot::Keyspaces;
 
 /// Why a store could not be opened. Nothing of what was acknowledged has been changed.
 #[derive(Debug, thiserror::Error)]

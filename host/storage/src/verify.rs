@@ -6,13 +6,13 @@
 
 use fjall::{Keyspace, Readable, Slice};
 
-use crate::diagnosis;
 use crate::dump::Progress;
 use crate::engine_failure::EngineFailure;
+use crate::engine_files::diagnosis;
 use crate::head::Head;
 use crate::limits;
-use crate::read::{Direction, ReadError, Snapshot, contained};
-use crate::walk::{Stretch, stretch};
+use crate::read::chunks::{Stretch, stretch};
+use crate::read::snapshot::{Direction, ReadError, Snapshot, contained};
 
 /// Findings that a report lists; the others are counted. 1,000: more than anybody reads, and some megabytes at most.
 pub const FINDINGS_MAX: usize = 1000;

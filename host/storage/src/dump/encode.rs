@@ -7,7 +7,7 @@ use super::frame::{FrameWriter, Kind, Tally, head_payload, manifest_payload, pus
 use super::{DumpError, KEYSPACES_MAX, KeyspaceSummary, Progress, Summary};
 use crate::format::FORMAT_VERSION;
 use crate::limits;
-use crate::read::{Direction, ReadError, Snapshot};
+use crate::read::snapshot::{Direction, ReadError, Snapshot};
 
 impl Snapshot {
     /// Writes everything in the snapshot, and its head, as a [dump](crate::dump). The store goes on committing, and can

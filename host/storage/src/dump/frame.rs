@@ -10,7 +10,7 @@ use super::{KeyspaceSummary, Progress};
 use crate::head::Head;
 use crate::history::HISTORIES_BYTES_MAX;
 use crate::limits;
-use crate::walk::STRETCH_BYTES;
+use crate::read::chunks::STRETCH_BYTES;
 
 /// First bytes of a dump.
 const MAGIC: [u8; 8] = *b"exesdump";

@@ -13,19 +13,19 @@ use fjall::{Database, Keyspace, PersistMode};
 
 use super::decode::{Decoder, Entries, InvalidDump, Item};
 use super::frame::{Tally, push_entry};
-use super::unfinished;
 use super::{KeyspaceSummary, Progress, Summary};
+use crate::engine_files::journal;
 use crate::format;
 use crate::head::{Head, Recorded};
 use crate::history::Histories;
-use crate::journal;
 use crate::mark::{self, Found, Mark};
 use crate::name;
+use crate::open::unfinished;
 use crate::open::{self, OpenError, failed, refused};
 use crate::options::Options;
-use crate::read::Direction;
+use crate::read::chunks::stretch;
+use crate::read::snapshot::Direction;
 use crate::stall::{self, is_crowded};
-use crate::walk::stretch;
 
 /// Why a dump was not restored. There is no store in the folder then, unless there was one before.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ pub enum RestoreError {
 /// The store has what the dump has, and goes on from the same head, in a new history. Everything is verified before there is a store: the
 /// dump, from its first byte to its last, and that what was written reads back as it was in the dump. On return the
 /// store is durable. `progress` is called behind each piece of about 1 MiB. The folder of a restore that failed or whose
-/// process was killed is not opened as a store until the restore is repeated or [given up](super::unfinished::give_up).
+/// process was killed is not opened as a store until the restore is repeated or [given up](crate::open::unfinished::give_up).
 ///
 /// # Errors
 ///

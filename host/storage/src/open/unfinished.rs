@@ -55,7 +55,7 @@ pub fn give_up(dir: &Path) -> Result<bool, OpenError> {
 }
 
 /// Removes what an unfinished restore has left, but its mark.
-pub(super) fn clear(dir: &Path) -> Result<(), OpenError> {
+pub(crate) fn clear(dir: &Path) -> Result<(), OpenError> {
     let new = dir.join(format::NEW_DATABASE_FOLDER);
     unless_gone(std::fs::remove_dir_all(&new)).map_err(failed("removing", &new))?;
     let mark = dir.join(format::MARK_FILE);

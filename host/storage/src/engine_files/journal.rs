@@ -3,7 +3,7 @@
 //! fjall takes the first bytes that it cannot parse for the end of a journal, and cuts the file off there: right for the
 //! unsynced tail of a crash, and silent loss when it is damage, all the more in a journal that others follow. This
 //! reader changes nothing. It finds where the whole records of a file end, what lies behind them, and which batches they
-//! hold; [`recovery`](crate::recovery) decides what that means.
+//! hold; [`recovery`](crate::engine_files::recovery) decides what that means.
 //!
 //! The format, as fjall 3.1.13 writes it (numbers little-endian):
 //!

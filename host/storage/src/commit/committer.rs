@@ -20,24 +20,24 @@ use std::time::{Duration, Instant};
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 
 use crate::batch::{Batch, BatchError, Committed, Guard, Operation, STAMP_BYTES, stamp};
-use crate::commit::{CommitError, Health, Outcomes, Queue, Reply, Request, contain};
+use crate::commit::queue::Next;
+use crate::commit::writer::{CommitError, Health, Outcomes, Queue, Reply, Request, contain};
 use crate::engine_failure::EngineFailure;
+use crate::engine_files::journal;
+use crate::engine_files::recovery;
 use crate::fail_point::FailPoint;
 #[cfg(feature = "faults")]
 use crate::fault::Fault;
 use crate::format;
 use crate::head::{Head, Recorded, chain};
-use crate::journal;
 use crate::limits;
 use crate::mark::MarkFile;
 use crate::name;
 use crate::open::{Opened, panic_message, sync_keyspace_folder};
 use crate::options::Options;
-use crate::read::{self, Published, View, contained};
-use crate::recovery;
+use crate::read::snapshot::{self as read, Published, View, contained};
 use crate::space::{CHECK_INTERVAL, Purpose, Space};
 use crate::stall;
-use crate::waiting::Next;
 
 /// Longest time that closing waits for memtables to be flushed. 10 s: two full memtables of every keyspace in use take a
 /// slow disk less, and what is not flushed by then is replayed at the next open.

@@ -10,10 +10,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::archive::{Archive, unreadable};
-use crate::engine_files::{self, KEYSPACES_FOLDER, Refusal, TABLES_FOLDER};
+use crate::engine_files::archive::{Archive, unreadable};
+use crate::engine_files::keyspace::{self as engine_files, KEYSPACES_FOLDER, Refusal, TABLES_FOLDER};
+use crate::engine_files::table;
 use crate::format;
-use crate::table_file;
 
 /// What the marker of fjall 3 holds.
 const MARKER: [u8; 4] = *b"FJL\x03";
@@ -283,7 +283,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::{NAMED_MAX, check_ends, found, found_in, listed, marker_problem, read_tables};
-    use crate::engine_files::read_current;
+    use crate::engine_files::keyspace::read_current;
     use crate::{Batch, Commit, OpenError, Operation, Options, Store};
 
     #[test]

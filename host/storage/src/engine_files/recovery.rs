@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Advice;
 
-use crate::journal::{self, Journal};
+use crate::engine_files::journal::{self, Journal};
 use crate::mark::Mark;
 
 /// Bytes copied at once.
@@ -169,8 +169,8 @@ pub(crate) fn empty_newest(data: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::{Missing, Repair, decide};
+    use crate::engine_files::journal::{Flaw, Journal};
     use crate::head::{Head, Recorded};
-    use crate::journal::{Flaw, Journal};
     use crate::mark::Mark;
 
     fn mark(sequence: u64, flushed_through: u64, journal: u64) -> Mark {

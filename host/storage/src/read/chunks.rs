@@ -10,7 +10,7 @@ use fjall::{Keyspace, Readable, Slice};
 
 use crate::engine_failure::EngineFailure;
 use crate::limits;
-use crate::read::{Direction, ReadError, Snapshot, contained};
+use crate::read::snapshot::{Direction, ReadError, Snapshot, contained};
 
 /// Bytes of keys and values of a stretch; one entry alone may have more. 1 MiB: some milliseconds of work, so that is
 /// how long closing the store waits, and large enough that finding the place again costs nothing beside it.

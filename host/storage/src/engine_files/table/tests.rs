@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use super::{BLOCK_MAGIC, FILTER, INDEX, PROPERTIES, problem};
-use crate::archive::{Archive, tests as archive};
+use crate::engine_files::archive::{Archive, tests as archive};
 use crate::{Batch, Commit, Operation, Options, Store};
 
 fn put(keyspace: &str, number: u32) -> Operation {

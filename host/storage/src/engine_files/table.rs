@@ -4,7 +4,7 @@
 //! end of the file and the sections that the engine may read before any data: properties, indexes, filter.
 //! [`data_problem`] reads the data, each block of which has a checksum.
 //!
-//! As lsm-tree 3.1.10 writes it, a table is an [archive](crate::archive). The sections looked at here consist of blocks
+//! As lsm-tree 3.1.10 writes it, a table is an [archive](crate::engine_files::archive). The sections looked at here consist of blocks
 //! (numbers little-endian):
 //!
 //! ```text
@@ -19,7 +19,7 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
-use crate::archive::{Archive, Section, take_array};
+use crate::engine_files::archive::{Archive, Section, take_array};
 
 const BLOCK_MAGIC: [u8; 4] = *b"LSM\x03";
 

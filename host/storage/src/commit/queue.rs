@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::commit::{CommitError, Request};
+use crate::commit::writer::{CommitError, Request};
 use crate::space::Purpose;
 
 /// The queue.
