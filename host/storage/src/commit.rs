@@ -1,5 +1,28 @@
-//! Committing: a bounded queue of commits, and the one thread that writes them.
+//! Committing: a bounded queue of commits, and the one thread that writes them in groups.
+//!
+//! A [`Writer`] checks a commit on its caller's thread and puts it into the [queue](queue). The [`Committer`] takes
+//! [groups](group) from there, checks [guards], creates [missing keyspaces](keyspaces), writes one journal
+//! [record] for each batch, syncs once for the group, publishes, and only then replies.
 
-pub(crate) mod committer;
-pub(crate) mod queue;
-pub(crate) mod writer;
+mod active_journal;
+mod backpressure;
+mod close;
+mod committer;
+mod disk_room;
+#[cfg(feature = "faults")]
+mod early_guards;
+mod group;
+mod guards;
+mod health;
+mod keyspaces;
+mod queue;
+mod record;
+mod request;
+mod sync_clock;
+mod writer;
+
+pub(crate) use committer::Committer;
+pub use health::Health;
+pub use request::{Commit, CommitError, Outcomes};
+pub(crate) use writer::Shared;
+pub use writer::Writer;

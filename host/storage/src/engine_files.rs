@@ -1,4 +1,9 @@
-//! Readers of the engine's own files.
+//! Reading the engine's own files, because the engine believes some of them without checking, and does not say which of
+//! them is damaged.
+//!
+//! Before the engine opens a database, [`keyspace`] checks the files that it would believe, and [`journal`] reads what
+//! it would replay; [`recovery`] decides what that means. After the engine has refused a file, [`diagnosis`] finds it,
+//! with [`table`] and [`archive`].
 
 pub(crate) mod archive;
 pub(crate) mod diagnosis;

@@ -4,7 +4,7 @@
 
 mod scratch;
 
-use exesdb_storage::{Head, Operation, Stamp, chain};
+use exesdb_storage::{LogHead, Operation, Stamp, chain};
 use scratch::{KEYSPACE, Scratch, absent, all, batch};
 
 /// Where the chained values keep the chain; a stamp lies before it.
@@ -24,7 +24,7 @@ fn event(event: u32, data: &[u8]) -> Operation {
 
 /// Computes the chain anew over everything that is there.
 #[track_caller]
-fn verified(store: &Scratch) -> Head {
+fn verified(store: &Scratch) -> LogHead {
     let snapshot = store.store().snapshot();
     let mut last = 0;
     for (key, value) in all(&snapshot, KEYSPACE) {
@@ -40,7 +40,7 @@ fn verified(store: &Scratch) -> Head {
 #[test]
 fn each_chained_event_holds_the_chain_of_all_before_it() {
     let mut store = Scratch::new();
-    assert_eq!(verified(&store), Head::default());
+    assert_eq!(verified(&store), LogHead::default());
     for round in 0..5u64 {
         let events = (0..3).map(|n| event(n, &[u8::try_from(n).unwrap(); 20])).collect();
         assert_eq!(store.apply(batch(vec![], events, 3)), Ok(3 * round));
@@ -69,7 +69,11 @@ fn the_head_counts_batches_that_were_applied_and_no_others() {
         chain: None,
     };
     store.apply(batch(vec![], vec![other], 0)).unwrap();
-    assert_eq!(verified(&store), Head { sequence: 2, ..head }, "what is not chained does not move the chain");
+    assert_eq!(
+        verified(&store),
+        LogHead { sequence: 2, ..head },
+        "what is not chained does not move the chain"
+    );
 }
 
 #[test]

@@ -12,14 +12,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use exesdb_storage::{Direction, Head, OpenError, Operation, Options, ReadError, Scan, Stamp, Store};
+use exesdb_storage::{Direction, LogHead, OpenError, Operation, Options, ReadError, Scan, Stamp, Store};
 use scratch::{OWNER, batch, delete, put, put_in};
 
 const ROUNDS: u64 = 40;
 const KEYSPACES: [&str; 3] = ["all", "index", "once"];
 
 /// What a store holds, and how far it has come.
-type Contents = (Head, BTreeMap<(String, Vec<u8>), Vec<u8>>);
+type Contents = (LogHead, BTreeMap<(String, Vec<u8>), Vec<u8>>);
 
 /// What became of a damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -160,11 +160,11 @@ fn hostile_histories_are_refused() {
     );
     refused(&with(&list(&[])), "the list of histories has 0 bytes");
     refused(&with(&[1; 17]), "the list of histories has 17 bytes");
-    refused(&with(&list(&[(7, 0), (8, 3)])), "begins at position 3, behind the end 2");
+    refused(&with(&list(&[(7, 0), (8, 3)])), "begins at position 3, after the end 2");
     refused(&with(&list(&[(7, 0), (7, 1)])), "0000000000000007 twice");
     refused(after_head(2).claim(HISTORIES, u32::MAX), "claims 4294967295 bytes");
     refused(after_head(2).manifest(&[]), "its second frame is a Manifest and not its histories");
-    refused(with(&list(&[(7, 0)])).frame(HISTORIES, &list(&[(7, 0)])), "behind its end");
+    refused(with(&list(&[(7, 0)])).frame(HISTORIES, &list(&[(7, 0)])), "after its end");
     refused(after_head(1).frame(HISTORIES, &list(&[(7, 0)])), "histories where none belong");
 }
 

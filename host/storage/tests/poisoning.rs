@@ -122,7 +122,7 @@ fn a_reader_never_sees_what_is_written_and_not_synced() {
         assert_eq!(store.store().snapshot().next_position(), 0);
         assert!(replies.try_recv().is_err(), "nothing is acknowledged before its fsync");
     }
-    assert!(store.store().busy_for().is_some());
+    assert!(store.store().writer().sync_running_for().is_some());
     go.send(Ok(())).unwrap();
     replies.recv().unwrap().unwrap()[0].as_ref().unwrap();
     assert_eq!(store.get(b"k").as_deref(), Some(&b"1"[..]));

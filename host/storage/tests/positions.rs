@@ -85,19 +85,3 @@ fn of_two_operations_on_one_key_the_later_counts() {
         store.reopen();
     }
 }
-
-#[test]
-fn durable_positions_are_announced_in_order_and_are_readable_then() {
-    let store = Scratch::new();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let reader = store.store().reader();
-    store.store().on_durable(move |next| {
-        assert!(reader.next_position() >= next);
-        sender.send(next).unwrap();
-    });
-    store.apply(batch(vec![], vec![put(b"k", b"")], 2)).unwrap();
-    store.apply(batch(vec![], vec![put(b"k", b"")], 0)).unwrap();
-    store.apply(batch(vec![], vec![put(b"k", b"")], 1)).unwrap();
-    drop(store);
-    assert_eq!(receiver.iter().collect::<Vec<_>>(), [2, 3]);
-}

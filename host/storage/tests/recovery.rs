@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use exesdb_storage::{CommitError, Head, Health, OpenError, Options, Store};
+use exesdb_storage::{CommitError, Health, LogHead, OpenError, Options, Store};
 use scratch::{KEYSPACE, OWNER, all, batch, put, put_event};
 
 const JOURNAL: &str = "data/0.jnl";
@@ -77,7 +77,7 @@ fn flip(path: &Path, at: u64) {
 #[track_caller]
 fn missing(dir: &Path, sequence: u64) -> String {
     match open(dir) {
-        Err(error @ OpenError::AcknowledgedMissing { acknowledged: Head { sequence: found, .. }, .. }) => {
+        Err(error @ OpenError::AcknowledgedMissing { acknowledged: LogHead { sequence: found, .. }, .. }) => {
             assert_eq!(found, sequence);
             error.to_string()
         }

@@ -1,169 +1,31 @@
-//! Reading, always from a snapshot of whole, durable commits.
-//!
-//! fjall's own `Keyspace::get` reads the newest memtable entry, so it can see half a batch and data that no fsync has
-//! reached. Readers therefore never touch it: after each fsync the committer takes a fjall snapshot and publishes it
-//! here together with the position it reaches. A [`Snapshot`] is that publication, held for as long as one call needs
-//! it; held for longer, it keeps old versions from being reclaimed.
+//! The handles to read with, and point reads.
 
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use arc_swap::ArcSwap;
 use fjall::{Keyspace, Readable, Slice};
-use parking_lot::{Mutex, RwLock};
 
+use super::error::ReadError;
+use super::published::{Published, View};
+use super::scan::{Direction, Page, Scan, key_range, page};
 use crate::engine_failure::EngineFailure;
 use crate::format;
-use crate::head::Head;
+use crate::head::LogHead;
 use crate::history::Histories;
 use crate::limits;
 use crate::name;
-use crate::open::panic_message;
 
-/// What is published after each fsync.
-pub(crate) struct View {
-    pub(crate) snapshot: fjall::Snapshot,
-    pub(crate) head: Head,
-    /// Dropped behind the snapshot: what is not listed is held by nobody.
-    _listed: Listed,
-}
-
-impl View {
-    pub(crate) fn new(snapshot: fjall::Snapshot, head: Head, views: &Arc<Views>) -> Self {
-        Self { snapshot, head, _listed: Listed::new(views, head.sequence) }
-    }
-}
-
-/// The views that somebody holds, by sequence, and how many there are of each.
-#[derive(Default)]
-pub(crate) struct Views(Mutex<BTreeMap<u64, usize>>);
-
-impl Views {
-    /// The sequence of the oldest view that anybody holds.
-    pub(crate) fn oldest(&self) -> Option<u64> {
-        self.0.lock().first_key_value().map(|(sequence, _)| *sequence)
-    }
-}
-
-/// A view's entry among [`Views`], for as long as the view is there.
-struct Listed {
-    views: Arc<Views>,
-    sequence: u64,
-}
-
-impl Listed {
-    fn new(views: &Arc<Views>, sequence: u64) -> Self {
-        *views.0.lock().entry(sequence).or_default() += 1;
-        Self { views: Arc::clone(views), sequence }
-    }
-}
-
-impl Drop for Listed {
-    fn drop(&mut self) {
-        let mut views = self.views.0.lock();
-        if let Some(count) = views.get_mut(&self.sequence) {
-            *count -= 1;
-            if *count == 0 {
-                views.remove(&self.sequence);
-            }
-        }
-    }
-}
-
-/// Handles of every owner's keyspaces.
-pub(crate) type Keyspaces = HashMap<String, HashMap<String, Keyspace>>;
-
-/// What readers share with the committer.
-pub(crate) struct Published {
-    pub(crate) view: ArcSwap<View>,
-    /// They stay as they are for as long as the store is open.
-    pub(crate) histories: Histories,
-    /// `None` once the store is closed. Each read holds the lock for as long as it uses a handle, so that taking the
-    /// map away means that no handle of the database is left in any reader, however long it keeps its snapshot.
-    pub(crate) keyspaces: RwLock<Option<Keyspaces>>,
-    /// A compaction of a whole keyspace runs: writers may have to wait for it, and that is no failure.
-    pub(crate) compacting: AtomicBool,
-    /// The views that readers hold, the published one among them.
-    pub(crate) views: Arc<Views>,
-    /// This layer's own keyspace; `None` once the store is closed, as the others.
-    pub(crate) meta: RwLock<Option<Keyspace>>,
-    /// Nothing of what was deleted up to this batch is in any file; 0 if nobody has seen to that.
-    pub(crate) erased: AtomicU64,
-}
-
-/// A handle to read a store with: cheap to clone, and harmless to keep after the store is gone.
+/// A handle to read a store with: cheap to clone, and harmless to keep after the store is closed.
 #[derive(Clone)]
 pub struct Reader {
     published: Arc<Published>,
 }
 
-/// The store as of one fsync: whole commits, durable ones only.
+/// The store as of one fsync: whole, durable commits only. A snapshot that is held for long keeps old versions from being
+/// reclaimed.
 #[derive(Clone)]
 pub struct Snapshot {
     view: Arc<View>,
     published: Arc<Published>,
-}
-
-/// Which way a scan goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Direction {
-    /// Ascending keys, from `start`.
-    #[default]
-    Forward,
-    /// Descending keys, from just below `end`.
-    Backward,
-}
-
-/// A range of keys, read in pages.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Scan {
-    /// Keyspace of the owner.
-    pub keyspace: String,
-    /// First key of the range, inclusive; empty for the beginning of the keyspace.
-    pub start: Vec<u8>,
-    /// First key behind the range; `None` for the end of the keyspace.
-    pub end: Option<Vec<u8>>,
-    /// Which end of the range to begin at.
-    pub direction: Direction,
-    /// Most entries of the page; lowered to [`limits::PAGE_ENTRIES_MAX`]. At least 1.
-    pub limit: usize,
-    /// Most bytes of keys and values of the page; lowered to [`limits::PAGE_BYTES_MAX`]. The first entry is returned
-    /// even if it alone is larger.
-    pub max_bytes: usize,
-}
-
-/// Entries of a scan, in its direction.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// Keys with their values. Empty only when the range holds nothing.
-    pub entries: Vec<(Slice, Slice)>,
-    /// The range holds more: forward, go on with a start just behind the last key (the key and a zero byte);
-    /// backward, with the last key as end.
-    pub more: bool,
-}
-
-/// Why a read failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// The request is malformed; it would never be answered.
-    #[error("the read is malformed: {0}")]
-    Invalid(String),
-    /// The store was closed while this reader still held it.
-    #[error("the store is closed; find its successor and read again")]
-    Closed,
-    /// The engine could not read.
-    #[error("keyspace {keyspace} of {owner} could not be read: {failure}")]
-    Engine {
-        /// Whose keyspace.
-        owner: String,
-        /// Which keyspace.
-        keyspace: String,
-        /// Why.
-        failure: EngineFailure,
-    },
 }
 
 impl Reader {
@@ -189,9 +51,9 @@ impl Reader {
         &self.published.histories
     }
 
-    /// How far the store has come: durable, and readable.
+    /// The head as of the last fsync.
     #[must_use]
-    pub fn head(&self) -> Head {
+    pub fn head(&self) -> LogHead {
         self.published.view.load().head
     }
 }
@@ -203,9 +65,9 @@ impl Snapshot {
         self.view.head.next_position
     }
 
-    /// How far the store had come: exactly what the snapshot holds.
+    /// The head that describes exactly what the snapshot holds.
     #[must_use]
-    pub fn head(&self) -> Head {
+    pub fn head(&self) -> LogHead {
         self.view.head
     }
 
@@ -215,7 +77,8 @@ impl Snapshot {
         &self.published.histories
     }
 
-    /// Owners and names of all keyspaces but those of this layer itself, ascending. One that was created after the snapshot is listed, and empty.
+    /// Owners and names of all keyspaces except this crate's own, ascending. A keyspace that was created after the
+    /// snapshot is listed, and empty.
     ///
     /// # Errors
     ///
@@ -237,7 +100,7 @@ impl Snapshot {
         &self.view.snapshot
     }
 
-    /// The value of a key; `None` when key or keyspace do not exist.
+    /// The value of a key; `None` if the key or keyspace does not exist.
     ///
     /// # Errors
     ///
@@ -247,8 +110,8 @@ impl Snapshot {
         self.with_keyspace(owner, keyspace, None, |handle| self.view.snapshot.get(handle, key))
     }
 
-    /// The values of the first `n >= 1` keys whose values fit into `max_bytes` together; the first is returned even if
-    /// it alone is larger, and nothing behind it then. Missing keys are `None` and have no bytes.
+    /// The values of the first `n >= 1` keys whose values together fit into `max_bytes`. If the first value alone is
+    /// larger, it is returned by itself. Missing keys are `None` and count no bytes.
     ///
     /// # Errors
     ///
@@ -298,7 +161,7 @@ impl Snapshot {
         check_bound(&scan.start)?;
         check_bound(scan.end.as_deref().unwrap_or_default())?;
         self.with_keyspace(owner, &scan.keyspace, Page::default(), |handle| {
-            let Some(range) = range(&scan.start, scan.end.as_deref()) else { return Ok(Page::default()) };
+            let Some(range) = key_range(&scan.start, scan.end.as_deref()) else { return Ok(Page::default()) };
             let entries = self.view.snapshot.range::<&[u8], _>(handle, range);
             match scan.direction {
                 Direction::Forward => page(entries, scan),
@@ -307,8 +170,8 @@ impl Snapshot {
         })
     }
 
-    /// Runs `read` on the handle of a keyspace while holding the store open; a keyspace that does not exist reads as
-    /// `empty`.
+    /// Runs `read` on the handle of a keyspace and holds the store open meanwhile. A keyspace that does not exist reads
+    /// as `empty`.
     pub(crate) fn with_keyspace<T>(
         &self,
         owner: &str,
@@ -323,55 +186,12 @@ impl Snapshot {
             name::check("keyspace", keyspace).map_err(ReadError::Invalid)?;
             return Ok(empty);
         };
-        contained(|| read(handle)).map_err(|failure| ReadError::Engine {
+        EngineFailure::catch(|| read(handle)).map_err(|failure| ReadError::Engine {
             owner: owner.into(),
             keyspace: keyspace.into(),
             failure,
         })
     }
-}
-
-/// Runs a read of the engine. It asserts, in places, that a table is as it wrote it; a damaged one must be an error of
-/// this read, and not the end of the thread.
-pub(crate) fn contained<T>(read: impl FnOnce() -> fjall::Result<T>) -> Result<T, EngineFailure> {
-    match catch_unwind(AssertUnwindSafe(read)) {
-        Ok(result) => result.map_err(|error| EngineFailure::of(&error)),
-        Err(panic) => Err(EngineFailure::of_panic(panic_message(&*panic))),
-    }
-}
-
-/// Bounds as fjall takes them.
-type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
-
-/// The bounds of `start..end` as fjall takes them; `None` when nothing can lie between them (fjall's memtable panics on
-/// a range that ends before it begins).
-pub(crate) fn range<'a>(start: &'a [u8], end: Option<&'a [u8]>) -> Option<KeyRange<'a>> {
-    if end.is_some_and(|end| end <= start) {
-        return None;
-    }
-    let lower = if start.is_empty() { Bound::Unbounded } else { Bound::Included(start) };
-    Some((lower, end.map_or(Bound::Unbounded, Bound::Excluded)))
-}
-
-fn page(entries: impl Iterator<Item = fjall::Guard>, scan: &Scan) -> fjall::Result<Page> {
-    let limit = scan.limit.min(limits::PAGE_ENTRIES_MAX);
-    let max_bytes = scan.max_bytes.min(limits::PAGE_BYTES_MAX);
-    let mut page = Page::default();
-    let mut bytes = 0;
-    for entry in entries {
-        if page.entries.len() == limit {
-            page.more = true;
-            break;
-        }
-        let (key, value) = entry.into_inner()?;
-        bytes += key.len() + value.len();
-        if bytes > max_bytes && !page.entries.is_empty() {
-            page.more = true;
-            break;
-        }
-        page.entries.push((key, value));
-    }
-    Ok(page)
 }
 
 fn check_key(key: &[u8]) -> Result<(), ReadError> {
@@ -381,7 +201,7 @@ fn check_key(key: &[u8]) -> Result<(), ReadError> {
     check_length(key, limits::KEY_BYTES_MAX)
 }
 
-/// A bound may be the first key behind any other: that with a zero added.
+/// A bound may be the key that directly follows the longest one: that key with a zero byte added.
 fn check_bound(bound: &[u8]) -> Result<(), ReadError> {
     check_length(bound, limits::KEY_BYTES_MAX + 1)
 }
