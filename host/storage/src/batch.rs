@@ -194,7 +194,7 @@ impl Operation {
         let Self::Put { chain: Some(chain), .. } = self else { return Ok(()) };
         if let Some(last) = last.filter(|last| *last >= chain.event) {
             return Err(BatchError::Invalid(format!(
-                "it chains event {} behind event {last}; chain each event once, in ascending order",
+                "it chains event {} after event {last}; chain each event once, in ascending order",
                 chain.event
             )));
         }

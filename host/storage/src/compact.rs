@@ -1,4 +1,4 @@
-//! Compacting: reclaiming the space of what was deleted and overwritten at once.
+//! Compacting: reclaiming the space of deleted and overwritten data, without waiting for the engine to do it.
 //!
 //! The engine compacts by itself, level by level, as data comes in; deleted data stays in its tables until those are
 //! merged. [`Store::compact`] flushes every keyspace and merges it into its last level, while the store goes on committing.

@@ -60,8 +60,8 @@ pub enum EraseError {
     },
     /// The engine could not be made to begin another journal.
     #[error(
-        "the files were compacted, but what was deleted is left in the journal: the store took nothing into another one \
-         ({reason}); scavenge again when it does, or stop the host, which empties the journal"
+        "the files were compacted, but what was deleted is left in the journal: the store could not begin another one \
+         ({reason}); scavenge again when it takes writes, or stop the host, which empties the journal"
     )]
     Journal {
         /// Why.
@@ -265,7 +265,7 @@ impl Store {
         for path in list(&data).map_err(|error| failed(&data, &error))? {
             if recovery::is_cut_off(&path) {
                 fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
-                tracing::warn!(path = %path.display(), "what was cut off a journal after a crash was erased");
+                tracing::warn!(path = %path.display(), "removed what was cut off a journal after a crash");
             }
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What the standard library has no name for.
+//! Helpers for files and folders.
 
 use std::fs::File;
 use std::io;

@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn unknown_free_space_does_not_refuse_writes() {
-        let gauge = || Err(io::Error::other("no answer"));
+        let gauge = || Err(io::Error::other("unknown"));
         let mut space = DiskSpace::new(Path::new("."), u64::MAX, Some(Arc::new(gauge)));
         assert_eq!(space.shortage(1, Instant::now(), Purpose::Ordinary), None);
         let mut real = DiskSpace::new(Path::new("."), u64::MAX, None);

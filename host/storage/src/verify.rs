@@ -30,7 +30,7 @@ pub struct Report {
     pub findings_total: u64,
 }
 
-/// What was read of one keyspace.
+/// How much of one keyspace could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyspaceReport {
     /// Owner of the keyspace.

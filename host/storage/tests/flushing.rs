@@ -1,4 +1,4 @@
-//! Memtables are flushed, journals rotated and tables compacted without anybody noticing.
+//! Flushed memtables, rotated journals and compacted tables change nothing that a reader sees.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ const VALUE_BYTES: usize = 1 << 20;
 const ROUNDS: u64 = 14;
 const EVENTS: u32 = 6;
 
-/// Bytes that do not compress.
+/// Incompressible bytes.
 fn noise() -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut noise = Vec::with_capacity(VALUE_BYTES);
@@ -25,14 +25,14 @@ fn noise() -> Vec<u8> {
     noise
 }
 
-/// The noise, turned by a position: another value for each.
+/// A different value for each position: the noise, rotated.
 fn value(noise: &[u8], position: u64) -> Vec<u8> {
     let (head, tail) = noise.split_at(usize::try_from(position).unwrap() * 8);
     [tail, head].concat()
 }
 
 #[test]
-fn more_than_memtables_and_a_journal_hold() {
+fn data_beyond_memtables_and_a_journal_is_kept() {
     let mut store = Scratch::new();
     let noise = noise();
     let mut old = None;

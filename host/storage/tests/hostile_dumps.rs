@@ -1,4 +1,4 @@
-//! A dump is a claim: what is wrong in it is refused, however right its checksums are.
+//! Dumps are not trusted: what is wrong in one is refused even if its checksums are right.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ fn restored(dir: &Path, mut dump: &[u8]) -> Result<Summary, RestoreError> {
     restore(dir, &mut dump, &mut |_| {})
 }
 
-/// Makes dumps whose checksums and digests are right, whatever they claim.
+/// Builds dumps with right checksums and digests, whatever the contents.
 struct Forger {
     bytes: Vec<u8>,
     frames: u64,
@@ -48,7 +48,7 @@ impl Forger {
         self
     }
 
-    /// A frame that ends behind its length.
+    /// A frame that ends after its length.
     fn claim(&mut self, kind: u8, bytes: u32) -> &mut Self {
         self.bytes.push(kind);
         self.bytes.extend(bytes.to_be_bytes());
@@ -82,7 +82,7 @@ fn entry(key: &[u8], value: &[u8]) -> Vec<u8> {
     [&lengths, key, value].concat()
 }
 
-/// Refused by both, with this in the message, and without a store.
+/// Checks that both `inspect` and `restore` refuse a dump with this message, and that no store is left.
 fn refused(forger: &Forger, message: &str) {
     let error = inspected(&forger.bytes).unwrap_err().to_string();
     assert!(error.contains(message), "{error:?} instead of {message:?}");
@@ -95,7 +95,7 @@ fn refused(forger: &Forger, message: &str) {
 }
 
 #[test]
-fn a_forged_dump_is_accepted_when_every_claim_is_right() {
+fn a_forged_dump_with_right_claims_is_accepted() {
     let payload = entry(b"k", b"value");
     let mut forger = Forger::new();
     forger.frame(NAMES, &names(OWNER, KEYSPACE)).frame(ENTRIES, &payload).manifest(&[(

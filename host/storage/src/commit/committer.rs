@@ -5,7 +5,7 @@
 //!
 //! Any failure to write or sync, and any panic on the way, poisons the store: the group is answered with the reason, the
 //! published snapshot stays where the last fsync put it, and nothing more is written until the store is opened again.
-//! What was written and not synced may be found after that; nobody has read it or was told that it is there.
+//! What was written and not synced may be found after that, but it was neither readable nor acknowledged before.
 
 use std::fs::File;
 use std::path::Path;

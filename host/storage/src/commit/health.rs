@@ -28,7 +28,7 @@ pub enum Health {
 pub(super) struct PoisonReason(pub(super) String);
 
 impl PoisonReason {
-    /// Puts `what` failed before the error's own message.
+    /// Converts an error; `what` is put before its message.
     pub(super) fn failed<E: std::fmt::Display>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
         let what = what.into();
         move |error| Self(format!("{what}: {error}"))
@@ -112,8 +112,8 @@ impl HealthState {
     }
 }
 
-/// Calls code of others on the committer thread. A panic in it says nothing about the disk, and must not keep others from
-/// their replies.
+/// Calls a reply or listener on the committer thread. Its panic is no reason to doubt the disk, and must not keep others
+/// from their replies.
 pub(super) fn call_back(what: &str, call: impl FnOnce()) {
     if let Err(panic) = catch_panic(call) {
         tracing::error!(panic, "{what} panicked on the committer thread");

@@ -44,7 +44,7 @@ pub enum RestoreError {
     StoreExists {
         /// The folder.
         path: PathBuf,
-        /// What was found in it.
+        /// The database or mark that was found.
         found: PathBuf,
     },
     /// The store could not be created.

@@ -145,9 +145,9 @@ fn cut(path: &Path, copy: &Path, at: u64, end: u64) -> io::Result<()> {
     journal.sync_all()
 }
 
-/// Evicts the journals from the page cache, so that they are read from the disk. After a failed fsync the cache may hold
-/// pages as clean that never reached the disk: data read from them would be served, and be gone after the next power
-/// failure. Pages that can still be written are written first; dirty pages that cannot be are not evicted.
+/// Evicts the journals from the page cache, so that they are read from the disk. After a failed fsync the cache may hold,
+/// as clean, pages that never reached the disk: data read from them would be served, and be lost in the next power
+/// failure. Dirty pages are written first; those that cannot be written stay in the cache.
 pub(crate) fn evict(journals: &[(u64, PathBuf)]) -> io::Result<()> {
     for (_, path) in journals {
         let file = OpenOptions::new().read(true).write(true).open(path)?;

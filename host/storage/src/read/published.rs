@@ -68,7 +68,7 @@ impl Published {
 pub(crate) struct View {
     pub(crate) snapshot: fjall::Snapshot,
     pub(crate) head: LogHead,
-    /// Declared after the snapshot and so dropped after it: a view that is not counted is held by nobody.
+    /// Declared after the snapshot, and so dropped after it: views that are no longer counted are really gone.
     _counted: CountedView,
 }
 

@@ -1,4 +1,4 @@
-//! A store in a folder of its own, and short ways to say what a test commits and reads.
+//! A store in a temporary folder, and shorthands for commits and reads.
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
@@ -96,7 +96,7 @@ pub(crate) fn batch(guards: Vec<Guard>, operations: Vec<Operation>, events: u32)
     Batch { guards, operations, events }
 }
 
-/// Every entry of a keyspace, through as many pages as it takes.
+/// All entries of a keyspace, read page by page.
 pub(crate) fn all(snapshot: &Snapshot, keyspace: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut scan = Scan {
         keyspace: keyspace.into(),
