@@ -9,26 +9,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use exesdb_storage::{CompactError, FailPoint, Health, Options, Store};
-use scratch::{OWNER, Scratch, all, batch, delete, put, put_event, put_in};
+use scratch::{OWNER, Scratch, all, batch, delete, incompressible, put, put_event, put_in};
 
 const KEYSPACE: &str = scratch::KEYSPACE;
 const ENTRIES: u32 = 2_000;
-
-/// Incompressible bytes.
-fn noise(seed: u32) -> Vec<u8> {
-    let mut state = u64::from(seed) + 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..1_000).map(|_| next()).collect()
-}
+const VALUE_BYTES: usize = 1_000;
 
 /// Overwrites the same keys with 2 MB of new values.
 fn overwrite(store: &Scratch, round: u32) {
-    let puts = (0..ENTRIES).map(|n| put(&n.to_be_bytes(), &noise(round * ENTRIES + n))).collect();
+    let value = |n| incompressible(u64::from(round * ENTRIES + n), VALUE_BYTES);
+    let puts = (0..ENTRIES).map(|n| put(&n.to_be_bytes(), &value(n))).collect();
     store.apply(batch(vec![], puts, 0)).unwrap();
 }
 
@@ -142,7 +132,7 @@ fn commits_go_on_during_a_compaction() {
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 let n = committed.load(Ordering::Acquire);
-                let event = put_event(0, &noise(n as u32));
+                let event = put_event(0, &incompressible(n, VALUE_BYTES));
                 store.apply(batch(vec![], vec![event, put_in("last", b"k", &n.to_be_bytes())], 1)).unwrap();
                 committed.store(n + 1, Ordering::Release);
             }

@@ -7,13 +7,13 @@
 mod scratch;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use exesdb_storage::{Direction, LogHead, OpenError, Operation, Options, ReadError, Scan, Stamp, Store};
-use scratch::{OWNER, batch, delete, put, put_in};
+use scratch::{OWNER, batch, copy_folder, delete, put, put_in};
 
 const ROUNDS: u64 = 40;
 const KEYSPACES: [&str; 3] = ["all", "index", "once"];
@@ -98,31 +98,9 @@ fn read(store: &Store) -> Result<Contents, ReadError> {
     Ok((snapshot.head(), contents))
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            // The copy is sparse, as journals are.
-            let source = File::open(entry.path()).unwrap();
-            let len = source.metadata().unwrap().len();
-            let file = File::create(target).unwrap();
-            file.set_len(len).unwrap();
-            let used = used(&entry.path());
-            let mut bytes = vec![0; usize::try_from(used).unwrap()];
-            source.read_exact_at(&mut bytes, 0).unwrap();
-            file.write_all_at(&bytes, 0).unwrap();
-        }
-    }
-}
-
 /// Bytes of a file up to the last one that is not zero.
-fn used(path: &Path) -> u64 {
-    let bytes = fs::read(path).unwrap();
-    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+fn used_bytes(path: &Path) -> u64 {
+    scratch::used(&fs::read(path).unwrap()) as u64
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -162,18 +140,18 @@ fn store(random: &mut Random, closed: bool) -> AtRest {
         }
         contents = Some(read(&store).unwrap());
         if life == 2 && !closed {
-            copy(live.path(), dir.path());
+            copy_folder(live.path(), dir.path());
         }
     }
     if closed {
-        copy(live.path(), dir.path());
+        copy_folder(live.path(), dir.path());
     }
     AtRest { dir, contents: contents.unwrap() }
 }
 
 fn flip(path: &Path, random: &mut Random) -> String {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let (len, used) = (file.metadata().unwrap().len(), used(path));
+    let (len, used) = (file.metadata().unwrap().len(), used_bytes(path));
     // Mostly in the part that was written.
     let at = if random.below(8) == 0 || used == 0 { random.below(len) } else { random.below(used) };
     let mut byte = [0];
@@ -185,7 +163,7 @@ fn flip(path: &Path, random: &mut Random) -> String {
 
 fn truncate(path: &Path, random: &mut Random) -> String {
     let file = OpenOptions::new().write(true).open(path).unwrap();
-    let used = used(path);
+    let used = used_bytes(path);
     let len = random.below(used.max(1));
     file.set_len(len).unwrap();
     format!("{} cut off at byte {len} of {used}", path.display())
@@ -193,7 +171,7 @@ fn truncate(path: &Path, random: &mut Random) -> String {
 
 fn outcome(at_rest: &AtRest, damage: impl FnOnce(&Path) -> String) -> (Outcome, String) {
     let dir = tempfile::tempdir().unwrap();
-    copy(at_rest.dir.path(), dir.path());
+    copy_folder(at_rest.dir.path(), dir.path());
     let what = damage(dir.path());
     match Store::open(dir.path(), Options::default()) {
         Err(error) => {
@@ -310,7 +288,7 @@ fn the_file_that_prevents_opening_is_named() {
                 continue;
             }
             let dir = tempfile::tempdir().unwrap();
-            copy(at_rest.dir.path(), dir.path());
+            copy_folder(at_rest.dir.path(), dir.path());
             let damaged = dir.path().join(relative);
             let file = OpenOptions::new().write(true).open(&damaged).unwrap();
             let length = file.metadata().unwrap().len();
@@ -344,7 +322,7 @@ fn a_missing_table_is_named() {
     for path in tables.iter().filter(|path| path.parent().unwrap().ends_with("tables")) {
         let relative = path.strip_prefix(at_rest.dir.path()).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        copy(at_rest.dir.path(), dir.path());
+        copy_folder(at_rest.dir.path(), dir.path());
         let removed = dir.path().join(relative);
         fs::remove_file(&removed).unwrap();
         let Err(error) = Store::open(dir.path(), Options::default()).map(drop) else { continue };

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use exesdb_storage::{EraseError, Health, Operation, Options, Store};
-use scratch::{KEYSPACE, OWNER, Scratch, batch, delete, put, put_event, put_in};
+use scratch::{KEYSPACE, OWNER, Scratch, batch, copy_folder, delete, put, put_event, put_in};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Incompressible bytes that occur in no file by chance.
@@ -90,26 +90,13 @@ fn an_erased_store_that_was_killed_keeps_everything_else() {
     let head = store.store().snapshot().head();
     // The files as a killed process leaves them.
     let copy = tempfile::tempdir().unwrap();
-    copy_all(store.dir.path(), copy.path());
+    copy_folder(store.dir.path(), copy.path());
     let copied = Store::open(copy.path(), Options::default()).unwrap();
     assert_eq!(copied.snapshot().head(), head);
     for (key, value) in [(b"k", &b"kept"[..]), (b"l", b"later")] {
         assert_eq!(copied.snapshot().get(OWNER, KEYSPACE, key).unwrap().as_deref(), Some(value));
     }
     assert_eq!(copied.snapshot().get(OWNER, KEYSPACE, b"d").unwrap(), None);
-}
-
-fn copy_all(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let copied = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_all(&path, &copied);
-        } else {
-            std::fs::copy(&path, &copied).unwrap();
-        }
-    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use exesdb_storage::dump::{inspect, restore};
 use exesdb_storage::{Commit, Histories, Options, Store, begin_history};
-use scratch::{OWNER, Scratch, batch, put_event};
+use scratch::{OWNER, Scratch, batch, copy_folder, put_event};
 
 fn append(store: &Store, events: u32) {
     let operations = (0..events).map(|event| put_event(event, b"........happened")).collect();
@@ -82,7 +82,8 @@ fn opening_a_store_without_histories_writes_its_first() {
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/flow/format-2");
     for name in ["closed", "killed"] {
         let dir = tempfile::tempdir().unwrap();
-        copy(&kept.join(name), dir.path());
+        copy_folder(&kept.join(name), dir.path());
+        create_empty_folders(dir.path());
         let (store, first) = opened(dir.path());
         assert_eq!((first.all().len(), first.current().first_position), (1, 0), "{name}");
         let head = store.snapshot().head();
@@ -98,19 +99,15 @@ fn opening_a_store_without_histories_writes_its_first() {
     assert_eq!((first.all().len(), first.current().first_position), (1, 0));
 }
 
-/// Copies a folder, and creates the folders without files, which version control does not keep.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let copied = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &copied);
-        } else {
-            std::fs::copy(&path, &copied).unwrap();
-        }
+/// Creates the folders without files, which version control does not keep.
+fn create_empty_folders(dir: &Path) {
+    if dir.join("current").exists() {
+        std::fs::create_dir_all(dir.join("tables")).unwrap();
     }
-    if from.join("current").exists() {
-        std::fs::create_dir_all(to.join("tables")).unwrap();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            create_empty_folders(&path);
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use exesdb_storage::{CommitError, Health, LogHead, OpenError, Options, Store};
-use scratch::{KEYSPACE, OWNER, all, batch, put, put_event};
+use scratch::{KEYSPACE, OWNER, all, batch, copy_folder, flip, incompressible, put, put_event};
 
 const JOURNAL: &str = "data/0.jnl";
 const MARK: &str = "durable.mark";
@@ -35,19 +35,6 @@ fn append(store: &Store) -> Result<(), CommitError> {
     })
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// The files of a store as a killed process leaves them after some events, and the files after each event before the last.
 fn killed(events: u64) -> (tempfile::TempDir, Vec<tempfile::TempDir>) {
     let live = tempfile::tempdir().unwrap();
@@ -56,7 +43,7 @@ fn killed(events: u64) -> (tempfile::TempDir, Vec<tempfile::TempDir>) {
     for _ in 0..events {
         append(&store).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        copy(live.path(), dir.path());
+        copy_folder(live.path(), dir.path());
         after.push(dir);
     }
     (after.pop().unwrap(), after)
@@ -64,14 +51,7 @@ fn killed(events: u64) -> (tempfile::TempDir, Vec<tempfile::TempDir>) {
 
 /// Offset at which the journal's records end.
 fn end(path: &Path) -> u64 {
-    fs::read(path).unwrap().iter().rposition(|byte| *byte != 0).unwrap() as u64 + 1
-}
-
-fn flip(path: &Path, at: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    scratch::used(&fs::read(path).unwrap()) as u64
 }
 
 #[track_caller]
@@ -100,7 +80,7 @@ fn a_journal_without_acknowledged_batches_is_refused() {
     let (now, before) = killed(5);
     for (index, older) in before.iter().enumerate() {
         let dir = tempfile::tempdir().unwrap();
-        copy(now.path(), dir.path());
+        copy_folder(now.path(), dir.path());
         // An intact journal from before the last acknowledgement.
         fs::copy(older.path().join(JOURNAL), dir.path().join(JOURNAL)).unwrap();
         let error = missing(dir.path(), 5);
@@ -150,11 +130,11 @@ fn an_unacknowledged_torn_tail_is_cut_off_and_kept() {
     ];
     for (case, damage) in cases {
         let dir = tempfile::tempdir().unwrap();
-        copy(now.path(), dir.path());
+        copy_folder(now.path(), dir.path());
         let journal = dir.path().join(JOURNAL);
         damage(&journal);
         let tail = fs::read(&journal).unwrap()[usize::try_from(at).unwrap()..].to_vec();
-        let tail = &tail[..=tail.iter().rposition(|byte| *byte != 0).unwrap()];
+        let tail = &tail[..scratch::used(&tail)];
         let store = open(dir.path()).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert_eq!(store.snapshot().head().sequence, 4, "{case}");
         let kept = PathBuf::from(format!("{}.cut-{at}", journal.display()));
@@ -237,7 +217,7 @@ fn the_mark_of_another_store_is_refused() {
     };
     store.commit_blocking(commit).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    copy(two.path(), dir.path());
+    copy_folder(two.path(), dir.path());
     fs::copy(one.path().join(MARK), dir.path().join(MARK)).unwrap();
     let error = damaged(dir.path());
     assert!(error.contains(MARK), "{error}");
@@ -376,7 +356,7 @@ fn a_damaged_sealed_journal_is_refused() {
     ];
     for (expected, damage) in damages {
         let dir = tempfile::tempdir().unwrap();
-        copy(at_rest.path(), dir.path());
+        copy_folder(at_rest.path(), dir.path());
         damage(&dir.path().join(JOURNAL));
         let Err(error) = open(dir.path()) else { panic!("{expected}: it was opened") };
         assert!(matches!(error, OpenError::AcknowledgedMissing { .. }), "{error}");
@@ -402,18 +382,6 @@ fn with_a_sealed_journal() -> tempfile::TempDir {
     let options =
         Options { max_journal_bytes: 1 << 30, fail_points: Some(Arc::new(hook)), ..Options::default() };
     let store = Store::open(dir.path(), options).unwrap();
-    let mut state = 1u64;
-    let mut noise = || {
-        let mut bytes = Vec::with_capacity(VALUE_BYTES);
-        while bytes.len() < VALUE_BYTES {
-            // xorshift64
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            bytes.extend(state.to_be_bytes());
-        }
-        bytes
-    };
     let mut rounds = 0u64;
     // Some more batches after the full journal.
     let mut remaining = 3;
@@ -421,7 +389,8 @@ fn with_a_sealed_journal() -> tempfile::TempDir {
         if dir.path().join("data/1.jnl").exists() {
             remaining -= 1;
         }
-        let operations = vec![put_event(0, &noise()), scratch::put_in("index", &rounds.to_be_bytes(), b"")];
+        let value = incompressible(rounds, VALUE_BYTES);
+        let operations = vec![put_event(0, &value), scratch::put_in("index", &rounds.to_be_bytes(), b"")];
         let commit =
             exesdb_storage::Commit { owner: OWNER.into(), batches: vec![batch(vec![], operations, 1)] };
         store.commit_blocking(commit).unwrap().remove(0).unwrap();

@@ -4,27 +4,14 @@
 
 mod scratch;
 
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use exesdb_storage::verify::Report;
 use exesdb_storage::{Commit, Options, ReadError, Store};
-use scratch::{KEYSPACE, OWNER, batch, delete, put, put_in};
+use scratch::{KEYSPACE, OWNER, batch, delete, flip, incompressible, put, put_in};
 
 const ENTRIES: u32 = 6_000;
 const VALUE_BYTES: usize = 500;
-
-/// Incompressible bytes, so that the number of blocks in a table follows from its entries.
-fn noise(n: u32) -> Vec<u8> {
-    let mut state = u64::from(n) + 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..VALUE_BYTES).map(|_| next()).collect()
-}
 
 /// A store with 3 MB in one keyspace and one entry in another, all flushed to tables.
 fn filled() -> (tempfile::TempDir, Store) {
@@ -35,7 +22,9 @@ fn filled() -> (tempfile::TempDir, Store) {
         store.commit_blocking(commit).unwrap().remove(0).unwrap();
     };
     for part in (0..ENTRIES).collect::<Vec<_>>().chunks(1_000) {
-        apply(part.iter().map(|n| put(&n.to_be_bytes(), &noise(*n))).collect());
+        apply(
+            part.iter().map(|n| put(&n.to_be_bytes(), &incompressible(u64::from(*n), VALUE_BYTES))).collect(),
+        );
     }
     apply(vec![put_in("other", b"k", b"value"), put(b"gone", b"v")]);
     apply(vec![delete(b"gone")]);
@@ -56,13 +45,6 @@ fn tables(dir: &Path) -> Vec<PathBuf> {
     }
     tables.sort_by_key(|path| std::cmp::Reverse(path.metadata().unwrap().len()));
     tables
-}
-
-fn flip(path: &Path, at: u64) {
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 0x20], at).unwrap();
 }
 
 #[test]

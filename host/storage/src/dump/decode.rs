@@ -12,8 +12,8 @@ use crate::history::Histories;
 use crate::limits;
 use crate::name;
 
-/// Largest number in a head. A store that counts a billion a second reaches it in 292 years, and could count no further
-/// than twice as far.
+/// Largest number in a head. A store that counts a billion a second reaches it in 292 years. Half of the range is left, so
+/// that the restored store can go on counting.
 const HEAD_NUMBER_MAX: u64 = u64::MAX / 2;
 
 /// The entries of one frame, checked to be well-formed.

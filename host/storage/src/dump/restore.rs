@@ -1,4 +1,4 @@
-//! Making a store from a dump.
+//! Creating a store from a dump.
 //!
 //! The database is built and verified under another name, like any new database, and gets its own name as the last step.
 //! Until then there is no store in the folder. Whatever an interrupted restore leaves, the next one removes.
