@@ -12,8 +12,8 @@ use futures_util::FutureExt as _;
 
 use crate::tree::{Components, LoadFailure};
 
-/// How long a sync may run before the store counts as stuck. 10 s: a busy disk takes a second or two.
-const SYNC_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the write of a group may take before its disk counts as hung. 10 s: a busy disk takes a second or two.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Readiness that knows the tree as soon as there is one: the listener that it is for is a part of it.
 #[derive(Default)]
@@ -44,7 +44,7 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     let access = registry.get::<StoreAccess>(&names::store(name));
     let next_position = access.as_ref().map(|access| access.reader.next_position());
     let history = access.as_ref().map(|access| access.reader.histories().current().id.to_string());
-    let sync_running_for = access.as_ref().and_then(|access| access.writer.sync_running_for());
+    let writing_for = access.as_ref().and_then(|access| access.writer.writing_for());
     let trouble = match (parked, access.map(|access| access.writer.health())) {
         (Some(node), _) => {
             let cause = load_failure(name, registry).unwrap_or_else(|| cause(node));
@@ -56,7 +56,7 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
         (None, Some(Health::ReadOnly { reason })) => Some(format!("the store is read-only: {reason}")),
         (None, Some(Health::Poisoned { reason })) => Some(format!("the store stopped writing: {reason}")),
         (None, Some(Health::Ok)) => {
-            stuck_sync(sync_running_for).or_else(|| streams(name, registry)).or_else(|| {
+            hung_write(writing_for).or_else(|| streams(name, registry)).or_else(|| {
                 GatewayWorker::pick(registry, name, route.workers, 0)
                     .is_none()
                     .then(|| "no gateway worker is running".to_owned())
@@ -79,10 +79,10 @@ pub fn load_failure(store: &str, registry: &Registry) -> Option<String> {
     registry.get::<LoadFailure>(&LoadFailure::name(store))?.get()
 }
 
-/// Why the store commits nothing although no write has failed, if the disk does not finish a sync.
-fn stuck_sync(running_for: Option<Duration>) -> Option<String> {
-    let running_for = running_for.filter(|running_for| *running_for >= SYNC_TIME_MAX)?;
-    Some(format!("the store's disk hangs: a sync has been running for {} s", running_for.as_secs()))
+/// Why nothing is committed although no write has failed, if the disk does not finish one.
+fn hung_write(writing_for: Option<Duration>) -> Option<String> {
+    let writing_for = writing_for.filter(|writing_for| *writing_for >= WRITE_TIME_MAX)?;
+    Some(format!("the store's disk hangs: a write has been running for {} s", writing_for.as_secs()))
 }
 
 fn streams(name: &str, registry: &Registry) -> Option<String> {
@@ -103,13 +103,13 @@ pub fn cause(node: &Node) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{SYNC_TIME_MAX, stuck_sync};
+    use super::{WRITE_TIME_MAX, hung_write};
 
     #[test]
-    fn a_sync_is_reported_once_it_exceeds_its_limit() {
-        assert_eq!(stuck_sync(None), None);
-        assert_eq!(stuck_sync(Some(SYNC_TIME_MAX - Duration::from_millis(1))), None);
-        let trouble = stuck_sync(Some(Duration::from_millis(12_900)));
-        assert_eq!(trouble.as_deref(), Some("the store's disk hangs: a sync has been running for 12 s"));
+    fn a_write_is_reported_once_it_exceeds_its_limit() {
+        assert_eq!(hung_write(None), None);
+        assert_eq!(hung_write(Some(WRITE_TIME_MAX - Duration::from_millis(1))), None);
+        let trouble = hung_write(Some(Duration::from_millis(12_900)));
+        assert_eq!(trouble.as_deref(), Some("the store's disk hangs: a write has been running for 12 s"));
     }
 }

@@ -1,6 +1,6 @@
 //! A batch: guards that must hold, operations that are applied together, and the positions that they take.
 //!
-//! Everything here is pure. A batch is checked against the [limits](crate::limits) on the caller's thread before it is
+//! Everything here is pure. A batch is checked against the [limits] on the caller's thread before it is
 //! queued, because everybody waits for the committer.
 
 use crate::engine_failure::EngineFailure;

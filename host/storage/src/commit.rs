@@ -1,6 +1,6 @@
 //! Committing: a bounded queue of commits, and the one thread that writes them in groups.
 //!
-//! A [`Writer`] checks a commit on its caller's thread and puts it into the [queue](queue). The [`Committer`] takes
+//! A [`Writer`] checks a commit on its caller's thread and puts it into the [queue]. The [`Committer`] takes
 //! [groups](group) from there, checks [guards], creates [missing keyspaces](keyspaces), writes one journal
 //! [record] for each batch, syncs once for the group, publishes, and only then replies.
 
@@ -18,7 +18,7 @@ mod keyspaces;
 mod queue;
 mod record;
 mod request;
-mod sync_clock;
+mod write_clock;
 mod writer;
 
 pub(crate) use committer::Committer;

@@ -1,7 +1,7 @@
 //! Dumps: all of a store in one stream, from one snapshot.
 //!
 //! A dump is logical: it contains what the owners stored, and nothing of how the engine keeps it. It is written while the
-//! store goes on committing, and contains exactly what its snapshot contains. A store that is [restored](restore) from it
+//! store goes on committing, and contains exactly what its snapshot contains. A store that is [restored](restore()) from it
 //! has the same entries and the same [head](crate::LogHead), including the chain, and begins a new
 //! [history](crate::History).
 //!

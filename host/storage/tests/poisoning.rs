@@ -130,21 +130,21 @@ fn unsynced_writes_are_invisible_to_readers() {
 }
 
 #[test]
-fn the_running_time_of_a_stuck_sync_is_known() {
+fn the_running_time_of_a_hung_write_is_known() {
     let (store, reached, go) = held();
     let writer = store.store().writer();
-    assert_eq!(writer.sync_running_for(), None);
+    assert_eq!(writer.writing_for(), None);
     let (sender, replies) = mpsc::channel();
     store.store().commit(commit(event(b"1")), move |outcomes| sender.send(outcomes).unwrap()).unwrap();
     reached.recv().unwrap();
     let limit = Duration::from_millis(20);
-    while writer.sync_running_for().expect("the sync is held") < limit {
+    while writer.writing_for().expect("the sync is held") < limit {
         std::thread::sleep(Duration::from_millis(1));
     }
     go.send(Ok(())).unwrap();
     replies.recv().unwrap().unwrap()[0].as_ref().unwrap();
-    // The mark is synced by the committer as well, some time after the reply.
-    while writer.sync_running_for().is_some() {
+    // The reply comes before the end of the write, and the mark is synced some time later.
+    while writer.writing_for().is_some() {
         std::thread::yield_now();
     }
     assert_eq!(store.store().health(), Health::Ok);

@@ -17,18 +17,18 @@ use crate::stall;
 const FLUSH_LIMIT: Duration = Duration::from_secs(10);
 
 /// Empties the newest journal when it is dropped, if everything in it is in tables.
-pub(super) struct EmptiedJournal {
+pub(super) struct JournalCleanup {
     data: PathBuf,
     all_in_tables: bool,
 }
 
-impl EmptiedJournal {
+impl JournalCleanup {
     pub(super) fn new(data: PathBuf) -> Self {
         Self { data, all_in_tables: false }
     }
 }
 
-impl Drop for EmptiedJournal {
+impl Drop for JournalCleanup {
     fn drop(&mut self) {
         if !self.all_in_tables {
             return;
@@ -44,12 +44,12 @@ pub(super) fn flush(
     database: &Database,
     keyspaces: &KeyspaceHandles,
     mark: &mut MarkFile,
-    emptied: &mut EmptiedJournal,
+    cleanup: &mut JournalCleanup,
 ) {
     let flushed = catch_panic(|| try_flush(database, keyspaces, mark))
         .unwrap_or_else(|panic| Err(PoisonReason(format!("the engine gave up: {panic}"))));
     match flushed {
-        Ok(()) => emptied.all_in_tables = true,
+        Ok(()) => cleanup.all_in_tables = true,
         Err(PoisonReason(reason)) => {
             tracing::warn!(reason, "the store was closed without a flush; the next open replays its journal");
         }

@@ -16,7 +16,7 @@ use fjall::{Database, PersistMode};
 
 use super::active_journal::ActiveJournal;
 use super::backpressure::Backpressure;
-use super::close::{self, EmptiedJournal};
+use super::close::{self, JournalCleanup};
 use super::disk_room::DiskRoom;
 use super::group::{Group, PendingCommit};
 use super::guards;
@@ -52,10 +52,10 @@ pub(crate) struct Committer {
     backpressure: Backpressure,
     /// Whether a group was acknowledged that is still to be synced.
     #[cfg(feature = "faults")]
-    owes_sync: bool,
+    sync_deferred: bool,
     keyspaces: KeyspaceHandles,
     database: Database,
-    emptied: EmptiedJournal,
+    cleanup: JournalCleanup,
     _lock: File,
 }
 
@@ -86,11 +86,11 @@ impl Committer {
             journal: ActiveJournal::new(data.clone(), id, bytes),
             backpressure: Backpressure::new(Arc::clone(&published), stall_limit),
             #[cfg(feature = "faults")]
-            owes_sync: false,
+            sync_deferred: false,
             keyspaces: KeyspaceHandles::new(Arc::clone(&published), options.clone(), meta, database.clone()),
             options,
             database,
-            emptied: EmptiedJournal::new(data),
+            cleanup: JournalCleanup::new(data),
             _lock: lock,
         };
         (committer, published)
@@ -110,7 +110,7 @@ impl Committer {
             self.after_replies();
         }
         if !self.shared.health.is_poisoned() {
-            close::flush(&self.database, &self.keyspaces, &mut self.mark, &mut self.emptied);
+            close::flush(&self.database, &self.keyspaces, &mut self.mark, &mut self.cleanup);
         }
     }
 
@@ -135,7 +135,7 @@ impl Committer {
 
     fn upkeep(&mut self) {
         if self.mark_is_due()
-            && let Err(error) = self.shared.sync_clock.time(|| self.mark.sync())
+            && let Err(error) = self.shared.write_clock.time(|| self.mark.sync())
         {
             self.shared.health.poison(&format!("the durable mark could not be synced: {error}"));
         }
@@ -150,7 +150,7 @@ impl Committer {
 
     fn after_replies(&mut self) {
         #[cfg(feature = "faults")]
-        if std::mem::take(&mut self.owes_sync)
+        if std::mem::take(&mut self.sync_deferred)
             && let Err(PoisonReason(reason)) = self.make_durable()
         {
             self.shared.health.poison(&reason);
@@ -182,9 +182,15 @@ impl Committer {
             })
     }
 
-    /// Writes a group, syncs once if anything was written, and publishes it.
+    /// Writes a group once the engine's flushes and compactions keep up.
     fn commit_group(&mut self, commits: Vec<PendingCommit>) -> Result<Vec<Outcomes>, PoisonReason> {
         self.backpressure.wait(&self.database, &self.keyspaces)?;
+        let shared = Arc::clone(&self.shared);
+        shared.write_clock.time(|| self.write_group(commits))
+    }
+
+    /// Writes a group, syncs once if anything was written, and publishes it.
+    fn write_group(&mut self, commits: Vec<PendingCommit>) -> Result<Vec<Outcomes>, PoisonReason> {
         self.journal.refresh();
         let before = self.head.sequence;
         let mut all = Vec::with_capacity(commits.len());
@@ -211,7 +217,7 @@ impl Committer {
         #[cfg(feature = "faults")]
         {
             if self.options.injects(Fault::AcknowledgeBeforeSync) {
-                self.owes_sync = true;
+                self.sync_deferred = true;
                 return self.publish();
             }
             if self.options.injects(Fault::PublishBeforeDurable) {
@@ -223,10 +229,8 @@ impl Committer {
     }
 
     fn make_durable(&mut self) -> Result<(), PoisonReason> {
-        self.shared.sync_clock.time(|| {
-            self.pass(FailPoint::BeforeSync)?;
-            self.database.persist(PersistMode::SyncData).map_err(PoisonReason::failed("the fsync failed"))
-        })?;
+        self.pass(FailPoint::BeforeSync)?;
+        self.database.persist(PersistMode::SyncData).map_err(PoisonReason::failed("the fsync failed"))?;
         self.pass(FailPoint::AfterSync)?;
         self.mark
             .advance(self.head, self.journal.id())

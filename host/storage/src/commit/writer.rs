@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::health::{Health, HealthState};
 use super::queue::CommitQueue;
 use super::request::{Commit, CommitError, Outcomes, Reply, Request};
-use super::sync_clock::SyncClock;
+use super::write_clock::WriteClock;
 use crate::space::Purpose;
 
 /// A handle to commit with: cheap to clone, and harmless to keep after the store is closed.
@@ -19,7 +19,7 @@ pub struct Writer {
 pub(crate) struct Shared {
     pub(super) queue: CommitQueue,
     pub(super) health: HealthState,
-    pub(super) sync_clock: SyncClock,
+    pub(super) write_clock: WriteClock,
     /// Set by the fault [`CheckBeforeQueue`](crate::fault::Fault::CheckBeforeQueue).
     #[cfg(feature = "faults")]
     pub(super) early_guards: std::sync::OnceLock<crate::read::Reader>,
@@ -30,7 +30,7 @@ impl Shared {
         Self {
             queue: CommitQueue::new(commits_max, bytes_max),
             health: HealthState::default(),
-            sync_clock: SyncClock::new(),
+            write_clock: WriteClock::new(),
             #[cfg(feature = "faults")]
             early_guards: std::sync::OnceLock::new(),
         }
@@ -116,9 +116,10 @@ impl Writer {
         self.shared.health()
     }
 
-    /// How long the sync in progress has been running; `None` if there is none. Many seconds mean that the disk hangs.
+    /// How long the committer has been writing and syncing the group at hand; `None` if there is none. Time in which it
+    /// waits for flushes and compactions does not count. Many seconds mean that the disk hangs.
     #[must_use]
-    pub fn sync_running_for(&self) -> Option<Duration> {
-        self.shared.sync_clock.running_for()
+    pub fn writing_for(&self) -> Option<Duration> {
+        self.shared.write_clock.running_for()
     }
 }
