@@ -2,6 +2,7 @@
 //! tree at the time of the question.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use exesdb_gateway::{Readiness, StoreReadiness, StoreRoute};
 use exesdb_plugin::{GatewayWorker, SnapshotsPool, StoreAccess, StreamsPool, names};
@@ -10,6 +11,9 @@ use exesdb_supervisor::{Handle, Node, NodeState, Reason, Registry};
 use futures_util::FutureExt as _;
 
 use crate::tree::{Components, LoadFailure};
+
+/// How long the write of a group may take before its disk counts as hung. 10 s: a busy disk takes a second or two.
+const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Readiness that knows the tree as soon as there is one: the listener that it is for is a part of it.
 #[derive(Default)]
@@ -40,6 +44,7 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     let access = registry.get::<StoreAccess>(&names::store(name));
     let next_position = access.as_ref().map(|access| access.reader.next_position());
     let history = access.as_ref().map(|access| access.reader.histories().current().id.to_string());
+    let writing_for = access.as_ref().and_then(|access| access.writer.writing_for());
     let trouble = match (parked, access.map(|access| access.writer.health())) {
         (Some(node), _) => {
             let cause = cause(node, registry);
@@ -50,11 +55,13 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
         (None, None) => Some("the store is not running".to_owned()),
         (None, Some(Health::ReadOnly { reason })) => Some(format!("the store is read-only: {reason}")),
         (None, Some(Health::Poisoned { reason })) => Some(format!("the store stopped writing: {reason}")),
-        (None, Some(Health::Ok)) => streams(name, registry).or_else(|| {
-            GatewayWorker::pick(registry, name, route.workers, 0)
-                .is_none()
-                .then(|| "no gateway worker is running".to_owned())
-        }),
+        (None, Some(Health::Ok)) => {
+            hung_write(writing_for).or_else(|| streams(name, registry)).or_else(|| {
+                GatewayWorker::pick(registry, name, route.workers, 0)
+                    .is_none()
+                    .then(|| "no gateway worker is running".to_owned())
+            })
+        }
     };
     // The store serves all else, so it is not for a load balancer to take it out.
     let degraded = registry
@@ -65,6 +72,12 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     let components = components.iter().flat_map(|components| &components.0);
     let components = components.map(|(role, identity)| (*role, identity.digest.clone())).collect();
     StoreReadiness { store: name.clone(), trouble, degraded, components, next_position, history }
+}
+
+/// Why nothing is committed although no write has failed, if the disk does not finish one.
+fn hung_write(writing_for: Option<Duration>) -> Option<String> {
+    let writing_for = writing_for.filter(|writing_for| *writing_for >= WRITE_TIME_MAX)?;
+    Some(format!("the store's disk hangs: a write has been running for {} s", writing_for.as_secs()))
 }
 
 fn streams(name: &str, registry: &Registry) -> Option<String> {
@@ -84,4 +97,19 @@ pub fn cause(store: &Node, registry: &Registry) -> String {
 fn last_exit(node: &Node) -> String {
     let last = node.last_exit.as_deref().unwrap_or("it gave up");
     last.parse().map_or_else(|_| last.to_owned(), |reason: Reason| reason.message().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{WRITE_TIME_MAX, hung_write};
+
+    #[test]
+    fn a_write_is_reported_once_it_exceeds_its_limit() {
+        assert_eq!(hung_write(None), None);
+        assert_eq!(hung_write(Some(WRITE_TIME_MAX - Duration::from_millis(1))), None);
+        let trouble = hung_write(Some(Duration::from_millis(12_900)));
+        assert_eq!(trouble.as_deref(), Some("the store's disk hangs: a write has been running for 12 s"));
+    }
 }

@@ -117,6 +117,27 @@ fn a_full_disk_is_said_and_read_and_gets_over() {
     assert_eq!(json!(tally.rounds()), 1);
 }
 
+#[test]
+fn a_disk_that_hangs_is_reported_until_it_goes_on() {
+    let disk = Disk::new(CAPACITY_MAX);
+    let host = Down::on_disk(None, &disk).start();
+    assert!(is_ready(&host));
+    disk.syncs_take(Duration::from_secs(13));
+    std::thread::scope(|scope| {
+        // Its response may come before the commit ends, and then says that the outcome is unknown.
+        scope.spawn(|| host.http.append_one("s"));
+        let said = eventually("the health reports the disk", || {
+            let health = host.http.get("/health/ready");
+            (health.status == 503)
+                .then(|| health.json["stores"]["main"].as_str().unwrap_or_default().to_owned())
+        });
+        assert!(said.contains("a write has been running for"), "{said}");
+        disk.syncs_take(Duration::ZERO);
+        eventually("the store is ready again", || is_ready(&host).then_some(()));
+    });
+    host.http.append_one("other").expect(200);
+}
+
 /// Appends large events to a stream until the store is read-only.
 fn fill(host: &Host, stream: &str) {
     let data = "x".repeat(512 << 10);

@@ -1,10 +1,10 @@
-//! Commits per second for groups of several sizes, beside the floor of this disk: an append and an `fdatasync` in a
+//! Commits per second for groups of several sizes, compared with the floor of this disk: an append and an `fdatasync` in a
 //! loop, to a file in the same folder, in the same run.
 //!
-//! `cargo bench -p exesdb-storage` runs for some seconds. `EXESDB_BENCH_SECONDS` is the time for each line, and
+//! `cargo bench -p exesdb-storage` takes a few seconds. `EXESDB_BENCH_SECONDS` is the time for each line, and
 //! `EXESDB_BENCH_DIR` the folder to measure in (by default the one for temporary files, which may be in memory).
 
-#![allow(clippy::print_stdout, reason = "it is a program that prints a table")]
+#![allow(clippy::print_stdout, reason = "the benchmark prints a table")]
 
 use std::fs::File;
 use std::io::Write;
@@ -63,7 +63,7 @@ fn floor(dir: &Path, time: Duration) -> f64 {
     f64::from(count) / started.elapsed().as_secs_f64()
 }
 
-/// Commits groups of `batches` as one commit each, one after the other.
+/// Commits groups of `batches` as one commit each, one after the other. Returns their number, and the time they took.
 fn commits(store: &Store, batches: usize, events: u32, time: Duration) -> (u32, Duration) {
     let (sender, receiver) = mpsc::channel();
     let started = Instant::now();
@@ -82,13 +82,14 @@ fn commits(store: &Store, batches: usize, events: u32, time: Duration) -> (u32, 
                 sender.send(all_applied).expect("the receiver lives until the end of the loop");
             })
             .expect("the queue has room for one commit");
-        assert!(receiver.recv().expect("each commit is replied to"), "a batch failed");
+        assert!(receiver.recv().expect("each commit gets a reply"), "a batch failed");
         count += 1;
     }
     (count, started.elapsed())
 }
 
-/// What a streams component writes for an append: a guard on the stream's version, the events, an index entry each.
+/// Approximately what a streams component writes for an append: a guard on the stream's version, the events, and an index
+/// entry for each.
 fn batch(stream: &str, round: u32, events: u32) -> Batch {
     let stream_version = |event: u32| {
         let mut key = stream.as_bytes().to_vec();
@@ -120,7 +121,7 @@ fn batch(stream: &str, round: u32, events: u32) -> Batch {
     Batch { guards, operations, events }
 }
 
-/// Reads every event in pages of 1 MiB.
+/// Reads all events in pages of 1 MiB. Returns their number, and the time it took.
 fn read(store: &Store) -> (usize, Duration) {
     let started = Instant::now();
     let snapshot = store.snapshot();

@@ -1,7 +1,7 @@
-//! A batch: guards that must hold, operations that are done together, and the positions that they take.
+//! A batch: guards that must hold, operations that are applied together, and the positions that they take.
 //!
-//! Everything here is pure. A batch is checked against the [limits](crate::limits) before it is queued, on the
-//! caller's thread, so that the committer, which everybody waits for, only meets well-formed batches.
+//! Everything here is pure. A batch is checked against the [limits] on the caller's thread before it is
+//! queued, because everybody waits for the committer.
 
 use crate::engine_failure::EngineFailure;
 use crate::limits;
@@ -10,14 +10,15 @@ use crate::name;
 /// Bytes of a stamp: a position, big-endian, so that positions sort as bytes.
 pub const STAMP_BYTES: usize = 8;
 
-/// Operations that are done all or not at all, if every guard holds when the batch's turn comes in the log.
+/// Operations that are applied all or not at all. They are applied if every guard holds when the batch's turn comes in
+/// the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Conditions, checked in order against everything committed before this batch.
     pub guards: Vec<Guard>,
-    /// What is written, in order: of two operations on one key the later counts.
+    /// The writes, in order: of two operations on one key the later counts.
     pub operations: Vec<Operation>,
-    /// Positions this batch takes. Event `i` gets position `first_position + i`.
+    /// Number of positions that this batch takes. Event `i` gets position `first_position + i`.
     pub events: u32,
 }
 
@@ -46,7 +47,7 @@ pub enum Guard {
         keyspace: String,
         /// First key of the range; empty for the beginning of the keyspace.
         start: Vec<u8>,
-        /// First key behind the range; `None` for the end of the keyspace.
+        /// First key after the range; `None` for the end of the keyspace.
         end: Option<Vec<u8>>,
     },
 }
@@ -54,25 +55,25 @@ pub enum Guard {
 /// One write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Sets a key to a value. The keyspace is created when it does not exist.
+    /// Sets a key to a value. The keyspace is created if it does not exist.
     Put {
         /// Keyspace of the batch's owner.
         keyspace: String,
-        /// The key, with a hole of eight bytes for each key stamp.
+        /// The key, with eight bytes to be overwritten for each key stamp.
         key: Vec<u8>,
-        /// The value, with a hole of eight bytes for each value stamp.
+        /// The value, with eight bytes to be overwritten for each value stamp.
         value: Vec<u8>,
         /// Positions to write into the key.
         key_stamps: Vec<Stamp>,
         /// Positions to write into the value.
         value_stamps: Vec<Stamp>,
-        /// Where in the value the store's [hash chain](crate::chain) goes, and the event that is chained. The puts of a
-        /// batch that are chained must be in the order of their events, one for each event at most; no stamp of the
-        /// value may overlap the hole. The chain covers the key and the value as they are stored, and through the
-        /// chain before it every entry that was chained earlier.
+        /// Where in the value the store's [hash chain](crate::chain) goes, and the event that is chained. The chained puts
+        /// of a batch must be in the order of their events, at most one for each event, and no stamp of the value may
+        /// overlap the chain. The chain covers the key and the value as they are stored and, through the chain before
+        /// it, every entry that was chained earlier.
         chain: Option<Stamp>,
     },
-    /// Removes a key, if it is there.
+    /// Removes a key if it exists.
     Delete {
         /// Keyspace of the batch's owner.
         keyspace: String,
@@ -81,17 +82,17 @@ pub enum Operation {
     },
 }
 
-/// A hole in a key or value that is filled at commit, with the position of one of the batch's events or with the chain
-/// behind it.
+/// Eight bytes of a key or value that are overwritten at commit, with the position of one of the batch's events or with
+/// the chain after that event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
-    /// Offset in bytes of the hole; [`STAMP_BYTES`] from here are overwritten, big-endian.
+    /// Offset in bytes; [`STAMP_BYTES`] from here are overwritten, big-endian.
     pub at: u32,
-    /// Which event of the batch, counted from 0.
+    /// Number of the event within the batch, counted from 0.
     pub event: u32,
 }
 
-/// What became of a batch that was applied.
+/// The outcome of a batch that was applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     /// Position of the batch's event 0. For a batch without events, the position that the next event will get.
@@ -107,7 +108,7 @@ pub enum BatchError {
         /// Index into [`Batch::guards`] of the first guard that failed.
         index: u32,
     },
-    /// A guard could not be checked, because the disk could not be read.
+    /// A guard could not be checked because the disk could not be read.
     #[error("guard {index} of the batch could not be checked: {failure}")]
     GuardUnreadable {
         /// Index into [`Batch::guards`].
@@ -115,17 +116,17 @@ pub enum BatchError {
         /// Why.
         failure: EngineFailure,
     },
-    /// The batch is malformed; it would never be accepted.
+    /// The batch is malformed and would never be accepted.
     #[error("the batch is malformed: {0}")]
     Invalid(String),
-    /// The batch is over a limit; it would never be accepted.
+    /// The batch is over a limit and would never be accepted.
     #[error("{what} is {actual}, over the limit of {limit}; split the batch")]
     TooLarge {
         /// What was measured, with its unit.
         what: &'static str,
-        /// Its size.
+        /// The measured size.
         actual: u64,
-        /// The largest accepted.
+        /// The largest size that is accepted.
         limit: u64,
     },
 }
@@ -187,15 +188,13 @@ impl Operation {
             }
         }
     }
-}
 
-impl Operation {
-    /// Checks that a chained put comes behind the event that was chained last, and is the last from now on.
-    fn check_chained_behind(&self, last: &mut Option<u32>) -> Result<(), BatchError> {
+    /// Checks that a chained put follows the event that was chained `last`, and notes it as the last.
+    fn check_chain_order(&self, last: &mut Option<u32>) -> Result<(), BatchError> {
         let Self::Put { chain: Some(chain), .. } = self else { return Ok(()) };
         if let Some(last) = last.filter(|last| *last >= chain.event) {
             return Err(BatchError::Invalid(format!(
-                "it chains event {} behind event {last}; chain each event once, in ascending order",
+                "it chains event {} after event {last}; chain each event once, in ascending order",
                 chain.event
             )));
         }
@@ -205,12 +204,8 @@ impl Operation {
 }
 
 impl Batch {
-    /// Checks everything that does not depend on the store's state.
-    ///
-    /// # Errors
-    ///
-    /// [`BatchError::Invalid`] or [`BatchError::TooLarge`], naming the culprit.
-    pub fn check(&self) -> Result<(), BatchError> {
+    /// Checks everything that does not depend on the store's state. The error names the guard or operation.
+    pub(crate) fn check(&self) -> Result<(), BatchError> {
         at_most("the number of guards", self.guards.len(), limits::BATCH_GUARDS_MAX)?;
         at_most("the number of operations", self.operations.len(), limits::BATCH_OPERATIONS_MAX)?;
         at_most("the number of events", self.events as usize, limits::BATCH_EVENTS_MAX as usize)?;
@@ -222,13 +217,13 @@ impl Batch {
         for (index, operation) in self.operations.iter().enumerate() {
             bytes += operation
                 .check(self.events)
-                .and_then(|bytes| operation.check_chained_behind(&mut chained).map(|()| bytes))
+                .and_then(|bytes| operation.check_chain_order(&mut chained).map(|()| bytes))
                 .map_err(|error| error.at("operation", index))?;
         }
         at_most("the batch in bytes", bytes, limits::BATCH_BYTES_MAX)
     }
 
-    /// Bytes of keys and values, guards included: what the limits on queue and group count.
+    /// Bytes of keys and values, including those of guards: what the limits of queue and group count.
     pub(crate) fn bytes(&self) -> usize {
         let guards: usize = self
             .guards
@@ -260,7 +255,7 @@ impl BatchError {
     }
 }
 
-/// Writes the positions of a batch that starts at `first_position` into the holes of `bytes`.
+/// Overwrites the stamped places of `bytes` with the positions of a batch that starts at `first_position`.
 pub(crate) fn stamp(bytes: &mut [u8], stamps: &[Stamp], first_position: u64) {
     for stamp in stamps {
         let at = stamp.at as usize;

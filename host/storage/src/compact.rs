@@ -1,56 +1,49 @@
-//! Compacting: giving back the space of what was deleted and overwritten, now instead of some day.
+//! Compacting: reclaiming the space of deleted and overwritten data, without waiting for the engine to do it.
 //!
-//! The engine compacts on its own, level by level, as data comes in; what was deleted lies in its tables until those
-//! are merged. Here every keyspace is flushed and then merged into its last level, while the store goes on committing.
+//! The engine compacts by itself, level by level, as data comes in; deleted data stays in its tables until those are
+//! merged. [`Store::compact`] flushes every keyspace and merges it into its last level, while the store goes on committing.
 //!
-//! Two traps of fjall are taken care of. While a keyspace is merged as a whole nothing else compacts it, so that tables
-//! pile up in front of it and the committer has to wait for the merge: it is told, and does not take that for a
-//! failure. And what is merged away is only what no snapshot can see as of the engine's last look at its snapshots,
-//! which may be long ago: it is made to look.
+//! Two traps of fjall are avoided. While a keyspace is merged as a whole nothing else compacts it, so its tables pile up
+//! and the committer has to wait for the merge: a flag tells the committer that this is no failure. And a merge drops only
+//! what no snapshot could see when the engine last checked its snapshots, which may be long ago: it is made to check.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{fs, io};
 
 use fjall::Keyspace;
 
-use crate::Store;
 use crate::commit::Health;
+use crate::engine_failure::EngineFailure;
+use crate::files::if_exists;
 use crate::format;
-use crate::options::Options;
-use crate::read::{Direction, contained};
-use crate::space::{Purpose, Space};
+use crate::read::Direction;
+use crate::space::Purpose;
 use crate::stall;
+use crate::store::Store;
 
-/// Snapshots that fjall lets go before it looks which are left.
-const SNAPSHOTS_PER_LOOK: usize = 10_000;
+/// Number of snapshots that fjall drops before it checks which are left.
+const SNAPSHOTS_PER_CHECK: usize = 10_000;
 
-/// What compacting needs of a store, beside its keyspaces.
-pub(crate) struct Compaction {
-    pub(crate) dir: PathBuf,
-    pub(crate) stall_limit: Duration,
-    space: Space,
-}
-
-/// A keyspace has been compacted.
+/// A keyspace that has been compacted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compacted<'a> {
-    /// Whose keyspace.
+    /// Owner of the keyspace.
     pub owner: &'a str,
-    /// Which keyspace.
+    /// Name of the keyspace.
     pub keyspace: &'a str,
     /// Bytes of its tables before.
     pub bytes_before: u64,
-    /// Bytes of its tables now.
+    /// Bytes of its tables after.
     pub bytes_after: u64,
-    /// Keyspaces that are done, this one included.
+    /// Number of keyspaces compacted so far, including this one.
     pub done: usize,
-    /// Keyspaces to do.
+    /// Number of keyspaces to compact.
     pub total: usize,
 }
 
-/// Why compacting stopped. Nothing is lost; keyspaces that are done stay done.
+/// Why compacting stopped. Nothing is lost, and keyspaces that were compacted stay so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CompactError {
     /// The store is being compacted already.
@@ -64,18 +57,18 @@ pub enum CompactError {
         /// Why.
         reason: String,
     },
-    /// A keyspace is rewritten beside its old tables, and the disk has no room for both.
+    /// The disk has no room for the new tables of a keyspace, which exist beside the old ones until it is rewritten.
     #[error(
         "the disk is too full to compact keyspace {keyspace} of {owner}, which can take {bytes} bytes more until it is done: {reason}"
     )]
     NoRoom {
-        /// Whose keyspace.
+        /// Owner of the keyspace.
         owner: String,
-        /// Which keyspace.
+        /// Name of the keyspace.
         keyspace: String,
-        /// Bytes that its new tables can have.
+        /// Most bytes that the new tables can have.
         bytes: u64,
-        /// What is free, and what is kept in reserve.
+        /// How much is free, and how much is kept in reserve.
         reason: String,
     },
     /// Memtables were not flushed in time.
@@ -83,35 +76,25 @@ pub enum CompactError {
         "flushing keyspace {keyspace} of {owner} was not done within {limit_ms} ms; compact again when less is written"
     )]
     Stalled {
-        /// Whose keyspace.
+        /// Owner of the keyspace.
         owner: String,
-        /// Which keyspace.
+        /// Name of the keyspace.
         keyspace: String,
-        /// The time it had, in milliseconds.
+        /// The time limit, in milliseconds.
         limit_ms: u64,
     },
-    /// The engine could not do it.
+    /// The engine failed.
     #[error(
         "keyspace {keyspace} of {owner} could not be compacted: {reason}; verify the store, its data may be damaged"
     )]
     Engine {
-        /// Whose keyspace.
+        /// Owner of the keyspace.
         owner: String,
-        /// Which keyspace.
+        /// Name of the keyspace.
         keyspace: String,
-        /// What the engine said.
+        /// The engine's own message.
         reason: String,
     },
-}
-
-impl Compaction {
-    pub(crate) fn new(dir: &Path, options: &Options) -> Self {
-        Self {
-            dir: dir.to_owned(),
-            stall_limit: Duration::from_millis(options.stall_limit_ms),
-            space: Space::new(dir, options.reserve_bytes, options.free_space.clone()),
-        }
-    }
 }
 
 /// A keyspace to compact.
@@ -121,7 +104,7 @@ pub(crate) struct Target {
     pub(crate) handle: Keyspace,
 }
 
-/// Says that a compaction runs, for as long as it lives.
+/// Marks the store as being compacted until it is dropped.
 pub(crate) struct Running<'a>(&'a AtomicBool);
 
 impl<'a> Running<'a> {
@@ -141,22 +124,22 @@ impl Drop for Running<'_> {
 
 impl Store {
     /// Flushes all keyspaces of all owners, and rewrites each without what was deleted and overwritten, one after the
-    /// other, on the caller's thread. `progress` is called behind each.
+    /// other, on the caller's thread. `progress` is called after each.
     ///
-    /// The store goes on committing, slower; commits can wait until the keyspace at hand is done when they come faster
-    /// than its tables can pile up (about 900 MB to one keyspace). What a [`Snapshot`](crate::Snapshot) that is held
-    /// can see stays. A keyspace needs room for what is left in it once more until it is done; its old files are deleted at the
-    /// end if there were commits meanwhile, otherwise when the store flushes its next memtable, or is opened again.
+    /// The store goes on committing, more slowly; more than about 900 MB of commits to the keyspace that is being rewritten
+    /// wait until it is done. What a held [`Snapshot`](crate::Snapshot) can see is kept. Rewriting a keyspace needs as much
+    /// additional disk space as is left in it. Its old files are deleted at the end if there were commits meanwhile,
+    /// otherwise when the store next flushes a memtable or is opened again.
     ///
     /// # Errors
     ///
-    /// [`CompactError`]; nothing is lost, and keyspaces that are done stay done.
+    /// [`CompactError`]; nothing is lost, and keyspaces that were compacted stay so.
     pub fn compact(&self, progress: &mut dyn FnMut(Compacted<'_>)) -> Result<(), CompactError> {
         let running = Running::begin(&self.published.compacting)?;
         self.compact_all(&running, progress)
     }
 
-    /// The same, for whoever has made sure to be the only one.
+    /// Compacts on behalf of a caller that has marked the store as being compacted.
     pub(crate) fn compact_all(
         &self,
         _running: &Running<'_>,
@@ -166,7 +149,7 @@ impl Store {
         for target in &targets {
             self.flush(target)?;
         }
-        self.look_at_snapshots();
+        self.check_snapshots();
         for (done, target) in (1..).zip(&targets) {
             let bytes_before = target.handle.disk_space();
             self.rewrite(target, bytes_before)?;
@@ -182,17 +165,16 @@ impl Store {
         Self::delete_old_tables(&targets)
     }
 
-    /// Bytes that the store's files take on the disk, its journals included (they are allocated before they are
-    /// filled).
+    /// Bytes that the store's files take on the disk, including journals, which are allocated before they are filled.
     ///
     /// # Errors
     ///
-    /// What the operating system said.
+    /// The operating system's error.
     pub fn disk_bytes(&self) -> io::Result<u64> {
-        folder_bytes(&self.compaction.dir)
+        folder_bytes(&self.dir)
     }
 
-    /// The keyspaces of all owners but this layer itself, ascending by owner and name.
+    /// The keyspaces of all owners except this crate's own, ascending by owner and name.
     pub(crate) fn targets(&self) -> Vec<Target> {
         let keyspaces = self.published.keyspaces.read();
         let keyspaces = keyspaces.iter().flatten();
@@ -209,21 +191,22 @@ impl Store {
         targets
     }
 
-    /// Brings a keyspace's memtables into tables.
+    /// Flushes a keyspace's memtables to tables.
     pub(crate) fn flush(&self, target: &Target) -> Result<(), CompactError> {
         self.check_health()?;
         self.check_room(target, 0)?;
-        contained(|| target.handle.rotate_memtable()).map_err(|failure| target.failure(failure.said))?;
+        EngineFailure::catch(|| target.handle.rotate_memtable())
+            .map_err(|failure| target.failure(failure.said))?;
         let started = Instant::now();
         while target.handle.sealed_memtable_count() > 0 {
             self.check_health()?;
-            // A flush that does not end may have filled the disk.
+            // The disk may be full, and the flush hang because of that.
             self.check_room(target, 0)?;
-            if started.elapsed() > self.compaction.stall_limit {
+            if started.elapsed() > self.stall_limit {
                 return Err(CompactError::Stalled {
                     owner: target.owner.clone(),
                     keyspace: target.keyspace.clone(),
-                    limit_ms: u64::try_from(self.compaction.stall_limit.as_millis()).unwrap_or(u64::MAX),
+                    limit_ms: u64::try_from(self.stall_limit.as_millis()).unwrap_or(u64::MAX),
                 });
             }
             std::thread::sleep(stall::POLL);
@@ -231,20 +214,20 @@ impl Store {
         Ok(())
     }
 
-    /// Has the engine find out which snapshots are left: it does so whenever it has let so many go.
-    fn look_at_snapshots(&self) {
+    /// Makes the engine check which snapshots are left, which it does whenever it has dropped so many.
+    fn check_snapshots(&self) {
         let view = self.published.view.load();
-        for _ in 0..SNAPSHOTS_PER_LOOK {
+        for _ in 0..SNAPSHOTS_PER_CHECK {
             drop(view.snapshot.clone());
         }
     }
 
-    /// Has the engine delete the tables that no snapshot needs any more. It does so for all keyspaces when it rotates
-    /// the memtable of one; when nothing was committed meanwhile there is none to rotate, and the published snapshot
-    /// needs the old tables.
+    /// Makes the engine delete the tables that no snapshot needs any more. It does so for all keyspaces when it seals the
+    /// memtable of one. If nothing was committed meanwhile there is none to seal, and the published snapshot still needs
+    /// the old tables.
     fn delete_old_tables(targets: &[Target]) -> Result<(), CompactError> {
         for target in targets {
-            if contained(|| target.handle.rotate_memtable())
+            if EngineFailure::catch(|| target.handle.rotate_memtable())
                 .map_err(|failure| target.failure(failure.said))?
             {
                 break;
@@ -256,38 +239,37 @@ impl Store {
     fn rewrite(&self, target: &Target, bytes: u64) -> Result<(), CompactError> {
         self.check_health()?;
         if self.check_room(target, bytes).is_err() {
-            // The new tables have only what is left, which takes reading all of it to know.
+            // The new tables hold only what is left. To know how much that is, all of it has to be read.
             let left = self.bytes_left(target)?;
             self.check_room(target, left.min(bytes))?;
         }
-        contained(|| target.handle.major_compact()).map_err(|failure| target.failure(failure.said))
+        EngineFailure::catch(|| target.handle.major_compact()).map_err(|failure| target.failure(failure.said))
     }
 
-    /// Bytes of all entries of a keyspace, without compression. What only a snapshot that is held can see is not
-    /// counted: it is little or short-lived, and the last quarter of the reserve is left for it.
+    /// Bytes of all entries of a keyspace, without compression. What only an older, held snapshot can see is not counted:
+    /// it is little or short-lived, and the last quarter of the reserve is left for it.
     fn bytes_left(&self, target: &Target) -> Result<u64, CompactError> {
         let snapshot = self.snapshot();
         let (mut bytes, mut last) = (0, None::<Vec<u8>>);
         loop {
             self.check_health()?;
-            let read = snapshot
-                .stretch(&target.owner, &target.keyspace, last.as_deref(), None, Direction::Forward)
+            let chunk = snapshot
+                .chunk(&target.owner, &target.keyspace, last.as_deref(), None, Direction::Forward)
                 .map_err(|error| target.failure(error.to_string()))?;
-            if let Some(failure) = read.failure {
+            if let Some(failure) = chunk.failure {
                 return Err(target.failure(failure.said));
             }
-            let sizes = read.entries.iter().map(|(key, value)| (key.len() + value.len()) as u64);
-            bytes += sizes.sum::<u64>();
-            last = read.entries.last().map(|(key, _)| key.to_vec());
-            if !read.more {
+            bytes += chunk.bytes();
+            last = chunk.entries.last().map(|(key, _)| key.to_vec());
+            if !chunk.more {
                 return Ok(bytes);
             }
         }
     }
 
-    /// Whether the disk has room for `bytes` more. Compacting makes room, so it may use most of the reserve.
+    /// Checks that the disk has room for `bytes` more. Compacting frees space, so it may use most of the reserve.
     fn check_room(&self, target: &Target, bytes: u64) -> Result<(), CompactError> {
-        let Some(reason) = self.compaction.space.lacks(bytes, Purpose::MakesRoom) else { return Ok(()) };
+        let Some(reason) = self.space.shortage_for(bytes, Purpose::MakesRoom) else { return Ok(()) };
         let (owner, keyspace) = (target.owner.clone(), target.keyspace.clone());
         Err(CompactError::NoRoom { owner, keyspace, bytes, reason })
     }
@@ -306,27 +288,19 @@ impl Target {
     }
 }
 
-/// Bytes that the files below a folder take. Files that go away meanwhile have none.
+/// Bytes that the files below a folder take on the disk. Files that are deleted meanwhile count nothing.
 fn folder_bytes(folder: &Path) -> io::Result<u64> {
     use std::os::unix::fs::MetadataExt;
 
-    /// The unit of a file's blocks, whatever the file system's own.
+    /// The unit of a file's blocks, regardless of the file system's own.
     const BLOCK_BYTES: u64 = 512;
     let mut bytes = 0;
-    let Some(entries) = unless_gone(fs::read_dir(folder))? else { return Ok(0) };
+    let Some(entries) = if_exists(fs::read_dir(folder))? else { return Ok(0) };
     for entry in entries {
         let entry = entry?;
-        let Some(metadata) = unless_gone(entry.metadata())? else { continue };
+        let Some(metadata) = if_exists(entry.metadata())? else { continue };
         bytes +=
             if metadata.is_dir() { folder_bytes(&entry.path())? } else { metadata.blocks() * BLOCK_BYTES };
     }
     Ok(bytes)
-}
-
-fn unless_gone<T>(found: io::Result<T>) -> io::Result<Option<T>> {
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }

@@ -1,30 +1,40 @@
-//! What a failure of the engine means. The engine's own words are for whoever knows it, and belong into the log.
+//! Engine errors in plain words. The engine's own messages are for those who know it, so they go to the log.
 
 use std::io::{self, ErrorKind};
 
 use fjall::LsmError;
 
 use crate::advice::advice;
+use crate::panic::catch_panic;
 
 /// Why the engine could not read or write.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct EngineFailure {
-    /// In plain words: a part of a sentence.
+    /// The reason in plain words, to be used within a sentence.
     pub reason: String,
-    /// What the engine itself said.
+    /// The engine's own message.
     pub said: String,
-    /// What to do about what the system refused, to follow the reason; empty otherwise.
+    /// What to do about the system's refusal, to follow the reason; empty if there was none.
     pub advice: &'static str,
-    /// What is on the disk is not what was written there, or the disk does not give it back.
+    /// Whether the data on the disk is not what was written there, or cannot be read back.
     pub is_damage: bool,
 }
 
-/// The code of Linux for a disk that failed, which has no name in the standard library.
+/// Linux's error code for a failed disk, which has no name in the standard library.
 const EIO: i32 = 5;
 
 impl EngineFailure {
-    /// What an error of the engine means.
+    /// Runs a read or write of the engine. The engine asserts in places that a table is as it wrote it, so a damaged
+    /// table can make it panic; that must fail this call and not end the thread.
+    pub(crate) fn catch<T>(call: impl FnOnce() -> fjall::Result<T>) -> Result<T, Self> {
+        match catch_panic(call) {
+            Ok(result) => result.map_err(|error| Self::of(&error)),
+            Err(message) => Err(Self::of_panic(&message)),
+        }
+    }
+
+    /// Translates an error of the engine.
     pub(crate) fn of(error: &fjall::Error) -> Self {
         let (reason, is_damage) = match error {
             fjall::Error::Io(error) | fjall::Error::Storage(LsmError::Io(error)) => {
@@ -45,7 +55,7 @@ impl EngineFailure {
         Self { reason, said: error.to_string(), advice: refused.map_or("", advice), is_damage }
     }
 
-    /// What it means that the engine panicked: it asserts, in places, that a table is as it wrote it.
+    /// Translates a panic of the engine.
     pub(crate) fn of_panic(message: &str) -> Self {
         Self {
             reason: "a file is not as it was written".to_owned(),
@@ -56,7 +66,7 @@ impl EngineFailure {
     }
 }
 
-/// Whether a read failed because of what is on the disk, and not of what the system has left to give.
+/// Whether a read failed because of the disk's contents and not for lack of resources.
 fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData)
         || error.raw_os_error() == Some(EIO)
@@ -71,7 +81,7 @@ mod tests {
     use super::{EIO, EngineFailure};
 
     #[test]
-    fn the_words_of_the_engine_stay_apart() {
+    fn engine_messages_are_kept_apart_from_reasons() {
         let io = |error: Error| fjall::Error::Storage(LsmError::Io(error));
         let table = [
             (fjall::Error::Storage(LsmError::InvalidTrailer), "not as it was written", true),

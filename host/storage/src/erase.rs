@@ -1,11 +1,11 @@
-//! Erasing: after what was deleted and overwritten has been compacted away, no file of the store holds it any more.
+//! Erasing: making sure that no file of the store holds what was deleted and overwritten.
 //!
-//! A deleted value lies in three places besides the tables that compacting rewrites: in the journal, which holds every
-//! write until the engine begins another one at [`JOURNAL_BYTES`] and has all that is in the old one in tables; in old
-//! tables, which the engine deletes when it next looks at its versions; and in whatever a snapshot that somebody holds can
-//! still see. The engine has no call to begin another journal. So the committer is given filler to write, through the
-//! same door as everything else, until the engine begins one by itself; then every keyspace is flushed, and the old
-//! journals and tables go. Whether they have gone is looked up on the disk.
+//! Besides the tables that compacting rewrites, a deleted value lies in three places: in the journal, which the engine
+//! keeps until it has begun another one at [`JOURNAL_BYTES`] and flushed everything in the old one to tables; in old
+//! tables, which the engine deletes when it next checks its versions; and in whatever a held snapshot can still see. The
+//! engine has no call to begin another journal. So filler is committed, like any other data, until the engine begins one
+//! by itself. Then every keyspace is flushed, and the engine deletes the old journals and tables. That they are gone is
+//! checked on the disk.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,115 +16,117 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::Store;
 use crate::batch::{Batch, Operation};
 use crate::commit::{Commit, CommitError};
 use crate::compact::{CompactError, Compacted, Running, Target};
-use crate::engine_files;
+use crate::engine_failure::EngineFailure;
+use crate::engine_files::journal;
+use crate::engine_files::keyspace::TABLES_FOLDER;
+use crate::engine_files::recovery;
+use crate::files::list;
 use crate::format;
-use crate::journal;
-use crate::read::contained;
-use crate::recovery;
 use crate::stall;
+use crate::store::Store;
 
-/// Bytes in a journal at which the engine begins another when it next flushes a memtable.
+/// Bytes in a journal at which the engine begins another one when it next seals a memtable.
 const JOURNAL_BYTES: usize = 64_000_000;
 
-/// Bytes of one piece of filler: the largest value.
+/// Bytes of a piece of filler: the largest value.
 const PIECE_BYTES: usize = crate::limits::VALUE_BYTES_MAX;
 
-/// Pieces between two looks at whether the engine has begun another journal. 4: a memtable of 8 MiB each time.
-const PIECES_PER_LOOK: usize = 4;
+/// Pieces between two checks whether the engine has begun another journal. 4: each time a memtable of 8 MiB is flushed.
+const PIECES_PER_CHECK: usize = 4;
 
-/// Looks before this is given up: twice as many as fill a journal that is empty.
-const LOOKS_MAX: usize = 2 * JOURNAL_BYTES / (PIECE_BYTES * PIECES_PER_LOOK);
+/// Checks before giving up: twice as many as it takes to fill an empty journal.
+const CHECKS_MAX: usize = 2 * JOURNAL_BYTES / (PIECE_BYTES * PIECES_PER_CHECK);
 
-/// Before a piece of filler that found the commit queue full is tried again.
+/// Pause before a piece of filler that found the commit queue full is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Why something of what was deleted may be left in the store's files.
+/// Why deleted data may be left in the store's files.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EraseError {
     /// Compacting stopped.
     #[error(transparent)]
     Compact(#[from] CompactError),
-    /// Somebody reads the store as it was before.
+    /// A snapshot from before the call is still held.
     #[error(
         "the files were compacted, but what was deleted may be left in them: a backup or a long read that began before still \
          holds it after {waited_ms} ms; scavenge again when that has ended"
     )]
     Held {
-        /// How long it was waited for, in milliseconds.
+        /// How long `erase` waited, in milliseconds.
         waited_ms: u64,
     },
-    /// The journal could not be left behind.
+    /// The engine could not be made to begin another journal.
     #[error(
-        "the files were compacted, but what was deleted is left in the journal: the store took nothing into another one \
-         ({reason}); scavenge again when it does, or stop the host, which empties the journal"
+        "the files were compacted, but what was deleted is left in the journal: the store could not begin another one \
+         ({reason}); scavenge again when it takes writes, or stop the host, which empties the journal"
     )]
     Journal {
-        /// What the committer said.
+        /// Why.
         reason: String,
     },
-    /// Old files are still there.
+    /// Old files still exist.
     #[error(
         "the files were compacted, but {count} old ones, such as {}, are still there after {waited_ms} ms and may hold what \
          was deleted; scavenge again when less is read and written",
         example.display()
     )]
     FilesLeft {
-        /// How many.
+        /// Number of old files.
         count: usize,
         /// One of them.
         example: PathBuf,
-        /// How long it was waited for, in milliseconds.
+        /// How long `erase` waited, in milliseconds.
         waited_ms: u64,
     },
-    /// The store's folder could not be looked at.
+    /// The store's folder could not be read.
     #[error("the files of {} could not be listed: {reason}; scavenge again", path.display())]
     Io {
         /// The folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         reason: String,
     },
 }
 
 impl Store {
-    /// [Compacts](Store::compact), and then sees to it that nothing of what was deleted or overwritten before the call is
-    /// left in any file of the store: neither in tables nor in journals. Up to 64 MB of filler are written for that.
-    /// What was erased before, and nothing was written since, is not done again.
+    /// [Compacts](Store::compact) and then makes sure that no file of the store, neither table nor journal, holds anything
+    /// that was deleted or overwritten before the call. Up to 64 MB of filler are written for that. If nothing was
+    /// written since the last call, it only compacts.
     ///
     /// # Errors
     ///
-    /// [`EraseError`], when something may be left. Nothing is lost; the call can be repeated.
+    /// [`EraseError`], if something may be left. Nothing is lost, and the call can be repeated.
     pub fn erase(&self, progress: &mut dyn FnMut(Compacted<'_>)) -> Result<(), EraseError> {
         let running = Running::begin(&self.published.compacting)?;
         if self.reader().head().sequence == self.published.erased.load(Ordering::Acquire) {
             return Ok(self.compact_all(&running, progress)?);
         }
-        // The engine drops what is older than the last state but one that somebody can see.
+        // The engine drops what is older than the last but one of the states that are held.
         self.commit_filler(put(vec![0]))?;
         let began = self.reader().head().sequence;
-        let is_free = self.wait(|| Ok(self.published.views.oldest().is_none_or(|oldest| oldest >= began)))?;
+        let is_free =
+            self.wait(|| Ok(self.published.held_views.oldest().is_none_or(|oldest| oldest >= began)))?;
         self.flush_all()?;
         let old = self.files()?;
         self.compact_all(&running, progress)?;
         if !is_free {
             return Err(EraseError::Held { waited_ms: self.limit_ms() });
         }
-        self.leave_journal()?;
+        self.rotate_journal()?;
         self.wait_until_gone(&old)?;
         self.remove_cut_off()?;
         self.published.erased.store(self.reader().head().sequence, Ordering::Release);
         Ok(())
     }
 
-    /// Has the engine begin another journal, and brings everything in the old ones into tables.
-    fn leave_journal(&self) -> Result<(), EraseError> {
+    /// Makes the engine begin another journal, and flushes everything in the old ones to tables.
+    fn rotate_journal(&self) -> Result<(), EraseError> {
         let newest = self.newest_journal()?;
-        for _ in 0..LOOKS_MAX {
-            self.fill(PIECES_PER_LOOK)?;
+        for _ in 0..CHECKS_MAX {
+            self.fill(PIECES_PER_CHECK)?;
             self.flush_filler()?;
             if self.newest_journal()? > newest {
                 self.commit_filler(Operation::Delete {
@@ -133,15 +135,15 @@ impl Store {
                 })?;
                 self.flush_all()?;
                 let Some(filler) = self.filler() else { return Ok(()) };
-                return contained(|| filler.handle.major_compact())
+                return EngineFailure::catch(|| filler.handle.major_compact())
                     .map_err(|failure| EraseError::Journal { reason: failure.said });
             }
         }
         Err(EraseError::Journal { reason: "the engine began no other journal".into() })
     }
 
-    /// Waits until none of these files is there. The engine looks at its old versions when it rotates a memtable, so it is
-    /// given one.
+    /// Waits until none of these files exists. The engine checks its old versions when it seals a memtable, so filler is
+    /// written.
     fn wait_until_gone(&self, old: &BTreeSet<PathBuf>) -> Result<(), EraseError> {
         let left = || old.iter().filter(|path| path.exists()).cloned().collect::<Vec<_>>();
         let are_gone = self.wait(|| {
@@ -162,14 +164,14 @@ impl Store {
         }
     }
 
-    /// Waits until `done`, as long as a stalled flush is waited for. Whether it is.
+    /// Waits until `done`, at most as long as for a stalled flush. Returns whether it is done.
     fn wait(&self, mut done: impl FnMut() -> Result<bool, EraseError>) -> Result<bool, EraseError> {
         let started = Instant::now();
         loop {
             if done()? {
                 return Ok(true);
             }
-            if started.elapsed() > self.compaction.stall_limit {
+            if started.elapsed() > self.stall_limit {
                 return Ok(false);
             }
             std::thread::sleep(stall::POLL);
@@ -177,13 +179,13 @@ impl Store {
     }
 
     fn limit_ms(&self) -> u64 {
-        u64::try_from(self.compaction.stall_limit.as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(self.stall_limit.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Writes pieces of filler, each durable before the next.
     fn fill(&self, pieces: usize) -> Result<(), EraseError> {
         for _ in 0..pieces {
-            self.commit_filler(put(noise(self.reader().head().sequence)))?;
+            self.commit_filler(put(incompressible(self.reader().head().sequence)))?;
         }
         Ok(())
     }
@@ -195,16 +197,18 @@ impl Store {
             let batch = Batch { guards: Vec::new(), operations: vec![operation.clone()], events: 0 };
             let commit = Commit { owner: format::FILLER_OWNER.into(), batches: vec![batch] };
             let (sender, outcomes) = std::sync::mpsc::sync_channel(1);
-            // It is here to receive until it has. What is erased makes room, so the filler may use the reserve.
-            let taken = self.writer().commit_making_room(commit, move |outcomes| drop(sender.send(outcomes)));
-            let outcomes = taken
-                .and_then(|()| outcomes.recv().expect("the committer replies to every commit it has taken"));
+            // The receiver waits below, so the send cannot fail. Erasing frees space, so the filler may use the reserve.
+            let queued =
+                self.writer().commit_making_room(commit, move |outcomes| drop(sender.send(outcomes)));
+            let outcomes = queued.and_then(|()| {
+                outcomes.recv().expect("the committer replies to every commit it has accepted")
+            });
             match outcomes {
                 Ok(outcomes) => {
                     let failure = outcomes.into_iter().find_map(Result::err);
                     return failure.map_or(Ok(()), |error| Err(failed(error.to_string())));
                 }
-                Err(CommitError::Overloaded { .. }) if started.elapsed() < self.compaction.stall_limit => {
+                Err(CommitError::Overloaded { .. }) if started.elapsed() < self.stall_limit => {
                     std::thread::sleep(RETRY_PAUSE);
                 }
                 Err(error) => return Err(failed(error.to_string())),
@@ -223,7 +227,7 @@ impl Store {
         self.filler().map_or(Ok(()), |filler| Ok(self.flush(&filler)?))
     }
 
-    /// Flushes every keyspace, this layer's own included: a journal is needed for as long as any has not.
+    /// Flushes every keyspace, including this crate's own: a journal is needed until all of them are flushed.
     fn flush_all(&self) -> Result<(), EraseError> {
         let meta = self.published.meta.read().clone();
         let name = || String::from(format::META);
@@ -240,13 +244,13 @@ impl Store {
         Ok(journals.last().map_or(0, |(id, _)| *id))
     }
 
-    /// The files that hold what was written so far: journals, and the tables of owners' keyspaces.
+    /// The files that hold everything written so far: journals, and the tables of owners' keyspaces.
     fn files(&self) -> Result<BTreeSet<PathBuf>, EraseError> {
         let data = self.data();
         let journals = journal::list(&data).map_err(|error| failed(&data, &error))?;
         let mut files: BTreeSet<PathBuf> = journals.into_iter().map(|(_, path)| path).collect();
         for target in self.targets() {
-            let tables = target.handle.path().join(engine_files::TABLES_FOLDER);
+            let tables = target.handle.path().join(TABLES_FOLDER);
             for table in list(&tables).map_err(|error| failed(&tables, &error))? {
                 files.insert(table);
             }
@@ -254,21 +258,21 @@ impl Store {
         Ok(files)
     }
 
-    /// Removes what was cut off journals when the store was opened after a crash. Nobody was promised any of it; it was
-    /// kept for whoever looks into the crash, and may hold what was deleted since.
+    /// Removes what was cut off journals when the store was opened after a crash. None of it was acknowledged; it was kept
+    /// for examining the crash, and may hold what was deleted since.
     fn remove_cut_off(&self) -> Result<(), EraseError> {
         let data = self.data();
         for path in list(&data).map_err(|error| failed(&data, &error))? {
             if recovery::is_cut_off(&path) {
                 fs::remove_file(&path).map_err(|error| failed(&path, &error))?;
-                tracing::warn!(path = %path.display(), "what was cut off a journal after a crash was erased");
+                tracing::warn!(path = %path.display(), "removed what was cut off a journal after a crash");
             }
         }
         Ok(())
     }
 
     fn data(&self) -> PathBuf {
-        self.compaction.dir.join(format::DATABASE_FOLDER)
+        self.dir.join(format::DATABASE_FOLDER)
     }
 }
 
@@ -287,17 +291,8 @@ fn failed(path: &Path, error: &io::Error) -> EraseError {
     EraseError::Io { path: path.to_owned(), reason: error.to_string() }
 }
 
-/// The files in a folder, of which there may be none.
-fn list(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    match fs::read_dir(folder) {
-        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
-}
-
-/// Bytes that cannot be compressed: compressed ones would fill no journal.
-fn noise(seed: u64) -> Vec<u8> {
+/// Bytes that cannot be compressed. Compressible ones would not fill a journal.
+fn incompressible(seed: u64) -> Vec<u8> {
     let words = (0..PIECE_BYTES as u64 / 8).map(|word| xxh3_64_with_seed(&word.to_be_bytes(), seed));
     words.flat_map(u64::to_be_bytes).collect()
 }

@@ -1,51 +1,51 @@
 //! Histories: which of several pasts a position belongs to.
 //!
-//! Positions are given away once in the life of a store. A store that was restored from a backup goes on from the
-//! backup's end, and gives positions away again that were given away before, to other events. So each restore begins a
-//! new *history*, as PostgreSQL's begins a new timeline: a random number, and the position from which on events are its
-//! own. The list of a store's histories is kept with its head and travels in its backups; whoever holds a position and the
-//! history that it came from can be told whether it still means the same event.
+//! A store assigns each position once. But a store that was restored from a backup goes on from the backup's end, and
+//! assigns positions again that were assigned to other events before. So each restore begins a new *history*, as
+//! PostgreSQL begins a new timeline: a random id, and the position from which on events are its own. The list of a
+//! store's histories is kept with its head and copied into its backups. Given a position and the history that it came
+//! from, the store can say whether the position still means the same event.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::str::FromStr;
 
-/// Histories that a store remembers: the newest. 1,024: a restore a day for three years, in 16 KiB. Positions of a
-/// history that is forgotten are refused, as those of one that never was.
-pub const HISTORIES_MAX: usize = 1024;
+/// Number of histories that a store remembers; the oldest are dropped. 1,024: a restore a day for three years, in 16 KiB.
+/// Positions of a dropped history are refused like those of an unknown one.
+pub(crate) const HISTORIES_MAX: usize = 1024;
 
 /// Bytes of an encoded history.
 const HISTORY_BYTES: usize = 16;
 
-/// Names a history. Shown as 16 hexadecimal digits.
+/// Identifies a history. Shown as 16 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HistoryId(pub u64);
 
 /// One history of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct History {
-    /// Its name, drawn at random.
+    /// The history's id, drawn at random.
     pub id: HistoryId,
     /// Events from this position on were appended in it, or in a later one.
     pub first_position: u64,
 }
 
-/// All histories of a store, the oldest first. There is always one: the current history, which is the last.
+/// All histories of a store, the oldest first. There is at least one; the last is the current history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Histories(Vec<History>);
 
-/// A position that means something else in this store, or nothing yet.
+/// The position means another event in this store, or none yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HistoryChanged {
     /// The store's current history.
     pub current: HistoryId,
-    /// The position that the store's next event gets.
+    /// Position of the store's next event.
     pub end: u64,
 }
 
 impl Histories {
-    /// The histories of a new store: one, from the first position on.
+    /// The histories of a new store: one that begins at position 0.
     #[must_use]
     pub fn begin() -> Self {
         Self(vec![History { id: HistoryId::random(), first_position: 0 }])
@@ -57,41 +57,41 @@ impl Histories {
         *self.0.last().expect("there is always one history")
     }
 
-    /// All of them, the oldest first.
+    /// All histories, the oldest first.
     #[must_use]
     pub fn all(&self) -> &[History] {
         &self.0
     }
 
-    /// These, and a new one whose events begin at `first_position`.
+    /// Adds a history whose events begin at `first_position`.
     #[must_use]
-    pub fn and_a_new_one(&self, first_position: u64) -> Self {
+    pub(crate) fn with_new_history(&self, first_position: u64) -> Self {
         let mut all = self.0.clone();
         all.push(History { id: HistoryId::random(), first_position });
         all.drain(..all.len().saturating_sub(HISTORIES_MAX));
         Self(all)
     }
 
-    /// These, in a store that ends at `end`: what began later begins there.
+    /// The same histories in a store that ends at `end`: those that began later begin there.
     #[must_use]
-    pub(crate) fn up_to(&self, end: u64) -> Self {
+    pub(crate) fn truncated_to(&self, end: u64) -> Self {
         let cut = |history: &History| History { first_position: history.first_position.min(end), ..*history };
         Self(self.0.iter().map(cut).collect())
     }
 
-    /// Whether a client that has seen all events below `next` has seen events of this store, whose next event gets the
-    /// position `end`. Without a history only the end is known.
+    /// Checks that the events below `next`, which a client has seen in `history`, are events of this store, whose next
+    /// event gets the position `end`. Without a history, `next` is compared with the end only.
     ///
     /// # Errors
     ///
-    /// [`HistoryChanged`], if `next` is beyond the end, or belongs to a history that is not known here, or to one that
-    /// was left before it came so far.
+    /// [`HistoryChanged`], if `next` is beyond the end, or the history is unknown, or a later history replaced it from a
+    /// position below `next`.
     pub fn check(&self, end: u64, history: Option<HistoryId>, next: u64) -> Result<(), HistoryChanged> {
         let is_known = match history {
             None => true,
             Some(id) => match self.0.iter().position(|known| known.id == id) {
                 None => false,
-                // What comes after a history may have left it at any point before, so the lowest counts.
+                // Any later history may begin before this one ended, so `next` is compared with all of them.
                 Some(index) => self.0[index + 1..].iter().all(|later| next <= later.first_position),
             },
         };
@@ -110,7 +110,7 @@ impl Histories {
         bytes
     }
 
-    /// The list that was encoded for a store or dump that ends at `end`; otherwise what is wrong with it.
+    /// Decodes the list of a store or dump that ends at `end`. The error says what is wrong with it.
     pub(crate) fn decode(bytes: &[u8], end: u64) -> Result<Self, String> {
         let (numbers, rest) = bytes.as_chunks::<8>();
         let (pairs, odd) = numbers.as_chunks::<2>();
@@ -124,9 +124,7 @@ impl Histories {
         for [id, first] in pairs {
             let (id, first_position) = (HistoryId(u64::from_be_bytes(*id)), u64::from_be_bytes(*first));
             if first_position > end {
-                return Err(format!(
-                    "history {id} begins at position {first_position}, behind the end {end}"
-                ));
+                return Err(format!("history {id} begins at position {first_position}, after the end {end}"));
             }
             if all.iter().any(|known| known.id == id) {
                 return Err(format!("the list of histories has {id} twice"));
@@ -137,11 +135,11 @@ impl Histories {
     }
 }
 
-/// Bytes of the longest list.
+/// Bytes of the longest encoded list.
 pub(crate) const HISTORIES_BYTES_MAX: usize = HISTORIES_MAX * HISTORY_BYTES;
 
 impl HistoryId {
-    /// One that no other store has, but for chance: the standard library takes the keys of its hashes from the system.
+    /// A random id. The standard library takes the keys of its hashers from the system's random numbers.
     fn random() -> Self {
         Self(RandomState::new().build_hasher().finish())
     }
@@ -175,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_position_counts_up_to_where_its_history_was_left_and_up_to_the_end() {
+    fn a_position_is_valid_up_to_the_start_of_any_later_history_and_up_to_the_end() {
         const A: Option<u64> = Some(0xa);
         const B: Option<u64> = Some(0xb);
         const C: Option<u64> = Some(0xc);
@@ -194,16 +192,16 @@ mod tests {
             ("of the current history, beyond the end", &new, 10, A, 11, false),
             ("of another store", &new, 10, UNKNOWN, 0, false),
             ("without a history, after a restore", &once, 60, None, 55, true),
-            ("of the old history, before it was left", &once, 60, A, 49, true),
-            ("of the old history, where it was left", &once, 60, A, 50, true),
-            ("of the old history, beyond where it was left", &once, 60, A, 51, false),
-            ("of the new history, in what it has in common", &once, 60, B, 20, true),
+            ("of the old history, before the restore's end", &once, 60, A, 49, true),
+            ("of the old history, at the restore's end", &once, 60, A, 50, true),
+            ("of the old history, beyond the restore's end", &once, 60, A, 51, false),
+            ("of the new history, among the events it shares with the old", &once, 60, B, 20, true),
             ("of the new history", &once, 60, B, 60, true),
             ("of the new history, beyond the end", &once, 60, B, 61, false),
             ("of the first of three", &twice, 60, A, 30, true),
-            ("of the first of three, beyond the lowest", &twice, 60, A, 31, false),
+            ("of the first of three, beyond the earliest restore's end", &twice, 60, A, 31, false),
             ("of the second of three", &twice, 60, B, 30, true),
-            ("of the second of three, where it was cut", &twice, 60, B, 31, false),
+            ("of the second of three, beyond the last restore's end", &twice, 60, B, 31, false),
             ("of the last of three", &twice, 60, C, 60, true),
         ] {
             let expected =
@@ -213,31 +211,31 @@ mod tests {
     }
 
     #[test]
-    fn each_restore_adds_one_and_the_oldest_are_forgotten() {
+    fn each_restore_adds_a_history_and_the_oldest_are_dropped() {
         let mut all = Histories::begin();
         let first = all.current();
         assert_eq!((first.first_position, all.all().len()), (0, 1));
-        all = all.and_a_new_one(7);
+        all = all.with_new_history(7);
         assert_eq!(all.all()[0], first);
         assert_eq!(all.current().first_position, 7);
         assert_ne!(all.current().id, first.id);
         for _ in 0..HISTORIES_MAX {
-            all = all.and_a_new_one(9);
+            all = all.with_new_history(9);
         }
         assert_eq!(all.all().len(), HISTORIES_MAX);
-        assert!(all.check(9, Some(first.id), 0).is_err(), "a forgotten history is unknown");
+        assert!(all.check(9, Some(first.id), 0).is_err(), "a dropped history is unknown");
         assert_eq!(Histories::decode(&all.encode(), 9).unwrap(), all);
     }
 
     #[test]
-    fn a_list_that_no_store_writes_is_refused() {
+    fn a_malformed_list_is_refused() {
         let good = histories(&[(1, 0), (2, 5)]).encode();
         assert_eq!(Histories::decode(&good, 5).unwrap(), histories(&[(1, 0), (2, 5)]));
         for (bytes, end, expected) in [
             (&good[..0], 5, "has 0 bytes"),
             (&good[..8], 5, "has 8 bytes"),
             (&good[..31], 5, "has 31 bytes"),
-            (&good[..], 4, "begins at position 5, behind the end 4"),
+            (&good[..], 4, "begins at position 5, after the end 4"),
             (&histories(&[(1, 0), (1, 5)]).encode()[..], 5, "0000000000000001 twice"),
             (&vec![1; 16 * (HISTORIES_MAX + 1)][..], u64::MAX, "has 16400 bytes"),
         ] {
@@ -247,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_sixteen_digits() {
+    fn ids_are_sixteen_hexadecimal_digits() {
         assert_eq!(HistoryId(0xab).to_string(), "00000000000000ab");
         assert_eq!("00000000000000AB".parse(), Ok(HistoryId(0xab)));
         for text in ["", "ab", "00000000000000abc", "+0000000000000ab", "00000000000000ag"] {

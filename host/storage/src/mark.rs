@@ -1,10 +1,10 @@
 //! The durable mark: what was acknowledged, in a file of its own.
 //!
-//! A journal whose end is damaged looks like a journal that ends there, and a store without its last hour is a perfect
-//! store of an hour ago. So the committer notes elsewhere how far it has come, after each group's fsync and before its
-//! replies: one small write to a file of fixed size, to its two slots in turn, so that a torn write harms one of them.
-//! The file is synced behind the replies, once in a while: a process that dies leaves it exact, a machine that dies
-//! leaves it at most [`SYNC_INTERVAL`] behind. It is never ahead of the journal, which is synced before it.
+//! A journal whose end is damaged looks like a journal that ends there, and a store that lost its last hour looks like an
+//! intact store of an hour ago. So after each group's fsync and before its replies the committer notes in another file how
+//! far it has come: one small write to alternating slots of a file of fixed size, so that a torn write harms only one of
+//! them. The file is synced after the replies, at intervals: it is exact after a killed process, and at most
+//! [`SYNC_INTERVAL`] behind after a loss of power. It is never ahead of the journal, which is synced before it.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -14,12 +14,13 @@ use std::time::{Duration, Instant};
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::files::{if_exists, sync_folder};
 use crate::format;
-use crate::head::Head;
+use crate::head::LogHead;
 
-/// Longest time that a mark stays unsynced. 100 ms: ten syncs a second are not felt among thousands of the journal's,
-/// and a tenth of a second is all that a power failure together with damage to the journal's end could hide.
-pub(crate) const SYNC_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest time that a mark stays unsynced. 100 ms: ten syncs a second cost little next to the journal's thousands, and a
+/// power failure together with damage to the journal's end can hide no more than a tenth of a second.
+const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 
 /// First bytes of a slot.
 const MAGIC: u64 = u64::from_be_bytes(*b"exesmark");
@@ -27,31 +28,31 @@ const MAGIC: u64 = u64::from_be_bytes(*b"exesmark");
 /// Bytes of a slot.
 const SLOT_BYTES: usize = 64;
 
-/// Distance of the slots in bytes: a block of the file system each, so that no torn block can take both.
+/// Distance of the slots in bytes. Each lies in its own block of the file system, so that a torn block harms only one.
 const SLOT_DISTANCE: u64 = 4096;
 
-/// What a slot says.
+/// The contents of a slot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Counts the writes of this file; the higher of two slots is the newer.
+    /// Counts the writes of this file; the slot with the higher turn is the newer.
     pub(crate) turn: u64,
     /// Everything up to this head is durable, and may have been acknowledged.
-    pub(crate) head: Head,
-    /// Batches up to this sequence are in tables of every keyspace: no journal is needed for them.
+    pub(crate) head: LogHead,
+    /// Batches up to this sequence are in tables, so no journal is needed for them.
     pub(crate) flushed_through: u64,
-    /// The journal that the head's batch is in, or one before it.
+    /// Number of the journal that the head's batch is in, or of an earlier one.
     pub(crate) journal: u64,
 }
 
-/// What was found in place of a mark.
+/// The mark of a store, as it was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum FoundMark {
     /// There is no file.
     Missing,
-    /// There is a file, and neither slot is whole.
+    /// Neither slot of the file is whole.
     Damaged,
     /// The newest whole slot.
-    Mark(Mark),
+    Whole(Mark),
 }
 
 /// The open file, and what was last written to it.
@@ -74,8 +75,8 @@ impl Mark {
             self.flushed_through,
             self.journal,
         ];
-        for (hole, number) in bytes.chunks_exact_mut(8).zip(numbers) {
-            hole.copy_from_slice(&number.to_be_bytes());
+        for (field, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            field.copy_from_slice(&number.to_be_bytes());
         }
         let checksum = xxh3_64(&bytes[..SLOT_BYTES - 8]);
         bytes[SLOT_BYTES - 8..].copy_from_slice(&checksum.to_be_bytes());
@@ -89,7 +90,7 @@ impl Mark {
             <[[u8; 8]; 8]>::try_from(numbers).ok()?.map(u64::from_be_bytes);
         (magic == MAGIC && checksum == xxh3_64(&bytes[..SLOT_BYTES - 8])).then_some(Self {
             turn,
-            head: Head { sequence, next_position, chain },
+            head: LogHead { sequence, next_position, chain },
             flushed_through,
             journal,
         })
@@ -101,24 +102,21 @@ impl Mark {
 }
 
 /// The newest whole slot of a mark file's bytes.
-fn newest(bytes: &[u8]) -> Found {
+fn newest(bytes: &[u8]) -> FoundMark {
     let slot = |at: usize| bytes.get(at..at + SLOT_BYTES).and_then(Mark::decode);
     match slot(0).into_iter().chain(slot(SLOT_DISTANCE as usize)).max_by_key(|mark| mark.turn) {
-        Some(mark) => Found::Mark(mark),
-        None => Found::Damaged,
+        Some(mark) => FoundMark::Whole(mark),
+        None => FoundMark::Damaged,
     }
 }
 
 /// Reads the mark of the store in `dir`.
-pub(crate) fn read(dir: &Path) -> io::Result<Found> {
-    match std::fs::read(dir.join(format::MARK_FILE)) {
-        Ok(bytes) => Ok(newest(&bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Missing),
-        Err(error) => Err(error),
-    }
+pub(crate) fn read(dir: &Path) -> io::Result<FoundMark> {
+    let bytes = if_exists(std::fs::read(dir.join(format::MARK_FILE)))?;
+    Ok(bytes.map_or(FoundMark::Missing, |bytes| newest(&bytes)))
 }
 
-/// Creates the file, durably and under its name only once it is whole, with `mark` in both slots.
+/// Creates the file durably, with `mark` in both slots. It gets its name once it is whole.
 pub(crate) fn create(dir: &Path, mark: Mark) -> io::Result<()> {
     let new = dir.join(format::NEW_MARK_FILE);
     let file = OpenOptions::new().create(true).truncate(true).write(true).open(&new)?;
@@ -129,23 +127,23 @@ pub(crate) fn create(dir: &Path, mark: Mark) -> io::Result<()> {
     }
     file.sync_all()?;
     std::fs::rename(&new, dir.join(format::MARK_FILE))?;
-    File::open(dir)?.sync_all()
+    sync_folder(dir)
 }
 
 impl MarkFile {
-    /// Opens the file, which must exist, to go on from `mark`.
+    /// Opens the file, which must exist, to continue after `mark`.
     pub(crate) fn open(dir: &Path, mark: Mark) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).open(dir.join(format::MARK_FILE))?;
         Ok(Self { file, mark, unsynced: None })
     }
 
-    /// Notes that everything up to `head` is durable, its last batch in `journal` or a later one. One write, no sync.
-    pub(crate) fn advance(&mut self, head: Head, journal: u64) -> io::Result<()> {
+    /// Notes that everything up to `head` is durable, and its last batch in `journal` or a later one. One write, no sync.
+    pub(crate) fn advance(&mut self, head: LogHead, journal: u64) -> io::Result<()> {
         self.write(Mark { head, journal, ..self.mark })
     }
 
-    /// Notes that no journal is needed for anything up to the head. In both slots, and durable on return: a journal
-    /// may be emptied on the word of either.
+    /// Notes that no journal is needed for anything up to the head. Writes both slots, durably: after a torn write the
+    /// other slot must say the same, because a journal may have been emptied since.
     pub(crate) fn flushed(&mut self) -> io::Result<()> {
         let mark = Mark { flushed_through: self.mark.head.sequence, ..self.mark };
         for _ in 0..2 {
@@ -162,7 +160,7 @@ impl MarkFile {
         Ok(())
     }
 
-    /// When the mark must be synced; `None` when it is.
+    /// When the mark must be synced; `None` if it is.
     pub(crate) fn sync_due(&self) -> Option<Instant> {
         self.unsynced.map(|since| since + SYNC_INTERVAL)
     }
@@ -179,29 +177,29 @@ impl MarkFile {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use super::{Found, Mark, MarkFile, SLOT_BYTES, SLOT_DISTANCE, create, newest, read};
+    use super::{FoundMark, Mark, MarkFile, SLOT_BYTES, SLOT_DISTANCE, create, newest, read};
     use crate::format;
-    use crate::head::Head;
+    use crate::head::LogHead;
 
     fn mark(turn: u64, sequence: u64) -> Mark {
-        let head = Head { sequence, next_position: 2 * sequence, chain: 3 * sequence };
+        let head = LogHead { sequence, next_position: 2 * sequence, chain: 3 * sequence };
         Mark { turn, head, flushed_through: 0, journal: 4 }
     }
 
     #[test]
-    fn the_newest_whole_slot_counts() {
+    fn the_newest_whole_slot_is_read() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(read(dir.path()).unwrap(), Found::Missing);
+        assert_eq!(read(dir.path()).unwrap(), FoundMark::Missing);
         create(dir.path(), mark(0, 1)).unwrap();
         let path = dir.path().join(format::MARK_FILE);
-        assert_eq!(read(dir.path()).unwrap(), Found::Mark(mark(1, 1)), "both slots are written");
+        assert_eq!(read(dir.path()).unwrap(), FoundMark::Whole(mark(1, 1)), "both slots are written");
         let mut file = MarkFile::open(dir.path(), mark(1, 1)).unwrap();
         assert_eq!(file.sync_due(), None);
         file.advance(mark(0, 2).head, 4).unwrap();
         assert!(file.sync_due().is_some());
-        assert_eq!(read(dir.path()).unwrap(), Found::Mark(mark(2, 2)));
+        assert_eq!(read(dir.path()).unwrap(), FoundMark::Whole(mark(2, 2)));
         file.advance(mark(0, 3).head, 4).unwrap();
-        assert_eq!(read(dir.path()).unwrap(), Found::Mark(mark(3, 3)));
+        assert_eq!(read(dir.path()).unwrap(), FoundMark::Whole(mark(3, 3)));
         file.flushed().unwrap();
         assert_eq!(file.sync_due(), None);
         let bytes = std::fs::read(&path).unwrap();
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flip_and_every_cut_of_a_slot_is_seen() {
+    fn every_flip_and_every_truncation_of_a_slot_is_detected() {
         let dir = tempfile::tempdir().unwrap();
         create(dir.path(), mark(0, 1)).unwrap();
         let whole = std::fs::read(dir.path().join(format::MARK_FILE)).unwrap();
@@ -220,14 +218,14 @@ mod tests {
             for bit in 0..8 {
                 let mut bytes = whole.clone();
                 bytes[SLOT_DISTANCE as usize + at] ^= 1 << bit;
-                assert_eq!(newest(&bytes), Found::Mark(mark(0, 1)), "the other slot is left");
+                assert_eq!(newest(&bytes), FoundMark::Whole(mark(0, 1)), "the other slot is whole");
                 bytes[at] ^= 1 << bit;
-                assert_eq!(newest(&bytes), Found::Damaged);
+                assert_eq!(newest(&bytes), FoundMark::Damaged);
             }
         }
         for len in 0..SLOT_BYTES {
-            assert_eq!(newest(&whole[..len]), Found::Damaged);
+            assert_eq!(newest(&whole[..len]), FoundMark::Damaged);
         }
-        assert_eq!(newest(&whole[..SLOT_BYTES]), Found::Mark(mark(0, 1)));
+        assert_eq!(newest(&whole[..SLOT_BYTES]), FoundMark::Whole(mark(0, 1)));
     }
 }

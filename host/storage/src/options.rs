@@ -1,56 +1,57 @@
-//! How a store is run: every number that may differ from store to store, with its default and the reason for it.
+//! Options of a store: every number that may differ from store to store, with its default and the reason for it.
 
 use fjall::KeyspaceCreateOptions;
 
 use crate::fail_point::FailPoints;
+#[cfg(feature = "faults")]
+use crate::fault::Fault;
 use crate::limits;
-use crate::open::OpenError;
 use crate::space::FreeSpace;
 
-/// How to run a store. Each value has a default that suits a store of its own on a small machine.
+/// How to run a store. The defaults suit a single store on a small machine.
 #[derive(Clone)]
 pub struct Options {
-    /// Bytes of the block cache. 32 MiB: the working set of stream heads and recent events of a small store; memory is
-    /// per store, and many stores share a process.
+    /// Bytes of the block cache. 32 MiB: the working set of stream heads and recent events of a small store. Each store
+    /// has its own, and many stores share a process.
     pub cache_bytes: u64,
-    /// Bytes of full journals at which the keyspaces that keep them from being deleted are flushed. 64 MiB, the least:
-    /// each full journal is reclaimed as soon as the next begins, because all that is kept is replayed at open, at
-    /// about a microsecond for each operation. At least [`limits::JOURNAL_BYTES_MIN`].
+    /// Bytes of full journals at which the keyspaces that keep them from being deleted are flushed. 64 MiB, the minimum:
+    /// each full journal is reclaimed as soon as the next begins. Whatever is kept is replayed at open, at about a
+    /// microsecond for each operation. At least [`limits::JOURNAL_BYTES_MIN`].
     pub max_journal_bytes: u64,
-    /// Bytes of one keyspace's memtable. 32 MiB: what is replayed at open grows with it. At least
-    /// [`limits::MEMTABLE_BYTES_MIN`]. It counts for keyspaces created from now on.
+    /// Bytes of one keyspace's memtable. 32 MiB: the replay at open grows with it. At least
+    /// [`limits::MEMTABLE_BYTES_MIN`]. A change affects only keyspaces that are created later.
     pub memtable_bytes: u64,
-    /// Files of tables that are kept open between reads. 900: more than a store of a few gigabytes has. At least
+    /// Table files that are kept open between reads. 900: more than a store of a few gigabytes has. At least
     /// [`limits::OPEN_TABLES_MIN`].
     pub open_tables: usize,
-    /// Threads that flush and compact. 2: with one, a long compaction keeps flushes waiting until writes stall.
+    /// Threads that flush and compact. 2: with one, flushes wait for a long compaction until writes stall.
     pub worker_threads: usize,
-    /// Commits that may wait. 1,024: at 250 fsyncs a second (a busy disk) and 100 commits a group, 40 ms of work.
+    /// Commits that may be queued. 1,024: at 250 fsyncs a second (a busy disk) and 100 commits a group, 40 ms of work.
     pub commit_queue: usize,
-    /// Bytes of the commits that may wait. 64 MiB: four of the largest commits.
+    /// Bytes of the commits that may be queued. 64 MiB: four of the largest commits.
     pub commit_queue_bytes: usize,
-    /// Commits of one group at most. 1,024: an fsync is long paid for by then, and the first of the group waits for the
-    /// last.
+    /// Most commits of one group. 1,024: the cost of the fsync is well spread by then, and the first commit of the group
+    /// waits for the last.
     pub group_commits: usize,
-    /// Bytes of one group after which it takes no further commit. 4 MiB: about what a disk writes in the time of its
-    /// fsync. At most [`limits::GROUP_BYTES_MAX`].
+    /// Bytes of one group after which it takes no further commit. 4 MiB: about what a disk writes in the time of an fsync.
+    /// At most [`limits::GROUP_BYTES_MAX`].
     pub group_bytes: usize,
-    /// Milliseconds that a group waits for flushes and compactions to make room before the store is poisoned. 30,000:
-    /// fjall itself waits forever, even when its workers are dead.
+    /// Milliseconds that a group waits for flushes and compactions before the store is poisoned. 30,000: fjall
+    /// itself would wait without end, even if its workers are dead.
     pub stall_limit_ms: u64,
-    /// Bytes of free disk below which the store is read-only. 256 MiB: what was taken must still fit, which is a journal
-    /// of 64 MiB beside the one in use, a flush of two memtables, and a compaction of what they became.
+    /// Bytes of free disk space below which the store is read-only. 256 MiB: accepted commits must still fit, that is
+    /// another journal of 64 MiB, a flush of two memtables, and a compaction of the tables that they became.
     pub reserve_bytes: u64,
-    /// Makes the durable mark anew from what is found, when it is missing or damaged. `false`: without it nobody knows
-    /// whether the journal's end is the end of what was acknowledged, which is for somebody to decide.
+    /// Rebuilds the durable mark from the journals if it is missing or damaged. `false`: without the mark nobody knows
+    /// whether the journal's end is the end of what was acknowledged, so an operator has to decide.
     pub rebuild_mark: bool,
-    /// Asks for the free bytes of the store's disk in place of the file system; only for tests.
+    /// Replaces the file system's figure of free bytes; only for tests.
     pub free_space: Option<FreeSpace>,
     /// Called at each fail point; only for tests.
     pub fail_points: Option<FailPoints>,
     /// A promise to break; only for tests.
     #[cfg(feature = "faults")]
-    pub fault: Option<crate::fault::Fault>,
+    pub fault: Option<Fault>,
 }
 
 impl Default for Options {
@@ -76,13 +77,20 @@ impl Default for Options {
     }
 }
 
+/// An option is out of its range.
+pub(crate) struct InvalidOption {
+    pub(crate) option: &'static str,
+    pub(crate) actual: u64,
+    pub(crate) range: String,
+}
+
 impl Options {
-    pub(crate) fn check(&self) -> Result<(), OpenError> {
+    pub(crate) fn check(&self) -> Result<(), InvalidOption> {
         let at_least = |option, actual: u64, least: u64| {
             if actual >= least {
                 return Ok(());
             }
-            Err(OpenError::Options { option, actual, range: format!("at least {least}") })
+            Err(InvalidOption { option, actual, range: format!("at least {least}") })
         };
         at_least("max_journal_bytes", self.max_journal_bytes, limits::JOURNAL_BYTES_MIN)?;
         at_least("memtable_bytes", self.memtable_bytes, limits::MEMTABLE_BYTES_MIN)?;
@@ -92,7 +100,7 @@ impl Options {
         at_least("group_commits", self.group_commits as u64, 1)?;
         at_least("stall_limit_ms", self.stall_limit_ms, 1)?;
         if self.group_bytes > limits::GROUP_BYTES_MAX {
-            return Err(OpenError::Options {
+            return Err(InvalidOption {
                 option: "group_bytes",
                 actual: self.group_bytes as u64,
                 range: format!("at most {}", limits::GROUP_BYTES_MAX),
@@ -101,14 +109,14 @@ impl Options {
         Ok(())
     }
 
-    /// Inline values and leveled compaction, fjall's default: value separation and FIFO are where its open bugs are.
+    /// fjall's defaults of inline values and leveled compaction: value separation and FIFO compaction have open bugs.
     pub(crate) fn keyspace(&self) -> KeyspaceCreateOptions {
         KeyspaceCreateOptions::default().max_memtable_size(self.memtable_bytes)
     }
 
-    /// Whether this promise is to be broken.
+    /// Whether this fault is injected.
     #[cfg(feature = "faults")]
-    pub(crate) fn breaks(&self, fault: crate::fault::Fault) -> bool {
+    pub(crate) fn injects(&self, fault: Fault) -> bool {
         self.fault == Some(fault)
     }
 }

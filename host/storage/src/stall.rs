@@ -1,7 +1,7 @@
-//! Waiting for the engine's flushes and compactions, with an end.
+//! Waiting for the engine's flushes and compactions, with a limit.
 //!
-//! fjall makes a writer wait when they are behind: without end, and without noticing that its workers are gone. Whoever
-//! writes here waits on its own instead, before fjall would.
+//! fjall makes a writer wait while they are behind, without end and without noticing that its workers are gone. So this
+//! crate's writers wait themselves, before fjall would make them.
 
 use std::time::{Duration, Instant};
 
@@ -14,17 +14,17 @@ const SEALED_MEMTABLES_MAX: usize = 3;
 /// Tables in level 0 of one keyspace at which a writer waits. fjall halts at 30 runs.
 const LEVEL_0_TABLES_MAX: usize = 28;
 
-/// How often who waits looks again. fjall's own waits are 10 to 100 ms.
+/// Pause between two checks while waiting. fjall's own pauses are 10 to 100 ms.
 pub(crate) const POLL: Duration = Duration::from_millis(5);
 
-/// Whether nothing should be written to a keyspace now.
+/// Whether writes to a keyspace should wait.
 pub(crate) fn is_crowded(keyspace: &Keyspace) -> bool {
     keyspace.sealed_memtable_count() >= SEALED_MEMTABLES_MAX
         || keyspace.l0_table_count() >= LEVEL_0_TABLES_MAX
 }
 
-/// Waits for as long as `busy` names a keyspace. An error when a worker of the engine has failed, or when the wait
-/// takes longer than `limit`; time that is `excused` when it is looked at counts anew from there.
+/// Waits while `busy` names a keyspace. Fails if a worker of the engine has failed, or the wait exceeds `limit`. Whenever
+/// `excused` is true the limit counts from there.
 pub(crate) fn wait(
     database: &Database,
     limit: Duration,
@@ -33,7 +33,7 @@ pub(crate) fn wait(
 ) -> Result<(), String> {
     let mut since = Instant::now();
     while let Some(keyspace) = busy() {
-        // The only way to ask fjall whether a worker of it has failed.
+        // The only way to ask fjall whether one of its workers has failed.
         database
             .persist(PersistMode::Buffer)
             .map_err(|error| format!("a flush or compaction failed: {error}"))?;
@@ -60,28 +60,28 @@ mod tests {
     use super::wait;
 
     #[test]
-    fn a_wait_ends_with_its_cause_or_at_its_limit_unless_it_is_excused() {
+    fn a_wait_ends_with_its_cause_or_at_its_limit_unless_excused() {
         let dir = tempfile::tempdir().unwrap();
         let database = fjall::Database::builder(dir.path()).open().unwrap();
         let limit = Duration::from_millis(1);
-        let looks = Cell::new(0);
+        let checks = Cell::new(0);
         let busy_for = |times: u32| {
-            looks.set(0);
-            let looks = &looks;
+            checks.set(0);
+            let checks = &checks;
             move || {
-                looks.set(looks.get() + 1);
-                (looks.get() <= times).then(|| "a.b".to_owned())
+                checks.set(checks.get() + 1);
+                (checks.get() <= times).then(|| "a.b".to_owned())
             }
         };
         assert_eq!(wait(&database, limit, busy_for(0), || false), Ok(()));
         let error = wait(&database, limit, busy_for(u32::MAX), || false).unwrap_err();
         assert!(error.contains("a.b") && error.contains("1 ms"), "{error}");
-        // Twenty looks take far longer than the limit.
+        // Twenty checks take far longer than the limit.
         assert_eq!(wait(&database, limit, busy_for(20), || true), Ok(()));
-        assert_eq!(looks.get(), 21);
+        assert_eq!(checks.get(), 21);
         let excused = Cell::new(10u32);
         let for_a_time = || excused.replace(excused.get().saturating_sub(1)) > 0;
         wait(&database, limit, busy_for(u32::MAX), for_a_time).unwrap_err();
-        assert_eq!(excused.get(), 0, "and the limit counts from the end of the excuse");
+        assert_eq!(excused.get(), 0, "the limit counts from the end of the excuse");
     }
 }

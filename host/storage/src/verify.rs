@@ -1,43 +1,43 @@
-//! Verifying: reading everything, and saying what cannot be read.
+//! Verifying: reading everything, and reporting what cannot be read.
 //!
-//! Each block of a table has a checksum, which is checked when the block is read from the disk. So a store whose every
-//! entry was read has no damaged block that anybody could meet; blocks that were in the cache were checked when they
-//! came there. Every key is also looked up on its own, as a point read goes through filters that a scan does not.
+//! Each block of a table has a checksum that is checked when the block is read from the disk. So if every entry can be
+//! read, no block that a read could meet is damaged; blocks in the cache were checked when they got there. Every key is
+//! also looked up by itself, because a point read uses filters that a scan does not.
 
 use fjall::{Keyspace, Readable, Slice};
 
-use crate::diagnosis;
 use crate::dump::Progress;
 use crate::engine_failure::EngineFailure;
-use crate::head::Head;
+use crate::engine_files::diagnosis;
+use crate::head::LogHead;
 use crate::limits;
-use crate::read::{Direction, ReadError, Snapshot, contained};
-use crate::walk::{Stretch, stretch};
+use crate::read::{Chunk, Direction, ReadError, Snapshot, read_chunk};
 
-/// Findings that a report lists; the others are counted. 1,000: more than anybody reads, and some megabytes at most.
-pub const FINDINGS_MAX: usize = 1000;
+/// Most findings that a report lists; the others are only counted. 1,000: more than anybody reads, and a few megabytes at
+/// most.
+const FINDINGS_MAX: usize = 1000;
 
-/// What reading everything has shown.
+/// The result of verifying a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
-    /// How far the store had come.
-    pub head: Head,
-    /// Every keyspace, ascending by owner and name.
+    /// The head of the verified snapshot.
+    pub head: LogHead,
+    /// All keyspaces, ascending by owner and name.
     pub keyspaces: Vec<KeyspaceReport>,
-    /// What is wrong, in the order in which it was found; the first [`FINDINGS_MAX`].
+    /// What is wrong, in the order in which it was found; at most the first 1,000 findings.
     pub findings: Vec<Finding>,
-    /// How many things are wrong.
+    /// Number of findings, including those that are not listed.
     pub findings_total: u64,
 }
 
-/// What was read of one keyspace.
+/// How much of one keyspace could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyspaceReport {
-    /// Whose keyspace it is.
+    /// Owner of the keyspace.
     pub owner: String,
-    /// Its name.
+    /// Name of the keyspace.
     pub keyspace: String,
-    /// Entries that could be read.
+    /// Number of entries that could be read.
     pub entries: u64,
     /// Bytes of their keys and values.
     pub bytes: u64,
@@ -46,35 +46,35 @@ pub struct KeyspaceReport {
 /// Something that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Whose keyspace.
+    /// Owner of the keyspace.
     pub owner: String,
-    /// Which keyspace.
+    /// Name of the keyspace.
     pub keyspace: String,
-    /// The key that it is about, or the last that could be read before it; `None` when it begins before the first.
+    /// The key of the entry, or the last key that could be read before a gap; `None` if the gap begins the keyspace.
     pub key: Option<Vec<u8>>,
-    /// Where nothing can be read from there on.
+    /// The range that cannot be read, if the finding is one.
     pub gap: Option<Gap>,
     /// What is wrong.
     pub what: String,
 }
 
-/// Keys between which nothing can be read, or not all.
+/// The keys around a range that cannot be read completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// The last key before it that can be read; `None` when it begins with the keyspace.
+    /// The last readable key before the gap; `None` if the gap begins the keyspace.
     pub after: Option<Vec<u8>>,
-    /// The first key after it that can be read; `None` when it ends with the keyspace.
+    /// The first readable key after the gap; `None` if the gap ends the keyspace.
     pub before: Option<Vec<u8>>,
 }
 
 impl Report {
-    /// Whether nothing is wrong.
+    /// Whether there are no findings.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.findings_total == 0
     }
 
-    /// Entries that could be read, of all keyspaces.
+    /// Number of entries that could be read, in all keyspaces.
     #[must_use]
     pub fn entries(&self) -> u64 {
         self.keyspaces.iter().map(|keyspace| keyspace.entries).sum()
@@ -86,7 +86,7 @@ impl Report {
         self.keyspaces.iter().map(|keyspace| keyspace.bytes).sum()
     }
 
-    fn find(&mut self, finding: Finding) {
+    fn add(&mut self, finding: Finding) {
         self.findings_total += 1;
         if self.findings.len() < FINDINGS_MAX {
             self.findings.push(finding);
@@ -94,23 +94,23 @@ impl Report {
     }
 }
 
-/// A stretch, and what is wrong with its entries.
+/// A chunk, and the keys of wrong entries with what is wrong.
 #[derive(Default)]
-struct Checked {
-    stretch: Stretch,
+struct CheckedChunk {
+    chunk: Chunk,
     wrong: Vec<(Slice, String)>,
 }
 
 impl Snapshot {
     /// Reads every entry of every keyspace, on the caller's thread, while the store goes on.
     ///
-    /// Where a keyspace cannot be read any further, reading goes on from its other end: what lies between the two
-    /// places is one finding, however much is wrong in it. The other keyspaces are read in any case. `progress` is
-    /// called behind each piece of about 1 MiB.
+    /// If a keyspace cannot be read further, reading goes on from its other end: what lies between the two places is one
+    /// finding, however much is wrong in it. The other keyspaces are read in any case. `progress` is called after each
+    /// piece of about 1 MiB.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Closed`], when the store was closed meanwhile. What is wrong with the data is in the report.
+    /// [`ReadError::Closed`], if the store was closed meanwhile. What is wrong with the data is in the report.
     pub fn verify(&self, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Report, ReadError> {
         let mut report =
             Report { head: self.head(), keyspaces: Vec::new(), findings: Vec::new(), findings_total: 0 };
@@ -121,7 +121,7 @@ impl Snapshot {
         Ok(report)
     }
 
-    /// Verifies the keyspace that is the last of the report.
+    /// Verifies the keyspace that was added to the report last.
     fn verify_last(
         &self,
         report: &mut Report,
@@ -133,7 +133,7 @@ impl Snapshot {
         let next = resumed.and_then(|(first, _)| first);
         let current = report.keyspaces.last().expect("the keyspace was added before it is verified");
         let (owner, keyspace) = (current.owner.clone(), current.keyspace.clone());
-        let why = self.file_at_fault(&owner, &keyspace)?.unwrap_or(failure.reason);
+        let why = self.damaged_files(&owner, &keyspace)?.unwrap_or(failure.reason);
         let what = match &next {
             None => format!("nothing from here to the end of the keyspace can be read; {why}"),
             Some(next) => {
@@ -142,18 +142,18 @@ impl Snapshot {
             }
         };
         let [after, before] = [last, next].map(|key| key.map(|key| key.to_vec()));
-        report.find(Finding { owner, keyspace, key: after.clone(), gap: Some(Gap { after, before }), what });
+        report.add(Finding { owner, keyspace, key: after.clone(), gap: Some(Gap { after, before }), what });
         Ok(())
     }
 
-    /// Which files of a keyspace that cannot be read are damaged.
-    fn file_at_fault(&self, owner: &str, keyspace: &str) -> Result<Option<String>, ReadError> {
+    /// Names the damaged files of a keyspace.
+    fn damaged_files(&self, owner: &str, keyspace: &str) -> Result<Option<String>, ReadError> {
         let folder =
             self.with_keyspace(owner, keyspace, None, |handle| Ok(Some(handle.path().to_owned())))?;
-        Ok(folder.and_then(|folder| diagnosis::found_in(&folder)))
+        Ok(folder.and_then(|folder| diagnosis::describe_keyspace(&folder)))
     }
 
-    /// Verifies from one end, up to the key `stop`. The last key that could be read and the failure, if there was one.
+    /// Verifies from one end up to the key `stop`. On failure returns it, and the last key that could be read.
     fn verify_from(
         &self,
         direction: Direction,
@@ -169,19 +169,18 @@ impl Snapshot {
                 Direction::Forward => (last.as_deref(), stop),
                 Direction::Backward => (stop, last.as_deref()),
             };
-            let Checked { stretch, wrong } =
-                self.with_keyspace(&owner, &keyspace, Checked::default(), |handle| {
-                    let stretch = stretch(self.engine(), handle, after, before, direction);
-                    let wrong = self.check(handle, &stretch);
-                    Ok(Checked { stretch, wrong })
+            let CheckedChunk { chunk, wrong } =
+                self.with_keyspace(&owner, &keyspace, CheckedChunk::default(), |handle| {
+                    let chunk = read_chunk(self.engine(), handle, after, before, direction);
+                    let wrong = self.check(handle, &chunk);
+                    Ok(CheckedChunk { chunk, wrong })
                 })?;
             let current = report.keyspaces.last_mut().expect("the keyspace was added before it is verified");
-            current.entries += stretch.entries.len() as u64;
-            current.bytes +=
-                stretch.entries.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
+            current.entries += chunk.entries.len() as u64;
+            current.bytes += chunk.bytes();
             for (key, what) in wrong {
                 let (owner, keyspace) = (owner.clone(), keyspace.clone());
-                report.find(Finding { owner, keyspace, key: Some(key.to_vec()), gap: None, what });
+                report.add(Finding { owner, keyspace, key: Some(key.to_vec()), gap: None, what });
             }
             progress(Progress {
                 owner: &owner,
@@ -189,25 +188,25 @@ impl Snapshot {
                 entries: report.entries(),
                 bytes: report.bytes(),
             });
-            last = stretch.entries.last().map(|(key, _)| key.clone()).or(last);
-            if let Some(failure) = stretch.failure {
+            last = chunk.entries.last().map(|(key, _)| key.clone()).or(last);
+            if let Some(failure) = chunk.failure {
                 return Ok(Some((last, failure)));
             }
-            if !stretch.more {
+            if !chunk.more {
                 return Ok(None);
             }
         }
     }
 
-    /// Looks up every key of a stretch, and checks its entries against the limits.
-    fn check(&self, handle: &Keyspace, stretch: &Stretch) -> Vec<(Slice, String)> {
+    /// Looks up every key of a chunk, and checks its entries against the limits.
+    fn check(&self, handle: &Keyspace, chunk: &Chunk) -> Vec<(Slice, String)> {
         let wrong = |(key, value): &(Slice, Slice)| {
             let what = if key.is_empty() || key.len() > limits::KEY_BYTES_MAX {
                 format!("the key has {} bytes; it must have 1 to {}", key.len(), limits::KEY_BYTES_MAX)
             } else if value.len() > limits::VALUE_BYTES_MAX {
                 format!("the value has {} bytes, over the limit of {}", value.len(), limits::VALUE_BYTES_MAX)
             } else {
-                match contained(|| self.engine().get(handle, key)) {
+                match EngineFailure::catch(|| self.engine().get(handle, key)) {
                     Ok(Some(found)) if found == *value => return None,
                     Ok(Some(_)) => "a lookup of the key finds another value than a scan".into(),
                     Ok(None) => "a lookup of the key does not find what a scan finds".into(),
@@ -216,6 +215,6 @@ impl Snapshot {
             };
             Some((key.clone(), what))
         };
-        stretch.entries.iter().filter_map(wrong).collect()
+        chunk.entries.iter().filter_map(wrong).collect()
     }
 }

@@ -1,20 +1,20 @@
-//! The hash chain goes through everything that is chained, and the head counts what was applied.
+//! The hash chain covers everything that is chained, and the head counts what was applied.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod scratch;
 
-use exesdb_storage::{Head, Operation, Stamp, chain};
+use exesdb_storage::{LogHead, Operation, Stamp, chain};
 use scratch::{KEYSPACE, Scratch, absent, all, batch};
 
-/// Where the chained values keep the chain; a stamp lies before it.
+/// Offset of the chain in the chained values. A stamp lies before it.
 const AT: u32 = 8;
 
 fn event(event: u32, data: &[u8]) -> Operation {
     Operation::Put {
         keyspace: KEYSPACE.into(),
         key: vec![0; 8],
-        // The hole need not be empty.
+        // The bytes to be overwritten need not be zeros.
         value: [&[0xff; 16], data].concat(),
         key_stamps: vec![Stamp { at: 0, event }],
         value_stamps: vec![Stamp { at: 0, event }],
@@ -22,9 +22,9 @@ fn event(event: u32, data: &[u8]) -> Operation {
     }
 }
 
-/// Computes the chain anew over everything that is there.
+/// Computes the chain of all entries, compares it with the stored one, and returns the head.
 #[track_caller]
-fn verified(store: &Scratch) -> Head {
+fn verified(store: &Scratch) -> LogHead {
     let snapshot = store.store().snapshot();
     let mut last = 0;
     for (key, value) in all(&snapshot, KEYSPACE) {
@@ -38,9 +38,9 @@ fn verified(store: &Scratch) -> Head {
 }
 
 #[test]
-fn each_chained_event_holds_the_chain_of_all_before_it() {
+fn each_chained_event_stores_the_chain_up_to_itself() {
     let mut store = Scratch::new();
-    assert_eq!(verified(&store), Head::default());
+    assert_eq!(verified(&store), LogHead::default());
     for round in 0..5u64 {
         let events = (0..3).map(|n| event(n, &[u8::try_from(n).unwrap(); 20])).collect();
         assert_eq!(store.apply(batch(vec![], events, 3)), Ok(3 * round));
@@ -52,14 +52,14 @@ fn each_chained_event_holds_the_chain_of_all_before_it() {
 }
 
 #[test]
-fn the_head_counts_batches_that_were_applied_and_no_others() {
+fn the_head_counts_only_applied_batches() {
     let store = Scratch::new();
     let applied = batch(vec![], vec![event(0, b"1")], 1);
     store.apply(applied).unwrap();
     let head = verified(&store);
     store.apply(batch(vec![absent(&0u64.to_be_bytes())], vec![event(0, b"2")], 1)).unwrap_err();
     store.apply(batch(vec![], vec![], 0)).unwrap();
-    assert_eq!(verified(&store), head, "neither of them did anything");
+    assert_eq!(verified(&store), head, "neither batch changed anything");
     let other = Operation::Put {
         keyspace: "other".into(),
         key: b"k".to_vec(),
@@ -69,11 +69,15 @@ fn the_head_counts_batches_that_were_applied_and_no_others() {
         chain: None,
     };
     store.apply(batch(vec![], vec![other], 0)).unwrap();
-    assert_eq!(verified(&store), Head { sequence: 2, ..head }, "what is not chained does not move the chain");
+    assert_eq!(
+        verified(&store),
+        LogHead { sequence: 2, ..head },
+        "entries that are not chained leave the chain as it is"
+    );
 }
 
 #[test]
-fn two_stores_with_one_history_have_one_chain() {
+fn stores_with_equal_events_have_equal_chains() {
     let (one, other) = (Scratch::new(), Scratch::new());
     for store in [&one, &other] {
         store.apply(batch(vec![], vec![event(0, b"a"), event(1, b"b")], 2)).unwrap();

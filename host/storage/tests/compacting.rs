@@ -1,4 +1,4 @@
-//! Compacting gives back the space of what is gone, loses nothing, and does not stop the store.
+//! Compacting reclaims the space of deleted data, loses nothing, and does not stop the store.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,30 +9,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use exesdb_storage::{CompactError, FailPoint, Health, Options, Store};
-use scratch::{OWNER, Scratch, all, batch, delete, put, put_event, put_in};
+use scratch::{OWNER, Scratch, all, batch, delete, incompressible, put, put_event, put_in};
 
 const KEYSPACE: &str = scratch::KEYSPACE;
 const ENTRIES: u32 = 2_000;
+const VALUE_BYTES: usize = 1_000;
 
-/// Bytes that no compression makes smaller.
-fn noise(seed: u32) -> Vec<u8> {
-    let mut state = u64::from(seed) + 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..1_000).map(|_| next()).collect()
-}
-
-/// Puts 2 MB, which the same keys have until the next time.
+/// Overwrites the same keys with 2 MB of new values.
 fn overwrite(store: &Scratch, round: u32) {
-    let puts = (0..ENTRIES).map(|n| put(&n.to_be_bytes(), &noise(round * ENTRIES + n))).collect();
+    let value = |n| incompressible(u64::from(round * ENTRIES + n), VALUE_BYTES);
+    let puts = (0..ENTRIES).map(|n| put(&n.to_be_bytes(), &value(n))).collect();
     store.apply(batch(vec![], puts, 0)).unwrap();
 }
 
-/// Compacts, and says how many bytes of tables there were and are.
+/// Compacts, and returns the bytes of tables before and after.
 fn compact(store: &Store) -> (u64, u64) {
     let mut bytes = (0, 0);
     store
@@ -45,7 +35,7 @@ fn compact(store: &Store) -> (u64, u64) {
     bytes
 }
 
-/// A store with a reserve of 1 MB, and the bytes that are free on its disk.
+/// A store with a reserve of 1 MB, and the settable number of free bytes on its disk.
 fn store_on_a_disk() -> (Scratch, Arc<AtomicU64>) {
     let free = Arc::new(AtomicU64::new(u64::MAX));
     let gauge = Arc::clone(&free);
@@ -58,7 +48,7 @@ fn store_on_a_disk() -> (Scratch, Arc<AtomicU64>) {
 }
 
 #[test]
-fn what_is_gone_takes_no_space() {
+fn deleted_and_overwritten_data_takes_no_space() {
     let mut store = Scratch::new();
     for round in 0..3 {
         overwrite(&store, round);
@@ -75,7 +65,7 @@ fn what_is_gone_takes_no_space() {
     store.apply(batch(vec![], deletes, 0)).unwrap();
     let disk = store.store().disk_bytes().unwrap();
     let (before_bytes, after) = compact(store.store());
-    assert!(after < 400_000 && before_bytes > 2_000_000, "{before_bytes}, and then {after} bytes");
+    assert!(after < 400_000 && before_bytes > 2_000_000, "{before_bytes} bytes before, {after} after");
     assert!(store.store().disk_bytes().unwrap() < disk);
     assert_eq!(all(&store.store().snapshot(), KEYSPACE), before[..kept as usize]);
     store.reopen();
@@ -83,24 +73,24 @@ fn what_is_gone_takes_no_space() {
 }
 
 #[test]
-fn the_old_files_go_as_soon_as_nothing_needs_them() {
+fn old_files_are_deleted_once_nothing_needs_them() {
     let store = Scratch::new();
     overwrite(&store, 0);
     compact(store.store());
     overwrite(&store, 1);
     let before = store.store().disk_bytes().unwrap();
-    // A commit behind the rewriting publishes a snapshot that does not need the old tables.
+    // A commit after the rewriting publishes a snapshot that does not need the old tables.
     let commit = |_: exesdb_storage::Compacted<'_>| {
         store.apply(batch(vec![], vec![put(b"later", b"v")], 0)).unwrap();
     };
     store.store().compact(&mut { commit }).unwrap();
     // The table of the first round and the flushed second round are replaced by one table.
     let after = store.store().disk_bytes().unwrap();
-    assert!(after < before + 500_000, "{before} bytes, and then {after}");
+    assert!(after < before + 500_000, "{before} bytes before, {after} after");
 }
 
 #[test]
-fn what_a_snapshot_sees_stays_until_it_is_gone() {
+fn data_that_a_snapshot_sees_is_kept_until_it_is_dropped() {
     let store = Scratch::new();
     overwrite(&store, 0);
     let snapshot = store.store().snapshot();
@@ -111,13 +101,13 @@ fn what_a_snapshot_sees_stays_until_it_is_gone() {
     assert_eq!(all(&snapshot, KEYSPACE), seen);
     assert_eq!(all(&store.store().snapshot(), KEYSPACE), []);
     drop(snapshot);
-    // Nothing was written in between: the engine has no reason of its own to look at its snapshots again.
+    // Nothing was written meanwhile, so the engine would not check its snapshots by itself.
     let (_, free) = compact(store.store());
     assert!(free < 100_000, "{free}");
 }
 
 #[test]
-fn every_keyspace_is_compacted_once_and_in_order() {
+fn every_keyspace_is_compacted_once_in_order() {
     let store = Scratch::new();
     store.apply(batch(vec![], vec![put_in("b", b"k", b"v"), put_in("a", b"k", b"v")], 0)).unwrap();
     store.apply(batch(vec![], vec![put_in("c", b"k", b"v")], 0)).unwrap();
@@ -133,7 +123,7 @@ fn every_keyspace_is_compacted_once_and_in_order() {
 }
 
 #[test]
-fn the_store_goes_on_meanwhile() {
+fn commits_go_on_during_a_compaction() {
     let store = Scratch::new();
     overwrite(&store, 0);
     let done = AtomicBool::new(false);
@@ -142,7 +132,7 @@ fn the_store_goes_on_meanwhile() {
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 let n = committed.load(Ordering::Acquire);
-                let event = put_event(0, &noise(n as u32));
+                let event = put_event(0, &incompressible(n, VALUE_BYTES));
                 store.apply(batch(vec![], vec![event, put_in("last", b"k", &n.to_be_bytes())], 1)).unwrap();
                 committed.store(n + 1, Ordering::Release);
             }
@@ -161,11 +151,7 @@ fn the_store_goes_on_meanwhile() {
     assert_eq!(snapshot.next_position(), committed);
     assert_eq!(store.store().health(), Health::Ok);
     let entries = all(&snapshot, KEYSPACE);
-    assert_eq!(
-        entries.len() as u64,
-        committed + u64::from(ENTRIES),
-        "positions have eight bytes, the others four"
-    );
+    assert_eq!(entries.len() as u64, committed + u64::from(ENTRIES), "events, and the overwritten keys");
     assert!(snapshot.verify(&mut |_| {}).unwrap().is_sound());
 }
 
@@ -180,7 +166,7 @@ fn only_one_compaction_runs_at_a_time() {
 }
 
 #[test]
-fn nothing_is_compacted_without_room_for_it() {
+fn compacting_is_refused_without_room_for_it() {
     let (store, free) = store_on_a_disk();
     overwrite(&store, 0);
     compact(store.store());
@@ -192,26 +178,26 @@ fn nothing_is_compacted_without_room_for_it() {
         }
         other => panic!("{other:?}"),
     }
-    // Compacting makes room: it may use three quarters of the reserve.
+    // Compacting frees space, so it may use three quarters of the reserve.
     free.store(3_500_000, Ordering::SeqCst);
     compact(store.store());
 }
 
 #[test]
-fn what_is_gone_needs_no_room_to_be_compacted() {
+fn deleted_data_needs_no_room_to_be_compacted() {
     let (store, free) = store_on_a_disk();
     overwrite(&store, 0);
     compact(store.store());
     let deletions = (1..ENTRIES).map(|n| delete(&n.to_be_bytes())).collect();
     store.apply(batch(vec![], deletions, 0)).unwrap();
-    // Less than the tables have, and more than is left in them.
+    // Fewer bytes than the tables have, and more than is left in them.
     free.store(300_000, Ordering::SeqCst);
     let (before, after) = compact(store.store());
     assert!(before > 2_000_000 && after < 100_000, "{before} bytes before, {after} after");
 }
 
 #[test]
-fn a_full_disk_is_told_at_once_and_not_after_waiting_for_a_flush() {
+fn a_full_disk_is_reported_without_waiting_for_a_flush() {
     let (store, free) = store_on_a_disk();
     overwrite(&store, 0);
     free.store(249_999, Ordering::SeqCst);

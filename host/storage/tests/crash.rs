@@ -1,8 +1,8 @@
 //! A process that is killed while it commits loses nothing that it acknowledged, and leaves nothing half done.
 //!
-//! The child is this very test binary, asked to run [`child`] only. It appends from several threads, to streams of
-//! their own, and prints a line for each acknowledged batch; the parent, which owns the ledger of those lines, kills it
-//! and opens the store. (A kill keeps the page cache, so this is about atomicity and recovery, not about the fsync.)
+//! The child is this test binary, told to run only [`child`]. It appends from several threads, each to a stream of its
+//! own, and prints a line for each acknowledged batch. The parent collects these lines in a ledger, kills the child, and
+//! opens the store. (A kill keeps the page cache, so this tests atomicity and recovery, not the fsync.)
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -40,11 +40,11 @@ const POINTS: [FailPoint; 8] = [
     FailPoint::AfterReply,
 ];
 
-/// An acknowledged batch: its writer, its number among that writer's batches, its first position.
+/// An acknowledged batch: its writer, its number among the writer's batches, its first position.
 type Acknowledged = (u8, u64, u64);
 
 #[test]
-fn killed_at_random_times() {
+fn a_kill_at_a_random_time_loses_nothing_acknowledged() {
     let random = RandomState::new().hash_one("the seed of this run");
     println!("random: {random}");
     let dir = tempfile::tempdir().unwrap();
@@ -52,8 +52,10 @@ fn killed_at_random_times() {
     for round in 0..ROUNDS {
         let (mut child, mut lines) = spawn(dir.path(), None);
         if round % 2 == 1 {
-            // Well within the appending; otherwise anywhere, the creation of the store included.
-            ledger.push(next_acknowledged(&mut lines).expect("the child comes as far as an acknowledgement"));
+            // Kill the child while it appends; in other rounds anywhere, even while it creates the store.
+            ledger.push(
+                next_acknowledged(&mut lines).expect("the child acknowledges a batch before it is killed"),
+            );
         }
         let mut hasher = std::hash::DefaultHasher::new();
         hasher.write_u64(random);
@@ -68,7 +70,7 @@ fn killed_at_random_times() {
 }
 
 #[test]
-fn dead_at_each_fail_point() {
+fn a_death_at_a_fail_point_loses_nothing_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = Vec::new();
     for nth in [1, 17] {
@@ -78,7 +80,7 @@ fn dead_at_each_fail_point() {
             ledger.extend(std::iter::from_fn(|| next_acknowledged(&mut lines)));
             child.wait().unwrap();
             check(dir.path(), &ledger);
-            // Behind the first reply the child may die before or after it has said so.
+            // After the first reply the child may die before or after it has printed the line.
             if *point != FailPoint::AfterReply || nth > 1 {
                 assert_eq!(ledger.len() > before, nth > 1, "{point:?} {nth}");
             }
@@ -124,7 +126,7 @@ fn append_forever(store: &Store, writer: u8) {
     }
 }
 
-/// Batch `number` of a writer: some events, and the writer's head moved on from `number` to the next.
+/// Batch `number` of a writer: some events, and the writer's head, advanced from `number` to the next.
 fn append(writer: u8, number: u64) -> Batch {
     let key = || vec![writer];
     let guard = match number {
@@ -141,7 +143,7 @@ fn value(writer: u8, number: u64, event: u32) -> Vec<u8> {
     [&[writer][..], &number.to_be_bytes(), &event.to_be_bytes()].concat()
 }
 
-/// How many batches of a writer the snapshot holds.
+/// Number of a writer's batches in the snapshot.
 fn head(snapshot: &Snapshot, writer: u8) -> u64 {
     let head = snapshot.get(OWNER, HEADS, &[writer]).unwrap();
     head.map_or(0, |head| u64::from_be_bytes((*head).try_into().unwrap()))
@@ -159,16 +161,16 @@ fn spawn(dir: &Path, die_at: Option<String>) -> (Child, BufReader<ChildStdout>) 
     (child, lines)
 }
 
-/// The next acknowledgement that the child has printed; `None` at the end, when it is gone.
+/// The next acknowledgement that the child printed; `None` after its end.
 fn next_acknowledged(lines: &mut BufReader<ChildStdout>) -> Option<Acknowledged> {
     loop {
         let mut line = String::new();
         lines.read_line(&mut line).unwrap();
         if !line.ends_with('\n') {
-            // A line that the kill has cut short was not given to anybody.
+            // A line that the kill has cut short acknowledges nothing.
             return None;
         }
-        // The test harness writes its own lines, and may begin the first of ours.
+        // The test harness prints lines of its own, and may begin the first of ours.
         let Some((_, numbers)) = line.split_once(LINE) else { continue };
         let numbers: Vec<u64> = numbers.split_whitespace().map(|number| number.parse().unwrap()).collect();
         let [writer, number, first] = numbers[..] else { panic!("{line}") };
@@ -176,7 +178,7 @@ fn next_acknowledged(lines: &mut BufReader<ChildStdout>) -> Option<Acknowledged>
     }
 }
 
-/// Opens the store and holds it against the ledger.
+/// Opens the store and compares it with the ledger.
 fn check(dir: &Path, ledger: &[Acknowledged]) {
     let store = Store::open(dir, Options::default()).unwrap();
     let snapshot = store.snapshot();
@@ -192,7 +194,11 @@ fn check(dir: &Path, ledger: &[Acknowledged]) {
         for event in 0..EVENTS {
             let (key, found) = &chunk[event as usize];
             assert_eq!(key, &(first + u64::from(event)).to_be_bytes(), "positions are dense");
-            assert_eq!(found, &value(writer, number, event), "batches are whole, and each writer's in order");
+            assert_eq!(
+                found,
+                &value(writer, number, event),
+                "batches are whole, and those of a writer in order"
+            );
         }
         heads[usize::from(writer)] += 1;
         batches.insert((writer, number), first);
@@ -201,6 +207,6 @@ fn check(dir: &Path, ledger: &[Acknowledged]) {
         assert_eq!(head(&snapshot, writer), heads[usize::from(writer)]);
     }
     for (writer, number, first) in ledger {
-        assert_eq!(batches.get(&(*writer, *number)), Some(first), "acknowledged, and not there");
+        assert_eq!(batches.get(&(*writer, *number)), Some(first), "an acknowledged batch is missing");
     }
 }

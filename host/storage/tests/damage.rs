@@ -1,4 +1,4 @@
-//! Files that are not as they were written: what is refused, what fails to read, and that nothing else is served.
+//! Damaged files: the store is refused, or a read fails, or the damage does no harm. Wrong data is never served.
 //!
 //! `EXESDB_DAMAGE_ROUNDS` is the number of damages of each kind, `EXESDB_TEST_SEED` the seed to repeat a run with.
 
@@ -7,21 +7,21 @@
 mod scratch;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use exesdb_storage::{Direction, Head, OpenError, Operation, Options, ReadError, Scan, Stamp, Store};
-use scratch::{OWNER, batch, delete, put, put_in};
+use exesdb_storage::{Direction, LogHead, OpenError, Operation, Options, ReadError, Scan, Stamp, Store};
+use scratch::{OWNER, batch, copy_folder, delete, put, put_in};
 
 const ROUNDS: u64 = 40;
 const KEYSPACES: [&str; 3] = ["all", "index", "once"];
 
-/// What a store holds, and how far it has come.
-type Contents = (Head, BTreeMap<(String, Vec<u8>), Vec<u8>>);
+/// Head and entries of a store.
+type Contents = (LogHead, BTreeMap<(String, Vec<u8>), Vec<u8>>);
 
-/// What became of a damage.
+/// The outcome of a damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
     Refused,
@@ -29,7 +29,7 @@ enum Outcome {
     Unharmed,
 }
 
-/// A store at rest.
+/// A store whose files no process has open.
 struct AtRest {
     dir: tempfile::TempDir,
     contents: Contents,
@@ -88,7 +88,7 @@ fn read(store: &Store) -> Result<Contents, ReadError> {
             if direction == Direction::Backward {
                 contents.extend(seen);
             } else {
-                // Both ways see the same.
+                // Both directions must yield the same entries.
                 for (key, value) in seen {
                     contents.insert(key, value);
                 }
@@ -98,31 +98,9 @@ fn read(store: &Store) -> Result<Contents, ReadError> {
     Ok((snapshot.head(), contents))
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            // Sparse, as journals are.
-            let source = File::open(entry.path()).unwrap();
-            let len = source.metadata().unwrap().len();
-            let file = File::create(target).unwrap();
-            file.set_len(len).unwrap();
-            let used = used(&entry.path());
-            let mut bytes = vec![0; usize::try_from(used).unwrap()];
-            source.read_exact_at(&mut bytes, 0).unwrap();
-            file.write_all_at(&bytes, 0).unwrap();
-        }
-    }
-}
-
-/// Bytes of a file up to the last that is not zero.
-fn used(path: &Path) -> u64 {
-    let bytes = fs::read(path).unwrap();
-    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+/// Bytes of a file up to the last one that is not zero.
+fn used_bytes(path: &Path) -> u64 {
+    scratch::used(&fs::read(path).unwrap()) as u64
 }
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -139,8 +117,8 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Some lives of a store: tables, deletions, a keyspace that is written to once. It ends `closed`, or as a process that
-/// was killed leaves it.
+/// A store that was opened three times, with tables, deletions, and a keyspace that was written to once. It is `closed`, or
+/// as a killed process leaves it.
 fn store(random: &mut Random, closed: bool) -> AtRest {
     let live = tempfile::tempdir().unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -162,19 +140,19 @@ fn store(random: &mut Random, closed: bool) -> AtRest {
         }
         contents = Some(read(&store).unwrap());
         if life == 2 && !closed {
-            copy(live.path(), dir.path());
+            copy_folder(live.path(), dir.path());
         }
     }
     if closed {
-        copy(live.path(), dir.path());
+        copy_folder(live.path(), dir.path());
     }
     AtRest { dir, contents: contents.unwrap() }
 }
 
 fn flip(path: &Path, random: &mut Random) -> String {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let (len, used) = (file.metadata().unwrap().len(), used(path));
-    // Mostly where something is written.
+    let (len, used) = (file.metadata().unwrap().len(), used_bytes(path));
+    // Mostly in the part that was written.
     let at = if random.below(8) == 0 || used == 0 { random.below(len) } else { random.below(used) };
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
@@ -185,7 +163,7 @@ fn flip(path: &Path, random: &mut Random) -> String {
 
 fn truncate(path: &Path, random: &mut Random) -> String {
     let file = OpenOptions::new().write(true).open(path).unwrap();
-    let used = used(path);
+    let used = used_bytes(path);
     let len = random.below(used.max(1));
     file.set_len(len).unwrap();
     format!("{} cut off at byte {len} of {used}", path.display())
@@ -193,19 +171,19 @@ fn truncate(path: &Path, random: &mut Random) -> String {
 
 fn outcome(at_rest: &AtRest, damage: impl FnOnce(&Path) -> String) -> (Outcome, String) {
     let dir = tempfile::tempdir().unwrap();
-    copy(at_rest.dir.path(), dir.path());
+    copy_folder(at_rest.dir.path(), dir.path());
     let what = damage(dir.path());
     match Store::open(dir.path(), Options::default()) {
         Err(error) => {
             let error = error.to_string();
-            assert!(error.contains(dir.path().to_str().unwrap()), "it is not said where: {error}");
+            assert!(error.contains(dir.path().to_str().unwrap()), "the store is not named: {error}");
             (Outcome::Refused, format!("{what}: {error}"))
         }
         Ok(store) => match read(&store) {
             Err(error) => (Outcome::ReadError, format!("{what}: {error}")),
             Ok(contents) => {
                 assert_eq!(contents.0, at_rest.contents.0, "{what}");
-                assert!(contents == at_rest.contents, "{what}: other data is served");
+                assert!(contents == at_rest.contents, "{what}: wrong data is served");
                 (Outcome::Unharmed, what)
             }
         },
@@ -213,11 +191,13 @@ fn outcome(at_rest: &AtRest, damage: impl FnOnce(&Path) -> String) -> (Outcome, 
 }
 
 fn rounds() -> u64 {
-    std::env::var("EXESDB_DAMAGE_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(ROUNDS)
+    let given = std::env::var("EXESDB_DAMAGE_ROUNDS").ok();
+    given.map_or(ROUNDS, |rounds| rounds.parse().expect("EXESDB_DAMAGE_ROUNDS is a number"))
 }
 
 fn seed() -> u64 {
-    let given = std::env::var("EXESDB_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let given = std::env::var("EXESDB_TEST_SEED").ok();
+    let given = given.map(|seed| seed.parse().expect("EXESDB_TEST_SEED is a number"));
     let seed = given.unwrap_or_else(|| RandomState::new().hash_one("the seed of this run"));
     println!("EXESDB_TEST_SEED={seed}");
     seed
@@ -237,31 +217,31 @@ fn damages(closed: bool, damage: fn(&Path, &mut Random) -> String) {
         *tally.entry(outcome).or_default() += 1;
     }
     println!("{tally:?}");
-    assert!(tally.contains_key(&Outcome::Refused), "nothing was found: {tally:?}");
+    assert!(tally.contains_key(&Outcome::Refused), "no damage was found: {tally:?}");
 }
 
 #[test]
-fn flips_in_a_closed_store() {
+fn bit_flips_in_a_closed_store_never_yield_wrong_data() {
     damages(true, flip);
 }
 
 #[test]
-fn flips_in_a_killed_store() {
+fn bit_flips_in_a_killed_store_never_yield_wrong_data() {
     damages(false, flip);
 }
 
 #[test]
-fn cuts_in_a_closed_store() {
+fn truncations_in_a_closed_store_never_yield_wrong_data() {
     damages(true, truncate);
 }
 
 #[test]
-fn cuts_in_a_killed_store() {
+fn truncations_in_a_killed_store_never_yield_wrong_data() {
     damages(false, truncate);
 }
 
 #[test]
-fn a_missing_file_of_the_engine_is_named() {
+fn a_missing_file_of_the_engine_is_refused() {
     let mut random = Random(seed());
     for closed in [true, false] {
         let at_rest = store(&mut random, closed);
@@ -272,7 +252,7 @@ fn a_missing_file_of_the_engine_is_named() {
                 format!("{} is removed", relative.display())
             });
             println!("{outcome:?}: {what}");
-            // A table or version file may be of a past that the engine had not cleared away yet.
+            // A table or version file may be an old one that the engine has not deleted yet.
             let name = relative.file_name().unwrap().to_str().unwrap();
             if ["current", "version", "durable.mark"].contains(&name) || name.ends_with(".jnl") {
                 assert_eq!(outcome, Outcome::Refused, "{what}");
@@ -283,7 +263,7 @@ fn a_missing_file_of_the_engine_is_named() {
             "the only journal is removed".into()
         });
         assert_eq!(outcome_without, Outcome::Refused, "{what}");
-        // Whole keyspaces, by their numbers.
+        // Whole keyspaces, by number.
         for number in 0..=4 {
             let (outcome, what) = outcome(&at_rest, |dir| {
                 fs::remove_dir_all(dir.join(format!("data/keyspaces/{number}"))).unwrap();
@@ -296,7 +276,7 @@ fn a_missing_file_of_the_engine_is_named() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_named() {
+fn the_file_that_prevents_opening_is_named() {
     let mut random = Random(seed());
     let mut refused = 0;
     for closed in [true, false] {
@@ -308,7 +288,7 @@ fn what_cannot_be_opened_is_named() {
                 continue;
             }
             let dir = tempfile::tempdir().unwrap();
-            copy(at_rest.dir.path(), dir.path());
+            copy_folder(at_rest.dir.path(), dir.path());
             let damaged = dir.path().join(relative);
             let file = OpenOptions::new().write(true).open(&damaged).unwrap();
             let length = file.metadata().unwrap().len();
@@ -319,30 +299,30 @@ fn what_cannot_be_opened_is_named() {
                     let error = error.to_string();
                     println!("{error}");
                     assert!(error.contains(damaged.to_str().unwrap()), "the file is not named: {error}");
-                    assert!(error.contains("restore a backup"), "it is not said what to do: {error}");
-                    assert_eq!(error.matches("/data/").count(), 1, "others are named: {error}");
-                    assert_eq!(fs::read(&damaged).unwrap(), before, "it was changed");
+                    assert!(error.contains("restore a backup"), "the error does not say what to do: {error}");
+                    assert_eq!(error.matches("/data/").count(), 1, "other files are named: {error}");
+                    assert_eq!(fs::read(&damaged).unwrap(), before, "the file was changed");
                     refused += 1;
                 }
-                // A table of a past that the engine had not cleared away yet.
+                // An old table that the engine had not deleted yet.
                 Ok(()) => assert!(is_table && !damaged.exists(), "{} was opened", damaged.display()),
                 Err(error) => panic!("{}: {error}", damaged.display()),
             }
         }
     }
-    // The marker, and one table for each of five keyspaces at least, in both.
+    // In each of the two stores at least the marker and one table for each of five keyspaces.
     assert!(refused >= 12, "only {refused} were refused");
 }
 
 #[test]
-fn a_table_that_is_missing_is_named() {
+fn a_missing_table_is_named() {
     let at_rest = store(&mut Random(seed()), true);
     let tables = files(at_rest.dir.path());
     let mut refused = 0;
     for path in tables.iter().filter(|path| path.parent().unwrap().ends_with("tables")) {
         let relative = path.strip_prefix(at_rest.dir.path()).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        copy(at_rest.dir.path(), dir.path());
+        copy_folder(at_rest.dir.path(), dir.path());
         let removed = dir.path().join(relative);
         fs::remove_file(&removed).unwrap();
         let Err(error) = Store::open(dir.path(), Options::default()).map(drop) else { continue };

@@ -1,4 +1,4 @@
-//! Dumps: taken while the store goes on, restored to the same store, and refused when anything is wrong with them.
+//! Dumps are taken while the store goes on, are restored to an equal store, and are refused if anything in them is wrong.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ use scratch::{KEYSPACE, OWNER, Scratch, batch, delete, put, put_event, put_in};
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Everything in a snapshot, by owner and keyspace, without keyspaces that are empty.
+/// All entries of a snapshot, by owner and keyspace, without empty keyspaces.
 fn everything(snapshot: &Snapshot) -> BTreeMap<(String, String), Entries> {
     let mut all = BTreeMap::new();
     for (owner, keyspace) in snapshot.keyspaces().unwrap() {
@@ -66,7 +66,7 @@ fn restored(dir: &Path, mut dump: &[u8]) -> Result<Summary, RestoreError> {
     restore(dir, &mut dump, &mut |_| {})
 }
 
-/// An event that is chained.
+/// A put of a chained event.
 fn put_chained(event: u32) -> Operation {
     let mut put = put_event(event, b"........happened");
     if let Operation::Put { chain, .. } = &mut put {
@@ -108,7 +108,7 @@ fn assert_no_store(dir: &Path) {
 }
 
 #[test]
-fn a_restored_store_is_the_same_and_goes_on() {
+fn a_restored_store_is_equal_and_takes_commits() {
     let store = varied();
     let snapshot = store.store().snapshot();
     let (dump, summary) = dumped(&snapshot);
@@ -119,7 +119,7 @@ fn a_restored_store_is_the_same_and_goes_on() {
     assert_eq!(summary.entries(), all.values().map(|entries| entries.len() as u64).sum::<u64>());
     let names: Vec<_> =
         summary.keyspaces.iter().map(|known| (known.owner.clone(), known.keyspace.clone())).collect();
-    assert_eq!(names, all.keys().cloned().collect::<Vec<_>>(), "and none that is empty");
+    assert_eq!(names, all.keys().cloned().collect::<Vec<_>>(), "empty keyspaces are left out");
     assert_eq!(inspected(&dump).unwrap(), summary);
 
     let dir = tempfile::tempdir().unwrap();
@@ -134,7 +134,7 @@ fn a_restored_store_is_the_same_and_goes_on() {
             assert_eq!(everything(&copy.snapshot()), all);
             let (again, second) = dumped(&copy.snapshot());
             assert_eq!(second.keyspaces, summary.keyspaces);
-            assert_eq!(again.len(), dump.len() + 16, "it has one history more");
+            assert_eq!(again.len(), dump.len() + 16, "the second dump has one more history");
         }
         let before = copy.snapshot().head();
         apply(&copy, OWNER, vec![put_chained(0)], 1);
@@ -145,7 +145,7 @@ fn a_restored_store_is_the_same_and_goes_on() {
 }
 
 #[test]
-fn an_empty_store_has_a_dump_too() {
+fn an_empty_store_can_be_dumped_and_restored() {
     let store = Scratch::new();
     let (dump, summary) = dumped(&store.store().snapshot());
     assert_eq!((summary.entries(), summary.bytes(), summary.keyspaces.len()), (0, 0, 0));
@@ -155,10 +155,10 @@ fn an_empty_store_has_a_dump_too() {
     assert_eq!(copy.snapshot().head(), store.store().snapshot().head());
 }
 
-/// An output in front of which something happens each time.
-struct Meanwhile<F>(Vec<u8>, F);
+/// An output that calls a function before each write.
+struct CallOnWrite<F>(Vec<u8>, F);
 
-impl<F: FnMut()> Write for Meanwhile<F> {
+impl<F: FnMut()> Write for CallOnWrite<F> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         (self.1)();
         self.0.write(bytes)
@@ -170,12 +170,12 @@ impl<F: FnMut()> Write for Meanwhile<F> {
 }
 
 #[test]
-fn a_dump_has_its_snapshot_while_the_store_goes_on() {
+fn a_dump_contains_its_snapshot_while_the_store_goes_on() {
     let store = varied();
     let snapshot = store.store().snapshot();
     let before = everything(&snapshot);
     let mut round = 0u32;
-    let mut out = Meanwhile(Vec::new(), || {
+    let mut out = CallOnWrite(Vec::new(), || {
         round += 1;
         let key = round.to_be_bytes();
         let overwrite = put_in("many", &(round % 5_000).to_be_bytes(), b"new");
@@ -194,12 +194,12 @@ fn a_dump_has_its_snapshot_while_the_store_goes_on() {
 }
 
 #[test]
-fn closing_the_store_ends_its_dump() {
+fn closing_the_store_fails_its_dump() {
     let store = varied();
     let snapshot = store.store().snapshot();
     let mut store = Some(store);
     let mut writes = 0;
-    let mut out = Meanwhile(Vec::new(), || {
+    let mut out = CallOnWrite(Vec::new(), || {
         writes += 1;
         if writes == 8 {
             store = None;
@@ -213,7 +213,7 @@ fn closing_the_store_ends_its_dump() {
 }
 
 #[test]
-fn an_output_that_fails_ends_the_dump() {
+fn a_failing_output_fails_the_dump() {
     struct Full(usize);
     impl Write for Full {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -254,7 +254,7 @@ fn progress_grows_to_the_summary() {
 }
 
 #[test]
-fn a_dump_cut_short_anywhere_is_refused() {
+fn a_truncated_dump_is_refused() {
     let (_store, dump) = small();
     let dir = tempfile::tempdir().unwrap();
     for len in 0..dump.len() {
@@ -280,7 +280,7 @@ fn a_flipped_byte_anywhere_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let mut seed = 0x9e37_79b9_7f4a_7c15u64;
     for at in 0..dump.len() {
-        // xorshift, so that each byte has its own flip, and the same at each run.
+        // xorshift64: a different flip for each byte, the same in each run.
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
@@ -296,7 +296,7 @@ fn a_flipped_byte_anywhere_is_refused() {
 }
 
 #[test]
-fn frames_that_are_missing_or_exchanged_are_refused() {
+fn missing_doubled_and_swapped_frames_are_refused() {
     let (_store, dump) = small();
     let mut frames = vec![&dump[..12]];
     let mut at = 12;
@@ -314,15 +314,15 @@ fn frames_that_are_missing_or_exchanged_are_refused() {
         doubled.insert(one, frames[one]);
         assert!(inspected(&doubled.concat()).is_err(), "frame {one} twice");
         for other in 1..one {
-            let mut exchanged = frames.clone();
-            exchanged.swap(one, other);
-            assert!(inspected(&exchanged.concat()).is_err(), "frames {one} and {other}");
+            let mut swapped = frames.clone();
+            swapped.swap(one, other);
+            assert!(inspected(&swapped.concat()).is_err(), "frames {one} and {other}");
         }
     }
 }
 
 #[test]
-fn nothing_is_restored_over_a_store() {
+fn a_restore_over_a_store_is_refused() {
     let (mut store, dump) = small();
     let open = restored(store.dir.path(), &dump);
     assert!(matches!(open, Err(RestoreError::Store(OpenError::Locked { .. }))), "{open:?}");
@@ -341,7 +341,7 @@ fn nothing_is_restored_over_a_store() {
 }
 
 #[test]
-fn the_mark_of_a_store_that_is_gone_is_not_written_over() {
+fn a_restore_over_the_mark_of_a_lost_store_is_refused() {
     let (_store, dump) = small();
     let dir = tempfile::tempdir().unwrap();
     restored(dir.path(), &dump).unwrap();
@@ -353,7 +353,7 @@ fn the_mark_of_a_store_that_is_gone_is_not_written_over() {
     assert!(dir.path().join("durable.mark").exists());
 }
 
-/// An input that panics: the restore ends where it is, and has no say in it.
+/// An input that panics at its end, so that the restore cannot clean up.
 struct Interrupted<'a>(&'a [u8]);
 
 impl Read for Interrupted<'_> {
@@ -364,16 +364,16 @@ impl Read for Interrupted<'_> {
 }
 
 #[test]
-fn what_an_interrupted_restore_leaves_is_removed_by_the_next() {
+fn a_restore_removes_what_an_interrupted_one_left() {
     let (store, dump) = small();
     let dir = tempfile::tempdir().unwrap();
     let mut input = Interrupted(&dump[..dump.len() - 20]);
     catch_unwind(AssertUnwindSafe(|| restore(dir.path(), &mut input, &mut |_| {}))).unwrap_err();
-    assert!(dir.path().join("data.new").exists(), "it was interrupted in its middle");
-    // Nobody opens it as a new, empty store.
+    assert!(dir.path().join("data.new").exists(), "the restore was interrupted half way");
+    // The folder is not opened as a new, empty store.
     let refusal = Store::open(dir.path(), Options::default()).err().expect("there is no store").to_string();
     assert!(refusal.contains("was not finished") && refusal.contains("--give-up"), "{refusal}");
-    // As it is between the making of the mark and the naming of the database.
+    // The state between the creation of the mark and the renaming of the database.
     std::fs::copy(store.dir.path().join("durable.mark"), dir.path().join("durable.mark")).unwrap();
     std::fs::write(dir.path().join("data.new/junk"), b"junk").unwrap();
 
@@ -385,13 +385,13 @@ fn what_an_interrupted_restore_leaves_is_removed_by_the_next() {
 }
 
 #[test]
-fn a_restore_that_is_given_up_leaves_room_for_a_new_store() {
+fn giving_up_a_restore_allows_a_new_store() {
     let (_store, dump) = small();
     let dir = tempfile::tempdir().unwrap();
     assert!(!unfinished::give_up(dir.path()).unwrap(), "there is nothing to give up");
     let failed = restore(dir.path(), &mut &dump[..dump.len() - 20], &mut |_| {});
     assert!(failed.is_err());
-    assert!(Store::open(dir.path(), Options::default()).is_err(), "nor after one that failed");
+    assert!(Store::open(dir.path(), Options::default()).is_err(), "a failed restore is unfinished as well");
     assert!(unfinished::give_up(dir.path()).unwrap());
     let new = Store::open(dir.path(), Options::default()).unwrap();
     assert_eq!(new.snapshot().head().sequence, 0);
@@ -399,7 +399,7 @@ fn a_restore_that_is_given_up_leaves_room_for_a_new_store() {
 }
 
 #[test]
-fn a_restore_that_was_killed_as_the_last_thing_is_a_store() {
+fn a_restore_that_was_killed_at_its_last_step_is_a_store() {
     let (store, dump) = small();
     let dir = tempfile::tempdir().unwrap();
     restored(dir.path(), &dump).unwrap();
@@ -410,7 +410,7 @@ fn a_restore_that_was_killed_as_the_last_thing_is_a_store() {
 }
 
 #[test]
-fn an_input_that_fails_leaves_no_store() {
+fn a_failing_input_leaves_no_store() {
     struct Failing<'a>(&'a [u8]);
     impl Read for Failing<'_> {
         fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
@@ -435,7 +435,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_contents_come_back(
+    fn any_contents_survive_dump_and_restore(
         contents in prop::collection::btree_map(
             ("[a-z0-9-]{1,3}", "[a-z0-9-]{1,64}"),
             prop::collection::btree_map(

@@ -1,4 +1,4 @@
-//! Erasing: what was deleted is in no file of the store any more, while it goes on.
+//! Erasing removes deleted data from all files of the store, while the store goes on.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,23 +9,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use exesdb_storage::{EraseError, Health, Operation, Options, Store};
-use scratch::{KEYSPACE, OWNER, Scratch, batch, delete, put, put_event, put_in};
+use scratch::{KEYSPACE, OWNER, Scratch, batch, copy_folder, delete, put, put_event, put_in};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Bytes that stand in no file by chance, and that compression leaves as they are.
+/// Incompressible bytes that occur in no file by chance.
 fn marker(name: &str) -> Vec<u8> {
     (0..8u64)
         .flat_map(|word| xxh3_64(&[name.as_bytes(), &word.to_be_bytes()].concat()).to_be_bytes())
         .collect()
 }
 
-/// The files below a folder that have these bytes.
-fn having(folder: &Path, bytes: &[u8]) -> Vec<PathBuf> {
+/// The files below a folder that contain these bytes.
+fn containing(folder: &Path, bytes: &[u8]) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found.extend(having(&path, bytes));
+            found.extend(containing(&path, bytes));
         } else if std::fs::read(&path).is_ok_and(|file| file.windows(bytes.len()).any(|part| part == bytes)) {
             found.push(path);
         }
@@ -42,33 +42,33 @@ fn extension(files: &[PathBuf]) -> Vec<&str> {
 }
 
 #[test]
-fn what_was_deleted_or_overwritten_is_in_no_file() {
+fn deleted_and_overwritten_data_is_in_no_file() {
     let mut store = Scratch::new();
     let (deleted, overwritten, kept) = (marker("deleted"), marker("overwritten"), marker("kept"));
     apply(&store, vec![put(b"d", &deleted), put_in("other", b"o", &overwritten), put(b"k", &kept)], 0);
-    // In tables too, and in the journal still.
+    // Now the data is in tables as well as in the journal.
     store.store().compact(&mut |_| {}).unwrap();
     apply(&store, vec![put_event(0, b"........happened")], 1);
     apply(&store, vec![delete(b"d"), put_in("other", b"o", b"........")], 0);
     let dir = store.dir.path().to_owned();
     for bytes in [&deleted, &overwritten] {
-        let files = having(&dir, bytes);
+        let files = containing(&dir, bytes);
         assert!(
             files.len() >= 2 && extension(&files).contains(&"jnl"),
-            "it is in tables and journal: {files:?}"
+            "expected in tables and journal: {files:?}"
         );
     }
     // Compacting alone leaves the journal.
     store.store().compact(&mut |_| {}).unwrap();
-    assert!(extension(&having(&dir, &deleted)).contains(&"jnl"));
+    assert!(extension(&containing(&dir, &deleted)).contains(&"jnl"));
     let mut steps = Vec::new();
     store.store().erase(&mut |step| steps.push(step.keyspace.to_owned())).unwrap();
     assert_eq!(steps, [KEYSPACE, "other"]);
     for bytes in [&deleted, &overwritten] {
-        assert_eq!(having(&dir, bytes), [] as [PathBuf; 0]);
+        assert_eq!(containing(&dir, bytes), [] as [PathBuf; 0]);
     }
     assert_eq!(store.store().snapshot().get(OWNER, KEYSPACE, b"k").unwrap().as_deref(), Some(&kept[..]));
-    // It goes on, is opened again, and says nothing of how it was done.
+    // The store goes on, can be opened again, and does not show the keyspace of the filler.
     let names = store.store().snapshot().keyspaces().unwrap();
     assert_eq!(names.iter().map(|(owner, _)| owner.as_str()).collect::<Vec<_>>(), [OWNER, OWNER]);
     apply(&store, vec![put_event(0, b"........happened")], 1);
@@ -77,20 +77,20 @@ fn what_was_deleted_or_overwritten_is_in_no_file() {
     assert_eq!(store.store().snapshot().head(), head);
     assert!(store.store().snapshot().verify(&mut |_| {}).unwrap().is_sound());
     assert_eq!(store.store().snapshot().get(OWNER, KEYSPACE, b"k").unwrap().as_deref(), Some(&kept[..]));
-    assert_eq!(having(&dir, &deleted), [] as [PathBuf; 0]);
+    assert_eq!(containing(&dir, &deleted), [] as [PathBuf; 0]);
 }
 
 #[test]
-fn a_store_that_was_killed_after_it_was_erased_has_everything_else() {
+fn an_erased_store_that_was_killed_keeps_everything_else() {
     let store = Scratch::new();
     apply(&store, vec![put(b"d", &marker("deleted")), put(b"k", b"kept")], 0);
     apply(&store, vec![delete(b"d")], 0);
     store.store().erase(&mut |_| {}).unwrap();
     apply(&store, vec![put(b"l", b"later")], 0);
     let head = store.store().snapshot().head();
-    // As a killed process leaves it.
+    // The files as a killed process leaves them.
     let copy = tempfile::tempdir().unwrap();
-    copy_all(store.dir.path(), copy.path());
+    copy_folder(store.dir.path(), copy.path());
     let copied = Store::open(copy.path(), Options::default()).unwrap();
     assert_eq!(copied.snapshot().head(), head);
     for (key, value) in [(b"k", &b"kept"[..]), (b"l", b"later")] {
@@ -99,21 +99,8 @@ fn a_store_that_was_killed_after_it_was_erased_has_everything_else() {
     assert_eq!(copied.snapshot().get(OWNER, KEYSPACE, b"d").unwrap(), None);
 }
 
-fn copy_all(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let copied = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy_all(&path, &copied);
-        } else {
-            std::fs::copy(&path, &copied).unwrap();
-        }
-    }
-}
-
 #[test]
-fn what_is_held_is_said_to_be_left() {
+fn data_held_by_a_snapshot_is_reported_as_left() {
     let store = Scratch::with(Options { stall_limit_ms: 2_000, ..Options::default() });
     let secret = marker("held");
     apply(&store, vec![put(b"d", &secret)], 0);
@@ -124,11 +111,11 @@ fn what_is_held_is_said_to_be_left() {
     assert_eq!(held.get(OWNER, KEYSPACE, b"d").unwrap().as_deref(), Some(&secret[..]));
     drop(held);
     store.store().erase(&mut |_| {}).unwrap();
-    assert_eq!(having(store.dir.path(), &secret), [] as [PathBuf; 0]);
+    assert_eq!(containing(store.dir.path(), &secret), [] as [PathBuf; 0]);
 }
 
 #[test]
-fn a_store_is_erased_while_others_read_and_write() {
+fn erasing_works_during_reads_and_writes() {
     let store = Scratch::new();
     let secret = marker("busy");
     apply(&store, vec![put(b"d", &secret)], 0);
@@ -148,18 +135,18 @@ fn a_store_is_erased_while_others_read_and_write() {
         done.store(true, Ordering::Release);
         erased.unwrap();
     });
-    assert_eq!(having(store.dir.path(), &secret), [] as [PathBuf; 0]);
+    assert_eq!(containing(store.dir.path(), &secret), [] as [PathBuf; 0]);
     assert_eq!(store.store().health(), Health::Ok);
     assert_eq!(store.store().snapshot().next_position(), committed.into_inner());
     assert!(store.store().snapshot().verify(&mut |_| {}).unwrap().is_sound());
 }
 
 #[test]
-fn what_is_erased_already_is_not_erased_again() {
+fn an_erased_store_is_not_erased_again() {
     let store = Scratch::new();
     apply(&store, vec![put(b"k", b"v"), put_in("other", b"k", b"v")], 0);
     store.store().erase(&mut |_| {}).unwrap();
     let head = store.store().snapshot().head();
     store.store().erase(&mut |_| {}).unwrap();
-    assert_eq!(store.store().snapshot().head(), head, "nothing was written for it");
+    assert_eq!(store.store().snapshot().head(), head, "no filler was written");
 }

@@ -1,33 +1,30 @@
-//! Each fault that can be put in breaks the promise that it is named after.
+//! Each fault breaks the promise that it is named after.
 #![cfg(feature = "faults")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod scratch;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 
 use exesdb_storage::{Commit, FailPoint, Fault, Options, Outcomes, Store};
 use scratch::{OWNER, Scratch, absent, all, batch, put, put_in};
 
-/// A store with a fault that waits before each fsync while it is told to.
-fn held(fault: Fault) -> (Scratch, Receiver<()>, Sender<()>, Arc<AtomicBool>) {
+/// A store with a fault. It reports each fsync on the receiver, and does not begin it until the sender is dropped.
+fn held(fault: Fault) -> (Scratch, Receiver<()>, Sender<()>) {
     let (reached, reaches) = mpsc::channel();
     let (go, goes) = mpsc::channel();
     let goes = Mutex::new(goes);
-    let hold = Arc::new(AtomicBool::new(true));
-    let holds = Arc::clone(&hold);
     let hook = move |at| -> io::Result<()> {
-        if at == FailPoint::BeforeSync && holds.load(Ordering::SeqCst) {
+        if at == FailPoint::BeforeSync {
             let _ = reached.send(());
             let _ = goes.lock().unwrap().recv();
         }
         Ok(())
     };
     let options = Options { fault: Some(fault), fail_points: Some(Arc::new(hook)), ..Options::default() };
-    (Scratch::with(options), reaches, go, hold)
+    (Scratch::with(options), reaches, go)
 }
 
 fn send(store: &Store, key: &[u8], guarded: bool) -> Receiver<Outcomes> {
@@ -39,8 +36,8 @@ fn send(store: &Store, key: &[u8], guarded: bool) -> Receiver<Outcomes> {
 }
 
 #[test]
-fn acknowledge_before_sync() {
-    let (store, reached, go, _) = held(Fault::AcknowledgeBeforeSync);
+fn acknowledge_before_sync_replies_before_the_fsync() {
+    let (store, reached, go) = held(Fault::AcknowledgeBeforeSync);
     let replies = send(store.store(), b"k", false);
     assert!(replies.recv().unwrap()[0].is_ok());
     reached.recv().unwrap();
@@ -48,8 +45,8 @@ fn acknowledge_before_sync() {
 }
 
 #[test]
-fn publish_before_durable() {
-    let (store, reached, go, _) = held(Fault::PublishBeforeDurable);
+fn publish_before_durable_shows_unsynced_data() {
+    let (store, reached, go) = held(Fault::PublishBeforeDurable);
     let replies = send(store.store(), b"k", false);
     reached.recv().unwrap();
     assert_eq!(store.get(b"k").as_deref(), Some(&b"v"[..]));
@@ -59,8 +56,8 @@ fn publish_before_durable() {
 }
 
 #[test]
-fn check_before_queue() {
-    let (store, reached, go, _) = held(Fault::CheckBeforeQueue);
+fn check_before_queue_lets_two_commits_pass_one_guard() {
+    let (store, reached, go) = held(Fault::CheckBeforeQueue);
     let first = send(store.store(), b"k", true);
     reached.recv().unwrap();
     let second = send(store.store(), b"k", true);
@@ -71,7 +68,7 @@ fn check_before_queue() {
 }
 
 #[test]
-fn drop_one_on_replay() {
+fn drop_one_on_replay_loses_an_event() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Options::default()).unwrap();
     let operations = (0..3).map(|n| put_in("events", &[n], b"event")).collect();

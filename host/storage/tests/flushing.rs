@@ -1,40 +1,26 @@
-//! Memtables are flushed, journals rotated and tables compacted without anybody noticing.
+//! Flushed memtables, rotated journals and compacted tables change nothing that a reader sees.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod scratch;
 
-use scratch::{KEYSPACE, OWNER, Scratch, batch, equals, put, put_event};
+use scratch::{KEYSPACE, OWNER, Scratch, batch, equals, incompressible, put, put_event};
 
 const VALUE_BYTES: usize = 1 << 20;
 /// 84 MiB: two full memtables, and more than a journal file.
 const ROUNDS: u64 = 14;
 const EVENTS: u32 = 6;
 
-/// Bytes that do not compress.
-fn noise() -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut noise = Vec::with_capacity(VALUE_BYTES);
-    while noise.len() < VALUE_BYTES {
-        // xorshift64
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        noise.extend(state.to_be_bytes());
-    }
-    noise
-}
-
-/// The noise, turned by a position: another value for each.
+/// A different value for each position: the noise, rotated.
 fn value(noise: &[u8], position: u64) -> Vec<u8> {
     let (head, tail) = noise.split_at(usize::try_from(position).unwrap() * 8);
     [tail, head].concat()
 }
 
 #[test]
-fn more_than_memtables_and_a_journal_hold() {
+fn data_beyond_memtables_and_a_journal_is_kept() {
     let mut store = Scratch::new();
-    let noise = noise();
+    let noise = incompressible(0, VALUE_BYTES);
     let mut old = None;
     store.apply(batch(vec![], vec![put(b"head", &0u64.to_be_bytes())], 0)).unwrap();
     for round in 0..ROUNDS {

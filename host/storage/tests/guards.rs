@@ -20,7 +20,7 @@ fn absent_holds_until_the_key_is_written() {
 }
 
 #[test]
-fn equals_holds_for_the_very_value() {
+fn equals_holds_only_for_the_same_value() {
     let store = Scratch::new();
     let swap = |from: &[u8], to: &[u8]| batch(vec![equals(b"k", from)], vec![put(b"k", to)], 0);
     assert_eq!(
@@ -46,7 +46,7 @@ fn range_empty_includes_its_start_and_excludes_its_end() {
     assert_eq!(check(b"ba", Some(b"da")), FAILED);
     assert_eq!(check(b"da", None), Ok(0));
     assert_eq!(check(b"", None), FAILED);
-    assert_eq!(check(b"d", Some(b"b")), Ok(0), "a range that ends before it begins holds nothing");
+    assert_eq!(check(b"d", Some(b"b")), Ok(0), "a range that ends before it begins is empty");
     assert_eq!(check(b"d", Some(b"")), Ok(0));
     store.apply(batch(vec![], vec![delete(b"b"), delete(b"d")], 0)).unwrap();
     assert_eq!(check(b"", None), Ok(0));
@@ -63,7 +63,7 @@ fn a_keyspace_that_does_not_exist_is_empty() {
 }
 
 #[test]
-fn a_guard_sees_the_batches_before_it_in_the_same_commit() {
+fn a_guard_sees_earlier_batches_of_the_same_commit() {
     let store = Scratch::new();
     let outcomes = store.commit(vec![
         batch(vec![absent(b"k")], vec![put(b"k", b"1")], 1),
@@ -89,7 +89,7 @@ fn the_first_guard_that_fails_is_named_and_nothing_is_written() {
 }
 
 #[test]
-fn many_threads_never_lose_an_update_of_a_counter() {
+fn concurrent_increments_of_a_counter_are_all_kept() {
     const THREADS: u64 = 8;
     const INCREMENTS: u64 = 25;
     let store = Scratch::new();
@@ -105,7 +105,7 @@ fn many_threads_never_lose_an_update_of_a_counter() {
                         batch(vec![equals(b"counter", &seen)], vec![put(b"counter", &next.to_be_bytes())], 1);
                     match store.apply(swap) {
                         Ok(position) => {
-                            assert_eq!(position + 1, next, "positions and increments are one order");
+                            assert_eq!(position + 1, next, "positions and increments are in the same order");
                             done += 1;
                         }
                         Err(error) => assert_eq!(error, BatchError::GuardFailed { index: 0 }),

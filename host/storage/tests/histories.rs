@@ -1,4 +1,4 @@
-//! The list of histories: begun with the store, kept, and one longer with each restore.
+//! The list of histories begins with the store, is kept, and grows by one with each restore.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,9 +8,8 @@ use std::path::Path;
 
 use exesdb_storage::dump::{inspect, restore};
 use exesdb_storage::{Commit, Histories, Options, Store, begin_history};
-use scratch::{OWNER, Scratch, batch, put_event};
+use scratch::{OWNER, Scratch, batch, copy_folder, put_event};
 
-/// Appends events.
 fn append(store: &Store, events: u32) {
     let operations = (0..events).map(|event| put_event(event, b"........happened")).collect();
     let commit = Commit { owner: OWNER.into(), batches: vec![batch(vec![], operations, events)] };
@@ -30,18 +29,18 @@ fn opened(dir: &Path) -> (Store, Histories) {
 }
 
 #[test]
-fn a_store_has_one_history_of_its_own_and_keeps_it() {
+fn a_new_store_has_one_history_and_keeps_it() {
     let mut store = Scratch::new();
     let first = store.store().reader().histories().clone();
     assert_eq!((first.all().len(), first.current().first_position), (1, 0));
     append(store.store(), 3);
     store.reopen();
     assert_eq!(*store.store().reader().histories(), first);
-    assert_ne!(*Scratch::new().store().reader().histories(), first, "another store has another");
+    assert_ne!(*Scratch::new().store().reader().histories(), first, "another store has another history");
 }
 
 #[test]
-fn a_restore_begins_a_history_behind_those_of_the_backup() {
+fn a_restore_adds_a_history_to_those_of_the_backup() {
     let store = Scratch::new();
     append(store.store(), 3);
     let dump = dumped(store.store());
@@ -63,7 +62,7 @@ fn a_restore_begins_a_history_behind_those_of_the_backup() {
 }
 
 #[test]
-fn a_store_that_was_copied_in_part_goes_on_from_the_histories_of_the_whole() {
+fn a_partial_copy_continues_the_histories_of_the_whole_store() {
     let store = Scratch::new();
     append(store.store(), 5);
     let whole = store.store().reader().histories().clone();
@@ -72,18 +71,19 @@ fn a_store_that_was_copied_in_part_goes_on_from_the_histories_of_the_whole() {
     let written = begin_history(dir.path(), &whole, 3).unwrap();
     let (copy, histories) = opened(dir.path());
     assert_eq!(histories, written);
-    assert_eq!(histories.all()[..1], whole.all()[..], "its own first history is not in it");
+    assert_eq!(histories.all()[..1], whole.all()[..], "its own first history is replaced");
     assert_eq!((histories.all().len(), histories.current().first_position), (2, 3));
     append(&copy, 1);
     assert_eq!(copy.reader().next_position(), 5);
 }
 
 #[test]
-fn a_store_from_before_there_were_histories_gets_its_first_when_it_is_opened() {
+fn opening_a_store_without_histories_writes_its_first() {
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/flow/format-2");
     for name in ["closed", "killed"] {
         let dir = tempfile::tempdir().unwrap();
-        copy(&kept.join(name), dir.path());
+        copy_folder(&kept.join(name), dir.path());
+        create_empty_folders(dir.path());
         let (store, first) = opened(dir.path());
         assert_eq!((first.all().len(), first.current().first_position), (1, 0), "{name}");
         let head = store.snapshot().head();
@@ -99,19 +99,15 @@ fn a_store_from_before_there_were_histories_gets_its_first_when_it_is_opened() {
     assert_eq!((first.all().len(), first.current().first_position), (1, 0));
 }
 
-/// Copies a folder. Folders without files, which version control does not keep, are made anew.
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let copied = to.join(path.file_name().unwrap());
-        if path.is_dir() {
-            copy(&path, &copied);
-        } else {
-            std::fs::copy(&path, &copied).unwrap();
-        }
+/// Creates the folders without files, which version control does not keep.
+fn create_empty_folders(dir: &Path) {
+    if dir.join("current").exists() {
+        std::fs::create_dir_all(dir.join("tables")).unwrap();
     }
-    if from.join("current").exists() {
-        std::fs::create_dir_all(to.join("tables")).unwrap();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            create_empty_folders(&path);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever a component sends is a claim: each malformed batch is refused by itself, and nothing of it is written.
+//! Batches are not trusted: each malformed batch is refused by itself, and nothing of it is written.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -52,7 +52,7 @@ fn too_large(store: &Scratch, hostile: Batch) {
 }
 
 #[test]
-fn stamps_outside_of_what_they_stamp() {
+fn stamps_outside_of_their_bytes_or_events_are_refused() {
     let store = Scratch::new();
     for at in [1, 8, u32::MAX] {
         invalid(&store, stamped(vec![Stamp { at, event: 0 }], vec![]));
@@ -65,7 +65,7 @@ fn stamps_outside_of_what_they_stamp() {
 }
 
 #[test]
-fn chains_that_are_outside_or_on_a_stamp_or_out_of_order() {
+fn chains_outside_of_the_value_on_a_stamp_or_out_of_order_are_refused() {
     let store = Scratch::new();
     let one = |at, event, stamps| batch(vec![], vec![chained(b'k', at, event, stamps)], 2);
     for at in [17, 24, u32::MAX] {
@@ -88,7 +88,7 @@ fn chains_that_are_outside_or_on_a_stamp_or_out_of_order() {
 }
 
 #[test]
-fn keys_that_are_empty_or_too_long() {
+fn empty_and_overlong_keys_are_refused() {
     let store = Scratch::new();
     let longest = vec![b'k'; limits::KEY_BYTES_MAX];
     let longer = vec![b'k'; limits::KEY_BYTES_MAX + 1];
@@ -105,7 +105,7 @@ fn keys_that_are_empty_or_too_long() {
 }
 
 #[test]
-fn batches_over_a_limit() {
+fn batches_over_a_limit_are_refused() {
     let store = Scratch::new();
     let largest = vec![7; limits::VALUE_BYTES_MAX];
     let larger = vec![7; limits::VALUE_BYTES_MAX + 1];
@@ -127,7 +127,7 @@ fn batches_over_a_limit() {
 }
 
 #[test]
-fn names_that_could_mean_something_else() {
+fn malformed_names_are_refused() {
     let store = Scratch::new();
     let long = "k".repeat(limits::NAME_BYTES_MAX + 1);
     for name in ["", ".", "..", "a.b", "a/b", "../../etc", "All", "a b", "a\0", "a_b", "é", &long] {
@@ -141,18 +141,18 @@ fn names_that_could_mean_something_else() {
 }
 
 #[test]
-fn one_keyspace_more_than_an_owner_may_have() {
+fn a_keyspace_beyond_the_owners_limit_is_refused() {
     let mut store = Scratch::new();
     let name = |n: usize| format!("keyspace-{n}");
     let create = |range: std::ops::Range<usize>| {
         batch(vec![], range.map(|n| put_in(&name(n), b"k", b"v")).collect(), 0)
     };
     too_large(&store, create(0..limits::OWNER_KEYSPACES_MAX + 1));
-    // The good batch beside it has created one keyspace, and the refused batch none.
+    // The good batch beside it has created one keyspace, the refused batch none.
     assert_eq!(store.apply(create(0..limits::OWNER_KEYSPACES_MAX - 1)), Ok(0));
     for _ in 0..2 {
         too_large(&store, create(99..100));
-        assert_eq!(store.apply(create(0..1)), Ok(0), "those that exist go on working");
+        assert_eq!(store.apply(create(0..1)), Ok(0), "existing keyspaces go on working");
         store.reopen();
     }
     let other = Commit { owner: "other".into(), batches: vec![create(99..100)] };
@@ -163,7 +163,7 @@ fn one_keyspace_more_than_an_owner_may_have() {
 }
 
 #[test]
-fn commits_over_a_limit() {
+fn commits_over_a_limit_are_refused() {
     let store = Scratch::new();
     let commit = |batches| store.store().commit_blocking(Commit { owner: OWNER.into(), batches });
     let many = commit(vec![Batch::default(); limits::COMMIT_BATCHES_MAX + 1]);

@@ -1,4 +1,4 @@
-//! A dump is a claim: what is wrong in it is refused, however right its checksums are.
+//! Dumps are not trusted: what is wrong in one is refused even if its checksums are right.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ fn restored(dir: &Path, mut dump: &[u8]) -> Result<Summary, RestoreError> {
     restore(dir, &mut dump, &mut |_| {})
 }
 
-/// Makes dumps whose checksums and digests are right, whatever they claim.
+/// Builds dumps with right checksums and digests, whatever the contents.
 struct Forger {
     bytes: Vec<u8>,
     frames: u64,
@@ -48,7 +48,7 @@ impl Forger {
         self
     }
 
-    /// A frame that ends behind its length.
+    /// A frame that ends after its length.
     fn claim(&mut self, kind: u8, bytes: u32) -> &mut Self {
         self.bytes.push(kind);
         self.bytes.extend(bytes.to_be_bytes());
@@ -82,7 +82,7 @@ fn entry(key: &[u8], value: &[u8]) -> Vec<u8> {
     [&lengths, key, value].concat()
 }
 
-/// Refused by both, with this in the message, and without a store.
+/// Checks that both `inspect` and `restore` refuse a dump with this message, and that no store is left.
 fn refused(forger: &Forger, message: &str) {
     let error = inspected(&forger.bytes).unwrap_err().to_string();
     assert!(error.contains(message), "{error:?} instead of {message:?}");
@@ -95,7 +95,7 @@ fn refused(forger: &Forger, message: &str) {
 }
 
 #[test]
-fn a_forged_dump_is_accepted_when_every_claim_is_right() {
+fn a_forged_dump_with_right_claims_is_accepted() {
     let payload = entry(b"k", b"value");
     let mut forger = Forger::new();
     forger.frame(NAMES, &names(OWNER, KEYSPACE)).frame(ENTRIES, &payload).manifest(&[(
@@ -160,11 +160,11 @@ fn hostile_histories_are_refused() {
     );
     refused(&with(&list(&[])), "the list of histories has 0 bytes");
     refused(&with(&[1; 17]), "the list of histories has 17 bytes");
-    refused(&with(&list(&[(7, 0), (8, 3)])), "begins at position 3, behind the end 2");
+    refused(&with(&list(&[(7, 0), (8, 3)])), "begins at position 3, after the end 2");
     refused(&with(&list(&[(7, 0), (7, 1)])), "0000000000000007 twice");
     refused(after_head(2).claim(HISTORIES, u32::MAX), "claims 4294967295 bytes");
     refused(after_head(2).manifest(&[]), "its second frame is a Manifest and not its histories");
-    refused(with(&list(&[(7, 0)])).frame(HISTORIES, &list(&[(7, 0)])), "behind its end");
+    refused(with(&list(&[(7, 0)])).frame(HISTORIES, &list(&[(7, 0)])), "after its end");
     refused(after_head(1).frame(HISTORIES, &list(&[(7, 0)])), "histories where none belong");
 }
 

@@ -1,4 +1,4 @@
-//! Random batches, guards and reopenings against a map in memory.
+//! Random batches, guards and reopenings, compared with a map in memory.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +14,7 @@ use scratch::{OWNER, Scratch};
 
 const KEYSPACES: [&str; 2] = ["a", "b"];
 
-/// The store, as a map from keyspace and key to value.
+/// A model of the store: a map from keyspace and key to value.
 #[derive(Default)]
 struct Model {
     entries: BTreeMap<(String, Vec<u8>), Vec<u8>>,
@@ -77,7 +77,7 @@ fn keyspace() -> impl Strategy<Value = String> {
     prop_oneof![Just(KEYSPACES[0].to_owned()), Just(KEYSPACES[1].to_owned())]
 }
 
-/// Few enough keys to meet each other, with some that are a prefix of others.
+/// Keys from a set so small that they collide, some of them prefixes of others.
 fn key() -> impl Strategy<Value = Vec<u8>> {
     vec(0..3u8, 1..3)
 }
@@ -102,7 +102,7 @@ fn guard() -> impl Strategy<Value = Guard> {
 fn operation(events: u32) -> impl Strategy<Value = Operation> {
     let put = (keyspace(), key(), value(), 0..events.max(1), any::<bool>(), any::<bool>()).prop_map(
         move |(keyspace, mut key, mut value, event, in_key, in_value)| {
-            let hole = |bytes: &mut Vec<u8>, wanted: bool| {
+            let stamped_place = |bytes: &mut Vec<u8>, wanted: bool| {
                 if !wanted || events == 0 {
                     return vec![];
                 }
@@ -110,8 +110,8 @@ fn operation(events: u32) -> impl Strategy<Value = Operation> {
                 bytes.extend([0xff; STAMP_BYTES]);
                 vec![Stamp { at, event }]
             };
-            let key_stamps = hole(&mut key, in_key);
-            let value_stamps = hole(&mut value, in_value);
+            let key_stamps = stamped_place(&mut key, in_key);
+            let value_stamps = stamped_place(&mut value, in_value);
             Operation::Put { keyspace, key, value, key_stamps, value_stamps, chain: None }
         },
     );
@@ -174,7 +174,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_store_does_what_a_map_would(steps in vec(step(), 1..30), limit in 1..6usize) {
+    fn the_store_behaves_like_a_map(steps in vec(step(), 1..30), limit in 1..6usize) {
         let mut store = Scratch::new();
         let mut model = Model::default();
         for step in steps {

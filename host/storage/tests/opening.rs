@@ -14,7 +14,7 @@ fn open(dir: &Path) -> Result<Store, OpenError> {
     Store::open(dir, Options::default())
 }
 
-/// Changes the layer's own keyspace behind its back.
+/// Changes the keyspace `meta` with the engine alone.
 fn tamper(dir: &Path, change: impl FnOnce(&fjall::Keyspace)) {
     let database = fjall::Database::builder(dir.join("data")).open().unwrap();
     change(&database.keyspace("meta", fjall::KeyspaceCreateOptions::default).unwrap());
@@ -22,7 +22,7 @@ fn tamper(dir: &Path, change: impl FnOnce(&fjall::Keyspace)) {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_created() {
+fn a_missing_folder_is_created() {
     let dir = tempfile::tempdir().unwrap();
     let nested = dir.path().join("a/b");
     drop(open(&nested).unwrap());
@@ -31,7 +31,7 @@ fn a_folder_that_is_not_there_is_created() {
 }
 
 #[test]
-fn a_second_store_in_the_same_folder_is_refused_while_the_first_is_open() {
+fn a_folder_cannot_be_opened_twice() {
     let store = Scratch::new();
     match open(store.dir.path()) {
         Err(OpenError::Locked { path }) => assert_eq!(path, store.dir.path()),
@@ -41,12 +41,12 @@ fn a_second_store_in_the_same_folder_is_refused_while_the_first_is_open() {
 }
 
 #[test]
-fn dropping_closes_everything_whoever_still_holds_a_handle() {
+fn dropping_a_store_closes_it_although_handles_are_held() {
     let mut store = Scratch::new();
     for round in 0..5u8 {
         store.apply(batch(vec![], vec![put(b"k", &[round])], 1)).unwrap();
         let (snapshot, writer) = (store.store().snapshot(), store.store().writer());
-        // Opens at once, or fails on the lock.
+        // Fails if the lock is still held.
         store.reopen();
         assert_eq!(snapshot.get(OWNER, KEYSPACE, b"k"), Err(ReadError::Closed));
         let late = Commit { owner: OWNER.into(), batches: vec![] };
@@ -56,7 +56,7 @@ fn dropping_closes_everything_whoever_still_holds_a_handle() {
 }
 
 #[test]
-fn closing_waits_for_readers_in_the_middle_of_a_page() {
+fn closing_waits_for_pages_being_read() {
     let mut store = Scratch::new();
     let rows = (0..2_000u32).map(|n| put(&n.to_be_bytes(), &[7; 100])).collect();
     store.apply(batch(vec![], rows, 0)).unwrap();
@@ -85,7 +85,7 @@ fn closing_waits_for_readers_in_the_middle_of_a_page() {
 }
 
 #[test]
-fn what_was_queued_before_the_drop_is_committed_and_answered() {
+fn commits_queued_before_the_drop_are_written_and_answered() {
     let mut store = Scratch::new();
     let (sender, receiver) = mpsc::channel();
     for _ in 0..100 {
@@ -96,9 +96,9 @@ fn what_was_queued_before_the_drop_is_committed_and_answered() {
     }
     drop(sender);
     store.reopen();
-    let answers: Vec<_> = receiver.iter().collect();
-    assert_eq!(answers.len(), 100);
-    assert!(answers.iter().all(Result::is_ok));
+    let outcomes: Vec<_> = receiver.iter().collect();
+    assert_eq!(outcomes.len(), 100);
+    assert!(outcomes.iter().all(Result::is_ok));
     assert_eq!(store.store().snapshot().next_position(), 100);
 }
 
@@ -126,7 +126,7 @@ fn a_store_may_be_dropped_from_within_a_reply() {
 }
 
 #[test]
-fn an_interrupted_creation_is_begun_again() {
+fn an_interrupted_creation_is_repeated() {
     let dir = tempfile::tempdir().unwrap();
     let half: PathBuf = dir.path().join("data.new");
     std::fs::create_dir_all(half.join("keyspaces")).unwrap();
@@ -136,7 +136,7 @@ fn an_interrupted_creation_is_begun_again() {
 }
 
 #[test]
-fn a_format_that_is_not_known_is_refused_and_left_alone() {
+fn an_unknown_format_is_refused_and_left_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()).unwrap());
     tamper(dir.path(), |meta| meta.insert("format", (FORMAT_VERSION + 1).to_be_bytes()).unwrap());
@@ -151,7 +151,7 @@ fn a_format_that_is_not_known_is_refused_and_left_alone() {
 }
 
 #[test]
-fn what_this_layer_did_not_write_is_named() {
+fn foreign_and_missing_entries_are_named() {
     type Damage = fn(&Path);
     let damages: [(&str, Damage); 6] = [
         ("meta has no format", |dir| tamper(dir, |meta| meta.remove("format").unwrap())),

@@ -1,4 +1,4 @@
-//! A failure to write or sync stops the store: nothing unsynced is acknowledged or readable, before or after it.
+//! A failure to write or sync poisons the store: nothing unsynced is ever acknowledged or readable.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,11 +8,12 @@ use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use exesdb_storage::{Batch, Commit, CommitError, FailPoint, Health, Options, Outcomes, Store};
 use scratch::{KEYSPACE, OWNER, Scratch, batch, equals, put, put_event};
 
-/// Options under which the fail point does `what` from its `nth` passing on, counted from 1.
+/// Options with which the fail point calls `what` from its `nth` passing on, counted from 1.
 fn failing(point: FailPoint, nth: usize, what: fn() -> io::Result<()>) -> Options {
     let passed = AtomicUsize::new(0);
     let hook = move |at| {
@@ -33,7 +34,7 @@ fn commit(batch: Batch) -> Commit {
     Commit { owner: OWNER.into(), batches: vec![batch] }
 }
 
-/// What must hold after a store with one durable event met a failure while it wrote the second.
+/// Checks a store with one durable event that failed while it wrote the second.
 #[track_caller]
 fn stopped(store: &Store, outcomes: Result<Outcomes, CommitError>, expected: &str) {
     let Err(CommitError::Poisoned { reason }) = outcomes else { panic!("acknowledged: {outcomes:?}") };
@@ -47,7 +48,7 @@ fn stopped(store: &Store, outcomes: Result<Outcomes, CommitError>, expected: &st
 }
 
 #[test]
-fn a_failure_anywhere_before_the_acknowledgement_poisons() {
+fn a_failure_before_the_acknowledgement_poisons_the_store() {
     for point in [
         FailPoint::BeforeWrite,
         FailPoint::AfterWrite,
@@ -69,7 +70,7 @@ fn a_failure_anywhere_before_the_acknowledgement_poisons() {
 }
 
 #[test]
-fn a_panic_of_the_committer_poisons() {
+fn a_panic_of_the_committer_poisons_the_store() {
     let store = Scratch::with(failing(FailPoint::AfterWrite, 2, || panic!("out of cheese")));
     assert_eq!(store.apply(event(b"1")), Ok(0));
     let outcomes = store.store().commit_blocking(commit(event(b"2")));
@@ -77,7 +78,7 @@ fn a_panic_of_the_committer_poisons() {
 }
 
 #[test]
-fn whoever_asks_to_be_told_is_told_once() {
+fn each_poison_listener_is_called_once() {
     let store = Scratch::with(failing(FailPoint::BeforeSync, 1, disk_error));
     let (sender, receiver) = mpsc::channel();
     let late = sender.clone();
@@ -92,7 +93,7 @@ fn whoever_asks_to_be_told_is_told_once() {
     assert_eq!(reasons[0], reasons[1]);
 }
 
-/// A store whose committer stops before each fsync: it says so, and goes on when it is told how.
+/// A store whose committer reports each fsync on the receiver, and waits for its outcome from the sender.
 fn held() -> (Scratch, Receiver<()>, Sender<io::Result<()>>) {
     let (reached, reaches) = mpsc::channel();
     let (go, goes) = mpsc::channel();
@@ -101,7 +102,7 @@ fn held() -> (Scratch, Receiver<()>, Sender<io::Result<()>>) {
         if at != FailPoint::BeforeSync {
             return Ok(());
         }
-        // Both ends are gone when the test is over.
+        // The test may have ended and dropped the channels.
         let _ = reached.send(());
         goes.lock().unwrap().recv().unwrap_or(Ok(()))
     };
@@ -110,19 +111,18 @@ fn held() -> (Scratch, Receiver<()>, Sender<io::Result<()>>) {
 }
 
 #[test]
-fn a_reader_never_sees_what_is_written_and_not_synced() {
+fn unsynced_writes_are_invisible_to_readers() {
     let (store, reached, go) = held();
     let (sender, replies) = mpsc::channel();
     let reply = move |outcomes| sender.send(outcomes).unwrap();
     store.store().commit(commit(batch(vec![], vec![put(b"k", b"1")], 1)), reply).unwrap();
     reached.recv().unwrap();
-    // The keyspace exists by now, and the journal and the memtable hold the value.
+    // The keyspace exists by now, and journal and memtable contain the value.
     for _ in 0..3 {
         assert_eq!(store.get(b"k"), None);
         assert_eq!(store.store().snapshot().next_position(), 0);
         assert!(replies.try_recv().is_err(), "nothing is acknowledged before its fsync");
     }
-    assert!(store.store().busy_for().is_some());
     go.send(Ok(())).unwrap();
     replies.recv().unwrap().unwrap()[0].as_ref().unwrap();
     assert_eq!(store.get(b"k").as_deref(), Some(&b"1"[..]));
@@ -130,7 +130,28 @@ fn a_reader_never_sees_what_is_written_and_not_synced() {
 }
 
 #[test]
-fn everything_that_waits_shares_one_fsync_and_its_fate() {
+fn the_running_time_of_a_hung_write_is_known() {
+    let (store, reached, go) = held();
+    let writer = store.store().writer();
+    assert_eq!(writer.writing_for(), None);
+    let (sender, replies) = mpsc::channel();
+    store.store().commit(commit(event(b"1")), move |outcomes| sender.send(outcomes).unwrap()).unwrap();
+    reached.recv().unwrap();
+    let limit = Duration::from_millis(20);
+    while writer.writing_for().expect("the sync is held") < limit {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    go.send(Ok(())).unwrap();
+    replies.recv().unwrap().unwrap()[0].as_ref().unwrap();
+    // The reply comes before the end of the write, and the mark is synced some time later.
+    while writer.writing_for().is_some() {
+        std::thread::yield_now();
+    }
+    assert_eq!(store.store().health(), Health::Ok);
+}
+
+#[test]
+fn queued_commits_share_one_fsync_and_its_outcome() {
     let (store, reached, go) = held();
     let (sender, replies) = mpsc::channel();
     let send = |batch| {
@@ -152,7 +173,7 @@ fn everything_that_waits_shares_one_fsync_and_its_fate() {
         let outcomes = replies.recv().unwrap();
         assert!(
             matches!(outcomes, Err(CommitError::Poisoned { .. })),
-            "even the one whose guard failed: {outcomes:?}"
+            "even the commit whose guard failed: {outcomes:?}"
         );
     }
     assert_eq!(store.get(b"k").as_deref(), Some(&b"0"[..]));
@@ -160,7 +181,7 @@ fn everything_that_waits_shares_one_fsync_and_its_fate() {
 }
 
 #[test]
-fn a_full_queue_refuses_at_once() {
+fn a_full_queue_refuses_commits_at_once() {
     let (reached, reaches) = mpsc::channel();
     let (go, goes) = mpsc::channel::<()>();
     let goes = Mutex::new(goes);
@@ -191,7 +212,7 @@ fn a_full_queue_refuses_at_once() {
 }
 
 #[test]
-fn a_reply_that_panics_harms_nobody_else() {
+fn a_panicking_reply_affects_no_other_commit() {
     let store = Scratch::new();
     store.store().commit(commit(event(b"1")), |_| panic!("not my day")).unwrap();
     assert_eq!(store.apply(event(b"2")), Ok(1));

@@ -8,7 +8,7 @@ use exesdb_storage::{Operation, Stamp};
 use scratch::{KEYSPACE, Scratch, absent, all, batch, delete, put, put_event, put_in};
 
 #[test]
-fn stamps_are_written_into_key_and_value() {
+fn stamps_are_written_into_keys_and_values() {
     let store = Scratch::new();
     store.apply(batch(vec![], vec![put(b"before", b"")], 5)).unwrap();
     let stamped = Operation::Put {
@@ -41,7 +41,7 @@ fn a_batch_that_fails_takes_no_position() {
 }
 
 #[test]
-fn a_batch_without_events_answers_with_the_next_position() {
+fn a_batch_without_events_returns_the_next_position() {
     let store = Scratch::new();
     assert_eq!(store.apply(batch(vec![], vec![put(b"k", b"")], 3)), Ok(0));
     assert_eq!(store.apply(batch(vec![], vec![put(b"k", b"")], 0)), Ok(3));
@@ -50,7 +50,7 @@ fn a_batch_without_events_answers_with_the_next_position() {
 }
 
 #[test]
-fn reopening_keeps_everything_and_goes_on_counting() {
+fn a_reopened_store_keeps_entries_and_positions() {
     let mut store = Scratch::new();
     for round in 0..5u64 {
         let value = round.to_be_bytes();
@@ -67,7 +67,7 @@ fn reopening_keeps_everything_and_goes_on_counting() {
 }
 
 #[test]
-fn of_two_operations_on_one_key_the_later_counts() {
+fn the_later_of_two_operations_on_one_key_wins() {
     let mut store = Scratch::new();
     let operations = vec![
         put(b"put-put", b"1"),
@@ -84,20 +84,4 @@ fn of_two_operations_on_one_key_the_later_counts() {
         assert_eq!(store.get(b"delete-put").as_deref(), Some(&b"2"[..]));
         store.reopen();
     }
-}
-
-#[test]
-fn durable_positions_are_announced_in_order_and_are_readable_then() {
-    let store = Scratch::new();
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let reader = store.store().reader();
-    store.store().on_durable(move |next| {
-        assert!(reader.next_position() >= next);
-        sender.send(next).unwrap();
-    });
-    store.apply(batch(vec![], vec![put(b"k", b"")], 2)).unwrap();
-    store.apply(batch(vec![], vec![put(b"k", b"")], 0)).unwrap();
-    store.apply(batch(vec![], vec![put(b"k", b"")], 1)).unwrap();
-    drop(store);
-    assert_eq!(receiver.iter().collect::<Vec<_>>(), [2, 3]);
 }

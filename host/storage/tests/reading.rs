@@ -1,4 +1,4 @@
-//! Reads come in pages of whole commits.
+//! Reads return pages, and see whole commits only.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,14 +13,14 @@ fn scan(direction: Direction, limit: usize, max_bytes: usize) -> Scan {
     Scan { keyspace: KEYSPACE.into(), start: vec![], end: None, direction, limit, max_bytes }
 }
 
-/// A store with the keys 0 to 9, one byte each; the value of key `n` has `n` bytes.
+/// A store with the one-byte keys 0 to 9; the value of key `n` has `n` bytes.
 fn ten() -> Scratch {
     let store = Scratch::new();
     store.apply(batch(vec![], (0..10).map(|n| put(&[n], &vec![b'v'; n.into()])).collect(), 0)).unwrap();
     store
 }
 
-/// The keys of every page of a scan, gone on with as the documentation of [`exesdb_storage::Page`] says.
+/// The keys of every page of a scan, continued as the documentation of [`exesdb_storage::Page`] says.
 fn pages(store: &Scratch, mut scan: Scan) -> Vec<Vec<u8>> {
     let snapshot = store.store().snapshot();
     let mut pages = Vec::new();
@@ -49,7 +49,7 @@ fn pages_end_at_the_limit_in_both_directions() {
     assert_eq!(
         backward,
         [vec![9, 8, 7, 6, 5], vec![4, 3, 2, 1, 0]],
-        "a page that ends with the range is the last"
+        "a page that ends with the range is the last one"
     );
 }
 
@@ -78,7 +78,7 @@ fn a_range_includes_its_start_and_excludes_its_end() {
 }
 
 #[test]
-fn get_many_answers_the_first_keys_whose_values_fit() {
+fn get_many_returns_the_first_values_that_fit() {
     let store = ten();
     let keys: Vec<[u8; 1]> = vec![[9], [77], [3], [1]];
     let lens = |max_bytes| {
@@ -92,7 +92,7 @@ fn get_many_answers_the_first_keys_whose_values_fit() {
 }
 
 #[test]
-fn what_does_not_exist_is_empty() {
+fn missing_owners_and_keyspaces_are_empty() {
     let store = Scratch::new();
     let snapshot = store.store().snapshot();
     assert_eq!(snapshot.get(OWNER, "nowhere", b"k"), Ok(None));
@@ -100,7 +100,7 @@ fn what_does_not_exist_is_empty() {
 }
 
 #[test]
-fn a_snapshot_does_not_move() {
+fn a_snapshot_does_not_change() {
     let store = ten();
     let before = store.store().snapshot();
     store.apply(batch(vec![], vec![put(&[3], b"new"), put(&[10], b"new")], 1)).unwrap();
@@ -117,7 +117,7 @@ fn owners_do_not_see_each_other() {
 }
 
 #[test]
-fn readers_see_whole_batches_only_while_others_write() {
+fn readers_see_only_whole_batches_during_writes() {
     const BATCHES: u64 = 300;
     const EVENTS: u32 = 7;
     let store = Scratch::new();
@@ -161,6 +161,6 @@ fn malformed_reads_are_refused() {
     let from = |start: &[u8]| {
         snapshot.scan(OWNER, &Scan { start: start.to_vec(), ..scan(Direction::Forward, 1, 1) }).map(drop)
     };
-    assert!(from(&long).is_ok(), "a scan goes on behind the longest key");
+    assert!(from(&long).is_ok(), "a scan can continue after the longest key");
     assert!(invalid(from(&[&long[..], b"k"].concat())));
 }

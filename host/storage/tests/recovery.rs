@@ -1,4 +1,4 @@
-//! What the durable mark, the journals' check and a clean close do, one case each.
+//! The durable mark, the check of the journals, and a clean close, one case each.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use exesdb_storage::{CommitError, Head, Health, OpenError, Options, Store};
-use scratch::{KEYSPACE, OWNER, all, batch, put, put_event};
+use exesdb_storage::{CommitError, Health, LogHead, OpenError, Options, Store};
+use scratch::{KEYSPACE, OWNER, all, batch, copy_folder, flip, incompressible, put, put_event};
 
 const JOURNAL: &str = "data/0.jnl";
 const MARK: &str = "durable.mark";
@@ -35,20 +35,7 @@ fn append(store: &Store) -> Result<(), CommitError> {
     })
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-/// A store with some events, as a process that is killed leaves it, and the store's files after each event.
+/// The files of a store as a killed process leaves them after some events, and the files after each event before the last.
 fn killed(events: u64) -> (tempfile::TempDir, Vec<tempfile::TempDir>) {
     let live = tempfile::tempdir().unwrap();
     let store = open(live.path()).unwrap();
@@ -56,28 +43,21 @@ fn killed(events: u64) -> (tempfile::TempDir, Vec<tempfile::TempDir>) {
     for _ in 0..events {
         append(&store).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        copy(live.path(), dir.path());
+        copy_folder(live.path(), dir.path());
         after.push(dir);
     }
     (after.pop().unwrap(), after)
 }
 
-/// Where the journal's records end.
+/// Offset at which the journal's records end.
 fn end(path: &Path) -> u64 {
-    fs::read(path).unwrap().iter().rposition(|byte| *byte != 0).unwrap() as u64 + 1
-}
-
-fn flip(path: &Path, at: u64) {
-    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    scratch::used(&fs::read(path).unwrap()) as u64
 }
 
 #[track_caller]
 fn missing(dir: &Path, sequence: u64) -> String {
     match open(dir) {
-        Err(error @ OpenError::AcknowledgedMissing { acknowledged: Head { sequence: found, .. }, .. }) => {
+        Err(error @ OpenError::AcknowledgedMissing { acknowledged: LogHead { sequence: found, .. }, .. }) => {
             assert_eq!(found, sequence);
             error.to_string()
         }
@@ -96,12 +76,12 @@ fn damaged(dir: &Path) -> String {
 }
 
 #[test]
-fn a_journal_that_ends_too_early_is_missing_what_was_acknowledged() {
+fn a_journal_without_acknowledged_batches_is_refused() {
     let (now, before) = killed(5);
     for (index, older) in before.iter().enumerate() {
         let dir = tempfile::tempdir().unwrap();
-        copy(now.path(), dir.path());
-        // A journal that is whole, and of a time before the last acknowledgement.
+        copy_folder(now.path(), dir.path());
+        // An intact journal from before the last acknowledgement.
         fs::copy(older.path().join(JOURNAL), dir.path().join(JOURNAL)).unwrap();
         let error = missing(dir.path(), 5);
         assert!(error.contains(JOURNAL) && error.contains("positions below 5"), "{error}");
@@ -112,7 +92,7 @@ fn a_journal_that_ends_too_early_is_missing_what_was_acknowledged() {
 }
 
 #[test]
-fn a_flip_in_an_acknowledged_batch_names_file_and_place() {
+fn a_flip_in_an_acknowledged_batch_is_refused_with_file_and_offset() {
     let (now, before) = killed(5);
     let at = end(&before[2].path().join(JOURNAL));
     flip(&now.path().join(JOURNAL), at + 40);
@@ -124,10 +104,10 @@ fn a_flip_in_an_acknowledged_batch_names_file_and_place() {
 }
 
 #[test]
-fn a_torn_tail_that_nobody_was_promised_is_cut_off_and_kept() {
+fn an_unacknowledged_torn_tail_is_cut_off_and_kept() {
     let (now, before) = killed(5);
     let older = before[3].path();
-    // The journal has one batch more than the mark.
+    // The journal has one more batch than the mark.
     fs::copy(older.join(MARK), now.path().join(MARK)).unwrap();
     let journal = now.path().join(JOURNAL);
     let (at, end) = (end(&older.join(JOURNAL)), end(&journal));
@@ -150,11 +130,11 @@ fn a_torn_tail_that_nobody_was_promised_is_cut_off_and_kept() {
     ];
     for (case, damage) in cases {
         let dir = tempfile::tempdir().unwrap();
-        copy(now.path(), dir.path());
+        copy_folder(now.path(), dir.path());
         let journal = dir.path().join(JOURNAL);
         damage(&journal);
         let tail = fs::read(&journal).unwrap()[usize::try_from(at).unwrap()..].to_vec();
-        let tail = &tail[..=tail.iter().rposition(|byte| *byte != 0).unwrap()];
+        let tail = &tail[..scratch::used(&tail)];
         let store = open(dir.path()).unwrap_or_else(|error| panic!("{case}: {error}"));
         assert_eq!(store.snapshot().head().sequence, 4, "{case}");
         let kept = PathBuf::from(format!("{}.cut-{at}", journal.display()));
@@ -164,11 +144,11 @@ fn a_torn_tail_that_nobody_was_promised_is_cut_off_and_kept() {
         let store = open(dir.path()).unwrap();
         assert_eq!(all(&store.snapshot(), KEYSPACE).len(), 5, "{case}");
     }
-    assert_eq!(open(now.path()).unwrap().snapshot().next_position(), 5, "what is whole stays");
+    assert_eq!(open(now.path()).unwrap().snapshot().next_position(), 5, "intact batches are kept");
 }
 
 #[test]
-fn a_mark_that_is_gone_or_broken_is_asked_about_and_made_again_on_demand() {
+fn a_missing_or_damaged_mark_is_refused_and_rebuilt_on_request() {
     type Damage = fn(&Path);
     let damages: [(&str, Damage); 3] = [
         ("is missing", |mark| fs::remove_file(mark).unwrap()),
@@ -199,7 +179,7 @@ fn a_mark_that_is_gone_or_broken_is_asked_about_and_made_again_on_demand() {
 }
 
 #[test]
-fn one_broken_slot_of_the_mark_is_no_reason_to_refuse() {
+fn one_damaged_slot_of_the_mark_does_no_harm() {
     for slot in SLOTS {
         let (dir, _) = killed(4);
         flip(&dir.path().join(MARK), slot + 20);
@@ -208,12 +188,12 @@ fn one_broken_slot_of_the_mark_is_no_reason_to_refuse() {
         append(&store).unwrap();
         drop(store);
         flip(&dir.path().join(MARK), slot + 20);
-        assert_eq!(open(dir.path()).unwrap().snapshot().next_position(), 5, "nor in a closed store");
+        assert_eq!(open(dir.path()).unwrap().snapshot().next_position(), 5, "nor does it in a closed store");
     }
 }
 
 #[test]
-fn a_mark_of_another_history_is_refused() {
+fn the_mark_of_another_store_is_refused() {
     let (one, _) = killed(3);
     let other = tempfile::tempdir().unwrap();
     let store = open(other.path()).unwrap();
@@ -226,7 +206,7 @@ fn a_mark_of_another_history_is_refused() {
     }
     drop(store);
     fs::copy(one.path().join(MARK), other.path().join(MARK)).unwrap();
-    // The mark says that no journal was emptied, and this one was; the other way round it is the heads that differ.
+    // The mark says that no journal was emptied, but this one was. In the case below the heads differ.
     missing(other.path(), 3);
     let (one, _) = killed(3);
     let (two, _) = killed(2);
@@ -237,14 +217,14 @@ fn a_mark_of_another_history_is_refused() {
     };
     store.commit_blocking(commit).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    copy(two.path(), dir.path());
+    copy_folder(two.path(), dir.path());
     fs::copy(one.path().join(MARK), dir.path().join(MARK)).unwrap();
     let error = damaged(dir.path());
     assert!(error.contains(MARK), "{error}");
 }
 
 #[test]
-fn a_database_that_is_gone_is_not_begun_anew() {
+fn a_lost_database_is_not_created_anew() {
     let (dir, _) = killed(2);
     fs::rename(dir.path().join("data"), dir.path().join("elsewhere")).unwrap();
     let error = missing(dir.path(), 2);
@@ -254,13 +234,13 @@ fn a_database_that_is_gone_is_not_begun_anew() {
 }
 
 #[test]
-fn a_creation_that_is_interrupted_anywhere_is_begun_again() {
+fn a_creation_interrupted_at_any_step_is_repeated() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()).unwrap());
-    // The mark has its name, and the database has not.
+    // The mark has its name, the database does not.
     fs::rename(dir.path().join("data"), dir.path().join("data.new")).unwrap();
     drop(open(dir.path()).unwrap());
-    // The mark has not either.
+    // Neither has its name.
     fs::rename(dir.path().join("data"), dir.path().join("data.new")).unwrap();
     fs::rename(dir.path().join(MARK), dir.path().join("durable.mark.new")).unwrap();
     append(&open(dir.path()).unwrap()).unwrap();
@@ -282,7 +262,7 @@ fn a_clean_close_leaves_nothing_to_replay() {
         assert_eq!(store.snapshot().head().sequence, 10 * round);
         assert_eq!(all(&store.snapshot(), KEYSPACE).len() as u64, 10 * round);
     }
-    // Damage to a journal that nothing is needed of does no harm.
+    // Damage to a journal that is not needed does no harm.
     let mut journal = OpenOptions::new().append(true).open(dir.path().join(JOURNAL)).unwrap();
     journal.write_all(&[0x5a; 100]).unwrap();
     drop(journal);
@@ -291,7 +271,7 @@ fn a_clean_close_leaves_nothing_to_replay() {
 }
 
 #[test]
-fn a_store_that_is_poisoned_is_closed_as_it_is() {
+fn a_poisoned_store_is_closed_without_a_flush() {
     let dir = tempfile::tempdir().unwrap();
     let syncs = AtomicU64::new(0);
     let hook = move |at| {
@@ -320,7 +300,7 @@ fn a_full_disk_makes_the_store_read_only_until_there_is_room() {
     let store = Store::open(dir.path(), options).unwrap();
     append(&store).unwrap();
     free.store(999, Ordering::SeqCst);
-    // An answer of the disk is good for a while.
+    // A reading of the free space is used for a while.
     let refusal = loop {
         if let Err(error) = append(&store) {
             break error;
@@ -332,7 +312,7 @@ fn a_full_disk_makes_the_store_read_only_until_there_is_room() {
     let next = store.snapshot().next_position();
     assert_eq!(all(&store.snapshot(), KEYSPACE).len() as u64, next, "reads go on");
     free.store(1_000, Ordering::SeqCst);
-    // By itself: nobody commits meanwhile.
+    // The store recovers by itself, without a commit.
     while store.health() != Health::Ok {
         std::thread::yield_now();
     }
@@ -342,12 +322,12 @@ fn a_full_disk_makes_the_store_read_only_until_there_is_room() {
     assert_eq!(
         open(dir.path()).unwrap().snapshot().next_position(),
         next + 1,
-        "what was refused is not there"
+        "a refused commit was not written"
     );
 }
 
 #[test]
-fn a_probe_says_whether_the_folder_can_be_written() {
+fn a_probe_fails_if_the_folder_cannot_be_written() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     Store::probe(dir.path()).unwrap();
@@ -357,7 +337,7 @@ fn a_probe_says_whether_the_folder_can_be_written() {
 }
 
 #[test]
-fn a_sealed_journal_must_be_whole() {
+fn a_damaged_sealed_journal_is_refused() {
     let at_rest = with_a_sealed_journal();
     type Damage = fn(&Path);
     let damages: [(&str, Damage); 4] = [
@@ -367,7 +347,7 @@ fn a_sealed_journal_must_be_whole() {
             OpenOptions::new().write(true).open(sealed).unwrap().set_len(end(sealed) - 5).unwrap();
         }),
         ("was expected", |sealed| {
-            // Shorter by whole records, as the engine itself would leave it.
+            // Truncated by whole records, as the engine itself would leave it.
             let bytes = fs::read(sealed).unwrap();
             let half = bytes.len() / 2;
             let at = bytes[..half].windows(4).rposition(|window| window == b"FJL\x03").unwrap() + 4;
@@ -376,7 +356,7 @@ fn a_sealed_journal_must_be_whole() {
     ];
     for (expected, damage) in damages {
         let dir = tempfile::tempdir().unwrap();
-        copy(at_rest.path(), dir.path());
+        copy_folder(at_rest.path(), dir.path());
         damage(&dir.path().join(JOURNAL));
         let Err(error) = open(dir.path()) else { panic!("{expected}: it was opened") };
         assert!(matches!(error, OpenError::AcknowledgedMissing { .. }), "{error}");
@@ -388,7 +368,7 @@ fn a_sealed_journal_must_be_whole() {
     assert_eq!(all(&store.snapshot(), "index").len() as u64, next);
 }
 
-/// A store that stopped with two journals, the first of them full, and with a keyspace that is in no table yet.
+/// A store that stopped with two journals, the first of them full, and with a keyspace that was never flushed.
 fn with_a_sealed_journal() -> tempfile::TempDir {
     const VALUE_BYTES: usize = 1 << 20;
     let stop = Arc::new(AtomicU64::new(0));
@@ -398,30 +378,19 @@ fn with_a_sealed_journal() -> tempfile::TempDir {
         _ => Err(std::io::Error::other("enough")),
     };
     let dir = tempfile::tempdir().unwrap();
-    // Room for more journals, so that no keyspace is flushed for the sake of one.
+    // Room for more journals, so that no keyspace is flushed to free one.
     let options =
         Options { max_journal_bytes: 1 << 30, fail_points: Some(Arc::new(hook)), ..Options::default() };
     let store = Store::open(dir.path(), options).unwrap();
-    let mut state = 1u64;
-    let mut noise = || {
-        let mut bytes = Vec::with_capacity(VALUE_BYTES);
-        while bytes.len() < VALUE_BYTES {
-            // xorshift64
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            bytes.extend(state.to_be_bytes());
-        }
-        bytes
-    };
     let mut rounds = 0u64;
-    // Some more behind the full one.
-    let mut behind = 3;
-    while behind > 0 {
+    // Some more batches after the full journal.
+    let mut remaining = 3;
+    while remaining > 0 {
         if dir.path().join("data/1.jnl").exists() {
-            behind -= 1;
+            remaining -= 1;
         }
-        let operations = vec![put_event(0, &noise()), scratch::put_in("index", &rounds.to_be_bytes(), b"")];
+        let value = incompressible(rounds, VALUE_BYTES);
+        let operations = vec![put_event(0, &value), scratch::put_in("index", &rounds.to_be_bytes(), b"")];
         let commit =
             exesdb_storage::Commit { owner: OWNER.into(), batches: vec![batch(vec![], operations, 1)] };
         store.commit_blocking(commit).unwrap().remove(0).unwrap();

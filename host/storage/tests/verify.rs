@@ -1,32 +1,19 @@
-//! Verifying finds what cannot be read, says where, and reads the rest.
+//! Verifying finds what cannot be read, reports where, and reads the rest.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod scratch;
 
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use exesdb_storage::verify::Report;
 use exesdb_storage::{Commit, Options, ReadError, Store};
-use scratch::{KEYSPACE, OWNER, batch, delete, put, put_in};
+use scratch::{KEYSPACE, OWNER, batch, delete, flip, incompressible, put, put_in};
 
 const ENTRIES: u32 = 6_000;
 const VALUE_BYTES: usize = 500;
 
-/// Bytes that no compression makes smaller, so that tables have as many blocks as they look like.
-fn noise(n: u32) -> Vec<u8> {
-    let mut state = u64::from(n) + 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..VALUE_BYTES).map(|_| next()).collect()
-}
-
-/// A store with 3 MB in one keyspace and a little in another, all of it in tables.
+/// A store with 3 MB in one keyspace and one entry in another, all flushed to tables.
 fn filled() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Options::default()).unwrap();
@@ -35,7 +22,9 @@ fn filled() -> (tempfile::TempDir, Store) {
         store.commit_blocking(commit).unwrap().remove(0).unwrap();
     };
     for part in (0..ENTRIES).collect::<Vec<_>>().chunks(1_000) {
-        apply(part.iter().map(|n| put(&n.to_be_bytes(), &noise(*n))).collect());
+        apply(
+            part.iter().map(|n| put(&n.to_be_bytes(), &incompressible(u64::from(*n), VALUE_BYTES))).collect(),
+        );
     }
     apply(vec![put_in("other", b"k", b"value"), put(b"gone", b"v")]);
     apply(vec![delete(b"gone")]);
@@ -56,13 +45,6 @@ fn tables(dir: &Path) -> Vec<PathBuf> {
     }
     tables.sort_by_key(|path| std::cmp::Reverse(path.metadata().unwrap().len()));
     tables
-}
-
-fn flip(path: &Path, at: u64) {
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 0x20], at).unwrap();
 }
 
 #[test]
@@ -86,7 +68,7 @@ fn a_sound_store_has_no_findings() {
 }
 
 #[test]
-fn progress_comes_while_it_reads() {
+fn progress_is_reported_during_verification() {
     let (_dir, store) = filled();
     let mut seen = Vec::new();
     let report = store.snapshot().verify(&mut |progress| seen.push(progress.entries)).unwrap();
@@ -95,7 +77,7 @@ fn progress_comes_while_it_reads() {
 }
 
 #[test]
-fn a_damaged_block_is_found_and_what_lies_around_it_is_read() {
+fn a_damaged_block_is_found_and_everything_around_it_is_read() {
     let (dir, store) = filled();
     let table = tables(dir.path()).remove(0);
     assert!(table.metadata().unwrap().len() > 2_500_000);
@@ -107,7 +89,7 @@ fn a_damaged_block_is_found_and_what_lies_around_it_is_read() {
     let finding = &report.findings[0];
     assert_eq!((finding.owner.as_str(), finding.keyspace.as_str()), (OWNER, KEYSPACE));
     let last = u32::from_be_bytes(finding.key.clone().unwrap().try_into().unwrap());
-    assert!((1_500..2_500).contains(&last), "the flip is at a third of the entries, and not behind {last}");
+    assert!((1_500..2_500).contains(&last), "the flip is at a third of the entries, not after {last}");
     let next = u32::from_be_bytes(finding.gap.clone().unwrap().before.unwrap().try_into().unwrap());
     assert!((last + 2..last + 100).contains(&next), "{last} to {next}");
     let named = format!("at fault: {}: its data is damaged: the block at byte ", table.display());
@@ -118,7 +100,7 @@ fn a_damaged_block_is_found_and_what_lies_around_it_is_read() {
 }
 
 #[test]
-fn all_between_two_damaged_blocks_is_one_finding() {
+fn everything_between_two_damaged_blocks_is_one_finding() {
     let (dir, store) = filled();
     let table = tables(dir.path()).remove(0);
     drop(store);
@@ -128,11 +110,14 @@ fn all_between_two_damaged_blocks_is_one_finding() {
     let report = verify(&store);
     assert_eq!(report.findings_total, 1, "{:?}", report.findings);
     let read = report.keyspaces[0].entries;
-    assert!((3_000..5_000).contains(&read), "{read} entries can be read, a third of them lies between");
+    assert!(
+        (3_000..5_000).contains(&read),
+        "{read} entries can be read, a third of all lies between the blocks"
+    );
 }
 
 #[test]
-fn no_flip_in_a_table_is_taken_for_data() {
+fn no_flip_in_a_table_yields_wrong_data() {
     let (dir, store) = filled();
     let sound = {
         let snapshot = store.snapshot();
@@ -143,7 +128,7 @@ fn no_flip_in_a_table_is_taken_for_data() {
     let table = tables(dir.path()).remove(0);
     let len = table.metadata().unwrap().len();
     let mut found = 0;
-    // Over the whole file, its index and filter at the end included.
+    // Across the whole file, including the index and filter at its end.
     let places = (0..12).map(|n| len / 12 * n + 77).chain((1..12).map(|n| len - n * 400));
     for at in places {
         flip(&table, at);
@@ -151,8 +136,8 @@ fn no_flip_in_a_table_is_taken_for_data() {
             let report = verify(&store);
             let dump = store.snapshot().dump(&mut std::io::sink(), &mut |_| {});
             match &dump {
-                Ok(summary) => assert_eq!(summary.keyspaces, sound, "byte {at} is of no consequence"),
-                Err(_) => assert!(!report.is_sound(), "what cannot be dumped is found ({at})"),
+                Ok(summary) => assert_eq!(summary.keyspaces, sound, "byte {at} does no harm"),
+                Err(_) => assert!(!report.is_sound(), "verifying finds what cannot be dumped ({at})"),
             }
             if !report.is_sound() {
                 found += 1;

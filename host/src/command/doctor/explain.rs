@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use exesdb_storage::verify::{Finding, Gap};
-use exesdb_storage::{Head, OpenError};
+use exesdb_storage::{LogHead, OpenError};
 
 use crate::config::DEFAULT_STORE;
 
@@ -27,7 +27,7 @@ pub(super) fn explain(error: &OpenError, folder: &Path, repair: bool) -> Vec<Str
             "The store was written by another version of exesdb; nothing says that it is damaged.".to_owned(),
             "Use that version. To change versions, export with the one and import with the other.".to_owned(),
         ],
-        OpenError::AcknowledgedMissing { acknowledged, .. } if *acknowledged != Head::default() => vec![
+        OpenError::AcknowledgedMissing { acknowledged, .. } if *acknowledged != LogHead::default() => vec![
             "Events that were acknowledged are not on the disk any more. The store refuses to go on, because new events would take the missing ones' positions.".to_owned(),
             copy,
             restore,
@@ -106,7 +106,7 @@ pub(super) fn salvage(findings: &[Finding], store: &str, has_positions: bool) ->
 pub(super) fn may_lack_its_mark(error: &OpenError) -> bool {
     match error {
         OpenError::Damaged { .. } => true,
-        OpenError::AcknowledgedMissing { acknowledged, .. } => *acknowledged == Head::default(),
+        OpenError::AcknowledgedMissing { acknowledged, .. } => *acknowledged == LogHead::default(),
         _ => false,
     }
 }
@@ -117,7 +117,7 @@ mod tests {
 
     use super::{explain, may_lack_its_mark, salvage};
     use exesdb_storage::verify::{Finding, Gap};
-    use exesdb_storage::{Head, OpenError};
+    use exesdb_storage::{LogHead, OpenError};
 
     #[test]
     fn what_can_be_read_is_saved_before_and_after_a_gap() {
@@ -168,7 +168,7 @@ mod tests {
         let path = || PathBuf::from("d/main");
         let missing = |sequence| OpenError::AcknowledgedMissing {
             path: path(),
-            acknowledged: Head { sequence, ..Head::default() },
+            acknowledged: LogHead { sequence, ..LogHead::default() },
             found: "less".to_owned(),
         };
         let io = std::io::Error::from(std::io::ErrorKind::PermissionDenied);

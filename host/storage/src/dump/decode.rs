@@ -1,85 +1,41 @@
-//! Reading a dump, every claim of it checked.
+//! Reading a dump. Nothing in it is trusted.
 
-use std::io::{self, Read};
+use std::io::Read;
 
-use super::frame::{DUMP_VERSION, ENTRY_START_BYTES, FrameReader, HEAD_BYTES, Kind, Tally, manifest_payload};
-use super::{KEYSPACES_MAX, KeyspaceSummary, Progress, Summary};
+use super::error::InvalidDump;
+use super::format::{ENTRY_START_BYTES, HEAD_BYTES, KEYSPACES_MAX, Kind};
+use super::frame::{FrameReader, Tally, manifest_payload};
+use super::summary::{KeyspaceSummary, Progress, Summary};
 use crate::format::FORMAT_VERSION;
-use crate::head::Head;
+use crate::head::LogHead;
 use crate::history::Histories;
 use crate::limits;
 use crate::name;
 
-/// Largest number in a head. At a billion a second a store gets here in 292 years; beyond it, counting on would soon be
-/// out of numbers.
+/// Largest number in a head. A store that counts a billion a second reaches it in 292 years. Half of the range is left, so
+/// that the restored store can go on counting.
 const HEAD_NUMBER_MAX: u64 = u64::MAX / 2;
 
-/// Why something is not accepted as a dump.
-#[derive(Debug, thiserror::Error)]
-pub enum InvalidDump {
-    /// It could not be read.
-    #[error("the backup could not be read at byte {at}: {source}; copy it again, or use another")]
-    Io {
-        /// Bytes that were read before.
-        at: u64,
-        /// Why it failed.
-        source: io::Error,
-    },
-    /// It does not begin like a dump.
-    #[error("this is not a backup; name a file that `exesdb backup` has written")]
-    NotADump,
-    /// It was written by a version of this software that knows another format of dumps.
-    #[error(
-        "the backup has format {found}, this version knows {DUMP_VERSION}; use the version that wrote it"
-    )]
-    UnknownVersion {
-        /// The version found.
-        found: u32,
-    },
-    /// Its entries come from a store of another format.
-    #[error(
-        "the backup is of a store of format {found}, this version knows {FORMAT_VERSION}; use the version that wrote it"
-    )]
-    UnknownFormat {
-        /// The store's format.
-        found: u32,
-    },
-    /// It ends too early.
-    #[error("the backup is cut short at byte {at}; copy it again, or use another")]
-    Truncated {
-        /// Bytes that were there, up to the last that were asked for together.
-        at: u64,
-    },
-    /// It has what no dump has.
-    #[error("the backup is damaged at byte {at}: {reason}; copy it again, or use another")]
-    Damaged {
-        /// Where the frame begins that is wrong.
-        at: u64,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-/// The entries of one frame, found to be well-formed.
+/// The entries of one frame, checked to be well-formed.
 pub(super) struct Entries<'a>(&'a [u8]);
 
-/// What comes next in a dump.
+/// The next part of a dump.
 pub(super) enum Item<'a> {
     /// A keyspace begins. It has at least one entry.
     Keyspace { owner: &'a str, keyspace: &'a str },
-    /// More entries of it.
+    /// More entries of the keyspace.
     Entries(Entries<'a>),
-    /// The dump has ended as it should.
+    /// The dump ended properly.
     End(Summary),
 }
 
-/// Reads a dump from its beginning.
+/// Reads a dump from its beginning, and checks it.
 pub(super) struct Decoder<'a> {
     frames: FrameReader<'a>,
-    head: Head,
+    head: LogHead,
     histories: Option<Histories>,
     taken_at: u64,
-    /// The keyspaces whose entries are all read.
+    /// The keyspaces whose entries have all been read.
     done: Vec<KeyspaceSummary>,
     current: Option<Current>,
 }
@@ -89,15 +45,15 @@ struct Current {
     owner: String,
     keyspace: String,
     tally: Tally,
-    /// Empty before the first.
+    /// Empty before the first entry.
     last_key: Vec<u8>,
 }
 
-/// Verifies a dump from its first byte to its last, and says what it has. Nothing is written.
+/// Verifies a dump from its first byte to its last, and summarizes its contents. Nothing is written.
 ///
 /// # Errors
 ///
-/// [`InvalidDump`], at the first thing that is wrong.
+/// [`InvalidDump`], for the first problem.
 pub fn inspect(input: &mut dyn Read, progress: &mut dyn FnMut(Progress<'_>)) -> Result<Summary, InvalidDump> {
     let mut decoder = Decoder::begin(input)?;
     loop {
@@ -131,18 +87,18 @@ impl<'a> Decoder<'a> {
                 );
             }
         }
-        let head = Head { sequence, next_position, chain };
+        let head = LogHead { sequence, next_position, chain };
         let histories = if frames.has_histories() { Some(read_histories(&mut frames, head)?) } else { None };
         Ok(Self { frames, head, histories, taken_at, done: Vec::new(), current: None })
     }
 
-    /// Reads on. Not to be called again once it has said that the dump has ended.
+    /// Reads the next part. Must not be called after [`Item::End`].
     pub(super) fn next(&mut self) -> Result<Item<'_>, InvalidDump> {
         match self.frames.next()? {
             Kind::Head => Err(self.frames.damaged("it has a second head".into())),
             Kind::Histories => Err(self.frames.damaged("it has histories where none belong".into())),
             Kind::Keyspace => {
-                let current = self.keyspace().map_err(|reason| self.frames.damaged(reason))?;
+                let current = self.begin_keyspace().map_err(|reason| self.frames.damaged(reason))?;
                 let current = self.current.insert(current);
                 Ok(Item::Keyspace { owner: &current.owner, keyspace: &current.keyspace })
             }
@@ -155,7 +111,7 @@ impl<'a> Decoder<'a> {
                 Ok(Item::Entries(Entries(payload)))
             }
             Kind::Manifest => {
-                self.leave().map_err(|reason| self.frames.damaged(reason))?;
+                self.end_keyspace().map_err(|reason| self.frames.damaged(reason))?;
                 let digest = self.frames.digest_before();
                 check_manifest(self.frames.payload(), &self.done, digest)
                     .map_err(|reason| self.frames.damaged(reason))?;
@@ -172,16 +128,16 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Says how far it has come.
+    /// Reports the progress so far.
     pub(super) fn report(&self, progress: &mut dyn FnMut(Progress<'_>)) {
         if let Some(current) = &self.current {
             progress(current.tally.progress(&self.done));
         }
     }
 
-    /// Leaves the current keyspace, for the one that the frame names.
-    fn keyspace(&mut self) -> Result<Current, String> {
-        self.leave()?;
+    /// Ends the current keyspace, and begins the one that the frame names.
+    fn begin_keyspace(&mut self) -> Result<Current, String> {
+        self.end_keyspace()?;
         if self.done.len() == KEYSPACES_MAX {
             return Err(format!("it has more than {KEYSPACES_MAX} keyspaces"));
         }
@@ -207,8 +163,8 @@ impl<'a> Decoder<'a> {
         Ok(Current { owner, keyspace, tally, last_key: Vec::new() })
     }
 
-    /// Notes that the current keyspace has no more entries.
-    fn leave(&mut self) -> Result<(), String> {
+    /// Ends the current keyspace, if any.
+    fn end_keyspace(&mut self) -> Result<(), String> {
         let Some(current) = self.current.take() else { return Ok(()) };
         if current.last_key.is_empty() {
             return Err(format!("keyspace {} of {} has no entries", current.keyspace, current.owner));
@@ -225,11 +181,11 @@ impl<'a> Iterator for Entries<'a> {
         if self.0.is_empty() {
             return None;
         }
-        Some(take_entry(&mut self.0).expect("the entries were found to be well-formed"))
+        Some(take_entry(&mut self.0).expect("the entries were checked to be well-formed"))
     }
 }
 
-fn read_histories(frames: &mut FrameReader<'_>, head: Head) -> Result<Histories, InvalidDump> {
+fn read_histories(frames: &mut FrameReader<'_>, head: LogHead) -> Result<Histories, InvalidDump> {
     let kind = frames.next()?;
     if kind != Kind::Histories {
         return Err(frames.damaged(format!("its second frame is a {kind:?} and not its histories")));
@@ -268,7 +224,7 @@ fn take_entry<'a>(bytes: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
     Some((key, value))
 }
 
-/// Checks the entries of a frame against what came before it, and counts them.
+/// Checks the entries of a frame and their order after the entries before, and counts them.
 fn check_entries(payload: &[u8], current: &mut Current) -> Result<(), String> {
     let Current { owner, keyspace, tally, last_key } = current;
     let mut rest = payload;
@@ -299,7 +255,7 @@ fn check_entries(payload: &[u8], current: &mut Current) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks that the manifest says what was read.
+/// Checks that the manifest agrees with what was read.
 fn check_manifest(payload: &[u8], keyspaces: &[KeyspaceSummary], digest: u128) -> Result<(), String> {
     let expected = manifest_payload(keyspaces, digest);
     if payload == expected {

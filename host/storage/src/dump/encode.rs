@@ -3,19 +3,21 @@
 use std::io::{self, Write};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::frame::{FrameWriter, Kind, Tally, head_payload, manifest_payload, push_entry, push_names};
-use super::{DumpError, KEYSPACES_MAX, KeyspaceSummary, Progress, Summary};
+use super::error::DumpError;
+use super::format::{KEYSPACES_MAX, Kind};
+use super::frame::{FrameWriter, Tally, head_payload, manifest_payload, push_entry, push_names};
+use super::summary::{KeyspaceSummary, Progress, Summary};
 use crate::format::FORMAT_VERSION;
 use crate::limits;
 use crate::read::{Direction, ReadError, Snapshot};
 
 impl Snapshot {
-    /// Writes everything in the snapshot, and its head, as a [dump](crate::dump). The store goes on committing, and can
-    /// be closed: the dump stops with [`ReadError::Closed`] then.
+    /// Writes everything in the snapshot, and its head, as a [dump](crate::dump). Meanwhile the store goes on committing,
+    /// and can be closed: then the dump fails with [`ReadError::Closed`].
     ///
-    /// `progress` is called behind each piece of about 1 MiB; to cancel, let `out` fail. `out` is flushed at the end;
-    /// that it is durable is its owner's to see to. For as long as the snapshot is held, the space of what is
-    /// overwritten and deleted meanwhile is not reclaimed.
+    /// `progress` is called after each piece of about 1 MiB; to cancel, let `out` fail. `out` is flushed at the end, but
+    /// making it durable is up to the caller. While the snapshot is held, the space of what is overwritten and deleted
+    /// is not reclaimed.
     ///
     /// # Errors
     ///
@@ -47,7 +49,7 @@ impl Snapshot {
         Ok(Summary { head, histories: Some(histories), taken_at, keyspaces, dump_bytes: frames.at(), digest })
     }
 
-    /// Writes one keyspace; nothing when the snapshot has no entry of it.
+    /// Writes one keyspace, unless it is empty.
     fn dump_keyspace(
         &self,
         owner: &str,
@@ -60,13 +62,13 @@ impl Snapshot {
         let mut payload = Vec::new();
         let mut last = None;
         loop {
-            let stretch = self.stretch(owner, keyspace, last.as_deref(), None, Direction::Forward)?;
-            if let Some(failure) = stretch.failure {
+            let chunk = self.chunk(owner, keyspace, last.as_deref(), None, Direction::Forward)?;
+            if let Some(failure) = chunk.failure {
                 let (owner, keyspace) = (owner.into(), keyspace.into());
                 return Err(ReadError::Engine { owner, keyspace, failure }.into());
             }
             payload.clear();
-            for (key, value) in &stretch.entries {
+            for (key, value) in &chunk.entries {
                 if key.len() > limits::KEY_BYTES_MAX || value.len() > limits::VALUE_BYTES_MAX {
                     return Err(DumpError::OversizedEntry {
                         owner: owner.into(),
@@ -77,7 +79,7 @@ impl Snapshot {
                 }
                 push_entry(&mut payload, key, value);
             }
-            if let Some((key, _)) = stretch.entries.last() {
+            if let Some((key, _)) = chunk.entries.last() {
                 if tally.is_none() {
                     let mut names = Vec::new();
                     push_names(&mut names, owner, keyspace);
@@ -85,11 +87,11 @@ impl Snapshot {
                 }
                 let tally = tally.get_or_insert_with(|| Tally::new(owner, keyspace));
                 put(frames, Kind::Entries, &payload)?;
-                tally.add(stretch.entries.len(), &payload);
+                tally.add(chunk.entries.len(), &payload);
                 progress(tally.progress(before));
                 last = Some(key.clone());
             }
-            if !stretch.more {
+            if !chunk.more {
                 return Ok(tally.map(|tally| tally.summary()));
             }
         }
@@ -100,7 +102,7 @@ fn put(frames: &mut FrameWriter<'_>, kind: Kind, payload: &[u8]) -> Result<(), D
     frames.frame(kind, payload).map_err(|source: io::Error| DumpError::Write { at: frames.at(), source })
 }
 
-/// Microseconds since 1970-01-01 UTC; 0 on a clock that is set before.
+/// Microseconds since 1970-01-01 UTC; 0 if the clock is set before.
 fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)

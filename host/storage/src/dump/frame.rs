@@ -1,81 +1,16 @@
-//! Frames: the pieces that a dump is made of, and the limits of each.
+//! Frames, the pieces of a dump: writing and reading them, and what their payloads consist of.
 
 use std::io::{self, Read, Write};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::KEYSPACES_MAX;
-use super::decode::InvalidDump;
-use super::{KeyspaceSummary, Progress};
-use crate::head::Head;
-use crate::history::HISTORIES_BYTES_MAX;
-use crate::limits;
-use crate::walk::STRETCH_BYTES;
-
-/// First bytes of a dump.
-const MAGIC: [u8; 8] = *b"exesdump";
-
-/// The version of the dump's format that this code writes.
-pub const DUMP_VERSION: u32 = 2;
-
-/// The version before it, which is read as well: it has no histories.
-const DUMP_VERSION_WITHOUT_HISTORIES: u32 = 1;
-
-/// Bytes of magic and version.
-pub(super) const PREAMBLE_BYTES: usize = MAGIC.len() + 4;
-
-/// Bytes of a frame's kind and length.
-const FRAME_START_BYTES: usize = 5;
-
-/// Bytes of a frame's checksum.
-const CHECKSUM_BYTES: usize = 8;
-
-/// Bytes of an entry beside its key and value.
-pub(super) const ENTRY_START_BYTES: usize = 6;
-
-/// Bytes of a head frame's payload.
-pub(super) const HEAD_BYTES: usize = 4 + 4 * 8;
-
-/// Bytes of two names.
-const NAMES_BYTES_MAX: usize = 2 * (1 + limits::NAME_BYTES_MAX);
-
-/// Bytes of a keyspace in the manifest.
-pub(super) const MANIFEST_ENTRY_BYTES_MAX: usize = NAMES_BYTES_MAX + 2 * 8 + 16;
-
-/// Bytes of an entries frame's payload: a stretch that the largest entry was added to, and what is beside its entries.
-const ENTRIES_BYTES_MAX: usize = STRETCH_BYTES
-    + limits::KEY_BYTES_MAX
-    + limits::VALUE_BYTES_MAX
-    + limits::PAGE_ENTRIES_MAX * ENTRY_START_BYTES;
-
-/// What a frame is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Head = 1,
-    Keyspace = 2,
-    Entries = 3,
-    Manifest = 4,
-    Histories = 5,
-}
-
-impl Kind {
-    fn of(byte: u8) -> Option<Self> {
-        [Self::Head, Self::Keyspace, Self::Entries, Self::Manifest, Self::Histories]
-            .into_iter()
-            .find(|kind| *kind as u8 == byte)
-    }
-
-    /// Most bytes of a payload: nothing larger is ever held in memory, whatever a length claims.
-    fn payload_bytes_max(self) -> usize {
-        match self {
-            Self::Head => HEAD_BYTES,
-            Self::Keyspace => NAMES_BYTES_MAX,
-            Self::Histories => HISTORIES_BYTES_MAX,
-            Self::Entries => ENTRIES_BYTES_MAX,
-            Self::Manifest => 4 + KEYSPACES_MAX * MANIFEST_ENTRY_BYTES_MAX + 16,
-        }
-    }
-}
+use super::error::InvalidDump;
+use super::format::{
+    CHECKSUM_BYTES, DUMP_VERSION, DUMP_VERSION_WITHOUT_HISTORIES, ENTRY_START_BYTES, FRAME_START_BYTES,
+    HEAD_BYTES, Kind, MAGIC, PREAMBLE_BYTES,
+};
+use super::summary::{KeyspaceSummary, Progress};
+use crate::head::LogHead;
 
 fn preamble() -> [u8; PREAMBLE_BYTES] {
     let mut bytes = [0; PREAMBLE_BYTES];
@@ -92,7 +27,7 @@ fn checksum(number: u64, start: &[u8], payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
     hash.digest().to_be_bytes()
 }
 
-/// Writes frames, and counts and digests what it has written.
+/// Writes frames; counts and digests the bytes.
 pub(super) struct FrameWriter<'a> {
     out: &'a mut dyn Write,
     frames: u64,
@@ -101,7 +36,7 @@ pub(super) struct FrameWriter<'a> {
 }
 
 impl<'a> FrameWriter<'a> {
-    /// Begins a dump.
+    /// Begins a dump with its preamble.
     pub(super) fn begin(out: &'a mut dyn Write) -> io::Result<Self> {
         let mut writer = Self { out, frames: 0, at: 0, digest: Xxh3::new() };
         writer.write(&preamble())?;
@@ -109,9 +44,9 @@ impl<'a> FrameWriter<'a> {
     }
 
     pub(super) fn frame(&mut self, kind: Kind, payload: &[u8]) -> io::Result<()> {
-        assert!(payload.len() <= kind.payload_bytes_max(), "an encoder keeps to the limits of a frame");
+        assert!(payload.len() <= kind.payload_bytes_max(), "an encoder respects the limits of a frame");
         let mut start = [kind as u8; FRAME_START_BYTES];
-        let bytes = u32::try_from(payload.len()).expect("every limit of a payload fits 32 bits");
+        let bytes = u32::try_from(payload.len()).expect("every limit of a payload fits into 32 bits");
         start[1..].copy_from_slice(&bytes.to_be_bytes());
         let checksum = checksum(self.frames, &start, payload);
         self.frames += 1;
@@ -131,7 +66,7 @@ impl<'a> FrameWriter<'a> {
         self.out.flush()
     }
 
-    /// Bytes written.
+    /// Number of bytes written.
     pub(super) fn at(&self) -> u64 {
         self.at
     }
@@ -142,7 +77,7 @@ impl<'a> FrameWriter<'a> {
     }
 }
 
-/// Reads frames, and counts and digests what it has read.
+/// Reads frames; counts and digests the bytes.
 pub(super) struct FrameReader<'a> {
     input: &'a mut dyn Read,
     version: u32,
@@ -157,7 +92,7 @@ pub(super) struct FrameReader<'a> {
 }
 
 impl<'a> FrameReader<'a> {
-    /// Begins to read a dump, which must be one, of the version known here.
+    /// Begins to read a dump. Its first bytes and its version must be known ones.
     pub(super) fn begin(input: &'a mut dyn Read) -> Result<Self, InvalidDump> {
         let mut reader = Self {
             input,
@@ -186,7 +121,7 @@ impl<'a> FrameReader<'a> {
         }
     }
 
-    /// Reads the next frame, its checksum verified. Its payload is [`Self::payload`].
+    /// Reads the next frame and verifies its checksum. Its payload is [`Self::payload`].
     pub(super) fn next(&mut self) -> Result<Kind, InvalidDump> {
         self.frame_at = self.at;
         self.digest_before = self.digest.digest128();
@@ -214,17 +149,17 @@ impl<'a> FrameReader<'a> {
         Ok(kind)
     }
 
-    /// Makes sure that the input ends here.
+    /// Checks that the input ends here.
     pub(super) fn end(&mut self) -> Result<(), InvalidDump> {
         self.frame_at = self.at;
         match self.exact(&mut [0]) {
             Err(InvalidDump::Truncated { .. }) => Ok(()),
             Err(error) => Err(error),
-            Ok(()) => Err(self.damaged("there are bytes behind its end".into())),
+            Ok(()) => Err(self.damaged("there are bytes after its end".into())),
         }
     }
 
-    /// Whether the dump's version has a list of histories.
+    /// Whether a dump of this version has a list of histories.
     pub(super) fn has_histories(&self) -> bool {
         self.version != DUMP_VERSION_WITHOUT_HISTORIES
     }
@@ -233,17 +168,17 @@ impl<'a> FrameReader<'a> {
         &self.payload
     }
 
-    /// Bytes read.
+    /// Number of bytes read.
     pub(super) fn at(&self) -> u64 {
         self.at
     }
 
-    /// Digest of everything before the frame that was read last.
+    /// Digest of everything before the current frame.
     pub(super) fn digest_before(&self) -> u128 {
         self.digest_before
     }
 
-    /// Says what is wrong with the frame that was read last.
+    /// The error for a malformed current frame.
     pub(super) fn damaged(&self, reason: String) -> InvalidDump {
         InvalidDump::Damaged { at: self.frame_at, reason }
     }
@@ -264,7 +199,7 @@ impl<'a> FrameReader<'a> {
 }
 
 /// The payload of a head frame.
-pub(super) fn head_payload(format: u32, head: Head, taken_at: u64) -> Vec<u8> {
+pub(super) fn head_payload(format: u32, head: LogHead, taken_at: u64) -> Vec<u8> {
     let mut payload = Vec::with_capacity(HEAD_BYTES);
     payload.extend(format.to_be_bytes());
     for number in [head.sequence, head.next_position, head.chain, taken_at] {
@@ -273,7 +208,7 @@ pub(super) fn head_payload(format: u32, head: Head, taken_at: u64) -> Vec<u8> {
     payload
 }
 
-/// Adds two names to a payload.
+/// Appends two names to a payload.
 pub(super) fn push_names(payload: &mut Vec<u8>, owner: &str, keyspace: &str) {
     for name in [owner, keyspace] {
         payload.push(u8::try_from(name.len()).expect("names are checked to be shorter than 256 bytes"));
@@ -281,10 +216,10 @@ pub(super) fn push_names(payload: &mut Vec<u8>, owner: &str, keyspace: &str) {
     }
 }
 
-/// Adds an entry to a payload.
+/// Appends an entry to a payload.
 pub(super) fn push_entry(payload: &mut Vec<u8>, key: &[u8], value: &[u8]) {
-    payload.extend(u16::try_from(key.len()).expect("keys are checked to fit 16 bits").to_be_bytes());
-    payload.extend(u32::try_from(value.len()).expect("values are checked to fit 32 bits").to_be_bytes());
+    payload.extend(u16::try_from(key.len()).expect("keys are checked to fit into 16 bits").to_be_bytes());
+    payload.extend(u32::try_from(value.len()).expect("values are checked to fit into 32 bits").to_be_bytes());
     payload.extend(key);
     payload.extend(value);
 }
@@ -303,7 +238,7 @@ pub(super) fn manifest_payload(keyspaces: &[KeyspaceSummary], digest: u128) -> V
     payload
 }
 
-/// What is counted of a keyspace while its entries come by.
+/// Counts and digests the entries of a keyspace.
 pub(super) struct Tally {
     owner: String,
     keyspace: String,
@@ -334,7 +269,7 @@ impl Tally {
         }
     }
 
-    /// How far a walk has come that finished the keyspaces `before`.
+    /// Progress of a walk that has finished the keyspaces `before`.
     pub(super) fn progress<'s>(&'s self, before: &[KeyspaceSummary]) -> Progress<'s> {
         Progress {
             owner: &self.owner,

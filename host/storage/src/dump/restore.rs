@@ -1,7 +1,7 @@
-//! Making a store from a dump.
+//! Creating a store from a dump.
 //!
-//! The database is built and verified under another name, as a new one is, and gets its own name as the last step.
-//! Until then there is no store in the folder; whatever interrupts a restore, the next one removes what it left.
+//! The database is built and verified under another name, like any new database, and gets its own name as the last step.
+//! Until then there is no store in the folder. Whatever an interrupted restore leaves, the next one removes.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,29 +11,32 @@ use std::time::Duration;
 
 use fjall::{Database, Keyspace, PersistMode};
 
-use super::decode::{Decoder, Entries, InvalidDump, Item};
+use super::decode::{Decoder, Entries, Item};
+use super::error::InvalidDump;
 use super::frame::{Tally, push_entry};
-use super::unfinished;
-use super::{KeyspaceSummary, Progress, Summary};
+use super::summary::{KeyspaceSummary, Progress, Summary};
+use crate::engine_files::journal;
+use crate::files::sync_folder;
 use crate::format;
-use crate::head::{Head, Recorded};
+use crate::head::{LogHead, RecordedHead};
 use crate::history::Histories;
-use crate::journal;
-use crate::mark::{self, Found, Mark};
+use crate::mark::{self, FoundMark, Mark};
 use crate::name;
-use crate::open::{self, OpenError, failed, refused};
+use crate::open::{
+    OpenError, engine_error, lock, name_database, new_database_folder, open_engine, read_head,
+    sync_keyspace_folder, unfinished,
+};
 use crate::options::Options;
-use crate::read::Direction;
+use crate::read::{Direction, read_chunk};
 use crate::stall::{self, is_crowded};
-use crate::walk::stretch;
 
-/// Why a dump was not restored. There is no store in the folder then, unless there was one before.
+/// Why a dump was not restored. There is no store in the folder, unless there was one before.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// The dump is not accepted.
     #[error(transparent)]
     Dump(#[from] InvalidDump),
-    /// There is a store already, or the mark of one.
+    /// The folder already contains a store, or the mark of one.
     #[error(
         "{} has a store already ({} is there); restore into another folder, or move that away",
         path.display(), found.display()
@@ -41,10 +44,10 @@ pub enum RestoreError {
     StoreExists {
         /// The folder.
         path: PathBuf,
-        /// What was found in it.
+        /// The database or mark that was found.
         found: PathBuf,
     },
-    /// The store could not be made.
+    /// The store could not be created.
     #[error(transparent)]
     Store(#[from] OpenError),
     /// The engine could not write, or made no progress.
@@ -58,7 +61,7 @@ pub enum RestoreError {
         /// What happened.
         reason: String,
     },
-    /// What was written does not read back as it was in the dump.
+    /// What was written does not read back as in the dump.
     #[error(
         "keyspace {keyspace} of {owner} does not read back as it was in the backup ({reason}); the disk of {} may be \
          failing",
@@ -67,40 +70,41 @@ pub enum RestoreError {
     Mismatch {
         /// The folder.
         path: PathBuf,
-        /// Whose keyspace.
+        /// Owner of the keyspace.
         owner: String,
-        /// Which keyspace.
+        /// Name of the keyspace.
         keyspace: String,
         /// What is different.
         reason: String,
     },
 }
 
-/// Makes a store in `dir` from a dump. The folder is created when absent; it must not have a store.
+/// Creates a store in `dir` from a dump. The folder is created if it does not exist; it must not contain a store.
 ///
-/// The store has what the dump has, and goes on from the same head, in a new history. Everything is verified before there is a store: the
-/// dump, from its first byte to its last, and that what was written reads back as it was in the dump. On return the
-/// store is durable. `progress` is called behind each piece of about 1 MiB. The folder of a restore that failed or whose
-/// process was killed is not opened as a store until the restore is repeated or [given up](super::unfinished::give_up).
+/// The store has the contents of the dump, and continues from the same head in a new history. Everything is verified
+/// before there is a store: the dump from its first byte to its last, and that what was written reads back as in the
+/// dump. On return the store is durable. `progress` is called after each piece of about 1 MiB. If a restore fails or its
+/// process is killed, the folder is not opened as a store until the restore is repeated or
+/// [given up](super::unfinished::give_up).
 ///
 /// # Errors
 ///
-/// [`RestoreError`]; there is no store in the folder then, unless there was one before.
+/// [`RestoreError`]; there is no store in the folder, unless there was one before.
 pub fn restore(
     dir: &Path,
     input: &mut dyn Read,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Summary, RestoreError> {
-    // What is no dump at all changes nothing.
+    // First, so that an input that is no dump at all changes nothing.
     let mut decoder = Decoder::begin(input)?;
     let options = Options::default();
-    std::fs::create_dir_all(dir).map_err(failed("creating", dir))?;
-    let lock = open::lock(dir)?;
-    if unfinished::is_unfinished(dir).map_err(failed("looking at", dir))? {
+    std::fs::create_dir_all(dir).map_err(OpenError::io("creating", dir))?;
+    let lock = lock(dir)?;
+    if unfinished::is_unfinished(dir).map_err(OpenError::io("looking at", dir))? {
         unfinished::clear(dir)?;
     }
     clear(dir)?;
-    unfinished::begin(dir).map_err(failed("marking the restore in", dir))?;
+    unfinished::begin(dir).map_err(OpenError::io("marking the restore in", dir))?;
     let restored = Restore::begin(dir, &options).and_then(|restore| restore.fill(&mut decoder, progress));
     let summary = match restored {
         Ok(summary) => summary,
@@ -113,35 +117,35 @@ pub fn restore(
         discard(dir, &lock);
         return Err(error);
     }
-    open::name_database(dir, Mark { head: summary.head, journal: head_journal(dir)?, ..Mark::default() })?;
-    unfinished::finish(dir).map_err(failed("removing the mark of the restore in", dir))?;
+    name_database(dir, Mark { head: summary.head, journal: head_journal(dir)?, ..Mark::default() })?;
+    unfinished::finish(dir).map_err(OpenError::io("removing the mark of the restore in", dir))?;
     Ok(summary)
 }
 
-/// Makes sure that there is no store, and removes the mark that an interrupted restore has left. Such a mark is made
-/// when the new database is complete, so that one lies beside it.
+/// Checks that there is no store, and removes the mark that an interrupted restore left. Such a mark is created once the
+/// new database is complete, so the new database lies beside it.
 fn clear(dir: &Path) -> Result<(), RestoreError> {
-    let exists = |path: &Path| path.try_exists().map_err(failed("looking for", path));
+    let exists = |path: &Path| path.try_exists().map_err(OpenError::io("looking for", path));
     let (data, new) = (dir.join(format::DATABASE_FOLDER), dir.join(format::NEW_DATABASE_FOLDER));
     if exists(&data)? {
         return Err(RestoreError::StoreExists { path: dir.to_owned(), found: data });
     }
     let mark = dir.join(format::MARK_FILE);
-    match mark::read(dir).map_err(failed("reading the durable mark of", dir))? {
-        Found::Missing => return Ok(()),
-        Found::Mark(Mark { head: Head { sequence: 0, .. }, .. }) => {}
-        Found::Mark(_) | Found::Damaged if exists(&new)? => {}
-        Found::Mark(_) | Found::Damaged => {
+    match mark::read(dir).map_err(OpenError::io("reading the durable mark of", dir))? {
+        FoundMark::Missing => return Ok(()),
+        FoundMark::Whole(Mark { head: LogHead { sequence: 0, .. }, .. }) => {}
+        FoundMark::Whole(_) | FoundMark::Damaged if exists(&new)? => {}
+        FoundMark::Whole(_) | FoundMark::Damaged => {
             return Err(RestoreError::StoreExists { path: dir.to_owned(), found: mark });
         }
     }
-    std::fs::remove_file(&mark).map_err(failed("removing", &mark))?;
-    open::sync_folder(dir).map_err(failed("syncing", dir))?;
+    std::fs::remove_file(&mark).map_err(OpenError::io("removing", &mark))?;
+    sync_folder(dir).map_err(OpenError::io("syncing", dir))?;
     Ok(())
 }
 
 /// Removes what a failed restore has written, while its folder is still locked. What cannot be removed now is removed
-/// by the next restore, and by the next open.
+/// by the next restore or open.
 fn discard(dir: &Path, _lock: &File) {
     let new = dir.join(format::NEW_DATABASE_FOLDER);
     if let Err(error) = std::fs::remove_dir_all(&new) {
@@ -154,21 +158,21 @@ struct Restore<'a> {
     dir: &'a Path,
     options: &'a Options,
     meta: Keyspace,
-    /// By full name.
+    /// The keyspaces by full name.
     keyspaces: HashMap<String, Keyspace>,
     database: Database,
 }
 
 impl<'a> Restore<'a> {
     fn begin(dir: &'a Path, options: &'a Options) -> Result<Self, RestoreError> {
-        let new = open::new_database_folder(dir)?;
-        let database = open::engine(dir, &new, options)?;
-        let meta = database.keyspace(format::META, || options.keyspace()).map_err(refused(dir))?;
-        open::sync_keyspace_folder(&meta).map_err(failed("syncing", &new))?;
+        let new = new_database_folder(dir)?;
+        let database = open_engine(dir, &new, options)?;
+        let meta = database.keyspace(format::META, || options.keyspace()).map_err(engine_error(dir))?;
+        sync_keyspace_folder(&meta).map_err(OpenError::io("syncing", &new))?;
         Ok(Self { dir, options, meta, keyspaces: HashMap::new(), database })
     }
 
-    /// Takes in the whole dump, and closes the database.
+    /// Writes the whole dump, and closes the database.
     fn fill(
         mut self,
         decoder: &mut Decoder<'_>,
@@ -191,8 +195,9 @@ impl<'a> Restore<'a> {
 
     fn create(&mut self, owner: &str, keyspace: &str) -> Result<Keyspace, RestoreError> {
         let full = name::join(owner, keyspace);
-        let handle = self.database.keyspace(&full, || self.options.keyspace()).map_err(refused(self.dir))?;
-        open::sync_keyspace_folder(&handle).map_err(failed("syncing", handle.path()))?;
+        let handle =
+            self.database.keyspace(&full, || self.options.keyspace()).map_err(engine_error(self.dir))?;
+        sync_keyspace_folder(&handle).map_err(OpenError::io("syncing", handle.path()))?;
         self.keyspaces.insert(full, handle.clone());
         Ok(handle)
     }
@@ -206,7 +211,7 @@ impl<'a> Restore<'a> {
         batch.commit().map_err(|error| self.failure(error))
     }
 
-    /// Writes everything to tables, then what makes it a store: format, keyspaces and head, in one record.
+    /// Flushes everything to tables, then writes format, keyspaces, histories and head in one record.
     fn finish(self, summary: &Summary) -> Result<(), RestoreError> {
         let head = summary.head;
         for handle in self.keyspaces.values() {
@@ -219,13 +224,13 @@ impl<'a> Restore<'a> {
             let key = format!("{}{full}", format::KEYSPACE_KEY_PREFIX);
             batch.insert(&self.meta, key, handle.id().to_be_bytes());
         }
-        // Positions from here on may be given away again: they were, if the backup is not the store's last state.
+        // The positions from here on may have been assigned before, after the backup was taken.
         let histories = match &summary.histories {
-            Some(histories) => histories.and_a_new_one(head.next_position),
+            Some(histories) => histories.with_new_history(head.next_position),
             None => Histories::begin(),
         };
         batch.insert(&self.meta, format::HISTORIES_KEY, histories.encode());
-        let recorded = Recorded { head, engine_floor: self.database.seqno() };
+        let recorded = RecordedHead { head, engine_floor: self.database.seqno() };
         batch.insert(&self.meta, &format::HEAD_KEY[..], recorded.encode());
         batch.commit().map_err(|error| self.failure(error))?;
         self.database.persist(PersistMode::SyncAll).map_err(|error| self.failure(error))
@@ -243,11 +248,11 @@ impl<'a> Restore<'a> {
     }
 }
 
-/// Opens the new database once more, and reads back what was written.
+/// Opens the new database again, and reads back what was written.
 fn verify(dir: &Path, options: &Options, summary: &Summary) -> Result<(), RestoreError> {
-    let database = open::engine(dir, &dir.join(format::NEW_DATABASE_FOLDER), options)?;
-    let meta = database.keyspace(format::META, || options.keyspace()).map_err(refused(dir))?;
-    let found = open::read_head(dir, &meta)?;
+    let database = open_engine(dir, &dir.join(format::NEW_DATABASE_FOLDER), options)?;
+    let meta = database.keyspace(format::META, || options.keyspace()).map_err(engine_error(dir))?;
+    let found = read_head(dir, &meta)?;
     let snapshot = database.snapshot();
     for expected in &summary.keyspaces {
         let mismatch = |reason| RestoreError::Mismatch {
@@ -257,14 +262,14 @@ fn verify(dir: &Path, options: &Options, summary: &Summary) -> Result<(), Restor
             reason,
         };
         let full = name::join(&expected.owner, &expected.keyspace);
-        let handle = database.keyspace(&full, || options.keyspace()).map_err(refused(dir))?;
+        let handle = database.keyspace(&full, || options.keyspace()).map_err(engine_error(dir))?;
         let actual = read_back(&snapshot, &handle, expected).map_err(mismatch)?;
         if actual != *expected {
             return Err(mismatch(format!("{} entries instead of {}", actual.entries, expected.entries)));
         }
     }
     if found != summary.head {
-        let reason = format!("the head reads back as {found:?} instead of {:?}", summary.head);
+        let reason = format!("the head reads back as {found} instead of {}", summary.head);
         return Err(RestoreError::Write { path: dir.to_owned(), reason });
     }
     Ok(())
@@ -279,7 +284,7 @@ fn read_back(
     let mut payload = Vec::new();
     let mut last = None;
     loop {
-        let read = stretch(snapshot, handle, last.as_deref(), None, Direction::Forward);
+        let read = read_chunk(snapshot, handle, last.as_deref(), None, Direction::Forward);
         if let Some(failure) = read.failure {
             return Err(failure.reason);
         }
@@ -295,11 +300,11 @@ fn read_back(
     }
 }
 
-/// The journal that the head's record is in, or one before it.
+/// Number of the journal that the head's record is in, or of an earlier one.
 fn head_journal(dir: &Path) -> Result<u64, RestoreError> {
     let data = dir.join(format::NEW_DATABASE_FOLDER);
-    let journals = journal::list(&data).map_err(failed("listing the journals of", &data))?;
-    let read = journal::read(&journals, 0).map_err(failed("reading the journals of", &data))?;
+    let journals = journal::list(&data).map_err(OpenError::io("listing the journals of", &data))?;
+    let read = journal::read(&journals, 0).map_err(OpenError::io("reading the journals of", &data))?;
     let holder = read.iter().rev().find(|journal| journal.last.is_some()).map(|journal| journal.id);
     let oldest = journals.first().map_or(0, |(id, _)| *id);
     Ok(holder.unwrap_or(oldest.saturating_sub(1)))

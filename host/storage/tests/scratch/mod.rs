@@ -1,6 +1,10 @@
-//! A store in a folder of its own, and short ways to say what a test commits and reads.
+//! A store in a temporary folder, and shorthands for commits and reads.
 
 #![allow(dead_code, reason = "each test file uses its own part of this")]
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use exesdb_storage::{
     Batch, BatchError, Commit, Committed, Direction, Guard, Operation, Options, Scan, Snapshot, Stamp, Store,
@@ -96,7 +100,7 @@ pub(crate) fn batch(guards: Vec<Guard>, operations: Vec<Operation>, events: u32)
     Batch { guards, operations, events }
 }
 
-/// Every entry of a keyspace, through as many pages as it takes.
+/// All entries of a keyspace, read page by page.
 pub(crate) fn all(snapshot: &Snapshot, keyspace: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut scan = Scan {
         keyspace: keyspace.into(),
@@ -116,4 +120,47 @@ pub(crate) fn all(snapshot: &Snapshot, keyspace: &str) -> Vec<(Vec<u8>, Vec<u8>)
         scan.start = entries.last().unwrap().0.clone();
         scan.start.push(0);
     }
+}
+
+/// Incompressible bytes, different for each seed.
+pub(crate) fn incompressible(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut state = seed + 1;
+    let mut next = || {
+        // xorshift64
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..bytes).map(|_| next()).collect()
+}
+
+/// Copies a folder with all that it contains. Files become sparse after their last byte that is not zero, as journals are.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let copied = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &copied);
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            let file = File::create(copied).unwrap();
+            file.set_len(bytes.len() as u64).unwrap();
+            file.write_all_at(&bytes[..used(&bytes)], 0).unwrap();
+        }
+    }
+}
+
+/// Number of bytes up to the last one that is not zero.
+pub(crate) fn used(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+/// Flips a bit of a file.
+pub(crate) fn flip(path: &Path, at: u64) {
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x20], at).unwrap();
 }

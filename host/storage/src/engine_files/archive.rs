@@ -24,27 +24,27 @@ const TRAILER_BYTES: usize = 38;
 
 const CONTENTS_MAGIC: &[u8] = b"TOC!";
 
-/// Bytes of a table of contents at most. The engine writes about ten entries of some thirty bytes each; what claims more
-/// is not read into memory.
+/// Most bytes of a table of contents. The engine writes about ten entries of some thirty bytes each; one that claims more
+/// than this is not read into memory.
 const CONTENTS_BYTES_MAX: u64 = 64 * 1024;
 
-/// A file whose trailer and table of contents are whole. What is in its sections has not been looked at.
+/// A file whose trailer and table of contents are whole. The contents of its sections are not checked.
 pub(crate) struct Archive {
     pub(crate) file: File,
     sections: Vec<Section>,
 }
 
-/// A part of the file; it lies inside of the file.
+/// A part of the file. It lies within the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Section {
     name: Vec<u8>,
     /// Offset of its first byte.
     pub(crate) position: u64,
-    /// Its bytes.
+    /// Length in bytes.
     pub(crate) length: u64,
 }
 
-/// What the trailer says about the table of contents, which lies directly before it.
+/// The trailer. It describes the table of contents, which lies directly before it.
 #[derive(Debug, PartialEq, Eq)]
 struct Trailer {
     checksum: u128,
@@ -55,7 +55,7 @@ struct Trailer {
 impl Archive {
     /// Opens a file and reads its table of contents. The error says what is wrong with the file, without its name.
     pub(crate) fn open(path: &Path) -> Result<Self, String> {
-        // Before it is opened: to open a pipe is to wait for somebody at its other end.
+        // Checked before opening, because opening a pipe waits for its other end.
         let found = std::fs::metadata(path).map_err(unreadable)?;
         if !found.is_file() {
             return Err("it is no regular file".into());
@@ -82,13 +82,13 @@ impl Archive {
         Ok(Self { file, sections })
     }
 
-    /// The section of a name. Of several the first, which is the one that the engine takes.
+    /// The section of this name; of several the first, as the engine does.
     pub(crate) fn section(&self, name: &str) -> Option<&Section> {
         self.sections.iter().find(|section| section.name == name.as_bytes())
     }
 }
 
-/// What a failed read is reported as.
+/// Reports a failed read, without the file's name.
 pub(crate) fn unreadable(error: io::Error) -> String {
     format!("it cannot be read ({error})")
 }
@@ -121,7 +121,7 @@ fn read_trailer(bytes: [u8; TRAILER_BYTES], at: u64) -> Result<Trailer, String> 
     Ok(Trailer { checksum, position, length })
 }
 
-/// Reads a table of contents; the sections lie before `end`.
+/// Reads a table of contents. The sections must lie before `end`.
 fn read_contents(bytes: &[u8], end: u64) -> Result<Vec<Section>, String> {
     let bad = |what: &str| format!("its table of contents (from byte {end}) {what}");
     let mut rest = bytes;
@@ -129,7 +129,7 @@ fn read_contents(bytes: &[u8], end: u64) -> Result<Vec<Section>, String> {
         return Err(bad("does not begin as one"));
     }
     let count = take_array(&mut rest).map(u32::from_le_bytes).ok_or_else(|| bad("ends too early"))?;
-    // The count is a claim: nothing is set aside for it.
+    // The count is not trusted, so no memory is reserved for it.
     let mut sections = Vec::new();
     for _ in 0..count {
         let section = read_entry(&mut rest).ok_or_else(|| bad("ends too early"))?;
@@ -138,7 +138,7 @@ fn read_contents(bytes: &[u8], end: u64) -> Result<Vec<Section>, String> {
         }
         sections.push(section);
     }
-    if rest.is_empty() { Ok(sections) } else { Err(bad("goes on behind its last entry")) }
+    if rest.is_empty() { Ok(sections) } else { Err(bad("goes on after its last entry")) }
 }
 
 fn read_entry(rest: &mut &[u8]) -> Option<Section> {
@@ -149,14 +149,14 @@ fn read_entry(rest: &mut &[u8]) -> Option<Section> {
     Some(Section { name, position, length })
 }
 
-/// Takes the first bytes off; `None` when there are not as many.
+/// Takes the first `count` bytes off; `None` if there are fewer.
 fn take<'a>(rest: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {
     let (taken, left) = rest.split_at_checked(count)?;
     *rest = left;
     Some(taken)
 }
 
-/// Takes as many bytes off as the array has; `None` when there are not as many.
+/// Takes an array off the front; `None` if there are too few bytes.
 pub(crate) fn take_array<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (taken, left) = rest.split_first_chunk()?;
     *rest = left;
@@ -172,7 +172,7 @@ pub(crate) mod tests {
     };
     use xxhash_rust::xxh3::xxh3_128;
 
-    /// A file with these bytes of sections and of a table of contents, and the trailer that belongs to them.
+    /// A file of these sections and table of contents, with a matching trailer.
     pub(crate) fn file(sections: &[u8], contents: &[u8]) -> Vec<u8> {
         let mut bytes = [sections, contents].concat();
         bytes.extend(TRAILER_MAGIC);
@@ -183,7 +183,7 @@ pub(crate) mod tests {
         bytes
     }
 
-    /// A table of contents: how many entries it claims, and those that it has (name, position, length).
+    /// A table of contents: the number of entries that it claims, and its actual entries (name, position, length).
     pub(crate) fn contents(count: u32, entries: &[(&str, u64, u64)]) -> Vec<u8> {
         let mut bytes = [CONTENTS_MAGIC, &count.to_le_bytes()].concat();
         for (name, position, length) in entries {
@@ -203,7 +203,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_whole_file_has_its_sections() {
+    fn an_intact_file_yields_its_sections() {
         let archive = open(&file(b"onetwo", &contents(2, &[("a", 0, 3), ("b", 3, 3)]))).unwrap();
         let section = archive.section("b").unwrap();
         assert_eq!((section.position, section.length), (3, 3));
@@ -211,7 +211,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_claim_that_cannot_be_is_refused() {
+    fn an_impossible_claim_is_refused() {
         let with_trailer = |at: usize, new: &[u8]| {
             let mut bytes = file(b"onetwo", &contents(1, &[("a", 0, 6)]));
             let start = bytes.len() - TRAILER_BYTES + at;
@@ -240,13 +240,13 @@ pub(crate) mod tests {
             ("overflow", file(b"onetwo", &contents(1, &[("a", u64::MAX, u64::MAX)])), "outside"),
         ];
         for (case, bytes, expected) in cases {
-            let error = open(&bytes).err().unwrap_or_else(|| panic!("{case} was not found"));
+            let error = open(&bytes).err().unwrap_or_else(|| panic!("{case} was accepted"));
             assert!(error.contains(expected), "{case}: {error}");
         }
     }
 
     #[test]
-    fn what_is_no_file_is_refused() {
+    fn a_folder_and_a_missing_file_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Archive::open(dir.path()).err().unwrap().contains("no regular file"));
         assert!(Archive::open(&dir.path().join("0")).err().unwrap().contains("cannot be read"));

@@ -1,9 +1,9 @@
 //! Reading the engine's journals before the engine does.
 //!
-//! fjall takes the first bytes that it cannot parse for the end of a journal, and cuts the file off there: right for the
-//! unsynced tail of a crash, and silent loss when it is damage, all the more in a journal that others follow. This
-//! reader changes nothing. It finds where the whole records of a file end, what lies behind them, and which batches they
-//! hold; [`recovery`](crate::recovery) decides what that means.
+//! fjall takes the first bytes that it cannot parse for the end of a journal, and truncates the file there. That is right
+//! for the unsynced tail of a crash, but silent loss in case of damage, the more so in a journal that others follow. This
+//! reader changes nothing. It finds where the intact records of a file end, what lies after them, and which batches they
+//! hold; [`recovery`](super::recovery) decides what that means.
 //!
 //! The format, as fjall 3.1.13 writes it (numbers little-endian):
 //!
@@ -15,7 +15,7 @@
 //! end      3u8, XXH3 (64 bits) of all items u64, "FJL" 3u8
 //! ```
 //!
-//! Behind the last record there is nothing, or zeros: a file is created with 64 MiB of them.
+//! After the last record there is nothing, or zeros: a file is created with 64 MiB of them.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -26,9 +26,9 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::format;
-use crate::head::{HEAD_BYTES, Recorded};
+use crate::head::{HEAD_BYTES, RecordedHead};
 
-/// Bytes read from a file at once: few enough calls, and small beside what an open store holds.
+/// Bytes read from a file at once: few calls, and little memory compared with that of an open store.
 const READ_BYTES: usize = 256 * 1024;
 
 const TAG_START: u8 = 1;
@@ -36,62 +36,63 @@ const TAG_ITEM: u8 = 2;
 const TAG_END: u8 = 3;
 const TRAILER: [u8; 4] = *b"FJL\x03";
 
-/// Tag and fields of an item, up to its key.
+/// Bytes of an item before its key: the tag and the fields.
 const ITEM_BYTES: usize = 21;
 
-/// How journals are named: their number, a dot, and this.
+/// File name extension of journals; the stem is their number.
 const EXTENSION: &str = "jnl";
 
-/// What one journal file holds.
+/// The contents of one journal file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Journal {
     pub(crate) path: PathBuf,
-    /// The number in its name; they ascend in the order of writing.
+    /// The number in the file's name. Numbers ascend in the order of writing.
     pub(crate) id: u64,
-    /// Whole records.
+    /// Number of intact records.
     pub(crate) records: u64,
-    /// The last head in them.
-    pub(crate) last: Option<Recorded>,
-    /// Offset at which the whole records end.
+    /// The last head in the intact records.
+    pub(crate) last: Option<RecordedHead>,
+    /// Offset at which the intact records end.
     pub(crate) valid_end: u64,
-    /// What lies behind them, unless it is nothing or zeros.
-    pub(crate) flaw: Option<Flaw>,
-    /// Numbers of the keyspaces that the whole records name.
+    /// What follows them, unless it is nothing or zeros.
+    pub(crate) bad_tail: Option<BadTail>,
+    /// Numbers of the keyspaces that the intact records name.
     pub(crate) keyspaces: BTreeSet<u64>,
 }
 
-/// Bytes behind the last whole record that are not padding. They begin at [`Journal::valid_end`].
+/// Bytes after the last intact record that are not padding. They begin at [`Journal::valid_end`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Flaw {
-    /// What is wrong with the record that begins there.
+pub(crate) struct BadTail {
+    /// What is wrong with the record at their beginning.
     pub(crate) what: String,
-    /// Offset behind the last byte that is not zero.
+    /// Offset after the last byte that is not zero.
     pub(crate) end: u64,
 }
 
-/// What the records so far say about the next one.
+/// The sequence numbers of the last record, which the next one must follow.
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
     sequence: Option<u64>,
     engine: Option<u64>,
 }
 
-/// One whole record.
+/// An intact record.
 struct Record {
     engine: u64,
-    head: Option<Recorded>,
+    head: Option<RecordedHead>,
     keyspaces: BTreeSet<u64>,
 }
 
-/// How an attempt to read a record ended.
-enum Attempt {
-    Whole(Record),
+/// The outcome of reading a record.
+enum Outcome {
+    Intact(Record),
     /// The file ends here.
     End,
+    /// What is wrong with the record.
     Bad(String),
 }
 
-/// The journals of a database, in order. Nothing is read yet.
+/// Lists the journals of a database in order, without reading them.
 pub(crate) fn list(data: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut journals = Vec::new();
     for entry in std::fs::read_dir(data)? {
@@ -99,7 +100,7 @@ pub(crate) fn list(data: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
         if path.extension().is_none_or(|extension| extension != EXTENSION) {
             continue;
         }
-        // fjall refuses any other name with this extension, and says which.
+        // fjall itself refuses any other name with this extension, and names the file.
         let id = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
         if let Some(id) = id {
             journals.push((id, path));
@@ -114,15 +115,14 @@ pub(crate) fn path(data: &Path, id: u64) -> PathBuf {
     data.join(format!("{id}.{EXTENSION}"))
 }
 
-/// Reads the journals, the oldest first. Batches up to `flushed_through` may be missing between two records, and none
-/// else.
+/// Reads the journals, the oldest first. Only batches up to `flushed_through` may be missing between two records.
 pub(crate) fn read(journals: &[(u64, PathBuf)], flushed_through: u64) -> io::Result<Vec<Journal>> {
     let mut progress = Progress::default();
     journals.iter().map(|(id, path)| read_one(*id, path, flushed_through, &mut progress)).collect()
 }
 
 fn read_one(id: u64, path: &Path, flushed_through: u64, progress: &mut Progress) -> io::Result<Journal> {
-    let mut reader = Reader {
+    let mut reader = JournalReader {
         file: BufReader::with_capacity(READ_BYTES, File::open(path)?),
         at: 0,
         buffer: vec![0; READ_BYTES],
@@ -133,14 +133,14 @@ fn read_one(id: u64, path: &Path, flushed_through: u64, progress: &mut Progress)
         records: 0,
         last: None,
         valid_end: 0,
-        flaw: None,
+        bad_tail: None,
         keyspaces: BTreeSet::new(),
     };
     let bad = loop {
         let record = match reader.record()? {
-            Attempt::Whole(record) => record,
-            Attempt::End => return Ok(journal),
-            Attempt::Bad(what) => break what,
+            Outcome::Intact(record) => record,
+            Outcome::End => return Ok(journal),
+            Outcome::Bad(what) => break what,
         };
         if let Err(what) = progress.follow(&record, flushed_through) {
             break what;
@@ -152,25 +152,25 @@ fn read_one(id: u64, path: &Path, flushed_through: u64, progress: &mut Progress)
     };
     let end = reader.last_set_byte(journal.valid_end)?;
     if end > journal.valid_end {
-        journal.flaw = Some(Flaw { what: bad, end });
+        journal.bad_tail = Some(BadTail { what: bad, end });
     }
     Ok(journal)
 }
 
 impl Progress {
-    /// Whether the record is what comes next, and what comes after it.
+    /// Checks that a record follows the last one, and notes it as the last.
     fn follow(&mut self, record: &Record, flushed_through: u64) -> Result<(), String> {
         if let Some(last) = self.engine.filter(|last| *last >= record.engine) {
             return Err(format!("its engine sequence number {} follows {last}", record.engine));
         }
-        if let Some(Recorded { head, engine_floor }) = record.head {
+        if let Some(RecordedHead { head, engine_floor }) = record.head {
             if record.engine < engine_floor {
                 return Err(format!(
                     "its engine sequence number {} is below the {engine_floor} that it was written under",
                     record.engine
                 ));
             }
-            // 0 is the record that the database was created with.
+            // Sequence 0 is the record that the database was created with.
             let next = self.sequence.map(|last| last.saturating_add(1));
             if let Some(next) = next.filter(|next| *next != head.sequence)
                 && (head.sequence < next || head.sequence > flushed_through.saturating_add(1))
@@ -184,23 +184,23 @@ impl Progress {
     }
 }
 
-struct Reader {
+struct JournalReader {
     file: BufReader<File>,
     /// Offset of the next byte.
     at: u64,
     buffer: Vec<u8>,
 }
 
-impl Reader {
+impl JournalReader {
     /// Reads one record.
-    fn record(&mut self) -> io::Result<Attempt> {
+    fn record(&mut self) -> io::Result<Outcome> {
         let mut tag = [0];
         if !self.exact(&mut tag)? {
-            return Ok(Attempt::End);
+            return Ok(Outcome::End);
         }
         let mut start = [0; 12];
         if tag[0] != TAG_START {
-            return Ok(Attempt::Bad(format!("it begins with {} and not with {TAG_START}", tag[0])));
+            return Ok(Outcome::Bad(format!("it begins with {} and not with {TAG_START}", tag[0])));
         }
         if !self.exact(&mut start)? {
             return Ok(cut_short());
@@ -219,17 +219,17 @@ impl Reader {
             return Ok(cut_short());
         }
         if end[0] != TAG_END || end[9..] != TRAILER {
-            return Ok(Attempt::Bad(format!("its {items} items are not followed by an end")));
+            return Ok(Outcome::Bad(format!("its {items} items are not followed by an end")));
         }
         let (stored, found) = (u64::from_le_bytes(array(&end[1..9])), hash.digest());
         if stored != found {
-            return Ok(Attempt::Bad(format!("its checksum is {found:016x}, and {stored:016x} was stored")));
+            return Ok(Outcome::Bad(format!("its checksum is {found:016x}, and {stored:016x} was stored")));
         }
-        Ok(Attempt::Whole(record))
+        Ok(Outcome::Intact(record))
     }
 
-    /// Reads one item into the record and its hash; an answer when there is none.
-    fn item(&mut self, hash: &mut Xxh3, record: &mut Record, index: u32) -> io::Result<Option<Attempt>> {
+    /// Reads one item into the record and its hash. Returns an outcome if the record ends here.
+    fn item(&mut self, hash: &mut Xxh3, record: &mut Record, index: u32) -> io::Result<Option<Outcome>> {
         let mut fields = [0; ITEM_BYTES];
         if !self.exact(&mut fields)? {
             return Ok(Some(cut_short()));
@@ -239,7 +239,7 @@ impl Reader {
         let stored_bytes = u32::from_le_bytes(array(&fields[17..]));
         let plain = compression == 0;
         if tag != TAG_ITEM || kind > 2 || compression > 1 || (plain && value_bytes != stored_bytes) {
-            return Ok(Some(Attempt::Bad(format!("its item {index} is none"))));
+            return Ok(Some(Outcome::Bad(format!("its item {index} is none"))));
         }
         hash.update(&fields);
         let keyspace = u64::from_le_bytes(array(&fields[3..11]));
@@ -255,16 +255,16 @@ impl Reader {
             hash.update(&key);
             hash.update(&value);
             if key == *format::HEAD_KEY {
-                record.head = Recorded::decode(&value);
+                record.head = RecordedHead::decode(&value);
             }
             return Ok(None);
         }
-        Ok((!self.skim(hash, key_bytes as u64 + u64::from(stored_bytes))?).then(cut_short))
+        Ok((!self.hash_bytes(hash, key_bytes as u64 + u64::from(stored_bytes))?).then(cut_short))
     }
 
-    /// Reads `bytes` into the hash; `false` at the end of the file. Never holds more than the buffer, whatever a length
+    /// Hashes the next `bytes`; `false` if the file ends before. Holds no more than the buffer in memory, whatever a length
     /// claims.
-    fn skim(&mut self, hash: &mut Xxh3, mut bytes: u64) -> io::Result<bool> {
+    fn hash_bytes(&mut self, hash: &mut Xxh3, mut bytes: u64) -> io::Result<bool> {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut whole = true;
         while bytes > 0 && whole {
@@ -277,7 +277,7 @@ impl Reader {
         Ok(whole)
     }
 
-    /// Fills `bytes`; `false` when the file ends before.
+    /// Fills `bytes`; `false` if the file ends before.
     fn exact(&mut self, bytes: &mut [u8]) -> io::Result<bool> {
         match self.file.read_exact(bytes) {
             Ok(()) => {
@@ -289,8 +289,8 @@ impl Reader {
         }
     }
 
-    /// Offset behind the last byte from `from` on that is not zero; `from` when all are. Holes of the file are passed
-    /// over: a new journal is 64 MiB of them.
+    /// Offset after the last byte from `from` on that is not zero; `from` if all are. Holes of the file are skipped: a new
+    /// journal is a hole of 64 MiB.
     fn last_set_byte(&mut self, from: u64) -> io::Result<u64> {
         let file = self.file.get_ref();
         let (mut at, mut last) = (from, from);
@@ -298,7 +298,7 @@ impl Reader {
             at = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
                 Ok(data) => data,
                 Err(rustix::io::Errno::NXIO) => return Ok(last),
-                // A file system that does not know its holes.
+                // The file system does not know its holes.
                 Err(_) => at,
             };
             let read = file.read_at(&mut self.buffer, at)?;
@@ -307,7 +307,7 @@ impl Reader {
             }
             let bytes = &self.buffer[..read];
             if bytes.iter().fold(0, |all, byte| all | byte) != 0 {
-                let set = bytes.iter().rposition(|byte| *byte != 0).expect("one of the bytes is set");
+                let set = bytes.iter().rposition(|byte| *byte != 0).expect("a byte is not zero");
                 last = at + set as u64 + 1;
             }
             at += read as u64;
@@ -315,8 +315,8 @@ impl Reader {
     }
 }
 
-fn cut_short() -> Attempt {
-    Attempt::Bad("it is cut short".into())
+fn cut_short() -> Outcome {
+    Outcome::Bad("it is cut short".into())
 }
 
 fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {

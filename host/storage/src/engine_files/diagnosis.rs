@@ -1,32 +1,32 @@
-//! Which file it is, when the engine refuses to open a database or to read it, and says why but not where.
+//! Finding the damaged file after the engine refused to open or read a database and said why, but not where.
 //!
-//! [`found`] runs after such a refusal alone, so it costs nothing otherwise. It looks at the engine's marker, and at those
-//! tables of each keyspace that its version file lists; others are of a past that the engine clears away without a look.
-//! [`found_in`] runs when a keyspace of an open database cannot be read. [`check_ends`] runs at each open, and looks at
-//! what the engine would trip over. None of them changes anything.
+//! [`describe`] and [`describe_keyspace`] are used only after such a refusal, so they cost nothing otherwise. They check
+//! the engine's marker, and those tables of each keyspace that its version file lists; the engine removes other tables
+//! without reading them. [`check_ends`] runs at each open, and checks what would crash the engine. None of them changes
+//! anything.
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::archive::{Archive, unreadable};
-use crate::engine_files::{self, KEYSPACES_FOLDER, Refusal, TABLES_FOLDER};
+use super::archive::{Archive, unreadable};
+use super::keyspace::{KEYSPACES_FOLDER, TABLES_FOLDER, table_numbers};
+use super::table;
 use crate::format;
-use crate::table_file;
 
-/// What the marker of fjall 3 holds.
+/// Contents of the marker of fjall 3.
 const MARKER: [u8; 4] = *b"FJL\x03";
 
-/// Files that are named at most. Five: more make no message clearer, and those behind them are seen at the next attempt.
+/// Most files that are named. 5: more would not make a message clearer, and the others are found at the next attempt.
 const NAMED_MAX: usize = 5;
 
-/// What was found, and where was looked.
+/// What was checked, and what was found.
 #[derive(Default)]
 struct Findings {
-    /// A file and what is wrong with it, each.
+    /// Damaged files, each with what is wrong.
     problems: Vec<String>,
-    /// How many tables were looked at.
+    /// Number of tables that were checked.
     tables: u64,
 }
 
@@ -38,79 +38,60 @@ impl Findings {
     fn is_full(&self) -> bool {
         self.problems.len() >= NAMED_MAX
     }
+
+    /// A part of a sentence that names the damaged files; `None` if there are none.
+    fn describe(self) -> Option<String> {
+        let more = if self.is_full() { "; there may be more" } else { "" };
+        (!self.problems.is_empty()).then(|| format!("at fault: {}{more}", self.problems.join("; and ")))
+    }
 }
 
-/// The first files of the database in `data` that are not as the engine writes them, with what is wrong; or, when there
-/// are none, what was looked at. A part of a sentence.
-pub(crate) fn found(data: &Path) -> String {
+/// A part of a sentence that names the first damaged files of the database in `data`, or says what was checked if none is
+/// damaged.
+pub(crate) fn describe(data: &Path) -> String {
     let mut findings = Findings::default();
-    let keyspaces = data.join(KEYSPACES_FOLDER);
-    look_at_marker(data, &mut findings);
-    if let Err(error) = look_at_keyspaces(&keyspaces, &mut findings) {
-        findings.add(&keyspaces, &unreadable(error));
+    let folder = data.join(KEYSPACES_FOLDER);
+    check_marker(data, &mut findings);
+    if let Err(error) = check_keyspaces(&folder, &mut findings) {
+        findings.add(&folder, &unreadable(error));
     }
     if findings.problems.is_empty() {
-        // Opening reads the data of these keyspaces alone. They are small.
+        // Only of these keyspaces opening reads the data. They are small.
         for number in [format::ENGINE_META_NUMBER, format::META_NUMBER] {
-            look_at_data(&keyspaces.join(number.to_string()), &mut findings);
+            check_data(&folder.join(number.to_string()), &mut findings);
         }
     }
     let tables = findings.tables;
-    named(findings).unwrap_or_else(|| {
+    findings.describe().unwrap_or_else(|| {
         format!(
             "no damaged file was found: {}, the ends, indexes and filters of {tables} tables below {}, and the data of \
              those of the keyspaces {} and {} are whole",
             data.join(format::ENGINE_MARKER).display(),
-            keyspaces.display(),
+            folder.display(),
             format::ENGINE_META_NUMBER,
             format::META_NUMBER
         )
     })
 }
 
-/// The first files of the keyspace in `folder` that are not as the engine writes them, with what is wrong: a part of a
-/// sentence. None when there is no such file. It reads all data of the keyspace.
-pub(crate) fn found_in(folder: &Path) -> Option<String> {
+/// A part of a sentence that names the first damaged files of the keyspace in `folder`; `None` if none is damaged. Reads
+/// all data of the keyspace.
+pub(crate) fn describe_keyspace(folder: &Path) -> Option<String> {
     let mut findings = Findings::default();
-    look_at_keyspace(folder, &mut findings);
-    look_at_data(folder, &mut findings);
-    named(findings)
+    check_keyspace(folder, &mut findings);
+    check_data(folder, &mut findings);
+    findings.describe()
 }
 
-fn named(findings: Findings) -> Option<String> {
-    let problems = findings.problems;
-    let more = if problems.len() < NAMED_MAX { "" } else { "; there may be more" };
-    (!problems.is_empty()).then(|| format!("at fault: {}{more}", problems.join("; and ")))
-}
-
-/// Reads the data of a keyspace's tables. What cannot be read for another reason was found before.
-fn look_at_data(folder: &Path, findings: &mut Findings) {
-    for number in listed(folder).unwrap_or_default() {
-        if findings.is_full() {
-            return;
-        }
-        let path = folder.join(TABLES_FOLDER).join(number.to_string());
-        let is_known =
-            findings.problems.iter().any(|problem| problem.starts_with(&format!("{}: ", path.display())));
-        // One that is gone was merged into others meanwhile.
-        if !is_known
-            && path.exists()
-            && let Some(what) = table_file::data_problem(&path)
-        {
-            findings.add(&path, &what);
-        }
-    }
-}
-
-/// Checks the end of each table: the engine sets memory aside for as many sections as a table says that it has, before it
-/// compares the checksum of what says so, and a flipped count would end the process, with all its stores. The error names
-/// the file and says what is wrong with it.
+/// Checks the end of each table. The engine reserves memory for as many sections as a table claims to have before it
+/// verifies the checksum of that claim, so a flipped count would end the process with all its stores. The error names the
+/// file and says what is wrong with it.
 pub(crate) fn check_ends(data: &Path) -> Result<(), String> {
     let folder = data.join(KEYSPACES_FOLDER);
     let keyspaces =
         keyspaces(&folder).map_err(|error| format!("{}: {}", folder.display(), unreadable(error)))?;
     for keyspace in keyspaces {
-        for number in listed(&keyspace)? {
+        for number in table_numbers(&keyspace)? {
             let table = keyspace.join(TABLES_FOLDER).join(number.to_string());
             let end = match table.try_exists() {
                 Ok(false) => Err("it is missing".into()),
@@ -122,10 +103,10 @@ pub(crate) fn check_ends(data: &Path) -> Result<(), String> {
     Ok(())
 }
 
-fn look_at_marker(data: &Path, findings: &mut Findings) {
+fn check_marker(data: &Path, findings: &mut Findings) {
     let path = data.join(format::ENGINE_MARKER);
     let mut bytes = Vec::new();
-    // One byte more shows that there is more.
+    // One byte more than the marker has, to notice a longer file.
     let read = File::open(&path).and_then(|file| file.take(MARKER.len() as u64 + 1).read_to_end(&mut bytes));
     let problem = match read {
         Ok(_) => marker_problem(&bytes),
@@ -156,7 +137,7 @@ fn marker_problem(bytes: &[u8]) -> Option<String> {
     })
 }
 
-/// The folders of the keyspaces, in order.
+/// The folders of the keyspaces, in order of their numbers.
 fn keyspaces(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut keyspaces = Vec::new();
     for entry in std::fs::read_dir(folder)? {
@@ -169,19 +150,20 @@ fn keyspaces(folder: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(keyspaces)
 }
 
-fn look_at_keyspaces(folder: &Path, findings: &mut Findings) -> io::Result<()> {
+fn check_keyspaces(folder: &Path, findings: &mut Findings) -> io::Result<()> {
     for keyspace in keyspaces(folder)? {
         if findings.is_full() {
             break;
         }
-        look_at_keyspace(&keyspace, findings);
+        check_keyspace(&keyspace, findings);
     }
     Ok(())
 }
 
-fn look_at_keyspace(folder: &Path, findings: &mut Findings) {
+/// Checks the tables of a keyspace except their data.
+fn check_keyspace(folder: &Path, findings: &mut Findings) {
     let tables = folder.join(TABLES_FOLDER);
-    let listed = match listed(folder) {
+    let listed = match table_numbers(folder) {
         Ok(listed) => listed,
         Err(problem) => return findings.problems.push(problem),
     };
@@ -195,32 +177,32 @@ fn look_at_keyspace(folder: &Path, findings: &mut Findings) {
         match path.try_exists() {
             Ok(false) => missing.push((number, path)),
             Ok(true) | Err(_) => {
-                if let Some(what) = table_file::problem(&path) {
+                if let Some(what) = table::problem(&path) {
                     findings.add(&path, &what);
                 }
             }
         }
     }
-    look_at_names(&tables, &listed, findings);
+    check_names(&tables, &listed, findings);
     if missing.is_empty() {
         return;
     }
-    // An engine that is open may have merged them meanwhile; then they are listed no more.
-    let still = self::listed(folder).unwrap_or_default();
+    // An open engine may have merged them meanwhile. Then they are no longer listed.
+    let still_listed = table_numbers(folder).unwrap_or_default();
     for (number, path) in missing {
-        if still.contains(number) && !findings.is_full() {
+        if still_listed.contains(number) && !findings.is_full() {
             findings.add(&path, "it is missing");
         }
     }
 }
 
-/// The engine refuses a folder that holds anything but tables.
-fn look_at_names(tables: &Path, listed: &BTreeSet<u64>, findings: &mut Findings) {
+/// Finds anything but tables in a folder of tables, which the engine refuses.
+fn check_names(tables: &Path, listed: &BTreeSet<u64>, findings: &mut Findings) {
     let Ok(entries) = std::fs::read_dir(tables) else { return };
     for path in entries.flatten().map(|entry| entry.path()) {
         let number =
             path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<u64>().ok());
-        // Those that are listed have been looked at.
+        // Listed tables were checked before.
         let foreign = number.is_none_or(|number| !listed.contains(&number) && path.is_dir());
         if foreign && !findings.is_full() {
             findings.add(&path, "it is no table: tables are files whose names are numbers");
@@ -228,66 +210,37 @@ fn look_at_names(tables: &Path, listed: &BTreeSet<u64>, findings: &mut Findings)
     }
 }
 
-/// The numbers of the tables that a keyspace has. None when its creation was interrupted. The error names a file.
-fn listed(folder: &Path) -> Result<BTreeSet<u64>, String> {
-    let version = match engine_files::read_current(folder) {
-        Ok(Some(current)) => current.version,
-        Ok(None) => return Ok(BTreeSet::new()),
-        Err(Refusal::Damaged(problem)) => return Err(problem),
-        Err(Refusal::Io(error)) => return Err(format!("{}: {}", folder.display(), unreadable(error))),
-    };
-    read_version(&version).map_err(|what| format!("{}: {what}", version.display()))
-}
-
-/// Reads the tables' numbers from a version file. Its section `tables` has, as lsm-tree 3.1.10 writes it, the number of
-/// levels (u8), for each level that of its runs (u8), for each run that of its tables (u32, little-endian), and for each
-/// table its number (u64, little-endian) and 25 bytes more.
-fn read_version(path: &Path) -> Result<BTreeSet<u64>, String> {
-    let archive = Archive::open(path)?;
-    let section = archive.section("tables").ok_or("it has no section \"tables\"")?;
-    let (position, length) = (section.position, section.length);
-    let mut file = archive.file;
-    file.seek(SeekFrom::Start(position)).map_err(unreadable)?;
-    read_tables(BufReader::new(file.take(length)))
-        .map_err(|error| format!("its list of tables cannot be read ({error})"))
-}
-
-fn read_tables(mut bytes: impl Read) -> io::Result<BTreeSet<u64>> {
-    let mut tables = BTreeSet::new();
-    let [levels] = array(&mut bytes)?;
-    for _ in 0..levels {
-        let [runs] = array(&mut bytes)?;
-        for _ in 0..runs {
-            // The count is a claim: the section ends where it ends.
-            let count = u32::from_le_bytes(array(&mut bytes)?);
-            for _ in 0..count {
-                tables.insert(u64::from_le_bytes(array(&mut bytes)?));
-                let _: [u8; 25] = array(&mut bytes)?;
-            }
+/// Checks the data of a keyspace's tables. A keyspace whose tables cannot be listed was reported before.
+fn check_data(folder: &Path, findings: &mut Findings) {
+    for number in table_numbers(folder).unwrap_or_default() {
+        if findings.is_full() {
+            return;
+        }
+        let path = folder.join(TABLES_FOLDER).join(number.to_string());
+        let is_known =
+            findings.problems.iter().any(|problem| problem.starts_with(&format!("{}: ", path.display())));
+        // A table that is gone was merged into others meanwhile.
+        if !is_known
+            && path.exists()
+            && let Some(what) = table::data_problem(&path)
+        {
+            findings.add(&path, &what);
         }
     }
-    Ok(tables)
-}
-
-fn array<const N: usize>(bytes: &mut impl Read) -> io::Result<[u8; N]> {
-    let mut array = [0; N];
-    bytes.read_exact(&mut array)?;
-    Ok(array)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use std::collections::BTreeSet;
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    use super::{NAMED_MAX, check_ends, found, found_in, listed, marker_problem, read_tables};
-    use crate::engine_files::read_current;
+    use super::super::keyspace::{read_current, table_numbers};
+    use super::{NAMED_MAX, check_ends, describe, describe_keyspace, marker_problem};
     use crate::{Batch, Commit, OpenError, Operation, Options, Store};
 
     #[test]
-    fn the_marker_is_four_bytes() {
+    fn a_wrong_marker_is_described() {
         let cases: [(&[u8], Option<&str>); 7] = [
             (b"FJL\x03", None),
             (b"", Some("it has 0 bytes instead of 4")),
@@ -302,19 +255,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_list_of_tables_is_as_long_as_it_is() {
-        let table = |number: u64| [&number.to_le_bytes()[..], &[7; 25]].concat();
-        let bytes = [&[2, 0, 1][..], &2u32.to_le_bytes(), &table(5), &table(9)].concat();
-        assert_eq!(read_tables(&bytes[..]).unwrap(), BTreeSet::from([5, 9]));
-        for length in 0..bytes.len() {
-            assert!(read_tables(&bytes[..length]).is_err(), "{length}");
-        }
-        let claim = [&[255, 255][..], &u32::MAX.to_le_bytes(), &table(5)].concat();
-        assert!(read_tables(&claim[..]).is_err());
-    }
-
-    /// A closed store. Its database, and those of its tables that its keyspaces have, the first keyspace's first.
+    /// The database of a closed store, and the tables that its keyspaces list, in order of the keyspaces.
     fn store(dir: &Path) -> (PathBuf, Vec<PathBuf>) {
         drop(Store::open(dir, Options::default()).unwrap());
         let keyspaces = ["a", "b", "c", "d"].into_iter();
@@ -333,7 +274,7 @@ mod tests {
         let data = dir.join("data");
         let tables = (0..6).flat_map(|number| {
             let keyspace = data.join(format!("keyspaces/{number}"));
-            let listed = listed(&keyspace).unwrap();
+            let listed = table_numbers(&keyspace).unwrap();
             listed.into_iter().map(move |table| keyspace.join(format!("tables/{table}")))
         });
         let tables: Vec<_> = tables.collect();
@@ -342,19 +283,19 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_found_it_is_said_what_was_looked_at() {
+    fn without_damage_the_description_says_what_was_checked() {
         let dir = tempfile::tempdir().unwrap();
         let (data, tables) = store(dir.path());
-        // Of a flush that a crash cut short: no keyspace has it.
+        // Left by a flush that a crash interrupted: no keyspace lists it.
         fs::write(data.join("keyspaces/0/tables/999"), b"half").unwrap();
-        let found = found(&data);
+        let found = describe(&data);
         assert!(found.starts_with("no damaged file was found"), "{found}");
         for name in ["version", "keyspaces"] {
             assert!(found.contains(data.join(name).to_str().unwrap()), "{found}");
         }
         assert!(found.contains(&format!("of {} tables", tables.len())), "{found}");
         for keyspace in 0..6 {
-            assert_eq!(found_in(&data.join(format!("keyspaces/{keyspace}"))), None);
+            assert_eq!(describe_keyspace(&data.join(format!("keyspaces/{keyspace}"))), None);
         }
     }
 
@@ -372,22 +313,22 @@ mod tests {
                 "at fault: {}: its data is damaged: the block at byte 0 does not have its checksum",
                 table.display()
             );
-            assert_eq!(found_in(keyspace).as_ref(), Some(&named));
-            // Opening reads the data of the first two keyspaces alone.
+            assert_eq!(describe_keyspace(keyspace).as_ref(), Some(&named));
+            // Opening reads the data of the first two keyspaces only.
             let is_read = ["0", "1"].iter().any(|number| keyspace.ends_with(number));
-            assert_eq!(found(&data) == named, is_read, "{}", found(&data));
+            assert_eq!(describe(&data) == named, is_read, "{}", describe(&data));
             fs::write(table, whole).unwrap();
         }
     }
 
     #[test]
-    fn each_file_that_is_at_fault_is_named_up_to_a_number() {
+    fn damaged_files_are_named_up_to_a_limit() {
         let dir = tempfile::tempdir().unwrap();
         let (data, tables) = store(dir.path());
         let foreign = data.join("keyspaces/5/tables/x");
         fs::write(&foreign, b"").unwrap();
         assert_eq!(
-            found(&data),
+            describe(&data),
             format!(
                 "at fault: {}: it is no table: tables are files whose names are numbers",
                 foreign.display()
@@ -395,7 +336,7 @@ mod tests {
         );
         for (cut, table) in tables.iter().enumerate() {
             fs::write(table, b"half").unwrap();
-            let found = found(&data);
+            let found = describe(&data);
             let named = |table: &PathBuf| found.contains(&format!("{}: it has 4 bytes", table.display()));
             assert_eq!(
                 tables.iter().filter(|table| named(table)).count(),
@@ -407,10 +348,10 @@ mod tests {
     }
 
     #[test]
-    fn a_table_that_claims_more_sections_than_it_has_is_refused_before_the_engine_believes_it() {
+    fn a_table_that_claims_too_many_sections_is_refused_before_the_engine_opens_it() {
         let dir = tempfile::tempdir().unwrap();
         let (data, tables) = store(dir.path());
-        // Of a flush that a crash cut short: no keyspace has it.
+        // Left by a flush that a crash interrupted: no keyspace lists it.
         fs::write(data.join("keyspaces/0/tables/999"), b"half").unwrap();
         assert_eq!(check_ends(&data), Ok(()));
         let table = tables.last().unwrap();
@@ -432,13 +373,13 @@ mod tests {
         let version = read_current(&data.join("keyspaces/2")).ok().flatten().unwrap().version;
         fs::write(&version, b"half").unwrap();
         let expected = format!("at fault: {}: it has 4 bytes", version.display());
-        assert!(found(&data).starts_with(&expected), "{}", found(&data));
+        assert!(describe(&data).starts_with(&expected), "{}", describe(&data));
     }
 
     #[test]
-    fn what_is_not_there_is_said() {
+    fn missing_files_are_reported() {
         let dir = tempfile::tempdir().unwrap();
-        let found = found(dir.path());
+        let found = describe(dir.path());
         for name in ["version: it cannot be read", "keyspaces: it cannot be read"] {
             assert!(found.contains(name), "{found}");
         }

@@ -1,11 +1,11 @@
-//! What is wrong with a table of the engine, as far as the engine looks at it when it opens a store.
+//! Finding damage in a table of the engine.
 //!
-//! The engine says that a table is damaged, and not which. This reader is asked then, and only then. [`problem`] reads the
-//! end of the file and the sections that the engine may read before any data: properties, indexes, filter.
-//! [`data_problem`] reads the data, each block of which has a checksum.
+//! The engine says that a table is damaged but not which one, so this reader is used after it has said so. [`problem`]
+//! checks the end of the file and the sections that the engine may read before any data: properties, indexes, filter.
+//! [`data_problem`] checks the data.
 //!
-//! As lsm-tree 3.1.10 writes it, a table is an [archive](crate::archive). The sections looked at here consist of blocks
-//! (numbers little-endian):
+//! As lsm-tree 3.1.10 writes it, a table is an [archive](super::archive) whose sections consist of blocks, each with
+//! checksums (numbers little-endian):
 //!
 //! ```text
 //! block     header bytes
@@ -19,17 +19,17 @@ use std::path::Path;
 
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
-use crate::archive::{Archive, Section, take_array};
+use super::archive::{Archive, Section, take_array};
 
 const BLOCK_MAGIC: [u8; 4] = *b"LSM\x03";
 
-/// Bytes of a block before its own.
+/// Bytes of a block's header.
 const HEADER_BYTES: usize = 33;
 
-/// Bytes of the header that its checksum is of.
+/// Bytes of the header that the header's checksum covers.
 const CHECKED_BYTES: usize = HEADER_BYTES - 4;
 
-/// Bytes read from a block at once. Its length is a claim, and may be of 4 GiB.
+/// Bytes read from a block at once. The length of a block is not trusted; it can claim 4 GiB.
 const READ_BYTES: usize = 64 * 1024;
 
 const DATA: u8 = 0;
@@ -37,7 +37,7 @@ const INDEX: u8 = 1;
 const FILTER: u8 = 2;
 const PROPERTIES: u8 = 3;
 
-/// Whether a section must be there, and how many blocks it consists of.
+/// Whether a section is required, and of how many blocks it consists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     MustBeOne,
@@ -45,13 +45,13 @@ enum Shape {
     MayBeMany,
 }
 
-/// What is wrong with the table in `path`: a sentence without the file's name. `None` when nothing was found.
+/// What is wrong with the table in `path`, as a sentence without the file's name; `None` if nothing was found.
 pub(crate) fn problem(path: &Path) -> Option<String> {
     check(path).err()
 }
 
-/// What is wrong with the data of the table in `path`: a sentence without the file's name, about the first block that is
-/// damaged. `None` when nothing was found. It reads the whole of the data.
+/// What is wrong with the first damaged data block of the table in `path`, as a sentence without the file's name; `None`
+/// if nothing was found. Reads all of the data.
 pub(crate) fn data_problem(path: &Path) -> Option<String> {
     let check = || {
         let archive = Archive::open(path)?;
@@ -85,7 +85,7 @@ fn check(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks each block of a section. The error says where a block begins, and what is wrong with it.
+/// Checks each block of a section. The error gives the offset of a block, and what is wrong with it.
 fn check_section(archive: &Archive, section: &Section, kind: u8, shape: Shape) -> Result<(), (u64, String)> {
     let end = section.position + section.length;
     let mut at = section.position;
@@ -102,7 +102,7 @@ fn check_section(archive: &Archive, section: &Section, kind: u8, shape: Shape) -
     }
 }
 
-/// Checks the block at an offset, which has `room` bytes at most. Its length, with its header.
+/// Checks the block at an offset, which has at most `room` bytes. Returns its length including the header.
 fn check_block(archive: &Archive, at: u64, room: u64, kind: u8) -> Result<u64, String> {
     if room < HEADER_BYTES as u64 {
         return Err(format!("has {room} bytes, fewer than its header must have ({HEADER_BYTES})"));
@@ -130,7 +130,7 @@ fn unreadable_block(error: std::io::Error) -> String {
     format!("cannot be read ({error})")
 }
 
-/// What a block's header says.
+/// The header of a block.
 struct Header {
     checksum: u128,
     length: u32,

@@ -1,18 +1,18 @@
-//! Commits that wait for the committer: a bounded queue with one taker.
+//! A bounded queue of commits with one consumer, the committer.
 //!
-//! A channel would do; but those there are look again and again before they put the taker to sleep, and where there are
-//! few processors the ones that it waits for need that time.
+//! A channel would do, but the existing ones spin before they put the consumer to sleep, and on a machine with few
+//! processors the threads that the consumer waits for need that time.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::commit::{CommitError, Request};
+use super::request::{CommitError, Request};
 use crate::space::Purpose;
 
-/// The queue.
-pub(crate) struct Waiting {
+/// Requests in order of arrival, bounded in number and bytes.
+pub(super) struct CommitQueue {
     state: Mutex<State>,
     arrived: Condvar,
     commits_max: usize,
@@ -27,23 +27,23 @@ struct State {
     closed: bool,
 }
 
-/// What a wait came to.
-pub(crate) enum Next {
-    /// The request that has waited longest.
+/// The outcome of waiting for a request.
+pub(super) enum Next {
+    /// The oldest request.
     Request(Request),
-    /// Nothing came until the deadline.
-    Due,
-    /// Nothing waits, and nothing will come.
+    /// No request came until the deadline.
+    Deadline,
+    /// The queue is empty, and nothing more will come.
     Closed,
 }
 
-impl Waiting {
-    pub(crate) fn new(commits_max: usize, bytes_max: usize) -> Self {
+impl CommitQueue {
+    pub(super) fn new(commits_max: usize, bytes_max: usize) -> Self {
         Self { state: Mutex::default(), arrived: Condvar::new(), commits_max, bytes_max }
     }
 
-    /// Puts a request at the end, unless the queue is full or closed. The first request fits whatever its size.
-    pub(crate) fn push(&self, request: Request) -> Result<(), CommitError> {
+    /// Appends a request unless the queue is full or closed. An empty queue takes a request of any size.
+    pub(super) fn push(&self, request: Request) -> Result<(), CommitError> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(CommitError::Closed);
@@ -61,42 +61,42 @@ impl Waiting {
         Ok(())
     }
 
-    /// Waits for a request until `due` (none: for ever).
-    pub(crate) fn next(&self, due: Option<Instant>) -> Next {
+    /// Waits for a request until `deadline` (`None`: without end).
+    pub(super) fn next(&self, deadline: Option<Instant>) -> Next {
         let mut state = self.state.lock();
         loop {
-            if let Some(request) = state.take() {
+            if let Some(request) = state.pop() {
                 return Next::Request(request);
             }
             if state.closed {
                 return Next::Closed;
             }
-            match due {
+            match deadline {
                 None => self.arrived.wait(&mut state),
-                Some(due) if self.arrived.wait_until(&mut state, due).timed_out() => {
-                    return state.take().map_or(Next::Due, Next::Request);
+                Some(deadline) if self.arrived.wait_until(&mut state, deadline).timed_out() => {
+                    return state.pop().map_or(Next::Deadline, Next::Request);
                 }
                 Some(_) => {}
             }
         }
     }
 
-    /// The request that has waited longest, if any does and it is for this purpose.
-    pub(crate) fn take(&self, purpose: Purpose) -> Option<Request> {
+    /// The oldest request, if it has this purpose.
+    pub(super) fn pop(&self, purpose: Purpose) -> Option<Request> {
         let mut state = self.state.lock();
         state.requests.front().filter(|request| request.purpose == purpose)?;
-        state.take()
+        state.pop()
     }
 
-    /// Lets nothing further in.
-    pub(crate) fn close(&self) {
+    /// Refuses all further requests.
+    pub(super) fn close(&self) {
         self.state.lock().closed = true;
         self.arrived.notify_one();
     }
 }
 
 impl State {
-    fn take(&mut self) -> Option<Request> {
+    fn pop(&mut self) -> Option<Request> {
         let request = self.requests.pop_front()?;
         self.bytes -= request.bytes;
         Some(request)

@@ -1,4 +1,4 @@
-//! Tables that a store made, and what is found when they are not as it made them.
+//! Damage in tables that a store wrote is found.
 //!
 //! `EXESDB_TEST_SEED` is the seed to repeat a run with.
 
@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
+use super::super::archive::{Archive, tests as archive};
 use super::{BLOCK_MAGIC, FILTER, INDEX, PROPERTIES, problem};
-use crate::archive::{Archive, tests as archive};
 use crate::{Batch, Commit, Operation, Options, Store};
 
 fn put(keyspace: &str, number: u32) -> Operation {
@@ -26,8 +26,8 @@ fn put(keyspace: &str, number: u32) -> Operation {
     }
 }
 
-/// The tables of a store whose keyspaces were merged, which gives the tables indexes and filters of several blocks; after
-/// it was written to again and closed, which gives tables that have one of each.
+/// The tables of a store that was compacted, which yields indexes and filters of several blocks, and then written to again
+/// and closed, which yields tables with one block of each.
 fn tables(dir: &Path) -> Vec<PathBuf> {
     for merge in [true, false] {
         let store = Store::open(dir, Options::default()).unwrap();
@@ -49,7 +49,7 @@ fn tables(dir: &Path) -> Vec<PathBuf> {
     tables
 }
 
-/// Of each kind of table that the store has the smallest: without and with an index of several blocks.
+/// The smallest table of each kind: without and with an index of several blocks.
 fn one_of_each(tables: &[PathBuf]) -> [PathBuf; 2] {
     [false, true].map(|partitioned| {
         let of_kind = tables
@@ -60,14 +60,15 @@ fn one_of_each(tables: &[PathBuf]) -> [PathBuf; 2] {
 }
 
 fn seed() -> u64 {
-    let given = std::env::var("EXESDB_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+    let given = std::env::var("EXESDB_TEST_SEED").ok();
+    let given = given.map(|seed| seed.parse().expect("EXESDB_TEST_SEED is a number"));
     let seed = given.unwrap_or_else(|| RandomState::new().hash_one("the seed of this run"));
     println!("EXESDB_TEST_SEED={seed}");
     seed
 }
 
 #[test]
-fn a_whole_table_has_no_problem() {
+fn an_intact_table_has_no_problem() {
     let dir = tempfile::tempdir().unwrap();
     let tables = tables(dir.path());
     for table in &tables {
@@ -83,24 +84,24 @@ fn a_whole_table_has_no_problem() {
 }
 
 #[test]
-fn a_table_that_was_cut_off_anywhere_is_found() {
+fn a_truncated_table_is_found() {
     let dir = tempfile::tempdir().unwrap();
     for table in one_of_each(&tables(dir.path())) {
         let file = OpenOptions::new().write(true).open(&table).unwrap();
         for length in (0..file.metadata().unwrap().len()).rev() {
             file.set_len(length).unwrap();
-            assert!(problem(&table).is_some(), "{} cut off at {length}", table.display());
+            assert!(problem(&table).is_some(), "{} truncated at {length}", table.display());
         }
     }
 }
 
 #[test]
-fn a_flip_of_a_byte_that_is_read_at_open_is_found() {
+fn a_flipped_byte_that_is_read_at_open_is_found() {
     let seed = seed();
     let dir = tempfile::tempdir().unwrap();
     for table in one_of_each(&tables(dir.path())) {
         let archive = Archive::open(&table).unwrap();
-        // Everything but the data, and the version of the table, which stands in the properties once more.
+        // The data, and the version of the table, which is repeated in the properties.
         let unread = ["data", "table_version"].map(|name| {
             let section = archive.section(name).unwrap();
             section.position..section.position + section.length
@@ -120,11 +121,11 @@ fn a_flip_of_a_byte_that_is_read_at_open_is_found() {
             flipped += 1;
         }
         assert!(flipped > 500, "only {flipped} bytes are not data");
-        assert_eq!(problem(&table), None, "as it was");
+        assert_eq!(problem(&table), None, "every flip was undone");
     }
 }
 
-/// A block whose header is whole, and says what it is told to.
+/// A block with a valid header of this kind and length.
 fn block(kind: u8, length: u32, data: &[u8]) -> Vec<u8> {
     let mut bytes = [&BLOCK_MAGIC[..], &[kind], &xxh3_128(data).to_le_bytes()].concat();
     bytes.extend(length.to_le_bytes());
@@ -134,11 +135,11 @@ fn block(kind: u8, length: u32, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Its name, the sections of a table, and a part of what is said about them.
+/// A name, the sections of a table, and a part of the expected problem.
 type Case<'a> = (&'a str, &'a [(&'a str, Vec<u8>)], Option<&'a str>);
 
 #[test]
-fn a_claim_that_cannot_be_is_found() {
+fn an_impossible_claim_is_found() {
     let meta = || block(PROPERTIES, 4, b"meta");
     let tli = || block(INDEX, 3, b"tli");
     let cases: [Case; 13] = [

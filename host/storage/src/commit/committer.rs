@@ -1,0 +1,312 @@
+//! The committer: the one thread that writes.
+//!
+//! It takes a group of commits from the queue, writes their batches without syncing, syncs once, publishes the new
+//! snapshot, and only then replies.
+//!
+//! Any failure to write or sync, and any panic on the way, poisons the store: the group is answered with the reason, the
+//! published snapshot stays where the last fsync put it, and nothing more is written until the store is opened again.
+//! What was written and not synced may be found after that, but it was neither readable nor acknowledged before.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fjall::{Database, PersistMode};
+
+use super::active_journal::ActiveJournal;
+use super::backpressure::Backpressure;
+use super::close::{self, JournalCleanup};
+use super::disk_room::DiskRoom;
+use super::group::{Group, PendingCommit};
+use super::guards;
+use super::health::{Health, PoisonReason, call_back};
+use super::keyspaces::KeyspaceHandles;
+use super::queue::Next;
+use super::record::Record;
+use super::request::{CommitError, Outcomes, Reply, Request};
+use super::writer::Shared;
+use crate::batch::{Batch, BatchError, Committed};
+use crate::fail_point::FailPoint;
+#[cfg(feature = "faults")]
+use crate::fault::Fault;
+use crate::head::{LogHead, RecordedHead};
+use crate::mark::MarkFile;
+use crate::open::Opened;
+use crate::options::Options;
+use crate::panic::catch_panic;
+use crate::read::Published;
+use crate::space::{DiskSpace, Purpose};
+
+/// The committer's state. The fields are dropped in order: every handle before the database, then the journal is emptied
+/// if possible, the lock last.
+pub(crate) struct Committer {
+    shared: Arc<Shared>,
+    published: Arc<Published>,
+    options: Options,
+    /// The head as written; ahead of the published one while a group is being written.
+    head: LogHead,
+    mark: MarkFile,
+    disk_room: DiskRoom,
+    journal: ActiveJournal,
+    backpressure: Backpressure,
+    /// Whether a group was acknowledged that is still to be synced.
+    #[cfg(feature = "faults")]
+    sync_deferred: bool,
+    keyspaces: KeyspaceHandles,
+    database: Database,
+    cleanup: JournalCleanup,
+    _lock: File,
+}
+
+impl Committer {
+    /// A committer over an open database, and what readers share with it.
+    pub(crate) fn new(
+        dir: &Path,
+        opened: Opened,
+        options: Options,
+        shared: Arc<Shared>,
+    ) -> (Self, Arc<Published>) {
+        let Opened { meta, keyspaces, head, histories, mark, journal: (id, bytes), data, database, lock } =
+            opened;
+        let published =
+            Arc::new(Published::new(database.snapshot(), head, histories, keyspaces, meta.clone()));
+        #[cfg(feature = "faults")]
+        if options.injects(Fault::CheckBeforeQueue) {
+            shared.early_guards.get_or_init(|| crate::read::Reader::new(Arc::clone(&published)));
+        }
+        let space = DiskSpace::new(dir, options.reserve_bytes, options.free_space.clone());
+        let stall_limit = Duration::from_millis(options.stall_limit_ms);
+        let committer = Self {
+            shared,
+            published: Arc::clone(&published),
+            head,
+            mark,
+            disk_room: DiskRoom::new(space),
+            journal: ActiveJournal::new(data.clone(), id, bytes),
+            backpressure: Backpressure::new(Arc::clone(&published), stall_limit),
+            #[cfg(feature = "faults")]
+            sync_deferred: false,
+            keyspaces: KeyspaceHandles::new(Arc::clone(&published), options.clone(), meta, database.clone()),
+            options,
+            database,
+            cleanup: JournalCleanup::new(data),
+            _lock: lock,
+        };
+        (committer, published)
+    }
+
+    /// Sets the store's health before anybody commits.
+    pub(crate) fn check_disk_room(&mut self) {
+        self.disk_room.refresh(&self.shared.health);
+    }
+
+    /// Commits until the store is closed and every accepted commit was answered; then closes the database.
+    pub(crate) fn run(mut self) {
+        while let Some(first) = self.next() {
+            let group = Group::collect(first, &self.shared.queue, &self.options);
+            let outcomes = self.commit_or_refuse(group.commits, group.bytes, group.purpose);
+            reply(group.replies, outcomes);
+            self.after_replies();
+        }
+        if !self.shared.health.is_poisoned() {
+            close::flush(&self.database, &self.keyspaces, &mut self.mark, &mut self.cleanup);
+        }
+    }
+
+    /// The next request; `None` once the store is closed and the queue is empty. Does overdue upkeep meanwhile.
+    fn next(&mut self) -> Option<Request> {
+        loop {
+            match self.shared.queue.next(self.next_upkeep()) {
+                Next::Request(request) => return Some(request),
+                Next::Closed => return None,
+                Next::Deadline => self.upkeep(),
+            }
+        }
+    }
+
+    /// When there is upkeep to do even if nobody commits.
+    fn next_upkeep(&self) -> Option<Instant> {
+        if self.shared.health.is_poisoned() {
+            return None;
+        }
+        self.mark.sync_due().into_iter().chain(self.disk_room.next_check()).min()
+    }
+
+    fn upkeep(&mut self) {
+        if self.mark_is_due()
+            && let Err(error) = self.shared.write_clock.time(|| self.mark.sync())
+        {
+            self.shared.health.poison(&format!("the durable mark could not be synced: {error}"));
+        }
+        if self.disk_room.is_read_only() {
+            self.disk_room.refresh(&self.shared.health);
+        }
+    }
+
+    fn mark_is_due(&self) -> bool {
+        self.mark.sync_due().is_some_and(|due| due <= Instant::now())
+    }
+
+    fn after_replies(&mut self) {
+        #[cfg(feature = "faults")]
+        if std::mem::take(&mut self.sync_deferred)
+            && let Err(PoisonReason(reason)) = self.make_durable()
+        {
+            self.shared.health.poison(&reason);
+        }
+        if let Err(PoisonReason(reason)) = self.pass(FailPoint::AfterReply) {
+            self.shared.health.poison(&reason);
+        }
+        if !self.shared.health.is_poisoned() && self.mark_is_due() {
+            self.upkeep();
+        }
+    }
+
+    /// Commits a group, unless the store takes no commits.
+    fn commit_or_refuse(
+        &mut self,
+        commits: Vec<PendingCommit>,
+        bytes: u64,
+        purpose: Purpose,
+    ) -> Result<Vec<Outcomes>, CommitError> {
+        if let Health::Poisoned { reason } = self.shared.health() {
+            return Err(CommitError::Poisoned { reason });
+        }
+        self.disk_room.check(bytes, purpose, &self.shared.health)?;
+        catch_panic(|| self.commit_group(commits))
+            .unwrap_or_else(|panic| Err(PoisonReason(format!("the committer panicked: {panic}"))))
+            .map_err(|PoisonReason(reason)| {
+                self.shared.health.poison(&reason);
+                CommitError::Poisoned { reason }
+            })
+    }
+
+    /// Writes a group once the engine's flushes and compactions keep up.
+    fn commit_group(&mut self, commits: Vec<PendingCommit>) -> Result<Vec<Outcomes>, PoisonReason> {
+        self.backpressure.wait(&self.database, &self.keyspaces)?;
+        let shared = Arc::clone(&self.shared);
+        shared.write_clock.time(|| self.write_group(commits))
+    }
+
+    /// Writes a group, syncs once if anything was written, and publishes it.
+    fn write_group(&mut self, commits: Vec<PendingCommit>) -> Result<Vec<Outcomes>, PoisonReason> {
+        self.journal.refresh();
+        let before = self.head.sequence;
+        let mut all = Vec::with_capacity(commits.len());
+        for commit in commits {
+            let mut outcomes = Vec::with_capacity(commit.batches.len());
+            for batch in commit.batches {
+                let outcome = match batch {
+                    Ok(batch) => self.apply(&commit.owner, batch)?,
+                    Err(error) => Err(error),
+                };
+                outcomes.push(outcome);
+            }
+            all.push(outcomes);
+        }
+        if self.head.sequence > before {
+            self.finish_group()?;
+        }
+        self.pass(FailPoint::BeforeReply)?;
+        Ok(all)
+    }
+
+    /// Makes durable what was written, then readable.
+    fn finish_group(&mut self) -> Result<(), PoisonReason> {
+        #[cfg(feature = "faults")]
+        {
+            if self.options.injects(Fault::AcknowledgeBeforeSync) {
+                self.sync_deferred = true;
+                return self.publish();
+            }
+            if self.options.injects(Fault::PublishBeforeDurable) {
+                self.publish()?;
+            }
+        }
+        self.make_durable()?;
+        self.publish()
+    }
+
+    fn make_durable(&mut self) -> Result<(), PoisonReason> {
+        self.pass(FailPoint::BeforeSync)?;
+        self.database.persist(PersistMode::SyncData).map_err(PoisonReason::failed("the fsync failed"))?;
+        self.pass(FailPoint::AfterSync)?;
+        self.mark
+            .advance(self.head, self.journal.id())
+            .map_err(PoisonReason::failed("writing the durable mark failed"))
+    }
+
+    fn publish(&self) -> Result<(), PoisonReason> {
+        self.pass(FailPoint::BeforePublish)?;
+        self.published.publish(self.database.snapshot(), self.head);
+        self.pass(FailPoint::AfterPublish)
+    }
+
+    /// Applies one batch if its guards hold: its operations and the head after it are one journal record.
+    fn apply(&mut self, owner: &str, batch: Batch) -> Result<Result<Committed, BatchError>, PoisonReason> {
+        if let Err(error) = guards::check(&self.keyspaces, owner, &batch.guards) {
+            return Ok(Err(error));
+        }
+        let first_position = self.head.next_position;
+        let Some(next_position) = first_position.checked_add(u64::from(batch.events)) else {
+            return Ok(Err(BatchError::Invalid("there are no positions left".into())));
+        };
+        let handles = match self.keyspaces.resolve(owner, &batch.operations)? {
+            Ok(handles) => handles,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut record = Record::new(&self.database, self.head, batch.operations.len());
+        for operation in batch.operations {
+            record.add(&handles, operation);
+        }
+        if record.is_empty() && batch.events == 0 {
+            return Ok(Ok(Committed { first_position }));
+        }
+        self.write(record, next_position)?;
+        Ok(Ok(Committed { first_position }))
+    }
+
+    fn write(&mut self, mut record: Record, next_position: u64) -> Result<(), PoisonReason> {
+        let head = LogHead { sequence: self.head.sequence + 1, next_position, chain: record.chain() };
+        let unlisted = self.keyspaces.take_unlisted();
+        record.list_keyspaces(self.keyspaces.meta(), unlisted);
+        let recorded = RecordedHead { head, engine_floor: self.database.seqno() };
+        let (record, bytes) = record.finish(self.keyspaces.meta(), recorded);
+        self.pass(FailPoint::BeforeWrite)?;
+        record.commit().map_err(PoisonReason::failed("writing a batch failed"))?;
+        self.journal.wrote(bytes);
+        self.backpressure.wrote(bytes);
+        self.head = head;
+        self.pass(FailPoint::AfterWrite)
+    }
+
+    fn pass(&self, point: FailPoint) -> Result<(), PoisonReason> {
+        match &self.options.fail_points {
+            None => Ok(()),
+            Some(hook) => hook(point).map_err(PoisonReason::failed(format!("failed at {point:?}"))),
+        }
+    }
+}
+
+impl Drop for Committer {
+    /// Takes the database's handles away from all readers, so that dropping the fields closes it.
+    fn drop(&mut self) {
+        self.published.close();
+    }
+}
+
+fn reply(replies: Vec<Reply>, outcomes: Result<Vec<Outcomes>, CommitError>) {
+    match outcomes {
+        Ok(all) => {
+            for (reply, outcomes) in replies.into_iter().zip(all) {
+                call_back("a reply", || reply(Ok(outcomes)));
+            }
+        }
+        Err(error) => {
+            for reply in replies {
+                call_back("a reply", || reply(Err(error.clone())));
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The committer's handles of keyspaces: looking them up, and creating those that a batch is the first to write to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fjall::{Database, Keyspace};
+
+use super::health::PoisonReason;
+use crate::batch::{BatchError, Operation};
+use crate::limits;
+use crate::name;
+use crate::open::sync_keyspace_folder;
+use crate::options::Options;
+use crate::read::Published;
+
+/// Handles of the keyspaces of one batch, by name. There are a few at most, so comparing beats hashing.
+pub(super) type BatchHandles = Vec<(String, Keyspace)>;
+
+/// Handles of `meta` and of the owners' keyspaces, which readers find through [`Published`].
+pub(super) struct KeyspaceHandles {
+    published: Arc<Published>,
+    options: Options,
+    /// Keyspaces that were created and are not listed in `meta` yet.
+    unlisted: Vec<Keyspace>,
+    meta: Keyspace,
+    database: Database,
+}
+
+impl KeyspaceHandles {
+    pub(super) fn new(
+        published: Arc<Published>,
+        options: Options,
+        meta: Keyspace,
+        database: Database,
+    ) -> Self {
+        Self { published, options, unlisted: Vec::new(), meta, database }
+    }
+
+    /// This crate's own keyspace.
+    pub(super) fn meta(&self) -> &Keyspace {
+        &self.meta
+    }
+
+    pub(super) fn get(&self, owner: &str, keyspace: &str) -> Option<Keyspace> {
+        self.published.keyspaces.read().as_ref()?.get(owner)?.get(keyspace).cloned()
+    }
+
+    /// Handles of all keyspaces.
+    pub(super) fn all(&self) -> Vec<Keyspace> {
+        let keyspaces = self.published.keyspaces.read();
+        let owned = keyspaces.iter().flatten().flat_map(|(_, owned)| owned.values());
+        owned.chain([&self.meta]).cloned().collect()
+    }
+
+    /// The name of a keyspace for which `which` holds.
+    pub(super) fn find(&self, which: fn(&Keyspace) -> bool) -> Option<String> {
+        let keyspaces = self.published.keyspaces.read();
+        let mut owned = keyspaces.iter().flatten().flat_map(|(_, owned)| owned.values()).chain([&self.meta]);
+        owned.find(|handle| which(handle)).map(|handle| handle.name().to_string())
+    }
+
+    /// Takes the keyspaces that the next record has to list in `meta`.
+    pub(super) fn take_unlisted(&mut self) -> Vec<Keyspace> {
+        std::mem::take(&mut self.unlisted)
+    }
+
+    /// The keyspaces that a batch writes to. Missing ones are created, unless the owner would exceed its limit: then
+    /// none is.
+    pub(super) fn resolve(
+        &mut self,
+        owner: &str,
+        operations: &[Operation],
+    ) -> Result<Result<BatchHandles, BatchError>, PoisonReason> {
+        let mut handles = BatchHandles::new();
+        let mut missing: Vec<&str> = Vec::new();
+        for operation in operations {
+            let name = operation.keyspace();
+            if handles.iter().any(|(known, _)| known == name) || missing.contains(&name) {
+                continue;
+            }
+            match self.get(owner, name) {
+                Some(handle) => handles.push((name.to_owned(), handle)),
+                // There is nothing to delete in a keyspace that does not exist.
+                None if matches!(operation, Operation::Delete { .. }) => {}
+                None => missing.push(name),
+            }
+        }
+        if !missing.is_empty() {
+            let count = self.count(owner) + missing.len();
+            if count > limits::OWNER_KEYSPACES_MAX {
+                return Ok(Err(BatchError::TooLarge {
+                    what: "the number of the owner's keyspaces",
+                    actual: count as u64,
+                    limit: limits::OWNER_KEYSPACES_MAX as u64,
+                }));
+            }
+        }
+        for name in missing {
+            handles.push((name.to_owned(), self.create(owner, name)?));
+        }
+        Ok(Ok(handles))
+    }
+
+    fn count(&self, owner: &str) -> usize {
+        let keyspaces = self.published.keyspaces.read();
+        keyspaces.as_ref().and_then(|keyspaces| keyspaces.get(owner)).map_or(0, HashMap::len)
+    }
+
+    /// Creates a keyspace durably: at replay the engine drops records that name a keyspace which does not exist.
+    fn create(&mut self, owner: &str, keyspace: &str) -> Result<Keyspace, PoisonReason> {
+        let full = name::join(owner, keyspace);
+        let handle = self
+            .database
+            .keyspace(&full, || self.options.keyspace())
+            .map_err(PoisonReason::failed(format!("creating keyspace {full} failed")))?;
+        sync_keyspace_folder(&handle)
+            .map_err(PoisonReason::failed(format!("syncing keyspace {full} failed")))?;
+        let mut keyspaces = self.published.keyspaces.write();
+        let keyspaces = keyspaces.as_mut().expect("only this thread takes the keyspaces away, when it ends");
+        keyspaces.entry(owner.to_owned()).or_default().insert(keyspace.to_owned(), handle.clone());
+        self.unlisted.push(handle.clone());
+        Ok(handle)
+    }
+}

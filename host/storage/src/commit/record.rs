@@ -1,0 +1,82 @@
+//! One journal record: the operations of a batch, stamped and chained, and the head after it.
+
+use fjall::{Database, Keyspace, OwnedWriteBatch};
+
+use super::keyspaces::BatchHandles;
+use crate::batch::{Operation, STAMP_BYTES, stamp};
+use crate::format;
+use crate::head::{LogHead, RecordedHead, chain};
+
+/// Bytes of an operation in the journal besides its key and value.
+const OPERATION_BYTES: usize = 21;
+
+/// Bytes of a record in the journal besides its operations: start, end, and head.
+const RECORD_BYTES: usize = 83;
+
+/// A record that is being put together.
+pub(super) struct Record {
+    batch: OwnedWriteBatch,
+    first_position: u64,
+    chain: u64,
+    /// Bytes that the record takes in the journal, approximately.
+    bytes: usize,
+}
+
+impl Record {
+    /// An empty record of a batch that is applied after `head`.
+    pub(super) fn new(database: &Database, head: LogHead, operations: usize) -> Self {
+        Self {
+            batch: OwnedWriteBatch::with_capacity(database.clone(), operations + 1),
+            first_position: head.next_position,
+            chain: head.chain,
+            bytes: RECORD_BYTES,
+        }
+    }
+
+    /// Adds an operation, with its stamps and its chain filled in.
+    pub(super) fn add(&mut self, handles: &BatchHandles, operation: Operation) {
+        let handle = handles.iter().find(|(name, _)| name == operation.keyspace()).map(|(_, handle)| handle);
+        match operation {
+            Operation::Put { mut key, mut value, key_stamps, value_stamps, chain: link, .. } => {
+                stamp(&mut key, &key_stamps, self.first_position);
+                stamp(&mut value, &value_stamps, self.first_position);
+                if let Some(link) = link {
+                    self.chain = chain(self.chain, &key, &value, link.at);
+                    let at = link.at as usize;
+                    value[at..at + STAMP_BYTES].copy_from_slice(&self.chain.to_be_bytes());
+                }
+                self.bytes += OPERATION_BYTES + key.len() + value.len();
+                self.batch.insert(handle.expect("a keyspace that is put to was resolved"), key, value);
+            }
+            Operation::Delete { key, .. } => {
+                self.bytes += OPERATION_BYTES + key.len();
+                if let Some(handle) = handle {
+                    self.batch.remove(handle, key);
+                }
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.batch.is_empty()
+    }
+
+    /// The hash chain after the operations so far.
+    pub(super) fn chain(&self) -> u64 {
+        self.chain
+    }
+
+    /// Lists new keyspaces in `meta`.
+    pub(super) fn list_keyspaces(&mut self, meta: &Keyspace, keyspaces: Vec<Keyspace>) {
+        for keyspace in keyspaces {
+            let key = format!("{}{}", format::KEYSPACE_KEY_PREFIX, &**keyspace.name());
+            self.batch.insert(meta, key, keyspace.id().to_be_bytes());
+        }
+    }
+
+    /// Completes the record with the head after it. Returns the record, and its bytes in the journal, approximately.
+    pub(super) fn finish(mut self, meta: &Keyspace, head: RecordedHead) -> (OwnedWriteBatch, u64) {
+        self.batch.insert(meta, &format::HEAD_KEY[..], head.encode());
+        (self.batch, self.bytes as u64)
+    }
+}

@@ -1,0 +1,90 @@
+//! A commit, as it is handed to a writer and as it waits in the queue.
+
+use crate::batch::{Batch, BatchError, Committed};
+use crate::limits;
+use crate::name;
+use crate::space::Purpose;
+
+/// Batches of one owner. They are independent of each other: one that fails does not stop the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// Owner of the keyspaces that the batches name.
+    pub owner: String,
+    /// The batches, applied in order.
+    pub batches: Vec<Batch>,
+}
+
+/// The outcome of each batch of a commit, in order.
+pub type Outcomes = Vec<Result<Committed, BatchError>>;
+
+/// Why a whole commit was not accepted, or not completed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// The queue is full. Nothing was written.
+    #[error("the commit queue is full ({limit}); slow down and try again")]
+    Overloaded {
+        /// Which limit was reached, with its unit.
+        limit: String,
+    },
+    /// The commit is malformed and would never be accepted. Nothing was written.
+    #[error("the commit is malformed: {0}")]
+    Invalid(String),
+    /// There is too little room on the disk. Nothing was written, and the store takes commits again once there is room.
+    #[error("the store is read-only: {reason}")]
+    ReadOnly {
+        /// What is short, with its unit.
+        reason: String,
+    },
+    /// A write or fsync failed, and the store stopped. A commit that was queued at that time may or may not be found
+    /// after the store is opened again: ask with a guard.
+    #[error("the store stopped writing: {reason}; open it again once the cause is removed")]
+    Poisoned {
+        /// The first failure.
+        reason: String,
+    },
+    /// The store was closed before it accepted the commit. Nothing was written.
+    #[error("the store is closed; find its successor and try again")]
+    Closed,
+}
+
+/// Called with the outcome of a commit, exactly once.
+pub(super) type Reply = Box<dyn FnOnce(Result<Outcomes, CommitError>) + Send>;
+
+/// A commit on its way to the committer.
+pub(super) struct Request {
+    pub(super) owner: String,
+    /// Batches that were found malformed before they were queued keep their place in the outcomes.
+    pub(super) batches: Vec<Result<Batch, BatchError>>,
+    pub(super) bytes: usize,
+    pub(super) purpose: Purpose,
+    pub(super) reply: Reply,
+}
+
+impl Request {
+    /// Checks a commit on the caller's thread, so that the committer only meets well-formed batches.
+    pub(super) fn new(commit: Commit, purpose: Purpose, reply: Reply) -> Result<Self, CommitError> {
+        name::check("owner", &commit.owner).map_err(CommitError::Invalid)?;
+        if commit.batches.len() > limits::COMMIT_BATCHES_MAX {
+            return Err(CommitError::Invalid(format!(
+                "{} batches, over the limit of {}",
+                commit.batches.len(),
+                limits::COMMIT_BATCHES_MAX
+            )));
+        }
+        let mut bytes = 0;
+        let mut batches = Vec::with_capacity(commit.batches.len());
+        for batch in commit.batches {
+            batches.push(batch.check().map(|()| {
+                bytes += batch.bytes();
+                batch
+            }));
+        }
+        if bytes > limits::COMMIT_BYTES_MAX {
+            return Err(CommitError::Invalid(format!(
+                "{bytes} bytes, over the limit of {} for one commit",
+                limits::COMMIT_BYTES_MAX
+            )));
+        }
+        Ok(Self { owner: commit.owner, batches, bytes, purpose, reply })
+    }
+}

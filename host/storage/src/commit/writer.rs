@@ -1,0 +1,125 @@
+//! The handle to commit with. A reply is called after the fsync and only then.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::health::{Health, HealthState};
+use super::queue::CommitQueue;
+use super::request::{Commit, CommitError, Outcomes, Reply, Request};
+use super::write_clock::WriteClock;
+use crate::space::Purpose;
+
+/// A handle to commit with: cheap to clone, and harmless to keep after the store is closed.
+#[derive(Clone)]
+pub struct Writer {
+    shared: Arc<Shared>,
+}
+
+/// What writers share with the committer.
+pub(crate) struct Shared {
+    pub(super) queue: CommitQueue,
+    pub(super) health: HealthState,
+    pub(super) write_clock: WriteClock,
+    /// Set by the fault [`CheckBeforeQueue`](crate::fault::Fault::CheckBeforeQueue).
+    #[cfg(feature = "faults")]
+    pub(super) early_guards: std::sync::OnceLock<crate::read::Reader>,
+}
+
+impl Shared {
+    pub(crate) fn new(commits_max: usize, bytes_max: usize) -> Self {
+        Self {
+            queue: CommitQueue::new(commits_max, bytes_max),
+            health: HealthState::default(),
+            write_clock: WriteClock::new(),
+            #[cfg(feature = "faults")]
+            early_guards: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// Refuses all further commits; those in the queue are still written.
+    pub(crate) fn close(&self) {
+        self.queue.close();
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        self.health.get()
+    }
+
+    pub(crate) fn on_poisoned(&self, listener: impl FnOnce(&str) + Send + 'static) {
+        self.health.on_poisoned(Box::new(listener));
+    }
+
+    fn push(&self, commit: Commit, purpose: Purpose, reply: Reply) -> Result<(), CommitError> {
+        #[cfg_attr(not(feature = "faults"), allow(unused_mut, reason = "a fault changes it"))]
+        let mut request = Request::new(commit, purpose, reply)?;
+        #[cfg(feature = "faults")]
+        if let Some(reader) = self.early_guards.get() {
+            super::early_guards::check(&reader.snapshot(), &mut request);
+        }
+        if let Health::Poisoned { reason } = self.health.get() {
+            return Err(CommitError::Poisoned { reason });
+        }
+        self.queue.push(request)
+    }
+}
+
+impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Queues a commit and returns at once. `reply` is called on the committer thread after the fsync, exactly once; it
+    /// must be quick and must not wait for another commit. It is not called if this returns an error.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`], if the commit was not queued.
+    pub fn commit(
+        &self,
+        commit: Commit,
+        reply: impl FnOnce(Result<Outcomes, CommitError>) + Send + 'static,
+    ) -> Result<(), CommitError> {
+        self.shared.push(commit, Purpose::Ordinary, Box::new(reply))
+    }
+
+    /// Like [`commit`](Self::commit), for writes that free disk space, at once or when the store is scavenged: they may
+    /// use most of the reserve on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`], if the commit was not queued.
+    pub fn commit_making_room(
+        &self,
+        commit: Commit,
+        reply: impl FnOnce(Result<Outcomes, CommitError>) + Send + 'static,
+    ) -> Result<(), CommitError> {
+        self.shared.push(commit, Purpose::MakesRoom, Box::new(reply))
+    }
+
+    /// Commits and waits for the fsync. Don't call it on a thread that others wait for, and never from within a reply.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`], if the commit was not queued or not completed.
+    pub fn commit_blocking(&self, commit: Commit) -> Result<Outcomes, CommitError> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        self.commit(commit, move |outcomes| {
+            // The receiver waits below until this call, so the send cannot fail.
+            let _ = sender.send(outcomes);
+        })?;
+        receiver.recv().expect("the committer replies to every commit it has accepted")
+    }
+
+    /// Whether the store takes commits.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.shared.health()
+    }
+
+    /// How long the committer has been writing and syncing the group at hand; `None` if there is none. Time in which it
+    /// waits for flushes and compactions does not count. Many seconds mean that the disk hangs.
+    #[must_use]
+    pub fn writing_for(&self) -> Option<Duration> {
+        self.shared.write_clock.running_for()
+    }
+}

@@ -1,0 +1,115 @@
+//! What the committer publishes after each fsync, and what readers and committer share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use arc_swap::ArcSwap;
+use fjall::Keyspace;
+use parking_lot::{Mutex, RwLock};
+
+use crate::head::LogHead;
+use crate::history::Histories;
+
+/// Handles of every owner's keyspaces: by owner, then by name.
+pub(crate) type Keyspaces = HashMap<String, HashMap<String, Keyspace>>;
+
+/// What readers share with the committer.
+pub(crate) struct Published {
+    pub(crate) view: ArcSwap<View>,
+    /// Fixed for as long as the store is open.
+    pub(crate) histories: Histories,
+    /// `None` once the store is closed. Each read holds the lock for as long as it uses a handle. So when the map has
+    /// been taken away no reader has a handle of the database left, however long it keeps its snapshot.
+    pub(crate) keyspaces: RwLock<Option<Keyspaces>>,
+    /// Whether a whole keyspace is being compacted: writers may have to wait for that, which is no failure.
+    pub(crate) compacting: AtomicBool,
+    /// The views that readers hold, including the published one.
+    pub(crate) held_views: Arc<HeldViews>,
+    /// This crate's own keyspace; `None` once the store is closed.
+    pub(crate) meta: RwLock<Option<Keyspace>>,
+    /// No file holds anything that was deleted up to this batch. 0 if the store was not erased since it was opened.
+    pub(crate) erased: AtomicU64,
+}
+
+impl Published {
+    pub(crate) fn new(
+        snapshot: fjall::Snapshot,
+        head: LogHead,
+        histories: Histories,
+        keyspaces: Keyspaces,
+        meta: Keyspace,
+    ) -> Self {
+        let held_views = Arc::default();
+        Self {
+            view: ArcSwap::from_pointee(View::new(snapshot, head, &held_views)),
+            histories,
+            keyspaces: RwLock::new(Some(keyspaces)),
+            compacting: AtomicBool::new(false),
+            held_views,
+            meta: RwLock::new(Some(meta)),
+            erased: AtomicU64::new(0),
+        }
+    }
+
+    /// Replaces the published view.
+    pub(crate) fn publish(&self, snapshot: fjall::Snapshot, head: LogHead) {
+        self.view.store(Arc::new(View::new(snapshot, head, &self.held_views)));
+    }
+
+    /// Waits for reads in progress, then leaves no handle of the database in any reader.
+    pub(crate) fn close(&self) {
+        self.keyspaces.write().take();
+        self.meta.write().take();
+    }
+}
+
+/// The store as of one fsync.
+pub(crate) struct View {
+    pub(crate) snapshot: fjall::Snapshot,
+    pub(crate) head: LogHead,
+    /// Declared after the snapshot, and so dropped after it: views that are no longer counted are really gone.
+    _counted: CountedView,
+}
+
+impl View {
+    fn new(snapshot: fjall::Snapshot, head: LogHead, held_views: &Arc<HeldViews>) -> Self {
+        Self { snapshot, head, _counted: CountedView::new(held_views, head.sequence) }
+    }
+}
+
+/// How many views of each sequence are held.
+#[derive(Default)]
+pub(crate) struct HeldViews(Mutex<BTreeMap<u64, usize>>);
+
+impl HeldViews {
+    /// The sequence of the oldest view that is held.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        self.0.lock().first_key_value().map(|(sequence, _)| *sequence)
+    }
+}
+
+/// Counts a view among the [`HeldViews`] until it is dropped.
+struct CountedView {
+    held_views: Arc<HeldViews>,
+    sequence: u64,
+}
+
+impl CountedView {
+    fn new(held_views: &Arc<HeldViews>, sequence: u64) -> Self {
+        *held_views.0.lock().entry(sequence).or_default() += 1;
+        Self { held_views: Arc::clone(held_views), sequence }
+    }
+}
+
+impl Drop for CountedView {
+    fn drop(&mut self) {
+        let mut counts = self.held_views.0.lock();
+        if let Some(count) = counts.get_mut(&self.sequence) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.sequence);
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The handles to read with, and point reads.
+
+use std::sync::Arc;
+
+use fjall::{Keyspace, Readable, Slice};
+
+use super::error::ReadError;
+use super::published::{Published, View};
+use super::scan::{Direction, Page, Scan, key_range, page};
+use crate::engine_failure::EngineFailure;
+use crate::format;
+use crate::head::LogHead;
+use crate::history::Histories;
+use crate::limits;
+use crate::name;
+
+/// A handle to read a store with: cheap to clone, and harmless to keep after the store is closed.
+#[derive(Clone)]
+pub struct Reader {
+    published: Arc<Published>,
+}
+
+/// The store as of one fsync: whole, durable commits only. A snapshot that is held for long keeps old versions from being
+/// reclaimed.
+#[derive(Clone)]
+pub struct Snapshot {
+    view: Arc<View>,
+    published: Arc<Published>,
+}
+
+impl Reader {
+    pub(crate) fn new(published: Arc<Published>) -> Self {
+        Self { published }
+    }
+
+    /// The store as of the last fsync.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { view: self.published.view.load_full(), published: Arc::clone(&self.published) }
+    }
+
+    /// Every position below this one is durable and readable.
+    #[must_use]
+    pub fn next_position(&self) -> u64 {
+        self.head().next_position
+    }
+
+    /// The store's histories.
+    #[must_use]
+    pub fn histories(&self) -> &Histories {
+        &self.published.histories
+    }
+
+    /// The head as of the last fsync.
+    #[must_use]
+    pub fn head(&self) -> LogHead {
+        self.published.view.load().head
+    }
+}
+
+impl Snapshot {
+    /// Every position below this one is in the snapshot, and durable.
+    #[must_use]
+    pub fn next_position(&self) -> u64 {
+        self.view.head.next_position
+    }
+
+    /// The head that describes exactly what the snapshot holds.
+    #[must_use]
+    pub fn head(&self) -> LogHead {
+        self.view.head
+    }
+
+    /// The store's histories.
+    #[must_use]
+    pub fn histories(&self) -> &Histories {
+        &self.published.histories
+    }
+
+    /// Owners and names of all keyspaces except this crate's own, ascending. A keyspace that was created after the
+    /// snapshot is listed, and empty.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Closed`].
+    pub fn keyspaces(&self) -> Result<Vec<(String, String)>, ReadError> {
+        let keyspaces = self.published.keyspaces.read();
+        let keyspaces = keyspaces.as_ref().ok_or(ReadError::Closed)?;
+        let mut names: Vec<_> = keyspaces
+            .iter()
+            .filter(|(owner, _)| *owner != format::FILLER_OWNER)
+            .flat_map(|(owner, owned)| owned.keys().map(move |keyspace| (owner.clone(), keyspace.clone())))
+            .collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// The engine's snapshot.
+    pub(crate) fn engine(&self) -> &fjall::Snapshot {
+        &self.view.snapshot
+    }
+
+    /// The value of a key; `None` if the key or keyspace does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]: a malformed name or key, a closed store, or an unreadable disk.
+    pub fn get(&self, owner: &str, keyspace: &str, key: &[u8]) -> Result<Option<Slice>, ReadError> {
+        check_key(key)?;
+        self.with_keyspace(owner, keyspace, None, |handle| self.view.snapshot.get(handle, key))
+    }
+
+    /// The values of the first `n >= 1` keys whose values together fit into `max_bytes`. If the first value alone is
+    /// larger, it is returned by itself. Missing keys are `None` and count no bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]: a malformed name or key, too many keys, a closed store, or an unreadable disk.
+    pub fn get_many<K: AsRef<[u8]>>(
+        &self,
+        owner: &str,
+        keyspace: &str,
+        keys: &[K],
+        max_bytes: usize,
+    ) -> Result<Vec<Option<Slice>>, ReadError> {
+        if keys.len() > limits::PAGE_ENTRIES_MAX {
+            return Err(ReadError::Invalid(format!(
+                "{} keys at once, over the limit of {}",
+                keys.len(),
+                limits::PAGE_ENTRIES_MAX
+            )));
+        }
+        for key in keys {
+            check_key(key.as_ref())?;
+        }
+        let max_bytes = max_bytes.min(limits::PAGE_BYTES_MAX);
+        self.with_keyspace(owner, keyspace, vec![None; keys.len()], |handle| {
+            let mut values = Vec::with_capacity(keys.len());
+            let mut bytes = 0;
+            for key in keys {
+                let value = self.view.snapshot.get(handle, key.as_ref())?;
+                bytes += value.as_ref().map_or(0, |value| value.len());
+                if bytes > max_bytes && !values.is_empty() {
+                    break;
+                }
+                values.push(value);
+            }
+            Ok(values)
+        })
+    }
+
+    /// One page of a range.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]: a malformed name or range, a limit of 0, a closed store, or an unreadable disk.
+    pub fn scan(&self, owner: &str, scan: &Scan) -> Result<Page, ReadError> {
+        if scan.limit == 0 {
+            return Err(ReadError::Invalid("a scan's limit is 0; it must be at least 1".into()));
+        }
+        check_bound(&scan.start)?;
+        check_bound(scan.end.as_deref().unwrap_or_default())?;
+        self.with_keyspace(owner, &scan.keyspace, Page::default(), |handle| {
+            let Some(range) = key_range(&scan.start, scan.end.as_deref()) else { return Ok(Page::default()) };
+            let entries = self.view.snapshot.range::<&[u8], _>(handle, range);
+            match scan.direction {
+                Direction::Forward => page(entries, scan),
+                Direction::Backward => page(entries.rev(), scan),
+            }
+        })
+    }
+
+    /// Runs `read` on the handle of a keyspace and holds the store open meanwhile. A keyspace that does not exist reads
+    /// as `empty`.
+    pub(crate) fn with_keyspace<T>(
+        &self,
+        owner: &str,
+        keyspace: &str,
+        empty: T,
+        read: impl FnOnce(&Keyspace) -> fjall::Result<T>,
+    ) -> Result<T, ReadError> {
+        let keyspaces = self.published.keyspaces.read();
+        let keyspaces = keyspaces.as_ref().ok_or(ReadError::Closed)?;
+        let Some(handle) = keyspaces.get(owner).and_then(|owned| owned.get(keyspace)) else {
+            name::check("owner", owner).map_err(ReadError::Invalid)?;
+            name::check("keyspace", keyspace).map_err(ReadError::Invalid)?;
+            return Ok(empty);
+        };
+        EngineFailure::catch(|| read(handle)).map_err(|failure| ReadError::Engine {
+            owner: owner.into(),
+            keyspace: keyspace.into(),
+            failure,
+        })
+    }
+}
+
+fn check_key(key: &[u8]) -> Result<(), ReadError> {
+    if key.is_empty() {
+        return Err(ReadError::Invalid("a key is empty; keys have at least one byte".into()));
+    }
+    check_length(key, limits::KEY_BYTES_MAX)
+}
+
+/// A bound may be the key that directly follows the longest one: that key with a zero byte added.
+fn check_bound(bound: &[u8]) -> Result<(), ReadError> {
+    check_length(bound, limits::KEY_BYTES_MAX + 1)
+}
+
+fn check_length(key: &[u8], limit: usize) -> Result<(), ReadError> {
+    if key.len() > limit {
+        return Err(ReadError::Invalid(format!("a key has {} bytes, over the limit of {limit}", key.len())));
+    }
+    Ok(())
+}
