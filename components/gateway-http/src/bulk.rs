@@ -10,9 +10,9 @@ use crate::frame::{self, DoesNotFit};
 use crate::history::check_range;
 use crate::limits::BULK_WRITE_BYTES;
 use crate::problem::{Kind, Problem};
-use crate::refusal::{Subject, problem};
 use crate::route::BulkRange;
 use crate::store::{Direction, Error, EventPage, RecordedEvent, Source, Store};
+use crate::store_error::{Subject, problem};
 
 /// A read that goes on until it has what was asked for.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use crate::exchange::Sink;
 use crate::history::{HistoryId, changed};
 use crate::limits::{FOLLOW_PAGE_EVENTS, FOLLOW_WRITE_BYTES, KEEPALIVE_MS, PROGRESS_MS, RETRY_AFTER_SECONDS};
 use crate::problem::{Kind, Member, Problem, quoted};
-use crate::refusal::{Subject, problem};
 use crate::route::Start;
 use crate::store::{
     Direction, Error, EventPage, HistoryChange, RecordedEvent, Source, Store, StoreHistory, Wake,
 };
+use crate::store_error::{Subject, problem};
 
 /// One client's way along a stream or the whole store.
 #[derive(Debug)]

@@ -80,7 +80,7 @@ pub fn check_conditions<S: Store>(
                 changed.detail = format!("conditions[{index}].after: {}", changed.detail);
                 changed
             }
-            error => crate::refusal::problem(error, crate::refusal::Subject::Store),
+            error => crate::store_error::problem(error, crate::store_error::Subject::Store),
         })?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 //!
 //! A request goes through the files in this order: [`route`] finds out from its head what it asks for, [`body`]
 //! decodes what it carries, [`serve`] asks the [`store`], [`encode`], [`bulk`] or [`follow`] writes the answer. Everything
-//! that is refused on the way is a [`problem`], as [`refusal`] says of the store's errors. The rules are plain functions; [`store::LinkedStore`] and
+//! that is refused on the way is a [`problem`], as [`store_error`] says of the store's errors. The rules are plain functions; [`store::LinkedStore`] and
 //! [`wasi_http`] connect them to the world outside.
 //!
 //! What the API looks like is said by `openapi.json`, which the gateway serves.
@@ -25,10 +25,10 @@ pub mod json;
 pub mod limits;
 pub mod problem;
 pub mod query;
-pub mod refusal;
 pub mod route;
 pub mod serve;
 pub mod store;
+pub mod store_error;
 pub mod timestamp;
 pub mod wasi_http;
 

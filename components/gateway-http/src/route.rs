@@ -11,8 +11,8 @@ use crate::history::HistoryId;
 use crate::limits::PAGE_COUNT_DEFAULT;
 use crate::problem::{Kind, Problem, quoted};
 use crate::query::{Query, percent_decode};
-use crate::refusal::{Subject, problem};
 use crate::store::{Deletion, Direction, Error, ExpectedVersion, SnapshotId, SnapshotScope, Source};
+use crate::store_error::{Subject, problem};
 
 mod events;
 mod resource;

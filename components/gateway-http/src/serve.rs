@@ -17,9 +17,9 @@ use crate::follow::Follower;
 use crate::history::{HISTORY_HEADER, HistoryId, check_conditions, check_range};
 use crate::limits::{REQUEST_BYTES_MAX, REQUEST_TAGS_BYTES_MAX};
 use crate::problem::{Kind, Problem};
-use crate::refusal::{Subject, problem};
 use crate::route::{AppendForm, BulkRange, Call, Head, Range, Start, route};
 use crate::store::{AppendRequest, EventData, Source, Store};
+use crate::store_error::{Subject, problem};
 
 /// The OpenAPI document, as it is served.
 pub const OPENAPI: &str = include_str!("../openapi.json");

@@ -11,7 +11,7 @@ use super::field::Place;
 use crate::json;
 use crate::limits::EVENT_BYTES_MAX;
 use crate::problem::Problem;
-use crate::refusal::{Subject, problem};
+use crate::store_error::{Subject, problem};
 
 /// The content type of `data`.
 const JSON: &str = "application/json";

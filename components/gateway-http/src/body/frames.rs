@@ -8,8 +8,8 @@ use super::field::Place;
 use crate::frame::{AppendedEvent, take_appended};
 use crate::limits::{APPEND_EVENTS_MAX, EVENT_ID_BYTES_MAX, EVENT_TYPE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX};
 use crate::problem::{Kind, Problem};
-use crate::refusal::{Subject, problem};
 use crate::store::EventData;
+use crate::store_error::{Subject, problem};
 
 /// Decodes 1 to [`APPEND_EVENTS_MAX`] frames. The id of an event that was given none is empty.
 ///

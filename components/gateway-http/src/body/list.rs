@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, SeqAccess, Visitor};
 
 use super::field::Place;
 use crate::problem::Problem;
-use crate::refusal::{Subject, problem};
+use crate::store_error::{Subject, problem};
 
 /// Reads a list whose elements `element` reads.
 pub(super) struct List<'p, E> {

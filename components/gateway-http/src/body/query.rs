@@ -11,8 +11,8 @@ use super::field::{Fields, Place, read};
 use super::list::{List, Text};
 use crate::limits::{EVENT_TYPE_BYTES_MAX, QUERY_ITEMS_MAX, QUERY_TYPES_MAX, TAG_BYTES_MAX, TAGS_MAX};
 use crate::problem::Problem;
-use crate::refusal::{Subject, problem};
 use crate::store::QueryItem;
+use crate::store_error::{Subject, problem};
 
 /// Decodes the query parameter `query`: `[{"types"?: [..], "tags"?: [..]}]`.
 ///

@@ -1,6 +1,5 @@
 //! The gateway's API, from the head and body of a request to the bytes of its answer, over a store in memory.
 
-mod answers;
 mod bodies;
 mod bulk;
 mod client;
@@ -11,6 +10,7 @@ mod history;
 mod hostile;
 mod memory;
 mod openapi;
-mod refusals;
+mod rejected_heads;
+mod responses;
 mod routes;
 mod writes;
