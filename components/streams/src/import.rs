@@ -165,7 +165,7 @@ fn batches(
             }
         });
         for Addition { version, created, .. } in &run {
-            *head = crate::decide::moved_on(Some(head), *version, head.created, *created);
+            *head = crate::decide::advance_head(Some(head), *version, head.created, *created);
         }
         entries.put_events(stream_id, *origin, run.iter().copied());
         next = next.saturating_add(run.len() as Position);

@@ -16,7 +16,7 @@ use exesdb_sdk::types::{Error, Position};
 
 use crate::append::appended;
 use crate::correlation::CorrelationIndex;
-use crate::decide::{Attempt, Decision, Versions, decide_transaction, moved_on, time_of_append};
+use crate::decide::{Attempt, Decision, Versions, decide_transaction, advance_head, time_of_append};
 use crate::entries::{Addition, Entries, Origin, append_bytes};
 use crate::known::{KnownHead, KnownIds, Wanted, read_heads, read_ids, repeated_position};
 use crate::layout::Head;
@@ -241,7 +241,7 @@ fn batch(
         let stream_id = append.stream_id.as_str();
         let head = heads[stream_id].as_ref();
         let created = time_of_append(state.now, head);
-        let next = moved_on(head, versions.last, created, created);
+        let next = advance_head(head, versions.last, created, created);
         let origin = head.map_or(Origin::Event(entries.next_event()), |head| Origin::Known(head.origin));
         let additions = (versions.first..=versions.last).zip(&append.events);
         entries.put_events(
