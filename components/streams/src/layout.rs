@@ -1,4 +1,4 @@
-//! Keys and values: what lies where. The crate's documentation has the table.
+//! The keys and values of the keyspaces. The crate's documentation has the table.
 
 mod imports;
 
@@ -16,7 +16,7 @@ pub const STREAMS: &str = "streams";
 pub const RETAINED: &str = "retained";
 /// Position -> [`Envelope`] of an event.
 pub const EVENTS: &str = "events";
-/// Position -> position: the first one that an import left empty, and the next one that it did not.
+/// Position -> position: the first position of a gap that an import left, and the first position after it.
 pub const GAPS: &str = "gaps";
 /// Origin of a stream and version -> position, for the last event of each append.
 pub const INDEX: &str = "index";
@@ -25,15 +25,15 @@ pub const IDS: &str = "ids";
 /// Digest of a label and position -> position, for the last and the first event of an append that has the label.
 pub const LABELS: &str = "labels";
 
-/// Bytes of a digest in a key. With those of an origin or position they are 20, which is what the storage engine keeps
-/// inside an entry of its tables in memory; longer keys cost it a pointer to follow for every comparison.
+/// Bytes of a digest in a key. With an origin or position the key has 20 bytes, which the storage engine's memory tables
+/// hold inline; longer keys cost a pointer dereference for every comparison.
 pub const DIGEST_BYTES: usize = 12;
 
-/// The format of a head of a stream that nothing was ever hidden of.
+/// The format of the head of a stream of which nothing was ever hidden.
 const HEAD_FORMAT: u8 = 1;
 /// The format of any other head.
 const EXTENDED_HEAD_FORMAT: u8 = 2;
-/// The format of a head of a stream that was deleted and begun again.
+/// The format of the head of a stream that was deleted and begun again.
 const REVIVED_HEAD_FORMAT: u8 = 3;
 /// Bytes of the longest head.
 pub const HEAD_BYTES_MAX: usize = 74;
@@ -44,41 +44,41 @@ const EVENT_FORMAT: u8 = 2;
 /// The format of an envelope whose event was removed.
 const REMOVED_FORMAT: u8 = 3;
 
-/// What a stream is at the moment: the value in keyspace `streams`.
+/// The state of a stream: the value in keyspace `streams`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The position of the first event. It stands for the stream in keys: it is short, no other stream has it, and
-    /// streams that begin one after the other lie one after the other.
+    /// The position of the first event, which identifies the stream in keys: it is short and unique, and streams that
+    /// begin consecutively are adjacent.
     pub origin: Position,
     /// The version of the last event.
     pub last_version: Version,
-    /// When the first event was appended: microseconds since 1970-01-01T00:00:00 UTC.
+    /// The time of the first event: microseconds since 1970-01-01T00:00:00 UTC.
     pub created: u64,
-    /// When the last event was appended.
+    /// The time of the last event.
     pub updated: u64,
-    /// Whether the stream is there.
+    /// Whether the stream is live, deleted or tombstoned.
     pub state: StreamState,
-    /// The first version that may be visible, as it was written. Stores of earlier versions may have points far beyond the
-    /// end here: [`Head::truncated_before`] is what counts.
+    /// The first version that may be visible, as stored. Earlier versions of this component stored points far beyond the
+    /// end; use [`Head::truncated_before`].
     pub truncate_before: Version,
-    /// How many of the newest events are kept; 0 for all.
+    /// The number of newest events that are kept; 0 for all.
     pub max_count: u64,
-    /// For how many seconds events are kept; 0 for ever.
+    /// The number of seconds for which events are kept; 0 for no limit.
     pub max_age_seconds: u64,
-    /// The events of the versions below were removed, or never were there.
+    /// The events with lower versions were removed, or never existed.
     pub reclaimed_before: Version,
     /// The first version of the stream's present life, which begins with the first append after a deletion; 0 for a stream
-    /// that was never deleted, and where an earlier version did not remember it.
+    /// that was never deleted, or whose head an earlier version of this component wrote.
     pub life_begins: Version,
-    /// Some event may be older than one before it, as after an import: times cannot be searched by halving.
+    /// Whether an event may be older than the one before it, as after an import. Then a binary search by time is impossible.
     pub is_unordered: bool,
 }
 
 impl Head {
-    /// Where the origin lies in the value. The append that begins a stream does not know it; its commit writes it.
+    /// The offset of the origin in the value. For a new stream, the commit writes it.
     pub const ORIGIN_AT: u32 = 1;
 
-    /// The head of a live stream that nothing is hidden of.
+    /// The head of a live stream of which nothing is hidden.
     #[must_use]
     pub fn new(origin: Position, last_version: Version, created: u64, updated: u64) -> Self {
         Self {
@@ -96,28 +96,26 @@ impl Head {
         }
     }
 
-    /// The version of the next event. Versions never reach the highest number that they could be; see
-    /// [`crate::check::IMPORTED_VERSION_MAX`].
+    /// The version of the next event. Versions never reach `u64::MAX`; see [`crate::check::IMPORTED_VERSION_MAX`].
     #[must_use]
     pub fn next_version(&self) -> Version {
         self.last_version.saturating_add(1)
     }
 
-    /// The first version that may be visible: at most that of the next event, so that no event is hidden before it is
-    /// there.
+    /// The first version that may be visible: at most that of the next event, so that no future event is hidden.
     #[must_use]
     pub fn truncated_before(&self) -> Version {
         self.truncate_before.min(self.next_version())
     }
 
-    /// Something of the stream is hidden, or will be with time, or its times are not in order: the value has the fields
-    /// that say so, and the stream an entry in keyspace `retained`.
+    /// Whether events of the stream are or may become hidden, or its times are unordered. Then the value has additional
+    /// fields, and keyspace `retained` an entry.
     #[must_use]
     pub fn is_extended(&self) -> bool {
         *self != Self::new(self.origin, self.last_version, self.created, self.updated)
     }
 
-    /// The value's bytes.
+    /// Encodes the value.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let is_extended = self.is_extended();
@@ -149,11 +147,11 @@ impl Head {
         writer.finish()
     }
 
-    /// Reads a value's bytes.
+    /// Decodes a value.
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if [`Head::encode`] did not write them.
+    /// [`Malformed`] if [`Head::encode`] did not write it.
     pub fn decode(value: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(value);
         let format = byte(&mut reader)?;
@@ -183,7 +181,7 @@ impl Head {
     }
 }
 
-/// The key in keyspace `index` of the append that ends with this version.
+/// The key in keyspace `index` of the append whose last event has this version.
 #[must_use]
 pub fn index_key(origin: Position, version: Version) -> Vec<u8> {
     [origin.to_be_bytes(), version.to_be_bytes()].concat()
@@ -195,30 +193,30 @@ pub fn version_in(key: &[u8], origin: Position) -> Option<Version> {
     number(key.strip_prefix(&origin.to_be_bytes())?)
 }
 
-/// The key of an event id in keyspace `ids`. Two ids of one stream may have the same key, by chance or by design, so
-/// whoever finds an entry looks at the event before it is taken for this one. A digest that resists design would be of no
-/// use: who can append an id that keeps another one out can append that other one as well.
+/// The key of an event id in keyspace `ids`. Two ids of one stream may have the same key, by chance or on purpose, so a
+/// reader must compare the event's id. A cryptographic digest would not help: a client that can append an id which blocks
+/// another one can append that other one as well.
 #[must_use]
 pub fn id_key(origin: Position, event_id: &str) -> Vec<u8> {
     let digest = xxh3_128(event_id.as_bytes()).to_be_bytes();
     [&origin.to_be_bytes()[..], &digest[..DIGEST_BYTES]].concat()
 }
 
-/// What an event can be found by, beside its stream.
+/// The kinds of labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LabelKind {
-    /// Its type.
+    /// The event's type.
     Type,
-    /// One of its tags.
+    /// A tag.
     Tag,
-    /// The correlation id in its metadata.
+    /// The correlation id in the metadata.
     Correlation,
-    /// The causation id in its metadata.
+    /// The causation id in the metadata.
     Causation,
 }
 
 impl LabelKind {
-    /// Tells labels of one text apart.
+    /// Distinguishes labels with the same text.
     fn byte(self) -> u8 {
         match self {
             Self::Type => b't',
@@ -229,8 +227,8 @@ impl LabelKind {
     }
 }
 
-/// What a label's keys begin with. Two labels may have the same digest, by chance or by design, so whoever finds an entry
-/// looks at the events before they are taken for those of this label.
+/// The prefix of a label's keys. Two labels may have the same digest, by chance or on purpose, so a reader must compare the
+/// events' texts.
 pub type LabelDigest = [u8; DIGEST_BYTES];
 
 /// The digest of a label.
@@ -243,7 +241,7 @@ pub fn label_digest(kind: LabelKind, text: &str) -> LabelDigest {
     std::array::from_fn(|at| digest[at])
 }
 
-/// The key in keyspace `labels` for an append whose last event with the label lies at this position.
+/// The key in keyspace `labels` for an append whose last event with the label has this position.
 #[must_use]
 pub fn label_key(digest: LabelDigest, position: Position) -> Vec<u8> {
     [&digest[..], &position.to_be_bytes()].concat()
@@ -256,25 +254,25 @@ pub fn label_in(key: &[u8]) -> Option<(LabelDigest, Position)> {
     Some((digest.try_into().ok()?, number(position)?))
 }
 
-/// The entries of a label whose last event lies at `from` or behind.
+/// The entries of a label whose last event is at or after `from`.
 #[must_use]
 pub fn label_range(digest: LabelDigest, from: Position) -> Range {
     Range { keyspace: LABELS.to_owned(), start: label_key(digest, from), end: prefix_end(&digest) }
 }
 
-/// The events at `from` or behind.
+/// The events at or after `from`.
 #[must_use]
 pub fn event_range(from: Position) -> Range {
     Range { keyspace: EVENTS.to_owned(), start: from.to_be_bytes().to_vec(), end: None }
 }
 
-/// A version or position that is a whole key or value.
+/// Decodes a key or value that is a version or a position.
 #[must_use]
 pub fn number(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }
 
-/// A key or value that is a position which the commit writes.
+/// A placeholder for a key or value that is a position, which the commit writes.
 #[must_use]
 pub fn position_hole() -> Vec<u8> {
     vec![0; STAMP_BYTES]
@@ -283,34 +281,34 @@ pub fn position_hole() -> Vec<u8> {
 /// The value of an event in keyspace `events`, with its link of the store's hash chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Envelope {
-    /// The event is there.
+    /// The event exists.
     Event {
-        /// As the commit wrote it.
+        /// The link, which the commit wrote.
         link: ChainHash,
-        /// Itself.
+        /// The event.
         event: RecordedEvent,
     },
     /// Scavenging removed the event.
     Removed {
-        /// That of the event, by which the one behind it is checked.
+        /// The link of the removed event, which the next link depends on.
         link: ChainHash,
     },
 }
 
 impl Envelope {
-    /// Where the link lies in the value. The commit writes it.
+    /// The offset of the link in the value. The commit writes it.
     pub const LINK_AT: u32 = 1;
 
-    /// How many bytes the value of an event has.
+    /// The length of an event's value in bytes.
     #[must_use]
     pub fn bytes(stream_id: &str, event: &EventData) -> usize {
         let texts = stream_id.len() + event.id.len() + event.event_type.len() + event.content_type.len();
         let tags: usize = event.tags.iter().map(|tag| 2 + tag.len()).sum();
-        // A format, a link, version and time, the lengths of four texts, of data and metadata, and the number of tags.
+        // Format, link, version and time, the lengths of four texts, of data and of metadata, and the number of tags.
         1 + 8 + 2 * 8 + 4 * 2 + 2 * 4 + 2 + texts + event.data.len() + event.metadata.len() + tags
     }
 
-    /// The value's bytes, with a hole for the link.
+    /// Encodes the value of an event, with a placeholder for the link.
     #[must_use]
     pub fn encode(stream_id: &str, version: Version, created: u64, event: &EventData) -> Vec<u8> {
         let mut writer = Writer::with_capacity(Self::bytes(stream_id, event));
@@ -334,7 +332,7 @@ impl Envelope {
         writer.finish()
     }
 
-    /// The bytes of a value whose event is removed.
+    /// Encodes the value of a removed event.
     #[must_use]
     pub fn encode_removed(link: ChainHash) -> Vec<u8> {
         let mut writer = Writer::with_capacity(9);
@@ -343,11 +341,11 @@ impl Envelope {
         writer.finish()
     }
 
-    /// Reads a value's bytes; its key is the event's position.
+    /// Decodes the value at a position.
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if neither [`Envelope::encode`] nor [`Envelope::encode_removed`] wrote them.
+    /// [`Malformed`] if neither [`Envelope::encode`] nor [`Envelope::encode_removed`] wrote it.
     pub fn decode(position: Position, value: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(value);
         let format = byte(&mut reader)?;
@@ -396,7 +394,7 @@ impl Envelope {
     }
 }
 
-/// One byte, whatever it is.
+/// Reads one byte.
 fn byte(reader: &mut Reader<'_>) -> Result<u8, Malformed> {
     match reader.format(0) {
         Ok(()) => Ok(0),
@@ -417,7 +415,7 @@ mod tests {
     };
 
     #[test]
-    fn a_head_is_these_bytes() {
+    fn the_bytes_of_a_head_are_fixed() {
         let head = Head::new(4, 2, 3, 256);
         let bytes = [
             1, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 1, 0,
@@ -432,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn an_extended_head_is_these_bytes() {
+    fn the_bytes_of_an_extended_head_are_fixed() {
         let head = Head {
             state: StreamState::Tombstoned,
             truncate_before: 5,
@@ -472,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn the_head_of_a_stream_that_was_begun_again_is_these_bytes() {
+    fn the_bytes_of_the_head_of_a_revived_stream_are_fixed() {
         let head = Head { life_begins: 258, truncate_before: 5, ..Head::new(4, 300, 3, 256) };
         let bytes = head.encode();
         assert_eq!((bytes[0], bytes.len()), (3, 74));
@@ -486,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_these_bytes() {
+    fn the_bytes_of_keys_are_fixed() {
         assert_eq!(index_key(258, 3), [0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3]);
         assert_eq!(version_in(&index_key(258, 3), 258), Some(3));
         assert_eq!(version_in(&index_key(258, 3), 259), None);
@@ -497,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_is_these_bytes() {
+    fn the_bytes_of_labels_are_fixed() {
         // A tag `abc` is digested as `gabc`.
         let digest: [u8; 12] = id_key(0, "gabc")[8..].try_into().unwrap();
         assert_eq!(label_digest(LabelKind::Tag, "abc"), digest);
@@ -514,7 +512,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_these_bytes() {
+    fn the_bytes_of_an_event_are_fixed() {
         let event = EventData {
             id: "i".into(),
             event_type: "ty".into(),
@@ -547,7 +545,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removed_event_is_these_bytes() {
+    fn the_bytes_of_a_removed_event_are_fixed() {
         let value = Envelope::encode_removed(258);
         assert_eq!(value, [3, 0, 0, 0, 0, 0, 0, 1, 2]);
         assert_eq!(Envelope::decode(9, &value), Ok(Envelope::Removed { link: 258 }));
