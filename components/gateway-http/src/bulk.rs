@@ -11,7 +11,7 @@ use crate::limits::BULK_WRITE_BYTES;
 use crate::position_check::check_range;
 use crate::problem::{Kind, Problem};
 use crate::route::BulkRange;
-use crate::store::{Direction, Error, EventPage, EventScope, RecordedEvent, Store};
+use crate::store::{Direction, Error, EventPage, EventScope, RecordedEvent, StoreApi};
 use crate::store_error::{Subject, problem};
 
 /// A read that continues until it has all requested events.
@@ -34,7 +34,7 @@ impl<'a> BulkRead<'a> {
     ///
     /// # Errors
     /// The problem to respond with.
-    pub(crate) fn start<S: Store>(
+    pub(crate) fn start<S: StoreApi>(
         store: &mut S,
         scope: &'a EventScope,
         range: BulkRange,
@@ -88,7 +88,7 @@ impl<'a> BulkRead<'a> {
     ///
     /// # Errors
     /// [`RespondError::Gone`] when the client is gone. An event that does not fit into a frame aborts the response.
-    pub(crate) fn run<S: Store, K: Sink>(
+    pub(crate) fn run<S: StoreApi, K: Sink>(
         mut self,
         store: &mut S,
         mut sink: K,
@@ -124,7 +124,7 @@ impl<'a> BulkRead<'a> {
         sink.finish()
     }
 
-    fn next_page<S: Store>(&self, store: &mut S) -> Result<EventPage, Error> {
+    fn next_page<S: StoreApi>(&self, store: &mut S) -> Result<EventPage, Error> {
         let page = store.read(self.scope, self.page.next, page_count(self.left), self.direction)?;
         if page.events.is_empty() && !page.end && page.next == self.page.next {
             return Err(Error::Other("the streams component gave a page that leads nowhere".to_owned()));

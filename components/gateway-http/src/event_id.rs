@@ -1,7 +1,7 @@
 //! Ids for events that the client sent without one.
 
 use crate::problem::{Kind, Problem};
-use crate::store::{EventData, Store};
+use crate::store::{EventData, StoreApi};
 
 /// Bytes of a UUID.
 const UUID_BYTES: usize = 16;
@@ -10,7 +10,7 @@ const UUID_BYTES: usize = 16;
 ///
 /// # Errors
 /// [`Kind::Internal`] if the host provides too few random bytes.
-pub(crate) fn assign_missing_ids<'a, S: Store>(
+pub(crate) fn assign_missing_ids<'a, S: StoreApi>(
     store: &mut S,
     events: impl Iterator<Item = &'a mut EventData>,
 ) -> Result<(), Problem> {

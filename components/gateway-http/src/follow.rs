@@ -9,7 +9,7 @@ use crate::limits::{FOLLOW_PAGE_EVENTS, FOLLOW_WRITE_BYTES, KEEPALIVE_MS, PROGRE
 use crate::problem::{Kind, Member, Problem, quoted};
 use crate::route::Start;
 use crate::store::{
-    Direction, Error, EventPage, EventScope, HistoryChange, RecordedEvent, Store, StoreHistory, Wake,
+    Direction, Error, EventPage, EventScope, HistoryChange, RecordedEvent, StoreApi, StoreHistory, Wake,
 };
 use crate::store_error::{Subject, history_changed, problem};
 
@@ -30,7 +30,7 @@ impl<'a> Follower<'a> {
     ///
     /// # Errors
     /// The problem to respond with.
-    pub(crate) fn start<S: Store>(
+    pub(crate) fn start<S: StoreApi>(
         store: &mut S,
         scope: &'a EventScope,
         (start, of): (Start, Option<HistoryId>),
@@ -69,7 +69,7 @@ impl<'a> Follower<'a> {
     ///
     /// # Errors
     /// [`RespondError::Gone`] when the client is gone, which is how most of them end.
-    pub(crate) fn run<S: Store>(self, store: &mut S, sink: &mut impl Sink) -> Result<(), RespondError> {
+    pub(crate) fn run<S: StoreApi>(self, store: &mut S, sink: &mut impl Sink) -> Result<(), RespondError> {
         let Self { scope, mut next, first: mut page, history } = self;
         let retry_ms = RETRY_AFTER_SECONDS.saturating_mul(1_000);
         sink.write(format!("retry: {retry_ms}\n\n").as_bytes())?;
@@ -102,7 +102,7 @@ impl<'a> Follower<'a> {
 }
 
 /// Checks that the store has reached the position from which the client resumes, in the history that the client names.
-fn check_start<S: Store>(
+fn check_start<S: StoreApi>(
     store: &mut S,
     scope: &EventScope,
     start: Start,
@@ -119,7 +119,7 @@ fn check_start<S: Store>(
 
 /// Refuses to wait for a version beyond a stream's next one. The client has seen the versions before it in a history that
 /// the store has left, so it would silently miss the new events with those versions.
-fn check_version<S: Store>(
+fn check_version<S: StoreApi>(
     store: &mut S,
     stream: &str,
     from: u64,
@@ -222,7 +222,7 @@ enum Waited {
 /// Waits for events, and sends keepalives meanwhile.
 ///
 /// A wake is only a hint and may come without events, so the silence is measured from the last write and not per wait.
-fn wait<S: Store>(
+fn wait<S: StoreApi>(
     store: &mut S,
     stream: Option<&str>,
     seen: u64,
@@ -251,7 +251,7 @@ fn overloaded() -> Problem {
 }
 
 /// Reads the next page. A stream without events gives an empty page: the follower waits for the first event.
-fn read<S: Store>(store: &mut S, scope: &EventScope, next: u64) -> Result<EventPage, Error> {
+fn read<S: StoreApi>(store: &mut S, scope: &EventScope, next: u64) -> Result<EventPage, Error> {
     let read = |store: &mut S| store.read(scope, Some(next), FOLLOW_PAGE_EVENTS, Direction::Forward);
     match read(store) {
         Err(Error::NotFound) => {
@@ -282,12 +282,12 @@ fn send(events: &[RecordedEvent], history: HistoryId, sink: &mut impl Sink) -> R
 }
 
 /// The number of durable positions, which is the position of the store's next event.
-fn durable_position<S: Store>(store: &mut S) -> Result<u64, Error> {
+fn durable_position<S: StoreApi>(store: &mut S) -> Result<u64, Error> {
     Ok(store.read(&EventScope::Store, None, 1, Direction::Backward)?.durable_position)
 }
 
 /// The last event of a stream, if there is one.
-fn last<S: Store>(store: &mut S, stream: &EventScope) -> Result<Option<RecordedEvent>, Error> {
+fn last<S: StoreApi>(store: &mut S, stream: &EventScope) -> Result<Option<RecordedEvent>, Error> {
     match store.read(stream, None, 1, Direction::Backward) {
         Ok(page) => Ok(page.events.into_iter().next()),
         Err(Error::NotFound) => Ok(None),
@@ -296,7 +296,7 @@ fn last<S: Store>(store: &mut S, stream: &EventScope) -> Result<Option<RecordedE
 }
 
 /// The version of a stream's next event.
-fn end_of_stream<S: Store>(store: &mut S, stream: &str) -> Result<u64, Error> {
+fn end_of_stream<S: StoreApi>(store: &mut S, stream: &str) -> Result<u64, Error> {
     Ok(last(store, &EventScope::Stream(stream.to_owned()))?
         .map_or(0, |event| event.version.saturating_add(1)))
 }
@@ -305,7 +305,7 @@ fn end_of_stream<S: Store>(store: &mut S, stream: &str) -> Result<u64, Error> {
 ///
 /// The position is usually that of an event of this stream; then one read of the store gives the version. Otherwise a
 /// binary search over the versions finds it, because positions rise with versions.
-fn version_after<S: Store>(store: &mut S, stream: &str, position: u64) -> Result<u64, Error> {
+fn version_after<S: StoreApi>(store: &mut S, stream: &str, position: u64) -> Result<u64, Error> {
     let at_position = store.read(&EventScope::Store, Some(position), 1, Direction::Forward)?;
     if let Some(event) = at_position.events.first()
         && event.position == position
@@ -334,7 +334,7 @@ fn version_after<S: Store>(store: &mut S, stream: &str, position: u64) -> Result
 }
 
 /// Ends a response that has begun, because a read failed. A tombstone is not a failure: no more events can come.
-fn break_off<S: Store>(
+fn break_off<S: StoreApi>(
     store: &mut S,
     error: Error,
     subject: Subject<'_>,

@@ -2,7 +2,7 @@
 
 use crate::history::HistoryId;
 use crate::problem::Problem;
-use crate::store::{Direction, Error, EventScope, Store, Transaction};
+use crate::store::{Direction, Error, EventScope, StoreApi, Transaction};
 use crate::store_error::{Subject, history_changed, problem};
 
 /// Checks the start of a bounded read of the whole store if the client names its history. Without a history, the read
@@ -10,7 +10,7 @@ use crate::store_error::{Subject, history_changed, problem};
 ///
 /// # Errors
 /// [`Error::HistoryChanged`], and the store's errors.
-pub(crate) fn check_range<S: Store>(
+pub(crate) fn check_range<S: StoreApi>(
     store: &mut S,
     scope: &EventScope,
     from: Option<u64>,
@@ -33,7 +33,7 @@ pub(crate) fn check_range<S: Store>(
 ///
 /// # Errors
 /// The problem to respond with.
-pub(crate) fn check_conditions<S: Store>(
+pub(crate) fn check_conditions<S: StoreApi>(
     store: &mut S,
     transaction: &Transaction,
     histories: &[Option<HistoryId>],

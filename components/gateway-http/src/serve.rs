@@ -20,14 +20,14 @@ use crate::position_check::{check_conditions, check_range};
 use crate::problem::{Kind, Problem};
 use crate::request::RequestHead;
 use crate::route::{AppendEncoding, BulkRange, Call, Range, Start, route};
-use crate::store::{AppendRequest, EventData, EventScope, Store};
+use crate::store::{AppendRequest, EventData, EventScope, StoreApi};
 use crate::store_error::{Subject, problem};
 
 /// The OpenAPI document that the gateway serves.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// Serves one request. Returns when the response is written or the client is gone.
-pub fn serve<S: Store, E: Exchange>(store: &mut S, head: &RequestHead<'_>, mut exchange: E) {
+pub fn serve<S: StoreApi, E: Exchange>(store: &mut S, head: &RequestHead<'_>, mut exchange: E) {
     let sent = match route(head) {
         Err(problem) => respond(store, Err(problem), head.method == "HEAD", exchange),
         Ok(route) => match route.call {
@@ -49,7 +49,7 @@ pub fn serve<S: Store, E: Exchange>(store: &mut S, head: &RequestHead<'_>, mut e
     }
 }
 
-fn respond<S: Store, E: Exchange>(
+fn respond<S: StoreApi, E: Exchange>(
     store: &mut S,
     response: Result<Response, Problem>,
     head_only: bool,
@@ -74,7 +74,7 @@ fn remove_body(response: &mut Response) {
     }
 }
 
-fn follow<S: Store, E: Exchange>(
+fn follow<S: StoreApi, E: Exchange>(
     store: &mut S,
     scope: &EventScope,
     start: (Start, Option<HistoryId>),
@@ -103,7 +103,7 @@ fn follow<S: Store, E: Exchange>(
     sink.finish()
 }
 
-fn read_bulk<S: Store, E: Exchange>(
+fn read_bulk<S: StoreApi, E: Exchange>(
     store: &mut S,
     scope: &EventScope,
     range: BulkRange,
@@ -139,7 +139,7 @@ fn read_bulk<S: Store, E: Exchange>(
 }
 
 /// Handles every call whose response is not streamed.
-fn single_response<S: Store, E: Exchange>(
+fn single_response<S: StoreApi, E: Exchange>(
     store: &mut S,
     call: Call,
     exchange: &mut E,
@@ -192,7 +192,7 @@ fn single_response<S: Store, E: Exchange>(
 }
 
 /// Handles the calls about snapshots.
-fn snapshot_response<S: Store, E: Exchange>(
+fn snapshot_response<S: StoreApi, E: Exchange>(
     store: &mut S,
     call: Call,
     exchange: &mut E,
@@ -243,7 +243,7 @@ fn snapshot_response<S: Store, E: Exchange>(
     }
 }
 
-fn append<S: Store, E: Exchange>(
+fn append<S: StoreApi, E: Exchange>(
     store: &mut S,
     stream: String,
     encoding: AppendEncoding,
@@ -264,7 +264,7 @@ fn append<S: Store, E: Exchange>(
     }
 }
 
-fn transact<S: Store, E: Exchange>(store: &mut S, exchange: &mut E) -> Result<Response, Problem> {
+fn transact<S: StoreApi, E: Exchange>(store: &mut S, exchange: &mut E) -> Result<Response, Problem> {
     let (mut transaction, histories) = decode_transaction(&body(exchange)?)?;
     check_total_tag_bytes(transaction.appends.iter().flat_map(|append| &append.events))?;
     let history = current_history(store)?;
@@ -284,7 +284,7 @@ fn check_total_tag_bytes<'a>(events: impl IntoIterator<Item = &'a EventData>) ->
     Ok(())
 }
 
-fn read<S: Store>(store: &mut S, scope: &EventScope, range: Range) -> Result<Response, Problem> {
+fn read<S: StoreApi>(store: &mut S, scope: &EventScope, range: Range) -> Result<Response, Problem> {
     let history = current_history(store)?;
     let page = check_range(store, scope, range.from, range.direction, range.history)
         .and_then(|()| store.read(scope, range.from, range.count, range.direction))
@@ -325,7 +325,7 @@ fn json_response_of(history: HistoryId, body: Vec<u8>) -> Response {
 
 /// The history of the positions that the following calls read or assign. It must be read before them: if the store is
 /// restored in between, the client later presents those positions with the old history, and they are refused.
-fn current_history<S: Store>(store: &mut S) -> Result<HistoryId, Problem> {
+fn current_history<S: StoreApi>(store: &mut S) -> Result<HistoryId, Problem> {
     let history = store.history().map_err(|error| problem(error, Subject::Store))?;
     Ok(HistoryId(history.id))
 }

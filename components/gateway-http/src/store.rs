@@ -46,7 +46,7 @@ impl EventScope {
 }
 
 /// The store's interfaces, the clock, random bytes and the log. Tests replace them.
-pub trait Store {
+pub trait StoreApi {
     /// `streams.append` of one request.
     fn append(&mut self, request: AppendRequest) -> Result<AppendResult, Error>;
     /// `streams.transact` of one transaction. Returns one result for each of its appends.
@@ -127,7 +127,7 @@ pub trait Store {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LinkedStore;
 
-impl Store for LinkedStore {
+impl StoreApi for LinkedStore {
     fn append(&mut self, request: AppendRequest) -> Result<AppendResult, Error> {
         only(streams::append(&[request]))
     }

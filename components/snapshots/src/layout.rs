@@ -1,6 +1,6 @@
 //! The keys and values of the keyspaces. The crate's documentation has the table.
 
-use exesdb_sdk::fields::{Malformed, Reader, Writer};
+use exesdb_sdk::fields::{Decoder, Encoder, Malformed};
 use exesdb_sdk::snapshots::{RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo};
 use exesdb_sdk::types::Version;
 
@@ -81,13 +81,13 @@ fn parts(key: &[u8]) -> Option<(String, String, Version)> {
 #[must_use]
 pub fn encode_snapshot(created: u64, snapshot: &SnapshotData) -> Vec<u8> {
     let bytes = snapshot.content_type.len() + snapshot.data.len() + snapshot.metadata.len();
-    let mut writer = Writer::with_capacity(19 + bytes);
-    writer.u8(FORMAT);
-    writer.u64(created);
-    writer.text(&snapshot.content_type);
-    writer.bytes(&snapshot.data);
-    writer.bytes(&snapshot.metadata);
-    writer.finish()
+    let mut encoder = Encoder::with_capacity(19 + bytes);
+    encoder.u8(FORMAT);
+    encoder.u64(created);
+    encoder.text(&snapshot.content_type);
+    encoder.bytes(&snapshot.data);
+    encoder.bytes(&snapshot.metadata);
+    encoder.finish()
 }
 
 /// Decodes the value of a snapshot.
@@ -96,28 +96,28 @@ pub fn encode_snapshot(created: u64, snapshot: &SnapshotData) -> Vec<u8> {
 ///
 /// [`Malformed`] if [`encode_snapshot`] did not write it.
 pub fn decode_snapshot(id: SnapshotId, value: &[u8]) -> Result<RecordedSnapshot, Malformed> {
-    let mut reader = Reader::new(value);
-    reader.format(FORMAT)?;
+    let mut decoder = Decoder::new(value);
+    decoder.format(FORMAT)?;
     let snapshot = RecordedSnapshot {
         id,
-        created: reader.u64()?,
-        content_type: reader.text()?.to_owned(),
-        data: reader.bytes()?.to_owned(),
-        metadata: reader.bytes()?.to_owned(),
+        created: decoder.u64()?,
+        content_type: decoder.text()?.to_owned(),
+        data: decoder.bytes()?.to_owned(),
+        metadata: decoder.bytes()?.to_owned(),
     };
-    reader.end()?;
+    decoder.end()?;
     Ok(snapshot)
 }
 
 /// Encodes the value of a snapshot's info.
 #[must_use]
 pub fn encode_info(created: u64, content_type: &str, size: usize) -> Vec<u8> {
-    let mut writer = Writer::with_capacity(19 + content_type.len());
-    writer.u8(FORMAT);
-    writer.u64(created);
-    writer.text(content_type);
-    writer.u64(size as u64);
-    writer.finish()
+    let mut encoder = Encoder::with_capacity(19 + content_type.len());
+    encoder.u8(FORMAT);
+    encoder.u64(created);
+    encoder.text(content_type);
+    encoder.u64(size as u64);
+    encoder.finish()
 }
 
 /// Decodes the value of an info.
@@ -126,11 +126,11 @@ pub fn encode_info(created: u64, content_type: &str, size: usize) -> Vec<u8> {
 ///
 /// [`Malformed`] if [`encode_info`] did not write it.
 pub fn decode_info(id: SnapshotId, value: &[u8]) -> Result<SnapshotInfo, Malformed> {
-    let mut reader = Reader::new(value);
-    reader.format(FORMAT)?;
-    let created = reader.u64()?;
-    let info = SnapshotInfo { id, created, content_type: reader.text()?.to_owned(), size: reader.u64()? };
-    reader.end()?;
+    let mut decoder = Decoder::new(value);
+    decoder.format(FORMAT)?;
+    let created = decoder.u64()?;
+    let info = SnapshotInfo { id, created, content_type: decoder.text()?.to_owned(), size: decoder.u64()? };
+    decoder.end()?;
     Ok(info)
 }
 

@@ -5,11 +5,11 @@
 
 /// Writes fields, one after the other.
 #[derive(Clone, Debug, Default)]
-pub struct Writer {
+pub struct Encoder {
     bytes: Vec<u8>,
 }
 
-impl Writer {
+impl Encoder {
     /// An empty value with a capacity in bytes.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
@@ -84,11 +84,11 @@ impl std::error::Error for Malformed {}
 
 /// Reads fields in the order in which they were written.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader<'a> {
+pub struct Decoder<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Decoder<'a> {
     /// Reads from the beginning of a value.
     #[must_use]
     pub fn new(value: &'a [u8]) -> Self {
@@ -101,10 +101,20 @@ impl<'a> Reader<'a> {
     ///
     /// [`Malformed::Format`] if it is another one, [`Malformed::Short`] if there is none.
     pub fn format(&mut self, known: u8) -> Result<(), Malformed> {
-        match self.array::<1>()? {
-            [byte] if byte == known => Ok(()),
-            [byte] => Err(Malformed::Format(byte)),
+        match self.u8()? {
+            byte if byte == known => Ok(()),
+            byte => Err(Malformed::Format(byte)),
         }
+    }
+
+    /// One byte.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::Short`].
+    pub fn u8(&mut self) -> Result<u8, Malformed> {
+        let [byte] = self.array()?;
+        Ok(byte)
     }
 
     /// Eight bytes, big-endian.
@@ -159,22 +169,22 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Malformed, Reader, Writer};
+    use super::{Decoder, Encoder, Malformed};
 
     fn value() -> Vec<u8> {
-        let mut writer = Writer::default();
-        writer.u8(1);
-        writer.u64(258);
-        writer.text("naïve");
-        writer.bytes(&[9, 8]);
-        writer.finish()
+        let mut encoder = Encoder::default();
+        encoder.u8(1);
+        encoder.u64(258);
+        encoder.text("naïve");
+        encoder.bytes(&[9, 8]);
+        encoder.finish()
     }
 
     fn read(value: &[u8]) -> Result<(u64, String, Vec<u8>), Malformed> {
-        let mut reader = Reader::new(value);
-        reader.format(1)?;
-        let fields = (reader.u64()?, reader.text()?.to_owned(), reader.bytes()?.to_owned());
-        reader.end()?;
+        let mut decoder = Decoder::new(value);
+        decoder.format(1)?;
+        let fields = (decoder.u64()?, decoder.text()?.to_owned(), decoder.bytes()?.to_owned());
+        decoder.end()?;
         Ok(fields)
     }
 

@@ -9,8 +9,8 @@ use exesdb_gateway_http::history::HistoryId;
 use exesdb_gateway_http::store::{
     AppendRequest, AppendResult, Deletion, Direction, Error, EventData, EventPage, EventScope,
     ExpectedVersion, HistoryChange, ImportMark, ImportResult, ImportState, ImportedEvent, RecordedEvent,
-    RecordedSnapshot, Retention, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope, Store, StoreHistory,
-    StreamInfo, StreamPage, Transaction, Wake,
+    RecordedSnapshot, Retention, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope, StoreApi,
+    StoreHistory, StreamInfo, StreamPage, Transaction, Wake,
 };
 use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
 use exesdb_sdk::{snapshots as sdk_snapshots, streams as sdk_streams};
@@ -184,7 +184,7 @@ impl TestStore {
     }
 }
 
-impl Store for TestStore {
+impl StoreApi for TestStore {
     fn append(&mut self, request: AppendRequest) -> Result<AppendResult, Error> {
         self.fail()?;
         self.append_request(request)

@@ -25,7 +25,7 @@ fn invalid_cursors_are_refused() {
     refused(verify(&store, Some(&vec![64]), true).map(drop));
     refused(scavenge(&store, NOW, Some(&vec![65])).map(drop));
     refused(scavenge(&store, NOW, Some(&vec![65; 8])).map(drop));
-    // One that could be right is taken for what it says, and does no harm.
+    // A cursor that could be right is accepted, and does no harm.
     let whole = everything(&store);
     for tag in 2..=7 {
         verify(&store, Some(&vec![tag, 0xff, 0xff]), true).unwrap();

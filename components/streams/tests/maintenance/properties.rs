@@ -22,7 +22,7 @@ enum Act {
         at: usize,
         count: u8,
     },
-    /// Of an id that may have been there: taken if its event is hidden.
+    /// Appends an id that may have been appended before; it is new if its event is hidden.
     AppendAgain {
         at: usize,
         id: u8,
@@ -81,7 +81,7 @@ fn apply(store: &MemoryKeyspaces, now: &mut u64, number: &mut u64, act: &Act) {
             let request = AppendRequest { stream_id: STREAM_IDS[*at].into(), expected, events };
             append(store, *now, CorrelationIndex::On, &[request])[0].as_ref().expect("it is valid");
         }
-        // Of a stream that is not there.
+        // The stream may not exist.
         Act::Retain { at, retention } => {
             let _outcome = set_retention(store, *now, STREAM_IDS[*at], retention);
         }
@@ -133,7 +133,7 @@ proptest! {
         let whole = reads(&store, now);
         let heads = store.entries(STREAMS);
         for (at, chosen, how, other) in damages {
-            // An entry of `retained` that is lost is one of a head that can be read.
+            // A lost entry of `retained` belongs to a readable head.
             let keyspace = [INDEX, IDS, LABELS, RETAINED][at];
             let entries = store.entries(keyspace);
             let Some((key, _)) = entries.get(usize::from(chosen) % entries.len().max(1)) else { continue };
@@ -184,7 +184,7 @@ proptest! {
         walk(&store, false);
         walk(&store, true);
         prop_assert!(store.entries(EVENTS) == events);
-        // What a repair can do is done after the few that one may make possible.
+        // A repair may make others possible, so a few runs repair everything that can be repaired.
         for _ in 0..3 {
             walk(&store, true);
         }

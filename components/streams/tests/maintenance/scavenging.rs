@@ -34,7 +34,7 @@ fn hidden_events_are_removed_with_their_entries() {
     assert_eq!(done.bytes as usize, size - bytes(&store));
     assert_eq!(reads(&store, NOW), shown);
     assert_eq!(head(&store, "a").reclaimed_before, 2);
-    // The append still has an event, so what leads to it is there; its other label is not.
+    // The append still has an event, so the entries that lead to it remain; the entry of its other label does not.
     assert_eq!((store.entries(INDEX).len(), store.entries(IDS).len()), (3, 4));
     assert_eq!(store.get(LABELS, &label_key(label_digest(LabelKind::Type, "type-0"), 1)).unwrap(), None);
     assert!(store.get(LABELS, &label_key(label_digest(LabelKind::Tag, "all"), 2)).unwrap().is_some());
@@ -51,7 +51,7 @@ fn hidden_events_are_removed_with_their_entries() {
     assert_clean(&store);
     assert_eq!(head(&store, "a").reclaimed_before, 5);
     assert_eq!((store.entries(INDEX).len(), store.entries(IDS).len()), (1, 1));
-    // Of `b`: its type, its tags `all` and `b`, its correlation.
+    // The entries of `b`: its type, its tags `all` and `b`, its correlation id.
     assert_eq!(store.entries(LABELS).len(), 4);
     assert_eq!(store.entries(EVENTS).len(), 6);
     assert_eq!(scavenge_all(&store, NOW).0.removed, 0);
@@ -63,7 +63,7 @@ fn a_scavenged_stream_continues_its_versions() {
     put(&store, "a", &["1", "22"]);
     delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
     assert_eq!(scavenge_all(&store, NOW).0.removed, 2);
-    // The ids are free again.
+    // The ids are new again.
     put(&store, "a", &["1", "3"]);
     assert_clean(&store);
     let events = all(|from| read_stream(&store, NOW, "a", from, 9, Direction::Forward)).unwrap();
@@ -108,7 +108,7 @@ fn many_events_and_streams_take_many_steps() {
     delete_stream(&store, "b", ExpectedVersion::Any, Deletion::Soft).unwrap();
     let first = scavenge(&store, NOW, None).unwrap().step;
     assert!(first.next.is_some() && first.removed <= 1_000, "{first:?}");
-    // What was interrupted begins again.
+    // An interrupted run begins again.
     let shown = reads(&store, NOW);
     assert_eq!(scavenge_all(&store, NOW).0.removed + first.removed, 2_700);
     assert_eq!(reads(&store, NOW), shown);
@@ -128,7 +128,7 @@ fn a_step_may_end_anywhere_in_a_stream() {
         let all: Vec<EventData> = (0..events)
             .map(|number| EventData { data: vec![b'x'; bytes], ..event(&format!("event-{number}"), tags) })
             .collect();
-        // Few enough for the limits of one append.
+        // Few enough events for one append.
         for part in all.chunks(20) {
             let request = AppendRequest {
                 stream_id: "a".into(),
@@ -163,7 +163,7 @@ fn a_concurrent_append_does_not_stop_scavenging() {
     });
     let (done, skipped) = scavenge_all(&rival, NOW);
     assert_eq!(skipped, Vec::<String>::new());
-    // Those of the rival but the last are hidden by then.
+    // All events of the rival but the last are hidden by then.
     assert_eq!(done.removed, 3 + 2 + 1);
     assert_clean(&store);
     let events = all(|from| read_stream(&store, NOW, "a", from, 9, Direction::Forward)).unwrap();

@@ -112,7 +112,7 @@ fn entries_of_labels_are_restored() {
     assert_repaired(|store| store.overwrite(LABELS, &posting, &key(3)), "stream `a`, version 0", "`labels`");
     assert_repaired(|store| store.overwrite(LABELS, &posting, b"odd"), "stream `a`, version 0", "`labels`");
     let type_0 = label_digest(LabelKind::Type, "type-0");
-    // Of position 1 only.
+    // An entry for position 1 only.
     let single = label_key(type_0, 1);
     assert_restored(|store| store.remove(LABELS, &single), "stream `a`, version 1", "`labels`");
     assert_restored(
@@ -173,12 +173,12 @@ fn a_certain_head_is_restored() {
 
 #[test]
 fn an_uncertain_head_is_reported() {
-    // What was hidden is nowhere else.
+    // Nothing else records what was hidden.
     assert_reported(|store| store.remove(STREAMS, b"b"), "stream `b`", "no head");
     assert_reported(|store| store.overwrite(STREAMS, b"b", b"\x09"), "stream `b`", "cannot be read");
-    // It does not begin with version 0.
+    // The stream does not begin with version 0.
     assert_reported(|store| store.remove(STREAMS, b"i"), "stream `i`", "no head");
-    // Its last events may be gone, too.
+    // The last events may be lost, too.
     let lost = |store: &MemoryKeyspaces| {
         let origin = head(store, "a").origin;
         store.remove(STREAMS, b"a");
@@ -247,7 +247,7 @@ fn lost_and_changed_events_are_reported() {
     let last = store().get(EVENTS, &key(13)).unwrap().unwrap();
     assert_reported(|store| store.overwrite(EVENTS, &key(14), &last), "`events`", "after the end");
     assert_reported(|store| store.overwrite(EVENTS, &key(3), &last), "position 3,", "hash chain");
-    // Where the chain cannot tell because the event before cannot be read.
+    // The chain cannot verify an event if the preceding one cannot be read.
     let twice = |store: &MemoryKeyspaces| {
         store.overwrite(EVENTS, &key(2), b"odd");
         store.overwrite(EVENTS, &key(3), &last);
@@ -263,7 +263,7 @@ fn a_removed_visible_event_is_reported() {
             let link = Envelope::decode(position, &value).unwrap().link();
             store.overwrite(EVENTS, &key(position), &Envelope::encode_removed(link));
         };
-        // Its content is not chained any more, but what led to it is still there.
+        // The content is no longer chained, but the entries that lead to it still exist.
         assert_reported(removed, &format!("stream `a`, version {version}"), "removed");
     }
 }
@@ -291,7 +291,7 @@ fn many_findings_are_counted_and_repaired() {
     assert!(step.found > 2_000, "{}", step.found);
     walk(&store, true);
     assert_clean(&store);
-    // Without an entry nobody knows what was indexed of the metadata.
+    // Without an entry it is unknown which parts of the metadata were indexed.
     let restored = reads(&store, NOW);
     assert_eq!((&restored.streams, &restored.infos), (&whole.streams, &whole.infos));
     assert_eq!(restored.whole[..4], whole.whole[..4]);

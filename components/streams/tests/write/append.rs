@@ -124,9 +124,9 @@ fn a_partial_or_reordered_repetition_is_a_conflict() {
     assert_eq!(ids(&store, "a"), ["1", "2", "3"]);
 }
 
-/// Two ids whose digests are the same: found by effort, here made by hand.
+/// Two ids with the same digest, constructed by hand.
 #[test]
-fn an_id_with_the_digest_of_another_is_no_repetition() {
+fn an_id_with_the_digest_of_another_is_not_a_repetition() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1", "2", "3"])]);
     store.overwrite(IDS, &id_key(0, "x"), &1_u64.to_be_bytes());
@@ -161,7 +161,7 @@ fn many_appends_begin_their_streams_in_two_commits() {
         (ids(&store, "a"), ids(&store, "b")),
         (ids(&store, "b"), vec!["1".into(), "2".into(), "3".into()])
     );
-    // An entry in the index for each append, under the position of the stream's first event.
+    // The index has an entry for each append, under the position of the stream's first event.
     let keys: Vec<_> = store.entries(INDEX).into_iter().map(|(key, _)| key).collect();
     let expected: Vec<_> =
         [0, 1].into_iter().flat_map(|origin| (0..3).map(move |last| index_key(origin, last))).collect();
@@ -169,7 +169,7 @@ fn many_appends_begin_their_streams_in_two_commits() {
 }
 
 #[test]
-fn a_refused_request_touches_no_other() {
+fn a_refused_request_affects_no_other() {
     let store = MemoryKeyspaces::new();
     let results =
         append(&store, 1, &[any("", &["1"]), any("a", &["1"]), any("a", &[]), any("a", &["2", "2"])]);
@@ -214,7 +214,7 @@ fn an_append_that_the_storage_finds_too_large_fails_alone() {
 }
 
 #[test]
-fn a_call_with_more_than_one_commit_holds_is_done_in_parts() {
+fn a_call_larger_than_one_commit_takes_several() {
     let store = MemoryKeyspaces::new();
     let count = ROUND_REQUESTS_MAX + 5;
     let requests: Vec<_> = (0..count).map(|index| any("a", &[&index.to_string()])).collect();
@@ -226,7 +226,7 @@ fn a_call_with_more_than_one_commit_holds_is_done_in_parts() {
 }
 
 #[test]
-fn whoever_is_overtaken_decides_anew() {
+fn an_overtaken_append_is_decided_again() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["0"])]);
     let rival = Rival::new(&store, 1, |store| {
