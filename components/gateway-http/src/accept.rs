@@ -1,25 +1,25 @@
-//! The form of an answer: what the header `accept` allows.
+//! Content negotiation: the representation of a response that the header `accept` prefers.
 
 use crate::frame;
 use crate::json::essence;
 use crate::problem::{Kind, Problem, quoted};
-use crate::route::Head;
+use crate::request::RequestHead;
 
-/// The forms that events have.
+/// A representation of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum Representation {
     /// One JSON page.
     Json,
     /// Server-sent events.
     EventStream,
-    /// Page after page, one event on each line.
+    /// All pages in one response, one JSON event on each line.
     Lines,
-    /// Page after page, one event in each binary frame.
+    /// All pages in one response, one event in each binary frame.
     Frames,
 }
 
-impl Form {
-    /// The form's media type.
+impl Representation {
+    /// The representation's media type.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
@@ -30,56 +30,65 @@ impl Form {
     }
 }
 
-/// How welcome a form is.
+/// How much the client prefers a representation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Welcome {
-    /// In thousandths; 0 if it is not welcome at all.
+struct Preference {
+    /// The quality value in thousandths; 0 if the representation is not acceptable.
     weight: u16,
-    /// Where in the header the form stands by its name; none if only a wildcard lets it in.
+    /// The index of the media range that names the representation; none if only a wildcard matches it.
     named_at: Option<usize>,
 }
 
-impl Welcome {
-    /// What comes first in this order is sent: the highest weight; of equal ones, those that are named before those that
-    /// a wildcard lets in; of these, in the order of the header.
+impl Preference {
+    /// The highest rank wins: the greatest weight; with equal weights, a named representation before one that a wildcard
+    /// matches; then the order of the header.
     fn rank(self) -> (u16, std::cmp::Reverse<usize>) {
         (self.weight, std::cmp::Reverse(self.named_at.unwrap_or(usize::MAX)))
     }
 }
 
-/// The form that a reader of events wants. A read that is `bounded`, as by `count`, has an end, which an event stream does
-/// not have: that is sent only to those who want nothing else, and who are told then.
+/// The representation for a read of events. An event stream has no end, so a `bounded` read (one with `count`, for
+/// example) gets one only if the client accepts nothing else; the route then refuses it.
 ///
 /// # Errors
-/// [`Kind::NotAcceptable`] if the header clearly allows none.
-pub fn form(head: &Head<'_>, bounded: bool) -> Result<Form, Problem> {
-    let all = [Form::Json, Form::EventStream, Form::Lines, Form::Frames];
-    if bounded && let Ok(form) = best(head, &[Form::Json, Form::Lines, Form::Frames]) {
-        return Ok(form);
+/// [`Kind::NotAcceptable`] if the header excludes all of them.
+pub fn event_representation(head: &RequestHead<'_>, bounded: bool) -> Result<Representation, Problem> {
+    let all =
+        [Representation::Json, Representation::EventStream, Representation::Lines, Representation::Frames];
+    if bounded
+        && let Ok(representation) =
+            negotiate(head, &[Representation::Json, Representation::Lines, Representation::Frames])
+    {
+        return Ok(representation);
     }
-    best(head, &all)
+    negotiate(head, &all)
 }
 
-/// The form that a reader of one thing wants: JSON, or a line of it.
+/// The representation for a read of one item: JSON, or JSON on one line.
 ///
 /// # Errors
-/// [`Kind::NotAcceptable`] if the header clearly allows neither.
-pub fn json_or_line(head: &Head<'_>) -> Result<Form, Problem> {
-    best(head, &[Form::Json, Form::Lines])
+/// [`Kind::NotAcceptable`] if the header excludes both.
+pub fn json_or_line(head: &RequestHead<'_>) -> Result<Representation, Problem> {
+    negotiate(head, &[Representation::Json, Representation::Lines])
 }
 
-/// The most welcome of the forms that there are; the first of them without a header.
-fn best(head: &Head<'_>, forms: &[Form]) -> Result<Form, Problem> {
+/// The preferred one of the `available` representations; the first of them if there is no header.
+fn negotiate(head: &RequestHead<'_>, available: &[Representation]) -> Result<Representation, Problem> {
     let Some(accept) = head.header("accept")?.filter(|accept| !accept.is_empty()) else {
-        return Ok(Form::Json);
+        return Ok(Representation::Json);
     };
-    let welcomes = forms.iter().map(|form| (*form, welcome(&accept, *form)));
-    // Of equal ones the first: `max_by_key` alone gives the last.
-    match welcomes.rev().max_by_key(|(_, welcome)| welcome.rank()) {
-        Some((form, welcome)) if welcome.weight > 0 => Ok(form),
+    let preferences =
+        available.iter().map(|representation| (*representation, preference(&accept, *representation)));
+    // `max_by_key` returns the last of equal elements; reversed, that is the first.
+    match preferences.rev().max_by_key(|(_, preference)| preference.rank()) {
+        Some((representation, preference)) if preference.weight > 0 => Ok(representation),
         _ => Err(not_acceptable(
             &accept,
-            &forms.iter().map(|form| form.media_type()).collect::<Vec<_>>().join(", "),
+            &available
+                .iter()
+                .map(|representation| representation.media_type())
+                .collect::<Vec<_>>()
+                .join(", "),
         )),
     }
 }
@@ -87,44 +96,44 @@ fn best(head: &Head<'_>, forms: &[Form]) -> Result<Form, Problem> {
 /// Checks that JSON is acceptable.
 ///
 /// # Errors
-/// [`Kind::NotAcceptable`] if the header clearly does not allow it.
-pub fn json_only(head: &Head<'_>) -> Result<(), Problem> {
+/// [`Kind::NotAcceptable`] if the header excludes it.
+pub fn require_json(head: &RequestHead<'_>) -> Result<(), Problem> {
     match head.header("accept")? {
-        Some(accept) if !accept.is_empty() && welcome(&accept, Form::Json).weight == 0 => {
+        Some(accept) if !accept.is_empty() && preference(&accept, Representation::Json).weight == 0 => {
             Err(not_acceptable(&accept, "application/json"))
         }
         _ => Ok(()),
     }
 }
 
-fn not_acceptable(accept: &str, forms: &str) -> Problem {
-    let detail = format!("{} allows none of the forms there are: {forms}", quoted(accept));
+fn not_acceptable(accept: &str, available: &str) -> Problem {
+    let detail = format!("{} allows none of the forms there are: {available}", quoted(accept));
     Problem::of_field(Kind::NotAcceptable, "accept", detail)
 }
 
-/// How welcome a form is, as far as the header says. Only JSON is let in by a wildcard: a browser or curl that takes
-/// anything wants a page.
-fn welcome(accept: &str, form: Form) -> Welcome {
-    let mut welcome = Welcome::default();
-    // How exactly the form was named so far: the most exact range decides.
-    let mut exactness = 0;
+/// The preference that the header states for a representation. A wildcard matches JSON only: a browser or curl that
+/// accepts anything should get a page.
+fn preference(accept: &str, representation: Representation) -> Preference {
+    let mut preference = Preference::default();
+    // The most specific media range decides.
+    let mut specificity = 0;
     for (at, range) in accept.split(',').enumerate() {
         let name = essence(range).to_ascii_lowercase();
         let found = match name.as_str() {
-            name if name == form.media_type() => 3,
-            "application/problem+json" | "application/*" if form == Form::Json => 2,
-            "*/*" if form == Form::Json => 1,
+            name if name == representation.media_type() => 3,
+            "application/problem+json" | "application/*" if representation == Representation::Json => 2,
+            "*/*" if representation == Representation::Json => 1,
             _ => 0,
         };
-        if found > exactness {
-            exactness = found;
-            welcome = Welcome { weight: weight(range), named_at: (found == 3).then_some(at) };
+        if found > specificity {
+            specificity = found;
+            preference = Preference { weight: weight(range), named_at: (found == 3).then_some(at) };
         }
     }
-    welcome
+    preference
 }
 
-/// The parameter `q` of a media range in thousandths: 1,000 without one or with one that cannot be read.
+/// The parameter `q` of a media range in thousandths; 1,000 if it is absent or malformed.
 fn weight(range: &str) -> u16 {
     range
         .split(';')
@@ -140,15 +149,15 @@ fn weight(range: &str) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Form, form, json_only, json_or_line};
+    use super::{Representation, event_representation, json_or_line, require_json};
     use crate::problem::Kind;
-    use crate::route::Head;
+    use crate::request::RequestHead;
 
     #[test]
-    fn forms() {
-        let json = Ok(Form::Json);
-        let events = Ok(Form::EventStream);
-        let (lines, frames) = (Ok(Form::Lines), Ok(Form::Frames));
+    fn the_header_decides_the_representation() {
+        let json = Ok(Representation::Json);
+        let events = Ok(Representation::EventStream);
+        let (lines, frames) = (Ok(Representation::Lines), Ok(Representation::Frames));
         let neither = Err(Kind::NotAcceptable);
         for (accept, expected, json_acceptable) in [
             ("", json, true),
@@ -184,36 +193,40 @@ mod tests {
             (",,;;,", neither, false),
         ] {
             let headers = [("Accept".to_owned(), accept.as_bytes().to_vec())];
-            let head = Head { method: "GET", target: "/", headers: &headers };
-            assert_eq!(form(&head, false).map_err(|problem| problem.kind), expected, "{accept}");
-            assert_eq!(json_only(&head).is_ok(), json_acceptable, "{accept}");
+            let head = RequestHead { method: "GET", target: "/", headers: &headers };
+            assert_eq!(
+                event_representation(&head, false).map_err(|problem| problem.kind),
+                expected,
+                "{accept}"
+            );
+            assert_eq!(require_json(&head).is_ok(), json_acceptable, "{accept}");
             let one = match expected {
-                Ok(Form::Lines) => lines,
+                Ok(Representation::Lines) => lines,
                 _ if json_acceptable => json,
                 _ if accept.contains("application/x-ndjson") && !accept.contains("ndjson;q=0") => lines,
                 _ => neither,
             };
             assert_eq!(json_or_line(&head).map_err(|problem| problem.kind), one, "{accept}");
         }
-        let head = Head { method: "GET", target: "/", headers: &[] };
-        assert_eq!(form(&head, false), Ok(Form::Json));
-        assert_eq!(json_only(&head), Ok(()));
+        let head = RequestHead { method: "GET", target: "/", headers: &[] };
+        assert_eq!(event_representation(&head, false), Ok(Representation::Json));
+        assert_eq!(require_json(&head), Ok(()));
     }
 
     #[test]
-    fn a_bounded_read_is_an_event_stream_only_for_those_who_want_nothing_else() {
+    fn a_bounded_read_is_an_event_stream_only_if_nothing_else_is_acceptable() {
         for (accept, expected) in [
-            ("application/json, text/event-stream", Form::Json),
-            ("text/event-stream, application/json", Form::Json),
-            ("text/event-stream, application/json;q=0.1", Form::Json),
-            ("text/event-stream, */*;q=0.1", Form::Json),
-            ("text/event-stream, application/x-ndjson", Form::Lines),
-            ("text/event-stream", Form::EventStream),
-            ("text/event-stream, application/json;q=0", Form::EventStream),
+            ("application/json, text/event-stream", Representation::Json),
+            ("text/event-stream, application/json", Representation::Json),
+            ("text/event-stream, application/json;q=0.1", Representation::Json),
+            ("text/event-stream, */*;q=0.1", Representation::Json),
+            ("text/event-stream, application/x-ndjson", Representation::Lines),
+            ("text/event-stream", Representation::EventStream),
+            ("text/event-stream, application/json;q=0", Representation::EventStream),
         ] {
             let headers = [("accept".to_owned(), accept.as_bytes().to_vec())];
-            let head = Head { method: "GET", target: "/", headers: &headers };
-            assert_eq!(form(&head, true), Ok(expected), "{accept}");
+            let head = RequestHead { method: "GET", target: "/", headers: &headers };
+            assert_eq!(event_representation(&head, true), Ok(expected), "{accept}");
         }
     }
 }

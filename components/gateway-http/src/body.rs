@@ -1,7 +1,7 @@
-//! Request bodies: JSON or frames in, the store's records out.
+//! Decodes request bodies, JSON or frames, into the store's records.
 //!
-//! A body is read in one pass that keeps track of where it is, so that every refusal names the field that it is
-//! about, and nothing is built that is not kept.
+//! A body is decoded in one pass that tracks the current field, so that every problem names the field at fault and no
+//! intermediate document is built.
 
 mod append;
 mod content;
@@ -17,10 +17,11 @@ mod snapshot;
 mod transaction;
 
 pub use append::{Append, decode_append};
-pub use expected::parse_expected_version;
+pub(crate) use expected::parse_expected_version;
 pub use frames::decode_append_frames;
-pub use import::{Import, ImportQuestion, decode_import, decode_import_question};
-pub use query::{check_tags, check_types, decode_query};
+pub use import::{Import, ImportStatesRequest, decode_import, decode_import_states_request};
+pub use query::decode_query;
+pub(crate) use query::{check_tags, check_types};
 pub use retention::decode_retention;
 pub use snapshot::decode_snapshot;
 pub use transaction::decode_transaction;

@@ -1,31 +1,31 @@
-//! Reads of many pages in one answer, as lines or frames. The last one of them says that the answer is whole.
+//! Reads of many pages in one response, as lines or frames. The last line or frame marks the response as complete.
 
 use exesdb_sdk::arguments::COUNT_MAX;
 use exesdb_sdk::gateway::RespondError;
 
-use crate::accept::Form;
+use crate::accept::Representation;
 use crate::encode;
 use crate::exchange::Sink;
 use crate::frame::{self, DoesNotFit};
-use crate::history::check_range;
 use crate::limits::BULK_WRITE_BYTES;
+use crate::position_check::check_range;
 use crate::problem::{Kind, Problem};
-use crate::refusal::{Subject, problem};
 use crate::route::BulkRange;
-use crate::store::{Direction, Error, EventPage, RecordedEvent, Source, Store};
+use crate::store::{Direction, Error, EventPage, EventScope, RecordedEvent, StoreApi};
+use crate::store_error::{Subject, problem};
 
-/// A read that goes on until it has what was asked for.
+/// A read that continues until it has all requested events.
 #[derive(Debug)]
-pub struct BulkRead<'a> {
-    source: &'a Source,
+pub(crate) struct BulkRead<'a> {
+    scope: &'a EventScope,
     direction: Direction,
-    form: Form,
-    /// How many events are still to come; none for all.
+    representation: Representation,
+    /// How many events remain to be read; none for no limit.
     left: Option<u64>,
-    /// Events from this position on were not there when the read began. Without it a read behind a busy writer would
-    /// have no end.
+    /// The read excludes events from this position on: they were appended after it began. Without this bound, a read
+    /// during constant writes would never end.
     horizon: u64,
-    /// The page that was read last.
+    /// The most recent page.
     page: EventPage,
 }
 
@@ -33,26 +33,26 @@ impl<'a> BulkRead<'a> {
     /// Reads the first page.
     ///
     /// # Errors
-    /// The problem that is the request's answer.
-    pub fn start<S: Store>(
+    /// The problem to respond with.
+    pub(crate) fn start<S: StoreApi>(
         store: &mut S,
-        source: &'a Source,
+        scope: &'a EventScope,
         range: BulkRange,
-        form: Form,
+        representation: Representation,
     ) -> Result<Self, Problem> {
         let BulkRange { from, count, direction, history } = range;
-        let page = check_range(store, source, from, direction, history)
-            .and_then(|()| store.read(source, from, page_count(count), direction))
-            .map_err(|error| problem(error, Subject::from(source)))?;
+        let page = check_range(store, scope, from, direction, history)
+            .and_then(|()| store.read(scope, from, page_count(count), direction))
+            .map_err(|error| problem(error, Subject::from(scope)))?;
         let left = remaining(count, &page);
-        Ok(Self { source, direction, form, left, horizon: page.durable_position, page })
+        Ok(Self { scope, direction, representation, left, horizon: page.durable_position, page })
     }
 
-    /// The first page, and the end if that is all.
+    /// The first page, followed by the end marker if there are no more pages.
     ///
     /// # Errors
-    /// [`Kind::Internal`] if an event has no such form.
-    pub fn first(&self) -> Result<Vec<u8>, Problem> {
+    /// [`Kind::Internal`] if an event does not fit into a frame.
+    pub(crate) fn first(&self) -> Result<Vec<u8>, Problem> {
         let mut out = Vec::with_capacity(BULK_WRITE_BYTES);
         for event in &self.page.events {
             self.push(&mut out, event).map_err(|DoesNotFit| {
@@ -68,27 +68,27 @@ impl<'a> BulkRead<'a> {
         Ok(out)
     }
 
-    /// Whether the page that was read last is the last one.
-    pub fn is_whole(&self) -> bool {
+    /// Whether the most recent page is the last one.
+    pub(crate) fn is_whole(&self) -> bool {
         let page = &self.page;
-        let passed = match self.direction {
+        let reached_horizon = match self.direction {
             Direction::Backward => false,
             Direction::Forward => {
                 page.events.last().is_some_and(|event| event.position.saturating_add(1) >= self.horizon)
-                    || self.source.stream().is_none() && page.next.is_some_and(|next| next >= self.horizon)
+                    || self.scope.stream().is_none() && page.next.is_some_and(|next| next >= self.horizon)
             }
         };
-        page.end || page.next.is_none() || self.left == Some(0) || passed
+        page.end || page.next.is_none() || self.left == Some(0) || reached_horizon
     }
 
-    /// Sends `out`, which begins with the first page, and the pages behind it.
+    /// Sends `out`, which holds the first page, and the pages after it.
     ///
-    /// A store that fails on the way ends the answer early: the end says from where to go on, and the next request
-    /// meets the failure where it has a status for it.
+    /// If the store fails on the way, the response ends early: its end marker says where to continue, and the client's
+    /// next request gets the failure as a status.
     ///
     /// # Errors
-    /// [`RespondError::Gone`] when the client is gone. An event that has no such form breaks the answer off.
-    pub fn run<S: Store, K: Sink>(
+    /// [`RespondError::Gone`] when the client is gone. An event that does not fit into a frame aborts the response.
+    pub(crate) fn run<S: StoreApi, K: Sink>(
         mut self,
         store: &mut S,
         mut sink: K,
@@ -98,8 +98,8 @@ impl<'a> BulkRead<'a> {
             let page = match self.next_page(store) {
                 Ok(page) => page,
                 Err(error) => {
-                    let detail = problem(error, Subject::from(self.source)).detail;
-                    store.log_failure(&format!("an answer of many pages ended early: {detail}"));
+                    let detail = problem(error, Subject::from(self.scope)).detail;
+                    store.log_failure(&format!("a bulk read ended early: {detail}"));
                     break;
                 }
             };
@@ -113,7 +113,7 @@ impl<'a> BulkRead<'a> {
                 if let Err(DoesNotFit) = self.push(&mut out, event) {
                     let position = event.position;
                     store.log_failure(&format!(
-                        "an answer was broken off: the event at {position} fits no frame"
+                        "a bulk read was aborted: the event at {position} does not fit into a frame"
                     ));
                     return Ok(());
                 }
@@ -124,8 +124,8 @@ impl<'a> BulkRead<'a> {
         sink.finish()
     }
 
-    fn next_page<S: Store>(&self, store: &mut S) -> Result<EventPage, Error> {
-        let page = store.read(self.source, self.page.next, page_count(self.left), self.direction)?;
+    fn next_page<S: StoreApi>(&self, store: &mut S) -> Result<EventPage, Error> {
+        let page = store.read(self.scope, self.page.next, page_count(self.left), self.direction)?;
         if page.events.is_empty() && !page.end && page.next == self.page.next {
             return Err(Error::Other("the streams component gave a page that leads nowhere".to_owned()));
         }
@@ -133,7 +133,7 @@ impl<'a> BulkRead<'a> {
     }
 
     fn push(&self, out: &mut Vec<u8>, event: &RecordedEvent) -> Result<(), DoesNotFit> {
-        if self.form == Form::Frames {
+        if self.representation == Representation::Frames {
             return frame::push_event(out, event);
         }
         encode::push_line(out, event);
@@ -141,7 +141,7 @@ impl<'a> BulkRead<'a> {
     }
 
     fn push_end(&self, out: &mut Vec<u8>) {
-        if self.form == Form::Frames {
+        if self.representation == Representation::Frames {
             frame::push_end(out, &self.page);
         } else {
             encode::push_end_line(out, &self.page);

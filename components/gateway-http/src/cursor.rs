@@ -1,4 +1,4 @@
-//! Where a list of snapshots goes on, as text that clients hand back.
+//! The opaque text with which a client continues a list of snapshots.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,15 +7,15 @@ use exesdb_sdk::arguments;
 use crate::limits::SOURCE_BYTES_MAX;
 use crate::store::SnapshotId;
 
-/// The text for the place of a snapshot: in base64, its version (8 bytes, big-endian), its stream, a byte of 0, and its
-/// source. No name has that byte.
+/// The cursor after a snapshot: base64 of its version (8 bytes, big-endian), its stream, a zero byte, and its source. No
+/// name contains a zero byte.
 pub fn encode(id: &SnapshotId) -> String {
     let bytes =
         [&id.version.to_be_bytes()[..], id.stream_id.as_bytes(), &[0], id.source_id.as_bytes()].concat();
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// The place that a text stands for, if it is the text of one.
+/// The snapshot that a cursor names; none if the text is not a cursor.
 pub fn decode(text: &str) -> Option<SnapshotId> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (version, names) = bytes.split_first_chunk()?;
@@ -35,7 +35,7 @@ mod tests {
     use crate::store::SnapshotId;
 
     #[test]
-    fn a_place_comes_back() {
+    fn a_cursor_decodes_to_what_it_encodes() {
         for (stream, source, version) in [("s", "", 0), ("a/é", "p q", u64::MAX), ("a", "b", 1)] {
             let id = SnapshotId { stream_id: stream.to_owned(), source_id: source.to_owned(), version };
             let text = encode(&id);
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn other_text_is_no_place() {
+    fn other_text_is_not_a_cursor() {
         let long = "x".repeat(257);
         for bytes in [
             &b""[..],

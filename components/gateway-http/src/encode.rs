@@ -1,173 +1,161 @@
-//! Answers as JSON, written straight into the bytes that are sent.
+//! Encodes responses as JSON.
 
+mod content;
 mod event;
 mod snapshot;
 
-pub use event::{event_page, push_end_line, push_end_message, push_line, push_message, push_progress};
-pub use snapshot::{deleted, snapshot, snapshot_line, snapshot_page};
+pub(crate) use event::{event_page, push_end_line, push_end_message, push_line, push_message, push_progress};
+pub(crate) use snapshot::{deleted, snapshot, snapshot_line, snapshot_page};
+
+use serde::Serialize;
 
 use crate::history::HistoryId;
-use crate::json::{push_bool, push_number, push_string};
 use crate::store::{AppendResult, ImportResult, ImportState, Retention, StreamInfo, StreamPage, StreamState};
-use crate::timestamp::push_rfc3339;
+use crate::timestamp::Timestamp;
 
-/// Where the events of an append stand.
-pub fn append_result(result: &AppendResult, history: HistoryId) -> Vec<u8> {
-    let mut out = Vec::with_capacity(128);
-    out.push(b'{');
-    push_places(&mut out, result);
-    push_history(&mut out, history);
-    out.push(b'}');
-    out
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("writing into memory cannot fail")
 }
 
-/// Where the events of a transaction stand: one result for each of its appends, whose streams these are.
-pub fn transaction_results(streams: &[String], results: &[AppendResult], history: HistoryId) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + results.len() * 192);
-    out.extend_from_slice(b"{\"results\":[");
-    push_list(&mut out, streams.iter().zip(results), |out, (stream, result)| {
-        out.extend_from_slice(b"{\"stream\":");
-        push_string(out, stream);
-        out.push(b',');
-        push_places(out, result);
-        out.push(b'}');
+/// The versions and position of appended events: of an append with its history, of a transaction with the stream.
+#[derive(Serialize)]
+struct Appended<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<&'a str>,
+    first_version: u64,
+    last_version: u64,
+    position: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<HistoryId>,
+}
+
+impl<'a> Appended<'a> {
+    fn new(stream: Option<&'a str>, result: &AppendResult, history: Option<HistoryId>) -> Self {
+        let AppendResult { first_version, last_version, position } = *result;
+        Self { stream, first_version, last_version, position, history }
+    }
+}
+
+/// The result of an append.
+pub(crate) fn append_result(result: &AppendResult, history: HistoryId) -> Vec<u8> {
+    to_json(&Appended::new(None, result, Some(history)))
+}
+
+#[derive(Serialize)]
+struct TransactionResults<'a> {
+    results: Vec<Appended<'a>>,
+    history: HistoryId,
+}
+
+/// The results of a transaction, one for each of its appends, which are to these streams.
+pub(crate) fn transaction_results(
+    streams: &[String],
+    results: &[AppendResult],
+    history: HistoryId,
+) -> Vec<u8> {
+    let results = streams.iter().zip(results);
+    let results = results.map(|(stream, result)| Appended::new(Some(stream), result, None)).collect();
+    to_json(&TransactionResults { results, history })
+}
+
+#[derive(Serialize)]
+struct Imported {
+    added: u32,
+    repeated: u32,
+    hidden: u32,
+    durable_position: u64,
+    history: HistoryId,
+}
+
+/// The result of an import.
+pub(crate) fn import_result(result: &ImportResult, history: HistoryId) -> Vec<u8> {
+    let ImportResult { added, repeated, hidden, durable_position } = *result;
+    to_json(&Imported { added, repeated, hidden, durable_position, history })
+}
+
+#[derive(Serialize)]
+struct ImportStates<'a> {
+    states: Vec<StateOfImport<'a>>,
+}
+
+#[derive(Serialize)]
+struct StateOfImport<'a> {
+    stream: &'a str,
+    rows: u64,
+    leading_rows: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    info: Option<Info<'a>>,
+}
+
+/// The import states of these streams.
+pub(crate) fn import_states(streams: &[String], states: &[ImportState]) -> Vec<u8> {
+    let states = streams.iter().zip(states).map(|(stream, state)| StateOfImport {
+        stream,
+        rows: state.rows,
+        leading_rows: state.leading_rows,
+        info: state.info.as_ref().map(Info::from),
     });
-    out.push(b']');
-    push_history(&mut out, history);
-    out.push(b'}');
-    out
+    to_json(&ImportStates { states: states.collect() })
 }
 
-/// The history that the positions belong to.
-fn push_history(out: &mut Vec<u8>, history: HistoryId) {
-    push_name(out, "history");
-    push_string(out, &history.to_string());
-}
-
-fn push_places(out: &mut Vec<u8>, result: &AppendResult) {
-    out.extend_from_slice(b"\"first_version\":");
-    push_number(out, result.first_version);
-    push_member(out, "last_version", result.last_version);
-    push_member(out, "position", result.position);
-}
-
-/// What became of imported events.
-pub fn import_result(result: &ImportResult, history: HistoryId) -> Vec<u8> {
-    let mut out = Vec::with_capacity(96);
-    out.extend_from_slice(b"{\"added\":");
-    push_number(&mut out, result.added.into());
-    push_member(&mut out, "repeated", result.repeated.into());
-    push_member(&mut out, "hidden", result.hidden.into());
-    push_member(&mut out, "durable_position", result.durable_position);
-    push_history(&mut out, history);
-    out.push(b'}');
-    out
-}
-
-/// What each of these streams had imported before.
-pub fn import_states(streams: &[String], states: &[ImportState]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + states.len() * 384);
-    out.extend_from_slice(b"{\"states\":[");
-    push_list(&mut out, streams.iter().zip(states), |out, (stream, state)| {
-        out.extend_from_slice(b"{\"stream\":");
-        push_string(out, stream);
-        push_member(out, "rows", state.rows);
-        push_member(out, "leading_rows", state.leading_rows);
-        if let Some(info) = &state.info {
-            push_name(out, "info");
-            push_info(out, info);
-        }
-        out.push(b'}');
-    });
-    out.extend_from_slice(b"]}");
-    out
+#[derive(Serialize)]
+struct StreamNames<'a> {
+    streams: &'a [String],
+    more: bool,
 }
 
 /// A page of stream names.
-pub fn stream_page(page: &StreamPage) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + page.streams.iter().map(|name| name.len() + 3).sum::<usize>());
-    out.extend_from_slice(b"{\"streams\":[");
-    push_list(&mut out, &page.streams, |out, name| push_string(out, name));
-    out.extend_from_slice(b"],\"more\":");
-    push_bool(&mut out, page.more);
-    out.push(b'}');
-    out
+pub(crate) fn stream_page(page: &StreamPage) -> Vec<u8> {
+    to_json(&StreamNames { streams: &page.streams, more: page.more })
 }
 
-/// What is known of a stream.
-pub fn stream_info(info: &StreamInfo) -> Vec<u8> {
-    let mut out = Vec::with_capacity(384 + info.stream_id.len());
-    push_info(&mut out, info);
-    out
+#[derive(Serialize)]
+struct Info<'a> {
+    stream: &'a str,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_version: Option<u64>,
+    last_version: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    life_begins: Option<u64>,
+    retention: Limits,
+    created: Timestamp,
+    updated: Timestamp,
 }
 
-fn push_info(out: &mut Vec<u8>, info: &StreamInfo) {
-    out.extend_from_slice(b"{\"stream\":");
-    push_string(out, &info.stream_id);
-    out.extend_from_slice(match info.state {
-        StreamState::Live => b",\"state\":\"live\"".as_slice(),
-        StreamState::Deleted => b",\"state\":\"deleted\"",
-        StreamState::Tombstoned => b",\"state\":\"tombstoned\"",
-    });
-    if let Some(version) = info.first_version {
-        push_member(out, "first_version", version);
-    }
-    push_member(out, "last_version", info.last_version);
-    if let Some(version) = info.life_begins {
-        push_member(out, "life_begins", version);
-    }
-    push_retention(out, &info.retention);
-    push_time(out, "created", info.created);
-    push_time(out, "updated", info.updated);
-    out.push(b'}');
+#[derive(Serialize)]
+struct Limits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_count: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_age_seconds: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncate_before: Option<u64>,
 }
 
-/// The limits that there are.
-fn push_retention(out: &mut Vec<u8>, retention: &Retention) {
-    out.extend_from_slice(b",\"retention\":{");
-    let limits = [
-        ("max_count", retention.max_count),
-        ("max_age_seconds", retention.max_age_seconds),
-        ("truncate_before", retention.truncate_before),
-    ];
-    let limits = limits.into_iter().filter_map(|(name, limit)| Some((name, limit?)));
-    push_list(out, limits, |out, (name, limit)| {
-        push_string(out, name);
-        out.push(b':');
-        push_number(out, limit);
-    });
-    out.push(b'}');
-}
-
-fn push_list<T>(
-    out: &mut Vec<u8>,
-    items: impl IntoIterator<Item = T>,
-    mut push: impl FnMut(&mut Vec<u8>, T),
-) {
-    for (index, item) in items.into_iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
+impl<'a> From<&'a StreamInfo> for Info<'a> {
+    fn from(info: &'a StreamInfo) -> Self {
+        let Retention { max_count, max_age_seconds, truncate_before } = info.retention;
+        Self {
+            stream: &info.stream_id,
+            state: match info.state {
+                StreamState::Live => "live",
+                StreamState::Deleted => "deleted",
+                StreamState::Tombstoned => "tombstoned",
+            },
+            first_version: info.first_version,
+            last_version: info.last_version,
+            life_begins: info.life_begins,
+            retention: Limits { max_count, max_age_seconds, truncate_before },
+            created: Timestamp(info.created),
+            updated: Timestamp(info.updated),
         }
-        push(out, item);
     }
 }
 
-fn push_name(out: &mut Vec<u8>, name: &str) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
-fn push_member(out: &mut Vec<u8>, name: &str, number: u64) {
-    push_name(out, name);
-    push_number(out, number);
-}
-
-fn push_time(out: &mut Vec<u8>, name: &str, micros: u64) {
-    push_name(out, name);
-    out.push(b'"');
-    push_rfc3339(out, micros);
-    out.push(b'"');
+/// The description of a stream.
+pub(crate) fn stream_info(info: &StreamInfo) -> Vec<u8> {
+    to_json(&Info::from(info))
 }
 
 #[cfg(test)]
@@ -177,7 +165,7 @@ mod tests {
     use crate::store::{AppendResult, Retention, StreamInfo, StreamState};
 
     #[test]
-    fn what_there_is_not_is_left_out() {
+    fn absent_fields_are_omitted() {
         let mut info = StreamInfo {
             stream_id: "s".to_owned(),
             state: StreamState::Tombstoned,
@@ -207,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn results_are_by_stream() {
+    fn transaction_results_name_their_streams() {
         let result = |first_version| AppendResult { first_version, last_version: 8, position: 9 };
         assert_eq!(
             String::from_utf8(transaction_results(

@@ -1,35 +1,35 @@
-//! Ids for events that came without one.
+//! Ids for events that the client sent without one.
 
 use crate::problem::{Kind, Problem};
-use crate::store::{EventData, Store};
+use crate::store::{EventData, StoreApi};
 
 /// Bytes of a UUID.
 const UUID_BYTES: usize = 16;
 
-/// Gives an id of its own to each event that has none.
+/// Assigns a random id to each event that has none.
 ///
 /// # Errors
-/// [`Kind::Internal`] if there is no chance to be had.
-pub fn give_ids<'a, S: Store>(
+/// [`Kind::Internal`] if the host provides too few random bytes.
+pub(crate) fn assign_missing_ids<'a, S: StoreApi>(
     store: &mut S,
     events: impl Iterator<Item = &'a mut EventData>,
 ) -> Result<(), Problem> {
-    let nameless: Vec<&mut EventData> = events.filter(|event| event.id.is_empty()).collect();
-    if nameless.is_empty() {
+    let without_id: Vec<&mut EventData> = events.filter(|event| event.id.is_empty()).collect();
+    if without_id.is_empty() {
         return Ok(());
     }
-    let random = store.random(nameless.len().saturating_mul(UUID_BYTES));
+    let random = store.random(without_id.len().saturating_mul(UUID_BYTES));
     let (ids, _) = random.as_chunks::<UUID_BYTES>();
-    if ids.len() < nameless.len() {
+    if ids.len() < without_id.len() {
         return Err(Problem::new(Kind::Internal, "the host gave fewer random bytes than it was asked for"));
     }
-    for (event, bytes) in nameless.into_iter().zip(ids) {
+    for (event, bytes) in without_id.into_iter().zip(ids) {
         event.id = uuid_v4(*bytes);
     }
     Ok(())
 }
 
-/// A random UUID (RFC 9562, version 4) of random bytes, of which it replaces six bits.
+/// A UUID (RFC 9562, version 4) from random bytes, six bits of which it replaces.
 fn uuid_v4(mut bytes: [u8; UUID_BYTES]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;

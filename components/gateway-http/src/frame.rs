@@ -7,7 +7,7 @@
 //! | kind | what | fields |
 //! |---|---|---|
 //! | 1 | a recorded event | position, version, time in microseconds since 1970 (8 bytes each); stream, id, type, content type (texts); tags; data, metadata (bytes) |
-//! | 2 | the end of an answer | 1 if there is a place to go on from, else 0 (1 byte); that place (8 bytes); 1 if the read reached the end, else 0 (1 byte); durable position (8 bytes) |
+//! | 2 | the end of a response | 1 if there is a next version or position to read from, else 0 (1 byte); that number (8 bytes); 1 if the read reached the end, else 0 (1 byte); durable position (8 bytes) |
 //! | 3 | an event to append | id, type, content type (texts); tags; data, metadata (bytes) |
 
 use std::fmt;
@@ -15,30 +15,29 @@ use std::fmt;
 use crate::store::{EventPage, RecordedEvent};
 
 /// The media type of a sequence of frames.
-pub const MEDIA_TYPE: &str = "application/vnd.exesdb.events";
+pub(crate) const MEDIA_TYPE: &str = "application/vnd.exesdb.events";
 
 /// The kind of a recorded event.
 const RECORDED: u8 = 1;
 
-/// The kind of the end of an answer.
+/// The kind of the end of a response.
 const END: u8 = 2;
 
-/// The kind of an event that is to be appended.
+/// The kind of an event to append.
 const APPENDED: u8 = 3;
 
-/// Bytes of the length before a frame.
+/// Bytes of the length prefix of a frame.
 const LENGTH_BYTES: usize = 4;
 
-/// A field of an event that the store gave does not fit into its place in a frame. No store that keeps the rules of
-/// its interface has such an event.
+/// A field of a stored event is too long for a frame. A store that keeps the rules of its interface has no such event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DoesNotFit;
+pub(crate) struct DoesNotFit;
 
 /// Appends a recorded event.
 ///
 /// # Errors
-/// [`DoesNotFit`]. What was appended up to there is no frame.
-pub fn push_event(out: &mut Vec<u8>, event: &RecordedEvent) -> Result<(), DoesNotFit> {
+/// [`DoesNotFit`]. The bytes appended until then are not a valid frame.
+pub(crate) fn push_event(out: &mut Vec<u8>, event: &RecordedEvent) -> Result<(), DoesNotFit> {
     let start = begin(out, RECORDED);
     out.extend_from_slice(&event.position.to_be_bytes());
     out.extend_from_slice(&event.version.to_be_bytes());
@@ -54,8 +53,8 @@ pub fn push_event(out: &mut Vec<u8>, event: &RecordedEvent) -> Result<(), DoesNo
     finish(out, start)
 }
 
-/// Appends the end of an answer whose last page is this one; `next` and `end` are the answer's.
-pub fn push_end(out: &mut Vec<u8>, page: &EventPage) {
+/// Appends the end of a response. `page` is its last page, whose `next` and `end` hold for the response.
+pub(crate) fn push_end(out: &mut Vec<u8>, page: &EventPage) {
     let start = begin(out, END);
     out.push(u8::from(page.next.is_some()));
     out.extend_from_slice(&page.next.unwrap_or(0).to_be_bytes());
@@ -72,8 +71,8 @@ fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
 
 fn finish(out: &mut [u8], start: usize) -> Result<(), DoesNotFit> {
     let length = u32::try_from(out.len() - start - LENGTH_BYTES).map_err(|_| DoesNotFit)?;
-    let place = out.get_mut(start..start + LENGTH_BYTES).expect("the frame was begun here");
-    place.copy_from_slice(&length.to_be_bytes());
+    let prefix = out.get_mut(start..start + LENGTH_BYTES).expect("the frame was begun here");
+    prefix.copy_from_slice(&length.to_be_bytes());
     Ok(())
 }
 
@@ -91,33 +90,33 @@ fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), DoesNotFit> {
     Ok(())
 }
 
-/// Why bytes are not frames of events to append.
+/// The reason why bytes are not frames of events to append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
-    /// They end within the length before a frame.
-    CutLength,
-    /// The frame's length goes beyond the bytes that are there.
-    Beyond {
-        /// What the length says.
+pub(crate) enum Malformed {
+    /// The body ends within the length prefix of a frame.
+    TruncatedLength,
+    /// The frame is longer than the rest of the body.
+    TruncatedFrame {
+        /// The length that the prefix states.
         length: u32,
-        /// Bytes behind the length.
+        /// Bytes after the prefix.
         rest: usize,
     },
-    /// The frame has no kind, or not that of an event to append.
+    /// The frame is empty, or its kind is not that of an event to append.
     Kind(Option<u8>),
-    /// A field goes beyond its frame.
-    Short(&'static str),
+    /// A field ends beyond its frame.
+    TruncatedField(&'static str),
     /// A text is not UTF-8.
     NotText(&'static str),
-    /// Bytes follow the last field in the frame.
-    Long(usize),
+    /// This many bytes follow the last field in the frame.
+    TrailingBytes(usize),
 }
 
 impl Malformed {
-    /// The field that is wrong; empty for the frame as a whole.
-    pub fn field(self) -> &'static str {
+    /// The field at fault; empty for the frame as a whole.
+    pub(crate) fn field(self) -> &'static str {
         match self {
-            Self::Short(field) | Self::NotText(field) => field,
+            Self::TruncatedField(field) | Self::NotText(field) => field,
             _ => "",
         }
     }
@@ -126,51 +125,54 @@ impl Malformed {
 impl fmt::Display for Malformed {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CutLength => {
+            Self::TruncatedLength => {
                 write!(out, "the body ends within the {LENGTH_BYTES} bytes of a frame's length")
             }
-            Self::Beyond { length, rest } => {
+            Self::TruncatedFrame { length, rest } => {
                 write!(out, "the frame's length is {length}, but only {rest} bytes follow")
             }
             Self::Kind(None) => write!(out, "the frame is empty; it begins with its kind, {APPENDED}"),
             Self::Kind(Some(kind)) => {
                 write!(out, "the frame is of kind {kind}; events to append are {APPENDED}")
             }
-            Self::Short(_) => out.write_str("goes beyond the end of its frame"),
+            Self::TruncatedField(_) => out.write_str("goes beyond the end of its frame"),
             Self::NotText(_) => out.write_str("is not UTF-8"),
-            Self::Long(rest) => write!(out, "{rest} bytes follow the last field in the frame"),
+            Self::TrailingBytes(rest) => write!(out, "{rest} bytes follow the last field in the frame"),
         }
     }
 }
 
-/// An event to append, as it lies in its frame.
+/// An event to append, borrowed from its frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AppendedEvent<'a> {
-    /// Empty for an event that was given none.
-    pub id: &'a str,
-    /// Its type.
-    pub event_type: &'a str,
+pub(crate) struct AppendedEvent<'a> {
+    /// The event's id; empty if it has none.
+    pub(crate) id: &'a str,
+    /// The event's type.
+    pub(crate) event_type: &'a str,
     /// The media type of `data`.
-    pub content_type: &'a str,
-    /// Its tags: not more than the first `tags_max + 1` that there are.
-    pub tags: Vec<&'a str>,
-    /// The event itself.
-    pub data: &'a [u8],
-    /// JSON about it; empty for none.
-    pub metadata: &'a [u8],
+    pub(crate) content_type: &'a str,
+    /// The first `tags_max + 1` tags at most.
+    pub(crate) tags: Vec<&'a str>,
+    /// The payload.
+    pub(crate) data: &'a [u8],
+    /// JSON; empty for none.
+    pub(crate) metadata: &'a [u8],
 }
 
-/// Takes the first frame off `body`, of which there is at least one byte. Of the tags only one more than `tags_max` is
-/// kept, so that a frame cannot ask for much memory.
+/// Takes the first frame off `body`, which must not be empty. At most `tags_max + 1` tags are kept, which bounds the
+/// memory that a frame can take.
 ///
 /// # Errors
 /// [`Malformed`].
-pub fn take_appended<'a>(body: &mut &'a [u8], tags_max: usize) -> Result<AppendedEvent<'a>, Malformed> {
-    let (length, rest) = body.split_first_chunk::<LENGTH_BYTES>().ok_or(Malformed::CutLength)?;
+pub(crate) fn take_appended<'a>(
+    body: &mut &'a [u8],
+    tags_max: usize,
+) -> Result<AppendedEvent<'a>, Malformed> {
+    let (length, rest) = body.split_first_chunk::<LENGTH_BYTES>().ok_or(Malformed::TruncatedLength)?;
     let length = u32::from_be_bytes(*length);
-    let beyond = Malformed::Beyond { length, rest: rest.len() };
-    let (frame, behind) =
-        usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)).ok_or(beyond)?;
+    let truncated = Malformed::TruncatedFrame { length, rest: rest.len() };
+    let (frame, remaining) =
+        usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length)).ok_or(truncated)?;
     let mut fields = match frame.split_first() {
         Some((&APPENDED, fields)) => Fields { rest: fields },
         other => return Err(Malformed::Kind(other.map(|(kind, _)| *kind))),
@@ -189,26 +191,26 @@ pub fn take_appended<'a>(body: &mut &'a [u8], tags_max: usize) -> Result<Appende
     let data = fields.bytes("data")?;
     let metadata = fields.bytes("metadata")?;
     if !fields.rest.is_empty() {
-        return Err(Malformed::Long(fields.rest.len()));
+        return Err(Malformed::TrailingBytes(fields.rest.len()));
     }
-    *body = behind;
+    *body = remaining;
     Ok(AppendedEvent { id, event_type, content_type, tags, data, metadata })
 }
 
-/// The fields of one frame that are still to be read.
+/// The unread fields of one frame.
 struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
     fn take(&mut self, field: &'static str, length: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Malformed::Short(field))?;
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Malformed::TruncatedField(field))?;
         self.rest = rest;
         Ok(taken)
     }
 
     fn u16(&mut self, field: &'static str) -> Result<u16, Malformed> {
-        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Malformed::Short(field))?;
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Malformed::TruncatedField(field))?;
         self.rest = rest;
         Ok(u16::from_be_bytes(*bytes))
     }
@@ -219,10 +221,10 @@ impl<'a> Fields<'a> {
     }
 
     fn bytes(&mut self, field: &'static str) -> Result<&'a [u8], Malformed> {
-        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Malformed::Short(field))?;
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(Malformed::TruncatedField(field))?;
         self.rest = rest;
         let length = u32::from_be_bytes(*bytes);
-        self.take(field, usize::try_from(length).map_err(|_| Malformed::Short(field))?)
+        self.take(field, usize::try_from(length).map_err(|_| Malformed::TruncatedField(field))?)
     }
 }
 
@@ -247,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recorded_event_byte_by_byte() {
+    fn the_bytes_of_a_recorded_event_are_fixed() {
         let mut out = vec![7];
         push_event(&mut out, &event()).unwrap();
         let expected = [
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_byte_by_byte() {
+    fn the_bytes_of_the_end_are_fixed() {
         for (next, end, expected) in
             [(Some(5), false, [1, 0, 0, 0, 0, 0, 0, 0, 5, 0]), (None, true, [0, 0, 0, 0, 0, 0, 0, 0, 0, 1])]
         {
@@ -274,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_does_not_fit_is_not_cut() {
+    fn a_text_that_does_not_fit_is_an_error() {
         let long = "x".repeat(65_536);
         let many = vec![String::new(); 65_536];
         for event in [
@@ -293,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_appended_event_is_read() {
+    fn an_event_to_append_is_decoded() {
         let bytes = [appended(), vec![5]].concat();
         let mut body = bytes.as_slice();
         let event = take_appended(&mut body, 32).unwrap();
@@ -303,30 +305,30 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_and_every_addition_is_noticed() {
+    fn truncated_and_extended_frames_are_rejected() {
         let whole = appended();
         for length in 0..whole.len() {
             let found = take_appended(&mut &whole[..length], 32).unwrap_err();
             if length < 4 {
-                assert_eq!(found, Malformed::CutLength);
+                assert_eq!(found, Malformed::TruncatedLength);
             } else {
-                assert!(matches!(found, Malformed::Beyond { .. }), "{found:?}");
+                assert!(matches!(found, Malformed::TruncatedFrame { .. }), "{found:?}");
             }
-            // The same with a length that says so: a field is cut, or something is missing.
+            // With a matching length prefix, a field is truncated or missing.
             let mut shorter = whole[..length].to_vec();
             if let Some(place) = shorter.first_chunk_mut() {
                 *place = (length as u32 - 4).to_be_bytes();
                 let found = take_appended(&mut shorter.as_slice(), 32).unwrap_err();
-                assert!(matches!(found, Malformed::Short(_) | Malformed::Kind(None)), "{found:?}");
+                assert!(matches!(found, Malformed::TruncatedField(_) | Malformed::Kind(None)), "{found:?}");
             }
         }
         let mut longer = [whole, vec![0, 0]].concat();
         longer[3] += 2;
-        assert_eq!(take_appended(&mut longer.as_slice(), 32), Err(Malformed::Long(2)));
+        assert_eq!(take_appended(&mut longer.as_slice(), 32), Err(Malformed::TrailingBytes(2)));
     }
 
     #[test]
-    fn hostile_frames() {
+    fn malformed_frames_are_rejected() {
         let with = |at: usize, bytes: &[u8]| {
             let mut frame = appended();
             frame[at..at + bytes.len()].copy_from_slice(bytes);
@@ -334,24 +336,24 @@ mod tests {
         };
         let data = appended().len() - 5 - 6;
         for (frame, expected) in [
-            (with(0, &[0xff; 4]), Malformed::Beyond { length: u32::MAX, rest: appended().len() - 4 }),
+            (with(0, &[0xff; 4]), Malformed::TruncatedFrame { length: u32::MAX, rest: appended().len() - 4 }),
             (with(0, &[0; 4]), Malformed::Kind(None)),
             (with(4, &[1]), Malformed::Kind(Some(1))),
             (with(4, &[2]), Malformed::Kind(Some(2))),
             (with(4, &[0xff]), Malformed::Kind(Some(0xff))),
-            (with(5, &[0xff; 2]), Malformed::Short("id")),
+            (with(5, &[0xff; 2]), Malformed::TruncatedField("id")),
             (with(7, &[0xff]), Malformed::NotText("id")),
-            (with(8, &[0xff; 2]), Malformed::Short("type")),
-            (with(11, &[0xff; 2]), Malformed::Short("content_type")),
-            (with(16, &[0xff; 2]), Malformed::Short("tags")),
-            (with(18, &[0xff; 2]), Malformed::Short("tags")),
+            (with(8, &[0xff; 2]), Malformed::TruncatedField("type")),
+            (with(11, &[0xff; 2]), Malformed::TruncatedField("content_type")),
+            (with(16, &[0xff; 2]), Malformed::TruncatedField("tags")),
+            (with(18, &[0xff; 2]), Malformed::TruncatedField("tags")),
             (with(20, &[0xff]), Malformed::NotText("tags")),
-            (with(data, &[0xff; 4]), Malformed::Short("data")),
-            (with(data + 6, &[0xff; 4]), Malformed::Short("metadata")),
+            (with(data, &[0xff; 4]), Malformed::TruncatedField("data")),
+            (with(data + 6, &[0xff; 4]), Malformed::TruncatedField("metadata")),
         ] {
             assert_eq!(take_appended(&mut frame.as_slice(), 32), Err(expected), "{frame:?}");
         }
-        // Many empty tags do not take much memory.
+        // Excess empty tags are not kept.
         let fields = [&b"\x03\0\0\0\x01t\0\x03a/b\xff\xff"[..], &[0; 2 * 65_535], &[0; 8]].concat();
         let frame = [&(fields.len() as u32).to_be_bytes()[..], &fields].concat();
         assert_eq!(take_appended(&mut frame.as_slice(), 32).unwrap().tags.len(), 33);

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::json;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
 use crate::limits::{QUOTED_BYTES_MAX, RETRY_AFTER_SECONDS};
 
-/// What went wrong, in words that clients may compare. Names are stable: they are part of the API.
+/// The kinds of problems. Their URIs are part of the API and never change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The body is not JSON, or not UTF-8.
@@ -22,43 +23,43 @@ pub enum Kind {
     SnapshotNotFound,
     /// The path has no such method.
     MethodNotAllowed,
-    /// No form of the answer satisfies `accept`.
+    /// No representation of the response satisfies `accept`.
     NotAcceptable,
-    /// The stream is not at the expected version; the member `actual_version` says where it is.
+    /// The stream is not at the expected version; the member `actual_version` holds its version.
     WrongExpectedVersion,
-    /// An append condition does not hold; the members `condition` and `position` say which, and because of what.
+    /// An append condition does not hold; the members `condition` and `position` name it and the event that violates it.
     ConditionFailed,
-    /// A position is beyond the end of the store, or of a history that it has left; the members `history` and `end` say
-    /// where the store is.
+    /// A position is beyond the end of the store, or belongs to a history that the store has left; the members `history`
+    /// and `end` describe the store's current history.
     HistoryChanged,
-    /// Some of the event ids are in the stream already.
+    /// Some of the event ids are already in the stream.
     EventIdConflict,
-    /// The stream does not have the version that a snapshot is of.
+    /// The stream does not have the snapshot's version.
     NoSuchVersion,
-    /// The stream was deleted for good.
+    /// The stream was deleted permanently.
     StreamDeleted,
     /// A limit is exceeded.
     TooLarge,
-    /// The body has a form that is not read.
+    /// The body has an unsupported media type or encoding.
     UnsupportedMediaType,
-    /// Something failed that has no name yet.
+    /// A failure without a kind of its own.
     Internal,
-    /// Data that this needs is damaged.
+    /// The request needs data that is damaged.
     Damaged,
-    /// The same request ended an instance twice.
+    /// The same request crashed an instance twice.
     Quarantined,
-    /// What serves this is being restarted.
+    /// The component that serves this is being restarted.
     Restarting,
-    /// What serves this crashes again and again, or does not start.
+    /// The component that serves this crashes repeatedly, or does not start.
     Unavailable,
     /// A queue is full.
     Overloaded,
-    /// The store takes no writes at the moment.
+    /// The store accepts no writes at the moment.
     ReadOnly,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 23] = [
         Self::MalformedBody,
         Self::InvalidArgument,
@@ -85,7 +86,7 @@ impl Kind {
         Self::ReadOnly,
     ];
 
-    /// The URI that names the kind.
+    /// The URI of the kind.
     pub fn uri(self) -> &'static str {
         match self {
             Self::MalformedBody => "urn:exesdb:problem:malformed-body",
@@ -114,7 +115,7 @@ impl Kind {
         }
     }
 
-    /// A short text for people, the same for every problem of the kind.
+    /// A short description, the same for every problem of the kind.
     pub fn title(self) -> &'static str {
         match self {
             Self::MalformedBody => "The body cannot be read",
@@ -165,8 +166,9 @@ impl Kind {
     }
 }
 
-/// A member that a problem has beside the standard ones.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The value of an extension member of a problem.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(untagged)]
 pub enum Member {
     /// A JSON string.
     Text(String),
@@ -178,26 +180,26 @@ pub enum Member {
     Null,
 }
 
-/// A request that cannot be answered as asked, and why.
+/// The reason why a request failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// What went wrong.
+    /// The kind of the problem.
     pub kind: Kind,
-    /// This occurrence in words: what, where, and what would be right.
+    /// This occurrence: what is wrong, where, and what would be right.
     pub detail: String,
-    /// Further members, in the order in which they are written.
+    /// Extension members, in the order in which they are written.
     pub members: Vec<(&'static str, Member)>,
-    /// The methods of the path, for [`Kind::MethodNotAllowed`].
+    /// The methods that the path allows, for [`Kind::MethodNotAllowed`].
     pub allow: Option<&'static str>,
 }
 
 impl Problem {
-    /// A problem without further members.
+    /// A problem without extension members.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self { kind, detail: detail.into(), members: Vec::new(), allow: None }
     }
 
-    /// [`Kind::InvalidArgument`]: `field` names the culprit, `detail` says what is wrong with it.
+    /// [`Kind::InvalidArgument`]: `field` is the name of the field at fault, `detail` what is wrong with it.
     pub fn invalid(field: impl Into<String>, detail: impl AsRef<str>) -> Self {
         Self::of_field(Kind::InvalidArgument, field, detail)
     }
@@ -215,50 +217,43 @@ impl Problem {
             .with("limit", Member::Number(limit as u64))
     }
 
-    /// The same with one member more.
+    /// Adds an extension member.
     #[must_use]
     pub fn with(mut self, name: &'static str, member: Member) -> Self {
         self.members.push((name, member));
         self
     }
 
-    /// Seconds after which the same request may succeed, where that is so.
+    /// Seconds after which the client should retry; none if a retry cannot succeed.
     pub fn retry_after(&self) -> Option<u32> {
         (self.kind.status() == 503).then_some(RETRY_AFTER_SECONDS)
     }
 
     /// The problem as JSON.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256 + self.detail.len());
-        out.extend_from_slice(b"{\"type\":");
-        json::push_string(&mut out, self.kind.uri());
-        out.extend_from_slice(b",\"title\":");
-        json::push_string(&mut out, self.kind.title());
-        out.extend_from_slice(b",\"status\":");
-        json::push_number(&mut out, u64::from(self.kind.status()));
-        out.extend_from_slice(b",\"detail\":");
-        json::push_string(&mut out, &self.detail);
-        for (name, member) in &self.members {
-            out.push(b',');
-            json::push_string(&mut out, name);
-            out.push(b':');
-            match member {
-                Member::Text(text) => json::push_string(&mut out, text),
-                Member::Number(number) => json::push_number(&mut out, *number),
-                Member::Flag(flag) => out.extend_from_slice(if *flag { b"true" } else { b"false" }),
-                Member::Null => out.extend_from_slice(b"null"),
-            }
-        }
-        out.push(b'}');
-        out
+        serde_json::to_vec(self).expect("writing into memory cannot fail")
     }
 }
 
-/// A client's text as a message may repeat it: cut, and with control characters escaped.
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("type", self.kind.uri())?;
+        map.serialize_entry("title", self.kind.title())?;
+        map.serialize_entry("status", &self.kind.status())?;
+        map.serialize_entry("detail", &self.detail)?;
+        for (name, member) in &self.members {
+            map.serialize_entry(name, member)?;
+        }
+        map.end()
+    }
+}
+
+/// A client's text as error messages quote it: shortened, and with control characters escaped.
 pub fn quoted(text: &str) -> String {
     let end = text.floor_char_boundary(QUOTED_BYTES_MAX);
     let cut: Cow<'_, str> = match text.get(..end) {
-        Some(head) if head.len() < text.len() => Cow::Owned(format!("{head}...")),
+        Some(start) if start.len() < text.len() => Cow::Owned(format!("{start}...")),
         _ => Cow::Borrowed(text),
     };
     format!("`{}`", cut.escape_debug())
@@ -269,7 +264,7 @@ mod tests {
     use super::{Kind, Member, Problem, quoted};
 
     #[test]
-    fn members_follow_the_standard_ones() {
+    fn extension_members_follow_the_standard_ones() {
         let problem = Problem::new(Kind::WrongExpectedVersion, "the \"stream\"\nmoved")
             .with("actual_version", Member::Null)
             .with("deleted", Member::Flag(true))
@@ -290,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_have_their_own_names() {
+    fn every_kind_has_its_own_uri() {
         for (index, kind) in Kind::ALL.iter().enumerate() {
             assert!(kind.uri().starts_with("urn:exesdb:problem:"));
             assert!(Kind::ALL.iter().skip(index + 1).all(|other| other.uri() != kind.uri()));
@@ -298,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_text_is_short_and_visible() {
+    fn quoted_text_is_shortened_and_escaped() {
         assert_eq!(quoted("a"), "`a`");
         assert_eq!(quoted("a\0\n"), "`a\\0\\n`");
         assert_eq!(quoted(&"é".repeat(100)), format!("`{}...`", "é".repeat(32)));

@@ -4,26 +4,26 @@ use std::borrow::Cow;
 
 use crate::problem::{Problem, quoted};
 
-/// The parameters of a query, each known, and given once unless it may be repeated.
+/// The parameters of a query: each one is known, and given once unless it is repeatable.
 #[derive(Debug)]
 pub struct Query<'a> {
     parameters: Vec<(&'static str, Cow<'a, str>)>,
 }
 
 impl<'a> Query<'a> {
-    /// Reads the text behind the question mark. `+` is a space, as in forms.
+    /// Parses the text after the question mark. `+` is a space, as in HTML forms.
     ///
     /// # Errors
-    /// [`crate::problem::Kind::InvalidArgument`] for a parameter that is not in `known`, that comes twice, or
-    /// whose value is not percent-encoded UTF-8: a typing error is named, not passed over.
+    /// [`crate::problem::Kind::InvalidArgument`] for a parameter that is not in `known`, that is given twice, or whose
+    /// value is not percent-encoded UTF-8. Unknown parameters are refused so that a misspelt one is not ignored.
     pub fn parse(query: &'a str, known: &'static [&'static str]) -> Result<Self, Problem> {
         Self::parse_repeated(query, known, &[])
     }
 
-    /// The same, with parameters that may come more than once: those in `repeatable`.
+    /// As [`Query::parse`], but the parameters in `repeatable` may be given more than once.
     ///
     /// # Errors
-    /// Those of [`Query::parse`].
+    /// As [`Query::parse`].
     pub fn parse_repeated(
         query: &'a str,
         known: &'static [&'static str],
@@ -51,12 +51,12 @@ impl<'a> Query<'a> {
         Ok(Self { parameters })
     }
 
-    /// A parameter's value.
+    /// The value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(other, _)| *other == name).map(|(_, value)| value.as_ref())
     }
 
-    /// All values of a parameter, in the order in which they came.
+    /// All values of a parameter, in the order given.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.parameters.iter().filter(move |(other, _)| *other == name).map(|(_, value)| value.as_ref())
     }
@@ -64,7 +64,7 @@ impl<'a> Query<'a> {
     /// A parameter that is a number from `least` to `most`.
     ///
     /// # Errors
-    /// [`crate::problem::Kind::InvalidArgument`] if it is something else.
+    /// [`crate::problem::Kind::InvalidArgument`] if it is not.
     pub fn number(&self, name: &'static str, least: u64, most: u64) -> Result<Option<u64>, Problem> {
         let Some(text) = self.get(name) else { return Ok(None) };
         match number(text) {
@@ -76,10 +76,10 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// A parameter that is `true` or `false`; without it: false.
+    /// A parameter that is `true` or `false`, by default false.
     ///
     /// # Errors
-    /// [`crate::problem::Kind::InvalidArgument`] if it is something else.
+    /// [`crate::problem::Kind::InvalidArgument`] if it is not.
     pub fn flag(&self, name: &'static str) -> Result<bool, Problem> {
         match self.get(name) {
             None | Some("false") => Ok(false),
@@ -89,9 +89,9 @@ impl<'a> Query<'a> {
     }
 }
 
-/// The number that decimal digits make, and nothing but digits.
+/// Parses a number that consists of decimal digits only.
 pub fn number(text: &str) -> Option<u64> {
-    // `parse` alone would also take a plus sign.
+    // `parse` alone would accept a plus sign.
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
@@ -103,10 +103,10 @@ fn form_decode(text: &str) -> Result<Cow<'_, str>, &'static str> {
     percent_decode(text)
 }
 
-/// Text with its `%XX` triples replaced by the bytes that they stand for.
+/// Decodes the `%XX` triples of a text.
 ///
 /// # Errors
-/// What is wrong with it: a `%` without two hexadecimal digits, or bytes that are not UTF-8.
+/// A message if a `%` is not followed by two hexadecimal digits, or the result is not UTF-8.
 pub fn percent_decode(text: &str) -> Result<Cow<'_, str>, &'static str> {
     if !text.contains('%') {
         return Ok(Cow::Borrowed(text));
@@ -132,7 +132,7 @@ mod tests {
     use super::{Query, number, percent_decode};
 
     #[test]
-    fn percent_encoding() {
+    fn percent_encoded_text_is_decoded() {
         for (text, expected) in [
             ("plain", Some("plain")),
             ("a%2Fb", Some("a/b")),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_digits_only() {
+    fn only_digits_are_a_number() {
         for (text, expected) in [
             ("0", Some(0)),
             ("007", Some(7)),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_are_known_and_come_once() {
+    fn parameters_must_be_known_and_given_once() {
         let query = Query::parse("&from=3&&after=a+b%2Bc&", &["from", "after"]).unwrap();
         assert_eq!(query.number("from", 0, 9).unwrap(), Some(3));
         assert_eq!(query.get("after"), Some("a b+c"));

@@ -1,85 +1,87 @@
-//! From a request to its answer.
+//! Serves a request: routes it, calls the store, and responds.
 
 use std::borrow::Cow;
 
 use exesdb_sdk::gateway::{BodyError, RespondError};
 
-use crate::accept::Form;
+use crate::accept::Representation;
 use crate::body::{
-    Append, Import, ImportQuestion, decode_append, decode_append_frames, decode_import,
-    decode_import_question, decode_retention, decode_snapshot, decode_transaction,
+    Append, Import, ImportStatesRequest, decode_append, decode_append_frames, decode_import,
+    decode_import_states_request, decode_retention, decode_snapshot, decode_transaction,
 };
 use crate::bulk::BulkRead;
 use crate::encode;
-use crate::event_id::give_ids;
+use crate::event_id::assign_missing_ids;
 use crate::exchange::{Exchange, Response, Sink};
 use crate::follow::Follower;
-use crate::history::{HISTORY_HEADER, HistoryId, check_conditions, check_range};
+use crate::history::{HISTORY_HEADER, HistoryId};
 use crate::limits::{REQUEST_BYTES_MAX, REQUEST_TAGS_BYTES_MAX};
+use crate::position_check::{check_conditions, check_range};
 use crate::problem::{Kind, Problem};
-use crate::refusal::{Subject, problem};
-use crate::route::{AppendForm, BulkRange, Call, Head, Range, Start, route};
-use crate::store::{AppendRequest, EventData, Source, Store};
+use crate::request::RequestHead;
+use crate::route::{AppendEncoding, BulkRange, Call, Range, Start, route};
+use crate::store::{AppendRequest, EventData, EventScope, StoreApi};
+use crate::store_error::{Subject, problem};
 
-/// The OpenAPI document, as it is served.
+/// The OpenAPI document that the gateway serves.
 pub const OPENAPI: &str = include_str!("../openapi.json");
 
-/// Answers one request. Returns when the answer is written or the client is gone.
-pub fn serve<S: Store, E: Exchange>(store: &mut S, head: &Head<'_>, mut exchange: E) {
-    let answered = match route(head) {
+/// Serves one request. Returns when the response is written or the client is gone.
+pub fn serve<S: StoreApi, E: Exchange>(store: &mut S, head: &RequestHead<'_>, mut exchange: E) {
+    let sent = match route(head) {
         Err(problem) => respond(store, Err(problem), head.method == "HEAD", exchange),
         Ok(route) => match route.call {
-            Call::Follow { source, start, history } => {
-                follow(store, &source, (start, history), route.head_only, exchange)
+            Call::Follow { scope, start, history } => {
+                follow(store, &scope, (start, history), route.head_only, exchange)
             }
-            Call::ReadBulk { source, range, form } => {
-                read_bulk(store, &source, range, form, route.head_only, exchange)
+            Call::ReadBulk { scope, range, representation } => {
+                read_bulk(store, &scope, range, representation, route.head_only, exchange)
             }
             call => {
-                let answer = answer(store, call, &mut exchange);
-                respond(store, answer, route.head_only, exchange)
+                let response = single_response(store, call, &mut exchange);
+                respond(store, response, route.head_only, exchange)
             }
         },
     };
-    // A client that is gone is no failure, and there is nobody left to tell.
-    if let Err(RespondError::InvalidHead(text)) = answered {
-        store.log_failure(&format!("an answer could not be sent: {text}"));
+    // A client that is gone is not a failure.
+    if let Err(RespondError::InvalidHead(text)) = sent {
+        store.log_failure(&format!("a response could not be sent: {text}"));
     }
 }
 
-fn respond<S: Store, E: Exchange>(
+fn respond<S: StoreApi, E: Exchange>(
     store: &mut S,
-    answer: Result<Response, Problem>,
+    response: Result<Response, Problem>,
     head_only: bool,
     exchange: E,
 ) -> Result<(), RespondError> {
-    let mut response = answer.unwrap_or_else(|problem| {
+    let mut response = response.unwrap_or_else(|problem| {
         if problem.kind == Kind::Internal {
-            store.log_failure(&format!("a request was answered with a failure: {}", problem.detail));
+            store.log_failure(&format!("a request failed: {}", problem.detail));
         }
         problem_response(&problem)
     });
     if head_only {
-        leave_out_body(&mut response);
+        remove_body(&mut response);
     }
     exchange.respond(&response)
 }
 
-/// Makes a response one to `HEAD`: with the length of the body that it does not have.
-fn leave_out_body(response: &mut Response) {
+/// Turns a response to `GET` into one to `HEAD`: removes the body and states its length.
+fn remove_body(response: &mut Response) {
     if let Some(body) = response.body.take() {
         response.headers.push(("content-length", body.len().to_string().into()));
     }
 }
 
-fn follow<S: Store, E: Exchange>(
+fn follow<S: StoreApi, E: Exchange>(
     store: &mut S,
-    source: &Source,
+    scope: &EventScope,
     start: (Start, Option<HistoryId>),
     head_only: bool,
     exchange: E,
 ) -> Result<(), RespondError> {
-    let follower = match Follower::start(store, source, start) {
+    let follower = match Follower::start(store, scope, start) {
         Ok(follower) => follower,
         Err(problem) => return respond(store, Err(problem), head_only, exchange),
     };
@@ -97,33 +99,35 @@ fn follow<S: Store, E: Exchange>(
     }
     let mut sink = exchange.open(&response)?;
     follower.run(store, &mut sink)?;
-    // Without it the connection would be broken off, and the last message with the reason might not arrive.
+    // Without this the response would be aborted, and its last message, which holds the reason, might not arrive.
     sink.finish()
 }
 
-fn read_bulk<S: Store, E: Exchange>(
+fn read_bulk<S: StoreApi, E: Exchange>(
     store: &mut S,
-    source: &Source,
+    scope: &EventScope,
     range: BulkRange,
-    form: Form,
+    representation: Representation,
     head_only: bool,
     exchange: E,
 ) -> Result<(), RespondError> {
     let started = current_history(store).and_then(|history| {
-        let read = BulkRead::start(store, source, range, form)?;
+        let read = BulkRead::start(store, scope, range, representation)?;
         read.first().map(|first| (history, read, first))
     });
     let (history, read, first) = match started {
         Ok(started) => started,
         Err(problem) => return respond(store, Err(problem), head_only, exchange),
     };
-    let headers =
-        vec![("content-type", form.media_type().into()), (HISTORY_HEADER, history.to_string().into())];
+    let headers = vec![
+        ("content-type", representation.media_type().into()),
+        (HISTORY_HEADER, history.to_string().into()),
+    ];
     let mut response = Response { status: 200, headers, body: None };
     if read.is_whole() {
         response.body = Some(first.into());
         if head_only {
-            leave_out_body(&mut response);
+            remove_body(&mut response);
         }
         return exchange.respond(&response);
     }
@@ -134,29 +138,33 @@ fn read_bulk<S: Store, E: Exchange>(
     read.run(store, sink, first)
 }
 
-/// Answers every call whose answer is one piece.
-fn answer<S: Store, E: Exchange>(store: &mut S, call: Call, exchange: &mut E) -> Result<Response, Problem> {
+/// Handles every call whose response is not streamed.
+fn single_response<S: StoreApi, E: Exchange>(
+    store: &mut S,
+    call: Call,
+    exchange: &mut E,
+) -> Result<Response, Problem> {
     match call {
         Call::OpenApi => Ok(json_response(Cow::Borrowed(OPENAPI.as_bytes()))),
-        Call::Append { stream, form } => append(store, stream, form, exchange),
+        Call::Append { stream, encoding } => append(store, stream, encoding, exchange),
         Call::Transact => transact(store, exchange),
         Call::Import => {
             let Import { events, marks } = decode_import(&body(exchange)?)?;
-            check_tags_together(events.iter().map(|event| &event.event))?;
+            check_total_tag_bytes(events.iter().map(|event| &event.event))?;
             let history = current_history(store)?;
             let result = store.import(&events, &marks).map_err(|error| problem(error, Subject::Store))?;
             Ok(json_response_of(history, encode::import_result(&result, history)))
         }
         Call::ImportStates => {
-            let ImportQuestion { source, streams } = decode_import_question(&body(exchange)?)?;
+            let ImportStatesRequest { source, streams } = decode_import_states_request(&body(exchange)?)?;
             let states = store.import_states(&source, &streams);
             let states = states.map_err(|error| problem(error, Subject::Store))?;
             Ok(json_response(encode::import_states(&streams, &states)))
         }
-        Call::Read { source, range } => read(store, &source, range),
-        // Answered before; with a failure here, so that no request can end the instance.
+        Call::Read { scope, range } => read(store, &scope, range),
+        // Handled by `serve`. An error rather than a panic, so that no request can crash the instance.
         Call::Follow { .. } | Call::ReadBulk { .. } => {
-            Err(Problem::new(Kind::Internal, "an answer of many pieces is not one piece"))
+            Err(Problem::new(Kind::Internal, "this call has a streamed response"))
         }
         Call::ListStreams { prefix, after, count, deleted } => {
             let page = store.list_streams(&prefix, after.as_deref(), count, deleted);
@@ -179,12 +187,12 @@ fn answer<S: Store, E: Exchange>(store: &mut S, call: Call, exchange: &mut E) ->
             set.map_err(|error| problem(error, Subject::Stream(&stream)))?;
             Ok(no_content())
         }
-        call => answer_snapshots(store, call, exchange),
+        call => snapshot_response(store, call, exchange),
     }
 }
 
-/// Answers the calls that are about snapshots.
-fn answer_snapshots<S: Store, E: Exchange>(
+/// Handles the calls about snapshots.
+fn snapshot_response<S: StoreApi, E: Exchange>(
     store: &mut S,
     call: Call,
     exchange: &mut E,
@@ -196,16 +204,16 @@ fn answer_snapshots<S: Store, E: Exchange>(
             recorded.map_err(|error| problem(error, Subject::Snapshot(&id)))?;
             Ok(no_content())
         }
-        Call::ReadSnapshot { id, form } => {
+        Call::ReadSnapshot { id, representation } => {
             let snapshot = store.read_snapshot(&id);
             let snapshot = snapshot.map_err(|error| problem(error, Subject::Snapshot(&id)))?;
-            let body = match form {
-                Form::Lines => encode::snapshot_line(&snapshot),
+            let body = match representation {
+                Representation::Lines => encode::snapshot_line(&snapshot),
                 _ => encode::snapshot(&snapshot),
             };
             Ok(Response {
                 status: 200,
-                headers: vec![("content-type", form.media_type().into())],
+                headers: vec![("content-type", representation.media_type().into())],
                 body: Some(body.into()),
             })
         }
@@ -235,20 +243,20 @@ fn answer_snapshots<S: Store, E: Exchange>(
     }
 }
 
-fn append<S: Store, E: Exchange>(
+fn append<S: StoreApi, E: Exchange>(
     store: &mut S,
     stream: String,
-    form: AppendForm,
+    encoding: AppendEncoding,
     exchange: &mut E,
 ) -> Result<Response, Problem> {
     let body = body(exchange)?;
-    let Append { expected, mut events } = match form {
-        AppendForm::Json => decode_append(&body)?,
-        AppendForm::Frames(expected) => Append { expected, events: decode_append_frames(&body)? },
+    let Append { expected, mut events } = match encoding {
+        AppendEncoding::Json => decode_append(&body)?,
+        AppendEncoding::Frames(expected) => Append { expected, events: decode_append_frames(&body)? },
     };
     drop(body);
-    check_tags_together(&events)?;
-    give_ids(store, events.iter_mut())?;
+    check_total_tag_bytes(&events)?;
+    assign_missing_ids(store, events.iter_mut())?;
     let history = current_history(store)?;
     match store.append(AppendRequest { stream_id: stream.clone(), expected, events }) {
         Ok(result) => Ok(json_response_of(history, encode::append_result(&result, history))),
@@ -256,19 +264,19 @@ fn append<S: Store, E: Exchange>(
     }
 }
 
-fn transact<S: Store, E: Exchange>(store: &mut S, exchange: &mut E) -> Result<Response, Problem> {
+fn transact<S: StoreApi, E: Exchange>(store: &mut S, exchange: &mut E) -> Result<Response, Problem> {
     let (mut transaction, histories) = decode_transaction(&body(exchange)?)?;
-    check_tags_together(transaction.appends.iter().flat_map(|append| &append.events))?;
+    check_total_tag_bytes(transaction.appends.iter().flat_map(|append| &append.events))?;
     let history = current_history(store)?;
     check_conditions(store, &transaction, &histories)?;
-    give_ids(store, transaction.appends.iter_mut().flat_map(|append| append.events.iter_mut()))?;
+    assign_missing_ids(store, transaction.appends.iter_mut().flat_map(|append| append.events.iter_mut()))?;
     let streams: Vec<String> = transaction.appends.iter().map(|append| append.stream_id.clone()).collect();
     let results = store.transact(transaction).map_err(|error| problem(error, Subject::Store))?;
     Ok(json_response_of(history, encode::transaction_results(&streams, &results, history)))
 }
 
-/// Checks that the tags of a request's events are not more than the store can index in one batch.
-fn check_tags_together<'a>(events: impl IntoIterator<Item = &'a EventData>) -> Result<(), Problem> {
+/// Checks that the store can index the tags of all events of a request in one batch.
+fn check_total_tag_bytes<'a>(events: impl IntoIterator<Item = &'a EventData>) -> Result<(), Problem> {
     let bytes: usize = events.into_iter().flat_map(|event| &event.tags).map(String::len).sum();
     if bytes > REQUEST_TAGS_BYTES_MAX {
         return Err(Problem::too_large("events", REQUEST_TAGS_BYTES_MAX, "bytes of tags per request"));
@@ -276,11 +284,11 @@ fn check_tags_together<'a>(events: impl IntoIterator<Item = &'a EventData>) -> R
     Ok(())
 }
 
-fn read<S: Store>(store: &mut S, source: &Source, range: Range) -> Result<Response, Problem> {
+fn read<S: StoreApi>(store: &mut S, scope: &EventScope, range: Range) -> Result<Response, Problem> {
     let history = current_history(store)?;
-    let page = check_range(store, source, range.from, range.direction, range.history)
-        .and_then(|()| store.read(source, range.from, range.count, range.direction))
-        .map_err(|error| problem(error, Subject::from(source)))?;
+    let page = check_range(store, scope, range.from, range.direction, range.history)
+        .and_then(|()| store.read(scope, range.from, range.count, range.direction))
+        .map_err(|error| problem(error, Subject::from(scope)))?;
     let mut response = json_response_of(history, encode::event_page(&page, history));
     response.headers.push(("exesdb-durable-position", page.durable_position.to_string().into()));
     Ok(response)
@@ -308,16 +316,16 @@ fn json_response(body: impl Into<Cow<'static, [u8]>>) -> Response {
     }
 }
 
-/// JSON with positions of this history.
+/// A JSON response whose positions belong to `history`.
 fn json_response_of(history: HistoryId, body: Vec<u8>) -> Response {
     let mut response = json_response(body);
     response.headers.push((HISTORY_HEADER, history.to_string().into()));
     response
 }
 
-/// The history of the positions that are read or given from now on. Asked for before they are: a store that was put
-/// back in between has another, and positions of this one are refused then, instead of taken for its own.
-fn current_history<S: Store>(store: &mut S) -> Result<HistoryId, Problem> {
+/// The history of the positions that the following calls read or assign. It must be read before them: if the store is
+/// restored in between, the client later presents those positions with the old history, and they are refused.
+fn current_history<S: StoreApi>(store: &mut S) -> Result<HistoryId, Problem> {
     let history = store.history().map_err(|error| problem(error, Subject::Store))?;
     Ok(HistoryId(history.id))
 }

@@ -1,4 +1,4 @@
-//! What the gateway asks of its store.
+//! The calls that the gateway makes outside of itself.
 
 use exesdb_sdk::gateway::wasip2::clocks::monotonic_clock;
 use exesdb_sdk::gateway::wasip2::random::random::get_random_bytes;
@@ -19,19 +19,19 @@ pub use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion, Histor
 
 use crate::history::HistoryId;
 
-/// Which events are read.
+/// The events that a read covers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Those of the whole store.
+pub enum EventScope {
+    /// All events of the store.
     Store,
-    /// Those of the whole store that a filter lets through.
+    /// The events of the store that match a filter.
     Filtered(EventFilter),
-    /// Those of one stream.
+    /// The events of one stream.
     Stream(String),
 }
 
-impl Source {
-    /// The one stream that is read.
+impl EventScope {
+    /// The stream, if the scope is one stream.
     pub fn stream(&self) -> Option<&str> {
         match self {
             Self::Stream(stream) => Some(stream),
@@ -39,22 +39,21 @@ impl Source {
         }
     }
 
-    /// Where an event stands in the order of the read.
+    /// The event's number in the order of the read: its version in a stream, its position in the store.
     pub fn order(&self, event: &RecordedEvent) -> u64 {
         if self.stream().is_some() { event.version } else { event.position }
     }
 }
 
-/// The store's interfaces, the clock, the source of chance and the log: everything that the gateway reaches outside of
-/// itself, so that the tests can stand in for it.
-pub trait Store {
+/// The store's interfaces, the clock, random bytes and the log. Tests replace them.
+pub trait StoreApi {
     /// `streams.append` of one request.
     fn append(&mut self, request: AppendRequest) -> Result<AppendResult, Error>;
-    /// `streams.transact` of one transaction. One result for each of its appends.
+    /// `streams.transact` of one transaction. Returns one result for each of its appends.
     fn transact(&mut self, transaction: Transaction) -> Result<Vec<AppendResult>, Error>;
     /// `streams.import-events`.
     fn import(&mut self, events: &[ImportedEvent], marks: &[ImportMark]) -> Result<ImportResult, Error>;
-    /// `streams.get-import-states`. One for each of the streams.
+    /// `streams.get-import-states`. Returns one state for each stream.
     fn import_states(&mut self, source: &str, streams: &[String]) -> Result<Vec<ImportState>, Error>;
     /// `streams.delete-stream`.
     fn delete_stream(
@@ -68,7 +67,7 @@ pub trait Store {
     /// `streams.read-all`, `streams.read-filtered` or `streams.read-stream`.
     fn read(
         &mut self,
-        source: &Source,
+        scope: &EventScope,
         from: Option<u64>,
         count: u32,
         direction: Direction,
@@ -116,11 +115,11 @@ pub trait Store {
     fn check_history(&mut self, next: u64, of: Option<HistoryId>) -> Result<(), Error>;
     /// `live.wait`.
     fn wait(&mut self, stream: Option<&str>, seen: u64, timeout_ms: u32) -> Wake;
-    /// Milliseconds on a clock that only goes forward.
+    /// The time of a monotonic clock in milliseconds.
     fn clock_ms(&mut self) -> u64;
-    /// That many bytes that nobody can guess.
+    /// `length` unpredictable bytes.
     fn random(&mut self, length: usize) -> Vec<u8>;
-    /// Tells the operator of a failure that a client met.
+    /// Logs a failure for the operator.
     fn log_failure(&mut self, message: &str);
 }
 
@@ -128,7 +127,7 @@ pub trait Store {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LinkedStore;
 
-impl Store for LinkedStore {
+impl StoreApi for LinkedStore {
     fn append(&mut self, request: AppendRequest) -> Result<AppendResult, Error> {
         only(streams::append(&[request]))
     }
@@ -171,15 +170,15 @@ impl Store for LinkedStore {
 
     fn read(
         &mut self,
-        source: &Source,
+        scope: &EventScope,
         from: Option<u64>,
         count: u32,
         direction: Direction,
     ) -> Result<EventPage, Error> {
-        match source {
-            Source::Store => streams::read_all(from, count, direction),
-            Source::Filtered(filter) => streams::read_filtered(filter, from, count, direction),
-            Source::Stream(stream) => streams::read_stream(stream, from, count, direction),
+        match scope {
+            EventScope::Store => streams::read_all(from, count, direction),
+            EventScope::Filtered(filter) => streams::read_filtered(filter, from, count, direction),
+            EventScope::Stream(stream) => streams::read_stream(stream, from, count, direction),
         }
     }
 
@@ -264,7 +263,7 @@ impl Store for LinkedStore {
     }
 }
 
-/// The result of a call that was given a list of one.
+/// The only result of a call that was given one request.
 fn only<T>(mut results: Vec<Result<T, Error>>) -> Result<T, Error> {
     match (results.pop(), results.is_empty()) {
         (Some(result), true) => result,

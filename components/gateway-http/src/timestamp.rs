@@ -1,4 +1,6 @@
-//! Points in time as RFC 3339 text.
+//! Timestamps as RFC 3339 text. Written by hand: date crates end at the year 9999, and this runs for every event.
+
+use serde::{Serialize, Serializer};
 
 use crate::json::push_number;
 use crate::query::number;
@@ -9,16 +11,28 @@ const SECONDS_PER_DAY: u64 = 86_400;
 /// Days in the 400 years after which the Gregorian calendar repeats.
 const DAYS_PER_ERA: u64 = 146_097;
 
-/// Days from 0000-03-01, where the count below begins, to 1970-01-01.
+/// Days from 0000-03-01, where the eras begin, to 1970-01-01.
 const EPOCH_DAYS: u64 = 719_468;
 
-/// The year that the last `u64` of microseconds is in.
+/// The year of `u64::MAX` microseconds.
 const YEAR_MAX: u64 = 586_524;
+
+/// Microseconds since 1970-01-01T00:00:00 UTC, which JSON holds as text.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timestamp(pub(crate) u64);
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = Vec::with_capacity(32);
+        push_rfc3339(&mut text, self.0);
+        serializer.serialize_str(std::str::from_utf8(&text).expect("a timestamp is ASCII"))
+    }
+}
 
 /// Appends microseconds since 1970-01-01T00:00:00 UTC as `2026-11-23T16:46:00.000001Z`.
 ///
-/// Every `u64` has a text; years beyond 9999 have more than four digits, which RFC 3339 does not know.
-pub fn push_rfc3339(out: &mut Vec<u8>, micros: u64) {
+/// Every `u64` can be written. Years after 9999 have more than four digits, which RFC 3339 does not allow.
+pub(crate) fn push_rfc3339(out: &mut Vec<u8>, micros: u64) {
     let seconds = micros / MICROS_PER_SECOND;
     let (year, month, day) = civil_date(seconds / SECONDS_PER_DAY);
     let second_of_day = seconds % SECONDS_PER_DAY;
@@ -45,9 +59,9 @@ pub fn push_rfc3339(out: &mut Vec<u8>, micros: u64) {
     out.extend_from_slice(&text);
 }
 
-/// The microseconds since 1970-01-01T00:00:00 UTC that a text in UTC says, with at most six digits behind the point:
-/// what [`push_rfc3339`] writes, years beyond 9999 included, is read back.
-pub fn parse_rfc3339(text: &str) -> Option<u64> {
+/// Parses a timestamp in UTC, with at most six decimals, into microseconds since 1970-01-01T00:00:00. It parses
+/// everything that [`push_rfc3339`] writes, including years after 9999.
+pub(crate) fn parse_rfc3339(text: &str) -> Option<u64> {
     let (date, time) = text.strip_suffix(['Z', 'z'])?.split_once(['T', 't'])?;
     let [year, month, day] = parts::<3>(date, '-')?;
     if year.len() < 4 || month.len() != 2 || day.len() != 2 {
@@ -72,7 +86,7 @@ pub fn parse_rfc3339(text: &str) -> Option<u64> {
     seconds.checked_mul(MICROS_PER_SECOND)?.checked_add(micros)
 }
 
-/// The parts of a text between separators, if there are just so many.
+/// The `N` parts of a text between separators; none if it has another number of parts.
 fn parts<const N: usize>(text: &str, separator: char) -> Option<[&str; N]> {
     let mut parts = text.split(separator);
     let mut found = [""; N];
@@ -82,7 +96,7 @@ fn parts<const N: usize>(text: &str, separator: char) -> Option<[&str; N]> {
     if parts.next().is_none() { Some(found) } else { None }
 }
 
-/// How many days after 1970-01-01 a date is, if there is such a date and it is not before.
+/// The number of days from 1970-01-01 to a date; none if the date does not exist or is earlier.
 fn days_of_date(year: u64, month: u64, day: u64) -> Option<u64> {
     if !(1_970..=YEAR_MAX).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
@@ -94,14 +108,14 @@ fn days_of_date(year: u64, month: u64, day: u64) -> Option<u64> {
     let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
     let days = year_from_march / 400 * DAYS_PER_ERA + day_of_era - EPOCH_DAYS;
-    // A day that its month does not have is another date.
+    // A day that the month does not have converts back to another date.
     if civil_date(days) == (year, month, day) { Some(days) } else { None }
 }
 
-/// Year, month and day of the day that many days after 1970-01-01.
+/// The year, month and day of the date `days` days after 1970-01-01.
 ///
-/// Counts years from March, so that the leap day is a year's last one and the lengths of the months before it
-/// follow one line: 153 days in every five months.
+/// Years are counted from March, so that the leap day is the last day of a year and the months before it follow a
+/// linear pattern of 153 days in five months.
 fn civil_date(days: u64) -> (u64, u64, u64) {
     let days = days + EPOCH_DAYS;
     let era = days / DAYS_PER_ERA;
@@ -126,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn known_points_in_time() {
+    fn known_timestamps_are_written_and_parsed() {
         for (micros, expected) in [
             (0, "1970-01-01T00:00:00.000000Z"),
             (1, "1970-01-01T00:00:00.000001Z"),
@@ -149,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn only_points_in_time_are_read() {
+    fn only_valid_timestamps_are_parsed() {
         for (text, expected) in [
             ("1970-01-01T00:00:00Z", Some(0)),
             ("1970-01-01t00:00:01.5z", Some(1_500_000)),
@@ -185,7 +199,7 @@ mod tests {
         }
     }
 
-    /// Walks eight centuries day by day beside a calendar that only knows the lengths of months.
+    /// Compares eight centuries, day by day, with a calendar that knows only the lengths of months.
     #[test]
     fn every_day_follows_the_one_before() {
         let (mut year, mut month, mut day) = (1970, 1, 1);

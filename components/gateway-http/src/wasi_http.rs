@@ -1,4 +1,4 @@
-//! The connection to `wasi:http`.
+//! Connects the gateway to `wasi:http`.
 
 use exesdb_sdk::gateway::{
     BodyError, Gateway, IncomingRequest, RespondError, ResponseOutparam, StreamingBody, header_entries,
@@ -6,11 +6,11 @@ use exesdb_sdk::gateway::{
 };
 
 use crate::exchange::{Exchange, Response, Sink};
-use crate::route::Head;
+use crate::request::RequestHead;
 use crate::serve::serve;
 use crate::store::LinkedStore;
 
-/// The gateway as a component: answers from the store that it is linked to.
+/// The gateway as a component, which serves the store that it is linked to.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HttpGateway;
 
@@ -19,7 +19,7 @@ impl Gateway for HttpGateway {
         let method = method_name(&request);
         let target = request.path_with_query().unwrap_or_else(|| "/".to_owned());
         let headers = header_entries(&request);
-        let head = Head { method: &method, target: &target, headers: &headers };
+        let head = RequestHead { method: &method, target: &target, headers: &headers };
         serve(&mut LinkedStore, &head, WasiExchange { request: &request, out });
     }
 }
@@ -29,7 +29,7 @@ struct WasiExchange<'a> {
     out: ResponseOutparam,
 }
 
-/// The headers as `wasi:http` takes them.
+/// The headers in the form that `wasi:http` takes.
 fn fields(response: &Response) -> Vec<(&str, &[u8])> {
     response.headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect()
 }

@@ -1,6 +1,6 @@
-//! Keys and values: what lies where. The crate's documentation has the table.
+//! The keys and values of the keyspaces. The crate's documentation has the table.
 
-use exesdb_sdk::fields::{Malformed, Reader, Writer};
+use exesdb_sdk::fields::{Decoder, Encoder, Malformed};
 use exesdb_sdk::snapshots::{RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo};
 use exesdb_sdk::types::Version;
 
@@ -14,8 +14,8 @@ pub const SOURCES: &str = "sources";
 /// The format of snapshots and infos that this version writes and reads.
 const FORMAT: u8 = 1;
 
-/// Ends a stream id or a source id in a key. Neither has control characters, so that no stream's or source's entries
-/// lie among those of another, and keys are in the byte order of ids.
+/// Terminates a stream id or a source id in a key. Neither has control characters, so the entries of a stream or source are
+/// contiguous, and keys are in the byte order of ids.
 const SEPARATOR: u8 = 0;
 
 /// The key of a snapshot and of its info: stream, source, version.
@@ -30,7 +30,7 @@ pub fn key_by_source(id: &SnapshotId) -> Vec<u8> {
     key(&id.source_id, &id.stream_id, id.version)
 }
 
-/// What all keys begin with that have this id first.
+/// The prefix of all keys that begin with this id.
 #[must_use]
 pub fn prefix_of_one(first: &str) -> Vec<u8> {
     let mut prefix = Vec::with_capacity(first.len() + 1);
@@ -39,7 +39,7 @@ pub fn prefix_of_one(first: &str) -> Vec<u8> {
     prefix
 }
 
-/// What all keys begin with that have these two ids first.
+/// The prefix of all keys that begin with these two ids.
 #[must_use]
 pub fn prefix_of_two(first: &str, second: &str) -> Vec<u8> {
     let mut prefix = prefix_of_one(first);
@@ -48,21 +48,21 @@ pub fn prefix_of_two(first: &str, second: &str) -> Vec<u8> {
     prefix
 }
 
-/// The version is written as what is missing to the highest one, so that the newest comes first.
+/// Appends the inverted version, so that the newest snapshot comes first.
 fn key(first: &str, second: &str, version: Version) -> Vec<u8> {
     let mut key = prefix_of_two(first, second);
     key.extend_from_slice(&(!version).to_be_bytes());
     key
 }
 
-/// The place in a key that [`key_by_stream`] made; none if it did not.
+/// The id in a key that [`key_by_stream`] made; none if it did not.
 #[must_use]
 pub fn id_by_stream(key: &[u8]) -> Option<SnapshotId> {
     let (stream_id, source_id, version) = parts(key)?;
     Some(SnapshotId { stream_id, source_id, version })
 }
 
-/// The place in a key that [`key_by_source`] made; none if it did not.
+/// The id in a key that [`key_by_source`] made; none if it did not.
 #[must_use]
 pub fn id_by_source(key: &[u8]) -> Option<SnapshotId> {
     let (source_id, stream_id, version) = parts(key)?;
@@ -77,60 +77,60 @@ fn parts(key: &[u8]) -> Option<(String, String, Version)> {
     Some((first, second, !version))
 }
 
-/// The value of a snapshot.
+/// Encodes the value of a snapshot.
 #[must_use]
 pub fn encode_snapshot(created: u64, snapshot: &SnapshotData) -> Vec<u8> {
     let bytes = snapshot.content_type.len() + snapshot.data.len() + snapshot.metadata.len();
-    let mut writer = Writer::with_capacity(19 + bytes);
-    writer.u8(FORMAT);
-    writer.u64(created);
-    writer.text(&snapshot.content_type);
-    writer.bytes(&snapshot.data);
-    writer.bytes(&snapshot.metadata);
-    writer.finish()
+    let mut encoder = Encoder::with_capacity(19 + bytes);
+    encoder.u8(FORMAT);
+    encoder.u64(created);
+    encoder.text(&snapshot.content_type);
+    encoder.bytes(&snapshot.data);
+    encoder.bytes(&snapshot.metadata);
+    encoder.finish()
 }
 
-/// Reads the value of a snapshot.
+/// Decodes the value of a snapshot.
 ///
 /// # Errors
 ///
 /// [`Malformed`] if [`encode_snapshot`] did not write it.
 pub fn decode_snapshot(id: SnapshotId, value: &[u8]) -> Result<RecordedSnapshot, Malformed> {
-    let mut reader = Reader::new(value);
-    reader.format(FORMAT)?;
+    let mut decoder = Decoder::new(value);
+    decoder.format(FORMAT)?;
     let snapshot = RecordedSnapshot {
         id,
-        created: reader.u64()?,
-        content_type: reader.text()?.to_owned(),
-        data: reader.bytes()?.to_owned(),
-        metadata: reader.bytes()?.to_owned(),
+        created: decoder.u64()?,
+        content_type: decoder.text()?.to_owned(),
+        data: decoder.bytes()?.to_owned(),
+        metadata: decoder.bytes()?.to_owned(),
     };
-    reader.end()?;
+    decoder.end()?;
     Ok(snapshot)
 }
 
-/// The value of an info, from what the snapshot has.
+/// Encodes the value of a snapshot's info.
 #[must_use]
 pub fn encode_info(created: u64, content_type: &str, size: usize) -> Vec<u8> {
-    let mut writer = Writer::with_capacity(19 + content_type.len());
-    writer.u8(FORMAT);
-    writer.u64(created);
-    writer.text(content_type);
-    writer.u64(size as u64);
-    writer.finish()
+    let mut encoder = Encoder::with_capacity(19 + content_type.len());
+    encoder.u8(FORMAT);
+    encoder.u64(created);
+    encoder.text(content_type);
+    encoder.u64(size as u64);
+    encoder.finish()
 }
 
-/// Reads the value of an info.
+/// Decodes the value of an info.
 ///
 /// # Errors
 ///
 /// [`Malformed`] if [`encode_info`] did not write it.
 pub fn decode_info(id: SnapshotId, value: &[u8]) -> Result<SnapshotInfo, Malformed> {
-    let mut reader = Reader::new(value);
-    reader.format(FORMAT)?;
-    let created = reader.u64()?;
-    let info = SnapshotInfo { id, created, content_type: reader.text()?.to_owned(), size: reader.u64()? };
-    reader.end()?;
+    let mut decoder = Decoder::new(value);
+    decoder.format(FORMAT)?;
+    let created = decoder.u64()?;
+    let info = SnapshotInfo { id, created, content_type: decoder.text()?.to_owned(), size: decoder.u64()? };
+    decoder.end()?;
     Ok(info)
 }
 
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_these_bytes() {
+    fn the_bytes_of_keys_are_fixed() {
         let place = id("st", "s", 258);
         assert_eq!(key_by_stream(&place), b"st\0s\0\xff\xff\xff\xff\xff\xff\xfe\xfd");
         assert_eq!(key_by_source(&place), b"s\0st\0\xff\xff\xff\xff\xff\xff\xfe\xfd");
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_is_these_bytes() {
+    fn the_bytes_of_a_snapshot_are_fixed() {
         let value = encode_snapshot(258, &snapshot());
         assert_eq!(value, b"\x01\0\0\0\0\0\0\x01\x02\0\x03c/t\0\0\0\x04data\0\0\0\x02{}");
         let read = decode_snapshot(id("s", "", 7), &value).unwrap();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn an_info_is_these_bytes() {
+    fn the_bytes_of_an_info_are_fixed() {
         let value = encode_info(258, "c/t", 4);
         assert_eq!(value, b"\x01\0\0\0\0\0\0\x01\x02\0\x03c/t\0\0\0\0\0\0\0\x04");
         let read = decode_info(id("s", "", 7), &value).unwrap();

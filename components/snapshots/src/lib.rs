@@ -1,7 +1,7 @@
-//! The snapshots component that ships with exesdb: keeps what somebody computed from a stream up to a version.
+//! The snapshots component that ships with exesdb. It stores states that clients computed from streams up to a version.
 //!
-//! The rules are functions over [`Keyspaces`](exesdb_sdk::keyspaces::Keyspaces) and are tested natively; this file ties
-//! them to the store.
+//! The rules are functions over [`Keyspaces`](exesdb_sdk::keyspaces::Keyspaces) and are tested natively; this file connects
+//! them to the host.
 //!
 //! # Keyspaces
 //!
@@ -11,17 +11,16 @@
 //! | `infos` | the same | info |
 //! | `sources` | source id, a zero byte, stream id, a zero byte, version in 8 bytes, inverted | info |
 //!
-//! Whole numbers are big-endian. Ids have no control characters; so the zero byte ends one beyond doubt. An inverted
-//! version is what is missing to the highest one, so that the newest lies first.
+//! Whole numbers are big-endian. Ids have no control characters, so a zero byte terminates them. An inverted version is
+//! `u64::MAX` minus the version, so that the newest snapshot comes first.
 //!
-//! Every snapshot has an info in `infos` and the same one in `sources`; all three are written and deleted in one batch.
-//! The infos are there so that listing snapshots does not read them: those of one source in any stream from `sources`,
-//! all others from `infos`.
+//! Every snapshot has an info in `infos` and the same one in `sources`; all three are written and deleted in one batch. A
+//! list reads infos instead of snapshots: for one source in any stream those in `sources`, otherwise those in `infos`.
 //!
-//! A snapshot is, in this order: format (1, one byte); time when it was recorded (8 bytes); content type; data;
-//! metadata. An info is: format (1, one byte); time (8 bytes); content type; length of the data (8 bytes). A text is its
-//! length in 2 bytes and its UTF-8; data and metadata are their length in 4 bytes and their bytes. Times are microseconds
-//! since 1970-01-01T00:00:00 UTC.
+//! A snapshot consists of, in this order: format (1, one byte); time when it was recorded (8 bytes); content type; data;
+//! metadata. An info consists of: format (1, one byte); time (8 bytes); content type; length of the data (8 bytes). A text
+//! is its length in 2 bytes and its UTF-8; data and metadata are their length in 4 bytes and their bytes. Times are
+//! microseconds since 1970-01-01T00:00:00 UTC.
 
 pub mod layout;
 pub mod maintenance;
@@ -36,7 +35,7 @@ use exesdb_sdk::snapshots::{
 };
 use exesdb_sdk::types::{Error, Version};
 
-/// The snapshots of the store that the host gives to this component.
+/// The component, which stores snapshots in the keyspaces that the host provides.
 pub struct Snapshots;
 
 impl SnapshotsPlugin for Snapshots {
@@ -87,10 +86,10 @@ impl Maintenance for Snapshots {
     }
 }
 
-/// The version of the layout in keyspaces: goes up when older builds of this component could not read it.
+/// The version of the layout in keyspaces. It goes up when older builds of this component could not read the new layout.
 pub const STATE_VERSION: u32 = 1;
 
-/// What the component is.
+/// Describes the component.
 #[must_use]
 pub fn describe() -> Description {
     description("snapshots", STATE_VERSION)

@@ -1,7 +1,7 @@
-//! Compares the component's keyspaces with each other, and puts right what follows from the snapshots themselves.
+//! Cross-checks the component's keyspaces, and repairs what the snapshots determine.
 //!
-//! First `snapshots` and `infos` are walked side by side, and each snapshot's entry in `sources` is looked up. Then
-//! `sources` is walked for entries that no snapshot has. Data is read once.
+//! First `snapshots` and `infos` are walked in parallel, and each snapshot's entry in `sources` is looked up. Then
+//! `sources` is walked for entries without a snapshot. Data is read once.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -15,25 +15,25 @@ use crate::layout::{
     INFOS, SNAPSHOTS, SOURCES, decode_snapshot, encode_info, id_by_source, id_by_stream, key_by_source,
     key_by_stream,
 };
-use crate::rules::behind;
+use crate::rules::key_after;
 
-/// Entries of each keyspace that one step looks at.
+/// Maximum number of entries of each keyspace per step.
 pub const STEP_ENTRIES: u32 = 1_000;
 
-/// Bytes of each keyspace that one step looks at (one snapshot alone may have more).
+/// Maximum bytes of each keyspace per step, unless a single snapshot is larger.
 const STEP_BYTES: u32 = 2 << 20;
 
-/// Findings that one step names; the contract's bound.
+/// Maximum number of findings that one step names, as the interface says.
 const FINDINGS_MAX: usize = 100;
 
-/// Longest key that a cursor holds whole: longer than any that this component writes, and short enough for a cursor.
+/// Maximum length of a key in a cursor: longer than any key of this component, and short enough for a cursor.
 const CURSOR_KEY_BYTES_MAX: usize = 1_024;
 
-/// Nothing: what is deleted is gone at once.
+/// Does nothing: deleted snapshots are removed at once.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] for a cursor: this function gives none.
+/// [`Error::Invalid`] for a cursor, because this function returns none.
 pub fn scavenge(from: Option<&Cursor>) -> Result<ScavengeStep, Error> {
     match from {
         None => Ok(ScavengeStep { next: None, examined: 0, removed: 0, bytes: 0 }),
@@ -41,20 +41,20 @@ pub fn scavenge(from: Option<&Cursor>) -> Result<ScavengeStep, Error> {
     }
 }
 
-/// One step of comparing.
+/// Runs one step.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] for a cursor that this function did not give; those of the storage.
+/// [`Error::Invalid`] for a cursor that this function did not return; those of the storage.
 pub fn verify(store: &impl Keyspaces, from: Option<&Cursor>, repair: bool) -> Result<VerifyStep, Error> {
-    let place = from.map_or(Ok(Place::Snapshots(Vec::new())), |cursor| Place::decode(cursor))?;
+    let place = from.map_or(Ok(Start::Snapshots(Vec::new())), |cursor| Start::decode(cursor))?;
     let mut step = Step { store, examined: 0, findings: Vec::new(), found: 0, repairs: Vec::new() };
     let next = match place {
-        Place::Snapshots(start) => step.snapshots(start)?,
-        Place::Sources(start) => step.sources(start)?,
+        Start::Snapshots(start) => step.snapshots(start)?,
+        Start::Sources(start) => step.sources(start)?,
     };
     if repair {
-        step.put_right()?;
+        step.commit_repairs()?;
     }
     Ok(VerifyStep {
         next: next.map(|place| place.encode()),
@@ -64,13 +64,13 @@ pub fn verify(store: &impl Keyspaces, from: Option<&Cursor>, repair: bool) -> Re
     })
 }
 
-/// Where a step begins: the first key that it looks at.
-enum Place {
+/// The start of a step: the first key to read.
+enum Start {
     Snapshots(Vec<u8>),
     Sources(Vec<u8>),
 }
 
-impl Place {
+impl Start {
     const SNAPSHOTS: u8 = 1;
     const SOURCES: u8 = 2;
 
@@ -99,11 +99,11 @@ fn no_cursor() -> Error {
     invalid("from", "is not a cursor that this function gave; begin without one")
 }
 
-/// Where to go on behind a key; none at the end of everything. A key longer than all that this component writes is
-/// not its own: what begins alike is passed over with it.
+/// The first key after this one; none if there is none. A longer key than this component writes is not its own, and all
+/// keys with the same beginning are skipped with it.
 fn following(key: &[u8]) -> Option<Vec<u8>> {
     if key.len() < CURSOR_KEY_BYTES_MAX {
-        Some(behind(key))
+        Some(key_after(key))
     } else {
         prefix_end(&key[..CURSOR_KEY_BYTES_MAX])
     }
@@ -114,16 +114,16 @@ struct Step<'a, S> {
     examined: u64,
     findings: Vec<Finding>,
     found: u64,
-    /// What would put right which finding, if that one is named. All of a step fit into one commit: they hold its
-    /// entries twice at most.
+    /// The repairs, each with the index of its finding if that one is named. They fit into one commit, because they hold
+    /// each entry of the step at most twice.
     repairs: Vec<(Option<usize>, Batch)>,
 }
 
 impl<S: Keyspaces> Step<'_, S> {
-    fn snapshots(&mut self, start: Vec<u8>) -> Result<Option<Place>, Error> {
+    fn snapshots(&mut self, start: Vec<u8>) -> Result<Option<Start>, Error> {
         let snapshots = self.page(SNAPSHOTS, start.clone())?;
         let infos = self.page(INFOS, start)?;
-        // Behind the end of a page that is not the last one nothing is known.
+        // Entries after the end of a page are unknown unless it is the last page.
         let horizon = [&snapshots, &infos].into_iter().filter(|page| page.more);
         let horizon = horizon.filter_map(|page| page.entries.last()).map(|last| last.key.clone()).min();
         let is_seen = |entry: &&Entry| horizon.as_ref().is_none_or(|horizon| entry.key <= *horizon);
@@ -147,10 +147,10 @@ impl<S: Keyspaces> Step<'_, S> {
             self.orphaned_info(orphan);
         }
         let next = horizon.and_then(|horizon| following(&horizon));
-        Ok(Some(next.map_or(Place::Sources(Vec::new()), Place::Snapshots)))
+        Ok(Some(next.map_or(Start::Sources(Vec::new()), Start::Snapshots)))
     }
 
-    /// A snapshot, with its info and what the index of sources has of it.
+    /// Checks a snapshot with its info and its entry in the index of sources.
     fn snapshot(&mut self, entry: &Entry, info: Option<&Entry>, sources: &HashMap<Vec<u8>, Option<Vec<u8>>>) {
         self.examined += 1;
         let Some(id) = id_by_stream(&entry.key) else {
@@ -176,7 +176,7 @@ impl<S: Keyspaces> Step<'_, S> {
         self.derived(entry, SOURCES, &by_source, source, &wanted);
     }
 
-    /// An entry that follows from a snapshot.
+    /// Checks an entry that a snapshot determines.
     fn derived(&mut self, snapshot: &Entry, keyspace: &str, key: &[u8], found: Option<&[u8]>, wanted: &[u8]) {
         let problem = match found {
             Some(found) if found == wanted => return,
@@ -204,7 +204,7 @@ impl<S: Keyspaces> Step<'_, S> {
         );
     }
 
-    fn sources(&mut self, start: Vec<u8>) -> Result<Option<Place>, Error> {
+    fn sources(&mut self, start: Vec<u8>) -> Result<Option<Start>, Error> {
         let page = self.page(SOURCES, start)?;
         self.examined += page.entries.len() as u64;
         let keys: Vec<Option<Vec<u8>>> =
@@ -220,8 +220,8 @@ impl<S: Keyspaces> Step<'_, S> {
                 self.add(SOURCES, &entry.key, problem, Some(batch));
                 continue;
             };
-            // With an info there is a snapshot, or the walk over both has said that there is none; and what the entry
-            // of a snapshot says was compared there.
+            // If there is an info, the walk of both keyspaces has checked for its snapshot, and compared the
+            // snapshot's entry.
             let info = infos.next().flatten();
             if info.is_some() && info.as_ref() == Some(&entry.value)
                 || self.store.get(SNAPSHOTS, &key)?.is_some()
@@ -236,7 +236,7 @@ impl<S: Keyspaces> Step<'_, S> {
             self.add(SOURCES, &entry.key, problem, Some(batch));
         }
         let last = page.entries.last().filter(|_| page.more);
-        Ok(last.and_then(|last| following(&last.key)).map(Place::Sources))
+        Ok(last.and_then(|last| following(&last.key)).map(Start::Sources))
     }
 
     fn page(&self, keyspace: &str, start: Vec<u8>) -> Result<Page, Error> {
@@ -244,14 +244,14 @@ impl<S: Keyspaces> Step<'_, S> {
         Ok(self.store.scan(&range, Direction::Forward, STEP_ENTRIES, STEP_BYTES)?)
     }
 
-    fn put_right(&mut self) -> Result<(), Error> {
+    fn commit_repairs(&mut self) -> Result<(), Error> {
         let (named, batches): (Vec<_>, Vec<_>) = std::mem::take(&mut self.repairs).into_iter().unzip();
         if batches.is_empty() {
             return Ok(());
         }
         let outcome = self.store.commit(&batches)?;
         for (named, outcome) in named.into_iter().zip(outcome) {
-            // A batch fails if a writer was there in the meantime; another walk tells whether anything is left.
+            // A batch fails if a writer changed the entries meanwhile; the next run shows whether anything is left.
             if let (Some(finding), Ok(_)) = (named, outcome) {
                 self.findings[finding].repaired = true;
             }

@@ -13,25 +13,26 @@ use crate::layout::{
     id_by_stream, key_by_source, key_by_stream, prefix_of_one, prefix_of_two,
 };
 
-/// Most bytes of a snapshot's data and metadata together: it is held in memory several times on its way.
+/// Maximum bytes of a snapshot's data and metadata together. Each snapshot is held in memory several times.
 pub const SNAPSHOT_BYTES_MAX: usize = 1 << 20;
 
-/// Most bytes of a source id: with the stream id it is a part of every key.
+/// Maximum bytes of a source id, which is part of every key.
 pub const SOURCE_ID_BYTES_MAX: usize = 256;
 
-/// Bytes that a page of infos takes at most: 1,000 of the longest.
+/// Maximum bytes of a page of infos: 1,000 of the longest.
 const INFOS_BYTES_MAX: u32 = 1 << 20;
 
-/// Bytes that the one snapshot of a read takes at most.
+/// Maximum bytes of a read of one snapshot.
 const SNAPSHOT_PAGE_BYTES_MAX: u32 = 2 << 20;
 
-/// How often a deletion is tried anew because another writer recorded or deleted the same snapshot meanwhile.
+/// How often a deletion is retried if another writer records or deletes the same snapshot meanwhile.
 pub const DELETE_ROUNDS_MAX: u32 = 8;
 
-/// Snapshots that one batch of [`keep_newest`] deletes: a bound on its size and on what a rival makes void.
+/// Maximum number of snapshots that one batch of [`keep_newest`] deletes. It bounds the batch, and the work that is lost if
+/// another writer overtakes it.
 pub const KEEP_BATCH_SNAPSHOTS: u32 = 500;
 
-/// Records a snapshot, replacing one that is there. `now` is the time of day in microseconds.
+/// Records a snapshot, replacing an existing one. `now` is the time of day in microseconds.
 ///
 /// # Errors
 ///
@@ -63,7 +64,7 @@ pub fn record(
     }
 }
 
-/// Records a snapshot as it was in another store, with the time that it has there.
+/// Records a snapshot from another store, with the time that it has there.
 ///
 /// # Errors
 ///
@@ -89,7 +90,7 @@ pub fn read(store: &impl Keyspaces, id: &SnapshotId) -> Result<RecordedSnapshot,
     decode_snapshot(id.clone(), &value).map_err(|reason| damaged(SNAPSHOTS, &key, reason))
 }
 
-/// The snapshot with the highest version, or with the highest that is not above `at_most`.
+/// The snapshot with the highest version, or with the highest that is at most `at_most`.
 ///
 /// # Errors
 ///
@@ -109,11 +110,11 @@ pub fn read_latest(
     }
     let page = store.scan(&range, Direction::Forward, 1, SNAPSHOT_PAGE_BYTES_MAX)?;
     let Entry { key, value } = page.entries.first().ok_or(Error::NotFound)?;
-    let id = id_by_stream(key).ok_or_else(|| no_place(SNAPSHOTS, key))?;
+    let id = id_by_stream(key).ok_or_else(|| malformed_key(SNAPSHOTS, key))?;
     decode_snapshot(id, value).map_err(|reason| damaged(SNAPSHOTS, key, reason))
 }
 
-/// The snapshots of a scope behind `after`, or all. `after` has to lie in the scope; it need not be there.
+/// The snapshots of a scope after `after`, or all. `after` must be in the scope, but need not exist.
 ///
 /// # Errors
 ///
@@ -140,7 +141,7 @@ pub fn list(
     let mut range = prefix_range(keyspace, &prefix);
     if let Some(after) = after {
         let key = if by_source { key_by_source(after) } else { key_by_stream(after) };
-        range.start = behind(&key);
+        range.start = key_after(&key);
     }
     let page = store.scan(&range, Direction::Forward, count, INFOS_BYTES_MAX)?;
     let snapshots = page
@@ -148,7 +149,7 @@ pub fn list(
         .iter()
         .map(|Entry { key, value }| {
             let id = if by_source { id_by_source(key) } else { id_by_stream(key) };
-            let id = id.ok_or_else(|| no_place(keyspace, key))?;
+            let id = id.ok_or_else(|| malformed_key(keyspace, key))?;
             decode_info(id, value).map_err(|reason| damaged(keyspace, key, reason))
         })
         .collect::<Result<Vec<_>, _>>()?;
@@ -166,7 +167,7 @@ pub fn delete(store: &impl Keyspaces, id: &SnapshotId) -> Result<(), Error> {
     for _ in 0..DELETE_ROUNDS_MAX {
         let info = store.get(INFOS, &key)?.ok_or(Error::NotFound)?;
         let mut batch = BatchBuilder::new();
-        // Of two who delete it at the same time, one is told that it is not there.
+        // If two clients delete it at the same time, one gets `not-found`.
         batch.require(INFOS, &key, Some(&info));
         delete_entries(&mut batch, id);
         match commit(store, batch.build())? {
@@ -180,13 +181,13 @@ pub fn delete(store: &impl Keyspaces, id: &SnapshotId) -> Result<(), Error> {
     )))
 }
 
-/// Deletes all but the newest `keep` snapshots that a source has of a stream, and says how many. Which ones are the
-/// newest is found once; those that are recorded meanwhile stay.
+/// Deletes all but the newest `keep` snapshots that a source has of a stream, and returns how many. The newest ones are
+/// determined once; snapshots that are recorded meanwhile stay.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`], those of the storage, and [`Error::Damaged`] for damaged data, and [`Error::Other`] if other writers changed the same
-/// snapshots again and again. What was deleted before an error stays deleted; doing it again deletes the rest.
+/// [`Error::Invalid`], those of the storage, [`Error::Damaged`] for damaged data, and [`Error::Other`] if other writers
+/// keep changing the same snapshots. Snapshots that were deleted before an error stay deleted; a retry deletes the rest.
 pub fn keep_newest(
     store: &impl Keyspaces,
     stream_id: &str,
@@ -199,7 +200,7 @@ pub fn keep_newest(
         return Err(invalid("keep", "is 0; it must be at least 1: delete the last snapshot by its version"));
     }
     let prefix = prefix_of_two(stream_id, source_id);
-    let Some(mut start) = behind_first(store, &prefix, keep)? else {
+    let Some(mut start) = after_first(store, &prefix, keep)? else {
         return Ok(0);
     };
     let mut deleted = 0_u64;
@@ -211,8 +212,8 @@ pub fn keep_newest(
         };
         let mut batch = BatchBuilder::new();
         for Entry { key, value } in &page.entries {
-            let id = id_by_stream(key).ok_or_else(|| no_place(INFOS, key))?;
-            // Each deletion is counted by one who deletes.
+            let id = id_by_stream(key).ok_or_else(|| malformed_key(INFOS, key))?;
+            // If several clients delete a snapshot, only one counts it.
             batch.require(INFOS, key, Some(value));
             delete_entries(&mut batch, &id);
         }
@@ -223,7 +224,7 @@ pub fn keep_newest(
                 if !page.more {
                     return Ok(deleted);
                 }
-                start = behind(&last.key);
+                start = key_after(&last.key);
             }
             Committed::Overtaken if overtaken < DELETE_ROUNDS_MAX => overtaken += 1,
             Committed::Overtaken => {
@@ -236,8 +237,8 @@ pub fn keep_newest(
     }
 }
 
-/// The first key behind the first `skipped` infos with this prefix; none if there are not more of them.
-fn behind_first(store: &impl Keyspaces, prefix: &[u8], skipped: u32) -> Result<Option<Vec<u8>>, Error> {
+/// The first key after the first `skipped` infos with this prefix; none if there are no more of them.
+fn after_first(store: &impl Keyspaces, prefix: &[u8], skipped: u32) -> Result<Option<Vec<u8>>, Error> {
     let mut start = prefix.to_owned();
     let mut left = skipped;
     loop {
@@ -245,7 +246,7 @@ fn behind_first(store: &impl Keyspaces, prefix: &[u8], skipped: u32) -> Result<O
         let (Some(last), true) = (page.entries.last(), page.more) else {
             return Ok(None);
         };
-        start = behind(&last.key);
+        start = key_after(&last.key);
         left = left.saturating_sub(u32::try_from(page.entries.len()).unwrap_or(u32::MAX));
         if left == 0 {
             return Ok(Some(start));
@@ -283,7 +284,7 @@ fn check_scope(scope: &SnapshotScope) -> Result<(), Error> {
     Ok(())
 }
 
-/// What lies outside of the scope has no place in its list to go on from.
+/// Checks that `after` is in the scope: a list cannot continue from elsewhere.
 fn check_after(scope: &SnapshotScope, after: &SnapshotId) -> Result<(), Error> {
     let is_other =
         |wanted: &Option<String>, given: &str| wanted.as_ref().is_some_and(|wanted| wanted != given);
@@ -302,19 +303,19 @@ fn check_after(scope: &SnapshotScope, after: &SnapshotId) -> Result<(), Error> {
     Ok(())
 }
 
-/// The first key that can follow this one.
-pub(crate) fn behind(key: &[u8]) -> Vec<u8> {
+/// The first key after this one.
+pub(crate) fn key_after(key: &[u8]) -> Vec<u8> {
     [key, &[0]].concat()
 }
 
-fn no_place(keyspace: &str, key: &[u8]) -> Error {
+fn malformed_key(keyspace: &str, key: &[u8]) -> Error {
     damaged(keyspace, key, "the key is not two ids and a version of 8 bytes")
 }
 
-/// What became of a batch that is well-formed and in its limits.
+/// The outcome of a well-formed batch.
 enum Committed {
     Yes,
-    /// Its guard did not hold any more.
+    /// Its guard no longer held.
     Overtaken,
 }
 

@@ -1,4 +1,4 @@
-//! Verifying finds every kind of damage, names it, and puts right what follows from the snapshots.
+//! Verification finds every kind of damage, reports it, and repairs what the snapshots determine.
 
 use exesdb_sdk::keyspaces::MemoryKeyspaces;
 use exesdb_sdk::maintenance::Finding;
@@ -25,7 +25,7 @@ fn store() -> MemoryKeyspaces {
     store
 }
 
-/// All that a whole walk finds: how many entries it looked at, the findings that it names, and how many there are.
+/// Runs all steps. Returns the number of examined entries, the named findings, and the number of all findings.
 fn walk(store: &MemoryKeyspaces, repair: bool) -> (u64, Vec<Finding>, u64) {
     let (mut examined, mut findings, mut found) = (0, Vec::new(), 0);
     let mut from = None;
@@ -49,8 +49,9 @@ fn everything(store: &MemoryKeyspaces) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
     [SNAPSHOTS, INFOS, SOURCES].map(|keyspace| store.entries(keyspace)).into()
 }
 
-/// One finding with these words; nothing changes without `repair`, and with it everything is as it was before.
-fn is_found_and_repaired(damage: impl Fn(&MemoryKeyspaces), keyspace: &str, words: &str) {
+/// Checks that there is one finding with these words, that nothing changes without `repair`, and that `repair` restores
+/// everything.
+fn assert_found_and_repaired(damage: impl Fn(&MemoryKeyspaces), keyspace: &str, words: &str) {
     let store = store();
     let whole = everything(&store);
     damage(&store);
@@ -67,7 +68,7 @@ fn is_found_and_repaired(damage: impl Fn(&MemoryKeyspaces), keyspace: &str, word
 }
 
 #[test]
-fn a_whole_store_is_clean() {
+fn an_undamaged_store_has_no_findings() {
     assert_eq!(walk(&MemoryKeyspaces::new(), true), (0, Vec::new(), 0));
     let store = store();
     let whole = everything(&store);
@@ -77,40 +78,40 @@ fn a_whole_store_is_clean() {
 }
 
 #[test]
-fn derived_entries_that_are_missing_or_wrong() {
+fn missing_and_wrong_derived_entries_are_repaired() {
     let place = id("a", "s", 2);
     let (by_stream, by_source) = (key_by_stream(&place), key_by_source(&place));
-    is_found_and_repaired(|store| store.remove(INFOS, &by_stream), "`infos`", "missing");
-    is_found_and_repaired(|store| store.remove(SOURCES, &by_source), "`sources`", "missing");
-    is_found_and_repaired(|store| store.overwrite(INFOS, &by_stream, b"\x09"), "`infos`", "does not say");
-    is_found_and_repaired(|store| store.overwrite(SOURCES, &by_source, b""), "`sources`", "does not say");
+    assert_found_and_repaired(|store| store.remove(INFOS, &by_stream), "`infos`", "missing");
+    assert_found_and_repaired(|store| store.remove(SOURCES, &by_source), "`sources`", "missing");
+    assert_found_and_repaired(|store| store.overwrite(INFOS, &by_stream, b"\x09"), "`infos`", "does not say");
+    assert_found_and_repaired(|store| store.overwrite(SOURCES, &by_source, b""), "`sources`", "does not say");
     let last = key_by_stream(&id("b", "t", u64::MAX));
-    is_found_and_repaired(|store| store.remove(INFOS, &last), "`infos`", "missing");
+    assert_found_and_repaired(|store| store.remove(INFOS, &last), "`infos`", "missing");
 }
 
 #[test]
-fn derived_entries_of_nothing() {
+fn orphaned_derived_entries_are_removed() {
     let value = &store().entries(INFOS)[0].1.clone();
     for place in [id("a", "s", 3), id("", "", 0), id("z", "z", 0)] {
         let by_stream = key_by_stream(&place);
-        is_found_and_repaired(
+        assert_found_and_repaired(
             |store| store.overwrite(INFOS, &by_stream, value),
             "`infos`",
             "no such snapshot",
         );
         let by_source = key_by_source(&place);
-        is_found_and_repaired(
+        assert_found_and_repaired(
             |store| store.overwrite(SOURCES, &by_source, value),
             "`sources`",
             "no such snapshot",
         );
     }
-    is_found_and_repaired(
+    assert_found_and_repaired(
         |store| store.overwrite(INFOS, &[0xff; 4_096], value),
         "`infos`",
         "no such snapshot",
     );
-    is_found_and_repaired(
+    assert_found_and_repaired(
         |store| store.overwrite(SOURCES, b"odd", value),
         "`sources`",
         "lists by source fail",
@@ -118,7 +119,7 @@ fn derived_entries_of_nothing() {
 }
 
 #[test]
-fn both_derived_entries_of_a_snapshot_that_is_gone() {
+fn orphaned_entries_in_both_keyspaces_are_removed() {
     let store = store();
     store.remove(SNAPSHOTS, &key_by_stream(&id("a", "s", 2)));
     let (_, findings, _) = walk(&store, true);
@@ -128,7 +129,7 @@ fn both_derived_entries_of_a_snapshot_that_is_gone() {
 }
 
 #[test]
-fn what_only_the_source_can_put_right_is_reported_and_left() {
+fn damaged_snapshots_are_reported_only() {
     let store = store();
     let place = key_by_stream(&id("a", "s", 2));
     store.overwrite(SNAPSHOTS, &place, b"\x09");
@@ -147,13 +148,13 @@ fn what_only_the_source_can_put_right_is_reported_and_left() {
 }
 
 #[test]
-fn a_walk_of_many_steps_sees_every_entry_once() {
+fn a_run_of_many_steps_examines_every_entry_once() {
     let store = MemoryKeyspaces::new();
     let many = u64::from(STEP_ENTRIES) + 500;
     for version in 0..many {
         record_sized(&store, &id("a", "s", version), 1);
     }
-    // Few fit into a step of these.
+    // Only a few of these fit into a step.
     for version in 0..5 {
         record_sized(&store, &id("b", "s", version), 900_000);
     }
@@ -174,7 +175,7 @@ fn a_walk_of_many_steps_sees_every_entry_once() {
 }
 
 #[test]
-fn keys_too_long_for_a_cursor_do_not_stop_a_walk() {
+fn keys_too_long_for_a_cursor_do_not_stop_a_run() {
     let store = store();
     for last in 0..=255 {
         let mut key = vec![0xfe; 4_096];
@@ -188,7 +189,7 @@ fn keys_too_long_for_a_cursor_do_not_stop_a_walk() {
 }
 
 #[test]
-fn hostile_cursors_are_refused() {
+fn invalid_cursors_are_refused() {
     let store = store();
     for cursor in [vec![], vec![0], vec![3], vec![0xff; 4_096], vec![1; 4_096]] {
         let outcome = verify(&store, Some(&cursor), true);

@@ -1,4 +1,4 @@
-//! Snapshots against a store in memory.
+//! The rules of snapshots against keyspaces in memory.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -34,7 +34,7 @@ fn put(store: &MemoryKeyspaces, stream_id: &str, source_id: &str, version: Versi
     record(store, 5, &id(stream_id, source_id, version), &data).expect("it is valid");
 }
 
-/// A page as text, with a `+` at its end if more follow.
+/// A page as text, which ends with `+` if more follow.
 fn listed(store: &MemoryKeyspaces, scope: &SnapshotScope, after: Option<&SnapshotId>, count: u32) -> String {
     let page = list(store, scope, after, count).expect("it is valid");
     let mut text: Vec<_> = page
@@ -68,7 +68,7 @@ fn damage<T: std::fmt::Debug>(outcome: Result<T, Error>) -> String {
 }
 
 #[test]
-fn a_snapshot_is_read_as_it_was_recorded() {
+fn snapshots_are_read_as_they_were_recorded() {
     let store = MemoryKeyspaces::new();
     let data = SnapshotData {
         content_type: "application/octet-stream".into(),
@@ -92,7 +92,7 @@ fn a_snapshot_is_read_as_it_was_recorded() {
 }
 
 #[test]
-fn a_snapshot_replaces_the_one_at_its_place() {
+fn a_snapshot_replaces_the_one_with_its_id() {
     let store = MemoryKeyspaces::new();
     put(&store, "a", "s", 3);
     put(&store, "a", "t", 3);
@@ -131,7 +131,7 @@ fn the_latest_is_the_highest_version_of_this_stream_and_source() {
 }
 
 #[test]
-fn a_list_has_what_its_scope_says_in_its_order() {
+fn lists_follow_their_scope_and_order() {
     let store = MemoryKeyspaces::new();
     for (stream_id, source_id) in [("a", "s"), ("a", ""), ("b", "s"), ("a b", "s"), ("a", "s2")] {
         for version in [1, 300] {
@@ -152,7 +152,7 @@ fn a_list_has_what_its_scope_says_in_its_order() {
     assert_eq!(listed(&store, &scope(None, Some("")), None, 9), "a/@300 a/@1");
     let both = scope(Some("a"), Some("s"));
     assert_eq!(listed(&store, &both, None, 1), "a/s@300 +");
-    // What `after` names need not be there.
+    // The snapshot that `after` names need not exist.
     assert_eq!(listed(&store, &both, Some(&id("a", "s", 299)), 9), "a/s@1");
     assert_eq!(listed(&store, &both, Some(&id("a", "s", 1)), 9), "");
     assert_eq!(listed(&store, &both, Some(&id("a", "s", 0)), 9), "");
@@ -161,7 +161,7 @@ fn a_list_has_what_its_scope_says_in_its_order() {
 }
 
 #[test]
-fn a_deleted_snapshot_is_not_there() {
+fn a_deleted_snapshot_is_not_found() {
     let store = MemoryKeyspaces::new();
     put(&store, "a", "s", 1);
     put(&store, "a", "s", 2);
@@ -177,7 +177,7 @@ fn a_deleted_snapshot_is_not_there() {
 }
 
 #[test]
-fn the_newest_are_kept_of_one_stream_and_source() {
+fn the_newest_snapshots_of_a_source_are_kept() {
     let store = MemoryKeyspaces::new();
     assert_eq!(keep_newest(&store, "a", "s", 1), Ok(0));
     for version in [1, 2, 3, 300] {
@@ -194,7 +194,7 @@ fn the_newest_are_kept_of_one_stream_and_source() {
 }
 
 #[test]
-fn more_snapshots_than_one_batch_deletes() {
+fn more_snapshots_than_one_batch_holds_are_deleted() {
     let store = MemoryKeyspaces::new();
     let all = u64::from(2 * KEEP_BATCH_SNAPSHOTS) + 7;
     for version in 0..all {
@@ -212,7 +212,7 @@ fn more_snapshots_than_one_batch_deletes() {
 #[test]
 fn an_imported_snapshot_keeps_its_time() {
     let store = MemoryKeyspaces::new();
-    // Whatever the clocks of the two stores say.
+    // The clocks of the two stores do not matter.
     for created in [0, 99, 100, u64::MAX] {
         assert_eq!(import(&store, &id("a", "s", created), &snapshot("x"), created), Ok(()));
         assert_eq!(read(&store, &id("a", "s", created)).unwrap().created, created);
@@ -222,7 +222,7 @@ fn an_imported_snapshot_keeps_its_time() {
 }
 
 #[test]
-fn hostile_ids_are_named() {
+fn invalid_ids_are_named() {
     let store = MemoryKeyspaces::new();
     put(&store, "a", "", 0);
     let before = store.entries(SNAPSHOTS);
@@ -249,7 +249,7 @@ fn hostile_ids_are_named() {
 }
 
 #[test]
-fn hostile_arguments_are_named() {
+fn invalid_arguments_are_named() {
     let store = MemoryKeyspaces::new();
     for count in [0, 1_001, u32::MAX] {
         assert_eq!(invalid(list(&store, &scope(None, None), None, count)), "count");
@@ -273,7 +273,7 @@ fn hostile_arguments_are_named() {
 }
 
 #[test]
-fn damage_is_named_never_a_panic() {
+fn damage_is_an_error() {
     let store = MemoryKeyspaces::new();
     let place = id("a", "s", 1);
     put(&store, "a", "s", 1);
@@ -290,7 +290,7 @@ fn damage_is_named_never_a_panic() {
     assert!(damage(keep_newest(&store, "a", "s", 1)).contains("8 bytes"));
 }
 
-/// A store in which another writer records or deletes the snapshot `a/s@1` just before each of the first commits.
+/// Keyspaces in which another writer records or deletes the snapshot `a/s@1` just before each of the first commits.
 struct Rival<'a> {
     store: &'a MemoryKeyspaces,
     left: Cell<u32>,
@@ -344,7 +344,7 @@ impl Keyspaces for Rival<'_> {
 }
 
 #[test]
-fn of_two_who_delete_one_is_told_that_it_is_gone() {
+fn of_concurrent_deletions_one_is_not_found() {
     let store = MemoryKeyspaces::new();
     put(&store, "a", "s", 1);
     let rival = Rival { store: &store, left: Cell::new(1), deletes: true };
@@ -352,7 +352,7 @@ fn of_two_who_delete_one_is_told_that_it_is_gone() {
 }
 
 #[test]
-fn a_deletion_that_is_overtaken_is_tried_again_but_not_for_ever() {
+fn an_overtaken_deletion_is_retried_a_few_times() {
     let store = MemoryKeyspaces::new();
     put(&store, "a", "s", 1);
     let rival = Rival { store: &store, left: Cell::new(2), deletes: false };
@@ -364,7 +364,7 @@ fn a_deletion_that_is_overtaken_is_tried_again_but_not_for_ever() {
 }
 
 #[test]
-fn keeping_the_newest_counts_only_what_it_deleted_itself() {
+fn keep_newest_counts_only_its_own_deletions() {
     let store = MemoryKeyspaces::new();
     for version in [0, 1, 2] {
         put(&store, "a", "s", version);
@@ -380,7 +380,7 @@ fn keeping_the_newest_counts_only_what_it_deleted_itself() {
     assert!(failure(keep_newest(&rival, "a", "s", 1)).contains("0 were deleted"));
 }
 
-/// Few streams, sources and versions, so that they meet.
+/// Few streams, sources and versions, so that they coincide.
 fn places() -> impl Strategy<Value = SnapshotId> {
     let ids = || prop_oneof!["a", "ab", "b"];
     let source = prop_oneof!["", "a", "a "];
@@ -402,7 +402,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
-    fn answers_agree_with_a_map(
+    fn results_agree_with_a_map(
         steps in vec((0..8_u8, places(), any::<u8>()), 0..60),
         count in 1..4_u32,
     ) {

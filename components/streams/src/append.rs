@@ -1,8 +1,8 @@
 //! Appends many requests with few reads and one commit.
 //!
-//! A round reads what the open requests need, decides them in order, commits the batches of those that append, and
-//! answers what can be answered. A request whose batch was overtaken by another writer stays open, with all behind it
-//! that were decided on the assumption that it would succeed, and the next round decides them anew.
+//! A round reads what the open requests need, decides them in order, commits the batches of those that append, and returns
+//! the results it can. If another writer overtakes a request's batch, the request stays open, as do the later requests
+//! that depend on it, and the next round decides them again.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,33 +12,33 @@ use exesdb_sdk::types::{Error, Position, Version};
 
 use crate::check::check_append;
 use crate::correlation::CorrelationIndex;
-use crate::decide::{Attempt, Decision, Versions, decide, moved_on, time_of_append};
+use crate::decide::{Attempt, Decision, Versions, advance_head, decide, time_of_append};
 use crate::entries::{Addition, Entries, Origin, append_bytes};
 use crate::known::{Known, Wanted, read_heads, read_ids, repeated_position};
 use crate::layout::Head;
-use crate::rounds::{ROUND_BYTES_MAX, Round, answer_all, commit, refused};
+use crate::rounds::{ROUND_BYTES_MAX, Round, batch_refused, commit, resolve_all};
 
-/// Requests that one round takes on.
+/// The maximum number of requests per round.
 pub const ROUND_REQUESTS_MAX: usize = 1_000;
 
-type Answer = Result<AppendResult, Error>;
+type AppendOutcome = Result<AppendResult, Error>;
 
-/// Appends. One answer for each request, in order; they are given when the events are durable. `now` is the time of
-/// day in microseconds.
+/// Appends. Returns one result for each request, in order, once the events are durable. `now` is the time of day in
+/// microseconds.
 pub fn append(
     store: &impl Keyspaces,
     now: u64,
     index: CorrelationIndex,
     requests: &[AppendRequest],
-) -> Vec<Answer> {
+) -> Vec<AppendOutcome> {
     let checked = requests.iter().map(|request| check_append(request).err().map(Err)).collect();
-    answer_all(checked, |open| {
+    resolve_all(checked, |open| {
         let taken = &open[..fitting(open.iter().map(|at| &requests[*at]))];
         round(store, now, index, requests, taken)
     })
 }
 
-/// How many of the requests, 1 at least, one round takes on.
+/// The number of requests, at least 1, that fit into one round.
 fn fitting<'a>(requests: impl Iterator<Item = &'a AppendRequest>) -> usize {
     let mut bytes = 0_usize;
     requests
@@ -51,30 +51,31 @@ fn fitting<'a>(requests: impl Iterator<Item = &'a AppendRequest>) -> usize {
         .count()
 }
 
-/// What a round intends for a request.
+/// The decision of a round about a request.
 enum Plan {
-    /// The batch of this index in the commit.
+    /// Commit the batch with this index.
     Commit { batch: usize, versions: Versions },
-    /// No commit is needed. `assumes` says that the stream's batches before it are assumed to succeed.
-    Answer { answer: Answer, assumes: bool },
-    /// The next round decides.
-    Later,
+    /// Return this result without a commit. `depends_on_pending` is set if it holds only if the stream's earlier batches
+    /// of this round succeed.
+    Resolve { outcome: AppendOutcome, depends_on_pending: bool },
+    /// Leave the request to the next round.
+    Defer,
 }
 
 /// A stream as the requests decided so far would leave it.
 struct Stream<'a> {
-    /// Or what is wrong with the stored one.
+    /// The head, or the error that reading it gave.
     head: Result<Option<Head>, Error>,
-    /// Ids of events that this round appends to it.
+    /// Ids of the events that this round appends to the stream.
     pending: HashSet<&'a str>,
-    /// The last of them, with its version.
+    /// The last of these events, with its version.
     last_pending: Option<(&'a str, Version)>,
-    /// Requests from here on have to wait for the next round: one was put off, and requests for a stream are applied in
-    /// order; or this round begins the stream, and its origin is not known before the commit.
-    put_off: bool,
+    /// Whether further requests are left to the next round. Either an earlier one was, and requests for a stream are
+    /// applied in order; or this round begins the stream, whose origin is unknown before the commit.
+    deferred: bool,
 }
 
-/// One round over the requests of these indices.
+/// One round over the requests with these indices.
 fn round(
     store: &impl Keyspaces,
     now: u64,
@@ -82,11 +83,11 @@ fn round(
     requests: &[AppendRequest],
     taken: &[usize],
 ) -> Round<AppendResult> {
-    let (plans, batches) = match intend(store, now, index, requests, taken) {
-        Ok(intended) => intended,
-        Err(error) => return Round { answered: Vec::new(), failure: Some(error) },
+    let (plans, batches) = match plan_round(store, now, index, requests, taken) {
+        Ok(planned) => planned,
+        Err(error) => return Round { resolved: Vec::new(), failure: Some(error) },
     };
-    // A failure of the commit is no failure of the requests that need none.
+    // If the commit fails, the requests that need none do not.
     let (outcome, failure) = if batches.is_empty() {
         (None, None)
     } else {
@@ -95,11 +96,11 @@ fn round(
             Err(error) => (None, Some(error)),
         }
     };
-    Round { answered: answer(requests, taken, plans, outcome.as_deref()), failure }
+    Round { resolved: resolve(requests, taken, plans, outcome.as_deref()), failure }
 }
 
 /// Reads what the requests need, and decides them.
-fn intend(
+fn plan_round(
     store: &impl Keyspaces,
     now: u64,
     index: CorrelationIndex,
@@ -108,7 +109,7 @@ fn intend(
 ) -> Result<(Vec<Plan>, Vec<Batch>), Error> {
     let heads = read_heads(store, taken.iter().map(|at| requests[*at].stream_id.as_str()))?;
     let stream =
-        |(id, head)| (id, Stream { head, pending: HashSet::new(), last_pending: None, put_off: false });
+        |(id, head)| (id, Stream { head, pending: HashSet::new(), last_pending: None, deferred: false });
     let mut streams: HashMap<&str, Stream<'_>> = heads.into_iter().map(stream).collect();
     let wanted = taken.iter().map(|at| {
         let AppendRequest { stream_id, events, .. } = &requests[*at];
@@ -128,7 +129,7 @@ fn intend(
     Ok((plans, batches))
 }
 
-/// Decides a request and, if it appends, adds its batch and moves the stream on.
+/// Decides a request and, if it appends, adds its batch and advances the stream.
 fn plan<'a>(
     request: &'a AppendRequest,
     known: &Known,
@@ -137,8 +138,8 @@ fn plan<'a>(
     index: CorrelationIndex,
     batches: &mut Vec<Batch>,
 ) -> Plan {
-    let assumes = stream.last_pending.is_some();
-    let refuse = |error: &Error| Plan::Answer { answer: Err(error.clone()), assumes };
+    let depends_on_pending = stream.last_pending.is_some();
+    let refuse = |error: &Error| Plan::Resolve { outcome: Err(error.clone()), depends_on_pending };
     let head = match &stream.head {
         Ok(head) => *head,
         Err(error) => return refuse(error),
@@ -147,12 +148,12 @@ fn plan<'a>(
         Ok(known) => known,
         Err(error) => return refuse(error),
     };
-    // Events that this round appends have no version that can be relied on yet.
-    if stream.put_off || request.events.iter().any(|event| stream.pending.contains(event.id.as_str())) {
-        stream.put_off = true;
-        return Plan::Later;
+    // The versions of events that this round appends are not certain yet.
+    if stream.deferred || request.events.iter().any(|event| stream.pending.contains(event.id.as_str())) {
+        stream.deferred = true;
+        return Plan::Defer;
     }
-    // What the appends before this one hide by their number is judged as well.
+    // The head includes the earlier appends of this round, so events that they push over `max_count` are hidden.
     let ids: Vec<_> =
         request.events.iter().map(|event| event.id.as_str()).zip(known.visible(head.as_ref())).collect();
     let attempt =
@@ -160,15 +161,15 @@ fn plan<'a>(
     match decide(&attempt) {
         Decision::Refuse(error) => refuse(&error),
         Decision::Repeat(Versions { first, last }) => {
-            let answer = AppendResult { first_version: first, last_version: last, position: 0 };
-            Plan::Answer { answer: Ok(answer), assumes }
+            let result = AppendResult { first_version: first, last_version: last, position: 0 };
+            Plan::Resolve { outcome: Ok(result), depends_on_pending }
         }
         Decision::Append(versions) => {
             let created = time_of_append(now, head.as_ref());
-            let next = moved_on(head.as_ref(), versions.last, created, created);
-            let behind = stream.last_pending.map(|last| Behind { last, ids: known.stored() });
-            batches.push(batch(request, head.as_ref(), &next, versions.first, behind, index));
-            stream.put_off = head.is_none();
+            let next = advance_head(head.as_ref(), versions.last, created, created);
+            let predecessor = stream.last_pending.map(|last| Predecessor { last, ids: known.stored() });
+            batches.push(batch(request, head.as_ref(), &next, versions.first, predecessor, index));
+            stream.deferred = head.is_none();
             stream.head = Ok(Some(next));
             stream.pending.extend(request.events.iter().map(|event| event.id.as_str()));
             stream.last_pending = request.events.last().map(|event| (event.id.as_str(), versions.last));
@@ -177,39 +178,38 @@ fn plan<'a>(
     }
 }
 
-/// What an append that follows another one of its round relies on.
+/// The assumptions of an append that follows another append of its round to the same stream.
 #[derive(Clone, Copy)]
-struct Behind<'a> {
-    /// The last event of the append before, with its version.
+struct Predecessor<'a> {
+    /// The last event of the preceding append, with its version.
     last: (&'a str, Version),
-    /// What keyspace `ids` had of the ids of its own events.
+    /// The stored versions of the append's own event ids.
     ids: &'a [Option<Version>],
 }
 
-/// The batch of an append. That the head is as it was read says that nobody appended since, because every append
-/// raises its version.
+/// The batch of an append. Its guard on the head detects other writers, because every append raises the head's version.
 ///
-/// If an append of the same round to the same stream comes before, the head was foreseen, not read, and a rival who appends
-/// with the same time would write the same one. So the batch also requires that the last event before is where it was
-/// foreseen, and that its own ids are as they were read: new, or those of hidden events.
+/// After another append of the same round to the same stream, the expected head was computed, not read, and a concurrent
+/// append with the same time would write the same head. So the batch also requires that the preceding append's last event
+/// has its version, and that the batch's own ids are as they were read: new, or those of hidden events.
 fn batch(
     request: &AppendRequest,
     head: Option<&Head>,
     next: &Head,
     first: Version,
-    behind: Option<Behind<'_>>,
+    predecessor: Option<Predecessor<'_>>,
     index: CorrelationIndex,
 ) -> Batch {
     let stream_id = request.stream_id.as_str();
     let mut entries = Entries::new(index);
     entries.require_head(stream_id, head);
-    if let Some(Behind { last: (id, version), ids }) = behind {
+    if let Some(Predecessor { last: (id, version), ids }) = predecessor {
         entries.require_id(next.origin, id, Some(version));
         for (event, stored) in request.events.iter().zip(ids) {
             entries.require_id(next.origin, &event.id, *stored);
         }
     }
-    // A stream that begins with this append has its first event's position as origin.
+    // The origin of a new stream is the position of its first event.
     let origin = head.map_or(Origin::Event(entries.next_event()), |head| Origin::Known(head.origin));
     let additions = (first..=next.last_version).zip(&request.events);
     let created = next.updated;
@@ -222,8 +222,8 @@ fn batch(
     entries.build()
 }
 
-/// Looks at the events of the answers that are given again: they have the positions, and they tell whether they are
-/// those of the request, or others whose ids have the same digest.
+/// Reads the stored events of repeated requests. They hold the positions, and they show whether the events are those of the
+/// request or others whose ids have the same digests.
 fn find_repeated(
     store: &impl Keyspaces,
     requests: &[AppendRequest],
@@ -233,8 +233,8 @@ fn find_repeated(
 ) {
     for (at, plan) in taken.iter().zip(plans) {
         let request = &requests[*at];
-        if let Plan::Answer { answer, .. } = plan
-            && let Ok(result) = answer
+        if let Plan::Resolve { outcome, .. } = plan
+            && let Ok(result) = outcome
             && let Ok(Some(head)) = &streams[request.stream_id.as_str()].head
         {
             let position = repeated_position(
@@ -244,45 +244,45 @@ fn find_repeated(
                 head.origin,
                 result.first_version,
             );
-            *answer = position.map(|position| AppendResult { position, ..*result });
+            *outcome = position.map(|position| AppendResult { position, ..*result });
         }
     }
 }
 
-/// The answers that can be given after the commit. `outcome` is none if there was no commit, or none that is known.
-fn answer(
+/// The results that are known after the commit. `outcome` is none if there was no commit, or if it failed.
+fn resolve(
     requests: &[AppendRequest],
     taken: &[usize],
     plans: Vec<Plan>,
     outcome: Option<&[Result<Committed, BatchError>]>,
-) -> Vec<(usize, Answer)> {
-    // Streams of which a batch failed: what was decided behind it is void.
+) -> Vec<(usize, AppendOutcome)> {
+    // Streams with a failed batch: later decisions about them are void.
     let mut failed: HashSet<&str> = HashSet::new();
-    let mut answers = Vec::with_capacity(taken.len());
+    let mut resolved = Vec::with_capacity(taken.len());
     for (at, plan) in taken.iter().zip(plans) {
         let stream_id = requests[*at].stream_id.as_str();
-        let answer = match (plan, outcome) {
-            (Plan::Later, _) => None,
-            (Plan::Answer { answer, assumes: false }, _) => Some(answer),
-            (Plan::Answer { assumes: true, .. } | Plan::Commit { .. }, None) => None,
-            (Plan::Answer { answer, assumes: true }, Some(_)) => {
-                (!failed.contains(stream_id)).then_some(answer)
+        let result = match (plan, outcome) {
+            (Plan::Defer, _) => None,
+            (Plan::Resolve { outcome, depends_on_pending: false }, _) => Some(outcome),
+            (Plan::Resolve { depends_on_pending: true, .. } | Plan::Commit { .. }, None) => None,
+            (Plan::Resolve { outcome, depends_on_pending: true }, Some(_)) => {
+                (!failed.contains(stream_id)).then_some(outcome)
             }
             (Plan::Commit { batch, versions }, Some(outcome)) => match &outcome[batch] {
                 Ok(committed) => Some(appended(committed.first_position, versions)),
                 Err(error) => {
                     let overtaken = !failed.insert(stream_id) || matches!(error, BatchError::GuardFailed(_));
-                    if overtaken { None } else { Some(Err(refused(error))) }
+                    if overtaken { None } else { Some(Err(batch_refused(error))) }
                 }
             },
         };
-        answers.extend(answer.map(|answer| (*at, answer)));
+        resolved.extend(result.map(|result| (*at, result)));
     }
-    answers
+    resolved
 }
 
-/// The answer to an append whose first event has this position.
-pub(crate) fn appended(first_position: Position, versions: Versions) -> Answer {
+/// The result of an append whose first event has this position.
+pub(crate) fn appended(first_position: Position, versions: Versions) -> AppendOutcome {
     let Versions { first, last } = versions;
     let position = last.checked_sub(first).and_then(|events| first_position.checked_add(events));
     match position {

@@ -1,4 +1,4 @@
-//! The rules for the arguments of whatever adds events. Everything here is a claim of a client.
+//! Checks the arguments of appends, transactions and imports, all of which come from clients.
 
 use std::collections::HashSet;
 
@@ -8,29 +8,29 @@ use exesdb_sdk::types::{Error, EventData, InvalidArgument, Version};
 
 use crate::layout::Envelope;
 
-/// Most events of one append, transaction or import: they are checked, decided and written as one.
+/// Maximum number of events of one append, transaction or import, which is written as one batch.
 pub const EVENTS_MAX: usize = 1_000;
 
-/// Most bytes of one event's data and metadata together: an event is held in memory several times on its way.
+/// Maximum bytes of one event's data and metadata together. Each event is held in memory several times.
 pub const EVENT_BYTES_MAX: usize = 1 << 20;
 
-/// Most bytes of the events of one append, transaction or import, as they are stored: the storage takes no larger batch.
+/// Maximum bytes of the events of one append, transaction or import as stored, which is the storage's limit for a batch.
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
 
-/// Highest version that an event is imported at: what is appended after it never runs out of versions, whose highest is
-/// twice that, and clients that count in signed numbers can count on.
+/// Highest version at which an event can be imported. Later appends never run out of versions, of which there are twice as
+/// many, and clients with signed numbers can represent them.
 pub const IMPORTED_VERSION_MAX: Version = i64::MAX as Version;
 
-/// Longest event id, in bytes: it is a part of a key.
+/// Maximum length of an event id in bytes.
 pub const EVENT_ID_BYTES_MAX: usize = 128;
 
-/// Longest event type, in bytes.
+/// Maximum length of an event type in bytes.
 pub const EVENT_TYPE_BYTES_MAX: usize = 256;
 
-/// Most tags of one event: each is an entry of an index.
+/// Maximum number of tags of one event. Each is an index entry.
 pub const TAGS_MAX: usize = 32;
 
-/// Longest tag, in bytes.
+/// Maximum length of a tag in bytes.
 pub const TAG_BYTES_MAX: usize = 256;
 
 /// Checks the arguments of one append.
@@ -45,7 +45,7 @@ pub fn check_append(request: &AppendRequest) -> Result<(), Error> {
     check_bytes("events", bytes)
 }
 
-/// Checks the number of an append's events, each of them, and that their ids differ.
+/// Checks the number of events, each event, and that their ids differ.
 fn check_events(events: &[EventData]) -> Result<(), Error> {
     if events.is_empty() {
         return Err(invalid("events", format!("is empty; an append has 1 to {EVENTS_MAX} events")));
@@ -76,7 +76,7 @@ pub(crate) fn check_at_most(argument: &str, length: usize, max: usize) -> Result
     Err(Error::TooLarge(format!("{argument}: {length} of them, over the limit of {max}")))
 }
 
-/// Checks the bytes that some events will have, together.
+/// Checks the total bytes of some events.
 ///
 /// # Errors
 ///
@@ -109,7 +109,7 @@ pub(crate) fn check_event(event: &EventData) -> Result<(), Error> {
     check_tags(&event.tags)
 }
 
-/// Checks tags: not too many, each a text, none twice.
+/// Checks the number of tags, each tag, and that they differ.
 ///
 /// # Errors
 ///
@@ -128,7 +128,7 @@ pub fn check_tags(tags: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
-/// An error about an argument that is a part of another one.
+/// Prefixes an error with the name of the argument that contains the one at fault.
 pub(crate) fn within(error: Error, whole: impl FnOnce() -> String) -> Error {
     match error {
         Error::Invalid(InvalidArgument { argument, message }) => {
@@ -167,7 +167,7 @@ mod tests {
         (0..count).map(|index| event(&index.to_string())).collect()
     }
 
-    /// The argument that is named, or the message about a limit.
+    /// The argument that the error names, or its message about a limit.
     fn complaint(request: &AppendRequest) -> String {
         match check_append(request) {
             Ok(()) => "none".into(),
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_passes() {
+    fn the_largest_append_is_accepted() {
         assert_eq!(complaint(&request(many(1_000))), "none");
         let mut largest = event(&"i".repeat(128));
         largest.event_type = "t".repeat(256);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn every_broken_rule_names_its_argument() {
+    fn errors_name_the_argument() {
         let changed = |change: fn(&mut EventData)| {
             let mut events = many(4);
             change(&mut events[3]);
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_is_named_with_its_value() {
+    fn errors_name_the_limit() {
         let complaint_1001 = complaint(&request(many(1_001)));
         assert!(
             complaint_1001.contains("1001") && complaint_1001.contains("limit of 1000"),

@@ -2,35 +2,34 @@
 
 use serde_json::Value;
 
-/// The name of the component's setting: `true` indexes the correlation and causation ids of events from now on.
+/// The name of the component's setting. `true` indexes the correlation and causation ids of newly appended events.
 pub const SETTING: &str = "index-correlation";
 
-/// Longest id, in bytes: as an event type or a tag.
+/// Maximum length of an id in bytes, as for event types and tags.
 pub const ID_BYTES_MAX: usize = 256;
 
 /// The members of the metadata's JSON object.
 const CORRELATION_ID: &str = "$correlationId";
 const CAUSATION_ID: &str = "$causationId";
 
-/// Whether correlation and causation ids get entries in keyspace `labels`.
+/// Whether keyspace `labels` indexes correlation and causation ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CorrelationIndex {
-    /// They do.
+    /// Ids are indexed.
     On,
-    /// They do not.
+    /// Ids are not indexed.
     Off,
 }
 
 impl CorrelationIndex {
-    /// What the text of [`SETTING`] says, if it is set.
+    /// The value of [`SETTING`], by default off.
     #[must_use]
     pub fn of_setting(text: Option<&str>) -> Self {
         if text == Some("true") { Self::On } else { Self::Off }
     }
 }
 
-/// The ids that an event's metadata has: JSON members with texts of 1 to [`ID_BYTES_MAX`] bytes. Whatever else is there
-/// under their names is no id.
+/// The ids in an event's metadata: JSON members that are texts of 1 to [`ID_BYTES_MAX`] bytes. Other values are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CorrelationIds {
     /// `$correlationId`.
@@ -40,8 +39,8 @@ pub struct CorrelationIds {
 }
 
 impl CorrelationIds {
-    /// The ids in this metadata, which is what a client sent: JSON or anything else. The names of the members have to
-    /// stand there without escapes, so that metadata without them need not be parsed.
+    /// The ids in this metadata, which may be any bytes that a client sent. The names of the members must be written
+    /// without escapes, so that metadata without them need not be parsed.
     #[must_use]
     pub fn of(metadata: &[u8]) -> Self {
         if !names_an_id(metadata) {
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_texts_of_an_object() {
+    fn ids_are_string_members_of_an_object() {
         let long = "x".repeat(256);
         let table = [
             ("", None, None),
@@ -105,7 +104,7 @@ mod tests {
         assert_eq!(of(&long), Some(long.clone()));
         assert_eq!(of(&format!("{long}x")), None);
         assert_eq!(CorrelationIds::of(b"\xff$correlationId"), CorrelationIds::default());
-        // Deeper than the parser goes.
+        // Deeper than the parser's limit.
         let deep = format!(r#"{{"$correlationId":"a","x":{}}}"#, "[".repeat(100_000));
         assert_eq!(CorrelationIds::of(deep.as_bytes()), CorrelationIds::default());
     }

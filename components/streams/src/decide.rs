@@ -1,14 +1,14 @@
-//! What an append or a transaction comes to, given what its streams are: pure rules.
+//! Decides appends and transactions from the heads of their streams: the expected-version rule and idempotency. Pure
+//! functions.
 
 use exesdb_sdk::streams::StreamState;
 use exesdb_sdk::types::{Error, ExpectedVersion, Version, VersionConflict};
 
 use crate::layout::Head;
 
-/// Whether a stream is as a writer expects it. One that was deleted is as if it had no events, except that it goes on
-/// counting.
+/// Whether a stream is at the expected version. A deleted stream counts as one without events, but keeps its last version.
 #[must_use]
-pub fn holds(expected: ExpectedVersion, head: Option<&Head>) -> bool {
+pub(crate) fn holds(expected: ExpectedVersion, head: Option<&Head>) -> bool {
     let is_live = head.is_some_and(|head| head.state == StreamState::Live);
     match expected {
         ExpectedVersion::Any => true,
@@ -18,9 +18,9 @@ pub fn holds(expected: ExpectedVersion, head: Option<&Head>) -> bool {
     }
 }
 
-/// The refusal of what expected another version of a stream.
+/// The error for a stream that is not at the expected version.
 #[must_use]
-pub fn conflict(stream_id: &str, expected: ExpectedVersion, head: Option<&Head>) -> Error {
+pub(crate) fn conflict(stream_id: &str, expected: ExpectedVersion, head: Option<&Head>) -> Error {
     Error::WrongExpectedVersion(VersionConflict {
         stream_id: stream_id.to_owned(),
         expected,
@@ -29,23 +29,23 @@ pub fn conflict(stream_id: &str, expected: ExpectedVersion, head: Option<&Head>)
     })
 }
 
-/// How far a clock is set back in the ordinary course of things, in microseconds: one minute. If it says a time that lies
-/// further back than the last event, that event's time was wrong, and is not passed on to others.
-pub const CLOCK_STEP_MAX: u64 = 60_000_000;
+/// How far a clock may ordinarily be set back, in microseconds: one minute. If it is further behind the last event's time,
+/// that time was wrong, and later events do not adopt it.
+pub(crate) const CLOCK_STEP_MAX: u64 = 60_000_000;
 
-/// The time of an append at `now`, which are microseconds, to a stream with this head.
+/// The time of an append at `now` (microseconds) to a stream with this head.
 #[must_use]
-pub fn time_of_append(now: u64, head: Option<&Head>) -> u64 {
+pub(crate) fn time_of_append(now: u64, head: Option<&Head>) -> u64 {
     match head {
         Some(head) if head.updated.saturating_sub(now) <= CLOCK_STEP_MAX => now.max(head.updated),
         _ => now,
     }
 }
 
-/// The head of a stream after events up to version `last` were added, of which the first was appended at `first_created`
-/// and the last at `created`. A stream that was deleted is live again; what was hidden stays hidden.
+/// The head of a stream after events up to version `last` are added, the first of them at time `first_created` and the last
+/// at `created`. A deleted stream becomes live again; hidden events stay hidden.
 #[must_use]
-pub fn moved_on(head: Option<&Head>, last: Version, first_created: u64, created: u64) -> Head {
+pub(crate) fn advance_head(head: Option<&Head>, last: Version, first_created: u64, created: u64) -> Head {
     match head {
         None => Head::new(0, last, first_created, created),
         Some(head) => Head {
@@ -63,46 +63,45 @@ pub fn moved_on(head: Option<&Head>, last: Version, first_created: u64, created:
     }
 }
 
-/// An append with what is known of its stream.
+/// An append, with the state of its stream.
 #[derive(Clone, Copy, Debug)]
-pub struct Attempt<'a> {
-    /// Which stream.
-    pub stream_id: &'a str,
-    /// What it is, if it has or had events.
-    pub head: Option<&'a Head>,
-    /// What the writer expects of it.
-    pub expected: ExpectedVersion,
-    /// The ids of the append's events, 1 at least, each with the version of the visible event of this id that is in the
-    /// stream already.
-    pub ids: &'a [(&'a str, Option<Version>)],
+pub(crate) struct Attempt<'a> {
+    /// The stream.
+    pub(crate) stream_id: &'a str,
+    /// The stream's head; none if it never had an event.
+    pub(crate) head: Option<&'a Head>,
+    /// The expected version.
+    pub(crate) expected: ExpectedVersion,
+    /// The ids of the append's events (at least 1), each with the version of the stream's visible event that has this id.
+    pub(crate) ids: &'a [(&'a str, Option<Version>)],
 }
 
 /// The versions of an append's events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Versions {
-    /// The version of its first event.
-    pub first: Version,
-    /// The version of its last event.
-    pub last: Version,
+pub(crate) struct Versions {
+    /// The version of the first event.
+    pub(crate) first: Version,
+    /// The version of the last event.
+    pub(crate) last: Version,
 }
 
-/// What an append (`V` is [`Versions`]) or a transaction (a list of them) comes to.
+/// The decision about an append (`V` is [`Versions`]) or a transaction (`V` is a list of them).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision<V> {
-    /// Its events get these versions.
+pub(crate) enum Decision<V> {
+    /// The events are appended with these versions.
     Append(V),
-    /// All its events stand in their streams already, in this order: the first answer is given again.
+    /// All events are in their streams already, consecutively and in this order; the first result is returned again.
     Repeat(V),
-    /// It is refused.
+    /// The request is refused.
     Refuse(Error),
 }
 
 /// Decides one append.
 ///
-/// Ids come before the expected version: a client that repeats an append because the answer was lost cannot know that
-/// the stream has moved on, by itself or by others.
+/// Ids take precedence over the expected version: a client that repeats an append after it lost the response cannot know
+/// the stream's new version.
 #[must_use]
-pub fn decide(attempt: &Attempt<'_>) -> Decision<Versions> {
+pub(crate) fn decide(attempt: &Attempt<'_>) -> Decision<Versions> {
     match decide_transaction(std::slice::from_ref(attempt), &[]) {
         Decision::Append(versions) => Decision::Append(versions[0]),
         Decision::Repeat(versions) => Decision::Repeat(versions[0]),
@@ -110,10 +109,10 @@ pub fn decide(attempt: &Attempt<'_>) -> Decision<Versions> {
     }
 }
 
-/// Decides one transaction, but for its conditions: they have to hold if it is to append. `checks` are the streams that
-/// it does not append to, with what is expected of them.
+/// Decides one transaction without its conditions, which the caller must check before it appends. `checks` are the other
+/// streams of the transaction, with their expected versions.
 #[must_use]
-pub fn decide_transaction(
+pub(crate) fn decide_transaction(
     appends: &[Attempt<'_>],
     checks: &[(&str, Option<&Head>, ExpectedVersion)],
 ) -> Decision<Vec<Versions>> {
@@ -146,22 +145,22 @@ pub fn decide_transaction(
     }
 }
 
-/// The versions of that many events, 1 at least, at the end of a stream; none if it has not so many left.
+/// The versions of the next `events` events (at least 1) of a stream; none if it has too few versions left.
 fn next_versions(head: Option<&Head>, events: usize) -> Option<Versions> {
     let first = head.map_or(Some(0), |head| head.last_version.checked_add(1))?;
     let last = first.checked_add((events as Version).checked_sub(1)?)?;
     Some(Versions { first, last })
 }
 
-/// How many of an append's ids are in the stream.
+/// Which of an append's ids are in the stream.
 enum Repeated<'a> {
     None,
-    /// All, one behind the other; the first id.
+    /// All ids, consecutively; with the first id.
     All {
         versions: Versions,
         id: &'a str,
     },
-    /// Not all, or not in this order; the first id that is there.
+    /// Some ids, or all in another order; with the first one that is in the stream.
     Some {
         id: &'a str,
     },
@@ -206,8 +205,8 @@ mod tests {
     use exesdb_sdk::types::{Error, ExpectedVersion, Version, VersionConflict};
 
     use super::{
-        Attempt, CLOCK_STEP_MAX, Decision, Versions, conflict, decide, decide_transaction, holds, moved_on,
-        time_of_append,
+        Attempt, CLOCK_STEP_MAX, Decision, Versions, advance_head, conflict, decide, decide_transaction,
+        holds, time_of_append,
     };
     use crate::layout::Head;
 
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conflict_says_what_was_expected_and_what_there_is() {
+    fn a_conflict_has_the_expected_and_the_actual_version() {
         let expected = ExpectedVersion::Exact(7);
         for (head, last_version, is_deleted) in [
             (None, None, false),
@@ -259,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn new_events_against_the_expected_version() {
+    fn new_events_need_the_expected_version() {
         use ExpectedVersion::{Any, Exact, NoStream, StreamExists};
         let wrong = |expected, head: Option<Head>| wrong_at("s", expected, head.as_ref());
         let from_0 = Decision::Append(Versions { first: 0, last: 1 });
@@ -294,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn events_that_are_there_whatever_is_expected() {
+    fn repeated_events_ignore_the_expected_version() {
         let id_conflict = |id: &str| Decision::Refuse(Error::IdConflict(id.into()));
         let repeat = |first, last| Decision::Repeat(Versions { first, last });
         let table: [(Ids<'_>, Decision<Versions>); 9] = [
@@ -330,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_check_says_of_streams_that_are_gone() {
+    fn deleted_streams_count_as_streams_without_events() {
         for head in [None, deleted(9), tombstoned(9)] {
             let said = ALL.map(|expected| holds(expected, head.as_ref()));
             assert_eq!(said, [true, true, false, head.is_some()], "{head:?}");
@@ -340,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn all_of_a_transaction_or_nothing() {
+    fn a_transaction_is_decided_as_a_whole() {
         use ExpectedVersion::{Any, Exact, NoStream, StreamExists};
         let (four, gone, dead) = (live(4), deleted(4), tombstoned(4));
         let one = |expected, ids| Attempt { stream_id: "a", head: four.as_ref(), expected, ids };
@@ -383,21 +382,21 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_stream_goes_on_behind_what_is_hidden() {
+    fn a_deleted_stream_continues_after_its_hidden_events() {
         let head = deleted(4).map(|head| Head { max_count: 7, ..head });
-        let next = moved_on(head.as_ref(), 6, 50, 60);
+        let next = advance_head(head.as_ref(), 6, 50, 60);
         let expected = Head { truncate_before: 5, life_begins: 5, max_count: 7, ..Head::new(0, 6, 0, 60) };
         assert_eq!(next, expected);
         assert_eq!(
-            moved_on(Some(&next), 9, 70, 70).life_begins,
+            advance_head(Some(&next), 9, 70, 70).life_begins,
             5,
             "an append to a live stream begins no life"
         );
-        assert_eq!(moved_on(None, 1, 50, 60), Head::new(0, 1, 50, 60));
+        assert_eq!(advance_head(None, 1, 50, 60), Head::new(0, 1, 50, 60));
     }
 
     #[test]
-    fn an_append_gets_the_time_of_the_clock_unless_that_was_set_back_a_little() {
+    fn an_append_has_the_time_of_the_clock_unless_it_was_set_back_a_little() {
         let at = |updated| Some(Head::new(0, 4, 0, updated));
         let table = [
             (None, 5, 5),
@@ -415,19 +414,19 @@ mod tests {
     }
 
     #[test]
-    fn a_head_knows_that_times_went_back() {
+    fn a_head_records_that_times_are_unordered() {
         let head = Head::new(0, 4, 10, 20);
-        assert!(!moved_on(Some(&head), 5, 10, 20).is_unordered);
-        let back = moved_on(Some(&head), 5, 10, 19);
+        assert!(!advance_head(Some(&head), 5, 10, 20).is_unordered);
+        let back = advance_head(Some(&head), 5, 10, 19);
         assert_eq!(back, Head { is_unordered: true, ..Head::new(0, 5, 10, 19) });
-        assert!(moved_on(Some(&back), 6, 10, 30).is_unordered);
+        assert!(advance_head(Some(&back), 6, 10, 30).is_unordered);
     }
 
     #[test]
-    fn a_truncate_point_beyond_the_end_hides_no_event_that_comes_after() {
+    fn a_truncate_point_beyond_the_end_hides_no_later_event() {
         let head = Head { truncate_before: 1_000, ..Head::new(0, 4, 0, 0) };
-        assert_eq!(moved_on(Some(&head), 6, 1, 1).truncate_before, 5);
+        assert_eq!(advance_head(Some(&head), 6, 1, 1).truncate_before, 5);
         let head = Head { truncate_before: 1_000, ..Head::new(0, Version::MAX, 0, 0) };
-        assert_eq!(moved_on(Some(&head), Version::MAX, 1, 1).truncate_before, 1_000);
+        assert_eq!(advance_head(Some(&head), Version::MAX, 1, 1).truncate_before, 1_000);
     }
 }

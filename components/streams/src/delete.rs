@@ -1,4 +1,4 @@
-//! Deletes a stream: for now, or for good. Its events are hidden at once; scavenging takes them away.
+//! Deletes a stream, softly or with a tombstone. Its events are hidden at once; scavenging removes them later.
 
 use exesdb_sdk::arguments::check_stream_id;
 use exesdb_sdk::keyspaces::{Batch, Keyspaces};
@@ -31,7 +31,7 @@ pub fn delete_stream(
     })
 }
 
-/// The batch that gives a stream its next head; none if that is the one that it has.
+/// The batch that changes a stream's head to `next`; none if the head is the same.
 pub(crate) fn head_change(stream_id: &str, head: Option<Head>, next: Head) -> Vec<Batch> {
     if head == Some(next) {
         return Vec::new();
@@ -42,15 +42,15 @@ pub(crate) fn head_change(stream_id: &str, head: Option<Head>, next: Head) -> Ve
     vec![entries.build()]
 }
 
-/// The head of the stream after it was deleted.
+/// The head of the stream after the deletion.
 fn decide(
     stream_id: &str,
     head: Option<&Head>,
     expected: ExpectedVersion,
     deletion: Deletion,
 ) -> Result<Head, Error> {
-    let Some(there) = head else { return Err(Error::NotFound) };
-    if there.state != StreamState::Live && deletion == Deletion::Soft {
+    let Some(current) = head else { return Err(Error::NotFound) };
+    if current.state != StreamState::Live && deletion == Deletion::Soft {
         return Err(Error::NotFound);
     }
     if !holds(expected, head) {
@@ -60,8 +60,8 @@ fn decide(
         Deletion::Soft => StreamState::Deleted,
         Deletion::Tombstone => StreamState::Tombstoned,
     };
-    // What there was stays hidden when the stream begins again.
-    Ok(Head { state, truncate_before: there.next_version(), ..*there })
+    // The deleted events stay hidden when the stream begins again.
+    Ok(Head { state, truncate_before: current.next_version(), ..*current })
 }
 
 #[cfg(test)]
@@ -75,12 +75,12 @@ mod tests {
     use crate::layout::Head;
 
     #[test]
-    fn what_a_deletion_makes_of_a_stream() {
+    fn a_deletion_depends_on_the_state_and_the_expected_version() {
         use ExpectedVersion::{Any, Exact, NoStream, StreamExists};
         let live = Head { max_count: 3, ..Head::new(1, 4, 2, 3) };
         let deleted = Head { state: StreamState::Deleted, truncate_before: 5, ..live };
         let tombstoned = Head { state: StreamState::Tombstoned, truncate_before: 5, ..live };
-        // As an earlier version wrote it.
+        // A head written by an earlier version.
         let cut = Head { truncate_before: 9, ..live };
         let wrong = |expected, head: &Head| Err(conflict("s", expected, Some(head)));
         let table = [

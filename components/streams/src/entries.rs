@@ -1,4 +1,4 @@
-//! The entries that events and heads get in a batch: whatever adds events writes them with this.
+//! Builds the entries of events and heads in a batch, for appends, transactions and imports.
 
 use exesdb_sdk::keyspaces::{Batch, BatchBuilder, Put, Range, Stamp, damaged, stamp};
 use exesdb_sdk::types::{Error, EventData, Position, Version};
@@ -10,23 +10,23 @@ use crate::layout::{
     RETAINED, STREAMS, id_key, import_key, index_key, label_key, position_hole,
 };
 
-/// Bytes of one entry of `ids`, with its key.
+/// Bytes of an entry of `ids`, with its key.
 const ID_ENTRY_BYTES: usize = 28;
-/// Bytes of one entry of `index` or of `labels`, with its key: the larger of both.
+/// Bytes of an entry of `index` or `labels`, with its key; the larger of both.
 const INDEX_ENTRY_BYTES: usize = 28;
 
-/// The position that stands for a stream in keys.
+/// The position that identifies a stream in keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// As its head says.
+    /// The origin in the stream's head.
     Known(Position),
-    /// The stream begins with this event of the batch, whose position the commit writes.
+    /// The position, which the commit writes, of this event of the batch, with which the stream begins.
     Event(u32),
 }
 
 impl Origin {
-    /// The origin as far as it is known before the commit.
-    fn foreseen(self) -> Position {
+    /// The origin, or a placeholder for the commit to overwrite.
+    fn or_placeholder(self) -> Position {
         match self {
             Self::Known(position) => position,
             Self::Event(_) => 0,
@@ -41,7 +41,7 @@ impl Origin {
     }
 }
 
-/// An event as it is to be written.
+/// An event to add.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Addition<'a> {
     pub(crate) version: Version,
@@ -49,11 +49,11 @@ pub(crate) struct Addition<'a> {
     pub(crate) event: &'a EventData,
 }
 
-/// A batch of entries. Events have positions one behind the other, in the order in which they are put.
+/// A batch of entries. Its events have consecutive positions, in the order in which they are added.
 #[derive(Debug)]
 pub(crate) struct Entries {
     batch: BatchBuilder,
-    /// How many positions the batch takes so far.
+    /// The number of positions that the batch takes so far.
     events: u32,
     index: CorrelationIndex,
 }
@@ -63,7 +63,7 @@ impl Entries {
         Self { batch: BatchBuilder::new(), events: 0, index }
     }
 
-    /// The next event's number in the batch.
+    /// The number of the batch's next event.
     pub(crate) fn next_event(&self) -> u32 {
         self.events
     }
@@ -74,13 +74,13 @@ impl Entries {
         self.batch.require(STREAMS, stream_id.as_bytes(), value.as_deref());
     }
 
-    /// Guard: keyspace `ids` has an event id of the stream at this version, or (none) does not have it.
+    /// Guard: keyspace `ids` has an event id of the stream with this version, or (none) does not have it.
     pub(crate) fn require_id(&mut self, origin: Position, event_id: &str, version: Option<Version>) {
         let value = version.map(Version::to_be_bytes);
         self.batch.require(IDS, &id_key(origin, event_id), value.as_ref().map(<[u8; 8]>::as_slice));
     }
 
-    /// Guard: no key lies in the range.
+    /// Guard: the range has no keys.
     pub(crate) fn require_empty(&mut self, range: Range) {
         self.batch.require_empty(range);
     }
@@ -90,7 +90,7 @@ impl Entries {
         self.batch.require(GAPS, &from.to_be_bytes(), Some(&end.to_be_bytes()));
     }
 
-    /// Adds events of one stream, which have versions and positions one behind the other.
+    /// Adds events of one stream, with consecutive versions and positions.
     pub(crate) fn put_events<'a>(
         &mut self,
         stream_id: &str,
@@ -112,7 +112,7 @@ impl Entries {
             });
             self.batch.put_stamped(Put {
                 keyspace: IDS.to_owned(),
-                key: id_key(origin.foreseen(), &event.id),
+                key: id_key(origin.or_placeholder(), &event.id),
                 value: version.to_be_bytes().to_vec(),
                 key_stamps: origin.stamps(0),
                 value_stamps: Vec::new(),
@@ -122,7 +122,7 @@ impl Entries {
         let Some(last_version) = last_version else { return };
         self.batch.put_stamped(Put {
             keyspace: INDEX.to_owned(),
-            key: index_key(origin.foreseen(), last_version),
+            key: index_key(origin.or_placeholder(), last_version),
             value: position_hole(),
             key_stamps: origin.stamps(0),
             value_stamps: vec![stamp(0, self.events - 1)],
@@ -140,7 +140,7 @@ impl Entries {
         }
     }
 
-    /// Writes a stream's head, which was `before`, and says in `retained` whether it is extended.
+    /// Writes a stream's head, which was `before`, and updates its entry in `retained`.
     pub(crate) fn put_head(&mut self, stream_id: &str, before: Option<&Head>, next: &Head, origin: Origin) {
         self.batch.put_stamped(Put {
             keyspace: STREAMS.to_owned(),
@@ -157,7 +157,7 @@ impl Entries {
         }
     }
 
-    /// Writes how many rows of a source were imported into a stream, under the guard that it was `before`.
+    /// Writes how many rows of a source a stream has imported, with the guard that the number was `before`.
     pub(crate) fn put_imported(
         &mut self,
         stream_id: &str,
@@ -170,7 +170,7 @@ impl Entries {
         self.batch.put(IMPORTS, key, after.encode());
     }
 
-    /// Takes `count` positions from `from` on, 1 at least, that stay empty.
+    /// Adds a gap of `count` positions (at least 1), which begins at `from`.
     pub(crate) fn put_gap(&mut self, from: Position, count: u32) {
         let first = self.add_event();
         for _ in 1..count {
@@ -198,18 +198,18 @@ impl Entries {
     }
 }
 
-/// At least as many bytes as the keys and values of an append's entries, with the guards on its head and ids.
+/// An upper bound for the bytes of an append's keys, values and guards.
 pub(crate) fn append_bytes<'a>(stream_id: &str, events: impl Iterator<Item = &'a EventData>) -> usize {
     let entries = events.map(|event| {
         let labels = (event.tags.len() + 3) * INDEX_ENTRY_BYTES;
         Envelope::bytes(stream_id, event) + 8 + 2 * ID_ENTRY_BYTES + labels
     });
     let head = stream_id.len() + HEAD_BYTES_MAX;
-    // The head, the guard on it, its entry in `retained`, one of `index`, and the guard on the event before.
+    // The head, its guard, its entry in `retained`, an entry in `index`, and the guard on the preceding event.
     2 * head + stream_id.len() + INDEX_ENTRY_BYTES + ID_ENTRY_BYTES + entries.sum::<usize>()
 }
 
-/// A head as it was read.
+/// Decodes a stored head.
 pub(crate) fn decode_head(stream_id: &str, value: Option<&[u8]>) -> Result<Option<Head>, Error> {
     let head = value.map(Head::decode).transpose();
     head.map_err(|reason| damaged(STREAMS, stream_id.as_bytes(), reason))

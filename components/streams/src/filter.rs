@@ -1,5 +1,5 @@
-//! Which events a query or a filter lets through, and what of the index of labels leads to them. Nothing here reads: a
-//! filter is checked and compiled, says where to look, and judges each event that is found there by its real texts.
+//! Queries and filters: which events they match, and which labels of the index lead to those events. Pure functions: a
+//! filter is checked and compiled, plans where to look, and compares the texts of each event that is found there.
 
 use exesdb_sdk::arguments::{STREAM_ID_BYTES_MAX, check_part, check_text, invalid};
 use exesdb_sdk::streams::{EventFilter, QueryItem};
@@ -10,35 +10,35 @@ use crate::check::{EVENT_TYPE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX};
 use crate::correlation::{self, CorrelationIds, CorrelationIndex};
 use crate::layout::{LabelDigest, LabelKind, label_digest};
 
-/// Most items of one query: each is compared with every event that is looked at.
-pub const QUERY_ITEMS_MAX: usize = 16;
+/// Maximum number of items of one query. Each is compared with every scanned event.
+pub(crate) const QUERY_ITEMS_MAX: usize = 16;
 
-/// Most types of one item: each is a list of the index that has to be read.
-pub const ITEM_TYPES_MAX: usize = 64;
+/// Maximum number of types of one item. For each, a list of the index is read.
+pub(crate) const ITEM_TYPES_MAX: usize = 64;
 
-/// Most stream prefixes of one filter: each is compared with every event that is looked at.
-pub const PREFIXES_MAX: usize = 64;
+/// Maximum number of stream prefixes of one filter. Each is compared with every scanned event.
+pub(crate) const PREFIXES_MAX: usize = 64;
 
-/// Longest regular expression, in bytes.
-pub const PATTERN_BYTES_MAX: usize = 256;
+/// Maximum length of a regular expression in bytes.
+pub(crate) const PATTERN_BYTES_MAX: usize = 256;
 
-/// Most bytes of one compiled regular expression. One of 256 bytes without counted repetitions stays below; with them it
-/// could grow without a bound, and each of its steps may be tried at each character of each event that is looked at.
-pub const PATTERN_PROGRAM_BYTES_MAX: usize = 16 << 10;
+/// Maximum bytes of one compiled regular expression. One of 256 bytes without counted repetitions stays below; with them
+/// it could be of any size, and each of its steps may run at each character of each scanned event.
+pub(crate) const PATTERN_PROGRAM_BYTES_MAX: usize = 16 << 10;
 
-/// What a byte that a regular expression is tried on counts for, in bytes of events looked at: a large expression takes
-/// that much longer to try than an event of this many bytes takes to read.
+/// The cost of matching a regular expression against one byte, in bytes of scanned events: matching a large expression
+/// takes as long as reading this many bytes.
 const PATTERN_BYTE_COST: usize = 128;
 
-/// Deepest nesting of groups in a regular expression: the compiler descends into them on a small stack.
+/// Maximum nesting of groups in a regular expression: the compiler recurses on a small stack.
 const PATTERN_NESTING_MAX: u32 = 32;
 
-/// Checks the items of a query, however many there have to be at least. `argument` is the query's name.
+/// Checks the items of a query, which may be empty. `argument` is the query's name.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`], which names the argument, as in `filter.query[2].tags[0]`.
-pub fn check_query(argument: &str, query: &[QueryItem]) -> Result<(), Error> {
+pub(crate) fn check_query(argument: &str, query: &[QueryItem]) -> Result<(), Error> {
     check_most(argument, query.len(), QUERY_ITEMS_MAX)?;
     for (index, item) in query.iter().enumerate() {
         let texts = [
@@ -63,19 +63,19 @@ fn check_most(argument: &str, count: usize, most: usize) -> Result<(), Error> {
     Err(invalid(argument, format!("has {count} entries; it may have {most}")))
 }
 
-/// Whether an event matches one of the items: it is of one of the item's types, and has all of its tags.
+/// Whether an event matches one of the items: it has one of the item's types and all of its tags.
 #[must_use]
-pub fn matches_query(query: &[QueryItem], event_type: &str, tags: &[String]) -> bool {
+pub(crate) fn matches_query(query: &[QueryItem], event_type: &str, tags: &[String]) -> bool {
     query.iter().any(|item| {
         (item.types.is_empty() || item.types.iter().any(|wanted| wanted == event_type))
             && item.tags.iter().all(|wanted| tags.contains(wanted))
     })
 }
 
-/// Labels of which every event that matches the query has one; none if there are no such labels, because an item asks
-/// for neither types nor tags. Of an item with tags it is the first of them alone.
+/// Labels of which every matching event has at least one; none if an item has neither types nor tags. For an item with
+/// tags, its first tag suffices.
 #[must_use]
-pub fn labels_of_query(query: &[QueryItem]) -> Option<Vec<LabelDigest>> {
+pub(crate) fn labels_of_query(query: &[QueryItem]) -> Option<Vec<LabelDigest>> {
     let mut labels = Vec::new();
     for item in query {
         match (item.tags.first(), item.types.as_slice()) {
@@ -91,42 +91,42 @@ pub fn labels_of_query(query: &[QueryItem]) -> Option<Vec<LabelDigest>> {
     Some(labels)
 }
 
-/// Where the events of a filter are looked for.
+/// The way in which the events of a filter are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Plan {
-    /// Among all events.
+pub(crate) enum Plan {
+    /// Scan all events.
     Scan,
-    /// Where the index of labels leads; every event that matches is found by one of these.
+    /// Use the index of labels; each matching event is found by one of these.
     Labels(Vec<Lead>),
 }
 
-/// What in the index of labels leads to all events of an item.
+/// Labels that lead to all events of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lead {
-    /// Each of the events has all these labels, so that one of them is enough: the rarest is the best.
+pub(crate) enum Lead {
+    /// Each of the events has all these labels, so that any one of them, such as the rarest, finds them.
     EveryOf(Vec<LabelDigest>),
     /// Each of the events has one of these labels.
     OneOf(Vec<LabelDigest>),
 }
 
 impl Lead {
-    /// None if the item asks for neither types nor tags.
+    /// None if the item has neither types nor tags.
     fn of_item(item: &QueryItem) -> Option<Self> {
         let types = item.types.iter().map(|event_type| label_digest(LabelKind::Type, event_type));
         let tags = item.tags.iter().map(|tag| label_digest(LabelKind::Tag, tag));
         match (item.types.len(), item.tags.len()) {
             (0, 0) => None,
             (_, 0) => Some(Self::OneOf(types.collect())),
-            // An event has one type; where several are asked for, it need not have any of them in particular.
+            // An event has only one type, so a type leads to all events only if it is the item's only one.
             (1, _) => Some(Self::EveryOf(tags.chain(types).collect())),
             (_, _) => Some(Self::EveryOf(tags.collect())),
         }
     }
 }
 
-/// A filter that was checked.
+/// A checked filter.
 #[derive(Clone, Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     query: Vec<QueryItem>,
     stream_prefixes: Vec<String>,
     correlation_id: Option<String>,
@@ -136,13 +136,12 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Checks a filter and compiles its patterns. `index` says whether the store keeps the index of
-    /// correlations.
+    /// Checks a filter and compiles its patterns. `index` is whether the store indexes correlations.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`], which names the filter's member, as in `filter.stream-pattern`.
-    pub fn new(filter: EventFilter, index: CorrelationIndex) -> Result<Self, Error> {
+    pub(crate) fn new(filter: EventFilter, index: CorrelationIndex) -> Result<Self, Error> {
         check_query("filter.query", &filter.query)?;
         check_most("filter.stream-prefixes", filter.stream_prefixes.len(), PREFIXES_MAX)?;
         for (index, prefix) in filter.stream_prefixes.iter().enumerate() {
@@ -166,9 +165,9 @@ impl Filter {
         })
     }
 
-    /// Whether the filter lets an event through. What is cheap is asked first.
+    /// Whether an event matches. Cheap comparisons come first.
     #[must_use]
-    pub fn matches(&self, event: &RecordedEvent) -> bool {
+    pub(crate) fn matches(&self, event: &RecordedEvent) -> bool {
         (self.query.is_empty() || matches_query(&self.query, &event.event_type, &event.tags))
             && (self.stream_prefixes.is_empty()
                 || self.stream_prefixes.iter().any(|prefix| event.stream_id.starts_with(prefix.as_str())))
@@ -177,18 +176,18 @@ impl Filter {
             && self.matches_correlation(&event.metadata)
     }
 
-    /// Whether an event may take long to judge.
+    /// Whether matching may be expensive, because the filter has patterns.
     #[must_use]
-    pub fn has_patterns(&self) -> bool {
+    pub(crate) fn has_patterns(&self) -> bool {
         self.stream_pattern.is_some() || self.type_pattern.is_some()
     }
 
-    /// What [`Filter::matches`] may take for its patterns on an event, as a number of bytes of events looked at.
+    /// The cost of matching the patterns against an event, in bytes of scanned events.
     #[must_use]
-    pub fn pattern_cost(&self, event: &RecordedEvent) -> usize {
+    pub(crate) fn pattern_cost(&self, event: &RecordedEvent) -> usize {
         let of = |pattern: &Option<Regex>, text: &str| pattern.as_ref().map_or(0, |_| text.len());
-        let tried = of(&self.stream_pattern, &event.stream_id) + of(&self.type_pattern, &event.event_type);
-        tried * PATTERN_BYTE_COST
+        let bytes = of(&self.stream_pattern, &event.stream_id) + of(&self.type_pattern, &event.event_type);
+        bytes * PATTERN_BYTE_COST
     }
 
     fn matches_correlation(&self, metadata: &[u8]) -> bool {
@@ -200,9 +199,9 @@ impl Filter {
             && (self.causation_id.is_none() || self.causation_id == causation)
     }
 
-    /// Where to look for the filter's events. An event that has the ids is rarer than one of some type or tag.
+    /// Plans where to look for matching events. Correlation ids are rarer than types and tags.
     #[must_use]
-    pub fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         let ids =
             [(LabelKind::Correlation, &self.correlation_id), (LabelKind::Causation, &self.causation_id)];
         let ids = ids.into_iter().filter_map(|(kind, id)| Some(label_digest(kind, id.as_deref()?)));
@@ -218,7 +217,7 @@ impl Filter {
     }
 }
 
-/// Any text of the right length can be an id: it is one of a client's JSON.
+/// Checks the length of an id, whose text comes from a client's JSON, and that ids are indexed.
 fn check_correlation_id(argument: &str, id: &str, index: CorrelationIndex) -> Result<(), Error> {
     let most = correlation::ID_BYTES_MAX;
     if !(1..=most).contains(&id.len()) {
@@ -299,7 +298,7 @@ mod tests {
         Filter::new(filter, CorrelationIndex::On).unwrap().matches(&event())
     }
 
-    /// The argument and what is said of it.
+    /// The argument and the message of the error.
     fn complaint(filter: EventFilter) -> (String, String) {
         match Filter::new(filter, CorrelationIndex::On) {
             Err(Error::Invalid(invalid)) => (invalid.argument, invalid.message),
@@ -309,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn an_item_is_one_of_its_types_and_all_of_its_tags() {
+    fn an_item_matches_one_of_its_types_and_all_of_its_tags() {
         let tags = texts(&["a:1", "b:2"]);
         let table = [
             (vec![], false),
@@ -334,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_a_filter_says_has_to_hold() {
+    fn all_parts_of_a_filter_must_match() {
         let id = |id: &str| Some(id.to_owned());
         let table = [
             (every(), true),
@@ -349,7 +348,7 @@ mod tests {
             (EventFilter { causation_id: id("c"), ..every() }, false),
             (EventFilter { correlation_id: id("c"), causation_id: id("k\n"), ..every() }, true),
             (EventFilter { correlation_id: id("c"), causation_id: id("c"), ..every() }, false),
-            // Where the pattern has to match is for it to say.
+            // A pattern is not anchored.
             (EventFilter { stream_pattern: id("der"), ..every() }, true),
             (EventFilter { stream_pattern: id("^der"), ..every() }, false),
             (EventFilter { stream_pattern: id(r"^order-\d+$"), ..every() }, true),
@@ -367,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_events_are_looked_for() {
+    fn a_plan_uses_the_most_selective_labels() {
         let plan = |filter| Filter::new(filter, CorrelationIndex::On).unwrap().plan();
         let of = |query: &[QueryItem]| plan(EventFilter { query: query.to_vec(), ..every() });
         let digests = |labels: &[(LabelKind, &str)]| {
@@ -406,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_that_any_event_of_a_query_has() {
+    fn the_labels_of_a_query_cover_all_its_events() {
         use LabelKind::{Tag, Type};
         let labels = |query: &[QueryItem]| labels_of_query(query);
         let digests = |labels: &[(LabelKind, &str)]| {
@@ -423,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_passes() {
+    fn the_largest_filter_is_accepted() {
         let long = "x".repeat(256);
         let types: Vec<&str> = vec![&long; 64];
         let tags: Vec<&str> = vec![&long; 32];
@@ -439,7 +438,7 @@ mod tests {
     }
 
     #[test]
-    fn every_broken_rule_names_its_argument() {
+    fn errors_name_the_argument() {
         let long = "x".repeat(257);
         let query = |items: Vec<QueryItem>| complaint(EventFilter { query: items, ..every() }).0;
         assert_eq!(query(vec![item(&[], &[]); 17]), "filter.query");
@@ -470,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn patterns_that_cannot_be_used_are_refused_with_the_reason() {
+    fn invalid_patterns_are_refused_with_the_reason() {
         let long = "x".repeat(257);
         let nested = "(".repeat(128) + &")".repeat(128);
         for (pattern, reason) in [
@@ -496,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn correlations_need_their_index() {
+    fn a_filter_by_correlation_needs_the_index() {
         let id = Some("c".to_owned());
         for (argument, filter) in [
             ("filter.correlation-id", EventFilter { correlation_id: id.clone(), ..every() }),

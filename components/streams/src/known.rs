@@ -1,7 +1,7 @@
-//! Reads what has to be known before events are added: the heads of their streams, and which of them are there already.
+//! Reads the state that decisions need: the heads of streams, and which event ids they already have.
 //!
-//! An event is there if it is visible. What retention or deletion hides is as if it had never been, whether scavenging has
-//! removed it by now or not: its id is new to the stream.
+//! Only visible events count. The id of an event that retention or deletion hides is new to the stream, whether scavenging
+//! has removed the event or not.
 
 use std::collections::HashSet;
 
@@ -13,18 +13,18 @@ use crate::layout::{Head, IDS, STREAMS, id_key, number};
 use crate::read::{created_at, read_versions};
 use crate::visible::{first_kept, is_too_old};
 
-/// A stream's head, if it has or had events, or what is wrong with it.
+/// A stream's head, none if it never had an event; or the error that reading it gave.
 pub(crate) type KnownHead = Result<Option<Head>, Error>;
 
-/// What keyspace `ids` has of the ids of some events, or what is wrong with it.
+/// The known ids of some events, or the error that reading them gave.
 pub(crate) type Known = Result<KnownIds, Error>;
 
-/// What keyspace `ids` has of the ids of some events of one stream.
+/// The entries in keyspace `ids` for some events of one stream.
 #[derive(Clone, Debug)]
 pub(crate) struct KnownIds {
     /// For each event the version in its entry.
     stored: Vec<Option<Version>>,
-    /// Those of the versions whose events are too old.
+    /// The versions among them whose events are too old.
     too_old: HashSet<Version>,
 }
 
@@ -34,8 +34,8 @@ impl KnownIds {
         &self.stored
     }
 
-    /// For each event the version of the visible event of this id, if there is one. `head` is the stream's, which may have
-    /// moved on since its ids were read.
+    /// For each event the version of the visible event with this id, if there is one. `head` is the stream's head, which
+    /// may have advanced since the ids were read.
     pub(crate) fn visible(&self, head: Option<&Head>) -> impl Iterator<Item = Option<Version>> {
         let kept = head.and_then(first_kept);
         let is_visible = move |version: &Version| {
@@ -45,7 +45,7 @@ impl KnownIds {
     }
 }
 
-/// The heads of these streams, each once, in the order of their ids.
+/// Reads the heads of these streams, each once, in the order of their ids.
 pub(crate) fn read_heads<'a>(
     store: &impl Keyspaces,
     stream_ids: impl Iterator<Item = &'a str>,
@@ -58,15 +58,15 @@ pub(crate) fn read_heads<'a>(
     Ok(ids.into_iter().zip(heads).map(|(id, value)| (id, decode_head(id, value.as_deref()))).collect())
 }
 
-/// Events that are to be added to a stream.
+/// Events whose ids are looked up in a stream.
 pub(crate) struct Wanted<'a> {
     pub(crate) stream_id: &'a str,
-    /// The stream's, if it has one that can be read.
+    /// The stream's head; none if there is none, or it cannot be read.
     pub(crate) head: Option<Head>,
     pub(crate) events: &'a [EventData],
 }
 
-/// For each of these streams what is known of the ids of its events at `now`, the time of day in microseconds.
+/// Looks up the ids of the wanted events at `now`, the time of day in microseconds.
 pub(crate) fn read_ids(store: &impl Keyspaces, now: u64, wanted: &[Wanted<'_>]) -> Result<Vec<Known>, Error> {
     // A stream without events has no ids.
     let keys: Vec<Vec<u8>> = wanted
@@ -85,7 +85,7 @@ pub(crate) fn read_ids(store: &impl Keyspaces, now: u64, wanted: &[Wanted<'_>]) 
             known.push(Ok(KnownIds { stored: vec![None; events.len()], too_old: HashSet::new() }));
             continue;
         };
-        // Taken to its end even where one is damaged: the next stream's values follow.
+        // Consume all values even after a damaged one, because the next stream's values follow.
         let stored: Vec<_> =
             values.by_ref().take(events.len()).map(|(value, key)| version(value, key)).collect();
         let stored: Result<Vec<_>, Error> = stored.into_iter().collect();
@@ -97,7 +97,7 @@ pub(crate) fn read_ids(store: &impl Keyspaces, now: u64, wanted: &[Wanted<'_>]) 
     Ok(known)
 }
 
-/// Those of these versions of a stream whose events are too old. Only events that versions alone do not hide are looked at.
+/// The versions among `stored` whose events are too old. Events that are hidden by their version are not read.
 fn too_old(
     store: &impl Keyspaces,
     now: u64,
@@ -111,7 +111,7 @@ fn too_old(
     let is_kept = |version: &Version| (kept..=head.last_version).contains(version);
     let mut versions: Vec<Version> = stored.iter().flatten().copied().filter(is_kept).collect();
     versions.sort_unstable();
-    // What was removed was too old.
+    // A removed event was too old.
     let is_old = |version| -> Result<bool, Error> {
         let created = created_at(store, stream_id, head.origin, version)?;
         Ok(created.is_none_or(|created| is_too_old(head, created, now)))
@@ -124,8 +124,8 @@ fn too_old(
             }
         }
     } else if is_too_old(head, head.created, now) {
-        // Times rise with versions, so that halving finds the first that is not too old. All before `low` are; none from
-        // `high` on is.
+        // Times rise with versions, so a binary search finds the first event that is not too old. All before `low` are
+        // too old; none from `high` on is.
         let (mut low, mut high) = (0, versions.len());
         while low < high {
             let middle = low + (high - low) / 2;
@@ -140,11 +140,11 @@ fn too_old(
     Ok(too_old)
 }
 
-/// The position of the last of these events, which stand in the stream from version `first` on.
+/// The position of the last of these events, which the stream has from version `first` on.
 ///
 /// # Errors
 ///
-/// [`Error::IdConflict`] if they are others, whose ids have the same digests.
+/// [`Error::IdConflict`] if the stored events are others, whose ids have the same digests.
 pub(crate) fn repeated_position(
     store: &impl Keyspaces,
     stream_id: &str,

@@ -1,24 +1,27 @@
-//! The labels of events: what they can be found by, beside their stream.
+//! The labels of events, by which the index finds them.
 
 use exesdb_sdk::types::EventData;
 
 use crate::correlation::{CorrelationIds, CorrelationIndex};
 use crate::layout::{LabelDigest, LabelKind, label_digest};
 
-/// A label of some of an append's events: the entry in keyspace `labels`, but for the positions.
+/// A label of some events of an append: its entry in keyspace `labels`, without the positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Labelled {
-    /// The label's.
-    pub digest: LabelDigest,
-    /// Which of the events is the first that has it, counted from 0.
-    pub first: u32,
-    /// Which is the last.
-    pub last: u32,
+pub(crate) struct Labelled {
+    /// The digest of the label.
+    pub(crate) digest: LabelDigest,
+    /// The index of the first event with the label, counted from 0.
+    pub(crate) first: u32,
+    /// The index of the last event with the label.
+    pub(crate) last: u32,
 }
 
 /// The labels of an append's events, each once, in the order of their digests.
 #[must_use]
-pub fn labels<'a>(events: impl Iterator<Item = &'a EventData>, index: CorrelationIndex) -> Vec<Labelled> {
+pub(crate) fn labels<'a>(
+    events: impl Iterator<Item = &'a EventData>,
+    index: CorrelationIndex,
+) -> Vec<Labelled> {
     let mut found: Vec<(LabelDigest, u32)> = Vec::new();
     for (event, at) in events.zip(0..) {
         labels_of(event, index, |digest| found.push((digest, at)));
@@ -68,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn each_label_once_with_its_first_and_last_event() {
+    fn each_label_has_its_first_and_last_event() {
         let events = [
             event("t", &["x"], r#"{"$correlationId":"x","$causationId":"k"}"#),
             event("u", &["x", "y"], ""),

@@ -1,7 +1,7 @@
-//! The streams component that ships with exesdb: appends and reads streams of events, and looks after them.
+//! The streams component that ships with exesdb: it stores, reads and maintains streams of events.
 //!
-//! The rules are functions over [`Keyspaces`](exesdb_sdk::keyspaces::Keyspaces) and are tested natively; this file ties
-//! them to the store.
+//! The rules are functions over [`Keyspaces`](exesdb_sdk::keyspaces::Keyspaces) and are tested natively; this file connects
+//! them to the host.
 //!
 //! # Keyspaces
 //!
@@ -16,82 +16,82 @@
 //! | `ids` | origin, 8 bytes; digest of an event id, 12 bytes | version, 8 bytes |
 //! | `labels` | digest of a label, 12 bytes; position of an append's last event that has it, 8 bytes, written by the commit | position of its first such event, 8 bytes, written by the commit |
 //!
-//! Whole numbers are big-endian, so that keys are in the order of what they count. One append is one batch: it writes all
-//! its entries or none, under the guard that the stream's head is as it was when the append was decided. So is one
-//! transaction, and one import.
+//! Whole numbers are big-endian, so that keys are in numeric order. An append is one batch: it writes all its entries or
+//! none, with the guard that the stream's head is as it was when the append was decided. The same holds for a transaction
+//! and an import.
 //!
-//! A stream's *origin* is the position of its first event. It stands for the stream in keys: no two streams have the same,
-//! and it is short where ids are long and begin alike, so that comparing keys is cheap. The append that begins a stream
-//! has its origin written by the commit; others find it in the head.
+//! A stream's *origin* is the position of its first event. It identifies the stream in keys: it is unique, and shorter than
+//! stream ids, many of which have common prefixes, so that comparing keys is cheap. The commit writes the origin of the
+//! append that begins a stream; later appends find it in the head.
 //!
-//! The events of an append follow each other in the log, so `index` has only the last one: version `v` of an append whose
-//! last version `l` lies at position `p` lies at `p - (l - v)`. What a transaction appends to one stream is an append in
-//! this sense, and so are events of one stream that an import puts at positions in a row.
+//! The events of an append are consecutive in the log, so `index` has only the last one: if the last version `l` of an
+//! append has position `p`, its version `v` has position `p - (l - v)`. The events that a transaction appends to one stream
+//! are an append in this sense, and so are events of one stream that an import places at consecutive positions.
 //!
-//! A *label* is what events can be found by, beside their stream: their type, each of their tags and, if the setting
+//! A *label* is a property by which events are found: their type, each of their tags and, if the setting
 //! `index-correlation` is `true` when they are appended, the members `$correlationId` and `$causationId` of the JSON
-//! object that is their metadata, if they are texts of 1 to 256 bytes and their names are written without escapes.
+//! object in their metadata, if those are texts of 1 to 256 bytes and their names are written without escapes.
 //!
-//! A digest is the first 12 bytes of an XXH3 of 128 bits, big-endian: of an event id, of an import's source, or of a label's kind (one byte: `t`
-//! for a type, `g` for a tag, `c` for a correlation id, `k` for a causation id) with its text behind. An id that has the
-//! digest of another of its stream is refused as a conflict, and an event counts for a label only if its texts say so:
-//! what `ids` and `labels` say is believed only after a look at the event.
+//! A digest is the first 12 bytes of a 128-bit XXH3, big-endian: of an event id, of an import's source, or of a label's
+//! kind (one byte: `t` for a type, `g` for a tag, `c` for a correlation id, `k` for a causation id) followed by its text.
+//! Because digests can collide, entries of `ids` and `labels` are confirmed by reading the event: an id with the digest of
+//! another id in its stream is refused as a conflict, and an event has a label only if its texts say so.
 //!
-//! A head is 33 bytes: format (1, one byte), origin, version of the last event, time of the first append, time of the last
-//! append (8 bytes each). If something of the stream is hidden, or may be with time, it is 66 bytes: the same with format
-//! 2, then whether the stream is there (one byte: 0 it is, 1 it was deleted, 2 it has a tombstone; 128 more if its times
-//! may not be in order), the first version that may be visible, how many of the newest events are kept, for how many
-//! seconds (0 for no such limit), and the version below which events were removed or never were there (8 bytes each). If
-//! the stream was begun again after a deletion it is 74 bytes: the same with format 3, then the version with which its
-//! present life begins (8 bytes). `retained` names the streams whose head has format 2 or 3.
+//! A head has 33 bytes: format (1, one byte), origin, version of the last event, time of the first append, time of the last
+//! append (8 bytes each). If events of the stream are or may become hidden, it has 66 bytes: the same with format 2, then
+//! the state of the stream (one byte: 0 live, 1 deleted, 2 tombstoned; plus 128 if its times may be unordered), the first
+//! version that may be visible, the number of newest events that are kept, the number of seconds for which events are kept
+//! (0 for no such limit), and the version below which events were removed or never existed (8 bytes each). If the stream
+//! was begun again after a deletion, it has 74 bytes: the same with format 3, then the first version of its present life
+//! (8 bytes). `retained` names the streams whose head has format 2 or 3.
 //!
-//! An envelope is, in this order: format (2, one byte); link of the store's hash chain (8 bytes, written by the commit);
-//! stream id; version (8 bytes); event id; event type; content type; time of the append (8 bytes); data; metadata; number
-//! of tags (2 bytes); tags. A text is its length in 2 bytes and its UTF-8; data and metadata are their length in 4 bytes
-//! and their bytes. The position is the key and is not repeated. Of an event that was removed there is format (3, one
-//! byte) and the link.
+//! An envelope consists of, in this order: format (2, one byte); link of the store's hash chain (8 bytes, written by the
+//! commit); stream id; version (8 bytes); event id; event type; content type; time of the append (8 bytes); data; metadata;
+//! number of tags (2 bytes); tags. A text is its length in 2 bytes and its UTF-8; data and metadata are their length in 4
+//! bytes and their bytes. The position is the key and is not repeated. The envelope of a removed event has only the format
+//! (3, one byte) and the link.
 //!
-//! Times are microseconds since 1970-01-01T00:00:00 UTC. An append gets the time of the clock; if the clock was set back by
-//! a little, that of the event before it. An import has the times that it is given, whatever they are. So the times of a
-//! stream rise with its versions unless its head says otherwise, and then its retention by age looks at each event.
+//! Times are microseconds since 1970-01-01T00:00:00 UTC. An append has the time of the clock; or, if the clock was set back
+//! a little, that of the event before it. An import keeps the times that it is given. So the times of a stream rise with
+//! its versions unless its head says otherwise; then retention by age must check each event.
 //!
 //! # Idempotency
 //!
-//! An append whose event ids stand in the stream already, one after the other in this order, gets the first answer again
-//! and adds nothing, whatever version is expected: a client that has lost an answer asks again. So does a transaction all
-//! of whose appends stand in their streams. Only visible events count: an id whose event retention or deletion hides is
-//! new, whether scavenging has removed the event or not, so that what was acknowledged can be read. If only some of an
-//! append's events are visible, because retention hides the others, its repetition is refused as a conflict. A stream with
-//! a tombstone refuses everything.
+//! An append whose event ids are in the stream already, consecutively and in this order, gets the first result again and
+//! adds nothing, whatever version it expects: a client that lost a response sends its request again. The same holds for a
+//! transaction all of whose appends are in their streams. Only visible events count: the id of an event that retention or
+//! deletion hides is new, whether scavenging has removed the event or not, so that acknowledged events can be read. If
+//! retention hides only some of an append's events, its repetition is refused as a conflict. A stream with a tombstone
+//! refuses everything.
 //!
 //! # Invariants
 //!
-//! 1. The head of a stream is there exactly if an event was ever put into it, and its version is that of the last one.
-//! 2. Every version of a stream, from the one below which events were removed (or 0) to the head's, is there: the envelope
-//!    at the position that `index` gives for it names this stream and version.
-//! 3. Every event has an entry in `ids`, and its type and each of its tags one in `labels` that spans its position. No
-//!    stream has two visible events of one id. Of several events of one id, the entry in `ids` is the last one's.
+//! 1. A stream has a head exactly if it ever had an event, and the head's version is that of the last event.
+//! 2. Every version of a stream, from the one below which events were removed (or 0) to the head's, exists: the envelope at
+//!    the position that `index` gives for it has this stream and version.
+//! 3. Every event has an entry in `ids`, and its type and each of its tags have an entry in `labels` that covers its
+//!    position. No stream has two visible events with one id. If several events have one id, the entry in `ids` belongs to
+//!    the last one.
 //! 4. Versions rise with positions within a stream.
-//! 5. Every position below the end of the log is that of an envelope, or lies in one of the gaps. The links of the
-//!    envelopes follow each other as the storage says; that of a removed event cannot be checked, but the one behind it
-//!    can.
+//! 5. Every position below the end of the log has an envelope or is in a gap. The links of the envelopes form the storage's
+//!    hash chain; the link of a removed event cannot be verified, but the next one can.
 //! 6. `retained` has an entry exactly for each head of more than 33 bytes.
-//! 7. An entry in `imports` is of a stream that has a head, and its number is at least 1 and at most the number of versions
-//!    that the stream has had. The number never decreases.
-//! 8. What is hidden stays hidden: the first version that may be visible never goes back. It is never more than the
-//!    version of the next event, so that no event is hidden before it is there. Heads that earlier versions wrote may say
-//!    more, and are read as if they did not.
+//! 7. An entry in `imports` belongs to a stream with a head, and its number is at least 1 and at most the number of versions
+//!    that the stream ever had. The number never decreases.
+//! 8. Hidden events stay hidden: the first version that may be visible never goes back. It is at most the version of the
+//!    next event, so that no future event is hidden. Heads of earlier versions of this component may have a higher one, and
+//!    are read as if they did not.
 
 pub mod append;
 pub mod check;
 pub mod correlation;
-pub mod decide;
+mod decide;
 pub mod delete;
 mod entries;
-pub mod filter;
+mod filter;
 pub mod import;
 mod known;
-pub mod label;
+mod label;
 pub mod layout;
 pub mod maintenance;
 pub mod read;
@@ -114,10 +114,10 @@ use exesdb_sdk::{clock, config};
 use correlation::CorrelationIndex;
 use maintenance::Scavenged;
 
-/// The streams of the store that the host gives to this component.
+/// The component, which stores streams in the keyspaces that the host provides.
 pub struct Streams;
 
-/// Whether the operator wants correlations to be indexed.
+/// The setting for the index of correlations.
 fn correlation_index() -> CorrelationIndex {
     CorrelationIndex::of_setting(config::get(correlation::SETTING).as_deref())
 }
@@ -189,9 +189,8 @@ impl StreamsPlugin for Streams {
 
 impl Maintenance for Streams {
     fn scavenge(from: Option<Cursor>) -> Result<ScavengeStep, Error> {
-        let Scavenged { step, passed_over } =
-            maintenance::scavenge(&HostKeyspaces, clock::now(), from.as_ref())?;
-        for reason in passed_over {
+        let Scavenged { step, skipped } = maintenance::scavenge(&HostKeyspaces, clock::now(), from.as_ref())?;
+        for reason in skipped {
             logging::log(Level::Warn, "a stream was not scavenged", &[("reason", &reason)]);
         }
         Ok(step)
@@ -202,10 +201,10 @@ impl Maintenance for Streams {
     }
 }
 
-/// The version of the layout in keyspaces: goes up when older builds of this component could not read it.
+/// The version of the layout in keyspaces. It goes up when older builds of this component could not read the new layout.
 pub const STATE_VERSION: u32 = 1;
 
-/// What the component is.
+/// Describes the component.
 #[must_use]
 pub fn describe() -> Description {
     description("streams", STATE_VERSION).setting(

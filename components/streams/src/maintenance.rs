@@ -1,13 +1,12 @@
-//! Keeps the component's data small and whole.
+//! Removes hidden events, and verifies the component's data.
 //!
-//! [`scavenge()`] removes the events that retention and deletion hide: their content is gone, and with it what finds them;
-//! what stays is the link of the store's hash chain at their positions.
+//! [`scavenge()`] removes the content and the index entries of events that retention and deletion hide. Their links of the
+//! store's hash chain stay at their positions.
 //!
-//! [`verify()`] compares everything that the component wrote with everything else, and puts right what follows from the
-//! events: the entries of `index`, `ids`, `labels` and `retained`, and a head that is lost but can be told for certain.
-//! Events are never touched.
+//! [`verify()`] cross-checks all keyspaces of the component, and repairs what the events determine: the entries of `index`,
+//! `ids`, `labels` and `retained`, and a lost head that can be reconstructed with certainty. It never changes events.
 //!
-//! Both go in steps that look at a bounded amount of data. Where a step ended is in the cursor, not in the store.
+//! Both take steps over a bounded amount of data. The cursor, not the store, holds the progress.
 
 mod cursor;
 mod labelled;

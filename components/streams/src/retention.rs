@@ -1,4 +1,4 @@
-//! Says how long the events of a stream are kept.
+//! Sets the retention of a stream.
 
 use exesdb_sdk::arguments::{check_stream_id, invalid};
 use exesdb_sdk::keyspaces::Keyspaces;
@@ -11,7 +11,8 @@ use crate::layout::{Head, STREAMS};
 use crate::read::stream_info;
 use crate::rounds::change;
 
-/// Gives a stream a new retention. What the old one has hidden at `now`, the time of day in microseconds, stays hidden.
+/// Sets the retention of a stream. Events that the old retention hides at `now`, the time of day in microseconds, stay
+/// hidden.
 ///
 /// # Errors
 ///
@@ -44,8 +45,8 @@ pub fn set_retention(
     })
 }
 
-/// The head of a stream with a new retention. `first_visible` is its first event that the old one does not hide. A point
-/// beyond the end hides what there is, and nothing that comes after.
+/// The head of a stream with a new retention. `first_visible` is the first event that the old retention does not hide. A
+/// truncate point beyond the end hides all events, but no future ones.
 fn retained(head: &Head, retention: &Retention, first_visible: Option<Version>) -> Head {
     let next = head.next_version();
     let hidden = head.truncated_before().max(first_visible.unwrap_or(next));
@@ -65,7 +66,7 @@ mod tests {
     use crate::layout::Head;
 
     #[test]
-    fn what_is_hidden_stays_hidden() {
+    fn hidden_events_stay_hidden() {
         let none = Retention { max_count: None, max_age_seconds: None, truncate_before: None };
         let plain = Head::new(0, 9, 0, 0);
         let old = Head { truncate_before: 2, max_count: 6, max_age_seconds: 7, ..plain };
@@ -109,7 +110,7 @@ mod tests {
                 Some(0),
                 Head { truncate_before: 10, ..plain },
             ),
-            // As an earlier version wrote it.
+            // A head written by an earlier version.
             (Head { truncate_before: 1_000, ..plain }, none, None, Head { truncate_before: 10, ..plain }),
         ];
         for (head, retention, first_visible, next) in table {

@@ -1,59 +1,60 @@
-//! Answers a list of requests in rounds: each round commits what it can, and what other writers overtook stays open for
-//! the next one.
+//! Resolves a list of requests in rounds. Each round commits what it can; requests that other writers overtook stay open
+//! for the next round.
 
 use exesdb_sdk::keyspaces::{Batch, BatchError, Committed, Keyspaces};
 use exesdb_sdk::types::Error;
 
-/// Rounds in a row in which other writers overtook every open request. A stream has one writer unless an operator or
-/// a restart doubled it, so that one round is the rule and two are rare.
+/// Maximum number of consecutive rounds in which other writers overtake every open request. There is one component per
+/// store unless an operator or a restart doubled it, so one round is usual and two are rare.
 pub const OVERTAKEN_ROUNDS_MAX: u32 = 8;
 
-/// Bytes of keys and values that one round puts into its commit (one request alone may have more): half of what the
-/// host accepts, and a bound on the memory that a round takes.
+/// Maximum bytes of keys and values in the commit of one round, unless a single request is larger. It is half of what the
+/// host accepts, and bounds the memory of a round.
 pub const ROUND_BYTES_MAX: usize = 8 << 20;
 
-/// What a round came to.
+/// The outcome of a round.
 pub(crate) struct Round<A> {
-    /// The requests that it could answer, by their place in the list.
-    pub(crate) answered: Vec<(usize, Result<A, Error>)>,
-    /// What went wrong for all the others.
+    /// The results by index of the request.
+    pub(crate) resolved: Vec<(usize, Result<A, Error>)>,
+    /// The error of all other requests, if any.
     pub(crate) failure: Option<Error>,
 }
 
-/// Answers all requests. `answers` has those that were refused at once; `round` is given the open ones.
-pub(crate) fn answer_all<A>(
-    mut answers: Vec<Option<Result<A, Error>>>,
+/// Resolves all requests. `results` holds those of requests that are refused at once; `round` gets the indices of the open
+/// ones.
+pub(crate) fn resolve_all<A>(
+    mut results: Vec<Option<Result<A, Error>>>,
     mut round: impl FnMut(&[usize]) -> Round<A>,
 ) -> Vec<Result<A, Error>> {
     let mut overtaken = 0;
     loop {
-        let open: Vec<usize> = (0..answers.len()).filter(|index| answers[*index].is_none()).collect();
+        let open: Vec<usize> = (0..results.len()).filter(|index| results[*index].is_none()).collect();
         if open.is_empty() {
             break;
         }
         if overtaken == OVERTAKEN_ROUNDS_MAX {
             for index in open {
-                answers[index] = Some(Err(overtaken_too_often()));
+                results[index] = Some(Err(overtaken_too_often()));
             }
             break;
         }
-        let Round { answered, failure } = round(&open);
-        overtaken = if answered.is_empty() { overtaken + 1 } else { 0 };
-        for (index, answer) in answered {
-            answers[index] = Some(answer);
+        let Round { resolved, failure } = round(&open);
+        overtaken = if resolved.is_empty() { overtaken + 1 } else { 0 };
+        for (index, result) in resolved {
+            results[index] = Some(result);
         }
         if let Some(error) = failure {
-            // What failed fails for all that need it, and trying again is the caller's to decide.
-            for answer in answers.iter_mut().filter(|answer| answer.is_none()) {
-                *answer = Some(Err(error.clone()));
+            // The caller decides whether to retry.
+            for result in results.iter_mut().filter(|result| result.is_none()) {
+                *result = Some(Err(error.clone()));
             }
         }
     }
-    answers.into_iter().map(|answer| answer.expect("the loop ends when every request is answered")).collect()
+    results.into_iter().map(|result| result.expect("the loop ends when every request has a result")).collect()
 }
 
-/// Applies one change. `attempt` reads, decides, and gives the batches that do it, the last of which decides; without
-/// any, the change is there already. It is asked again when another writer was faster.
+/// Applies one change. `attempt` reads, decides, and returns the batches that apply the change, of which the last one
+/// decides whether it succeeded; no batches if there is nothing to change. It is called again if another writer was faster.
 ///
 /// # Errors
 ///
@@ -69,14 +70,14 @@ pub(crate) fn change<T>(
         }
         match commit(store, &batches)?.last() {
             Some(Err(BatchError::GuardFailed(_))) => {}
-            Some(Err(error)) => return Err(refused(error)),
+            Some(Err(error)) => return Err(batch_refused(error)),
             Some(Ok(_)) | None => return Ok(result),
         }
     }
     Err(overtaken_too_often())
 }
 
-/// Commits; one result for each batch.
+/// Commits, and checks that there is one result for each batch.
 pub(crate) fn commit(
     store: &impl Keyspaces,
     batches: &[Batch],
@@ -92,8 +93,8 @@ pub(crate) fn commit(
     Ok(outcome)
 }
 
-/// What the client is told about a batch that will not be accepted in the next round either.
-pub(crate) fn refused(error: &BatchError) -> Error {
+/// The error for a batch that another round would not get accepted either.
+pub(crate) fn batch_refused(error: &BatchError) -> Error {
     match error {
         BatchError::TooLarge(reason) => {
             Error::TooLarge(format!("the request as a whole: {reason}; send it in smaller parts"))

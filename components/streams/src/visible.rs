@@ -1,15 +1,15 @@
-//! What retention and deletion hide of a stream, given its head and the time of day: a pure rule. Every read follows it,
-//! so that an event is gone at once, long before scavenging takes it away.
+//! Which events of a stream retention and deletion hide, given its head and the time of day. Every read follows this rule,
+//! so an event disappears at once, long before scavenging removes it. Pure functions.
 
 use exesdb_sdk::streams::StreamState;
 use exesdb_sdk::types::Version;
 
 use crate::layout::Head;
 
-/// Microseconds in a second: retention counts in seconds, events in microseconds.
+/// Microseconds per second.
 const MICROSECONDS: u64 = 1_000_000;
 
-/// The first version that may be visible as far as versions tell; none if none is. Age may hide it and more behind it.
+/// The first version that is visible by its number; none if no version is. Age may hide it and later ones.
 #[must_use]
 pub fn first_kept(head: &Head) -> Option<Version> {
     if head.state != StreamState::Live {
@@ -17,7 +17,7 @@ pub fn first_kept(head: &Head) -> Option<Version> {
     }
     let counted = match head.max_count {
         0 => 0,
-        // That is `last + 1 - max_count` without a step that can wrap.
+        // `last + 1 - max_count`, without an addition that could overflow.
         count => head.last_version.saturating_sub(count - 1),
     };
     let first = head.truncated_before().max(head.reclaimed_before).max(counted);
@@ -25,14 +25,14 @@ pub fn first_kept(head: &Head) -> Option<Version> {
 }
 
 /// Whether the stream's retention hides an event of this age. `created` and `now` are microseconds since
-/// 1970-01-01T00:00:00 UTC; an event of the future, as after a step of the clock, is not too old.
+/// 1970-01-01T00:00:00 UTC; an event of the future, as after a clock change, is not too old.
 #[must_use]
 pub fn is_too_old(head: &Head, created: u64, now: u64) -> bool {
     head.max_age_seconds != 0
         && now.saturating_sub(created) > head.max_age_seconds.saturating_mul(MICROSECONDS)
 }
 
-/// Whether an event of the stream is hidden: by deletion, or because no retention keeps it.
+/// Whether deletion or retention hides an event of the stream.
 #[must_use]
 pub fn hides(head: &Head, version: Version, created: u64, now: u64) -> bool {
     first_kept(head).is_none_or(|first| version < first) || is_too_old(head, created, now)
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_version_that_is_kept() {
+    fn state_count_and_truncation_determine_the_first_kept_version() {
         let table = [
             (head(), Some(0)),
             (Head { truncate_before: 9, ..head() }, Some(9)),
@@ -67,7 +67,7 @@ mod tests {
             (Head { reclaimed_before: 8, truncate_before: 7, max_count: 4, ..head() }, Some(8)),
             (Head { max_age_seconds: 1, ..head() }, Some(0)),
             (Head { state: Deleted, truncate_before: 10, ..head() }, None),
-            // Begun again after it was deleted at version 5.
+            // A stream that was deleted at version 5 and begun again.
             (Head { state: Live, truncate_before: 6, ..head() }, Some(6)),
             (Head { state: Deleted, ..head() }, None),
             (Head { state: Tombstoned, ..head() }, None),
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn age_in_microseconds() {
+    fn age_is_compared_in_microseconds() {
         let seconds = |max_age_seconds| Head { max_age_seconds, ..head() };
         let table = [
             (0, 0, u64::MAX, false),

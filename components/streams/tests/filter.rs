@@ -1,5 +1,5 @@
-//! Filtered reads against a store in memory: what they give agrees with a plain filter over a list, whatever the pages
-//! are, and one call looks at no more than it may.
+//! Filtered reads against keyspaces in memory. Whatever the pages, the events agree with a plain filter over a list, and
+//! one call does not exceed its scan budget.
 
 use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
 use exesdb_sdk::streams::{AppendRequest, EventFilter, EventPage, QueryItem, StreamState};
@@ -10,7 +10,7 @@ use exesdb_streams::correlation::CorrelationIndex;
 use exesdb_streams::layout::{
     EVENTS, Envelope, Head, LABELS, LabelKind, RETAINED, STREAMS, label_digest, label_key, number,
 };
-use exesdb_streams::read::{LOOKED_AT_BYTES_MAX, LOOKED_AT_EVENTS_MAX, PAGE_BYTES_MAX, read_filtered};
+use exesdb_streams::read::{PAGE_BYTES_MAX, SCAN_BUDGET_BYTES, SCAN_BUDGET_EVENTS, read_filtered};
 use exesdb_streams::visible::hides;
 use proptest::collection::vec;
 use proptest::option;
@@ -54,7 +54,7 @@ fn put(store: &MemoryKeyspaces, now: u64, stream_id: &str, events: Vec<EventData
     append(store, now, CorrelationIndex::On, &[request])[0].as_ref().expect("it is appended");
 }
 
-/// Appends of 1,000 events of these types, one after the other in turn.
+/// Appends of 1,000 events, whose types alternate.
 fn put_thousands(store: &MemoryKeyspaces, thousands: u64, types: &[&str]) {
     for thousand in 0..thousands {
         let ids = thousand * 1_000..(thousand + 1) * 1_000;
@@ -73,7 +73,7 @@ fn read(
         .expect("it can be read")
 }
 
-/// Positions, next, end.
+/// Positions, `next` and `end` of a page.
 fn positions(page: &EventPage) -> (Vec<u64>, Option<u64>, bool) {
     (page.events.iter().map(|event| event.position).collect(), page.next, page.end)
 }
@@ -83,7 +83,7 @@ fn head(store: &MemoryKeyspaces, stream_id: &str) -> Option<Head> {
     Some(Head::decode(&value).expect("it was encoded"))
 }
 
-/// All events that are there and visible at this time, in order.
+/// All events that are visible at this time, in order.
 fn visible(store: &MemoryKeyspaces, now: u64) -> Vec<RecordedEvent> {
     let event = |(key, value): (Vec<u8>, Vec<u8>)| {
         let position = number(&key).expect("the key is a position");
@@ -96,7 +96,7 @@ fn visible(store: &MemoryKeyspaces, now: u64) -> Vec<RecordedEvent> {
     store.entries(EVENTS).into_iter().filter_map(event).filter(is_visible).collect()
 }
 
-/// What a filter means, said as plainly as possible.
+/// The definition of a filter in its simplest form.
 fn lets_through(filter: &EventFilter, event: &RecordedEvent) -> bool {
     let of_item = |item: &QueryItem| {
         (item.types.is_empty() || item.types.contains(&event.event_type))
@@ -106,7 +106,7 @@ fn lets_through(filter: &EventFilter, event: &RecordedEvent) -> bool {
         Some(id) => String::from_utf8_lossy(&event.metadata).contains(&format!("\"{member}\":\"{id}\"")),
         None => true,
     };
-    // The patterns of this test have no more than a beginning and an end.
+    // The patterns of this test have only anchors.
     let is_match = |pattern: &Option<String>, text: &str| {
         let Some(pattern) = pattern else { return true };
         let inner = pattern.trim_start_matches('^').trim_end_matches('$');
@@ -181,7 +181,7 @@ fn write(store: &MemoryKeyspaces, appends: &[(&str, Vec<Draft>)]) {
     }
 }
 
-/// What retention, deletion and scavenging may have done to a stream, by these numbers.
+/// Applies retention, deletion and scavenging to a stream, as chosen by these numbers.
 fn hide(store: &MemoryKeyspaces, stream_id: &str, kind: u8, limit: u64) {
     let Some(mut head) = head(store, stream_id) else { return };
     match kind {
@@ -198,7 +198,7 @@ fn hide(store: &MemoryKeyspaces, stream_id: &str, kind: u8, limit: u64) {
     }
 }
 
-/// A read in this direction goes on from `next` behind a position.
+/// Whether `next` is after a position in this direction.
 fn is_beyond(next: Option<u64>, position: u64, direction: Direction) -> bool {
     match direction {
         Forward => next > Some(position),
@@ -257,7 +257,7 @@ proptest! {
                 }
                 got.extend(page.events);
                 if page.end {
-                    // Waiting from there misses nothing, and gives nothing twice.
+                    // Waiting from there neither misses nor repeats an event.
                     prop_assert_eq!(next, match direction {
                         Forward => Some(next.unwrap().max(last)),
                         Backward => None,
@@ -273,37 +273,34 @@ proptest! {
 }
 
 #[test]
-fn one_call_looks_at_so_many_events() {
+fn one_call_scans_a_bounded_number_of_events() {
     let store = MemoryKeyspaces::new();
     put_thousands(&store, 12, &["t", "u"]);
     let nothing = EventFilter { stream_prefixes: vec!["b".into()], ..every() };
-    // Every second event has the label; between them lie others of the same append.
+    // Every other event of an append has the label.
     let through_labels = EventFilter { stream_prefixes: vec!["b".into()], ..of_type("t") };
     for filter in [nothing, through_labels] {
         for (from, count) in [(0, 1_000), (1, 1), (2, 999)] {
             let (_, next, end) = positions(&read(&store, &filter, Some(from), count, Forward));
             let looked_at = next.unwrap() - from;
             assert!(
-                !end && (LOOKED_AT_EVENTS_MAX..LOOKED_AT_EVENTS_MAX + 20).contains(&looked_at),
+                !end && (SCAN_BUDGET_EVENTS..SCAN_BUDGET_EVENTS + 20).contains(&looked_at),
                 "{looked_at}"
             );
         }
         let rest = positions(&read(&store, &filter, Some(10_000), 1_000, Forward));
         assert_eq!(rest, (vec![], Some(12_000), true));
-        let behind = positions(&read(&store, &filter, Some(99_999), 1, Forward));
-        assert_eq!(behind, (vec![], Some(99_999), true));
+        let beyond = positions(&read(&store, &filter, Some(99_999), 1, Forward));
+        assert_eq!(beyond, (vec![], Some(99_999), true));
         let (_, next, end) = positions(&read(&store, &filter, None, 1_000, Backward));
         let looked_at = 11_999 - next.unwrap();
-        assert!(
-            !end && (LOOKED_AT_EVENTS_MAX..LOOKED_AT_EVENTS_MAX + 20).contains(&looked_at),
-            "{looked_at}"
-        );
+        assert!(!end && (SCAN_BUDGET_EVENTS..SCAN_BUDGET_EVENTS + 20).contains(&looked_at), "{looked_at}");
         assert_eq!(positions(&read(&store, &filter, next, 1_000, Backward)), (vec![], None, true));
     }
 }
 
 #[test]
-fn one_call_looks_at_so_many_bytes() {
+fn one_call_scans_a_bounded_number_of_bytes() {
     let store = MemoryKeyspaces::new();
     let large = (1 << 20) - 100;
     for id in 0..20 {
@@ -314,11 +311,11 @@ fn one_call_looks_at_so_many_bytes() {
     for filter in [nothing, through_labels] {
         let page = read(&store, &filter, None, 1_000, Forward);
         let looked_at = page.next.unwrap() as usize;
-        assert!((looked_at - 1) * large < LOOKED_AT_BYTES_MAX && looked_at >= 8, "{looked_at}");
+        assert!((looked_at - 1) * large < SCAN_BUDGET_BYTES && looked_at >= 8, "{looked_at}");
         let page = read(&store, &filter, None, 1_000, Backward);
         assert_eq!(page.next.unwrap() as usize, 19 - looked_at);
     }
-    // What matches is a page, which is smaller still.
+    // The matching events fill a page, which is smaller.
     for filter in [every(), of_type("t")] {
         let page = read(&store, &filter, None, 1_000, Forward);
         assert_eq!(positions(&page), (vec![0, 1], Some(2), false));
@@ -327,9 +324,9 @@ fn one_call_looks_at_so_many_bytes() {
     }
 }
 
-/// Trying an expression on long texts counts for what it takes.
+/// Matching an expression against long texts is charged for.
 #[test]
-fn one_call_tries_patterns_on_so_many_texts() {
+fn patterns_use_up_the_scan_budget() {
     let store = MemoryKeyspaces::new();
     let long = "a".repeat(255);
     for thousand in 0..3 {
@@ -344,7 +341,7 @@ fn one_call_tries_patterns_on_so_many_texts() {
 }
 
 #[test]
-fn labels_lead_to_few_events_among_many() {
+fn labels_find_few_events_among_many() {
     let store = MemoryKeyspaces::new();
     put_thousands(&store, 15, &["t"]);
     put(&store, 0, "b", vec![event(0, "rare", 1)]);
@@ -362,9 +359,9 @@ fn labels_lead_to_few_events_among_many() {
     assert_eq!(positions(&read(&store, &of_type("none"), Some(7), 1, Backward)), (vec![], None, true));
 }
 
-/// Of an item's labels the rarest is followed, wherever it stands.
+/// The rarest label of an item is followed, wherever it is in the list.
 #[test]
-fn a_rare_tag_is_found_among_common_ones() {
+fn the_rarest_label_of_an_item_is_followed() {
     let store = MemoryKeyspaces::new();
     let tagged = |id: u64, tags: &[&str]| {
         let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
@@ -386,7 +383,7 @@ fn a_rare_tag_is_found_among_common_ones() {
     }
 }
 
-/// An append whose events lie far from each other, as after an import: the empty positions between cost nothing.
+/// The events of an append may be far apart, as after an import. The empty positions between them cost nothing.
 #[test]
 fn a_label_may_span_any_number_of_empty_positions() {
     let store = MemoryKeyspaces::new();
@@ -409,9 +406,9 @@ fn a_label_may_span_any_number_of_empty_positions() {
     assert_eq!(positions(&read(&store, &filter, Some(u64::MAX), 1, Backward)).0, [far]);
 }
 
-/// Two labels with one digest are told apart by the events.
+/// Two labels with one digest are distinguished by the events.
 #[test]
-fn a_label_with_the_digest_of_another_leads_to_nothing_wrong() {
+fn labels_with_the_same_digest_are_distinguished() {
     let store = MemoryKeyspaces::new();
     put(&store, 0, "a", vec![event(0, "t", 1), event(1, "u", 1)]);
     let digest = label_digest(LabelKind::Type, "t");
@@ -420,14 +417,14 @@ fn a_label_with_the_digest_of_another_leads_to_nothing_wrong() {
 }
 
 #[test]
-fn damage_is_named_never_a_panic() {
+fn damage_is_an_error() {
     let digest = label_digest(LabelKind::Type, "t");
     let with =
         |change: fn(&MemoryKeyspaces, [u8; 12])| {
             let store = MemoryKeyspaces::new();
             put(&store, 0, "a", vec![event(0, "t", 1), event(1, "t", 1)]);
             change(&store, digest);
-            // From the middle backward, the first entry is found in another way.
+            // Backward from the middle, the first entry is read separately.
             [(None, Forward), (None, Backward), (Some(0), Backward)].map(|(from, direction)| {
                 match read_filtered(&store, 0, CorrelationIndex::On, of_type("t"), from, 9, direction) {
                     Err(Error::Damaged(text)) => text,
@@ -456,7 +453,7 @@ fn damage_is_named_never_a_panic() {
 }
 
 #[test]
-fn hostile_arguments_are_named() {
+fn invalid_arguments_are_named() {
     let store = MemoryKeyspaces::new();
     let named = |filter: EventFilter, index, count| match read_filtered(
         &store, 0, index, filter, None, count, Forward,

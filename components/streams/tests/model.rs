@@ -1,5 +1,5 @@
-//! Everything that writes, in any order, with any expectation, repeated and mixed up, against a plain list of events: what
-//! is answered and what is read must agree with it.
+//! Random sequences of writes, with repetitions and wrong expectations, against a model that is a plain list of events.
+//! Results and reads must agree with the model.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,7 +58,7 @@ struct Stream {
 struct Model {
     events: Vec<Event>,
     streams: BTreeMap<String, Stream>,
-    /// How many rows of the one source there is were imported into each stream.
+    /// How many rows of the only source each stream has imported.
     rows: BTreeMap<String, u64>,
 }
 
@@ -85,7 +85,7 @@ impl Model {
         events
     }
 
-    /// The version of the visible event of this id. Of what is hidden nothing is known, removed or not.
+    /// The version of the visible event with this id. Hidden events are unknown, removed or not.
     fn version_of(&self, now: u64, stream_id: &str, id: &str) -> Option<u64> {
         let is_it =
             |event: &&Event| event.stream_id == stream_id && event.id == id && self.is_visible(event, now);
@@ -115,7 +115,7 @@ impl Model {
         })
     }
 
-    /// Whether all of an append's events are there in order, none is, or (an error) anything else.
+    /// Whether all of an append's events are present in order, or none; an error otherwise.
     fn repeated(&self, now: u64, request: &AppendRequest) -> Result<Option<Place>, Error> {
         let known: Vec<_> =
             request.events.iter().map(|event| self.version_of(now, &request.stream_id, &event.id)).collect();
@@ -132,14 +132,14 @@ impl Model {
         self.streams.get(stream_id).is_some_and(|stream| stream.state == StreamState::Tombstoned)
     }
 
-    /// One append is a transaction of one.
+    /// An append is a transaction of one append.
     fn append(&mut self, now: u64, request: &AppendRequest) -> Result<Place, Error> {
         let appends = vec![request.clone()];
         let transaction = Transaction { appends, checks: Vec::new(), conditions: Vec::new() };
         self.transact(now, &transaction).map(|places| places[0])
     }
 
-    /// The positions of new events are not known here.
+    /// The model does not know the positions of new events.
     fn transact(&mut self, now: u64, transaction: &Transaction) -> Result<Vec<Place>, Error> {
         let Transaction { appends, checks, conditions } = transaction;
         if let Some(append) = appends.iter().find(|append| self.is_tombstoned(&append.stream_id)) {
@@ -181,7 +181,7 @@ impl Model {
         Ok(places.collect())
     }
 
-    /// The positions of the events that a condition forbids.
+    /// The positions of the events that violate a condition.
     fn forbidden(&self, now: u64, condition: &AppendCondition) -> Vec<u64> {
         let matches = |event: &Event| {
             condition.after.is_none_or(|after| event.position > after)
@@ -214,7 +214,7 @@ impl Model {
         });
     }
 
-    /// Gives new events the positions that the store answered; those that were there have the same.
+    /// Gives new events the positions that the store returned. Existing events must have the same.
     fn put(&mut self, stream_id: &str, result: &AppendResult) -> Checked {
         for event in self.events.iter_mut().filter(|event| event.stream_id == stream_id) {
             if (result.first_version..=result.last_version).contains(&event.version)
@@ -266,7 +266,7 @@ impl Model {
         Ok(())
     }
 
-    /// The visible event of a version.
+    /// The visible event with a version.
     fn visible_at(&self, stream_id: &str, version: u64, now: u64) -> Option<&Event> {
         let is_it = |event: &&Event| event.stream_id == stream_id && event.version == version;
         self.events.iter().find(is_it).filter(|event| self.is_visible(event, now))
@@ -283,7 +283,7 @@ impl Model {
         let before = self.clone();
         let mut model = self.clone();
         let (mut added, mut repeated, mut hidden) = (0, 0, 0);
-        // Of each stream the events that are added or there, and the first version that is hidden.
+        // For each stream the number of added or present events, and the first hidden version.
         let mut backing: BTreeMap<&str, (u64, Option<u64>)> = BTreeMap::new();
         for imported in events {
             let ImportedEvent { stream_id, version, event, created, position } = imported;
@@ -356,11 +356,11 @@ impl Model {
     }
 }
 
-/// An event that is to be imported: its stream, the distance from the version that would be right, its id, the number of
-/// positions to leave empty before it, and how far its time lies from now, in seconds.
+/// An event to import: its stream, the distance from the right version, its id, the number of positions to leave empty
+/// before it, and the distance of its time from now in seconds.
 type Wanted = (String, i64, u8, Option<u64>, i64);
 
-/// A call, as far as it is known before the store is.
+/// A call, in the parts that do not depend on the store.
 #[derive(Clone, Debug)]
 enum Call {
     Append(Vec<AppendRequest>),
@@ -368,7 +368,7 @@ enum Call {
     Delete(String, ExpectedVersion, Deletion),
     Retain(String, Retention),
     Scavenge,
-    /// Events of these, and by how many rows more each of their streams is marked.
+    /// Imports these events, and raises the mark of each of their streams by this many rows.
     Import(Vec<Wanted>, u64),
 }
 
@@ -397,7 +397,7 @@ fn expected() -> impl Strategy<Value = ExpectedVersion> {
     ]
 }
 
-/// Runs of few ids in few streams, so that repetitions and conflicts are frequent.
+/// Runs of a few ids in a few streams, so that repetitions and conflicts are frequent.
 fn request() -> impl Strategy<Value = AppendRequest> {
     (stream_id(), expected(), 0..20_u8, 1..4_u8, any::<bool>()).prop_map(
         |(stream_id, expected, first, count, reversed)| {
@@ -455,7 +455,7 @@ fn call() -> impl Strategy<Value = Call> {
     ]
 }
 
-/// The events of an import that begins where the store is.
+/// The events of an import into the store in its current state.
 fn imported(model: &Model, now: u64, mut end: u64, events: &[Wanted]) -> Vec<ImportedEvent> {
     let mut next: BTreeMap<&str, u64> = BTreeMap::new();
     let there = events.iter().map(|(stream_id, distance, id, gap, seconds)| {
@@ -472,7 +472,7 @@ fn imported(model: &Model, now: u64, mut end: u64, events: &[Wanted]) -> Vec<Imp
     there.collect()
 }
 
-/// A mark for each stream of an import: so many rows more than before.
+/// A mark for each stream of an import, with this many more rows than before.
 fn marks(model: &Model, events: &[ImportedEvent], more: u64) -> Vec<ImportMark> {
     let streams: BTreeSet<&String> = events.iter().map(|event| &event.stream_id).collect();
     let marks = streams.into_iter().map(|stream_id| ImportMark {
@@ -484,9 +484,9 @@ fn marks(model: &Model, events: &[ImportedEvent], more: u64) -> Vec<ImportMark> 
     marks.filter(|mark| mark.rows > 0).collect()
 }
 
-/// Without the position of a forbidden event, because a condition may name any.
-fn comparable<A>(answer: Result<A, Error>) -> Result<A, Error> {
-    answer.map_err(|error| match error {
+/// Removes the position of a forbidden event, because any of several may be reported.
+fn comparable<A>(result: Result<A, Error>) -> Result<A, Error> {
+    result.map_err(|error| match error {
         Error::ConditionFailed(mut failure) => {
             failure.position = 0;
             Error::ConditionFailed(failure)
@@ -495,7 +495,7 @@ fn comparable<A>(answer: Result<A, Error>) -> Result<A, Error> {
     })
 }
 
-/// All that a series of pages gives.
+/// All events of a sequence of pages.
 fn all(mut read: impl FnMut(Option<u64>) -> EventPage) -> Vec<Event> {
     let mut events = Vec::new();
     let mut from = None;
@@ -533,7 +533,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn answers_and_reads_agree_with_a_list(calls in vec(call(), 1..16), count in 1..5_u32) {
+    fn results_and_reads_agree_with_a_list(calls in vec(call(), 1..16), count in 1..5_u32) {
         let store = MemoryKeyspaces::new();
         let mut model = Model::default();
         let mut now = 0;
@@ -589,7 +589,7 @@ proptest! {
         prop_assert_eq!(list_streams(&store, "", None, 1_000, true).unwrap().streams, known);
         invariants(&store)?;
 
-        // Scavenging takes away what nobody sees, and verifying finds everything in order before and after.
+        // Scavenging removes no visible events, and verification has no findings before and after.
         verified(&store)?;
         scavenge_all(&store, now)?;
         prop_assert_eq!(all(|from| read_all(&store, now, from, count, Direction::Forward).unwrap()), visible);
@@ -597,70 +597,70 @@ proptest! {
     }
 }
 
-/// Makes a call of the store and of the model, and compares what they say.
+/// Applies a call to the store and to the model, and compares the results.
 fn run(store: &MemoryKeyspaces, model: &mut Model, now: u64, call: &Call) -> Checked {
     let index = CorrelationIndex::Off;
     match call {
         Call::Append(requests) => {
-            let answers = append(store, now, index, requests);
-            for (request, answer) in requests.iter().zip(&answers) {
-                compare(model.append(now, request), answer.clone())?;
+            let results = append(store, now, index, requests);
+            for (request, result) in requests.iter().zip(&results) {
+                compare(model.append(now, request), result.clone())?;
             }
-            for (request, answer) in requests.iter().zip(&answers) {
-                if let Ok(result) = answer {
+            for (request, result) in requests.iter().zip(&results) {
+                if let Ok(result) = result {
                     model.put(&request.stream_id, result)?;
                 }
             }
-            // A repetition of the whole call gives the same answers to what is there.
+            // A repetition of the whole call gets the same results for events that are present.
             let again = append(store, now, index, requests);
-            for ((request, first), second) in requests.iter().zip(&answers).zip(&again) {
+            for ((request, first), second) in requests.iter().zip(&results).zip(&again) {
                 let repeated = model.repeated(now, request);
                 if let (Ok(result), Ok(Some(place))) = (first, repeated)
                     && result.first_version == place.first
                 {
                     prop_assert_eq!(first, second);
                 }
-                // What was refused may be taken now, and so may what is hidden: that is another call.
+                // A refused or hidden append may succeed now; that is another call.
                 let modelled = model.append(now, request);
                 compare(modelled, second.clone())?;
             }
-            for (request, answer) in requests.iter().zip(&again) {
-                if let Ok(result) = answer {
+            for (request, result) in requests.iter().zip(&again) {
+                if let Ok(result) = result {
                     model.put(&request.stream_id, result)?;
                 }
             }
         }
         Call::Transact(transaction) => {
-            let answer = transact(store, now, index, std::slice::from_ref(transaction)).remove(0);
-            if let Err(Error::ConditionFailed(failure)) = &answer {
+            let result = transact(store, now, index, std::slice::from_ref(transaction)).remove(0);
+            if let Err(Error::ConditionFailed(failure)) = &result {
                 let condition = &transaction.conditions[failure.condition as usize];
                 prop_assert!(model.forbidden(now, condition).contains(&failure.position));
             }
             let modelled = comparable(model.transact(now, transaction));
             let versions = |result: &AppendResult| (result.first_version, result.last_version);
-            let answered =
-                comparable(answer.clone()).map(|results| results.iter().map(versions).collect::<Vec<_>>());
+            let outcome =
+                comparable(result.clone()).map(|results| results.iter().map(versions).collect::<Vec<_>>());
             let modelled = modelled
                 .map(|places| places.iter().map(|place| (place.first, place.last)).collect::<Vec<_>>());
-            prop_assert_eq!(answered, modelled);
-            if let Ok(results) = &answer {
+            prop_assert_eq!(outcome, modelled);
+            if let Ok(results) = &result {
                 for (append, result) in transaction.appends.iter().zip(results) {
                     model.put(&append.stream_id, result)?;
                 }
                 if transaction.appends.iter().all(|append| matches!(model.repeated(now, append), Ok(Some(_))))
                 {
                     let again = transact(store, now, index, std::slice::from_ref(transaction)).remove(0);
-                    prop_assert_eq!(&again, &answer);
+                    prop_assert_eq!(&again, &result);
                 }
             }
         }
         Call::Delete(stream_id, expected, deletion) => {
-            let answer = delete_stream(store, stream_id, *expected, *deletion);
-            prop_assert_eq!(answer, model.delete(stream_id, *expected, *deletion));
+            let result = delete_stream(store, stream_id, *expected, *deletion);
+            prop_assert_eq!(result, model.delete(stream_id, *expected, *deletion));
         }
         Call::Retain(stream_id, retention) => {
-            let answer = set_retention(store, now, stream_id, retention);
-            prop_assert_eq!(answer, model.retain(now, stream_id, retention));
+            let result = set_retention(store, now, stream_id, retention);
+            prop_assert_eq!(result, model.retain(now, stream_id, retention));
         }
         Call::Scavenge => {
             scavenge_all(store, now)?;
@@ -669,14 +669,14 @@ fn run(store: &MemoryKeyspaces, model: &mut Model, now: u64, call: &Call) -> Che
             let end = store.durable_position().expect("the store is in memory");
             let events = imported(model, now, end, events);
             let marks = marks(model, &events, *more);
-            let answer = import_events(store, now, index, &events, &marks).map_err(|error| match error {
+            let result = import_events(store, now, index, &events, &marks).map_err(|error| match error {
                 Error::Invalid(invalid) => {
                     Error::Invalid(InvalidArgument { message: String::new(), ..invalid })
                 }
                 other => other,
             });
             prop_assert_eq!(
-                answer.clone().map(|result| (result.added, result.repeated, result.hidden)),
+                result.clone().map(|result| (result.added, result.repeated, result.hidden)),
                 model.import(now, end, &events, &marks)
             );
             let streams: Vec<String> = events.iter().map(|event| event.stream_id.clone()).collect();
@@ -685,10 +685,10 @@ fn run(store: &MemoryKeyspaces, model: &mut Model, now: u64, call: &Call) -> Che
                 prop_assert_eq!(state.rows, model.rows.get(stream_id).copied().unwrap_or(0));
                 prop_assert_eq!(state.info, stream_info(store, now, stream_id).ok());
             }
-            if let Ok(result) = answer {
+            if let Ok(result) = result {
                 let again =
                     import_events(store, now, index, &events, &marks).expect("it was imported before");
-                // What was added may be too old to be seen.
+                // An added event may be hidden by its age at once.
                 prop_assert_eq!(again.added, 0);
                 prop_assert!(again.hidden >= result.hidden);
                 prop_assert_eq!(again.repeated + again.hidden, events.len() as u32);
@@ -699,14 +699,14 @@ fn run(store: &MemoryKeyspaces, model: &mut Model, now: u64, call: &Call) -> Che
     Ok(())
 }
 
-/// Positions of one call depend on the order in which its streams are committed; versions do not.
-fn compare(modelled: Result<Place, Error>, answer: Result<AppendResult, Error>) -> Checked {
-    let answered = answer.map(|result| (result.first_version, result.last_version));
-    prop_assert_eq!(answered, modelled.map(|place| (place.first, place.last)));
+/// Compares versions only: positions depend on the order in which the streams of a call are committed.
+fn compare(modelled: Result<Place, Error>, result: Result<AppendResult, Error>) -> Checked {
+    let outcome = result.map(|result| (result.first_version, result.last_version));
+    prop_assert_eq!(outcome, modelled.map(|place| (place.first, place.last)));
     Ok(())
 }
 
-/// What holds in any store.
+/// Checks the invariants of any store.
 fn invariants(store: &MemoryKeyspaces) -> Checked {
     let mut link = 0;
     for (key, value) in store.entries(EVENTS) {
@@ -727,7 +727,7 @@ fn invariants(store: &MemoryKeyspaces) -> Checked {
     Ok(())
 }
 
-/// Goes through all steps of verifying, which find nothing.
+/// Runs all steps of verification, which must find nothing.
 fn verified(store: &MemoryKeyspaces) -> Checked {
     let mut cursor = None;
     loop {
@@ -740,12 +740,12 @@ fn verified(store: &MemoryKeyspaces) -> Checked {
     }
 }
 
-/// Goes through all steps of scavenging, which pass over nothing.
+/// Runs all steps of scavenging, which must skip nothing.
 fn scavenge_all(store: &MemoryKeyspaces, now: u64) -> Checked {
     let mut cursor = None;
     loop {
         let scavenged = scavenge(store, now, cursor.as_ref()).expect("the store is in memory");
-        prop_assert!(scavenged.passed_over.is_empty(), "{:?}", scavenged.passed_over);
+        prop_assert!(scavenged.skipped.is_empty(), "{:?}", scavenged.skipped);
         cursor = scavenged.step.next;
         if cursor.is_none() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Reads against a store in memory: pages, their bounds, where they go on, and what damage comes to.
+//! Reads against keyspaces in memory: pages, their bounds and continuations, and damage.
 
 use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
 use exesdb_sdk::streams::{AppendRequest, EventPage, Retention, StreamState};
@@ -11,7 +11,7 @@ use exesdb_streams::read::{
     LISTED_HEADS_MAX, PAGE_BYTES_MAX, list_streams, read_all, read_stream, stream_info,
 };
 
-/// The time of day of appends and of reads, where a test does not say another: microseconds.
+/// The default time of day of appends and reads in microseconds.
 const NOW: u64 = 1;
 
 fn put(store: &MemoryKeyspaces, stream_id: &str, count: usize, bytes: usize) {
@@ -39,7 +39,7 @@ fn put_at(store: &MemoryKeyspaces, now: u64, stream_id: &str, count: usize, byte
     assert!(append(store, now, CorrelationIndex::Off, &[request])[0].is_ok());
 }
 
-/// Changes the head of a stream past all rules, as retention and deletion do.
+/// Changes the head of a stream directly, as retention and deletion do.
 fn change(store: &MemoryKeyspaces, stream_id: &str, change: impl Fn(&mut Head)) {
     let value = store.get(STREAMS, stream_id.as_bytes()).expect("it is in memory");
     let mut head = Head::decode(&value.expect("the stream has events")).expect("it was encoded");
@@ -50,12 +50,12 @@ fn change(store: &MemoryKeyspaces, stream_id: &str, change: impl Fn(&mut Head)) 
     }
 }
 
-/// Removes the event at a position, as scavenging does.
+/// Removes the event at a position directly, as scavenging does.
 fn remove(store: &MemoryKeyspaces, position: u64) {
     store.overwrite(EVENTS, &position.to_be_bytes(), &Envelope::encode_removed(position));
 }
 
-/// Versions, next, end.
+/// Versions, `next` and `end` of a page.
 fn versions(page: &EventPage) -> (Vec<u64>, Option<u64>, bool) {
     (page.events.iter().map(|event| event.version).collect(), page.next, page.end)
 }
@@ -79,7 +79,7 @@ fn damage<T: std::fmt::Debug>(outcome: Result<T, Error>) -> String {
 }
 
 #[test]
-fn a_stream_forward_and_backward() {
+fn a_stream_is_read_forward_and_backward() {
     let store = MemoryKeyspaces::new();
     put(&store, "a", 3, 1);
     put(&store, "ab", 2, 1);
@@ -101,9 +101,9 @@ fn a_stream_forward_and_backward() {
     assert_eq!(read(Some(u64::MAX), 1, Backward), (vec![4], Some(3), false));
 }
 
-/// Appends of every length, some of them apart from each other in the log, so that pages begin and end within them.
+/// Appends of many lengths, some of them apart from each other in the log.
 #[test]
-fn every_page_of_a_stream_of_many_appends() {
+fn pages_may_begin_and_end_within_appends() {
     let store = MemoryKeyspaces::new();
     for (index, count) in [1, 1, 7, 2, 1, 5, 3].into_iter().enumerate() {
         put(&store, "a", count, 1);
@@ -124,9 +124,9 @@ fn every_page_of_a_stream_of_many_appends() {
     }
 }
 
-/// Long and short appends, far apart: parts of a page are ranges, and others single events.
+/// Long and short appends, far apart, so that a page takes range scans and point lookups.
 #[test]
-fn a_page_of_parts_is_as_full_as_one_of_a_piece() {
+fn a_page_of_scans_and_lookups_is_full() {
     for bytes in [1, 20_000] {
         let store = MemoryKeyspaces::new();
         for count in [100, 3, 70, 1, 1, 90] {
@@ -155,7 +155,7 @@ fn a_page_of_parts_is_as_full_as_one_of_a_piece() {
 }
 
 #[test]
-fn the_whole_store_forward_and_backward() {
+fn the_store_is_read_forward_and_backward() {
     let store = MemoryKeyspaces::new();
     let read = |from, count, direction| positions(&read_all(&store, NOW, from, count, direction).unwrap());
     assert_eq!(read(None, 10, Forward), (vec![], Some(0), true));
@@ -180,7 +180,7 @@ fn the_whole_store_forward_and_backward() {
 }
 
 #[test]
-fn a_page_is_bounded_in_bytes_and_has_one_event_at_least() {
+fn a_page_is_bounded_in_bytes_but_has_at_least_one_event() {
     let store = MemoryKeyspaces::new();
     put(&store, "a", 5, 1 << 20);
     for direction in [Forward, Backward] {
@@ -228,7 +228,7 @@ fn streams_are_listed_by_prefix_in_byte_order() {
 }
 
 #[test]
-fn hostile_arguments_are_named() {
+fn invalid_arguments_are_named() {
     let store = MemoryKeyspaces::new();
     put(&store, "a", 1, 1);
     for count in [0, 1_001, u32::MAX] {
@@ -249,7 +249,7 @@ fn hostile_arguments_are_named() {
 }
 
 #[test]
-fn damage_is_named_never_a_panic() {
+fn damage_is_an_error() {
     let with = |change: fn(&MemoryKeyspaces)| {
         let store = MemoryKeyspaces::new();
         put(&store, "a", 3, 1);
@@ -263,7 +263,7 @@ fn damage_is_named_never_a_panic() {
     assert!(damage(read_stream(&store, NOW, "a", None, 9, Forward)).contains("`streams`"));
     assert!(damage(stream_info(&store, NOW, "a")).contains("`streams`"));
 
-    // What lies before the damage can be read, and the damage is named at a page's beginning.
+    // Events before the damage can be read. At the beginning of a page, the damage is an error.
     let ends_before_version_1 = |store: &MemoryKeyspaces| {
         assert_eq!(
             versions(&read_stream(store, NOW, "a", None, 9, Forward).unwrap()),
@@ -333,7 +333,7 @@ fn damage_is_named_never_a_panic() {
     assert_eq!(store.get(EVENTS, &position(9)).unwrap(), None);
 }
 
-/// Every page of both directions, against the versions that have to be there.
+/// Compares every page of both directions with the expected versions.
 fn assert_versions(store: &MemoryKeyspaces, now: u64, stream_id: &str, last: u64, expected: &[u64]) {
     for from in (0..=last + 2).chain([u64::MAX]) {
         for count in 1..=u32::try_from(last).expect("the streams of these tests are short") + 2 {
@@ -351,7 +351,7 @@ fn assert_versions(store: &MemoryKeyspaces, now: u64, stream_id: &str, last: u64
             let (got, next, end) = versions(&read(Backward));
             assert_eq!(got, wanted, "backward {at}");
             let is_last = wanted.last() == expected.first() || wanted.is_empty();
-            // That older events are hidden by their age may show only on the next page.
+            // Only the next page may show that older events are hidden by their age.
             assert!(!end || is_last, "backward {at}");
             assert_eq!(next, wanted.last().filter(|_| !end).map(|reached| reached - 1), "backward {at}");
         }
@@ -359,7 +359,7 @@ fn assert_versions(store: &MemoryKeyspaces, now: u64, stream_id: &str, last: u64
 }
 
 #[test]
-fn what_versions_hide_of_a_stream() {
+fn events_are_hidden_by_version() {
     type Limit = fn(&mut Head);
     let table: [(Limit, u64); 7] = [
         (|head| head.truncate_before = 4, 4),
@@ -383,7 +383,7 @@ fn what_versions_hide_of_a_stream() {
 
         let whole: Vec<_> = positions(&read_all(&store, NOW, None, 99, Forward).unwrap()).0;
         assert_eq!(whole.len(), expected.len() + 4);
-        // Scavenging takes nothing away that could be read.
+        // Scavenging removes no visible events.
         for (key, value) in store.entries(EVENTS) {
             let position = number(&key).unwrap();
             let event = Envelope::decode(position, &value).unwrap().into_event().unwrap();
@@ -403,11 +403,11 @@ fn what_versions_hide_of_a_stream() {
 }
 
 #[test]
-fn what_age_hides_of_a_stream() {
+fn events_are_hidden_by_age() {
     let store = MemoryKeyspaces::new();
     let second = 1_000_000;
     for version in 0..12 {
-        // Some of them at the same time.
+        // Some events have the same time.
         put_at(&store, version / 3 * second, "a", 1, 1);
         put(&store, "b", 1, 1);
     }
@@ -424,14 +424,14 @@ fn what_age_hides_of_a_stream() {
     change(&store, "a", |head| head.truncate_before = 8);
     assert_versions(&store, 2 * second, "a", 11, &[8, 9, 10, 11]);
     assert_versions(&store, 4 * second, "a", 11, &[9, 10, 11]);
-    // What was removed was too old, whatever the clock says now.
+    // Removed events were too old, whatever the clock says now.
     change(&store, "a", |head| head.truncate_before = 0);
     (0..6).for_each(|version| remove(&store, version * 2));
     assert_eq!(stream_info(&store, 2 * second, "a").unwrap().first_version, Some(6));
 }
 
 #[test]
-fn deleted_streams() {
+fn deleted_streams_are_not_read() {
     let store = MemoryKeyspaces::new();
     for id in ["a", "b", "c"] {
         put(&store, id, 3, 1);
@@ -463,7 +463,7 @@ fn deleted_streams() {
 }
 
 #[test]
-fn what_is_said_of_a_stream() {
+fn a_stream_is_described() {
     let store = MemoryKeyspaces::new();
     put_at(&store, 5, "a", 3, 1);
     put_at(&store, 7, "a", 1, 1);
@@ -479,7 +479,7 @@ fn what_is_said_of_a_stream() {
 }
 
 #[test]
-fn pages_of_the_store_that_hiding_left_empty_say_where_to_go_on() {
+fn empty_pages_of_the_store_say_where_to_continue() {
     let store = MemoryKeyspaces::new();
     put(&store, "a", 5, 1);
     put(&store, "b", 1, 1);
@@ -500,7 +500,7 @@ fn pages_of_the_store_that_hiding_left_empty_say_where_to_go_on() {
 }
 
 #[test]
-fn a_read_of_the_store_ends_after_looking_at_many_hidden_events() {
+fn a_read_of_the_store_scans_a_bounded_number_of_hidden_events() {
     let store = MemoryKeyspaces::new();
     for _ in 0..11 {
         put(&store, "a", 1_000, 1);
@@ -515,7 +515,7 @@ fn a_read_of_the_store_ends_after_looking_at_many_hidden_events() {
 }
 
 #[test]
-fn streams_are_listed_past_deleted_ones() {
+fn lists_skip_deleted_streams() {
     let store = MemoryKeyspaces::new();
     let head = |state| Head { state, ..Head::new(0, 0, 0, 0) }.encode();
     let write = |id: &str, state| store.overwrite(STREAMS, id.as_bytes(), &head(state));
@@ -547,7 +547,7 @@ fn streams_are_listed_past_deleted_ones() {
 }
 
 #[test]
-fn a_list_of_streams_ends_after_looking_at_many_deleted_ones() {
+fn a_list_scans_a_bounded_number_of_deleted_streams() {
     let store = MemoryKeyspaces::new();
     let deleted = Head { state: StreamState::Deleted, ..Head::new(0, 0, 0, 0) }.encode();
     for index in 0..LISTED_HEADS_MAX + 10_000 {

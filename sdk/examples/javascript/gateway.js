@@ -1,13 +1,13 @@
-// A gateway in JavaScript. `POST /visits` appends an event, `GET /visits` counts them; `GET /secret` tries what a
-// component may not do, and `GET /broken` has a bug.
+// A gateway in JavaScript. `POST /visits` appends an event, `GET /visits` counts the events, `GET /secret` tries something
+// that a component may not do, and `GET /broken` has a bug.
 
 import { append, getStreamInfo } from 'exesdb:store/streams@0.1.0';
 import { Fields, OutgoingBody, OutgoingResponse, ResponseOutparam } from 'wasi:http/types@0.2.12';
 
 const BODY_BYTES_MAX = 64 * 1024;
 
-// What stands outside of functions runs once, when the component is built. An instance serves one request after
-// another and keeps this between them, until the host replaces it: a cache may live here, state may not.
+// Code outside of functions runs once, when the component is built. An instance serves one request after another and keeps
+// this between them until the host replaces it. It may hold a cache, but no state.
 let served = 0;
 
 export const incomingHandler = {
@@ -91,7 +91,7 @@ function respond(out, status, value) {
   ResponseOutparam.set(out, { tag: 'ok', val: response });
   const stream = body.write();
   stream.blockingWriteAndFlush(new TextEncoder().encode(JSON.stringify(value)));
-  // The stream belongs to the body and must end before it.
+  // The stream belongs to the body, so it must be dropped first.
   stream[Symbol.dispose]();
   OutgoingBody.finish(body, undefined);
 }

@@ -21,8 +21,8 @@ from wit_world.imports.wasi_io_streams import StreamError_Closed
 
 BODY_BYTES_MAX = 64 * 1024
 
-# What stands outside of functions runs once, when the component is built. An instance serves one request after another
-# and keeps this between them, until the host replaces it: a cache may live here, state may not.
+# Code outside of functions runs once, when the component is built. An instance serves one request after another and keeps
+# this between them until the host replaces it. It may hold a cache, but no state.
 served = 0
 
 

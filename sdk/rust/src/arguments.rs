@@ -1,18 +1,18 @@
-//! The rules for arguments that the interfaces of `exesdb:store` share, and the errors for those that break them.
-//! Whatever a client sends arrives here unchecked.
+//! Checks of arguments that the interfaces of `exesdb:store` share, and their errors. Arguments come from clients and are
+//! unchecked.
 
 use crate::types::{Error, InvalidArgument};
 
-/// Longest stream id, in bytes: it is a part of several keys, and a URL's path has to hold it percent-encoded.
+/// Maximum length of a stream id in bytes. It is part of several keys, and of URL paths, where it is percent-encoded.
 pub const STREAM_ID_BYTES_MAX: usize = 256;
 
-/// Longest media type, in bytes.
+/// Maximum length of a media type in bytes.
 pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
 
-/// Most entries that one call may ask for: what a page of a few MiB can hold.
+/// Maximum number of entries per call: as many as a page of a few MiB can hold.
 pub const COUNT_MAX: u32 = 1_000;
 
-/// An argument that breaks a rule.
+/// The error for an argument that breaks a rule.
 #[must_use]
 pub fn invalid(argument: impl Into<String>, message: impl Into<String>) -> Error {
     Error::Invalid(InvalidArgument { argument: argument.into(), message: message.into() })
@@ -70,7 +70,7 @@ pub fn check_content_type(argument: &str, content_type: &str) -> Result<(), Erro
     Err(invalid(argument, "has characters outside of ASCII; a media type has none"))
 }
 
-/// Checks how many entries a call asks for.
+/// Checks the number of entries that a call requests.
 ///
 /// # Errors
 ///

@@ -1,8 +1,9 @@
-//! What wit-bindgen makes of `wit/`. Generated code needs `unsafe` for the canonical ABI; nothing else lives here.
+//! The bindings that wit-bindgen generates from `wit/`, and nothing else: generated code needs `unsafe` for the canonical
+//! ABI.
 //!
-//! The host's interfaces and the store's types are generated once, in [`common`], and the worlds refer to them, so
-//! that one Rust type stands for one WIT type whatever features are on. A component imports only what its code
-//! reaches: linking a description into it does not make it ask for a grant.
+//! The host's interfaces and the store's types are generated once, in [`common`], and the worlds refer to them, so that
+//! each WIT type has one Rust type whatever features are on. A component imports only functions that its code calls, so a
+//! linked description does not request a grant.
 
 /// The interfaces that more than one world uses.
 #[allow(missing_docs)]
@@ -26,7 +27,7 @@ pub mod common {
     });
 }
 
-/// The interface by which a component says what it is.
+/// The interface by which a component describes itself.
 #[allow(missing_docs)]
 pub mod described {
     wit_bindgen::generate!({
@@ -39,7 +40,7 @@ pub mod described {
     });
 }
 
-/// The interface that both worlds of persistence components export; generated once, as the types in [`common`].
+/// The interface that both worlds of persistence components export; generated once, like the types in [`common`].
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 #[allow(missing_docs)]
 pub mod maintenance {
@@ -63,7 +64,7 @@ pub mod maintenance {
     });
 }
 
-/// World `streams-plugin`, but for the interface in [`maintenance`].
+/// World `streams-plugin`, without the interface in [`maintenance`].
 #[cfg(feature = "streams")]
 #[allow(missing_docs)]
 pub mod streams_plugin {
@@ -95,7 +96,7 @@ pub mod streams_plugin {
     });
 }
 
-/// World `snapshots-plugin`, but for the interface in [`maintenance`].
+/// World `snapshots-plugin`, without the interface in [`maintenance`].
 #[cfg(feature = "snapshots")]
 #[allow(missing_docs)]
 pub mod snapshots_plugin {
@@ -127,7 +128,7 @@ pub mod snapshots_plugin {
     });
 }
 
-/// World `gateway-imports`: what a gateway uses of its store.
+/// World `gateway-imports`: the store's interfaces for gateways.
 #[cfg(feature = "gateway")]
 #[allow(missing_docs)]
 pub mod gateway_imports {

@@ -1,4 +1,4 @@
-//! What a component says of itself: its name, the version of what it keeps, and its settings. `exesdb:host/describe`.
+//! The description of a component: its name, the version of its state, and its settings. `exesdb:host/describe`.
 
 pub use crate::bindings::described::exports::exesdb::host::describe::{
     Description, Guest, SettingDefault, SettingSpec,
@@ -11,7 +11,7 @@ pub fn description(name: &str, state_version: u32) -> Description {
 }
 
 impl Description {
-    /// The same with one more setting.
+    /// Adds a setting.
     #[must_use]
     pub fn setting(mut self, key: &str, default: SettingDefault, meaning: &str) -> Self {
         self.settings.push(SettingSpec { key: key.to_owned(), default, meaning: meaning.to_owned() });
@@ -19,8 +19,8 @@ impl Description {
     }
 }
 
-/// Has this component describe itself with what a function answers. Once per component; expands to nothing on other
-/// targets than WebAssembly.
+/// Exports the description that a function returns. Use it once per component. It expands to nothing on targets other than
+/// WebAssembly.
 ///
 /// ```
 /// use exesdb_sdk::describe::{Description, SettingDefault, description};

@@ -1,16 +1,16 @@
-//! Values made of fields: whole numbers big-endian, texts and bytes with their length before them.
+//! Encodes values as fields: whole numbers are big-endian, texts and bytes are preceded by their length.
 //!
 //! A value begins with a format byte, which the caller writes and checks, so that a later version of a component can
-//! tell old values from new ones.
+//! distinguish old values from new ones.
 
-/// Writes fields one behind the other.
+/// Writes fields, one after the other.
 #[derive(Clone, Debug, Default)]
-pub struct Writer {
+pub struct Encoder {
     bytes: Vec<u8>,
 }
 
-impl Writer {
-    /// An empty value, with room for `capacity` bytes.
+impl Encoder {
+    /// An empty value with a capacity in bytes.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Self {
         Self { bytes: Vec::with_capacity(capacity) }
@@ -30,7 +30,7 @@ impl Writer {
     ///
     /// # Panics
     ///
-    /// If there are 4 GiB of them or more, which no component's memory holds.
+    /// If there are 4 GiB or more, which a component cannot hold in memory.
     pub fn bytes(&mut self, value: &[u8]) {
         let length = u32::try_from(value.len()).expect("a component's memory is smaller than 4 GiB");
         self.bytes.extend_from_slice(&length.to_be_bytes());
@@ -41,7 +41,7 @@ impl Writer {
     ///
     /// # Panics
     ///
-    /// If the text has 64 KiB or more: its length is checked before it is written.
+    /// If the text has 64 KiB or more: the caller must check its length.
     pub fn text(&mut self, value: &str) {
         let length =
             u16::try_from(value.len()).expect("the length of a text is checked before it is written");
@@ -56,10 +56,10 @@ impl Writer {
     }
 }
 
-/// What was read is not a value that [`Writer`] wrote with these fields.
+/// The reason why bytes are not a value of these fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    /// It ends within a field.
+    /// The value ends within a field.
     Short,
     /// A text is not UTF-8.
     NotText,
@@ -84,11 +84,11 @@ impl std::error::Error for Malformed {}
 
 /// Reads fields in the order in which they were written.
 #[derive(Clone, Copy, Debug)]
-pub struct Reader<'a> {
+pub struct Decoder<'a> {
     rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> Decoder<'a> {
     /// Reads from the beginning of a value.
     #[must_use]
     pub fn new(value: &'a [u8]) -> Self {
@@ -101,10 +101,20 @@ impl<'a> Reader<'a> {
     ///
     /// [`Malformed::Format`] if it is another one, [`Malformed::Short`] if there is none.
     pub fn format(&mut self, known: u8) -> Result<(), Malformed> {
-        match self.array::<1>()? {
-            [byte] if byte == known => Ok(()),
-            [byte] => Err(Malformed::Format(byte)),
+        match self.u8()? {
+            byte if byte == known => Ok(()),
+            byte => Err(Malformed::Format(byte)),
         }
+    }
+
+    /// One byte.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed::Short`].
+    pub fn u8(&mut self) -> Result<u8, Malformed> {
+        let [byte] = self.array()?;
+        Ok(byte)
     }
 
     /// Eight bytes, big-endian.
@@ -136,11 +146,11 @@ impl<'a> Reader<'a> {
         str::from_utf8(self.take(length.into())?).map_err(|_| Malformed::NotText)
     }
 
-    /// Says that the last field is read.
+    /// Checks that no bytes follow the last field.
     ///
     /// # Errors
     ///
-    /// [`Malformed::Long`] if anything follows.
+    /// [`Malformed::Long`] if there are any.
     pub fn end(self) -> Result<(), Malformed> {
         if self.rest.is_empty() { Ok(()) } else { Err(Malformed::Long) }
     }
@@ -159,27 +169,27 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Malformed, Reader, Writer};
+    use super::{Decoder, Encoder, Malformed};
 
     fn value() -> Vec<u8> {
-        let mut writer = Writer::default();
-        writer.u8(1);
-        writer.u64(258);
-        writer.text("naïve");
-        writer.bytes(&[9, 8]);
-        writer.finish()
+        let mut encoder = Encoder::default();
+        encoder.u8(1);
+        encoder.u64(258);
+        encoder.text("naïve");
+        encoder.bytes(&[9, 8]);
+        encoder.finish()
     }
 
     fn read(value: &[u8]) -> Result<(u64, String, Vec<u8>), Malformed> {
-        let mut reader = Reader::new(value);
-        reader.format(1)?;
-        let fields = (reader.u64()?, reader.text()?.to_owned(), reader.bytes()?.to_owned());
-        reader.end()?;
+        let mut decoder = Decoder::new(value);
+        decoder.format(1)?;
+        let fields = (decoder.u64()?, decoder.text()?.to_owned(), decoder.bytes()?.to_owned());
+        decoder.end()?;
         Ok(fields)
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn written_fields_are_read_back() {
         let mut expected = vec![1, 0, 0, 0, 0, 0, 0, 1, 2, 0, 6];
         expected.extend_from_slice("naïve".as_bytes());
         expected.extend_from_slice(&[0, 0, 0, 2, 9, 8]);
@@ -188,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_and_every_addition_is_noticed() {
+    fn truncated_and_extended_values_are_errors() {
         let whole = value();
         for length in 0..whole.len() {
             assert_eq!(read(&whole[..length]), Err(Malformed::Short), "{length}");
@@ -197,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_length_or_text_is_an_error() {
+    fn invalid_lengths_and_texts_are_errors() {
         let mut other_format = value();
         other_format[0] = 9;
         assert_eq!(read(&other_format), Err(Malformed::Format(9)));

@@ -1,4 +1,4 @@
-//! Components that speak HTTP to clients: world `exesdb:gateway/gateway-plugin`.
+//! Components that serve HTTP: world `exesdb:gateway/gateway-plugin`.
 
 use std::marker::PhantomData;
 
@@ -39,18 +39,18 @@ pub mod live {
     pub use crate::bindings::gateway_imports::exesdb::store::live::{Wake, wait};
 }
 
-/// Which past a position belongs to: `exesdb:store/history`.
+/// The history that a position belongs to: `exesdb:store/history`.
 pub mod history {
     pub use crate::bindings::gateway_imports::exesdb::store::history::{StoreHistory, check, current};
 }
 
-/// What a gateway component does. Register the type that does it with [`gateway_plugin!`](crate::gateway_plugin).
+/// A gateway component. Register the type that implements it with [`gateway_plugin!`](crate::gateway_plugin).
 pub trait Gateway {
-    /// Answers one request through `out`, which must be set exactly once. Returns when the answer is written.
+    /// Responds to one request through `out`, which must be set exactly once. Returns when the response is written.
     fn handle(request: IncomingRequest, out: ResponseOutparam);
 }
 
-/// The registered gateway with what the SDK does around each call.
+/// Wraps the registered gateway in what the SDK does for each call.
 #[doc(hidden)]
 pub struct Registered<G>(PhantomData<G>);
 
@@ -62,7 +62,7 @@ impl<G: Gateway> incoming_handler::Guest for Registered<G> {
 }
 
 /// Makes this crate a gateway component: exports `wasi:http/incoming-handler` of a type that implements
-/// [`Gateway`](crate::gateway::Gateway). Once per component; expands to nothing on other targets than WebAssembly.
+/// [`Gateway`](crate::gateway::Gateway). Use it once per component. It expands to nothing on targets other than WebAssembly.
 #[macro_export]
 macro_rules! gateway_plugin {
     ($plugin:ty) => {

@@ -1,7 +1,7 @@
 //! The key-value log that the host offers to persistence components: `exesdb:storage/keyspaces`.
 //!
-//! Rules are best written against the trait [`Keyspaces`]: [`HostKeyspaces`] gives them the store, and
-//! `MemoryKeyspaces` (feature `testing`) a store in memory for their tests.
+//! Write a component's rules against the trait [`Keyspaces`]. [`HostKeyspaces`] implements it with the host's keyspaces,
+//! and `MemoryKeyspaces` (feature `testing`) in memory, for tests.
 //!
 //! ```no_run
 //! use exesdb_sdk::keyspaces::{BatchBuilder, Error, HostKeyspaces, Keyspaces};
@@ -34,19 +34,19 @@ mod memory;
 #[cfg(feature = "testing")]
 pub use memory::MemoryKeyspaces;
 
-/// How many keys one [`Keyspaces::get_many`] may ask for: a bound on what one call makes the host look up.
+/// Maximum number of keys of one [`Keyspaces::get_many`], which bounds the lookups of a host call.
 pub const GET_MANY_KEYS_MAX: usize = 2_000;
 
-/// The largest answer that the host gives to one read, in bytes: [`Keyspaces::get_all`] asks in parts of this size.
+/// Maximum bytes that the host returns for one read. [`Keyspaces::get_all`] reads in parts of this size.
 pub const READ_BYTES_MAX: u32 = 8 << 20;
 
-/// The functions of `exesdb:storage/keyspaces`. Their contract is written there, in `wit/storage/storage.wit`.
+/// The functions of `exesdb:storage/keyspaces`, whose contract is in `wit/storage/storage.wit`.
 pub trait Keyspaces {
     /// The value of a key, if it has one.
     ///
     /// # Errors
     ///
-    /// Those of the interface, as for the other functions.
+    /// Those of the interface.
     fn get(&self, keyspace: &str, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
 
     /// The values of the first n keys, n at least 1, that fit into `max_bytes`. At most [`GET_MANY_KEYS_MAX`] keys.
@@ -68,7 +68,7 @@ pub trait Keyspaces {
     /// Those of the interface.
     fn scan(&self, range: &Range, direction: Direction, limit: u32, max_bytes: u32) -> Result<Page, Error>;
 
-    /// Applies batches in order, each on its own, and returns when they are on disk: one result for each.
+    /// Applies batches in order, each on its own, and returns one result for each when they are on disk.
     ///
     /// # Errors
     ///
@@ -82,14 +82,14 @@ pub trait Keyspaces {
     /// Those of the interface.
     fn durable_position(&self) -> Result<Position, Error>;
 
-    /// Where the log ends, in the state that this call reads.
+    /// The end of the log in the state that this call reads.
     ///
     /// # Errors
     ///
     /// Those of the interface.
     fn log_end(&self) -> Result<EndOfLog, Error>;
 
-    /// The values of any number of keys, asked for in parts. For small values: all of them are held in memory.
+    /// The values of any number of keys, read in parts. All of them are held in memory, so they should be small.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ pub trait Keyspaces {
     }
 }
 
-/// The keyspaces that the host offers to this component.
+/// The keyspaces that the host provides.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HostKeyspaces;
 
@@ -147,17 +147,17 @@ impl Keyspaces for HostKeyspaces {
     }
 }
 
-/// Bytes of the hole that a stamp fills.
+/// Bytes of the placeholder that a stamp fills.
 pub const STAMP_BYTES: usize = size_of::<Position>();
 
-/// Puts a batch together.
+/// Builds a batch.
 #[derive(Clone, Debug)]
 pub struct BatchBuilder {
     batch: Batch,
 }
 
 impl BatchBuilder {
-    /// A batch without guards and operations.
+    /// An empty batch.
     #[must_use]
     pub fn new() -> Self {
         Self { batch: Batch { guards: Vec::new(), operations: Vec::new(), events: 0 } }
@@ -175,19 +175,19 @@ impl BatchBuilder {
         });
     }
 
-    /// Guard: no key lies in the range.
+    /// Guard: the range has no keys.
     pub fn require_empty(&mut self, range: Range) {
         self.batch.guards.push(Guard::Empty(range));
     }
 
-    /// Takes a position for one event and says its index in the batch, which stamps refer to.
+    /// Takes a position for one event. Returns the event's index in the batch, which stamps refer to.
     pub fn add_event(&mut self) -> u32 {
         let event = self.batch.events;
         self.batch.events = event.checked_add(1).expect("a batch has far fewer events than its limit");
         event
     }
 
-    /// Writes a value, replacing what was there.
+    /// Writes a value, replacing an existing one.
     pub fn put(&mut self, keyspace: &str, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
         self.put_stamped(Put {
             keyspace: keyspace.to_owned(),
@@ -199,7 +199,7 @@ impl BatchBuilder {
         });
     }
 
-    /// Writes a value with holes that the commit fills with positions.
+    /// Writes a value with placeholders that the commit fills with positions.
     pub fn put_stamped(&mut self, put: Put) {
         self.batch.operations.push(Operation::Put(put));
     }
@@ -222,23 +222,23 @@ impl Default for BatchBuilder {
     }
 }
 
-/// A hole at offset `at` for the position of the batch's event `event`.
+/// A placeholder at offset `at` for the position of the batch's event `event`.
 #[must_use]
 pub fn stamp(at: u32, event: u32) -> Stamp {
     Stamp { at, event }
 }
 
-/// The link of a chained value, as the commit writes it: see `chain-hash` in `wit/storage/storage.wit`. `at` is where
-/// the link lies in the value; none if it does not lie inside.
+/// The link of a chained value, as the commit writes it: see `chain-hash` in `wit/storage/storage.wit`. `at` is the offset
+/// of the link in the value; none if the value is too short.
 #[must_use]
 pub fn chain_link(previous: ChainHash, key: &[u8], value: &[u8], at: usize) -> Option<ChainHash> {
-    let behind = value.get(at.checked_add(STAMP_BYTES)?..)?;
+    let after = value.get(at.checked_add(STAMP_BYTES)?..)?;
     let mut hash = Xxh3Default::new();
     hash.update(&previous.to_be_bytes());
     hash.update(key);
     hash.update(&value[..at]);
     hash.update(&[0; STAMP_BYTES]);
-    hash.update(behind);
+    hash.update(after);
     Some(hash.digest())
 }
 
@@ -248,7 +248,7 @@ pub fn prefix_range(keyspace: &str, prefix: &[u8]) -> Range {
     Range { keyspace: keyspace.to_owned(), start: prefix.to_owned(), end: prefix_end(prefix) }
 }
 
-/// The first key behind all that begin with `prefix`; none if there is no such key.
+/// The first key after all keys that begin with `prefix`; none if there is none.
 #[must_use]
 pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     let kept = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
@@ -257,7 +257,7 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
-/// What a caller of the store is told when the storage fails.
+/// Translates errors of the storage into those for the store's callers.
 impl From<Error> for types::Error {
     fn from(error: Error) -> Self {
         match error {
@@ -265,7 +265,7 @@ impl From<Error> for types::Error {
             Error::Overloaded => Self::Overloaded,
             Error::ReadOnly(reason) => Self::ReadOnly(reason),
             Error::Damaged(reason) => Self::Damaged(reason),
-            // The caller is not to blame for these: the component asked for what it may not have.
+            // These are mistakes of the component, not of the caller.
             Error::Invalid(reason) => {
                 Self::Other(format!("the storage refused the component's call: {reason}"))
             }
@@ -277,7 +277,7 @@ impl From<Error> for types::Error {
     }
 }
 
-/// An entry that is not what the component wrote, or is missing where another one says that it is there.
+/// The error for an entry that is not as the component wrote it, or that is missing although another entry refers to it.
 #[must_use]
 pub fn damaged(keyspace: &str, key: &[u8], reason: impl std::fmt::Display) -> types::Error {
     types::Error::Damaged(format!(
@@ -295,7 +295,7 @@ mod tests {
     use super::prefix_end;
 
     #[test]
-    fn the_end_of_a_prefix_lies_behind_all_that_begin_with_it() {
+    fn the_end_of_a_prefix_is_after_all_keys_that_begin_with_it() {
         let table: [(&[u8], Option<&[u8]>); 6] = [
             (b"", None),
             (b"a", Some(b"b")),

@@ -8,14 +8,14 @@
 //! | `snapshots` | [`snapshots::SnapshotsPlugin`] | [`snapshots_plugin!`] | `exesdb:store/snapshots-plugin` |
 //! | `gateway` | [`gateway::Gateway`] | [`gateway_plugin!`] | `exesdb:gateway/gateway-plugin` |
 //!
-//! Switch on exactly one, and build one component at a time (`cargo build -p my-component --target
-//! wasm32-unknown-unknown`): cargo unites the features of packages that are built together, and each feature links
-//! its world's description into the component. The module [`snapshots`] has a whole component as an example.
+//! Enable exactly one, and build one component at a time (`cargo build -p my-component --target wasm32-unknown-unknown`):
+//! cargo unifies the features of packages that are built together, and each feature links its world's description into the
+//! component. The module [`snapshots`] has a complete component as an example.
 //!
-//! [`describe_component!`] has a component say its name, the version of what it keeps, and its settings.
+//! [`describe_component!`] declares a component's name, the version of its state, and its settings.
 //!
-//! A panic in a component ends its instance. The macros install a hook that first writes the panic's message and
-//! place to the store's log, at level error.
+//! A panic in a component ends its instance. The macros install a hook that first writes the panic's message and location
+//! to the store's log, at level error.
 
 #[allow(unsafe_code, unreachable_pub, clippy::wildcard_imports)]
 #[doc(hidden)]

@@ -1,6 +1,6 @@
 //! Structured log records: `exesdb:host/logging`.
 //!
-//! The host adds the store, the component, the instance and the trace; it cuts, escapes and rate-limits.
+//! The host adds the store, the component, the instance and the trace. It truncates, escapes and rate-limits records.
 
 pub use crate::bindings::common::exesdb::host::logging::{Field, Level};
 

@@ -1,18 +1,18 @@
-//! What keeps a persistence component's data small and whole: `exesdb:store/maintenance`, which its world exports beside
-//! its own interface.
+//! Scavenging and verification of a persistence component's data: `exesdb:store/maintenance`, which the worlds of all
+//! persistence components export.
 
 use std::marker::PhantomData;
 
 use crate::panic;
 use crate::types::Error;
 
-/// What every persistence component does for its operator.
+/// The maintenance functions of a persistence component.
 pub use crate::bindings::maintenance::exports::exesdb::store::maintenance::Guest as Maintenance;
 pub use crate::bindings::maintenance::exports::exesdb::store::maintenance::{
     Cursor, Finding, ScavengeStep, VerifyStep,
 };
 
-/// The registered plugin with what the SDK does around each call.
+/// Wraps the registered component in what the SDK does for each call.
 #[doc(hidden)]
 pub struct Registered<P>(PhantomData<P>);
 

@@ -1,6 +1,6 @@
-//! Makes a panic readable for the operator: without this the host sees only the trap `unreachable`.
+//! Logs the message of a panic for the operator. Without this the host sees only the trap `unreachable`.
 
-/// Installs the hook on the first call; the others cost one comparison.
+/// Installs the hook on the first call. Later calls cost one comparison.
 #[cfg(target_arch = "wasm32")]
 pub(crate) fn install_hook() {
     use std::sync::Once;
@@ -16,7 +16,7 @@ pub(crate) fn install_hook() {
     });
 }
 
-/// Outside of a component there is no host to log to, and the standard hook prints.
+/// Outside of a component there is no host to log to; the standard hook prints the panic.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn install_hook() {}
 
@@ -30,7 +30,7 @@ mod tests {
     use super::message;
 
     #[test]
-    fn the_message_carries_the_payload() {
+    fn the_message_contains_the_payload() {
         assert_eq!(message(Some("index 3 of 2")), "the component panicked: index 3 of 2");
         assert_eq!(message(None), "the component panicked: a payload that is not text");
     }

@@ -1,4 +1,4 @@
-//! Components that keep the snapshots of a store: world `exesdb:store/snapshots-plugin`.
+//! Components that store snapshots: world `exesdb:store/snapshots-plugin`.
 //!
 //! ```
 //! use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
@@ -7,7 +7,7 @@
 //! };
 //! use exesdb_sdk::types::{Error, Version};
 //!
-//! /// Keeps nothing.
+//! /// Discards all snapshots.
 //! struct Forgetful;
 //!
 //! impl SnapshotsPlugin for Forgetful {
@@ -51,14 +51,13 @@ use std::marker::PhantomData;
 use crate::panic;
 use crate::types::{Error, Version};
 
-/// What a snapshots component does. Register the type that does it with
-/// [`snapshots_plugin!`](crate::snapshots_plugin).
+/// A snapshots component. Register the type that implements it with [`snapshots_plugin!`](crate::snapshots_plugin).
 pub use crate::bindings::snapshots_plugin::exports::exesdb::store::snapshots::Guest as SnapshotsPlugin;
 pub use crate::bindings::snapshots_plugin::exports::exesdb::store::snapshots::{
     RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope,
 };
 
-/// The registered plugin with what the SDK does around each call.
+/// Wraps the registered component in what the SDK does for each call.
 #[doc(hidden)]
 pub struct Registered<P>(PhantomData<P>);
 
@@ -108,8 +107,8 @@ impl<P: SnapshotsPlugin> SnapshotsPlugin for Registered<P> {
 }
 
 /// Makes this crate a snapshots component: exports the functions of a type that implements
-/// [`SnapshotsPlugin`](crate::snapshots::SnapshotsPlugin) and [`Maintenance`](crate::maintenance::Maintenance). Once per component; expands to nothing on other targets
-/// than WebAssembly, where the rules can be tested.
+/// [`SnapshotsPlugin`](crate::snapshots::SnapshotsPlugin) and [`Maintenance`](crate::maintenance::Maintenance). Use it once
+/// per component. It expands to nothing on targets other than WebAssembly, so that the rules can be tested there.
 #[macro_export]
 macro_rules! snapshots_plugin {
     ($plugin:ty) => {

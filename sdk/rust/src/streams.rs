@@ -1,11 +1,11 @@
-//! Components that keep the streams of a store: world `exesdb:store/streams-plugin`.
+//! Components that store streams: world `exesdb:store/streams-plugin`.
 
 use std::marker::PhantomData;
 
 use crate::panic;
 use crate::types::{Direction, Error, ExpectedVersion, Position, StreamLife, Version};
 
-/// What a streams component does. Register the type that does it with [`streams_plugin!`](crate::streams_plugin).
+/// A streams component. Register the type that implements it with [`streams_plugin!`](crate::streams_plugin).
 pub use crate::bindings::streams_plugin::exports::exesdb::store::streams::Guest as StreamsPlugin;
 pub use crate::bindings::streams_plugin::exports::exesdb::store::streams::{
     AppendCondition, AppendRequest, AppendResult, Deletion, EventFilter, EventPage, ImportMark, ImportResult,
@@ -13,7 +13,7 @@ pub use crate::bindings::streams_plugin::exports::exesdb::store::streams::{
     Transaction,
 };
 
-/// The registered plugin with what the SDK does around each call.
+/// Wraps the registered component in what the SDK does for each call.
 #[doc(hidden)]
 pub struct Registered<P>(PhantomData<P>);
 
@@ -95,8 +95,8 @@ impl<P: StreamsPlugin> StreamsPlugin for Registered<P> {
 }
 
 /// Makes this crate a streams component: exports the functions of a type that implements
-/// [`StreamsPlugin`](crate::streams::StreamsPlugin) and [`Maintenance`](crate::maintenance::Maintenance). Once per component; expands to nothing on other targets than
-/// WebAssembly, where the rules can be tested.
+/// [`StreamsPlugin`](crate::streams::StreamsPlugin) and [`Maintenance`](crate::maintenance::Maintenance). Use it once per
+/// component. It expands to nothing on targets other than WebAssembly, so that the rules can be tested there.
 #[macro_export]
 macro_rules! streams_plugin {
     ($plugin:ty) => {

@@ -1,4 +1,4 @@
-//! The words of the event store: `exesdb:store/types`.
+//! The types that all interfaces of the store share: `exesdb:store/types`.
 
 pub use crate::bindings::common::exesdb::store::types::{
     ConditionFailure, Direction, Error, EventData, ExpectedVersion, HistoryChange, HistoryId,

@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, MapAccess, Visitor};
 
 use super::event::EventFields;
 use super::expected::Expected;
-use super::field::{Fields, Place, read};
+use super::field::{FieldPath, Fields, read};
 use super::list::List;
 use crate::limits::APPEND_EVENTS_MAX;
 use crate::problem::Problem;
@@ -16,23 +16,23 @@ use crate::store::{EventData, ExpectedVersion};
 /// The body of an append, decoded.
 #[derive(Debug)]
 pub struct Append {
-    /// `expected_version`; `any` without one.
+    /// The expected version, by default `any`.
     pub expected: ExpectedVersion,
-    /// 1 to [`APPEND_EVENTS_MAX`] events. The id of an event that was given none is empty.
+    /// 1 to [`APPEND_EVENTS_MAX`] events. The id of an event without one is empty.
     pub events: Vec<EventData>,
 }
 
 /// Decodes `{"expected_version"?, "events": [{"id"?, "type", "data", "metadata"?, "tags"?}]}`.
 ///
 /// # Errors
-/// The problem that is the request's answer, naming the field.
+/// The problem to respond with, which names the field.
 pub fn decode_append(body: &[u8]) -> Result<Append, Problem> {
-    let place = Place::new("body");
-    read(body, &place, AppendSeed { place: &place })
+    let path = FieldPath::new("body");
+    read(body, &path, AppendSeed { path: &path })
 }
 
 struct AppendSeed<'p> {
-    place: &'p Place,
+    path: &'p FieldPath,
 }
 
 impl<'de> DeserializeSeed<'de> for AppendSeed<'_> {
@@ -51,32 +51,32 @@ impl<'de> Visitor<'de> for AppendSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Append, A::Error> {
-        let mut fields = Fields::new(self.place, &["expected_version", "events"]);
+        let mut fields = Fields::new(self.path, &["expected_version", "events"]);
         let mut expected = ExpectedVersion::Any;
         let mut events = None;
         while let Some(name) = fields.next(&mut map)? {
             match name {
                 "expected_version" => expected = map.next_value_seed(Expected)?,
-                _ => events = Some(map.next_value_seed(list_of_events(self.place))?),
+                _ => events = Some(map.next_value_seed(list_of_events(self.path))?),
             }
         }
         match events {
-            None => Err(self.place.refuse_field("events", "is required")),
+            None => Err(self.path.reject_field("events", "is required")),
             Some(events) => Ok(Append { expected, events }),
         }
     }
 }
 
 /// Reads the events of an append.
-pub(super) fn list_of_events(place: &Place) -> List<'_, Event<'_>> {
+pub(super) fn list_of_events(path: &FieldPath) -> List<'_, Event<'_>> {
     let bounds = (1, APPEND_EVENTS_MAX);
-    List { place, name: "events", bounds, unit: "events per append", element: Event { place } }
+    List { path, name: "events", bounds, unit: "events per append", element: Event { path } }
 }
 
 /// Reads one event.
 #[derive(Clone, Copy)]
 pub(super) struct Event<'p> {
-    place: &'p Place,
+    path: &'p FieldPath,
 }
 
 impl<'de> DeserializeSeed<'de> for Event<'_> {
@@ -95,6 +95,6 @@ impl<'de> Visitor<'de> for Event<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<EventData, A::Error> {
-        EventFields::read_all(self.place, &mut map)
+        EventFields::read_all(self.path, &mut map)
     }
 }

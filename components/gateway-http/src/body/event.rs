@@ -1,53 +1,53 @@
-//! An event in a body.
+//! The fields of an event in a body.
 
 use serde::de::MapAccess;
 
-use super::content::Fragments;
-use super::field::{Fields, Place};
+use super::content::ContentFields;
+use super::field::{FieldPath, Fields};
 use super::list::{List, Text, check_text};
 use crate::limits::{EVENT_ID_BYTES_MAX, EVENT_TYPE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX};
 use crate::problem::Problem;
 use crate::store::EventData;
 
-/// The fields of an event as they were met.
+/// The fields of an event as given.
 #[derive(Debug, Default)]
 pub(super) struct EventFields<'de> {
     id: Option<String>,
     event_type: Option<String>,
     tags: Vec<String>,
-    fragments: Fragments<'de>,
+    fragments: ContentFields<'de>,
 }
 
 impl<'de> EventFields<'de> {
-    /// Their names.
+    /// The names of the fields.
     pub(super) const NAMES: [&'static str; 8] =
         ["id", "type", "data", "metadata", "data_base64", "content_type", "metadata_base64", "tags"];
 
-    /// Reads the value of one of these fields; any other name is a mistake of the caller's table.
+    /// Reads the value of the field `name`, which must be one of [`Self::NAMES`].
     pub(super) fn read<A: MapAccess<'de>>(
         &mut self,
-        place: &Place,
+        path: &FieldPath,
         name: &str,
         map: &mut A,
     ) -> Result<(), A::Error> {
         match name {
             "id" => {
                 let given: String = map.next_value()?;
-                check_text(place, "id", &given, EVENT_ID_BYTES_MAX)?;
+                check_text(path, "id", &given, EVENT_ID_BYTES_MAX)?;
                 self.id = Some(given);
             }
             "type" => {
                 let given: String = map.next_value()?;
-                check_text(place, "type", &given, EVENT_TYPE_BYTES_MAX)?;
+                check_text(path, "type", &given, EVENT_TYPE_BYTES_MAX)?;
                 self.event_type = Some(given);
             }
             "tags" => {
                 self.tags = map.next_value_seed(List {
-                    place,
+                    path,
                     name: "tags",
                     bounds: (0, TAGS_MAX),
                     unit: "tags",
-                    element: Text { place, bytes_max: TAG_BYTES_MAX },
+                    element: Text { path, bytes_max: TAG_BYTES_MAX },
                 })?;
             }
             other => self.fragments.read(other, map)?,
@@ -55,12 +55,12 @@ impl<'de> EventFields<'de> {
         Ok(())
     }
 
-    /// Checks them against each other. An event that was given no id has an empty one.
-    pub(super) fn finish(self, place: &Place) -> Result<EventData, Problem> {
-        let required = || Problem::invalid(place.of("type"), "is required");
+    /// Checks the fields against each other. The id of an event without one is empty.
+    pub(super) fn finish(self, path: &FieldPath) -> Result<EventData, Problem> {
+        let required = || Problem::invalid(path.name_of("type"), "is required");
         let event_type = self.event_type.ok_or_else(required)?;
-        different(place, &self.tags)?;
-        let content = self.fragments.resolve(place)?;
+        check_distinct(path, &self.tags)?;
+        let content = self.fragments.resolve(path)?;
         Ok(EventData {
             id: self.id.unwrap_or_default(),
             event_type,
@@ -71,22 +71,22 @@ impl<'de> EventFields<'de> {
         })
     }
 
-    /// Reads a whole object that has these fields only.
-    pub(super) fn read_all<A: MapAccess<'de>>(place: &Place, map: &mut A) -> Result<EventData, A::Error> {
-        let mut fields = Fields::new(place, &Self::NAMES);
+    /// Reads a whole object that has only these fields.
+    pub(super) fn read_all<A: MapAccess<'de>>(path: &FieldPath, map: &mut A) -> Result<EventData, A::Error> {
+        let mut fields = Fields::new(path, &Self::NAMES);
         let mut event = Self::default();
         while let Some(name) = fields.next(map)? {
-            event.read(place, name, map)?;
+            event.read(path, name, map)?;
         }
-        event.finish(place).map_err(|problem| place.refuse(problem))
+        event.finish(path).map_err(|problem| path.reject(problem))
     }
 }
 
-/// Checks that no tag stands twice.
-pub(super) fn different(place: &Place, tags: &[String]) -> Result<(), Problem> {
+/// Checks that no tag is given twice.
+pub(super) fn check_distinct(path: &FieldPath, tags: &[String]) -> Result<(), Problem> {
     for (index, tag) in tags.iter().enumerate() {
         if tags.iter().take(index).any(|before| before == tag) {
-            return Err(Problem::invalid(place.of(&format!("tags[{index}]")), "stands there twice"));
+            return Err(Problem::invalid(path.name_of(&format!("tags[{index}]")), "stands there twice"));
         }
     }
     Ok(())

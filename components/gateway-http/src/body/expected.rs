@@ -1,4 +1,4 @@
-//! What a writer expects of a stream.
+//! Expected versions.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use crate::problem::{Problem, quoted};
 use crate::query::number;
 use crate::store::ExpectedVersion;
 
-/// What there is to choose from.
+/// The valid values.
 const CHOICE: &str = "\"any\", \"no_stream\", \"stream_exists\" or an integer from 0 to 2^64-1";
 
-/// The expectation in a query parameter.
+/// Parses the expected version in a query parameter.
 ///
 /// # Errors
-/// [`crate::problem::Kind::InvalidArgument`] if it is none.
-pub fn parse_expected_version(text: &str) -> Result<ExpectedVersion, Problem> {
+/// [`crate::problem::Kind::InvalidArgument`] if it is not valid.
+pub(crate) fn parse_expected_version(text: &str) -> Result<ExpectedVersion, Problem> {
     word(text).or_else(|| number(text).map(ExpectedVersion::Exact)).ok_or_else(|| {
         Problem::invalid("expected_version", format!("must be {CHOICE}, not {}", quoted(text)))
     })
@@ -31,7 +31,7 @@ fn word(text: &str) -> Option<ExpectedVersion> {
     }
 }
 
-/// Reads the expectation in a body.
+/// Reads the expected version in a body.
 pub(super) struct Expected;
 
 impl<'de> DeserializeSeed<'de> for Expected {

@@ -1,4 +1,4 @@
-//! The place in a body that is being read, and the refusal that ends the reading.
+//! The path of the field that is being decoded, and the problem that ends the decoding.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -9,23 +9,23 @@ use serde_json::error::Category;
 use crate::limits::DETAIL_BYTES_MAX;
 use crate::problem::{Kind, Problem, quoted};
 
-/// Where the reader is. Shared by the visitors of one body, which serde hands no context of their own.
+/// The path of the current field. All visitors of a body share it, because serde passes them no context.
 #[derive(Debug)]
-pub(super) struct Place {
-    /// What the whole is called.
+pub(super) struct FieldPath {
+    /// The name of the whole.
     root: &'static str,
-    /// The lists that the reader is in, the outermost first, each with the index of its element.
+    /// The enclosing lists, the outermost first, each with the index of the current element.
     lists: RefCell<Vec<(&'static str, usize)>>,
     /// The field of the innermost object.
     field: Cell<&'static str>,
-    /// Why the reading was given up, where serde's own words would not do.
-    refusal: RefCell<Option<Problem>>,
+    /// The problem that ended the decoding, unless serde's own error describes it.
+    rejection: RefCell<Option<Problem>>,
 }
 
-impl Place {
-    /// At the beginning of a whole with this name.
+impl FieldPath {
+    /// The path of a whole with this name.
     pub(super) fn new(root: &'static str) -> Self {
-        Self { root, lists: RefCell::default(), field: Cell::default(), refusal: RefCell::default() }
+        Self { root, lists: RefCell::default(), field: Cell::default(), rejection: RefCell::default() }
     }
 
     /// Enters the first element of a list.
@@ -34,7 +34,7 @@ impl Place {
         self.field.set("");
     }
 
-    /// Goes on to an element of the list that was entered last.
+    /// Moves to an element of the innermost list.
     pub(super) fn go_to(&self, index: usize) {
         if let Some((_, at)) = self.lists.borrow_mut().last_mut() {
             *at = index;
@@ -42,14 +42,14 @@ impl Place {
         self.field.set("");
     }
 
-    /// Leaves the list that was entered last.
+    /// Leaves the innermost list.
     pub(super) fn leave(&self) {
         self.lists.borrow_mut().pop();
         self.field.set("");
     }
 
-    /// The name of a field of the object that is being read.
-    pub(super) fn of(&self, field: &str) -> String {
+    /// The full name of a field of the current object.
+    pub(super) fn name_of(&self, field: &str) -> String {
         let mut name = String::new();
         for (list, index) in self.lists.borrow().iter() {
             if !name.is_empty() {
@@ -65,64 +65,64 @@ impl Place {
         }
     }
 
-    /// Gives the reading up. What comes back is serde's error to return; the problem is kept here.
-    pub(super) fn refuse<E: Error>(&self, problem: Problem) -> E {
+    /// Ends the decoding with a problem, which is kept here. Returns the error for serde.
+    pub(super) fn reject<E: Error>(&self, problem: Problem) -> E {
         let error = E::custom(&problem.detail);
-        self.refusal.replace(Some(problem));
+        self.rejection.replace(Some(problem));
         error
     }
 
-    /// Gives the reading up because of one field of the object that is being read.
-    pub(super) fn refuse_field<E: Error>(&self, field: &str, detail: impl AsRef<str>) -> E {
-        self.refuse(Problem::invalid(self.of(field), detail))
+    /// Ends the decoding because of a field of the current object.
+    pub(super) fn reject_field<E: Error>(&self, field: &str, detail: impl AsRef<str>) -> E {
+        self.reject(Problem::invalid(self.name_of(field), detail))
     }
 
-    /// The problem behind an error of serde.
+    /// The problem that corresponds to serde's error.
     fn problem(&self, error: &serde_json::Error) -> Problem {
-        if let Some(refusal) = self.refusal.take() {
-            return refusal;
+        if let Some(rejection) = self.rejection.take() {
+            return rejection;
         }
         let kind = match error.classify() {
             Category::Data => Kind::InvalidArgument,
             Category::Syntax | Category::Eof | Category::Io => Kind::MalformedBody,
         };
-        // Serde repeats the text that it met, whatever its length.
+        // Serde quotes the client's text at any length.
         let mut detail = error.to_string();
         if detail.len() > DETAIL_BYTES_MAX {
             detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
             detail.push_str("...");
         }
-        Problem::of_field(kind, self.of(self.field.get()), detail)
+        Problem::of_field(kind, self.name_of(self.field.get()), detail)
     }
 }
 
-/// Reads a whole body with `seed`, which shares `place`.
-pub(super) fn read<'de, S>(body: &'de [u8], place: &Place, seed: S) -> Result<S::Value, Problem>
+/// Decodes a whole body with `seed`, which shares `path`.
+pub(super) fn read<'de, S>(body: &'de [u8], path: &FieldPath, seed: S) -> Result<S::Value, Problem>
 where
     S: DeserializeSeed<'de>,
 {
     let text = std::str::from_utf8(body).map_err(|error| {
         let detail = format!("is not UTF-8 from byte {} on", error.valid_up_to());
-        Problem::of_field(Kind::MalformedBody, place.of(""), detail)
+        Problem::of_field(Kind::MalformedBody, path.name_of(""), detail)
     })?;
     let mut json = serde_json::Deserializer::from_str(text);
     seed.deserialize(&mut json)
         .and_then(|value| json.end().map(|()| value))
-        .map_err(|error| place.problem(&error))
+        .map_err(|error| path.problem(&error))
 }
 
 /// The fields of one object: each known, each at most once.
 pub(super) struct Fields<'p> {
-    place: &'p Place,
+    path: &'p FieldPath,
     known: &'static [&'static str],
-    /// One bit for each of `known`, of which no object has more than 32.
-    met: u32,
+    /// The fields read so far: one bit for each of `known`, of which there are at most 32.
+    seen: u32,
 }
 
 impl<'p> Fields<'p> {
     /// Reads an object whose fields are among `known`.
-    pub(super) fn new(place: &'p Place, known: &'static [&'static str]) -> Self {
-        Self { place, known, met: 0 }
+    pub(super) fn new(path: &'p FieldPath, known: &'static [&'static str]) -> Self {
+        Self { path, known, seen: 0 }
     }
 
     /// The next field's name; none at the end of the object.
@@ -130,20 +130,20 @@ impl<'p> Fields<'p> {
         &mut self,
         map: &mut A,
     ) -> Result<Option<&'static str>, A::Error> {
-        self.place.field.set("");
-        let name = map.next_key_seed(FieldName { place: self.place, known: self.known })?;
+        self.path.field.set("");
+        let name = map.next_key_seed(FieldName { path: self.path, known: self.known })?;
         let Some((index, name)) = name else { return Ok(None) };
-        if self.met & 1 << index != 0 {
-            return Err(self.place.refuse_field(name, "must be given only once"));
+        if self.seen & 1 << index != 0 {
+            return Err(self.path.reject_field(name, "must be given only once"));
         }
-        self.met |= 1 << index;
-        self.place.field.set(name);
+        self.seen |= 1 << index;
+        self.path.field.set(name);
         Ok(Some(name))
     }
 }
 
 struct FieldName<'p> {
-    place: &'p Place,
+    path: &'p FieldPath,
     known: &'static [&'static str],
 }
 
@@ -168,7 +168,7 @@ impl Visitor<'_> for FieldName<'_> {
             None => {
                 let name = quoted(name);
                 let detail = format!("is not a known field; there are {}", self.known.join(", "));
-                Err(self.place.refuse_field(name.trim_matches('`'), detail))
+                Err(self.path.reject_field(name.trim_matches('`'), detail))
             }
         }
     }

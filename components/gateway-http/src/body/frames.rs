@@ -3,43 +3,43 @@
 use exesdb_sdk::arguments;
 
 use super::content::resolve_bytes;
-use super::event::different;
-use super::field::Place;
+use super::event::check_distinct;
+use super::field::FieldPath;
 use crate::frame::{AppendedEvent, take_appended};
 use crate::limits::{APPEND_EVENTS_MAX, EVENT_ID_BYTES_MAX, EVENT_TYPE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX};
 use crate::problem::{Kind, Problem};
-use crate::refusal::{Subject, problem};
 use crate::store::EventData;
+use crate::store_error::{Subject, problem};
 
-/// Decodes 1 to [`APPEND_EVENTS_MAX`] frames. The id of an event that was given none is empty.
+/// Decodes 1 to [`APPEND_EVENTS_MAX`] frames. The id of an event without one is empty.
 ///
 /// # Errors
-/// The problem that is the request's answer. Its `field` counts the frames: `events[3].type`.
+/// The problem to respond with. Its `field` has the index of the frame: `events[3].type`.
 pub fn decode_append_frames(body: &[u8]) -> Result<Vec<EventData>, Problem> {
-    let place = Place::new("body");
+    let path = FieldPath::new("body");
     let mut rest = body;
     let mut events = Vec::new();
     if rest.is_empty() {
         return Err(Problem::invalid("body", format!("must hold 1 to {APPEND_EVENTS_MAX} events")));
     }
-    place.enter("events");
+    path.enter("events");
     while !rest.is_empty() {
         if events.len() == APPEND_EVENTS_MAX {
             return Err(Problem::too_large("events", APPEND_EVENTS_MAX, "events per append"));
         }
-        place.go_to(events.len());
+        path.go_to(events.len());
         let event = take_appended(&mut rest, TAGS_MAX).map_err(|malformed| {
-            Problem::of_field(Kind::MalformedBody, place.of(malformed.field()), malformed.to_string())
+            Problem::of_field(Kind::MalformedBody, path.name_of(malformed.field()), malformed.to_string())
         })?;
-        events.push(checked(&place, event)?);
+        events.push(checked(&path, event)?);
     }
     Ok(events)
 }
 
-fn checked(place: &Place, event: AppendedEvent<'_>) -> Result<EventData, Problem> {
+fn checked(path: &FieldPath, event: AppendedEvent<'_>) -> Result<EventData, Problem> {
     let text = |field: &str, text: &str, bytes_max: usize| {
         arguments::check_text("", text, bytes_max)
-            .or_else(|_| arguments::check_text(&place.of(field), text, bytes_max))
+            .or_else(|_| arguments::check_text(&path.name_of(field), text, bytes_max))
             .map_err(|error| problem(error, Subject::Store))
     };
     if !event.id.is_empty() {
@@ -47,14 +47,14 @@ fn checked(place: &Place, event: AppendedEvent<'_>) -> Result<EventData, Problem
     }
     text("type", event.event_type, EVENT_TYPE_BYTES_MAX)?;
     if event.tags.len() > TAGS_MAX {
-        return Err(Problem::too_large(place.of("tags"), TAGS_MAX, "tags"));
+        return Err(Problem::too_large(path.name_of("tags"), TAGS_MAX, "tags"));
     }
     for (index, tag) in event.tags.iter().enumerate() {
         text(&format!("tags[{index}]"), tag, TAG_BYTES_MAX)?;
     }
     let tags: Vec<String> = event.tags.iter().map(|tag| (*tag).to_owned()).collect();
-    different(place, &tags)?;
-    let content = resolve_bytes(place, event.content_type, event.data, event.metadata)?;
+    check_distinct(path, &tags)?;
+    let content = resolve_bytes(path, event.content_type, event.data, event.metadata)?;
     Ok(EventData {
         id: event.id.to_owned(),
         event_type: event.event_type.to_owned(),

@@ -1,4 +1,4 @@
-//! The bodies of an import, and of the question that one begins with.
+//! The bodies of imports and of requests for import states.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, Unexpected, Visitor};
 
 use super::event::EventFields;
-use super::field::{Fields, Place, read};
+use super::field::{FieldPath, Fields, read};
 use super::list::{List, Text, check_text};
 use super::transaction::read_stream;
 use crate::limits::{IMPORT_EVENTS_MAX, IMPORT_MARKS_MAX, IMPORT_SOURCE_BYTES_MAX, IMPORT_STATES_MAX};
@@ -15,27 +15,27 @@ use crate::problem::{Problem, quoted};
 use crate::store::{ImportMark, ImportedEvent};
 use crate::timestamp::parse_rfc3339;
 
-/// An import: the events, and how many rows of their sources the streams have had.
+/// An import: events, and how many rows of their sources the streams have imported.
 #[derive(Clone, Debug)]
 pub struct Import {
-    /// At most 1,000.
+    /// Up to 1,000 events.
     pub events: Vec<ImportedEvent>,
-    /// At most 1,000; one at least if there is no event.
+    /// Up to 1,000 marks; at least one if there are no events.
     pub marks: Vec<ImportMark>,
 }
 
-/// Decodes `{"events"?: [..], "marks"?: [..]}`, each event as reads give it: with its stream, version and time. Its
-/// position may be left out.
+/// Decodes `{"events"?: [..], "marks"?: [..]}`. Each event has the fields that reads return, with its stream, version and
+/// time; its position is optional.
 ///
 /// # Errors
-/// The problem that is the request's answer, naming the field.
+/// The problem to respond with, which names the field.
 pub fn decode_import(body: &[u8]) -> Result<Import, Problem> {
-    let place = Place::new("body");
-    read(body, &place, ImportSeed { place: &place })
+    let path = FieldPath::new("body");
+    read(body, &path, ImportSeed { path: &path })
 }
 
 struct ImportSeed<'p> {
-    place: &'p Place,
+    path: &'p FieldPath,
 }
 
 impl<'de> DeserializeSeed<'de> for ImportSeed<'_> {
@@ -54,35 +54,35 @@ impl<'de> Visitor<'de> for ImportSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let place = self.place;
-        let mut fields = Fields::new(place, &["events", "marks"]);
+        let path = self.path;
+        let mut fields = Fields::new(path, &["events", "marks"]);
         let (mut events, mut marks) = (Vec::new(), Vec::new());
         while let Some(name) = fields.next(&mut map)? {
             if name == "events" {
                 let bounds = (0, IMPORT_EVENTS_MAX);
-                let element = EventSeed { place };
-                let list = List { place, name: "events", bounds, unit: "events per import", element };
+                let element = EventSeed { path };
+                let list = List { path, name: "events", bounds, unit: "events per import", element };
                 events = map.next_value_seed(list)?;
             } else {
                 let bounds = (0, IMPORT_MARKS_MAX);
-                let element = MarkSeed { place };
-                let list = List { place, name: "marks", bounds, unit: "marks per import", element };
+                let element = MarkSeed { path };
+                let list = List { path, name: "marks", bounds, unit: "marks per import", element };
                 marks = map.next_value_seed(list)?;
             }
         }
         if events.is_empty() && marks.is_empty() {
             let detail =
                 format!("must hold 1 to {IMPORT_EVENTS_MAX} events per import, unless there are `marks`");
-            return Err(place.refuse_field("events", detail));
+            return Err(path.reject_field("events", detail));
         }
         Ok(Import { events, marks })
     }
 }
 
-/// Reads how many rows of a source a stream has had.
+/// Reads a mark: how many rows of a source a stream has imported.
 #[derive(Clone, Copy)]
 struct MarkSeed<'p> {
-    place: &'p Place,
+    path: &'p FieldPath,
 }
 
 impl<'de> DeserializeSeed<'de> for MarkSeed<'_> {
@@ -101,42 +101,42 @@ impl<'de> Visitor<'de> for MarkSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ImportMark, A::Error> {
-        let place = self.place;
-        let mut fields = Fields::new(place, &["stream", "source", "rows", "leading_rows"]);
+        let path = self.path;
+        let mut fields = Fields::new(path, &["stream", "source", "rows", "leading_rows"]);
         let (mut stream, mut source, mut rows, mut leading_rows) = (None, None, None, 0);
         while let Some(name) = fields.next(&mut map)? {
             match name {
-                "stream" => stream = Some(read_stream(place, &mut map)?),
-                "source" => source = Some(read_source(place, &mut map)?),
+                "stream" => stream = Some(read_stream(path, &mut map)?),
+                "source" => source = Some(read_source(path, &mut map)?),
                 "rows" => rows = Some(map.next_value()?),
                 _ => leading_rows = map.next_value()?,
             }
         }
-        let required = |field: &str| place.refuse_field(field, "is required");
+        let required = |field: &str| path.reject_field(field, "is required");
         let stream_id = stream.ok_or_else(|| required("stream"))?;
         let source = source.ok_or_else(|| required("source"))?;
         let rows = rows.ok_or_else(|| required("rows"))?;
         if rows == 0 {
-            return Err(place.refuse_field("rows", "is 0; a mark has 1 at least"));
+            return Err(path.reject_field("rows", "is 0; a mark has 1 at least"));
         }
         if leading_rows > rows {
-            return Err(place.refuse_field("leading_rows", "is more than `rows`, which they are among"));
+            return Err(path.reject_field("leading_rows", "is more than `rows`, which they are among"));
         }
         Ok(ImportMark { stream_id, source, rows, leading_rows })
     }
 }
 
-/// Reads the name of what rows come from.
-fn read_source<'de, A: MapAccess<'de>>(place: &Place, map: &mut A) -> Result<String, A::Error> {
+/// Reads the name of an import's source.
+fn read_source<'de, A: MapAccess<'de>>(path: &FieldPath, map: &mut A) -> Result<String, A::Error> {
     let source: String = map.next_value()?;
-    check_text(place, "source", &source, IMPORT_SOURCE_BYTES_MAX)?;
+    check_text(path, "source", &source, IMPORT_SOURCE_BYTES_MAX)?;
     Ok(source)
 }
 
-/// A question about streams: what their next import of rows of a source begins with.
+/// A request for the import states of streams.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImportQuestion {
-    /// What the rows come from.
+pub struct ImportStatesRequest {
+    /// The source of the rows.
     pub source: String,
     /// The streams, 1 to 1,000.
     pub streams: Vec<String>,
@@ -145,52 +145,52 @@ pub struct ImportQuestion {
 /// Decodes `{"source": "..", "streams": [..]}`.
 ///
 /// # Errors
-/// The problem that is the request's answer, naming the field.
-pub fn decode_import_question(body: &[u8]) -> Result<ImportQuestion, Problem> {
-    let place = Place::new("body");
-    read(body, &place, QuestionSeed { place: &place })
+/// The problem to respond with, which names the field.
+pub fn decode_import_states_request(body: &[u8]) -> Result<ImportStatesRequest, Problem> {
+    let path = FieldPath::new("body");
+    read(body, &path, StatesRequestSeed { path: &path })
 }
 
-struct QuestionSeed<'p> {
-    place: &'p Place,
+struct StatesRequestSeed<'p> {
+    path: &'p FieldPath,
 }
 
-impl<'de> DeserializeSeed<'de> for QuestionSeed<'_> {
-    type Value = ImportQuestion;
+impl<'de> DeserializeSeed<'de> for StatesRequestSeed<'_> {
+    type Value = ImportStatesRequest;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
-impl<'de> Visitor<'de> for QuestionSeed<'_> {
-    type Value = ImportQuestion;
+impl<'de> Visitor<'de> for StatesRequestSeed<'_> {
+    type Value = ImportStatesRequest;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object with `source` and `streams`")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let place = self.place;
-        let mut fields = Fields::new(place, &["source", "streams"]);
+        let path = self.path;
+        let mut fields = Fields::new(path, &["source", "streams"]);
         let (mut source, mut streams) = (None, None);
         while let Some(name) = fields.next(&mut map)? {
             if name == "source" {
-                source = Some(read_source(place, &mut map)?);
+                source = Some(read_source(path, &mut map)?);
             } else {
                 let bounds = (1, IMPORT_STATES_MAX);
-                let element = Text { place, bytes_max: STREAM_ID_BYTES_MAX };
-                let list = List { place, name: "streams", bounds, unit: "streams per request", element };
+                let element = Text { path, bytes_max: STREAM_ID_BYTES_MAX };
+                let list = List { path, name: "streams", bounds, unit: "streams per request", element };
                 streams = Some(map.next_value_seed(list)?);
             }
         }
-        let source = source.ok_or_else(|| place.refuse_field("source", "is required"))?;
-        let streams = streams.ok_or_else(|| place.refuse_field("streams", "is required"))?;
-        Ok(ImportQuestion { source, streams })
+        let source = source.ok_or_else(|| path.reject_field("source", "is required"))?;
+        let streams = streams.ok_or_else(|| path.reject_field("streams", "is required"))?;
+        Ok(ImportStatesRequest { source, streams })
     }
 }
 
-/// The fields of an imported event: those of its place, and those of every event.
+/// The fields of an imported event: its stream, version, position and time, and those of every event.
 const NAMES: [&str; 12] = {
     let [id, event_type, data, metadata, data_base64, content_type, metadata_base64, tags] =
         EventFields::NAMES;
@@ -212,7 +212,7 @@ const NAMES: [&str; 12] = {
 
 #[derive(Clone, Copy)]
 struct EventSeed<'p> {
-    place: &'p Place,
+    path: &'p FieldPath,
 }
 
 impl<'de> DeserializeSeed<'de> for EventSeed<'_> {
@@ -228,29 +228,29 @@ impl<'de> Visitor<'de> for EventSeed<'_> {
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(
-            "an event with its place, an object with `stream`, `version`, `created`, `id` and `type`",
+            "an event with its path, an object with `stream`, `version`, `created`, `id` and `type`",
         )
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ImportedEvent, A::Error> {
-        let place = self.place;
-        let mut fields = Fields::new(place, &NAMES);
+        let path = self.path;
+        let mut fields = Fields::new(path, &NAMES);
         let mut event = EventFields::default();
         let (mut stream, mut version, mut position, mut created) = (None, None, None, None);
         while let Some(name) = fields.next(&mut map)? {
             match name {
-                "stream" => stream = Some(read_stream(place, &mut map)?),
+                "stream" => stream = Some(read_stream(path, &mut map)?),
                 "version" => version = Some(map.next_value()?),
                 "position" => position = map.next_value()?,
                 "created" => created = Some(map.next_value_seed(Time)?),
-                other => event.read(place, other, &mut map)?,
+                other => event.read(path, other, &mut map)?,
             }
         }
-        let required = |field: &str| place.refuse_field(field, "is required");
+        let required = |field: &str| path.reject_field(field, "is required");
         let stream_id = stream.ok_or_else(|| required("stream"))?;
         let version = version.ok_or_else(|| required("version"))?;
         let created = created.ok_or_else(|| required("created"))?;
-        let event = event.finish(place).map_err(|problem| place.refuse(problem))?;
+        let event = event.finish(path).map_err(|problem| path.reject(problem))?;
         if event.id.is_empty() {
             return Err(required("id"));
         }
@@ -258,7 +258,7 @@ impl<'de> Visitor<'de> for EventSeed<'_> {
     }
 }
 
-/// Reads a point in time, into microseconds since 1970-01-01T00:00:00 UTC.
+/// Reads a timestamp into microseconds since 1970-01-01T00:00:00 UTC.
 struct Time;
 
 impl<'de> DeserializeSeed<'de> for Time {

@@ -1,4 +1,4 @@
-//! Lists of bounded length, and the texts in them.
+//! Lists of bounded length, and their texts.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -7,18 +7,18 @@ use exesdb_sdk::arguments;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, SeqAccess, Visitor};
 
-use super::field::Place;
+use super::field::FieldPath;
 use crate::problem::Problem;
-use crate::refusal::{Subject, problem};
+use crate::store_error::{Subject, problem};
 
 /// Reads a list whose elements `element` reads.
 pub(super) struct List<'p, E> {
-    pub(super) place: &'p Place,
+    pub(super) path: &'p FieldPath,
     /// The field that holds the list.
     pub(super) name: &'static str,
-    /// The least and the most elements.
+    /// The minimum and maximum number of elements.
     pub(super) bounds: (usize, usize),
-    /// What the elements are, for people: `events per append`.
+    /// The unit of the bounds in error messages: `events per append`.
     pub(super) unit: &'static str,
     pub(super) element: E,
 }
@@ -47,13 +47,13 @@ impl<'de, E: DeserializeSeed<'de> + Copy> Visitor<'de> for List<'_, E> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
         let (least, most) = self.bounds;
         let mut elements = Vec::new();
-        self.place.enter(self.name);
+        self.path.enter(self.name);
         loop {
-            self.place.go_to(elements.len());
+            self.path.go_to(elements.len());
             let element = if elements.len() == most {
-                // One element more is looked for, but not read.
-                let refused = Refused { place: self.place, name: self.name, most, unit: self.unit };
-                match sequence.next_element_seed(refused)? {
+                // Checks for an element over the limit without decoding it.
+                let over_limit = OverLimit { path: self.path, name: self.name, most, unit: self.unit };
+                match sequence.next_element_seed(over_limit)? {
                     Some(never) => match never {},
                     None => None,
                 }
@@ -65,36 +65,36 @@ impl<'de, E: DeserializeSeed<'de> + Copy> Visitor<'de> for List<'_, E> {
                 None => break,
             }
         }
-        self.place.leave();
+        self.path.leave();
         if elements.len() < least {
             let detail = format!("must hold {}", self.expected());
-            return Err(self.place.refuse_field(self.name, detail));
+            return Err(self.path.reject_field(self.name, detail));
         }
         Ok(elements)
     }
 }
 
-/// The element after the last one that is allowed.
-struct Refused<'p> {
-    place: &'p Place,
+/// Rejects the first element over the limit.
+struct OverLimit<'p> {
+    path: &'p FieldPath,
     name: &'static str,
     most: usize,
     unit: &'static str,
 }
 
-impl<'de> DeserializeSeed<'de> for Refused<'_> {
+impl<'de> DeserializeSeed<'de> for OverLimit<'_> {
     type Value = Infallible;
 
     fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<Self::Value, D::Error> {
-        self.place.leave();
-        Err(self.place.refuse(Problem::too_large(self.place.of(self.name), self.most, self.unit)))
+        self.path.leave();
+        Err(self.path.reject(Problem::too_large(self.path.name_of(self.name), self.most, self.unit)))
     }
 }
 
-/// Reads a text of 1 to `bytes_max` bytes without control characters, which is a list's element.
+/// Reads a list element that is a text of 1 to `bytes_max` bytes without control characters.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'p> {
-    pub(super) place: &'p Place,
+    pub(super) path: &'p FieldPath,
     pub(super) bytes_max: usize,
 }
 
@@ -114,20 +114,20 @@ impl Visitor<'_> for Text<'_> {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<String, E> {
-        check_text(self.place, "", text, self.bytes_max)?;
+        check_text(self.path, "", text, self.bytes_max)?;
         Ok(text.to_owned())
     }
 }
 
 /// Checks a text of 1 to `bytes_max` bytes without control characters.
 pub(super) fn check_text<E: serde::de::Error>(
-    place: &Place,
+    path: &FieldPath,
     field: &str,
     text: &str,
     bytes_max: usize,
 ) -> Result<(), E> {
-    // Names are put together only for those who need them: most texts are fine.
+    // The field's name is built only for an invalid text.
     arguments::check_text("", text, bytes_max)
-        .or_else(|_| arguments::check_text(&place.of(field), text, bytes_max))
-        .map_err(|error| place.refuse(problem(error, Subject::Store)))
+        .or_else(|_| arguments::check_text(&path.name_of(field), text, bytes_max))
+        .map_err(|error| path.reject(problem(error, Subject::Store)))
 }

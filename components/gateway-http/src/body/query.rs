@@ -1,4 +1,4 @@
-//! Queries: some events of the store by their types and tags.
+//! Queries, which select events by type and tag.
 
 use std::fmt;
 
@@ -6,33 +6,33 @@ use exesdb_sdk::arguments;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 
-use super::event::different;
-use super::field::{Fields, Place, read};
+use super::event::check_distinct;
+use super::field::{FieldPath, Fields, read};
 use super::list::{List, Text};
 use crate::limits::{EVENT_TYPE_BYTES_MAX, QUERY_ITEMS_MAX, QUERY_TYPES_MAX, TAG_BYTES_MAX, TAGS_MAX};
 use crate::problem::Problem;
-use crate::refusal::{Subject, problem};
 use crate::store::QueryItem;
+use crate::store_error::{Subject, problem};
 
 /// Decodes the query parameter `query`: `[{"types"?: [..], "tags"?: [..]}]`.
 ///
 /// # Errors
-/// The problem that is the request's answer, naming the field.
+/// The problem to respond with, which names the field.
 pub fn decode_query(text: &str) -> Result<Vec<QueryItem>, Problem> {
-    let place = Place::new("query");
-    read(text.as_bytes(), &place, list_of_items(&place))
+    let path = FieldPath::new("query");
+    read(text.as_bytes(), &path, list_of_items(&path))
 }
 
 /// Reads the items of a query.
-pub(super) fn list_of_items(place: &Place) -> List<'_, Item<'_>> {
+pub(super) fn list_of_items(path: &FieldPath) -> List<'_, Item<'_>> {
     let bounds = (1, QUERY_ITEMS_MAX);
-    List { place, name: "query", bounds, unit: "items", element: Item { place } }
+    List { path, name: "query", bounds, unit: "items", element: Item { path } }
 }
 
 /// Reads one item of a query.
 #[derive(Clone, Copy)]
 pub(super) struct Item<'p> {
-    place: &'p Place,
+    path: &'p FieldPath,
 }
 
 impl<'de> DeserializeSeed<'de> for Item<'_> {
@@ -51,29 +51,29 @@ impl<'de> Visitor<'de> for Item<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<QueryItem, A::Error> {
-        let place = self.place;
-        let mut fields = Fields::new(place, &["types", "tags"]);
+        let path = self.path;
+        let mut fields = Fields::new(path, &["types", "tags"]);
         let mut item = QueryItem { types: Vec::new(), tags: Vec::new() };
         while let Some(name) = fields.next(&mut map)? {
             match name {
                 "types" => {
                     item.types = map.next_value_seed(List {
-                        place,
+                        path,
                         name: "types",
                         bounds: (0, QUERY_TYPES_MAX),
                         unit: "types per item",
-                        element: Text { place, bytes_max: EVENT_TYPE_BYTES_MAX },
+                        element: Text { path, bytes_max: EVENT_TYPE_BYTES_MAX },
                     })?;
                 }
                 _ => {
                     item.tags = map.next_value_seed(List {
-                        place,
+                        path,
                         name: "tags",
                         bounds: (0, TAGS_MAX),
                         unit: "tags per item",
-                        element: Text { place, bytes_max: TAG_BYTES_MAX },
+                        element: Text { path, bytes_max: TAG_BYTES_MAX },
                     })?;
-                    different(place, &item.tags).map_err(|problem| place.refuse(problem))?;
+                    check_distinct(path, &item.tags).map_err(|problem| path.reject(problem))?;
                 }
             }
         }
@@ -85,7 +85,7 @@ impl<'de> Visitor<'de> for Item<'_> {
 ///
 /// # Errors
 /// [`crate::problem::Kind::InvalidArgument`].
-pub fn check_types(types: &[String]) -> Result<(), Problem> {
+pub(crate) fn check_types(types: &[String]) -> Result<(), Problem> {
     check_texts("type", types, QUERY_TYPES_MAX, EVENT_TYPE_BYTES_MAX)
 }
 
@@ -93,7 +93,7 @@ pub fn check_types(types: &[String]) -> Result<(), Problem> {
 ///
 /// # Errors
 /// [`crate::problem::Kind::InvalidArgument`].
-pub fn check_tags(tags: &[String]) -> Result<(), Problem> {
+pub(crate) fn check_tags(tags: &[String]) -> Result<(), Problem> {
     check_texts("tag", tags, TAGS_MAX, TAG_BYTES_MAX)
 }
 

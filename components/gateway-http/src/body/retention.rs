@@ -1,25 +1,25 @@
-//! The body that says how long the events of a stream are kept.
+//! The body of a change of retention.
 
 use std::fmt;
 
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 
-use super::field::{Fields, Place, read};
+use super::field::{FieldPath, Fields, read};
 use crate::problem::Problem;
 use crate::store::Retention;
 
-/// Decodes `{"max_count"?, "max_age_seconds"?, "truncate_before"?}`; `null` is none.
+/// Decodes `{"max_count"?, "max_age_seconds"?, "truncate_before"?}`. `null` is no limit.
 ///
 /// # Errors
-/// The problem that is the request's answer, naming the field.
+/// The problem to respond with, which names the field.
 pub fn decode_retention(body: &[u8]) -> Result<Retention, Problem> {
-    let place = Place::new("body");
-    read(body, &place, RetentionSeed { place: &place })
+    let path = FieldPath::new("body");
+    read(body, &path, RetentionSeed { path: &path })
 }
 
 struct RetentionSeed<'p> {
-    place: &'p Place,
+    path: &'p FieldPath,
 }
 
 impl<'de> DeserializeSeed<'de> for RetentionSeed<'_> {
@@ -38,14 +38,14 @@ impl<'de> Visitor<'de> for RetentionSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Retention, A::Error> {
-        let mut fields = Fields::new(self.place, &["max_count", "max_age_seconds", "truncate_before"]);
+        let mut fields = Fields::new(self.path, &["max_count", "max_age_seconds", "truncate_before"]);
         let mut retention = Retention { max_count: None, max_age_seconds: None, truncate_before: None };
         while let Some(name) = fields.next(&mut map)? {
             let value: Option<u64> = map.next_value()?;
             match name {
                 "truncate_before" => retention.truncate_before = value,
                 _ if value == Some(0) => {
-                    return Err(self.place.refuse_field(name, "must be at least 1; `null` is no limit"));
+                    return Err(self.path.reject_field(name, "must be at least 1; `null` is no limit"));
                 }
                 "max_count" => retention.max_count = value,
                 _ => retention.max_age_seconds = value,

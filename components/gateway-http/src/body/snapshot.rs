@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 
-use super::content::Fragments;
-use super::field::{Fields, Place, read};
+use super::content::ContentFields;
+use super::field::{FieldPath, Fields, read};
 use crate::problem::Problem;
 use crate::store::SnapshotData;
 
@@ -13,14 +13,14 @@ use crate::store::SnapshotData;
 /// of `metadata`.
 ///
 /// # Errors
-/// The problem that is the request's answer, naming the field.
+/// The problem to respond with, which names the field.
 pub fn decode_snapshot(body: &[u8]) -> Result<SnapshotData, Problem> {
-    let place = Place::new("body");
-    read(body, &place, SnapshotSeed { place: &place })
+    let path = FieldPath::new("body");
+    read(body, &path, SnapshotSeed { path: &path })
 }
 
 struct SnapshotSeed<'p> {
-    place: &'p Place,
+    path: &'p FieldPath,
 }
 
 impl<'de> DeserializeSeed<'de> for SnapshotSeed<'_> {
@@ -40,12 +40,12 @@ impl<'de> Visitor<'de> for SnapshotSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SnapshotData, A::Error> {
         const NAMES: [&str; 5] = ["data", "metadata", "data_base64", "content_type", "metadata_base64"];
-        let mut fields = Fields::new(self.place, &NAMES);
-        let mut fragments = Fragments::default();
+        let mut fields = Fields::new(self.path, &NAMES);
+        let mut fragments = ContentFields::default();
         while let Some(name) = fields.next(&mut map)? {
             fragments.read(name, &mut map)?;
         }
-        let content = fragments.resolve(self.place).map_err(|problem| self.place.refuse(problem))?;
+        let content = fragments.resolve(self.path).map_err(|problem| self.path.reject(problem))?;
         Ok(SnapshotData {
             content_type: content.content_type,
             data: content.data,

@@ -1,35 +1,39 @@
-//! Events and pages of them.
+//! Events, pages of events, and the messages and lines that carry them.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
-use super::{push_history, push_list, push_member, push_time};
+use super::content::{Layout, push_content, push_name, push_number_field, push_time_field};
 use crate::history::HistoryId;
-use crate::json::{Sound, embeddable, is_json, push_bool, push_number, push_string};
+use crate::json::{is_json, push_bool, push_number, push_string};
 use crate::problem::Problem;
 use crate::store::{EventPage, RecordedEvent};
 
-/// Bytes of an event's JSON beside what it carries: field names, numbers, the time, punctuation.
-pub(super) const EVENT_FRAME_BYTES: usize = 256;
-
-/// The content type that answers leave out.
-const JSON: &str = "application/json";
+/// Bytes of an event's JSON without its texts and content: field names, numbers, the time, punctuation.
+pub(super) const EVENT_OVERHEAD_BYTES: usize = 256;
 
 /// A page of events.
-pub fn event_page(page: &EventPage, history: HistoryId) -> Vec<u8> {
+pub(crate) fn event_page(page: &EventPage, history: HistoryId) -> Vec<u8> {
     let carried: usize = page.events.iter().map(event_size).sum();
     let mut out = Vec::with_capacity(64 + carried);
     out.extend_from_slice(b"{\"events\":[");
     push_list(&mut out, &page.events, |out, event| push_event(out, event, Layout::Kept));
     out.extend_from_slice(b"],\"next\":");
-    push_place(&mut out, page);
-    push_history(&mut out, history);
+    push_next_and_end(&mut out, page);
+    push_name(&mut out, "history");
+    push_string(&mut out, &history.to_string());
     out.push(b'}');
     out
 }
 
-/// The value of `next`, and `end`.
-fn push_place(out: &mut Vec<u8>, page: &EventPage) {
+fn push_list<T>(out: &mut Vec<u8>, items: &[T], mut push: impl FnMut(&mut Vec<u8>, &T)) {
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        push(out, item);
+    }
+}
+
+/// Appends the value of `next`, and the field `end`.
+fn push_next_and_end(out: &mut Vec<u8>, page: &EventPage) {
     match page.next {
         Some(next) => push_number(out, next),
         None => out.extend_from_slice(b"null"),
@@ -38,41 +42,20 @@ fn push_place(out: &mut Vec<u8>, page: &EventPage) {
     push_bool(out, page.end);
 }
 
-/// About how many bytes an event takes as JSON.
+/// The approximate size of an event as JSON.
 fn event_size(event: &RecordedEvent) -> usize {
     let content = event.data.len() + event.metadata.len();
     let names = event.stream_id.len() + event.event_type.len() + event.id.len() + event.content_type.len();
     let tags: usize = event.tags.iter().map(|tag| tag.len() + 3).sum();
     let base64 = if is_json(&event.content_type) { 0 } else { event.data.len() / 3 };
-    EVENT_FRAME_BYTES + content + names + tags + base64
-}
-
-/// What becomes of the white space in JSON that the store has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
-    /// It stays, line breaks too.
-    Kept,
-    /// Line breaks become spaces: JSON has them only between its tokens, where a space is as good.
-    OneLine,
-    /// What could not be put into a line and taken out of it again byte for byte is base64.
-    Exact,
-}
-
-impl Layout {
-    /// The bytes, if they can stand there as JSON.
-    fn json(self, bytes: &[u8]) -> Option<Sound<'_>> {
-        let json = embeddable(bytes)?;
-        // Who takes a value out of a line leaves the white space around it there.
-        let is_exact = || !json.has_line_breaks && json.text.trim_ascii().len() == json.text.len();
-        (self != Self::Exact || is_exact()).then_some(json)
-    }
+    EVENT_OVERHEAD_BYTES + content + names + tags + base64
 }
 
 fn push_event(out: &mut Vec<u8>, event: &RecordedEvent, layout: Layout) {
     out.extend_from_slice(b"{\"stream\":");
     push_string(out, &event.stream_id);
-    push_member(out, "version", event.version);
-    push_member(out, "position", event.position);
+    push_number_field(out, "version", event.version);
+    push_number_field(out, "position", event.position);
     out.extend_from_slice(b",\"id\":");
     push_string(out, &event.id);
     out.extend_from_slice(b",\"type\":");
@@ -83,26 +66,26 @@ fn push_event(out: &mut Vec<u8>, event: &RecordedEvent, layout: Layout) {
         push_list(out, &event.tags, |out, tag| push_string(out, tag));
         out.push(b']');
     }
-    push_time(out, "created", event.created);
+    push_time_field(out, "created", event.created);
     out.push(b'}');
 }
 
-/// One event as a server-sent event: its id is the position with its history, its data one line of JSON.
-pub fn push_message(out: &mut Vec<u8>, event: &RecordedEvent, history: HistoryId) {
+/// Appends an event as a server-sent event. Its id is the position with its history, its data one line of JSON.
+pub(crate) fn push_message(out: &mut Vec<u8>, event: &RecordedEvent, history: HistoryId) {
     push_id(out, event.position, history);
     out.extend_from_slice(b"\ndata: ");
     push_event(out, event, Layout::OneLine);
     out.extend_from_slice(b"\n\n");
 }
 
-/// The position up to which a follower has everything, as a server-sent event without data: a client takes its id for the
-/// last one that it saw, and shows its user nothing.
-pub fn push_progress(out: &mut Vec<u8>, position: u64, history: HistoryId) {
+/// Appends a progress message: a server-sent event that has an id but no data. A client adopts the id as its last one, and
+/// dispatches no event.
+pub(crate) fn push_progress(out: &mut Vec<u8>, position: u64, history: HistoryId) {
     push_id(out, position, history);
     out.extend_from_slice(b"\n\n");
 }
 
-/// The id of a message: a position with its history.
+/// Appends the id of a message: a position with its history.
 fn push_id(out: &mut Vec<u8>, position: u64, history: HistoryId) {
     out.extend_from_slice(b"id: ");
     push_number(out, position);
@@ -110,85 +93,34 @@ fn push_id(out: &mut Vec<u8>, position: u64, history: HistoryId) {
     out.extend_from_slice(history.to_string().as_bytes());
 }
 
-/// Why there are no more events, as a server-sent event of the kind `end`.
-pub fn push_end_message(out: &mut Vec<u8>, reason: &Problem) {
+/// Appends the server-sent event `end`, which says why no more events follow.
+pub(crate) fn push_end_message(out: &mut Vec<u8>, reason: &Problem) {
     out.extend_from_slice(b"event: end\ndata: ");
-    // On one line, as all JSON that is written here: line breaks in texts are escaped.
+    // The JSON is one line, because line breaks in strings are escaped.
     out.extend_from_slice(&reason.encode());
     out.extend_from_slice(b"\n\n");
 }
 
-/// One event as one line of JSON, from which it can be imported byte for byte.
-pub fn push_line(out: &mut Vec<u8>, event: &RecordedEvent) {
+/// Appends an event as one line of JSON, from which it can be imported byte for byte.
+pub(crate) fn push_line(out: &mut Vec<u8>, event: &RecordedEvent) {
     push_event(out, event, Layout::Exact);
     out.push(b'\n');
 }
 
-/// The last line of an answer of lines, whose last page is this one; `next` and `end` are the answer's.
-pub fn push_end_line(out: &mut Vec<u8>, page: &EventPage) {
+/// Appends the last line of a response. `page` is its last page, whose `next` and `end` hold for the response.
+pub(crate) fn push_end_line(out: &mut Vec<u8>, page: &EventPage) {
     out.extend_from_slice(b"{\"page\":{\"next\":");
-    push_place(out, page);
-    push_member(out, "durable_position", page.durable_position);
+    push_next_and_end(out, page);
+    push_number_field(out, "durable_position", page.durable_position);
     out.extend_from_slice(b"}}\n");
-}
-
-/// `data` or `data_base64`, `content_type` unless it is plain JSON, and `metadata` or `metadata_base64`.
-pub(super) fn push_content(
-    out: &mut Vec<u8>,
-    content_type: &str,
-    data: &[u8],
-    metadata: &[u8],
-    layout: Layout,
-) {
-    let plain = content_type == JSON;
-    let json = if plain || is_json(content_type) { layout.json(data) } else { None };
-    match json {
-        Some(json) => {
-            out.extend_from_slice(b",\"data\":");
-            push_json(out, json, layout);
-        }
-        None => push_base64(out, "data_base64", data),
-    }
-    if json.is_none() || !plain {
-        out.extend_from_slice(b",\"content_type\":");
-        push_string(out, content_type);
-    }
-    if metadata.is_empty() {
-        out.extend_from_slice(b",\"metadata\":null");
-    } else if let Some(json) = layout.json(metadata) {
-        out.extend_from_slice(b",\"metadata\":");
-        push_json(out, json, layout);
-    } else {
-        push_base64(out, "metadata_base64", metadata);
-    }
-}
-
-fn push_json(out: &mut Vec<u8>, json: Sound<'_>, layout: Layout) {
-    let start = out.len();
-    out.extend_from_slice(json.text.as_bytes());
-    if json.has_line_breaks && layout == Layout::OneLine {
-        for byte in out.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r')) {
-            *byte = b' ';
-        }
-    }
-}
-
-fn push_base64(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
-    super::push_name(out, name);
-    out.push(b'"');
-    let start = out.len();
-    let length = base64::encoded_len(bytes.len(), true).expect("what fits into memory has a length as text");
-    out.resize(start + length, 0);
-    let space = out.get_mut(start..).expect("it was made just now");
-    STANDARD.encode_slice(bytes, space).expect("the space is as long as the text");
-    out.push(b'"');
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Layout, event_page, push_end_line, push_event, push_line, push_message};
+    use super::{event_page, push_end_line, push_event, push_line, push_message};
+    use crate::encode::content::Layout;
     use crate::history::HistoryId;
     use crate::store::{EventPage, RecordedEvent};
 
@@ -214,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_in_full() {
+    fn an_event_has_all_its_fields() {
         assert_eq!(
             encoded(&event("application/json", b"{\"a\":1}", b"[2]")),
             json!({
@@ -225,14 +157,14 @@ mod tests {
     }
 
     #[test]
-    fn data_is_json_where_it_can_be() {
+    fn data_is_embedded_if_it_is_valid_json() {
         for (content_type, data, field, value, typed) in [
             ("application/json", &b" null"[..], "data", json!(null), false),
             ("application/vnd.x+json", b"1", "data", json!(1), true),
             ("application/json; charset=utf-8", b"1", "data", json!(1), true),
             ("application/octet-stream", b"{}", "data_base64", json!("e30="), true),
             ("text/plain", b"", "data_base64", json!(""), true),
-            // Another gateway may have let these in. They must not spoil the page.
+            // Another gateway may have accepted these. They must not corrupt the page.
             ("application/json", b"}],\"x\":[", "data_base64", json!("fV0sIngiOls="), true),
             ("application/json", b"", "data_base64", json!(""), true),
             ("application/json", b"\xff", "data_base64", json!("/w=="), true),
@@ -248,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_one_line() {
+    fn the_data_of_a_message_is_one_line() {
         let mut out = Vec::new();
         push_message(&mut out, &event("application/json", b"{\r\n\"a\":\n\"b\\n\"}", b""), HistoryId(0xab));
         let text = String::from_utf8(out).unwrap();
@@ -260,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn pages() {
+    fn a_page_has_its_events_and_its_end() {
         let event = event("application/json", b"1", b"");
         let page =
             EventPage { events: vec![event.clone(), event], next: None, end: true, durable_position: 9 };
@@ -273,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn tags_stand_there_if_there_are_any() {
+    fn tags_are_omitted_if_there_are_none() {
         let mut event = event("application/json", b"1", b"");
         assert_eq!(encoded(&event).get("tags"), None);
         event.tags = vec!["k:\"v\"".to_owned(), "é".to_owned()];
@@ -281,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_one_line() {
+    fn a_line_has_no_line_breaks() {
         let mut out = Vec::new();
         for (data, metadata, expected) in [
             (

@@ -1,71 +1,90 @@
 //! Snapshots and pages of them.
 
-use super::event::{EVENT_FRAME_BYTES, Layout, push_content};
-use super::{push_list, push_member, push_name, push_time};
-use crate::cursor;
-use crate::json::{push_number, push_string};
-use crate::store::{RecordedSnapshot, SnapshotId, SnapshotPage};
+use serde::Serialize;
 
-/// One snapshot.
-pub fn snapshot(snapshot: &RecordedSnapshot) -> Vec<u8> {
-    encoded(snapshot, Layout::Kept)
+use super::content::{Layout, push_content, push_name, push_number_field, push_time_field};
+use super::event::EVENT_OVERHEAD_BYTES;
+use super::to_json;
+use crate::cursor;
+use crate::json::push_string;
+use crate::store::{RecordedSnapshot, SnapshotInfo, SnapshotPage};
+use crate::timestamp::Timestamp;
+
+/// A snapshot.
+pub(crate) fn snapshot(snapshot: &RecordedSnapshot) -> Vec<u8> {
+    encode(snapshot, Layout::Kept)
 }
 
-/// One snapshot as one line of JSON, from which it can be recorded again byte for byte.
-pub fn snapshot_line(snapshot: &RecordedSnapshot) -> Vec<u8> {
-    let mut out = encoded(snapshot, Layout::Exact);
+/// A snapshot as one line of JSON, from which it can be recorded again byte for byte.
+pub(crate) fn snapshot_line(snapshot: &RecordedSnapshot) -> Vec<u8> {
+    let mut out = encode(snapshot, Layout::Exact);
     out.push(b'\n');
     out
 }
 
-fn encoded(snapshot: &RecordedSnapshot, layout: Layout) -> Vec<u8> {
-    let mut out = Vec::with_capacity(EVENT_FRAME_BYTES + snapshot.data.len() + snapshot.metadata.len());
-    push_place(&mut out, &snapshot.id);
-    push_content(&mut out, &snapshot.content_type, &snapshot.data, &snapshot.metadata, layout);
-    push_time(&mut out, "created", snapshot.created);
-    out.push(b'}');
-    out
-}
-
-/// The beginning of an object: stream, source unless it is empty, version.
-fn push_place(out: &mut Vec<u8>, id: &SnapshotId) {
+fn encode(snapshot: &RecordedSnapshot, layout: Layout) -> Vec<u8> {
+    let mut out = Vec::with_capacity(EVENT_OVERHEAD_BYTES + snapshot.data.len() + snapshot.metadata.len());
     out.extend_from_slice(b"{\"stream\":");
-    push_string(out, &id.stream_id);
-    if !id.source_id.is_empty() {
-        push_name(out, "source");
-        push_string(out, &id.source_id);
+    push_string(&mut out, &snapshot.id.stream_id);
+    if !snapshot.id.source_id.is_empty() {
+        push_name(&mut out, "source");
+        push_string(&mut out, &snapshot.id.source_id);
     }
-    push_member(out, "version", id.version);
-}
-
-/// What snapshots there are.
-pub fn snapshot_page(page: &SnapshotPage) -> Vec<u8> {
-    let mut out = Vec::with_capacity(64 + page.snapshots.len() * 160);
-    out.extend_from_slice(b"{\"snapshots\":[");
-    push_list(&mut out, &page.snapshots, |out, info| {
-        push_place(out, &info.id);
-        push_name(out, "content_type");
-        push_string(out, &info.content_type);
-        push_member(out, "size", info.size);
-        push_time(out, "created", info.created);
-        out.push(b'}');
-    });
-    out.push(b']');
-    if let Some(last) = page.snapshots.last().filter(|_| page.more) {
-        push_name(&mut out, "next");
-        push_string(&mut out, &cursor::encode(&last.id));
-    }
+    push_number_field(&mut out, "version", snapshot.id.version);
+    push_content(&mut out, &snapshot.content_type, &snapshot.data, &snapshot.metadata, layout);
+    push_time_field(&mut out, "created", snapshot.created);
     out.push(b'}');
     out
 }
 
-/// How many snapshots were deleted.
-pub fn deleted(count: u64) -> Vec<u8> {
-    let mut out = Vec::with_capacity(40);
-    out.extend_from_slice(b"{\"deleted\":");
-    push_number(&mut out, count);
-    out.push(b'}');
-    out
+#[derive(Serialize)]
+struct Page<'a> {
+    snapshots: Vec<Info<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Info<'a> {
+    stream: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    source: &'a str,
+    version: u64,
+    content_type: &'a str,
+    size: u64,
+    created: Timestamp,
+}
+
+impl<'a> From<&'a SnapshotInfo> for Info<'a> {
+    fn from(info: &'a SnapshotInfo) -> Self {
+        Self {
+            stream: &info.id.stream_id,
+            source: &info.id.source_id,
+            version: info.id.version,
+            content_type: &info.content_type,
+            size: info.size,
+            created: Timestamp(info.created),
+        }
+    }
+}
+
+/// A page of snapshots without their data.
+pub(crate) fn snapshot_page(page: &SnapshotPage) -> Vec<u8> {
+    let last = page.snapshots.last().filter(|_| page.more);
+    to_json(&Page {
+        snapshots: page.snapshots.iter().map(Info::from).collect(),
+        next: last.map(|last| cursor::encode(&last.id)),
+    })
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    deleted: u64,
+}
+
+/// The number of deleted snapshots.
+pub(crate) fn deleted(count: u64) -> Vec<u8> {
+    to_json(&Deleted { deleted: count })
 }
 
 #[cfg(test)]
@@ -75,7 +94,7 @@ mod tests {
     use crate::store::{SnapshotId, SnapshotInfo, SnapshotPage};
 
     #[test]
-    fn only_a_page_before_the_last_says_where_to_go_on() {
+    fn only_a_page_before_the_last_has_a_cursor() {
         let id = SnapshotId { stream_id: "s".to_owned(), source_id: String::new(), version: 1 };
         let other = SnapshotId { source_id: "p".to_owned(), ..id.clone() };
         let info = |id: &SnapshotId| SnapshotInfo {

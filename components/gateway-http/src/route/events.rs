@@ -1,20 +1,22 @@
-//! Reads of events: pages, answers of many pages, and event streams.
+//! Reads of events: pages, bulk reads, and event streams.
 
 use exesdb_sdk::arguments::{self, STREAM_ID_BYTES_MAX};
 
-use super::{BulkRange, Call, Head, Range, Start, checked, count};
-use crate::accept::{self, Form};
+use super::argument::{checked, count};
+use super::call::{BulkRange, Call, Range, Start};
+use crate::accept::{self, Representation};
 use crate::body::{check_tags, check_types, decode_query};
 use crate::history::{HistoryId, parse_event_id};
 use crate::limits::{CORRELATION_ID_BYTES_MAX, PATTERN_BYTES_MAX, STREAM_PREFIXES_MAX};
 use crate::problem::Problem;
 use crate::query::Query;
-use crate::store::{Direction, EventFilter, QueryItem, Source};
+use crate::request::RequestHead;
+use crate::store::{Direction, EventFilter, EventScope, QueryItem};
 
-/// Every read's parameters.
+/// The parameters of every read.
 const RANGE: [&str; 3] = ["from", "count", "direction"];
 
-/// Those of a read of the whole store that are given once: every read's, and those of its filter.
+/// The parameters of a read of the whole store that may be given once.
 const ONCE: [&str; 9] = [
     "from",
     "count",
@@ -27,27 +29,27 @@ const ONCE: [&str; 9] = [
     "type_pattern",
 ];
 
-/// Those of a filter that may be repeated.
+/// The parameters of a read of the whole store that may be repeated.
 const REPEATED: [&str; 3] = ["type", "tag", "stream_prefix"];
 
 /// A read of one stream.
-pub(super) fn of_stream(head: &Head<'_>, query: &str, stream: String) -> Result<Call, Problem> {
-    read(head, &Query::parse(query, &RANGE)?, Source::Stream(stream))
+pub(super) fn of_stream(head: &RequestHead<'_>, query: &str, stream: String) -> Result<Call, Problem> {
+    read(head, &Query::parse(query, &RANGE)?, EventScope::Stream(stream))
 }
 
 /// A read of the whole store.
-pub(super) fn of_store(head: &Head<'_>, query: &str) -> Result<Call, Problem> {
+pub(super) fn of_store(head: &RequestHead<'_>, query: &str) -> Result<Call, Problem> {
     let query = Query::parse_repeated(query, &ONCE, &REPEATED)?;
-    let source = filter(&query)?.map_or(Source::Store, Source::Filtered);
-    read(head, &query, source)
+    let scope = filter(&query)?.map_or(EventScope::Store, EventScope::Filtered);
+    read(head, &query, scope)
 }
 
-fn read(head: &Head<'_>, query: &Query<'_>, source: Source) -> Result<Call, Problem> {
+fn read(head: &RequestHead<'_>, query: &Query<'_>, scope: EventScope) -> Result<Call, Problem> {
     let is_bounded = query.get("count").is_some() || query.get("direction") == Some("backward");
-    let form = accept::form(head, is_bounded)?;
-    if form == Form::EventStream {
+    let representation = accept::event_representation(head, is_bounded)?;
+    if representation == Representation::EventStream {
         let (start, history) = start(head, query)?;
-        return Ok(Call::Follow { source, start, history });
+        return Ok(Call::Follow { scope, start, history });
     }
     if query.get("from") == Some("end") {
         return Err(Problem::invalid("from", "`end` needs `accept: text/event-stream`"));
@@ -59,21 +61,21 @@ fn read(head: &Head<'_>, query: &Query<'_>, source: Source) -> Result<Call, Prob
     };
     let from = query.number("from", 0, u64::MAX)?;
     let history = history(query)?;
-    if form == Form::Json {
-        return Ok(Call::Read { source, range: Range { from, count: count(query)?, direction, history } });
+    if representation == Representation::Json {
+        return Ok(Call::Read { scope, range: Range { from, count: count(query)?, direction, history } });
     }
     let count = query.number("count", 1, u64::MAX)?;
-    Ok(Call::ReadBulk { source, range: BulkRange { from, count, direction, history }, form })
+    Ok(Call::ReadBulk { scope, range: BulkRange { from, count, direction, history }, representation })
 }
 
-/// The history that the client says its place belongs to.
+/// The history that the client's starting point belongs to.
 fn history(query: &Query<'_>) -> Result<Option<HistoryId>, Problem> {
     let Some(text) = query.get("history") else { return Ok(None) };
     let history = HistoryId::parse(text);
     history.map(Some).ok_or_else(|| Problem::invalid("history", "must be 16 hexadecimal digits"))
 }
 
-fn start(head: &Head<'_>, query: &Query<'_>) -> Result<(Start, Option<HistoryId>), Problem> {
+fn start(head: &RequestHead<'_>, query: &Query<'_>) -> Result<(Start, Option<HistoryId>), Problem> {
     if query.get("direction").is_some_and(|direction| direction != "forward") {
         return Err(Problem::invalid("direction", "an event stream goes `forward` only"));
     }
@@ -84,8 +86,7 @@ fn start(head: &Head<'_>, query: &Query<'_>) -> Result<(Start, Option<HistoryId>
         Some("end") => Start::End,
         _ => Start::From(query.number("from", 0, u64::MAX)?.unwrap_or(0)),
     };
-    // An EventSource asks for the same address again when it reconnects, `from` included: what it has seen
-    // counts more.
+    // An EventSource repeats the same URL when it reconnects, including `from`, so its last event id takes precedence.
     match head.header("last-event-id")?.as_deref() {
         None | Some("") => Ok((start, history(query)?)),
         Some(text) => {
@@ -101,7 +102,7 @@ fn start(head: &Head<'_>, query: &Query<'_>) -> Result<(Start, Option<HistoryId>
     }
 }
 
-/// The filter that the parameters make, if there is one among them.
+/// The filter that the parameters form; none if no parameter is part of one.
 fn filter(query: &Query<'_>) -> Result<Option<EventFilter>, Problem> {
     let all = |name: &str| query.all(name).map(str::to_owned).collect::<Vec<String>>();
     let item = QueryItem { types: all("type"), tags: all("tag") };
@@ -157,7 +158,7 @@ fn filter(query: &Query<'_>) -> Result<Option<EventFilter>, Problem> {
     Ok((filter != everything).then_some(filter))
 }
 
-/// A regular expression; whether it is one is the store's to say.
+/// The text of a regular expression. The store compiles it, and refuses an invalid one.
 fn pattern(query: &Query<'_>, name: &'static str) -> Result<Option<String>, Problem> {
     match query.get(name) {
         Some(text) if !(1..=PATTERN_BYTES_MAX).contains(&text.len()) => {

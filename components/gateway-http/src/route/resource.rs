@@ -1,11 +1,11 @@
-//! What the paths lead to, and with which methods.
+//! The resources of the API: their paths and methods.
 
 use crate::problem::{Kind, Problem, quoted};
 
-/// Segments of the longest path that is known.
+/// Segments of the longest known path.
 const SEGMENTS_MAX: usize = 7;
 
-/// What the paths lead to. Each has one template in the OpenAPI document.
+/// A resource. Each has one path template in the OpenAPI document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
     /// The OpenAPI document.
@@ -14,9 +14,9 @@ pub enum Resource {
     AllEvents,
     /// Appends to several streams at once.
     Transactions,
-    /// Events from another store.
+    /// Imports from another store.
     Import,
-    /// What streams had imported before.
+    /// What streams have imported so far.
     ImportStates,
     /// The snapshots of the whole store.
     AllSnapshots,
@@ -26,7 +26,7 @@ pub enum Resource {
     Stream,
     /// The events of one stream.
     StreamEvents,
-    /// How long the events of one stream are kept.
+    /// The retention of one stream.
     Retention,
     /// The snapshots of one stream.
     Snapshots,
@@ -37,7 +37,7 @@ pub enum Resource {
 }
 
 impl Resource {
-    /// All of them.
+    /// All resources.
     pub const ALL: [Self; 13] = [
         Self::OpenApi,
         Self::AllEvents,
@@ -54,7 +54,7 @@ impl Resource {
         Self::Snapshot,
     ];
 
-    /// The path, with its parameters in braces.
+    /// The path template, with parameters in braces.
     pub fn template(self) -> &'static str {
         match self {
             Self::OpenApi => "/openapi.json",
@@ -73,7 +73,7 @@ impl Resource {
         }
     }
 
-    /// The methods that it has, as the header `allow` lists them.
+    /// The supported methods, as the header `allow` lists them.
     pub fn allow(self) -> &'static str {
         match self {
             Self::Transactions | Self::Import | Self::ImportStates => "POST",
@@ -86,7 +86,7 @@ impl Resource {
     }
 }
 
-/// The resource of a path, with the undecoded segments of the stream and of the version.
+/// The resource of a path, with the encoded segments of the stream and the version.
 pub(super) fn resolve(path: &str) -> Result<(Resource, &str, &str), Problem> {
     let unknown = || {
         let mut detail = format!("no route has the path {}; GET /openapi.json lists them", quoted(path));
@@ -125,7 +125,7 @@ pub(super) fn resolve(path: &str) -> Result<(Resource, &str, &str), Problem> {
     })
 }
 
-/// Whether a path goes on after a stream's name, which a slash in the name looks like.
+/// Whether a path has segments after a stream's name, as it does if the name contains a slash.
 fn has_segments_below_stream(path: &str) -> bool {
     let mut segments = path.split('/').skip(1);
     let [api, stores, _, streams, _] = std::array::from_fn(|_| segments.next());

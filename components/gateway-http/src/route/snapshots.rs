@@ -1,17 +1,19 @@
-//! What is asked of snapshots.
+//! Calls about snapshots.
 
 use exesdb_sdk::arguments;
 
-use super::{Call, Head, checked, count, json_body, stream_name};
+use super::argument::{checked, count, json_body, stream_name};
+use super::call::Call;
 use crate::accept;
 use crate::cursor;
 use crate::limits::SOURCE_BYTES_MAX;
 use crate::problem::Problem;
 use crate::query::{Query, number};
+use crate::request::RequestHead;
 use crate::store::{SnapshotId, SnapshotScope};
 use crate::timestamp::parse_rfc3339;
 
-/// The snapshots of the whole store.
+/// Lists the snapshots of the whole store.
 pub(super) fn of_store(query: &str) -> Result<Call, Problem> {
     let query = Query::parse(query, &["stream", "source", "after", "count"])?;
     let stream_id = match query.get("stream") {
@@ -24,7 +26,7 @@ pub(super) fn of_store(query: &str) -> Result<Call, Problem> {
     list(&query, stream_id)
 }
 
-/// The snapshots of one stream.
+/// Lists or prunes the snapshots of one stream.
 pub(super) fn of_stream(method: &str, query: &str, stream: String) -> Result<Call, Problem> {
     if method == "DELETE" {
         let query = Query::parse(query, &["keep", "source"])?;
@@ -51,16 +53,16 @@ fn list(query: &Query<'_>, stream_id: Option<String>) -> Result<Call, Problem> {
     Ok(Call::ListSnapshots { scope, after, count: count(query)? })
 }
 
-/// The latest snapshot of a stream.
+/// Reads the latest snapshot of a stream.
 pub(super) fn latest(query: &str, stream: String) -> Result<Call, Problem> {
     let query = Query::parse(query, &["source", "at_most"])?;
     let at_most = query.number("at_most", 0, u64::MAX)?;
     Ok(Call::LatestSnapshot { stream, source: source(&query)?.unwrap_or_default(), at_most })
 }
 
-/// One snapshot.
+/// Reads, records or deletes one snapshot.
 pub(super) fn one(
-    head: &Head<'_>,
+    head: &RequestHead<'_>,
     method: &str,
     query: &str,
     stream: &str,
@@ -79,11 +81,11 @@ pub(super) fn one(
             Ok(Call::RecordSnapshot { id, created: created(&query)? })
         }
         "DELETE" => Ok(Call::DeleteSnapshot { id }),
-        _ => Ok(Call::ReadSnapshot { id, form: accept::json_or_line(head)? }),
+        _ => Ok(Call::ReadSnapshot { id, representation: accept::json_or_line(head)? }),
     }
 }
 
-/// The source that is named, which may be the one without a name.
+/// The given source, which may be the empty one.
 fn source(query: &Query<'_>) -> Result<Option<String>, Problem> {
     match query.get("source") {
         None => Ok(None),

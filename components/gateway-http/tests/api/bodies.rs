@@ -1,4 +1,4 @@
-//! The table of bodies: what each holds, or why it is refused.
+//! Bodies of appends and snapshots: their contents, or the reasons why they are refused.
 
 use exesdb_gateway_http::body::{decode_append, decode_snapshot};
 use exesdb_gateway_http::limits::{APPEND_EVENTS_MAX, EVENT_BYTES_MAX, JSON_NESTING_MAX};
@@ -18,7 +18,7 @@ fn field(problem: &Problem) -> &str {
 }
 
 #[test]
-fn an_append_in_full() {
+fn an_append_has_all_its_fields() {
     let body = r#" {"expected_version": 7, "events": [
         {"type":"a", "data": {"x": [1, 2.50, "\u00e9"]} , "id":"one", "metadata":{"by" :"me"}},
         {"data_base64":"/wA=", "content_type":"application/octet-stream", "type":"b"},
@@ -45,7 +45,7 @@ fn an_append_in_full() {
 }
 
 #[test]
-fn expected_versions() {
+fn expected_versions_are_decoded() {
     for (json, expected) in [
         ("\"any\"", Some("Any")),
         ("\"no_stream\"", Some("NoStream")),
@@ -80,7 +80,7 @@ fn expected_versions() {
 }
 
 #[test]
-fn every_refused_append_names_its_field() {
+fn refused_appends_name_their_field() {
     let invalid = Kind::InvalidArgument;
     let malformed = Kind::MalformedBody;
     let deep = "[".repeat(100_000);
@@ -173,7 +173,7 @@ fn a_body_that_is_not_utf8_says_from_where() {
 }
 
 #[test]
-fn sound_json_is_kept_to_the_letter() {
+fn valid_json_is_kept_byte_for_byte() {
     let nested = format!("{}{}", "[".repeat(JSON_NESTING_MAX), "]".repeat(JSON_NESTING_MAX));
     for data in
         ["1e999", "-0", "123456789012345678901234567890", r#"{"a":1,"a":2}"#, r#""\u0000""#, "[ ]", &nested]
@@ -184,7 +184,7 @@ fn sound_json_is_kept_to_the_letter() {
 }
 
 #[test]
-fn limits_are_in_the_answer() {
+fn problems_state_the_limit() {
     let events = |count: usize| {
         let list = vec![r#"{"type":"t","data":1}"#; count].join(",");
         format!(r#"{{"events":[{list}]}}"#)

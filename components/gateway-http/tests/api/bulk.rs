@@ -1,12 +1,12 @@
-//! Answers of many pages.
+//! Bulk reads.
 
 use exesdb_api_document::{Frame, take_frame};
 use exesdb_gateway_http::limits::BULK_WRITE_BYTES;
 use exesdb_gateway_http::store::Error;
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Request};
-use crate::memory::Memory;
+use crate::client::{Request, TestResponse};
+use crate::store::TestStore;
 
 const ALL: &str = "/v1/stores/main/events";
 const STREAM: &str = "/v1/stores/main/streams/s/events";
@@ -19,10 +19,10 @@ fn frames(target: &str) -> Request {
     Request::get(target).header("accept", "application/vnd.exesdb.events")
 }
 
-/// The positions in an answer of lines, and its end.
-fn read_lines(answer: &Answer) -> (Vec<u64>, Value) {
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/x-ndjson")));
-    let text = answer.text().strip_suffix('\n').expect("the last line is complete");
+/// The positions in a response of lines, and its end.
+fn read_lines(response: &TestResponse) -> (Vec<u64>, Value) {
+    assert_eq!((response.status, response.header("content-type")), (200, Some("application/x-ndjson")));
+    let text = response.text().strip_suffix('\n').expect("the last line is complete");
     let mut lines: Vec<Value> =
         text.split('\n').map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
     let end = lines.pop().expect("there is an end");
@@ -31,10 +31,13 @@ fn read_lines(answer: &Answer) -> (Vec<u64>, Value) {
     (positions, end["page"].clone())
 }
 
-/// The positions in an answer of frames, and the fields of its end.
-fn read_frames(answer: &Answer) -> (Vec<u64>, Value) {
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/vnd.exesdb.events")));
-    let mut rest = answer.body.as_slice();
+/// The positions in a response of frames, and the fields of its end.
+fn read_frames(response: &TestResponse) -> (Vec<u64>, Value) {
+    assert_eq!(
+        (response.status, response.header("content-type")),
+        (200, Some("application/vnd.exesdb.events"))
+    );
+    let mut rest = response.body.as_slice();
     let mut positions = Vec::new();
     loop {
         match take_frame(&mut rest).expect("these are frames").expect("the last frame is an end") {
@@ -48,13 +51,13 @@ fn read_frames(answer: &Answer) -> (Vec<u64>, Value) {
 }
 
 #[test]
-fn what_fits_one_page_comes_with_the_head() {
-    let mut store = Memory::with(&["s", "t", "s"]);
+fn a_single_page_is_sent_with_the_head() {
+    let mut store = TestStore::with(&["s", "t", "s"]);
     let expected = (vec![0, 2], json!({"next": 2, "end": true, "durable_position": 3}));
-    let answer = lines(STREAM).send(&mut store);
-    assert_eq!((read_lines(&answer), answer.pieces), (expected.clone(), 0));
-    let answer = frames(STREAM).send(&mut store);
-    assert_eq!((read_frames(&answer), answer.pieces), (expected, 0));
+    let response = lines(STREAM).send(&mut store);
+    assert_eq!((read_lines(&response), response.pieces), (expected.clone(), 0));
+    let response = frames(STREAM).send(&mut store);
+    assert_eq!((read_frames(&response), response.pieces), (expected, 0));
     let line = lines(ALL).send(&mut store).text().split('\n').nth(1).map(str::to_owned);
     assert_eq!(
         line.as_deref(),
@@ -65,12 +68,12 @@ fn what_fits_one_page_comes_with_the_head() {
     );
     let missing = lines("/v1/stores/main/streams/u/events").send(&mut store);
     assert_eq!((missing.status, missing.problem().as_str()), (404, "stream-not-found"));
-    let empty = read_lines(&lines(ALL).send(&mut Memory::default()));
-    assert_eq!(empty, (vec![], json!({"next": null, "end": true, "durable_position": 0})));
+    let empty = read_lines(&lines(ALL).send(&mut TestStore::default()));
+    assert_eq!(empty, (vec![], json!({"next": 0, "end": true, "durable_position": 0})));
 }
 
 #[test]
-fn pages_follow_each_other_until_the_count_or_the_end() {
+fn pages_are_read_until_the_count_or_the_end() {
     let streams: Vec<&str> = (0..100).map(|index| if index % 2 == 0 { "s" } else { "t" }).collect();
     for (target, expected, next, end, reads) in [
         (ALL.to_owned(), (0..100).collect::<Vec<u64>>(), json!(100), true, 15),
@@ -97,11 +100,11 @@ fn pages_follow_each_other_until_the_count_or_the_end() {
         (format!("{ALL}?tag=of:t&count=3"), vec![1, 3, 5], json!(7), false, 1),
         (format!("{ALL}?stream_prefix=u"), vec![], json!(100), true, 15),
     ] {
-        let mut store = Memory { page_events: Some(7), ..Memory::with(&streams) };
+        let mut store = TestStore { page_events: Some(7), scan_events: Some(7), ..TestStore::with(&streams) };
         let whole = (expected, json!({"next": next, "end": end, "durable_position": 100}));
-        let answer = lines(&target).send(&mut store);
+        let response = lines(&target).send(&mut store);
         assert_eq!(
-            (read_lines(&answer), answer.is_whole, store.reads),
+            (read_lines(&response), response.is_whole, store.reads),
             (whole.clone(), true, reads),
             "{target}"
         );
@@ -110,42 +113,43 @@ fn pages_follow_each_other_until_the_count_or_the_end() {
 }
 
 #[test]
-fn many_events_are_few_writes() {
-    let mut store = Memory::with(&["s"; 5_000]);
-    store.events.iter_mut().for_each(|event| event.data = format!("\"{}\"", "x".repeat(500)).into_bytes());
-    for answer in [lines(ALL).send(&mut store), frames(ALL).send(&mut store)] {
-        assert!(answer.is_whole);
-        let most = answer.body.len() / BULK_WRITE_BYTES + 2;
-        assert!(answer.pieces <= most, "{} pieces of {} bytes", answer.pieces, answer.body.len());
+fn events_are_written_in_large_pieces() {
+    let mut store = TestStore::with(&["s"; 5_000]);
+    store.tamper = Some(Box::new(|event| event.data = format!("\"{}\"", "x".repeat(500)).into_bytes()));
+    for response in [lines(ALL).send(&mut store), frames(ALL).send(&mut store)] {
+        assert!(response.is_whole);
+        let most = response.body.len() / BULK_WRITE_BYTES + 2;
+        assert!(response.pieces <= most, "{} pieces of {} bytes", response.pieces, response.body.len());
     }
 }
 
-/// A writer that is as fast as the reader does not keep it reading.
+/// A writer that is as fast as the reader does not prolong the read.
 #[test]
-fn a_read_ends_where_the_store_ended_when_it_began() {
+fn a_read_excludes_events_appended_after_it_began() {
     for (target, expected) in [(ALL, (0..30).collect::<Vec<u64>>()), (STREAM, (0..30).collect())] {
-        let mut store = Memory { page_events: Some(10), busy_writer: Some("s"), ..Memory::with(&["s"; 30]) };
+        let mut store =
+            TestStore { page_events: Some(10), busy_writer: Some("s"), ..TestStore::with(&["s"; 30]) };
         let (positions, end) = read_lines(&lines(target).send(&mut store));
         assert_eq!((positions, &end["end"], &end["next"]), (expected, &json!(false), &json!(30)), "{target}");
     }
 }
 
 #[test]
-fn a_store_that_fails_on_the_way_ends_the_answer_early() {
-    let failing = |read| Memory {
+fn a_failing_store_ends_the_response_early() {
+    let failing = |read| TestStore {
         page_events: Some(2),
         failure: Some(Error::Restarting("soon".to_owned())),
         failing_read: Some(read),
-        ..Memory::with(&["s"; 6])
+        ..TestStore::with(&["s"; 6])
     };
-    let answer = lines(ALL).send(&mut failing(1));
-    assert_eq!((answer.status, answer.problem().as_str()), (503, "restarting"));
+    let response = lines(ALL).send(&mut failing(1));
+    assert_eq!((response.status, response.problem().as_str()), (503, "restarting"));
     for read in [2, 3] {
         let mut store = failing(read);
-        let answer = lines(ALL).send(&mut store);
+        let response = lines(ALL).send(&mut store);
         let next = (read as u64 - 1) * 2;
         let page = json!({"next": next, "end": false, "durable_position": 6});
-        assert_eq!(read_lines(&answer), ((0..next).collect(), page.clone()));
+        assert_eq!(read_lines(&response), ((0..next).collect(), page.clone()));
         assert_eq!(store.failures_logged.len(), 1);
         let mut store = failing(read);
         assert_eq!(read_frames(&frames(ALL).send(&mut store)), ((0..next).collect(), page));
@@ -153,9 +157,13 @@ fn a_store_that_fails_on_the_way_ends_the_answer_early() {
 }
 
 #[test]
-fn an_event_that_fits_no_frame_is_a_failure() {
-    let mut store = Memory::with(&["s"; 4]);
-    store.events[3].event_type = "x".repeat(70_000);
+fn an_event_that_does_not_fit_into_a_frame_is_an_error() {
+    let mut store = TestStore::with(&["s"; 4]);
+    store.tamper = Some(Box::new(|event| {
+        if event.position == 3 {
+            event.event_type = "x".repeat(70_000);
+        }
+    }));
     let at_once = frames(ALL).send(&mut store);
     assert_eq!((at_once.status, at_once.problem().as_str()), (500, "internal"));
     store.page_events = Some(2);
@@ -165,23 +173,23 @@ fn an_event_that_fits_no_frame_is_a_failure() {
 }
 
 #[test]
-fn a_client_that_leaves_ends_the_read() {
-    let mut store = Memory::with(&["s"; 2_000]);
-    store.events.iter_mut().for_each(|event| event.data = format!("\"{}\"", "x".repeat(2_000)).into_bytes());
+fn a_read_ends_when_the_client_leaves() {
+    let mut store = TestStore::with(&["s"; 2_000]);
+    store.tamper = Some(Box::new(|event| event.data = format!("\"{}\"", "x".repeat(2_000)).into_bytes()));
     store.page_events = Some(100);
-    let answer = lines(ALL).leaving_after(2).send(&mut store);
-    assert!(!answer.is_whole);
+    let response = lines(ALL).leaving_after(2).send(&mut store);
+    assert!(!response.is_whole);
     assert!(store.reads < 10, "{}", store.reads);
     assert!(store.failures_logged.is_empty());
 }
 
 #[test]
-fn head_reads_one_page_and_writes_nothing() {
+fn head_reads_one_page_and_writes_no_body() {
     for accept in ["application/x-ndjson", "application/vnd.exesdb.events"] {
-        let mut store = Memory { page_events: Some(1), ..Memory::with(&["s"; 5]) };
-        let answer = Request::new("HEAD", ALL).header("accept", accept).send(&mut store);
-        assert_eq!((answer.status, answer.header("content-type")), (200, Some(accept)));
-        assert!(!answer.has_body);
+        let mut store = TestStore { page_events: Some(1), ..TestStore::with(&["s"; 5]) };
+        let response = Request::new("HEAD", ALL).header("accept", accept).send(&mut store);
+        assert_eq!((response.status, response.header("content-type")), (200, Some(accept)));
+        assert!(!response.has_body);
         assert_eq!(store.reads, 1);
     }
 }

@@ -1,38 +1,38 @@
-//! Requests, and exchanges that keep what was written.
+//! Requests, and exchanges that record the response.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use exesdb_gateway_http::exchange::{Exchange, Response, Sink};
-use exesdb_gateway_http::route::Head;
+use exesdb_gateway_http::request::RequestHead;
 use exesdb_gateway_http::serve::serve;
 use exesdb_sdk::gateway::{BodyError, RespondError};
 use serde_json::Value;
 
-use crate::memory::Memory;
+use crate::store::TestStore;
 
-/// An answer as it was written.
+/// A response as it was written.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
-    /// What was written, whether at once or bit by bit.
+    /// All bytes of the body, whether written at once or in pieces.
     pub(crate) body: Vec<u8>,
     /// Whether there was a body at all.
     pub(crate) has_body: bool,
-    /// In how many pieces the body was written; none if it came with the head.
+    /// The number of pieces in which the body was written; 0 if it was sent with the head.
     pub(crate) pieces: usize,
-    /// Whether the body was ended and not broken off.
+    /// Whether the body was completed rather than aborted.
     pub(crate) is_whole: bool,
 }
 
-impl Answer {
+impl TestResponse {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("answers are UTF-8")
+        std::str::from_utf8(&self.body).expect("responses are UTF-8")
     }
 
     pub(crate) fn json(&self) -> Value {
@@ -49,16 +49,16 @@ impl Answer {
     }
 }
 
-type Shared = Rc<RefCell<Option<Answer>>>;
+type Shared = Rc<RefCell<Option<TestResponse>>>;
 
 struct TestExchange<'a> {
     body: &'a [u8],
-    answer: Shared,
+    response: Shared,
     writes_left: usize,
 }
 
 pub(crate) struct TestSink {
-    answer: Shared,
+    response: Shared,
     writes_left: usize,
 }
 
@@ -69,7 +69,7 @@ impl TestExchange<'_> {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), value.clone().into_owned()))
             .collect();
-        let before = self.answer.borrow_mut().replace(Answer {
+        let before = self.response.borrow_mut().replace(TestResponse {
             status: response.status,
             headers,
             body: response.body.as_deref().unwrap_or_default().to_vec(),
@@ -77,7 +77,7 @@ impl TestExchange<'_> {
             pieces: 0,
             is_whole: !streamed,
         });
-        assert!(before.is_none(), "a request has one answer");
+        assert!(before.is_none(), "a request has one response");
     }
 }
 
@@ -95,7 +95,7 @@ impl Exchange for TestExchange<'_> {
 
     fn open(self, response: &Response) -> Result<TestSink, RespondError> {
         self.send(response, true);
-        Ok(TestSink { answer: self.answer, writes_left: self.writes_left })
+        Ok(TestSink { response: self.response, writes_left: self.writes_left })
     }
 }
 
@@ -103,16 +103,16 @@ impl Sink for TestSink {
     fn write(&mut self, bytes: &[u8]) -> Result<(), RespondError> {
         let Some(left) = self.writes_left.checked_sub(1) else { return Err(RespondError::Gone) };
         self.writes_left = left;
-        let mut answer = self.answer.borrow_mut();
-        let answer = answer.as_mut().expect("the head comes first");
-        answer.has_body = true;
-        answer.body.extend_from_slice(bytes);
-        answer.pieces += 1;
+        let mut response = self.response.borrow_mut();
+        let response = response.as_mut().expect("the head comes first");
+        response.has_body = true;
+        response.body.extend_from_slice(bytes);
+        response.pieces += 1;
         Ok(())
     }
 
     fn finish(self) -> Result<(), RespondError> {
-        self.answer.borrow_mut().as_mut().expect("the head comes first").is_whole = true;
+        self.response.borrow_mut().as_mut().expect("the head comes first").is_whole = true;
         Ok(())
     }
 }
@@ -169,19 +169,19 @@ impl Request {
         self
     }
 
-    /// The client leaves after so many writes of an event stream.
+    /// The client leaves after this many writes of a streamed response.
     pub(crate) fn leaving_after(mut self, writes: usize) -> Self {
         self.writes = writes;
         self
     }
 
-    pub(crate) fn send(&self, store: &mut Memory) -> Answer {
-        let head = Head { method: &self.method, target: &self.target, headers: &self.headers };
-        let answer = Shared::default();
+    pub(crate) fn send(&self, store: &mut TestStore) -> TestResponse {
+        let head = RequestHead { method: &self.method, target: &self.target, headers: &self.headers };
+        let response = Shared::default();
         let exchange =
-            TestExchange { body: &self.body, answer: Rc::clone(&answer), writes_left: self.writes };
+            TestExchange { body: &self.body, response: Rc::clone(&response), writes_left: self.writes };
         serve(store, &head, exchange);
-        let answer = answer.borrow_mut().take();
-        answer.expect("every request has an answer")
+        let response = response.borrow_mut().take();
+        response.expect("every request has an response")
     }
 }

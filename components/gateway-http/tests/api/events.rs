@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::client::Request;
-use crate::memory::Memory;
+use crate::store::TestStore;
 
 fn positions(page: &Value) -> Vec<u64> {
     let events = page["events"].as_array().expect("a page has events");
@@ -11,13 +11,13 @@ fn positions(page: &Value) -> Vec<u64> {
 }
 
 #[test]
-fn a_page_in_full() {
-    let mut store = Memory::with(&["s"]);
-    let answer = Request::get("/v1/stores/main/streams/s/events").send(&mut store);
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("exesdb-durable-position"), Some("1"));
+fn a_page_has_all_its_fields() {
+    let mut store = TestStore::with(&["s"]);
+    let response = Request::get("/v1/stores/main/streams/s/events").send(&mut store);
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("exesdb-durable-position"), Some("1"));
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({
             "events": [{
                 "stream": "s", "version": 0, "position": 0, "id": "id-0", "type": "added", "data": 0,
@@ -31,8 +31,8 @@ fn a_page_in_full() {
 }
 
 #[test]
-fn pages_lead_through_a_stream_and_the_store() {
-    let mut store = Memory::with(&["s", "t", "s", "s", "t"]);
+fn pages_continue_through_a_stream_and_the_store() {
+    let mut store = TestStore::with(&["s", "t", "s", "s", "t"]);
     for (target, expected, next, end) in [
         ("/v1/stores/main/streams/s/events", vec![0, 2, 3], json!(3), true),
         ("/v1/stores/main/streams/s/events?count=2", vec![0, 2], json!(2), false),
@@ -51,24 +51,24 @@ fn pages_lead_through_a_stream_and_the_store() {
             "{target}"
         );
     }
-    let empty = Request::get("/v1/stores/main/events").send(&mut Memory::default()).json();
-    assert_eq!(empty, json!({"events": [], "next": null, "end": true, "history": "00000000000000aa"}));
+    let empty = Request::get("/v1/stores/main/events").send(&mut TestStore::default()).json();
+    assert_eq!(empty, json!({"events": [], "next": 0, "end": true, "history": "00000000000000aa"}));
     let missing = Request::get("/v1/stores/main/streams/u/events").send(&mut store);
     assert_eq!((missing.status, missing.problem().as_str()), (404, "stream-not-found"));
 }
 
 #[test]
-fn what_was_appended_is_read() {
-    let mut store = Memory::default();
+fn appended_events_are_read_back() {
+    let mut store = TestStore::default();
     let body = r#"{"events":[
         {"id":"1","type":"json","data":{"a" : [1.50, "\u00e9\n"]},"metadata":{"b":2}},
         {"id":"2","type":"bytes","data_base64":"/wA=","content_type":"application/octet-stream"},
         {"id":"3","type":"cloud","data_base64":"eyJhIjoxfQ==","content_type":"application/cloudevents+json"}
     ]}"#;
     assert_eq!(Request::append("s", body).send(&mut store).status, 200);
-    let answer = Request::get("/v1/stores/main/streams/s/events").send(&mut store);
-    assert!(answer.text().contains(r#""data":{"a" : [1.50, "\u00e9\n"]},"metadata":{"b":2}"#));
-    let page = answer.json();
+    let response = Request::get("/v1/stores/main/streams/s/events").send(&mut store);
+    assert!(response.text().contains(r#""data":{"a" : [1.50, "\u00e9\n"]},"metadata":{"b":2}"#));
+    let page = response.json();
     let events = page["events"].as_array().unwrap();
     assert_eq!(events[1]["data_base64"], json!("/wA="));
     assert_eq!(events[1]["content_type"], json!("application/octet-stream"));
@@ -79,10 +79,10 @@ fn what_was_appended_is_read() {
 }
 
 #[test]
-fn filters_let_some_events_through() {
-    let mut store = Memory::with(&["a/1", "b/1", "a/2", "b/2", "a/1"]);
-    store.events[3].event_type = "removed".to_owned();
-    store.events[4].metadata = br#"{"$correlationId":"c-9"}"#.to_vec();
+fn filters_select_events() {
+    let mut store = TestStore::with(&["a/1", "b/1", "a/2"]);
+    store.add_with("b/2", |event| event.event_type = "removed".to_owned());
+    store.add_with("a/1", |event| event.metadata = br#"{"$correlationId":"c-9"}"#.to_vec());
     for (query, expected) in [
         ("type=added", vec![0, 1, 2, 4]),
         ("type=added&type=removed&tag=of:b/2", vec![3]),
@@ -100,8 +100,8 @@ fn filters_let_some_events_through() {
 }
 
 #[test]
-fn a_filtered_page_may_be_empty_and_not_the_last() {
-    let mut store = Memory::with(&["a", "a", "a", "b"]);
+fn a_filtered_page_may_be_empty_before_the_end() {
+    let mut store = TestStore::with(&["a", "a", "a", "b"]);
     store.scan_events = Some(2);
     let first = Request::get("/v1/stores/main/events?stream_prefix=b").send(&mut store).json();
     assert_eq!(first, json!({"events": [], "next": 2, "end": false, "history": "00000000000000aa"}));
@@ -110,8 +110,8 @@ fn a_filtered_page_may_be_empty_and_not_the_last() {
 }
 
 #[test]
-fn a_stream_with_a_tombstone_is_gone() {
-    let mut store = Memory::with(&["s", "t"]);
+fn a_stream_with_a_tombstone_is_refused_everywhere() {
+    let mut store = TestStore::with(&["s", "t"]);
     let delete = Request::new("DELETE", "/v1/stores/main/streams/s?tombstone=true");
     assert_eq!(delete.send(&mut store).status, 204);
     for (query, expected) in
@@ -125,10 +125,12 @@ fn a_stream_with_a_tombstone_is_gone() {
         Request::get("/v1/stores/main/streams/s/events").header("accept", "application/x-ndjson"),
         Request::follow("/v1/stores/main/streams/s/events"),
         Request::append("s", r#"{"events":[{"type":"t","data":1}]}"#),
-        delete,
     ] {
-        let answer = request.send(&mut store);
-        assert_eq!((answer.status, answer.problem().as_str()), (410, "stream-deleted"));
-        assert_eq!(answer.json()["stream"], json!("s"));
+        let response = request.send(&mut store);
+        assert_eq!((response.status, response.problem().as_str()), (410, "stream-deleted"));
+        assert_eq!(response.json()["stream"], json!("s"));
     }
+    assert_eq!(delete.send(&mut store).status, 204, "the stream has its tombstone already");
+    let soft = Request::new("DELETE", "/v1/stores/main/streams/s").send(&mut store);
+    assert_eq!((soft.status, soft.problem().as_str()), (404, "stream-not-found"));
 }

@@ -5,17 +5,17 @@ use std::collections::VecDeque;
 use exesdb_gateway_http::store::{Deletion, Error, Wake};
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Request};
-use crate::memory::{Memory, Step};
+use crate::client::{Request, TestResponse};
+use crate::store::{Step, TestStore};
 
 const STREAM: &str = "/v1/stores/main/streams/s/events";
 const ALL: &str = "/v1/stores/main/events";
 
-/// The positions that were sent, each checked against the event that follows it.
-fn sent(answer: &Answer) -> Vec<u64> {
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/event-stream")));
-    assert_eq!(answer.header("cache-control"), Some("no-cache"));
-    let messages = answer.text().strip_suffix("\n\n").expect("the last message is complete").split("\n\n");
+/// The positions in the ids of the sent messages, each compared with the message's event.
+fn sent(response: &TestResponse) -> Vec<u64> {
+    assert_eq!((response.status, response.header("content-type")), (200, Some("text/event-stream")));
+    assert_eq!(response.header("cache-control"), Some("no-cache"));
+    let messages = response.text().strip_suffix("\n\n").expect("the last message is complete").split("\n\n");
     let mut positions = Vec::new();
     let is_event = |message: &&str| message.starts_with("id:") && message.contains("\ndata:");
     for message in messages.filter(is_event) {
@@ -33,8 +33,8 @@ fn sent(answer: &Answer) -> Vec<u64> {
 }
 
 #[test]
-fn what_is_there_and_then_what_comes() {
-    let mut store = Memory::with(&["s", "t", "s"]);
+fn stored_events_are_followed_by_live_ones() {
+    let mut store = TestStore::with(&["s", "t", "s"]);
     store.steps = VecDeque::from([
         Step::Append("s"),
         Step::Wake(Wake::Timeout),
@@ -42,17 +42,17 @@ fn what_is_there_and_then_what_comes() {
         Step::Wake(Wake::Events),
         Step::Append("s"),
     ]);
-    let answer = Request::follow(STREAM).send(&mut store);
-    assert_eq!(sent(&answer), [0, 2, 3, 5]);
-    assert!(answer.text().starts_with("retry: 1000\n\nid: 0@00000000000000aa\n"), "{}", answer.text());
-    assert_eq!(answer.text().matches(": keepalive\n\n").count(), 1);
+    let response = Request::follow(STREAM).send(&mut store);
+    assert_eq!(sent(&response), [0, 2, 3, 5]);
+    assert!(response.text().starts_with("retry: 1000\n\nid: 0@00000000000000aa\n"), "{}", response.text());
+    assert_eq!(response.text().matches(": keepalive\n\n").count(), 1);
     let seen: Vec<u64> = store.waits.iter().map(|(_, seen)| *seen).collect();
     assert_eq!(seen, [3, 4, 4, 5, 5, 6]);
     assert!(store.waits.iter().all(|(stream, _)| stream.as_deref() == Some("s")));
 }
 
 #[test]
-fn starting_places() {
+fn a_follower_starts_where_it_asks() {
     for (target, last_event_id, expected) in [
         (STREAM.to_owned(), "", vec![0, 2, 4, 6]),
         (format!("{STREAM}?from=2"), "", vec![4, 6]),
@@ -69,39 +69,39 @@ fn starting_places() {
         (format!("{ALL}?from=end"), "", vec![6]),
         (ALL.to_owned(), "3", vec![4, 5, 6]),
     ] {
-        let mut store = Memory::with(&["s", "t", "s", "t", "s", "t"]);
+        let mut store = TestStore::with(&["s", "t", "s", "t", "s", "t"]);
         store.steps = VecDeque::from([Step::Append("s")]);
-        let answer = Request::follow(&target).header("last-event-id", last_event_id).send(&mut store);
-        assert_eq!(sent(&answer), expected, "{target} after {last_event_id:?}");
+        let response = Request::follow(&target).header("last-event-id", last_event_id).send(&mut store);
+        assert_eq!(sent(&response), expected, "{target} after {last_event_id:?}");
     }
 }
 
-/// Resuming must not read a long stream from its start, whichever position it resumes from.
+/// Resuming from any position must not read a long stream from its start.
 #[test]
-fn resuming_is_a_search() {
+fn resuming_takes_few_reads() {
     for position in [0, 1, 2, 255, 256, 257, 510, 511] {
         let streams: Vec<&str> = (0..512).map(|index| if index % 2 == 0 { "s" } else { "t" }).collect();
-        let mut store = Memory::with(&streams);
+        let mut store = TestStore::with(&streams);
         store.page_events = Some(256);
-        let answer = Request::follow(STREAM).header("last-event-id", position.to_string()).send(&mut store);
+        let response = Request::follow(STREAM).header("last-event-id", position.to_string()).send(&mut store);
         let expected: Vec<u64> = (0..512).step_by(2).filter(|at| *at > position).collect();
-        assert_eq!(sent(&answer), expected, "after {position}");
+        assert_eq!(sent(&response), expected, "after {position}");
         assert!(store.reads <= 14, "{} reads after {position}", store.reads);
     }
 }
 
 #[test]
-fn long_streams_come_in_pages() {
-    let mut store = Memory::with(&["s"; 300]);
+fn long_streams_are_sent_in_pages() {
+    let mut store = TestStore::with(&["s"; 300]);
     store.page_events = Some(7);
     assert_eq!(sent(&Request::follow(STREAM).send(&mut store)), (0..300).collect::<Vec<u64>>());
     assert_eq!(store.waits.len(), 1);
 }
 
 #[test]
-fn a_stream_without_events_is_waited_for() {
+fn a_stream_without_events_can_be_followed() {
     for query in ["", "?from=end"] {
-        let mut store = Memory::with(&["t"]);
+        let mut store = TestStore::with(&["t"]);
         store.steps = VecDeque::from([
             Step::Wake(Wake::Timeout),
             Step::Append("t"),
@@ -109,15 +109,15 @@ fn a_stream_without_events_is_waited_for() {
             Step::Append("s"),
             Step::Append("s"),
         ]);
-        let answer = Request::follow(&format!("{STREAM}{query}")).send(&mut store);
-        assert_eq!(sent(&answer), [2, 3]);
+        let response = Request::follow(&format!("{STREAM}{query}")).send(&mut store);
+        assert_eq!(sent(&response), [2, 3]);
         let seen: Vec<u64> = store.waits.iter().map(|(_, seen)| *seen).collect();
         assert_eq!(seen, [1, 1, 2, 2, 3, 4]);
     }
 }
 
 #[test]
-fn what_fails_before_the_first_byte_is_a_problem() {
+fn a_failure_before_the_first_byte_is_a_problem() {
     for (failure, probe, status, problem) in [
         (None, Some(Wake::Overloaded), 503, "overloaded"),
         (None, Some(Wake::Closing), 503, "restarting"),
@@ -125,27 +125,27 @@ fn what_fails_before_the_first_byte_is_a_problem() {
         (Some(Error::Denied("read".to_owned())), None, 403, "denied"),
     ] {
         for target in [STREAM.to_owned(), format!("{STREAM}?from=end"), ALL.to_owned()] {
-            let mut store = Memory { failure: failure.clone(), probe, ..Memory::with(&[]) };
-            let answer = Request::follow(&target).send(&mut store);
-            assert_eq!((answer.status, answer.problem().as_str()), (status, problem));
+            let mut store = TestStore { failure: failure.clone(), probe, ..TestStore::with(&[]) };
+            let response = Request::follow(&target).send(&mut store);
+            assert_eq!((response.status, response.problem().as_str()), (status, problem));
             assert!(store.waits.is_empty());
         }
     }
 }
 
 #[test]
-fn what_happens_later_ends_the_stream_with_a_message_that_says_why() {
+fn a_later_failure_ends_the_stream_with_a_message() {
     for (step, kind, status, detail, logged) in [
         (Step::Fail(Error::Restarting("a\nb".to_owned())), "restarting", 503, "a\nb; try again", 1),
         (Step::Wake(Wake::Overloaded), "overloaded", 503, "too many", 0),
         (Step::Wake(Wake::Closing), "restarting", 503, "is stopping", 0),
         (Step::Tombstone("s"), "stream-deleted", 410, "has a tombstone", 0),
     ] {
-        let mut store = Memory::with(&["s"]);
+        let mut store = TestStore::with(&["s"]);
         store.steps = VecDeque::from([step]);
-        let answer = Request::follow(STREAM).send(&mut store);
-        assert_eq!(sent(&answer), [0]);
-        let last = answer.text().strip_suffix("\n\n").and_then(|text| text.rsplit("\n\n").next());
+        let response = Request::follow(STREAM).send(&mut store);
+        assert_eq!(sent(&response), [0]);
+        let last = response.text().strip_suffix("\n\n").and_then(|text| text.rsplit("\n\n").next());
         let reason = last.and_then(|last| last.strip_prefix("event: end\ndata: ")).expect("a last message");
         let reason: Value = serde_json::from_str(reason).expect("a problem");
         assert_eq!(reason["type"], format!("urn:exesdb:problem:{kind}"));
@@ -156,35 +156,35 @@ fn what_happens_later_ends_the_stream_with_a_message_that_says_why() {
 }
 
 #[test]
-fn a_client_that_leaves_is_noticed_at_the_next_write() {
+fn a_lost_client_is_detected_at_the_next_write() {
     for writes in 0..4 {
-        let mut store = Memory::with(&["s"]);
+        let mut store = TestStore::with(&["s"]);
         store.steps = (0..10).map(|_| Step::Wake(Wake::Timeout)).collect();
-        let answer = Request::follow(STREAM).leaving_after(writes).send(&mut store);
-        assert_eq!(answer.status, 200);
+        let response = Request::follow(STREAM).leaving_after(writes).send(&mut store);
+        assert_eq!(response.status, 200);
         assert_eq!(store.waits.len(), writes.saturating_sub(1));
         assert!(store.failures_logged.is_empty());
     }
 }
 
-/// A host may wake a follower early and often. The connection must show life all the same, and not too often.
+/// A host may wake a follower early and often. Keepalives must be sent nevertheless, and not too often.
 #[test]
-fn hints_without_events_do_not_keep_a_connection_silent() {
-    let mut store = Memory::with(&["s"]);
+fn keepalives_are_sent_despite_wake_ups_without_events() {
+    let mut store = TestStore::with(&["s"]);
     store.steps = (0..50).map(|_| Step::Hint(1_000)).chain([Step::Append("s"), Step::Hint(14_999)]).collect();
-    let answer = Request::follow(STREAM).send(&mut store);
-    assert_eq!(sent(&answer), [0, 1]);
-    assert_eq!(answer.text().matches(": keepalive").count(), 3);
+    let response = Request::follow(STREAM).send(&mut store);
+    assert_eq!(sent(&response), [0, 1]);
+    assert_eq!(response.text().matches(": keepalive").count(), 3);
 }
 
 #[test]
-fn a_filter_passes_over_the_rest() {
-    let mut store = Memory::with(&["s", "t", "t", "t", "s", "t"]);
+fn a_filter_skips_other_events() {
+    let mut store = TestStore::with(&["s", "t", "t", "t", "s", "t"]);
     store.scan_events = Some(2);
     store.steps = VecDeque::from([Step::Append("t"), Step::Append("s"), Step::Append("t")]);
-    let answer = Request::follow(&format!("{ALL}?stream_prefix=s")).send(&mut store);
-    assert_eq!(sent(&answer), [0, 4, 7]);
-    // What was passed over is not read again.
+    let response = Request::follow(&format!("{ALL}?stream_prefix=s")).send(&mut store);
+    assert_eq!(sent(&response), [0, 4, 7]);
+    // Skipped events are not read again.
     let seen: Vec<u64> = store.waits.iter().map(|(_, seen)| *seen).collect();
     assert_eq!(seen, [6, 7, 8, 9]);
     assert!(store.waits.iter().all(|(stream, _)| stream.is_none()));
@@ -192,23 +192,23 @@ fn a_filter_passes_over_the_rest() {
     for (last_event_id, query, expected) in
         [("0", "", vec![4]), ("4", "", vec![]), ("", "&from=end", vec![]), ("", "&from=1", vec![4])]
     {
-        let mut store = Memory::with(&["s", "t", "t", "t", "s", "t"]);
+        let mut store = TestStore::with(&["s", "t", "t", "t", "s", "t"]);
         let target = format!("{ALL}?tag=of:s{query}");
-        let answer = Request::follow(&target).header("last-event-id", last_event_id).send(&mut store);
-        assert_eq!(sent(&answer), expected, "{target} after {last_event_id:?}");
+        let response = Request::follow(&target).header("last-event-id", last_event_id).send(&mut store);
+        assert_eq!(sent(&response), expected, "{target} after {last_event_id:?}");
     }
 }
 
-/// The positions that a client could resume after, as messages without data tell them.
-fn progress(answer: &Answer) -> Vec<u64> {
-    let messages = answer.text().split("\n\n").filter(|message| !message.contains('\n'));
+/// The positions in progress messages.
+fn progress(response: &TestResponse) -> Vec<u64> {
+    let messages = response.text().split("\n\n").filter(|message| !message.contains('\n'));
     let id = |message: &str| message.strip_prefix("id: ")?.strip_suffix("@00000000000000aa")?.parse().ok();
     messages.filter_map(id).collect()
 }
 
-/// Without that, a follower of `from=end` would miss what is appended between a broken connection and the next one.
+/// Otherwise a follower of `from=end` would miss events that are appended between a broken connection and the next one.
 #[test]
-fn where_to_resume_is_told_at_once() {
+fn the_resume_position_is_sent_at_once() {
     for (target, last_event_id, expected) in [
         (format!("{STREAM}?from=end"), "", vec![5]),
         (format!("{STREAM}?from=1"), "", vec![]),
@@ -218,36 +218,36 @@ fn where_to_resume_is_told_at_once() {
         (format!("{ALL}?stream_prefix=x&from=3"), "", vec![5]),
         ("/v1/stores/main/streams/x/events".to_owned(), "", vec![5]),
     ] {
-        let mut store = Memory::with(&["s", "t", "s", "t", "s", "s"]);
-        let answer = Request::follow(&target).header("last-event-id", last_event_id).send(&mut store);
-        assert_eq!(progress(&answer), expected, "{target} after {last_event_id:?}");
+        let mut store = TestStore::with(&["s", "t", "s", "t", "s", "s"]);
+        let response = Request::follow(&target).header("last-event-id", last_event_id).send(&mut store);
+        assert_eq!(progress(&response), expected, "{target} after {last_event_id:?}");
     }
 }
 
 #[test]
-fn a_filtered_follower_is_told_how_far_it_is_while_nothing_matches() {
-    let mut store = Memory::with(&["s"]);
-    // An event that does not match comes each half second.
+fn a_filtered_follower_gets_progress_messages() {
+    let mut store = TestStore::with(&["s"]);
+    // Every half second an event is appended that does not match.
     store.steps = (0..20).flat_map(|_| [Step::Append("t"), Step::Hint(500)]).collect();
-    let answer = Request::follow(&format!("{ALL}?stream_prefix=s")).send(&mut store);
-    assert_eq!(sent(&answer), [0]);
-    let progress = progress(&answer);
+    let response = Request::follow(&format!("{ALL}?stream_prefix=s")).send(&mut store);
+    assert_eq!(sent(&response), [0]);
+    let progress = progress(&response);
     assert!((4..=6).contains(&progress.len()), "each 2 s of 10: {progress:?}");
     assert!(progress.is_sorted() && progress.last().is_some_and(|last| *last >= 16), "{progress:?}");
-    // The same holds while it catches up, at one event each second.
-    let mut store = Memory::with(&["t"; 20]);
+    // The same holds while it catches up at one event per second.
+    let mut store = TestStore::with(&["t"; 20]);
     (store.scan_events, store.read_ms) = (Some(1), 1_000);
-    let answer = Request::follow(&format!("{ALL}?stream_prefix=s")).send(&mut store);
-    let progress = self::progress(&answer);
+    let response = Request::follow(&format!("{ALL}?stream_prefix=s")).send(&mut store);
+    let progress = self::progress(&response);
     assert!((9..=12).contains(&progress.len()) && progress.is_sorted(), "{progress:?}");
 }
 
 #[test]
-fn a_tombstone_that_nobody_tells_of_is_found() {
-    let mut store = Memory::with(&["s"]);
-    store.deleted.insert("s".to_owned(), Deletion::Soft);
+fn a_tombstone_is_detected_without_a_wake_up() {
+    let mut store = TestStore::with(&["s"]);
+    store.delete("s", Deletion::Soft);
     store.steps =
         VecDeque::from([Step::Wake(Wake::Timeout), Step::Tombstone("s"), Step::Wake(Wake::Timeout)]);
-    let answer = Request::follow(STREAM).send(&mut store);
-    assert!(answer.text().contains("event: end\ndata: {\"type\":\"urn:exesdb:problem:stream-deleted\""));
+    let response = Request::follow(STREAM).send(&mut store);
+    assert!(response.text().contains("event: end\ndata: {\"type\":\"urn:exesdb:problem:stream-deleted\""));
 }

@@ -5,10 +5,10 @@ use exesdb_gateway_http::limits::{APPEND_EVENTS_MAX, EVENT_BYTES_MAX, TAGS_MAX};
 use exesdb_gateway_http::problem::{Kind, Member};
 use serde_json::json;
 
-use crate::client::{Answer, Request};
-use crate::memory::Memory;
+use crate::client::{Request, TestResponse};
+use crate::store::TestStore;
 
-/// An event of a frame.
+/// The event of a frame.
 struct Event<'a> {
     id: &'a str,
     event_type: &'a str,
@@ -38,7 +38,7 @@ fn frame(event: &Event<'_>) -> Vec<u8> {
     bytes(&fields)
 }
 
-fn append(store: &mut Memory, query: &str, body: Vec<u8>) -> Answer {
+fn append(store: &mut TestStore, query: &str, body: Vec<u8>) -> TestResponse {
     Request::new("POST", &format!("/v1/stores/main/streams/s/events{query}"))
         .header("content-type", "application/vnd.exesdb.events")
         .body(body)
@@ -47,7 +47,7 @@ fn append(store: &mut Memory, query: &str, body: Vec<u8>) -> Answer {
 
 #[test]
 fn frames_are_appended() {
-    let mut store = Memory::default();
+    let mut store = TestStore::default();
     let json = Event {
         content_type: "application/json",
         data: b"{\"a\": 1}",
@@ -55,24 +55,25 @@ fn frames_are_appended() {
         tags: vec!["k:v", "l"],
         ..PLAIN
     };
-    let nameless = Event { id: "", metadata: b"null", ..PLAIN };
-    let body = [frame(&json), frame(&nameless)].concat();
-    let answer = append(&mut store, "?expected_version=no_stream", body);
+    let without_id = Event { id: "", metadata: b"null", ..PLAIN };
+    let body = [frame(&json), frame(&without_id)].concat();
+    let response = append(&mut store, "?expected_version=no_stream", body);
     assert_eq!(
-        answer.text(),
+        response.text(),
         r#"{"first_version":0,"last_version":1,"position":1,"history":"00000000000000aa"}"#
     );
-    let [first, second] = store.events.as_slice() else { panic!("two events were appended") };
+    let events = store.events();
+    let [first, second] = events.as_slice() else { panic!("two events were appended") };
     assert_eq!((first.data.as_slice(), first.metadata.as_slice()), (&b"{\"a\": 1}"[..], &b"[2]"[..]));
     assert_eq!((first.id.as_str(), first.tags.as_slice()), ("i", &["k:v".to_owned(), "l".to_owned()][..]));
     assert_eq!((second.id.len(), second.content_type.as_str()), (36, "a/b"));
     assert_eq!((second.data.as_slice(), second.metadata.as_slice()), (&b"\xff"[..], &b""[..]));
-    let again = append(&mut store, "?expected_version=0", frame(&PLAIN));
+    let again = append(&mut store, "?expected_version=0", frame(&Event { id: "j", ..PLAIN }));
     assert_eq!((again.status, again.json()["actual_version"].clone()), (409, json!(1)));
 }
 
 #[test]
-fn every_refused_frame_names_its_field() {
+fn refused_frames_name_their_field() {
     let good = frame(&PLAIN);
     let then = |bad: &[u8]| [&good, bad].concat();
     let long = "x".repeat(300);
@@ -131,7 +132,7 @@ fn every_refused_frame_names_its_field() {
 }
 
 #[test]
-fn limits_of_frames_are_in_the_answer() {
+fn problems_of_frames_state_the_limit() {
     let tags: Vec<String> = (0..=TAGS_MAX).map(|tag| tag.to_string()).collect();
     let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
     let data = vec![0; EVENT_BYTES_MAX + 1];

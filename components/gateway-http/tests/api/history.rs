@@ -1,10 +1,10 @@
-//! Positions of another history: refused where they mean something else, taken where they do not.
+//! Positions of another history are refused if they mean something else in the current one, and accepted otherwise.
 
 use exesdb_gateway_http::store::Deletion;
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Request};
-use crate::memory::Memory;
+use crate::client::{Request, TestResponse};
+use crate::store::TestStore;
 
 const ALL: &str = "/v1/stores/main/events";
 const STREAM: &str = "/v1/stores/main/streams/s/events";
@@ -13,25 +13,25 @@ const OLD: &str = "00000000000000bb";
 const UNKNOWN: &str = "00000000000000cc";
 
 /// Six events; the old history was left at 3.
-fn store() -> Memory {
-    Memory { left_at: 3, ..Memory::with(&["s", "t", "s", "t", "s", "t"]) }
+fn store() -> TestStore {
+    TestStore { left_at: 3, ..TestStore::with(&["s", "t", "s", "t", "s", "t"]) }
 }
 
-/// Whether a request was refused because of its history; otherwise it must have been answered.
-fn is_refused(answer: &Answer, what: &str) -> bool {
-    if answer.status == 409 {
-        assert_eq!(answer.problem(), "history-changed", "{what}");
-        let problem = answer.json();
+/// Whether a request was refused because of its history; otherwise it must have succeeded.
+fn is_refused(response: &TestResponse, what: &str) -> bool {
+    if response.status == 409 {
+        assert_eq!(response.problem(), "history-changed", "{what}");
+        let problem = response.json();
         assert_eq!((&problem["history"], &problem["end"]), (&json!(NOW), &json!(6)), "{what}");
         return true;
     }
-    assert_eq!(answer.status, 200, "{what}: {}", answer.text());
-    assert_eq!(answer.header("exesdb-history"), Some(NOW), "{what}");
+    assert_eq!(response.status, 200, "{what}: {}", response.text());
+    assert_eq!(response.header("exesdb-history"), Some(NOW), "{what}");
     false
 }
 
 #[test]
-fn reads_of_the_store() {
+fn reads_from_left_histories_are_refused() {
     for (query, refused) in [
         ("", false),
         ("from=6", false),
@@ -51,18 +51,19 @@ fn reads_of_the_store() {
         (&format!("from=7&stream_prefix=s&history={NOW}"), true),
     ] {
         for accept in ["application/json", "application/x-ndjson", "application/vnd.exesdb.events"] {
-            let answer = Request::get(&format!("{ALL}?{query}")).header("accept", accept).send(&mut store());
-            assert_eq!(is_refused(&answer, query), refused, "{query} as {accept}");
+            let response =
+                Request::get(&format!("{ALL}?{query}")).header("accept", accept).send(&mut store());
+            assert_eq!(is_refused(&response, query), refused, "{query} as {accept}");
         }
     }
     for bad in ["x", "aa", "00000000000000ag"] {
-        let answer = Request::get(&format!("{ALL}?from=0&history={bad}")).send(&mut store());
-        assert_eq!((answer.status, answer.json()["field"].as_str()), (400, Some("history")));
+        let response = Request::get(&format!("{ALL}?from=0&history={bad}")).send(&mut store());
+        assert_eq!((response.status, response.json()["field"].as_str()), (400, Some("history")));
     }
 }
 
 #[test]
-fn followers_of_the_store_and_of_a_stream() {
+fn followers_from_left_histories_are_refused() {
     for (target, last_event_id, refused) in [
         (format!("{ALL}?from=6"), "".to_owned(), false),
         (format!("{ALL}?from=7"), "".to_owned(), true),
@@ -79,38 +80,42 @@ fn followers_of_the_store_and_of_a_stream() {
         (STREAM.to_owned(), "5".to_owned(), false),
         (STREAM.to_owned(), "6".to_owned(), true),
         (STREAM.to_owned(), format!("3@{OLD}"), true),
-        // A stream's next version is waited for, and none beyond it.
+        // A follower can wait for a stream's next version, but not for a later one.
         (format!("{STREAM}?from=3"), "".to_owned(), false),
         (format!("{STREAM}?from=4"), "".to_owned(), true),
         (format!("{STREAM}?from=18446744073709551615"), "".to_owned(), true),
         ("/v1/stores/main/streams/new/events?from=0".to_owned(), "".to_owned(), false),
         ("/v1/stores/main/streams/new/events?from=1".to_owned(), "".to_owned(), true),
     ] {
-        let answer =
+        let response =
             Request::follow(&target).header("last-event-id", last_event_id.as_str()).send(&mut store());
-        assert_eq!(is_refused(&answer, &target), refused, "{target} after {last_event_id:?}");
+        assert_eq!(is_refused(&response, &target), refused, "{target} after {last_event_id:?}");
     }
     for bad in ["5@", "5@x", "@00000000000000aa", "x@00000000000000aa"] {
-        let answer = Request::follow(ALL).header("last-event-id", bad).send(&mut store());
-        assert_eq!((answer.status, answer.json()["field"].as_str()), (400, Some("last-event-id")), "{bad}");
+        let response = Request::follow(ALL).header("last-event-id", bad).send(&mut store());
+        assert_eq!(
+            (response.status, response.json()["field"].as_str()),
+            (400, Some("last-event-id")),
+            "{bad}"
+        );
     }
 }
 
 #[test]
-fn a_deleted_stream_is_waited_for_at_its_next_version() {
+fn a_deleted_stream_is_followed_from_its_next_version() {
     for (from, refused) in [(0, false), (3, false), (4, true)] {
         let mut store = store();
-        store.deleted.insert("s".to_owned(), Deletion::Soft);
-        let answer = Request::follow(&format!("{STREAM}?from={from}")).send(&mut store);
-        assert_eq!(is_refused(&answer, "deleted"), refused, "{from}");
+        store.delete("s", Deletion::Soft);
+        let response = Request::follow(&format!("{STREAM}?from={from}")).send(&mut store);
+        assert_eq!(is_refused(&response, "deleted"), refused, "{from}");
         if refused {
-            assert_eq!(answer.json()["next_version"], json!(3));
+            assert_eq!(response.json()["next_version"], json!(3));
         }
     }
 }
 
 #[test]
-fn conditions_of_transactions() {
+fn conditions_from_left_histories_are_refused() {
     for (after, history, refused) in [
         (json!(null), json!(null), false),
         (json!(5), json!(null), false),
@@ -127,11 +132,11 @@ fn conditions_of_transactions() {
             "appends": [{"stream": "new", "events": [{"type": "a", "data": 1}]}],
             "conditions": [first, condition],
         });
-        let answer =
+        let response =
             Request::new("POST", "/v1/stores/main/transactions").body(body.to_string()).send(&mut store());
-        assert_eq!(is_refused(&answer, &body.to_string()), refused, "{body}");
+        assert_eq!(is_refused(&response, &body.to_string()), refused, "{body}");
         if refused {
-            assert!(answer.text().contains("conditions[1].after: "), "{}", answer.text());
+            assert!(response.text().contains("conditions[1].after: "), "{}", response.text());
         }
     }
     for (condition, field) in [
@@ -142,14 +147,14 @@ fn conditions_of_transactions() {
             "appends": [{"stream": "new", "events": [{"type": "a", "data": 1}]}],
             "conditions": [condition],
         });
-        let answer =
+        let response =
             Request::new("POST", "/v1/stores/main/transactions").body(body.to_string()).send(&mut store());
-        assert_eq!((answer.status, answer.json()["field"].as_str()), (400, Some(field)), "{body}");
+        assert_eq!((response.status, response.json()["field"].as_str()), (400, Some(field)), "{body}");
     }
 }
 
 #[test]
-fn what_hands_out_positions_names_their_history() {
+fn positions_are_returned_with_their_history() {
     let transaction = r#"{"appends":[{"stream":"n","events":[{"type":"a","data":1}]}]}"#;
     let import = r#"{"events":[{"stream":"i","version":0,"created":1,"id":"x","type":"t","data":1}]}"#;
     for request in [
@@ -159,10 +164,10 @@ fn what_hands_out_positions_names_their_history() {
         Request::new("POST", "/v1/stores/main/transactions").body(transaction),
         Request::new("POST", "/v1/stores/main/import").body(import),
     ] {
-        let answer = request.send(&mut store());
-        let body: Value = answer.json();
+        let response = request.send(&mut store());
+        let body: Value = response.json();
         assert_eq!(body["history"], json!(NOW), "{body}");
-        assert_eq!(answer.header("exesdb-history"), Some(NOW));
+        assert_eq!(response.header("exesdb-history"), Some(NOW));
     }
     let followed = Request::follow(&format!("{ALL}?from=5")).send(&mut store());
     assert!(followed.text().contains(&format!("id: 5@{NOW}\n")), "{}", followed.text());

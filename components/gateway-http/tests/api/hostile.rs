@@ -1,12 +1,12 @@
-//! Random heads and bodies: whatever comes in, an answer goes out.
+//! Random heads and bodies: every request gets a response.
 
 use std::collections::BTreeMap;
 
 use exesdb_gateway_http::body::{
-    decode_append, decode_append_frames, decode_import, decode_import_question, decode_query,
+    decode_append, decode_append_frames, decode_import, decode_import_states_request, decode_query,
     decode_retention, decode_snapshot, decode_transaction,
 };
-use exesdb_gateway_http::json::{embeddable, find_hazard};
+use exesdb_gateway_http::json::{find_issue, validate};
 use exesdb_gateway_http::query::percent_decode;
 use exesdb_gateway_http::store::RecordedEvent;
 use proptest::prelude::{any, prop};
@@ -16,9 +16,9 @@ use proptest::{prop_assert, prop_assert_eq, proptest};
 use serde_json::value::RawValue;
 
 use crate::client::Request;
-use crate::memory::Memory;
+use crate::store::{Tamper, TestStore};
 
-/// Text made of the pieces that the router and the decoders look for, and of anything else.
+/// Text made of pieces that the router and the decoders know, and of other text.
 fn pieces(pieces: &'static [&'static str]) -> impl Strategy<Value = String> {
     let piece = proptest::prop_oneof![
         4 => select(pieces).prop_map(str::to_owned),
@@ -135,46 +135,46 @@ fn headers() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
 
 proptest! {
     #[test]
-    fn every_request_has_an_answer(
+    fn every_request_gets_a_response(
         method in method(),
         target in target(),
         headers in headers(),
         body in proptest::prop_oneof![body().prop_map(String::into_bytes), any::<Vec<u8>>()],
     ) {
-        let mut store = Memory::with(&["s", "t", "s"]);
+        let mut store = TestStore::with(&["s", "t", "s"]);
         let mut request = Request::new(&method, &target).body(body);
         for (name, value) in headers {
             request = request.header(&name, value);
         }
-        let answer = request.send(&mut store);
-        prop_assert!(answer.status < 500, "{answer:?}");
-        if answer.status >= 400 && answer.has_body {
-            answer.problem();
+        let response = request.send(&mut store);
+        prop_assert!(response.status < 500, "{response:?}");
+        if response.status >= 400 && response.has_body {
+            response.problem();
         }
     }
 
     #[test]
-    fn decoders_take_any_bytes(bytes in any::<Vec<u8>>()) {
+    fn decoders_accept_any_bytes(bytes in any::<Vec<u8>>()) {
         let _append = decode_append(&bytes);
         let _frames = decode_append_frames(&bytes);
         let _transaction = decode_transaction(&bytes);
         let _import = decode_import(&bytes);
-        let _question = decode_import_question(&bytes);
+        let _question = decode_import_states_request(&bytes);
         let _retention = decode_retention(&bytes);
         let _snapshot = decode_snapshot(&bytes);
-        let _json = embeddable(&bytes);
+        let _json = validate(&bytes);
     }
 
     #[test]
-    fn decoders_take_any_near_json(text in body()) {
+    fn decoders_accept_any_near_json(text in body()) {
         let _append = decode_append(text.as_bytes());
         let _transaction = decode_transaction(text.as_bytes());
         let _import = decode_import(text.as_bytes());
-        let _question = decode_import_question(text.as_bytes());
+        let _question = decode_import_states_request(text.as_bytes());
         let _retention = decode_retention(text.as_bytes());
         let _query = decode_query(&text);
         let _snapshot = decode_snapshot(text.as_bytes());
-        let _hazard = find_hazard(&text);
+        let _hazard = find_issue(&text);
     }
 
     #[test]
@@ -183,7 +183,7 @@ proptest! {
         prop_assert_eq!(percent_decode(&encoded).expect("it is encoded"), text);
     }
 
-    /// Whatever another gateway appended, a page stays one JSON value and a message one line.
+    /// Whatever another gateway has appended, a page is one JSON value, and a message is one line.
     #[test]
     fn any_stored_event_can_be_sent(
         stream_id in any::<String>(),
@@ -197,14 +197,15 @@ proptest! {
         let event = RecordedEvent {
             id: stream_id.clone(), version: 0, position: 0, stream_id, event_type, content_type, data, metadata, tags, created,
         };
-        let mut store = Memory { events: vec![event], ..Memory::default() };
-        let answer = Request::get("/v1/stores/main/events").send(&mut store);
-        // Numbers stay as they were written, also those that no type of ours can hold.
-        let page: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(&answer.body).expect("a page is JSON");
+        let tamper: Tamper = Box::new(move |read| *read = event.clone());
+        let mut store = TestStore { tamper: Some(tamper), ..TestStore::with(&["s"]) };
+        let response = Request::get("/v1/stores/main/events").send(&mut store);
+        // `RawValue` keeps numbers as they are written, even those that no Rust type can hold.
+        let page: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(&response.body).expect("a page is JSON");
         let events: Vec<Box<RawValue>> = serde_json::from_str(page["events"].get()).expect("events are a list");
         prop_assert_eq!(events.len(), 1);
-        let answer = Request::follow("/v1/stores/main/events").send(&mut store);
-        let messages = answer.text().split("\n\n").filter(|message| message.starts_with("id: "));
+        let response = Request::follow("/v1/stores/main/events").send(&mut store);
+        let messages = response.text().split("\n\n").filter(|message| message.starts_with("id: "));
         let lines: Vec<usize> = messages.map(|message| message.split(['\n', '\r']).count()).collect();
         prop_assert_eq!(lines, vec![2]);
     }

@@ -1,6 +1,6 @@
-//! The gateway's API, from the head and body of a request to the bytes of its answer, over a store in memory.
+//! The gateway's API, from the head and body of a request to the bytes of its response, over the real rules of streams and
+//! snapshots on keyspaces in memory.
 
-mod answers;
 mod bodies;
 mod bulk;
 mod client;
@@ -9,8 +9,9 @@ mod follow;
 mod frames;
 mod history;
 mod hostile;
-mod memory;
 mod openapi;
-mod refusals;
+mod rejected_heads;
+mod responses;
 mod routes;
+mod store;
 mod writes;

@@ -1,22 +1,23 @@
-//! The OpenAPI document says what the gateway does: the same routes, parameters, fields, limits and problems.
+//! The OpenAPI document and the gateway agree about routes, parameters, fields, limits and problems.
 
 use std::collections::BTreeSet;
 
-use exesdb_api_document::{Document, Exchange, Head as Answered, Operation, object, strings};
+use exesdb_api_document::{Document, Exchange, Head as ResponseHead, Operation, object, strings};
 use exesdb_gateway_http::limits;
 use exesdb_gateway_http::problem::Kind;
-use exesdb_gateway_http::route::{Head, Resource, route};
+use exesdb_gateway_http::request::RequestHead;
+use exesdb_gateway_http::route::{Resource, route};
 use exesdb_gateway_http::serve::OPENAPI;
 use exesdb_sdk::arguments;
 use serde_json::{Value, json};
 
 use crate::client::Request;
-use crate::memory::Memory;
+use crate::store::TestStore;
 
-/// Kinds of problems that the host has and no component.
+/// Kinds of problems that only the host returns.
 const OF_HOST: [&str; 4] = ["store-not-found", "unavailable", "foreign-origin", "foreign-host"];
 
-/// Statuses that only the host gives.
+/// Statuses that only the host returns.
 const STATUSES_OF_HOST: [u64; 1] = [421];
 
 /// Responses of the host for all paths, which are no problems.
@@ -33,7 +34,7 @@ fn conforms(document: &Document, value: &Value, schema: &Value, what: &str) {
     }
 }
 
-/// The operations that the component answers.
+/// The operations that the component serves.
 fn operations(document: &Document) -> Vec<Operation<'_>> {
     document.operations().into_iter().filter(|operation| !operation.is_of_host()).collect()
 }
@@ -54,7 +55,7 @@ fn routes_and_methods_are_the_same() {
         .map(|operation| (operation.template.to_owned(), operation.method))
         .collect();
     let known = Resource::ALL.into_iter().flat_map(|resource| {
-        // HEAD is documented once for all.
+        // HEAD is documented once for all paths.
         let methods = resource.allow().split(", ").filter(|method| *method != "HEAD");
         methods.map(move |method| (resource.template().to_owned(), method.to_owned()))
     });
@@ -64,7 +65,7 @@ fn routes_and_methods_are_the_same() {
 }
 
 #[test]
-fn every_documented_example_is_answered_as_documented() {
+fn documented_examples_get_documented_responses() {
     let document = document();
     for documented in operations(&document) {
         let Operation { template, operation, ref method, .. } = documented;
@@ -75,7 +76,7 @@ fn every_documented_example_is_answered_as_documented() {
         }
         let target = target.replace("%31", "1");
         assert!(!target.contains('{'), "{target}");
-        // Some exclude each other: those have no example.
+        // Parameters that exclude each other have no example.
         let query: Vec<String> = document
             .parameters(&documented, "query")
             .into_iter()
@@ -84,10 +85,26 @@ fn every_documented_example_is_answered_as_documented() {
                 format!("{}={}", text(&parameter["name"]), percent_encoded(&text(&parameter["example"])))
             })
             .collect();
-        let mut store = Memory::default();
+        let mut store = TestStore::default();
         if template.ends_with("/transactions") {
-            // Its condition names a position that the store has come to.
-            store = Memory::with(&["account/9"; 42]);
+            // The condition in the example names a position, which the store must have reached.
+            store = TestStore::with(&["account/9"; 42]);
+        }
+        if template.ends_with("/import") {
+            // The example continues an import: three rows of its source were imported before.
+            let event = |row| {
+                format!(
+                    r#"{{"stream":"account/7","version":{row},"created":1,"id":"{row}","type":"t","data":1}}"#
+                )
+            };
+            let body = format!(
+                r#"{{"events":[{},{},{}],"marks":[{{"stream":"account/7","source":"accounts.csv","rows":3}}]}}"#,
+                event(0),
+                event(1),
+                event(2)
+            );
+            let import = Request::new("POST", "/v1/stores/main/import").body(body);
+            assert_eq!(import.send(&mut store).status, 200);
         }
         if method != "POST" {
             store.add("account/7");
@@ -97,23 +114,23 @@ fn every_documented_example_is_answered_as_documented() {
         let body = operation.pointer("/requestBody/content/application~1json/example");
         let request = Request::new(method, &format!("{target}?{}", query.join("&")))
             .body(body.map(text).unwrap_or_default());
-        let answer = request.send(&mut store);
-        let response = operation["responses"].get(answer.status.to_string());
-        let response = response.unwrap_or_else(|| panic!("{method} {target} gave {answer:?}"));
-        assert!(answer.status < 300, "{method} {target} gave {}", answer.text());
-        match response.pointer("/content/application~1json") {
+        let response = request.send(&mut store);
+        let documented = operation["responses"].get(response.status.to_string());
+        let documented = documented.unwrap_or_else(|| panic!("{method} {target} gave {response:?}"));
+        assert!(response.status < 300, "{method} {target} gave {}", response.text());
+        match documented.pointer("/content/application~1json") {
             Some(content) => {
-                conforms(&document, &answer.json(), &content["schema"], template);
+                conforms(&document, &response.json(), &content["schema"], template);
                 if let Some(example) = content.get("example") {
                     conforms(&document, example, &content["schema"], template);
                 }
             }
-            None => assert!(!answer.has_body, "{method} {target}"),
+            None => assert!(!response.has_body, "{method} {target}"),
         }
     }
 }
 
-/// The examples of messages and lines, which the schema of a body says nothing about.
+/// The examples of messages and lines, which the schema of a body does not cover.
 #[test]
 fn examples_of_responses_of_many_parts_are_as_documented() {
     let document = document();
@@ -128,7 +145,7 @@ fn examples_of_responses_of_many_parts_are_as_documented() {
             let headers: Vec<_> = headers.into_iter().chain(uncached).collect();
             let headers: Vec<_> =
                 headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            let head = Answered { method: &method, path: template, status: 200, headers: &headers };
+            let head = ResponseHead { method: &method, path: template, status: 200, headers: &headers };
             let example = text(example);
             // The example of an event stream shows its beginning.
             let is_whole = media_type != "text/event-stream";
@@ -139,14 +156,14 @@ fn examples_of_responses_of_many_parts_are_as_documented() {
     assert_eq!(examples, 4, "two of the store's events and two of a stream's");
 }
 
-/// The router names the parameters that it knows when it meets another one.
+/// The error for an unknown parameter lists the known ones.
 #[test]
 fn query_parameters_are_the_same() {
     let document = document();
     for operation in operations(&document) {
         let (template, method) = (operation.template, &operation.method);
         let target = template.replace("{version}", "1").replace(['{', '}'], "");
-        let head = Head { method, target: &format!("{target}?unheard-of=1"), headers: &[] };
+        let head = RequestHead { method, target: &format!("{target}?unheard-of=1"), headers: &[] };
         let detail = route(&head).expect_err("the parameter is unknown").detail;
         let known: BTreeSet<&str> = match detail.rsplit_once("this route has ") {
             Some((_, "none")) => BTreeSet::new(),
@@ -160,12 +177,12 @@ fn query_parameters_are_the_same() {
     }
 }
 
-/// The decoders name the fields that they know when they meet another one.
+/// The error for an unknown field lists the known ones.
 #[test]
 fn fields_of_bodies_are_the_same() {
     let document = document();
     let schemas = &document.value()["components"]["schemas"];
-    let mut store = Memory::default();
+    let mut store = TestStore::default();
     let transact = |body: &str| Request::new("POST", "/v1/stores/m/transactions").body(body);
     let import = |body: &str| Request::new("POST", "/v1/stores/m/import").body(body);
     for (schema, request) in [
@@ -297,7 +314,7 @@ fn problems_are_the_same() {
 }
 
 #[test]
-fn references_lead_somewhere() {
+fn references_resolve() {
     fn walk(document: &Document, value: &Value) {
         match value {
             Value::Object(fields) => {

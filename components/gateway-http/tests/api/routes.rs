@@ -1,12 +1,13 @@
-//! The table of heads: what each asks for, or why it is refused.
+//! Heads of requests, and the calls to which they are routed.
 
-use exesdb_gateway_http::accept::Form;
+use exesdb_gateway_http::accept::Representation;
 use exesdb_gateway_http::cursor;
 use exesdb_gateway_http::history::HistoryId;
 use exesdb_gateway_http::problem::Kind;
-use exesdb_gateway_http::route::{AppendForm, BulkRange, Call, Head, Range, Resource, Start, route};
+use exesdb_gateway_http::request::RequestHead;
+use exesdb_gateway_http::route::{AppendEncoding, BulkRange, Call, Range, Resource, Start, route};
 use exesdb_gateway_http::store::{
-    Deletion, Direction, EventFilter, ExpectedVersion, QueryItem, SnapshotId, SnapshotScope, Source,
+    Deletion, Direction, EventFilter, EventScope, ExpectedVersion, QueryItem, SnapshotId, SnapshotScope,
 };
 
 pub(crate) type Headers = &'static [(&'static str, &'static str)];
@@ -15,7 +16,7 @@ pub(crate) const LINES: Headers = &[("accept", "application/x-ndjson")];
 pub(crate) const BINARY: Headers = &[("content-type", "application/vnd.exesdb.events")];
 pub(crate) const SSE: Headers = &[("accept", "text/event-stream")];
 
-/// What a request with these headers calls. Its body is JSON if they do not say otherwise.
+/// The call of a request with these headers. Its body is JSON unless they say otherwise.
 pub(crate) fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<Call, (Kind, String)> {
     let has_type = headers.iter().any(|(name, _)| *name == "content-type");
     let json = (!has_type).then_some(("content-type", "application/json"));
@@ -25,7 +26,7 @@ pub(crate) fn call(method: &str, target: &str, headers: &[(&str, &str)]) -> Resu
         .chain(json)
         .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()))
         .collect();
-    let head = Head { method, target, headers: &headers };
+    let head = RequestHead { method, target, headers: &headers };
     route(&head).map(|route| route.call).map_err(|problem| (problem.kind, problem.detail))
 }
 
@@ -34,9 +35,9 @@ fn range(from: Option<u64>, count: u32, direction: Direction) -> Range {
 }
 
 #[test]
-fn every_call_has_its_head() {
+fn heads_are_routed_to_calls() {
     let s = || "s".to_owned();
-    let of_s = || Source::Stream(s());
+    let of_s = || EventScope::Stream(s());
     let id = |source: &str, version| SnapshotId { stream_id: s(), source_id: source.to_owned(), version };
     let forward = |from, count| range(from, count, Direction::Forward);
     for (method, target, headers, expected) in [
@@ -45,87 +46,87 @@ fn every_call_has_its_head() {
             "POST",
             "/v1/stores/main/streams/s/events",
             &[],
-            Call::Append { stream: s(), form: AppendForm::Json },
+            Call::Append { stream: s(), encoding: AppendEncoding::Json },
         ),
         (
             "POST",
             "/v1/stores/main/streams/s/events",
             &[("Content-Type", "Application/JSON ; charset=utf-8"), ("content-encoding", "identity")],
-            Call::Append { stream: s(), form: AppendForm::Json },
+            Call::Append { stream: s(), encoding: AppendEncoding::Json },
         ),
         (
             "GET",
             "/v1/stores/main/streams/s/events",
             &[],
-            Call::Read { source: of_s(), range: forward(None, 100) },
+            Call::Read { scope: of_s(), range: forward(None, 100) },
         ),
         (
             "GET",
             "/v1/stores/x/streams/s/events?from=3&count=1000&direction=backward",
             &[],
-            Call::Read { source: of_s(), range: range(Some(3), 1000, Direction::Backward) },
+            Call::Read { scope: of_s(), range: range(Some(3), 1000, Direction::Backward) },
         ),
         (
             "GET",
             "/v1/stores/%00/events?direction=forward&count=1&from=18446744073709551615",
             &[],
-            Call::Read { source: Source::Store, range: forward(Some(u64::MAX), 1) },
+            Call::Read { scope: EventScope::Store, range: forward(Some(u64::MAX), 1) },
         ),
         (
             "GET",
             "/v1/stores/main/events",
             SSE,
-            Call::Follow { source: Source::Store, start: Start::From(0), history: None },
+            Call::Follow { scope: EventScope::Store, start: Start::From(0), history: None },
         ),
         (
             "GET",
             "/v1/stores/main/events?from=7",
             SSE,
-            Call::Follow { source: Source::Store, start: Start::From(7), history: None },
+            Call::Follow { scope: EventScope::Store, start: Start::From(7), history: None },
         ),
         (
             "GET",
             "/v1/stores/main/events?from=end",
             SSE,
-            Call::Follow { source: Source::Store, start: Start::End, history: None },
+            Call::Follow { scope: EventScope::Store, start: Start::End, history: None },
         ),
         (
             "GET",
             "/v1/stores/main/streams/s/events?from=end&direction=forward",
             &[("accept", "text/event-stream"), ("Last-Event-ID", " 9 ")],
-            Call::Follow { source: of_s(), start: Start::After(9), history: None },
+            Call::Follow { scope: of_s(), start: Start::After(9), history: None },
         ),
         (
             "GET",
             "/v1/stores/main/events?from=4",
             &[("accept", "text/event-stream"), ("last-event-id", "")],
-            Call::Follow { source: Source::Store, start: Start::From(4), history: None },
+            Call::Follow { scope: EventScope::Store, start: Start::From(4), history: None },
         ),
         (
             "GET",
             "/v1/stores/main/events?from=4&history=00000000000000ab",
             SSE,
-            Call::Follow { source: Source::Store, start: Start::From(4), history: Some(HistoryId(0xab)) },
+            Call::Follow { scope: EventScope::Store, start: Start::From(4), history: Some(HistoryId(0xab)) },
         ),
-        // The history of the last event that was seen counts more, as its position does.
+        // The history of the last event id takes precedence, as its position does.
         (
             "GET",
             "/v1/stores/main/events?from=4&history=00000000000000ab",
             &[("accept", "text/event-stream"), ("last-event-id", "9@00000000000000cd")],
-            Call::Follow { source: Source::Store, start: Start::After(9), history: Some(HistoryId(0xcd)) },
+            Call::Follow { scope: EventScope::Store, start: Start::After(9), history: Some(HistoryId(0xcd)) },
         ),
         (
             "GET",
             "/v1/stores/main/events?from=4&history=00000000000000ab",
             &[("accept", "text/event-stream"), ("last-event-id", "9")],
-            Call::Follow { source: Source::Store, start: Start::After(9), history: Some(HistoryId(0xab)) },
+            Call::Follow { scope: EventScope::Store, start: Start::After(9), history: Some(HistoryId(0xab)) },
         ),
         (
             "GET",
             "/v1/stores/main/events?from=4&history=00000000000000AB",
             &[],
             Call::Read {
-                source: Source::Store,
+                scope: EventScope::Store,
                 range: Range { history: Some(HistoryId(0xab)), ..forward(Some(4), 100) },
             },
         ),
@@ -134,7 +135,7 @@ fn every_call_has_its_head() {
             "GET",
             "/v1/stores/main/events",
             &[("last-event-id", "9")],
-            Call::Read { source: Source::Store, range: forward(None, 100) },
+            Call::Read { scope: EventScope::Store, range: forward(None, 100) },
         ),
         (
             "GET",
@@ -206,13 +207,13 @@ fn every_call_has_its_head() {
             "GET",
             "/v1/stores/main/streams/s/snapshots/0",
             &[],
-            Call::ReadSnapshot { id: id("", 0), form: Form::Json },
+            Call::ReadSnapshot { id: id("", 0), representation: Representation::Json },
         ),
         (
             "GET",
             "/v1/stores/main/streams/s/snapshots/0?source=p",
             LINES,
-            Call::ReadSnapshot { id: id("p", 0), form: Form::Lines },
+            Call::ReadSnapshot { id: id("p", 0), representation: Representation::Lines },
         ),
         (
             "PUT",
@@ -245,10 +246,10 @@ fn every_call_has_its_head() {
 }
 
 #[test]
-fn every_write_has_its_head() {
+fn heads_of_writes_are_routed_to_calls() {
     let s = || "s".to_owned();
     let delete = |expected, deletion| Call::DeleteStream { stream: s(), expected, deletion };
-    let frames = |expected| Call::Append { stream: s(), form: AppendForm::Frames(expected) };
+    let frames = |expected| Call::Append { stream: s(), encoding: AppendEncoding::Frames(expected) };
     let binary: Headers = &[("content-type", "application/vnd.exesdb.events")];
     for (method, target, headers, expected) in [
         ("POST", "/v1/stores/main/transactions", &[][..], Call::Transact),
@@ -287,7 +288,7 @@ fn every_write_has_its_head() {
 }
 
 #[test]
-fn reads_have_their_filter_and_their_form() {
+fn reads_are_routed_with_filter_and_representation() {
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<String>>();
     let item = |types: &[&str], tags: &[&str]| QueryItem { types: texts(types), tags: texts(tags) };
     let all = EventFilter {
@@ -323,22 +324,22 @@ fn reads_have_their_filter_and_their_form() {
         ),
     ] {
         let target = format!("/v1/stores/main/events?{query}");
-        let source = Source::Filtered(filter);
-        let follow = Call::Follow { source: source.clone(), start: Start::From(0), history: None };
+        let scope = EventScope::Filtered(filter);
+        let follow = Call::Follow { scope: scope.clone(), start: Start::From(0), history: None };
         assert_eq!(call("GET", &target, SSE), Ok(follow), "{query}");
-        let read = Call::Read { source, range: range(None, 100, Direction::Forward) };
+        let read = Call::Read { scope, range: range(None, 100, Direction::Forward) };
         assert_eq!(call("GET", &target, &[]), Ok(read), "{query}");
     }
-    for (accept, form) in [
-        (&[("accept", "application/x-ndjson")][..], Form::Lines),
-        (&[("accept", "application/vnd.exesdb.events")], Form::Frames),
+    for (accept, representation) in [
+        (&[("accept", "application/x-ndjson")][..], Representation::Lines),
+        (&[("accept", "application/vnd.exesdb.events")], Representation::Frames),
     ] {
-        for (target, source, from, count, direction) in [
-            ("events", Source::Store, None, None, Direction::Forward),
-            ("events?count=1000000&from=5", Source::Store, Some(5), Some(1_000_000), Direction::Forward),
+        for (target, scope, from, count, direction) in [
+            ("events", EventScope::Store, None, None, Direction::Forward),
+            ("events?count=1000000&from=5", EventScope::Store, Some(5), Some(1_000_000), Direction::Forward),
             (
                 "streams/s/events?direction=backward&count=18446744073709551615",
-                Source::Stream("s".to_owned()),
+                EventScope::Stream("s".to_owned()),
                 None,
                 Some(u64::MAX),
                 Direction::Backward,
@@ -346,7 +347,7 @@ fn reads_have_their_filter_and_their_form() {
         ] {
             let range = BulkRange { from, count, direction, history: None };
             let found = call("GET", &format!("/v1/stores/main/{target}"), accept);
-            assert_eq!(found, Ok(Call::ReadBulk { source, range, form }), "{target}");
+            assert_eq!(found, Ok(Call::ReadBulk { scope, range, representation }), "{target}");
         }
     }
 }
@@ -381,13 +382,13 @@ fn methods() {
             ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "get", "", "GET, HEAD", "\0"]
         {
             let has = resource.allow().split(", ").any(|allowed| allowed == method);
-            // The one method that has a parameter which is required.
+            // The only method with a required parameter.
             let target = match (resource, method) {
                 (Resource::Snapshots, "DELETE") => format!("{target}?keep=1"),
                 _ => target.clone(),
             };
             let headers = [("content-type".to_owned(), b"application/json".to_vec())];
-            let head = Head { method, target: &target, headers: &headers };
+            let head = RequestHead { method, target: &target, headers: &headers };
             match route(&head) {
                 Ok(route) => {
                     assert!(has, "{method} {target}");

@@ -1,11 +1,11 @@
-//! Transactions, imports and retention: whole requests, and the tables of their bodies.
+//! Transactions, imports and retention: whole requests, and their bodies.
 
 use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use exesdb_gateway_http::body::{
-    Import, decode_append, decode_import, decode_import_question, decode_retention, decode_transaction,
+    Import, decode_append, decode_import, decode_import_states_request, decode_retention, decode_transaction,
 };
 use exesdb_gateway_http::limits::{
     APPEND_EVENTS_MAX, IMPORT_EVENTS_MAX, IMPORT_MARKS_MAX, IMPORT_STATES_MAX, QUERY_ITEMS_MAX,
@@ -15,14 +15,14 @@ use exesdb_gateway_http::problem::{Kind, Member, Problem};
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::client::{Answer, Request};
-use crate::memory::Memory;
+use crate::client::{Request, TestResponse};
+use crate::store::TestStore;
 
-fn transact(store: &mut Memory, body: &str) -> Answer {
+fn transact(store: &mut TestStore, body: &str) -> TestResponse {
     Request::new("POST", "/v1/stores/main/transactions").body(body).send(store)
 }
 
-fn import(store: &mut Memory, body: &str) -> Answer {
+fn import(store: &mut TestStore, body: &str) -> TestResponse {
     Request::new("POST", "/v1/stores/main/import").body(body).send(store)
 }
 
@@ -34,9 +34,9 @@ fn field(problem: &Problem) -> &str {
 }
 
 #[test]
-fn a_transaction_says_where_each_append_stands() {
-    let mut store = Memory::with(&["a"]);
-    let answer = transact(
+fn a_transaction_returns_a_result_for_each_append() {
+    let mut store = TestStore::with(&["a"]);
+    let response = transact(
         &mut store,
         r#"{"appends":[
             {"stream":"a","expected_version":0,"events":[{"type":"t","data":1},{"type":"t","data":2}]},
@@ -44,21 +44,22 @@ fn a_transaction_says_where_each_append_stands() {
         ],"checks":[{"stream":"d","expected_version":"no_stream"}]}"#,
     );
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({"results": [
             {"stream": "a", "first_version": 1, "last_version": 2, "position": 2},
             {"stream": "b/c", "first_version": 0, "last_version": 0, "position": 3},
         ], "history": "00000000000000aa"})
     );
-    let ids: Vec<&str> = store.events.iter().skip(1).map(|event| event.id.as_str()).collect();
+    let events = store.events();
+    let ids: Vec<&str> = events.iter().skip(1).map(|event| event.id.as_str()).collect();
     assert_eq!((ids[0].len(), ids[1].len(), ids[2]), (36, 36, "x"));
     assert_ne!(ids[0], ids[1]);
-    assert_eq!(store.events[3].tags, ["k:v"]);
+    assert_eq!(events[3].tags, ["k:v"]);
 }
 
 #[test]
-fn a_transaction_that_does_not_hold_says_why() {
-    let mut store = Memory::with(&["a", "b"]);
+fn a_refused_transaction_states_the_reason() {
+    let mut store = TestStore::with(&["a", "b"]);
     let body =
         |rest: &str| format!(r#"{{"appends":[{{"stream":"c","events":[{{"type":"t","data":1}}]}}]{rest}}}"#);
     for (rest, problem, members) in [
@@ -79,19 +80,19 @@ fn a_transaction_that_does_not_hold_says_why() {
         ),
         (r#","conditions":[{"query":[{}],"after":null}]"#, "condition-failed", json!([null, null, 0, 0])),
     ] {
-        let answer = transact(&mut store, &body(rest));
-        assert_eq!((answer.status, answer.problem().as_str()), (409, problem), "{rest}");
-        let found = answer.json();
+        let response = transact(&mut store, &body(rest));
+        assert_eq!((response.status, response.problem().as_str()), (409, problem), "{rest}");
+        let found = response.json();
         let found = json!([found["stream"], found["actual_version"], found["condition"], found["position"]]);
         assert_eq!(found, members, "{rest}");
-        assert_eq!(store.events.len(), 2);
+        assert_eq!(store.end(), 2);
     }
     let held = body(r#","conditions":[{"query":[{}],"after":1}]"#);
     assert_eq!(transact(&mut store, &held).status, 200);
 }
 
 #[test]
-fn every_refused_transaction_names_its_field() {
+fn refused_transactions_name_their_field() {
     let (invalid, malformed) = (Kind::InvalidArgument, Kind::MalformedBody);
     let append =
         |rest: &str| format!(r#"{{"appends":[{{"stream":"s","events":[{{"type":"t","data":1{rest}}}]}}]}}"#);
@@ -165,7 +166,7 @@ fn every_refused_transaction_names_its_field() {
 }
 
 #[test]
-fn limits_of_transactions_are_in_the_answer() {
+fn problems_of_transactions_state_the_limit() {
     let list = |item: &str, count: usize| vec![item; count].join(",");
     let one = r#"{"stream":"s","events":[{"type":"t","data":1}]}"#;
     let appends = |count| format!(r#"{{"appends":[{}]}}"#, list(one, count));
@@ -225,7 +226,7 @@ fn limits_of_transactions_are_in_the_answer() {
 }
 
 #[test]
-fn tags_come_back_in_their_order() {
+fn tags_keep_their_order() {
     let body = br#"{"events":[{"type":"t","data":1,"tags":["b","a"]},{"type":"t","data":1,"tags":[]}]}"#;
     let tags: Vec<Vec<String>> =
         decode_append(body).unwrap().events.into_iter().map(|event| event.tags).collect();
@@ -233,16 +234,22 @@ fn tags_come_back_in_their_order() {
 }
 
 #[test]
-fn what_was_read_can_be_imported() {
-    let mut from = Memory::with(&["s", "t", "t", "t"]);
-    from.events[1].data = b"\xff".to_vec();
-    from.events[1].content_type = "image/png".to_owned();
-    // White space that a line cannot hold, or that falls off a value there.
-    from.events[2].data = b"{\r\n  \"a\" : \"\\n\"\n}\n".to_vec();
-    from.events[2].metadata = b"[\n]".to_vec();
-    from.events[3].data = b" 1.50\t".to_vec();
-    from.events[3].content_type = "application/cloudevents+json".to_owned();
-    from.events[3].metadata = b" {\"b\" :\t1e400}".to_vec();
+fn events_read_as_lines_can_be_imported() {
+    let mut from = TestStore::with(&["s"]);
+    from.add_with("t", |event| {
+        event.data = b"\xff".to_vec();
+        event.content_type = "image/png".to_owned();
+    });
+    // A line cannot hold line breaks, and does not preserve white space around a value.
+    from.add_with("t", |event| {
+        event.data = b"{\r\n  \"a\" : \"\\n\"\n}\n".to_vec();
+        event.metadata = b"[\n]".to_vec();
+    });
+    from.add_with("t", |event| {
+        event.data = b" 1.50\t".to_vec();
+        event.content_type = "application/cloudevents+json".to_owned();
+        event.metadata = b" {\"b\" :\t1e400}".to_vec();
+    });
     let body = br#"{"events":[{"id":"c","type":"cloud","data":{"a":1},"content_type":"application/cloudevents+json","metadata":[1]}]}"#;
     assert_eq!(Request::append("s", body).send(&mut from).status, 200);
     let lines =
@@ -250,18 +257,18 @@ fn what_was_read_can_be_imported() {
     let mut events: Vec<&str> = lines.text().lines().collect();
     events.pop();
     let body = format!(r#"{{"events":[{}]}}"#, events.join(","));
-    let mut to = Memory::default();
-    let answer = import(&mut to, &body);
+    let mut to = TestStore::default();
+    let response = import(&mut to, &body);
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({"added": 5, "repeated": 0, "hidden": 0, "durable_position": 5, "history": "00000000000000aa"})
     );
-    assert_eq!(to.events, from.events);
+    assert_eq!(to.events(), from.events());
     assert_eq!(import(&mut to, &body).json()["repeated"], json!(5));
 }
 
 #[test]
-fn a_snapshot_that_was_read_as_a_line_can_be_recorded_again() {
+fn snapshots_read_as_lines_can_be_recorded() {
     for (data, metadata) in [
         (&b"{\"a\": [1,\n2]}"[..], &b"[]"[..]),
         (b"\t1e400", b"{\r}"),
@@ -269,12 +276,15 @@ fn a_snapshot_that_was_read_as_a_line_can_be_recorded_again() {
         (b"null", b""),
     ] {
         let path = "/v1/stores/main/streams/s/snapshots/1";
-        let (mut from, mut to) = (Memory::with(&["s"]), Memory::with(&["s"]));
+        let (mut from, mut to) = (TestStore::with(&["s"]), TestStore::with(&["s"]));
         let (data, metadata) = (STANDARD.encode(data), STANDARD.encode(metadata));
         let body = format!(
             r#"{{"data_base64":"{data}","content_type":"application/json","metadata_base64":"{metadata}"}}"#
         );
         assert_eq!(Request::new("PUT", path).body(body).send(&mut from).status, 204);
+        let read = |store: &mut TestStore| {
+            Request::get(path).header("accept", "application/x-ndjson").send(store).body
+        };
         let line = Request::get(path).header("accept", "application/x-ndjson").send(&mut from);
         assert_eq!((line.status, line.header("content-type")), (200, Some("application/x-ndjson")));
         let text = line.text().strip_suffix('\n').expect("the line has its end");
@@ -285,12 +295,12 @@ fn a_snapshot_that_was_read_as_a_line_can_be_recorded_again() {
         }
         let body = serde_json::to_string(&members).expect("it is JSON");
         assert_eq!(Request::new("PUT", path).body(body).send(&mut to).status, 204);
-        assert_eq!(to.snapshots, from.snapshots);
+        assert_eq!(read(&mut to), read(&mut from));
     }
 }
 
 #[test]
-fn the_place_of_an_import() {
+fn imported_events_have_version_position_and_time() {
     let event = |rest: &str| {
         let body = format!(r#"{{"events":[{{"stream":"s","id":"i","type":"t","data":1{rest}}}]}}"#);
         decode_import(body.as_bytes())
@@ -374,25 +384,31 @@ fn every_refused_import_names_its_field() {
 }
 
 #[test]
-fn the_rows_that_streams_had_are_told_for_many_at_once() {
-    let mut store = Memory::default();
+fn import_states_are_returned_for_many_streams() {
+    let mut store = TestStore::default();
     let event = r#"{"stream":"a","version":0,"created":1,"id":"x","type":"t","data":1}"#;
     let body = format!(
         r#"{{"events":[{event}],"marks":[{{"stream":"a","source":"f","rows":1,"leading_rows":1}}]}}"#
     );
     assert_eq!(import(&mut store, &body).status, 200);
-    assert_eq!(import(&mut store, r#"{"marks":[{"stream":"a","source":"g","rows":7}]}"#).status, 200);
+    assert_eq!(import(&mut store, r#"{"marks":[{"stream":"a","source":"g","rows":1}]}"#).status, 400);
+    let event = r#"{"stream":"a","version":1,"created":1,"id":"y","type":"t","data":1}"#;
+    let body = format!(r#"{{"events":[{event}],"marks":[{{"stream":"a","source":"g","rows":1}}]}}"#);
+    assert_eq!(import(&mut store, &body).status, 200);
     let mut ask =
         |body: &str| Request::new("POST", "/v1/stores/main/import/states").body(body).send(&mut store).json();
     let info = json!({
-        "stream": "a", "state": "live", "first_version": 0, "last_version": 0, "retention": {},
+        "stream": "a", "state": "live", "first_version": 0, "last_version": 1, "retention": {},
         "created": "1970-01-01T00:00:00.000001Z", "updated": "1970-01-01T00:00:00.000001Z",
     });
-    let answer = ask(r#"{"source":"f","streams":["a","b"]}"#);
-    assert_eq!(answer["states"][1], json!({"stream": "b", "rows": 0, "leading_rows": 0}));
-    assert_eq!((&answer["states"][0]["rows"], &answer["states"][0]["leading_rows"]), (&json!(1), &json!(1)));
-    assert_eq!(answer["states"][0]["info"]["last_version"], info["last_version"]);
-    assert_eq!(ask(r#"{"source":"g","streams":["a"]}"#)["states"][0]["rows"], json!(7));
+    let response = ask(r#"{"source":"f","streams":["a","b"]}"#);
+    assert_eq!(response["states"][1], json!({"stream": "b", "rows": 0, "leading_rows": 0}));
+    assert_eq!(
+        (&response["states"][0]["rows"], &response["states"][0]["leading_rows"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(response["states"][0]["info"]["last_version"], info["last_version"]);
+    assert_eq!(ask(r#"{"source":"g","streams":["a"]}"#)["states"][0]["rows"], json!(1));
 
     let invalid = Kind::InvalidArgument;
     let over = vec![r#""s""#; IMPORT_STATES_MAX + 1].join(",");
@@ -411,13 +427,13 @@ fn the_rows_that_streams_had_are_told_for_many_at_once() {
         (r#"{"source":"f","streams":["s"],"stream":"s"}"#, invalid, "stream"),
         (&format!(r#"{{"source":"f","streams":[{over}]}}"#), Kind::TooLarge, "streams"),
     ] {
-        let problem = decode_import_question(body.as_bytes()).expect_err(named);
+        let problem = decode_import_states_request(body.as_bytes()).expect_err(named);
         assert_eq!((problem.kind, field(&problem)), (kind, named), "{}", problem.detail);
     }
 }
 
 #[test]
-fn every_refused_retention_names_its_field() {
+fn refused_retentions_name_their_field() {
     for (body, named) in [
         ("", "body"),
         ("[]", "body"),

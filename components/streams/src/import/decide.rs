@@ -1,4 +1,4 @@
-//! What an import comes to, given what its streams are: pure rules.
+//! Decides imports from the state of their streams. Pure functions.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,17 +7,17 @@ use exesdb_sdk::streams::StreamState;
 use exesdb_sdk::types::{Error, ExpectedVersion, Position, Version};
 
 use crate::check::within;
-use crate::decide::{conflict, moved_on};
+use crate::decide::{advance_head, conflict};
 use crate::layout::Head;
 
-/// Most positions that one batch takes, which is the storage's limit.
+/// Maximum number of positions of one batch, which is the storage's limit.
 pub const BATCH_POSITIONS_MAX: u32 = 10_000;
 
-/// Most positions that an import leaves empty before its first event: 5,000 batches, so that no import takes long or
-/// uses up the positions.
+/// Maximum number of positions that an import leaves empty before its first event: 5,000 batches, which bounds the
+/// duration of an import and the positions it uses up.
 pub const GAP_MAX: u64 = 5_000 * BATCH_POSITIONS_MAX as u64;
 
-/// An event that is to be imported.
+/// An event to import.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate<'a> {
     pub(super) stream_id: &'a str,
@@ -25,61 +25,61 @@ pub(super) struct Candidate<'a> {
     pub(super) id: &'a str,
     pub(super) created: u64,
     /// What its stream has at its version.
-    pub(super) there: There,
-    /// The version of the visible event of this id that is in the stream already.
+    pub(super) present: Present,
+    /// The version of the stream's visible event with this id.
     pub(super) known: Option<Version>,
 }
 
-/// What a stream has at the version of an event that is to be imported.
+/// What a stream has at the version of an event to import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum There {
-    /// It does not reach so far.
+pub(super) enum Present {
+    /// Nothing: the stream ends before the version.
     Nothing,
-    /// A hidden event. Its id can no longer be compared.
+    /// A hidden event, whose id can no longer be compared.
     Hidden,
-    /// A visible event of the same id.
+    /// A visible event with the same id.
     Same,
     /// Another visible event.
     Other,
 }
 
-/// What becomes of an event that is to be imported.
+/// The decision about an event to import.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It is added.
+pub(super) enum EventDecision {
+    /// The event is added.
     Add,
-    /// It is there already.
+    /// The event is present already.
     Repeat,
-    /// Its stream had its version already, and hides it.
+    /// The stream has the version already, and hides it.
     Hidden,
 }
 
-/// The head of a stream that begins with an event of this version, as far as it is known before the commit.
+/// The head of a stream that begins with an event of this version, without its origin, which the commit writes.
 pub(super) fn begun(version: Version, created: u64) -> Head {
     Head { truncate_before: version, reclaimed_before: version, ..Head::new(0, version, created, created) }
 }
 
-/// Decides what becomes of each event.
-pub(super) fn settle(
+/// Decides about each event.
+pub(super) fn decide_events(
     heads: &HashMap<&str, Option<Head>>,
     candidates: &[Candidate<'_>],
-) -> Result<Vec<Fate>, Error> {
+) -> Result<Vec<EventDecision>, Error> {
     let mut heads = heads.clone();
     // Ids that this import adds.
     let mut added: HashSet<(&str, &str)> = HashSet::new();
-    let mut fates = Vec::with_capacity(candidates.len());
+    let mut decisions = Vec::with_capacity(candidates.len());
     for candidate in candidates {
-        let Candidate { stream_id, version, id, created, there, known } = *candidate;
-        match there {
-            There::Hidden => {
-                fates.push(Fate::Hidden);
+        let Candidate { stream_id, version, id, created, present, known } = *candidate;
+        match present {
+            Present::Hidden => {
+                decisions.push(EventDecision::Hidden);
                 continue;
             }
-            There::Same => {
-                fates.push(Fate::Repeat);
+            Present::Same => {
+                decisions.push(EventDecision::Repeat);
                 continue;
             }
-            There::Nothing | There::Other => {}
+            Present::Nothing | Present::Other => {}
         }
         let head = heads.get_mut(stream_id).expect("the heads of all streams were read");
         if head.is_some_and(|head| head.state == StreamState::Tombstoned) {
@@ -90,11 +90,11 @@ pub(super) fn settle(
         }
         let next = match head {
             None => begun(version, created),
-            Some(there) if there.last_version.checked_add(1) == Some(version) => {
-                moved_on(Some(there), version, there.created, created)
+            Some(head) if head.last_version.checked_add(1) == Some(version) => {
+                advance_head(Some(head), version, head.created, created)
             }
             Some(_) => {
-                // An event of version 0 is the first of a stream.
+                // Version 0 is the first version of a stream.
                 let expected =
                     version.checked_sub(1).map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact);
                 return Err(conflict(stream_id, expected, head.as_ref()));
@@ -102,38 +102,38 @@ pub(super) fn settle(
         };
         *head = Some(next);
         added.insert((stream_id, id));
-        fates.push(Fate::Add);
+        decisions.push(EventDecision::Add);
     }
-    Ok(fates)
+    Ok(decisions)
 }
 
-/// Where the added events lie.
+/// The positions of the added events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Placed {
-    /// The positions that batches of their own leave empty before.
+pub(super) struct Placement {
+    /// The number of positions that each of the preceding batches leaves empty.
     pub(super) reserved: Vec<u32>,
-    /// How many positions the import's own batch leaves empty directly before each added event.
+    /// The number of positions that the import's own batch leaves empty directly before each added event.
     pub(super) gaps: Vec<u32>,
-    /// Positions are given, so that the log has to end where it was read to.
+    /// Whether positions are given, so that the log must still end where it ended when it was read.
     pub(super) is_fixed: bool,
 }
 
-/// Finds the positions of the events that are added, in a log that ends at `end`. For each event of the import its
-/// position, if one is given, and what becomes of it.
-pub(super) fn place(end: Position, events: &[(Option<Position>, Fate)]) -> Result<Placed, Error> {
-    let mut placed = Placed::default();
+/// Places the added events in a log that ends at `end`. `events` has each event's position, if given, and the decision
+/// about it.
+pub(super) fn place(end: Position, events: &[(Option<Position>, EventDecision)]) -> Result<Placement, Error> {
+    let mut placement = Placement::default();
     let mut next = end;
-    // How many positions the import's own batch takes.
+    // The number of positions that the import's own batch takes.
     let mut taken = 0_u64;
-    for (index, (position, fate)) in events.iter().enumerate() {
-        if *fate != Fate::Add {
+    for (index, (position, decision)) in events.iter().enumerate() {
+        if *decision != EventDecision::Add {
             continue;
         }
         let argument = || format!("events[{index}]");
         let mut gap = match position {
             None => 0,
             Some(position) => {
-                placed.is_fixed = true;
+                placement.is_fixed = true;
                 position.checked_sub(next).ok_or_else(|| {
                     let message = format!("is {position}, but the next free one is {next}");
                     within(invalid("position", message), argument)
@@ -141,9 +141,9 @@ pub(super) fn place(end: Position, events: &[(Option<Position>, Fate)]) -> Resul
             }
         };
         next = next.saturating_add(gap).saturating_add(1);
-        if placed.gaps.is_empty() {
-            placed.reserved = reserve(gap).map_err(|error| within(error, argument))?;
-            gap -= placed.reserved.iter().map(|count| u64::from(*count)).sum::<u64>();
+        if placement.gaps.is_empty() {
+            placement.reserved = reserve(gap).map_err(|error| within(error, argument))?;
+            gap -= placement.reserved.iter().map(|count| u64::from(*count)).sum::<u64>();
         }
         taken = taken.saturating_add(gap).saturating_add(1);
         if taken > BATCH_POSITIONS_MAX.into() {
@@ -155,19 +155,19 @@ pub(super) fn place(end: Position, events: &[(Option<Position>, Fate)]) -> Resul
                 argument,
             ));
         }
-        placed.gaps.push(u32::try_from(gap).expect("it is no more than one batch takes"));
+        placement.gaps.push(u32::try_from(gap).expect("it is no more than one batch takes"));
     }
-    Ok(placed)
+    Ok(placement)
 }
 
-/// The gap before the first event in parts that batches can take; nothing if the import's own batch can.
+/// Divides the gap before the first event among preceding batches; none if the import's own batch can take it.
 fn reserve(gap: u64) -> Result<Vec<u32>, Error> {
     if gap > GAP_MAX {
         return Err(Error::TooLarge(format!(
             "its position would leave {gap} positions empty, over the limit of {GAP_MAX} for one import"
         )));
     }
-    // With room for the most events of an import.
+    // This leaves enough positions for the maximum number of events.
     if gap <= u64::from(BATCH_POSITIONS_MAX) / 2 {
         return Ok(Vec::new());
     }
@@ -190,17 +190,17 @@ mod tests {
     use exesdb_sdk::streams::StreamState;
     use exesdb_sdk::types::{Error, ExpectedVersion, Version};
 
-    use super::There::{self, Hidden, Nothing, Other, Same};
-    use super::{Candidate, Fate, GAP_MAX, Placed, begun, place, settle};
+    use super::Present::{self, Hidden, Nothing, Other, Same};
+    use super::{Candidate, EventDecision, GAP_MAX, Placement, begun, decide_events, place};
     use crate::decide::conflict;
     use crate::layout::Head;
 
     /// An event's stream, version and id, what is at its version, and the version that the store has for the id.
-    type Row<'a> = (&'a str, Version, &'a str, There, Option<Version>);
+    type Row<'a> = (&'a str, Version, &'a str, Present, Option<Version>);
 
-    type Fates = Result<Vec<Fate>, Error>;
+    type Decisions = Result<Vec<EventDecision>, Error>;
 
-    fn settled(rows: &[Row<'_>]) -> Fates {
+    fn settled(rows: &[Row<'_>]) -> Decisions {
         let live = Head::new(0, 4, 10, 20);
         let heads = HashMap::from([
             ("live", Some(live)),
@@ -211,27 +211,27 @@ mod tests {
         ]);
         let candidates: Vec<_> = rows
             .iter()
-            .map(|(stream_id, version, id, there, known)| Candidate {
+            .map(|(stream_id, version, id, present, known)| Candidate {
                 stream_id,
                 version: *version,
                 id,
                 created: 0,
-                there: *there,
+                present: *present,
                 known: *known,
             })
             .collect();
-        settle(&heads, &candidates)
+        decide_events(&heads, &candidates)
     }
 
     #[test]
-    fn what_becomes_of_imported_events() {
+    fn imported_events_are_added_repeated_or_hidden() {
         use ExpectedVersion::{Exact, NoStream};
         let wrong =
             |stream_id, expected, last| Err(conflict(stream_id, expected, Some(&Head::new(0, last, 0, 0))));
         let deleted = Head { state: StreamState::Deleted, ..Head::new(0, 4, 0, 0) };
         let taken = |id: &str| Err(Error::IdConflict(id.into()));
-        let (add, repeat, hidden) = (Fate::Add, Fate::Repeat, Fate::Hidden);
-        let table: [(&[Row<'_>], Fates); 22] = [
+        let (add, repeat, hidden) = (EventDecision::Add, EventDecision::Repeat, EventDecision::Hidden);
+        let table: [(&[Row<'_>], Decisions); 22] = [
             (&[], Ok(vec![])),
             (&[("live", 5, "a", Nothing, None), ("live", 6, "b", Nothing, None)], Ok(vec![add, add])),
             (&[("live", 4, "a", Same, Some(4)), ("live", 5, "b", Nothing, None)], Ok(vec![repeat, add])),
@@ -244,7 +244,7 @@ mod tests {
             (&[("live", 5, "a", Nothing, Some(3))], taken("a")),
             (&[("live", 5, "a", Nothing, None), ("live", 6, "a", Nothing, None)], taken("a")),
             (&[("live", 5, "a", Nothing, None), ("live", 5, "a", Nothing, None)], taken("a")),
-            // The event of this id is hidden, so that nobody knows it.
+            // The event with this id is hidden, so its id is unknown.
             (&[("live", 2, "a", Hidden, Some(3))], Ok(vec![hidden])),
             (&[("deleted", 5, "a", Nothing, None)], Ok(vec![add])),
             (&[("deleted", 4, "a", Hidden, None), ("deleted", 5, "a", Nothing, None)], Ok(vec![hidden, add])),
@@ -263,30 +263,30 @@ mod tests {
             (&[("new", 7, "a", Nothing, None), ("new", 9, "b", Nothing, None)], wrong("new", Exact(8), 7)),
             (&[("new", u64::MAX, "a", Nothing, None)], Ok(vec![add])),
         ];
-        for (rows, fates) in table {
-            assert_eq!(settled(rows), fates, "{rows:?}");
+        for (rows, decisions) in table {
+            assert_eq!(settled(rows), decisions, "{rows:?}");
         }
         assert!(!begun(0, 5).is_extended());
         assert_eq!((begun(7, 5).truncate_before, begun(7, 5).reclaimed_before), (7, 7));
     }
 
     #[test]
-    fn where_imported_events_lie() {
-        use Fate::{Add, Repeat};
-        let hidden = Fate::Hidden;
-        let placed = |reserved: &[u32], gaps: &[u32], is_fixed| {
-            Ok(Placed { reserved: reserved.to_vec(), gaps: gaps.to_vec(), is_fixed })
+    fn imported_events_keep_their_positions() {
+        use EventDecision::{Add, Repeat};
+        let hidden = EventDecision::Hidden;
+        let placement = |reserved: &[u32], gaps: &[u32], is_fixed| {
+            Ok(Placement { reserved: reserved.to_vec(), gaps: gaps.to_vec(), is_fixed })
         };
-        assert_eq!(place(9, &[]), placed(&[], &[], false));
-        assert_eq!(place(9, &[(None, Add), (None, Add)]), placed(&[], &[0, 0], false));
-        assert_eq!(place(9, &[(Some(3), Repeat), (None, Add)]), placed(&[], &[0], false));
-        assert_eq!(place(9, &[(Some(3), hidden), (None, Add)]), placed(&[], &[0], false));
+        assert_eq!(place(9, &[]), placement(&[], &[], false));
+        assert_eq!(place(9, &[(None, Add), (None, Add)]), placement(&[], &[0, 0], false));
+        assert_eq!(place(9, &[(Some(3), Repeat), (None, Add)]), placement(&[], &[0], false));
+        assert_eq!(place(9, &[(Some(3), hidden), (None, Add)]), placement(&[], &[0], false));
         let mixed = [(Some(12), Add), (None, Add), (Some(13), Repeat), (Some(20), Add)];
-        assert_eq!(place(9, &mixed), placed(&[], &[3, 0, 6], true));
-        assert_eq!(place(9, &[(Some(9), Add)]), placed(&[], &[0], true));
-        assert_eq!(place(0, &[(Some(5_000), Add)]), placed(&[], &[5_000], true));
-        assert_eq!(place(0, &[(Some(5_001), Add)]), placed(&[5_001], &[0], true));
-        assert_eq!(place(9, &[(Some(20_010), Add)]), placed(&[10_000, 10_000, 1], &[0], true));
+        assert_eq!(place(9, &mixed), placement(&[], &[3, 0, 6], true));
+        assert_eq!(place(9, &[(Some(9), Add)]), placement(&[], &[0], true));
+        assert_eq!(place(0, &[(Some(5_000), Add)]), placement(&[], &[5_000], true));
+        assert_eq!(place(0, &[(Some(5_001), Add)]), placement(&[5_001], &[0], true));
+        assert_eq!(place(9, &[(Some(20_010), Add)]), placement(&[10_000, 10_000, 1], &[0], true));
         assert_eq!(place(0, &[(Some(GAP_MAX), Add)]).unwrap().reserved.len(), 5_000);
 
         let complaint = |end, events: &[_]| match place(end, events) {

@@ -1,5 +1,5 @@
-//! How many rows of each source were imported into each stream: absolute numbers that only go up, so that a request that is
-//! sent again changes nothing, and that stay when retention, deletion or scavenging take the events.
+//! Marks: how many rows of each source each stream has imported. They are absolute numbers that only rise, so a repeated
+//! request changes nothing; and they remain when retention, deletion or scavenging remove the events.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,24 +8,24 @@ use exesdb_sdk::keyspaces::{Keyspaces, damaged};
 use exesdb_sdk::streams::{ImportMark, ImportState, ImportedEvent};
 use exesdb_sdk::types::{Error, ExpectedVersion, Version};
 
-use super::decide::Fate;
+use super::decide::EventDecision;
 use super::present::Heads;
 use crate::check::{check_at_most, within};
 use crate::decide::conflict;
 use crate::layout::{IMPORTS, ImportedRows, import_key};
 use crate::read::info_of;
 
-/// Longest name of a source, in bytes: only a digest of it is kept, but each mark of a request has it.
+/// Maximum length of the name of a source in bytes. Only its digest is stored, but each mark of a request has the name.
 pub const SOURCE_BYTES_MAX: usize = 256;
 
-/// Most marks of one import: one for each of its events.
+/// Maximum number of marks of one import: one for each of its events.
 pub const MARKS_MAX: usize = 1_000;
 
-/// Most streams that one call asks about: as many as an import has events.
+/// Maximum number of streams of one call: as many as an import has events.
 pub const STATES_MAX: usize = 1_000;
 
-/// For each of the streams, in order, how many rows of the source were imported into it, and what is known of it. `now` is
-/// the time of day in microseconds, which tells what retention hides.
+/// For each stream, in order, how many rows of the source it has imported, and its description. `now` is the time of day in
+/// microseconds, for retention.
 ///
 /// # Errors
 ///
@@ -52,10 +52,10 @@ pub fn import_states(
     Ok(states.collect())
 }
 
-/// Checks what needs no look into the store.
+/// Checks everything that needs no read.
 pub(super) fn check(marks: &[ImportMark]) -> Result<(), Error> {
     check_at_most("marks", marks.len(), MARKS_MAX)?;
-    let mut met = HashSet::with_capacity(marks.len());
+    let mut seen = HashSet::with_capacity(marks.len());
     for (index, ImportMark { stream_id, source, rows, leading_rows }) in marks.iter().enumerate() {
         let argument = || format!("marks[{index}]");
         check_stream_id("stream-id", stream_id).map_err(|error| within(error, argument))?;
@@ -67,7 +67,7 @@ pub(super) fn check(marks: &[ImportMark]) -> Result<(), Error> {
             let message = format!("is {leading_rows}, more than the {rows} rows that they are among");
             return Err(within(invalid("leading-rows", message), argument));
         }
-        if !met.insert((stream_id, source)) {
+        if !seen.insert((stream_id, source)) {
             let message = format!(
                 "is {source:?}, as in a mark of stream {stream_id:?} before; a stream and a source have one"
             );
@@ -77,7 +77,7 @@ pub(super) fn check(marks: &[ImportMark]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The numbers that are stored.
+/// Reads the stored marks.
 pub(super) fn read(store: &impl Keyspaces, keys: Vec<Vec<u8>>) -> Result<Vec<Option<ImportedRows>>, Error> {
     let values = store.get_all(IMPORTS, &keys)?.into_iter().zip(&keys);
     let rows = values.map(|(value, key)| match value {
@@ -89,74 +89,76 @@ pub(super) fn read(store: &impl Keyspaces, keys: Vec<Vec<u8>>) -> Result<Vec<Opt
     rows.collect()
 }
 
-/// A mark that is to be written.
+/// A mark that rises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rise<'a> {
     pub(super) stream_id: &'a str,
     pub(super) source: &'a str,
-    /// What is stored.
+    /// The stored mark.
     pub(super) before: Option<ImportedRows>,
     pub(super) after: ImportedRows,
 }
 
-/// What a stream gets by an import.
+/// The events of an import for one stream.
 #[derive(Clone, Copy, Debug, Default)]
-struct Gets {
-    /// Events that are added or there, and not taken for rows yet.
-    backing: u64,
-    /// The first event that is hidden.
+struct StreamEvents {
+    /// The number of added or present events that no mark has counted yet.
+    uncounted: u64,
+    /// The version of the first hidden event.
     hidden: Option<Version>,
-    /// The last version that is added.
+    /// The last added version.
     last: Option<Version>,
 }
 
-/// Decides which marks go up. Each row by which one does is an event of this import that is added or there.
+/// Decides which marks rise. For each row by which a mark rises, the import must have an event that is added or present.
 pub(super) fn rises<'a>(
     marks: &'a [ImportMark],
     stored: &[Option<ImportedRows>],
     heads: &Heads<'_>,
     events: &[ImportedEvent],
-    fates: &[Fate],
+    decisions: &[EventDecision],
 ) -> Result<Vec<Rise<'a>>, Error> {
-    let mut streams: HashMap<&str, Gets> = HashMap::new();
-    for (event, fate) in events.iter().zip(fates) {
-        let gets = streams.entry(&event.stream_id).or_default();
-        match fate {
-            Fate::Hidden => gets.hidden = gets.hidden.or(Some(event.version)),
-            Fate::Repeat => gets.backing += 1,
-            Fate::Add => {
-                gets.backing += 1;
-                gets.last = Some(event.version);
+    let mut streams: HashMap<&str, StreamEvents> = HashMap::new();
+    for (event, decision) in events.iter().zip(decisions) {
+        let in_stream = streams.entry(&event.stream_id).or_default();
+        match decision {
+            EventDecision::Hidden => in_stream.hidden = in_stream.hidden.or(Some(event.version)),
+            EventDecision::Repeat => in_stream.uncounted += 1,
+            EventDecision::Add => {
+                in_stream.uncounted += 1;
+                in_stream.last = Some(event.version);
             }
         }
     }
     let mut rises = Vec::new();
     for (index, (mark, before)) in marks.iter().zip(stored).enumerate() {
         let ImportMark { stream_id, source, rows, leading_rows } = mark;
-        let there = before.unwrap_or_default();
-        let by = rows.saturating_sub(there.rows);
-        let after =
-            ImportedRows { rows: there.rows.max(*rows), leading_rows: there.leading_rows.max(*leading_rows) };
-        if after == there {
+        let stored = before.unwrap_or_default();
+        let by = rows.saturating_sub(stored.rows);
+        let after = ImportedRows {
+            rows: stored.rows.max(*rows),
+            leading_rows: stored.leading_rows.max(*leading_rows),
+        };
+        if after == stored {
             continue;
         }
         let head = heads.get(stream_id.as_str()).and_then(Option::as_ref);
-        let gets = streams.entry(stream_id).or_default();
-        let Some(backing) = gets.backing.checked_sub(by) else {
-            if let Some(version) = gets.hidden {
-                // The row's place was taken by an event that is hidden by now.
+        let in_stream = streams.entry(stream_id).or_default();
+        let Some(uncounted) = in_stream.uncounted.checked_sub(by) else {
+            if let Some(version) = in_stream.hidden {
+                // Another event took the row's version, and is hidden by now.
                 let expected =
                     version.checked_sub(1).map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact);
                 return Err(conflict(stream_id, expected, head));
             }
             let message = format!(
                 "is {rows}, {by} more than before, but {} events of the stream in this import are added or there",
-                gets.backing
+                in_stream.uncounted
             );
             return Err(within(invalid("rows", message), || format!("marks[{index}]")));
         };
-        gets.backing = backing;
-        let last = gets.last.or(head.map(|head| head.last_version));
+        in_stream.uncounted = uncounted;
+        let last = in_stream.last.or(head.map(|head| head.last_version));
         let versions = last.map_or(0, |last| last.saturating_add(1));
         if *rows > versions {
             let message = format!("is {rows}, but the stream has had {versions} events at most");

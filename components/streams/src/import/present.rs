@@ -1,4 +1,4 @@
-//! What stands in the streams at the places of imported events, as far as anybody can see it.
+//! Reads what streams visibly have at the versions of imported events.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -6,7 +6,7 @@ use exesdb_sdk::keyspaces::Keyspaces;
 use exesdb_sdk::streams::ImportedEvent;
 use exesdb_sdk::types::{Direction, Error, Version};
 
-use super::decide::{Candidate, There};
+use super::decide::{Candidate, Present};
 use crate::known::{Wanted, read_ids};
 use crate::layout::Head;
 use crate::read::read_versions;
@@ -15,8 +15,8 @@ use crate::visible::{first_kept, hides};
 /// The heads of an import's streams; none for one that never had an event.
 pub(super) type Heads<'a> = HashMap<&'a str, Option<Head>>;
 
-/// The events as the rules see them: each with what stands at its version, and with the version of the visible event that
-/// has its id.
+/// The events with the state that decisions need: what their streams have at their versions, and the versions of visible
+/// events with their ids.
 pub(super) fn candidates<'a>(
     store: &impl Keyspaces,
     now: u64,
@@ -35,22 +35,22 @@ pub(super) fn candidates<'a>(
     let candidates = events.iter().zip(known).map(|(event, known)| {
         let stream_id = event.stream_id.as_str();
         let head = heads[stream_id].as_ref();
-        let there = match head {
+        let present = match head {
             Some(head) if event.version <= head.last_version => {
                 match visible.get(&(stream_id, event.version)) {
-                    None => There::Hidden,
-                    Some(id) if *id == event.event.id => There::Same,
-                    Some(_) => There::Other,
+                    None => Present::Hidden,
+                    Some(id) if *id == event.event.id => Present::Same,
+                    Some(_) => Present::Other,
                 }
             }
-            _ => There::Nothing,
+            _ => Present::Nothing,
         };
         Candidate {
             stream_id,
             version: event.version,
             id: &event.event.id,
             created: event.created,
-            there,
+            present,
             known: known.filter(|known| visible.contains_key(&(stream_id, *known))),
         }
     });
@@ -61,7 +61,7 @@ fn is_kept(head: &Head, version: Version) -> bool {
     first_kept(head).is_some_and(|first| first <= version)
 }
 
-/// For each event the version of the visible event of its id, as far as the id's digest tells.
+/// For each event the version of the visible event with the digest of its id.
 fn known(
     store: &impl Keyspaces,
     now: u64,
@@ -80,7 +80,7 @@ fn known(
     known.map(|(known, wanted)| Ok(known?.visible(wanted.head.as_ref()).next().flatten())).collect()
 }
 
-/// Of the wanted versions, which their streams have, those that can be seen, with their events' ids.
+/// The visible ones of the wanted versions, which must exist, with their events' ids.
 fn visible<'a>(
     store: &impl Keyspaces,
     now: u64,
@@ -92,7 +92,7 @@ fn visible<'a>(
         let Some(head) = &heads[stream_id] else { continue };
         let mut versions = versions.iter().copied().peekable();
         while let Some(first) = versions.next() {
-            // With those after it, which are likely to be wanted as well.
+            // Read consecutive versions together.
             let mut last = first;
             while let Some(next) = versions.next_if(|next| last.checked_add(1) == Some(*next)) {
                 last = next;

@@ -1,4 +1,4 @@
-//! Where the numbers of imported rows lie.
+//! The layout of the numbers of imported rows.
 
 use exesdb_sdk::arguments::check_stream_id;
 use xxhash_rust::xxh3::xxh3_128;
@@ -8,24 +8,24 @@ use super::DIGEST_BYTES;
 /// Stream id, zero byte and digest of a source -> [`ImportedRows`] of the source in the stream.
 pub const IMPORTS: &str = "imports";
 
-/// How many rows of a source were imported into a stream.
+/// How many rows of a source a stream has imported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImportedRows {
-    /// How many, 1 at least.
+    /// The number of rows, at least 1.
     pub rows: u64,
-    /// The first so many of the stream's rows in the source are all among them.
+    /// How many of the stream's first rows in the source are all among them.
     pub leading_rows: u64,
 }
 
 impl ImportedRows {
-    /// Both numbers, 8 bytes each, the highest byte first.
+    /// Encodes both numbers, 8 bytes each, big-endian.
     #[must_use]
     pub fn encode(self) -> [u8; 16] {
         let number = (u128::from(self.rows) << 64) | u128::from(self.leading_rows);
         number.to_be_bytes()
     }
 
-    /// What [`ImportedRows::encode`] wrote.
+    /// Decodes what [`ImportedRows::encode`] wrote.
     #[must_use]
     pub fn decode(value: &[u8]) -> Option<ImportedRows> {
         let (rows, leading_rows) = value.split_first_chunk::<8>()?;
@@ -35,8 +35,8 @@ impl ImportedRows {
     }
 }
 
-/// The key in keyspace `imports` of a stream and a source. No stream id has a zero byte. Two sources may have the same key
-/// by design; who does that gets rows of one counted as rows of the other, in their own streams.
+/// The key in keyspace `imports` of a stream and a source. No stream id has a zero byte. A client can construct two sources
+/// with the same key; then rows of one count as rows of the other, in that client's streams.
 #[must_use]
 pub fn import_key(stream_id: &str, source: &str) -> Vec<u8> {
     let digest = xxh3_128(source.as_bytes()).to_be_bytes();
@@ -57,7 +57,7 @@ mod tests {
     use super::{ImportedRows, import_key, stream_of_import};
 
     #[test]
-    fn the_value_of_an_import_is_two_numbers() {
+    fn the_value_of_an_import_has_two_numbers() {
         let value = ImportedRows { rows: 258, leading_rows: 3 };
         assert_eq!(value.encode(), [0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3]);
         assert_eq!(ImportedRows::decode(&value.encode()), Some(value));
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_of_an_import_is_these_bytes() {
+    fn the_bytes_of_the_key_of_an_import_are_fixed() {
         // XXH3 of 128 bits of "abc" is 06b05ab6733a618578af5f94892f3950.
         let key = import_key("s/1", "abc");
         assert_eq!(key, b"s/1\0\x06\xb0\x5a\xb6\x73\x3a\x61\x85\x78\xaf\x5f\x94");

@@ -1,19 +1,19 @@
-//! Where the index of a stream says that its versions lie, whatever is wrong with it.
+//! Locates a stream's versions by its index, which may be damaged.
 
 use exesdb_sdk::keyspaces::{Direction, Entry, Keyspaces, Range, prefix_end};
 use exesdb_sdk::types::{Error, Position, Version};
 
 use crate::layout::{INDEX, index_key, number, version_in};
 
-/// Bytes that a page of the index takes at most: the host's entries are 24 bytes each.
+/// Maximum bytes of a page of the index, whose entries have 24 bytes each.
 const INDEX_BYTES_MAX: u32 = 64 << 10;
 
-/// An entry of `index` that is well-formed.
+/// A well-formed entry of `index`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Append {
     /// The version of the append's last event.
     pub(super) last: Version,
-    /// Its position.
+    /// The position of that event.
     pub(super) position: Position,
 }
 
@@ -22,13 +22,13 @@ impl Append {
         Some(Self { last: version_in(&entry.key, origin)?, position: number(&entry.value)? })
     }
 
-    /// The position of a version that is not behind the last one; none if there are not so many positions before.
+    /// The position of a version up to the last one; none if it would be negative.
     pub(super) fn locate(self, version: Version) -> Option<Position> {
         self.position.checked_sub(self.last.checked_sub(version)?)
     }
 }
 
-/// The entries of a stream's index at or behind a version: at most `limit`, up to the first that is malformed.
+/// The entries of a stream's index at or after a version: at most `limit`, up to the first malformed one.
 pub(super) fn appends_from(
     store: &impl Keyspaces,
     origin: Position,
@@ -39,7 +39,7 @@ pub(super) fn appends_from(
     Ok(entries.iter().map_while(|entry| Append::of(origin, entry)).collect())
 }
 
-/// The entries of a stream's index at or behind a version, as they are.
+/// The raw entries of a stream's index at or after a version.
 pub(super) fn entries_from(
     store: &impl Keyspaces,
     origin: Position,

@@ -1,14 +1,13 @@
 //! Removes the events that retention and deletion hide.
 //!
-//! The streams of keyspace `retained` are gone through in order. Of each, the events from the first that was not removed
-//! yet are taken as long as they are hidden, and removed in one batch: each is replaced by the link of the store's hash
-//! chain; its entry in `ids` goes, those in `labels` that end with it, and those in `index` of appends of which no event
-//! is left; and the head says how far the stream was removed. The batch requires the head as it was read, so it is
-//! removed once, and an append in between only makes it be planned anew.
+//! The streams of keyspace `retained` are processed in order. For each, the hidden events from the first one that is not
+//! removed yet are removed in one batch: each event is replaced by its link of the store's hash chain; its entry in `ids`,
+//! the entries in `labels` that end with it, and the entries in `index` of appends without remaining events are deleted; and
+//! the head records up to which version the stream is removed. The batch requires the head as it was read, so nothing is
+//! removed twice, and a concurrent append only causes the batch to be planned again.
 //!
-//! A step that is full inside a stream hands back the stream and the version that it reached. The head has that version as
-//! well, and is what the next step goes by; in the cursor it makes every cursor differ from the one before, so that whoever
-//! drives the steps sees that they advance.
+//! A step that ends inside a stream returns the stream and the version that it reached. The next step uses the version in
+//! the head; the one in the cursor makes each cursor differ from the one before, so that the caller sees progress.
 
 use std::collections::HashSet;
 
@@ -26,47 +25,46 @@ use crate::layout::{
 };
 use crate::visible::{first_kept, is_too_old};
 
-/// Streams that one step looks at.
+/// Maximum number of streams per step.
 pub const STEP_STREAMS: u32 = 500;
-/// Events that one step removes at most.
+/// Maximum number of events that one step removes.
 pub const STEP_EVENTS: u64 = 1_000;
-/// Bytes of events that one step reads, give or take those of one read: what is removed was held in memory.
+/// Approximate maximum bytes of events that one step reads into memory.
 pub const STEP_BYTES: u64 = 4 << 20;
-/// How often a stream's batch is planned in one step because writers changed its head in between.
+/// How often a step plans a stream's batch if writers change its head meanwhile.
 pub const ROUNDS_MAX: u32 = 8;
 
-/// Bytes of one read of events.
+/// Maximum bytes of one read of events.
 const READ_BYTES: u32 = 2 << 20;
-/// Bytes of a page of stream ids.
+/// Maximum bytes of a page of stream ids.
 const KEYS_BYTES_MAX: u32 = 1 << 20;
-/// Operations that a stream's batch has when it takes no further event: the host's limit, less what one event needs.
+/// Number of operations from which a stream's batch takes no further event: the host's limit, less what one event needs.
 const BATCH_OPERATIONS: usize = 9_900;
-/// Tells a cursor that is the first stream the next step looks at.
+/// The tag of a cursor that is the first stream of the next step.
 const AT_STREAM: u8 = 64;
-/// Tells a cursor inside a stream: the version below which its events were removed, then the stream.
+/// The tag of a cursor inside a stream: the version below which its events are removed, then the stream.
 const INSIDE_STREAM: u8 = 65;
 
-/// What a step did.
+/// The outcome of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scavenged {
-    /// What the operator is told.
+    /// The result for the operator.
     pub step: ScavengeStep,
-    /// Streams that could not be scavenged, or not as far as they should be, each with the reason. The walk goes on
-    /// behind them.
-    pub passed_over: Vec<String>,
+    /// The reasons why streams were skipped, or scavenged only in part. The run continues after them.
+    pub skipped: Vec<String>,
 }
 
-/// One step. `now` is the time of day in microseconds.
+/// Runs one step. `now` is the time of day in microseconds.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] for a cursor that this function did not give; those of the storage.
+/// [`Error::Invalid`] for a cursor that this function did not return; those of the storage.
 pub fn scavenge(store: &impl Keyspaces, now: u64, from: Option<&Cursor>) -> Result<Scavenged, Error> {
     let start = from.map_or(Ok(Vec::new()), first_stream)?;
     let range = Range { keyspace: RETAINED.to_owned(), start, end: None };
     let page = store.scan(&range, Direction::Forward, STEP_STREAMS, KEYS_BYTES_MAX)?;
     let keys: Vec<Vec<u8>> = page.entries.into_iter().map(|entry| entry.key).collect();
-    let mut step = Step { store, now, removed: 0, bytes: 0, passed_over: Vec::new(), unfinished: None };
+    let mut step = Step { store, now, removed: 0, bytes: 0, skipped: Vec::new(), unfinished: None };
     let taken = step.streams(&keys)?;
     let next = match (step.unfinished, keys[..taken].last()) {
         (Some(unfinished), _) => Some(unfinished.cursor()),
@@ -77,7 +75,7 @@ pub fn scavenge(store: &impl Keyspaces, now: u64, from: Option<&Cursor>) -> Resu
     };
     Ok(Scavenged {
         step: ScavengeStep { next, examined: taken as u64, removed: step.removed, bytes: step.bytes },
-        passed_over: step.passed_over,
+        skipped: step.skipped,
     })
 }
 
@@ -86,15 +84,15 @@ struct Step<'a, S> {
     now: u64,
     removed: u64,
     bytes: u64,
-    passed_over: Vec<String>,
+    skipped: Vec<String>,
     /// The first stream that has more to remove.
     unfinished: Option<Unfinished>,
 }
 
-/// A stream that has more to remove than fitted into the step.
+/// A stream with more to remove than fits into the step.
 struct Unfinished {
     key: Vec<u8>,
-    /// Its events below this version are removed.
+    /// The version below which its events are removed.
     below: Version,
 }
 
@@ -104,7 +102,7 @@ impl Unfinished {
     }
 }
 
-/// The first key of `retained` that a step looks at.
+/// The first key of `retained` for a step.
 fn first_stream(from: &Cursor) -> Result<Vec<u8>, Error> {
     match cursor::parts(from)? {
         (AT_STREAM, key) => Ok(key.to_owned()),
@@ -116,31 +114,31 @@ fn first_stream(from: &Cursor) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// What still fits into a step.
+/// The remaining capacity of a step.
 struct Room {
     events: u64,
     bytes: u64,
 }
 
 impl<S: Keyspaces> Step<'_, S> {
-    /// Removes what is hidden of as many of these streams as fit into the step, and says how many they were.
+    /// Removes the hidden events of as many of these streams as fit into the step. Returns how many those were.
     fn streams(&mut self, keys: &[Vec<u8>]) -> Result<usize, Error> {
         let mut open: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
         let taken = self.round(&mut open)?;
-        // Those for which there was no room are the next step's.
+        // The next step processes the streams that did not fit.
         let mut open = open[..open.len() - (keys.len() - taken)].to_vec();
         for _ in 1..ROUNDS_MAX {
             self.round(&mut open)?;
         }
         for key in open {
             let reason = format!("writers changed its head {ROUNDS_MAX} times meanwhile");
-            self.pass_over(key, &reason);
+            self.skip(key, &reason);
         }
         Ok(taken)
     }
 
-    /// Takes as many of these streams as there is room for, and says how many they were. Leaves those that were
-    /// overtaken, and behind them those for which there was no room.
+    /// Processes as many of these streams as fit, and returns how many those were. Leaves in `open` the streams that were
+    /// overtaken, followed by those that did not fit.
     fn round(&mut self, open: &mut Vec<&[u8]>) -> Result<usize, Error> {
         let mut room = Room { events: STEP_EVENTS, bytes: STEP_BYTES };
         let mut plans = Vec::new();
@@ -164,7 +162,7 @@ impl<S: Keyspaces> Step<'_, S> {
         Ok(taken)
     }
 
-    /// Commits plans, and gives the keys of those that were overtaken.
+    /// Commits plans. Returns the keys of those that were overtaken.
     fn commit(&mut self, plans: Vec<Plan>) -> Result<HashSet<Vec<u8>>, Error> {
         let mut overtaken = HashSet::new();
         if plans.is_empty() {
@@ -197,7 +195,7 @@ impl<S: Keyspaces> Step<'_, S> {
         Ok(overtaken)
     }
 
-    /// What is to be removed of one stream; none if that is nothing.
+    /// Plans the removal of one stream's hidden events; none if there are none.
     fn plan(&mut self, key: &[u8], room: &mut Room) -> Result<Option<Plan>, Error> {
         let Some(value) = self.store.get(STREAMS, key)? else {
             self.damaged(key, "it has no head");
@@ -226,11 +224,11 @@ impl<S: Keyspaces> Step<'_, S> {
         Ok(Some(plan))
     }
 
-    /// The events that are hidden, from the first that was not removed yet: as many as there is room for.
+    /// The hidden events from the first one that is not removed yet, as many as fit.
     fn hidden(&mut self, stream_id: &str, head: &Head, room: &mut Room) -> Result<Hidden, Error> {
         let mut hidden =
             Hidden { below: head.reclaimed_before, events: Vec::new(), appends: Vec::new(), has_more: false };
-        // All below are hidden whatever their age.
+        // All lower versions are hidden whatever their age.
         let sure = first_kept(head).unwrap_or_else(|| head.last_version.saturating_add(1));
         let ages = head.max_age_seconds != 0 && first_kept(head).is_some();
         let mut operations = 0;
@@ -239,7 +237,7 @@ impl<S: Keyspaces> Step<'_, S> {
                 hidden.has_more = true;
                 break;
             }
-            // One event tells whether any is too old.
+            // The first event shows whether any is too old.
             let count = if hidden.below < sure {
                 room.events.min(sure - hidden.below)
             } else if hidden.events.is_empty() {
@@ -272,7 +270,7 @@ impl<S: Keyspaces> Step<'_, S> {
                 room.events = room.events.saturating_sub(1);
                 room.bytes = room.bytes.saturating_sub(bytes);
                 let removed = Removed::new(link, bytes, event);
-                // The event, its id, an entry of the index, and its labels.
+                // The event, its id, an index entry, and its labels.
                 operations += 3 + removed.labels.len();
                 hidden.events.push(removed);
                 hidden.below = below;
@@ -281,7 +279,7 @@ impl<S: Keyspaces> Step<'_, S> {
         Ok(hidden)
     }
 
-    /// The values of the first of these positions, as many as one read gives.
+    /// The values at the first of these positions, as many as one read returns.
     fn values(&self, positions: &[Position]) -> Result<Vec<Option<Vec<u8>>>, Error> {
         if positions.is_empty() {
             return Ok(Vec::new());
@@ -290,7 +288,7 @@ impl<S: Keyspaces> Step<'_, S> {
         Ok(self.store.get_many(EVENTS, &keys, READ_BYTES)?)
     }
 
-    /// The positions of a stream's versions, as many as one read of the index gives, and the appends that it names.
+    /// The positions of a stream's versions and their appends, as many as one read of the index returns.
     fn positions(
         &self,
         origin: Position,
@@ -319,7 +317,7 @@ impl<S: Keyspaces> Step<'_, S> {
             plan.removed += 1;
             plan.bytes += removed.bytes.saturating_sub(stub.len() as u64);
             plan.batch.put(EVENTS, key, stub);
-            // One that was appended again after its first event was removed is not this one's.
+            // If the id was appended again after this event became hidden, the entry belongs to the later event.
             if version.as_deref().and_then(number) == Some(removed.version) {
                 plan.delete(IDS, &id_key, 8);
             }
@@ -330,7 +328,7 @@ impl<S: Keyspaces> Step<'_, S> {
             .flat_map(|removed| removed.labels.iter().map(|digest| label_key(*digest, removed.position)))
             .collect();
         let values = self.store.get_all(LABELS, &label_keys)?;
-        // Events go in the order of their versions, so with its last one all of an append that have the label are gone.
+        // Events are removed in the order of versions, so with the last one, all events of the entry are removed.
         for (key, value) in label_keys.iter().zip(values) {
             if let Some(value) = value {
                 plan.delete(LABELS, key, value.len());
@@ -346,19 +344,19 @@ impl<S: Keyspaces> Step<'_, S> {
     }
 
     fn damaged(&mut self, key: &[u8], reason: &str) {
-        self.pass_over(key, &format!("{reason}; verify the store"));
+        self.skip(key, &format!("{reason}; verify the store"));
     }
 
-    fn pass_over(&mut self, key: &[u8], reason: &str) {
+    fn skip(&mut self, key: &[u8], reason: &str) {
         let reason = format!("stream `{}`: {reason}", key.escape_ascii());
-        if !self.passed_over.contains(&reason) {
-            self.passed_over.push(reason);
+        if !self.skipped.contains(&reason) {
+            self.skipped.push(reason);
         }
     }
 }
 
-/// The event at a position where this version of the stream has to be, with its link. One that was removed before the head
-/// says so is none: nobody can tell whose it was.
+/// The event at a position, which must be this version of the stream, with its link. None if it is removed although the
+/// head does not say so: then its stream is unknown.
 fn event_of(
     stream_id: &str,
     version: Version,
@@ -373,25 +371,25 @@ fn event_of(
     }
 }
 
-/// The events of a stream that are to be removed.
+/// The events of a stream to remove.
 struct Hidden {
-    /// All below this version are removed then.
+    /// The version below which all events are removed afterwards.
     below: Version,
     events: Vec<Removed>,
-    /// What the index has of them and behind.
+    /// The index entries of these events and later ones.
     appends: Vec<Append>,
-    /// More may be hidden than there was room for.
+    /// Whether more events may be hidden than fit.
     has_more: bool,
 }
 
-/// What is needed of an event to remove it; its content is not kept in memory.
+/// The parts of an event that its removal needs. Its content is not kept in memory.
 struct Removed {
     position: Position,
     version: Version,
     link: u64,
     event_id: String,
     labels: Vec<LabelDigest>,
-    /// Of its value.
+    /// Bytes of its value.
     bytes: u64,
 }
 
@@ -405,7 +403,7 @@ impl Removed {
 /// The batch of one stream.
 struct Plan {
     key: Vec<u8>,
-    /// What the head will say of how far the stream is removed.
+    /// The new `reclaimed_before` of the head.
     below: Version,
     batch: BatchBuilder,
     removed: u64,

@@ -1,12 +1,12 @@
-//! Compares all keyspaces with each other.
+//! Cross-checks all keyspaces.
 //!
-//! First the log is walked by position: no position is missing, every event can be read and has the right link of the
-//! store's hash chain, belongs to a stream, and is found by `index`, `ids` and `labels`. Then `streams` is walked: each
-//! head names the last event, and has its entry in `retained`. At last the other keyspaces are walked for entries that
-//! belong to nothing.
+//! First the log is walked by position: no position is missing; every event can be read, has the right link of the store's
+//! hash chain, belongs to a stream, and has its entries in `index`, `ids` and `labels`. Then `streams` is walked: each head
+//! names the last event, and has its entry in `retained`. Finally the other keyspaces are searched for orphans: entries
+//! that belong to nothing.
 //!
-//! What is put right requires what was read: the entry itself and, where an entry is added, the head of its stream.
-//! If a writer was there in between, it is left, and the next walk tells whether anything is still wrong.
+//! A repair requires what was read: the entry itself and, if an entry is added, the head of its stream. If a writer changed
+//! either meanwhile, the repair is dropped, and the next run shows whether anything is still wrong.
 
 mod heads;
 mod imports;
@@ -23,35 +23,35 @@ use exesdb_sdk::types::{Error, Position};
 use super::cursor;
 use crate::layout::{EVENTS, Envelope};
 
-/// Entries of the log that one step looks at.
+/// Maximum number of log entries per step.
 pub const STEP_EVENTS: u32 = 2_000;
-/// Entries of any other keyspace that one step looks at: for most of them an event is read as well.
+/// Maximum number of entries of any other keyspace per step. For most of them an event is read, too.
 pub const STEP_ENTRIES: u32 = 1_000;
-/// Bytes of entries that one step reads at a time.
+/// Maximum bytes of one read of entries.
 pub const STEP_BYTES: u32 = 2 << 20;
-/// Bytes of events that belong to the entries of a step: two of the largest values that the host takes fit, as many as
-/// one entry of `labels` asks for.
+/// Maximum bytes of the events that a step reads for its entries: two of the largest values, as one entry of `labels`
+/// needs.
 pub const STEP_EVENT_BYTES: u32 = 5 << 20;
-/// Labels that one step of the log looks up, give or take those of one event.
+/// Approximate maximum number of labels that one step of the log looks up.
 pub const STEP_LABELS: usize = 10_000;
 
-/// Findings that one step names; the contract's bound.
+/// Maximum number of findings that one step names, as the interface says.
 pub const FINDINGS_MAX: usize = 100;
 
-/// Batches that one commit puts right; the host takes 10,000.
+/// Maximum number of repairs per commit; the host accepts 10,000 batches.
 const COMMIT_BATCHES: usize = 5_000;
 
-/// One step.
+/// Runs one step.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] for a cursor that this function did not give; those of the storage.
+/// [`Error::Invalid`] for a cursor that this function did not return; those of the storage.
 pub fn verify(store: &impl Keyspaces, from: Option<&Cursor>, repair: bool) -> Result<VerifyStep, Error> {
-    let place = from.map_or(Ok(Place::beginning()), |cursor| Place::decode(cursor))?;
+    let place = from.map_or(Ok(Start::beginning()), |cursor| Start::decode(cursor))?;
     let mut step = Step { store, repair, examined: 0, findings: Vec::new(), found: 0, repairs: Vec::new() };
     let next = match place {
-        Place::Log(place) => Some(log::walk(&mut step, place)?),
-        Place::Keys(walk, start) => {
+        Start::Log(place) => Some(log::walk(&mut step, place)?),
+        Start::Keys(walk, start) => {
             let next = match walk {
                 Walk::Streams => heads::walk(&mut step, start)?,
                 Walk::Index => orphans::walk_index(&mut step, start)?,
@@ -62,12 +62,12 @@ pub fn verify(store: &impl Keyspaces, from: Option<&Cursor>, repair: bool) -> Re
                 Walk::Imports => imports::walk(&mut step, start)?,
             };
             match next {
-                Some(start) => Some(Place::Keys(walk, start)),
-                None => walk.next().map(|walk| Place::Keys(walk, Vec::new())),
+                Some(start) => Some(Start::Keys(walk, start)),
+                None => walk.next().map(|walk| Start::Keys(walk, Vec::new())),
             }
         }
     };
-    step.put_right()?;
+    step.commit_repairs()?;
     Ok(VerifyStep {
         next: next.map(|place| place.encode()),
         examined: step.examined,
@@ -76,7 +76,7 @@ pub fn verify(store: &impl Keyspaces, from: Option<&Cursor>, repair: bool) -> Re
     })
 }
 
-/// The keyspaces that are walked behind the log, in this order.
+/// The keyspaces that are walked after the log, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Walk {
     Streams,
@@ -93,8 +93,8 @@ impl Walk {
         [Self::Streams, Self::Index, Self::Ids, Self::Labels, Self::Retained, Self::Gaps, Self::Imports];
 
     fn next(self) -> Option<Self> {
-        let mut behind = Self::ALL.into_iter().skip_while(|walk| *walk != self);
-        behind.nth(1)
+        let mut remaining = Self::ALL.into_iter().skip_while(|walk| *walk != self);
+        remaining.nth(1)
     }
 
     fn tag(self) -> u8 {
@@ -110,34 +110,34 @@ impl Walk {
     }
 }
 
-/// Where a step of the log begins.
+/// The start of a step of the log.
 #[derive(Clone, Debug)]
-struct LogPlace {
-    /// The first key that it looks at.
+struct LogStart {
+    /// The first key to read.
     start: Vec<u8>,
-    /// The position that has to come next.
+    /// The position that must come next.
     expected: Position,
-    /// The link of the event before; none if that one cannot be read.
+    /// The link of the preceding event; none if it cannot be read.
     link: Option<ChainHash>,
 }
 
-/// Where a step begins.
-enum Place {
-    Log(LogPlace),
+/// The start of a step.
+enum Start {
+    Log(LogStart),
     Keys(Walk, Vec<u8>),
 }
 
-impl Place {
+impl Start {
     const LOG: u8 = 1;
 
     fn beginning() -> Self {
-        Self::Log(LogPlace { start: Vec::new(), expected: 0, link: Some(0) })
+        Self::Log(LogStart { start: Vec::new(), expected: 0, link: Some(0) })
     }
 
     fn encode(&self) -> Cursor {
         match self {
             Self::Keys(walk, start) => cursor::of_key(walk.tag(), start),
-            Self::Log(LogPlace { start, expected, link }) => {
+            Self::Log(LogStart { start, expected, link }) => {
                 let mut cursor = vec![Self::LOG, u8::from(link.is_some())];
                 cursor.extend_from_slice(&link.unwrap_or_default().to_be_bytes());
                 cursor.extend_from_slice(&expected.to_be_bytes());
@@ -160,20 +160,20 @@ impl Place {
                 1 => Some(u64::from_be_bytes(*link)),
                 _ => return None,
             };
-            Some(LogPlace { start: start.to_owned(), expected: u64::from_be_bytes(*expected), link })
+            Some(LogStart { start: start.to_owned(), expected: u64::from_be_bytes(*expected), link })
         });
         parts.filter(|_| tag == Self::LOG).map(Self::Log).ok_or_else(cursor::unknown)
     }
 }
 
-/// What a step has found so far.
+/// The findings of a step so far.
 struct Step<'a, S> {
     store: &'a S,
     repair: bool,
     examined: u64,
     findings: Vec<Finding>,
     found: u64,
-    /// What would put right which finding, if that one is named.
+    /// The repairs, each with the index of its finding if that one is named.
     repairs: Vec<(Option<usize>, Batch)>,
 }
 
@@ -184,7 +184,7 @@ impl<S: Keyspaces> Step<'_, S> {
         Ok(self.store.scan(&range, Direction::Forward, entries, STEP_BYTES)?)
     }
 
-    /// The first of the events at these positions, as many as a step holds, one at least if any is asked for.
+    /// The events at the first of these positions, as many as fit into a step, but at least one.
     fn events(&self, positions: &[Position]) -> Result<Vec<At>, Error> {
         if positions.is_empty() {
             return Ok(Vec::new());
@@ -202,7 +202,7 @@ impl<S: Keyspaces> Step<'_, S> {
             .collect())
     }
 
-    /// Something in a keyspace is wrong.
+    /// Adds a finding about an entry.
     fn entry(
         &mut self,
         keyspace: &str,
@@ -213,7 +213,7 @@ impl<S: Keyspaces> Step<'_, S> {
         self.add(format!("keyspace `{keyspace}`, key `{}`", key.escape_ascii()), problem, repair);
     }
 
-    /// An entry that belongs to nothing: it is removed if it is still what was read.
+    /// Adds a finding about an orphan. Its repair removes the entry if it is still as it was read.
     fn orphan(&mut self, keyspace: &str, entry: &Entry, problem: impl Into<String>) {
         let mut batch = BatchBuilder::new();
         batch.require(keyspace, &entry.key, Some(&entry.value));
@@ -232,7 +232,7 @@ impl<S: Keyspaces> Step<'_, S> {
         }
     }
 
-    fn put_right(&mut self) -> Result<(), Error> {
+    fn commit_repairs(&mut self) -> Result<(), Error> {
         let (named, batches): (Vec<_>, Vec<_>) = std::mem::take(&mut self.repairs).into_iter().unzip();
         let mut named = named.into_iter();
         for part in batches.chunks(COMMIT_BATCHES) {
@@ -250,13 +250,13 @@ impl<S: Keyspaces> Step<'_, S> {
     }
 }
 
-/// What is at a position.
+/// The content of a position.
 enum At {
-    /// An event, or the link of one that was removed.
+    /// An event, or the link of a removed one.
     Envelope(Envelope),
-    /// What cannot be read: the walk of the log names it.
+    /// An unreadable value, which the walk of the log reports.
     Malformed,
-    /// Nothing: the walk of the log names it.
+    /// Nothing, which the walk of the log reports.
     Missing,
 }
 

@@ -1,8 +1,8 @@
-//! Reads the whole store, or those of its events that a filter lets through.
+//! Reads the whole store, or the events of it that match a filter.
 //!
-//! A call takes steps: each reads some events, from the log or from where the index of labels says, and leaves those that
-//! match and are visible. It ends when the page is full, when there is nothing more, or when it has looked at as much as
-//! one call may; the page says where to go on in any case.
+//! A call takes steps: each reads some events, from the log or by the index of labels, and keeps the visible ones that
+//! match. The call ends when the page is full, when there are no more events, or when its scan budget is used up. The page
+//! always says where to continue.
 
 use std::collections::VecDeque;
 
@@ -18,19 +18,19 @@ use crate::correlation::CorrelationIndex;
 use crate::filter::{Filter, Lead, Plan};
 use crate::layout::{EVENTS, number};
 
-/// Events that one call looks at before it answers with what it has: others wait for the component meanwhile, and whoever
-/// asked learns how far the read has come.
-pub const LOOKED_AT_EVENTS_MAX: u64 = 10_000;
+/// Maximum number of events that one call scans before it returns a partial page: other calls wait for the component
+/// meanwhile, and the caller learns how far the read has come.
+pub const SCAN_BUDGET_EVENTS: u64 = 10_000;
 
-/// Bytes of stored events that one call looks at, as [`LOOKED_AT_EVENTS_MAX`]: those events can be large.
-pub const LOOKED_AT_BYTES_MAX: usize = 8 << 20;
+/// Maximum bytes of stored events that one call scans, because events can be large.
+pub const SCAN_BUDGET_BYTES: usize = 8 << 20;
 
-/// Events that a step of a filtered read looks at. At least as many as one call may cost little more than one; more than
-/// a page may have would only be thrown away where most of them match.
+/// Bounds for the number of events that a step of a filtered read scans. A step of 100 events costs little more than one of
+/// a single event; a step of more events than a page holds would discard some where most events match.
 const STEP_EVENTS_MIN: u64 = 100;
 const STEP_EVENTS_MAX: u64 = 1_000;
 
-/// Events of the whole store.
+/// Reads a page of events of the whole store.
 ///
 /// # Errors
 ///
@@ -45,19 +45,19 @@ pub fn read_all(
     check_count("count", count)?;
     let durable_position = store.durable_position()?;
     let mut hiding = Hiding::new(store, now)?;
-    let mut log = Log::new(from, direction, durable_position);
-    let mut work = Work::default();
+    let mut log = LogScan::new(from, direction, durable_position);
+    let mut budget = ScanBudget::default();
     loop {
-        // What is visible of one step is a page; only a step of which nothing is takes another.
-        let mut events = log.step(store, u64::from(count), None, &mut work)?;
+        // The visible events of one step are a page. Another step is taken only if none is visible.
+        let mut events = log.step(store, u64::from(count), None, &mut budget)?;
         hiding.retain_visible(store, &mut events)?;
-        if !events.is_empty() || log.end || work.is_done() {
+        if !events.is_empty() || log.end || budget.is_exhausted() {
             return Ok(EventPage { events, next: log.next, end: log.end, durable_position });
         }
     }
 }
 
-/// Events of the whole store that a filter lets through.
+/// Reads a page of events of the whole store that match a filter.
 ///
 /// # Errors
 ///
@@ -75,61 +75,61 @@ pub fn read_filtered(
     let filter = Filter::new(filter, index)?;
     let durable_position = store.durable_position()?;
     let mut hiding = Hiding::new(store, now)?;
-    let mut source = match filter.plan() {
-        Plan::Scan => Source::Log(Log::new(from, direction, durable_position)),
+    let mut candidates = match filter.plan() {
+        Plan::Scan => Candidates::Log(LogScan::new(from, direction, durable_position)),
         Plan::Labels(leads) => {
-            Source::Labels(Labelled::new(store, &leads, from, direction, durable_position)?)
+            Candidates::Labels(LabelScan::new(store, &leads, from, direction, durable_position)?)
         }
     };
-    let mut work = Work::default();
+    let mut budget = ScanBudget::default();
     let mut page = Matches { count: count as usize, events: Vec::new(), bytes: 0 };
     loop {
         let wanted = if filter.has_patterns() { 0 } else { u64::from(count) };
         let wanted = wanted.clamp(STEP_EVENTS_MIN, STEP_EVENTS_MAX);
-        let mut events = source.step(store, wanted, &filter, &mut work)?;
+        let mut events = candidates.step(store, wanted, &filter, &mut budget)?;
         hiding.retain_visible(store, &mut events)?;
-        let left_out = page.take(events);
-        let (next, end) = match left_out {
+        let overflow = page.add(events);
+        let (next, end) = match overflow {
             Some(position) => (Some(position), false),
-            None => source.reached(),
+            None => candidates.reached(),
         };
-        if left_out.is_some() || end || page.is_full() || work.is_done() {
+        if overflow.is_some() || end || page.is_full() || budget.is_exhausted() {
             return Ok(EventPage { events: page.events, next, end, durable_position });
         }
     }
 }
 
-/// What a call has looked at.
+/// The part of the scan budget that a call has used.
 #[derive(Default)]
-struct Work {
+struct ScanBudget {
     events: u64,
     bytes: usize,
 }
 
-impl Work {
-    fn is_done(&self) -> bool {
-        self.events >= LOOKED_AT_EVENTS_MAX || self.bytes >= LOOKED_AT_BYTES_MAX
+impl ScanBudget {
+    fn is_exhausted(&self) -> bool {
+        self.events >= SCAN_BUDGET_EVENTS || self.bytes >= SCAN_BUDGET_BYTES
     }
 
-    /// How many events the next step may look at, of those that it wants to; 1 at least.
+    /// The number of events that the next step may scan: at most `wanted`, at least 1.
     fn events_left(&self, wanted: u64) -> u64 {
-        wanted.min(LOOKED_AT_EVENTS_MAX.saturating_sub(self.events)).max(1)
+        wanted.min(SCAN_BUDGET_EVENTS.saturating_sub(self.events)).max(1)
     }
 
-    /// How many bytes the next read may take.
+    /// The maximum bytes of the next read.
     fn bytes_left(&self) -> u32 {
-        let left = LOOKED_AT_BYTES_MAX.saturating_sub(self.bytes).max(1);
+        let left = SCAN_BUDGET_BYTES.saturating_sub(self.bytes).max(1);
         u32::try_from(left).map_or(PAGE_BYTES_MAX, |left| left.min(PAGE_BYTES_MAX))
     }
 
-    /// Whether the filter lets an event through that was added; adds what its patterns take.
-    fn lets_through(&mut self, filter: &Filter, event: &RecordedEvent) -> bool {
+    /// Whether a scanned event matches. Charges the cost of the filter's patterns.
+    fn matches(&mut self, filter: &Filter, event: &RecordedEvent) -> bool {
         self.bytes = self.bytes.saturating_add(filter.pattern_cost(event));
         filter.matches(event)
     }
 
-    /// Adds an event.
-    fn add(&mut self, bytes: usize) {
+    /// Charges a scanned event.
+    fn charge(&mut self, bytes: usize) {
         self.events = self.events.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes);
     }
@@ -139,13 +139,13 @@ impl Work {
 struct Matches {
     count: usize,
     events: Vec<RecordedEvent>,
-    /// At most [`PAGE_BYTES_MAX`], unless the first event alone is larger.
+    /// At most [`PAGE_BYTES_MAX`], unless the first event is larger.
     bytes: usize,
 }
 
 impl Matches {
-    /// Adds as many of the events as there is room for, and says at which position the others begin.
-    fn take(&mut self, events: Vec<RecordedEvent>) -> Option<Position> {
+    /// Adds as many of the events as fit. Returns the position of the first one that does not.
+    fn add(&mut self, events: Vec<RecordedEvent>) -> Option<Position> {
         for event in events {
             let bytes = self.bytes.saturating_add(bytes_of(&event));
             let is_over = bytes > PAGE_BYTES_MAX as usize && !self.events.is_empty();
@@ -163,55 +163,55 @@ impl Matches {
     }
 }
 
-/// The bytes of an event's texts and contents, which are nearly all that are stored of it.
+/// The bytes of an event's texts and content, which are nearly all of its stored bytes.
 fn bytes_of(event: &RecordedEvent) -> usize {
     let texts = event.stream_id.len() + event.id.len() + event.event_type.len() + event.content_type.len();
     let tags: usize = event.tags.iter().map(String::len).sum();
     texts + tags + event.data.len() + event.metadata.len()
 }
 
-/// Where the events of a filtered read come from.
-enum Source {
-    Log(Log),
-    Labels(Labelled),
+/// The candidates of a filtered read.
+enum Candidates {
+    Log(LogScan),
+    Labels(LabelScan),
 }
 
-impl Source {
-    /// Looks at the next events, `wanted` at most, and gives those that match.
+impl Candidates {
+    /// Reads the next candidates, at most `wanted`, and returns those that match.
     fn step(
         &mut self,
         store: &impl Keyspaces,
         wanted: u64,
         filter: &Filter,
-        work: &mut Work,
+        budget: &mut ScanBudget,
     ) -> Result<Vec<RecordedEvent>, Error> {
         match self {
-            Self::Log(log) => log.step(store, wanted, Some(filter), work),
-            Self::Labels(labelled) => labelled.step(store, wanted, filter, work),
+            Self::Log(log) => log.step(store, wanted, Some(filter), budget),
+            Self::Labels(labels) => labels.step(store, wanted, filter, budget),
         }
     }
 
-    /// Where to go on, and whether there is nothing more.
+    /// The position from which to continue, and whether the end is reached.
     fn reached(&self) -> (Option<Position>, bool) {
         match self {
             Self::Log(log) => (log.next, log.end),
-            Self::Labels(labelled) => labelled.reached(),
+            Self::Labels(labels) => labels.reached(),
         }
     }
 }
 
-/// All events from a position on.
-struct Log {
+/// Scans the log from a position on.
+struct LogScan {
     direction: Direction,
-    /// Where to go on. Backward none at the beginning, for the end of the log, and again when position 0 was passed or
-    /// there is nothing before.
+    /// The position from which to continue. Backward, none stands for the end of the log at first, and later for the
+    /// beginning of the log.
     next: Option<Position>,
-    /// Everything below is durable, so that a forward read that finds nothing more goes on here.
+    /// All lower positions are durable, so a forward read that reaches the end continues here.
     durable_position: Position,
     end: bool,
 }
 
-impl Log {
+impl LogScan {
     fn new(from: Option<Position>, direction: Direction, durable_position: Position) -> Self {
         let next = match direction {
             Direction::Forward => Some(from.unwrap_or(0)),
@@ -220,25 +220,24 @@ impl Log {
         Self { direction, next, durable_position, end: false }
     }
 
-    /// Looks at the next events, `wanted` at most, and gives those that match: without a filter all that were not
-    /// removed.
+    /// Scans the next events, at most `wanted`, and returns those that match; without a filter, all that were not removed.
     fn step(
         &mut self,
         store: &impl Keyspaces,
         wanted: u64,
         filter: Option<&Filter>,
-        work: &mut Work,
+        budget: &mut ScanBudget,
     ) -> Result<Vec<RecordedEvent>, Error> {
         let (first, last) = match self.direction {
             Direction::Forward => (self.next.unwrap_or(0), None),
             Direction::Backward => (0, self.next),
         };
-        let scanned = scan(store, first, last, self.direction, work.events_left(wanted), filter, work)?;
+        let scanned = scan(store, first, last, self.direction, budget.events_left(wanted), filter, budget)?;
         self.end = !scanned.more;
         self.next = match self.direction {
             Direction::Forward => {
-                let behind = scanned.reached.map_or(first, |reached| reached.saturating_add(1));
-                Some(if self.end { behind.max(self.durable_position) } else { behind })
+                let next = scanned.reached.map_or(first, |reached| reached.saturating_add(1));
+                Some(if self.end { next.max(self.durable_position) } else { next })
             }
             Direction::Backward => {
                 scanned.reached.and_then(|reached| reached.checked_sub(1)).filter(|_| !self.end)
@@ -248,17 +247,17 @@ impl Log {
     }
 }
 
-/// What was read of a range.
+/// The outcome of scanning a range.
 struct Scanned {
-    /// Those that match.
+    /// The matching events.
     events: Vec<RecordedEvent>,
-    /// The position of the last entry that was read, if there was one.
+    /// The position of the last entry, if there was one.
     reached: Option<Position>,
-    /// More entries lie beyond.
+    /// Whether the range has more entries.
     more: bool,
 }
 
-/// Reads the events at the positions from `first` to `last` (none: the end of the log).
+/// Scans the positions from `first` to `last` (none: the end of the log).
 fn scan(
     store: &impl Keyspaces,
     first: Position,
@@ -266,7 +265,7 @@ fn scan(
     direction: Direction,
     limit: u64,
     filter: Option<&Filter>,
-    work: &mut Work,
+    budget: &mut ScanBudget,
 ) -> Result<Scanned, Error> {
     let range = Range {
         keyspace: EVENTS.to_owned(),
@@ -274,16 +273,16 @@ fn scan(
         end: last.and_then(|last| last.checked_add(1)).map(|end| end.to_be_bytes().to_vec()),
     };
     let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-    let page = store.scan(&range, storage_direction(direction), limit, work.bytes_left())?;
+    let page = store.scan(&range, storage_direction(direction), limit, budget.bytes_left())?;
     if page.entries.is_empty() {
-        // Looking costs something, even where nothing is.
-        work.add(0);
+        // An empty range has a cost, too.
+        budget.charge(0);
     }
     let mut events = Vec::with_capacity(if filter.is_none() { page.entries.len() } else { 0 });
     for entry in &page.entries {
-        work.add(entry.value.len());
+        budget.charge(entry.value.len());
         if let Some(event) = envelope(&entry.key, &entry.value)?.into_event()
-            && filter.is_none_or(|filter| work.lets_through(filter, &event))
+            && filter.is_none_or(|filter| budget.matches(filter, &event))
         {
             events.push(event);
         }
@@ -292,18 +291,18 @@ fn scan(
     Ok(Scanned { events, reached, more: page.more })
 }
 
-/// The events to which the index of labels leads, from a position on.
-struct Labelled {
+/// Reads the events to which the index of labels leads, from a position on.
+struct LabelScan {
     postings: Postings,
     direction: Direction,
-    /// Positions that the postings have passed and that are still to be looked at.
+    /// Positions that the postings have passed but that are not read yet.
     pending: VecDeque<Position>,
-    /// As of [`Log`].
+    /// As in [`LogScan`].
     durable_position: Position,
     end: bool,
 }
 
-impl Labelled {
+impl LabelScan {
     fn new(
         store: &impl Keyspaces,
         leads: &[Lead],
@@ -319,38 +318,38 @@ impl Labelled {
         Ok(Self { postings, direction, pending: VecDeque::new(), durable_position, end: false })
     }
 
-    /// Looks at the next candidates, `wanted` at most, and gives those that match.
+    /// Reads the next candidates, at most `wanted`, and returns those that match.
     fn step(
         &mut self,
         store: &impl Keyspaces,
         wanted: u64,
         filter: &Filter,
-        work: &mut Work,
+        budget: &mut ScanBudget,
     ) -> Result<Vec<RecordedEvent>, Error> {
-        let wanted = work.events_left(wanted);
+        let wanted = budget.events_left(wanted);
         let events = match self.postings.peek(store, wanted)? {
             Some(span) if span.length() >= RANGE_MIN && self.pending.is_empty() => {
-                self.read_range(store, span, wanted, filter, work)?
+                self.read_range(store, span, wanted, filter, budget)?
             }
             _ => {
                 self.collect(store, wanted)?;
-                self.look_up(store, filter, work)?
+                self.look_up(store, filter, budget)?
             }
         };
         self.end = self.pending.is_empty() && self.postings.peek(store, wanted)?.is_none();
         Ok(events)
     }
 
-    /// Reads along a span. Any number of the positions in it may be empty.
+    /// Scans a span, in which any number of positions may be empty.
     fn read_range(
         &mut self,
         store: &impl Keyspaces,
         span: Span,
         wanted: u64,
         filter: &Filter,
-        work: &mut Work,
+        budget: &mut ScanBudget,
     ) -> Result<Vec<RecordedEvent>, Error> {
-        let scanned = scan(store, span.first, Some(span.last), self.direction, wanted, Some(filter), work)?;
+        let scanned = scan(store, span.first, Some(span.last), self.direction, wanted, Some(filter), budget)?;
         let whole = match self.direction {
             Direction::Forward => span.last,
             Direction::Backward => span.first,
@@ -359,7 +358,7 @@ impl Labelled {
         Ok(scanned.events)
     }
 
-    /// Fills up the pending positions with those of the next short spans.
+    /// Adds the positions of the next short spans to the pending ones.
     fn collect(&mut self, store: &impl Keyspaces, wanted: u64) -> Result<(), Error> {
         let wanted = usize::try_from(wanted).unwrap_or(usize::MAX).min(GET_MANY_KEYS_MAX);
         while self.pending.len() < wanted
@@ -376,30 +375,30 @@ impl Labelled {
         Ok(())
     }
 
-    /// Looks at as many of the pending positions as one read gives.
+    /// Reads the pending positions, as many as one lookup returns.
     fn look_up(
         &mut self,
         store: &impl Keyspaces,
         filter: &Filter,
-        work: &mut Work,
+        budget: &mut ScanBudget,
     ) -> Result<Vec<RecordedEvent>, Error> {
         let keys: Vec<Vec<u8>> =
             self.pending.iter().map(|position| position.to_be_bytes().to_vec()).collect();
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let values = store.get_many(EVENTS, &keys, work.bytes_left())?;
+        let values = store.get_many(EVENTS, &keys, budget.bytes_left())?;
         if values.is_empty() {
             return Err(Error::Other(format!("get-many gave nothing for {} keys", keys.len())));
         }
         let mut events = Vec::new();
         for (key, value) in keys.iter().zip(values) {
             self.pending.pop_front();
-            work.add(value.as_ref().map_or(0, Vec::len));
-            // Between the events of an append with a label there may be none.
+            budget.charge(value.as_ref().map_or(0, Vec::len));
+            // A position between an append's labelled events may be a gap.
             let Some(value) = value else { continue };
             if let Some(event) = envelope(key, &value)?.into_event()
-                && work.lets_through(filter, &event)
+                && budget.matches(filter, &event)
             {
                 events.push(event);
             }
@@ -407,7 +406,7 @@ impl Labelled {
         Ok(events)
     }
 
-    /// Where to go on, and whether there is nothing more.
+    /// The position from which to continue, and whether the end is reached.
     fn reached(&self) -> (Option<Position>, bool) {
         let next = self.pending.front().copied().or_else(|| self.postings.next());
         match self.direction {

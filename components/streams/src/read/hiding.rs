@@ -1,4 +1,4 @@
-//! Leaves out of what was read what retention and deletion hide.
+//! Filters out the events that retention and deletion hide.
 
 use std::collections::HashMap;
 
@@ -9,23 +9,23 @@ use crate::entries::decode_head;
 use crate::layout::{Head, RETAINED, STREAMS};
 use crate::visible::hides;
 
-/// What hides events of any streams, at one time of day, in the state that one call reads.
+/// Decides which events are hidden at one time of day, in the state that one call reads.
 pub(crate) struct Hiding {
     now: u64,
-    /// Of the streams that were asked about: none for one that hides nothing. Without this nothing is hidden in the
-    /// whole store, and nobody has to look.
+    /// The heads of the streams seen so far; none for a stream that hides nothing. The whole map is none if no stream of
+    /// the store hides anything, so that no head need be read.
     heads: Option<HashMap<String, Option<Head>>>,
 }
 
 impl Hiding {
-    /// One read tells whether anything may be hidden at all.
+    /// Checks with one read whether anything may be hidden at all.
     pub(crate) fn new(store: &impl Keyspaces, now: u64) -> Result<Self, Error> {
         let any = Range { keyspace: RETAINED.to_owned(), start: Vec::new(), end: None };
         let page = store.scan(&any, keyspaces::Direction::Forward, 1, 1)?;
         Ok(Self { now, heads: (!page.entries.is_empty()).then(HashMap::new) })
     }
 
-    /// Leaves those of the events that are visible, in their order.
+    /// Keeps the visible events, in their order.
     pub(crate) fn retain_visible(
         &mut self,
         store: &impl Keyspaces,
@@ -42,7 +42,7 @@ impl Hiding {
     }
 }
 
-/// Adds the heads of those of the events' streams that are not there yet.
+/// Reads the heads of the events' streams that `heads` lacks.
 fn read_heads(
     store: &impl Keyspaces,
     heads: &mut HashMap<String, Option<Head>>,

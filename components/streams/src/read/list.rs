@@ -1,4 +1,4 @@
-//! Lists the streams that are there, or all that there ever were.
+//! Lists the live streams, or all streams including deleted ones.
 
 use exesdb_sdk::arguments::{STREAM_ID_BYTES_MAX, check_count, check_part};
 use exesdb_sdk::keyspaces::{self, Keyspaces, Range, damaged, prefix_end};
@@ -8,15 +8,15 @@ use exesdb_sdk::types::Error;
 use super::KEYS_BYTES_MAX;
 use crate::layout::{Head, STREAMS};
 
-/// Heads that one call looks at before it answers with the streams that it has: deleted streams keep theirs, and any
-/// number of them may lie one behind the other.
+/// Maximum number of heads that one call scans before it returns a partial page: deleted streams keep their heads, and
+/// any number of them may be consecutive.
 pub const LISTED_HEADS_MAX: usize = 100_000;
 
-/// Heads that one read asks for at least, so that a call for few streams gets past deleted ones quickly.
+/// Minimum number of heads per scan, so that a call for few streams skips deleted ones quickly.
 const HEADS_PER_SCAN_MIN: u32 = 100;
 
-/// Ids of streams in byte order; those that were deleted or have a tombstone only if `deleted`. A page that has looked
-/// at [`LISTED_HEADS_MAX`] heads is shorter than asked for, and says that more follow.
+/// The ids of streams in byte order; deleted and tombstoned streams only if `deleted`. After [`LISTED_HEADS_MAX`] heads the
+/// page ends early, and says that more follow.
 ///
 /// # Errors
 ///
@@ -37,16 +37,16 @@ pub fn list_streams(
     let mut start = after.map(following).unwrap_or_default().max(prefix.as_bytes().to_owned());
     let end = prefix_end(prefix.as_bytes());
     let mut streams: Vec<String> = Vec::new();
-    let mut looked_at = 0;
+    let mut scanned = 0;
     loop {
         if end.as_ref().is_some_and(|end| start >= *end) {
             return Ok(StreamPage { streams, more: false });
         }
         let range = Range { keyspace: STREAMS.to_owned(), start, end: end.clone() };
-        // One more than wanted tells whether more follow.
+        // One more than requested shows whether more follow.
         let limit = count.saturating_add(1).max(HEADS_PER_SCAN_MIN);
         let page = store.scan(&range, keyspaces::Direction::Forward, limit, KEYS_BYTES_MAX)?;
-        looked_at += page.entries.len();
+        scanned += page.entries.len();
         let mut last = String::new();
         for entry in page.entries {
             let id = String::from_utf8(entry.key)
@@ -64,10 +64,10 @@ pub fn list_streams(
         if !page.more {
             return Ok(StreamPage { streams, more: false });
         }
-        if looked_at >= LISTED_HEADS_MAX {
+        if scanned >= LISTED_HEADS_MAX {
             if streams.is_empty() {
                 return Err(Error::TooLarge(format!(
-                    "list-streams: the {looked_at} streams up to `{last}` were all deleted, and one call looks at no \
+                    "list-streams: the {scanned} streams up to `{last}` were all deleted, and one call looks at no \
                      more than {LISTED_HEADS_MAX}; ask for those after `{last}`"
                 )));
             }
@@ -77,7 +77,7 @@ pub fn list_streams(
     }
 }
 
-/// The first key that can follow an id: the id, and a byte less than any in an id.
+/// The first key after an id: the id with a zero byte, which no id contains.
 fn following(id: &str) -> Vec<u8> {
     [id.as_bytes(), &[0]].concat()
 }

@@ -9,10 +9,10 @@ use crate::check::{check_at_most, within};
 use crate::entries::decode_head;
 use crate::layout::{Head, STREAMS};
 
-/// Streams that one call asks about at most: as many as a page of snapshots names.
+/// Maximum number of streams per call: as many as a page of snapshots can name.
 pub const LIVES_MAX: usize = 1_000;
 
-/// For each of the streams, in order, its present life; none if it is not live.
+/// The present life of each stream, in order; none if the stream is not live.
 ///
 /// # Errors
 ///

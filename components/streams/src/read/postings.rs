@@ -1,7 +1,7 @@
-//! Goes through the positions to which the index of labels leads, in order, each once.
+//! Iterates over the positions to which the index of labels leads, in order and without duplicates.
 //!
-//! An entry of the index stands for a range of positions: those of one append, from its first event with the label to
-//! its last. Ranges of one label do not overlap, because appends do not; ranges of different labels may.
+//! An index entry covers a range of positions: those of one append, from its first event with the label to its last.
+//! Ranges of one label do not overlap, because appends do not; ranges of different labels may.
 
 use std::collections::VecDeque;
 
@@ -12,10 +12,10 @@ use super::storage_direction;
 use crate::filter::Lead;
 use crate::layout::{LABELS, LabelDigest, label_in, label_key, label_range, number};
 
-/// Entries of one label that are read at a time: few enough that the lists of all labels of a query fit into memory.
+/// Entries of one label per scan: few enough that the lists of all labels of a query fit into memory.
 const POSTINGS_PER_SCAN: u32 = 256;
 
-/// Bytes that these take at most.
+/// Maximum bytes of the entries of one scan.
 const POSTINGS_BYTES_MAX: u32 = 64 << 10;
 
 /// Positions from `first` to `last`.
@@ -26,12 +26,12 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// How many positions there are.
+    /// The number of positions.
     pub(super) fn length(self) -> u64 {
         (self.last - self.first).saturating_add(1)
     }
 
-    /// What of the span lies at `next` or beyond, in this direction.
+    /// The part of the span at or after `next` in this direction; none if there is none.
     fn beyond(self, next: Position, direction: Direction) -> Option<Self> {
         let rest = match direction {
             Direction::Forward => Self { first: self.first.max(next), ..self },
@@ -40,14 +40,14 @@ impl Span {
         (rest.first <= rest.last).then_some(rest)
     }
 
-    /// Both as one, if no position lies between them.
+    /// The union of both spans, if there is no position between them.
     fn joined(self, other: Self) -> Option<Self> {
         let touches =
             other.first <= self.last.saturating_add(1) && self.first <= other.last.saturating_add(1);
         touches.then(|| Self { first: self.first.min(other.first), last: self.last.max(other.last) })
     }
 
-    /// The one that comes first in this direction, as a key for comparisons.
+    /// A sort key: the span that comes first in this direction has the least.
     fn order(self, direction: Direction) -> u64 {
         match direction {
             Direction::Forward => self.first,
@@ -59,10 +59,10 @@ impl Span {
 /// The entries of one label from a position on.
 struct List {
     digest: LabelDigest,
-    /// Those that were read and not used up yet.
+    /// The entries that were read but not passed yet.
     spans: VecDeque<Span>,
-    /// Where the next ones are to be looked for; none if there are no more. Forward the least last position that they
-    /// may have, backward the one below which theirs lie.
+    /// Where to read the next entries; none if there are no more. Forward it is the least last position they may have,
+    /// backward the exclusive upper bound of their last positions.
     unread: Option<Position>,
 }
 
@@ -75,7 +75,7 @@ impl List {
     ) -> Result<Self, Error> {
         let mut list = Self { digest, spans: VecDeque::new(), unread: Some(from) };
         if direction == Direction::Backward {
-            // The entry that ends at or behind the first position may begin before it.
+            // The entry that ends at or after the first position may begin before it.
             let range = label_range(digest, from);
             let page = store.scan(&range, keyspaces::Direction::Forward, 1, POSTINGS_BYTES_MAX)?;
             for entry in &page.entries {
@@ -86,11 +86,11 @@ impl List {
         Ok(list)
     }
 
-    /// Reads the next entries, those that may have something at `next` or beyond.
+    /// Reads the next entries that may cover positions at or after `next`.
     fn read(&mut self, store: &impl Keyspaces, next: Position, direction: Direction) -> Result<(), Error> {
         let Some(unread) = self.unread.take() else { return Ok(()) };
         let range = match direction {
-            // What was passed by need not be read.
+            // Entries before `next` need not be read.
             Direction::Forward => label_range(self.digest, unread.max(next)),
             Direction::Backward => {
                 Range { end: Some(label_key(self.digest, unread)), ..label_range(self.digest, 0) }
@@ -108,7 +108,7 @@ impl List {
         Ok(())
     }
 
-    /// The next span that has something at `next` or beyond, and that part of it.
+    /// The part of the next span that is at or after `next`.
     fn peek(
         &mut self,
         store: &impl Keyspaces,
@@ -129,8 +129,8 @@ impl List {
         }
     }
 
-    /// Orders the lists of one read by how common their labels seem from its beginning on: those that were read whole by
-    /// their length, and before all others; these by how little of the log their first entries cover.
+    /// Estimates how common the label is. Lists that were read completely come first, by their length; the others by how
+    /// little of the log their first entries cover.
     fn commonness(&self, from: Position) -> (bool, u64) {
         match (self.unread, self.spans.back()) {
             (Some(_), Some(span)) => (true, !span.first.abs_diff(from)),
@@ -147,18 +147,18 @@ fn span(digest: LabelDigest, entry: &Entry) -> Result<Span, Error> {
     Ok(Span { first, last })
 }
 
-/// The positions to which some leads lead.
+/// The positions to which leads lead.
 pub(super) struct Postings {
     lists: Vec<List>,
     direction: Direction,
-    /// The position from which to go on; none if the last one was passed.
+    /// The next position; none if the last one was passed.
     next: Option<Position>,
-    /// What was given last.
+    /// The span that [`Postings::peek`] returned last.
     given: Option<Span>,
 }
 
 impl Postings {
-    /// From this position on.
+    /// The positions from `from` on.
     pub(super) fn new(
         store: &impl Keyspaces,
         leads: &[Lead],
@@ -182,8 +182,8 @@ impl Postings {
         Ok(Self { lists, direction, next: Some(from), given: None })
     }
 
-    /// The next positions, all those that follow each other without another between, until they are `enough`. They are
-    /// given again until [`Postings::pass`] goes beyond them.
+    /// The next consecutive positions, extended until they are at least `enough` or a position in between has no label.
+    /// Returns them again until [`Postings::pass`] passes them.
     pub(super) fn peek(&mut self, store: &impl Keyspaces, enough: u64) -> Result<Option<Span>, Error> {
         let Some(next) = self.next else { return Ok(None) };
         let direction = self.direction;
@@ -202,7 +202,7 @@ impl Postings {
         Ok(Some(whole))
     }
 
-    /// Says that everything up to this position, and itself, was looked at.
+    /// Records that everything up to and including this position was read.
     pub(super) fn pass(&mut self, position: Position) {
         self.next = match self.direction {
             Direction::Forward => position.checked_add(1),
@@ -210,12 +210,12 @@ impl Postings {
         };
     }
 
-    /// Where to go on.
+    /// The position from which to continue.
     pub(super) fn next(&self) -> Option<Position> {
         self.next
     }
 
-    /// The first span of all lists from `next` on.
+    /// The first span of any list from `next` on.
     fn first(&mut self, store: &impl Keyspaces, next: Position) -> Result<Option<Span>, Error> {
         let mut first: Option<Span> = None;
         for list in &mut self.lists {
@@ -228,7 +228,7 @@ impl Postings {
     }
 }
 
-/// The first position beyond a span.
+/// The first position after a span.
 fn step(span: Span, direction: Direction) -> Option<Position> {
     match direction {
         Direction::Forward => span.last.checked_add(1),

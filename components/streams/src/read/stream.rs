@@ -1,4 +1,4 @@
-//! Reads one stream.
+//! Reads one stream, and describes streams.
 
 use exesdb_sdk::arguments::{check_count, check_stream_id};
 use exesdb_sdk::keyspaces::Keyspaces;
@@ -10,10 +10,10 @@ use crate::entries::decode_head;
 use crate::layout::{Head, STREAMS};
 use crate::visible::{first_kept, is_too_old};
 
-/// Events that are read at a time where each has to be looked at.
-const LOOKED_AT_AT_ONCE: u32 = 100;
+/// Events per read when each event of a stream must be checked.
+const SCAN_EVENTS: u32 = 100;
 
-/// Events of one stream.
+/// Reads a page of events of one stream.
 ///
 /// # Errors
 ///
@@ -45,7 +45,7 @@ pub fn read_stream(
     Ok(page)
 }
 
-/// What is known of one stream.
+/// Describes one stream.
 ///
 /// # Errors
 ///
@@ -56,7 +56,7 @@ pub fn stream_info(store: &impl Keyspaces, now: u64, stream_id: &str) -> Result<
     info(store, now, stream_id, head)
 }
 
-/// For each of these streams, in order, what is known of it; none if it never had events.
+/// The descriptions of these streams, in order; none for a stream that never had events.
 pub(crate) fn info_of(
     store: &impl Keyspaces,
     now: u64,
@@ -99,7 +99,7 @@ fn read_head(store: &impl Keyspaces, stream_id: &str) -> Result<Head, Error> {
     decode_head(stream_id, value.as_deref())?.ok_or(Error::NotFound)
 }
 
-/// A stream as one call reads it.
+/// A stream in the state that one call reads.
 struct Stream<'a, K> {
     store: &'a K,
     now: u64,
@@ -139,11 +139,11 @@ impl<K: Keyspaces> Stream<'_, K> {
             let reached = events.last().map_or(first, |event| event.version);
             let read = events.len();
             events.retain(|event| !self.is_too_old(event.created));
-            // Where times are in order, all before one that is too old are too old.
+            // If times are ordered, all events before one that is too old are too old.
             let is_past = events.len() < read && !self.head.is_unordered;
             let next = reached.checked_sub(1).filter(|next| *next >= kept && !is_past);
             match next {
-                // No page is empty but the last one.
+                // Only the last page may be empty.
                 Some(next) if events.is_empty() => first = next,
                 next => return Ok(page(events, next, next.is_none())),
             }
@@ -158,14 +158,14 @@ impl<K: Keyspaces> Stream<'_, K> {
         is_too_old(&self.head, created, self.now)
     }
 
-    /// The first version at or after `first`, which the stream has, that is not too old; none if there is none.
+    /// The first version at or after `first` (which must exist) that is not too old; none if there is none.
     fn first_young(&self, first: Version) -> Result<Option<Version>, Error> {
         let head = &self.head;
         if head.max_age_seconds == 0 {
             return Ok(Some(first));
         }
         if head.is_unordered {
-            return self.first_young_of_all(first);
+            return self.first_young_by_scan(first);
         }
         if !self.is_too_old(head.created) {
             return Ok(Some(first));
@@ -173,12 +173,12 @@ impl<K: Keyspaces> Stream<'_, K> {
         if self.is_too_old(head.updated) {
             return Ok(None);
         }
-        // Times rise with versions, so that halving finds it. All below `low` are too old; `high` is not.
+        // Times rise with versions, so a binary search finds it. All below `low` are too old; `high` is not.
         let (mut low, mut high) = (first, head.last_version);
         while low < high {
             let middle = low + (high - low) / 2;
             let created = created_at(self.store, self.stream_id, head.origin, middle)?;
-            // What was removed was too old.
+            // A removed event was too old.
             if created.is_none_or(|created| self.is_too_old(created)) {
                 low = middle + 1;
             } else {
@@ -188,11 +188,11 @@ impl<K: Keyspaces> Stream<'_, K> {
         Ok(Some(high))
     }
 
-    /// As [`Self::first_young`], where any event may be older than one before it.
-    fn first_young_of_all(&self, first: Version) -> Result<Option<Version>, Error> {
+    /// As [`Self::first_young`], for a stream whose times are not ordered.
+    fn first_young_by_scan(&self, first: Version) -> Result<Option<Version>, Error> {
         let mut next = Some(first);
         while let Some(first) = next.filter(|first| *first <= self.head.last_version) {
-            let events = self.read(first, LOOKED_AT_AT_ONCE, Direction::Forward)?;
+            let events = self.read(first, SCAN_EVENTS, Direction::Forward)?;
             if let Some(young) = events.iter().find(|event| !self.is_too_old(event.created)) {
                 return Ok(Some(young.version));
             }
@@ -202,7 +202,7 @@ impl<K: Keyspaces> Stream<'_, K> {
     }
 }
 
-/// A page whose durable position the caller sets.
+/// A page without its durable position, which the caller sets.
 fn page(events: Vec<RecordedEvent>, next: Option<u64>, end: bool) -> EventPage {
     EventPage { events, next, end, durable_position: 0 }
 }

@@ -1,4 +1,4 @@
-//! Finds a stream's versions in the log.
+//! Locates a stream's versions in the log, and reads them.
 
 use exesdb_sdk::keyspaces::{self, Entry, GET_MANY_KEYS_MAX, Keyspaces, Range, damaged, prefix_end};
 use exesdb_sdk::types::{Direction, Error, Position, RecordedEvent, Version};
@@ -6,12 +6,11 @@ use exesdb_sdk::types::{Direction, Error, Position, RecordedEvent, Version};
 use super::{KEYS_BYTES_MAX, PAGE_BYTES_MAX, RANGE_MIN, envelope, storage_direction};
 use crate::layout::{EVENTS, Envelope, INDEX, index_key, number, version_in};
 
-/// Positions that a range may span for each event wanted of it: so few others are cheaper to read along than each event is
-/// to look up by itself.
+/// Maximum number of positions in a range per wanted event. Reading so few unwanted events is cheaper than point lookups.
 const SPAN_PER_EVENT_MAX: u64 = 2;
 
-/// Events of a stream from version `first` on, which it has: one at least, as many of `count` as fit on a page. Damage
-/// ends the page before it, so that what lies before can be read; at the page's beginning it is an error.
+/// Reads events of a stream from version `first` on, which must exist: at least one, and as many of `count` as fit on a
+/// page. A damaged event ends the page before it, so that earlier events can be read; at the beginning it is an error.
 pub(crate) fn read_versions(
     store: &impl Keyspaces,
     stream_id: &str,
@@ -41,8 +40,7 @@ pub(crate) fn read_versions(
     Ok(events)
 }
 
-/// An append as keyspace `index` has it: the version of its last event, and that one's position. Its other events lie
-/// directly before, down to the append before it.
+/// An entry of keyspace `index`: the version and position of an append's last event. Its other events precede it directly.
 #[derive(Clone, Copy)]
 struct Append {
     last: Version,
@@ -57,14 +55,14 @@ impl Append {
         Ok(Self { last, position })
     }
 
-    /// A version of this append, or of a lower one, with the position that it has in this append. Where that is wrong,
-    /// because the index lacks an entry, another event is found there; with none at all it is position 0.
+    /// A version with its position, if it belongs to this append. If the index lacks an entry, the position is that of
+    /// another event, which the reader detects, or 0.
     fn locate(&self, version: Version) -> (Version, Position) {
         (version, self.position.saturating_sub(self.last.saturating_sub(version)))
     }
 }
 
-/// The versions from `first` on, `count` at most, with their positions.
+/// The versions from `first` up, at most `count`, with their positions.
 fn positions_forward(
     store: &impl Keyspaces,
     origin: Position,
@@ -85,7 +83,7 @@ fn positions_forward(
     Ok(positions)
 }
 
-/// The versions from `first` down, `count` at most, with their positions.
+/// The versions from `first` down, at most `count`, with their positions.
 fn positions_backward(
     store: &impl Keyspaces,
     origin: Position,
@@ -97,7 +95,7 @@ fn positions_backward(
     let before = scan_index(store, origin, 0, Some(first), keyspaces::Direction::Backward, count)?;
     let mut positions = Vec::with_capacity(count as usize);
     let mut next = Some(first);
-    // Where each append begins is known from the one before it; so the last one of a full page is only that.
+    // Each append begins after the one before it. So the last entry of a full page only tells where another one begins.
     let is_full = before.len() == count as usize;
     let begins = before.iter().map(|append| append.last.checked_add(1));
     let begins = begins.chain((!is_full).then_some(Some(0)));
@@ -111,7 +109,7 @@ fn positions_backward(
     Ok(positions)
 }
 
-/// Appends of a stream whose last version is at least `start` and, if given, below `end`.
+/// The appends of a stream whose last version is at least `start` and, if given, less than `end`.
 fn scan_index(
     store: &impl Keyspaces,
     origin: Position,
@@ -133,49 +131,48 @@ fn scan_index(
 }
 
 fn beyond_the_index(origin: Position, version: Version) -> Error {
-    let reason = "no entry is at or behind it, but the stream goes beyond it";
+    let reason = "no entry is at or after it, but the stream goes beyond it";
     damaged(INDEX, &index_key(origin, version), reason)
 }
 
-/// How positions are read.
+/// A read of some positions.
 #[derive(Debug, PartialEq, Eq)]
-enum Part<'a> {
-    /// As a range, with the others that lie between them.
-    Along(&'a [(Version, Position)]),
-    /// Each by itself.
-    Each(&'a [(Version, Position)]),
+enum Read<'a> {
+    /// A range scan, which includes the unwanted positions in between.
+    RangeScan(&'a [(Version, Position)]),
+    /// Point lookups.
+    PointGet(&'a [(Version, Position)]),
 }
 
-/// Cuts positions, in either order, where others than them lie between.
-fn parts(wanted: &[(Version, Position)]) -> Vec<Part<'_>> {
+/// Divides positions, in ascending or descending order, into range scans and point lookups.
+fn plan_reads(wanted: &[(Version, Position)]) -> Vec<Read<'_>> {
     let mut runs = Vec::new();
     let mut rest = wanted;
     while let Some((_, first)) = rest.first() {
         let is_near = |(index, (_, position)): (usize, &(Version, Position))| {
             first.abs_diff(*position) < SPAN_PER_EVENT_MAX.saturating_mul(index as u64 + 1)
         };
-        let (run, behind) = rest.split_at(rest.iter().enumerate().take_while(|at| is_near(*at)).count());
+        let (run, after) = rest.split_at(rest.iter().enumerate().take_while(|at| is_near(*at)).count());
         runs.push(run.len());
-        rest = behind;
+        rest = after;
     }
     let is_whole = runs.len() == 1;
-    let mut parts = Vec::new();
-    // Those from `each` to `at` are looked up; they are in no part yet.
-    let (mut each, mut at) = (0, 0);
+    let mut reads = Vec::new();
+    // The positions from `point` to `at` need point lookups, and are not in `reads` yet.
+    let (mut point, mut at) = (0, 0);
     for run in runs {
         if is_whole || run as u64 >= RANGE_MIN {
-            parts.extend((each < at).then(|| Part::Each(&wanted[each..at])));
-            parts.push(Part::Along(&wanted[at..at + run]));
-            each = at + run;
+            reads.extend((point < at).then(|| Read::PointGet(&wanted[point..at])));
+            reads.push(Read::RangeScan(&wanted[at..at + run]));
+            point = at + run;
         }
         at += run;
     }
-    parts.extend((each < at).then(|| Part::Each(&wanted[each..at])));
-    parts
+    reads.extend((point < at).then(|| Read::PointGet(&wanted[point..at])));
+    reads
 }
 
-/// The values of the events at these positions, which are in the order of `direction`: as many of the first as fit on a
-/// page.
+/// Reads the values at these positions, which are in the order of `direction`: as many of the first as fit on a page.
 fn read_values(
     store: &impl Keyspaces,
     wanted: &[(Version, Position)],
@@ -183,10 +180,10 @@ fn read_values(
 ) -> Result<Vec<Option<Vec<u8>>>, Error> {
     let mut values: Vec<Option<Vec<u8>>> = Vec::with_capacity(wanted.len());
     let mut room = PAGE_BYTES_MAX;
-    for part in parts(wanted) {
-        let (asked, read) = match part {
-            Part::Along(wanted) => (wanted.len(), read_along(store, wanted, direction, room)?),
-            Part::Each(wanted) => {
+    for read in plan_reads(wanted) {
+        let (asked, read) = match read {
+            Read::RangeScan(wanted) => (wanted.len(), scan_range(store, wanted, direction, room)?),
+            Read::PointGet(wanted) => {
                 let wanted = &wanted[..wanted.len().min(GET_MANY_KEYS_MAX)];
                 let keys: Vec<Vec<u8>> =
                     wanted.iter().map(|(_, position)| position.to_be_bytes().to_vec()).collect();
@@ -196,7 +193,7 @@ fn read_values(
         let is_full = read.len() < asked;
         let bytes: usize = read.iter().flatten().map(Vec::len).sum();
         let left = u32::try_from(bytes).ok().and_then(|bytes| room.checked_sub(bytes));
-        // A read gives one value at least, however large it is. Only the first of a page may be larger than the page.
+        // A read returns at least one value, however large. Only the first value of a page may exceed the page.
         if left.is_none() && !values.is_empty() {
             break;
         }
@@ -209,9 +206,9 @@ fn read_values(
     Ok(values)
 }
 
-/// The values at these positions, which lie near each other, of a range that has them all: as many of the first as fit
-/// into this many bytes.
-fn read_along(
+/// Reads the values at these nearby positions by scanning the range of all of them: as many of the first as fit into
+/// `max_bytes`.
+fn scan_range(
     store: &impl Keyspaces,
     wanted: &[(Version, Position)],
     direction: Direction,
@@ -237,7 +234,7 @@ fn read_along(
         while entries.next_if(is_before).is_some() {}
         match entries.next_if(|entry| entry.key == key) {
             Some(entry) => values.push(Some(entry.value)),
-            // The page is full; what is behind it was not read.
+            // The page is full, so the following positions were not read.
             None if page.more && entries.peek().is_none() => break,
             None => values.push(None),
         }
@@ -245,7 +242,7 @@ fn read_along(
     Ok(values)
 }
 
-/// The event at a position where this version of the stream has to be.
+/// The event at a position, which must be this version of the stream.
 fn event_of(
     stream_id: &str,
     version: Version,
@@ -264,7 +261,7 @@ fn event_of(
     Ok(event)
 }
 
-/// When the event of this version, which the stream has, was appended; none if the event was removed.
+/// The time of the event with this version, which must exist; none if the event was removed.
 pub(crate) fn created_at(
     store: &impl Keyspaces,
     stream_id: &str,
@@ -285,12 +282,12 @@ pub(crate) fn created_at(
 
 #[cfg(test)]
 mod tests {
-    use super::{Part, RANGE_MIN, parts};
+    use super::{RANGE_MIN, Read, plan_reads};
 
     #[test]
-    fn positions_near_each_other_are_read_along() {
+    fn nearby_positions_are_read_as_ranges() {
         let min = RANGE_MIN;
-        // How many positions are in each part, and whether it is a range.
+        // The number of positions in each read, and whether it is a range scan.
         type Shape = &'static [(u64, bool)];
         let cases: [(&str, Vec<u64>, Shape); 9] = [
             ("nothing", vec![], &[]),
@@ -313,14 +310,14 @@ mod tests {
         ];
         for (case, positions, expected) in cases {
             let wanted: Vec<_> = positions.iter().map(|position| (0, *position)).collect();
-            let found = parts(&wanted);
+            let found = plan_reads(&wanted);
             let shape = found.iter().map(|part| match part {
-                Part::Along(part) => (part.len() as u64, true),
-                Part::Each(part) => (part.len() as u64, false),
+                Read::RangeScan(part) => (part.len() as u64, true),
+                Read::PointGet(part) => (part.len() as u64, false),
             });
             assert_eq!(shape.collect::<Vec<_>>(), expected, "{case}");
             let all = found.iter().flat_map(|part| match part {
-                Part::Along(part) | Part::Each(part) => part.iter(),
+                Read::RangeScan(part) | Read::PointGet(part) => part.iter(),
             });
             assert!(all.eq(&wanted), "{case}: in order, and all of them");
         }

@@ -1,4 +1,4 @@
-//! The rules for the arguments of a transaction. Everything here is a claim of a client.
+//! Checks the arguments of transactions, which come from clients.
 
 use std::collections::HashSet;
 
@@ -10,13 +10,13 @@ use crate::check::{EVENTS_MAX, check_append, check_at_most, check_bytes, within}
 use crate::filter::check_query;
 use crate::layout::Envelope;
 
-/// Most appends of one transaction: each is a stream that others may write to.
+/// Maximum number of appends of one transaction. Each is to a stream that others may write to.
 pub const APPENDS_MAX: usize = 100;
 
-/// Most checks of one transaction, for the same reason.
+/// Maximum number of checks of one transaction, for the same reason.
 pub const CHECKS_MAX: usize = 100;
 
-/// Most conditions of one transaction: each is a search.
+/// Maximum number of conditions of one transaction. Each is a search.
 pub const CONDITIONS_MAX: usize = 16;
 
 /// Checks the arguments of one transaction.
@@ -99,7 +99,7 @@ mod tests {
         QueryItem { types: vec![event_type.into()], tags: vec![tag.into()] }
     }
 
-    /// The argument that is named, or the message about a limit.
+    /// The argument that the error names, or its message about a limit.
     fn complaint(change: impl Fn(&mut Transaction)) -> String {
         let mut transaction = Transaction {
             appends: vec![append("a", 1, 0), append("b", 2, 0)],
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn every_broken_rule_names_its_argument() {
+    fn errors_name_the_argument() {
         assert_eq!(complaint(|_| ()), "none");
         assert_eq!(complaint(|it| it.appends.clear()), "appends");
         assert_eq!(complaint(|it| it.appends[1].events.clear()), "appends[1].events");
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_is_named_with_its_value() {
+    fn errors_name_the_limit() {
         let streams = |count: usize| (0..count).map(|at| at.to_string());
         let appends = |count, events, bytes: usize| {
             move |it: &mut Transaction| {

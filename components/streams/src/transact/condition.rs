@@ -1,8 +1,8 @@
-//! Append conditions: what must not have happened.
+//! Append conditions: events that must not exist.
 //!
-//! They are looked for in the state that the transaction is decided in, by the texts of the events themselves. What is
-//! added behind that state is kept out by guards on the index of labels, which may refuse too much: two labels may have
-//! one digest, and of an item with several tags only one is guarded. Then the transaction is decided anew.
+//! Each condition is searched for in the state in which the transaction is decided, by the texts of the events. Guards on
+//! the index of labels detect events that are added later. They may fail without need, because two labels may have one
+//! digest, and only one tag of an item is guarded; then the transaction is decided again.
 
 use std::collections::BTreeMap;
 
@@ -13,18 +13,17 @@ use exesdb_sdk::types::{ConditionFailure, Direction, Error, Position};
 use crate::correlation::CorrelationIndex;
 use crate::filter::labels_of_query;
 use crate::layout::{LabelDigest, event_range, label_range};
-use crate::read::{LOOKED_AT_BYTES_MAX, LOOKED_AT_EVENTS_MAX, read_filtered};
+use crate::read::{SCAN_BUDGET_BYTES, SCAN_BUDGET_EVENTS, read_filtered};
 
-/// Most guards of the conditions of one transaction; instead of more, one guards all events. Each is a lookup that every
-/// other writer waits for.
+/// Maximum number of guards for the conditions of one transaction; beyond it, a single guard covers all events. Each guard
+/// is a lookup for which all other writers wait.
 const GUARDS_MAX: usize = 1_000;
 
-/// Looks for events that the conditions forbid.
+/// Searches for events that the conditions forbid.
 ///
 /// # Errors
 ///
-/// [`Error::ConditionFailed`], [`Error::TooLarge`] if too many events would have to be looked at, and those of the
-/// storage.
+/// [`Error::ConditionFailed`], [`Error::TooLarge`] if the search exceeds the scan budget, and those of the storage.
 pub(super) fn check_all(
     store: &impl Keyspaces,
     now: u64,
@@ -51,7 +50,7 @@ pub(super) fn check_all(
         }
         if !page.end {
             return Err(Error::TooLarge(format!(
-                "conditions[{number}]: more than {LOOKED_AT_EVENTS_MAX} events, or {LOOKED_AT_BYTES_MAX} bytes of them, \
+                "conditions[{number}]: more than {SCAN_BUDGET_EVENTS} events, or {SCAN_BUDGET_BYTES} bytes of them, \
                  would have to be looked at; read first, and set `after` to the position up to which the decision has \
                  read"
             )));
@@ -60,7 +59,7 @@ pub(super) fn check_all(
     Ok(())
 }
 
-/// Ranges that have to stay empty, so that nothing which the conditions forbid is added at `end` or behind.
+/// The ranges that must stay empty, so that no event which the conditions forbid is added at or after `end`.
 pub(super) fn guards(end: Position, conditions: &[AppendCondition]) -> Vec<Range> {
     let mut labels: BTreeMap<LabelDigest, Position> = BTreeMap::new();
     let mut events: Option<Position> = None;
@@ -85,7 +84,7 @@ pub(super) fn guards(end: Position, conditions: &[AppendCondition]) -> Vec<Range
     labels.into_iter().map(|(digest, from)| label_range(digest, from)).chain(events).collect()
 }
 
-/// The first position that a condition counts; none if there is no such position.
+/// The first position to which a condition applies; none if there is none.
 fn first_that_counts(condition: &AppendCondition) -> Option<Position> {
     condition.after.map_or(Some(0), |after| after.checked_add(1))
 }
@@ -104,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_to_stay_empty() {
+    fn guards_cover_the_labels_of_all_conditions() {
         let label = |kind, text, from| label_range(label_digest(kind, text), from);
         let of_type = |text, from| label(LabelKind::Type, text, from);
         let of_tag = |text, from| label(LabelKind::Tag, text, from);
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn very_many_guards_are_one() {
+    fn too_many_guards_are_replaced_by_one() {
         let types: Vec<String> = (0..1_001).map(|at| at.to_string()).collect();
         let conditions: Vec<_> = types
             .chunks(64)

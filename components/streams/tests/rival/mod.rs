@@ -1,4 +1,4 @@
-//! Stores that misbehave in a way that the tests choose.
+//! Keyspaces with concurrent writers or failures.
 
 use std::cell::{Cell, RefCell};
 
@@ -9,7 +9,7 @@ use exesdb_sdk::keyspaces::{
 
 type Act<'a> = Box<dyn FnMut(&MemoryKeyspaces) + 'a>;
 
-/// A store in which another writer does something just before each of the first commits.
+/// Keyspaces to which another writer writes just before each of the first commits.
 pub(crate) struct Rival<'a> {
     store: &'a MemoryKeyspaces,
     left: Cell<u32>,
@@ -56,7 +56,7 @@ impl Keyspaces for Rival<'_> {
     }
 }
 
-/// A store that fails, or breaks its contract.
+/// Keyspaces that fail, or violate their contract.
 pub(crate) struct Storage<'a> {
     store: &'a MemoryKeyspaces,
     reads: bool,
@@ -78,8 +78,8 @@ impl<'a> Storage<'a> {
         Self { store, reads: false, commits: Commits::Work }
     }
 
-    /// Its commits answer nothing.
-    pub(crate) fn short_answers(store: &'a MemoryKeyspaces) -> Self {
+    /// Keyspaces whose commits return no results.
+    pub(crate) fn short_results(store: &'a MemoryKeyspaces) -> Self {
         Self { store, reads: true, commits: Commits::Short }
     }
 

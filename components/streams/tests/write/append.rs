@@ -25,9 +25,9 @@ fn wrong(stream_id: &str, expected: ExpectedVersion, last_version: Option<u64>) 
 }
 
 #[test]
-fn one_call_appends_to_many_streams_in_the_order_of_the_list() {
+fn requests_are_applied_in_order() {
     let store = MemoryKeyspaces::new();
-    let answers = append(
+    let results = append(
         &store,
         7,
         &[
@@ -40,7 +40,7 @@ fn one_call_appends_to_many_streams_in_the_order_of_the_list() {
         ],
     );
     assert_eq!(
-        answers,
+        results,
         [
             at(0, 1, 1),
             at(0, 0, 2),
@@ -56,7 +56,7 @@ fn one_call_appends_to_many_streams_in_the_order_of_the_list() {
 }
 
 #[test]
-fn an_event_is_read_as_it_was_appended() {
+fn events_are_read_as_they_were_appended() {
     let store = MemoryKeyspaces::new();
     let mut appended = event("e-1");
     appended.data = (0..=255).collect();
@@ -77,12 +77,12 @@ fn an_event_is_read_as_it_was_appended() {
 }
 
 #[test]
-fn a_repeated_append_gets_the_first_answer_and_adds_nothing() {
+fn a_repeated_append_gets_the_first_result_and_adds_nothing() {
     let store = MemoryKeyspaces::new();
     let first = [request("a", ExpectedVersion::NoStream, &["1", "2"]), any("b", &["1"]), any("a", &["3"])];
-    let answers = append(&store, 1, &first);
-    assert_eq!(append(&store, 2, &first), answers);
-    // Whatever version is expected now.
+    let results = append(&store, 1, &first);
+    assert_eq!(append(&store, 2, &first), results);
+    // The expected version does not matter.
     for expected in [ExpectedVersion::Any, ExpectedVersion::StreamExists, ExpectedVersion::Exact(99)] {
         assert_eq!(append(&store, 3, &[request("a", expected, &["1", "2"])]), [at(0, 1, 1)]);
     }
@@ -91,9 +91,9 @@ fn a_repeated_append_gets_the_first_answer_and_adds_nothing() {
 }
 
 #[test]
-fn a_repetition_within_one_call_is_answered_like_any_other() {
+fn a_repetition_within_one_call_gets_the_first_result() {
     let store = MemoryKeyspaces::new();
-    let answers = append(
+    let results = append(
         &store,
         1,
         &[
@@ -105,12 +105,12 @@ fn a_repetition_within_one_call_is_answered_like_any_other() {
         ],
     );
     let conflict = Err(Error::IdConflict("2".into()));
-    assert_eq!(answers, [at(0, 1, 1), at(0, 1, 1), conflict, at(2, 2, 2), at(2, 2, 2)]);
+    assert_eq!(results, [at(0, 1, 1), at(0, 1, 1), conflict, at(2, 2, 2), at(2, 2, 2)]);
     assert_eq!(ids(&store, "a"), ["1", "2", "3"]);
 }
 
 #[test]
-fn some_of_the_ids_or_another_order_is_a_conflict() {
+fn a_partial_or_reordered_repetition_is_a_conflict() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1", "2", "3"])]);
     let conflict = |id: &str| [Err(Error::IdConflict(id.into()))];
@@ -124,9 +124,9 @@ fn some_of_the_ids_or_another_order_is_a_conflict() {
     assert_eq!(ids(&store, "a"), ["1", "2", "3"]);
 }
 
-/// Two ids whose digests are the same: found by effort, here made by hand.
+/// Two ids with the same digest, constructed by hand.
 #[test]
-fn an_id_with_the_digest_of_another_is_no_repetition() {
+fn an_id_with_the_digest_of_another_is_not_a_repetition() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1", "2", "3"])]);
     store.overwrite(IDS, &id_key(0, "x"), &1_u64.to_be_bytes());
@@ -143,12 +143,12 @@ fn a_repetition_larger_than_a_page_is_found() {
     for event in &mut large.events {
         event.data = vec![0; 1_000_000];
     }
-    let answers = append(&store, 1, &[any("b", &["1"]), large.clone()]);
-    assert_eq!(answers[1], at(0, 4, 5));
-    assert_eq!(append(&store, 2, &[large]), answers[1..]);
+    let results = append(&store, 1, &[any("b", &["1"]), large.clone()]);
+    assert_eq!(results[1], at(0, 4, 5));
+    assert_eq!(append(&store, 2, &[large]), results[1..]);
 }
 
-/// What is appended to a stream that the same call begins has to wait until the stream's origin is known.
+/// An append to a stream that the same call begins must wait until the stream's origin is known.
 #[test]
 fn many_appends_begin_their_streams_in_two_commits() {
     let store = MemoryKeyspaces::new();
@@ -161,7 +161,7 @@ fn many_appends_begin_their_streams_in_two_commits() {
         (ids(&store, "a"), ids(&store, "b")),
         (ids(&store, "b"), vec!["1".into(), "2".into(), "3".into()])
     );
-    // An entry in the index for each append, under the position of the stream's first event.
+    // The index has an entry for each append, under the position of the stream's first event.
     let keys: Vec<_> = store.entries(INDEX).into_iter().map(|(key, _)| key).collect();
     let expected: Vec<_> =
         [0, 1].into_iter().flat_map(|origin| (0..3).map(move |last| index_key(origin, last))).collect();
@@ -169,14 +169,14 @@ fn many_appends_begin_their_streams_in_two_commits() {
 }
 
 #[test]
-fn a_refused_request_touches_no_other() {
+fn a_refused_request_affects_no_other() {
     let store = MemoryKeyspaces::new();
-    let answers =
+    let results =
         append(&store, 1, &[any("", &["1"]), any("a", &["1"]), any("a", &[]), any("a", &["2", "2"])]);
-    assert!(matches!(&answers[0], Err(Error::Invalid(invalid)) if invalid.argument == "stream-id"));
-    assert_eq!(answers[1], at(0, 0, 0));
-    assert!(matches!(&answers[2], Err(Error::Invalid(invalid)) if invalid.argument == "events"));
-    assert!(matches!(&answers[3], Err(Error::Invalid(invalid)) if invalid.argument == "events[1].id"));
+    assert!(matches!(&results[0], Err(Error::Invalid(invalid)) if invalid.argument == "stream-id"));
+    assert_eq!(results[1], at(0, 0, 0));
+    assert!(matches!(&results[2], Err(Error::Invalid(invalid)) if invalid.argument == "events"));
+    assert!(matches!(&results[3], Err(Error::Invalid(invalid)) if invalid.argument == "events[1].id"));
     assert_eq!(ids(&store, "a"), ["1"]);
 }
 
@@ -202,37 +202,37 @@ fn an_append_that_the_storage_finds_too_large_fails_alone() {
     }
     let requests =
         [any("a", &["0"]), large, request("a", ExpectedVersion::Exact(0), &["10"]), any("b", &["1"])];
-    let answers = append(&store, 1, &requests);
-    assert_eq!(answers[0], at(0, 0, 0));
+    let results = append(&store, 1, &requests);
+    assert_eq!(results[0], at(0, 0, 0));
     assert!(
-        matches!(&answers[1], Err(Error::TooLarge(text)) if text.contains("8388608")),
+        matches!(&results[1], Err(Error::TooLarge(text)) if text.contains("8388608")),
         "{:?}",
-        answers[1]
+        results[1]
     );
-    assert!(answers[2].is_ok() && answers[3].is_ok(), "{answers:?}");
+    assert!(results[2].is_ok() && results[3].is_ok(), "{results:?}");
     assert_eq!(ids(&store, "a"), ["0", "10"]);
 }
 
 #[test]
-fn a_call_with_more_than_one_commit_holds_is_done_in_parts() {
+fn a_call_larger_than_one_commit_takes_several() {
     let store = MemoryKeyspaces::new();
     let count = ROUND_REQUESTS_MAX + 5;
     let requests: Vec<_> = (0..count).map(|index| any("a", &[&index.to_string()])).collect();
-    let answers = append(&store, 1, &requests);
-    for (index, answer) in answers.iter().enumerate() {
+    let results = append(&store, 1, &requests);
+    for (index, result) in results.iter().enumerate() {
         let index = index as u64;
-        assert_eq!(*answer, at(index, index, index));
+        assert_eq!(*result, at(index, index, index));
     }
 }
 
 #[test]
-fn whoever_is_overtaken_decides_anew() {
+fn an_overtaken_append_is_decided_again() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["0"])]);
     let rival = Rival::new(&store, 1, |store| {
         append(store, 1, &[any("a", &["r"])]);
     });
-    let answers = append(
+    let results = append(
         &rival,
         1,
         &[
@@ -242,24 +242,24 @@ fn whoever_is_overtaken_decides_anew() {
             any("b", &["1"]),
         ],
     );
-    assert_eq!(answers[0], Err(wrong("a", ExpectedVersion::Exact(0), Some(1))));
-    assert_eq!(answers[1], at(2, 2, 3));
-    assert_eq!(answers[2], at(3, 3, 4));
-    assert_eq!(answers[3], at(0, 0, 2));
+    assert_eq!(results[0], Err(wrong("a", ExpectedVersion::Exact(0), Some(1))));
+    assert_eq!(results[1], at(2, 2, 3));
+    assert_eq!(results[2], at(3, 3, 4));
+    assert_eq!(results[3], at(0, 0, 2));
     assert_eq!(ids(&store, "a"), ["0", "r", "2", "3"]);
 }
 
-/// A rival whose time is the same, as when the clock was set back, writes the head that our first batch would have
-/// written. What was decided on that head is void all the same.
+/// A rival with the same time, as after the clock was set back, writes the head that the first batch would have written.
+/// Decisions that depend on that head are void nevertheless.
 #[test]
-fn a_rival_with_the_same_head_is_noticed() {
+fn a_rival_that_writes_the_expected_head_is_detected() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["0"])]);
     let rival = Rival::new(&store, 1, |store| {
         append(store, 1, &[any("a", &["r"])]);
     });
-    let answers = append(&rival, 1, &[any("a", &["1"]), any("a", &["2"])]);
-    assert_eq!(answers, [at(2, 2, 2), at(3, 3, 3)]);
+    let results = append(&rival, 1, &[any("a", &["1"]), any("a", &["2"])]);
+    assert_eq!(results, [at(2, 2, 2), at(3, 3, 3)]);
     assert_eq!(ids(&store, "a"), ["0", "r", "1", "2"]);
 }
 
@@ -270,8 +270,8 @@ fn a_rival_with_the_same_head_and_our_ids_adds_nothing_twice() {
     let rival = Rival::new(&store, 1, |store| {
         append(store, 1, &[any("a", &["x", "2"])]);
     });
-    let answers = append(&rival, 1, &[any("a", &["1", "2"]), any("a", &["x"])]);
-    assert_eq!(answers, [Err(Error::IdConflict("2".into())), at(1, 1, 1)]);
+    let results = append(&rival, 1, &[any("a", &["1", "2"]), any("a", &["x"])]);
+    assert_eq!(results, [Err(Error::IdConflict("2".into())), at(1, 1, 1)]);
     assert_eq!(ids(&store, "a"), ["0", "x", "2"]);
 }
 
@@ -286,49 +286,49 @@ fn the_same_append_by_two_writers_is_applied_once() {
 }
 
 #[test]
-fn a_rival_without_end_ends_in_an_error() {
+fn an_append_that_is_overtaken_too_often_fails() {
     let store = MemoryKeyspaces::new();
     let mut round = 0;
     let rival = Rival::new(&store, u32::MAX, move |store| {
         round += 1;
         append(store, 1, &[any("a", &[&format!("r{round}")])]);
     });
-    let answers = append(&rival, 1, &[any("a", &["1"])]);
-    assert!(matches!(&answers[0], Err(Error::Other(text)) if text.contains("not applied")), "{answers:?}");
+    let results = append(&rival, 1, &[any("a", &["1"])]);
+    assert!(matches!(&results[0], Err(Error::Other(text)) if text.contains("not applied")), "{results:?}");
     let there = ids(&store, "a");
     assert_eq!(there.len(), OVERTAKEN_ROUNDS_MAX as usize);
     assert!(!there.contains(&"1".to_owned()));
 }
 
 #[test]
-fn a_failing_storage_is_said_to_all_that_need_it() {
+fn a_storage_failure_fails_all_requests_that_need_it() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1"])]);
     let requests = [any("a", &["1"]), any("a", &["2"]), any("", &["3"]), any("b", &["1"])];
 
-    let answers = append(&Storage::failing_commits(&store), 2, &requests);
-    assert_eq!(answers[0], at(0, 0, 0), "a repetition needs no commit");
-    assert!(matches!(&answers[1], Err(Error::Restarting(_))), "{answers:?}");
-    assert!(matches!(&answers[2], Err(Error::Invalid(_))), "{answers:?}");
-    assert!(matches!(&answers[3], Err(Error::Restarting(_))), "{answers:?}");
+    let results = append(&Storage::failing_commits(&store), 2, &requests);
+    assert_eq!(results[0], at(0, 0, 0), "a repetition needs no commit");
+    assert!(matches!(&results[1], Err(Error::Restarting(_))), "{results:?}");
+    assert!(matches!(&results[2], Err(Error::Invalid(_))), "{results:?}");
+    assert!(matches!(&results[3], Err(Error::Restarting(_))), "{results:?}");
 
-    let answers = append(&Storage::failing_reads(&store), 2, &requests);
-    assert!(matches!(&answers[0], Err(Error::Restarting(_))), "{answers:?}");
-    assert!(matches!(&answers[2], Err(Error::Invalid(_))), "{answers:?}");
+    let results = append(&Storage::failing_reads(&store), 2, &requests);
+    assert!(matches!(&results[0], Err(Error::Restarting(_))), "{results:?}");
+    assert!(matches!(&results[2], Err(Error::Invalid(_))), "{results:?}");
 
-    let answers = append(&Storage::short_answers(&store), 2, &requests[1..2]);
-    assert!(matches!(&answers[0], Err(Error::Other(text)) if text.contains("unknown")), "{answers:?}");
+    let results = append(&Storage::short_results(&store), 2, &requests[1..2]);
+    assert!(matches!(&results[0], Err(Error::Other(text)) if text.contains("unknown")), "{results:?}");
 }
 
 #[test]
-fn damage_is_named_and_does_not_spread() {
+fn damage_fails_only_requests_for_its_stream() {
     let damaged = |keyspace: &str, key: &[u8], value: &[u8], again: &AppendRequest| {
         let store = MemoryKeyspaces::new();
         append(&store, 1, &[any("a", &["1", "2"])]);
         store.overwrite(keyspace, key, value);
-        let answers = append(&store, 2, &[again.clone(), any("b", &["1"])]);
-        assert_eq!(answers[1], at(0, 0, 2));
-        match &answers[0] {
+        let results = append(&store, 2, &[again.clone(), any("b", &["1"])]);
+        assert_eq!(results[1], at(0, 0, 2));
+        match &results[0] {
             Err(Error::Damaged(text)) => text.clone(),
             other => panic!("{other:?}"),
         }
@@ -344,7 +344,7 @@ fn damage_is_named_and_does_not_spread() {
 }
 
 #[test]
-fn a_stream_at_its_last_version_takes_no_more() {
+fn a_stream_at_the_highest_version_refuses_appends() {
     let store = MemoryKeyspaces::new();
     let head = Head::new(0, u64::MAX - 1, 0, u64::MAX);
     store.overwrite(STREAMS, b"a", &head.encode());
@@ -364,7 +364,7 @@ fn postings(store: &MemoryKeyspaces, kind: LabelKind, text: &str) -> Vec<(u64, u
 }
 
 #[test]
-fn each_append_has_one_entry_for_each_of_its_labels() {
+fn an_append_has_one_entry_per_label() {
     let store = MemoryKeyspaces::new();
     let correlated = |id: &str, metadata: &str| {
         let mut event = tagged(id, "t", &["g"]);
@@ -387,10 +387,10 @@ fn each_append_has_one_entry_for_each_of_its_labels() {
     ];
     for (index, ids) in [(CorrelationIndex::Off, 0), (CorrelationIndex::On, 2)] {
         let store = MemoryKeyspaces::new();
-        exesdb_streams::append::append(&store, 1, index, &requests).into_iter().for_each(|answer| {
-            answer.unwrap();
+        exesdb_streams::append::append(&store, 1, index, &requests).into_iter().for_each(|result| {
+            result.unwrap();
         });
-        // The second append is behind the first one: types `opened` and `t`, tags `g` and `h`.
+        // The second append follows the first one: types `opened` and `t`, tags `g` and `h`.
         assert_eq!(store.entries(LABELS).len(), 1 + 4 + ids);
         assert_eq!(postings(&store, LabelKind::Type, "opened"), [(0, 0), (1, 4)]);
         assert_eq!(postings(&store, LabelKind::Type, "t"), [(2, 5)]);
@@ -408,21 +408,21 @@ fn each_append_has_one_entry_for_each_of_its_labels() {
 }
 
 #[test]
-fn an_append_with_the_most_labels_is_taken() {
+fn an_append_with_the_maximum_of_labels_is_accepted() {
     let store = MemoryKeyspaces::new();
     let mut many = any("a", &[]);
     for id in 0..1_000 {
         let tags: Vec<String> = (0..32).map(|tag| format!("{id}-{tag}")).collect();
         many.events.push(tagged(&id.to_string(), "t", &tags.iter().map(String::as_str).collect::<Vec<_>>()));
     }
-    let answers = append(&store, 1, &[many, any("a", &["1"]), any("b", &["1"])]);
-    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
-    // Each event's tags, and one type for each append that added events; the second one repeats an event.
+    let results = append(&store, 1, &[many, any("a", &["1"]), any("b", &["1"])]);
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    // The tags of each event, and one type for each append that added events; the second append is a repetition.
     assert_eq!(store.entries(LABELS).len(), 1_000 * 32 + 2);
 }
 
 #[test]
-fn a_deleted_stream_begins_again_behind_what_it_had() {
+fn a_deleted_stream_continues_its_versions() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1", "2"])]);
     delete_stream(&store, "a", ExpectedVersion::Exact(1), Deletion::Soft).unwrap();
@@ -442,17 +442,17 @@ fn a_deleted_stream_begins_again_behind_what_it_had() {
 }
 
 #[test]
-fn a_stream_with_a_tombstone_takes_no_more() {
+fn a_stream_with_a_tombstone_refuses_appends() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1"])]);
     delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Tombstone).unwrap();
-    let answers = append(&store, 2, &[any("a", &["2"]), any("a", &["1"]), any("b", &["1"])]);
+    let results = append(&store, 2, &[any("a", &["2"]), any("a", &["1"]), any("b", &["1"])]);
     let gone = || Err(Error::StreamDeleted("a".into()));
-    assert_eq!(answers, [gone(), gone(), at(0, 0, 1)]);
+    assert_eq!(results, [gone(), gone(), at(0, 0, 1)]);
 }
 
 #[test]
-fn a_stream_that_is_deleted_meanwhile_is_begun_again() {
+fn a_stream_that_is_deleted_concurrently_is_begun_again() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1"])]);
     let rival = Rival::new(&store, 1, |store| {
@@ -463,9 +463,9 @@ fn a_stream_that_is_deleted_meanwhile_is_begun_again() {
     check_chain(&store);
 }
 
-/// Whatever hides the events of an append, and whether they were removed since: it is a new one, and is read.
+/// Whatever hides the events of an append, and whether they are removed: its repetition is a new, visible append.
 #[test]
-fn an_append_of_hidden_events_is_a_new_one() {
+fn a_repetition_of_hidden_events_is_a_new_append() {
     type Hide = fn(&MemoryKeyspaces) -> u64;
     const LATER: u64 = NOW + 60_000_000;
     let hides: [(&str, Hide); 4] = [
@@ -495,10 +495,10 @@ fn an_append_of_hidden_events_is_a_new_one() {
             if is_scavenged {
                 scavenge(&store, now, None).unwrap();
             }
-            let answers = append(&store, now, &[any("a", &["1", "2"]), any("a", &["1", "2"])]);
-            let first = answers[0].as_ref().unwrap();
+            let results = append(&store, now, &[any("a", &["1", "2"]), any("a", &["1", "2"])]);
+            let first = results[0].as_ref().unwrap();
             assert!(first.first_version >= 2, "{how}, {is_scavenged}: {first:?}");
-            assert_eq!(answers[0], answers[1], "{how}, {is_scavenged}");
+            assert_eq!(results[0], results[1], "{how}, {is_scavenged}");
             let page = read_stream(&store, now, "a", None, 10, Direction::Forward).unwrap();
             let versions: Vec<u64> = page.events.iter().map(|event| event.version).collect();
             assert_eq!(versions, [first.first_version, first.last_version], "{how}, {is_scavenged}");
@@ -513,24 +513,24 @@ fn an_append_of_hidden_events_is_a_new_one() {
     }
 }
 
-/// A batch of which retention hides a part cannot be repeated: what is left of it is no append of these events.
+/// If retention hides some events of an append, it cannot be repeated: the visible rest is another append.
 #[test]
-fn an_append_of_events_that_are_hidden_in_part_is_a_conflict() {
+fn a_repetition_of_partly_hidden_events_is_a_conflict() {
     let store = MemoryKeyspaces::new();
     append(&store, NOW, &[any("a", &["1", "2"])]);
     set_retention(&store, NOW, "a", &Retention { max_count: Some(1), ..KEEP_ALL }).unwrap();
     assert_eq!(append(&store, NOW, &[any("a", &["1", "2"])]), [Err(Error::IdConflict("2".into()))]);
     assert_eq!(append(&store, NOW, &[any("a", &["2"])]), [at(1, 1, 1)]);
-    // What the append before hides counts as hidden already.
-    let answers = append(&store, NOW, &[any("a", &["3"]), any("a", &["2"]), any("a", &["3"])]);
-    assert_eq!(answers, [at(2, 2, 2), at(3, 3, 3), at(4, 4, 4)]);
+    // Events that the preceding append pushes out count as hidden already.
+    let results = append(&store, NOW, &[any("a", &["3"]), any("a", &["2"]), any("a", &["3"])]);
+    assert_eq!(results, [at(2, 2, 2), at(3, 3, 3), at(4, 4, 4)]);
     assert_eq!(ids(&store, "a"), ["3"]);
     check_chain(&store);
 }
 
-/// What scavenging has removed is known no longer, also before its entry in `ids` is gone.
+/// A removed event is unknown, even before its entry in `ids` is deleted.
 #[test]
-fn an_id_below_what_was_reclaimed_is_new() {
+fn the_id_of_a_removed_event_is_new() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1", "2"])]);
     let head = Head { truncate_before: 1, reclaimed_before: 1, ..Head::new(0, 1, 1, 1) };

@@ -45,7 +45,7 @@ fn a_stream_is_deleted_at_the_expected_version() {
 }
 
 #[test]
-fn a_deletion_that_is_overtaken_is_decided_anew() {
+fn an_overtaken_deletion_is_decided_again() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1"])]);
     let rival = Rival::new(&store, 1, |store| {
@@ -79,7 +79,7 @@ fn a_deletion_that_is_overtaken_is_decided_anew() {
 }
 
 #[test]
-fn what_retention_has_hidden_stays_hidden() {
+fn events_hidden_by_retention_stay_hidden() {
     let store = MemoryKeyspaces::new();
     for (second, id) in [(1, "1"), (2, "2"), (3, "3"), (4, "4"), (5, "5")] {
         append(&store, second * SECOND, &[any("a", &[id])]);
@@ -90,14 +90,14 @@ fn what_retention_has_hidden_stays_hidden() {
     set(5 * SECOND, &KEEP_ALL);
     assert_eq!(ids(&store, "a"), ["2", "3", "4", "5"]);
     assert_eq!(head(&store, "a"), Head { truncate_before: 1, ..Head::new(0, 4, SECOND, 5 * SECOND) });
-    // At 5 s, that of 2 s is older than 2 s.
+    // At 5 s, the event of 2 s is older than 2 s.
     set(5 * SECOND, &Retention { max_age_seconds: Some(2), ..KEEP_ALL });
     set(5 * SECOND, &Retention { truncate_before: Some(1), ..KEEP_ALL });
     assert_eq!(ids(&store, "a"), ["3", "4", "5"]);
     set(5 * SECOND, &Retention { truncate_before: Some(4), ..KEEP_ALL });
     assert_eq!(ids(&store, "a"), ["5"]);
     set(5 * SECOND, &Retention { max_age_seconds: Some(1), ..KEEP_ALL });
-    // By now everything is too old.
+    // Now everything is too old.
     set(60 * SECOND, &KEEP_ALL);
     assert_eq!(ids(&store, "a"), Vec::<String>::new());
     append(&store, 60 * SECOND, &[any("a", &["6"])]);
@@ -133,7 +133,7 @@ fn a_life_begins_with_the_first_append_after_a_deletion() {
 }
 
 #[test]
-fn a_truncate_point_beyond_the_end_is_cut_to_the_next_version() {
+fn a_truncate_point_beyond_the_end_becomes_the_next_version() {
     for (point, kept) in [(1, 1), (2, 2), (3, 2), (1_000_000, 2), (u64::MAX, 2)] {
         let store = MemoryKeyspaces::new();
         append(&store, 1, &[any("a", &["1", "2"])]);
@@ -145,9 +145,9 @@ fn a_truncate_point_beyond_the_end_is_cut_to_the_next_version() {
     }
 }
 
-/// Earlier versions took any point as it was: what it has hidden stays hidden, but the stream goes on.
+/// Earlier versions stored any point: events that it hides stay hidden, but the stream continues.
 #[test]
-fn a_stream_that_a_truncate_point_beyond_the_end_has_ruined_goes_on() {
+fn a_stored_truncate_point_beyond_the_end_hides_no_new_event() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1", "2"])]);
     let ruined = Head { truncate_before: 1_000_000, ..Head::new(0, 1, 1, 1) };
@@ -161,7 +161,7 @@ fn a_stream_that_a_truncate_point_beyond_the_end_has_ruined_goes_on() {
 }
 
 #[test]
-fn retention_that_says_nothing_leaves_no_trace() {
+fn empty_retention_changes_nothing() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1"])]);
     let before = store.entries(STREAMS);
@@ -172,7 +172,7 @@ fn retention_that_says_nothing_leaves_no_trace() {
 }
 
 #[test]
-fn whose_retention_can_be_set() {
+fn retention_can_be_set_of_streams_without_a_tombstone() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1"]), any("b", &["1"])]);
     let argument = |retention: Retention| match set_retention(&store, 1, "a", &retention) {
@@ -185,7 +185,7 @@ fn whose_retention_can_be_set() {
     delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
     delete_stream(&store, "b", ExpectedVersion::Any, Deletion::Tombstone).unwrap();
     assert_eq!(set_retention(&store, 1, "b", &KEEP_ALL), Err(Error::StreamDeleted("b".into())));
-    // What a deleted stream will keep when it begins again; the largest limits keep everything.
+    // The retention of a deleted stream applies when it begins again; the largest limits keep everything.
     let largest =
         Retention { max_count: Some(u64::MAX), max_age_seconds: Some(u64::MAX), truncate_before: Some(0) };
     set_retention(&store, 1, "a", &largest).unwrap();

@@ -30,7 +30,7 @@ fn done(added: u32, repeated: u32, durable_position: u64) -> Result<ImportResult
     Ok(ImportResult { added, repeated, hidden: 0, durable_position })
 }
 
-/// What an import that is not refused comes to: how many were added, repeated and hidden.
+/// The numbers of added, repeated and hidden events of a successful import.
 fn counts(store: &impl Keyspaces, events: &[ImportedEvent]) -> (u32, u32, u32) {
     let result = import(store, events).expect("the import is taken");
     (result.added, result.repeated, result.hidden)
@@ -55,14 +55,14 @@ fn scavenge_all(store: &MemoryKeyspaces) {
     }
 }
 
-/// The gaps of a store, first position and end of each.
+/// The gaps of a store, each with its first position and its end.
 fn gaps(store: &MemoryKeyspaces) -> Vec<(u64, u64)> {
     let pair = |(key, value): (Vec<u8>, Vec<u8>)| Some((number(&key)?, number(&value)?));
     store.entries(GAPS).into_iter().map(|entry| pair(entry).expect("a gap is two positions")).collect()
 }
 
 #[test]
-fn events_are_put_where_they_were() {
+fn imported_events_keep_their_place() {
     let store = MemoryKeyspaces::new();
     let events = [
         placed("a", 7, "1", 3),
@@ -84,11 +84,11 @@ fn events_are_put_where_they_were() {
     assert_eq!((info.first_version, info.last_version, info.created, info.updated), (Some(7), 9, 50, 60));
     assert_eq!(info.first_position, 3);
     assert_eq!(store.entries(RETAINED), [(b"a".to_vec(), Vec::new())]);
-    // Two of `a` lie side by side, as one append; its origin is its first position.
+    // Two events of `a` are consecutive, as one append. The origin is the first position.
     let keys: Vec<_> = store.entries(INDEX).into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, [index_key(3, 7), index_key(3, 9), index_key(4, 0)]);
 
-    // The streams go on, in time as well.
+    // The versions and times of the streams continue.
     assert_eq!(append(&store, 40, &[any("a", &["4"]), any("b", &["2"])]), [at(10, 10, 8), at(1, 1, 9)]);
     assert_eq!(ids(&store, "a"), ["1", "2", "3", "4"]);
     let info = stream_info(&store, NOW, "b").unwrap();
@@ -107,7 +107,7 @@ fn a_repeated_import_adds_what_is_missing() {
 }
 
 #[test]
-fn all_or_none() {
+fn an_import_is_applied_as_a_whole() {
     let store = MemoryKeyspaces::new();
     append(&store, 40, &[any("a", &["1", "2"])]);
     let refused = |event: ImportedEvent| {
@@ -122,7 +122,7 @@ fn all_or_none() {
     assert_eq!(refused(imported("a", 2, "2")), conflict("2"));
     assert_eq!(refused(imported("new", 2, "2")), wrong("new", 1, 0));
     assert_eq!(refused(imported("new", 0, "1")), conflict("1"));
-    // Another id with the digest of the one that is there.
+    // Another id with the digest of the present one.
     store.overwrite(IDS, &id_key(0, "x"), &1_u64.to_be_bytes());
     assert_eq!(refused(imported("a", 1, "x")), conflict("x"));
     assert_eq!(refused(imported("a", 2, "x")), conflict("x"));
@@ -131,7 +131,7 @@ fn all_or_none() {
 }
 
 #[test]
-fn every_broken_rule_names_its_argument() {
+fn errors_name_the_argument() {
     let store = MemoryKeyspaces::new();
     append(&store, 55, &[any("a", &["1"])]);
     let complaint = |event: ImportedEvent| match import(&store, &[placed("new", 0, "1", 7), event]) {
@@ -168,7 +168,7 @@ fn every_broken_rule_names_its_argument() {
 }
 
 #[test]
-fn a_large_gap_is_taken_before() {
+fn a_large_gap_is_taken_by_preceding_batches() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1"])]);
     assert_eq!(
@@ -181,14 +181,14 @@ fn a_large_gap_is_taken_before() {
 }
 
 #[test]
-fn an_import_that_is_overtaken_is_decided_anew() {
+fn an_overtaken_import_is_decided_again() {
     let store = MemoryKeyspaces::new();
     let rival = Rival::new(&store, 1, |store| {
         append(store, 1, &[any("r", &["1"])]);
     });
     assert_eq!(import(&rival, &[placed("a", 0, "1", 20_000)]), done(1, 0, 20_001));
     assert_eq!(gaps(&store), [(1, 10_001), (10_001, 20_000)]);
-    // A rival that takes the position, with an event or a gap.
+    // A rival takes the position with an event or a gap.
     let rival = Rival::new(&store, 1, |store| {
         append(store, 1, &[any("r", &["2"])]);
     });
@@ -201,7 +201,7 @@ fn an_import_that_is_overtaken_is_decided_anew() {
         import(store, &[placed("r", 2, "3", 30_000)]).unwrap();
     });
     assert!(import(&rival, &[placed("a", 1, "2", 25_000)]).is_err());
-    // Without positions only the stream matters.
+    // Without positions only a change of the stream matters.
     let rival = Rival::new(&store, 1, |store| {
         append(store, 60, &[any("a", &["2"])]);
     });
@@ -221,7 +221,7 @@ fn an_import_that_is_overtaken_is_decided_anew() {
 }
 
 #[test]
-fn a_stream_goes_on_after_the_highest_version_that_is_imported() {
+fn a_stream_continues_after_the_highest_imported_version() {
     let store = MemoryKeyspaces::new();
     let last = IMPORTED_VERSION_MAX;
     assert_eq!(import(&store, &[imported("a", last, "1")]), done(1, 0, 1));
@@ -241,11 +241,11 @@ fn a_deleted_stream_begins_again_with_an_import() {
     assert_eq!(ids(&store, "a"), ["2", "3"]);
 }
 
-/// What hides, how, the counts of an import of all six events after it, and the events that are seen then.
+/// What hides events, the counts of a later import of all six events, and the events that are then visible.
 type Hiding<'a> = (&'a str, &'a dyn Fn(&MemoryKeyspaces), (u32, u32, u32), &'a [&'a str]);
 
 #[test]
-fn what_is_hidden_counts_as_there_and_what_comes_after_is_added() {
+fn hidden_events_count_as_present() {
     let file: Vec<_> = (0..6).map(|version| imported("a", version, &version.to_string())).collect();
     let retention = |max_count, max_age_seconds, truncate_before| Retention {
         max_count,
@@ -303,7 +303,7 @@ fn what_is_hidden_counts_as_there_and_what_comes_after_is_added() {
 }
 
 #[test]
-fn a_tombstone_hides_what_was_there_and_takes_nothing_more() {
+fn a_tombstone_refuses_new_events() {
     let store = MemoryKeyspaces::new();
     let file = [imported("a", 0, "1"), imported("a", 1, "2")];
     assert_eq!(counts(&store, &file), (2, 0, 0));
@@ -313,7 +313,7 @@ fn a_tombstone_hides_what_was_there_and_takes_nothing_more() {
 }
 
 #[test]
-fn an_id_is_free_again_when_its_event_is_hidden() {
+fn the_id_of_a_hidden_event_is_new() {
     let store = MemoryKeyspaces::new();
     assert_eq!(counts(&store, &[imported("a", 0, "1"), imported("a", 1, "2")]), (2, 0, 0));
     delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
@@ -323,7 +323,7 @@ fn an_id_is_free_again_when_its_event_is_hidden() {
 }
 
 #[test]
-fn times_are_taken_as_they_are() {
+fn imported_times_are_kept() {
     let store = MemoryKeyspaces::new();
     let timed =
         |version: u64, created| ImportedEvent { created, ..imported("a", version, &version.to_string()) };
@@ -336,11 +336,11 @@ fn times_are_taken_as_they_are() {
     };
     let page = read_stream(&store, NOW, "a", None, 10, Direction::Forward).unwrap();
     assert_eq!(page.events.iter().map(|event| event.created).collect::<Vec<_>>(), times);
-    // An append has the time of the clock, not the far one of an event before it.
+    // An append has the time of the clock, not the distant time of the preceding event.
     assert_eq!(append(&store, 80 * 1_000_000, &[any("a", &["5"])]), [at(5, 5, 5)]);
     let page = read_stream(&store, NOW, "a", Some(5), 10, Direction::Forward).unwrap();
     assert_eq!(page.events[0].created, 80 * 1_000_000);
-    // By age each event is looked at by itself, by every reader alike.
+    // Retention by age checks each event, in every kind of read.
     let retention = Retention { max_count: None, max_age_seconds: Some(10), truncate_before: None };
     set_retention(&store, 60 * 1_000_000, "a", &retention).unwrap();
     for (seconds, left) in
@@ -357,7 +357,7 @@ fn times_are_taken_as_they_are() {
         assert_eq!(all.events.iter().map(|event| event.version).collect::<Vec<_>>(), left, "{seconds}");
         assert_eq!(stream_info(&store, now, "a").unwrap().first_version, left.first().copied(), "{seconds}");
     }
-    // Pages of one event have one, but the last.
+    // Each page of one event has one, except the last.
     let page = read_stream(&store, 91 * 1_000_000, "a", Some(2), 1, Direction::Forward).unwrap();
     assert_eq!(page.events.iter().map(|event| event.version).collect::<Vec<_>>(), [3]);
     let page = read_stream(&store, 91 * 1_000_000, "a", Some(2), 1, Direction::Backward).unwrap();

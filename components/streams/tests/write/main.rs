@@ -1,5 +1,4 @@
-//! Everything that writes, against a store in memory: what is written, answered, repeated, overtaken, and what damage
-//! comes to.
+//! All writes against keyspaces in memory: their results, repetitions, concurrent writers, and damage.
 
 mod append;
 mod delete;
@@ -16,7 +15,7 @@ use exesdb_streams::correlation::CorrelationIndex;
 use exesdb_streams::layout::{EVENTS, Envelope};
 use exesdb_streams::read::read_stream;
 
-/// When the tests take place, unless they say otherwise: microseconds.
+/// The default time of day in microseconds.
 const NOW: u64 = 1_000_000_000;
 
 const KEEP_ALL: Retention = Retention { max_count: None, max_age_seconds: None, truncate_before: None };
@@ -61,7 +60,7 @@ fn ids(store: &MemoryKeyspaces, stream_id: &str) -> Vec<String> {
     page.events.into_iter().map(|event| event.id).collect()
 }
 
-/// Looks at the hash chain of all events that the store ever got; it ends with the log.
+/// Verifies the hash chain of all events to the end of the log.
 fn check_chain(store: &MemoryKeyspaces) {
     let mut link = 0;
     for (key, value) in store.entries(EVENTS) {

@@ -1,4 +1,4 @@
-//! How many rows of a source streams had: with imports, after whatever hides events, and in other hands.
+//! Marks: with imports, after events are hidden, and with concurrent writers.
 
 use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
 use exesdb_sdk::streams::{Deletion, ImportMark, ImportedEvent, Retention, StreamState};
@@ -21,7 +21,7 @@ fn leading(stream_id: &str, source: &str, rows: u64, leading_rows: u64) -> Impor
     ImportMark { stream_id: stream_id.into(), source: source.into(), rows, leading_rows }
 }
 
-/// Events of these versions, whose ids are the source and the version.
+/// Events with these versions. Their ids are the source and the version.
 fn rows(stream_id: &str, source: &str, versions: std::ops::Range<u64>) -> Vec<ImportedEvent> {
     let row = |version| ImportedEvent {
         stream_id: stream_id.into(),
@@ -33,7 +33,7 @@ fn rows(stream_id: &str, source: &str, versions: std::ops::Range<u64>) -> Vec<Im
     versions.map(row).collect()
 }
 
-/// How many events were added, repeated and hidden.
+/// The numbers of added, repeated and hidden events.
 fn import(
     store: &impl Keyspaces,
     events: &[ImportedEvent],
@@ -68,7 +68,7 @@ fn findings(store: &MemoryKeyspaces) -> u64 {
     }
 }
 
-/// The argument of a refusal.
+/// The argument that the error names.
 fn refused(outcome: Result<(u32, u32, u32), Error>) -> String {
     match outcome {
         Err(Error::Invalid(invalid)) => invalid.argument,
@@ -78,33 +78,33 @@ fn refused(outcome: Result<(u32, u32, u32), Error>) -> String {
 }
 
 #[test]
-fn a_mark_is_written_with_the_events_and_never_goes_down() {
+fn marks_are_written_with_the_events_and_never_decrease() {
     let store = MemoryKeyspaces::new();
     let marks = [mark("a", "f", 2), mark("b", "f", 1)];
     let events = [rows("a", "f", 0..2), rows("b", "f", 0..1)].concat();
     assert_eq!(import(&store, &events, &marks), Ok((3, 0, 0)));
     assert_eq!([had(&store, "f", "a"), had(&store, "f", "b"), had(&store, "g", "a")], [2, 1, 0]);
-    // The same request again, one that is late, and others: nothing changes.
+    // A repetition, a late request and others change nothing.
     assert_eq!(import(&store, &events, &marks), Ok((0, 3, 0)));
     assert_eq!(import(&store, &events[..1], &[mark("a", "f", 1)]), Ok((0, 1, 0)));
     assert_eq!(import(&store, &[], &[mark("a", "f", 2)]), Ok((0, 0, 0)));
     assert_eq!(import(&store, &events, &[]), Ok((0, 3, 0)));
     assert_eq!([had(&store, "f", "a"), had(&store, "f", "b")], [2, 1]);
-    // Another source of the same stream has its own.
+    // Another source of the same stream has its own mark.
     assert_eq!(import(&store, &rows("a", "g", 2..4), &[mark("a", "g", 2)]), Ok((2, 0, 0)));
     assert_eq!([had(&store, "f", "a"), had(&store, "g", "a")], [2, 2]);
-    // Events that are there may be counted later, as in a copy of the store.
+    // Present events may be counted later, as in a copy of the store.
     append(&store, NOW, &[any("c", &["c0", "c1"])]);
     assert_eq!(import(&store, &rows("c", "c", 0..2), &[mark("c", "h", 2)]), Ok((0, 2, 0)));
     assert_eq!(had(&store, "h", "c"), 2);
-    // If the events are refused, so are the marks.
+    // If the events are refused, the marks are not written.
     let outcome = import(&store, &rows("a", "f", 9..10), &[mark("a", "f", 3)]);
     assert!(matches!(outcome, Err(Error::WrongExpectedVersion(_))), "{outcome:?}");
     assert_eq!((had(&store, "f", "a"), findings(&store)), (2, 0));
 }
 
 #[test]
-fn how_many_rows_the_source_begins_with_goes_up_as_well() {
+fn leading_rows_never_decrease() {
     let store = MemoryKeyspaces::new();
     let told = || {
         let state = &import_states(&store, NOW, "f", &["a".to_owned()]).expect("the question is right")[0];
@@ -112,7 +112,7 @@ fn how_many_rows_the_source_begins_with_goes_up_as_well() {
     };
     import(&store, &rows("a", "f", 0..3), &[leading("a", "f", 3, 1)]).unwrap();
     assert_eq!(told(), (3, 1));
-    // Without another row, and after a request that came late.
+    // Without another row, and after a late request.
     import(&store, &[], &[leading("a", "f", 3, 3)]).unwrap();
     import(&store, &[], &[leading("a", "f", 2, 2)]).unwrap();
     assert_eq!((told(), findings(&store)), ((3, 3), 0));
@@ -120,11 +120,11 @@ fn how_many_rows_the_source_begins_with_goes_up_as_well() {
     assert_eq!(told(), (5, 3));
 }
 
-/// What hides, and how.
+/// The ways to hide events.
 type Hiding<'a> = (&'a str, &'a dyn Fn(&MemoryKeyspaces));
 
 #[test]
-fn a_mark_outlives_whatever_hides_the_events() {
+fn marks_outlive_hidden_events() {
     let limits = |max_count, truncate_before| Retention { max_count, truncate_before, ..KEEP_ALL };
     let retain = |store: &MemoryKeyspaces, retention| set_retention(store, NOW, "a", &retention).unwrap();
     let delete = |store: &MemoryKeyspaces, deletion| {
@@ -151,7 +151,7 @@ fn a_mark_outlives_whatever_hides_the_events() {
             }
             assert_eq!(had(&store, "f", "a"), 3, "{what}, {scavenged}");
             assert_eq!(findings(&store), 0, "{what}, {scavenged}");
-            // A request whose response was lost may be sent again.
+            // A request whose response was lost can be repeated.
             let again = import(&store, &rows("a", "f", 0..3), &[mark("a", "f", 3)]).unwrap();
             assert_eq!((again.0, again.1 + again.2), (0, 3), "{what}, {scavenged}");
         }
@@ -159,13 +159,13 @@ fn a_mark_outlives_whatever_hides_the_events() {
 }
 
 #[test]
-fn a_row_whose_place_was_taken_by_an_event_that_is_hidden_by_now_is_refused() {
+fn a_row_whose_version_a_hidden_event_has_is_refused() {
     for deletion in [Deletion::Soft, Deletion::Tombstone] {
         let store = MemoryKeyspaces::new();
         import(&store, &rows("a", "f", 0..2), &[mark("a", "f", 2)]).unwrap();
         assert_eq!(append(&store, NOW, &[any("a", &["other"])]), [at(2, 2, 2)]);
         delete_stream(&store, "a", ExpectedVersion::Any, deletion).unwrap();
-        // Whoever looked before that takes version 2 for the next one.
+        // A client that read the state before that takes version 2 for the next one.
         let outcome = import(&store, &rows("a", "f", 1..3), &[mark("a", "f", 3)]);
         let Err(Error::WrongExpectedVersion(conflict)) = outcome else { panic!("{outcome:?}") };
         assert_eq!((conflict.stream_id.as_str(), conflict.last_version), ("a", Some(2)));
@@ -179,7 +179,7 @@ fn a_row_whose_place_was_taken_by_an_event_that_is_hidden_by_now_is_refused() {
 }
 
 #[test]
-fn hostile_marks_are_refused() {
+fn invalid_marks_are_refused() {
     let store = MemoryKeyspaces::new();
     import(&store, &rows("a", "f", 0..2), &[mark("a", "f", 1)]).unwrap();
     let before = store.entries(IMPORTS);
@@ -194,7 +194,7 @@ fn hostile_marks_are_refused() {
         (vec![mark("a", "f", 0)], "marks[0].rows"),
         (vec![leading("a", "f", 1, 2)], "marks[0].leading-rows"),
         (vec![mark("a", "f", 1), mark("a", "f", 1)], "marks[1].source"),
-        // More than this import has.
+        // More rows than this import has events.
         (vec![mark("a", "f", 2)], "marks[0].rows"),
         (vec![mark("a", "f", u64::MAX)], "marks[0].rows"),
         (vec![mark("never", "f", 1)], "marks[0].rows"),
@@ -203,10 +203,10 @@ fn hostile_marks_are_refused() {
         assert_eq!(refused(import(&store, &[], &marks)), argument, "{marks:?}");
     }
     let one = rows("a", "f", 0..1);
-    // One event backs one row of one source.
+    // One event counts for one row of one source.
     assert_eq!(refused(import(&store, &one, &[mark("a", "g", 1), mark("a", "h", 1)])), "marks[1].rows");
     assert_eq!(refused(import(&store, &one, &[mark("a", "f", 3)])), "marks[0].rows");
-    // However often it is sent again, no more rows than events.
+    // However often it is repeated, there are no more rows than events.
     let three = mark("a", "f", 3);
     assert_eq!(store.entries(IMPORTS), before);
     assert_eq!(import(&store, &one, &[mark("a", "f", 2)]), Ok((0, 1, 0)));
@@ -221,7 +221,7 @@ fn hostile_marks_are_refused() {
 }
 
 #[test]
-fn states_are_told_for_many_streams_at_once() {
+fn states_are_returned_for_many_streams() {
     let store = MemoryKeyspaces::new();
     import(&store, &rows("a", "f", 0..2), &[mark("a", "f", 2)]).unwrap();
     append(&store, NOW, &[any("b", &["1"])]);
@@ -249,14 +249,14 @@ fn states_are_told_for_many_streams_at_once() {
 }
 
 #[test]
-fn two_writers_of_one_mark_end_at_the_higher_one() {
+fn concurrent_marks_end_at_the_higher_one() {
     let store = MemoryKeyspaces::new();
     let rival = Rival::new(&store, 1, |store| {
         import(store, &rows("a", "f", 0..3), &[mark("a", "f", 3)]).unwrap();
     });
     assert_eq!(import(&rival, &rows("a", "f", 0..2), &[mark("a", "f", 2)]), Ok((0, 2, 0)));
     assert_eq!(had(&store, "f", "a"), 3);
-    // A mark that goes up without an event that is added is guarded as well.
+    // A mark that rises without an added event is guarded, too.
     append(&store, NOW, &[any("b", &["b0", "b1"])]);
     let rival = Rival::new(&store, 1, |store| {
         import(store, &rows("b", "b", 0..2), &[mark("b", "f", 2)]).unwrap();

@@ -8,7 +8,7 @@ use exesdb_sdk::types::{ConditionFailure, Error, EventData, ExpectedVersion, Ver
 use exesdb_streams::correlation::CorrelationIndex;
 use exesdb_streams::delete::delete_stream;
 use exesdb_streams::layout::{EVENTS, IDS, LABELS, LabelKind, STREAMS, id_key, label_digest, label_key};
-use exesdb_streams::read::LOOKED_AT_EVENTS_MAX;
+use exesdb_streams::read::SCAN_BUDGET_EVENTS;
 use exesdb_streams::retention::set_retention;
 use exesdb_streams::rounds::OVERTAKEN_ROUNDS_MAX;
 
@@ -58,13 +58,13 @@ fn wrong(
     Err(Error::WrongExpectedVersion(VersionConflict { stream_id, expected, last_version, is_deleted: false }))
 }
 
-/// The answer to a transaction's appends.
+/// The result of a transaction.
 fn all(results: &[Result<AppendResult, Error>]) -> Result<Vec<AppendResult>, Error> {
     results.iter().cloned().collect()
 }
 
 #[test]
-fn appends_to_several_streams_or_to_none() {
+fn a_transaction_appends_to_all_streams_or_none() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("b", &["0"])]);
     let both = transaction(&[
@@ -91,12 +91,12 @@ fn appends_to_several_streams_or_to_none() {
     );
     assert_eq!(transact(&store, &[refused]), [wrong("x", ExpectedVersion::StreamExists, None)]);
     assert_eq!(store.entries(EVENTS), entries);
-    // Streams that a transaction began go on like others.
+    // Streams that a transaction began continue like others.
     assert_eq!(append(&store, 1, &[any("c", &["3"]), any("a", &["3"])]), [at(2, 2, 6), at(2, 2, 7)]);
 }
 
 #[test]
-fn a_repeated_transaction_gets_the_first_answer() {
+fn a_repeated_transaction_gets_the_first_result() {
     let store = MemoryKeyspaces::new();
     let first = Transaction {
         conditions: vec![none_of(&[item(&[], &[])], None)],
@@ -105,10 +105,10 @@ fn a_repeated_transaction_gets_the_first_answer() {
             &[("c", ExpectedVersion::NoStream)],
         )
     };
-    let answers = transact(&store, std::slice::from_ref(&first));
-    assert_eq!(answers, [all(&[at(0, 1, 1), at(0, 0, 2)])]);
+    let results = transact(&store, std::slice::from_ref(&first));
+    assert_eq!(results, [all(&[at(0, 1, 1), at(0, 0, 2)])]);
     append(&store, 1, &[any("c", &["1"]), any("a", &["3"])]);
-    assert_eq!(transact(&store, &[first.clone(), first.clone()]), [answers[0].clone(), answers[0].clone()]);
+    assert_eq!(transact(&store, &[first.clone(), first.clone()]), [results[0].clone(), results[0].clone()]);
     let conflict = |id: &str| Err(Error::IdConflict(id.into()));
     let partly = |appends: &[AppendRequest]| transact(&store, &[transaction(appends)]).remove(0);
     assert_eq!(partly(&[any("a", &["1", "2"]), any("b", &["2"])]), conflict("1"));
@@ -118,9 +118,9 @@ fn a_repeated_transaction_gets_the_first_answer() {
 }
 
 #[test]
-fn transactions_of_one_list_do_not_disturb_each_other() {
+fn transactions_of_one_list_are_independent() {
     let store = MemoryKeyspaces::new();
-    let answers = transact(
+    let results = transact(
         &store,
         &[
             transaction(&[any("a", &["1"]), any("b", &["1"])]),
@@ -131,17 +131,17 @@ fn transactions_of_one_list_do_not_disturb_each_other() {
             transaction(&[request("a", ExpectedVersion::Exact(7), &["9"])]),
         ],
     );
-    assert!(answers[0].is_ok() && answers[2].is_ok(), "{answers:?}");
-    assert!(matches!(&answers[1], Err(Error::Invalid(invalid)) if invalid.argument == "appends"));
-    assert_eq!(answers[3], wrong("a", ExpectedVersion::NoStream, Some(0)), "the first one began it");
-    assert_eq!(answers[4], answers[0]);
-    assert_eq!(answers[5], wrong("a", ExpectedVersion::Exact(7), Some(0)));
+    assert!(results[0].is_ok() && results[2].is_ok(), "{results:?}");
+    assert!(matches!(&results[1], Err(Error::Invalid(invalid)) if invalid.argument == "appends"));
+    assert_eq!(results[3], wrong("a", ExpectedVersion::NoStream, Some(0)), "the first one began it");
+    assert_eq!(results[4], results[0]);
+    assert_eq!(results[5], wrong("a", ExpectedVersion::Exact(7), Some(0)));
     assert_eq!((ids(&store, "b"), store.entries(EVENTS).len()), (vec!["1".into(), "2".into()], 4));
     check_chain(&store);
 }
 
 #[test]
-fn what_a_condition_forbids() {
+fn conditions_forbid_matching_events() {
     let store = MemoryKeyspaces::new();
     append(
         &store,
@@ -167,7 +167,7 @@ fn what_a_condition_forbids() {
         (&[item(&[], &[])], Some(2), Some(3)),
         (&[item(&[], &[])], Some(3), None),
         (&[item(&[], &[])], Some(u64::MAX), None),
-        // A type is no tag.
+        // A type is not a tag.
         (&[item(&["x"], &[]), item(&[], &["opened"])], None, None),
     ];
     for (row, (query, after, position)) in table.into_iter().enumerate() {
@@ -175,12 +175,12 @@ fn what_a_condition_forbids() {
         let mut appended = event(&row.to_string());
         appended.event_type = "other".into();
         let end = store.durable_position().unwrap();
-        let answer = transact(&store, &[under(&[of("log", &[appended])], &conditions)]).remove(0);
+        let result = transact(&store, &[under(&[of("log", &[appended])], &conditions)]).remove(0);
         match position {
-            Some(position) => assert_eq!(answer, failed(1, position), "row {row}"),
-            None => assert!(answer.is_ok(), "row {row}: {answer:?}"),
+            Some(position) => assert_eq!(result, failed(1, position), "row {row}"),
+            None => assert!(result.is_ok(), "row {row}: {result:?}"),
         }
-        // So that conditions on all events find what they did before.
+        // So that later conditions on all events find the same events.
         if position.is_none() {
             store.remove(EVENTS, &end.to_be_bytes());
         }
@@ -188,7 +188,7 @@ fn what_a_condition_forbids() {
 }
 
 #[test]
-fn hidden_events_do_not_count() {
+fn conditions_ignore_hidden_events() {
     let store = MemoryKeyspaces::new();
     append(
         &store,
@@ -204,22 +204,22 @@ fn hidden_events_do_not_count() {
     assert_eq!(transact(&store, &[forbidden("1")]), [all(&[at(0, 0, 3)])]);
 }
 
-/// Two labels whose digests are the same: found by effort, here made by hand.
+/// Two labels with the same digest, constructed by hand.
 #[test]
-fn a_label_with_the_digest_of_another_forbids_nothing() {
+fn a_colliding_digest_violates_no_condition() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[of("a", &[tagged("1", "t", &["g"])])]);
     let other = label_key(label_digest(LabelKind::Tag, "h"), 0);
     store.overwrite(LABELS, &other, &0_u64.to_be_bytes());
     let free = under(&[any("b", &["1"])], &[none_of(&[item(&[], &["h"])], None)]);
     assert_eq!(transact(&store, &[free]), [all(&[at(0, 0, 1)])]);
-    // An event whose digest is that of another one's is no repetition.
+    // An event whose id has the digest of another id is not a repetition.
     store.overwrite(IDS, &id_key(1, "x"), &0_u64.to_be_bytes());
     assert_eq!(transact(&store, &[transaction(&[any("b", &["x"])])]), [Err(Error::IdConflict("x".into()))]);
 }
 
 #[test]
-fn one_of_two_that_forbid_each_other_wins() {
+fn of_conflicting_transactions_only_one_is_applied() {
     let store = MemoryKeyspaces::new();
     let claim = |stream_id: &str| {
         under(
@@ -227,14 +227,14 @@ fn one_of_two_that_forbid_each_other_wins() {
             &[none_of(&[item(&[], &["seat:7"])], None)],
         )
     };
-    let answers = transact(&store, &[claim("a"), claim("b"), claim("c")]);
-    assert_eq!(answers, [all(&[at(0, 0, 0)]), failed(0, 0), failed(0, 0)]);
+    let results = transact(&store, &[claim("a"), claim("b"), claim("c")]);
+    assert_eq!(results, [all(&[at(0, 0, 0)]), failed(0, 0), failed(0, 0)]);
     assert_eq!(store.entries(EVENTS).len(), 1);
 }
 
-/// Two rivals whose conditions forbid what the other one does, in each way that a condition is guarded.
+/// Two rivals whose conditions forbid each other's events, for each way of guarding a condition.
 #[test]
-fn of_two_rivals_one_wins() {
+fn of_conflicting_writers_only_one_succeeds() {
     let queries = [
         item(&[], &["g"]),
         item(&["t"], &["g"]),
@@ -256,18 +256,18 @@ fn of_two_rivals_one_wins() {
         });
         assert_eq!(transact(&rival, &[claim("mine")]), [failed(0, 1)], "{query:?}");
         assert_eq!(store.entries(EVENTS).len(), 2);
-        // What the condition does not forbid only takes another round.
+        // An event that the condition does not forbid only takes another round.
         let other = Rival::new(&store, 1, |store| {
             append(store, 1, &[of("other", &[tagged("1", "u", &["g"])])]);
         });
-        let answer =
+        let result =
             transact(&other, &[under(&[any("mine", &["2"])], &[none_of(&[item(&["t"], &["g"])], Some(1))])]);
-        assert_eq!(answer, [all(&[at(0, 0, 3)])]);
+        assert_eq!(result, [all(&[at(0, 0, 3)])]);
     }
 }
 
 #[test]
-fn a_stream_that_is_checked_may_not_move() {
+fn a_checked_stream_must_not_advance() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("c", &["0"])]);
     let rival = |times| {
@@ -282,15 +282,15 @@ fn a_stream_that_is_checked_may_not_move() {
     let exists = checked(&[any("a", &["1"])], &[("c", ExpectedVersion::StreamExists)]);
     assert_eq!(transact(&rival(2), &[exists]), [all(&[at(0, 0, 4)])]);
     let exists = checked(&[any("a", &["2"])], &[("c", ExpectedVersion::Any)]);
-    let answers = transact(&rival(u32::MAX), &[exists]);
-    assert!(matches!(&answers[0], Err(Error::Other(text)) if text.contains("not applied")), "{answers:?}");
+    let results = transact(&rival(u32::MAX), &[exists]);
+    assert!(matches!(&results[0], Err(Error::Other(text)) if text.contains("not applied")), "{results:?}");
     assert_eq!((ids(&store, "a").len(), ids(&store, "c").len()), (1, 4 + OVERTAKEN_ROUNDS_MAX as usize));
 }
 
 #[test]
-fn a_condition_looks_at_a_bounded_number_of_events() {
+fn a_condition_scans_a_bounded_number_of_events() {
     let store = MemoryKeyspaces::new();
-    let batch = usize::try_from(LOOKED_AT_EVENTS_MAX / 20).unwrap();
+    let batch = usize::try_from(SCAN_BUDGET_EVENTS / 20).unwrap();
     for round in 0..21 {
         let events: Vec<_> = (0..batch)
             .map(|at| tagged(&format!("{round}-{at}"), "t", &[if at % 2 == 0 { "g" } else { "h" }]))
@@ -298,13 +298,13 @@ fn a_condition_looks_at_a_bounded_number_of_events() {
         assert!(append(&store, 1, &[of("a", &events)])[0].is_ok());
     }
     let rare = |after| under(&[any("b", &["1"])], &[none_of(&[item(&[], &["g", "h"])], after)]);
-    let answers = transact(&store, &[rare(None)]);
-    assert!(matches!(&answers[0], Err(Error::TooLarge(text)) if text.contains("`after`")), "{answers:?}");
+    let results = transact(&store, &[rare(None)]);
+    assert!(matches!(&results[0], Err(Error::TooLarge(text)) if text.contains("`after`")), "{results:?}");
     assert!(transact(&store, &[rare(Some(1_000))])[0].is_ok());
 }
 
 #[test]
-fn deleted_streams_in_transactions() {
+fn deleted_streams_count_as_empty_in_transactions() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("soft", &["1"]), any("dead", &["1"])]);
     delete_stream(&store, "soft", ExpectedVersion::Any, Deletion::Soft).unwrap();
@@ -318,7 +318,7 @@ fn deleted_streams_in_transactions() {
 }
 
 #[test]
-fn failures_of_the_storage_and_damage() {
+fn failures_affect_only_transactions_that_need_the_storage() {
     let store = MemoryKeyspaces::new();
     append(&store, 1, &[any("a", &["1"]), any("bad", &["1"]), any("ids", &["1"])]);
     store.overwrite(STREAMS, b"bad", b"\x07");
@@ -329,18 +329,18 @@ fn failures_of_the_storage_and_damage() {
         transaction(&[any("bad", &["2"]), any("x", &["1"])]),
         transaction(&[any("ids", &["1"]), any("y", &["1"])]),
     ];
-    let answers = transact(&Storage::failing_commits(&store), &list);
-    assert_eq!(answers[0], all(&[at(0, 0, 0)]), "a repetition needs no commit");
-    assert!(matches!(&answers[1], Err(Error::Restarting(_))), "{answers:?}");
-    let answers = transact(&Storage::failing_reads(&store), &list);
-    assert!(answers.iter().all(|answer| matches!(answer, Err(Error::Restarting(_)))), "{answers:?}");
-    let answers = transact(&Storage::short_answers(&store), &list[1..2]);
-    assert!(matches!(&answers[0], Err(Error::Other(text)) if text.contains("unknown")), "{answers:?}");
-    let answers = transact(&store, &list);
-    assert_eq!(answers[1], all(&[at(1, 1, 3)]));
-    assert!(matches!(&answers[2], Err(Error::Damaged(text)) if text.contains("key `bad`")), "{answers:?}");
+    let results = transact(&Storage::failing_commits(&store), &list);
+    assert_eq!(results[0], all(&[at(0, 0, 0)]), "a repetition needs no commit");
+    assert!(matches!(&results[1], Err(Error::Restarting(_))), "{results:?}");
+    let results = transact(&Storage::failing_reads(&store), &list);
+    assert!(results.iter().all(|result| matches!(result, Err(Error::Restarting(_)))), "{results:?}");
+    let results = transact(&Storage::short_results(&store), &list[1..2]);
+    assert!(matches!(&results[0], Err(Error::Other(text)) if text.contains("unknown")), "{results:?}");
+    let results = transact(&store, &list);
+    assert_eq!(results[1], all(&[at(1, 1, 3)]));
+    assert!(matches!(&results[2], Err(Error::Damaged(text)) if text.contains("key `bad`")), "{results:?}");
     assert!(
-        matches!(&answers[3], Err(Error::Damaged(text)) if text.contains("not a version")),
-        "{answers:?}"
+        matches!(&results[3], Err(Error::Damaged(text)) if text.contains("not a version")),
+        "{results:?}"
     );
 }

@@ -1,5 +1,5 @@
-//! A gateway in Rust. `POST /visits` appends an event, `GET /visits` counts them; `GET /secret` tries what a component may
-//! not do, and `GET /broken` has a bug.
+//! A gateway in Rust. `POST /visits` appends an event, `GET /visits` counts the events, `GET /secret` tries something that
+//! a component may not do, and `GET /broken` has a bug.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 const BODY_BYTES_MAX: usize = 64 << 10;
 
-/// An instance serves one request after another and keeps this between them, until the host replaces it: a cache may live
-/// here, state may not.
+/// An instance serves one request after another and keeps this between them until the host replaces it. It may hold a
+/// cache, but no state.
 static SERVED: AtomicU64 = AtomicU64::new(0);
 
 struct Visits;
@@ -24,7 +24,7 @@ impl Gateway for Visits {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
         let served = SERVED.fetch_add(1, Ordering::Relaxed) + 1;
         let path = request.path_with_query().unwrap_or_default();
-        let (status, answer) = match (method_name(&request).as_str(), path.as_str()) {
+        let (status, response) = match (method_name(&request).as_str(), path.as_str()) {
             ("POST", "/visits") => visit(&request),
             ("GET", "/visits") => match count() {
                 Ok(visits) => (200, json!({ "visits": visits, "served": served })),
@@ -34,8 +34,8 @@ impl Gateway for Visits {
             ("GET", "/broken") => panic!("the visits cannot be counted"),
             _ => (404, json!({ "error": format!("there is nothing at {path}") })),
         };
-        if let Err(error) = send(out, status, &answer) {
-            logging::warn(&format!("the answer was not sent: {error}"));
+        if let Err(error) = send(out, status, &response) {
+            logging::warn(&format!("the response was not sent: {error}"));
         }
     }
 }
@@ -80,9 +80,9 @@ fn secret() -> String {
     }
 }
 
-fn send(out: ResponseOutparam, status: u16, answer: &Value) -> Result<(), RespondError> {
+fn send(out: ResponseOutparam, status: u16, response: &Value) -> Result<(), RespondError> {
     let headers: [(&str, &[u8]); 1] = [("content-type", b"application/json")];
-    respond(out, status, &headers, Some(answer.to_string().as_bytes()))
+    respond(out, status, &headers, Some(response.to_string().as_bytes()))
 }
 
 exesdb_sdk::gateway_plugin!(Visits);

@@ -5,22 +5,22 @@ use std::fmt;
 use wasip2::http::types::{ErrorCode, IncomingBody, IncomingRequest, Method, http_error_code};
 use wasip2::io::streams::StreamError;
 
-/// Bytes asked for in one read: a typical body at once, without a large buffer for a small one.
+/// Bytes per read: enough for a typical body, without a large buffer for a small one.
 const READ_BYTES: usize = 64 << 10;
 
-/// Why a body could not be read.
+/// The reason why a body could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyError {
-    /// It is longer than the limit. What lies beyond was not read.
+    /// The body is longer than the limit. Bytes beyond the limit were not read.
     TooLarge {
         /// The limit in bytes.
         limit: usize,
     },
-    /// It broke off before its end.
+    /// The body ended prematurely.
     Incomplete,
-    /// It took longer than the host waits for a body.
+    /// The body took longer than the host waits for one.
     TooSlow,
-    /// It was read before.
+    /// The body was read before.
     Taken,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for BodyError {
 
 impl std::error::Error for BodyError {}
 
-/// The request's method as in HTTP: `GET`.
+/// The request's HTTP method, such as `GET`.
 pub fn method_name(request: &IncomingRequest) -> String {
     match request.method() {
         Method::Get => "GET".to_owned(),
@@ -53,12 +53,12 @@ pub fn method_name(request: &IncomingRequest) -> String {
     }
 }
 
-/// The request's headers, names and values, in the order in which they came.
+/// The names and values of the request's headers, in the order received.
 pub fn header_entries(request: &IncomingRequest) -> Vec<(String, Vec<u8>)> {
     request.headers().entries()
 }
 
-/// Reads the whole body if it is at most `limit` bytes long, and stops reading as soon as it is not.
+/// Reads the whole body, of at most `limit` bytes. Stops reading as soon as the limit is exceeded.
 ///
 /// # Errors
 /// [`BodyError`]. A body can be read only once.
@@ -67,19 +67,19 @@ pub fn read_body(request: &IncomingRequest, limit: usize) -> Result<Vec<u8>, Bod
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(BodyError::TooLarge { limit });
     }
-    // The announcement is the client's word: it saves asking for more when all is there, and reserves little.
+    // The client's `content-length` may be wrong. It saves a read after the last byte, and reserves little memory.
     let announced = announced.and_then(|length| usize::try_from(length).ok());
     let taken = |()| BodyError::Taken;
     let incoming: IncomingBody = request.consume().map_err(taken)?;
     let stream = incoming.stream().map_err(taken)?;
     let mut body = Vec::with_capacity(announced.unwrap_or(0).min(READ_BYTES));
     while announced != Some(body.len()) {
-        // One byte more than is allowed shows that the body is too long.
+        // One byte more than the limit shows that the body is too long.
         let wanted = limit.saturating_add(1).saturating_sub(body.len()).min(READ_BYTES);
         match stream.blocking_read(wanted as u64) {
             Ok(bytes) => body.extend_from_slice(&bytes),
             Err(StreamError::Closed) => break,
-            // The error's own text is for the host's developers, and may hold a backtrace.
+            // The error's text is for developers of the host, and may contain a backtrace.
             Err(StreamError::LastOperationFailed(error)) => {
                 return Err(match http_error_code(&error) {
                     Some(ErrorCode::ConnectionReadTimeout) => BodyError::TooSlow,
@@ -94,7 +94,7 @@ pub fn read_body(request: &IncomingRequest, limit: usize) -> Result<Vec<u8>, Bod
     Ok(body)
 }
 
-/// The length in a `content-length` header, if there is just one and it is a number.
+/// The value of the `content-length` header; none unless there is exactly one and it is a number.
 fn announced_length(values: &[Vec<u8>]) -> Option<u64> {
     let [value] = values else { return None };
     let text = std::str::from_utf8(value).ok()?;
@@ -106,7 +106,7 @@ mod tests {
     use super::announced_length;
 
     #[test]
-    fn a_length_is_announced_by_one_number() {
+    fn only_a_single_number_is_a_content_length() {
         for (values, expected) in [
             (&["12"][..], Some(12)),
             (&["0"], Some(0)),

@@ -5,12 +5,12 @@ use std::fmt;
 use wasip2::http::types::{Fields, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use wasip2::io::streams::{OutputStream, StreamError};
 
-/// Why a response was not written, or not to its end.
+/// The reason why a response was not written completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RespondError {
-    /// The status or a header is not one that HTTP knows: nothing was sent, and the client gets the host's 500.
+    /// The status or a header is not valid HTTP. Nothing was sent, and the client gets a 500 from the host.
     InvalidHead(String),
-    /// The client is gone, or the host closed the connection: stop writing. The usual end of a long answer.
+    /// The client is gone, or the host closed the connection: stop writing. This is how most long responses end.
     Gone,
 }
 
@@ -25,8 +25,8 @@ impl fmt::Display for RespondError {
 
 impl std::error::Error for RespondError {}
 
-/// Sends a complete response, with its `content-length`. Without a body it has none, not even an empty one: for
-/// status 204 and for answers to `HEAD`.
+/// Sends a complete response, with its `content-length`. A `body` of none, for status 204 and responses to `HEAD`, is not
+/// the same as an empty one.
 ///
 /// # Errors
 /// [`RespondError`].
@@ -42,8 +42,8 @@ pub fn respond(
     };
     let response = response(status, headers, Some(bytes.len()))?;
     let body = StreamingBody::of(&response)?;
-    // What the connection takes without waiting is given to it before the head, so that a short answer leaves in
-    // one piece. The rest must wait until the head is out, or nobody reads.
+    // Bytes that the connection takes without blocking are written before the head, so that a short response is sent in
+    // one piece. The rest must wait until the head is sent, because before that nobody reads.
     let at_once = body.write_some(bytes)?;
     let rest = bytes.get(at_once..).unwrap_or_default();
     if rest.is_empty() {
@@ -56,7 +56,7 @@ pub fn respond(
     body.finish()
 }
 
-/// Sends the head of a response at once. Its body is what is then written, for as long as it takes.
+/// Sends the head of a response at once, and returns the body to write.
 ///
 /// # Errors
 /// [`RespondError`].
@@ -82,7 +82,7 @@ fn response(
         entries.push(("content-length".to_owned(), length.to_string().into_bytes()));
     }
     let fields = Fields::from_list(&entries).map_err(|error| {
-        // The list says only that one of them is wrong.
+        // The error for the whole list does not say which header is wrong.
         let wrong = entries.iter().find(|entry| Fields::from_list(std::slice::from_ref(entry)).is_err());
         let which = wrong.map_or("the headers together".to_owned(), |(name, value)| {
             format!("the header {name:?} with the value {:?}", String::from_utf8_lossy(value))
@@ -96,11 +96,11 @@ fn response(
     Ok(response)
 }
 
-/// The body of a response that is being written. Dropped before [`finish`](Self::finish) it is broken off, which
-/// the client can tell from an end.
+/// The body of a streamed response. Dropping it without [`finish`](Self::finish) aborts the response, which the client can
+/// detect.
 #[derive(Debug)]
 pub struct StreamingBody {
-    // Fields are dropped in order: the stream belongs to the body and must go first.
+    // Fields are dropped in order. The stream belongs to the body, so it must be dropped first.
     stream: OutputStream,
     body: OutgoingBody,
 }
@@ -113,7 +113,7 @@ impl StreamingBody {
         Ok(Self { stream, body })
     }
 
-    /// Writes bytes and sends them on their way. Waits while the client is slower.
+    /// Writes and flushes bytes. Blocks while the client is slower.
     ///
     /// # Errors
     /// [`RespondError::Gone`].
@@ -129,7 +129,7 @@ impl StreamingBody {
         self.stream.flush().map_err(gone)
     }
 
-    /// Ends the body.
+    /// Completes the body.
     ///
     /// # Errors
     /// [`RespondError::Gone`].
@@ -138,7 +138,7 @@ impl StreamingBody {
         OutgoingBody::finish(self.body, None).map_err(|_| RespondError::Gone)
     }
 
-    /// Writes what is taken without waiting, and says how much that was.
+    /// Writes as many bytes as possible without blocking, and returns how many.
     fn write_some(&self, bytes: &[u8]) -> Result<usize, RespondError> {
         let mut written = 0;
         while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
@@ -154,7 +154,7 @@ impl StreamingBody {
     }
 }
 
-/// Whatever the reason, nothing more can be written.
+/// After any stream error, nothing more can be written.
 fn gone(_: StreamError) -> RespondError {
     RespondError::Gone
 }

@@ -1,4 +1,4 @@
-//! A store in memory with the host's semantics, for the tests of rules.
+//! Keyspaces in memory with the host's semantics, for tests of components.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,14 +9,14 @@ use super::{
     Keyspaces, Operation, Page, Position, Put, READ_BYTES_MAX, Range, STAMP_BYTES, Stamp, chain_link,
 };
 
-/// The host's limit for one batch, in bytes of keys and values.
+/// The host's limit for the bytes of keys and values of one batch.
 const BATCH_BYTES_MAX: usize = 8 << 20;
-/// The host's limit for the operations of one batch.
+/// The host's limit for the number of operations of one batch.
 const BATCH_OPERATIONS_MAX: usize = 40_000;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Keyspaces in memory. What is committed is durable at once.
+/// Keyspaces in memory. Commits are durable at once.
 #[derive(Debug, Default)]
 pub struct MemoryKeyspaces {
     state: RefCell<State>,
@@ -38,7 +38,7 @@ impl MemoryKeyspaces {
         Self::default()
     }
 
-    /// Writes a value past all rules, to see what they make of it.
+    /// Writes a value without a commit, for tests of damaged data.
     pub fn overwrite(&self, keyspace: &str, key: &[u8], value: &[u8]) {
         self.state
             .borrow_mut()
@@ -48,7 +48,7 @@ impl MemoryKeyspaces {
             .insert(key.to_owned(), value.to_owned());
     }
 
-    /// Removes a key past all rules, to see what they make of it.
+    /// Removes a key without a commit, for tests of damaged data.
     pub fn remove(&self, keyspace: &str, key: &[u8]) {
         if let Some(map) = self.state.borrow_mut().keyspaces.get_mut(keyspace) {
             map.remove(key);
@@ -228,7 +228,7 @@ fn stamped(bytes: &[u8], stamps: &[Stamp], first_position: Position) -> Vec<u8> 
     bytes
 }
 
-/// What still fits into an answer.
+/// The bytes that still fit into a page.
 struct Room {
     left: usize,
     empty: bool,
@@ -239,7 +239,7 @@ impl Room {
         Self { left: max_bytes.min(READ_BYTES_MAX) as usize, empty: true }
     }
 
-    /// Whether this much fits, or is the first.
+    /// Whether the next entry fits. The first one always does.
     fn takes(&mut self, bytes: usize) -> bool {
         let fits = bytes <= self.left || self.empty;
         self.empty = false;
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_is_checked_from_link_to_link() {
+    fn each_link_can_be_verified_from_the_previous_one() {
         let store = MemoryKeyspaces::new();
         for text in [b"one", b"two"] {
             let mut batch = BatchBuilder::new();
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_guard_stops_its_batch_alone() {
+    fn a_failed_guard_stops_only_its_batch() {
         let store = MemoryKeyspaces::new();
         let put = |key: &[u8], old: Option<&[u8]>| {
             let mut batch = BatchBuilder::new();
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_one_entry_at_least_and_no_more_than_fit() {
+    fn a_page_has_at_least_one_entry_and_no_more_than_fit() {
         let store = MemoryKeyspaces::new();
         for key in [b"p1", b"p2", b"p3", b"q1"] {
             store.overwrite("a", key, &[0; 10]);

@@ -1,19 +1,19 @@
-//! The gateway component that ships with exesdb, and a way for tests to make it misbehave: a request for a path below
-//! `/v1/stores/<store>/probe/`. All else is as in the original.
+//! The gateway component that ships with exesdb, which misbehaves for tests if the path of a request begins with
+//! `/v1/stores/<store>/probe/`. It handles all other requests like the original.
 //!
 //! | last segment | the request |
 //! |---|---|
-//! | `trap` | panics before it answers |
-//! | `loop` | loops for ever |
-//! | `hungry` | allocates without end |
+//! | `trap` | panics before it responds |
+//! | `loop` | loops forever |
+//! | `hungry` | allocates memory without end |
 //! | `trap-mid-response` | sends a head and the beginning of a body, then panics |
-//! | `sleep` | waits a day before it answers |
-//! | `handles` | takes one handle after another |
-//! | `exit` | asks its process to end |
-//! | `print` | writes to stdout and stderr, long lines and half ones, then answers |
-//! | `print-and-trap` | writes why to stderr, then traps without another word |
-//! | `denied` | answers what it was told when it asked for files, sockets, names, an environment and a request |
-//! | `bad-header` | sets a header that HTTP does not know, and answers what it was told |
+//! | `sleep` | waits a day before it responds |
+//! | `handles` | acquires handles without end |
+//! | `exit` | exits the process |
+//! | `print` | writes long and incomplete lines to stdout and stderr, then responds |
+//! | `print-and-trap` | writes the reason to stderr, then traps without a panic message |
+//! | `denied` | tries to use files, sockets, name lookup, the environment and outgoing requests, and responds with the results |
+//! | `bad-header` | sets an invalid header, and responds with the result |
 
 use std::hint::black_box;
 
@@ -33,7 +33,7 @@ const DAY_NS: u64 = 24 * 3_600 * 1_000_000_000;
 
 struct Probe;
 
-/// How a request misbehaves.
+/// The way in which a request misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Misdeed {
     Trap,
@@ -80,20 +80,20 @@ impl Gateway for Probe {
             Some(Misdeed::Hunger) => {
                 let mut eaten: Vec<Vec<u8>> = Vec::new();
                 loop {
-                    // Written, so that the memory is really taken.
+                    // Written to, so that the memory is really allocated.
                     eaten.push(vec![1; 1 << 20]);
                     black_box(&eaten);
                 }
             }
             Some(Misdeed::TrapMidResponse) => {
                 let body = respond_streaming(out, 200, &[("content-type", b"text/plain")])
-                    .expect("nothing was answered before");
-                body.write(b"the beginning of an answer").expect("somebody waits for the answer");
+                    .expect("the request has no response yet");
+                body.write(b"the beginning of an answer").expect("the client waits for the response");
                 panic!("the probe traps in the middle of a response, as it was told");
             }
             Some(Misdeed::Sleep) => {
                 monotonic_clock::subscribe_duration(DAY_NS).block();
-                answer(out, "good morning");
+                respond_text(out, "good morning");
             }
             Some(Misdeed::Handles) => {
                 let mut held = Vec::new();
@@ -103,21 +103,21 @@ impl Gateway for Probe {
             }
             Some(Misdeed::Exit) => {
                 exit::exit(Err(()));
-                answer(out, "it goes on");
+                respond_text(out, "it goes on");
             }
             Some(Misdeed::Print) => {
                 print(&stdout::get_stdout(), "first line\nsecond line\nhalf a ");
                 print(&stdout::get_stdout(), "line\nwithout an end");
                 print(&stderr::get_stderr(), "an error\nforged\r{\"level\": \"INFO\"}\n");
                 print(&stdout::get_stdout(), &"x".repeat(10_000));
-                answer(out, "printed");
+                respond_text(out, "printed");
             }
             Some(Misdeed::PrintAndTrap) => {
                 print(&stderr::get_stderr(), "Traceback (most recent call last):\n");
                 print(&stderr::get_stderr(), "RuntimeError: as it was told");
                 std::process::abort();
             }
-            Some(Misdeed::Denied) => answer(out, &denials().join("\n")),
+            Some(Misdeed::Denied) => respond_text(out, &denials().join("\n")),
             Some(Misdeed::BadHeader) => {
                 let headers: [(&str, &[u8]); 2] = [("content-type", b"text/plain"), ("x-bad", b"a\nb")];
                 let error = respond(out, 200, &headers, Some(b"")).expect_err("HTTP knows no line breaks");
@@ -127,7 +127,7 @@ impl Gateway for Probe {
     }
 }
 
-fn answer(out: ResponseOutparam, text: &str) {
+fn respond_text(out: ResponseOutparam, text: &str) {
     respond(out, 200, &[("content-type", b"text/plain")], Some(text.as_bytes())).expect("the client waits");
 }
 
@@ -137,7 +137,7 @@ fn print(stream: &OutputStream, text: &str) {
     }
 }
 
-/// What the host said to each thing that a component may not have.
+/// The host's results for everything that a component may not use.
 fn denials() -> Vec<String> {
     let network = instance_network::instance_network();
     let request = OutgoingRequest::new(Fields::new());

@@ -1,5 +1,4 @@
-//! A streams component that also imports interfaces which no host offers: to see how the loader says so. It is never
-//! run.
+//! A streams component that also imports interfaces which no host offers, to test the error of the loader. It never runs.
 
 use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
 use exesdb_sdk::streams::{
@@ -8,7 +7,7 @@ use exesdb_sdk::streams::{
 };
 use exesdb_sdk::types::{Direction, Error, ExpectedVersion, Position, StreamLife, Version};
 
-/// What wit-bindgen makes of the interface.
+/// The bindings that wit-bindgen generates.
 #[allow(unsafe_code, clippy::wildcard_imports)]
 mod bindings {
     wit_bindgen::generate!({

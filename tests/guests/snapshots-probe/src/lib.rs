@@ -1,5 +1,5 @@
-//! The snapshots component that ships with exesdb under another name, and a way for tests to make it misbehave: recording
-//! a snapshot whose content type is `application/x-probe-trap` panics. All else is as in the original.
+//! The snapshots component that ships with exesdb, under another name. It panics if a snapshot is recorded with the content
+//! type `application/x-probe-trap`, and otherwise behaves like the original.
 
 use exesdb_sdk::describe::{Description, SettingDefault, description};
 use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};

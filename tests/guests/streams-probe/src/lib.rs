@@ -1,16 +1,16 @@
-//! The streams component that ships with exesdb, and a way for tests to make it misbehave: an append to a stream whose
-//! id begins with `probe-`. All else, reads of those streams too, is as in the original, but for pages of the whole store
-//! that have an event of a stream whose id begins with `probe-standing-still`: they go on where they began.
+//! The streams component that ships with exesdb, which misbehaves for tests on an append to a stream whose id begins with
+//! `probe-`. Everything else, including reads of those streams, behaves like the original, except that pages of the whole
+//! store with an event of a stream whose id begins with `probe-standing-still` continue where they began.
 //!
 //! | stream id begins with | an append |
 //! |---|---|
-//! | `probe-trap-after-commit` | commits the call's requests, then panics before it answers |
-//! | `probe-trap-once-after-commit` | the same where the stream is new, and answers when it is asked again |
+//! | `probe-trap-after-commit` | commits the call's requests, then panics before it returns |
+//! | `probe-trap-once-after-commit` | does the same if the stream is new, and returns when it is called again |
 //! | `probe-trap` | panics before anything is written |
-//! | `probe-loop` | loops for ever |
-//! | `probe-hungry` | allocates without end |
-//! | `probe-stack` | calls itself without end |
-//! | `probe-wasi` | asks for files and sockets, which are denied, prints, and goes on as in the original |
+//! | `probe-loop` | loops forever |
+//! | `probe-hungry` | allocates memory without end |
+//! | `probe-stack` | recurses without end |
+//! | `probe-wasi` | tries to use files and sockets, which are denied, prints, and continues like the original |
 
 use std::hint::black_box;
 
@@ -24,7 +24,7 @@ use exesdb_streams::Streams;
 
 struct Probe;
 
-/// How an append misbehaves.
+/// The way in which an append misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Misdeed {
     Trap,
@@ -36,7 +36,7 @@ enum Misdeed {
     Wasi,
 }
 
-/// The longer prefix before the one that it begins with.
+/// Longer prefixes come before the shorter ones that they begin with.
 const MISDEEDS: [(&str, Misdeed); 7] = [
     ("probe-trap-once-after-commit", Misdeed::TrapOnceAfterCommit),
     ("probe-trap-after-commit", Misdeed::TrapAfterCommit),
@@ -47,7 +47,7 @@ const MISDEEDS: [(&str, Misdeed); 7] = [
     ("probe-wasi", Misdeed::Wasi),
 ];
 
-/// A page with an event of such a stream goes on where it began.
+/// Makes a page with an event of such a stream continue where it began.
 const STANDING_STILL: &str = "probe-standing-still";
 
 fn misdeed(stream_id: &str) -> Option<Misdeed> {
@@ -60,16 +60,16 @@ impl StreamsPlugin for Probe {
             None => Streams::append(requests),
             Some(Misdeed::Trap) => panic!("the probe traps, as it was told"),
             Some(Misdeed::TrapAfterCommit) => {
-                let answers = Streams::append(requests);
-                panic!("the probe traps after the commit, as it was told: {answers:?}");
+                let results = Streams::append(requests);
+                panic!("the probe traps after the commit, as it was told: {results:?}");
             }
             Some(Misdeed::TrapOnceAfterCommit) => {
                 let probes =
                     requests.iter().map(|request| &request.stream_id).filter(|id| misdeed(id).is_some());
                 let are_new = probes.cloned().any(|id| Streams::get_stream_info(id).is_err());
-                let answers = Streams::append(requests);
-                assert!(!are_new, "the probe traps after the first commit, as it was told: {answers:?}");
-                answers
+                let results = Streams::append(requests);
+                assert!(!are_new, "the probe traps after the first commit, as it was told: {results:?}");
+                results
             }
             Some(Misdeed::Loop) => loop {
                 black_box(());
@@ -77,7 +77,7 @@ impl StreamsPlugin for Probe {
             Some(Misdeed::Hunger) => {
                 let mut eaten: Vec<Vec<u8>> = Vec::new();
                 loop {
-                    // Written, so that the memory is really taken.
+                    // Written to, so that the memory is really allocated.
                     eaten.push(vec![1; 1 << 20]);
                     black_box(&eaten);
                 }
@@ -164,7 +164,7 @@ impl Maintenance for Probe {
     }
 }
 
-/// What toolchains link is there, and empty.
+/// Uses the parts of WASI that toolchains link, which are present but empty.
 fn ask_wasi() {
     use wasip2::sockets::{network, tcp_create_socket};
     assert_eq!(wasip2::filesystem::preopens::get_directories().len(), 0);
@@ -178,7 +178,7 @@ fn ask_wasi() {
         .expect("output is always taken");
 }
 
-/// Comes back only where depth has no end.
+/// Recurses without end.
 fn deeper(depth: u64) -> u64 {
     let frame = black_box([depth; 64]);
     if black_box(depth) == 0 {
@@ -189,7 +189,7 @@ fn deeper(depth: u64) -> u64 {
 }
 
 exesdb_sdk::streams_plugin!(Probe);
-// It is the original on the original's state.
+// It has the original's description, because it uses the original's state.
 exesdb_sdk::describe_component!(exesdb_streams::describe);
 
 #[cfg(test)]

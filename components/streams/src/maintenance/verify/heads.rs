@@ -1,4 +1,4 @@
-//! Walks the heads of streams, and tells what a lost one was.
+//! Walks the heads of streams, and reconstructs lost ones.
 
 use exesdb_sdk::keyspaces::{BatchBuilder, Direction, Entry, Keyspaces, prefix_range};
 use exesdb_sdk::types::{Error, Position, RecordedEvent, Version};
@@ -8,16 +8,16 @@ use super::super::located::last_append;
 use super::{At, STEP_BYTES, STEP_ENTRIES, Step};
 use crate::layout::{EVENTS, Envelope, Head, IDS, INDEX, RETAINED, STREAMS, index_key, number};
 
-/// Events of a stream whose head is rebuilt: of longer ones it is too much to count them in one step.
+/// Maximum number of events of a stream whose head is rebuilt. Counting more would take too long for one step.
 const REBUILT_EVENTS_MAX: u32 = 10_000;
 
-/// One step.
+/// Runs one step of `streams`.
 pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
     let page = step.page(STREAMS, start, STEP_ENTRIES)?;
     let keys: Vec<Vec<u8>> = page.entries.iter().map(|entry| entry.key.clone()).collect();
     let retained = step.store.get_all(RETAINED, &keys)?;
     let heads: Vec<Option<Head>> = page.entries.iter().map(|entry| Head::decode(&entry.value).ok()).collect();
-    // One for each head, so that what belongs together has the same place; a malformed one asks for nothing that is there.
+    // One position for each head, so that indices correspond; a malformed head has a position that does not exist.
     let last_keys: Vec<Vec<u8>> = heads
         .iter()
         .map(|head| head.map_or_else(|| vec![0], |head| index_key(head.origin, head.last_version)))
@@ -33,7 +33,7 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Resu
         let event = match position {
             None => None,
             Some(_) => match events.next() {
-                // The events of the others are read in the next step.
+                // The next step reads the events of the other heads.
                 None => return Ok(last.and_then(|last: &Vec<u8>| cursor::following(last))),
                 event => event,
             },
@@ -95,10 +95,10 @@ fn head_of<S: Keyspaces>(
     step.add(place, format!("the head says that this is the last version, but {problem}"), None);
 }
 
-/// The head of a stream that has none that can be read, from its first event; none if it cannot be told for certain.
+/// Reconstructs the head of a stream whose head cannot be read, from its first event; none if it is not certain.
 ///
-/// It is certain if nothing was ever hidden of the stream (it is not in `retained`), and if `index` and `ids` agree on
-/// how many events there are, and the last of them is where it has to be.
+/// It is certain if nothing of the stream was ever hidden (it is not in `retained`), `index` and `ids` agree on the number
+/// of events, and the last event is at its position.
 pub(super) fn rebuilt(store: &impl Keyspaces, first: &RecordedEvent) -> Result<Option<Head>, Error> {
     let origin = first.position;
     if store.get(RETAINED, first.stream_id.as_bytes())?.is_some() {
@@ -109,7 +109,7 @@ pub(super) fn rebuilt(store: &impl Keyspaces, first: &RecordedEvent) -> Result<O
         return Ok(None);
     }
     let ids = prefix_range(IDS, &origin.to_be_bytes());
-    // One more than there may be, to see that there is none.
+    // One more than expected, to see that there is none.
     let page = store.scan(&ids, Direction::Forward, REBUILT_EVENTS_MAX + 1, STEP_BYTES)?;
     let mut versions: Vec<Option<Version>> = page.entries.iter().map(|entry| number(&entry.value)).collect();
     versions.sort_unstable();

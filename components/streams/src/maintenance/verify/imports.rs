@@ -1,13 +1,14 @@
-//! Walks the numbers of imported rows: each is of a stream, and no more than the stream has had events.
+//! Walks the numbers of imported rows: each belongs to a stream, and is at most the number of events that the stream ever
+//! had.
 
 use exesdb_sdk::keyspaces::{BatchBuilder, Keyspaces};
 use exesdb_sdk::types::Error;
 
-use super::orphans::behind;
+use super::orphans::continue_after;
 use super::{STEP_ENTRIES, Step};
 use crate::layout::{Head, IMPORTS, ImportedRows, STREAMS, stream_of_import};
 
-/// One step of `imports`.
+/// Runs one step of `imports`.
 pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
     let page = step.page(IMPORTS, start, STEP_ENTRIES)?;
     step.examined += page.entries.len() as u64;
@@ -27,7 +28,7 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Resu
             continue;
         };
         match head.as_deref().map(Head::decode) {
-            // Named by the walk of the heads.
+            // The walk of the heads reports it.
             Some(Err(_)) => {}
             None => {
                 let problem = "there is no such stream; if there was one, its head is lost";
@@ -49,5 +50,5 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Resu
             Some(Ok(_)) => {}
         }
     }
-    Ok(behind(&page, page.entries.len()))
+    Ok(continue_after(&page, page.entries.len()))
 }

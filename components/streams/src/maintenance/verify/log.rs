@@ -1,4 +1,4 @@
-//! Walks the log by position, and asks everything else about each event.
+//! Walks the log by position, and checks all other keyspaces for each event.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,18 +11,18 @@ use super::super::located::{Append, entries_from};
 use super::heads::rebuilt;
 use super::orphans::{Owner, owner};
 use super::postings::span;
-use super::{At, LogPlace, Place, STEP_BYTES, STEP_ENTRIES, STEP_EVENTS, STEP_LABELS, Step, Walk};
+use super::{At, LogStart, STEP_BYTES, STEP_ENTRIES, STEP_EVENTS, STEP_LABELS, Start, Step, Walk};
 use crate::correlation::CorrelationIndex;
 use crate::layout::{
     EVENTS, Envelope, GAPS, Head, IDS, INDEX, LABELS, LabelDigest, STREAMS, id_key, index_key, label_key,
     label_range, number, version_in,
 };
 
-/// One step of the log.
-pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, place: LogPlace) -> Result<Place, Error> {
+/// Runs one step of the log.
+pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, place: LogStart) -> Result<Start, Error> {
     let end = step.store.log_end()?;
     let page = step.page(EVENTS, place.start.clone(), STEP_EVENTS)?;
-    let LogPlace { mut expected, mut link, .. } = place;
+    let LogStart { mut expected, mut link, .. } = place;
     let mut events = Vec::new();
     let mut unsure = HashSet::new();
     let mut labels = 0;
@@ -39,7 +39,7 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, place: LogPlace) -> Res
         };
         if position >= end.next_position {
             let problem = format!(
-                "the event lies behind the end of the log, which is position {}; it was not written by a commit",
+                "the event is after the end of the log, which is position {}; it was not written by a commit",
                 end.next_position
             );
             step.entry(EVENTS, &entry.key, problem, None);
@@ -57,7 +57,7 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, place: LogPlace) -> Res
     let is_whole = last == page.entries.last().map(|entry| &entry.key);
     let start = last.and_then(|last| cursor::following(last)).filter(|_| page.more || !is_whole);
     if let Some(start) = start {
-        return Ok(Place::Log(LogPlace { start, expected, link }));
+        return Ok(Start::Log(LogStart { start, expected, link }));
     }
     hole(step, expected, end.next_position)?;
     if link.is_some_and(|link| link != end.chain) {
@@ -68,10 +68,10 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, place: LogPlace) -> Res
             None,
         );
     }
-    Ok(Place::Keys(Walk::Streams, Vec::new()))
+    Ok(Start::Keys(Walk::Streams, Vec::new()))
 }
 
-/// Positions without an event: imports say so of those that they left empty, in one entry or several.
+/// Checks positions without an event. Those that imports left empty are covered by one or more entries of `gaps`.
 fn hole<S: Keyspaces>(step: &mut Step<'_, S>, expected: Position, next: Position) -> Result<(), Error> {
     let mut at = expected;
     while at < next {
@@ -97,7 +97,7 @@ fn hole<S: Keyspaces>(step: &mut Step<'_, S>, expected: Position, next: Position
     Ok(())
 }
 
-/// Reads an entry, and gives the link that the next one goes on from.
+/// Checks an entry, and returns its link for the next one.
 fn envelope<S: Keyspaces>(
     step: &mut Step<'_, S>,
     entry: &Entry,
@@ -120,10 +120,10 @@ fn envelope<S: Keyspaces>(
         if right.is_some_and(|right| right != link) {
             let place =
                 format!("position {position}, version {} of stream `{}`", event.version, event.stream_id);
-            let problem = "its link of the hash chain is not that of its content behind the event before: one of both \
+            let problem = "its link of the hash chain is not that of its content after the preceding event: one of both \
                            is not what was written; restore the store from a backup";
             step.add(place, problem, None);
-            // What leads to it is not judged, let alone changed, by what may not have been written.
+            // The content may be wrong, so entries that lead to it are neither checked nor changed.
             return Some(link);
         }
         events.push(event);
@@ -135,15 +135,15 @@ fn envelope<S: Keyspaces>(
 struct Events<'s, 'a, S> {
     step: &'s mut Step<'a, S>,
     events: Vec<RecordedEvent>,
-    /// The positions of those whose content the hash chain cannot vouch for: the event before cannot be read.
+    /// The positions of events that the hash chain cannot verify, because the preceding event cannot be read.
     unsure: HashSet<Position>,
-    /// The heads of their streams, with their bytes: those that can be read, or were rebuilt.
+    /// The readable or rebuilt heads of the streams, with their bytes.
     heads: HashMap<String, (Head, Vec<u8>)>,
-    /// For the origin of a stream the append that was found for a version: all from there on are in it.
+    /// By origin, the append that was found for a version; the later versions up to its last one are in it.
     appends: HashMap<Position, (Version, Append)>,
-    /// Of the streams of which something is wrong: whether the origin in the head is theirs.
+    /// For inconsistent streams, whether the origin in the head is theirs.
     trusted: HashMap<String, bool>,
-    /// For a label the entry that was found last.
+    /// By label, the entry that was found last.
     spans: HashMap<LabelDigest, (Position, Position)>,
 }
 
@@ -170,7 +170,7 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
             };
             let first = events.iter().find(is_first);
             let head = first.map_or(Ok(None), |first| rebuilt(step.store, first))?;
-            // One that cannot be read is named when the heads are walked.
+            // The walk of the heads reports an unreadable head.
             if value.is_some() && head.is_none() {
                 continue;
             }
@@ -206,7 +206,7 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
         for (event, origin) in &covered {
             led.push(self.led_to(event, *origin)?);
         }
-        // Nothing leads to a second event of a version, and nothing should.
+        // No entry should lead to a second event of a version.
         let firsts: Vec<_> = covered.into_iter().zip(led).filter(|(_, led)| *led != Led::ToAnother).collect();
         self.index(&firsts)?;
         let firsts: Vec<_> = firsts.into_iter().map(|(event, _)| event).collect();
@@ -219,7 +219,7 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
         Ok(())
     }
 
-    /// Names the events to which the index does not lead, together where they follow each other.
+    /// Reports the events to which the index does not lead, consecutive ones together.
     fn index(&mut self, events: &[((&RecordedEvent, Position), Led)]) -> Result<(), Error> {
         let mut lost: Vec<(&RecordedEvent, Position)> = Vec::new();
         for ((event, origin), led) in events {
@@ -235,7 +235,7 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
                 lost.clear();
             }
             lost.push((event, *origin));
-            // What has an entry of its own needs a right one.
+            // An event with an entry of its own needs it to be right.
             if *led == Led::AstrayByItsOwn {
                 self.unlocated(&lost)?;
                 lost.clear();
@@ -246,7 +246,7 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
 
     fn ids(&mut self, events: &[(&RecordedEvent, Position)]) -> Result<(), Error> {
         let keys: Vec<Vec<u8>> = events.iter().map(|(event, origin)| id_key(*origin, &event.id)).collect();
-        // Of events of one id, the entry is the last one's.
+        // If several events have one id, the entry belongs to the last one.
         let mut last: HashMap<&[u8], Version> = HashMap::new();
         for ((event, _), key) in events.iter().zip(&keys) {
             let version = last.entry(key).or_insert(event.version);
@@ -270,8 +270,7 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
         Ok(())
     }
 
-    /// Whether a later version of the stream has this key of an event's id: the id was new again when the event was
-    /// hidden.
+    /// Whether a later version of the stream has the same id key: the id counted as new while this event was hidden.
     fn is_again(
         &self,
         event: &RecordedEvent,
@@ -295,7 +294,7 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
         ))
     }
 
-    /// Where the index leads for an event. A second event of the same version is named here and left as it is.
+    /// Where the index leads for an event. A second event of the same version is reported and left as it is.
     fn led_to(&mut self, event: &RecordedEvent, origin: Position) -> Result<Led, Error> {
         let known =
             self.appends.get(&origin).filter(|(from, append)| (*from..=append.last).contains(&event.version));
@@ -331,7 +330,7 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
         Ok(if append.last == event.version { Led::AstrayByItsOwn } else { Led::Astray })
     }
 
-    /// Events that follow each other, as those of one append do.
+    /// Consecutive events, as in one append.
     fn unlocated(&mut self, events: &[(&RecordedEvent, Position)]) -> Result<(), Error> {
         let (Some((first, _)), Some((last, origin))) = (events.first(), events.last()) else { return Ok(()) };
         let key = index_key(*origin, last.version);
@@ -348,8 +347,8 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
         Ok(())
     }
 
-    /// The version before this one with its position, if the entry that leads astray for this one happens to lead to
-    /// that: it needs its own, because the entry changes, or another one comes before it.
+    /// The preceding version with its position, if the wrong entry for this version happens to be right for that one: it
+    /// needs its own entry, because the wrong one changes or is preceded by a new one.
     fn before(&self, event: &RecordedEvent, origin: Position) -> Result<Option<(Version, Position)>, Error> {
         let Some(version) = event.version.checked_sub(1) else { return Ok(None) };
         let entries = entries_from(self.step.store, origin, version, 1)?;
@@ -388,7 +387,7 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
         Ok(())
     }
 
-    /// Writes an entry that follows from an event; none if it cannot be told for certain.
+    /// The repair that writes an entry which an event determines; none if it is not certain.
     fn repair(
         &mut self,
         event: &RecordedEvent,
@@ -409,15 +408,14 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
         Ok(self.trusts(event, &head)?.then_some(batch))
     }
 
-    /// Whether the origin in the head is the stream's: what is written under a wrong one would spoil the entries of
-    /// another stream.
+    /// Whether the origin in the head is the stream's. An entry under a wrong origin would corrupt another stream.
     fn trusts(&mut self, event: &RecordedEvent, head: &Head) -> Result<bool, Error> {
         if let Some(trusted) = self.trusted.get(&event.stream_id) {
             return Ok(*trusted);
         }
         let trusted = match self.step.events(&[head.origin])?.pop() {
             Some(At::Envelope(Envelope::Event { event: first, .. })) => first.stream_id == event.stream_id,
-            // Its first event is gone. Another stream may have the origin, and then has a last event that tells.
+            // The first event is removed. If another stream has the origin, its last event shows that.
             Some(At::Envelope(Envelope::Removed { .. }) | At::Malformed) => {
                 match owner(self.step, head.origin)? {
                     Owner::Stream(stream_id, _) => stream_id == event.stream_id,
@@ -442,17 +440,17 @@ impl<'s, 'a, S: Keyspaces> Events<'s, 'a, S> {
 /// Where the index leads for an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Led {
-    /// To it.
+    /// To the event.
     Right,
-    /// To another event of the same stream and version.
+    /// To another event with the same stream and version.
     ToAnother,
-    /// Not to it: no entry is right for it.
+    /// Not to the event: no entry is right for it.
     Astray,
-    /// Not to it, by an entry for just this version.
+    /// Not to the event, by an entry for just this version.
     AstrayByItsOwn,
 }
 
-/// Whether the event is one that its stream's head speaks of.
+/// Whether the head covers the event's version.
 fn is_covered<S: Keyspaces>(step: &mut Step<'_, S>, event: &RecordedEvent, head: &Head) -> bool {
     let problem = if event.version > head.last_version {
         format!(
@@ -460,7 +458,7 @@ fn is_covered<S: Keyspaces>(step: &mut Step<'_, S>, event: &RecordedEvent, head:
             head.last_version
         )
     } else if event.position < head.origin {
-        format!("the stream's head says that it begins at position {}, behind this event", head.origin)
+        format!("the stream's head says that it begins at position {}, after this event", head.origin)
     } else if event.version < head.reclaimed_before {
         format!(
             "the stream's head says that all versions below {} were removed, but this event is still here; no read \

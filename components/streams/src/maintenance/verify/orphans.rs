@@ -1,4 +1,4 @@
-//! Walks the keyspaces that follow from others, for entries that belong to nothing.
+//! Walks the derived keyspaces for orphans: entries that belong to nothing.
 
 use std::collections::HashMap;
 
@@ -12,13 +12,13 @@ use crate::layout::{
     DIGEST_BYTES, EVENTS, Envelope, GAPS, Head, IDS, INDEX, RETAINED, STREAMS, id_key, number,
 };
 
-/// Where the walk goes on behind the first `seen` entries of a page.
-pub(super) fn behind(page: &Page, seen: usize) -> Option<Vec<u8>> {
+/// Where the walk continues after the first `seen` entries of a page.
+pub(super) fn continue_after(page: &Page, seen: usize) -> Option<Vec<u8>> {
     let last = page.entries[..seen].last()?;
     if page.more || seen < page.entries.len() { cursor::following(&last.key) } else { None }
 }
 
-/// One step of `index`.
+/// Runs one step of `index`.
 pub(super) fn walk_index<S: Keyspaces>(
     step: &mut Step<'_, S>,
     start: Vec<u8>,
@@ -39,7 +39,7 @@ pub(super) fn walk_index<S: Keyspaces>(
             );
             continue;
         };
-        let Some(at) = events.next() else { return Ok(behind(&page, seen)) };
+        let Some(at) = events.next() else { return Ok(continue_after(&page, seen)) };
         step.examined += 1;
         match at {
             At::Envelope(Envelope::Event { event, .. }) => {
@@ -49,7 +49,7 @@ pub(super) fn walk_index<S: Keyspaces>(
                 }
                 let problem =
                     "it leads to an event of another stream or version; reads of a stream may fail at it";
-                // What was needed of such was written anew when the events were walked, if its stream is known.
+                // If the stream is known, the walk of the log has rewritten what is needed.
                 match owner(step, origin)? {
                     Owner::Stream(..) | Owner::Nobody => step.orphan(INDEX, entry, problem),
                     Owner::Unknown => step.entry(INDEX, &entry.key, problem, None),
@@ -62,7 +62,7 @@ pub(super) fn walk_index<S: Keyspaces>(
             }
         }
     }
-    Ok(behind(&page, page.entries.len()))
+    Ok(continue_after(&page, page.entries.len()))
 }
 
 fn indexed(entry: &Entry) -> Option<(Position, Version, Position)> {
@@ -70,7 +70,7 @@ fn indexed(entry: &Entry) -> Option<(Position, Version, Position)> {
     Some((u64::from_be_bytes(*origin), number(version)?, number(&entry.value)?))
 }
 
-/// One step of `ids`.
+/// Runs one step of `ids`.
 pub(super) fn walk_ids<S: Keyspaces>(
     step: &mut Step<'_, S>,
     start: Vec<u8>,
@@ -95,7 +95,7 @@ pub(super) fn walk_ids<S: Keyspaces>(
         let at = match position {
             None => None,
             Some(_) => match events.next() {
-                None => return Ok(behind(&page, seen)),
+                None => return Ok(continue_after(&page, seen)),
                 at => at,
             },
         };
@@ -116,17 +116,17 @@ pub(super) fn walk_ids<S: Keyspaces>(
                 }
             }
             Some(At::Envelope(Envelope::Removed { .. })) => removed(step, IDS, entry, origin, version)?,
-            // What cannot be read may have this id.
+            // An unreadable event may have this id.
             Some(At::Missing | At::Malformed) => {
                 step.entry(IDS, &entry.key, "it leads to an event that is missing or cannot be read", None);
             }
             None => no_version(step, entry, origin, version)?,
         }
     }
-    Ok(behind(&page, page.entries.len()))
+    Ok(continue_after(&page, page.entries.len()))
 }
 
-/// An entry of `ids` for a version that the index does not lead to.
+/// Checks an entry of `ids` for a version to which the index does not lead.
 fn no_version<S: Keyspaces>(
     step: &mut Step<'_, S>,
     entry: &Entry,
@@ -139,7 +139,7 @@ fn no_version<S: Keyspaces>(
         Owner::Stream(_, head) if version > head.last_version || version < head.reclaimed_before => {
             step.orphan(IDS, entry, problem);
         }
-        // It may be what is left of an event that is lost, or of the index.
+        // It may be a remnant of a lost event or index entry.
         Owner::Stream(..) | Owner::Unknown => {
             step.entry(IDS, &entry.key, format!("the index does not lead to its version {version}"), None);
         }
@@ -151,7 +151,7 @@ fn no_version<S: Keyspaces>(
 struct Id {
     origin: Position,
     version: Version,
-    /// Where the index says that the version lies.
+    /// The version's position according to the index.
     position: Option<Position>,
 }
 
@@ -164,8 +164,8 @@ fn locate_id<S: Keyspaces>(step: &Step<'_, S>, entry: &Entry) -> Result<Option<I
     Ok(Some(Id { origin, version, position }))
 }
 
-/// An entry that leads to a removed event. If the stream says that it was removed, the entry is what was left behind; if
-/// not, the event is lost, and the entry is what tells.
+/// Checks an entry that leads to a removed event. If the stream says that the event was removed, the entry is an orphan; if
+/// not, the event is lost, and the entry is the evidence.
 fn removed<S: Keyspaces>(
     step: &mut Step<'_, S>,
     keyspace: &str,
@@ -188,17 +188,17 @@ fn removed<S: Keyspaces>(
     Ok(())
 }
 
-/// Whose origin a position is.
+/// The owner of an origin.
 pub(super) enum Owner {
-    /// This stream's.
+    /// This stream.
     Stream(String, Head),
-    /// Nobody's.
+    /// No stream.
     Nobody,
-    /// What would tell is removed or lost.
+    /// Unknown, because the events that would show it are removed or lost.
     Unknown,
 }
 
-/// Finds the stream of an origin: its first event and the last that its index has can tell.
+/// Finds the owner of an origin by the event at the origin, or by the last event in the origin's index.
 pub(super) fn owner<S: Keyspaces>(step: &Step<'_, S>, origin: Position) -> Result<Owner, Error> {
     let last = last_append(step.store, origin)?.map(|append| append.position);
     for position in last.into_iter().chain([origin]) {
@@ -207,7 +207,7 @@ pub(super) fn owner<S: Keyspaces>(step: &Step<'_, S>, origin: Position) -> Resul
         let value = step.store.get(STREAMS, event.stream_id.as_bytes())?;
         match value.and_then(|value| Head::decode(&value).ok()) {
             Some(head) if head.origin == origin => return Ok(Owner::Stream(event.stream_id, head)),
-            // No stream begins with an event of a stream that surely begins elsewhere.
+            // The event's stream certainly begins elsewhere, so no stream begins here.
             Some(head) if position == origin && begins_before(step, &head, &event)? => {
                 return Ok(Owner::Nobody);
             }
@@ -232,7 +232,7 @@ fn begins_before<S: Keyspaces>(
     ))
 }
 
-/// The heads of these events' streams, those that can be read.
+/// The readable heads of these events' streams.
 fn heads_of<S: Keyspaces>(step: &Step<'_, S>, events: &[At]) -> Result<HashMap<String, Head>, Error> {
     let mut ids: Vec<String> = events
         .iter()
@@ -249,7 +249,7 @@ fn heads_of<S: Keyspaces>(step: &Step<'_, S>, events: &[At]) -> Result<HashMap<S
     Ok(heads.filter_map(|(id, value)| Some((id, Head::decode(&value?).ok()?))).collect())
 }
 
-/// One step of `retained`.
+/// Runs one step of `retained`.
 pub(super) fn walk_retained<S: Keyspaces>(
     step: &mut Step<'_, S>,
     start: Vec<u8>,
@@ -263,7 +263,7 @@ pub(super) fn walk_retained<S: Keyspaces>(
         batch.require(STREAMS, &entry.key, value.as_deref());
         batch.require(RETAINED, &entry.key, Some(&entry.value));
         let problem = match value.as_deref().map(Head::decode) {
-            // Named by the walk of the heads; what it was may be told by this entry.
+            // The walk of the heads reports it, and this entry is evidence of what it was.
             Some(Err(_)) => continue,
             Some(Ok(head)) if head.is_extended() => {
                 if entry.value.is_empty() {
@@ -277,7 +277,7 @@ pub(super) fn walk_retained<S: Keyspaces>(
                 "the stream hides nothing; the entry only costs time"
             }
             None => {
-                // If a head was lost, this is what tells that it must not be made up from the events.
+                // If a head is lost, this entry shows that it must not be reconstructed from the events.
                 let problem = "there is no such stream; if there was one that hid events, its head is lost";
                 step.entry(RETAINED, &entry.key, problem, None);
                 continue;
@@ -285,10 +285,10 @@ pub(super) fn walk_retained<S: Keyspaces>(
         };
         step.entry(RETAINED, &entry.key, problem, Some(batch));
     }
-    Ok(behind(&page, page.entries.len()))
+    Ok(continue_after(&page, page.entries.len()))
 }
 
-/// One step of `gaps`.
+/// Runs one step of `gaps`.
 pub(super) fn walk_gaps<S: Keyspaces>(
     step: &mut Step<'_, S>,
     start: Vec<u8>,
@@ -320,5 +320,5 @@ pub(super) fn walk_gaps<S: Keyspaces>(
             );
         }
     }
-    Ok(behind(&page, page.entries.len()))
+    Ok(continue_after(&page, page.entries.len()))
 }

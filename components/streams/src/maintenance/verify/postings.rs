@@ -1,22 +1,22 @@
-//! Walks the index of labels: each entry has to begin and end with events that have the label.
+//! Walks the index of labels: each entry must begin and end with events that have the label.
 
 use exesdb_sdk::keyspaces::{BatchBuilder, Direction, Entry, Keyspaces, Range};
 use exesdb_sdk::types::{Error, Position};
 
 use super::super::labelled::may_have;
-use super::orphans::behind;
+use super::orphans::continue_after;
 use super::{At, STEP_BYTES, STEP_ENTRIES, Step};
 use crate::check::EVENTS_MAX;
 use crate::layout::{EVENTS, Envelope, LABELS, LabelDigest, label_in, label_key, number};
 
-/// The label and the positions of an entry: those of its first and its last event. None if it is malformed.
+/// The label of an entry, and the positions of its first and last event; none if the entry is malformed.
 pub(super) fn span(entry: &Entry) -> Option<(LabelDigest, Position, Position)> {
     let (digest, last) = label_in(&entry.key)?;
     let first = number(&entry.value).filter(|first| *first <= last && last - first < EVENTS_MAX as u64)?;
     Some((digest, first, last))
 }
 
-/// One step.
+/// Runs one step of `labels`.
 pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
     let page = step.page(LABELS, start, STEP_ENTRIES)?;
     let spans: Vec<_> = page.entries.iter().map(span).collect();
@@ -47,10 +47,10 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Resu
             }
             continue;
         };
-        let Some(at_last) = events.next() else { return Ok(behind(&page, seen)) };
+        let Some(at_last) = events.next() else { return Ok(continue_after(&page, seen)) };
         let at_first = if first == last { None } else { events.next() };
         if first != last && at_first.is_none() {
-            return Ok(behind(&page, seen));
+            return Ok(continue_after(&page, seen));
         }
         step.examined += 1;
         let is_lost = |at: &At| matches!(at, At::Missing | At::Malformed);
@@ -70,14 +70,14 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Resu
             )?;
         }
     }
-    Ok(behind(&page, page.entries.len()))
+    Ok(continue_after(&page, page.entries.len()))
 }
 
 fn has(at: &At, digest: LabelDigest) -> bool {
     matches!(at, At::Envelope(Envelope::Event { event, .. }) if may_have(event, digest))
 }
 
-/// An entry that is to cover just those events up to its position that have the label and that no entry before covers.
+/// Corrects an entry to cover just the events up to its position that have the label and that no earlier entry covers.
 fn rewrite<S: Keyspaces>(
     step: &mut Step<'_, S>,
     entry: &Entry,
@@ -93,7 +93,7 @@ fn rewrite<S: Keyspaces>(
     batch.require(LABELS, &entry.key, Some(&entry.value));
     batch.delete(LABELS, &entry.key);
     let Some(covered) = covered(step, digest, last)? else {
-        // What cannot be read may have the label.
+        // An unreadable event may have the label.
         step.entry(LABELS, &entry.key, problem, None);
         return Ok(());
     };
@@ -104,8 +104,8 @@ fn rewrite<S: Keyspaces>(
     Ok(())
 }
 
-/// The positions of events with the label behind the entry before and up to `last`, as far back as an append goes, last
-/// first; none if one of them cannot be read.
+/// The positions of the label's events after the preceding entry and up to `last`, within one append, last first; none if
+/// one of them cannot be read.
 fn covered<S: Keyspaces>(
     step: &Step<'_, S>,
     digest: LabelDigest,

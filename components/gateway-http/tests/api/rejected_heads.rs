@@ -1,24 +1,25 @@
-//! The table of heads that are refused, and what the refusal names.
+//! Heads of requests that are refused, and what their problems name.
 
 use exesdb_gateway_http::problem::Kind;
-use exesdb_gateway_http::route::{Head, route};
+use exesdb_gateway_http::request::RequestHead;
+use exesdb_gateway_http::route::route;
 
 use crate::client::Request;
-use crate::memory::Memory;
 use crate::routes::{BINARY, LINES, SSE, call};
+use crate::store::TestStore;
 
-/// A read whose parameter is given so many times.
+/// A read with a parameter that is given this many times.
 fn many(name: &str, times: usize) -> String {
     format!("/v1/stores/main/events?{}", vec![format!("{name}=a"); times].join("&"))
 }
 
-/// A read whose parameter is one byte too long.
+/// A read with a parameter that is one byte too long.
 fn long_value(name: &str) -> String {
     format!("/v1/stores/main/events?{name}={}", "x".repeat(257))
 }
 
 #[test]
-fn every_refusal_names_its_culprit() {
+fn problems_name_the_field_at_fault() {
     let long = format!("/v1/stores/main/streams/{}", "x".repeat(257));
     let long_prefix = format!("/v1/stores/main/streams?prefix={}", "x".repeat(257));
     let invalid = Kind::InvalidArgument;
@@ -224,9 +225,9 @@ fn every_refusal_names_its_culprit() {
     }
 }
 
-/// Any web page can send a body without a type, or with one that a form has, to a host of the machine that it is shown on.
+/// Any web page can make a browser send a body without a type, or with the type of an HTML form, to a local server.
 #[test]
-fn a_body_needs_a_type_that_is_read() {
+fn a_body_needs_a_supported_type() {
     let forms =
         ["", "text/plain", "text/plain; application/json", "application/x-www-form-urlencoded", "json", ","];
     for (method, target) in [
@@ -237,7 +238,7 @@ fn a_body_needs_a_type_that_is_read() {
         ("PUT", "/v1/stores/main/streams/s/retention"),
         ("PUT", "/v1/stores/main/streams/s/snapshots/1"),
     ] {
-        let head = Head { method, target, headers: &[] };
+        let head = RequestHead { method, target, headers: &[] };
         let problem = route(&head).expect_err(target);
         assert_eq!(problem.kind, Kind::UnsupportedMediaType, "{method} {target}");
         assert!(
@@ -282,18 +283,18 @@ fn the_tags_of_a_request_are_bounded_together() {
         events.extend([event(4_096), event(last)]);
         let events = events.join(",");
         let body = format!(r#"{{"events":[{events}]}}"#);
-        let answer = Request::append("s", body).send(&mut Memory::default());
-        assert_eq!(answer.status, if fits { 200 } else { 413 }, "{}", answer.text());
+        let response = Request::append("s", body).send(&mut TestStore::default());
+        assert_eq!(response.status, if fits { 200 } else { 413 }, "{}", response.text());
         if !fits {
             assert_eq!(
-                (&answer.json()["field"], &answer.json()["limit"]),
+                (&response.json()["field"], &response.json()["limit"]),
                 (&"events".into(), &1_048_576.into())
             );
         }
         let body = format!(r#"{{"appends":[{{"stream":"s","events":[{events}]}}]}}"#);
-        let answer =
-            Request::new("POST", "/v1/stores/main/transactions").body(body).send(&mut Memory::default());
-        assert_eq!(answer.status, if fits { 200 } else { 413 }, "{}", answer.text());
+        let response =
+            Request::new("POST", "/v1/stores/main/transactions").body(body).send(&mut TestStore::default());
+        assert_eq!(response.status, if fits { 200 } else { 413 }, "{}", response.text());
     }
 }
 
@@ -302,7 +303,7 @@ fn a_header_that_is_not_utf8_is_named() {
     for name in ["accept", "last-event-id"] {
         let headers =
             [("accept".to_owned(), b"text/event-stream".to_vec()), (name.to_owned(), b"\xff".to_vec())];
-        let head = Head { method: "GET", target: "/v1/stores/main/events", headers: &headers };
+        let head = RequestHead { method: "GET", target: "/v1/stores/main/events", headers: &headers };
         assert_eq!(route(&head).unwrap_err().detail, format!("{name}: is not UTF-8"));
     }
 }

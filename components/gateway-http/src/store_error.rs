@@ -1,13 +1,14 @@
-//! How the errors of the store become problems.
+//! Translates the store's errors into problems.
 
 use exesdb_sdk::types::{ExpectedVersion, MissingVersion, StreamLife, VersionConflict};
 
+use crate::history::HistoryId;
 use crate::problem::{Kind, Member, Problem, quoted};
-use crate::store::{Error, SnapshotId, Source};
+use crate::store::{Error, EventScope, HistoryChange, SnapshotId};
 
-/// What a call was about, for the words of its problem.
+/// The subject of a call, for the text of its problem.
 #[derive(Clone, Copy, Debug)]
-pub enum Subject<'a> {
+pub(crate) enum Subject<'a> {
     /// The whole store.
     Store,
     /// A stream.
@@ -18,14 +19,14 @@ pub enum Subject<'a> {
     LatestSnapshot(&'a str, &'a str),
 }
 
-impl<'a> From<&'a Source> for Subject<'a> {
-    fn from(source: &'a Source) -> Self {
-        source.stream().map_or(Self::Store, Self::Stream)
+impl<'a> From<&'a EventScope> for Subject<'a> {
+    fn from(scope: &'a EventScope) -> Self {
+        scope.stream().map_or(Self::Store, Self::Stream)
     }
 }
 
-/// The problem that answers a request which the store refused.
-pub fn problem(error: Error, subject: Subject<'_>) -> Problem {
+/// The problem for a request that the store refused.
+pub(crate) fn problem(error: Error, subject: Subject<'_>) -> Problem {
     match error {
         Error::WrongExpectedVersion(conflict) => wrong_expected_version(conflict),
         Error::ConditionFailed(failure) => {
@@ -37,7 +38,7 @@ pub fn problem(error: Error, subject: Subject<'_>) -> Problem {
                 .with("condition", Member::Number(failure.condition.into()))
                 .with("position", Member::Number(failure.position))
         }
-        Error::HistoryChanged(change) => crate::history::changed(&change),
+        Error::HistoryChanged(change) => history_changed(&change),
         Error::StreamDeleted(stream) => {
             let detail = format!("the stream {} has a tombstone; take another name", quoted(&stream));
             Problem::new(Kind::StreamDeleted, detail).with("stream", Member::Text(stream))
@@ -72,6 +73,19 @@ pub fn problem(error: Error, subject: Subject<'_>) -> Problem {
         Error::Damaged(text) => Problem::new(Kind::Damaged, text),
         Error::Other(text) => Problem::new(Kind::Internal, text),
     }
+}
+
+/// The problem of a position that does not belong to the store's current history.
+pub(crate) fn history_changed(change: &HistoryChange) -> Problem {
+    let (history, end) = (HistoryId(change.history), change.end);
+    let detail = format!(
+        "the store is at history {history} and its next event gets position {end}: the position sent is beyond that, or \
+         belongs to a history that the store has left because it was restored from a backup; drop what was made of \
+         events that are not there, and read again from a position that is known to be good, or from 0"
+    );
+    Problem::new(Kind::HistoryChanged, detail)
+        .with("history", Member::Text(history.to_string()))
+        .with("end", Member::Number(end))
 }
 
 fn wrong_expected_version(conflict: VersionConflict) -> Problem {
@@ -152,12 +166,12 @@ fn not_found(subject: Subject<'_>) -> Problem {
     }
 }
 
-/// The records of the store's interfaces that the HTTP API has no name for.
+/// Record names of the store's interfaces that have no counterpart in the HTTP API.
 const RECORDS: [&str; 7] =
     ["requests[0].", "transactions[0].", "snapshot.", "id.", "filter.", "scope.", "retention."];
 
-/// The field of the HTTP API that an argument of the store's interfaces came from: `requests[0].events[3].event-type`
-/// is `events[3].type`.
+/// Translates an argument of the store's interfaces into a field of the HTTP API: `requests[0].events[3].event-type`
+/// becomes `events[3].type`.
 fn field_of_argument(argument: &str) -> String {
     let argument = RECORDS.into_iter().find_map(|record| argument.strip_prefix(record)).unwrap_or(argument);
     let argument = argument.replace("].event.", "].");
@@ -189,7 +203,7 @@ mod tests {
     use crate::store::{Error, SnapshotId};
 
     #[test]
-    fn arguments_are_named_as_fields() {
+    fn arguments_are_translated_to_fields() {
         for (argument, field) in [
             ("stream-id", "stream"),
             ("requests[0].stream-id", "stream"),
@@ -218,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_has_its_status() {
+    fn every_error_has_its_status_and_kind() {
         let invalid =
             InvalidArgument { argument: "events[1].event-type".to_owned(), message: "is long".to_owned() };
         let conflict = |expected, last_version, is_deleted| {

@@ -1,9 +1,9 @@
 //! Appends to several streams at once, under checks of others and conditions on the whole store.
 //!
 //! A round reads one state of the store, decides each transaction in it, and commits one batch for each that appends. The
-//! batch's guards say that nothing of what was decided on has changed: the heads of the streams that are appended to or
-//! checked are as they were read, and nothing was added behind the state that could match a condition. Whoever is
-//! overtaken, also by another transaction of the same list, is decided anew in the next round.
+//! batch's guards ensure that the state has not changed: the heads of all streams of the transaction are as they were
+//! read, and no event that could match a condition was added since. A transaction that is overtaken, by another writer or
+//! by another transaction of the list, is decided again in the next round.
 
 mod check;
 mod condition;
@@ -16,21 +16,21 @@ use exesdb_sdk::types::{Error, Position};
 
 use crate::append::appended;
 use crate::correlation::CorrelationIndex;
-use crate::decide::{Attempt, Decision, Versions, decide_transaction, moved_on, time_of_append};
+use crate::decide::{Attempt, Decision, Versions, advance_head, decide_transaction, time_of_append};
 use crate::entries::{Addition, Entries, Origin, append_bytes};
 use crate::known::{KnownHead, KnownIds, Wanted, read_heads, read_ids, repeated_position};
 use crate::layout::Head;
-use crate::rounds::{ROUND_BYTES_MAX, Round, answer_all, commit, refused};
+use crate::rounds::{ROUND_BYTES_MAX, Round, batch_refused, commit, resolve_all};
 
 pub use check::{APPENDS_MAX, CHECKS_MAX, CONDITIONS_MAX, check_transaction};
 
-/// Transactions that one round takes on.
+/// Maximum number of transactions per round.
 pub const ROUND_TRANSACTIONS_MAX: usize = 100;
 
 type Results = Vec<AppendResult>;
 
-/// Applies transactions. One answer for each, in order; they are given when the events are durable. `now` is the time of
-/// day in microseconds.
+/// Applies transactions. Returns one result for each, in order, once the events are durable. `now` is the time of day in
+/// microseconds.
 pub fn transact(
     store: &impl Keyspaces,
     now: u64,
@@ -39,11 +39,11 @@ pub fn transact(
 ) -> Vec<Result<Results, Error>> {
     let checked =
         transactions.iter().map(|transaction| check_transaction(transaction).err().map(Err)).collect();
-    answer_all(checked, |open| round(store, now, index, transactions, &fitting(transactions, open)))
+    resolve_all(checked, |open| round(store, now, index, transactions, &fitting(transactions, open)))
 }
 
-/// Those of the open transactions, 1 at least, that one round takes on: not more than fit, and none that another one
-/// of the round overtakes for certain.
+/// The open transactions, at least 1, for one round: as many as fit, without those that an earlier one of the round is
+/// certain to overtake.
 fn fitting(transactions: &[Transaction], open: &[usize]) -> Vec<usize> {
     let mut appended: HashSet<&str> = HashSet::new();
     let mut bytes = 0_usize;
@@ -71,15 +71,15 @@ fn streams_of(transaction: &Transaction) -> impl Iterator<Item = &str> {
     appends.chain(transaction.checks.iter().map(|check| check.stream_id.as_str()))
 }
 
-/// What a round intends for a transaction.
+/// The decision of a round about a transaction.
 enum Plan {
-    /// The batch of this index in the commit; the versions of its appends.
+    /// Commit the batch with this index; with the versions of the transaction's appends.
     Commit { batch: usize, versions: Vec<Versions> },
-    /// No commit is needed.
-    Answer(Result<Results, Error>),
+    /// Return this result without a commit.
+    Resolve(Result<Results, Error>),
 }
 
-/// One round over the transactions of these indices.
+/// One round over the transactions with these indices.
 fn round(
     store: &impl Keyspaces,
     now: u64,
@@ -87,29 +87,29 @@ fn round(
     transactions: &[Transaction],
     taken: &[usize],
 ) -> Round<Results> {
-    let (plans, batches) = match intend(store, now, index, transactions, taken) {
-        Ok(intended) => intended,
-        Err(error) => return Round { answered: Vec::new(), failure: Some(error) },
+    let (plans, batches) = match plan_round(store, now, index, transactions, taken) {
+        Ok(planned) => planned,
+        Err(error) => return Round { resolved: Vec::new(), failure: Some(error) },
     };
     let outcome = if batches.is_empty() { Ok(Vec::new()) } else { commit(store, &batches) };
     let (outcome, failure) = match outcome {
         Ok(outcome) => (Some(outcome), None),
-        // It is no failure of the transactions that need no commit.
+        // Transactions that need no commit do not fail with it.
         Err(error) => (None, Some(error)),
     };
-    let answers = taken.iter().zip(plans).filter_map(|(at, plan)| {
-        let answer = match plan {
-            Plan::Answer(answer) => Some(answer),
+    let resolved = taken.iter().zip(plans).filter_map(|(at, plan)| {
+        let result = match plan {
+            Plan::Resolve(result) => Some(result),
             Plan::Commit { batch, versions } => {
                 outcome.as_ref().and_then(|outcome| committed(&outcome[batch], &transactions[*at], &versions))
             }
         };
-        answer.map(|answer| (*at, answer))
+        result.map(|result| (*at, result))
     });
-    Round { answered: answers.collect(), failure }
+    Round { resolved: resolved.collect(), failure }
 }
 
-/// The answer to a transaction whose batch came to this; none if another writer was faster.
+/// The result of a transaction whose batch was committed with this outcome; none if another writer was faster.
 fn committed(
     outcome: &Result<Committed, BatchError>,
     transaction: &Transaction,
@@ -118,7 +118,7 @@ fn committed(
     let mut position = match outcome {
         Ok(committed) => committed.first_position,
         Err(BatchError::GuardFailed(_)) => return None,
-        Err(error) => return Some(Err(refused(error))),
+        Err(error) => return Some(Err(batch_refused(error))),
     };
     let results = transaction.appends.iter().zip(versions).map(|(append, versions)| {
         let result = appended(position, *versions);
@@ -128,17 +128,17 @@ fn committed(
     Some(results.collect())
 }
 
-/// The state of the store that a round decides in.
+/// The state of the store in which a round decides.
 struct State<'a> {
     heads: HashMap<&'a str, KnownHead>,
-    /// Where the log ends in it.
+    /// The position after the last event.
     end: Position,
     now: u64,
     index: CorrelationIndex,
 }
 
 /// Reads what the transactions need, and decides them.
-fn intend(
+fn plan_round(
     store: &impl Keyspaces,
     now: u64,
     index: CorrelationIndex,
@@ -160,11 +160,11 @@ fn intend(
     let plans = taken.iter().map(|at| {
         let transaction = &transactions[*at];
         let known = known.by_ref().take(transaction.appends.len()).collect::<Vec<_>>();
-        // What is wrong with one is no failure of the others.
+        // An error of one transaction does not affect the others.
         match known.into_iter().collect::<Result<Vec<_>, _>>() {
-            Err(error) => Plan::Answer(Err(error)),
+            Err(error) => Plan::Resolve(Err(error)),
             Ok(known) => plan(store, transaction, &known, &state, &mut batches)
-                .unwrap_or_else(|error| Plan::Answer(Err(error))),
+                .unwrap_or_else(|error| Plan::Resolve(Err(error))),
         }
     });
     let plans = plans.collect();
@@ -213,7 +213,7 @@ fn plan(
                         repeated_position(store, &append.stream_id, &append.events, origin, first)?;
                     Ok(AppendResult { first_version: first, last_version: last, position })
                 });
-            Ok(Plan::Answer(results.collect()))
+            Ok(Plan::Resolve(results.collect()))
         }
         Decision::Append(versions) => {
             condition::check_all(store, state.now, state.end, &transaction.conditions)?;
@@ -223,7 +223,7 @@ fn plan(
     }
 }
 
-/// The batch of a transaction, under the guard that all it was decided on is as it was.
+/// The batch of a transaction, with guards on all state that it was decided on.
 fn batch(
     transaction: &Transaction,
     heads: &HashMap<&str, Option<Head>>,
@@ -241,7 +241,7 @@ fn batch(
         let stream_id = append.stream_id.as_str();
         let head = heads[stream_id].as_ref();
         let created = time_of_append(state.now, head);
-        let next = moved_on(head, versions.last, created, created);
+        let next = advance_head(head, versions.last, created, created);
         let origin = head.map_or(Origin::Event(entries.next_event()), |head| Origin::Known(head.origin));
         let additions = (versions.first..=versions.last).zip(&append.events);
         entries.put_events(

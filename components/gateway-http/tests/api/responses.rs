@@ -1,43 +1,47 @@
-//! Whole requests and their answers.
+//! Whole requests and their responses.
 
 use exesdb_gateway_http::limits::REQUEST_BYTES_MAX;
 use exesdb_gateway_http::store::{Error, HistoryChange};
 use serde_json::json;
 
 use crate::client::Request;
-use crate::memory::Memory;
+use crate::store::TestStore;
 
 #[test]
-fn an_append_says_where_it_stands() {
-    let mut store = Memory::with(&["other"]);
+fn an_append_returns_versions_and_position() {
+    let mut store = TestStore::with(&["other"]);
     let body = r#"{"expected_version":"no_stream","events":[{"type":"a","data":1},{"type":"b","data":2,"id":"mine"}]}"#;
     let append = Request::append("a%2Fb", body).header("content-type", "application/json");
-    let answer = append.send(&mut store);
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    let response = append.send(&mut store);
+    assert_eq!((response.status, response.header("content-type")), (200, Some("application/json")));
     assert_eq!(
-        answer.text(),
+        response.text(),
         r#"{"first_version":0,"last_version":1,"position":2,"history":"00000000000000aa"}"#
     );
-    let ids: Vec<&str> = store.events.iter().map(|event| event.id.as_str()).collect();
+    let events = store.events();
+    let ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
     assert_eq!(ids, ["id-0", "00000203-0405-4607-8809-0a0b0c0d0e0f", "mine"]);
-    assert!(store.events.iter().skip(1).all(|event| event.stream_id == "a/b"));
+    assert!(events.iter().skip(1).all(|event| event.stream_id == "a/b"));
 
-    let again = append.send(&mut store);
-    assert_eq!((again.status, again.problem().as_str()), (409, "wrong-expected-version"));
-    assert_eq!(again.json()["actual_version"], json!(1));
-    assert_eq!(again.json()["stream"], json!("a/b"));
+    assert_eq!(append.send(&mut store).body, response.body, "a repetition gets the same response");
+    let body = r#"{"expected_version":"no_stream","events":[{"type":"a","data":1,"id":"new"}]}"#;
+    let conflict = Request::append("a%2Fb", body).send(&mut store);
+    assert_eq!((conflict.status, conflict.problem().as_str()), (409, "wrong-expected-version"));
+    assert_eq!(conflict.json()["actual_version"], json!(1));
+    assert_eq!(conflict.json()["stream"], json!("a/b"));
     let missing = Request::append("s", r#"{"expected_version":0,"events":[{"type":"a","data":1}]}"#);
-    let answer = missing.send(&mut store);
-    assert_eq!((answer.status, &answer.json()["actual_version"]), (409, &json!(null)));
-    assert_eq!(store.events.len(), 3);
+    let response = missing.send(&mut store);
+    assert_eq!((response.status, &response.json()["actual_version"]), (409, &json!(null)));
+    assert_eq!(store.end(), 3);
 }
 
 #[test]
-fn each_event_without_an_id_gets_its_own() {
-    let mut store = Memory::default();
+fn events_without_an_id_get_unique_ones() {
+    let mut store = TestStore::default();
     let events = vec![r#"{"type":"t","data":1}"#; 20].join(",");
     Request::append("s", format!(r#"{{"events":[{events}]}}"#)).send(&mut store);
-    let mut ids: Vec<&str> = store.events.iter().map(|event| event.id.as_str()).collect();
+    let events = store.events();
+    let mut ids: Vec<&str> = events.iter().map(|event| event.id.as_str()).collect();
     assert!(ids.iter().all(|id| id.len() == 36));
     ids.sort_unstable();
     ids.dedup();
@@ -45,8 +49,8 @@ fn each_event_without_an_id_gets_its_own() {
 }
 
 #[test]
-fn a_request_over_the_limit_is_not_decoded() {
-    let mut store = Memory::default();
+fn a_body_over_the_limit_is_refused() {
+    let mut store = TestStore::default();
     let body = vec![b' '; REQUEST_BYTES_MAX + 1];
     for request in [
         Request::append("s", body.clone()),
@@ -57,15 +61,15 @@ fn a_request_over_the_limit_is_not_decoded() {
         Request::new("POST", "/v1/stores/m/import/states").body(body.clone()),
         Request::append("s", body).header("content-type", "application/vnd.exesdb.events"),
     ] {
-        let answer = request.send(&mut store);
-        assert_eq!((answer.status, answer.problem().as_str()), (413, "too-large"));
-        assert_eq!(answer.json()["limit"], json!(REQUEST_BYTES_MAX));
-        assert!(answer.text().contains("4194304 bytes"), "{}", answer.text());
+        let response = request.send(&mut store);
+        assert_eq!((response.status, response.problem().as_str()), (413, "too-large"));
+        assert_eq!(response.json()["limit"], json!(REQUEST_BYTES_MAX));
+        assert!(response.text().contains("4194304 bytes"), "{}", response.text());
     }
 }
 
 #[test]
-fn the_store_s_errors_are_problems() {
+fn errors_of_the_store_become_problems() {
     let text = || "why".to_owned();
     for (error, status, problem) in [
         (Error::IdConflict("x".to_owned()), 409, "event-id-conflict"),
@@ -82,31 +86,31 @@ fn the_store_s_errors_are_problems() {
         (Error::Denied(text()), 403, "denied"),
         (Error::Other(text()), 500, "internal"),
     ] {
-        let mut store = Memory { failure: Some(error), ..Memory::default() };
+        let mut store = TestStore { failure: Some(error), ..TestStore::default() };
         for request in [
             Request::append("s", r#"{"events":[{"type":"a","data":1}]}"#),
             Request::get("/v1/stores/main/streams/s/events"),
             Request::get("/v1/stores/main/streams/s"),
         ] {
-            let answer = request.send(&mut store);
-            assert_eq!((answer.status, answer.problem().as_str()), (status, problem));
-            assert_eq!(answer.header("retry-after"), (status == 503).then_some("1"));
+            let response = request.send(&mut store);
+            assert_eq!((response.status, response.problem().as_str()), (status, problem));
+            assert_eq!(response.header("retry-after"), (status == 503).then_some("1"));
         }
         assert_eq!(store.failures_logged.len(), if problem == "internal" { 3 } else { 0 });
     }
 }
 
 #[test]
-fn names_and_info() {
-    let mut store = Memory::with(&["b", "a/1", "a/2", "a/1"]);
+fn streams_are_listed_and_described() {
+    let mut store = TestStore::with(&["b", "a/1", "a/2", "a/1"]);
     for (query, names, more) in [
         ("", json!(["a/1", "a/2", "b"]), false),
         ("?count=2", json!(["a/1", "a/2"]), true),
         ("?prefix=a%2F&after=a%2F1", json!(["a/2"]), false),
         ("?after=z", json!([]), false),
     ] {
-        let answer = Request::get(&format!("/v1/stores/main/streams{query}")).send(&mut store);
-        assert_eq!(answer.json(), json!({"streams": names, "more": more}), "{query}");
+        let response = Request::get(&format!("/v1/stores/main/streams{query}")).send(&mut store);
+        assert_eq!(response.json(), json!({"streams": names, "more": more}), "{query}");
     }
     let info = Request::get("/v1/stores/main/streams/a%2F1").send(&mut store);
     assert_eq!(
@@ -121,13 +125,13 @@ fn names_and_info() {
 }
 
 #[test]
-fn the_life_of_a_snapshot() {
-    let mut store = Memory::default();
+fn snapshots_are_recorded_read_and_deleted() {
+    let mut store = TestStore::default();
     let path = |rest: &str| format!("/v1/stores/main/streams/s/snapshots{rest}");
     for version in [3, 20] {
         let put = Request::new("PUT", &path(&format!("/{version}"))).body(r#"{"data":{"sum":1}}"#);
-        let answer = put.send(&mut store);
-        assert_eq!((answer.status, answer.has_body), (204, false));
+        let response = put.send(&mut store);
+        assert_eq!((response.status, response.has_body), (204, false));
     }
     let bytes = r#"{"data_base64":"AA==","content_type":"a/b","metadata":{"m":1}}"#;
     assert_eq!(Request::new("PUT", &path("/4")).body(bytes).send(&mut store).status, 204);
@@ -145,14 +149,14 @@ fn the_life_of_a_snapshot() {
     let deleted = delete.send(&mut store);
     assert_eq!((deleted.status, deleted.has_body), (204, false));
     for request in [delete, Request::get(&path("/4"))] {
-        let answer = request.send(&mut store);
-        assert_eq!((answer.status, answer.problem().as_str()), (404, "snapshot-not-found"));
+        let response = request.send(&mut store);
+        assert_eq!((response.status, response.problem().as_str()), (404, "snapshot-not-found"));
     }
 }
 
 #[test]
 fn each_source_has_its_own_snapshots() {
-    let mut store = Memory::default();
+    let mut store = TestStore::default();
     let target = |rest: &str| format!("/v1/stores/main/streams/{rest}");
     let put = |at: &str| Request::new("PUT", &target(at)).body(r#"{"data":1}"#);
     for at in ["s/snapshots/1", "s/snapshots/2?source=p", "s/snapshots/3?source=p", "t/snapshots/9?source=p"]
@@ -176,8 +180,8 @@ fn each_source_has_its_own_snapshots() {
 }
 
 #[test]
-fn lists_of_snapshots_go_on_where_they_ended() {
-    let mut store = Memory::default();
+fn lists_of_snapshots_continue_after_their_cursor() {
+    let mut store = TestStore::default();
     for at in ["b/snapshots/1", "a/snapshots/1", "a/snapshots/2", "a/snapshots/1?source=p"] {
         let put = Request::new("PUT", &format!("/v1/stores/main/streams/{at}")).body(r#"{"data":1}"#);
         assert_eq!(put.send(&mut store).status, 204);
@@ -209,8 +213,8 @@ fn lists_of_snapshots_go_on_where_they_ended() {
 }
 
 #[test]
-fn a_snapshot_from_elsewhere_keeps_its_time() {
-    let mut store = Memory::default();
+fn an_imported_snapshot_keeps_its_time() {
+    let mut store = TestStore::default();
     let path = "/v1/stores/main/streams/s/snapshots/1";
     let put = Request::new("PUT", &format!("{path}?created=2009-02-13T23:31:30.123456Z"));
     assert_eq!(put.body(r#"{"data":1}"#).send(&mut store).status, 204);
@@ -219,8 +223,8 @@ fn a_snapshot_from_elsewhere_keeps_its_time() {
 }
 
 #[test]
-fn a_deleted_stream_is_told_from_one_that_never_was() {
-    let mut store = Memory::with(&["s", "s"]);
+fn a_deleted_stream_is_described_but_not_read() {
+    let mut store = TestStore::with(&["s", "s"]);
     let path = "/v1/stores/main/streams/s";
     let wrong = Request::new("DELETE", &format!("{path}?expected_version=0")).send(&mut store);
     assert_eq!((wrong.status, wrong.problem().as_str()), (409, "wrong-expected-version"));
@@ -239,16 +243,16 @@ fn a_deleted_stream_is_told_from_one_that_never_was() {
 }
 
 #[test]
-fn retention_is_set_as_a_whole() {
-    let mut store = Memory::with(&["s"]);
+fn retention_is_replaced_as_a_whole() {
+    let mut store = TestStore::with(&["s"]);
     let put = |body: &str| Request::new("PUT", "/v1/stores/main/streams/s/retention").body(body);
     for (body, expected) in [
         (r#"{"max_count":3,"max_age_seconds":60}"#, json!({"max_count": 3, "max_age_seconds": 60})),
-        (r#"{"truncate_before":0,"max_count":null}"#, json!({"truncate_before": 0})),
         ("{}", json!({})),
+        (r#"{"truncate_before":1,"max_count":null}"#, json!({"truncate_before": 1})),
     ] {
-        let answer = put(body).send(&mut store);
-        assert_eq!((answer.status, answer.has_body), (204, false), "{}", answer.text());
+        let response = put(body).send(&mut store);
+        assert_eq!((response.status, response.has_body), (204, false), "{}", response.text());
         let info = Request::get("/v1/stores/main/streams/s").send(&mut store).json();
         assert_eq!(info["retention"], expected);
     }
@@ -257,8 +261,8 @@ fn retention_is_set_as_a_whole() {
 }
 
 #[test]
-fn head_has_the_head_of_get_and_no_body() {
-    let mut store = Memory::with(&["s"]);
+fn head_responds_like_get_without_a_body() {
+    let mut store = TestStore::with(&["s"]);
     for target in [
         "/openapi.json",
         "/v1/stores/main/events",
@@ -268,21 +272,22 @@ fn head_has_the_head_of_get_and_no_body() {
     ] {
         let get = Request::get(target).send(&mut store);
         let head = Request::new("HEAD", target).send(&mut store);
-        // The length of a body that is there is added where it is written.
+        // For a response with a body, `content-length` is added when it is written.
         let mut headers = get.headers.clone();
         headers.push(("content-length".to_owned(), get.body.len().to_string()));
         assert_eq!((head.status, &head.headers), (get.status, &headers), "{target}");
         assert!(get.has_body && !head.has_body, "{target}");
     }
     let follow = Request::new("HEAD", "/v1/stores/main/events").header("accept", "text/event-stream");
-    let answer = follow.send(&mut store);
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/event-stream")));
-    assert!(!answer.has_body && store.waits.is_empty());
+    let response = follow.send(&mut store);
+    assert_eq!((response.status, response.header("content-type")), (200, Some("text/event-stream")));
+    assert!(!response.has_body && store.waits.is_empty());
 }
 
 #[test]
-fn a_wrong_method_is_told_the_right_ones() {
-    let answer = Request::new("PATCH", "/v1/stores/main/streams/s/snapshots/1").send(&mut Memory::default());
-    assert_eq!((answer.status, answer.problem().as_str()), (405, "method-not-allowed"));
-    assert_eq!(answer.header("allow"), Some("GET, HEAD, PUT, DELETE"));
+fn a_wrong_method_gets_the_allowed_ones() {
+    let response =
+        Request::new("PATCH", "/v1/stores/main/streams/s/snapshots/1").send(&mut TestStore::default());
+    assert_eq!((response.status, response.problem().as_str()), (405, "method-not-allowed"));
+    assert_eq!(response.header("allow"), Some("GET, HEAD, PUT, DELETE"));
 }

@@ -1,13 +1,14 @@
-//! Puts events where they were in another store: all that are not there yet, in one batch.
+//! Imports events with the versions, and optionally the positions, that they had in another store. All events that are
+//! not present yet are added in one batch.
 //!
-//! An event is there if its stream has its version. Where that can still be seen it has to be the same event; where
-//! retention, deletion or a tombstone hides it, nobody can tell, and it stays hidden. An event after its stream's last one
-//! is added, whatever is hidden before it. Times are taken as they are given.
+//! An event is present if its stream has its version. A visible event with that version must be the same event; if
+//! retention, deletion or a tombstone hides it, it cannot be compared and stays hidden. An event after its stream's last
+//! one is added, whatever is hidden before it. Times are stored as given.
 //!
-//! If positions are given, the batch is decided for the end of the log as it was read, and its guards say that nobody
-//! has added anything behind it. Positions that it leaves empty are taken like those of events, so that nobody else gets
-//! them, and named in keyspace `gaps`. A gap before the first event that is larger than one batch may take is taken by
-//! batches of its own before; if the import fails for another reason behind them, it stays empty all the same.
+//! If positions are given, the batch is decided for the end of the log as it was read, and its guards ensure that nothing
+//! was added since. The batch also takes the positions that it leaves empty, so that no other writer in_stream them, and
+//! records them in keyspace `gaps`. A gap before the first event that is too large for one batch is taken by separate
+//! batches before it; if the import then fails for another reason, the gap stays.
 
 mod decide;
 mod marks;
@@ -27,21 +28,22 @@ use crate::known::read_heads;
 use crate::layout::{Envelope, GAPS, Head, event_range, import_key};
 use crate::rounds::change;
 
-use decide::{Fate, Placed, place, settle};
+use decide::{EventDecision, Placement, decide_events, place};
 use marks::{Rise, rises};
 use present::{Heads, candidates};
 
 pub use decide::{BATCH_POSITIONS_MAX, GAP_MAX};
 pub use marks::{MARKS_MAX, SOURCE_BYTES_MAX, STATES_MAX, import_states};
 
-/// Imports events, and notes how many rows of their sources their streams have had. `now` is the time of day in
-/// microseconds, which tells what retention hides.
+/// Imports events, and records how many rows of their sources the streams have imported. `now` is the time of day in
+/// microseconds, for retention.
 ///
 /// # Errors
 ///
 /// [`Error::Invalid`] and [`Error::TooLarge`] for the arguments; [`Error::WrongExpectedVersion`] for an event that is
-/// neither in its stream nor the next one, and for one that a mark counts as new and that is hidden; [`Error::IdConflict`] for one whose id a visible event elsewhere in its stream
-/// has; [`Error::StreamDeleted`] for one after the end of a stream with a tombstone; those of the storage.
+/// neither in its stream nor the next one, and for a hidden one that a mark counts as new; [`Error::IdConflict`] for an
+/// event whose id another visible event of its stream has; [`Error::StreamDeleted`] for an event after the end of a stream
+/// with a tombstone; those of the storage.
 pub fn import_events(
     store: &impl Keyspaces,
     now: u64,
@@ -51,39 +53,39 @@ pub fn import_events(
 ) -> Result<ImportResult, Error> {
     check(events)?;
     marks::check(marks)?;
-    let fates = change(store, || {
+    let decisions = change(store, || {
         let end = store.durable_position()?;
         let streams = events.iter().map(|event| event.stream_id.as_str());
         let heads = read_heads(store, streams.chain(marks.iter().map(|mark| mark.stream_id.as_str())))?;
         let heads = heads.into_iter().map(|(stream_id, head)| Ok((stream_id, head?)));
         let heads: Heads<'_> = heads.collect::<Result<_, Error>>()?;
-        let fates = settle(&heads, &candidates(store, now, events, &heads)?)?;
+        let decisions = decide_events(&heads, &candidates(store, now, events, &heads)?)?;
         let added: Vec<&ImportedEvent> = events
             .iter()
-            .zip(&fates)
-            .filter(|(_, fate)| **fate == Fate::Add)
+            .zip(&decisions)
+            .filter(|(_, decision)| **decision == EventDecision::Add)
             .map(|(event, _)| event)
             .collect();
         let positions: Vec<_> =
-            events.iter().zip(&fates).map(|(event, fate)| (event.position, *fate)).collect();
-        let placed = place(end, &positions)?;
+            events.iter().zip(&decisions).map(|(event, decision)| (event.position, *decision)).collect();
+        let placement = place(end, &positions)?;
         let keys = marks.iter().map(|mark| import_key(&mark.stream_id, &mark.source)).collect();
-        let rises = rises(marks, &marks::read(store, keys)?, &heads, events, &fates)?;
-        Ok((batches(&added, &rises, &placed, &heads, end, index), fates))
+        let rises = rises(marks, &marks::read(store, keys)?, &heads, events, &decisions)?;
+        Ok((batches(&added, &rises, &placement, &heads, end, index), decisions))
     })?;
-    let count = |wanted: Fate| {
-        let events = fates.iter().filter(|fate| **fate == wanted).count();
+    let count = |wanted: EventDecision| {
+        let events = decisions.iter().filter(|decision| **decision == wanted).count();
         u32::try_from(events).expect("the number of events is limited")
     };
     Ok(ImportResult {
-        added: count(Fate::Add),
-        repeated: count(Fate::Repeat),
-        hidden: count(Fate::Hidden),
+        added: count(EventDecision::Add),
+        repeated: count(EventDecision::Repeat),
+        hidden: count(EventDecision::Hidden),
         durable_position: store.durable_position()?,
     })
 }
 
-/// Checks what needs no look into the store.
+/// Checks everything that needs no read.
 fn check(events: &[ImportedEvent]) -> Result<(), Error> {
     check_at_most("events", events.len(), EVENTS_MAX)?;
     let mut least = Some(0);
@@ -109,11 +111,11 @@ fn check(events: &[ImportedEvent]) -> Result<(), Error> {
     check_bytes("events", events.iter().map(|event| Envelope::bytes(&event.stream_id, &event.event)))
 }
 
-/// The batches of an import: those that take the gap before it, then its own.
+/// The batches of an import: those that take the gap before it, then the import itself.
 fn batches(
     added: &[&ImportedEvent],
     rises: &[Rise<'_>],
-    placed: &Placed,
+    placement: &Placement,
     heads: &HashMap<&str, Option<Head>>,
     end: Position,
     index: CorrelationIndex,
@@ -121,10 +123,10 @@ fn batches(
     if added.is_empty() && rises.is_empty() {
         return Vec::new();
     }
-    let mut batches: Vec<Batch> = Vec::with_capacity(placed.reserved.len() + 1);
+    let mut batches: Vec<Batch> = Vec::with_capacity(placement.reserved.len() + 1);
     let mut next = end;
     let mut reserved = None;
-    for count in &placed.reserved {
+    for count in &placement.reserved {
         let mut entries = Entries::new(index);
         require_end(&mut entries, next, reserved);
         entries.put_gap(next, *count);
@@ -133,7 +135,7 @@ fn batches(
         next = next.saturating_add((*count).into());
     }
     let mut entries = Entries::new(index);
-    if placed.is_fixed {
+    if placement.is_fixed {
         require_end(&mut entries, next, reserved);
     }
     let mut streams: Vec<(&&str, &Option<Head>)> = heads.iter().collect();
@@ -141,10 +143,10 @@ fn batches(
     for (stream_id, head) in streams {
         entries.require_head(stream_id, head.as_ref());
     }
-    // Streams as the events so far leave them: before, now, and by which origin.
+    // The heads and origins of the streams after the events so far.
     let mut reached: HashMap<&str, (Head, Origin)> = HashMap::new();
     let mut order: Vec<&str> = Vec::new();
-    let mut rest = added.iter().zip(&placed.gaps).peekable();
+    let mut rest = added.iter().zip(&placement.gaps).peekable();
     while let Some((first, gap)) = rest.next() {
         if *gap > 0 {
             entries.put_gap(next, *gap);
@@ -152,7 +154,7 @@ fn batches(
         next = next.saturating_add(u64::from(*gap));
         let stream_id = first.stream_id.as_str();
         let mut run = vec![addition(first)];
-        // Events of one stream without any other between them are found as one append.
+        // Consecutive events of one stream are indexed as one append.
         while let Some((event, _)) = rest.next_if(|(event, gap)| **gap == 0 && event.stream_id == stream_id) {
             run.push(addition(event));
         }
@@ -165,7 +167,7 @@ fn batches(
             }
         });
         for Addition { version, created, .. } in &run {
-            *head = crate::decide::moved_on(Some(head), *version, head.created, *created);
+            *head = crate::decide::advance_head(Some(head), *version, head.created, *created);
         }
         entries.put_events(stream_id, *origin, run.iter().copied());
         next = next.saturating_add(run.len() as Position);
@@ -185,8 +187,8 @@ fn addition(event: &ImportedEvent) -> Addition<'_> {
     Addition { version: event.version, created: event.created, event: &event.event }
 }
 
-/// Guard: the log ends here, that is: nothing lies at `end` or behind, and, if this is behind what was read, there is
-/// the gap from `reserved` to here. Every position is that of an event or of a gap.
+/// Guard: the log ends at `end`. No event or gap is at or after it; and if earlier batches of the import have taken the
+/// positions from `reserved` to `end`, they are still a gap.
 fn require_end(entries: &mut Entries, end: Position, reserved: Option<Position>) {
     if let Some(reserved) = reserved {
         entries.require_gap(reserved, end);

@@ -1,0 +1,109 @@
+//! Writes the fields that events and snapshots share.
+//!
+//! serde writes all other responses. It could embed stored JSON only as a `RawValue`, which parses the value once more and
+//! drops the white space around it: a page of
+//! 1,000 events then takes about twice as long to encode.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::json::{ValidJson, is_json, push_number, push_string, validate};
+use crate::timestamp::push_rfc3339;
+
+/// The content type that responses omit.
+const JSON: &str = "application/json";
+
+/// The treatment of white space in stored JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// White space is kept.
+    Kept,
+    /// Line breaks become spaces. JSON allows them only between tokens, where a space is equivalent.
+    OneLine,
+    /// JSON that a line could not reproduce byte for byte is written as base64.
+    Exact,
+}
+
+impl Layout {
+    /// The bytes as JSON, if this layout can embed them.
+    fn json(self, bytes: &[u8]) -> Option<ValidJson<'_>> {
+        let json = validate(bytes)?;
+        // A reader that takes the value out of the line drops the white space around it.
+        let is_exact = || !json.has_line_breaks && json.text.trim_ascii().len() == json.text.len();
+        (self != Self::Exact || is_exact()).then_some(json)
+    }
+}
+
+/// Appends `data` or `data_base64`, `content_type` unless it is [`JSON`], and `metadata` or `metadata_base64`.
+pub(super) fn push_content(
+    out: &mut Vec<u8>,
+    content_type: &str,
+    data: &[u8],
+    metadata: &[u8],
+    layout: Layout,
+) {
+    let plain = content_type == JSON;
+    let json = if plain || is_json(content_type) { layout.json(data) } else { None };
+    match json {
+        Some(json) => {
+            out.extend_from_slice(b",\"data\":");
+            push_json(out, json, layout);
+        }
+        None => push_base64(out, "data_base64", data),
+    }
+    if json.is_none() || !plain {
+        out.extend_from_slice(b",\"content_type\":");
+        push_string(out, content_type);
+    }
+    if metadata.is_empty() {
+        out.extend_from_slice(b",\"metadata\":null");
+    } else if let Some(json) = layout.json(metadata) {
+        out.extend_from_slice(b",\"metadata\":");
+        push_json(out, json, layout);
+    } else {
+        push_base64(out, "metadata_base64", metadata);
+    }
+}
+
+fn push_json(out: &mut Vec<u8>, json: ValidJson<'_>, layout: Layout) {
+    let start = out.len();
+    out.extend_from_slice(json.text.as_bytes());
+    if json.has_line_breaks && layout == Layout::OneLine {
+        for byte in out.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r')) {
+            *byte = b' ';
+        }
+    }
+}
+
+fn push_base64(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
+    push_name(out, name);
+    out.push(b'"');
+    let start = out.len();
+    let length =
+        base64::encoded_len(bytes.len(), true).expect("what fits into memory has a length in base64");
+    out.resize(start + length, 0);
+    let space = out.get_mut(start..).expect("it was made just now");
+    STANDARD.encode_slice(bytes, space).expect("the space is as long as the text");
+    out.push(b'"');
+}
+
+/// Appends a comma and the name of a field.
+pub(super) fn push_name(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// Appends a field that is a number.
+pub(super) fn push_number_field(out: &mut Vec<u8>, name: &str, number: u64) {
+    push_name(out, name);
+    push_number(out, number);
+}
+
+/// Appends a field that is a timestamp.
+pub(super) fn push_time_field(out: &mut Vec<u8>, name: &str, micros: u64) {
+    push_name(out, name);
+    out.push(b'"');
+    push_rfc3339(out, micros);
+    out.push(b'"');
+}

@@ -1,0 +1,62 @@
+//! Arguments that several routes read from the head of a request.
+
+use exesdb_sdk::arguments::{self, COUNT_MAX};
+
+use crate::json::essence;
+use crate::limits::PAGE_COUNT_DEFAULT;
+use crate::problem::{Kind, Problem, quoted};
+use crate::query::{Query, percent_decode};
+use crate::request::RequestHead;
+use crate::store::Error;
+use crate::store_error::{Subject, problem};
+
+pub(super) fn count(query: &Query<'_>) -> Result<u32, Problem> {
+    let count = query.number("count", 1, u64::from(COUNT_MAX))?;
+    Ok(count.and_then(|count| u32::try_from(count).ok()).unwrap_or(PAGE_COUNT_DEFAULT))
+}
+
+pub(super) fn stream_name(segment: &str) -> Result<String, Problem> {
+    let name = percent_decode(segment).map_err(|bad| Problem::invalid("stream", bad))?;
+    checked(arguments::check_stream_id("stream", &name))?;
+    Ok(name.into_owned())
+}
+
+/// Turns the violation of one of the store's rules into a problem.
+pub(super) fn checked(rule: Result<(), Error>) -> Result<(), Problem> {
+    rule.map_err(|error| problem(error, Subject::Store))
+}
+
+/// Checks that the headers declare a JSON body. A body without a type is refused: any web page can make a browser send
+/// one, as it can with the types of HTML forms.
+pub(super) fn json_body(head: &RequestHead<'_>) -> Result<(), Problem> {
+    media_type(head, &["application/json"], "`application/json`").map(|_| ())
+}
+
+/// The media type of the body, one of `known`. Also checks that the body is not compressed.
+pub(super) fn media_type(
+    head: &RequestHead<'_>,
+    known: &[&'static str],
+    expected: &str,
+) -> Result<&'static str, Problem> {
+    let unsupported = |field: &str, found: &str, expected: &str| {
+        let detail = format!("{} is not read; send {expected}", quoted(found));
+        Problem::of_field(Kind::UnsupportedMediaType, field, detail)
+    };
+    let media_type = match head.header("content-type")? {
+        None => {
+            let detail = format!("is missing; send {expected}");
+            return Err(Problem::of_field(Kind::UnsupportedMediaType, "content-type", detail));
+        }
+        Some(content_type) => {
+            let essence = essence(&content_type);
+            let found = known.iter().find(|known| known.eq_ignore_ascii_case(essence));
+            *found.ok_or_else(|| unsupported("content-type", &content_type, expected))?
+        }
+    };
+    if let Some(encoding) = head.header("content-encoding")?
+        && !encoding.eq_ignore_ascii_case("identity")
+    {
+        return Err(unsupported("content-encoding", &encoding, "the body as it is"));
+    }
+    Ok(media_type)
+}
