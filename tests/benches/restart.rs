@@ -1,4 +1,4 @@
-//! How long a store is away after a trap: from the answer to the request that trapped to the next one that is
+//! How long a store is away after a trap: from the response to the request that trapped to the next one that is
 //! served, beside the same request without a trap before it. `cargo bench -p exesdb-tests`, after `cargo xtask test`
 //! or `cargo xtask build` and `cargo xtask components`.
 //!
@@ -23,7 +23,7 @@ const WARM_UP: usize = 3;
 
 fn main() {
     let host = Host::with_config(&config());
-    println!("from a trap's answer to the next call that is served, {} traps each", STORES * TRAPS);
+    println!("from a trap's response to the next call that is served, {} traps each", STORES * TRAPS);
     println!("{:28} {:>12} {:>12} {:>12} {:>12}", "", "median", "p99", "plain median", "ratio");
     measure(&host, "gateway: trap, then read", gateway_trap, read);
     measure(&host, "streams: trap, then append", streams_trap, append);

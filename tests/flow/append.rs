@@ -10,18 +10,18 @@ fn events(ids: &[&str]) -> Vec<Value> {
 #[test]
 fn versions_and_positions_count_from_zero() {
     let host = Host::start();
-    let answer = |stream: &str, ids: &[&str]| {
-        let mut answer = host.http.append(stream, "any", &events(ids)).expect(200).json;
-        let history = answer.as_object_mut().and_then(|answer| answer.remove("history"));
+    let response = |stream: &str, ids: &[&str]| {
+        let mut response = host.http.append(stream, "any", &events(ids)).expect(200).json;
+        let history = response.as_object_mut().and_then(|response| response.remove("history"));
         assert!(history.is_some_and(|history| history.is_string()), "the position's history is named");
-        answer
+        response
     };
-    assert_eq!(answer("a", &["1"]), json!({ "first_version": 0, "last_version": 0, "position": 0 }));
+    assert_eq!(response("a", &["1"]), json!({ "first_version": 0, "last_version": 0, "position": 0 }));
     assert_eq!(
-        answer("b", &["2", "3", "4"]),
+        response("b", &["2", "3", "4"]),
         json!({ "first_version": 0, "last_version": 2, "position": 3 })
     );
-    assert_eq!(answer("a", &["5"]), json!({ "first_version": 1, "last_version": 1, "position": 4 }));
+    assert_eq!(response("a", &["5"]), json!({ "first_version": 1, "last_version": 1, "position": 4 }));
     let all = host.http.read_all();
     let order: Vec<_> =
         all.iter().map(|event| (&event["position"], &event["stream"], &event["version"])).collect();
@@ -82,16 +82,16 @@ fn the_expected_version_decides() {
     ];
     let mut appended = 3;
     for (number, (stream, expected, outcome)) in table.into_iter().enumerate() {
-        let answer = host.http.append(stream, expected.clone(), &events(&[&format!("e{number}")]));
+        let response = host.http.append(stream, expected.clone(), &events(&[&format!("e{number}")]));
         match outcome {
             Ok(first_version) => {
-                let answer = answer.expect(200);
-                assert_eq!(answer.json["first_version"], first_version, "{stream} {expected}");
+                let response = response.expect(200);
+                assert_eq!(response.json["first_version"], first_version, "{stream} {expected}");
                 appended += 1;
             }
             Err(actual) => {
-                let answer = answer.expect_problem(409, "wrong-expected-version");
-                assert_eq!(answer.json.get("actual_version"), Some(&actual), "{stream} {expected}");
+                let response = response.expect_problem(409, "wrong-expected-version");
+                assert_eq!(response.json.get("actual_version"), Some(&actual), "{stream} {expected}");
             }
         }
     }
@@ -142,12 +142,12 @@ fn of_rivals_with_one_expected_version_one_wins() {
         std::thread::spawn(move || {
             let mut won = 0;
             for round in 0..ROUNDS {
-                let answer = http.append("s", round, &events(&[&format!("{index}-{round}")]));
-                match answer.status {
+                let response = http.append("s", round, &events(&[&format!("{index}-{round}")]));
+                match response.status {
                     200 => won += 1,
                     _ => {
-                        let answer = answer.expect_problem(409, "wrong-expected-version");
-                        assert!(answer.json["actual_version"].as_u64() >= Some(0), "{}", answer.text);
+                        let response = response.expect_problem(409, "wrong-expected-version");
+                        assert!(response.json["actual_version"].as_u64() >= Some(0), "{}", response.text);
                     }
                 }
                 // The next round is for all of them when the stream has reached it.

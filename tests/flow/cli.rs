@@ -13,7 +13,7 @@ fn events_are_appended_read_and_listed() {
         host.ok(&["append", "s/1", "--type", "placed", "--data", "{\"total\":12}"]),
         "s/1: version 0, position 0\n"
     );
-    let answer = host.json(&[
+    let response = host.json(&[
         "append",
         "s/1",
         "--type",
@@ -25,7 +25,10 @@ fn events_are_appended_read_and_listed() {
         "--json",
     ]);
     let history = host.http.get("/v1/stores/main").expect(200).json["history"].clone();
-    assert_eq!(answer, [json!({ "first_version": 1, "last_version": 1, "position": 1, "history": history })]);
+    assert_eq!(
+        response,
+        [json!({ "first_version": 1, "last_version": 1, "position": 1, "history": history })]
+    );
 
     // Many from stdin are one append.
     let mut append = host.command();
@@ -33,8 +36,8 @@ fn events_are_appended_read_and_listed() {
     let mut append = append.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     append.stdin.take().unwrap().write_all(b"1\n\n{\"a\": 2}\n\"three\"\n").unwrap();
     let output = append.wait_with_output().unwrap();
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(answer, json!({ "first_version": 0, "last_version": 2, "position": 4, "history": history }));
+    let response: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(response, json!({ "first_version": 0, "last_version": 2, "position": 4, "history": history }));
 
     let events = host.json(&["read", "s/1", "--json"]);
     assert_eq!(events, host.http.read("s/1"));
@@ -111,9 +114,9 @@ fn the_tree_is_shown_killed_and_told_of() {
     let ended: Vec<_> = ended.iter().map(|event| (&event["path"], &event["detail"]["reason"])).collect();
     assert_eq!(ended, [(&json!(path), &json!("killed"))]);
     // Without the root's name, with another reason, as JSON.
-    let answer =
+    let response =
         host.json(&["kill", "main/system/gateway-system/pubsub", "--reason", "error:test", "--json"]);
-    assert_eq!(answer[0]["path"], path);
+    assert_eq!(response[0]["path"], path);
     eventually("the end has its reason", || {
         let ended = host.json(&["events", "--json", "--kind", "terminated"]);
         ended.iter().any(|event| event["detail"]["reason"] == "error:test").then_some(())

@@ -82,8 +82,8 @@ impl Stores {
     /// The data of the latest snapshot; none if there is none.
     fn snapshot(&self, store: &str, stream: &str) -> Option<u64> {
         let http = self.host.http.of(store);
-        let answer = http.get(&format!("{}/snapshots/latest", http.stream(stream)));
-        (answer.status == 200).then(|| answer.json["data"].as_u64().expect("a number"))
+        let response = http.get(&format!("{}/snapshots/latest", http.stream(stream)));
+        (response.status == 200).then(|| response.json["data"].as_u64().expect("a number"))
     }
 }
 

@@ -117,13 +117,13 @@ fn what_is_exported_comes_back_as_it_was() {
     assert_eq!((&again["added"], &again["already_there"]), (&json!(0), &json!(1203)));
     assert_eq!(export(&host, "copy", &[]), second);
     // The streams go on counting as they did.
-    let answer = host.http.of("copy").append_one("again").expect(200);
-    assert_eq!(answer.json["first_version"], 3);
+    let response = host.http.of("copy").append_one("again").expect(200);
+    assert_eq!(response.json["first_version"], 3);
     let info = host.http.get(&host.http.of("copy").stream("many")).expect(200);
     let (first, last) = (&info.json["first_version"], &info.json["last_version"]);
     assert_eq!((first, last), (&json!(600), &json!(1799)));
-    let answer = host.http.of("copy").append_one("deleted").expect(200);
-    assert_eq!(answer.json["first_version"], 2);
+    let response = host.http.of("copy").append_one("deleted").expect(200);
+    assert_eq!(response.json["first_version"], 2);
     host.http.of("copy").append_one("tombstone").expect_problem(410, "stream-deleted");
 }
 

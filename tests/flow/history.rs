@@ -32,7 +32,7 @@ fn put_back(down: &Down, backup: &Path, more: &[&str]) {
     assert!(restored.status.success(), "{}", stderr(&restored));
 }
 
-fn conditional(http: &Client, after: u64, history: Option<&str>) -> exesdb_tests::Answer {
+fn conditional(http: &Client, after: u64, history: Option<&str>) -> exesdb_tests::Response {
     let mut condition = json!({ "query": [{ "types": ["never"] }], "after": after });
     if let Some(history) = history {
         condition["history"] = json!(history);

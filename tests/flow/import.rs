@@ -1,12 +1,12 @@
 //! `exesdb import` of a log of cases: once, again, in other batches, and what is wrong with a file.
 //!
-//! `permits.csv` is a small log with all that makes one difficult. The large log that the project is measured by is
-//! not part of the repository: where it lies beside it, in `../shared/data/receipt.csv`, it is imported as well.
-#![allow(clippy::print_stderr)] // says when the large log is not there
+//! `permits.csv` is a small log with every difficulty that a log can have. The large log of the measurements is not part of
+//! the repository. Its test imports `../shared/data/receipt.csv`, and is reported as skipped where that file does not exist.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use exesdb_test_support::skip;
 use exesdb_tests::{Host, NO_EVENTS, folder, root, stderr};
 use serde_json::{Value, json};
 
@@ -308,10 +308,10 @@ fn events_may_have_the_times_of_their_rows() {
 }
 
 #[test]
-fn the_large_log_is_imported_where_it_is_there() {
+fn the_large_log_is_imported_once() {
     let log = root().join("../shared/data/receipt.csv");
     if !log.is_file() {
-        eprintln!("SKIPPED: there is no {}, so only the small log was imported", log.display());
+        skip("import of the large log", "`../shared/data/receipt.csv` does not exist");
         return;
     }
     let host = Host::start();

@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 
-use exesdb_tests::{Answer, Host, NO_EVENTS};
+use exesdb_tests::{Host, NO_EVENTS, Response};
 use serde_json::{Value, json};
 
 const EVENT_BYTES: usize = 1 << 20;
@@ -14,9 +14,9 @@ fn event(bytes: usize) -> Value {
     json!({ "type": "t", "data": "x".repeat(bytes - 2) })
 }
 
-fn refused(answer: Answer, limit: usize) {
-    let answer = answer.expect_problem(413, "too-large");
-    assert!(answer.detail().contains(&limit.to_string()), "{}", answer.text);
+fn refused(response: Response, limit: usize) {
+    let response = response.expect_problem(413, "too-large");
+    assert!(response.detail().contains(&limit.to_string()), "{}", response.text);
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn a_body_that_never_ends_is_refused_without_being_read_to_its_end() {
     let head = "POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     // Announced, and never sent.
     let announced = format!("{head}content-length: 99999999999\r\n\r\n{{");
-    let answer = begun(&host, announced.as_bytes());
-    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    let response = begun(&host, announced.as_bytes());
+    assert!(response.starts_with("HTTP/1.1 413"), "{response}");
     // In pieces that say nothing of the whole, and never end.
     let mut chunked = format!("{head}transfer-encoding: chunked\r\n\r\n").into_bytes();
     for _ in 0..5 {
@@ -64,8 +64,8 @@ fn a_body_that_never_ends_is_refused_without_being_read_to_its_end() {
         chunked.extend_from_slice(&vec![b' '; 1 << 20]);
         chunked.extend_from_slice(b"\r\n");
     }
-    let answer = begun(&host, &chunked);
-    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    let response = begun(&host, &chunked);
+    assert!(response.starts_with("HTTP/1.1 413"), "{response}");
     // Sent to its end, far beyond the limit: whoever does not listen is cut off.
     let mut connection = host.http.connect();
     let endless = format!("{head}content-length: 99999999999\r\n\r\n");
@@ -78,16 +78,16 @@ fn a_body_that_never_ends_is_refused_without_being_read_to_its_end() {
     assert_eq!(host.traps(), NO_EVENTS);
 }
 
-/// Sends bytes on a connection of their own, and reads the answer until it names the limit.
+/// Sends bytes on a connection of their own, and reads the response until it names the limit.
 fn begun(host: &Host, request: &[u8]) -> String {
     let mut connection = host.http.connect();
     connection.write_all(request).expect("the host reads");
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     let mut piece = [0; 4_096];
-    while !String::from_utf8_lossy(&answer).contains(&REQUEST_BYTES.to_string()) {
-        let bytes = connection.read(&mut piece).expect("the host answers");
-        assert_ne!(bytes, 0, "the answer names no limit: {}", String::from_utf8_lossy(&answer));
-        answer.extend_from_slice(&piece[..bytes]);
+    while !String::from_utf8_lossy(&response).contains(&REQUEST_BYTES.to_string()) {
+        let bytes = connection.read(&mut piece).expect("the host responds");
+        assert_ne!(bytes, 0, "the response names no limit: {}", String::from_utf8_lossy(&response));
+        response.extend_from_slice(&piece[..bytes]);
     }
-    String::from_utf8(answer).expect("an answer is text")
+    String::from_utf8(response).expect("a response is text")
 }

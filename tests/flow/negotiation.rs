@@ -20,8 +20,8 @@ fn a_bounded_read_is_no_event_stream() {
         ("application/json;q=0.5, application/x-ndjson", "", "application/x-ndjson"),
         ("application/x-ndjson, application/vnd.exesdb.events", "", "application/x-ndjson"),
     ] {
-        let answer = host.http.get_with(&format!("{EVENTS}{query}"), &[("accept", accept)]).expect(200);
-        assert_eq!(answer.content_type, expected, "{accept} {query}");
+        let response = host.http.get_with(&format!("{EVENTS}{query}"), &[("accept", accept)]).expect(200);
+        assert_eq!(response.content_type, expected, "{accept} {query}");
     }
     let refused = host.http.get_with(&format!("{EVENTS}?count=1"), &[("accept", "text/event-stream")]);
     assert_eq!(refused.expect_problem(400, "invalid-argument").json["field"], "count");
@@ -88,7 +88,7 @@ fn head_says_how_long_the_response_to_get_is() {
             let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
             connection.write_all(request.as_bytes()).expect("the host reads");
             let mut response = String::new();
-            connection.read_to_string(&mut response).expect("the host answers");
+            connection.read_to_string(&mut response).expect("the host responds");
             let (head, body) = response.split_once("\r\n\r\n").expect("a response has a head");
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
             let length: usize = length.expect(path).parse().expect("a number");

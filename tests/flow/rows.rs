@@ -269,12 +269,12 @@ fn what_a_client_says_of_rows_is_checked() {
     let import = |body: Value| http.post(&format!("{path}/import"), &body);
     let states = |body: Value| http.post(&format!("{path}/import/states"), &body);
     import(json!({"events": [event(0), event(1)], "marks": [mark(2)]})).expect(200);
-    let answer = states(json!({"source": "f", "streams": ["s/1", "never"]})).expect(200).json;
+    let response = states(json!({"source": "f", "streams": ["s/1", "never"]})).expect(200).json;
     assert_eq!(
-        (&answer["states"][0]["rows"], &answer["states"][1]),
+        (&response["states"][0]["rows"], &response["states"][1]),
         (&json!(2), &json!({"stream": "never", "rows": 0, "leading_rows": 0}))
     );
-    assert_eq!(answer["states"][0]["info"]["last_version"], 1);
+    assert_eq!(response["states"][0]["info"]["last_version"], 1);
     // Sent again, and late.
     for rows in [2, 1] {
         let again = import(json!({"events": [event(0), event(1)], "marks": [mark(rows)]})).expect(200);

@@ -15,8 +15,8 @@ fn stores_do_not_see_each_others_data() {
     bills.get(&bills.stream("s")).expect_problem(404, "stream-not-found");
     assert!(live.is_silent());
     // The same stream, id and expectation are another store's own business.
-    let answer = bills.append("s", "no_stream", &[json!({ "id": "same", "type": "bill", "data": 2 })]);
-    assert_eq!(answer.expect(200).json["position"], 0);
+    let response = bills.append("s", "no_stream", &[json!({ "id": "same", "type": "bill", "data": 2 })]);
+    assert_eq!(response.expect(200).json["position"], 0);
     assert_eq!(live.take(1)[0]["type"], "bill");
     assert_eq!(orders.read("s")[0]["type"], "order");
 

@@ -19,11 +19,11 @@ fn several_streams_are_appended_to_all_or_none() {
         ] })
     };
     let first = transfer("t1", json!("no_stream"), json!("no_stream"));
-    let answer = host.http.post(TRANSACTIONS, &first).expect(200).json;
-    assert_eq!(answer["results"][0]["position"], 0);
-    assert_eq!(answer["results"][1]["position"], 1);
+    let response = host.http.post(TRANSACTIONS, &first).expect(200).json;
+    assert_eq!(response["results"][0]["position"], 0);
+    assert_eq!(response["results"][1]["position"], 1);
     // Sent again, it is the same one.
-    assert_eq!(host.http.post(TRANSACTIONS, &first).expect(200).json, answer);
+    assert_eq!(host.http.post(TRANSACTIONS, &first).expect(200).json, response);
     // One of two expectations fails, so nothing is appended.
     let refused = host.http.post(TRANSACTIONS, &transfer("t2", json!(0), json!(7)));
     let problem = refused.expect_problem(409, "wrong-expected-version").json;
@@ -73,11 +73,11 @@ fn a_condition_holds_against_everybody_who_appends_at_the_same_time() {
                 }],
                 "conditions": [condition],
             });
-            let answer = http.post(TRANSACTIONS, &body);
-            if answer.status == 200 {
+            let response = http.post(TRANSACTIONS, &body);
+            if response.status == 200 {
                 taken += 1;
             } else {
-                answer.expect_problem(409, "condition-failed");
+                response.expect_problem(409, "condition-failed");
             }
         }
         taken
@@ -115,10 +115,10 @@ fn what_makes_no_sense_is_refused_with_the_field() {
         (json!({ "appends": [append], "surprise": 1 }), "surprise"),
         (json!({ "appends": too_many }), "appends"),
     ] {
-        let answer = host.http.post(TRANSACTIONS, &body);
-        assert!((400..500).contains(&answer.status), "{body}: {}", answer.text);
-        let named = answer.json["field"].as_str().unwrap_or_default();
-        assert!(named.starts_with(field), "{field} should be named: {}", answer.text);
+        let response = host.http.post(TRANSACTIONS, &body);
+        assert!((400..500).contains(&response.status), "{body}: {}", response.text);
+        let named = response.json["field"].as_str().unwrap_or_default();
+        assert!(named.starts_with(field), "{field} should be named: {}", response.text);
     }
     assert_eq!(host.http.read_all().len(), 0);
 }

@@ -1,5 +1,5 @@
 //! The whole store, through the real gateway and the real components, against a plain model of it in memory: random calls,
-//! and every answer compared. What fails is made smaller until it is short enough to read.
+//! and every response compared. What fails is made smaller until it is short enough to read.
 //!
 //! `EXESDB_MODEL_CASES` (default 12) sequences of up to 1,000 calls each; `EXESDB_MODEL_CASES=100` is the long form.
 
@@ -9,6 +9,7 @@ mod run;
 
 use std::cell::{Cell, RefCell};
 
+use exesdb_test_support::number;
 use exesdb_tests::Host;
 use proptest::collection;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
@@ -56,8 +57,8 @@ impl Stores {
 
 #[test]
 fn the_store_answers_as_a_model_of_it() {
-    let cases = std::env::var("EXESDB_MODEL_CASES").ok();
-    let cases = cases.map_or(CASES, |cases| cases.parse().expect("EXESDB_MODEL_CASES is a number"));
+    let cases =
+        u32::try_from(number("EXESDB_MODEL_CASES", CASES.into())).expect("a reasonable number of cases");
     let (stores, calls) = (RefCell::new(Stores::new()), Cell::new(0));
     let config =
         Config { cases, max_shrink_iters: SHRINKS_MAX, failure_persistence: None, ..Config::default() };

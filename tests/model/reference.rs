@@ -1,4 +1,4 @@
-//! The store as plain data: what every call has to answer.
+//! The store as plain data: the expected result of every call.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use exesdb_test_support::skip;
 use exesdb_tests::{binary, keep_compiled, own_loopback, root, take_compiled};
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ struct Played {
 
 impl Played {
     /// The lines of JSON that were printed, in order: answers of the gateway and records of the telemetry.
-    fn answers(&self) -> Vec<Value> {
+    fn responses(&self) -> Vec<Value> {
         let documents = serde_json::Deserializer::from_str(&self.stdout).into_iter::<Value>();
         documents.map_while(Result::ok).collect()
     }
@@ -102,7 +103,7 @@ fn play(language: &str, address: IpAddr) -> Played {
     Played { stdout: of_the_gateway(&stdout), log }
 }
 
-/// What was printed from the first answer of a running host on; before are the words of the build.
+/// What was printed from the first response of a running host on; before are the words of the build.
 fn of_the_gateway(stdout: &str) -> String {
     let start = stdout.find("{\"status\":\"ready\"").or_else(|| stdout.find("{\"components\":"));
     let start = start.unwrap_or_else(|| panic!("the host was never ready:\n{stdout}"));
@@ -111,16 +112,16 @@ fn of_the_gateway(stdout: &str) -> String {
 
 /// Checks what the document promises of the gateway; `denial` and `exception` are in the language's own words.
 fn check(played: &Played, denial: &str, exception: &str) {
-    let answers = played.answers();
-    let shown = || format!("{answers:#?}\n{}", played.stdout);
-    assert_eq!(answers.len(), 7, "{}", shown());
-    assert_eq!(answers[0]["status"], "ready", "{}", shown());
-    assert_eq!((&answers[1]["version"], &answers[2]["version"]), (&0.into(), &1.into()), "{}", shown());
-    assert_eq!((&answers[3]["visits"], &answers[3]["served"]), (&2.into(), &3.into()), "{}", shown());
-    assert!(answers[4]["denied"].as_str().is_some_and(|text| text.contains(denial)), "{}", shown());
-    let incident = answers[5]["incident"].as_str().expect("a crash has an incident");
-    assert_eq!(answers[6]["detail"]["incident"], incident, "{}", shown());
-    assert_eq!(answers[6]["detail"]["component"], "gateway", "{}", shown());
+    let responses = played.responses();
+    let shown = || format!("{responses:#?}\n{}", played.stdout);
+    assert_eq!(responses.len(), 7, "{}", shown());
+    assert_eq!(responses[0]["status"], "ready", "{}", shown());
+    assert_eq!((&responses[1]["version"], &responses[2]["version"]), (&0.into(), &1.into()), "{}", shown());
+    assert_eq!((&responses[3]["visits"], &responses[3]["served"]), (&2.into(), &3.into()), "{}", shown());
+    assert!(responses[4]["denied"].as_str().is_some_and(|text| text.contains(denial)), "{}", shown());
+    let incident = responses[5]["incident"].as_str().expect("a crash has an incident");
+    assert_eq!(responses[6]["detail"]["incident"], incident, "{}", shown());
+    assert_eq!(responses[6]["detail"]["component"], "gateway", "{}", shown());
 
     let of = |key: &str, wanted: &str| {
         let found = played.log.iter().find(|record| record[key].as_str() == Some(wanted));
@@ -136,15 +137,15 @@ fn check(played: &Played, denial: &str, exception: &str) {
 
 #[test]
 fn rust() {
-    // Set by whoever knows that the target cannot be had, and says so where it is seen.
+    // `.ci/run` sets it where the target `wasm32-wasip2` cannot be installed.
     if let Some(reason) = std::env::var_os("EXESDB_SKIP_RUST_PLUGIN") {
-        println!("skipped: {}", reason.to_string_lossy());
+        skip("the Rust section of docs/plugins.md", &reason.to_string_lossy());
         return;
     }
     need("rustup", &["--version"], "rustup (https://rustup.rs)");
     let played = play("Rust", own_loopback(1));
     check(&played, "No such file or directory", "the visits cannot be counted");
-    let crash = &played.answers()[6]["detail"];
+    let crash = &played.responses()[6]["detail"];
     let frames = crash["backtrace"].as_array().expect("there is a backtrace");
     let is_own = |frame: &Value| frame.as_str().is_some_and(|frame| frame.contains("src/lib.rs:"));
     assert!(frames.iter().any(is_own), "{crash:#}");

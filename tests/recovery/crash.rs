@@ -3,12 +3,13 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
+use exesdb_test_support::{Rng, number, random};
 use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk};
-use exesdb_tests::{Down, Host, Load, Random};
+use exesdb_tests::{Down, Host, Load};
 
+use crate::Subject;
 use crate::lives::Lives;
 use crate::witness::{NO_VIOLATIONS, Tally, Witness};
-use crate::{Subject, rounds};
 
 /// Kills, unless `EXESDB_CRASH_ROUNDS` says otherwise.
 const ROUNDS: u64 = 50;
@@ -35,38 +36,29 @@ const PASSINGS: u64 = 100;
 const PASSINGS_AT_START: u64 = 10;
 
 /// Kills the host `rounds` times, and tells what is wrong after the first kill after which anything is.
-pub(crate) fn kills(
-    rounds: u64,
-    random: &mut Random,
-    tally: &mut Tally,
-    subject: Subject<'_>,
-) -> Vec<String> {
+pub(crate) fn kills(rounds: u64, random: &mut Rng, tally: &mut Tally, subject: Subject<'_>) -> Vec<String> {
     let lives = Lives { latest: LATEST, new: &|| Down::new(None), at_rest: &|down, _| down };
     lives.live(rounds, random, tally, subject)
 }
 
 #[test]
 fn a_killed_host_has_lost_nothing_and_halved_nothing() {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
-    let (rounds, mut tally) = (rounds("EXESDB_CRASH_ROUNDS", ROUNDS), Tally::default());
-    let violations = kills(rounds, &mut Random::new(seed), &mut tally, Subject::Binary);
+    let (rounds, mut tally) = (number("EXESDB_CRASH_ROUNDS", ROUNDS), Tally::default());
+    let violations = kills(rounds, &mut random(), &mut tally, Subject::Binary);
     println!("{}", tally.summary("kills"));
     assert_eq!(violations, NO_VIOLATIONS);
     assert_eq!(tally.rounds(), rounds);
 }
 
 /// Lets the host die at each fail point, at a random passing of it, and does `then` to what it left.
-fn die_at_each_fail_point(new: impl Fn() -> Down, mut then: impl FnMut(&Down, &mut Random)) {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
-    let (mut random, mut tally) = (Random::new(seed), Tally::default());
+fn die_at_each_fail_point(new: impl Fn() -> Down, mut then: impl FnMut(&Down, &mut Rng)) {
+    let (mut random, mut tally) = (random(), Tally::default());
     for point in FAIL_POINTS {
         let mut witness = Witness::default();
-        let passing = PASSINGS_AT_START + random.below(PASSINGS);
+        let passing = PASSINGS_AT_START + random.u64(..PASSINGS);
         let host = new().with_faults(&[("EXESDB_FAIL_POINT", &format!("{point}:{passing}"))]).start();
         let follower = host.http.follow("/v1/stores/main/events?from=end", None);
-        let load = Load::mixed(&host.http, "load", 6, random.below(u64::MAX));
+        let load = Load::mixed(&host.http, "load", 6, random.u64(..));
         let stopped = host.ended();
         assert!(stopped.status.signal().is_some(), "{point}:{passing}: {}", stopped.log.join("\n"));
         witness.told(load.wait(), &mut tally);

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use exesdb_test_support::{Rng, number, random, time_below};
 use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk, Errno, Fault, Operation};
-use exesdb_tests::{Append, Down, Host, Load, Outcome, Random, eventually};
+use exesdb_tests::{Append, Down, Host, Load, Outcome, eventually};
 use serde_json::json;
 
+use crate::STORE;
 use crate::witness::{NO_VIOLATIONS, Tally, Witness};
-use crate::{STORE, rounds};
 
 /// Errors, unless `EXESDB_ERROR_ROUNDS` says otherwise.
 const ROUNDS: u64 = 20;
@@ -27,10 +28,8 @@ fn is_ready(host: &Host) -> bool {
 
 #[test]
 fn an_error_of_the_disk_loses_nothing_that_was_acknowledged() {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
-    let (mut random, mut tally) = (Random::new(seed), Tally::default());
-    let rounds = rounds("EXESDB_ERROR_ROUNDS", ROUNDS);
+    let (mut random, mut tally) = (random(), Tally::default());
+    let rounds = number("EXESDB_ERROR_ROUNDS", ROUNDS);
     for round in 0..rounds {
         let disk = Disk::new(CAPACITY_MAX);
         let mut witness = Witness::default();
@@ -38,17 +37,17 @@ fn an_error_of_the_disk_loses_nothing_that_was_acknowledged() {
         let fault = Fault {
             operation: if round % 2 == 0 { Operation::Write } else { Operation::Sync },
             errno: if round % 4 < 2 { Errno::Io } else { Errno::NoSpace },
-            after: random.below(SUCCESSES),
-            times: 1 + random.below(2),
+            after: random.u64(..SUCCESSES),
+            times: 1 + random.u64(..2),
         };
         disk.fail(STORE, fault.clone());
-        let load = Load::mixed(&host.http, "before", 6, random.below(u64::MAX));
+        let load = Load::mixed(&host.http, "before", 6, random.u64(..));
         eventually("an operation fails", || (disk.failed() > 0).then_some(()));
         // What is acknowledged now, with the failure behind, counts the same.
-        std::thread::sleep(random.time_below(Duration::from_millis(20)));
+        std::thread::sleep(time_below(&mut random, Duration::from_millis(20)));
         disk.heal();
         eventually("the store serves again", || is_ready(&host).then_some(()));
-        let again = Load::mixed(&host.http, "after", 2, random.below(u64::MAX));
+        let again = Load::mixed(&host.http, "after", 2, random.u64(..));
         again.go_on(5);
         witness.told(again.finish(), &mut tally);
         witness.told(load.finish(), &mut tally);
@@ -67,7 +66,7 @@ fn an_error_of_the_disk_loses_nothing_that_was_acknowledged() {
 
 #[test]
 fn a_full_disk_is_said_and_read_and_gets_over() {
-    let (mut witness, mut tally, mut random) = (Witness::default(), Tally::default(), Random::new(1));
+    let (mut witness, mut tally, mut random) = (Witness::default(), Tally::default(), Rng::with_seed(1));
     let disk = Disk::new(RESERVE + ROOM);
     let host = Down::on_disk(None, &disk).start();
     assert!(is_ready(&host));
@@ -76,14 +75,14 @@ fn a_full_disk_is_said_and_read_and_gets_over() {
         let stream = format!("stream-{}", number % 3);
         let ids = (0..5).map(|event| format!("large-{name}-{number}-{event}")).collect();
         let mut append = Append { stream, ids, outcome: Outcome::Unknown };
-        let answer = append.send(&host.http);
-        (append, answer)
+        let response = append.send(&host.http);
+        (append, response)
     };
     let refused = (0..).find_map(|number| {
-        let (append, answer) = append("filling", number);
+        let (append, response) = append("filling", number);
         let acknowledged = append.outcome != Outcome::Unknown;
         appends.push(append);
-        (!acknowledged).then_some(answer)
+        (!acknowledged).then_some(response)
     });
     let refused = refused.expect("the disk is not endless");
     let refused = refused.expect_problem(503, "read-only");
@@ -97,15 +96,15 @@ fn a_full_disk_is_said_and_read_and_gets_over() {
     });
     assert!(health.json["stores"]["main"].as_str().is_some_and(|said| said != "ready"), "{}", health.text);
     for number in 0..3 {
-        let (refused_too, answer) = append("while-full", number);
-        answer.expect_problem(503, "read-only");
+        let (refused_too, response) = append("while-full", number);
+        response.expect_problem(503, "read-only");
         appends.push(refused_too);
     }
     disk.set_capacity(2 * (RESERVE + ROOM));
     eventually("there is room again", || is_ready(&host).then_some(()));
     for number in 0..10 {
-        let (append, answer) = append("with-room", number);
-        answer.expect(200);
+        let (append, response) = append("with-room", number);
+        response.expect(200);
         appends.push(append);
     }
     assert!(host.http.get("/health/live").status == 200);
@@ -121,8 +120,8 @@ fn a_full_disk_is_said_and_read_and_gets_over() {
 fn fill(host: &Host, stream: &str) {
     let data = "x".repeat(512 << 10);
     let refused = (0..10_000).find_map(|_| {
-        let answer = host.http.append(stream, "any", &[json!({ "type": "large", "data": data })]);
-        (answer.status != 200).then_some(answer)
+        let response = host.http.append(stream, "any", &[json!({ "type": "large", "data": data })]);
+        (response.status != 200).then_some(response)
     });
     refused.expect("the disk is not endless").expect_problem(503, "read-only");
 }

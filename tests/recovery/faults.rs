@@ -2,7 +2,7 @@
 //!
 //! Each fault is put in by the environment variable `EXESDB_FAULT` into a binary built with the feature `faults`.
 
-use exesdb_tests::Random;
+use exesdb_test_support::{Rng, random};
 
 use crate::Subject;
 use crate::crash::kills;
@@ -13,14 +13,12 @@ use crate::witness::{NO_VIOLATIONS, Tally};
 const ROUNDS: u64 = 30;
 
 /// The checks that a fault must not get past.
-type Checks = fn(u64, &mut Random, &mut Tally, Subject<'_>) -> Vec<String>;
+type Checks = fn(u64, &mut Rng, &mut Tally, Subject<'_>) -> Vec<String>;
 
 #[track_caller]
 fn found(subject: Subject<'_>, checks: Checks, expected: &[&str]) {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
     let mut tally = Tally::default();
-    let violations = checks(ROUNDS, &mut Random::new(seed), &mut tally, subject);
+    let violations = checks(ROUNDS, &mut random(), &mut tally, subject);
     println!("{}", tally.summary(&format!("{subject:?}")));
     for violation in violations.iter().take(4) {
         println!("  {}", violation.chars().take(300).collect::<String>());
@@ -35,7 +33,7 @@ fn found(subject: Subject<'_>, checks: Checks, expected: &[&str]) {
 
 #[test]
 fn the_binary_without_a_fault_passes() {
-    let mut random = Random::new(1);
+    let mut random = Rng::with_seed(1);
     for checks in [kills as Checks, cuts] {
         assert_eq!(checks(5, &mut random, &mut Tally::default(), Subject::Fault(None)), NO_VIOLATIONS);
     }

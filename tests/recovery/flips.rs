@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use exesdb_test_support::{Rng, number, random};
 use exesdb_tests::fault_fs::{CAPACITY_MAX, Disk};
-use exesdb_tests::{Down, Host, Load, Random, stderr};
+use exesdb_tests::{Down, Host, Load, stderr};
 use serde_json::{Value, json};
 
+use crate::STORE;
 use crate::witness::{NO_VIOLATIONS, Tally, Witness, refusal};
-use crate::{STORE, rounds};
 
 /// Flips, unless `EXESDB_FLIP_ROUNDS` says otherwise.
 const ROUNDS: u64 = 40;
@@ -66,7 +67,7 @@ impl AtRest {
     }
 
     /// Damages a copy, and looks at what a host makes of it.
-    fn damaged(&self, random: &mut Random) -> Result<(Outcome, String), String> {
+    fn damaged(&self, random: &mut Rng) -> Result<(Outcome, String), String> {
         let disk = self.disk.copy();
         let what = format!("{}: {}", self.name, damage(&disk, random));
         let (outcome, down) = match Down::on_disk(None, &disk).try_start() {
@@ -91,7 +92,7 @@ impl AtRest {
     }
 
     /// Reads everything there is to read.
-    fn look(&self, host: &Host, random: &mut Random) -> Result<Outcome, String> {
+    fn look(&self, host: &Host, random: &mut Rng) -> Result<Outcome, String> {
         let mut outcome = Outcome::Unharmed;
         match host.http.try_read_all() {
             Ok(events) => {
@@ -100,7 +101,7 @@ impl AtRest {
                     return Err(format!("silently wrong: {violations:#?}"));
                 }
             }
-            Err(answer) => outcome = outcome.min(error(&answer)?),
+            Err(response) => outcome = outcome.min(error(&response)?),
         }
         let mut streams: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
         for event in &self.events {
@@ -110,31 +111,31 @@ impl AtRest {
             match host.http.try_read(stream) {
                 Ok(found) if found.iter().eq(events.iter().copied()) => {}
                 Ok(found) => return Err(format!("{stream} has {} events of {}", found.len(), events.len())),
-                Err(answer) => outcome = outcome.min(error(&answer)?),
+                Err(response) => outcome = outcome.min(error(&response)?),
             }
         }
-        for answer in self.witness.send_again(host, random)? {
-            outcome = outcome.min(error(&answer)?);
+        for response in self.witness.send_again(host, random)? {
+            outcome = outcome.min(error(&response)?);
         }
         // What is written on top goes where it belongs, or is refused.
         for (stream, events) in streams.iter().take(3) {
-            let answer = host.http.append(stream, "any", &[json!({ "id": "new", "type": "t", "data": 1 })]);
-            if answer.status != 200 {
-                outcome = outcome.min(error(&answer)?);
-            } else if answer.json["first_version"] != events.len() {
-                return Err(format!("{stream} went on at {} after {}", answer.text, events.len()));
+            let response = host.http.append(stream, "any", &[json!({ "id": "new", "type": "t", "data": 1 })]);
+            if response.status != 200 {
+                outcome = outcome.min(error(&response)?);
+            } else if response.json["first_version"] != events.len() {
+                return Err(format!("{stream} went on at {} after {}", response.text, events.len()));
             }
         }
         Ok(outcome)
     }
 }
 
-/// An answer that is an error, and says so.
-fn error(answer: &exesdb_tests::Answer) -> Result<Outcome, String> {
-    if answer.status >= 500 && !answer.detail().is_empty() {
+/// A response that is an error, and says so.
+fn error(response: &exesdb_tests::Response) -> Result<Outcome, String> {
+    if response.status >= 500 && !response.detail().is_empty() {
         return Ok(Outcome::ReadError);
     }
-    Err(format!("{}: {}", answer.status, answer.text))
+    Err(format!("{}: {}", response.status, response.text))
 }
 
 /// Whether a log names a file by its path in the data directory, or the folder of the tree that it belongs to.
@@ -145,17 +146,17 @@ fn names(log: &str, path: &Path) -> bool {
 }
 
 /// Damages one file of the store at random: mostly a byte, sometimes all from some place on.
-fn damage(disk: &Disk, random: &mut Random) -> String {
+fn damage(disk: &Disk, random: &mut Rng) -> String {
     let extents = disk.extents(Path::new(STORE));
     // Half of the time each file is as likely as any other, half of the time each byte.
-    let extents: Vec<_> = if random.below(2) == 0 {
+    let extents: Vec<_> = if random.bool() {
         let files: BTreeSet<&PathBuf> = extents.iter().map(|extent| &extent.path).collect();
-        let path = *files.iter().nth(random.below(files.len() as u64) as usize).expect("there are files");
+        let path = *files.iter().nth(random.usize(..files.len())).expect("there are files");
         extents.iter().filter(|extent| extent.path == *path).collect()
     } else {
         extents.iter().collect()
     };
-    let mut place = random.below(extents.iter().map(|extent| extent.length).sum());
+    let mut place = random.u64(..extents.iter().map(|extent| extent.length).sum::<u64>());
     let extent = extents
         .iter()
         .find(|extent| {
@@ -165,11 +166,11 @@ fn damage(disk: &Disk, random: &mut Random) -> String {
         })
         .expect("the place is in one of them");
     let (path, offset) = (&extent.path, extent.offset + place);
-    if random.below(4) == 0 {
+    if random.u64(..4) == 0 {
         disk.truncate(path, offset);
         format!("{} cut off at {offset}", path.display())
     } else {
-        let mask = 1 << random.below(8);
+        let mask = 1 << random.u64(..8);
         disk.flip(path, offset, mask);
         format!("{} with byte {offset} flipped by {mask:#04x}", path.display())
     }
@@ -177,9 +178,7 @@ fn damage(disk: &Disk, random: &mut Random) -> String {
 
 #[test]
 fn damage_is_found_or_does_no_harm() {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
-    let mut random = Random::new(seed);
+    let mut random = random();
     let stores = [
         AtRest::new("killed", "small-", 150, End::Killed),
         AtRest::new("stopped", "small-", 150, End::Stopped),
@@ -187,7 +186,7 @@ fn damage_is_found_or_does_no_harm() {
     ];
     let mut outcomes: BTreeMap<Outcome, u64> = BTreeMap::new();
     let mut violations = Vec::new();
-    let rounds = rounds("EXESDB_FLIP_ROUNDS", ROUNDS);
+    let rounds = number("EXESDB_FLIP_ROUNDS", ROUNDS);
     for round in 0..rounds {
         match stores[round as usize % stores.len()].damaged(&mut random) {
             Ok((outcome, what)) => {

@@ -5,10 +5,9 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use exesdb_tests::{Host, Random, eventually, folder};
+use exesdb_test_support::{number, random, time_below};
+use exesdb_tests::{Host, eventually, folder};
 use serde_json::{Value, json};
-
-use crate::rounds;
 
 /// Rows of each stream.
 const ROWS_PER_STREAM: usize = 7;
@@ -80,19 +79,17 @@ fn begun(host: &Host) {
 
 #[test]
 fn an_import_survives_the_end_of_its_host() {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
-    let mut random = Random::new(seed);
+    let mut random = random();
     let folder = folder();
     let file = folder.path().join("cases.csv");
     write_file(&file);
-    for _ in 0..rounds("EXESDB_IMPORT_ROUNDS", ROUNDS) {
+    for _ in 0..number("EXESDB_IMPORT_ROUNDS", ROUNDS) {
         let mut host = Host::start();
         let running = import(&host, &file);
         begun(&host);
         let mut before = 0;
         for _ in 0..3 {
-            std::thread::sleep(random.time_below(LATEST));
+            std::thread::sleep(time_below(&mut random, LATEST));
             host = host.crash_and_restart();
             // Nothing that was there may have gone.
             let after = check_whole(&host);
@@ -101,7 +98,7 @@ fn an_import_survives_the_end_of_its_host() {
         }
         let summary = summary(running);
         assert_eq!((&summary["rows"], &summary["streams"]), (&json!(ROWS), &json!(STREAMS)));
-        // Also where the answer to a request was lost with the host.
+        // Also where the response to a request was lost with the host.
         assert_eq!((&summary["added"], &summary["already_there"]), (&json!(ROWS), &json!(0)));
         assert_eq!(check_whole(&host), ROWS);
         let again = self::summary(import(&host, &file));
@@ -112,9 +109,7 @@ fn an_import_survives_the_end_of_its_host() {
 
 #[test]
 fn an_import_that_was_killed_is_completed_by_the_next() {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
-    let mut random = Random::new(seed);
+    let mut random = random();
     let folder = folder();
     let file = folder.path().join("cases.csv");
     write_file(&file);
@@ -122,7 +117,7 @@ fn an_import_that_was_killed_is_completed_by_the_next() {
     for _ in 0..3 {
         let mut running = import(&host, &file);
         begun(&host);
-        std::thread::sleep(random.time_below(LATEST));
+        std::thread::sleep(time_below(&mut random, LATEST));
         // It may have ended already.
         drop(running.kill());
         running.wait().expect("it was our child");

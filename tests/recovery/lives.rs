@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use exesdb_tests::{Down, Load, NO_EVENTS, Random, stderr};
+use exesdb_test_support::{Rng, time_below};
+use exesdb_tests::{Down, Load, NO_EVENTS, stderr};
 
 use crate::Subject;
 use crate::witness::{Tally, Witness};
@@ -30,7 +31,7 @@ pub(crate) struct Lives<'a> {
     /// A new store.
     pub(crate) new: &'a dyn Fn() -> Down,
     /// What happens to a store between the death of a host and the start of the next.
-    pub(crate) at_rest: &'a dyn Fn(Down, &mut Random) -> Down,
+    pub(crate) at_rest: &'a dyn Fn(Down, &mut Rng) -> Down,
 }
 
 impl Lives<'_> {
@@ -39,7 +40,7 @@ impl Lives<'_> {
     pub(crate) fn live(
         &self,
         rounds: u64,
-        random: &mut Random,
+        random: &mut Rng,
         tally: &mut Tally,
         subject: Subject<'_>,
     ) -> Vec<String> {
@@ -62,7 +63,7 @@ impl Lives<'_> {
         &self,
         deaths: u64,
         large: bool,
-        random: &mut Random,
+        random: &mut Rng,
         tally: &mut Tally,
         subject: Subject<'_>,
     ) -> Result<(), Vec<String>> {
@@ -71,13 +72,13 @@ impl Lives<'_> {
         for death in 0..deaths {
             let name = format!("{}{death}", if large { "large-" } else { "life-" });
             let follower = host.http.follow("/v1/stores/main/events?from=end", None);
-            let load = Load::mixed(&host.http, &name, CLIENTS, random.below(u64::MAX));
+            let load = Load::mixed(&host.http, &name, CLIENTS, random.u64(..));
             load.go_on(1);
-            std::thread::sleep(random.time_below(if large { LATEST_LARGE } else { self.latest }));
+            std::thread::sleep(time_below(random, if large { LATEST_LARGE } else { self.latest }));
             let down = host.crash();
             let report = load.wait();
-            if let Some(answer) = report.refusals.iter().find(|answer| answer.status != 0) {
-                return Err(vec![format!("before its death: {}: {}", answer.status, answer.text)]);
+            if let Some(response) = report.refusals.iter().find(|response| response.status != 0) {
+                return Err(vec![format!("before its death: {}: {}", response.status, response.text)]);
             }
             witness.told(report, tally);
             witness.saw(follower);

@@ -20,13 +20,8 @@
 //! `EXESDB_TEST_SEED` sets the moments; each test prints the one that it took. The threads of host and kernel have their
 //! own moments, so that a seed makes a failure likely to come again, not certain.
 //!
-//! The long forms, of a host that `cargo xtask test` has built. Each ends with a line that says how many rounds, how many
-//! events acknowledged, and how long it took until the host served again:
-//!
-//! ```text
-//! EXESDB_CRASH_ROUNDS=2000 cargo test --release -p exesdb-tests --test recovery crash::a_killed_host -- --nocapture
-//! EXESDB_CUT_ROUNDS=500 cargo test --release -p exesdb-tests --test recovery power:: -- --nocapture
-//! ```
+//! `cargo xtask test --long` runs most of them with many more rounds. Each test prints a line with the number of rounds, the
+//! number of acknowledged events, and the time until the host served again.
 //!
 //! `power`, `errors`, `flips`, `faults` and one test of `crash` need `/dev/fuse` and the right to mount; fail points and
 //! `faults` need the binary with the feature `faults`, as `target/release/exesdb-faults` or where
@@ -48,14 +43,6 @@ use exesdb_tests::Down;
 
 /// The store's folder in the data directory.
 const STORE: &str = "main";
-
-/// How often something is done: as an environment variable says, or else as here.
-fn rounds(variable: &str, otherwise: u64) -> u64 {
-    match std::env::var(variable) {
-        Ok(rounds) => rounds.parse().unwrap_or_else(|error| panic!("{variable} is a number: {error}")),
-        Err(_) => otherwise,
-    }
-}
 
 /// What a check is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,7 +28,7 @@ fn a_stop_under_load_finishes_what_was_accepted() {
         let report = load.wait();
         // Who came too late was told to try again, or found nobody.
         let late = |status: u16| [0, 503].contains(&status);
-        assert!(report.refusals.iter().all(|answer| late(answer.status)), "{:#?}", report.refusals);
+        assert!(report.refusals.iter().all(|response| late(response.status)), "{:#?}", report.refusals);
         ledger.extend(report.appends);
         host = stopped.down.start();
         assert_eq!(faults(&host.http.read_all(), &ledger), NO_FAULTS, "round {round}");

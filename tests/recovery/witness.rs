@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use exesdb_test_support::Rng;
 use exesdb_tests::{
-    Answer, Append, Down, Follower, Host, Outcome, Random, Report, Stopped, Transaction, faults, halves,
+    Append, Down, Follower, Host, Outcome, Report, Response, Stopped, Transaction, faults, halves,
 };
 use serde_json::Value;
 
@@ -69,16 +70,16 @@ impl Witness {
         let mut sent = false;
         let unknown = |outcome: Outcome| outcome == Outcome::Unknown;
         for append in self.appends.iter_mut().filter(|append| unknown(append.outcome)) {
-            let answer = append.send(&host.http);
+            let response = append.send(&host.http);
             if unknown(append.outcome) {
-                return Err(vec![format!("it cannot be sent again: {append:?}: {}", answer.text)]);
+                return Err(vec![format!("it cannot be sent again: {append:?}: {}", response.text)]);
             }
             sent = true;
         }
         for transaction in self.transactions.iter_mut().filter(|transaction| unknown(transaction.outcome())) {
-            let answer = transaction.send(&host.http);
+            let response = transaction.send(&host.http);
             if unknown(transaction.outcome()) {
-                return Err(vec![format!("it cannot be sent again: {transaction:?}: {}", answer.text)]);
+                return Err(vec![format!("it cannot be sent again: {transaction:?}: {}", response.text)]);
             }
             sent = true;
         }
@@ -102,17 +103,17 @@ impl Witness {
     ///
     /// # Errors
     ///
-    /// Another answer, or a second acknowledgement of the same at another place.
-    pub(crate) fn send_again(&self, host: &Host, random: &mut Random) -> Result<Vec<Answer>, String> {
+    /// Another response, or a second acknowledgement of the same at another place.
+    pub(crate) fn send_again(&self, host: &Host, random: &mut Rng) -> Result<Vec<Response>, String> {
         let mut errors = Vec::new();
         let acknowledged = |append: &&Append| matches!(append.outcome, Outcome::Acknowledged { .. });
         let known: Vec<&Append> = self.appends.iter().filter(acknowledged).collect();
         for _ in 0..SENT_AGAIN {
-            let first = known[random.below(known.len() as u64) as usize];
+            let first = known[random.usize(..known.len())];
             let mut again = Append { outcome: Outcome::Unknown, ..first.clone() };
-            let answer = again.send(&host.http);
+            let response = again.send(&host.http);
             if again.outcome == Outcome::Unknown {
-                errors.push(answer);
+                errors.push(response);
             } else if again.outcome != first.outcome {
                 return Err(format!("{first:?}, sent again: {:?}", again.outcome));
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use exesdb_tests::{Answer, Host, eventually, of_kind, probe};
+use exesdb_tests::{Host, Response, eventually, of_kind, probe};
 use serde_json::{Value, json};
 
 const PERSISTENCE: &str = "host/main/system/core-system/persistence-system";
@@ -19,7 +19,7 @@ fn find<'a>(node: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 /// A call that crashes an instance. Its metadata is another each time, so that none is the same request once more.
-fn poison(host: &Host, number: usize) -> Answer {
+fn poison(host: &Host, number: usize) -> Response {
     let body = json!({
         "content_type": "application/x-probe-trap",
         "data_base64": "AA==",
@@ -48,9 +48,9 @@ fn crashing_snapshots_restart_no_streams_and_fail_no_append() {
     let mut kinds = std::collections::BTreeMap::<String, usize>::new();
     host.http.append_one("poison").expect(200);
     for number in 0..CRASHING_CALLS {
-        let answer = poison(&host, number);
-        assert_eq!(answer.status, 503, "{}", answer.text);
-        *kinds.entry(answer.problem().to_owned()).or_default() += 1;
+        let response = poison(&host, number);
+        assert_eq!(response.status, 503, "{}", response.text);
+        *kinds.entry(response.problem().to_owned()).or_default() += 1;
     }
     over.store(true, Ordering::Relaxed);
     appending.join().expect("no append failed");

@@ -1,6 +1,6 @@
 //! What is told of a crash, to whom: a warning in the log, the telemetry, and the client.
 
-use exesdb_tests::{Answer, Host, eventually};
+use exesdb_tests::{Host, Response, eventually};
 use serde_json::{Value, json};
 
 /// The warnings of crashes in the log.
@@ -9,7 +9,7 @@ fn warnings(host: &Host) -> Vec<Value> {
     records.filter(|record| record["level"] == "WARN" && !record["incident"].is_null()).collect()
 }
 
-fn append(host: &Host, stream: &str) -> Answer {
+fn append(host: &Host, stream: &str) -> Response {
     host.http.append(stream, "any", &[json!({ "type": "t", "data": 1 })])
 }
 
@@ -20,8 +20,8 @@ fn each_crash_is_one_warning_that_names_the_limit_and_so_is_the_client_told() {
          [store.limits.gateway]\ncall_cpu_ms = 300\nresponse_wall_ms = 700\nmemory_mib = 8",
     );
     let probe = |name: &str| host.http.get(&format!("/v1/stores/main/probe/{name}"));
-    // answer, component, kind, what the client, the log and the telemetry are told
-    let table: [(&dyn Fn() -> Answer, &str, &str, &str); 8] = [
+    // response, component, kind, what the client, the log and the telemetry are told
+    let table: [(&dyn Fn() -> Response, &str, &str, &str); 8] = [
         (&|| probe("loop"), "gateway", "deadline", "used its 300 ms of CPU (`call_cpu_ms`)"),
         (
             &|| probe("hungry"),
@@ -47,9 +47,9 @@ fn each_crash_is_one_warning_that_names_the_limit_and_so_is_the_client_told() {
         ),
     ];
     for (index, (ask, component, kind, said)) in table.iter().enumerate() {
-        let answer = ask();
-        assert!(answer.status == 500 || answer.status == 503, "{kind}: {}", answer.text);
-        assert!(answer.detail().contains(said), "{kind}: {}", answer.text);
+        let response = ask();
+        assert!(response.status == 500 || response.status == 503, "{kind}: {}", response.text);
+        assert!(response.detail().contains(said), "{kind}: {}", response.text);
         let warning = eventually("the crash is in the log", || warnings(&host).get(index).cloned());
         assert_eq!(
             (&warning["component"], &warning["kind"]),
@@ -57,7 +57,7 @@ fn each_crash_is_one_warning_that_names_the_limit_and_so_is_the_client_told() {
             "{warning:#}"
         );
         let incident = warning["incident"].as_str().expect("an incident has an id");
-        assert!(answer.text.contains(incident), "{} is not in {}", incident, answer.text);
+        assert!(response.text.contains(incident), "{} is not in {}", incident, response.text);
         if kind != &"exit" && kind != &"trap" {
             let limit = warning["limit"].as_str().unwrap_or_default();
             assert!(
@@ -98,8 +98,8 @@ fn requests_that_sleep_give_their_instances_back() {
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let answer = host.http.get("/v1/stores/main/probe/sleep");
-                assert!(answer.detail().contains("`response_wall_ms`"), "{}", answer.text);
+                let response = host.http.get("/v1/stores/main/probe/sleep");
+                assert!(response.detail().contains("`response_wall_ms`"), "{}", response.text);
             });
         }
         eventually("others are served again", || {

@@ -1,4 +1,4 @@
-//! Traps in a gateway component: they cost the request that trapped its answer, and nobody else anything.
+//! Traps in a gateway component: they cost the request that trapped its response, and nobody else anything.
 
 use std::io::{Read as _, Write as _};
 
@@ -17,13 +17,13 @@ fn a_trap_costs_its_request_alone() {
     let mark = last_seq(&host.events());
     let mut incidents = Vec::new();
     for _ in 0..TRAPS {
-        let answer = host.http.get("/v1/stores/main/probe/trap").expect_problem(500, "internal");
+        let response = host.http.get("/v1/stores/main/probe/trap").expect_problem(500, "internal");
         assert!(
-            !answer.text.contains("as it was told"),
+            !response.text.contains("as it was told"),
             "a client is not told of our inside: {}",
-            answer.text
+            response.text
         );
-        incidents.push(answer.json["incident"].as_str().expect("there is an incident").to_owned());
+        incidents.push(response.json["incident"].as_str().expect("there is an incident").to_owned());
     }
     let events = after(&host.events(), mark);
     let traps = of_kind(&events, "trap");
@@ -68,11 +68,11 @@ fn a_trap_in_the_middle_of_an_answer_cuts_it_off() {
         connection
             .write_all(b"GET /v1/stores/main/probe/trap-mid-response HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .expect("the host reads");
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).expect("the host closes the connection");
-        // The connection may be closed before the answer's beginning was on its way, but never with an end.
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert!(!answer.ends_with("0\r\n\r\n"), "it has a last chunk: {answer:?}");
+        let mut response = String::new();
+        connection.read_to_string(&mut response).expect("the host closes the connection");
+        // The connection may be closed before the response's beginning was on its way, but never with an end.
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 200"), "{response}");
+        assert!(!response.ends_with("0\r\n\r\n"), "it has a last chunk: {response:?}");
         let trap = exesdb_tests::eventually("the trap is told of", || {
             after(&host.events(), mark).into_iter().find(|event| event["kind"] == "trap")
         });

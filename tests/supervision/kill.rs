@@ -129,7 +129,7 @@ fn a_kill_restarts_what_the_strategies_say_and_loses_nothing() {
     let report = load.finish();
     let passing = |status: u16, problem: &str| status == 0 || (status == 503 && !problem.is_empty());
     let strange: Vec<_> =
-        report.refusals.iter().filter(|answer| !passing(answer.status, answer.problem())).collect();
+        report.refusals.iter().filter(|response| !passing(response.status, response.problem())).collect();
     assert!(strange.is_empty(), "{strange:#?}");
 
     let host = stopped.down.start();

@@ -1,6 +1,6 @@
 //! Components that take too much are stopped, and their neighbours notice nothing.
 
-use exesdb_tests::{Answer, Host, Load, NO_FAULTS, faults};
+use exesdb_tests::{Host, Load, NO_FAULTS, Response, faults};
 use serde_json::json;
 
 const MEMORY_MIB: u64 = 32;
@@ -17,7 +17,7 @@ fn what_loops_or_hoards_is_stopped_and_no_neighbour_notices() {
         move |host: &Host| host.http.append(stream, "any", &[json!({ "type": "t", "data": 1 })])
     };
     // what is asked several times at once, status, problem, the crash's kind
-    type Ask = Box<dyn Fn(&Host) -> Answer + Sync>;
+    type Ask = Box<dyn Fn(&Host) -> Response + Sync>;
     let table: [(Ask, u16, &str, &str); 5] = [
         (Box::new(append("probe-loop-1")), 503, "restarting", "deadline"),
         (Box::new(append("probe-hungry-1")), 503, "restarting", "memory-limit"),

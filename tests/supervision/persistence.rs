@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use exesdb_tests::{Answer, Host, Load, NO_FAULTS, after, faults, last_seq, of_kind, path_of};
+use exesdb_tests::{Host, Load, NO_FAULTS, Response, after, faults, last_seq, of_kind, path_of};
 use serde_json::{Value, json};
 
 const WRITERS: &str = "host/main/system/core-system/persistence-system/streams/writers/";
 
-fn append(host: &Host, stream: &str, id: &str) -> Answer {
+fn append(host: &Host, stream: &str, id: &str) -> Response {
     host.http.append(stream, "any", &[json!({ "id": id, "type": "t", "data": 1 })])
 }
 
@@ -98,15 +98,15 @@ fn calls_that_were_committed_before_a_trap_get_their_result() {
     for number in 0..3 {
         load.go_on(20);
         let (stream, id) = (format!("probe-trap-after-commit-{number}"), format!("committed-{number}"));
-        let answer = append(&host, &stream, &id);
+        let response = append(&host, &stream, &id);
         // The probe traps again when it is asked again: what becomes of the call is then as open as before.
         let kinds = [(503, "restarting"), (500, "quarantined")];
-        assert!(kinds.contains(&(answer.status, answer.problem())), "{}", answer.text);
+        assert!(kinds.contains(&(response.status, response.problem())), "{}", response.text);
         let events = host.http.read(&stream);
         assert_eq!(events.len(), 1, "it was committed, and once");
         assert_eq!(events[0]["id"], *id);
         sent.push(exesdb_tests::Append { stream, ids: vec![id], outcome: exesdb_tests::Outcome::Unknown });
-        // Where it traps just once the call gets its answer all the same: it is tried again and found committed.
+        // Where it traps just once the call gets its response all the same: it is tried again and found committed.
         let (stream, id) = (format!("probe-trap-once-after-commit-{number}"), format!("answered-{number}"));
         let mark = last_seq(&host.events());
         let mut append =

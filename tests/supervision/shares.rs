@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use exesdb_tests::{Answer, Client, Connection, Host, NO_EVENTS, eventually};
+use exesdb_tests::{Client, Connection, Host, NO_EVENTS, Response, eventually};
 use serde_json::json;
 
 /// Instances of a store's gateway by default, and those of them that may serve long responses.
@@ -15,12 +15,12 @@ const WRITERS: usize = 100;
 const APPENDS_EACH: usize = 20;
 
 /// Appends from many clients at a time: what was not acknowledged.
-fn append_from_all(client: &Client, writers: usize) -> Vec<Answer> {
+fn append_from_all(client: &Client, writers: usize) -> Vec<Response> {
     let writer = |writer: usize| {
         let client = Client::clone(client);
         std::thread::spawn(move || {
             let append = |_| client.append_one(&format!("writer-{writer}"));
-            (0..APPENDS_EACH).map(append).filter(|answer| answer.status != 200).collect::<Vec<_>>()
+            (0..APPENDS_EACH).map(append).filter(|response| response.status != 200).collect::<Vec<_>>()
         })
     };
     let writers: Vec<_> = (0..writers).map(writer).collect();
@@ -50,8 +50,8 @@ fn readers_that_do_not_read_leave_room_for_writers() {
     // another one comes.
     let refused = eventually("there are too many", || {
         readers.push(reader_that_does_not_read(&host.http));
-        let answer = host.http.get_with("/v1/stores/main/events", &lines);
-        (answer.status == 503).then_some(answer)
+        let response = host.http.get_with("/v1/stores/main/events", &lines);
+        (response.status == 503).then_some(response)
     });
     assert!(refused.expect_problem(503, "overloaded").detail().contains("144 long responses"));
     let refused = append_from_all(&host.http, WRITERS);
@@ -59,16 +59,16 @@ fn readers_that_do_not_read_leave_room_for_writers() {
     // A page is no long response, and what fits into a moment is none either, whatever its form.
     host.http.get("/v1/stores/main/events?count=4").expect(200);
     let path = "/v1/stores/main/events?stream_prefix=writer-&from=5000&count=1100";
-    let answer = eventually("two pages are read within a moment", || {
-        let answer = host.http.get_with(path, &lines);
-        (answer.status == 200).then_some(answer)
+    let response = eventually("two pages are read within a moment", || {
+        let response = host.http.get_with(path, &lines);
+        (response.status == 200).then_some(response)
     });
-    assert_eq!((answer.text.lines().count(), answer.cut_off), (1_101, false));
+    assert_eq!((response.text.lines().count(), response.cut_off), (1_101, false));
     drop(readers);
     // When they are gone, there is room again.
     eventually("a long response is served", || {
-        let answer = host.http.get_with("/v1/stores/main/events", &lines);
-        (answer.status == 200 && !answer.cut_off).then_some(())
+        let response = host.http.get_with("/v1/stores/main/events", &lines);
+        (response.status == 200 && !response.cut_off).then_some(())
     });
 }
 
@@ -128,7 +128,7 @@ fn as_many_followers_as_there_may_be_refuse_no_append() {
             "GET /v1/stores/main/events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n";
         connection.write_all(request.as_bytes()).expect("the host reads");
         let mut head = [0; 15];
-        connection.read_exact(&mut head).expect("the host answers");
+        connection.read_exact(&mut head).expect("the host responds");
         assert_eq!(&head, b"HTTP/1.1 200 OK");
         let seen = seen.clone();
         std::thread::spawn(move || {
@@ -142,8 +142,8 @@ fn as_many_followers_as_there_may_be_refuse_no_append() {
         })
     };
     let followers: Vec<_> = (0..LONG_MAX).map(follower).collect();
-    let answer = host.http.get_with("/v1/stores/main/events", &[("accept", "text/event-stream")]);
-    answer.expect_problem(503, "overloaded");
+    let response = host.http.get_with("/v1/stores/main/events", &[("accept", "text/event-stream")]);
+    response.expect_problem(503, "overloaded");
     let refused = append_from_all(&host.http, WRITERS);
     assert!(refused.is_empty(), "{} refused: {:?}", refused.len(), refused.first());
     // What is cut by a buffer's end is not counted.

@@ -7,7 +7,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use exesdb_tests::{Host, Load, NO_FAULTS, Random, eventually, faults};
+use exesdb_test_support::{number, random};
+use exesdb_tests::{Host, Load, NO_FAULTS, eventually, faults};
 use serde_json::{Value, json};
 
 use crate::strategies::paths;
@@ -32,8 +33,8 @@ impl Control {
     fn ask(&mut self, request: &Value) -> Value {
         writeln!(self.write, "{request}").expect("the host reads requests");
         let mut line = String::new();
-        self.read.read_line(&mut line).expect("the host answers");
-        serde_json::from_str(&line).expect("an answer is JSON")
+        self.read.read_line(&mut line).expect("the host responds");
+        serde_json::from_str(&line).expect("a response is JSON")
     }
 
     fn tree(&mut self) -> Value {
@@ -54,10 +55,8 @@ fn is_parked(tree: &Value, store: &str) -> bool {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "how hard it blew, and the seed to try it again")]
 fn a_storm_of_kills_leaves_the_tree_as_it_was_and_loses_nothing() {
-    let seconds =
-        std::env::var("EXESDB_STORM_SECONDS").map_or(3, |text| text.parse().expect("a number of seconds"));
+    let seconds = number("EXESDB_STORM_SECONDS", 3);
     let host = Host::start();
     let mut control = Control::of(&host);
     let before = control.tree();
@@ -65,12 +64,11 @@ fn a_storm_of_kills_leaves_the_tree_as_it_was_and_loses_nothing() {
     let load = Load::patient(&host.http, "storm", 4);
     load.go_on(10);
 
-    let seed = Random::seed();
-    let mut random = Random::new(seed);
+    let mut random = random();
     let (mut killed, mut refused, mut parked) = (0_u64, 0_u64, 0_u64);
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(seconds) {
-        let target = &targets[usize::try_from(random.below(targets.len() as u64)).expect("an index")];
+        let target = &targets[random.usize(..targets.len())];
         match control.ask(&json!({ "request": "kill", "path": target, "reason": "killed" }))["response"]
             .as_str()
         {
@@ -81,13 +79,13 @@ fn a_storm_of_kills_leaves_the_tree_as_it_was_and_loses_nothing() {
         }
         if (killed + refused).is_multiple_of(10) && is_parked(&control.tree(), "main") {
             parked += 1;
-            let answer = control.ask(&json!({ "request": "restart", "path": "main" }));
-            assert_eq!(answer["response"], "restarted", "{answer}");
+            let response = control.ask(&json!({ "request": "restart", "path": "main" }));
+            assert_eq!(response["response"], "restarted", "{response}");
         }
         std::thread::sleep(BETWEEN_KILLS);
     }
-    eprintln!(
-        "seed {seed}: {killed} kills, {refused} of what did not run, the store parked and restarted {parked} times"
+    println!(
+        "{killed} kills, {refused} of children that were not running, {parked} restarts of the parked store"
     );
     assert!(killed > 0);
 

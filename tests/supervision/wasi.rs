@@ -13,8 +13,8 @@ fn records(host: &Host) -> Vec<Value> {
 #[test]
 fn what_a_gateway_may_not_do_is_an_error_value() {
     let host = Host::with_probes("");
-    let answer = host.http.get("/v1/stores/main/probe/denied").expect(200);
-    let lines: Vec<&str> = answer.text.lines().collect();
+    let response = host.http.get("/v1/stores/main/probe/denied").expect(200);
+    let lines: Vec<&str> = response.text.lines().collect();
     let expected = [
         "files: 0",
         "environment: []",

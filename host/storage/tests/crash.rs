@@ -9,7 +9,6 @@
 mod scratch;
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -18,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use exesdb_storage::{Batch, Commit, FailPoint, Guard, Operation, Options, Snapshot, Store};
+use exesdb_test_support::{random, time_below};
 use scratch::{KEYSPACE, OWNER, all, put_event, put_in};
 
 const ROUNDS: u32 = 10;
@@ -45,8 +45,7 @@ type Acknowledged = (u8, u64, u64);
 
 #[test]
 fn killed_at_random_times() {
-    let random = RandomState::new().hash_one("the seed of this run");
-    println!("random: {random}");
+    let mut random = random();
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = Vec::new();
     for round in 0..ROUNDS {
@@ -55,10 +54,7 @@ fn killed_at_random_times() {
             // Well within the appending; otherwise anywhere, the creation of the store included.
             ledger.push(next_acknowledged(&mut lines).expect("the child comes as far as an acknowledgement"));
         }
-        let mut hasher = std::hash::DefaultHasher::new();
-        hasher.write_u64(random);
-        hasher.write_u32(round);
-        std::thread::sleep(Duration::from_millis(hasher.finish() % 250));
+        std::thread::sleep(time_below(&mut random, Duration::from_millis(250)));
         child.kill().unwrap();
         ledger.extend(std::iter::from_fn(|| next_acknowledged(&mut lines)));
         child.wait().unwrap();

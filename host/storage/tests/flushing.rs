@@ -4,6 +4,7 @@
 
 mod scratch;
 
+use exesdb_test_support::Rng;
 use scratch::{KEYSPACE, OWNER, Scratch, batch, equals, put, put_event};
 
 const VALUE_BYTES: usize = 1 << 20;
@@ -13,15 +14,8 @@ const EVENTS: u32 = 6;
 
 /// Bytes that do not compress.
 fn noise() -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    let mut noise = Vec::with_capacity(VALUE_BYTES);
-    while noise.len() < VALUE_BYTES {
-        // xorshift64
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        noise.extend(state.to_be_bytes());
-    }
+    let mut noise = vec![0; VALUE_BYTES];
+    Rng::with_seed(1).fill(&mut noise);
     noise
 }
 

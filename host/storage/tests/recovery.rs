@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use exesdb_storage::{CommitError, Head, Health, OpenError, Options, Store};
+use exesdb_test_support::Rng;
 use scratch::{KEYSPACE, OWNER, all, batch, put, put_event};
 
 const JOURNAL: &str = "data/0.jnl";
@@ -402,16 +403,10 @@ fn with_a_sealed_journal() -> tempfile::TempDir {
     let options =
         Options { max_journal_bytes: 1 << 30, fail_points: Some(Arc::new(hook)), ..Options::default() };
     let store = Store::open(dir.path(), options).unwrap();
-    let mut state = 1u64;
+    let mut random = Rng::with_seed(1);
     let mut noise = || {
-        let mut bytes = Vec::with_capacity(VALUE_BYTES);
-        while bytes.len() < VALUE_BYTES {
-            // xorshift64
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            bytes.extend(state.to_be_bytes());
-        }
+        let mut bytes = vec![0; VALUE_BYTES];
+        random.fill(&mut bytes);
         bytes
     };
     let mut rounds = 0u64;

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use exesdb_test_support::Rng;
+
 use super::bytes::{Bytes, PAGE};
 use super::image::{Change, Content, Image};
-use crate::Random;
 
 /// Bytes that a disk writes as a whole.
 const SECTOR: usize = 512;
@@ -29,11 +30,11 @@ impl Cut {
 
 impl Image {
     /// Cuts the power. What is seen afterwards is durable.
-    pub(super) fn cut(&mut self, cut: Cut, random: &mut Random) {
+    pub(super) fn cut(&mut self, cut: Cut, random: &mut Rng) {
         let kept = match cut {
             Cut::Unsynced => Vec::new(),
             Cut::Pages => {
-                let count = random.below(self.open_changes.len() as u64 + 1);
+                let count = random.u64(..self.open_changes.len() as u64 + 1);
                 self.open_changes[..count as usize].to_vec()
             }
             Cut::Torn => self.open_changes.clone(),
@@ -53,9 +54,9 @@ impl Image {
             match cut {
                 Cut::Unsynced => {}
                 Cut::Pages => {
-                    let keep = changed.keys().copied().filter(|_| random.below(2) == 0);
+                    let keep = changed.keys().copied().filter(|_| random.bool());
                     keep.collect::<Vec<u64>>().into_iter().for_each(|page| durable.take(page, now));
-                    let size = if random.below(2) == 0 { durable.size } else { now.size };
+                    let size = if random.bool() { durable.size } else { now.size };
                     // Pages beyond a size that stayed old are not part of the file.
                     durable.size = durable.size.max(now.size);
                     durable.cut_to(size);
@@ -80,7 +81,7 @@ impl Image {
     }
 
     /// The number of a write, at random among those not synced: it and those before it are whole.
-    fn intact_writes(&self, random: &mut Random) -> u64 {
+    fn intact_writes(&self, random: &mut Rng) -> u64 {
         let mut open: Vec<u64> = Vec::new();
         for node in self.nodes.values() {
             if let Content::File { changed, .. } = &node.content {
@@ -88,18 +89,18 @@ impl Image {
             }
         }
         open.sort_unstable();
-        if open.is_empty() { 0 } else { open[random.below(open.len() as u64) as usize].saturating_sub(1) }
+        if open.is_empty() { 0 } else { open[random.usize(..open.len())].saturating_sub(1) }
     }
 }
 
 impl Bytes {
     /// Takes some of a page's sectors over.
-    fn take_sectors(&mut self, page: u64, newer: &Self, random: &mut Random) {
+    fn take_sectors(&mut self, page: u64, newer: &Self, random: &mut Rng) {
         let Some(new) = newer.pages.get(&page) else { return };
         let old = self.pages.entry(page).or_insert_with(|| Arc::new([0; PAGE]));
         let old = Arc::make_mut(old);
         for (old, new) in old.chunks_mut(SECTOR).zip(new.chunks(SECTOR)) {
-            if random.below(2) == 0 {
+            if random.bool() {
                 old.copy_from_slice(new);
             }
         }

@@ -12,7 +12,7 @@ use super::bytes::PAGE;
 use super::cut::Cut;
 use super::fault::{Fault, Operation};
 use super::image::{Content, Image, ROOT, Result};
-use crate::Random;
+use exesdb_test_support::Rng;
 
 /// Largest capacity, in bytes. All data is in memory, and what was overwritten and not synced twice.
 pub const CAPACITY_MAX: u64 = 1 << 30;
@@ -124,7 +124,7 @@ impl Disk {
     }
 
     /// Kills who uses the medium as a loss of power does: from now on nothing becomes durable, and no sync is answered
-    /// before `kill` has been called, which must leave nobody able to act on the answer. There is power again
+    /// before `kill` has been called, which must leave nobody able to act on the response. There is power again
     /// with [`Disk::power_returns`].
     pub fn power_goes(&self, kill: impl FnOnce()) {
         self.lock().power = Power::Going;
@@ -203,7 +203,7 @@ impl Disk {
     }
 
     /// Cuts the power. The medium is not mounted; what used it is dead.
-    pub fn cut(&self, cut: Cut, random: &mut Random) {
+    pub fn cut(&self, cut: Cut, random: &mut Rng) {
         self.unmounted().image.cut(cut, random);
     }
 

@@ -14,7 +14,7 @@ pub enum Operation {
 /// How it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Errno {
-    /// The medium does not answer.
+    /// The medium does not response.
     Io,
     /// The medium is full.
     NoSpace,

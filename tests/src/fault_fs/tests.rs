@@ -6,11 +6,12 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use exesdb_test_support::Rng;
 use tempfile::TempDir;
 
 use super::bytes::PAGE;
 use super::{Cut, Disk, Errno, Fault, Mount, Operation};
-use crate::{Random, folder};
+use crate::folder;
 
 const CAPACITY: u64 = 1 << 20;
 
@@ -44,7 +45,7 @@ impl Mounted {
     }
 
     fn cut(&self, cut: Cut, seed: u64) {
-        self.mount.while_unmounted(|disk| disk.cut(cut, &mut Random::new(seed)));
+        self.mount.while_unmounted(|disk| disk.cut(cut, &mut Rng::with_seed(seed)));
     }
 
     fn names(&self, name: &str) -> Vec<String> {
@@ -94,12 +95,12 @@ fn it_is_a_file_system() {
 #[test]
 fn large_and_scattered_writes_come_back() {
     let mounted = Mounted::new();
-    let mut random = Random::new(1);
+    let mut random = Rng::with_seed(1);
     let mut expected = vec![0; 300_000];
     let file = mounted.write("file", &expected);
     for _ in 0..200 {
-        let (start, length) = (random.below(250_000) as usize, 1 + random.below(20_000) as usize);
-        let byte = random.below(256) as u8;
+        let (start, length) = (random.u64(..250_000) as usize, 1 + random.u64(..20_000) as usize);
+        let byte = random.u8(..);
         expected[start..start + length].fill(byte);
         file.write_all_at(&vec![byte; length], start as u64).unwrap();
     }
@@ -345,7 +346,7 @@ fn damage_at_rest_is_there_and_stays() {
         assert_eq!(extents, [(0, 2 * PAGE as u64), (4 * PAGE as u64, 5)]);
         disk.flip(Path::new("store/file"), PAGE as u64 + 3, 0x81);
         disk.truncate(Path::new("store/file"), PAGE as u64 + 5);
-        disk.cut(Cut::Unsynced, &mut Random::new(1));
+        disk.cut(Cut::Unsynced, &mut Rng::with_seed(1));
         copy
     });
     let bytes = mounted.read("store/file").unwrap();
