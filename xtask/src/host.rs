@@ -1,8 +1,8 @@
-//! Builds, runs and tests the host, through cargo.
+//! Builds and runs the host, through cargo.
 
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -21,12 +21,11 @@ pub(crate) fn build(arguments: &[String]) -> Result<PathBuf> {
     Ok(PathBuf::from(folder).join("release/exesdb"))
 }
 
-/// Builds the host that the tests of recovery make fail on purpose, under a name of its own beside the one that users
-/// run.
-fn build_with_faults() -> Result<()> {
+/// Builds the host with fail points and faults for the recovery tests, as `exesdb-faults`.
+pub(crate) fn build_with_faults() -> Result<()> {
     let host = build(&["--features".into(), "exesdb/faults".into()])?;
     let faulty = host.with_file_name("exesdb-faults");
-    // Not a copy, which a host that still runs from there would be in the way of.
+    // A rename works while an old host still runs from the target file; a copy would fail.
     std::fs::rename(&host, &faulty)
         .with_context(|| format!("cannot rename {} to {}", host.display(), faulty.display()))
 }
@@ -36,29 +35,4 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     let host = build(&[])?;
     Err(Command::new(&host).arg("serve").args(arguments).exec())
         .with_context(|| format!("cannot start {}", host.display()))
-}
-
-/// Runs every test: with cargo-nextest where it is installed, and the examples in the documentation. The host is built
-/// before, because the end-to-end tests run its binary and cargo does not build one package's binary for another's tests.
-pub(crate) fn test(arguments: &[String]) -> Result<()> {
-    build_with_faults()?;
-    build(&[])?;
-    let nextest = workspace::cargo()
-        .args(["nextest", "--version"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|status| status.success());
-    let mut command = workspace::cargo();
-    if nextest {
-        command.args(["nextest", "run"]);
-    } else {
-        command.args(["test", "--lib", "--bins", "--tests"]);
-    }
-    workspace::run(command.args(["--workspace", "--release"]).args(arguments))?;
-    if !arguments.is_empty() {
-        eprintln!("xtask: the documentation's examples are left out, because arguments chose other tests");
-        return Ok(());
-    }
-    workspace::run(workspace::cargo().args(["test", "--workspace", "--release", "--doc"]))
 }
