@@ -1,4 +1,4 @@
-//! Stores as earlier versions left them are opened, read whole and written on.
+//! Stores of earlier versions are opened, read completely and appended to.
 //!
 //! A folder for each version of the storage format, which never changes once that version was released; a new version
 //! gets a folder of its own beside it. In `format-2` are two stores of the host and the components that ship: `killed`,
@@ -19,7 +19,7 @@ fn kept(name: &str) -> PathBuf {
     root().join("tests/flow/format-2").join(name)
 }
 
-/// Copies a store. Folders without files, which version control does not keep, are made anew.
+/// Copies a store, and creates the empty folders, which version control does not keep.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
@@ -31,7 +31,7 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
             std::fs::copy(&path, &copied)?;
         }
     }
-    // What is in the journal alone has no tables yet.
+    // A store that only has a journal has no tables yet.
     if from.join("current").exists() {
         std::fs::create_dir_all(to.join("tables"))?;
     }
@@ -59,7 +59,7 @@ fn as_before(line: &str) -> String {
     line
 }
 
-/// Holds a host's store against what was exported of it, and goes on with it. Its positions end before `end`.
+/// Compares a host's store with its export, and appends to it. Its positions end before `end`.
 fn goes_on(host: &Host, exported: &str, end: u64) {
     let export = host.ok(&["export", "-"]);
     let as_then: String = export.lines().map(as_before).collect();
@@ -67,7 +67,7 @@ fn goes_on(host: &Host, exported: &str, end: u64) {
     let found = |arguments: &[&str]| host.json(&[&["read", "--json"], arguments].concat()).len();
     assert_eq!(found(&["--tag", "customer:7"]), 3, "by tag");
     assert_eq!(found(&["--type", "counted", "--tag", "mod:0"]), 9, "by tag and type");
-    // The tombstone holds, the deleted stream goes on counting, and an id that is there is known.
+    // The tombstone holds, the deleted stream continues its versions, and existing ids are known.
     host.http.append_one("tombstone").expect_problem(410, "stream-deleted");
     assert_eq!(host.http.append_one("deleted").expect(200).json["first_version"], 2);
     let known = [json!({ "id": "many-39", "type": "counted", "data": { "n": 39 } })];

@@ -1,10 +1,10 @@
-//! What the host answers itself, the API's own description, and paths that lead nowhere.
+//! Responses of the host itself, the OpenAPI document, and unknown paths.
 
 use exesdb_tests::Host;
 use serde_json::{Value, json};
 
 #[test]
-fn health_is_told() {
+fn health_checks_respond() {
     let host = Host::start();
     assert_eq!(host.http.get("/health/live").expect(200).json, json!({ "status": "live" }));
     let ready = host.http.get("/health/ready").expect(200).json;
@@ -39,7 +39,7 @@ fn stores_are_listed_and_described() {
 }
 
 #[test]
-fn what_is_not_there_is_said() {
+fn unknown_paths_and_stores_are_named() {
     let host = Host::start();
     for path in ["events", "streams", "streams/s", "streams/s/events", "streams/s/snapshots/latest", ""] {
         let response = host.http.get(&format!("/v1/stores/unknown/{path}"));
@@ -64,7 +64,7 @@ fn what_is_not_there_is_said() {
 }
 
 #[test]
-fn every_path_of_the_api_description_is_there() {
+fn every_documented_path_exists() {
     let host = Host::start();
     let api = host.http.get("/openapi.json").expect(200);
     assert_eq!(api.json["openapi"].as_str().map(|version| &version[..4]), Some("3.1."));
@@ -94,7 +94,7 @@ fn every_path_of_the_api_description_is_there() {
                 described.contains_key(&status)
                     || described.contains_key(&class)
                     || described.contains_key("default"),
-                "{method} {template} answered {status}, which is not described"
+                "{method} {template} has status {status}, which is not documented"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Whatever a client sends, it gets a response that names the culprit, and no component is ended by it.
+//! Invalid requests get a response that names the wrong part, and crash no component.
 
 use std::io::{Read as _, Write as _};
 
@@ -79,7 +79,7 @@ fn bodies() -> Vec<(Vec<u8>, &'static str)> {
 }
 
 #[test]
-fn bodies_are_refused_by_the_name_of_the_field() {
+fn a_refused_body_is_reported_with_the_field() {
     let host = Host::start();
     let path = format!("{}/events", host.http.stream("s"));
     for (body, field) in bodies() {
@@ -101,11 +101,11 @@ fn bodies_are_refused_by_the_name_of_the_field() {
 }
 
 #[test]
-fn heads_are_refused_by_the_name_of_the_parameter() {
+fn a_refused_head_is_reported_with_the_parameter() {
     let host = Host::start();
     host.http.append_one("s").expect(200);
     let long_name = "x".repeat(257);
-    // path, status, what the response names
+    // path, status, text of the response
     let table = [
         ("/v1/stores/main/events?count=-1".to_owned(), 400, "count"),
         ("/v1/stores/main/events?count=0".to_owned(), 400, "count"),
@@ -149,7 +149,7 @@ fn heads_are_refused_by_the_name_of_the_parameter() {
     }
     for id in ["-1", "x", "18446744073709551616", "1.5", ""] {
         let headers = [("accept", "text/event-stream"), ("last-event-id", id)];
-        // An empty one is what a client sends that has seen nothing.
+        // A client that has seen no event sends an empty one.
         if !id.is_empty() {
             let response = host.http.get_with("/v1/stores/main/events", &headers);
             assert_eq!(response.expect_problem(400, "invalid-argument").json["field"], "last-event-id");
@@ -159,7 +159,7 @@ fn heads_are_refused_by_the_name_of_the_parameter() {
 }
 
 #[test]
-fn bytes_that_are_no_http_harm_nobody() {
+fn bytes_that_are_not_http_do_no_harm() {
     let host = Host::start();
     let requests: [&[u8]; 9] = [
         b"\r\n\r\n\r\n\r\n",
@@ -173,18 +173,18 @@ fn bytes_that_are_no_http_harm_nobody() {
         b"POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\nzz\r\n",
     ];
     for request in requests {
-        // Some are not worth a response; none is answered as if it were fine, or by a failure of ours.
+        // Some get no response; none gets a success or a server error.
         let mut connection = host.http.connect();
         connection.write_all(request).unwrap();
         connection.shutdown(std::net::Shutdown::Write).unwrap();
         let mut response = Vec::new();
-        // A host that resets the connection after its response has answered all the same.
+        // The host may reset the connection after its response.
         drop(connection.read_to_end(&mut response));
         let response = String::from_utf8_lossy(&response);
         let shown = String::from_utf8_lossy(request);
         assert!(response.is_empty() || response.starts_with("HTTP/1.1 4"), "{shown}: {response}");
     }
-    // A body that breaks off in the middle is no append.
+    // An incomplete body is not appended.
     let mut connection = host.http.connect();
     let head = "POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n";
     connection.write_all(format!("{head}{{\"events\":[{{").as_bytes()).unwrap();

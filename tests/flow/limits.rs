@@ -1,4 +1,4 @@
-//! Limits: what is just within works, what is over is refused with the limit in the message.
+//! Limits: requests at a limit succeed, and requests over it are refused with the limit in the message.
 
 use std::io::{Read as _, Write as _};
 
@@ -20,7 +20,7 @@ fn refused(response: Response, limit: usize) {
 }
 
 #[test]
-fn over_a_limit_the_answer_names_it() {
+fn a_response_over_a_limit_names_it() {
     let host = Host::start();
     host.http.append("s", "any", &[event(EVENT_BYTES)]).expect(200);
     refused(host.http.append("s", "any", &[event(EVENT_BYTES + 1)]), EVENT_BYTES);
@@ -30,7 +30,7 @@ fn over_a_limit_the_answer_names_it() {
     host.http.append("s", "any", &vec![event(3); EVENTS]).expect(200);
     refused(host.http.append("s", "any", &vec![event(3); EVENTS + 1]), EVENTS);
 
-    // A body of exactly the limit: white space is part of it.
+    // A body at the limit; its white space counts.
     let mut body =
         json!({ "events": [event(EVENT_BYTES - 100), event(EVENT_BYTES - 100), event(EVENT_BYTES - 100)] })
             .to_string()
@@ -53,11 +53,11 @@ fn over_a_limit_the_answer_names_it() {
 fn a_body_that_never_ends_is_refused_without_being_read_to_its_end() {
     let host = Host::start();
     let head = "POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
-    // Announced, and never sent.
+    // Announced by its length, but never sent.
     let announced = format!("{head}content-length: 99999999999\r\n\r\n{{");
     let response = begun(&host, announced.as_bytes());
     assert!(response.starts_with("HTTP/1.1 413"), "{response}");
-    // In pieces that say nothing of the whole, and never end.
+    // In chunks without an end.
     let mut chunked = format!("{head}transfer-encoding: chunked\r\n\r\n").into_bytes();
     for _ in 0..5 {
         chunked.extend_from_slice(b"100000\r\n");
@@ -66,7 +66,7 @@ fn a_body_that_never_ends_is_refused_without_being_read_to_its_end() {
     }
     let response = begun(&host, &chunked);
     assert!(response.starts_with("HTTP/1.1 413"), "{response}");
-    // Sent to its end, far beyond the limit: whoever does not listen is cut off.
+    // Sent completely, far over the limit: the host closes the connection of a client that does not read.
     let mut connection = host.http.connect();
     let endless = format!("{head}content-length: 99999999999\r\n\r\n");
     let mut sent = connection.write_all(endless.as_bytes());

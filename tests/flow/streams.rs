@@ -4,7 +4,7 @@ use exesdb_tests::{Host, NO_EVENTS};
 use serde_json::{Value, json};
 
 #[test]
-fn a_stream_tells_of_itself() {
+fn a_stream_has_information() {
     let host = Host::start();
     let path = host.http.stream("s");
     host.http.get(&path).expect_problem(404, "stream-not-found");

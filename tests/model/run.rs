@@ -1,4 +1,4 @@
-//! Performs the operations on the store and on the model, and compares their answers.
+//! Performs the operations on the store and on the model, and compares the results.
 
 use exesdb_tests::{Client, Host, Response, encoded};
 use serde_json::{Value, json};
@@ -8,10 +8,10 @@ use crate::reference::{
     Appended, Event, Expectation, Reference, Refusal, Stream, Write, tag_names, type_name,
 };
 
-/// What is wrong, with the call.
+/// A difference, with its call.
 type Compared = Result<(), String>;
 
-/// The events of an append, as they were sent.
+/// The events of an append.
 type Sent = Vec<(String, usize, Vec<usize>)>;
 
 struct Run<'a> {
@@ -19,12 +19,12 @@ struct Run<'a> {
     store: &'a str,
     http: Client,
     reference: Reference,
-    /// Appends that were acknowledged: stream and events.
+    /// The acknowledged appends: stream and events.
     sent: Vec<(usize, Sent)>,
     events: u64,
 }
 
-/// How many calls were compared, or the first difference.
+/// Performs the operations, and returns the number of compared calls, or the first difference.
 pub(crate) fn run(host: &Host, store: &str, operations: &[Operation]) -> Result<u64, String> {
     let mut run = Run {
         host,
@@ -42,7 +42,7 @@ pub(crate) fn run(host: &Host, store: &str, operations: &[Operation]) -> Result<
 }
 
 fn name(stream: usize) -> String {
-    // Two prefixes, for reads that filter by one.
+    // Two prefixes, for filters by prefix.
     format!("{}-{stream}", if stream.is_multiple_of(2) { "even" } else { "odd" })
 }
 
@@ -97,7 +97,7 @@ impl Run<'_> {
         }
     }
 
-    /// After everything: the same with what is hidden removed.
+    /// Scavenges at the end, and compares everything again.
     fn perform_at_end(&mut self) -> Compared {
         for scavenged in [false, true] {
             for stream in 0..STREAMS {
@@ -211,7 +211,7 @@ impl Run<'_> {
         same_outcome(&response, wanted, |response, appended| {
             let found: Vec<_> =
                 response.json["results"].as_array().into_iter().flatten().map(appended_in).collect();
-            equal("the transaction's response", &found, &appended)
+            equal("the result of the transaction", &found, &appended)
         })
     }
 
@@ -240,7 +240,7 @@ impl Run<'_> {
         same_outcome(&response, self.reference.retain(stream, truncate, max_count), |_, ()| Ok(()))
     }
 
-    /// One page of a stream, from anywhere.
+    /// Compares one page of a stream.
     fn read_stream(&self, stream: &str, range: Range) -> Compared {
         let from = range.from.map(|percent| self.reference.stream(stream).next() * percent / 100);
         let response = self.http.get(&format!("{}/events?{}", self.http.stream(stream), query(from, range)));
@@ -260,7 +260,7 @@ impl Run<'_> {
         })
     }
 
-    /// Page after page of the whole store, from anywhere to the end.
+    /// Compares the pages of the whole store, from a position to the end.
     fn read_filtered(&self, items: &[Item], prefix: &str, range: Range) -> Compared {
         let mut from = range.from.map(|percent| self.reference.log.len() as u64 * percent / 100);
         let mut wanted: Vec<Event> = self.reference.matching(items, prefix).cloned().collect();
@@ -285,7 +285,7 @@ impl Run<'_> {
                 return equal("the problem", &response.problem(), &"history-changed");
             }
             if response.status != 200 {
-                return Err(format!("{path} was answered {}: {}", response.status, response.text));
+                return Err(format!("{path} has status {}: {}", response.status, response.text));
             }
             let events = events_in(&response.json)?;
             if events.len() > range.count as usize {
@@ -427,10 +427,10 @@ fn same_outcome<T>(
         Ok(wanted) if (200..300).contains(&response.status) => compare(response, wanted),
         Err(problem) if response.problem() == problem => Ok(()),
         Ok(_) => {
-            Err(format!("it was answered {}: {}; it should have succeeded", response.status, response.text))
+            Err(format!("it has status {}: {}; it should have succeeded", response.status, response.text))
         }
         Err(problem) => {
-            Err(format!("it was answered {}: {}; it should be {problem}", response.status, response.text))
+            Err(format!("it has status {}: {}; it should be {problem}", response.status, response.text))
         }
     }
 }

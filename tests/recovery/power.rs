@@ -1,4 +1,4 @@
-//! Loss of power at random times while clients append: the host is killed, and what it had not synced is gone.
+//! Loss of power at random times while clients append: the host is killed, and unsynced changes are lost.
 
 use std::time::Duration;
 
@@ -22,10 +22,10 @@ const LATEST_IN_START: Duration = Duration::from_millis(120);
 /// Longest time of a sync: as on a slow disk, so that there is time to see what should not be seen before its end.
 const SYNC: Duration = Duration::from_millis(4);
 
-/// In one of so many rounds the start is cut as well: what recovery does can be cut off, too.
+/// In one of this many rounds, the power fails during the start as well, so that it interrupts the recovery.
 const CUT_IN_START_EACH: u64 = 4;
 
-/// Cuts the power `rounds` times, and tells what is wrong after the first cut after which anything is.
+/// Cuts the power `rounds` times, and returns the violations after the first cut that caused any.
 pub(crate) fn cuts(rounds: u64, random: &mut Rng, tally: &mut Tally, subject: Subject<'_>) -> Vec<String> {
     let new = || {
         let disk = Disk::new(CAPACITY_MAX);

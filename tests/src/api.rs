@@ -208,7 +208,7 @@ mod tests {
         ];
         for case in wrong {
             let complaint = case.check(true).expect_err(&String::from_utf8_lossy(&case.body));
-            assert!(complaint.starts_with("GET /v1/stores/main/events answered "), "{complaint}");
+            assert!(complaint.starts_with("GET /v1/stores/main/events responded "), "{complaint}");
         }
         // A frame of another kind, one with a byte too many, one after the end, and a body without its end.
         let body = frames().body;

@@ -138,17 +138,17 @@ pub fn faults(events: &[Value], appends: &[Append]) -> Vec<String> {
     let mut places: HashMap<&str, usize> = HashMap::new();
     for (index, event) in events.iter().enumerate() {
         if event["position"] != index {
-            faults.push(format!("position {} stands at place {index}", event["position"]));
+            faults.push(format!("position {} is at index {index}", event["position"]));
         }
         let stream = event["stream"].as_str().unwrap_or_default();
         let next = next_versions.entry(stream).or_default();
         if event["version"] != *next {
-            faults.push(format!("{stream}: version {} where {next} was due", event["version"]));
+            faults.push(format!("{stream}: version {} where {next} was expected", event["version"]));
         }
         *next += 1;
         let id = event["id"].as_str().unwrap_or_default();
         if places.insert(id, index).is_some() {
-            faults.push(format!("{stream}: {id} is there twice"));
+            faults.push(format!("{stream}: {id} is stored twice"));
         }
         if event["type"] == TYPE && event["data"] != data(id) {
             faults.push(format!("{stream}: {id} has other data than was sent"));
@@ -170,7 +170,7 @@ pub fn halves(events: &[Value], transactions: &[Transaction]) -> Vec<String> {
         let count = transaction.appends.iter().filter(is_there).count();
         count != 0 && count != transaction.appends.len()
     });
-    halved.map(|transaction| format!("is there by half: {transaction:?}")).collect()
+    halved.map(|transaction| format!("is stored in part: {transaction:?}")).collect()
 }
 
 fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) -> Option<String> {
@@ -178,16 +178,16 @@ fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) ->
     let Append { stream, ids, outcome } = append;
     match outcome {
         Outcome::Refused | Outcome::Unknown if found.is_empty() => return None,
-        Outcome::Refused => return Some(format!("{stream}: {append:?} was refused, and is there")),
+        Outcome::Refused => return Some(format!("{stream}: {append:?} was refused, but is stored")),
         Outcome::Acknowledged { .. } | Outcome::Unknown => {}
     }
     if found.len() < ids.len() {
-        return Some(format!("{stream}: {} of {} events of {append:?} are there", found.len(), ids.len()));
+        return Some(format!("{stream}: {} of {} events of {append:?} are stored", found.len(), ids.len()));
     }
     let in_one_piece = found.windows(2).all(|pair| pair[1] == pair[0] + 1)
         && found.iter().all(|place| events[*place]["stream"] == **stream);
     if !in_one_piece {
-        return Some(format!("{stream}: {append:?} is scattered over {found:?}"));
+        return Some(format!("{stream}: {append:?} is not contiguous:  {found:?}"));
     }
     let (first, last) = (&events[*found.first()?], &events[*found.last()?]);
     match outcome {
@@ -197,7 +197,7 @@ fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) ->
                 || last["position"] != *position =>
         {
             let place = |event: &Value| format!("{} at {}", event["version"], event["position"]);
-            Some(format!("{stream}: {append:?} stands from {} to {}", place(first), place(last)))
+            Some(format!("{stream}: {append:?} is stored from {} to {}", place(first), place(last)))
         }
         _ => None,
     }
@@ -257,26 +257,26 @@ mod tests {
         let table: [(&str, Breaking); 11] = [
             ("1 of 2 events", |events, _| drop(events.pop())),
             ("0 of 2 events", |events, _| events.truncate(1)),
-            ("was refused, and is there", |_, appends| appends[0].outcome = Outcome::Refused),
+            ("was refused, but is stored", |_, appends| appends[0].outcome = Outcome::Refused),
             ("has other data than was sent", |events, _| events[0]["data"] = json!("a1")),
-            ("is there twice", |events, _| events.push(event(3, "a", 1, "a0"))),
+            ("is stored twice", |events, _| events.push(event(3, "a", 1, "a0"))),
             ("nobody appended x", |events, _| events.push(event(3, "a", 1, "x"))),
-            ("position 4 stands at place 3", |events, appends| {
+            ("position 4 is at index 3", |events, appends| {
                 events.push(event(4, "c", 0, "c0"));
                 appends.push(append("c", &["c0"], Outcome::Unknown));
             }),
-            ("version 2 where 1 was due", |events, appends| {
+            ("version 2 where 1 was expected", |events, appends| {
                 events.push(event(3, "a", 2, "c0"));
                 appends.push(append("a", &["c0"], Outcome::Unknown));
             }),
-            ("is scattered", |events, _| {
+            ("is not contiguous", |events, _| {
                 events.swap(0, 1);
                 for (position, event) in events.iter_mut().enumerate() {
                     event["position"] = position.into();
                 }
             }),
-            ("is scattered", |_, appends| appends[0].stream = "b".to_owned()),
-            ("stands from", |_, appends| {
+            ("is not contiguous", |_, appends| appends[0].stream = "b".to_owned()),
+            ("is stored from", |_, appends| {
                 appends[0].outcome = Outcome::Acknowledged { first_version: 0, last_version: 0, position: 1 };
             }),
         ];

@@ -1,4 +1,4 @@
-//! The operations, and their results as the tables of `docs/streams.md` write them.
+//! The operations, with results as written in the tables of `docs/streams.md`.
 
 use std::process::Output;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::state::{EVENTS, State, event, row, tag};
 
-/// What an operation is tried on.
+/// The stream that an operation acts on.
 pub(crate) struct Subject<'a> {
     pub(crate) host: &'a Host,
     pub(crate) http: &'a Client,
@@ -16,11 +16,11 @@ pub(crate) struct Subject<'a> {
     pub(crate) state: State,
 }
 
-/// Performs one operation, and gives its result as a cell of the table.
+/// Performs an operation, and returns its result as a cell of the table.
 ///
 /// # Panics
 ///
-/// When there is no such operation, or the host's response is none that a cell can have.
+/// When the operation is unknown, or no cell can express the host's response.
 pub(crate) fn perform(subject: &Subject<'_>, operation: &str) -> String {
     if operation.starts_with("exesdb ") {
         return command(subject, operation);
@@ -65,7 +65,7 @@ impl Subject<'_> {
         versions(self.http.get(&format!("{}/events?count=1000", self.path())))
     }
 
-    /// Opens a live read, appends an event, and gives what came until then.
+    /// Opens a live read, appends an event, and returns what the read delivered.
     fn follow(&self) -> String {
         let path = format!("{}/events?from=0", self.path());
         if self.state == State::Tombstoned {
@@ -76,7 +76,7 @@ impl Subject<'_> {
             Response { status: 200, json, .. } => list_of(&json),
             _ => Vec::new(),
         };
-        // What is there comes first; only then is something appended, so that nothing is hidden meanwhile.
+        // Existing events are awaited before the append, because the append may hide some.
         let mut found: Vec<u64> = follower.take(readable.len()).iter().map(version).collect();
         assert_eq!(found, readable);
         let appended = appended_versions(&self.append_new(0).expect(200).json).1;
@@ -135,7 +135,7 @@ fn read_lines(subject: &Subject<'_>, path: &str) -> String {
     range(&events.map(|event| version(&event)).collect::<Vec<_>>())
 }
 
-/// The event that one operation appends.
+/// The event of an append.
 fn new_event(subject: &Subject<'_>, number: u64) -> Value {
     json!({ "id": format!("new-{number}"), "type": "t", "tags": [tag(&subject.stream)], "data": "new" })
 }
@@ -179,7 +179,7 @@ fn append(subject: &Subject<'_>, operation: &str) -> String {
         return problem(&response);
     }
     let (first, last) = appended_versions(&response.json);
-    // What was acknowledged can be read, and is what was sent.
+    // An acknowledged event is readable, and as it was sent.
     for (version, sent) in (first..=last).zip(&events) {
         let page = subject.http.get(&format!("{}/events?from={version}&count=1", subject.path()));
         let found = &page.json["events"][0];
@@ -214,7 +214,7 @@ fn decide(subject: &Subject<'_>, operation: &str) -> String {
     "done".to_owned()
 }
 
-/// Deletes or changes what is kept; where the operation says so, with what is read after it.
+/// Deletes the stream or changes its retention; some operations read it after that.
 fn change(subject: &Subject<'_>, operation: &str) -> String {
     let path = subject.path();
     let last = subject.last_version();
@@ -268,7 +268,7 @@ fn import(subject: &Subject<'_>, operation: &str) -> String {
         ["added", "repeated", "hidden"].map(|name| response.json[name].to_string());
     if added != "0" {
         let newest = subject.http.get(&format!("{}/events?direction=backward&count=1", subject.path()));
-        // The rows are older than any age that the streams have as a limit.
+        // The rows are older than every maximum age.
         let is_aged = matches!(subject.state, State::Aged | State::Emptied);
         if !is_aged && newest.json["events"][0]["id"] != events[events.len() - 1]["id"] {
             return format!("added, then {} {}", newest.status, newest.text);
@@ -396,7 +396,7 @@ fn command(subject: &Subject<'_>, operation: &str) -> String {
     }
 }
 
-/// The lines of an output that are JSON.
+/// The JSON lines of an output.
 fn lines(output: &Output) -> Vec<Value> {
     String::from_utf8_lossy(&output.stdout)
         .lines()
@@ -404,7 +404,7 @@ fn lines(output: &Output) -> Vec<Value> {
         .collect()
 }
 
-/// A response that is a page of events.
+/// A page of events as a cell.
 fn versions(response: Response) -> String {
     if response.status == 200 { range(&list_of(&response.json)) } else { problem(&response) }
 }
@@ -427,7 +427,7 @@ fn appended_versions(result: &Value) -> (u64, u64) {
 ///
 /// # Panics
 ///
-/// When they do not follow each other, upward or downward.
+/// When they are not consecutive, ascending or descending.
 fn range(versions: &[u64]) -> String {
     let (Some(first), Some(last)) = (versions.first(), versions.last()) else { return "none".to_owned() };
     let step = |pair: &[u64]| if first <= last { pair[0] + 1 == pair[1] } else { pair[1] + 1 == pair[0] };
@@ -446,7 +446,7 @@ fn yes_or_no(is_there: bool) -> String {
     if is_there { "yes" } else { "no" }.to_owned()
 }
 
-/// A problem as the table writes it; one that the table has no word for, whole.
+/// A problem as the table writes it; the whole response if the table has no word for it.
 fn problem(response: &Response) -> String {
     let word = match (response.status, response.problem()) {
         (404, "stream-not-found" | "snapshot-not-found") => "missing",

@@ -1,4 +1,4 @@
-//! What is told of a crash, to whom: a warning in the log, the telemetry, and the client.
+//! How a crash is reported: in the log, in the telemetry, and to the client.
 
 use exesdb_tests::{Host, Response, eventually};
 use serde_json::{Value, json};
@@ -14,13 +14,13 @@ fn append(host: &Host, stream: &str) -> Response {
 }
 
 #[test]
-fn each_crash_is_one_warning_that_names_the_limit_and_so_is_the_client_told() {
+fn each_crash_is_one_warning_and_the_client_is_told_the_limit() {
     let host = Host::with_probes(
         "writers = 1\n[store.limits]\ncall_cpu_ms = 200\nmemory_mib = 16\n\
          [store.limits.gateway]\ncall_cpu_ms = 300\nresponse_wall_ms = 700\nmemory_mib = 8",
     );
     let probe = |name: &str| host.http.get(&format!("/v1/stores/main/probe/{name}"));
-    // response, component, kind, what the client, the log and the telemetry are told
+    // call, component, kind, text for the client, the log and the telemetry
     let table: [(&dyn Fn() -> Response, &str, &str, &str); 8] = [
         (&|| probe("loop"), "gateway", "deadline", "used its 300 ms of CPU (`call_cpu_ms`)"),
         (
@@ -74,7 +74,7 @@ fn each_crash_is_one_warning_that_names_the_limit_and_so_is_the_client_told() {
 }
 
 #[test]
-fn a_place_in_the_component_and_its_last_words_belong_to_the_crash() {
+fn a_crash_has_its_source_line_and_the_last_output() {
     let host = Host::with_probes("");
     host.http.get("/v1/stores/main/probe/trap").expect_problem(500, "internal");
     host.http.get("/v1/stores/main/probe/print-and-trap").expect_problem(500, "internal");
@@ -87,7 +87,7 @@ fn a_place_in_the_component_and_its_last_words_belong_to_the_crash() {
     let traps = host.traps();
     let lines: Vec<&str> = words.lines().collect();
     assert_eq!(traps[1]["detail"]["stderr"], json!(lines), "{:#}", traps[1]);
-    assert_eq!(traps[0]["detail"]["stderr"], json!([]), "what another call said is not this one's");
+    assert_eq!(traps[0]["detail"]["stderr"], json!([]), "the output of another call");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn requests_that_sleep_give_their_instances_back() {
 }
 
 #[test]
-fn the_digest_of_what_a_store_runs_is_in_the_tree_and_in_its_readiness() {
+fn component_digests_are_in_the_tree_and_in_the_health_check() {
     let host = Host::with_probes("");
     let ready = host.http.get("/health/ready").expect(200).json;
     let tree = host.tree();

@@ -1,7 +1,7 @@
-//! A hundred random kills a second over the whole tree, under append load.
+//! A hundred random kills per second all over the tree, under append load, for `EXESDB_STORM_SECONDS` (default: 3).
 //!
-//! `EXESDB_STORM_SECONDS` says how long, 3 by default; the long form is 60. A store that is hit so hard gives up and is
-//! parked, as its strategies say; its operator, who is this test, restarts it each time.
+//! So many kills exceed the restart intensities, and the store is parked. The test restarts it each time, as an operator
+//! would.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 
 use crate::strategies::paths;
 
-/// Time from one kill to the next.
+/// The interval between two kills.
 const BETWEEN_KILLS: Duration = Duration::from_millis(10);
 
-/// The control socket of a host, at the level of its lines.
+/// A connection to a host's control socket that sends and receives lines.
 struct Control {
     write: UnixStream,
     read: BufReader<UnixStream>,
@@ -42,7 +42,7 @@ impl Control {
     }
 }
 
-/// What each path is and whether it runs.
+/// The path, strategy and state of each node.
 fn shape(node: &Value) -> Vec<(Value, Value, Value)> {
     let children = node["children"].as_array().into_iter().flatten();
     let own = (node["path"].clone(), node["strategy"].clone(), node["state"].clone());
@@ -73,7 +73,7 @@ fn a_storm_of_kills_leaves_the_tree_as_it_was_and_loses_nothing() {
             .as_str()
         {
             Some("killed") => killed += 1,
-            // Just then it did not run: something above it was hit before.
+            // The child was not running, because of a kill above it.
             Some("error") => refused += 1,
             other => panic!("{target}: {other:?}"),
         }
@@ -89,7 +89,7 @@ fn a_storm_of_kills_leaves_the_tree_as_it_was_and_loses_nothing() {
     );
     assert!(killed > 0);
 
-    eventually("the tree is as it was before the storm", || {
+    eventually("the tree is the same as before the storm", || {
         let tree = control.tree();
         if is_parked(&tree, "main") {
             control.ask(&json!({ "request": "restart", "path": "main" }));

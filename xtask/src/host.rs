@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 
 use crate::workspace;
 
-/// Builds the host in release, and says where it is.
+/// Builds the host in release, and returns its path.
 ///
-/// The whole workspace is selected, although only the host is built: cargo gives shared dependencies the features that
-/// the selected packages want together, and with the host alone selected the tests would compile wasmtime once more.
+/// The whole workspace is selected, although only the host is built: cargo unites the features of the selected packages,
+/// and if only the host were selected, the tests would compile wasmtime again with other features.
 pub(crate) fn build(arguments: &[String]) -> Result<PathBuf> {
     workspace::run(
         workspace::cargo().args(["build", "--release", "--workspace", "--bin", "exesdb"]).args(arguments),
@@ -30,7 +30,7 @@ pub(crate) fn build_with_faults() -> Result<()> {
         .with_context(|| format!("cannot rename {} to {}", host.display(), faulty.display()))
 }
 
-/// Builds the host and becomes `exesdb serve`, so that signals reach it directly. Returns only on failure.
+/// Builds the host, and replaces this process by `exesdb serve`, so that signals reach it. Returns only on failure.
 pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     let host = build(&[])?;
     Err(Command::new(&host).arg("serve").args(arguments).exec())

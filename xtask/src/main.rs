@@ -1,5 +1,5 @@
-//! The one build script. `cargo xtask` without arguments says what it does.
-#![allow(clippy::print_stderr)] // a build script speaks to the person who runs it
+//! The build script. `cargo xtask` without arguments lists its commands.
+#![allow(clippy::print_stderr)] // a build script reports to its user
 
 mod components;
 mod host;

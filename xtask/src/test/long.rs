@@ -24,31 +24,31 @@ const LONG: &[Long] = &[
     Long {
         name: "kills",
         targets: &["--test", "recovery"],
-        tests: "crash::a_killed_host_has_lost_nothing_and_halved_nothing",
+        tests: "crash::a_killed_host_loses",
         amount: ("EXESDB_CRASH_ROUNDS", "2000"),
     },
     Long {
         name: "power",
         targets: &["--test", "recovery"],
-        tests: "power::a_loss_of_power_loses_nothing_that_was_acknowledged_or_shown",
+        tests: "power::a_loss_of_power",
         amount: ("EXESDB_CUT_ROUNDS", "500"),
     },
     Long {
         name: "disk-errors",
         targets: &["--test", "recovery"],
-        tests: "errors::an_error_of_the_disk_loses_nothing_that_was_acknowledged",
+        tests: "errors::an_error_of_the_disk",
         amount: ("EXESDB_ERROR_ROUNDS", "100"),
     },
     Long {
         name: "flips",
         targets: &["--test", "recovery"],
-        tests: "flips::damage_is_found_or_does_no_harm",
+        tests: "flips::damage_is_found",
         amount: ("EXESDB_FLIP_ROUNDS", "500"),
     },
     Long {
         name: "imports",
         targets: &["--test", "recovery"],
-        tests: "import::an_import_survives_the_end_of_its_host",
+        tests: "import::an_import_survives",
         amount: ("EXESDB_IMPORT_ROUNDS", "50"),
     },
     Long {
@@ -60,13 +60,13 @@ const LONG: &[Long] = &[
     Long {
         name: "model",
         targets: &["--test", "model"],
-        tests: "the_store_answers_as_a_model_of_it",
+        tests: "the_store_agrees_with_a_model",
         amount: ("EXESDB_MODEL_CASES", "100"),
     },
     Long {
         name: "storm",
         targets: &["--test", "supervision"],
-        tests: "storm::a_storm_of_kills_leaves_the_tree_as_it_was_and_loses_nothing",
+        tests: "storm::",
         amount: ("EXESDB_STORM_SECONDS", "60"),
     },
     Long {
