@@ -1,12 +1,11 @@
 //! Stores of earlier versions are opened, read completely and appended to.
 //!
-//! A folder for each version of the storage format, which never changes once that version was released; a new version
-//! gets a folder of its own beside it. In `format-2` are two stores of the host and the components that ship: `killed`,
-//! whose entries are in the journal alone, and what it became, `closed`: started again, scavenged (so that removed events
-//! are in it), appended to once and stopped. Beside them lies what `exesdb export` gave of each, and a backup of the
-//! second. They have whatever an entry can be: tags, both ids of the metadata's index, binary data, an append of many
-//! events, a transaction, streams with retention, deleted, deleted and begun again, and deleted for good, and snapshots
-//! with a source and without.
+//! There is one folder per version of the storage format. It never changes once that version was released; a new version
+//! gets another folder. `format-2` has two stores of the shipped host and components: `killed`, whose entries are only in
+//! the journal, and `closed`, the same store after it was started again, scavenged (so that it has removed events), appended
+//! to once and stopped. The folder also has an export of each, and a backup of the second. The stores have every kind of
+//! entry: tags, both ids of the index of metadata, binary data, an append of many events, a transaction, streams with
+//! retention, deleted streams, deleted streams that began again, tombstones, and snapshots with and without a source.
 
 use std::path::{Path, PathBuf};
 
@@ -38,8 +37,8 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// A line of an export as it was written then: of a stream it did not say when it and its present life began, and said
-/// always from which version on events are kept.
+/// A line of an export in the form of that version: it lacked the beginning of a stream and of its present life, and always
+/// had the version from which on events are kept.
 fn as_before(line: &str) -> String {
     let mut line = line.to_owned() + "\n";
     if !line.starts_with("{\"stream\":") {

@@ -9,10 +9,10 @@ mod run;
 
 use std::cell::{Cell, RefCell};
 
-use exesdb_test_support::number;
+use exesdb_test_support::{number, seed};
 use exesdb_tests::Host;
 use proptest::collection;
-use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 
 /// The number of sequences, unless `EXESDB_MODEL_CASES` is set.
 const CASES: u32 = 12;
@@ -60,8 +60,13 @@ fn the_store_agrees_with_a_model() {
     let cases =
         u32::try_from(number("EXESDB_MODEL_CASES", CASES.into())).expect("a reasonable number of cases");
     let (stores, calls) = (RefCell::new(Stores::new()), Cell::new(0));
-    let config =
-        Config { cases, max_shrink_iters: SHRINKS_MAX, failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases,
+        max_shrink_iters: SHRINKS_MAX,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(seed()),
+        ..Config::default()
+    };
     let outcome =
         TestRunner::new(config).run(&collection::vec(operation::operation(), CALLS), |operations| {
             let mut stores = stores.borrow_mut();

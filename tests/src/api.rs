@@ -17,6 +17,9 @@ static API: LazyLock<Document> = LazyLock::new(|| {
     Document::parse(&text).expect("the document is JSON")
 });
 
+/// The beginning of every complaint about a response.
+pub(crate) const AGAINST: &str = "against the description of the API";
+
 /// Whether the document covers a path.
 fn is_described(path: &str) -> bool {
     !path.contains(UNDOCUMENTED)

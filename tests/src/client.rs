@@ -1,14 +1,15 @@
 //! A client of the gateway that checks every response against the OpenAPI document.
 
 use std::fmt::Write as _;
-use std::io::Read;
+use std::io::Read as _;
 use std::net::TcpStream;
-use std::sync::mpsc::{self, RecvTimeoutError};
 
-use exesdb_api_document::{BodyCheck, Exchange, Frame, Head, Message, Messages, take_frame};
+use exesdb_api_document::{Exchange, Frame, Head, take_frame};
 use serde_json::{Value, json};
 
+use crate::api::AGAINST;
 use crate::connection::Connection;
+use crate::follower::Follower;
 use crate::{PATIENCE, api};
 
 /// Bytes of a response that are read at most: more than any page has.
@@ -16,9 +17,6 @@ const RESPONSE_BYTES_MAX: u64 = 256 << 20;
 
 /// The media type of binary frames.
 const FRAMES: &str = "application/vnd.exesdb.events";
-
-/// Bytes of a live response that are read at a time.
-const FOLLOWED_BYTES: usize = 64 << 10;
 
 /// A client of one store. Cheap to clone, for use in several threads.
 #[derive(Debug, Clone)]
@@ -247,14 +245,7 @@ impl Client {
         let headers = headers(&response);
         let head = Head { method: "GET", path, status: 200, headers: &headers };
         let body = api::check_head(&head).unwrap_or_else(|complaint| panic!("{AGAINST}: {complaint}"));
-        let (sender, messages) = mpsc::channel();
-        std::thread::spawn(move || {
-            if let Err(complaint) = pass_on(response.into_body().into_reader(), body, &sender) {
-                // The follower may have been dropped.
-                drop(sender.send(Err(complaint)));
-            }
-        });
-        Follower { messages }
+        Follower::new(response.into_body().into_reader(), body)
     }
 
     /// A plain TCP connection. The responses that are read from it are checked on drop.
@@ -267,108 +258,6 @@ impl Client {
 
     fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url)
-    }
-}
-
-/// The beginning of every complaint about a response.
-const AGAINST: &str = "against the description of the API";
-
-/// The id and the event of a message, or what is wrong with the response.
-type Followed = Result<(u64, Value), String>;
-
-/// Sends the events of a live response to `receiver` while it exists, and checks every byte that arrives.
-fn pass_on(
-    mut response: impl Read,
-    mut body: Option<BodyCheck<'static>>,
-    receiver: &mpsc::Sender<Followed>,
-) -> Result<(), String> {
-    let mut messages = Messages::default();
-    let mut buffer = vec![0; FOLLOWED_BYTES];
-    loop {
-        // A response that breaks off is incomplete, but must be valid up to there.
-        let read = response.read(&mut buffer);
-        let has_ended = !matches!(read, Ok(1..));
-        if has_ended {
-            return body.map_or(Ok(()), |body| body.finish(read.is_ok()));
-        }
-        let bytes = &buffer[..read.unwrap_or_default()];
-        if let Some(body) = &mut body {
-            body.push(bytes)?;
-        }
-        for message in messages.push(bytes)? {
-            // The reason for the end is a message of another kind; the end of the response shows it, too.
-            if let Message { id: Some(id), data: Some(data), event: None, .. } = message {
-                // An id is `POSITION@HISTORY`.
-                let position = id.split('@').next().and_then(|position| position.parse().ok());
-                let position =
-                    position.ok_or_else(|| format!("the id does not begin with a position: {id}"))?;
-                let event = serde_json::from_str(&data).map_err(|error| format!("{error}: {data}"))?;
-                if receiver.send(Ok((position, event))).is_err() {
-                    return Ok(());
-                }
-            }
-        }
-    }
-}
-
-/// The messages of a live response. They end with it.
-#[derive(Debug)]
-pub struct Follower {
-    messages: mpsc::Receiver<Followed>,
-}
-
-impl Drop for Follower {
-    /// Fails the test for a message that nobody took and that was not as described.
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.messages.try_iter().for_each(|message| drop(expect_valid(message)));
-        }
-    }
-}
-
-/// A message; panics when the response is not as described.
-#[track_caller]
-fn expect_valid(message: Followed) -> (u64, Value) {
-    message.unwrap_or_else(|complaint| panic!("{AGAINST}: {complaint}"))
-}
-
-impl Follower {
-    /// The next message: its id and its event. None when the response has ended.
-    ///
-    /// # Panics
-    ///
-    /// When no message arrives within [`PATIENCE`], or the response is not as described.
-    #[track_caller]
-    pub fn next(&self) -> Option<(u64, Value)> {
-        match self.messages.recv_timeout(PATIENCE) {
-            Ok(message) => Some(expect_valid(message)),
-            Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("no message within {PATIENCE:?}"),
-        }
-    }
-
-    /// The next `count` events; each one's id must be its position.
-    #[track_caller]
-    pub fn take(&self, count: usize) -> Vec<Value> {
-        let mut events = Vec::with_capacity(count);
-        while events.len() < count {
-            let Some((id, event)) = self.next() else {
-                panic!("the response ended after {} of {count} events", events.len());
-            };
-            assert_eq!(event["position"], id, "a message's id is the event's position");
-            events.push(event);
-        }
-        events
-    }
-
-    /// Whether no further message has arrived.
-    pub fn is_silent(&self) -> bool {
-        matches!(self.messages.try_recv().map(expect_valid), Err(mpsc::TryRecvError::Empty))
-    }
-
-    /// All messages until the response ends.
-    pub fn rest(self) -> Vec<(u64, Value)> {
-        std::iter::from_fn(|| self.next()).collect()
     }
 }
 
@@ -434,69 +323,11 @@ fn received(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
-    use exesdb_api_document::Head;
-
-    use super::{Follower, encoded, pass_on};
-    use crate::api;
+    use super::encoded;
 
     #[test]
     fn segments_are_encoded() {
         assert_eq!(encoded("a-b._~9"), "a-b._~9");
         assert_eq!(encoded("a/b c%ä?"), "a%2Fb%20c%25%C3%A4%3F");
-    }
-
-    /// A follower of these bytes, and whether the thread that reads them complains.
-    fn followed(bytes: &str) -> (Follower, bool) {
-        let headers = [
-            ("content-type", "text/event-stream"),
-            ("cache-control", "no-cache"),
-            ("exesdb-history", "00f1e2d3c4b5a697"),
-        ];
-        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let head = Head { method: "GET", path: "/v1/stores/main/events", status: 200, headers: &headers };
-        let body = api::check_head(&head).expect("the head is as described");
-        let (sender, messages) = mpsc::channel();
-        let passed_on = pass_on(bytes.as_bytes(), body, &sender);
-        let complains = passed_on.is_err();
-        if let Err(complaint) = passed_on {
-            sender.send(Err(complaint)).expect("the follower exists");
-        }
-        (Follower { messages }, complains)
-    }
-
-    const EVENT: &str = "id: 4@00f1e2d3c4b5a697\ndata: {\"stream\":\"s\",\"version\":0,\"position\":4,\"id\":\"i\",\
-                         \"type\":\"t\",\"data\":1,\"metadata\":null,\"created\":\"2026-11-23T16:46:00.000001Z\"}\n\n";
-    const END: &str = "event: end\ndata: {\"type\":\"urn:exesdb:problem:restarting\",\"title\":\"t\",\"status\":503,\
-                       \"detail\":\"d\"}\n\n";
-
-    #[test]
-    fn a_follower_accepts_a_response_as_described() {
-        let (follower, complains) = followed(&format!("retry: 1000\n\n{EVENT}: keepalive\n\n{END}"));
-        assert!(!complains);
-        assert_eq!(follower.take(1)[0]["position"], 4);
-        assert!(follower.next().is_none());
-    }
-
-    #[test]
-    fn a_follower_rejects_a_response_that_is_not_as_described() {
-        for wrong in [
-            format!("{EVENT}{}{END}", EVENT.replace("\"version\":0,", "")),
-            format!("{EVENT}{}{END}", EVENT.replace("\"type\"", "\"kind\"")),
-            format!("{EVENT}{}{END}", EVENT.replace("@00f1e2d3c4b5a697", "")),
-            format!("{EVENT}event: other\n{EVENT}{END}"),
-            format!("{EVENT}{}", END.replace("restarting", "tired")),
-            format!("{EVENT}{END}{EVENT}"),
-            EVENT.to_owned(),
-        ] {
-            let (follower, complains) = followed(&wrong);
-            assert!(complains, "{wrong}");
-            let taken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| follower.rest()));
-            assert!(taken.is_err(), "a follower that goes on fails: {wrong}");
-            let (follower, _) = followed(&wrong);
-            let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(follower)));
-            assert!(dropped.is_err(), "a follower that is dropped fails: {wrong}");
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use exesdb_api_document::{Exchange, Head};
 
-use crate::api;
+use crate::api::{self, AGAINST};
 
 /// Bytes of each direction that are kept for the check. Bytes after these are transferred, but not checked.
 const KEPT_BYTES_MAX: usize = 16 << 20;
@@ -73,7 +73,7 @@ impl Drop for Connection {
         }
         if let Err(complaint) = check(&self.sent, &self.received) {
             let received = String::from_utf8_lossy(&self.received);
-            panic!("against the description of the API: {complaint}\n{received:.2000}");
+            panic!("{AGAINST}: {complaint}\n{received:.2000}");
         }
     }
 }

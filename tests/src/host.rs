@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, Once};
@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::compiled::{keep_compiled, shared_compiled, take_compiled};
 use crate::fault_fs::{Disk, Mount};
 use crate::{
-    Client, PATIENCE, POLL, binary_with_faults, command, command_of, eventually, exesdb, folder, probe, root,
+    Client, PATIENCE, POLL, binary_with_faults, command, command_of, eventually, exesdb, folder, probe,
     stderr,
 };
 
@@ -254,7 +255,7 @@ impl Down {
                 .expect("the test's folder can be written");
         }
         let directory = Directory { mount: None, folder, configured: config.is_some() };
-        copy_compiled(&shared_compiled(), &directory.data().join(COMPILED)).expect("files can be copied");
+        take_compiled(&shared_compiled(), &directory.data());
         Self::at(directory)
     }
 
@@ -268,7 +269,7 @@ impl Down {
         std::fs::remove_dir_all(directory.data()).expect("it is ours");
         std::fs::create_dir(directory.data()).expect("the test's folder can be written");
         directory.mount = Some(Mount::new(disk, &directory.data()));
-        copy_compiled(&shared_compiled(), &directory.data().join(COMPILED)).expect("files can be copied");
+        take_compiled(&shared_compiled(), &directory.data());
         disk.sync();
         Self::at(directory)
     }
@@ -360,8 +361,7 @@ impl Down {
         let start = begun.elapsed();
         // A simulated disk may have torn files, so nothing is copied from it.
         if self.directory.mount.is_none() {
-            copy_compiled(&self.directory.data().join(COMPILED), &shared_compiled())
-                .expect("files can be copied");
+            keep_compiled(&self.directory.data(), &shared_compiled());
         }
         let url = format!("http://{address}");
         let address = address.parse().expect("the host logs its address");
@@ -463,48 +463,6 @@ impl Directory {
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
-}
-
-/// The folder of compiled components in a data directory.
-const COMPILED: &str = ".compiled/modules";
-
-/// A cache of compiled components that all tests share: compiling takes ten times as long as the rest of a start.
-fn shared_compiled() -> PathBuf {
-    root().join("target/tmp/compiled")
-}
-
-/// Copies compiled components from a cache folder into a data directory.
-pub fn take_compiled(kept: &Path, data: &Path) {
-    copy_compiled(kept, &data.join(COMPILED)).expect("files can be copied");
-}
-
-/// Copies compiled components from a data directory into a cache folder.
-pub fn keep_compiled(data: &Path, kept: &Path) {
-    copy_compiled(&data.join(COMPILED), kept).expect("files can be copied");
-}
-
-/// Copies the compiled components that `to` lacks; each version of the engine has a folder. Links would not do: a host
-/// follows no link out of its data directory.
-fn copy_compiled(from: &Path, to: &Path) -> std::io::Result<()> {
-    let Ok(versions) = std::fs::read_dir(from) else { return Ok(()) };
-    for version in versions {
-        let version = version?;
-        let folder = to.join(version.file_name());
-        std::fs::create_dir_all(&folder)?;
-        for file in std::fs::read_dir(version.path())? {
-            let file = file?;
-            let (name, copy) = (file.file_name(), folder.join(file.file_name()));
-            // Names with a dot are the engine's usage statistics, which change all the time and are not needed.
-            if name.to_string_lossy().contains('.') || copy.exists() {
-                continue;
-            }
-            // Tests run in parallel, so a file gets its name only when it is complete.
-            let unfinished = folder.join(format!("{}.{}", name.to_string_lossy(), std::process::id()));
-            std::fs::copy(file.path(), &unfinished)?;
-            std::fs::rename(unfinished, copy)?;
-        }
-    }
-    Ok(())
 }
 
 /// A loopback address of this process where there are many (on Linux, all of 127/8), so that a restarted host finds its

@@ -5,8 +5,10 @@
 
 mod api;
 mod client;
+mod compiled;
 mod connection;
 pub mod fault_fs;
+mod follower;
 mod host;
 mod ledger;
 mod load;
@@ -16,10 +18,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-pub use client::{Client, Follower, Response, encoded};
+pub use client::{Client, Response, encoded};
+pub use compiled::{keep_compiled, take_compiled};
 pub use connection::Connection;
 pub use exesdb_api_document::Frame;
-pub use host::{Down, Host, Stopped, keep_compiled, own_loopback, take_compiled};
+pub use follower::Follower;
+pub use host::{Down, Host, Stopped, own_loopback};
 pub use ledger::{Append, NO_FAULTS, Outcome, Transaction, faults, halves};
 pub use load::{Load, Report};
 pub use telemetry::{NO_EVENTS, after, last_seq, of_kind, path_of};

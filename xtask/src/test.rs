@@ -3,7 +3,7 @@
 mod long;
 mod times;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 use std::{fs, io};
@@ -18,42 +18,48 @@ pub(crate) use self::long::long;
 /// Where nextest writes the results of a run; `.config/nextest.toml` turns that on.
 const RESULTS: &str = "target/nextest/default/junit.xml";
 
-/// Runs every test, with cargo-nextest where it is installed, and the examples in the documentation. `arguments` go to
-/// the test runner.
+/// Runs every test, and the examples in the documentation. `arguments` go to the test runner.
 pub(crate) fn all(arguments: &[String]) -> Result<()> {
     build_hosts()?;
     let skipped = Skipped::new()?;
-    let (times, tests) = if has_nextest() {
-        let mut command = workspace::cargo();
-        command.args(["nextest", "run", "--workspace", "--release"]).args(arguments);
-        let results = workspace::root().join(RESULTS);
-        // An old file would give the times of another run.
-        remove(&results)?;
-        let tests = workspace::run(skipped.collect(&mut command));
-        (if results.exists() { Times::of_results(&results)? } else { Times::default() }, tests)
-    } else {
-        let mut command = workspace::cargo();
-        command.args(["test", "--lib", "--bins", "--tests", "--no-fail-fast", "--workspace", "--release"]);
-        (Times::default(), workspace::run(skipped.collect(command.args(arguments))))
-    };
-    let mut times = times;
-    let examples = if arguments.is_empty() {
-        let begun = Instant::now();
-        let examples = workspace::run(workspace::cargo().args(["test", "--workspace", "--release", "--doc"]));
-        times.add("the documentation's examples", begun.elapsed(), String::new());
-        examples
-    } else {
-        eprintln!("xtask: skipped: the documentation's examples, because arguments chose other tests");
-        Ok(())
-    };
+    let mut times = Times::default();
+    let tests = run_tests(arguments, &skipped, &mut times);
+    let examples = if arguments.is_empty() { run_examples(&mut times) } else { Ok(()) };
     times.print();
+    if !arguments.is_empty() {
+        eprintln!("xtask: skipped: the documentation's examples, because arguments chose other tests");
+    }
+    skipped.print()?;
+    tests.and(examples)
+}
+
+/// Runs the tests with cargo-nextest where it is installed. Without it there are no times per suite, and no limit on the
+/// time of a test.
+fn run_tests(arguments: &[String], skipped: &Skipped, times: &mut Times) -> Result<()> {
+    let mut command = workspace::cargo();
     if !has_nextest() {
         eprintln!(
             "xtask: cargo-nextest is not installed: no times per suite, and no limit on the time of a test"
         );
+        command.args(["test", "--lib", "--bins", "--tests", "--no-fail-fast", "--workspace", "--release"]);
+        return workspace::run(skipped.collect(command.args(arguments)));
     }
-    skipped.print()?;
-    tests.and(examples)
+    let results = workspace::root().join(RESULTS);
+    // A run that does not get as far as the tests would leave the results of an earlier one.
+    remove(&results)?;
+    command.args(["nextest", "run", "--workspace", "--release"]).args(arguments);
+    let tests = workspace::run(skipped.collect(&mut command));
+    if results.exists() {
+        times.add_results(&results)?;
+    }
+    tests
+}
+
+fn run_examples(times: &mut Times) -> Result<()> {
+    let begun = Instant::now();
+    let examples = workspace::run(workspace::cargo().args(["test", "--workspace", "--release", "--doc"]));
+    times.add("the documentation's examples", begun.elapsed(), String::new());
+    examples
 }
 
 /// The end-to-end tests run the host's binary. Cargo does not build it for them, as it belongs to another package.
@@ -100,7 +106,7 @@ impl Skipped {
     }
 }
 
-fn remove(file: &std::path::Path) -> Result<()> {
+fn remove(file: &Path) -> Result<()> {
     match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", file.display()))

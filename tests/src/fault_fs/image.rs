@@ -293,11 +293,11 @@ impl Image {
         let mut rest = bytes;
         let mut start = (offset % PAGE as u64) as usize;
         for number in pages {
-            let (part, behind) = rest.split_at(rest.len().min(PAGE - start));
+            let (part, after) = rest.split_at(rest.len().min(PAGE - start));
             let page = now.pages.entry(number).or_insert_with(|| Arc::new([0; PAGE]));
             Arc::make_mut(page)[start..start + part.len()].copy_from_slice(part);
             changed.insert(number, write);
-            (rest, start) = (behind, 0);
+            (rest, start) = (after, 0);
         }
         now.size = now.size.max(end);
         node.modified = SystemTime::now();

@@ -21,14 +21,14 @@ struct Row {
 }
 
 impl Times {
-    /// The times in a file of test results (JUnit's XML, as nextest writes it). A suite's time is the sum of its tests'
-    /// times, which run side by side.
-    pub(super) fn of_results(file: &Path) -> Result<Self> {
+    /// Adds the suites in a file of test results (JUnit's XML, as nextest writes it). The time of a suite is the sum of the
+    /// times of its tests, although these run in parallel.
+    pub(super) fn add_results(&mut self, file: &Path) -> Result<()> {
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-        Self::parse(&text).with_context(|| format!("{} has no test results", file.display()))
+        self.parse(&text).with_context(|| format!("cannot read the test results in {}", file.display()))
     }
 
-    fn parse(xml: &str) -> Result<Self> {
+    fn parse(&mut self, xml: &str) -> Result<()> {
         let document = roxmltree::Document::parse(xml)?;
         let mut suites: BTreeMap<&str, Vec<(f64, &str)>> = BTreeMap::new();
         for suite in document.descendants().filter(|node| node.has_tag_name("testsuite")) {
@@ -39,15 +39,14 @@ impl Times {
                 tests.push((seconds, test.attribute("name").context("a test has no name")?));
             }
         }
-        let mut times = Self::default();
         for (suite, tests) in suites {
             let seconds = tests.iter().map(|(seconds, _)| seconds).sum();
             let slowest = tests.iter().max_by(|one, other| one.0.total_cmp(&other.0));
             let slowest = slowest.map_or(String::new(), |(seconds, name)| format!("{name} {seconds:.1} s"));
             let remark = format!("{} tests; slowest: {slowest}", tests.len());
-            times.add(suite, Duration::try_from_secs_f64(seconds)?, remark);
+            self.add(suite, Duration::try_from_secs_f64(seconds)?, remark);
         }
-        Ok(times)
+        Ok(())
     }
 
     /// Adds a row.
@@ -78,7 +77,8 @@ mod tests {
                 </testsuite>
                 <testsuite name="xtask::bin/xtask" tests="1"><testcase name="a" time="0.1"/></testsuite>
             </testsuites>"#;
-        let times = Times::parse(xml).unwrap();
+        let mut times = Times::default();
+        times.parse(xml).unwrap();
         let rows: Vec<_> = times
             .rows
             .iter()
@@ -91,6 +91,6 @@ mod tests {
                 ("xtask::bin/xtask", 100, "1 tests; slowest: a 0.1 s"),
             ]
         );
-        assert!(Times::parse("no results").is_err());
+        assert!(times.parse("no results").is_err());
     }
 }
