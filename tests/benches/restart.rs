@@ -1,9 +1,9 @@
-//! How long a store is away after a trap: from the answer to the request that trapped to the next one that is
-//! served, beside the same request without a trap before it. `cargo bench -p exesdb-tests`, after `cargo xtask test`
-//! or `cargo xtask build` and `cargo xtask components`.
+//! Measures how long a store is unavailable after a trap: from the response to the trapping request to the next
+//! successful one, compared with the same request without a trap. Run `cargo bench -p exesdb-tests` after `cargo xtask test`,
+//! or after `cargo xtask build` and `cargo xtask components`.
 //!
-//! Both columns are seen by a client over HTTP on one connection, so they include the way through the gateway and,
-//! for appends, an fsync: what a restart costs is the difference.
+//! Both columns are times of an HTTP client on one connection, so they include the gateway and, for appends, an fsync. The
+//! cost of a restart is the difference.
 #![allow(clippy::print_stdout)] // a benchmark is for the person who runs it
 
 use std::fmt::Write as _;
@@ -12,24 +12,24 @@ use std::time::{Duration, Instant};
 use exesdb_tests::{Client, Host, probe};
 use serde_json::json;
 
-/// Stores beside each other, so that no pool has to restart more often than it may: 20 times in 10 s.
+/// The number of stores: enough that no pool exceeds its restart intensity, which is 20 in 10 s.
 const STORES: usize = 12;
 
-/// Traps in each store.
+/// The number of traps in each store.
 const TRAPS: usize = 18;
 
-/// Calls without a trap before each measured one, so that both columns are measured warm.
+/// Calls without a trap before each measured one, to warm up both columns.
 const WARM_UP: usize = 3;
 
 fn main() {
     let host = Host::with_config(&config());
-    println!("from a trap's answer to the next call that is served, {} traps each", STORES * TRAPS);
+    println!("from a trap's response to the next call that is served, {} traps each", STORES * TRAPS);
     println!("{:28} {:>12} {:>12} {:>12} {:>12}", "", "median", "p99", "plain median", "ratio");
     measure(&host, "gateway: trap, then read", gateway_trap, read);
     measure(&host, "streams: trap, then append", streams_trap, append);
 }
 
-/// Stores with one writer and one gateway worker each, so that who trapped is who is asked next.
+/// Stores with one writer and one gateway worker each, so that the next call reaches the instance that trapped.
 fn config() -> String {
     let mut config = String::new();
     for store in 0..STORES {
@@ -50,7 +50,7 @@ fn gateway_trap(client: &Client, _: usize) {
 }
 
 fn streams_trap(client: &Client, number: usize) {
-    // A new event each time: the same request twice would be quarantined.
+    // A new event each time: a request that trapped twice is refused.
     let event = json!({ "id": number.to_string(), "type": "t", "data": 1 });
     client.append("probe-trap", "any", &[event]).expect_problem(503, "restarting");
 }
@@ -83,14 +83,14 @@ fn measure(host: &Host, name: &str, trap: fn(&Client, usize), call: fn(&Client) 
     println!("{name:28} {median:>12.1?} {p99:>12.1?} {plain:>12.1?} {ratio:>12.2}");
 }
 
-/// How long it takes until a call is served, sent again as often as it is refused.
+/// The time until a call succeeds; refused calls are sent again.
 fn until_served(client: &Client, call: fn(&Client) -> bool) -> Duration {
     let start = Instant::now();
     while !call(client) {}
     start.elapsed()
 }
 
-/// Of sorted times, the one that `percent` of them do not exceed.
+/// A percentile of sorted times.
 fn quantile(sorted: &[Duration], percent: usize) -> Duration {
     sorted[(sorted.len() * percent).div_ceil(100) - 1]
 }

@@ -1,13 +1,13 @@
-//! Events that age hides between others, because times do not rise with versions: in stores that were restored up to a
-//! position, and in copies.
+//! Events that a maximum age hides between visible ones, because times do not ascend with versions: in stores that were
+//! restored up to a position, and in copies.
 
 use exesdb_tests::{Client, Down, Host, folder, stderr};
 use serde_json::{Value, json};
 
-/// What happens in a store, in order. `s+` is an event of the stream `s` that can be read, `s-` one that is too old for
-/// it, and `s!` deletes the stream. The position of an event is how many events came before it. `plain` has no limit.
+/// The history of a store. `s+` appends a visible event to the stream `s`, `s-` one that is too old, and `s!` deletes the
+/// stream. Positions count the events. `plain` has no maximum age.
 ///
-/// Streams lie among each other so that a hidden event of one has the only free position before an event of another.
+/// The streams are interleaved so that a hidden event of one has the only free position before an event of another.
 const LOG: &str = "wide+ narrow+ narrow- plain+ narrow+ plain+ wide- wide+ \
     middle+ middle- middle- middle+ \
     start- start- plain+ start+ start+ \
@@ -18,18 +18,18 @@ const LOG: &str = "wide+ narrow+ narrow- plain+ narrow+ plain+ wide- wide+ \
     cross+ other+ other- cross- cross- other- other+ cross+ \
     late- plain+ late+";
 
-/// How many events of a stream are gone after scavenging: all that are hidden before the first that can be read.
+/// The number of events that scavenging removes from each stream: the hidden ones before the first visible one.
 const SCAVENGED: [(&str, u64); 5] = [("start", 2), ("both", 1), ("gone", 2), ("again", 3), ("late", 1)];
 
-/// How many of the events of `again` are hidden because it was deleted, scavenged or not.
+/// The number of events of `again` that its deletion hides, scavenged or not.
 const DELETED: u64 = 2;
 
-/// Every so many positions, and at the last one, a store is restored up to there: each restore takes seconds.
+/// A store is restored up to every position that is a multiple of this, and up to the last: each restore takes seconds.
 const UP_TO_STEP: usize = 7;
 
 const STORES: &str = "[[store]]\nname = \"main\"\n[[store]]\nname = \"copy\"\n";
 
-/// Makes the store of the log, and says of which streams its events are, by position.
+/// Creates the store, and returns the stream of each position.
 fn fill(host: &Host) -> Vec<&'static str> {
     let mut events = Vec::new();
     for step in LOG.split_whitespace() {
@@ -54,7 +54,7 @@ fn fill(host: &Host) -> Vec<&'static str> {
     events
 }
 
-/// How many of the events are a stream's.
+/// The number of events of a stream.
 fn reached(events: &[&str], stream: &str) -> u64 {
     events.iter().filter(|of| **of == stream).count() as u64
 }
@@ -66,18 +66,18 @@ fn names<'a>(events: &[&'a str]) -> Vec<&'a str> {
     names
 }
 
-/// The last version of a stream in a store that was restored up to the last of these events; none if it has not begun.
+/// The last version of a stream in a store that was restored up to the last of these events; `None` before its first.
 fn last_version(events: &[&str], stream: &str, scavenged: bool) -> Option<u64> {
     let gone = SCAVENGED.iter().find(|(of, _)| scavenged && *of == stream).map_or(0, |(_, gone)| *gone);
     let gone = if stream == "again" { gone.max(DELETED) } else { gone };
     match reached(events, stream) {
         0 => None,
-        // How many of those that are gone came later, nobody can tell.
+        // It is unknown how many of the removed events came later.
         reached => Some(reached.max(gone) - 1),
     }
 }
 
-/// Appends an event to a stream, and gives its version.
+/// Appends an event to a stream, and returns its version.
 fn append(http: &Client, stream: &str) -> u64 {
     let event = json!({ "id": format!("new-{stream}"), "type": "t", "data": 1 });
     let appended = http.append(stream, "any", &[event]).expect(200);
@@ -107,7 +107,7 @@ fn compare_with_a_copy(host: &Host, streams: &[&str], case: &str) {
     let file = file.path().join("main.ndjson").to_string_lossy().into_owned();
     host.ok(&["export", &file]);
     let copy = host.http.of("copy");
-    // The second time it finds everything as it is.
+    // The second import changes nothing.
     for _ in 0..2 {
         host.ok(&["import", &file, "--store", "copy"]);
         assert_eq!(unplaced(&copy.read_all()), unplaced(&host.http.read_all()), "{case}");
@@ -117,7 +117,7 @@ fn compare_with_a_copy(host: &Host, streams: &[&str], case: &str) {
         assert_eq!(updated(&copy), updated(&host.http), "{case}, {stream}");
         assert_eq!(append(&copy, stream), append(&host.http, stream), "{case}, {stream}");
     }
-    // The same was appended to both, at other times.
+    // Both got the same appends, at different times.
     let without_times = |events: &[Value]| -> Vec<Value> {
         let mut events = unplaced(events);
         for event in &mut events {
@@ -129,7 +129,7 @@ fn compare_with_a_copy(host: &Host, streams: &[&str], case: &str) {
 }
 
 #[test]
-fn a_store_restored_up_to_a_position_has_what_age_hides_in_its_place() {
+fn a_store_restored_up_to_a_position_keeps_the_places_of_hidden_events() {
     let host = Host::start();
     let folder = folder();
     let events = fill(&host);
@@ -158,7 +158,7 @@ fn a_store_restored_up_to_a_position_has_what_age_hides_in_its_place() {
             }
             compare_with_a_copy(&host, &streams, &case);
 
-            // It goes on after what it has, and what is hidden can be removed.
+            // Appends continue after its last event, and hidden events can be removed.
             let there = host.http.read_all();
             assert_eq!(there.len(), wanted.len() + streams.len(), "{case}");
             assert!(there.is_sorted_by_key(position), "{case}");
@@ -178,7 +178,7 @@ fn a_store_restored_up_to_a_position_has_what_age_hides_in_its_place() {
 }
 
 #[test]
-fn a_copy_goes_on_counting_after_what_age_hides() {
+fn a_copy_continues_its_versions_after_hidden_events() {
     for scavenged in [false, true] {
         let host = Host::with_config(STORES);
         let events = fill(&host);
@@ -190,7 +190,7 @@ fn a_copy_goes_on_counting_after_what_age_hides() {
 }
 
 #[test]
-fn a_copy_takes_what_came_after_events_that_age_hides() {
+fn a_copy_accepts_events_after_hidden_ones() {
     let host = Host::with_config(STORES);
     let folder = folder();
     let events = fill(&host);

@@ -10,18 +10,18 @@ fn events(ids: &[&str]) -> Vec<Value> {
 #[test]
 fn versions_and_positions_count_from_zero() {
     let host = Host::start();
-    let answer = |stream: &str, ids: &[&str]| {
-        let mut answer = host.http.append(stream, "any", &events(ids)).expect(200).json;
-        let history = answer.as_object_mut().and_then(|answer| answer.remove("history"));
+    let response = |stream: &str, ids: &[&str]| {
+        let mut response = host.http.append(stream, "any", &events(ids)).expect(200).json;
+        let history = response.as_object_mut().and_then(|response| response.remove("history"));
         assert!(history.is_some_and(|history| history.is_string()), "the position's history is named");
-        answer
+        response
     };
-    assert_eq!(answer("a", &["1"]), json!({ "first_version": 0, "last_version": 0, "position": 0 }));
+    assert_eq!(response("a", &["1"]), json!({ "first_version": 0, "last_version": 0, "position": 0 }));
     assert_eq!(
-        answer("b", &["2", "3", "4"]),
+        response("b", &["2", "3", "4"]),
         json!({ "first_version": 0, "last_version": 2, "position": 3 })
     );
-    assert_eq!(answer("a", &["5"]), json!({ "first_version": 1, "last_version": 1, "position": 4 }));
+    assert_eq!(response("a", &["5"]), json!({ "first_version": 1, "last_version": 1, "position": 4 }));
     let all = host.http.read_all();
     let order: Vec<_> =
         all.iter().map(|event| (&event["position"], &event["stream"], &event["version"])).collect();
@@ -32,7 +32,7 @@ fn versions_and_positions_count_from_zero() {
 }
 
 #[test]
-fn an_event_comes_back_as_it_was_sent() {
+fn an_event_is_read_as_it_was_sent() {
     let host = Host::start();
     let table = [
         json!({ "id": "i", "type": "t", "data": { "b": 1.50, "a": [null, true, "ä\u{1f600}\u{0}"] }, "metadata": { "m": 1 } }),
@@ -49,21 +49,21 @@ fn an_event_comes_back_as_it_was_sent() {
         }
         assert!(read["created"].as_str().is_some_and(|created| created.ends_with('Z')), "{read}");
     }
-    // JSON is kept to the byte, and so are numbers that a parser would round.
+    // JSON is stored byte for byte, including numbers that a parser would round.
     let raw = br#"{"events":[{"type":"t","data":{"z":1.0e2,  "a":12345678901234567890123}}]}"#;
     host.http.post_bytes("/v1/stores/main/streams/raw/events", "application/json", raw).expect(200);
     let text = host.http.get("/v1/stores/main/streams/raw/events").expect(200).text;
     assert!(text.contains(r#""data":{"z":1.0e2,  "a":12345678901234567890123}"#), "{text}");
-    // An event that was given no id gets one.
+    // An event without an id gets one.
     let page: Value = serde_json::from_str(&text).unwrap();
     assert!(page["events"][0]["id"].as_str().is_some_and(|id| !id.is_empty()), "{page}");
 }
 
 #[test]
-fn the_expected_version_decides() {
+fn an_append_needs_the_expected_version() {
     let host = Host::start();
     host.http.append("three", "any", &events(&["x", "y", "z"])).expect(200);
-    // stream, expected version, and either the first version or the actual one
+    // stream, expected version, and either the first version or the actual version
     let table: [(&str, Value, Result<u64, Value>); 14] = [
         ("new-1", json!("any"), Ok(0)),
         ("new-2", json!("no_stream"), Ok(0)),
@@ -82,16 +82,16 @@ fn the_expected_version_decides() {
     ];
     let mut appended = 3;
     for (number, (stream, expected, outcome)) in table.into_iter().enumerate() {
-        let answer = host.http.append(stream, expected.clone(), &events(&[&format!("e{number}")]));
+        let response = host.http.append(stream, expected.clone(), &events(&[&format!("e{number}")]));
         match outcome {
             Ok(first_version) => {
-                let answer = answer.expect(200);
-                assert_eq!(answer.json["first_version"], first_version, "{stream} {expected}");
+                let response = response.expect(200);
+                assert_eq!(response.json["first_version"], first_version, "{stream} {expected}");
                 appended += 1;
             }
             Err(actual) => {
-                let answer = answer.expect_problem(409, "wrong-expected-version");
-                assert_eq!(answer.json.get("actual_version"), Some(&actual), "{stream} {expected}");
+                let response = response.expect_problem(409, "wrong-expected-version");
+                assert_eq!(response.json.get("actual_version"), Some(&actual), "{stream} {expected}");
             }
         }
     }
@@ -101,12 +101,12 @@ fn the_expected_version_decides() {
 }
 
 #[test]
-fn the_same_ids_again_give_the_first_answer() {
+fn a_repeated_append_gets_the_first_result() {
     let host = Host::start();
     let batch = events(&["1", "2", "3"]);
     let first = host.http.append("s", "no_stream", &batch).expect(200).json;
     host.http.append("s", 2, &events(&["4"])).expect(200);
-    // Whatever the stream has become meanwhile, also where the expected version no longer holds.
+    // This holds after later appends, even if the expected version no longer holds.
     for expected in [json!("no_stream"), json!("any"), json!("stream_exists")] {
         assert_eq!(host.http.append("s", expected.clone(), &batch).expect(200).json, first, "{expected}");
     }
@@ -116,7 +116,7 @@ fn the_same_ids_again_give_the_first_answer() {
 }
 
 #[test]
-fn ids_that_are_there_in_part_conflict() {
+fn an_append_of_known_and_new_ids_conflicts() {
     let host = Host::start();
     host.http.append("s", "any", &events(&["1", "2"])).expect(200);
     host.http.append("s", "any", &events(&["3"])).expect(200);
@@ -132,7 +132,7 @@ fn ids_that_are_there_in_part_conflict() {
 }
 
 #[test]
-fn of_rivals_with_one_expected_version_one_wins() {
+fn one_of_several_appends_at_the_same_expected_version_wins() {
     const RIVALS: usize = 8;
     const ROUNDS: u64 = 20;
     let host = Host::start();
@@ -142,15 +142,15 @@ fn of_rivals_with_one_expected_version_one_wins() {
         std::thread::spawn(move || {
             let mut won = 0;
             for round in 0..ROUNDS {
-                let answer = http.append("s", round, &events(&[&format!("{index}-{round}")]));
-                match answer.status {
+                let response = http.append("s", round, &events(&[&format!("{index}-{round}")]));
+                match response.status {
                     200 => won += 1,
                     _ => {
-                        let answer = answer.expect_problem(409, "wrong-expected-version");
-                        assert!(answer.json["actual_version"].as_u64() >= Some(0), "{}", answer.text);
+                        let response = response.expect_problem(409, "wrong-expected-version");
+                        assert!(response.json["actual_version"].as_u64() >= Some(0), "{}", response.text);
                     }
                 }
-                // The next round is for all of them when the stream has reached it.
+                // The next round begins when the stream has its version.
                 exesdb_tests::eventually("somebody wins the round", || {
                     let last = http.get(&http.stream("s")).expect(200).json["last_version"].as_u64();
                     (last > Some(round)).then_some(())

@@ -13,7 +13,7 @@ fn events_are_appended_read_and_listed() {
         host.ok(&["append", "s/1", "--type", "placed", "--data", "{\"total\":12}"]),
         "s/1: version 0, position 0\n"
     );
-    let answer = host.json(&[
+    let response = host.json(&[
         "append",
         "s/1",
         "--type",
@@ -25,16 +25,19 @@ fn events_are_appended_read_and_listed() {
         "--json",
     ]);
     let history = host.http.get("/v1/stores/main").expect(200).json["history"].clone();
-    assert_eq!(answer, [json!({ "first_version": 1, "last_version": 1, "position": 1, "history": history })]);
+    assert_eq!(
+        response,
+        [json!({ "first_version": 1, "last_version": 1, "position": 1, "history": history })]
+    );
 
-    // Many from stdin are one append.
+    // Several lines of stdin are one append.
     let mut append = host.command();
     append.args(["append", "lines", "--type", "line", "--expected-version", "no_stream", "--json"]);
     let mut append = append.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     append.stdin.take().unwrap().write_all(b"1\n\n{\"a\": 2}\n\"three\"\n").unwrap();
     let output = append.wait_with_output().unwrap();
-    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(answer, json!({ "first_version": 0, "last_version": 2, "position": 4, "history": history }));
+    let response: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(response, json!({ "first_version": 0, "last_version": 2, "position": 4, "history": history }));
 
     let events = host.json(&["read", "s/1", "--json"]);
     assert_eq!(events, host.http.read("s/1"));
@@ -49,7 +52,7 @@ fn events_are_appended_read_and_listed() {
 }
 
 #[test]
-fn following_goes_on_until_it_has_enough() {
+fn follow_ends_after_count_events() {
     let host = Host::start();
     host.http.append_one("s").expect(200);
     let mut follow = host.command();
@@ -68,7 +71,7 @@ fn following_goes_on_until_it_has_enough() {
 }
 
 #[test]
-fn snapshots_are_put_shown_listed_and_deleted() {
+fn snapshots_are_recorded_shown_listed_and_deleted() {
     let host = Host::start();
     let folder = folder();
     let file = folder.path().join("state.json");
@@ -90,7 +93,7 @@ fn snapshots_are_put_shown_listed_and_deleted() {
 }
 
 #[test]
-fn the_tree_is_shown_killed_and_told_of() {
+fn kills_are_shown_in_the_tree_and_in_the_events() {
     let host = Host::start();
     let tree = host.tree();
     assert_eq!((&tree["path"], &tree["state"]), (&json!("host"), &json!("running")));
@@ -111,9 +114,9 @@ fn the_tree_is_shown_killed_and_told_of() {
     let ended: Vec<_> = ended.iter().map(|event| (&event["path"], &event["detail"]["reason"])).collect();
     assert_eq!(ended, [(&json!(path), &json!("killed"))]);
     // Without the root's name, with another reason, as JSON.
-    let answer =
+    let response =
         host.json(&["kill", "main/system/gateway-system/pubsub", "--reason", "error:test", "--json"]);
-    assert_eq!(answer[0]["path"], path);
+    assert_eq!(response[0]["path"], path);
     eventually("the end has its reason", || {
         let ended = host.json(&["events", "--json", "--kind", "terminated"]);
         ended.iter().any(|event| event["detail"]["reason"] == "error:test").then_some(())
@@ -140,7 +143,7 @@ fn telemetry_is_followed_until_the_host_ends() {
 }
 
 #[test]
-fn the_host_stops_in_reverse_order_and_says_so() {
+fn the_host_stops_in_reverse_order_and_logs_it() {
     let host = Host::start();
     host.http.append_one("s").expect(200);
     host.signal("INT");
@@ -153,10 +156,10 @@ fn the_host_stops_in_reverse_order_and_says_so() {
 }
 
 #[test]
-fn errors_say_what_to_do() {
+fn errors_name_a_remedy() {
     let host = Host::start();
     host.http.append_one("s").expect(200);
-    // arguments, exit code, what stderr says
+    // arguments, exit code, text of stderr
     host.http.append_one("gone").expect(200);
     host.ok(&["delete", "gone"]);
     let table: [(&[&str], i32, &[&str]); 20] = [
@@ -207,11 +210,11 @@ fn errors_say_what_to_do() {
 }
 
 #[test]
-fn without_a_host_the_way_to_one_is_told() {
+fn without_a_host_the_error_says_how_to_reach_one() {
     let folder = folder();
     let data = folder.path().join("nothing here");
     let data = data.to_string_lossy();
-    // Nobody listens on this port: it is reserved.
+    // Nothing listens on this reserved port.
     let run = |arguments: &[&str]| {
         let output = exesdb_in(
             folder.path(),
@@ -257,7 +260,7 @@ fn a_second_host_on_the_same_data_is_refused() {
 fn a_first_start_needs_nothing_but_a_folder() {
     let folder = folder();
     let mut serve = exesdb_tests::command(&[]);
-    // A port of its own; everything else as after an installation.
+    // A port of its own; all other defaults.
     serve.args(["serve", "--listen", "127.0.0.1:0"]).current_dir(folder.path()).stderr(Stdio::piped());
     let mut serve = serve.spawn().unwrap();
     let mut lines = BufReader::new(serve.stderr.take().unwrap()).lines().map_while(Result::ok);
@@ -274,7 +277,7 @@ fn a_first_start_needs_nothing_but_a_folder() {
 }
 
 #[test]
-fn completions_know_the_commands() {
+fn completions_list_the_commands() {
     let folder = folder();
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let output = exesdb_in(folder.path(), &["completions", shell], &[]);
@@ -290,14 +293,14 @@ fn completions_know_the_commands() {
 }
 
 #[test]
-fn the_help_of_kill_says_what_ends_for_good() {
+fn the_help_of_kill_names_what_does_not_restart() {
     let help = exesdb(&["kill", "--help"], &[]);
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     assert!(help.contains("`exesdb kill host` ends the whole host"), "{help}");
 }
 
 #[test]
-fn a_data_directory_from_the_environment_is_told_where_another_host_runs_on_it() {
+fn the_error_for_a_data_directory_in_use_names_its_environment_variable() {
     let host = Host::start();
     let data = host.data().to_string_lossy().into_owned();
     let arguments = ["serve", "--listen", "127.0.0.1:0"];
@@ -308,7 +311,7 @@ fn a_data_directory_from_the_environment_is_told_where_another_host_runs_on_it()
 }
 
 #[test]
-fn what_fails_prints_nothing_and_speaks_of_options() {
+fn a_failed_command_prints_nothing_and_names_options() {
     let host = Host::start();
     host.http.append_one("s").expect(200);
     let lists: [&[&str]; 11] = [
@@ -333,7 +336,7 @@ fn what_fails_prints_nothing_and_speaks_of_options() {
         );
         assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true), "{list:?}");
     }
-    // arguments, what is said of them
+    // arguments, text of the error
     let mistakes: [(&[&str], &str); 8] = [
         (&["read", "nosuch"], "the stream `nosuch` has no events"),
         (&["read", "--tag", ""], "--tag: is empty; it must have 1 to 256 bytes"),
@@ -363,7 +366,7 @@ fn what_fails_prints_nothing_and_speaks_of_options() {
 }
 
 #[test]
-fn a_host_that_cannot_start_says_what_is_in_its_way() {
+fn a_host_that_cannot_start_says_why() {
     let folder = folder();
     let (taken, file) = (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), folder.path().join("file"));
     std::fs::write(&file, "").unwrap();
@@ -371,7 +374,7 @@ fn a_host_that_cannot_start_says_what_is_in_its_way() {
     std::fs::write(folder.path().join("d/main"), "").unwrap();
     std::fs::write(folder.path().join("one.toml"), "[store]\nname = \"main\"\n").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    // arguments, the parts of what is said
+    // arguments, texts of the error
     let table: [(&[&str], &[&str]); 5] = [
         (
             &["--data", "file"],

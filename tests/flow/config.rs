@@ -3,8 +3,8 @@
 use exesdb_tests::{Down, exesdb_in, folder, stderr};
 
 #[test]
-fn a_mistake_is_named_with_its_place() {
-    // configuration, line, what the message names
+fn a_mistake_is_reported_with_its_line() {
+    // configuration, line, text of the message
     let table: [(&str, u32, &[&str]); 18] = [
         ("[[store]]\nname = \"main\"\nwriter = 4\n", 3, &["writer", "writers"]),
         ("[[store]]\nname = \"main\"\nwriters = 0\n", 3, &["writers is 0", "from 1 to 64"]),

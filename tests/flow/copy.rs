@@ -1,5 +1,5 @@
-//! `exesdb import` of an export into a store that has its streams already: copies that are kept up to date, copies that
-//! have gone on by themselves, and other streams of the same names.
+//! `exesdb import` of an export into a store that already has the streams: copies that are kept up to date, copies with
+//! events of their own, and different streams of the same names.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -42,14 +42,14 @@ impl Stores {
         self.host.exesdb(&["import", &file.to_string_lossy(), "--json", "--store", store])
     }
 
-    /// Imports all of a file, and gives the summary.
+    /// Imports a file completely, and returns the summary.
     fn imported(&self, store: &str, file: &Path) -> Value {
         let output = self.import(store, file);
         assert!(output.status.success(), "{}", stderr(&output));
         serde_json::from_slice(&output.stdout).expect("a summary")
     }
 
-    /// Imports what is refused in part; what is said of it.
+    /// Imports a file that is refused in part, and returns the messages.
     fn refused(&self, store: &str, file: &Path) -> (Value, String) {
         let output = self.import(store, file);
         let said = stderr(&output);
@@ -62,7 +62,7 @@ impl Stores {
         self.imported("c", &self.export("a", name));
     }
 
-    /// The data of a stream's events; none if it cannot be read.
+    /// The data of a stream's events; `None` if it cannot be read.
     fn read(&self, store: &str, stream: &str) -> Option<Vec<u64>> {
         let events = self.host.http.of(store).try_read(stream).ok()?;
         Some(events.iter().map(|event| event["data"].as_u64().expect("a number")).collect())
@@ -79,16 +79,16 @@ impl Stores {
         http.put(&path, &json!({ "data": version })).status
     }
 
-    /// The data of the latest snapshot; none if there is none.
+    /// The data of the latest snapshot, if any.
     fn snapshot(&self, store: &str, stream: &str) -> Option<u64> {
         let http = self.host.http.of(store);
-        let answer = http.get(&format!("{}/snapshots/latest", http.stream(stream)));
-        (answer.status == 200).then(|| answer.json["data"].as_u64().expect("a number"))
+        let response = http.get(&format!("{}/snapshots/latest", http.stream(stream)));
+        (response.status == 200).then(|| response.json["data"].as_u64().expect("a number"))
     }
 }
 
 #[test]
-fn a_copy_that_has_gone_on_keeps_its_events() {
+fn a_copy_with_new_events_keeps_them() {
     let stores = Stores::start();
     for stream in ["dw", "tomb", "kept"] {
         (0..3).for_each(|data| stores.append("a", stream, data));
@@ -115,7 +115,7 @@ fn a_copy_that_has_gone_on_keeps_its_events() {
     for stream in ["dw", "tomb", "kept"] {
         assert_eq!(stores.read("c", stream), Some((0..6).collect()), "{stream}");
     }
-    // By hand, as it is said; then there is nothing left to say.
+    // After the change that the message names, there is no further message.
     stores.run("c", &["delete", "dw"]);
     stores.run("c", &["delete", "tomb", "--tombstone"]);
     stores.run("c", &["retention", "kept", "--max-count", "1"]);
@@ -178,7 +178,7 @@ fn another_stream_that_ends_where_the_export_begins_keeps_its_events() {
 }
 
 #[test]
-fn a_copy_that_is_where_the_original_was_follows_it() {
+fn an_outdated_copy_is_brought_up_to_date() {
     let stores = Stores::start();
     let streams = ["dw", "tomb", "cut", "behind"];
     for stream in streams {
@@ -211,13 +211,13 @@ fn a_copy_that_is_where_the_original_was_follows_it() {
         };
         assert_eq!(of("c"), of("a"), "{stream}");
     }
-    // The way on that was said.
+    // The remedy that the message names.
     stores.run("c", &["delete", "behind"]);
     assert_eq!(stores.imported("c", &second)["streams_refused"], 0);
 }
 
 #[test]
-fn a_gap_is_said_to_be_one() {
+fn a_gap_is_reported_as_a_gap() {
     let stores = Stores::start();
     (0..3).for_each(|data| stores.append("a", "gq", data));
     stores.copy("first");
@@ -226,7 +226,7 @@ fn a_gap_is_said_to_be_one() {
     assert_eq!(stores.put_snapshot("a", "gq", 7), 204);
     let second = stores.export("a", "second");
     let (_, said) = stores.refused("c", &second);
-    // What cannot be read any more had the copy's own first event, so it is the same stream.
+    // The first event of the copy is hidden in the original, so it is the same stream.
     for part in [
         "2 events, 1 retention and 1 snapshot were not imported",
         "line 2, stream gq: its event of version 6 was not imported: versions 3 to 5 are missing here",
@@ -241,7 +241,7 @@ fn a_gap_is_said_to_be_one() {
 }
 
 #[test]
-fn snapshots_of_a_deleted_life_are_gone_in_the_copy() {
+fn snapshots_of_a_deleted_stream_are_removed_in_the_copy() {
     let stores = Stores::start();
     (0..3).for_each(|data| stores.append("a", "bb", data));
     assert_eq!(stores.put_snapshot("a", "bb", 2), 204);
@@ -263,7 +263,7 @@ fn snapshots_of_a_deleted_life_are_gone_in_the_copy() {
             assert_eq!(stores.put_snapshot(store, "bb", 2), 409, "{store}");
             assert_eq!(stores.info(store, "bb"), stores.info("a", "bb"), "{store}");
         }
-        // Again changes nothing.
+        // A repetition changes nothing.
         stores.copy(&format!("scavenged-{scavenged}"));
     }
     for store in ["a", "c", "new"] {
@@ -272,7 +272,7 @@ fn snapshots_of_a_deleted_life_are_gone_in_the_copy() {
 }
 
 #[test]
-fn a_limit_that_was_lifted_cuts_nothing_off() {
+fn a_removed_limit_truncates_nothing() {
     let stores = Stores::start();
     for stream in ["rt", "more"] {
         (0..4).for_each(|data| stores.append("a", stream, data));
@@ -285,7 +285,7 @@ fn a_limit_that_was_lifted_cuts_nothing_off() {
         (4..7).for_each(|data| stores.append("a", stream, data));
     }
     let second = stores.export("a", "second");
-    // Read from a pipe it comes to the same.
+    // An import from a pipe does the same.
     let mut import = stores.host.command();
     import.args(["import", "-", "--store", "c"]).stdin(std::fs::File::open(&second).expect("it is there"));
     let output = import.output().expect("the host's binary runs");
@@ -303,7 +303,7 @@ fn a_limit_that_was_lifted_cuts_nothing_off() {
 }
 
 #[test]
-fn the_own_export_changes_nothing() {
+fn an_import_of_the_own_export_changes_nothing() {
     let stores = Stores::start();
     let streams = ["counted", "aged", "cut", "again", "deleted", "tomb", "plain", "emptied"];
     for stream in streams {
@@ -327,7 +327,7 @@ fn the_own_export_changes_nothing() {
     let again = std::fs::read_to_string(stores.export("a", "second")).expect("text");
     assert_eq!(again, std::fs::read_to_string(&first).expect("text"));
     assert!(again.contains("\"retention\":{\"max_count\":2}"), "{again}");
-    // Nor does a copy's, or the original's in a copy.
+    // Neither does the export of a copy, or that of the original in a copy.
     stores.imported("c", &first);
     let copied = infos("c");
     stores.imported("c", &stores.export("c", "third"));

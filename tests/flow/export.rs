@@ -1,4 +1,4 @@
-//! `exesdb export` and `exesdb import` of what it wrote: there and back, again, in parts, and files that are not whole.
+//! `exesdb export`, and `exesdb import` of its files: completely, repeatedly, in parts, and from incomplete files.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const STORES: &str =
     "[[store]]\nname = \"main\"\n\n[[store]]\nname = \"copy\"\n\n[[store]]\nname = \"again\"\n";
 
-/// A store with everything that an export has.
+/// A store with everything that an export can contain.
 fn filled() -> Host {
     let host = Host::with_config(STORES);
     let event = |id: &str, more: Value| {
@@ -24,7 +24,7 @@ fn filled() -> Host {
     let mut raw = event("2", binary);
     raw.as_object_mut().expect("an object").remove("data");
     host.http.append("a/b ä", "any", &[event("1", tagged), raw]).expect(200);
-    // More than one import takes at a time.
+    // More than the importer sends in one request.
     for batch in 0..3 {
         let events: Vec<Value> = (0..600).map(|n| event(&format!("{batch}-{n}"), json!({}))).collect();
         host.http.append("many", "any", &events).expect(200);
@@ -66,13 +66,13 @@ fn pipe(host: &Host, store: &str, text: &str) -> Output {
     import.args(["import", "-", "--store", store, "--json"]);
     let import = import.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut import = import.spawn().expect("the host's binary runs");
-    // It may stop reading before the end.
+    // The import may stop reading before the end.
     let _ = import.stdin.take().expect("a pipe").write_all(text.as_bytes());
     import.wait_with_output().expect("its output")
 }
 
-/// The lines, without what a copy has of its own: the events' positions, and when streams were begun of which it never had
-/// the first event.
+/// The lines, without the parts that differ in a copy: the positions of events, and the beginnings of streams of which it
+/// never had the first event.
 fn without_positions(export: &str) -> Vec<String> {
     let without = |line: &str| {
         if line.starts_with("{\"stream\":") {
@@ -87,7 +87,7 @@ fn without_positions(export: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_is_exported_comes_back_as_it_was() {
+fn an_import_restores_the_exported_store() {
     let host = filled();
     let folder = folder();
     let file = folder.path().join("main.ndjson");
@@ -101,7 +101,7 @@ fn what_is_exported_comes_back_as_it_was() {
     assert_eq!(imported, all);
     let second = export(&host, "copy", &[]);
     assert_eq!(without_positions(&second), without_positions(&first));
-    // What was hidden left gaps, which the copy does not have: from it everything comes back, to the byte.
+    // Hidden events left gaps, which the copy does not have: its export is imported byte for byte.
     assert_ne!(second, first);
     let file = folder.path().join("copy.ndjson");
     std::fs::write(&file, &second).unwrap();
@@ -112,25 +112,25 @@ fn what_is_exported_comes_back_as_it_was() {
     let all = host.ok(&["streams", "--deleted", "--store", "copy"]);
     assert_eq!(all, "a/b ä\nagain\ndeleted\nmany\ntombstone\n");
 
-    // Again adds nothing and changes nothing.
+    // A repetition changes nothing.
     let again = import(&host, "copy", &file);
     assert_eq!((&again["added"], &again["already_there"]), (&json!(0), &json!(1203)));
     assert_eq!(export(&host, "copy", &[]), second);
-    // The streams go on counting as they did.
-    let answer = host.http.of("copy").append_one("again").expect(200);
-    assert_eq!(answer.json["first_version"], 3);
+    // The streams continue their versions.
+    let response = host.http.of("copy").append_one("again").expect(200);
+    assert_eq!(response.json["first_version"], 3);
     let info = host.http.get(&host.http.of("copy").stream("many")).expect(200);
     let (first, last) = (&info.json["first_version"], &info.json["last_version"]);
     assert_eq!((first, last), (&json!(600), &json!(1799)));
-    let answer = host.http.of("copy").append_one("deleted").expect(200);
-    assert_eq!(answer.json["first_version"], 2);
+    let response = host.http.of("copy").append_one("deleted").expect(200);
+    assert_eq!(response.json["first_version"], 2);
     host.http.of("copy").append_one("tombstone").expect_problem(410, "stream-deleted");
 }
 
 #[test]
-fn what_is_exported_comes_back_byte_for_byte() {
+fn data_and_metadata_are_exported_byte_for_byte() {
     let host = Host::with_config(STORES);
-    // Data and metadata whose white space a line of JSON cannot hold, or lets go of; and in base64.
+    // Data and metadata with white space that a line of JSON cannot hold or would not keep; and in base64.
     let contents = [
         ("{\r\n  \"a\" : \"\\n\"\n}\n", "ew0KICAiYSIgOiAiXG4iCn0K", "[\n]", "Wwpd"),
         (" 1.50\t", "IDEuNTAJ", " {\"b\" :\t1e400}", "IHsiYiIgOgkxZTQwMH0="),
@@ -150,7 +150,7 @@ fn what_is_exported_comes_back_byte_for_byte() {
     let first = export(&host, "main", &[]);
     assert!(pipe(&host, "copy", &first).status.success());
     assert_eq!(export(&host, "copy", &[]), first);
-    // A page has the bytes as the store has them.
+    // A page has the stored bytes.
     for store in ["main", "copy"] {
         let http = host.http.of(store);
         let events = http.get(&format!("{}/events", http.stream("s"))).expect(200).text;
@@ -165,7 +165,7 @@ fn what_is_exported_comes_back_byte_for_byte() {
 }
 
 #[test]
-fn an_export_can_be_of_a_part() {
+fn a_part_can_be_exported() {
     let host = filled();
     let events = |export: &str| export.lines().filter(|line| line.starts_with("{\"event\":")).count();
     let positions = |export: &str| -> Vec<u64> {
@@ -181,7 +181,7 @@ fn an_export_can_be_of_a_part() {
     let part = export(&host, "main", &["--stream-prefix", "a", "--stream-prefix", "ag"]);
     assert_eq!(events(&part), 3);
     assert!(part.ends_with("{\"end\":{\"events\":3,\"streams\":1,\"snapshots\":1}}\n"), "{part}");
-    // A part goes on where an earlier part ended.
+    // A part begins where an earlier one ended.
     let early = export(&host, "main", &["--to", "1799"]);
     let late = export(&host, "main", &["--from", "1800"]);
     for part in [&early, &late] {
@@ -194,7 +194,7 @@ fn an_export_can_be_of_a_part() {
 }
 
 #[test]
-fn a_file_that_is_not_whole_is_noticed_and_gone_on_with() {
+fn an_incomplete_file_is_detected_and_can_be_completed() {
     let host = filled();
     let folder = folder();
     let file = folder.path().join("main.ndjson");
@@ -208,13 +208,13 @@ fn a_file_that_is_not_whole_is_noticed_and_gone_on_with() {
     assert!(said.contains("cut off behind line 1101") && said.contains("nothing was sent"), "{said}");
     assert_eq!(host.http.of("copy").read_all(), Vec::<Value>::new());
 
-    // So it is of what comes from a pipe.
+    // The same holds for a pipe.
     let output = pipe(&host, "copy", &lines[..1_101].concat());
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
     assert!(said.contains("cut off behind line 1101") && said.contains("nothing was sent"), "{said}");
     assert_eq!(host.http.of("copy").read_all(), Vec::<Value>::new());
-    // A part that ended early is completed by the whole.
+    // The complete file completes the part.
     let part: Vec<&str> = lines[..1_001].to_vec();
     let end = "{\"end\":{\"events\":1000,\"streams\":0,\"snapshots\":0}}\n";
     assert!(pipe(&host, "copy", &format!("{}{end}", part.concat())).status.success());
@@ -224,11 +224,11 @@ fn a_file_that_is_not_whole_is_noticed_and_gone_on_with() {
     assert_eq!((&imported["added"], &imported["already_there"]), (&json!(203), &json!(1000)));
     assert_eq!(without_positions(&export(&host, "copy", &[])), without_positions(&whole));
 
-    // What is in the way is not replaced, on either side.
+    // Existing files and events are not replaced.
     let output = host.exesdb(&["export", &file.to_string_lossy()]);
     assert!(stderr(&output).contains("is there already"), "{}", stderr(&output));
     assert_eq!(std::fs::read_to_string(&file).unwrap(), whole);
-    // Another event is in the way: of that stream nothing is taken, of all others everything.
+    // One stream has another event: nothing is imported into it, and everything into the others.
     let again = host.http.of("again");
     for _ in 0..4 {
         again.append_one("again").expect(200);
@@ -239,7 +239,7 @@ fn a_file_that_is_not_whole_is_noticed_and_gone_on_with() {
     let expected = "1 event, 1 retention and 1 snapshot were not imported";
     assert!(said.contains(expected) && said.contains("stream again"), "{said}");
     assert_eq!(again.read_all().len(), 4 + 1_202);
-    // Columns are for other files, and other files need them.
+    // The options for columns are for other files, which need them.
     let columns = ["import", &file.to_string_lossy(), "--stream-by", "a", "--type-by", "b"];
     assert!(stderr(&host.exesdb(&columns)).contains("leave out --stream-by"));
     std::fs::write(&file, "{\"a\":1}\n").unwrap();
@@ -248,7 +248,7 @@ fn a_file_that_is_not_whole_is_noticed_and_gone_on_with() {
 }
 
 #[test]
-fn streams_whose_events_are_gone_go_on_counting() {
+fn streams_without_events_continue_their_versions() {
     let host = Host::with_config(STORES);
     let stream = |name: &str, state: &str, last: u64| {
         let updated = "2026-01-02T03:04:05.000006Z";
@@ -283,7 +283,7 @@ fn streams_whose_events_are_gone_go_on_counting() {
 }
 
 #[test]
-fn an_export_is_taken_whatever_its_times_are() {
+fn an_export_with_any_times_is_imported() {
     let host =
         Host::with_config(&format!("{STORES}\n[[store]]\nname = \"late\"\n\n[[store]]\nname = \"later\"\n"));
     let event = |version: u64, created: &str| {
@@ -305,11 +305,11 @@ fn an_export_is_taken_whatever_its_times_are() {
         let read = host.http.read("s");
         assert_eq!(read.iter().map(|event| event["created"].as_str().unwrap()).collect::<Vec<_>>(), times);
     }
-    // And on into another store.
+    // From there into another store.
     let output = pipe(&host, "copy", &export(&host, "main", &[]));
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(export(&host, "copy", &[]), export(&host, "main", &[]));
-    // Also where an event is too old for its stream that lies between others that are not.
+    // Also with an event that is too old for its stream, between others that are not.
     host.ok(&["retention", "s", "--max-age", "3650d"]);
     for (scavenged, store) in [(false, "late"), (true, "later")] {
         if scavenged {
@@ -327,7 +327,7 @@ fn an_export_is_taken_whatever_its_times_are() {
             host.ok(&["scavenge", "--store", store]);
         }
     }
-    // What was deleted here stays deleted, and counts as there.
+    // Events that were deleted here stay deleted, and count as present.
     host.ok(&["delete", "s"]);
     let output = pipe(&host, "main", &text);
     let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -335,7 +335,7 @@ fn an_export_is_taken_whatever_its_times_are() {
 }
 
 #[test]
-fn an_export_or_backup_that_is_ended_leaves_no_file() {
+fn an_interrupted_export_or_backup_leaves_no_file() {
     let host = filled();
     let folder = folder();
     for signal in ["INT", "TERM", "KILL"] {
@@ -343,7 +343,7 @@ fn an_export_or_backup_that_is_ended_leaves_no_file() {
             let file = folder.path().join("half");
             let mut child = host.command();
             child.args(what).arg(&file).stdout(Stdio::null()).stderr(Stdio::null());
-            // The host stands still, so that the command is not done when it is ended.
+            // The host is paused, so that the command cannot end before the signal.
             host.signal("STOP");
             let mut child = child.spawn().expect("the host's binary runs");
             std::thread::sleep(std::time::Duration::from_millis(300));

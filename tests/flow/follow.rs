@@ -1,4 +1,4 @@
-//! Live reads: what is there, then what comes, and where they go on after a break.
+//! Live reads: existing events, then new ones, and resumption after a broken connection.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Stdio;
@@ -21,7 +21,7 @@ fn versions(events: &[Value]) -> Vec<u64> {
 }
 
 #[test]
-fn what_is_there_comes_first_and_then_what_is_appended() {
+fn existing_events_come_first_and_then_new_ones() {
     let host = Host::start();
     append(&host.http, "s", 300);
     append(&host.http, "other", 2);
@@ -39,13 +39,13 @@ fn what_is_there_comes_first_and_then_what_is_appended() {
 }
 
 #[test]
-fn following_begins_where_it_is_told() {
+fn following_begins_at_the_given_position() {
     let host = Host::start();
     for _ in 0..5 {
         append(&host.http, "other", 1);
         append(&host.http, "s", 1);
     }
-    // route, last event id, what comes first: (version, position)
+    // route, last event id, first event: (version, position)
     let table = [
         ("streams/s/events?from=3", None, (3, 7)),
         ("streams/s/events?from=0", None, (0, 1)),
@@ -53,11 +53,11 @@ fn following_begins_where_it_is_told() {
         ("streams/s/events?from=5", None, (5, 11)),
         ("events?from=4", None, (2, 4)),
         ("events?from=end", None, (5, 10)),
-        // The header is what a client sends that saw an event already: it wins.
+        // The header takes precedence: a client that reconnects sends it.
         ("streams/s/events", Some(3), (2, 5)),
         ("streams/s/events?from=0", Some(3), (2, 5)),
         ("streams/s/events?from=end", Some(3), (2, 5)),
-        // A position of another stream: the first event of this one after it.
+        // A position of another stream: the first event of this stream after it.
         ("streams/s/events", Some(4), (2, 5)),
         ("streams/s/events", Some(9), (5, 11)),
         ("events", Some(0), (0, 1)),
@@ -101,7 +101,7 @@ fn a_broken_connection_is_resumed_without_a_gap() {
     while seen.len() < 40 {
         let last = seen.last().copied();
         let follower = host.http.follow("/v1/stores/main/events", last);
-        // The connection is dropped with messages still on their way.
+        // The connection is dropped with messages in flight.
         append(&host.http, "s", 7);
         seen.extend(positions(&follower.take(4)));
     }
@@ -132,7 +132,7 @@ fn every_follower_of_a_busy_stream_sees_each_event_once() {
 }
 
 #[test]
-fn a_store_without_pubsub_is_followed_all_the_same() {
+fn a_store_without_pubsub_can_be_followed() {
     let host = Host::with_config("[[store]]\nname = \"main\"\npubsub = false\n");
     let follower = host.http.follow("/v1/stores/main/streams/s/events", None);
     for version in 0..5 {
@@ -141,7 +141,7 @@ fn a_store_without_pubsub_is_followed_all_the_same() {
     }
 }
 
-/// The messages of an event stream from a connection of its own, as they are: until one holds this text.
+/// The raw messages of a live read, up to one with this text.
 fn messages_until(host: &Host, path: &str, last_event_id: Option<u64>, text: &str) -> String {
     let mut connection = host.http.connect();
     let resumed = last_event_id.map_or_else(String::new, |id| format!("last-event-id: {id}\r\n"));
@@ -178,7 +178,7 @@ fn a_tombstone_ends_following_and_says_why() {
             serde_json::from_str(&printed.next().expect("an event").expect("a line")).expect("JSON");
         assert_eq!(event["version"], version);
     }
-    // Deleted for now it may come again.
+    // A deleted stream may begin again.
     host.http.delete(&host.http.stream("s")).expect(204);
     append(&host.http, "s", 1);
     assert_eq!(versions(&stream.take(1)), [2]);
@@ -188,10 +188,10 @@ fn a_tombstone_ends_following_and_says_why() {
     assert_eq!(output.status.code(), Some(3));
     assert!(stderr(&output).contains("the stream `s` has a tombstone"), "{}", stderr(&output));
     assert_eq!(printed.count(), 1, "what came before is printed");
-    // Whoever follows the whole store goes on.
+    // Followers of the whole store continue.
     append(&host.http, "t", 1);
     assert_eq!(versions(&store.take(2)), [2, 1]);
-    // And later it is told at once.
+    // A later follower gets the message immediately.
     let output = command(&["s"]).wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     host.http
@@ -222,18 +222,18 @@ fn a_filtered_follower_can_resume_where_nothing_matched() {
     let path = "/v1/stores/main/events?stream_prefix=s";
     let seen = messages_until(&host, path, None, "id: 20@");
     assert!(seen.contains("id: 0@"), "{seen}");
-    // While it follows, it is told of what it is spared, and not only when the connection would fall silent.
+    // Progress is reported while events are skipped, and not only when the connection would fall silent.
     std::thread::scope(|scope| {
         let later = scope.spawn(|| messages_until(&host, path, None, "id: 25@"));
         append(&host.http, "other", 5);
         let later = later.join().expect("it is told");
         assert_eq!(later.matches("data: ").count(), 1, "{later}");
     });
-    // From there it goes on.
+    // It resumes from there.
     append(&host.http, "s", 1);
     let resumed = messages_until(&host, path, Some(25), "data: ");
     assert!(resumed.contains("id: 26@"), "{resumed}");
-    // A follower of what is yet to come knows from where to resume before anything came.
+    // A follower from the end knows where to resume before the first event.
     let at_end = messages_until(&host, "/v1/stores/main/events?from=end", None, "id: ");
     assert!(at_end.contains("id: 26@"), "{at_end}");
 }

@@ -1,12 +1,11 @@
-//! Stores as earlier versions left them are opened, read whole and written on.
+//! Stores of earlier versions are opened, read completely and appended to.
 //!
-//! A folder for each version of the storage format, which never changes once that version was released; a new version
-//! gets a folder of its own beside it. In `format-2` are two stores of the host and the components that ship: `killed`,
-//! whose entries are in the journal alone, and what it became, `closed`: started again, scavenged (so that removed events
-//! are in it), appended to once and stopped. Beside them lies what `exesdb export` gave of each, and a backup of the
-//! second. They have whatever an entry can be: tags, both ids of the metadata's index, binary data, an append of many
-//! events, a transaction, streams with retention, deleted, deleted and begun again, and deleted for good, and snapshots
-//! with a source and without.
+//! There is one folder per version of the storage format. It never changes once that version was released; a new version
+//! gets another folder. `format-2` has two stores of the shipped host and components: `killed`, whose entries are only in
+//! the journal, and `closed`, the same store after it was started again, scavenged (so that it has removed events), appended
+//! to once and stopped. The folder also has an export of each, and a backup of the second. The stores have every kind of
+//! entry: tags, both ids of the index of metadata, binary data, an append of many events, a transaction, streams with
+//! retention, deleted streams, deleted streams that began again, tombstones, and snapshots with and without a source.
 
 use std::path::{Path, PathBuf};
 
@@ -19,7 +18,7 @@ fn kept(name: &str) -> PathBuf {
     root().join("tests/flow/format-2").join(name)
 }
 
-/// Copies a store. Folders without files, which version control does not keep, are made anew.
+/// Copies a store, and creates the empty folders, which version control does not keep.
 fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
@@ -31,15 +30,15 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
             std::fs::copy(&path, &copied)?;
         }
     }
-    // What is in the journal alone has no tables yet.
+    // A store that only has a journal has no tables yet.
     if from.join("current").exists() {
         std::fs::create_dir_all(to.join("tables"))?;
     }
     Ok(())
 }
 
-/// A line of an export as it was written then: of a stream it did not say when it and its present life began, and said
-/// always from which version on events are kept.
+/// A line of an export in the form of that version: it lacked the beginning of a stream and of its present life, and always
+/// had the version from which on events are kept.
 fn as_before(line: &str) -> String {
     let mut line = line.to_owned() + "\n";
     if !line.starts_with("{\"stream\":") {
@@ -59,7 +58,7 @@ fn as_before(line: &str) -> String {
     line
 }
 
-/// Holds a host's store against what was exported of it, and goes on with it. Its positions end before `end`.
+/// Compares a host's store with its export, and appends to it. Its positions end before `end`.
 fn goes_on(host: &Host, exported: &str, end: u64) {
     let export = host.ok(&["export", "-"]);
     let as_then: String = export.lines().map(as_before).collect();
@@ -67,7 +66,7 @@ fn goes_on(host: &Host, exported: &str, end: u64) {
     let found = |arguments: &[&str]| host.json(&[&["read", "--json"], arguments].concat()).len();
     assert_eq!(found(&["--tag", "customer:7"]), 3, "by tag");
     assert_eq!(found(&["--type", "counted", "--tag", "mod:0"]), 9, "by tag and type");
-    // The tombstone holds, the deleted stream goes on counting, and an id that is there is known.
+    // The tombstone holds, the deleted stream continues its versions, and existing ids are known.
     host.http.append_one("tombstone").expect_problem(410, "stream-deleted");
     assert_eq!(host.http.append_one("deleted").expect(200).json["first_version"], 2);
     let known = [json!({ "id": "many-39", "type": "counted", "data": { "n": 39 } })];

@@ -1,10 +1,10 @@
-//! What the host answers itself, the API's own description, and paths that lead nowhere.
+//! Responses of the host itself, the OpenAPI document, and unknown paths.
 
 use exesdb_tests::Host;
 use serde_json::{Value, json};
 
 #[test]
-fn health_is_told() {
+fn health_checks_respond() {
     let host = Host::start();
     assert_eq!(host.http.get("/health/live").expect(200).json, json!({ "status": "live" }));
     let ready = host.http.get("/health/ready").expect(200).json;
@@ -30,8 +30,8 @@ fn stores_are_listed_and_described() {
     for path in ["/v1/stores", "/v1/stores/main", "/health"] {
         assert_eq!(host.http.head(path).expect(200).text, "");
         host.http.delete(path).expect_problem(405, "method-not-allowed");
-        let answer = host.http.get(&format!("{path}?count=1")).expect_problem(400, "invalid-argument");
-        assert_eq!(answer.json["field"], "count");
+        let response = host.http.get(&format!("{path}?count=1")).expect_problem(400, "invalid-argument");
+        assert_eq!(response.json["field"], "count");
     }
     let unknown = host.http.get("/v1/stores/mian").expect_problem(404, "store-not-found");
     assert_eq!(unknown.json["stores"], json!(["main", "orders"]));
@@ -39,12 +39,12 @@ fn stores_are_listed_and_described() {
 }
 
 #[test]
-fn what_is_not_there_is_said() {
+fn unknown_paths_and_stores_are_named() {
     let host = Host::start();
     for path in ["events", "streams", "streams/s", "streams/s/events", "streams/s/snapshots/latest", ""] {
-        let answer = host.http.get(&format!("/v1/stores/unknown/{path}"));
-        let answer = answer.expect_problem(404, "store-not-found");
-        assert!(answer.detail().contains("`unknown`"), "{}", answer.text);
+        let response = host.http.get(&format!("/v1/stores/unknown/{path}"));
+        let response = response.expect_problem(404, "store-not-found");
+        assert!(response.detail().contains("`unknown`"), "{}", response.text);
     }
     let body = json!({ "events": [{ "type": "t", "data": 1 }] });
     host.http.post("/v1/stores/unknown/streams/s/events", &body).expect_problem(404, "store-not-found");
@@ -64,7 +64,7 @@ fn what_is_not_there_is_said() {
 }
 
 #[test]
-fn every_path_of_the_api_description_is_there() {
+fn every_documented_path_exists() {
     let host = Host::start();
     let api = host.http.get("/openapi.json").expect(200);
     assert_eq!(api.json["openapi"].as_str().map(|version| &version[..4]), Some("3.1."));
@@ -75,26 +75,26 @@ fn every_path_of_the_api_description_is_there() {
         let methods =
             ["get", "put", "post", "delete"].into_iter().filter(|method| item.get(method).is_some());
         for method in methods {
-            let answer = match method {
+            let response = match method {
                 "get" => host.http.get(&path),
                 "put" => host.http.put(&path, &json!({ "data": 1 })),
                 "post" => host.http.post(&path, &json!({ "events": [{ "type": "t", "data": 1 }] })),
                 _ => host.http.delete(&path),
             };
             assert!(
-                !["path-not-found", "method-not-allowed"].contains(&answer.problem())
-                    && (200..500).contains(&answer.status),
+                !["path-not-found", "method-not-allowed"].contains(&response.problem())
+                    && (200..500).contains(&response.status),
                 "{method} {path}: {}",
-                answer.text
+                response.text
             );
             let described = item[method]["responses"].as_object().unwrap();
-            let status = answer.status.to_string();
+            let status = response.status.to_string();
             let class = format!("{}XX", &status[..1]);
             assert!(
                 described.contains_key(&status)
                     || described.contains_key(&class)
                     || described.contains_key("default"),
-                "{method} {template} answered {status}, which is not described"
+                "{method} {template} has status {status}, which is not documented"
             );
         }
     }

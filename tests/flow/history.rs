@@ -1,4 +1,4 @@
-//! Positions that clients hold while a store is put back to a backup: told apart from those of its new history.
+//! Positions that clients keep while a store is restored from a backup are distinguished from those of its new history.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -17,7 +17,7 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// The store's history, as its pages name it.
+/// The store's history, from a page.
 fn history(http: &Client) -> String {
     let page = http.get("/v1/stores/main/events?count=1").expect(200);
     let history = page.json["history"].as_str().expect("a page names its history").to_owned();
@@ -25,14 +25,14 @@ fn history(http: &Client) -> String {
     history
 }
 
-/// Puts the store of a stopped host back to a backup.
+/// Restores the store of a stopped host from a backup.
 fn put_back(down: &Down, backup: &Path, more: &[&str]) {
     std::fs::remove_dir_all(down.data().join("main")).expect("the store is closed");
     let restored = down.exesdb(&[&["restore", &text(backup)], more].concat());
     assert!(restored.status.success(), "{}", stderr(&restored));
 }
 
-fn conditional(http: &Client, after: u64, history: Option<&str>) -> exesdb_tests::Answer {
+fn conditional(http: &Client, after: u64, history: Option<&str>) -> exesdb_tests::Response {
     let mut condition = json!({ "query": [{ "types": ["never"] }], "after": after });
     if let Some(history) = history {
         condition["history"] = json!(history);
@@ -44,7 +44,7 @@ fn conditional(http: &Client, after: u64, history: Option<&str>) -> exesdb_tests
     http.post("/v1/stores/main/transactions", &body)
 }
 
-/// What a client that saw positions up to 19 is told when the store has 10 events again, and when others took their place.
+/// Checks the responses to a client that saw positions up to 19, when the store has 10 events again, and when it has new ones.
 fn is_told(http: &Client, old: &str) {
     let sse = |id: &str| {
         let headers = [("accept", "text/event-stream"), ("last-event-id", id)];
@@ -63,11 +63,11 @@ fn is_told(http: &Client, old: &str) {
         assert!(refused.detail().contains("restored from a backup"), "{}", refused.detail());
         sse(&format!("14@{old}"));
         conditional(http, 14, Some(old)).expect_problem(409, "history-changed");
-        // What both histories have in common still counts.
+        // Positions that both histories share are valid.
         http.get(&format!("/v1/stores/main/events?from=10&history={old}")).expect(200);
         http.get("/v1/stores/main/events?from=15&direction=backward&count=1").expect(200);
         if !filled {
-            // Without a history only the end is known.
+            // Without a history, only positions after the end are refused.
             http.get("/v1/stores/main/events?from=11").expect_problem(409, "history-changed");
             http.get("/v1/stores/main/events?from=10").expect(200);
             http.get("/v1/stores/main/events?from=15&tag=x").expect_problem(409, "history-changed");
@@ -91,7 +91,7 @@ fn positions_from_before_a_restore_are_refused() {
     append(&host.http, 10);
     let old = history(&host.http);
     host.http.get(&format!("/v1/stores/main/events?from=20&history={old}")).expect(200);
-    // A start anew is no restore.
+    // A restart is not a restore.
     let host = host.stop().down.start();
     assert_eq!(history(&host.http), old);
 
@@ -106,7 +106,7 @@ fn positions_from_before_a_restore_are_refused() {
     let export = host.exesdb(&["export", "--from", &format!("15@{old}")]);
     assert_eq!(export.status.code(), Some(1));
     assert!(stderr(&export).contains("restored from a backup"), "{}", stderr(&export));
-    // Whatever tells a position tells its history.
+    // Every response with a position has its history.
     let new = json!(history(&host.http));
     let append = ["append", "s", "--type", "t", "--data", "1", "--json"];
     assert_eq!(host.json(&append)[0]["history"], new);
@@ -120,7 +120,7 @@ fn positions_from_before_a_restore_are_refused() {
 }
 
 #[test]
-fn positions_beyond_what_was_restored_up_to_are_refused() {
+fn positions_after_the_end_of_a_restore_are_refused() {
     let host = Host::start();
     append(&host.http, 20);
     let old = history(&host.http);
@@ -132,7 +132,7 @@ fn positions_beyond_what_was_restored_up_to_are_refused() {
     let host = down.start();
     is_told(&host.http, &old);
     let second = history(&host.http);
-    // Put back once more, from a backup of the second history: the first one's positions are known all the same.
+    // After a second restore, from a backup of the second history, positions of the first are still recognized.
     let backup = folder.path().join("second.backup");
     host.ok(&["backup", &text(&backup)]);
     let down = host.stop().down;
@@ -144,7 +144,7 @@ fn positions_beyond_what_was_restored_up_to_are_refused() {
 }
 
 #[test]
-fn who_follows_over_a_restore_is_told() {
+fn a_follower_across_a_restore_gets_an_error() {
     let host = Host::start();
     append(&host.http, 3);
     let folder = folder();
@@ -169,7 +169,7 @@ fn who_follows_over_a_restore_is_told() {
     follow.stderr.take().unwrap().read_to_string(&mut said).unwrap();
     assert!(said.contains("restored from a backup while it was followed"), "{said}");
     assert!(said.contains(&format!("(4@{old})")), "{said}");
-    // Whoever was not beyond the backup's end goes on without a word.
+    // A follower that was not past the end of the backup continues.
     let resumed =
         host.command().args(["follow", "--json", "--count", "1", "--from"]).arg(format!("2@{old}")).output();
     assert!(resumed.unwrap().status.success());

@@ -1,10 +1,10 @@
-//! Whatever a client sends, it gets an answer that names the culprit, and no component is ended by it.
+//! Invalid requests get a response that names the wrong part, and crash no component.
 
 use std::io::{Read as _, Write as _};
 
 use exesdb_tests::{Host, NO_EVENTS, encoded};
 
-/// Bodies of appends, and the field that the answer names.
+/// Bodies of appends, and the field that the response names.
 fn bodies() -> Vec<(Vec<u8>, &'static str)> {
     let mut bodies: Vec<(Vec<u8>, &'static str)> = [
         ("", ""),
@@ -79,21 +79,21 @@ fn bodies() -> Vec<(Vec<u8>, &'static str)> {
 }
 
 #[test]
-fn bodies_are_refused_by_the_name_of_the_field() {
+fn a_refused_body_is_reported_with_the_field() {
     let host = Host::start();
     let path = format!("{}/events", host.http.stream("s"));
     for (body, field) in bodies() {
         let shown = String::from_utf8_lossy(&body[..body.len().min(200)]).into_owned();
-        let answer = host.http.post_bytes(&path, "application/json", &body);
-        assert_eq!((answer.status, answer.cut_off), (400, false), "{shown}: {}", answer.text);
+        let response = host.http.post_bytes(&path, "application/json", &body);
+        assert_eq!((response.status, response.cut_off), (400, false), "{shown}: {}", response.text);
         assert!(
-            ["malformed-body", "invalid-argument"].contains(&answer.problem()),
+            ["malformed-body", "invalid-argument"].contains(&response.problem()),
             "{shown}: {}",
-            answer.text
+            response.text
         );
-        let named = answer.json["field"].as_str().unwrap_or_default();
-        assert!(!named.is_empty() && (field.is_empty() || named == field), "{shown}: {}", answer.text);
-        assert!(answer.detail().starts_with(named), "{shown}: {}", answer.text);
+        let named = response.json["field"].as_str().unwrap_or_default();
+        assert!(!named.is_empty() && (field.is_empty() || named == field), "{shown}: {}", response.text);
+        assert!(response.detail().starts_with(named), "{shown}: {}", response.text);
     }
     host.http.get(&path).expect_problem(404, "stream-not-found");
     assert_eq!(host.http.read_all().len(), 0);
@@ -101,11 +101,11 @@ fn bodies_are_refused_by_the_name_of_the_field() {
 }
 
 #[test]
-fn heads_are_refused_by_the_name_of_the_parameter() {
+fn a_refused_head_is_reported_with_the_parameter() {
     let host = Host::start();
     host.http.append_one("s").expect(200);
     let long_name = "x".repeat(257);
-    // path, status, what the answer names
+    // path, status, text of the response
     let table = [
         ("/v1/stores/main/events?count=-1".to_owned(), 400, "count"),
         ("/v1/stores/main/events?count=0".to_owned(), 400, "count"),
@@ -143,23 +143,23 @@ fn heads_are_refused_by_the_name_of_the_parameter() {
         ("/v1/stores/main/streams/s/snapshots?count=-1".to_owned(), 400, "count"),
     ];
     for (path, status, field) in table {
-        let answer = host.http.get(&path).expect_problem(status, "invalid-argument");
-        assert_eq!(answer.json["field"], field, "{path}: {}", answer.text);
-        assert!(answer.detail().starts_with(field), "{path}: {}", answer.text);
+        let response = host.http.get(&path).expect_problem(status, "invalid-argument");
+        assert_eq!(response.json["field"], field, "{path}: {}", response.text);
+        assert!(response.detail().starts_with(field), "{path}: {}", response.text);
     }
     for id in ["-1", "x", "18446744073709551616", "1.5", ""] {
         let headers = [("accept", "text/event-stream"), ("last-event-id", id)];
-        // An empty one is what a client sends that has seen nothing.
+        // A client that has seen no event sends an empty one.
         if !id.is_empty() {
-            let answer = host.http.get_with("/v1/stores/main/events", &headers);
-            assert_eq!(answer.expect_problem(400, "invalid-argument").json["field"], "last-event-id");
+            let response = host.http.get_with("/v1/stores/main/events", &headers);
+            assert_eq!(response.expect_problem(400, "invalid-argument").json["field"], "last-event-id");
         }
     }
     assert_eq!(host.traps(), NO_EVENTS);
 }
 
 #[test]
-fn bytes_that_are_no_http_harm_nobody() {
+fn bytes_that_are_not_http_do_no_harm() {
     let host = Host::start();
     let requests: [&[u8]; 9] = [
         b"\r\n\r\n\r\n\r\n",
@@ -173,18 +173,18 @@ fn bytes_that_are_no_http_harm_nobody() {
         b"POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\nzz\r\n",
     ];
     for request in requests {
-        // Some are not worth an answer; none is answered as if it were fine, or by a failure of ours.
+        // Some get no response; none gets a success or a server error.
         let mut connection = host.http.connect();
         connection.write_all(request).unwrap();
         connection.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut answer = Vec::new();
-        // A host that resets the connection after its answer has answered all the same.
-        drop(connection.read_to_end(&mut answer));
-        let answer = String::from_utf8_lossy(&answer);
+        let mut response = Vec::new();
+        // The host may reset the connection after its response.
+        drop(connection.read_to_end(&mut response));
+        let response = String::from_utf8_lossy(&response);
         let shown = String::from_utf8_lossy(request);
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{shown}: {answer}");
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 4"), "{shown}: {response}");
     }
-    // A body that breaks off in the middle is no append.
+    // An incomplete body is not appended.
     let mut connection = host.http.connect();
     let head = "POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n";
     connection.write_all(format!("{head}{{\"events\":[{{").as_bytes()).unwrap();

@@ -1,12 +1,12 @@
-//! `exesdb import` of a log of cases: once, again, in other batches, and what is wrong with a file.
+//! `exesdb import` of a log of cases: once, repeatedly, in other batches, and with mistakes in the file.
 //!
-//! `permits.csv` is a small log with all that makes one difficult. The large log that the project is measured by is
-//! not part of the repository: where it lies beside it, in `../shared/data/receipt.csv`, it is imported as well.
-#![allow(clippy::print_stderr)] // says when the large log is not there
+//! `permits.csv` is a small log with every difficulty that a log can have. The large log of the measurements is not part of
+//! the repository. Its test imports `../shared/data/receipt.csv`, and is reported as skipped where that file does not exist.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use exesdb_test_support::skip;
 use exesdb_tests::{Host, NO_EVENTS, folder, root, stderr};
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn permits() -> PathBuf {
     root().join("tests/flow/permits.csv")
 }
 
-/// What an import says by which nothing was hidden or refused.
+/// The summary of an import without hidden and refused rows.
 fn summary(rows: u64, added: u64, already_there: u64, streams: u64) -> Value {
     json!({
         "rows": rows, "added": added, "already_there": already_there, "hidden": 0, "refused": 0, "streams": streams,
@@ -35,12 +35,12 @@ fn import(host: &Host, file: &Path, more: &[&str]) -> Value {
     host.json(&arguments).remove(0)
 }
 
-/// The time of the row that an event was made of.
+/// The time of an event's row.
 fn time(event: &Value) -> &str {
     event["metadata"]["import"]["time"].as_str().expect("an imported event knows its row's time")
 }
 
-/// What holds for a store into which a log was imported in the order of time.
+/// Checks a store into which a log was imported in the order of time.
 fn check(host: &Host, rows: usize, streams: usize) {
     let all = host.http.read_all();
     assert_eq!(all.len(), rows);
@@ -51,7 +51,7 @@ fn check(host: &Host, rows: usize, streams: usize) {
         assert_eq!(event["type"], event["data"]["concept:name"]);
         cases.entry(event["stream"].as_str().expect("a stream has a name")).or_default().push(event);
     }
-    // Times are printed in UTC with the same number of digits or fewer, so they are compared without their `Z`.
+    // Times are printed in UTC, with a varying number of digits, so they are compared without their `Z`.
     let times: Vec<&str> = all.iter().map(|event| time(event).trim_end_matches('Z')).collect();
     assert!(times.is_sorted(), "the whole store is in the order of time");
     let ids: HashSet<&str> = all.iter().map(|event| event["id"].as_str().expect("an id is text")).collect();
@@ -66,7 +66,7 @@ fn check(host: &Host, rows: usize, streams: usize) {
     let listed = host.json(&["streams", "--json"]);
     assert_eq!(listed, cases.keys().map(|name| json!(name)).collect::<Vec<_>>());
 
-    // Following sees each once, in order.
+    // A follower sees each event once, in order.
     let followed = host.json(&["follow", "--json", "--count", &rows.to_string()]);
     assert_eq!(followed, all);
 }
@@ -77,12 +77,12 @@ fn a_log_is_imported_once_in_the_order_of_time() {
     let first = import(&host, &permits(), &COLUMNS);
     assert_eq!(first, summary(30, 30, 0, 10));
     check(&host, 30, 10);
-    // All columns are kept as text, quotes and line breaks resolved.
+    // All columns are stored as text, with quotes and line breaks resolved.
     let events = host.http.read("permit-2");
     assert_eq!(events[0]["data"]["note"], "two lines:\nthe second");
     assert_eq!(host.http.read("permit-1")[1]["data"]["note"], "says \"yes\", mostly");
     assert_eq!(host.http.read("permit-6")[0]["data"]["case:deadline"], "");
-    // Rows that are equal in everything are events of their own.
+    // Equal rows are separate events.
     assert_eq!(host.http.read("permit, with comma").len(), 4);
     assert_eq!(host.http.read_all()[0]["stream"], "permit-8");
 
@@ -95,12 +95,12 @@ fn a_log_is_imported_once_in_the_order_of_time() {
 }
 
 #[test]
-fn a_file_that_has_grown_adds_what_is_new() {
+fn a_file_that_has_grown_adds_only_new_rows() {
     let host = Host::start();
     let folder = folder();
     let text = std::fs::read_to_string(permits()).unwrap();
     let grown = folder.path().join("permits.csv");
-    // Cut between two rows; one of the rows before it has two lines.
+    // Cut between two rows; one of the rows before the cut has two lines.
     let rows: Vec<&str> = text.split_inclusive('\n').collect();
     std::fs::write(&grown, rows[..18].concat()).unwrap();
     let first = import(&host, &grown, &COLUMNS);
@@ -135,12 +135,12 @@ fn lines_of_json_are_imported_too() {
 }
 
 #[test]
-fn of_a_file_with_faults_nothing_is_sent() {
+fn a_file_with_mistakes_is_not_sent() {
     let host = Host::start();
     let folder = folder();
     let file = folder.path().join("bad.csv");
     let good = "case:concept:name,concept:name,time:timestamp\na,t,2024-01-01T00:00:00Z\n";
-    // what follows the good row, what is said
+    // text after the valid row, error
     let table: [(&[u8], &[&str]); 12] = [
         (b"b,\"t,2024-01-01T00:00:00Z\nc,t,2024-01-01T00:00:00Z\n", &["bad.csv:3:", "never closed"]),
         (b"b,\"t\"x,2024-01-01T00:00:00Z\n", &["bad.csv:3:", "text follows a closing quote"]),
@@ -185,7 +185,7 @@ fn write(path: &Path, streams: &[&str]) {
 }
 
 #[test]
-fn what_is_hidden_is_told_apart_and_a_file_that_has_grown_adds_its_new_rows() {
+fn hidden_rows_are_counted_and_a_file_that_has_grown_adds_its_new_rows() {
     for scavenged in [false, true] {
         let host = Host::start();
         let folder = folder();
@@ -214,7 +214,7 @@ fn what_is_hidden_is_told_apart_and_a_file_that_has_grown_adds_its_new_rows() {
         let seen = ["deleted", "kept", "cut", "newest", "new"].map(|stream| by_stream(&host, stream));
         assert_eq!(seen, [1, 4, 2, 2, 1]);
         assert_eq!(host.http.read("deleted")[0]["version"], 3);
-        // On request they come back, at the end of their streams.
+        // An option appends them again, at the end of their streams.
         let back = import(&host, &file, &[&BY[..], &["--add-hidden"]].concat());
         assert_eq!(back["hidden"], 0);
         assert!(back["added"].as_u64() > Some(0), "{back}");
@@ -222,7 +222,7 @@ fn what_is_hidden_is_told_apart_and_a_file_that_has_grown_adds_its_new_rows() {
 }
 
 #[test]
-fn one_streams_trouble_stops_no_other_and_has_an_exit_code() {
+fn a_refused_stream_does_not_stop_others_and_sets_the_exit_code() {
     let host = Host::start();
     let folder = folder();
     let file = folder.path().join("f.csv");
@@ -247,7 +247,7 @@ fn one_streams_trouble_stops_no_other_and_has_an_exit_code() {
 }
 
 #[test]
-fn rows_that_read_the_same_are_events_of_their_own_in_one_file_and_in_two() {
+fn equal_rows_are_separate_events_in_one_file_and_in_two() {
     let host = Host::start();
     let folder = folder();
     let (first, second) = (folder.path().join("1.csv"), folder.path().join("2.csv"));
@@ -260,12 +260,12 @@ fn rows_that_read_the_same_are_events_of_their_own_in_one_file_and_in_two() {
         assert_eq!(counts(&import(&host, file, &BY)), [0, 2, 0, 0]);
     }
     assert_eq!(host.http.read("log").len(), 4);
-    // A file that was renamed keeps its source's name.
+    // `--source` identifies a renamed file.
     let renamed = folder.path().join("3.csv");
     std::fs::rename(&first, &renamed).unwrap();
     let source = [&BY[..], &["--source", "1.csv"]].concat();
     assert_eq!(counts(&import(&host, &renamed, &source)), [0, 2, 0, 0]);
-    // Others write in between, and a row comes in before.
+    // Another client appends in between, and the file gets a row at its beginning.
     host.http.append_one("log").expect(200);
     std::fs::write(&renamed, "s,t\nlog,first\nlog,tick\nlog,tick\nlog,tick\n").unwrap();
     assert_eq!(counts(&import(&host, &renamed, &source)), [2, 2, 0, 0]);
@@ -292,7 +292,7 @@ fn events_may_have_the_times_of_their_rows() {
     };
     let expected = ["2010-12-31T23:00:00.500000Z", "2099-01-02T00:00:00.000000Z"];
     assert_eq!(times(&file, &["--keep-times"]), expected);
-    // A clock that was far ahead does not give its time to others.
+    // A time far in the future does not affect later events.
     host.http.append_one("a").expect(200);
     assert!(host.http.read("a")[2]["created"].as_str() < Some("2090"));
     let early = folder.path().join("early.csv");
@@ -308,10 +308,10 @@ fn events_may_have_the_times_of_their_rows() {
 }
 
 #[test]
-fn the_large_log_is_imported_where_it_is_there() {
+fn the_large_log_is_imported_once() {
     let log = root().join("../shared/data/receipt.csv");
     if !log.is_file() {
-        eprintln!("SKIPPED: there is no {}, so only the small log was imported", log.display());
+        skip("import of the large log", "`../shared/data/receipt.csv` does not exist");
         return;
     }
     let host = Host::start();

@@ -1,8 +1,8 @@
-//! Limits: what is just within works, what is over is refused with the limit in the message.
+//! Limits: requests at a limit succeed, and requests over it are refused with the limit in the message.
 
 use std::io::{Read as _, Write as _};
 
-use exesdb_tests::{Answer, Host, NO_EVENTS};
+use exesdb_tests::{Host, NO_EVENTS, Response};
 use serde_json::{Value, json};
 
 const EVENT_BYTES: usize = 1 << 20;
@@ -14,13 +14,13 @@ fn event(bytes: usize) -> Value {
     json!({ "type": "t", "data": "x".repeat(bytes - 2) })
 }
 
-fn refused(answer: Answer, limit: usize) {
-    let answer = answer.expect_problem(413, "too-large");
-    assert!(answer.detail().contains(&limit.to_string()), "{}", answer.text);
+fn refused(response: Response, limit: usize) {
+    let response = response.expect_problem(413, "too-large");
+    assert!(response.detail().contains(&limit.to_string()), "{}", response.text);
 }
 
 #[test]
-fn over_a_limit_the_answer_names_it() {
+fn a_response_over_a_limit_names_it() {
     let host = Host::start();
     host.http.append("s", "any", &[event(EVENT_BYTES)]).expect(200);
     refused(host.http.append("s", "any", &[event(EVENT_BYTES + 1)]), EVENT_BYTES);
@@ -30,7 +30,7 @@ fn over_a_limit_the_answer_names_it() {
     host.http.append("s", "any", &vec![event(3); EVENTS]).expect(200);
     refused(host.http.append("s", "any", &vec![event(3); EVENTS + 1]), EVENTS);
 
-    // A body of exactly the limit: white space is part of it.
+    // A body at the limit; its white space counts.
     let mut body =
         json!({ "events": [event(EVENT_BYTES - 100), event(EVENT_BYTES - 100), event(EVENT_BYTES - 100)] })
             .to_string()
@@ -53,20 +53,20 @@ fn over_a_limit_the_answer_names_it() {
 fn a_body_that_never_ends_is_refused_without_being_read_to_its_end() {
     let host = Host::start();
     let head = "POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
-    // Announced, and never sent.
+    // Announced by its length, but never sent.
     let announced = format!("{head}content-length: 99999999999\r\n\r\n{{");
-    let answer = begun(&host, announced.as_bytes());
-    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
-    // In pieces that say nothing of the whole, and never end.
+    let response = begun(&host, announced.as_bytes());
+    assert!(response.starts_with("HTTP/1.1 413"), "{response}");
+    // In chunks without an end.
     let mut chunked = format!("{head}transfer-encoding: chunked\r\n\r\n").into_bytes();
     for _ in 0..5 {
         chunked.extend_from_slice(b"100000\r\n");
         chunked.extend_from_slice(&vec![b' '; 1 << 20]);
         chunked.extend_from_slice(b"\r\n");
     }
-    let answer = begun(&host, &chunked);
-    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
-    // Sent to its end, far beyond the limit: whoever does not listen is cut off.
+    let response = begun(&host, &chunked);
+    assert!(response.starts_with("HTTP/1.1 413"), "{response}");
+    // Sent completely, far over the limit: the host closes the connection of a client that does not read.
     let mut connection = host.http.connect();
     let endless = format!("{head}content-length: 99999999999\r\n\r\n");
     let mut sent = connection.write_all(endless.as_bytes());
@@ -78,16 +78,16 @@ fn a_body_that_never_ends_is_refused_without_being_read_to_its_end() {
     assert_eq!(host.traps(), NO_EVENTS);
 }
 
-/// Sends bytes on a connection of their own, and reads the answer until it names the limit.
+/// Sends bytes on a connection of their own, and reads the response until it names the limit.
 fn begun(host: &Host, request: &[u8]) -> String {
     let mut connection = host.http.connect();
     connection.write_all(request).expect("the host reads");
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     let mut piece = [0; 4_096];
-    while !String::from_utf8_lossy(&answer).contains(&REQUEST_BYTES.to_string()) {
-        let bytes = connection.read(&mut piece).expect("the host answers");
-        assert_ne!(bytes, 0, "the answer names no limit: {}", String::from_utf8_lossy(&answer));
-        answer.extend_from_slice(&piece[..bytes]);
+    while !String::from_utf8_lossy(&response).contains(&REQUEST_BYTES.to_string()) {
+        let bytes = connection.read(&mut piece).expect("the host responds");
+        assert_ne!(bytes, 0, "the response names no limit: {}", String::from_utf8_lossy(&response));
+        response.extend_from_slice(&piece[..bytes]);
     }
-    String::from_utf8(answer).expect("an answer is text")
+    String::from_utf8(response).expect("a response is text")
 }

@@ -1,4 +1,4 @@
-//! What a client sees of a host: over HTTP and on the command line.
+//! What clients of a host see, over HTTP and on the command line.
 
 mod aged;
 mod append;

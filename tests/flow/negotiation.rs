@@ -1,4 +1,4 @@
-//! Which form a response has, what `HEAD` says of it, and bodies at their limits.
+//! The representation of a response, `HEAD`, and bodies at their limits.
 
 use std::io::{Read as _, Write as _};
 
@@ -8,7 +8,7 @@ use serde_json::json;
 const EVENTS: &str = "/v1/stores/main/events";
 
 #[test]
-fn a_bounded_read_is_no_event_stream() {
+fn a_bounded_read_is_not_an_event_stream() {
     let host = Host::start();
     host.http.append_one("s").expect(200);
     for (accept, query, expected) in [
@@ -20,15 +20,15 @@ fn a_bounded_read_is_no_event_stream() {
         ("application/json;q=0.5, application/x-ndjson", "", "application/x-ndjson"),
         ("application/x-ndjson, application/vnd.exesdb.events", "", "application/x-ndjson"),
     ] {
-        let answer = host.http.get_with(&format!("{EVENTS}{query}"), &[("accept", accept)]).expect(200);
-        assert_eq!(answer.content_type, expected, "{accept} {query}");
+        let response = host.http.get_with(&format!("{EVENTS}{query}"), &[("accept", accept)]).expect(200);
+        assert_eq!(response.content_type, expected, "{accept} {query}");
     }
     let refused = host.http.get_with(&format!("{EVENTS}?count=1"), &[("accept", "text/event-stream")]);
     assert_eq!(refused.expect_problem(400, "invalid-argument").json["field"], "count");
 }
 
 #[test]
-fn frames_say_what_pages_say() {
+fn frames_have_the_same_content_as_pages() {
     let host = Host::start();
     let events = [
         json!({ "type": "opened", "data": { "owner": "Ada" }, "metadata": { "by": 1 }, "tags": ["a", "ä"] }),
@@ -77,7 +77,7 @@ fn frames_say_what_pages_say() {
 }
 
 #[test]
-fn head_says_how_long_the_response_to_get_is() {
+fn head_has_the_length_of_the_response_to_get() {
     let host = Host::start();
     host.http.append_one("s").expect(200);
     for path in
@@ -88,7 +88,7 @@ fn head_says_how_long_the_response_to_get_is() {
             let request = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
             connection.write_all(request.as_bytes()).expect("the host reads");
             let mut response = String::new();
-            connection.read_to_string(&mut response).expect("the host answers");
+            connection.read_to_string(&mut response).expect("the host responds");
             let (head, body) = response.split_once("\r\n\r\n").expect("a response has a head");
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
             let length: usize = length.expect(path).parse().expect("a number");
@@ -109,14 +109,14 @@ fn a_thousand_events_of_thirty_two_tags_fit_one_request() {
     assert_eq!(tagged.json["events"].as_array().map(Vec::len), Some(1_000));
     let transaction = json!({ "appends": [{ "stream": "t", "events": events }] });
     host.http.post("/v1/stores/main/transactions", &transaction).expect(200);
-    // More is refused by the name of what is too much.
+    // More is refused, with the name of the limit.
     let tags: Vec<String> = (0..32).map(|tag| format!("{tag:0>40}")).collect();
     let events = vec![json!({ "type": "t", "data": 1, "tags": tags }); 1_000];
     let refused = host.http.append("s", "any", &events).expect_problem(413, "too-large");
     assert_eq!((&refused.json["field"], &refused.json["limit"]), (&json!("events"), &json!(1_048_576)));
 }
 
-/// Errors of the host's libraries have backtraces of their own, which are nobody's business outside.
+/// Errors of the host's libraries have backtraces, which must not be shown to clients.
 #[test]
 fn a_body_that_is_cut_off_gets_a_fixed_sentence() {
     let host = Down::new(None).with_environment(&[("RUST_BACKTRACE", "1")]).start();
@@ -131,7 +131,7 @@ fn a_body_that_is_cut_off_gets_a_fixed_sentence() {
         connection.write_all(format!("{head}{framing}").as_bytes()).expect("the host reads");
         connection.shutdown(std::net::Shutdown::Write).expect("the connection is there");
         let mut response = String::new();
-        // The host may close the connection before it has answered: then nothing was told to nobody.
+        // The host may close the connection without a response.
         drop(connection.read_to_string(&mut response));
         if response.is_empty() {
             continue;

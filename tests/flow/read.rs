@@ -20,7 +20,7 @@ fn numbers(page: &Value, field: &str) -> Vec<u64> {
 }
 
 #[test]
-fn pages_begin_inclusively_and_go_either_way() {
+fn a_page_includes_its_start_in_both_directions() {
     let host = filled();
     let forward = |from: u64, to: u64| (from..to).collect::<Vec<u64>>();
     let backward = |from: u64, to: u64| (to..=from).rev().collect::<Vec<u64>>();
@@ -60,7 +60,7 @@ fn pages_begin_inclusively_and_go_either_way() {
 }
 
 #[test]
-fn pages_lead_on_to_each_other() {
+fn each_page_names_the_start_of_the_next() {
     let host = filled();
     for (direction, expected) in
         [("forward", (0..25).collect::<Vec<u64>>()), ("backward", (0..25).rev().collect())]
@@ -83,7 +83,7 @@ fn pages_lead_on_to_each_other() {
 }
 
 #[test]
-fn a_page_is_bounded_in_bytes_and_says_that_there_is_more() {
+fn a_page_is_limited_in_bytes_and_says_that_more_follows() {
     let host = Host::start();
     let large = "x".repeat(900 << 10);
     for _ in 0..20 {

@@ -1,4 +1,4 @@
-//! Events that are kept no longer: hidden at once, and reclaimed.
+//! Retention and deletion: events are hidden immediately, and their space is reclaimed.
 
 use exesdb_tests::{Host, NO_EVENTS};
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ fn fill(host: &Host, stream: &str, events: u64) {
 }
 
 #[test]
-fn retention_hides_at_once_and_scavenging_changes_no_answer() {
+fn retention_hides_immediately_and_scavenging_changes_no_response() {
     let host = Host::start();
     fill(&host, "s", 10);
     fill(&host, "other", 3);
@@ -25,7 +25,7 @@ fn retention_hides_at_once_and_scavenging_changes_no_answer() {
     assert_eq!(versions(&host.http.read("s")), [7, 8, 9]);
     fill(&host, "s", 1);
     assert_eq!(versions(&host.http.read("s")), [8, 9, 10]);
-    // What is hidden stays so, also where a new limit would show it.
+    // Hidden events stay hidden, even if a new limit would show them.
     host.http.put(&retention, &json!({})).expect(204);
     assert_eq!(versions(&host.http.read("s")), [8, 9, 10]);
     let info = host.http.get(&host.http.stream("s")).expect(200).json;
@@ -43,7 +43,7 @@ fn retention_hides_at_once_and_scavenging_changes_no_answer() {
 }
 
 #[test]
-fn a_deleted_stream_begins_again_and_a_tombstone_is_the_end() {
+fn a_deleted_stream_can_begin_again_and_a_tombstone_is_final() {
     let host = Host::start();
     fill(&host, "s", 3);
     let stream = host.http.stream("s");
@@ -67,7 +67,7 @@ fn a_deleted_stream_begins_again_and_a_tombstone_is_the_end() {
     assert_eq!(host.http.get(&stream).expect(200).json["state"], "tombstoned");
 }
 
-/// Both sides of a scavenge step's limits: 1,000 events, 4 MiB, and what a batch takes of tags.
+/// The limits of a scavenge step: 1,000 events, 4 MiB, and the operations of a batch, of which tags need many.
 #[test]
 fn long_streams_are_scavenged_to_their_end() {
     let host = Host::start();
@@ -82,7 +82,7 @@ fn long_streams_are_scavenged_to_their_end() {
     for (stream, events, data, tagged) in &streams {
         let event = json!({ "type": "t", "data": data, "tags": tags[..*tagged] });
         let all = vec![event; *events];
-        // Few enough for the limits of one append.
+        // Within the limits of one append.
         for part in all.chunks(if data.is_string() { 10 } else { 200 }) {
             host.http.append(stream, "any", part).expect(200);
         }
@@ -115,7 +115,7 @@ fn a_truncate_point_beyond_the_end_hides_nothing_that_comes_later() {
 }
 
 #[test]
-fn an_id_whose_event_was_deleted_is_new_scavenged_or_not() {
+fn the_id_of_a_deleted_event_is_new_scavenged_or_not() {
     let host = Host::start();
     let event = [json!({ "type": "t", "data": 1, "id": "the-id" })];
     for (stream, is_scavenged) in [("kept", false), ("removed", true)] {

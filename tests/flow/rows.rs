@@ -1,5 +1,5 @@
-//! `exesdb import` of rows whose stream hides events: which rows are hidden, and which are new, is told by what was
-//! imported, not by what the stream had.
+//! `exesdb import` of rows into streams with hidden events: the rows imported before decide which rows are hidden and which
+//! are new, not the events that the stream had.
 
 use std::path::Path;
 
@@ -28,7 +28,7 @@ fn import(host: &Host, file: &Path, more: &[&str]) -> ([u64; 4], i32) {
     (counts, output.status.code().expect("it was not killed"))
 }
 
-/// What hides rows: how, what comes of three rows that are imported again, and of two new ones with them, once and again.
+/// A way to hide rows, and the results of three imports: the three old rows again, two new ones with them, and that again.
 struct Hiding {
     name: &'static str,
     hide: &'static [&'static [&'static str]],
@@ -45,7 +45,7 @@ const HIDINGS: [Hiding; 7] = [
         again: [0, 1, 2, 0],
         grown: [[2, 1, 2, 0], [0, 3, 2, 0]],
     },
-    // Two rows of another source come before.
+    // Two rows of another source come first.
     Hiding {
         name: "newest",
         hide: &[&["retention", "STREAM", "--max-count", "1"]],
@@ -98,7 +98,7 @@ fn only_rows_that_were_imported_before_are_hidden() {
         for Hiding { name, again, grown, .. } in HIDINGS {
             let what = format!("{name}, scavenged: {scavenged}");
             let is_dead = name == "tombstoned";
-            // Another source: its rows were never there.
+            // The rows of another source are new.
             write(&file(name, "b"), name, 2099, 0..2);
             let new = if is_dead { ([0, 0, 0, 2], 3) } else { ([2, 0, 0, 0], 0) };
             assert_eq!(import(&host, &file(name, "b"), &[]), new, "{what}");
@@ -238,9 +238,9 @@ fn a_copy_of_a_store_counts_the_rows_that_it_shows() {
     assert_eq!(import(&host, &file, &copy), ([0, 6, 3, 0], 0));
 }
 
-/// The host is stopped: doctor finds nothing wrong with what was counted.
+/// Stops the host, and checks that the doctor finds no fault in the counts.
 #[test]
-fn what_is_counted_is_verified() {
+fn the_doctor_verifies_the_counts() {
     let (host, folder) = (Host::start(), folder());
     for Hiding { name, hide, .. } in HIDINGS {
         let file = folder.path().join(format!("{name}.csv"));
@@ -258,7 +258,7 @@ fn what_is_counted_is_verified() {
 }
 
 #[test]
-fn what_a_client_says_of_rows_is_checked() {
+fn a_clients_claims_about_rows_are_checked() {
     let host = Host::start();
     let (http, path) = (&host.http, host.http.path());
     let event = |version: u64| {
@@ -269,12 +269,12 @@ fn what_a_client_says_of_rows_is_checked() {
     let import = |body: Value| http.post(&format!("{path}/import"), &body);
     let states = |body: Value| http.post(&format!("{path}/import/states"), &body);
     import(json!({"events": [event(0), event(1)], "marks": [mark(2)]})).expect(200);
-    let answer = states(json!({"source": "f", "streams": ["s/1", "never"]})).expect(200).json;
+    let response = states(json!({"source": "f", "streams": ["s/1", "never"]})).expect(200).json;
     assert_eq!(
-        (&answer["states"][0]["rows"], &answer["states"][1]),
+        (&response["states"][0]["rows"], &response["states"][1]),
         (&json!(2), &json!({"stream": "never", "rows": 0, "leading_rows": 0}))
     );
-    assert_eq!(answer["states"][0]["info"]["last_version"], 1);
+    assert_eq!(response["states"][0]["info"]["last_version"], 1);
     // Sent again, and late.
     for rows in [2, 1] {
         let again = import(json!({"events": [event(0), event(1)], "marks": [mark(rows)]})).expect(200);

@@ -23,7 +23,7 @@ fn snapshots_are_kept_by_version() {
     assert_eq!(host.http.get(&at("/latest")).expect(200).json["version"], 100);
     host.http.get(&at("/21")).expect_problem(404, "snapshot-not-found");
 
-    // Recorded again, the last one stands.
+    // The last one of a version replaces earlier ones.
     host.http.put(&at("/20"), &json!({ "data_base64": "AP8=", "content_type": "a/b" })).expect(204);
     let replaced = host.http.get(&at("/20")).expect(200).json;
     assert_eq!((&replaced["data_base64"], &replaced["content_type"]), (&json!("AP8="), &json!("a/b")));
@@ -88,7 +88,7 @@ fn each_source_has_its_own_snapshots() {
 }
 
 #[test]
-fn snapshots_outlive_a_crash() {
+fn snapshots_survive_a_crash() {
     let host = Host::start();
     let at = format!("{}/snapshots/7", host.http.stream("s"));
     host.http.append_many("s", 8).expect(200);
@@ -98,7 +98,7 @@ fn snapshots_outlive_a_crash() {
 }
 
 #[test]
-fn snapshots_end_with_the_life_of_their_stream() {
+fn snapshots_are_hidden_when_their_stream_is_deleted() {
     let host = Host::start();
     let stream = host.http.stream("s");
     let at = |rest: &str| format!("{stream}/snapshots{rest}");
@@ -110,7 +110,7 @@ fn snapshots_end_with_the_life_of_their_stream() {
     host.http.get(&at("/latest")).expect_problem(404, "snapshot-not-found");
     host.http.delete(&at("/2")).expect_problem(404, "snapshot-not-found");
     assert_eq!(host.http.delete(&at("?keep=1")).expect(200).json["deleted"], 0);
-    // Begun again, the stream has the state of its second life only.
+    // A stream that began again has only the snapshots after its beginning.
     host.http.append_many("s", 2).expect(200);
     host.http.get(&at("/2")).expect_problem(404, "snapshot-not-found");
     let refused = host.http.put(&at("/2"), &json!({ "data": 1 })).expect_problem(409, "no-such-version");

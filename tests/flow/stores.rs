@@ -14,9 +14,9 @@ fn stores_do_not_see_each_others_data() {
     assert_eq!(bills.read_all().len(), 0);
     bills.get(&bills.stream("s")).expect_problem(404, "stream-not-found");
     assert!(live.is_silent());
-    // The same stream, id and expectation are another store's own business.
-    let answer = bills.append("s", "no_stream", &[json!({ "id": "same", "type": "bill", "data": 2 })]);
-    assert_eq!(answer.expect(200).json["position"], 0);
+    // The same stream, id and expected version are independent in another store.
+    let response = bills.append("s", "no_stream", &[json!({ "id": "same", "type": "bill", "data": 2 })]);
+    assert_eq!(response.expect(200).json["position"], 0);
     assert_eq!(live.take(1)[0]["type"], "bill");
     assert_eq!(orders.read("s")[0]["type"], "order");
 
@@ -43,7 +43,7 @@ fn stores_do_not_see_each_others_data() {
 }
 
 #[test]
-fn a_pool_is_as_large_as_it_is_configured() {
+fn a_pool_has_its_configured_size() {
     let host = Host::with_config(
         "[[store]]\nname = \"main\"\nwriters = 2\nreaders = 3\nsnapshot_workers = 1\ngateway_pool_size = 4\n",
     );
@@ -66,9 +66,9 @@ fn a_pool_is_as_large_as_it_is_configured() {
     assert_eq!(host.http.read_all().len(), 20);
 }
 
-/// Many systems let a process open 1,024 files and no more.
+/// Many systems limit a process to 1,024 open files.
 #[test]
-fn a_host_that_may_open_few_files_starts_with_less() {
+fn a_host_with_few_open_files_starts_with_fewer_stores() {
     let config = "[[store]]\nname = \"main\"\n[[store]]\nname = \"orders\"\n";
     let host = Down::new(Some(config)).with_files(1_024).start();
     let told = host.log().into_iter().find(|line| line.contains("ulimit -n")).expect("it is told");

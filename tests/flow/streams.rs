@@ -4,7 +4,7 @@ use exesdb_tests::{Host, NO_EVENTS};
 use serde_json::{Value, json};
 
 #[test]
-fn a_stream_tells_of_itself() {
+fn a_stream_has_information() {
     let host = Host::start();
     let path = host.http.stream("s");
     host.http.get(&path).expect_problem(404, "stream-not-found");
@@ -98,8 +98,8 @@ fn any_name_without_control_characters_works() {
         &longest_unicode,
     ];
     for (number, name) in names.iter().enumerate() {
-        let answer = host.http.append(name, "no_stream", &[json!({ "type": "t", "data": number })]);
-        assert_eq!(answer.status, 200, "{name:?}: {}", answer.text);
+        let response = host.http.append(name, "no_stream", &[json!({ "type": "t", "data": number })]);
+        assert_eq!(response.status, 200, "{name:?}: {}", response.text);
     }
     for (number, name) in names.iter().enumerate() {
         let events = host.http.read(name);

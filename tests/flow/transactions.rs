@@ -1,4 +1,4 @@
-//! Appends to several streams at once, and decisions that hold only if nothing was added meanwhile.
+//! Atomic appends to several streams, and append conditions.
 
 use exesdb_tests::Host;
 use serde_json::{Value, json};
@@ -19,17 +19,17 @@ fn several_streams_are_appended_to_all_or_none() {
         ] })
     };
     let first = transfer("t1", json!("no_stream"), json!("no_stream"));
-    let answer = host.http.post(TRANSACTIONS, &first).expect(200).json;
-    assert_eq!(answer["results"][0]["position"], 0);
-    assert_eq!(answer["results"][1]["position"], 1);
-    // Sent again, it is the same one.
-    assert_eq!(host.http.post(TRANSACTIONS, &first).expect(200).json, answer);
-    // One of two expectations fails, so nothing is appended.
+    let response = host.http.post(TRANSACTIONS, &first).expect(200).json;
+    assert_eq!(response["results"][0]["position"], 0);
+    assert_eq!(response["results"][1]["position"], 1);
+    // A repetition gets the same result.
+    assert_eq!(host.http.post(TRANSACTIONS, &first).expect(200).json, response);
+    // One of two expected versions does not hold, so nothing is appended.
     let refused = host.http.post(TRANSACTIONS, &transfer("t2", json!(0), json!(7)));
     let problem = refused.expect_problem(409, "wrong-expected-version").json;
     assert_eq!((&problem["stream"], &problem["actual_version"]), (&json!("account-b"), &json!(0)));
     assert_eq!(host.http.read_all().len(), 2);
-    // A stream that is only checked.
+    // A stream of which only the version is checked.
     let mut checked = transfer("t3", json!(0), json!(0));
     checked["checks"] = json!([{ "stream": "frozen", "expected_version": "no_stream" }]);
     host.http.post(TRANSACTIONS, &checked).expect(200);
@@ -42,8 +42,8 @@ fn several_streams_are_appended_to_all_or_none() {
     assert_eq!(host.http.read("account-b").len(), 2);
 }
 
-/// Of many who want the last seats of a course, as many get one as there are seats: each reads who subscribed, and
-/// subscribes under the condition that nobody did since.
+/// Many clients want the last seats of a course, and exactly as many as there are seats get one: each reads the
+/// subscriptions, and subscribes under the condition that none was added since.
 #[test]
 fn a_condition_holds_against_everybody_who_appends_at_the_same_time() {
     const SEATS: usize = 5;
@@ -73,11 +73,11 @@ fn a_condition_holds_against_everybody_who_appends_at_the_same_time() {
                 }],
                 "conditions": [condition],
             });
-            let answer = http.post(TRANSACTIONS, &body);
-            if answer.status == 200 {
+            let response = http.post(TRANSACTIONS, &body);
+            if response.status == 200 {
                 taken += 1;
             } else {
-                answer.expect_problem(409, "condition-failed");
+                response.expect_problem(409, "condition-failed");
             }
         }
         taken
@@ -97,7 +97,7 @@ fn a_condition_holds_against_everybody_who_appends_at_the_same_time() {
 }
 
 #[test]
-fn what_makes_no_sense_is_refused_with_the_field() {
+fn an_invalid_transaction_is_refused_with_the_field() {
     let host = Host::start();
     let append = json!({ "stream": "s", "expected_version": "any", "events": [event("1", "t", &[])] });
     let too_many: Vec<_> = (0..101)
@@ -115,10 +115,10 @@ fn what_makes_no_sense_is_refused_with_the_field() {
         (json!({ "appends": [append], "surprise": 1 }), "surprise"),
         (json!({ "appends": too_many }), "appends"),
     ] {
-        let answer = host.http.post(TRANSACTIONS, &body);
-        assert!((400..500).contains(&answer.status), "{body}: {}", answer.text);
-        let named = answer.json["field"].as_str().unwrap_or_default();
-        assert!(named.starts_with(field), "{field} should be named: {}", answer.text);
+        let response = host.http.post(TRANSACTIONS, &body);
+        assert!((400..500).contains(&response.status), "{body}: {}", response.text);
+        let named = response.json["field"].as_str().unwrap_or_default();
+        assert!(named.starts_with(field), "{field} should be named: {}", response.text);
     }
     assert_eq!(host.http.read_all().len(), 0);
 }

@@ -1,4 +1,4 @@
-//! What an operator does with a store: back it up, restore it, remove what is hidden, and have it examined.
+//! Maintenance of a store: backup, restore, scavenging, and the doctor.
 
 use std::path::Path;
 
@@ -33,7 +33,7 @@ fn a_backup_of_a_running_store_is_restored_elsewhere() {
     assert_eq!(summary["dump_bytes"], file.metadata().unwrap().len());
     let (events, snapshots) = (host.http.read_all(), host.json(&["snapshot", "list", "--json"]));
     host.http.append_one("later").expect(200);
-    // What is there is not replaced, and what cannot be asked for leaves nothing.
+    // Existing files are not replaced, and a refused command leaves no file.
     assert!(stderr(&host.exesdb(&["backup", &text(&file)])).contains("is there already"));
     let other = folder.path().join("other.backup");
     let output = host.exesdb(&["backup", &text(&other), "--store", "other"]);
@@ -47,7 +47,7 @@ fn a_backup_of_a_running_store_is_restored_elsewhere() {
     let restored = down.start();
     assert_eq!(restored.http.read_all(), events);
     assert_eq!(restored.json(&["snapshot", "list", "--json"]), snapshots);
-    // It goes on from where the backup ended.
+    // It continues from the end of the backup.
     assert_eq!(restored.http.append_one("s-0").expect(200).json["position"], 21);
     let down = restored.stop().down;
     let output = down.exesdb(&["restore", &text(&file)]);
@@ -88,12 +88,12 @@ fn a_backup_is_restored_up_to_a_position() {
     assert!(!names.iter().any(|name| name.contains("restoring")), "{names:?}");
 
     let restored = down.start();
-    // Versions, positions, times, ids and tags are those that they were.
+    // Versions, positions, times, ids and tags are unchanged.
     assert_eq!(restored.http.read_all(), events);
     // The last event is at 14; after it comes a hidden one that stands for the stream without any.
     assert_eq!(restored.http.append_one("s-0").expect(200).json["position"], 16);
     assert_eq!(restored.http.append_one("s-3").expect(200).json["first_version"], 5);
-    // It began after the position.
+    // This stream began after the position.
     restored.http.get(&restored.http.stream("tombstone")).expect(404);
     assert_eq!(restored.json(&["retention", "s-1", "--show", "--json"])[0]["max_count"], 2);
     let versions: Vec<Value> = restored
@@ -105,7 +105,7 @@ fn a_backup_is_restored_up_to_a_position() {
 }
 
 #[test]
-fn a_restore_up_to_a_position_ends_where_a_component_leads_nowhere() {
+fn a_restore_up_to_a_position_stops_at_an_invalid_component() {
     let host = Host::with_probes("");
     host.http.append_one("probe-standing-still").expect(200);
     let folder = folder();
@@ -129,14 +129,14 @@ fn a_store_that_was_restored_under_another_name_is_served_as_the_restore_says() 
     let file = folder.path().join("main.backup");
     host.ok(&["backup", &text(&file)]);
     let events = host.http.read_all();
-    // The host serves another store, so that it may go on.
+    // The host serves another store, so it keeps running.
     let said = host.ok(&["restore", &text(&file), "--store", "copy"]);
     for line in ["  [[store]]", "  name = \"copy\"", "exesdb serve --config FILE"] {
         assert!(said.contains(line), "{line}: {said}");
     }
     let said = host.ok(&["restore", &text(&file), "--store", "part", "--up-to", "3"]);
     assert!(said.contains("  name = \"part\""), "{said}");
-    // Started as before, it says which stores it serves, and which not.
+    // A restart without changes says which stores it serves, and which not.
     let host = host.stop().down.start();
     let ready = eventually("it says that it is ready", || {
         host.log().into_iter().find(|line| line.contains("exesdb is ready"))
@@ -166,11 +166,11 @@ fn a_store_that_was_restored_under_another_name_is_served_as_the_restore_says() 
 }
 
 #[test]
-fn a_folder_that_may_not_be_entered_is_no_missing_store() {
+fn a_folder_without_permission_is_not_a_missing_store() {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     use std::os::unix::process::CommandExt as _;
 
-    /// A user without rights, where the test's own may do everything.
+    /// A user without privileges, if the test runs as root.
     const NOBODY: u32 = 65_534;
     let down = Host::start().stop().down;
     let data = down.data();
@@ -193,7 +193,7 @@ fn a_folder_that_may_not_be_entered_is_no_missing_store() {
 }
 
 #[test]
-fn a_backup_that_is_not_whole_makes_no_store() {
+fn an_incomplete_backup_creates_no_store() {
     let host = Host::start();
     fill(&host);
     let folder = folder();
@@ -225,13 +225,13 @@ fn a_backup_that_is_not_whole_makes_no_store() {
             assert!(!output.status.success() && said.contains("was not finished"), "{said}");
         }
     }
-    // What failed is in the way of nothing.
+    // A failed restore does not prevent the next one.
     std::fs::write(&file, &whole).unwrap();
     assert!(down.exesdb(&["restore", &text(&file)]).status.success());
 }
 
 #[test]
-fn what_is_hidden_is_removed_while_the_store_runs() {
+fn hidden_events_are_removed_while_the_store_runs() {
     let host = Host::start();
     fill(&host);
     host.ok(&["delete", "s-3"]);
@@ -258,7 +258,7 @@ fn what_is_hidden_is_removed_while_the_store_runs() {
 }
 
 #[test]
-fn the_doctor_examines_a_store_and_says_what_is_wrong() {
+fn the_doctor_reports_what_is_wrong_with_a_store() {
     let host = Host::start();
     fill(&host);
     let output = host.exesdb(&["doctor"]);
@@ -279,7 +279,7 @@ fn the_doctor_examines_a_store_and_says_what_is_wrong() {
     assert_eq!((code, &lines[0]["found"]), (Some(0), &json!(0)));
     assert!(lines[0]["examined"].as_u64().unwrap() > 100, "{lines:?}");
 
-    // Without its durable mark nobody can say whether all is there; that is told, and put right only when asked for.
+    // Without the durable mark, the store may be incomplete. The doctor reports that, and repairs it only on request.
     std::fs::remove_file(stopped.data().join("main/durable.mark")).unwrap();
     let (code, lines) = examined(&[]);
     assert_eq!(
@@ -293,7 +293,7 @@ fn the_doctor_examines_a_store_and_says_what_is_wrong() {
     assert_eq!(stopped.start().http.read("s-0").len(), 6);
 }
 
-/// Begins a restore from a pipe, has it read all but the end of a backup, and kills it.
+/// Begins a restore from a pipe, sends all but the end of a backup, and kills it.
 fn kill_a_restore(down: &Down, backup: &[u8], arguments: &[&str]) {
     let pipe = down.data().with_file_name("pipe");
     drop(std::fs::remove_file(&pipe));
@@ -325,7 +325,7 @@ fn a_killed_restore_keeps_its_store_from_starting_until_it_is_repeated_or_given_
         let refused = down.try_start().err().expect("no empty store is served");
         let said = refused.log.join("\n");
         assert!(said.contains("was not finished") && said.contains("--give-up"), "{said}");
-        // Given up, it leaves room for a new store.
+        // After it was given up, a new store can be created.
         let down = refused.down;
         let doctor = stderr(&down.exesdb(&["doctor"]));
         assert!(doctor.contains("was not finished") && doctor.contains("--give-up"), "{doctor}");
@@ -334,7 +334,7 @@ fn a_killed_restore_keeps_its_store_from_starting_until_it_is_repeated_or_given_
         let host = down.start();
         assert!(host.http.read_all().is_empty());
         drop(host);
-        // Repeated, it is as if nothing had been.
+        // After it was repeated, the store is complete.
         let down = Down::new(None);
         kill_a_restore(&down, &backup, arguments);
         let output = down.exesdb(&[&["restore", &text(&file)][..], arguments].concat());

@@ -1,4 +1,4 @@
-//! What web pages may do with a host of the machine that they are shown on.
+//! Requests of web pages in a browser on the host's machine.
 
 use std::io::{Read as _, Write as _};
 
@@ -8,18 +8,18 @@ use serde_json::json;
 const EVENTS: &str = "/v1/stores/main/streams/s/events";
 const BODY: &[u8] = br#"{"events":[{"type":"t","data":1}]}"#;
 
-/// The status and all of a response to a request that is written by hand.
+/// The status and the raw response to a raw request.
 fn raw(http: &Client, request: &str) -> (u16, String) {
     let mut connection = http.connect();
     connection.write_all(request.as_bytes()).expect("the host reads");
     let mut response = String::new();
-    connection.read_to_string(&mut response).expect("the host answers and closes");
+    connection.read_to_string(&mut response).expect("the host responds and closes");
     let status = response.split(' ').nth(1).and_then(|status| status.parse().ok());
     (status.unwrap_or_else(|| panic!("{request}: {response}")), response)
 }
 
 #[test]
-fn a_body_without_a_json_type_is_not_taken_for_json() {
+fn a_body_without_a_json_content_type_is_refused() {
     let host = Host::start();
     let http = &host.http;
     for content_type in [
@@ -28,7 +28,7 @@ fn a_body_without_a_json_type_is_not_taken_for_json() {
         Some("application/x-www-form-urlencoded"),
         Some("multipart/form-data; boundary=x"),
     ] {
-        // A body that nobody reads ends the connection, so the next request may not count on it.
+        // The host closes the connection after an unread body, so the next request needs a new one.
         let mut headers = vec![("connection", "close")];
         headers.extend(content_type.map(|value| ("content-type", value)));
         for path in [EVENTS, "/v1/stores/main/transactions", "/v1/stores/main/import"] {
@@ -47,7 +47,7 @@ fn a_page_of_another_origin_is_refused() {
     let http = &host.http;
     let json = ("content-type", "application/json");
     for origin in ["https://evil.example", "http://localhost:9", "null"] {
-        // A body that nobody reads ends the connection, so the next request may not count on it.
+        // The host closes the connection after an unread body, so the next request needs a new one.
         let refused = http.post_with(EVENTS, &[json, ("origin", origin), ("connection", "close")], BODY);
         assert_eq!(refused.expect_problem(403, "foreign-origin").json["origin"], origin);
         for accept in ["application/json", "text/event-stream", "application/x-ndjson"] {
@@ -59,7 +59,7 @@ fn a_page_of_another_origin_is_refused() {
         }
     }
     assert_eq!(http.read_all().len(), 0);
-    // A page that the host itself served.
+    // A page of the host itself.
     http.post_with(EVENTS, &[json, ("origin", &host.url)], BODY).expect(200);
     let preflight = format!(
         "OPTIONS {EVENTS} HTTP/1.1\r\nhost: localhost\r\norigin: https://evil.example\r\n\
@@ -129,7 +129,7 @@ fn origins_and_names_can_be_allowed() {
     assert!(response.contains("access-control-allow-origin: https://app.example.org\r\n"), "{response}");
     let (status, response) = raw(&host.http, &append.replace("app.example.org", "other.example.org"));
     assert_eq!(status, 403, "{response}");
-    // A problem can be read by the page as well.
+    // The page can read problems, too.
     let missing = format!("GET /nowhere HTTP/1.1\r\n{}\r\n", from("https://app.example.org"));
     let (status, response) = raw(&host.http, &missing);
     assert!(status == 404 && response.contains("access-control-allow-origin"), "{response}");
@@ -151,9 +151,9 @@ fn mistakes_in_the_lists_are_named() {
     assert!(text.contains("allowed_origins") && text.contains("allowed_hosts"), "{}", stderr(&help));
 }
 
-/// The client that ships, and every list of stores that a script asks for, is no web page.
+/// The command line and scripts are not web pages.
 #[test]
-fn the_command_line_goes_on_as_before() {
+fn the_command_line_is_not_affected() {
     let host = Host::start();
     host.ok(&["append", "s", "--type", "t", "--data", "1"]);
     assert_eq!(host.json(&["read", "s", "--json"]).len(), 1);

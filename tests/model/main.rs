@@ -1,7 +1,7 @@
-//! The whole store, through the real gateway and the real components, against a plain model of it in memory: random calls,
-//! and every answer compared. What fails is made smaller until it is short enough to read.
+//! The whole store, through the real gateway and components, against a model in memory: random calls, and every response is
+//! compared. A sequence that fails is shrunk.
 //!
-//! `EXESDB_MODEL_CASES` (default 12) sequences of up to 1,000 calls each; `EXESDB_MODEL_CASES=100` is the long form.
+//! There are `EXESDB_MODEL_CASES` (default: 12) sequences of up to 1,000 calls each.
 
 mod operation;
 mod reference;
@@ -9,26 +9,27 @@ mod run;
 
 use std::cell::{Cell, RefCell};
 
+use exesdb_test_support::{number, seed};
 use exesdb_tests::Host;
 use proptest::collection;
-use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 
-/// Sequences that are tried.
+/// The number of sequences, unless `EXESDB_MODEL_CASES` is set.
 const CASES: u32 = 12;
 
-/// Calls of a sequence.
+/// The number of calls of a sequence.
 const CALLS: std::ops::RangeInclusive<usize> = 800..=1_000;
 
-/// Sequences that are tried while a failing one is made smaller: each on a store of its own.
+/// Most attempts to shrink a failing sequence. Each needs a store of its own.
 const SHRINKS_MAX: u32 = 30;
 
-/// Stores of one host; each of them may have many files open.
+/// The number of stores of one host. Each may have many open files.
 const STORES: u32 = 12;
 
-/// Calls that have to be compared, so that the test cannot pass by doing little.
+/// The least number of compared calls per sequence, so that the test cannot pass by doing nothing.
 const CALLS_MIN: u64 = 800;
 
-/// New stores, and the host that they are on.
+/// A supply of empty stores, and their host.
 struct Stores {
     host: Host,
     given: u32,
@@ -55,12 +56,17 @@ impl Stores {
 }
 
 #[test]
-fn the_store_answers_as_a_model_of_it() {
-    let cases = std::env::var("EXESDB_MODEL_CASES").ok();
-    let cases = cases.map_or(CASES, |cases| cases.parse().expect("EXESDB_MODEL_CASES is a number"));
+fn the_store_agrees_with_a_model() {
+    let cases =
+        u32::try_from(number("EXESDB_MODEL_CASES", CASES.into())).expect("a reasonable number of cases");
     let (stores, calls) = (RefCell::new(Stores::new()), Cell::new(0));
-    let config =
-        Config { cases, max_shrink_iters: SHRINKS_MAX, failure_persistence: None, ..Config::default() };
+    let config = Config {
+        cases,
+        max_shrink_iters: SHRINKS_MAX,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(seed()),
+        ..Config::default()
+    };
     let outcome =
         TestRunner::new(config).run(&collection::vec(operation::operation(), CALLS), |operations| {
             let mut stores = stores.borrow_mut();

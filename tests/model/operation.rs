@@ -1,9 +1,9 @@
-//! What is tried: operations with small numbers in them, so that they meet often.
+//! The random operations. Their numbers are small, so that operations often affect each other.
 
 use proptest::prelude::{Just, Strategy, any};
 use proptest::{collection, option, prop_oneof, sample};
 
-/// Streams that there are.
+/// The number of streams.
 pub(crate) const STREAMS: usize = 6;
 
 /// Types of events.
@@ -12,7 +12,7 @@ pub(crate) const TYPES: [&str; 3] = ["placed", "paid", "shipped"];
 /// Tags of events.
 pub(crate) const TAGS: [&str; 4] = ["customer:1", "customer:2", "course:a", "course:b"];
 
-/// What a writer expects, relative to what there is.
+/// An expected version, relative to the current one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expected {
     Any,
@@ -36,7 +36,7 @@ pub(crate) struct Item {
     pub(crate) tags: Vec<usize>,
 }
 
-/// A read's range; the place is a percentage of what there is.
+/// The range of a read. `from` is a percentage of the events.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Range {
     pub(crate) from: Option<u64>,
@@ -52,7 +52,7 @@ pub(crate) enum Operation {
         expected: Expected,
         events: Vec<Draft>,
     },
-    /// Sends an earlier append again, whatever is expected now.
+    /// Sends an earlier append again, with another expected version.
     Repeat {
         earlier: usize,
         expected: Expected,
@@ -60,7 +60,7 @@ pub(crate) enum Operation {
     Transact {
         appends: Vec<(usize, Expected, Vec<Draft>)>,
         check: Option<(usize, Expected)>,
-        /// What must not have happened behind a percentage of the log.
+        /// The append condition: a query, and the percentage of the log after which no event may match it.
         condition: Option<(Vec<Item>, Option<u64>)>,
     },
     Delete {
@@ -68,7 +68,7 @@ pub(crate) enum Operation {
         expected: Expected,
         tombstone: bool,
     },
-    /// The percentage of the stream that is cut off, over 100 for a point beyond its end, and how many of the newest are kept.
+    /// `truncate` is a percentage of the stream; more than 100 is a point after its end.
     Retain {
         stream: usize,
         truncate: Option<u64>,
@@ -105,7 +105,7 @@ pub(crate) enum Operation {
         source: bool,
         keep: u32,
     },
-    /// Ends the instances that serve, so that others go on from what is stored.
+    /// Kills the instances, so that others continue from the stored state.
     Kill {
         readers: bool,
     },
@@ -143,7 +143,7 @@ fn range() -> impl Strategy<Value = Range> {
     })
 }
 
-/// Any operation; writes and their traps come more often than what only looks.
+/// Any operation. Writes are more frequent than reads.
 pub(crate) fn operation() -> impl Strategy<Value = Operation> {
     let stream = 0..STREAMS;
     prop_oneof![

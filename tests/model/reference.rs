@@ -1,4 +1,4 @@
-//! The store as plain data: what every call has to answer.
+//! The store as plain data: the expected result of every call.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,33 +15,33 @@ pub(crate) struct Event {
     pub(crate) tags: Vec<usize>,
 }
 
-/// A stream with all events that it ever had.
+/// A stream, with all events ever appended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stream {
-    /// Positions of its events by version.
+    /// The positions of its events, by version.
     positions: Vec<u64>,
-    /// The first version that may be seen.
+    /// The first version after truncation.
     truncated: u64,
     max_count: Option<u64>,
     deleted: bool,
     tombstoned: bool,
-    /// The first version since it was begun again after its last deletion.
+    /// The first version after its last deletion.
     life_begins: u64,
 }
 
 impl Stream {
-    /// The number of events that it ever had.
+    /// The number of events ever appended.
     pub(crate) fn next(&self) -> u64 {
         self.positions.len() as u64
     }
 
-    /// The first version that can be seen.
+    /// The first visible version.
     pub(crate) fn first(&self) -> u64 {
         let kept = self.max_count.map_or(0, |count| self.next().saturating_sub(count));
         self.truncated.max(kept)
     }
 
-    /// Its last version, whether it can be seen or not.
+    /// The last version, visible or not.
     pub(crate) fn last(&self) -> Option<u64> {
         self.next().checked_sub(1)
     }
@@ -54,13 +54,13 @@ impl Stream {
         }
     }
 
-    /// It can be read from: it has events, and none of its deletions was the last word.
+    /// Whether the stream can be read: it has events, and is not deleted.
     pub(crate) fn is_live(&self) -> bool {
         self.next() > 0 && self.state() == "live"
     }
 }
 
-/// What is expected of a stream, in absolute terms.
+/// An expected version, in absolute terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expectation {
     Any,
@@ -69,18 +69,18 @@ pub(crate) enum Expectation {
     Exact(u64),
 }
 
-/// Why a call is refused: the kind of problem.
+/// The kind of problem with which a call is refused.
 pub(crate) type Refusal = &'static str;
 
-/// Events that are to be appended to a stream.
+/// Events to append to a stream.
 pub(crate) struct Write<'a> {
     pub(crate) stream: &'a str,
     pub(crate) expected: Expectation,
-    /// Id, type and tags.
+    /// The id, type and tags of each event.
     pub(crate) events: &'a [(String, usize, Vec<usize>)],
 }
 
-/// First and last version, and the last position, of what was appended.
+/// The first and last version of an append, and its last position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Appended {
     pub(crate) first: u64,
@@ -88,13 +88,13 @@ pub(crate) struct Appended {
     pub(crate) position: u64,
 }
 
-/// All of it.
+/// The model of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Reference {
     pub(crate) log: Vec<Event>,
     streams: BTreeMap<String, Stream>,
     ids: HashMap<(String, String), u64>,
-    /// Versions by stream and source.
+    /// The versions of snapshots, by stream and source.
     snapshots: BTreeMap<(String, String), std::collections::BTreeSet<u64>>,
 }
 
@@ -119,7 +119,7 @@ impl Reference {
         stream.is_live() && event.version >= stream.first()
     }
 
-    /// The events that match, hidden ones left out.
+    /// The visible events that match.
     pub(crate) fn matching(&self, query: &[Item], prefix: &str) -> impl Iterator<Item = &Event> {
         self.log.iter().filter(move |event| {
             self.is_visible(event)
@@ -128,9 +128,9 @@ impl Reference {
         })
     }
 
-    /// What stands of these events already: all of them as one append, none, or something between.
+    /// The earlier append of the same events; `None` if none of them is stored; an error if only some are.
     fn repeated(&self, write: &Write<'_>) -> Result<Option<Appended>, Refusal> {
-        // What is hidden is as if it had never been.
+        // Hidden events count as new.
         let stream = self.stream(write.stream);
         let visible = |version: u64| stream.is_live() && version >= stream.first();
         let version = |(id, ..): &(String, usize, Vec<usize>)| {
@@ -150,15 +150,14 @@ impl Reference {
         Ok(Some(Appended { first, last, position }))
     }
 
-    /// A transaction; one append is a transaction of its own. Behind a condition's percentage of the log no event may
-    /// match.
+    /// Applies a transaction; a single append is a transaction, too. A condition holds if no event after its position matches.
     pub(crate) fn transact(
         &mut self,
         writes: &[Write<'_>],
         check: Option<(&str, Expectation)>,
         condition: Option<(&[Item], Option<u64>)>,
     ) -> Result<Vec<Appended>, Refusal> {
-        // A position that was never given cannot have been read.
+        // A position beyond the end cannot have been read.
         if condition.and_then(|(_, after)| after).is_some_and(|after| after >= self.log.len() as u64) {
             return Err("history-changed");
         }
@@ -249,7 +248,7 @@ impl Reference {
         Ok(())
     }
 
-    /// The events of a stream that can be seen.
+    /// The visible events of a stream.
     pub(crate) fn read(&self, stream: &str) -> Result<Vec<&Event>, Refusal> {
         let found = self.streams.get(stream).ok_or("stream-not-found")?;
         if found.tombstoned {
@@ -262,13 +261,13 @@ impl Reference {
         Ok(visible.map(|position| &self.log[usize::try_from(*position).expect("small")]).collect())
     }
 
-    /// Names of streams that are there.
+    /// The names of existing streams.
     pub(crate) fn names(&self) -> Vec<String> {
         let live = self.streams.iter().filter(|(_, stream)| stream.is_live());
         live.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The versions that snapshots of a stream can be of.
+    /// The versions at which snapshots of a stream are visible.
     fn life(&self, stream: &str) -> std::ops::Range<u64> {
         let found = self.stream(stream);
         if found.is_live() { found.life_begins..found.next() } else { 0..0 }
@@ -288,7 +287,7 @@ impl Reference {
         versions.range(..=at_most.unwrap_or(u64::MAX)).next_back().copied().filter(|last| life.contains(last))
     }
 
-    /// How many are deleted. Those that are hidden do not count.
+    /// Deletes old snapshots, and returns how many. Hidden ones do not count.
     pub(crate) fn prune_snapshots(&mut self, stream: &str, source: &str, keep: usize) -> usize {
         let life = self.life(stream);
         let Some(versions) = self.snapshots.get_mut(&(stream.to_owned(), source.to_owned())) else {
@@ -308,12 +307,12 @@ fn matches(item: &Item, event: &Event) -> bool {
         && item.tags.iter().all(|tag| event.tags.contains(tag))
 }
 
-/// The names of types and tags.
+/// The name of a type.
 pub(crate) fn type_name(kind: usize) -> &'static str {
     TYPES[kind]
 }
 
-/// As [`type_name`].
+/// The names of tags.
 pub(crate) fn tag_names(tags: &[usize]) -> Vec<&'static str> {
     tags.iter().map(|tag| TAGS[*tag]).collect()
 }

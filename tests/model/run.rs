@@ -1,6 +1,6 @@
-//! Performs the operations on the store and on the model, and compares their answers.
+//! Performs the operations on the store and on the model, and compares the results.
 
-use exesdb_tests::{Answer, Client, Host, encoded};
+use exesdb_tests::{Client, Host, Response, encoded};
 use serde_json::{Value, json};
 
 use crate::operation::{Draft, Expected, Item, Operation, Range, STREAMS};
@@ -8,10 +8,10 @@ use crate::reference::{
     Appended, Event, Expectation, Reference, Refusal, Stream, Write, tag_names, type_name,
 };
 
-/// What is wrong, with the call.
+/// A difference, with its call.
 type Compared = Result<(), String>;
 
-/// The events of an append, as they were sent.
+/// The events of an append.
 type Sent = Vec<(String, usize, Vec<usize>)>;
 
 struct Run<'a> {
@@ -19,12 +19,12 @@ struct Run<'a> {
     store: &'a str,
     http: Client,
     reference: Reference,
-    /// Appends that were acknowledged: stream and events.
+    /// The acknowledged appends: stream and events.
     sent: Vec<(usize, Sent)>,
     events: u64,
 }
 
-/// How many calls were compared, or the first difference.
+/// Performs the operations, and returns the number of compared calls, or the first difference.
 pub(crate) fn run(host: &Host, store: &str, operations: &[Operation]) -> Result<u64, String> {
     let mut run = Run {
         host,
@@ -42,7 +42,7 @@ pub(crate) fn run(host: &Host, store: &str, operations: &[Operation]) -> Result<
 }
 
 fn name(stream: usize) -> String {
-    // Two prefixes, for reads that filter by one.
+    // Two prefixes, for filters by prefix.
     format!("{}-{stream}", if stream.is_multiple_of(2) { "even" } else { "odd" })
 }
 
@@ -97,7 +97,7 @@ impl Run<'_> {
         }
     }
 
-    /// After everything: the same with what is hidden removed.
+    /// Scavenges at the end, and compares everything again.
     fn perform_at_end(&mut self) -> Compared {
         for scavenged in [false, true] {
             for stream in 0..STREAMS {
@@ -151,12 +151,12 @@ impl Run<'_> {
     fn append(&mut self, stream: usize, expected: Expected, events: Sent) -> Compared {
         let stream_name = name(stream);
         let expected = self.expectation(&stream_name, expected);
-        let answer = self.http.append(&stream_name, expectation(expected), &bodies(&events));
+        let response = self.http.append(&stream_name, expectation(expected), &bodies(&events));
         let write = Write { stream: &stream_name, expected, events: &events };
         let wanted = self.reference.transact(&[write], None, None);
         self.sent.push((stream, events));
-        same_outcome(&answer, wanted, |answer, appended| {
-            equal("the append's answer", &appended_in(&answer.json), &appended[0])
+        same_outcome(&response, wanted, |response, appended| {
+            equal("the append's response", &appended_in(&response.json), &appended[0])
         })
     }
 
@@ -201,17 +201,17 @@ impl Run<'_> {
             }
             body["conditions"] = json!([condition]);
         }
-        let answer = self.http.post(&format!("{}/transactions", self.http.path()), &body);
+        let response = self.http.post(&format!("{}/transactions", self.http.path()), &body);
         let writes: Vec<Write<'_>> = prepared
             .iter()
             .map(|(stream, expected, events)| Write { stream, expected: *expected, events })
             .collect();
         let check = check.as_ref().map(|(stream, expected)| (stream.as_str(), *expected));
         let wanted = self.reference.transact(&writes, check, condition);
-        same_outcome(&answer, wanted, |answer, appended| {
+        same_outcome(&response, wanted, |response, appended| {
             let found: Vec<_> =
-                answer.json["results"].as_array().into_iter().flatten().map(appended_in).collect();
-            equal("the transaction's answer", &found, &appended)
+                response.json["results"].as_array().into_iter().flatten().map(appended_in).collect();
+            equal("the result of the transaction", &found, &appended)
         })
     }
 
@@ -222,8 +222,9 @@ impl Run<'_> {
             number => number.to_string(),
         };
         let target = self.http.stream(stream);
-        let answer = self.http.delete(&format!("{target}?expected_version={version}&tombstone={tombstone}"));
-        same_outcome(&answer, self.reference.delete(stream, expected, tombstone), |_, ()| Ok(()))
+        let response =
+            self.http.delete(&format!("{target}?expected_version={version}&tombstone={tombstone}"));
+        same_outcome(&response, self.reference.delete(stream, expected, tombstone), |_, ()| Ok(()))
     }
 
     fn retain(&mut self, stream: &str, truncate: Option<u64>, max_count: Option<u64>) -> Compared {
@@ -235,14 +236,14 @@ impl Run<'_> {
         if let Some(max_count) = max_count {
             body["max_count"] = max_count.into();
         }
-        let answer = self.http.put(&format!("{}/retention", self.http.stream(stream)), &body);
-        same_outcome(&answer, self.reference.retain(stream, truncate, max_count), |_, ()| Ok(()))
+        let response = self.http.put(&format!("{}/retention", self.http.stream(stream)), &body);
+        same_outcome(&response, self.reference.retain(stream, truncate, max_count), |_, ()| Ok(()))
     }
 
-    /// One page of a stream, from anywhere.
+    /// Compares one page of a stream.
     fn read_stream(&self, stream: &str, range: Range) -> Compared {
         let from = range.from.map(|percent| self.reference.stream(stream).next() * percent / 100);
-        let answer = self.http.get(&format!("{}/events?{}", self.http.stream(stream), query(from, range)));
+        let response = self.http.get(&format!("{}/events?{}", self.http.stream(stream), query(from, range)));
         let wanted = self.reference.read(stream).map(|events| {
             let mut events: Vec<Event> = events.into_iter().cloned().collect();
             if range.backward {
@@ -254,10 +255,12 @@ impl Run<'_> {
             events.truncate(range.count as usize);
             events
         });
-        same_outcome(&answer, wanted, |answer, wanted| equal("the page", &events_in(&answer.json)?, &wanted))
+        same_outcome(&response, wanted, |response, wanted| {
+            equal("the page", &events_in(&response.json)?, &wanted)
+        })
     }
 
-    /// Page after page of the whole store, from anywhere to the end.
+    /// Compares the pages of the whole store, from a position to the end.
     fn read_filtered(&self, items: &[Item], prefix: &str, range: Range) -> Compared {
         let mut from = range.from.map(|percent| self.reference.log.len() as u64 * percent / 100);
         let mut wanted: Vec<Event> = self.reference.matching(items, prefix).cloned().collect();
@@ -277,14 +280,14 @@ impl Run<'_> {
         let mut found = Vec::new();
         loop {
             let path = format!("{}/events?{}{filter}", self.http.path(), query(from, range));
-            let answer = self.http.get(&path);
+            let response = self.http.get(&path);
             if !range.backward && from.is_some_and(|from| from > self.reference.log.len() as u64) {
-                return equal("the problem", &answer.problem(), &"history-changed");
+                return equal("the problem", &response.problem(), &"history-changed");
             }
-            if answer.status != 200 {
-                return Err(format!("{path} was answered {}: {}", answer.status, answer.text));
+            if response.status != 200 {
+                return Err(format!("{path} has status {}: {}", response.status, response.text));
             }
-            let events = events_in(&answer.json)?;
+            let events = events_in(&response.json)?;
             if events.len() > range.count as usize {
                 return Err(format!(
                     "{} events were given where {} were asked for",
@@ -293,8 +296,8 @@ impl Run<'_> {
                 ));
             }
             found.extend(events);
-            let next = answer.json["next"].as_u64();
-            if answer.json["end"] == true || next.is_none() {
+            let next = response.json["next"].as_u64();
+            if response.json["end"] == true || next.is_none() {
                 return equal("all pages", &found, &wanted);
             }
             if next == from {
@@ -305,24 +308,24 @@ impl Run<'_> {
     }
 
     fn info(&self, stream: &str) -> Compared {
-        let answer = self.http.get(&self.http.stream(stream));
+        let response = self.http.get(&self.http.stream(stream));
         let found = self.reference.stream(stream);
         let wanted = if found.next() == 0 { Err("stream-not-found") } else { Ok(found) };
-        same_outcome(&answer, wanted, |answer, wanted: Stream| {
+        same_outcome(&response, wanted, |response, wanted: Stream| {
             let first = (wanted.is_live() && wanted.first() < wanted.next()).then(|| wanted.first());
             let found = (
-                answer.json["state"].as_str().unwrap_or_default().to_owned(),
-                answer.json["first_version"].as_u64(),
-                answer.json["last_version"].as_u64(),
+                response.json["state"].as_str().unwrap_or_default().to_owned(),
+                response.json["first_version"].as_u64(),
+                response.json["last_version"].as_u64(),
             );
             equal("what is known", &found, &(wanted.state().to_owned(), first, wanted.last()))
         })
     }
 
     fn list(&self) -> Compared {
-        let answer = self.http.get(&format!("{}/streams", self.http.path()));
-        same_outcome(&answer, Ok::<_, Refusal>(self.reference.names()), |answer, wanted| {
-            let names = answer.json["streams"].as_array().into_iter().flatten();
+        let response = self.http.get(&format!("{}/streams", self.http.path()));
+        same_outcome(&response, Ok::<_, Refusal>(self.reference.names()), |response, wanted| {
+            let names = response.json["streams"].as_array().into_iter().flatten();
             let found: Vec<String> = names.map(|name| name.as_str().unwrap_or_default().to_owned()).collect();
             equal("the names", &found, &wanted)
         })
@@ -334,25 +337,25 @@ impl Run<'_> {
 
     fn put_snapshot(&mut self, stream: &str, source: &str, version: u64) -> Compared {
         let path = self.snapshots(stream, &format!("/{version}?"), source);
-        let answer = self.http.put(&path, &json!({ "data": { "of": version } }));
-        same_outcome(&answer, self.reference.put_snapshot(stream, source, version), |_, ()| Ok(()))
+        let response = self.http.put(&path, &json!({ "data": { "of": version } }));
+        same_outcome(&response, self.reference.put_snapshot(stream, source, version), |_, ()| Ok(()))
     }
 
     fn latest_snapshot(&self, stream: &str, source: &str, at_most: Option<u64>) -> Compared {
         let at_most_is = at_most.map_or(String::new(), |version| format!("at_most={version}&"));
-        let answer = self.http.get(&self.snapshots(stream, &format!("/latest?{at_most_is}"), source));
+        let response = self.http.get(&self.snapshots(stream, &format!("/latest?{at_most_is}"), source));
         let wanted = self.reference.latest_snapshot(stream, source, at_most).ok_or("snapshot-not-found");
-        same_outcome(&answer, wanted, |answer, wanted| {
-            equal("the version", &answer.json["version"].as_u64(), &Some(wanted))?;
-            equal("its data", &answer.json["data"], &json!({ "of": wanted }))
+        same_outcome(&response, wanted, |response, wanted| {
+            equal("the version", &response.json["version"].as_u64(), &Some(wanted))?;
+            equal("its data", &response.json["data"], &json!({ "of": wanted }))
         })
     }
 
     fn prune(&mut self, stream: &str, source: &str, keep: u32) -> Compared {
-        let answer = self.http.delete(&self.snapshots(stream, &format!("?keep={keep}&"), source));
+        let response = self.http.delete(&self.snapshots(stream, &format!("?keep={keep}&"), source));
         let wanted = self.reference.prune_snapshots(stream, source, keep as usize);
-        same_outcome(&answer, Ok::<_, Refusal>(wanted), |answer, wanted| {
-            equal("how many", &answer.json["deleted"].as_u64(), &Some(wanted as u64))
+        same_outcome(&response, Ok::<_, Refusal>(wanted), |response, wanted| {
+            equal("how many", &response.json["deleted"].as_u64(), &Some(wanted as u64))
         })
     }
 }
@@ -385,8 +388,8 @@ fn bodies(events: &Sent) -> Vec<Value> {
     events.iter().map(body).collect()
 }
 
-fn appended_in(answer: &Value) -> Appended {
-    let number = |name: &str| answer[name].as_u64().unwrap_or(u64::MAX);
+fn appended_in(response: &Value) -> Appended {
+    let number = |name: &str| response[name].as_u64().unwrap_or(u64::MAX);
     Appended { first: number("first_version"), last: number("last_version"), position: number("position") }
 }
 
@@ -416,16 +419,18 @@ fn events_in(page: &Value) -> Result<Vec<Event>, String> {
 }
 
 fn same_outcome<T>(
-    answer: &Answer,
+    response: &Response,
     wanted: Result<T, Refusal>,
-    compare: impl FnOnce(&Answer, T) -> Compared,
+    compare: impl FnOnce(&Response, T) -> Compared,
 ) -> Compared {
     match wanted {
-        Ok(wanted) if (200..300).contains(&answer.status) => compare(answer, wanted),
-        Err(problem) if answer.problem() == problem => Ok(()),
-        Ok(_) => Err(format!("it was answered {}: {}; it should have succeeded", answer.status, answer.text)),
+        Ok(wanted) if (200..300).contains(&response.status) => compare(response, wanted),
+        Err(problem) if response.problem() == problem => Ok(()),
+        Ok(_) => {
+            Err(format!("it has status {}: {}; it should have succeeded", response.status, response.text))
+        }
         Err(problem) => {
-            Err(format!("it was answered {}: {}; it should be {problem}", answer.status, answer.text))
+            Err(format!("it has status {}: {}; it should be {problem}", response.status, response.text))
         }
     }
 }

@@ -1,30 +1,30 @@
-//! `docs/plugins.md`, followed to the letter: its commands are taken out of it and run, for each language, with the tools
-//! that it names. What toolchains make with their default settings therefore loads, serves, is kept warm, and says why it
-//! fails.
+//! Runs the commands of `docs/plugins.md`, for each language, with the tools that it names. So components that toolchains
+//! build with their default settings load, serve, and report errors as the document says.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use exesdb_test_support::skip;
 use exesdb_tests::{binary, keep_compiled, own_loopback, root, take_compiled};
 use serde_json::Value;
 
-/// Longest that a language may take on a busy machine: its tools are fetched, and its component is built and compiled.
+/// Time limit for the commands of a language, in seconds. They fetch tools, and build and compile a component.
 const PATIENCE_SECONDS: &str = "1500";
 
-/// The address in the document, in place of which the test's own is used.
+/// The address in the document, which the test replaces by its own.
 const ADDRESS: &str = "127.0.0.1";
 
-/// What a run of the document's commands printed.
+/// The output of the document's commands.
 struct Played {
     stdout: String,
-    /// Records of the host's log.
+    /// The records of the host's log.
     log: Vec<Value>,
 }
 
 impl Played {
-    /// The lines of JSON that were printed, in order: answers of the gateway and records of the telemetry.
-    fn answers(&self) -> Vec<Value> {
+    /// The JSON documents in the output, in order: responses of the gateway and telemetry events.
+    fn responses(&self) -> Vec<Value> {
         let documents = serde_json::Deserializer::from_str(&self.stdout).into_iter::<Value>();
         documents.map_while(Result::ok).collect()
     }
@@ -42,20 +42,20 @@ fn commands(document: &str, section: &str) -> String {
     commands
 }
 
-/// Fails if a tool is missing, with the package that brings it.
+/// Fails if a tool is missing, with the name of its package.
 fn need(tool: &str, arguments: &[&str], package: &str) {
     let found = Command::new(tool).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
     assert!(found.is_ok_and(|status| status.success()), "`{tool}` is missing; install {package}");
 }
 
-/// A folder for what tools keep between runs.
+/// A folder for the caches of tools.
 fn kept(name: &str) -> PathBuf {
     let folder = root().join("target/tmp/plugins").join(name);
     std::fs::create_dir_all(&folder).expect("the build's folder can be written");
     folder
 }
 
-/// Follows the document for a language.
+/// Runs the document's commands for a language.
 fn play(language: &str, address: IpAddr) -> Played {
     need("curl", &["--version"], "curl");
     let document = std::fs::read_to_string(root().join("docs/plugins.md")).expect("the document is there");
@@ -68,10 +68,10 @@ fn play(language: &str, address: IpAddr) -> Played {
     let visits = folder.path().join("visits");
     let data = visits.join("exesdb-data");
     std::fs::create_dir_all(&data).expect("the test's folder can be written");
-    // Apart from what the other tests compile: these are large, and every test would copy them.
+    // Not in the cache of the other tests: these components are large, and every test would copy them.
     let compiled = kept("compiled");
     take_compiled(&compiled, &data);
-    // An author's second build is quick, and so is the test's.
+    // A kept target folder makes later builds fast.
     std::os::unix::fs::symlink(kept("rust"), visits.join("target"))
         .expect("the test's folder can be written");
     let binaries = binary().parent().expect("a binary lies in a folder").to_owned();
@@ -96,37 +96,37 @@ fn play(language: &str, address: IpAddr) -> Played {
         (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n--- printed\n{stdout}\n--- logged\n{stderr}", output.status);
     keep_compiled(&data, &compiled);
-    // Others write there too, and not always whole lines.
+    // Other programs write to stderr, too, and not always whole lines.
     let record = |line: &str| serde_json::from_str(&line[line.find("{\"timestamp\"")?..]).ok();
     let log = stderr.lines().filter_map(record).collect();
     Played { stdout: of_the_gateway(&stdout), log }
 }
 
-/// What was printed from the first answer of a running host on; before are the words of the build.
+/// The output from the first response of a running host on; the output of the build comes before that.
 fn of_the_gateway(stdout: &str) -> String {
     let start = stdout.find("{\"status\":\"ready\"").or_else(|| stdout.find("{\"components\":"));
     let start = start.unwrap_or_else(|| panic!("the host was never ready:\n{stdout}"));
     stdout[start..].to_owned()
 }
 
-/// Checks what the document promises of the gateway; `denial` and `exception` are in the language's own words.
+/// Checks what the document says about the gateway. `denial` and `exception` are error texts of the language.
 fn check(played: &Played, denial: &str, exception: &str) {
-    let answers = played.answers();
-    let shown = || format!("{answers:#?}\n{}", played.stdout);
-    assert_eq!(answers.len(), 7, "{}", shown());
-    assert_eq!(answers[0]["status"], "ready", "{}", shown());
-    assert_eq!((&answers[1]["version"], &answers[2]["version"]), (&0.into(), &1.into()), "{}", shown());
-    assert_eq!((&answers[3]["visits"], &answers[3]["served"]), (&2.into(), &3.into()), "{}", shown());
-    assert!(answers[4]["denied"].as_str().is_some_and(|text| text.contains(denial)), "{}", shown());
-    let incident = answers[5]["incident"].as_str().expect("a crash has an incident");
-    assert_eq!(answers[6]["detail"]["incident"], incident, "{}", shown());
-    assert_eq!(answers[6]["detail"]["component"], "gateway", "{}", shown());
+    let responses = played.responses();
+    let shown = || format!("{responses:#?}\n{}", played.stdout);
+    assert_eq!(responses.len(), 7, "{}", shown());
+    assert_eq!(responses[0]["status"], "ready", "{}", shown());
+    assert_eq!((&responses[1]["version"], &responses[2]["version"]), (&0.into(), &1.into()), "{}", shown());
+    assert_eq!((&responses[3]["visits"], &responses[3]["served"]), (&2.into(), &3.into()), "{}", shown());
+    assert!(responses[4]["denied"].as_str().is_some_and(|text| text.contains(denial)), "{}", shown());
+    let incident = responses[5]["incident"].as_str().expect("a crash has an incident");
+    assert_eq!(responses[6]["detail"]["incident"], incident, "{}", shown());
+    assert_eq!(responses[6]["detail"]["component"], "gateway", "{}", shown());
 
     let of = |key: &str, wanted: &str| {
         let found = played.log.iter().find(|record| record[key].as_str() == Some(wanted));
         found.unwrap_or_else(|| panic!("no record has {key}={wanted}: {:#?}", played.log))
     };
-    // It printed that, and the host says so.
+    // The output of the component is in the log.
     assert_eq!(of("message", "recorded visit 1 of Grace")["level"], "INFO");
     let crash = of("incident", incident);
     assert_eq!((&crash["level"], &crash["store"]), (&"WARN".into(), &"main".into()), "{crash:#}");
@@ -135,23 +135,23 @@ fn check(played: &Played, denial: &str, exception: &str) {
 }
 
 #[test]
-fn rust() {
-    // Set by whoever knows that the target cannot be had, and says so where it is seen.
+fn the_rust_section_works_as_written() {
+    // `.ci/run` sets it where the target `wasm32-wasip2` cannot be installed.
     if let Some(reason) = std::env::var_os("EXESDB_SKIP_RUST_PLUGIN") {
-        println!("skipped: {}", reason.to_string_lossy());
+        skip("the Rust section of docs/plugins.md", &reason.to_string_lossy());
         return;
     }
     need("rustup", &["--version"], "rustup (https://rustup.rs)");
     let played = play("Rust", own_loopback(1));
     check(&played, "No such file or directory", "the visits cannot be counted");
-    let crash = &played.answers()[6]["detail"];
+    let crash = &played.responses()[6]["detail"];
     let frames = crash["backtrace"].as_array().expect("there is a backtrace");
     let is_own = |frame: &Value| frame.as_str().is_some_and(|frame| frame.contains("src/lib.rs:"));
     assert!(frames.iter().any(is_own), "{crash:#}");
 }
 
 #[test]
-fn javascript() {
+fn the_javascript_section_works_as_written() {
     need("node", &["--version"], "Node.js 20 or later (Debian: nodejs)");
     need("npm", &["--version"], "npm");
     let played = play("JavaScript", own_loopback(2));
@@ -159,7 +159,7 @@ fn javascript() {
 }
 
 #[test]
-fn python() {
+fn the_python_section_works_as_written() {
     need(
         "python3",
         &["-m", "venv", "--help"],

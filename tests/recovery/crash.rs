@@ -1,22 +1,23 @@
-//! `kill -9` while clients append: at random times, and where it hurts most.
+//! `kill -9` while clients append: at random times, and at each step of a commit.
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::time::Duration;
 
+use exesdb_test_support::{Rng, number, random};
 use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk};
-use exesdb_tests::{Down, Host, Load, Random};
+use exesdb_tests::{Down, Host, Load};
 
+use crate::Subject;
 use crate::lives::Lives;
 use crate::witness::{NO_VIOLATIONS, Tally, Witness};
-use crate::{Subject, rounds};
 
-/// Kills, unless `EXESDB_CRASH_ROUNDS` says otherwise.
+/// The number of kills, unless `EXESDB_CRASH_ROUNDS` is set.
 const ROUNDS: u64 = 50;
 
-/// Latest moment of a kill after the first acknowledgement: long enough for hundreds of commits.
+/// Longest time from the first acknowledgement to the kill: enough for hundreds of commits.
 const LATEST: Duration = Duration::from_millis(200);
 
-/// Where the committer can be made to die.
+/// The points of a commit at which the host can be made to die.
 const FAIL_POINTS: [&str; 8] = [
     "before-write",
     "after-write",
@@ -28,49 +29,41 @@ const FAIL_POINTS: [&str; 8] = [
     "after-reply",
 ];
 
-/// Latest passing of a fail point at which the host dies.
+/// The host dies when it reaches a fail point for the nth time; n is random, below this.
 const PASSINGS: u64 = 100;
 
-/// Passings of a fail point that a new host may have before it is ready: it notes what it is and which components keep its data.
+/// How often a new host may reach a fail point before it is ready: its first commits store the format and the owners of
+/// its data.
 const PASSINGS_AT_START: u64 = 10;
 
-/// Kills the host `rounds` times, and tells what is wrong after the first kill after which anything is.
-pub(crate) fn kills(
-    rounds: u64,
-    random: &mut Random,
-    tally: &mut Tally,
-    subject: Subject<'_>,
-) -> Vec<String> {
+/// Kills the host `rounds` times, and returns the violations after the first kill that caused any.
+pub(crate) fn kills(rounds: u64, random: &mut Rng, tally: &mut Tally, subject: Subject<'_>) -> Vec<String> {
     let lives = Lives { latest: LATEST, new: &|| Down::new(None), at_rest: &|down, _| down };
     lives.live(rounds, random, tally, subject)
 }
 
 #[test]
-fn a_killed_host_has_lost_nothing_and_halved_nothing() {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
-    let (rounds, mut tally) = (rounds("EXESDB_CRASH_ROUNDS", ROUNDS), Tally::default());
-    let violations = kills(rounds, &mut Random::new(seed), &mut tally, Subject::Binary);
+fn a_killed_host_loses_nothing_and_stores_nothing_in_part() {
+    let (rounds, mut tally) = (number("EXESDB_CRASH_ROUNDS", ROUNDS), Tally::default());
+    let violations = kills(rounds, &mut random(), &mut tally, Subject::Binary);
     println!("{}", tally.summary("kills"));
     assert_eq!(violations, NO_VIOLATIONS);
     assert_eq!(tally.rounds(), rounds);
 }
 
-/// Lets the host die at each fail point, at a random passing of it, and does `then` to what it left.
-fn die_at_each_fail_point(new: impl Fn() -> Down, mut then: impl FnMut(&Down, &mut Random)) {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
-    let (mut random, mut tally) = (Random::new(seed), Tally::default());
+/// Lets the host die at each fail point, after a random number of passes, and calls `then` with the stopped host.
+fn die_at_each_fail_point(new: impl Fn() -> Down, mut then: impl FnMut(&Down, &mut Rng)) {
+    let (mut random, mut tally) = (random(), Tally::default());
     for point in FAIL_POINTS {
         let mut witness = Witness::default();
-        let passing = PASSINGS_AT_START + random.below(PASSINGS);
+        let passing = PASSINGS_AT_START + random.u64(..PASSINGS);
         let host = new().with_faults(&[("EXESDB_FAIL_POINT", &format!("{point}:{passing}"))]).start();
         let follower = host.http.follow("/v1/stores/main/events?from=end", None);
-        let load = Load::mixed(&host.http, "load", 6, random.below(u64::MAX));
+        let load = Load::mixed(&host.http, "load", 6, random.u64(..));
         let stopped = host.ended();
         assert!(stopped.status.signal().is_some(), "{point}:{passing}: {}", stopped.log.join("\n"));
-        witness.told(load.wait(), &mut tally);
-        witness.saw(follower);
+        witness.record(load.wait(), &mut tally);
+        witness.record_follower(follower);
         then(&stopped.down, &mut random);
         if let Err(violations) = witness.reopen(stopped.down, &mut tally) {
             assert_eq!(violations, NO_VIOLATIONS, "{point}:{passing}");
@@ -81,12 +74,12 @@ fn die_at_each_fail_point(new: impl Fn() -> Down, mut then: impl FnMut(&Down, &m
 }
 
 #[test]
-fn a_host_that_dies_at_a_fail_point_has_lost_nothing_and_halved_nothing() {
+fn a_host_that_dies_at_a_fail_point_loses_nothing_and_stores_nothing_in_part() {
     die_at_each_fail_point(|| Down::new(None), |_, _| ());
 }
 
 #[test]
-fn a_host_that_loses_power_at_a_fail_point_has_lost_nothing_and_halved_nothing() {
+fn a_host_that_loses_power_at_a_fail_point_loses_nothing_and_stores_nothing_in_part() {
     for cut in [Cut::Unsynced, Cut::Torn] {
         die_at_each_fail_point(
             || Down::on_disk(None, &Disk::new(CAPACITY_MAX)),
@@ -96,7 +89,7 @@ fn a_host_that_loses_power_at_a_fail_point_has_lost_nothing_and_halved_nothing()
 }
 
 #[test]
-fn a_follower_that_comes_back_has_missed_nothing() {
+fn a_follower_that_reconnects_misses_nothing() {
     let mut host = Host::start();
     let mut seen: Vec<(u64, serde_json::Value)> = Vec::new();
     for round in 0..5 {
@@ -108,7 +101,7 @@ fn a_follower_that_comes_back_has_missed_nothing() {
         seen.extend(follower.rest());
         host = down.start();
     }
-    // Whatever was shown was durable: it is still there, at the same place.
+    // Every event that was shown was durable: it has the same position now.
     let events = host.http.read_all();
     assert!(seen.len() <= events.len());
     for (index, ((position, shown), event)) in seen.iter().zip(&events).enumerate() {

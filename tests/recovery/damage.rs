@@ -1,4 +1,4 @@
-//! Data that was damaged while no host ran: what the doctor says, what clients are told, and what can still be read.
+//! Data that was damaged while no host ran: the doctor's findings, the responses to clients, and what is still readable.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -34,7 +34,7 @@ fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp can be run").success());
 }
 
-/// Nothing that only the engine's authors understand.
+/// Asserts that a message has no words that only the engine's authors understand.
 fn is_plain(text: &str) {
     for word in ["Fjall", "ChecksumMismatch", "LsmTree", "Storage("] {
         assert!(!text.contains(word), "{word}: {text}");
@@ -91,7 +91,7 @@ fn large_store() -> Down {
 }
 
 #[test]
-fn what_lies_before_and_after_damage_is_exported_as_the_doctor_says() {
+fn events_before_and_after_damage_are_exported_as_the_doctor_says() {
     let down = large_store();
     let output = down.exesdb(&["doctor"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -121,7 +121,7 @@ fn what_lies_before_and_after_damage_is_exported_as_the_doctor_says() {
 }
 
 #[test]
-fn clients_are_told_of_damage_in_a_sentence_and_do_not_try_again() {
+fn clients_get_a_sentence_about_damage_and_do_not_retry() {
     let host = large_store().start();
     let mut from = 0;
     let refused = loop {
@@ -137,12 +137,12 @@ fn clients_are_told_of_damage_in_a_sentence_and_do_not_try_again() {
     assert!(detail.contains("the store's data is damaged") && detail.contains("exesdb doctor"), "{detail}");
     let (_, incident) = detail.split_once("incident ").expect("it names the incident");
     let incident = incident.split(' ').next().unwrap();
-    // The engine's words are in the log, under the incident.
+    // The engine's message is in the log, under the incident's id.
     let logged =
         eventually("the incident is logged", || host.log().into_iter().find(|line| line.contains(incident)));
     assert!(logged.contains("ChecksumMismatch") && logged.contains("streams.events"), "{logged}");
 
-    // The patience is for a host that comes back. This test would take as long if it were spent.
+    // `--retry-for` is for a host that comes back. If it applied to damage, this test would take as long.
     let output = host.exesdb(&["export", "--retry-for", "3600"]);
     let said = stderr(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");

@@ -2,23 +2,24 @@
 
 use std::time::Duration;
 
+use exesdb_test_support::{Rng, number, random, time_below};
 use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk, Errno, Fault, Operation};
-use exesdb_tests::{Append, Down, Host, Load, Outcome, Random, eventually};
+use exesdb_tests::{Append, Down, Host, Load, Outcome, eventually};
 use serde_json::json;
 
+use crate::STORE;
 use crate::witness::{NO_VIOLATIONS, Tally, Witness};
-use crate::{STORE, rounds};
 
-/// Errors, unless `EXESDB_ERROR_ROUNDS` says otherwise.
+/// The number of errors, unless `EXESDB_ERROR_ROUNDS` is set.
 const ROUNDS: u64 = 20;
 
-/// Operations that succeed before the one that fails, at most.
+/// Most operations that succeed before one fails.
 const SUCCESSES: u64 = 80;
 
-/// Free space that a store keeps in reserve.
+/// Free space that a store keeps in reserve, in bytes.
 const RESERVE: u64 = 256 << 20;
 
-/// Room above the reserve: for some dozens of the largest events.
+/// Space above the reserve, in bytes: enough for some dozens of the largest events.
 const ROOM: u64 = 24 << 20;
 
 fn is_ready(host: &Host) -> bool {
@@ -27,10 +28,8 @@ fn is_ready(host: &Host) -> bool {
 
 #[test]
 fn an_error_of_the_disk_loses_nothing_that_was_acknowledged() {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
-    let (mut random, mut tally) = (Random::new(seed), Tally::default());
-    let rounds = rounds("EXESDB_ERROR_ROUNDS", ROUNDS);
+    let (mut random, mut tally) = (random(), Tally::default());
+    let rounds = number("EXESDB_ERROR_ROUNDS", ROUNDS);
     for round in 0..rounds {
         let disk = Disk::new(CAPACITY_MAX);
         let mut witness = Witness::default();
@@ -38,20 +37,20 @@ fn an_error_of_the_disk_loses_nothing_that_was_acknowledged() {
         let fault = Fault {
             operation: if round % 2 == 0 { Operation::Write } else { Operation::Sync },
             errno: if round % 4 < 2 { Errno::Io } else { Errno::NoSpace },
-            after: random.below(SUCCESSES),
-            times: 1 + random.below(2),
+            after: random.u64(..SUCCESSES),
+            times: 1 + random.u64(..2),
         };
         disk.fail(STORE, fault.clone());
-        let load = Load::mixed(&host.http, "before", 6, random.below(u64::MAX));
+        let load = Load::mixed(&host.http, "before", 6, random.u64(..));
         eventually("an operation fails", || (disk.failed() > 0).then_some(()));
-        // What is acknowledged now, with the failure behind, counts the same.
-        std::thread::sleep(random.time_below(Duration::from_millis(20)));
+        // Acknowledgements after the failure count as well.
+        std::thread::sleep(time_below(&mut random, Duration::from_millis(20)));
         disk.heal();
         eventually("the store serves again", || is_ready(&host).then_some(()));
-        let again = Load::mixed(&host.http, "after", 2, random.below(u64::MAX));
+        let again = Load::mixed(&host.http, "after", 2, random.u64(..));
         again.go_on(5);
-        witness.told(again.finish(), &mut tally);
-        witness.told(load.finish(), &mut tally);
+        witness.record(again.finish(), &mut tally);
+        witness.record(load.finish(), &mut tally);
         if let Err(violations) = witness.check(&host) {
             assert_eq!(violations, NO_VIOLATIONS, "round {round}, {fault:?}, before the cut");
         }
@@ -66,8 +65,8 @@ fn an_error_of_the_disk_loses_nothing_that_was_acknowledged() {
 }
 
 #[test]
-fn a_full_disk_is_said_and_read_and_gets_over() {
-    let (mut witness, mut tally, mut random) = (Witness::default(), Tally::default(), Random::new(1));
+fn a_store_on_a_full_disk_is_readable_reports_it_and_recovers() {
+    let (mut witness, mut tally, mut random) = (Witness::default(), Tally::default(), Rng::with_seed(1));
     let disk = Disk::new(RESERVE + ROOM);
     let host = Down::on_disk(None, &disk).start();
     assert!(is_ready(&host));
@@ -76,40 +75,40 @@ fn a_full_disk_is_said_and_read_and_gets_over() {
         let stream = format!("stream-{}", number % 3);
         let ids = (0..5).map(|event| format!("large-{name}-{number}-{event}")).collect();
         let mut append = Append { stream, ids, outcome: Outcome::Unknown };
-        let answer = append.send(&host.http);
-        (append, answer)
+        let response = append.send(&host.http);
+        (append, response)
     };
     let refused = (0..).find_map(|number| {
-        let (append, answer) = append("filling", number);
+        let (append, response) = append("filling", number);
         let acknowledged = append.outcome != Outcome::Unknown;
         appends.push(append);
-        (!acknowledged).then_some(answer)
+        (!acknowledged).then_some(response)
     });
     let refused = refused.expect("the disk is not endless");
     let refused = refused.expect_problem(503, "read-only");
-    assert!(refused.detail().contains("free"), "it says what is missing: {}", refused.text);
+    assert!(refused.detail().contains("free"), "the response does not mention free space: {}", refused.text);
     assert!(disk.used() > ROOM / 2, "it was refused with {} bytes in use", disk.used());
-    // Reads go on, and whoever asks is told.
+    // Reads continue, and the health check reports the full disk.
     assert!(!host.http.read_all().is_empty());
-    let health = eventually("the health says so", || {
+    let health = eventually("the health check fails", || {
         let health = host.http.get("/health/ready");
         (health.status == 503).then_some(health)
     });
     assert!(health.json["stores"]["main"].as_str().is_some_and(|said| said != "ready"), "{}", health.text);
     for number in 0..3 {
-        let (refused_too, answer) = append("while-full", number);
-        answer.expect_problem(503, "read-only");
+        let (refused_too, response) = append("while-full", number);
+        response.expect_problem(503, "read-only");
         appends.push(refused_too);
     }
     disk.set_capacity(2 * (RESERVE + ROOM));
-    eventually("there is room again", || is_ready(&host).then_some(()));
+    eventually("the store is writable again", || is_ready(&host).then_some(()));
     for number in 0..10 {
-        let (append, answer) = append("with-room", number);
-        answer.expect(200);
+        let (append, response) = append("with-room", number);
+        response.expect(200);
         appends.push(append);
     }
     assert!(host.http.get("/health/live").status == 200);
-    witness.told(exesdb_tests::Report { appends, ..Default::default() }, &mut tally);
+    witness.record(exesdb_tests::Report { appends, ..Default::default() }, &mut tally);
     witness.check(&host).unwrap_or_else(|violations| assert_eq!(violations, NO_VIOLATIONS));
     let down = host.crash();
     down.at_rest(|disk| disk.cut(Cut::Unsynced, &mut random));
@@ -142,31 +141,30 @@ fn a_disk_that_hangs_is_reported_until_it_goes_on() {
 fn fill(host: &Host, stream: &str) {
     let data = "x".repeat(512 << 10);
     let refused = (0..10_000).find_map(|_| {
-        let answer = host.http.append(stream, "any", &[json!({ "type": "large", "data": data })]);
-        (answer.status != 200).then_some(answer)
+        let response = host.http.append(stream, "any", &[json!({ "type": "large", "data": data })]);
+        (response.status != 200).then_some(response)
     });
     refused.expect("the disk is not endless").expect_problem(503, "read-only");
 }
 
 #[test]
-fn room_is_made_on_a_full_disk() {
+fn deleting_frees_space_on_a_full_disk() {
     let disk = Disk::new(RESERVE + ROOM);
     let host = Down::on_disk(None, &disk).start();
     host.http.append_one("small").expect(200);
     fill(&host, "large");
-    // What makes room may use the reserve.
+    // Operations that free space may use the reserve.
     host.ok(&["retention", "small", "--max-count", "5"]);
     host.ok(&["delete", "large"]);
     let scavenged = host.ok(&["scavenge"]);
     assert!(!scavenged.is_empty());
     assert_eq!(host.http.read("small").len(), 1);
     host.http.get(&format!("{}/events", host.http.stream("large"))).expect(404);
-    // Below a quarter of the reserve nothing is written any more, and that is said at once; also if tables that compaction
-    // has replaced are still being removed.
+    // Below a quarter of the reserve every write is refused immediately, even while replaced tables are being removed.
     disk.set_capacity(disk.used() + RESERVE / 32);
     let mut counts = 6..;
-    eventually("the store has looked at its disk again", || {
-        // Another one each time: to set what is set already writes nothing.
+    eventually("the store has checked its disk again", || {
+        // Another count each time: setting the same one again writes nothing.
         let count = counts.next()?.to_string();
         let retention = host.exesdb(&["retention", "small", "--max-count", &count]);
         (!retention.status.success()).then_some(())
@@ -177,16 +175,16 @@ fn room_is_made_on_a_full_disk() {
         let said = exesdb_tests::stderr(&output);
         assert!(!output.status.success() && said.contains("bytes are free"), "{command:?}: {said}");
         assert!(said.contains("disk_reserve_mib") && !said.contains("flush"), "{command:?}: {said}");
-        // Flushes would be waited for for 30 s.
+        // A wait for flushes would take 30 s.
         assert!(begun.elapsed() < Duration::from_secs(20), "{command:?} took {:?}", begun.elapsed());
     }
     disk.set_capacity(2 * (RESERVE + ROOM));
-    eventually("there is room again", || is_ready(&host).then_some(()));
+    eventually("the store is writable again", || is_ready(&host).then_some(()));
     host.http.append_one("small").expect(200);
 }
 
 #[test]
-fn a_disk_that_is_smaller_than_the_reserve_is_told_so_at_the_start() {
+fn a_disk_smaller_than_the_reserve_is_reported_at_the_start() {
     let disk = Disk::new(RESERVE / 2);
     let host = Down::on_disk(None, &disk).start();
     let health = host.http.get("/health/ready").expect(503);
@@ -198,7 +196,7 @@ fn a_disk_that_is_smaller_than_the_reserve_is_told_so_at_the_start() {
         .iter()
         .any(|line| line.contains("not all of its stores are ready") && line.contains("bytes in all"));
     assert!(told && !log.iter().any(|line| line.contains("exesdb is ready")), "{log:?}");
-    // A reserve that suits it is enough.
+    // With a smaller reserve the store starts.
     let disk = Disk::new(RESERVE / 2);
     let config = "[[store]]\nname = \"main\"\ndisk_reserve_mib = 64\n";
     let host = Down::on_disk(Some(config), &disk).start();

@@ -1,26 +1,24 @@
-//! The checks are checked: a host that breaks a promise on purpose is found out.
+//! Tests of the checks: they must detect a host that deliberately breaks a promise.
 //!
-//! Each fault is put in by the environment variable `EXESDB_FAULT` into a binary built with the feature `faults`.
+//! The environment variable `EXESDB_FAULT` enables a fault in a binary that was built with the feature `faults`.
 
-use exesdb_tests::Random;
+use exesdb_test_support::{Rng, random};
 
 use crate::Subject;
 use crate::crash::kills;
 use crate::power::cuts;
 use crate::witness::{NO_VIOLATIONS, Tally};
 
-/// Rounds within which a fault must be found.
+/// Most rounds until a fault must be found.
 const ROUNDS: u64 = 30;
 
-/// The checks that a fault must not get past.
-type Checks = fn(u64, &mut Random, &mut Tally, Subject<'_>) -> Vec<String>;
+/// The checks that must find a fault.
+type Checks = fn(u64, &mut Rng, &mut Tally, Subject<'_>) -> Vec<String>;
 
 #[track_caller]
 fn found(subject: Subject<'_>, checks: Checks, expected: &[&str]) {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
     let mut tally = Tally::default();
-    let violations = checks(ROUNDS, &mut Random::new(seed), &mut tally, subject);
+    let violations = checks(ROUNDS, &mut random(), &mut tally, subject);
     println!("{}", tally.summary(&format!("{subject:?}")));
     for violation in violations.iter().take(4) {
         println!("  {}", violation.chars().take(300).collect::<String>());
@@ -35,7 +33,7 @@ fn found(subject: Subject<'_>, checks: Checks, expected: &[&str]) {
 
 #[test]
 fn the_binary_without_a_fault_passes() {
-    let mut random = Random::new(1);
+    let mut random = Rng::with_seed(1);
     for checks in [kills as Checks, cuts] {
         assert_eq!(checks(5, &mut random, &mut Tally::default(), Subject::Fault(None)), NO_VIOLATIONS);
     }
@@ -43,13 +41,13 @@ fn the_binary_without_a_fault_passes() {
 
 #[test]
 fn a_disk_that_lies_about_syncs_is_found() {
-    let expected = ["events of Append", "did not start", "was shown as", "stands from"];
+    let expected = ["events of Append", "did not start", "was shown as", "is stored from"];
     found(Subject::LyingDisk, cuts, &expected);
 }
 
 #[test]
 fn an_acknowledgement_before_the_sync_is_found() {
-    let expected = ["events of Append", "did not start", "was shown as", "stands from"];
+    let expected = ["events of Append", "did not start", "was shown as", "is stored from"];
     found(Subject::Fault(Some("acknowledge-before-sync")), cuts, &expected);
 }
 
@@ -60,7 +58,7 @@ fn a_publication_before_the_sync_is_found() {
 
 #[test]
 fn versions_that_are_checked_before_the_queue_are_found() {
-    let expected = ["version", "stands from", "is there twice", "events of Append", "expected version"];
+    let expected = ["version", "is stored from", "is stored twice", "events of Append", "expected version"];
     found(Subject::Fault(Some("check-before-queue")), kills, &expected);
 }
 
@@ -69,6 +67,6 @@ fn an_event_that_is_dropped_on_replay_is_found() {
     found(
         Subject::Fault(Some("drop-one-on-replay")),
         kills,
-        &["events of Append", "is there by half", "did not start", "500"],
+        &["events of Append", "is stored in part", "did not start", "500"],
     );
 }

@@ -1,42 +1,43 @@
-//! Damage at rest: one byte flipped, or a file cut off, while no host runs.
+//! Damage at rest: a flipped bit or a truncated file, while no host runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use exesdb_test_support::{Rng, number, random};
 use exesdb_tests::fault_fs::{CAPACITY_MAX, Disk};
-use exesdb_tests::{Down, Host, Load, Random, stderr};
+use exesdb_tests::{Down, Host, Load, stderr};
 use serde_json::{Value, json};
 
+use crate::STORE;
 use crate::witness::{NO_VIOLATIONS, Tally, Witness, refusal};
-use crate::{STORE, rounds};
 
-/// Flips, unless `EXESDB_FLIP_ROUNDS` says otherwise.
+/// The number of damages, unless `EXESDB_FLIP_ROUNDS` is set.
 const ROUNDS: u64 = 40;
 
-/// Characters of a violation that are shown: a log may be long.
+/// Most characters of a violation that are printed: it may contain a log.
 const VIOLATION_CHARS: usize = 1_000;
 
-/// A store at rest, and what was said about it.
+/// A store at rest, and the ledger of its clients.
 struct AtRest {
     name: &'static str,
     disk: Disk,
     witness: Witness,
-    /// Its events when it was whole.
+    /// Its events before any damage.
     events: Vec<Value>,
 }
 
-/// What became of a damage.
+/// The effect of a damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
-    /// The store was not opened.
+    /// The store did not open.
     Refused,
-    /// It was, and something could not be read.
+    /// The store opened, but something was unreadable.
     ReadError,
-    /// All is as it was.
+    /// Everything is readable and unchanged.
     Unharmed,
 }
 
-/// How a store comes to rest.
+/// How the host of a store ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Killed,
@@ -48,11 +49,11 @@ impl AtRest {
         let disk = Disk::new(CAPACITY_MAX);
         let mut host = Down::on_disk(None, &disk).start();
         let mut witness = Witness::default();
-        // Two lives, so that there is more than one journal's beginning to find.
+        // Two runs, so that there is more than one journal.
         for life in 0..2 {
             let load = Load::mixed(&host.http, &format!("{load}{life}"), 4, life);
             load.go_on(appends);
-            witness.told(load.finish(), &mut Tally::default());
+            witness.record(load.finish(), &mut Tally::default());
             host = host.crash_and_restart();
         }
         let events = host.http.read_all();
@@ -65,19 +66,20 @@ impl AtRest {
         Self { name, disk, witness, events }
     }
 
-    /// Damages a copy, and looks at what a host makes of it.
-    fn damaged(&self, random: &mut Random) -> Result<(Outcome, String), String> {
+    /// Damages a copy, and checks what a host serves from it.
+    fn damaged(&self, random: &mut Rng) -> Result<(Outcome, String), String> {
         let disk = self.disk.copy();
         let what = format!("{}: {}", self.name, damage(&disk, random));
         let (outcome, down) = match Down::on_disk(None, &disk).try_start() {
             Ok(host) => {
-                let outcome = self.look(&host, random).map_err(|violation| format!("{what}: {violation}"))?;
+                let outcome =
+                    self.check(&host, random).map_err(|violation| format!("{what}: {violation}"))?;
                 (outcome, host.crash())
             }
             Err(stopped) if stopped.status.code() == Some(1) => (Outcome::Refused, stopped.down),
             Err(stopped) => return Err(format!("{what}: {}", refusal(&stopped))),
         };
-        // The doctor may find what does no harm, and must find what does.
+        // The doctor may report harmless damage, and must report harmful damage.
         let verdict = down.exesdb(&["doctor"]);
         let expected: &[i32] = if outcome == Outcome::Unharmed { &[0, 1] } else { &[1] };
         if !verdict.status.code().is_some_and(|code| expected.contains(&code)) {
@@ -90,8 +92,8 @@ impl AtRest {
         Ok((outcome, what))
     }
 
-    /// Reads everything there is to read.
-    fn look(&self, host: &Host, random: &mut Random) -> Result<Outcome, String> {
+    /// Reads everything, and checks it.
+    fn check(&self, host: &Host, random: &mut Rng) -> Result<Outcome, String> {
         let mut outcome = Outcome::Unharmed;
         match host.http.try_read_all() {
             Ok(events) => {
@@ -100,7 +102,7 @@ impl AtRest {
                     return Err(format!("silently wrong: {violations:#?}"));
                 }
             }
-            Err(answer) => outcome = outcome.min(error(&answer)?),
+            Err(response) => outcome = outcome.min(error(&response)?),
         }
         let mut streams: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
         for event in &self.events {
@@ -110,52 +112,52 @@ impl AtRest {
             match host.http.try_read(stream) {
                 Ok(found) if found.iter().eq(events.iter().copied()) => {}
                 Ok(found) => return Err(format!("{stream} has {} events of {}", found.len(), events.len())),
-                Err(answer) => outcome = outcome.min(error(&answer)?),
+                Err(response) => outcome = outcome.min(error(&response)?),
             }
         }
-        for answer in self.witness.send_again(host, random)? {
-            outcome = outcome.min(error(&answer)?);
+        for response in self.witness.send_again(host, random)? {
+            outcome = outcome.min(error(&response)?);
         }
-        // What is written on top goes where it belongs, or is refused.
+        // An append gets the next version, or is refused.
         for (stream, events) in streams.iter().take(3) {
-            let answer = host.http.append(stream, "any", &[json!({ "id": "new", "type": "t", "data": 1 })]);
-            if answer.status != 200 {
-                outcome = outcome.min(error(&answer)?);
-            } else if answer.json["first_version"] != events.len() {
-                return Err(format!("{stream} went on at {} after {}", answer.text, events.len()));
+            let response = host.http.append(stream, "any", &[json!({ "id": "new", "type": "t", "data": 1 })]);
+            if response.status != 200 {
+                outcome = outcome.min(error(&response)?);
+            } else if response.json["first_version"] != events.len() {
+                return Err(format!("{stream} went on at {} after {}", response.text, events.len()));
             }
         }
         Ok(outcome)
     }
 }
 
-/// An answer that is an error, and says so.
-fn error(answer: &exesdb_tests::Answer) -> Result<Outcome, String> {
-    if answer.status >= 500 && !answer.detail().is_empty() {
+/// Checks that a response is an error with a detail.
+fn error(response: &exesdb_tests::Response) -> Result<Outcome, String> {
+    if response.status >= 500 && !response.detail().is_empty() {
         return Ok(Outcome::ReadError);
     }
-    Err(format!("{}: {}", answer.status, answer.text))
+    Err(format!("{}: {}", response.status, response.text))
 }
 
-/// Whether a log names a file by its path in the data directory, or the folder of the tree that it belongs to.
+/// Whether a log contains the path of a file, or of its keyspace's folder.
 fn names(log: &str, path: &Path) -> bool {
     let tree =
         path.ancestors().find(|part| part.parent().is_some_and(|parent| parent.ends_with("keyspaces")));
     log.contains(&*tree.unwrap_or(path).to_string_lossy())
 }
 
-/// Damages one file of the store at random: mostly a byte, sometimes all from some place on.
-fn damage(disk: &Disk, random: &mut Random) -> String {
+/// Damages one random file of the store: mostly a bit, sometimes everything from an offset on.
+fn damage(disk: &Disk, random: &mut Rng) -> String {
     let extents = disk.extents(Path::new(STORE));
-    // Half of the time each file is as likely as any other, half of the time each byte.
-    let extents: Vec<_> = if random.below(2) == 0 {
+    // Half of the time every file is equally likely, half of the time every byte.
+    let extents: Vec<_> = if random.bool() {
         let files: BTreeSet<&PathBuf> = extents.iter().map(|extent| &extent.path).collect();
-        let path = *files.iter().nth(random.below(files.len() as u64) as usize).expect("there are files");
+        let path = *files.iter().nth(random.usize(..files.len())).expect("there are files");
         extents.iter().filter(|extent| extent.path == *path).collect()
     } else {
         extents.iter().collect()
     };
-    let mut place = random.below(extents.iter().map(|extent| extent.length).sum());
+    let mut place = random.u64(..extents.iter().map(|extent| extent.length).sum::<u64>());
     let extent = extents
         .iter()
         .find(|extent| {
@@ -165,21 +167,19 @@ fn damage(disk: &Disk, random: &mut Random) -> String {
         })
         .expect("the place is in one of them");
     let (path, offset) = (&extent.path, extent.offset + place);
-    if random.below(4) == 0 {
+    if random.u64(..4) == 0 {
         disk.truncate(path, offset);
-        format!("{} cut off at {offset}", path.display())
+        format!("{} truncated at {offset}", path.display())
     } else {
-        let mask = 1 << random.below(8);
+        let mask = 1 << random.u64(..8);
         disk.flip(path, offset, mask);
         format!("{} with byte {offset} flipped by {mask:#04x}", path.display())
     }
 }
 
 #[test]
-fn damage_is_found_or_does_no_harm() {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
-    let mut random = Random::new(seed);
+fn damage_is_found_or_harmless() {
+    let mut random = random();
     let stores = [
         AtRest::new("killed", "small-", 150, End::Killed),
         AtRest::new("stopped", "small-", 150, End::Stopped),
@@ -187,7 +187,7 @@ fn damage_is_found_or_does_no_harm() {
     ];
     let mut outcomes: BTreeMap<Outcome, u64> = BTreeMap::new();
     let mut violations = Vec::new();
-    let rounds = rounds("EXESDB_FLIP_ROUNDS", ROUNDS);
+    let rounds = number("EXESDB_FLIP_ROUNDS", ROUNDS);
     for round in 0..rounds {
         match stores[round as usize % stores.len()].damaged(&mut random) {
             Ok((outcome, what)) => {
@@ -206,13 +206,13 @@ fn damage_is_found_or_does_no_harm() {
 }
 
 #[test]
-fn what_is_refused_is_named() {
+fn a_damaged_file_that_keeps_a_store_from_opening_is_named() {
     let store = AtRest::new("stopped", "small-", 150, End::Stopped);
     let extents = store.disk.extents(Path::new(STORE));
     let mut unnamed = Vec::new();
     let mut refused = BTreeSet::new();
     for path in extents.iter().map(|extent| &extent.path).collect::<BTreeSet<_>>() {
-        // Cut off by half, every kind of file is refused that is looked at when a store is opened.
+        // Truncated to a half, every kind of file that an open reads is refused.
         let length: u64 =
             extents.iter().filter(|e| e.path == *path).map(|e| e.offset + e.length).max().unwrap_or(0);
         let disk = store.disk.copy();

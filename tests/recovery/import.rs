@@ -5,23 +5,22 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use exesdb_tests::{Host, Random, eventually, folder};
+use exesdb_test_support::{number, random, time_below};
+use exesdb_tests::{Host, eventually, folder};
 use serde_json::{Value, json};
-
-use crate::rounds;
 
 /// Rows of each stream.
 const ROWS_PER_STREAM: usize = 7;
 const STREAMS: usize = 600;
 const ROWS: usize = ROWS_PER_STREAM * STREAMS;
 
-/// Imports, unless `EXESDB_IMPORT_ROUNDS` says otherwise. The host is killed three times in each.
+/// The number of imports, unless `EXESDB_IMPORT_ROUNDS` is set. The host is killed three times in each.
 const ROUNDS: u64 = 3;
 
-/// Latest moment of a kill after the first event: about as long as the import takes by itself.
+/// Longest time from the first event to a kill: about the duration of an undisturbed import.
 const LATEST: Duration = Duration::from_millis(400);
 
-/// A file whose streams take turns.
+/// Writes a file whose streams take turns.
 fn write_file(path: &Path) {
     let mut text = String::from("case,activity,number\n");
     for turn in 0..ROWS_PER_STREAM {
@@ -53,10 +52,10 @@ fn summary(mut import: Child) -> Value {
     serde_json::from_reader(import.stdout.take().expect("stdout was piped")).expect("the summary is JSON")
 }
 
-/// Rows that the importer sends in one request, which are added together.
+/// The number of rows of one request of the importer, which are added atomically.
 const BATCH: usize = 1_000;
 
-/// Checks that the first rows of the file are there, in its order and whole requests of them, and tells how many.
+/// Checks that the store contains the first rows of the file, in order and in whole requests, and returns their number.
 #[track_caller]
 fn check_whole(host: &Host) -> usize {
     let events = host.http.read_all();
@@ -72,7 +71,7 @@ fn check_whole(host: &Host) -> usize {
     rows
 }
 
-fn begun(host: &Host) {
+fn wait_for_first_event(host: &Host) {
     eventually("the import begins", || {
         host.http.get("/v1/stores/main/events?count=1").json["events"].get(0).cloned()
     });
@@ -80,28 +79,26 @@ fn begun(host: &Host) {
 
 #[test]
 fn an_import_survives_the_end_of_its_host() {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
-    let mut random = Random::new(seed);
+    let mut random = random();
     let folder = folder();
     let file = folder.path().join("cases.csv");
     write_file(&file);
-    for _ in 0..rounds("EXESDB_IMPORT_ROUNDS", ROUNDS) {
+    for _ in 0..number("EXESDB_IMPORT_ROUNDS", ROUNDS) {
         let mut host = Host::start();
         let running = import(&host, &file);
-        begun(&host);
+        wait_for_first_event(&host);
         let mut before = 0;
         for _ in 0..3 {
-            std::thread::sleep(random.time_below(LATEST));
+            std::thread::sleep(time_below(&mut random, LATEST));
             host = host.crash_and_restart();
-            // Nothing that was there may have gone.
+            // No stored event may be lost.
             let after = check_whole(&host);
             assert!(after >= before, "{after} after {before}");
             before = after;
         }
         let summary = summary(running);
         assert_eq!((&summary["rows"], &summary["streams"]), (&json!(ROWS), &json!(STREAMS)));
-        // Also where the answer to a request was lost with the host.
+        // This holds although responses were lost with the host.
         assert_eq!((&summary["added"], &summary["already_there"]), (&json!(ROWS), &json!(0)));
         assert_eq!(check_whole(&host), ROWS);
         let again = self::summary(import(&host, &file));
@@ -112,27 +109,25 @@ fn an_import_survives_the_end_of_its_host() {
 
 #[test]
 fn an_import_that_was_killed_is_completed_by_the_next() {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
-    let mut random = Random::new(seed);
+    let mut random = random();
     let folder = folder();
     let file = folder.path().join("cases.csv");
     write_file(&file);
     let host = Host::start();
     for _ in 0..3 {
         let mut running = import(&host, &file);
-        begun(&host);
-        std::thread::sleep(random.time_below(LATEST));
+        wait_for_first_event(&host);
+        std::thread::sleep(time_below(&mut random, LATEST));
         // It may have ended already.
         drop(running.kill());
         running.wait().expect("it was our child");
     }
-    // Requests of the killed one may still be on their way: the store is looked at when it stands still.
+    // Requests of the killed import may still be on their way, so the store is checked after the next import.
     let summary = summary(import(&host, &file));
     assert_eq!(summary["rows"], ROWS);
     assert_eq!(check_whole(&host), ROWS);
     assert_eq!(self::summary(import(&host, &file))["added"], 0);
-    // What was imported was counted with it, whichever import did it.
+    // Rows are counted in the same commit that adds them, whichever import sends them.
     for stream in 0..STREAMS {
         host.http.delete(&host.http.stream(&format!("case-{stream}"))).expect(204);
     }

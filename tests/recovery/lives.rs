@@ -1,45 +1,45 @@
-//! Stores that live through many deaths of their hosts, one after the other.
+//! Stores whose hosts die many times, one after the other.
 
 use std::time::Duration;
 
-use exesdb_tests::{Down, Load, NO_EVENTS, Random, stderr};
+use exesdb_test_support::{Rng, time_below};
+use exesdb_tests::{Down, Load, NO_EVENTS, stderr};
 
 use crate::Subject;
 use crate::witness::{Tally, Witness};
 
-/// Deaths of one store, which grows with each, before the next begins anew.
+/// Deaths per store. A store grows with each, so the next one begins empty.
 const DEATHS: u64 = 15;
 
-/// As [`DEATHS`], of a store with large events: all that is there is read after each.
+/// As [`DEATHS`], for a store with large events: every event is read after each death.
 const DEATHS_LARGE: u64 = 5;
 
-/// One in so many stores gets events that fill memtables and journals, so that flushes and rotations are hit as well.
+/// One in this many stores gets large events, so that deaths hit flushes and rotations of journals, too.
 const LARGE_EACH: u64 = 3;
 
-/// As the latest moment of a death after the first acknowledgement, of a store with large events: long enough for a
-/// memtable.
+/// Longest time from the first acknowledgement to a death, for a store with large events: enough to fill a memtable.
 const LATEST_LARGE: Duration = Duration::from_millis(500);
 
-/// Clients that append at a time.
+/// The number of clients that append.
 const CLIENTS: usize = 6;
 
 /// How stores live and die.
 pub(crate) struct Lives<'a> {
-    /// Latest moment of a death after the first acknowledgement.
+    /// Longest time from the first acknowledgement to a death.
     pub(crate) latest: Duration,
-    /// A new store.
+    /// Creates a store.
     pub(crate) new: &'a dyn Fn() -> Down,
-    /// What happens to a store between the death of a host and the start of the next.
-    pub(crate) at_rest: &'a dyn Fn(Down, &mut Random) -> Down,
+    /// Acts on a store between the death of a host and the start of the next.
+    pub(crate) at_rest: &'a dyn Fn(Down, &mut Rng) -> Down,
 }
 
 impl Lives<'_> {
-    /// Lets hosts die `rounds` times, and tells what is wrong after the first death after which anything is, or what the
-    /// doctor finds in a store at its end.
+    /// Lets hosts die `rounds` times. Returns the violations after the first death that caused any, or the doctor's findings
+    /// at the end of a store.
     pub(crate) fn live(
         &self,
         rounds: u64,
-        random: &mut Random,
+        random: &mut Rng,
         tally: &mut Tally,
         subject: Subject<'_>,
     ) -> Vec<String> {
@@ -62,7 +62,7 @@ impl Lives<'_> {
         &self,
         deaths: u64,
         large: bool,
-        random: &mut Random,
+        random: &mut Rng,
         tally: &mut Tally,
         subject: Subject<'_>,
     ) -> Result<(), Vec<String>> {
@@ -71,23 +71,23 @@ impl Lives<'_> {
         for death in 0..deaths {
             let name = format!("{}{death}", if large { "large-" } else { "life-" });
             let follower = host.http.follow("/v1/stores/main/events?from=end", None);
-            let load = Load::mixed(&host.http, &name, CLIENTS, random.below(u64::MAX));
+            let load = Load::mixed(&host.http, &name, CLIENTS, random.u64(..));
             load.go_on(1);
-            std::thread::sleep(random.time_below(if large { LATEST_LARGE } else { self.latest }));
+            std::thread::sleep(time_below(random, if large { LATEST_LARGE } else { self.latest }));
             let down = host.crash();
             let report = load.wait();
-            if let Some(answer) = report.refusals.iter().find(|answer| answer.status != 0) {
-                return Err(vec![format!("before its death: {}: {}", answer.status, answer.text)]);
+            if let Some(response) = report.refusals.iter().find(|response| response.status != 0) {
+                return Err(vec![format!("before its death: {}: {}", response.status, response.text)]);
             }
-            witness.told(report, tally);
-            witness.saw(follower);
+            witness.record(report, tally);
+            witness.record_follower(follower);
             let down = (self.at_rest)(down, random);
             host = witness.reopen(subject.prepare(down), tally).map_err(|mut violations| {
                 violations.insert(0, format!("after death {death} of a store, large events: {large}:"));
                 violations
             })?;
         }
-        tally.looked_at_tables(&host.data());
+        tally.record_tables(&host.data());
         let traps = host.traps();
         if traps != NO_EVENTS {
             return Err(vec![format!("components trapped: {traps:?}")]);

@@ -1,37 +1,32 @@
-//! What is left of a host that was killed, stopped, cut off from power or given a bad disk under load.
+//! The state of a store after its host was killed, stopped, lost power or had disk errors under load.
 //!
-//! Each test owns a ledger: what writers were told and followers were shown. After each death the store is read as a
-//! whole and held against it. Nothing acknowledged or shown may be missing or elsewhere, nothing may be there twice, in
-//! part or without having been sent; positions and versions are dense; what was refused is not there, and what no writer
-//! knows the end of is there once or not, and once after it was sent again. `exesdb doctor` agrees: it finds nothing wrong
-//! with what was killed or cut, and whatever damage does harm.
+//! Each test keeps a ledger of what writers were told and followers were shown. After each death the whole store is read
+//! and compared with it. No acknowledged or shown event may be missing or moved, and none may be stored twice, in part or
+//! without having been sent. Positions and versions are dense. A refused append is not stored. An append with an unknown
+//! outcome is stored at most once, and exactly once after it was sent again. `exesdb doctor` agrees: it finds no fault
+//! after a kill or a loss of power, and finds every damage that does harm.
 //!
-//! | module | what happens to the host | how often, unless the variable says otherwise |
+//! | module | what happens to the host | how often by default, and the variable that changes it |
 //! |---|---|---|
 //! | `crash` | `kill -9` at random times | 50, `EXESDB_CRASH_ROUNDS` |
 //! | `crash` | death at each fail point of a commit, with and without a loss of power | 24 |
 //! | `power` | loss of power at random times, also while the host starts | 50, `EXESDB_CUT_ROUNDS` |
-//! | `errors` | `EIO` and `ENOSPC` from a write or a sync; a disk that is full | 20, `EXESDB_ERROR_ROUNDS` |
+//! | `errors` | `EIO` and `ENOSPC` from a write or a sync; a full disk | 20, `EXESDB_ERROR_ROUNDS` |
 //! | `flips` | one byte flipped, or a file cut off, while no host runs | 40, `EXESDB_FLIP_ROUNDS` |
-//! | `damage` | blocks of tables overwritten while no host runs: what is said, and what can still be read | 3 |
+//! | `damage` | blocks of tables overwritten while no host runs: the messages, and what is still readable | 3 |
 //! | `import`, `stop` | `kill -9` during an import, SIGTERM under load | 12, `EXESDB_IMPORT_ROUNDS` times three; 10 |
-//! | `faults` | a promise broken on purpose, which the checks of `crash` and `power` must find | up to 30 each |
+//! | `faults` | a deliberately broken promise, which the checks of `crash` and `power` must find | up to 30 each |
 //!
-//! `EXESDB_TEST_SEED` sets the moments; each test prints the one that it took. The threads of host and kernel have their
-//! own moments, so that a seed makes a failure likely to come again, not certain.
+//! `EXESDB_TEST_SEED` sets the random times; each test prints its seed. The schedules of the host's and the kernel's
+//! threads differ from run to run, so a seed makes a failure likely to recur, not certain.
 //!
-//! The long forms, of a host that `cargo xtask test` has built. Each ends with a line that says how many rounds, how many
-//! events acknowledged, and how long it took until the host served again:
-//!
-//! ```text
-//! EXESDB_CRASH_ROUNDS=2000 cargo test --release -p exesdb-tests --test recovery crash::a_killed_host -- --nocapture
-//! EXESDB_CUT_ROUNDS=500 cargo test --release -p exesdb-tests --test recovery power:: -- --nocapture
-//! ```
+//! `cargo xtask test --long` runs most of them with many more rounds. Each test prints a line with the number of rounds, the
+//! number of acknowledged events, and the time until the host served again.
 //!
 //! `power`, `errors`, `flips`, `faults` and one test of `crash` need `/dev/fuse` and the right to mount; fail points and
 //! `faults` need the binary with the feature `faults`, as `target/release/exesdb-faults` or where
-//! `EXESDB_TEST_FAULTS_BINARY` says. `EXESDB_TEST_BINARY` names another binary under test. What is missing fails the
-//! test, with a message that says what it is.
+//! `EXESDB_TEST_FAULTS_BINARY` says. `EXESDB_TEST_BINARY` names another binary under test. A test fails when something of
+//! this is missing, and says what.
 
 mod crash;
 mod damage;
@@ -49,27 +44,19 @@ use exesdb_tests::Down;
 /// The store's folder in the data directory.
 const STORE: &str = "main";
 
-/// How often something is done: as an environment variable says, or else as here.
-fn rounds(variable: &str, otherwise: u64) -> u64 {
-    match std::env::var(variable) {
-        Ok(rounds) => rounds.parse().unwrap_or_else(|error| panic!("{variable} is a number: {error}")),
-        Err(_) => otherwise,
-    }
-}
-
-/// What a check is made of.
+/// The host that a check runs against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Subject<'a> {
     /// The binary under test.
     Binary,
-    /// The binary with faults built in, and the one of this name put in, if any.
+    /// The binary with faults built in, with the fault of this name enabled, if any.
     Fault(Option<&'a str>),
-    /// The binary under test on a disk that takes no sync seriously. Only power shows that.
+    /// The binary under test on a disk that ignores syncs. Only a loss of power reveals that.
     LyingDisk,
 }
 
 impl Subject<'_> {
-    /// Makes a host ready to start.
+    /// Prepares the next start of a host.
     fn prepare(self, down: Down) -> Down {
         match self {
             Self::Binary | Self::LyingDisk => down,

@@ -1,13 +1,14 @@
-//! Loss of power at random times while clients append: the host is killed, and what it had not synced is gone.
+//! Loss of power at random times while clients append: the host is killed, and unsynced changes are lost.
 
 use std::time::Duration;
 
+use exesdb_test_support::{Rng, number, random, time_below};
+use exesdb_tests::Down;
 use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk};
-use exesdb_tests::{Down, Random};
 
 use crate::lives::Lives;
 use crate::witness::{NO_VIOLATIONS, Tally};
-use crate::{STORE, Subject, rounds};
+use crate::{STORE, Subject};
 
 /// Cuts, unless `EXESDB_CUT_ROUNDS` says otherwise.
 const ROUNDS: u64 = 50;
@@ -21,11 +22,11 @@ const LATEST_IN_START: Duration = Duration::from_millis(120);
 /// Longest time of a sync: as on a slow disk, so that there is time to see what should not be seen before its end.
 const SYNC: Duration = Duration::from_millis(4);
 
-/// In one of so many rounds the start is cut as well: what recovery does can be cut off, too.
+/// In one of this many rounds, the power fails during the start as well, so that it interrupts the recovery.
 const CUT_IN_START_EACH: u64 = 4;
 
-/// Cuts the power `rounds` times, and tells what is wrong after the first cut after which anything is.
-pub(crate) fn cuts(rounds: u64, random: &mut Random, tally: &mut Tally, subject: Subject<'_>) -> Vec<String> {
+/// Cuts the power `rounds` times, and returns the violations after the first cut that caused any.
+pub(crate) fn cuts(rounds: u64, random: &mut Rng, tally: &mut Tally, subject: Subject<'_>) -> Vec<String> {
     let new = || {
         let disk = Disk::new(CAPACITY_MAX);
         let down = Down::on_disk(None, &disk);
@@ -34,15 +35,15 @@ pub(crate) fn cuts(rounds: u64, random: &mut Random, tally: &mut Tally, subject:
         }
         down
     };
-    let at_rest = |mut down: Down, random: &mut Random| {
-        let cut = Cut::ALL[random.below(Cut::ALL.len() as u64) as usize];
-        let sync = random.time_below(SYNC);
+    let at_rest = |mut down: Down, random: &mut Rng| {
+        let cut = Cut::ALL[random.usize(..Cut::ALL.len())];
+        let sync = time_below(random, SYNC);
         down.at_rest(|disk| {
             disk.cut(cut, random);
             disk.syncs_take(sync);
         });
-        if random.below(CUT_IN_START_EACH) == 0 {
-            down = subject.prepare(down).crash_while_starting(random.time_below(LATEST_IN_START));
+        if random.u64(..CUT_IN_START_EACH) == 0 {
+            down = subject.prepare(down).crash_while_starting(time_below(random, LATEST_IN_START));
             down.at_rest(|disk| disk.cut(cut, random));
         }
         down
@@ -52,10 +53,8 @@ pub(crate) fn cuts(rounds: u64, random: &mut Random, tally: &mut Tally, subject:
 
 #[test]
 fn a_loss_of_power_loses_nothing_that_was_acknowledged_or_shown() {
-    let seed = Random::seed();
-    println!("EXESDB_TEST_SEED={seed}");
-    let (rounds, mut tally) = (rounds("EXESDB_CUT_ROUNDS", ROUNDS), Tally::default());
-    let violations = cuts(rounds, &mut Random::new(seed), &mut tally, Subject::Binary);
+    let (rounds, mut tally) = (number("EXESDB_CUT_ROUNDS", ROUNDS), Tally::default());
+    let violations = cuts(rounds, &mut random(), &mut tally, Subject::Binary);
     println!("{}", tally.summary("cuts of power"));
     assert_eq!(violations, NO_VIOLATIONS);
     assert_eq!(tally.rounds(), rounds);

@@ -1,4 +1,4 @@
-//! SIGTERM under load: the host finishes what it accepted, and ends. SIGHUP is the same, unless it is to be ignored.
+//! SIGTERM under load: the host finishes accepted requests, and ends. So does SIGHUP, unless it is ignored.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
@@ -9,7 +9,7 @@ use exesdb_tests::{Append, Host, Load, NO_FAULTS, Outcome, faults};
 const STOPS: usize = 10;
 
 #[test]
-fn a_stop_under_load_finishes_what_was_accepted() {
+fn a_stop_under_load_finishes_accepted_requests() {
     let mut host = Host::start();
     let mut ledger: Vec<Append> = Vec::new();
     for round in 0..STOPS {
@@ -26,9 +26,9 @@ fn a_stop_under_load_finishes_what_was_accepted() {
         // Live responses ended with the host.
         followers.into_iter().for_each(|follower| drop(follower.rest()));
         let report = load.wait();
-        // Who came too late was told to try again, or found nobody.
+        // A late client was told to retry, or could not connect.
         let late = |status: u16| [0, 503].contains(&status);
-        assert!(report.refusals.iter().all(|answer| late(answer.status)), "{:#?}", report.refusals);
+        assert!(report.refusals.iter().all(|response| late(response.status)), "{:#?}", report.refusals);
         ledger.extend(report.appends);
         host = stopped.down.start();
         assert_eq!(faults(&host.http.read_all(), &ledger), NO_FAULTS, "round {round}");
@@ -40,7 +40,7 @@ fn a_stop_under_load_finishes_what_was_accepted() {
 }
 
 #[test]
-fn the_end_of_its_terminal_is_an_ordinary_stop() {
+fn sighup_is_an_ordinary_stop() {
     let host = Host::start();
     host.http.append_one("s").expect(200);
     host.signal("HUP");
@@ -52,7 +52,7 @@ fn the_end_of_its_terminal_is_an_ordinary_stop() {
 }
 
 #[test]
-fn a_host_that_was_started_to_outlive_its_terminal_does() {
+fn a_host_started_with_nohup_ignores_sighup() {
     let folder = exesdb_tests::folder();
     let mut command = Command::new("sh");
     // As `nohup` does.
@@ -67,7 +67,7 @@ fn a_host_that_was_started_to_outlive_its_terminal_does() {
     };
     signal("HUP");
     signal("HUP");
-    // Two of them would have ended it at once, were they heard; one stop is heard.
+    // A second signal would end the host immediately, so this checks that both SIGHUPs were ignored.
     signal("TERM");
     let rest: Vec<String> = log.collect();
     assert_eq!(host.wait().expect("it is our child").code(), Some(0), "{rest:#?}");
@@ -75,7 +75,7 @@ fn a_host_that_was_started_to_outlive_its_terminal_does() {
 }
 
 #[test]
-fn clients_that_hold_on_do_not_hold_the_host() {
+fn clients_that_stay_connected_do_not_delay_the_stop() {
     let host = Host::start();
     let large = serde_json::json!({ "type": "t", "data": "x".repeat(900 << 10) });
     for _ in 0..20 {
@@ -87,7 +87,7 @@ fn clients_that_hold_on_do_not_hold_the_host() {
         "GET /v1/stores".to_owned(),
         format!("{head}content-length: 100\r\n\r\n{{\"events\":"),
         format!("{head}transfer-encoding: chunked\r\n\r\n5\r\n{{\"eve"),
-        // Live responses that nobody reads, one of which has more to say than any buffer takes.
+        // Live responses that nobody reads; one is larger than every buffer.
         "GET /v1/stores/main/events?from=end HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n"
             .to_owned(),
         "GET /v1/stores/main/events HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n".to_owned(),
@@ -101,7 +101,7 @@ fn clients_that_hold_on_do_not_hold_the_host() {
             connection
         })
         .collect();
-    // A telemetry follower that does not read either.
+    // A telemetry follower that does not read, either.
     let mut events = host.command();
     events.args(["events", "--follow"]).stdout(std::process::Stdio::piped());
     let mut events = events.spawn().expect("the binary can be run");

@@ -1,28 +1,29 @@
-//! Who remembers what a store said, over all its deaths, and holds it to that.
+//! A ledger of what clients were told about one store, over all deaths of its hosts, and the checks against it.
 
 use std::path::Path;
 use std::time::Duration;
 
+use exesdb_test_support::Rng;
 use exesdb_tests::{
-    Answer, Append, Down, Follower, Host, Outcome, Random, Report, Stopped, Transaction, faults, halves,
+    Append, Down, Follower, Host, Outcome, Report, Response, Stopped, Transaction, faults, halves,
 };
 use serde_json::Value;
 
 use crate::STORE;
 
-/// What was said about one store, by all of its hosts.
+/// What the clients of a store's hosts were told.
 #[derive(Debug, Default)]
 pub(crate) struct Witness {
-    /// What writers were told.
+    /// The appends, with their outcomes.
     appends: Vec<Append>,
     transactions: Vec<Transaction>,
-    /// What followers were shown: positions and events.
+    /// The events that followers were shown, with their positions.
     shown: Vec<(u64, Value)>,
-    /// What was wrong by itself.
+    /// Responses that contradict each other.
     violations: Vec<String>,
 }
 
-/// What a test came to, over all its stores.
+/// The totals of a test, over all of its stores.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     rounds: u64,
@@ -31,15 +32,15 @@ pub(crate) struct Tally {
     table_bytes: u64,
 }
 
-/// Appends that [`Witness::send_again`] sends.
+/// The number of appends that [`Witness::send_again`] sends.
 const SENT_AGAIN: usize = 30;
 
-/// What [`Witness::violations`] finds when the store kept its word.
+/// The violations of a store that kept every promise.
 pub(crate) const NO_VIOLATIONS: [&str; 0] = [];
 
 impl Witness {
-    /// Notes what the clients of a load were told.
-    pub(crate) fn told(&mut self, report: Report, tally: &mut Tally) {
+    /// Records what the clients of a load were told.
+    pub(crate) fn record(&mut self, report: Report, tally: &mut Tally) {
         let acknowledged = |append: &&Append| matches!(append.outcome, Outcome::Acknowledged { .. });
         let events = |append: &Append| append.ids.len() as u64;
         let of_transactions = report.transactions.iter().flat_map(|transaction| &transaction.appends);
@@ -50,17 +51,17 @@ impl Witness {
         self.violations.extend(report.violations);
     }
 
-    /// Notes what a follower was shown until its host was gone.
-    pub(crate) fn saw(&mut self, follower: Follower) {
+    /// Records what a follower was shown until its host ended.
+    pub(crate) fn record_follower(&mut self, follower: Follower) {
         self.shown.extend(follower.rest());
     }
 
-    /// Starts a host again, and holds what it has against what was said. What no writer knows the end of is sent once
-    /// more after that, and then is there, once.
+    /// Starts a host again, and checks its events. Then appends with unknown outcomes are sent again, and must be stored
+    /// exactly once.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong; with it, a host that does not start.
+    /// The violations, or the log of a host that does not start.
     pub(crate) fn reopen(&mut self, down: Down, tally: &mut Tally) -> Result<Host, Vec<String>> {
         let host = down.try_start().map_err(|stopped| vec![refusal(&stopped)])?;
         tally.rounds += 1;
@@ -69,16 +70,19 @@ impl Witness {
         let mut sent = false;
         let unknown = |outcome: Outcome| outcome == Outcome::Unknown;
         for append in self.appends.iter_mut().filter(|append| unknown(append.outcome)) {
-            let answer = append.send(&host.http);
+            let response = append.send(&host.http);
             if unknown(append.outcome) {
-                return Err(vec![format!("it cannot be sent again: {append:?}: {}", answer.text)]);
+                return Err(vec![format!("the outcome is still unknown: {append:?}: {}", response.text)]);
             }
             sent = true;
         }
         for transaction in self.transactions.iter_mut().filter(|transaction| unknown(transaction.outcome())) {
-            let answer = transaction.send(&host.http);
+            let response = transaction.send(&host.http);
             if unknown(transaction.outcome()) {
-                return Err(vec![format!("it cannot be sent again: {transaction:?}: {}", answer.text)]);
+                return Err(vec![format!(
+                    "the outcome is still unknown: {transaction:?}: {}",
+                    response.text
+                )]);
             }
             sent = true;
         }
@@ -88,31 +92,32 @@ impl Witness {
         Ok(host)
     }
 
-    /// Holds what a host has against what was said.
+    /// Checks a host's events against the ledger.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong.
+    /// The violations.
     pub(crate) fn check(&self, host: &Host) -> Result<(), Vec<String>> {
         let violations = self.violations(&host.http.read_all());
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 
-    /// Sends some of what was acknowledged once more: it is answered as it was then, or with an error.
+    /// Sends some acknowledged appends again. Each must get its first acknowledgement again, or an error; the errors are
+    /// returned.
     ///
     /// # Errors
     ///
-    /// Another answer, or a second acknowledgement of the same at another place.
-    pub(crate) fn send_again(&self, host: &Host, random: &mut Random) -> Result<Vec<Answer>, String> {
+    /// Another acknowledgement or a refusal.
+    pub(crate) fn send_again(&self, host: &Host, random: &mut Rng) -> Result<Vec<Response>, String> {
         let mut errors = Vec::new();
         let acknowledged = |append: &&Append| matches!(append.outcome, Outcome::Acknowledged { .. });
         let known: Vec<&Append> = self.appends.iter().filter(acknowledged).collect();
         for _ in 0..SENT_AGAIN {
-            let first = known[random.below(known.len() as u64) as usize];
+            let first = known[random.usize(..known.len())];
             let mut again = Append { outcome: Outcome::Unknown, ..first.clone() };
-            let answer = again.send(&host.http);
+            let response = again.send(&host.http);
             if again.outcome == Outcome::Unknown {
-                errors.push(answer);
+                errors.push(response);
             } else if again.outcome != first.outcome {
                 return Err(format!("{first:?}, sent again: {:?}", again.outcome));
             }
@@ -120,7 +125,7 @@ impl Witness {
         Ok(errors)
     }
 
-    /// Everything that is wrong with the events of the store, in the light of what was said.
+    /// The violations in the events of the store.
     pub(crate) fn violations(&self, events: &[Value]) -> Vec<String> {
         let mut violations = self.violations.clone();
         let of_transactions = self.transactions.iter().flat_map(|transaction| &transaction.appends);
@@ -137,38 +142,38 @@ impl Witness {
     }
 }
 
-/// Why a host ended that was to serve.
+/// A message about a host that ended instead of becoming ready.
 pub(crate) fn refusal(stopped: &Stopped) -> String {
     format!("the host did not start: {}: {}", stopped.status, stopped.log.join("\n"))
 }
 
 impl Tally {
-    /// Notes how much of a store has come from journals into tables.
-    pub(crate) fn looked_at_tables(&mut self, data: &Path) {
+    /// Records how many bytes of a store are in tables.
+    pub(crate) fn record_tables(&mut self, data: &Path) {
         self.table_bytes = self.table_bytes.max(table_bytes(&data.join(STORE).join("data/keyspaces")));
     }
 
-    /// One line for whoever reads the output.
+    /// A line about the whole test.
     pub(crate) fn summary(&mut self, what: &str) -> String {
         self.reopened.sort_unstable();
         let median = self.reopened.get(self.reopened.len() / 2).copied().unwrap_or_default();
         let longest = self.reopened.last().copied().unwrap_or_default();
         let Self { rounds, acknowledged, table_bytes, .. } = self;
         format!(
-            "{what}: {rounds} rounds, {acknowledged} events acknowledged, until it served again {} ms (median), {} ms (longest), at most {} MiB in tables",
+            "{what}: {rounds} rounds, {acknowledged} events acknowledged, until it was ready again {} ms (median), {} ms (longest), at most {} MiB in tables",
             median.as_millis(),
             longest.as_millis(),
             *table_bytes >> 20
         )
     }
 
-    /// Rounds in which the host served again.
+    /// The number of rounds after which the host became ready again.
     pub(crate) fn rounds(&self) -> u64 {
         self.rounds
     }
 }
 
-/// Bytes of all files in folders named `tables` below a folder.
+/// The total size, in bytes, of all files in folders named `tables` below a folder.
 fn table_bytes(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let size = |entry: std::fs::DirEntry| match entry.metadata() {

@@ -1,5 +1,5 @@
-//! Holds what a host says against the gateway's description of its API. Every response that a test gets is one of those that
-//! the description knows.
+//! Checks the host's responses against the gateway's OpenAPI document. A response that the document does not describe fails
+//! the test.
 
 use std::sync::LazyLock;
 
@@ -7,17 +7,20 @@ use exesdb_api_document::{BodyCheck, Document, Exchange, Head};
 
 use crate::root;
 
-/// Paths that are no part of the API: of the gateway that the tests themselves bring.
+/// Paths that are not part of the API: those of the gateway built for the tests.
 const UNDOCUMENTED: &str = "/probe/";
 
-/// What the gateway says that it does.
+/// The gateway's OpenAPI document.
 static API: LazyLock<Document> = LazyLock::new(|| {
     let path = root().join("components/gateway-http/openapi.json");
-    let text = std::fs::read_to_string(path).expect("the description is there");
-    Document::parse(&text).expect("the description is JSON")
+    let text = std::fs::read_to_string(path).expect("the document exists");
+    Document::parse(&text).expect("the document is JSON")
 });
 
-/// Whether the description speaks of a path.
+/// The beginning of every complaint about a response.
+pub(crate) const AGAINST: &str = "against the description of the API";
+
+/// Whether the document covers a path.
 fn is_described(path: &str) -> bool {
     !path.contains(UNDOCUMENTED)
 }
@@ -31,7 +34,7 @@ pub(crate) fn check(exchange: &Exchange<'_>) -> Result<(), String> {
     if is_described(exchange.head.path) { API.check_exchange(exchange) } else { Ok(()) }
 }
 
-/// Checks the head of a response whose body comes later; none for one that the description does not speak of.
+/// Checks the head of a response whose body comes later. Returns `None` for a path that the document does not cover.
 ///
 /// # Errors
 ///
@@ -51,7 +54,7 @@ mod tests {
     const END: &str = r#"{"page":{"next":5,"end":true,"durable_position":5}}"#;
     const HISTORY: (&str, &str) = ("exesdb-history", "00f1e2d3c4b5a697");
 
-    /// A response as it may be, of each kind that there is.
+    /// A valid response; there is one of each kind.
     struct Case {
         request: (&'static str, &'static str),
         status: u16,
@@ -83,7 +86,7 @@ mod tests {
             check(&Exchange { head, body: &self.body, is_whole })
         }
 
-        /// The same with another body, whose length is announced as before.
+        /// The same with another body, and a matching length if there was one.
         fn with_body(&self, body: impl AsRef<[u8]>) -> Self {
             let mut headers = self.headers.clone();
             for (_, length) in headers.iter_mut().filter(|(name, _)| *name == "content-length") {
@@ -137,29 +140,28 @@ mod tests {
     }
 
     #[test]
-    fn a_right_response_of_each_kind_is_in_order() {
+    fn a_valid_response_of_each_kind_is_accepted() {
         for case in [page(), stream(), lines(), frames(), refusal()] {
             assert_eq!(case.check(true), Ok(()), "{:?}", case.headers);
             let half = case.with_body(&case.body[..case.body.len() / 2]);
-            assert_eq!(half.check(false), Ok(()), "what was cut off was right so far: {:?}", case.headers);
-            assert!(half.check(true).is_err(), "half of it is not all of it: {:?}", case.headers);
+            assert_eq!(
+                half.check(false),
+                Ok(()),
+                "the beginning of a valid body is valid: {:?}",
+                case.headers
+            );
+            assert!(half.check(true).is_err(), "half of a body is not a whole body: {:?}", case.headers);
         }
     }
 
     #[test]
-    fn a_wrong_head_of_each_kind_is_complained_about() {
+    fn a_wrong_head_of_each_kind_is_rejected() {
         for case in [page(), stream(), lines(), frames(), refusal()] {
-            for left_out in case.headers.iter().map(|(name, _)| *name) {
-                let is_optional =
-                    left_out == "content-length" && case.status == 200 && left_out_is_fine(&case);
-                let headers = case.headers.iter().filter(|(name, _)| *name != left_out).cloned().collect();
+            for omitted in case.headers.iter().map(|(name, _)| *name) {
+                let is_optional = omitted == "content-length" && case.status == 200 && needs_no_length(&case);
+                let headers = case.headers.iter().filter(|(name, _)| *name != omitted).cloned().collect();
                 let without = Case { headers, body: case.body.clone(), ..case };
-                assert_eq!(
-                    without.check(true).is_ok(),
-                    is_optional,
-                    "without {left_out}: {:?}",
-                    case.headers
-                );
+                assert_eq!(without.check(true).is_ok(), is_optional, "without {omitted}: {:?}", case.headers);
             }
             for (name, value) in [("exesdb-new", "1"), ("etag", "1"), ("allow", "GET"), ("vary", "accept")] {
                 let headers = case.headers.iter().cloned().chain([(name, value.to_owned())]).collect();
@@ -179,13 +181,13 @@ mod tests {
         }
     }
 
-    /// Whether the length of a response of this kind may be left out.
-    fn left_out_is_fine(case: &Case) -> bool {
+    /// Whether a response of this kind may come without a length.
+    fn needs_no_length(case: &Case) -> bool {
         case.headers.iter().any(|(_, value)| value.contains("ndjson") || value.contains("vnd"))
     }
 
     #[test]
-    fn a_wrong_body_of_each_kind_is_complained_about() {
+    fn a_wrong_body_of_each_kind_is_rejected() {
         let wrong = [
             page().replace("\"type\":\"t\",", ""),
             page().replace("\"position\":4", "\"position\":\"4\""),
@@ -209,9 +211,9 @@ mod tests {
         ];
         for case in wrong {
             let complaint = case.check(true).expect_err(&String::from_utf8_lossy(&case.body));
-            assert!(complaint.starts_with("GET /v1/stores/main/events answered "), "{complaint}");
+            assert!(complaint.starts_with("GET /v1/stores/main/events responded "), "{complaint}");
         }
-        // A frame of another kind, one that its fields do not fill, one after the end, and an end before the end.
+        // A frame of another kind, one with a byte too many, one after the end, and a body without its end.
         let body = frames().body;
         let event = body.len() - 23;
         let kind = [&body[..4], &[3], &body[5..]].concat();

@@ -1,26 +1,24 @@
-//! A client of the gateway that looks at everything.
+//! A client of the gateway that checks every response against the OpenAPI document.
 
 use std::fmt::Write as _;
-use std::io::Read;
+use std::io::Read as _;
 use std::net::TcpStream;
-use std::sync::mpsc::{self, RecvTimeoutError};
 
-use exesdb_api_document::{BodyCheck, Exchange, Frame, Head, Message, Messages, take_frame};
+use exesdb_api_document::{Exchange, Frame, Head, take_frame};
 use serde_json::{Value, json};
 
+use crate::api::AGAINST;
 use crate::connection::Connection;
+use crate::follower::Follower;
 use crate::{PATIENCE, api};
 
-/// Bytes of an answer that are read: more than any page has.
-const ANSWER_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of a response that are read at most: more than any page has.
+const RESPONSE_BYTES_MAX: u64 = 256 << 20;
 
 /// The media type of binary frames.
 const FRAMES: &str = "application/vnd.exesdb.events";
 
-/// Bytes of a live response that are read at a time.
-const FOLLOWED_BYTES: usize = 64 << 10;
-
-/// A client of one store. Cheap to clone; each thread has its own.
+/// A client of one store. Cheap to clone, for use in several threads.
 #[derive(Debug, Clone)]
 pub struct Client {
     agent: ureq::Agent,
@@ -28,35 +26,35 @@ pub struct Client {
     store: String,
 }
 
-/// An answer over HTTP.
+/// An HTTP response.
 #[derive(Debug)]
-pub struct Answer {
-    /// The status code; 0 when there was no answer.
+pub struct Response {
+    /// The status code; 0 without a response.
     pub status: u16,
     /// The content type.
     pub content_type: String,
-    /// The body, if it is JSON.
+    /// The body, if it is JSON; otherwise null.
     pub json: Value,
-    /// The body as text; without an answer, why there is none.
+    /// The body as text; without a response, the error.
     pub text: String,
-    /// The body ended before its end.
+    /// Whether the connection ended before the body did.
     pub cut_off: bool,
 }
 
-impl Answer {
-    /// The last part of a problem's type, such as `stream-not-found`; empty for other answers.
+impl Response {
+    /// The last part of a problem's type, such as `stream-not-found`; empty for other responses.
     pub fn problem(&self) -> &str {
         self.json["type"].as_str().and_then(|uri| uri.strip_prefix("urn:exesdb:problem:")).unwrap_or_default()
     }
 
-    /// The same answer, which must have this status.
+    /// Asserts the status, and returns the response.
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text);
         self
     }
 
-    /// The same answer, which must be a problem of this status and kind, with a complete document.
+    /// Asserts that this is a complete problem document of this status and kind, and returns the response.
     #[track_caller]
     pub fn expect_problem(self, status: u16, kind: &str) -> Self {
         assert_eq!((self.status, self.problem()), (status, kind), "{}", self.text);
@@ -101,22 +99,22 @@ impl Client {
     }
 
     /// GET.
-    pub fn get(&self, path: &str) -> Answer {
-        answer("GET", path, self.agent.get(self.at(path)).call())
+    pub fn get(&self, path: &str) -> Response {
+        received("GET", path, self.agent.get(self.at(path)).call())
     }
 
     /// HEAD.
-    pub fn head(&self, path: &str) -> Answer {
-        answer("HEAD", path, self.agent.head(self.at(path)).call())
+    pub fn head(&self, path: &str) -> Response {
+        received("HEAD", path, self.agent.head(self.at(path)).call())
     }
 
     /// GET with headers.
-    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Response {
         let mut request = self.agent.get(self.at(path));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        answer("GET", path, request.call())
+        received("GET", path, request.call())
     }
 
     /// The binary frames of a read.
@@ -127,56 +125,56 @@ impl Client {
     #[track_caller]
     pub fn frames(&self, path: &str) -> Vec<Frame> {
         let request = self.agent.get(self.at(path)).header("accept", FRAMES);
-        let mut response = request.call().expect("the host answers");
-        let (body, answer) = read("GET", path, &mut response);
-        assert_eq!((answer.status, answer.content_type.as_str()), (200, FRAMES), "{}", answer.text);
+        let mut response = request.call().expect("the host responds");
+        let (body, response) = read("GET", path, &mut response);
+        assert_eq!((response.status, response.content_type.as_str()), (200, FRAMES), "{}", response.text);
         let mut rest = body.as_slice();
         std::iter::from_fn(|| take_frame(&mut rest).expect("these are frames")).collect()
     }
 
     /// POST of anything with headers.
-    pub fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    pub fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
         let mut request = self.agent.post(self.at(path));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        answer("POST", path, request.send(body))
+        received("POST", path, request.send(body))
     }
 
     /// DELETE.
-    pub fn delete(&self, path: &str) -> Answer {
-        answer("DELETE", path, self.agent.delete(self.at(path)).call())
+    pub fn delete(&self, path: &str) -> Response {
+        received("DELETE", path, self.agent.delete(self.at(path)).call())
     }
 
     /// PUT of a JSON document.
-    pub fn put(&self, path: &str, body: &Value) -> Answer {
+    pub fn put(&self, path: &str, body: &Value) -> Response {
         let request = self.agent.put(self.at(path)).header("content-type", "application/json");
-        answer("PUT", path, request.send(body.to_string()))
+        received("PUT", path, request.send(body.to_string()))
     }
 
     /// POST of a JSON document.
-    pub fn post(&self, path: &str, body: &Value) -> Answer {
+    pub fn post(&self, path: &str, body: &Value) -> Response {
         self.post_bytes(path, "application/json", body.to_string().as_bytes())
     }
 
     /// POST of anything.
-    pub fn post_bytes(&self, path: &str, content_type: &str, body: &[u8]) -> Answer {
-        answer("POST", path, self.agent.post(self.at(path)).header("content-type", content_type).send(body))
+    pub fn post_bytes(&self, path: &str, content_type: &str, body: &[u8]) -> Response {
+        received("POST", path, self.agent.post(self.at(path)).header("content-type", content_type).send(body))
     }
 
     /// Appends events to a stream.
-    pub fn append(&self, stream: &str, expected_version: impl Into<Value>, events: &[Value]) -> Answer {
+    pub fn append(&self, stream: &str, expected_version: impl Into<Value>, events: &[Value]) -> Response {
         let body = json!({ "expected_version": expected_version.into(), "events": events });
         self.post(&format!("{}/events", self.stream(stream)), &body)
     }
 
     /// Appends one small event to a stream, whatever its version.
-    pub fn append_one(&self, stream: &str) -> Answer {
+    pub fn append_one(&self, stream: &str) -> Response {
         self.append(stream, "any", &[json!({ "type": "t", "data": 1 })])
     }
 
     /// Appends that many small events to a stream, at most 1,000, whatever its version.
-    pub fn append_many(&self, stream: &str, count: usize) -> Answer {
+    pub fn append_many(&self, stream: &str, count: usize) -> Response {
         self.append(stream, "any", &vec![json!({ "type": "t", "data": 1 }); count])
     }
 
@@ -192,31 +190,32 @@ impl Client {
         self.pages(&format!("{}/events", self.path()))
     }
 
-    /// As [`Client::read`], of a stream that may not be readable.
+    /// As [`Client::read`], for a stream that may be unreadable.
     ///
     /// # Errors
     ///
-    /// The first answer that is no page.
-    pub fn try_read(&self, stream: &str) -> Result<Vec<Value>, Box<Answer>> {
+    /// The first response that is not a page.
+    pub fn try_read(&self, stream: &str) -> Result<Vec<Value>, Box<Response>> {
         self.try_pages(&format!("{}/events", self.stream(stream)))
     }
 
-    /// As [`Client::read_all`], of a store that may not be readable.
+    /// As [`Client::read_all`], for a store that may be unreadable.
     ///
     /// # Errors
     ///
-    /// The first answer that is no page.
-    pub fn try_read_all(&self) -> Result<Vec<Value>, Box<Answer>> {
+    /// The first response that is not a page.
+    pub fn try_read_all(&self) -> Result<Vec<Value>, Box<Response>> {
         self.try_pages(&format!("{}/events", self.path()))
     }
 
     #[track_caller]
     fn pages(&self, path: &str) -> Vec<Value> {
-        self.try_pages(path).unwrap_or_else(|answer| panic!("{path}: {}: {}", answer.status, answer.text))
+        self.try_pages(path)
+            .unwrap_or_else(|response| panic!("{path}: {}: {}", response.status, response.text))
     }
 
     #[track_caller]
-    fn try_pages(&self, path: &str) -> Result<Vec<Value>, Box<Answer>> {
+    fn try_pages(&self, path: &str) -> Result<Vec<Value>, Box<Response>> {
         let mut events = Vec::new();
         let mut from = json!(0);
         loop {
@@ -234,29 +233,22 @@ impl Client {
         }
     }
 
-    /// Follows an SSE route in a thread of its own, after an event that was seen if there is one.
+    /// Follows a route of server-sent events in a thread of its own, after an event that was seen, if any.
     #[track_caller]
     pub fn follow(&self, path: &str, last_event_id: Option<u64>) -> Follower {
         let mut request = self.agent.get(self.at(path)).header("accept", "text/event-stream");
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id.to_string());
         }
-        let response = request.call().expect("the host answers");
+        let response = request.call().expect("the host responds");
         assert_eq!(response.status(), 200, "{path} can be followed");
         let headers = headers(&response);
         let head = Head { method: "GET", path, status: 200, headers: &headers };
         let body = api::check_head(&head).unwrap_or_else(|complaint| panic!("{AGAINST}: {complaint}"));
-        let (sender, messages) = mpsc::channel();
-        std::thread::spawn(move || {
-            if let Err(complaint) = pass_on(response.into_body().into_reader(), body, &sender) {
-                // Who has left is told nothing.
-                drop(sender.send(Err(complaint)));
-            }
-        });
-        Follower { messages }
+        Follower::new(response.into_body().into_reader(), body)
     }
 
-    /// A bare connection. The responses that are read from it are checked when it is dropped.
+    /// A plain TCP connection. The responses that are read from it are checked on drop.
     pub fn connect(&self) -> Connection {
         let address = self.url.strip_prefix("http://").expect("the tests speak plain HTTP");
         let connection = TcpStream::connect(address).expect("the host accepts");
@@ -269,109 +261,7 @@ impl Client {
     }
 }
 
-/// How a complaint about a response begins.
-const AGAINST: &str = "against the description of the API";
-
-/// The id and the event of a message, or what is wrong with the response.
-type Followed = Result<(u64, Value), String>;
-
-/// Passes the events of a live response on while somebody wants them, and checks all that comes.
-fn pass_on(
-    mut response: impl Read,
-    mut body: Option<BodyCheck<'static>>,
-    receiver: &mpsc::Sender<Followed>,
-) -> Result<(), String> {
-    let mut messages = Messages::default();
-    let mut buffer = vec![0; FOLLOWED_BYTES];
-    loop {
-        // A response that breaks off is not whole, and was right so far.
-        let read = response.read(&mut buffer);
-        let is_over = !matches!(read, Ok(1..));
-        if is_over {
-            return body.map_or(Ok(()), |body| body.finish(read.is_ok()));
-        }
-        let bytes = &buffer[..read.unwrap_or_default()];
-        if let Some(body) = &mut body {
-            body.push(bytes)?;
-        }
-        for message in messages.push(bytes)? {
-            // Why the stream ends is a message of its own kind, and its end says that as well.
-            if let Message { id: Some(id), data: Some(data), event: None, .. } = message {
-                // The history of the position follows it.
-                let position = id.split('@').next().and_then(|position| position.parse().ok());
-                let position =
-                    position.ok_or_else(|| format!("the id does not begin with a position: {id}"))?;
-                let event = serde_json::from_str(&data).map_err(|error| format!("{error}: {data}"))?;
-                if receiver.send(Ok((position, event))).is_err() {
-                    return Ok(());
-                }
-            }
-        }
-    }
-}
-
-/// The messages of a live response. Ends with it.
-#[derive(Debug)]
-pub struct Follower {
-    messages: mpsc::Receiver<Followed>,
-}
-
-impl Drop for Follower {
-    /// What was not looked at was checked all the same.
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.messages.try_iter().for_each(|message| drop(in_order(message)));
-        }
-    }
-}
-
-/// A message of a response that is as described.
-#[track_caller]
-fn in_order(message: Followed) -> (u64, Value) {
-    message.unwrap_or_else(|complaint| panic!("{AGAINST}: {complaint}"))
-}
-
-impl Follower {
-    /// The next message: its id and its event. None when the response has ended.
-    ///
-    /// # Panics
-    ///
-    /// When nothing happens within [`PATIENCE`], or the response is not as described.
-    #[track_caller]
-    pub fn next(&self) -> Option<(u64, Value)> {
-        match self.messages.recv_timeout(PATIENCE) {
-            Ok(message) => Some(in_order(message)),
-            Err(RecvTimeoutError::Disconnected) => None,
-            Err(RecvTimeoutError::Timeout) => panic!("no message within {PATIENCE:?}"),
-        }
-    }
-
-    /// The next `count` events; each one's id must be its position.
-    #[track_caller]
-    pub fn take(&self, count: usize) -> Vec<Value> {
-        let mut events = Vec::with_capacity(count);
-        while events.len() < count {
-            let Some((id, event)) = self.next() else {
-                panic!("the response ended after {} of {count} events", events.len());
-            };
-            assert_eq!(event["position"], id, "a message's id is the event's position");
-            events.push(event);
-        }
-        events
-    }
-
-    /// Whether nothing more has come so far.
-    pub fn is_silent(&self) -> bool {
-        matches!(self.messages.try_recv().map(in_order), Err(mpsc::TryRecvError::Empty))
-    }
-
-    /// All that comes until the response ends.
-    pub fn rest(self) -> Vec<(u64, Value)> {
-        std::iter::from_fn(|| self.next()).collect()
-    }
-}
-
-/// A text as a path segment: every byte but the unreserved ones percent-encoded.
+/// A text as a path segment: every byte is percent-encoded, except for unreserved ones.
 pub fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -384,44 +274,44 @@ pub fn encoded(text: &str) -> String {
     encoded
 }
 
-/// The headers of a response, names in lower case.
+/// The headers of a response, with names in lower case.
 fn headers(response: &ureq::http::Response<ureq::Body>) -> Vec<(String, String)> {
     let text = |value: &ureq::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect()
 }
 
-/// Reads a response to its end and checks it. The body also as it came.
+/// Reads a response to its end and checks it. Returns the raw body, too.
 #[track_caller]
-fn read(method: &str, path: &str, response: &mut ureq::http::Response<ureq::Body>) -> (Vec<u8>, Answer) {
+fn read(method: &str, path: &str, response: &mut ureq::http::Response<ureq::Body>) -> (Vec<u8>, Response) {
     let headers = headers(response);
     let head = Head { method, path, status: response.status().as_u16(), headers: &headers };
     let mut body = Vec::new();
-    let mut reader = response.body_mut().with_config().limit(ANSWER_BYTES_MAX).reader();
+    let mut reader = response.body_mut().with_config().limit(RESPONSE_BYTES_MAX).reader();
     let cut_off = reader.read_to_end(&mut body).is_err();
     if let Err(complaint) = api::check(&Exchange { head, body: &body, is_whole: !cut_off }) {
         panic!("{AGAINST}: {complaint}");
     }
     let text = String::from_utf8_lossy(&body).into_owned();
-    let answer = Answer {
+    let response = Response {
         status: head.status,
         content_type: head.header("content-type").unwrap_or_default().to_owned(),
         json: serde_json::from_str(&text).unwrap_or_default(),
         text,
         cut_off,
     };
-    (body, answer)
+    (body, response)
 }
 
 #[track_caller]
-fn answer(
+fn received(
     method: &str,
     path: &str,
     response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-) -> Answer {
+) -> Response {
     match response {
         Ok(mut response) => read(method, path, &mut response).1,
-        // A host that is gone, or cut the connection.
-        Err(error) => Answer {
+        // The host has ended, or has cut the connection.
+        Err(error) => Response {
             status: 0,
             content_type: String::new(),
             json: Value::Null,
@@ -433,69 +323,11 @@ fn answer(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
-    use exesdb_api_document::Head;
-
-    use super::{Follower, encoded, pass_on};
-    use crate::api;
+    use super::encoded;
 
     #[test]
     fn segments_are_encoded() {
         assert_eq!(encoded("a-b._~9"), "a-b._~9");
         assert_eq!(encoded("a/b c%ä?"), "a%2Fb%20c%25%C3%A4%3F");
-    }
-
-    /// What a follower gets of these bytes, and whether the thread that reads them complains.
-    fn followed(bytes: &str) -> (Follower, bool) {
-        let headers = [
-            ("content-type", "text/event-stream"),
-            ("cache-control", "no-cache"),
-            ("exesdb-history", "00f1e2d3c4b5a697"),
-        ];
-        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let head = Head { method: "GET", path: "/v1/stores/main/events", status: 200, headers: &headers };
-        let body = api::check_head(&head).expect("the head is as described");
-        let (sender, messages) = mpsc::channel();
-        let passed_on = pass_on(bytes.as_bytes(), body, &sender);
-        let complains = passed_on.is_err();
-        if let Err(complaint) = passed_on {
-            sender.send(Err(complaint)).expect("the follower is there");
-        }
-        (Follower { messages }, complains)
-    }
-
-    const EVENT: &str = "id: 4@00f1e2d3c4b5a697\ndata: {\"stream\":\"s\",\"version\":0,\"position\":4,\"id\":\"i\",\
-                         \"type\":\"t\",\"data\":1,\"metadata\":null,\"created\":\"2026-11-23T16:46:00.000001Z\"}\n\n";
-    const END: &str = "event: end\ndata: {\"type\":\"urn:exesdb:problem:restarting\",\"title\":\"t\",\"status\":503,\
-                       \"detail\":\"d\"}\n\n";
-
-    #[test]
-    fn a_follower_takes_what_is_as_described() {
-        let (follower, complains) = followed(&format!("retry: 1000\n\n{EVENT}: keepalive\n\n{END}"));
-        assert!(!complains);
-        assert_eq!(follower.take(1)[0]["position"], 4);
-        assert!(follower.next().is_none());
-    }
-
-    #[test]
-    fn a_follower_complains_of_what_is_not_as_described() {
-        for wrong in [
-            format!("{EVENT}{}{END}", EVENT.replace("\"version\":0,", "")),
-            format!("{EVENT}{}{END}", EVENT.replace("\"type\"", "\"kind\"")),
-            format!("{EVENT}{}{END}", EVENT.replace("@00f1e2d3c4b5a697", "")),
-            format!("{EVENT}event: other\n{EVENT}{END}"),
-            format!("{EVENT}{}", END.replace("restarting", "tired")),
-            format!("{EVENT}{END}{EVENT}"),
-            EVENT.to_owned(),
-        ] {
-            let (follower, complains) = followed(&wrong);
-            assert!(complains, "{wrong}");
-            let looked_at = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| follower.rest()));
-            assert!(looked_at.is_err(), "whoever goes on is told: {wrong}");
-            let (follower, _) = followed(&wrong);
-            let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(follower)));
-            assert!(left.is_err(), "whoever leaves is told: {wrong}");
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Bare connections, for requests that no client would send. What comes back is checked like any response.
+//! Plain TCP connections, for requests that no HTTP client would send. Their responses are checked like all others.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use exesdb_api_document::{Exchange, Head};
 
-use crate::api;
+use crate::api::{self, AGAINST};
 
-/// Bytes of each direction that are kept for the check. What lies beyond is sent and read, and not looked at.
+/// Bytes of each direction that are kept for the check. Bytes after these are transferred, but not checked.
 const KEPT_BYTES_MAX: usize = 16 << 20;
 
-/// Headers of a message that the check can hold: more than the host takes.
+/// Most headers that the check parses: more than the host accepts.
 const HEADERS_MAX: usize = 128;
 
-/// A connection that remembers what went over it. When it is dropped, the responses that were read are checked.
+/// A connection that records its traffic. On drop, the responses that were read are checked.
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
@@ -73,7 +73,7 @@ impl Drop for Connection {
         }
         if let Err(complaint) = check(&self.sent, &self.received) {
             let received = String::from_utf8_lossy(&self.received);
-            panic!("against the description of the API: {complaint}\n{received:.2000}");
+            panic!("{AGAINST}: {complaint}\n{received:.2000}");
         }
     }
 }
@@ -83,7 +83,7 @@ fn keep(kept: &mut Vec<u8>, bytes: &[u8]) {
     kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
 }
 
-/// Checks the responses in what was received against the requests in what was sent, in their order.
+/// Checks the received responses against the sent requests, in order.
 fn check(sent: &[u8], mut received: &[u8]) -> Result<(), String> {
     let mut requests = requests(sent).into_iter();
     let mut request = requests.next();
@@ -92,11 +92,11 @@ fn check(sent: &[u8], mut received: &[u8]) -> Result<(), String> {
         if response.status < 200 {
             continue;
         }
-        let Some(Request { method, path, is_sound }) = &request else {
-            return Err(format!("a response of status {} that nobody asked for", response.status));
+        let Some(Request { method, path, is_valid }) = &request else {
+            return Err(format!("a response of status {} without a request", response.status));
         };
-        // Of what breaks the rules of HTTP, the HTTP library itself may say so, or the gateway.
-        let is_http = *is_sound || response.headers.iter().any(|(name, _)| name == "content-type");
+        // A request that is not valid HTTP is refused either by the HTTP library or by the gateway.
+        let is_http = *is_valid || response.headers.iter().any(|(name, _)| name == "content-type");
         let method = if is_http { method } else { "" };
         let Response { status, ref headers, ref body, is_whole } = response;
         let head = Head { method, path, status, headers };
@@ -106,23 +106,23 @@ fn check(sent: &[u8], mut received: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// What a request asks for.
+/// The method and path of a request.
 #[derive(Debug, PartialEq, Eq)]
 struct Request {
-    /// Empty if it cannot be told.
+    /// Empty if it cannot be parsed.
     method: String,
     path: String,
-    /// Whether it keeps the rules of HTTP.
-    is_sound: bool,
+    /// Whether it is valid HTTP.
+    is_valid: bool,
 }
 
 impl Request {
     fn unreadable() -> Self {
-        Self { method: String::new(), path: String::new(), is_sound: false }
+        Self { method: String::new(), path: String::new(), is_valid: false }
     }
 }
 
-/// The requests in what was sent. After the first one that is not sound, nobody knows where the next begins.
+/// The sent requests, up to the first one that is not valid: nothing says where the next one begins.
 fn requests(mut sent: &[u8]) -> Vec<Request> {
     let mut requests = Vec::new();
     while !sent.is_empty() {
@@ -135,10 +135,10 @@ fn requests(mut sent: &[u8]) -> Vec<Request> {
         let (Some(method), Some(target)) = (request.method, request.path) else { break };
         let body = &sent[length..];
         let taken = taken_by_body(request.headers, body);
-        let is_sound = taken.is_ok() && target.bytes().all(|byte| byte.is_ascii_graphic());
-        requests.push(Request { method: method.to_owned(), path: path(target).to_owned(), is_sound });
+        let is_valid = taken.is_ok() && target.bytes().all(|byte| byte.is_ascii_graphic());
+        requests.push(Request { method: method.to_owned(), path: path(target).to_owned(), is_valid });
         match taken {
-            Ok(Some(bytes)) if is_sound => sent = &body[bytes..],
+            Ok(Some(bytes)) if is_valid => sent = &body[bytes..],
             _ => return requests,
         }
     }
@@ -153,7 +153,7 @@ fn path(target: &str) -> &str {
     rest.find('/').map_or("/", |at| &rest[at..])
 }
 
-/// How many of these bytes are a request's body; none if it is not all there.
+/// The length of a request's body; `None` if its end has not been sent.
 fn taken_by_body(headers: &[httparse::Header<'_>], bytes: &[u8]) -> Result<Option<usize>, NotHttp> {
     if header(headers, "transfer-encoding").is_some() {
         let chunks = chunks(bytes)?;
@@ -166,18 +166,18 @@ fn taken_by_body(headers: &[httparse::Header<'_>], bytes: &[u8]) -> Result<Optio
     Ok(usize::try_from(length).ok().filter(|length| *length <= bytes.len()))
 }
 
-/// Something breaks the rules of HTTP.
+/// Bytes that are not valid HTTP.
 #[derive(Debug, PartialEq, Eq)]
 struct NotHttp;
 
-/// A body in chunks.
+/// A body in chunked encoding.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Chunks {
-    /// What the chunks carry.
+    /// The decoded content.
     body: Vec<u8>,
-    /// Bytes that they take.
+    /// The encoded length.
     taken: usize,
-    /// Whether the last one is there.
+    /// Whether the last chunk has arrived.
     is_whole: bool,
 }
 
@@ -209,7 +209,7 @@ fn chunks(bytes: &[u8]) -> Result<Chunks, NotHttp> {
     }
 }
 
-/// A response, as far as it came.
+/// A response, as far as it has arrived.
 #[derive(Debug)]
 struct Response {
     status: u16,
@@ -218,7 +218,7 @@ struct Response {
     is_whole: bool,
 }
 
-/// Takes the first response off what was received; none if its head is not all there.
+/// Removes the first response from the received bytes; `None` if its head is incomplete.
 fn take_response(received: &mut &[u8], request: Option<&Request>) -> Result<Option<Response>, String> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
@@ -243,7 +243,7 @@ fn take_response(received: &mut &[u8], request: Option<&Request>) -> Result<Opti
         *received = rest;
         (body.to_vec(), body.len() == length)
     } else {
-        // It goes on until the connection ends, and nothing says whether that is its end.
+        // It lasts until the connection ends, and nothing says whether it is complete then.
         *received = &[];
         (rest.to_vec(), false)
     };
@@ -273,7 +273,7 @@ mod tests {
     fn requests_are_read_as_far_as_they_are_http() {
         let read = |sent: &[u8]| {
             let requests = requests(sent).into_iter();
-            requests.map(|request| (request.method, request.path, request.is_sound)).collect::<Vec<_>>()
+            requests.map(|request| (request.method, request.path, request.is_valid)).collect::<Vec<_>>()
         };
         let put = "PUT /a?b HTTP/1.1\r\ncontent-length: 2\r\n\r\nxx";
         let post = "POST http://h:1/c HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
@@ -281,7 +281,7 @@ mod tests {
         let expected = [("GET", "/v1/stores"), ("PUT", "/a?b"), ("POST", "/c"), ("GET", "/v1/stores")];
         let expected = expected.map(|(method, path)| (method.to_owned(), path.to_owned(), true));
         assert_eq!(read(all.as_bytes()), expected);
-        for (sent, method, is_sound) in [
+        for (sent, method, is_valid) in [
             ("nonsense\r\n\r\n", "", false),
             ("GET / HTTP/9.9\r\n\r\n", "", false),
             ("GET /", "", false),
@@ -291,7 +291,7 @@ mod tests {
         ] {
             assert_eq!(
                 read(sent.as_bytes()),
-                [(method.to_owned(), read(sent.as_bytes())[0].1.clone(), is_sound)],
+                [(method.to_owned(), read(sent.as_bytes())[0].1.clone(), is_valid)],
                 "{sent}"
             );
         }
@@ -318,7 +318,7 @@ mod tests {
             (GET.to_owned(), String::new(), true),
             (GET.to_owned(), stores.clone(), true),
             (GET.to_owned(), wrong.clone(), false),
-            // What did not come cannot be wrong.
+            // A part that has not arrived is not wrong.
             (GET.to_owned(), wrong[..wrong.len() - 1].to_owned(), true),
             (GET.to_owned(), "nonsense\r\n\r\n".to_owned(), false),
             (GET.to_owned(), stores.replace(json, "content-type: text/html"), false),

@@ -1,8 +1,8 @@
-//! A host under test: the real binary as a process of its own, on a data directory of its own.
+//! A host under test: the real binary in a process of its own, with its own data directory.
 
 use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, Once};
@@ -11,28 +11,29 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::compiled::{keep_compiled, shared_compiled, take_compiled};
 use crate::fault_fs::{Disk, Mount};
 use crate::{
-    Client, PATIENCE, POLL, binary_with_faults, command, command_of, eventually, exesdb, folder, probe, root,
+    Client, PATIENCE, POLL, binary_with_faults, command, command_of, eventually, exesdb, folder, probe,
     stderr,
 };
 
-/// A running host. Killed, with its data removed, when dropped.
+/// A running host. On drop it is killed and its data is removed.
 pub struct Host {
     process: Process,
-    /// Its clients, of store `main` unless they say otherwise.
+    /// A client of the store `main`.
     pub http: Client,
     /// `http://ADDRESS:PORT`.
     pub url: String,
-    place: Arc<Place>,
+    directory: Arc<Directory>,
     address: SocketAddr,
     log: Log,
     start: Duration,
 }
 
-/// A host that is not running: its data, its configuration and its address.
+/// A host that does not run: its data, its configuration and its address.
 pub struct Down {
-    place: Arc<Place>,
+    directory: Arc<Directory>,
     address: SocketAddr,
     faults: Option<Vec<(String, String)>>,
     environment: Vec<(String, String)>,
@@ -43,20 +44,21 @@ pub struct Down {
 pub struct Stopped {
     /// Its exit status.
     pub status: ExitStatus,
-    /// All that it logged.
+    /// Its complete log.
     pub log: Vec<String>,
-    /// To start it again.
+    /// The host, to be started again.
     pub down: Down,
 }
 
-struct Place {
-    /// What the data directory lies on, if not on the disk of everything else. Unmounted before its folder goes.
+/// The folder of a host's data and configuration.
+struct Directory {
+    /// The simulated disk under the data directory, if any. It is unmounted before the folder is removed.
     mount: Option<Mount>,
     folder: tempfile::TempDir,
     configured: bool,
 }
 
-/// What a host logs, line by line, read by a thread until the host ends.
+/// The lines of a host's log, which a thread reads until the host ends.
 struct Log {
     lines: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
@@ -67,7 +69,7 @@ impl Log {
         self.lines.lock().expect("no writer panics").clone()
     }
 
-    /// All lines, of a host that has ended.
+    /// All lines. The host must have ended.
     fn complete(&mut self) -> Vec<String> {
         if let Some(reader) = self.reader.take() {
             reader.join().expect("no reader panics");
@@ -76,7 +78,7 @@ impl Log {
     }
 }
 
-/// A process that does not outlive the test.
+/// A process that is killed on drop.
 struct Process(Child);
 
 impl Process {
@@ -84,14 +86,14 @@ impl Process {
         self.0.try_wait().expect("it is our child")
     }
 
-    /// Sends the signal that nothing survives, and does not wait for the end.
-    fn strike(&mut self) {
+    /// Sends SIGKILL, without waiting for the end.
+    fn send_kill(&mut self) {
         // It may have ended already.
         drop(self.0.kill());
     }
 
     fn kill(&mut self) {
-        self.strike();
+        self.send_kill();
         self.0.wait().expect("it is our child");
     }
 }
@@ -103,7 +105,7 @@ impl Drop for Process {
 }
 
 impl Host {
-    /// A host with one store, `main`, and everything built in.
+    /// A host with the builtin components and one store, `main`.
     pub fn start() -> Self {
         Down::new(None).start()
     }
@@ -113,8 +115,8 @@ impl Host {
         Down::new(Some(config)).start()
     }
 
-    /// A host with the test components in place of the builtin ones in a store `main`, and beside it a store
-    /// `neighbour` with the builtin ones. `main` is what `[[store]]` may say of it beside its name and components.
+    /// A host with two stores: `main` with the test components, and `neighbour` with the builtin ones. `main` holds further
+    /// keys of the table `[[store]]`.
     pub fn with_probes(main: &str) -> Self {
         Self::with_config(&format!(
             "[[store]]\nname = \"main\"\n{main}\n[store.components]\nstreams = {:?}\ngateway = {:?}\n\n\
@@ -131,26 +133,26 @@ impl Host {
 
     /// The host's data directory.
     pub fn data(&self) -> PathBuf {
-        self.place.data()
+        self.directory.data()
     }
 
-    /// What the host has logged so far.
+    /// The host's log so far.
     pub fn log(&self) -> Vec<String> {
         self.log.lines()
     }
 
-    /// Kills the process as a crash would; on a medium of its own, as a loss of power would.
+    /// Kills the process, as a crash would. On a simulated disk, the power fails, too.
     pub fn crash(mut self) -> Down {
-        self.place.kill(&mut self.process);
+        self.directory.kill(&mut self.process);
         self.down()
     }
 
-    /// Kills the process as a crash would, and starts another on the same data and the same address.
+    /// Kills the process, and starts another one on the same data and address.
     pub fn crash_and_restart(self) -> Self {
         self.crash().start()
     }
 
-    /// Stops the host as an operator does, and waits for its end.
+    /// Stops the host with SIGTERM, and waits for its end.
     ///
     /// # Panics
     ///
@@ -160,7 +162,7 @@ impl Host {
         self.ended()
     }
 
-    /// Sends the host a signal by its name.
+    /// Sends the host a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
         let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill can be run");
@@ -177,14 +179,14 @@ impl Host {
         Stopped { status, log: self.log.complete(), down: self.down() }
     }
 
-    /// How long it took from the start of the process until it served.
+    /// The time from the start of the process until the host was ready.
     pub fn start_took(&self) -> Duration {
         self.start
     }
 
     fn down(&self) -> Down {
         Down {
-            place: self.place.clone(),
+            directory: self.directory.clone(),
             address: self.address,
             faults: None,
             environment: Vec::new(),
@@ -192,17 +194,17 @@ impl Host {
         }
     }
 
-    /// Runs the command line against this host.
+    /// Runs `exesdb` against this host.
     pub fn exesdb(&self, arguments: &[&str]) -> Output {
         exesdb(arguments, &[("EXESDB_URL", &self.url), ("EXESDB_DATA", &self.data().to_string_lossy())])
     }
 
-    /// As [`Host::exesdb`], to be run by the caller, in the background or with an input.
+    /// As [`Host::exesdb`], but the caller runs the command, in the background or with input.
     pub fn command(&self) -> Command {
         command(&[("EXESDB_URL", &self.url), ("EXESDB_DATA", &self.data().to_string_lossy())])
     }
 
-    /// As [`Host::exesdb`], for a command that has to succeed: what it printed.
+    /// As [`Host::exesdb`]; asserts success, and returns the standard output.
     #[track_caller]
     pub fn ok(&self, arguments: &[&str]) -> String {
         let output = self.exesdb(arguments);
@@ -224,12 +226,12 @@ impl Host {
         self.json(&["tree", "--json"]).remove(0)
     }
 
-    /// The telemetry that the host still has.
+    /// The telemetry events that the host still keeps.
     pub fn events(&self) -> Vec<Value> {
         self.json(&["events", "--json"])
     }
 
-    /// Traps in the telemetry, of any component.
+    /// The traps in the telemetry, of all components.
     pub fn traps(&self) -> Vec<Value> {
         self.json(&["events", "--json", "--kind", "trap"])
     }
@@ -245,106 +247,105 @@ impl Drop for Host {
 }
 
 impl Down {
-    /// A host that was never started, with this configuration (see [`Host::with_config`]) or none.
+    /// A host that was never started. For the configuration, see [`Host::with_config`].
     pub fn new(config: Option<&str>) -> Self {
         let folder = folder();
         if let Some(config) = config {
             std::fs::write(folder.path().join("exesdb.toml"), config)
                 .expect("the test's folder can be written");
         }
-        let place = Place { mount: None, folder, configured: config.is_some() };
-        copy_compiled(&compiled_before(), &place.data().join(COMPILED)).expect("files can be copied");
-        Self::at(place)
+        let directory = Directory { mount: None, folder, configured: config.is_some() };
+        take_compiled(&shared_compiled(), &directory.data());
+        Self::at(directory)
     }
 
-    /// As [`Down::new`], with the data directory on this medium, which stays mounted until the last of the host is
-    /// dropped. What is there before the first start is durable.
+    /// As [`Down::new`], with the data directory on a simulated disk, which stays mounted until the last [`Down`] or
+    /// [`Host`] of this data directory is dropped. Its content before the first start is durable.
     pub fn on_disk(config: Option<&str>, disk: &Disk) -> Self {
-        // Compiled components that a torn file may hide must come from a disk that is whole.
+        // Compiled components must come from an intact disk: on this one, their files may be torn.
         static COMPILED_ONCE: Once = Once::new();
         COMPILED_ONCE.call_once(|| drop(Host::start()));
-        let mut place = Arc::into_inner(Self::new(config).place).expect("nobody else has it");
-        std::fs::remove_dir_all(place.data()).expect("it is ours");
-        std::fs::create_dir(place.data()).expect("the test's folder can be written");
-        place.mount = Some(Mount::new(disk, &place.data()));
-        copy_compiled(&compiled_before(), &place.data().join(COMPILED)).expect("files can be copied");
+        let mut directory = Arc::into_inner(Self::new(config).directory).expect("nobody shares it yet");
+        std::fs::remove_dir_all(directory.data()).expect("it is ours");
+        std::fs::create_dir(directory.data()).expect("the test's folder can be written");
+        directory.mount = Some(Mount::new(disk, &directory.data()));
+        take_compiled(&shared_compiled(), &directory.data());
         disk.sync();
-        Self::at(place)
+        Self::at(directory)
     }
 
-    fn at(place: Place) -> Self {
+    fn at(directory: Directory) -> Self {
         let address = SocketAddr::new(own_loopback(0), 0);
-        Self { place: Arc::new(place), address, faults: None, environment: Vec::new(), files: None }
+        Self { directory: Arc::new(directory), address, faults: None, environment: Vec::new(), files: None }
     }
 
-    /// Does something with the medium of a host that was made by [`Down::on_disk`] while it is not mounted.
+    /// Unmounts the disk of [`Down::on_disk`], calls `act` with it, and mounts it again.
     ///
     /// # Panics
     ///
-    /// When the host has no such medium.
+    /// When the host has no simulated disk.
     pub fn at_rest<T>(&self, act: impl FnOnce(&Disk) -> T) -> T {
-        self.place.mount.as_ref().expect("the host was made with a medium").while_unmounted(act)
+        self.directory.mount.as_ref().expect("the host has a simulated disk").while_unmounted(act)
     }
 
-    /// The next start alone is one of the binary that has fail points and faults built in, with these environment
-    /// variables, which choose among them.
+    /// The next start, and only that, uses the binary with fail points and faults. These environment variables select one.
     pub fn with_faults(mut self, environment: &[(&str, &str)]) -> Self {
         let owned = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         self.faults = Some(owned.collect());
         self
     }
 
-    /// The next start alone has these environment variables.
+    /// Sets environment variables for the next start only.
     pub fn with_environment(mut self, environment: &[(&str, &str)]) -> Self {
         let owned = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         self.environment = owned.collect();
         self
     }
 
-    /// The next start alone may have only so many files open.
+    /// Limits the number of open files for the next start only.
     pub fn with_files(mut self, files: u64) -> Self {
         self.files = Some(files);
         self
     }
 
-    /// Starts the host, and waits until it serves.
+    /// Starts the host, and waits until it is ready.
     ///
     /// # Panics
     ///
-    /// When it does not within [`PATIENCE`].
+    /// When it is not ready within [`PATIENCE`].
     #[track_caller]
     pub fn start(self) -> Host {
         self.try_start().unwrap_or_else(|stopped| {
-            panic!("the host did not become ready; it said:\n{}", stopped.log.join("\n"))
+            panic!("the host did not become ready; its log:\n{}", stopped.log.join("\n"))
         })
     }
 
-    /// Starts the host, and waits until it serves or has ended; then that is what it gives back.
+    /// Starts the host, and waits until it is ready or has ended.
     ///
     /// # Errors
     ///
-    /// How it ended.
+    /// The exit status and the log of a host that ended.
     ///
     /// # Panics
     ///
-    /// When it has done neither within [`PATIENCE`].
+    /// When neither happens within [`PATIENCE`].
     pub fn try_start(self) -> Result<Host, Box<Stopped>> {
         let begun = Instant::now();
         let (ready, address) = mpsc::channel();
         let (mut process, mut log) = self.spawn(move |line| {
             let record: Value = serde_json::from_str(line).unwrap_or_default();
             if let Some(address) = record["address"].as_str() {
-                // Nobody listens any more when the test is over.
+                // The receiver is gone when the test is over.
                 drop(ready.send(address.to_owned()));
             }
         });
         let address = match address.recv_timeout(PATIENCE) {
             Ok(address) => address,
-            // Its log has ended, and so will it.
+            // The log has ended, so the process is about to end.
             Err(RecvTimeoutError::Disconnected) => {
                 let status = eventually("the host ends", || process.try_wait());
                 let down = Self {
-                    place: self.place,
+                    directory: self.directory,
                     address: self.address,
                     faults: None,
                     environment: Vec::new(),
@@ -354,30 +355,29 @@ impl Down {
             }
             Err(RecvTimeoutError::Timeout) => {
                 process.kill();
-                panic!("the host did not become ready; it said:\n{}", log.complete().join("\n"));
+                panic!("the host did not become ready; its log:\n{}", log.complete().join("\n"));
             }
         };
         let start = begun.elapsed();
-        // From a disk that may lose half of a file nothing is taken for others.
-        if self.place.mount.is_none() {
-            copy_compiled(&self.place.data().join(COMPILED), &compiled_before())
-                .expect("files can be copied");
+        // A simulated disk may have torn files, so nothing is copied from it.
+        if self.directory.mount.is_none() {
+            keep_compiled(&self.directory.data(), &shared_compiled());
         }
         let url = format!("http://{address}");
         let address = address.parse().expect("the host logs its address");
-        Ok(Host { process, http: Client::new(&url), url, place: self.place, address, log, start })
+        Ok(Host { process, http: Client::new(&url), url, directory: self.directory, address, log, start })
     }
 
-    /// Starts the host and kills it after a while, whatever it has come to.
+    /// Starts the host and kills it after a time, whether it is ready or not.
     pub fn crash_while_starting(self, after: Duration) -> Self {
         let (mut process, _) = self.spawn(|_| ());
         let until = Instant::now() + after;
         while Instant::now() < until && process.try_wait().is_none() {
             std::thread::sleep(POLL.min(until.saturating_duration_since(Instant::now())));
         }
-        self.place.kill(&mut process);
+        self.directory.kill(&mut process);
         Self {
-            place: self.place.clone(),
+            directory: self.directory.clone(),
             address: self.address,
             faults: None,
             environment: Vec::new(),
@@ -385,16 +385,16 @@ impl Down {
         }
     }
 
-    /// Runs the command line against the data directory of this host.
+    /// Runs `exesdb` against the data directory of this host.
     pub fn exesdb(&self, arguments: &[&str]) -> Output {
         exesdb(arguments, &[("EXESDB_DATA", &self.data().to_string_lossy())])
     }
 
-    /// Starts a host that is expected to refuse: what it said.
+    /// Starts a host that is expected to end with exit code 1, and returns its log.
     ///
     /// # Panics
     ///
-    /// When it has not ended within [`PATIENCE`], or does not say by its exit code that it failed.
+    /// When it has not ended within [`PATIENCE`], or ended with another code.
     pub fn refused(self) -> String {
         let (mut process, mut log) = self.spawn(|_| ());
         let status = eventually("the host ends", || process.try_wait());
@@ -405,10 +405,10 @@ impl Down {
 
     /// The host's data directory.
     pub fn data(&self) -> PathBuf {
-        self.place.data()
+        self.directory.data()
     }
 
-    fn spawn(&self, mut look: impl FnMut(&str) + Send + 'static) -> (Process, Log) {
+    fn spawn(&self, mut observe: impl FnMut(&str) + Send + 'static) -> (Process, Log) {
         let mut command = match &self.faults {
             None => command(&[]),
             Some(faults) => {
@@ -417,7 +417,7 @@ impl Down {
             }
         };
         if let Some(files) = self.files {
-            // The shell sets the limit, and becomes the host.
+            // The shell sets the limit and then executes the host.
             let program = command.get_program().to_owned();
             let mut limited = Command::new("sh");
             limited.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]).arg(program);
@@ -430,9 +430,9 @@ impl Down {
             command = limited;
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
-        command.args(["serve", "--listen", &self.address.to_string(), "--data"]).arg(self.place.data());
-        if self.place.configured {
-            command.arg("--config").arg(self.place.folder.path().join("exesdb.toml"));
+        command.args(["serve", "--listen", &self.address.to_string(), "--data"]).arg(self.directory.data());
+        if self.directory.configured {
+            command.arg("--config").arg(self.directory.folder.path().join("exesdb.toml"));
         }
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = Process(command.spawn().expect("the binary can be run"));
@@ -441,7 +441,7 @@ impl Down {
         let kept = lines.clone();
         let reader = std::thread::spawn(move || {
             for line in said.lines().map_while(Result::ok) {
-                look(&line);
+                observe(&line);
                 kept.lock().expect("no writer panics").push(line);
             }
         });
@@ -449,10 +449,10 @@ impl Down {
     }
 }
 
-impl Place {
+impl Directory {
     fn kill(&self, process: &mut Process) {
         if let Some(mount) = &self.mount {
-            mount.disk().power_goes(|| process.strike());
+            mount.disk().power_goes(|| process.send_kill());
         }
         process.kill();
         if let Some(mount) = &self.mount {
@@ -465,51 +465,8 @@ impl Place {
     }
 }
 
-/// Where a host keeps compiled components, in its data directory.
-const COMPILED: &str = ".compiled/modules";
-
-/// Where the tests keep compiled components for each other: compiling them takes a host ten times as long as all the
-/// rest of its start.
-fn compiled_before() -> PathBuf {
-    root().join("target/tmp/compiled")
-}
-
-/// Gives a data directory the components that were kept in a folder.
-pub fn take_compiled(kept: &Path, data: &Path) {
-    copy_compiled(kept, &data.join(COMPILED)).expect("files can be copied");
-}
-
-/// Keeps in a folder what a host has compiled in its data directory.
-pub fn keep_compiled(data: &Path, kept: &Path) {
-    copy_compiled(&data.join(COMPILED), kept).expect("files can be copied");
-}
-
-/// Copies compiled components that `to` lacks, out of one folder for each version of the engine. Copies, because a
-/// host follows no link out of its data directory.
-fn copy_compiled(from: &Path, to: &Path) -> std::io::Result<()> {
-    let Ok(versions) = std::fs::read_dir(from) else { return Ok(()) };
-    for version in versions {
-        let version = version?;
-        let folder = to.join(version.file_name());
-        std::fs::create_dir_all(&folder)?;
-        for file in std::fs::read_dir(version.path())? {
-            let file = file?;
-            let (name, copy) = (file.file_name(), folder.join(file.file_name()));
-            // The engine's own notes on use are written while we look, and are missed by nobody.
-            if name.to_string_lossy().contains('.') || copy.exists() {
-                continue;
-            }
-            // Tests run side by side: a file appears under its name when it is complete.
-            let unfinished = folder.join(format!("{}.{}", name.to_string_lossy(), std::process::id()));
-            std::fs::copy(file.path(), &unfinished)?;
-            std::fs::rename(unfinished, copy)?;
-        }
-    }
-    Ok(())
-}
-
-/// A loopback address of this process's own where there are many (on Linux, all of 127/8), so that a host that is
-/// started again finds its port free. Number 0 is that of [`Host`], 1 to 3 are for hosts that a test starts by other means.
+/// A loopback address of this process where there are many (on Linux, all of 127/8), so that a restarted host finds its
+/// port free. Number 0 belongs to [`Host`]; 1 to 3 are for hosts that a test starts in another way.
 pub fn own_loopback(number: u8) -> IpAddr {
     if !cfg!(target_os = "linux") {
         return Ipv4Addr::LOCALHOST.into();

@@ -1,85 +1,85 @@
-//! What clients were told of their appends, against what the store has.
+//! Compares what clients were told about their appends with what the store contains.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Value, json};
 
-use crate::{Answer, Client};
+use crate::{Client, Response};
 
-/// One append as its client knows it.
+/// An append, and what its client knows about it.
 #[derive(Debug, Clone)]
 pub struct Append {
     /// The stream.
     pub stream: String,
-    /// The events' ids, in their order.
+    /// The ids of the events, in order.
     pub ids: Vec<String>,
-    /// What came of it.
+    /// What the client was told.
     pub outcome: Outcome,
 }
 
 impl Append {
-    /// The events as they are sent, each time the same.
+    /// The events to send, the same ones every time.
     pub fn events(&self) -> Vec<Value> {
         self.ids.iter().map(|id| event(id)).collect()
     }
 
-    /// Sends it, once more if need be; an acknowledgement is noted.
-    pub fn send(&mut self, client: &Client) -> Answer {
+    /// Sends the append, possibly again, and records an acknowledgement.
+    pub fn send(&mut self, client: &Client) -> Response {
         self.send_at(client, "any")
     }
 
-    /// As [`Append::send`], if the stream has this version. A refusal because it has another is noted too.
-    pub fn send_at(&mut self, client: &Client, expected_version: impl Into<Value>) -> Answer {
-        let answer = client.append(&self.stream, expected_version, &self.events());
-        self.note(&answer, &answer.json);
-        answer
+    /// As [`Append::send`], with an expected version. Records a conflict, too.
+    pub fn send_at(&mut self, client: &Client, expected_version: impl Into<Value>) -> Response {
+        let response = client.append(&self.stream, expected_version, &self.events());
+        self.record(&response, &response.json);
+        response
     }
 
-    /// Notes an answer, in which `result` says where the events stand.
-    fn note(&mut self, answer: &Answer, result: &Value) {
-        if answer.status == 200 {
-            let number = |name: &str| result[name].as_u64().expect("the answer has numbers");
+    /// Records a response; `result` is the part of it with the events' versions.
+    fn record(&mut self, response: &Response, result: &Value) {
+        if response.status == 200 {
+            let number = |name: &str| result[name].as_u64().expect("the response has numbers");
             self.outcome = Outcome::Acknowledged {
                 first_version: number("first_version"),
                 last_version: number("last_version"),
                 position: number("position"),
             };
-        } else if answer.status == 409 && answer.problem() == "wrong-expected-version" {
+        } else if response.status == 409 && response.problem() == "wrong-expected-version" {
             self.outcome = Outcome::Refused;
         }
     }
 }
 
-/// Appends to several streams that are there together or not at all, as their client knows them.
+/// An atomic append to several streams, and what its client knows about it.
 #[derive(Debug, Clone)]
 pub struct Transaction {
     /// The appends, each to another stream.
     pub appends: Vec<Append>,
-    /// The version that each stream is to have.
+    /// The expected version of each stream.
     pub expected_versions: Vec<Value>,
 }
 
 impl Transaction {
-    /// Sends it, once more if need be; what is answered is noted with each append.
-    pub fn send(&mut self, client: &Client) -> Answer {
+    /// Sends the transaction, possibly again, and records the response in each append.
+    pub fn send(&mut self, client: &Client) -> Response {
         let appends = self.appends.iter().zip(&self.expected_versions).map(|(append, expected)| {
             json!({ "stream": append.stream, "expected_version": expected, "events": append.events() })
         });
         let body = json!({ "appends": appends.collect::<Vec<Value>>() });
-        let answer = client.post(&format!("{}/transactions", client.path()), &body);
+        let response = client.post(&format!("{}/transactions", client.path()), &body);
         for (index, append) in self.appends.iter_mut().enumerate() {
-            append.note(&answer, &answer.json["results"][index]);
+            append.record(&response, &response.json["results"][index]);
         }
-        answer
+        response
     }
 
-    /// What came of it.
+    /// What the client was told.
     pub fn outcome(&self) -> Outcome {
         self.appends.first().map_or(Outcome::Unknown, |append| append.outcome)
     }
 }
 
-/// What a client knows of an append.
+/// What a client knows about an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It was acknowledged.
@@ -91,19 +91,19 @@ pub enum Outcome {
         /// The last event's position.
         position: u64,
     },
-    /// The stream had another version: it is not there, and never will be.
+    /// The stream had another version. The events are not in the store and never will be.
     Refused,
-    /// There was no answer, or one that leaves it open.
+    /// There was no response, or one that does not say whether the events were stored.
     Unknown,
 }
 
-/// Ids that begin with this belong to events that are large.
+/// The prefix of the ids of large events.
 pub(crate) const LARGE: &str = "large-";
 
-/// Bytes of a large event: a few hundred fill a memtable.
+/// The size of a large event in bytes: a few hundred of them fill a memtable.
 const LARGE_BYTES: usize = 100 << 10;
 
-/// An event as loads send it. Its data is its id, so that it can be told from any other, and if it is large, more.
+/// An event of a load. Its data begins with its id, so that no two events have the same data.
 fn event(id: &str) -> Value {
     json!({ "id": id, "type": TYPE, "data": data(id) })
 }
@@ -117,39 +117,38 @@ fn data(id: &str) -> String {
     data
 }
 
-/// The type of every event that loads send.
+/// The type of every event of a load.
 const TYPE: &str = "loaded";
 
-/// What [`faults`] finds in a store that kept its word.
+/// The faults of a store that kept every promise.
 pub const NO_FAULTS: [&str; 0] = [];
 
-/// Everything that is wrong with the store's events, read in the order of the store, in the light of what clients
-/// were told. Nothing, when
+/// Compares the store's events, in the order of their positions, with what clients were told. There are no faults when
 ///
-/// - positions are dense from 0, and so are the versions of each stream;
-/// - no id is there twice;
-/// - each event that loads send is there as it was sent;
-/// - each acknowledged append stands where its client was told;
-/// - no append is there that was refused;
-/// - each other append is there as a whole, in one piece, or not at all;
-/// - there is nothing that nobody appended.
+/// - positions are dense from 0, as are the versions of each stream;
+/// - no id occurs twice;
+/// - each event of a load has the data that was sent;
+/// - each acknowledged append is at the versions and position that its client was told;
+/// - no refused append is stored;
+/// - each other append is stored completely and contiguously, or not at all;
+/// - every event was appended by a known append.
 pub fn faults(events: &[Value], appends: &[Append]) -> Vec<String> {
     let mut faults = Vec::new();
     let mut next_versions: BTreeMap<&str, u64> = BTreeMap::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for (index, event) in events.iter().enumerate() {
         if event["position"] != index {
-            faults.push(format!("position {} stands at place {index}", event["position"]));
+            faults.push(format!("position {} is at index {index}", event["position"]));
         }
         let stream = event["stream"].as_str().unwrap_or_default();
         let next = next_versions.entry(stream).or_default();
         if event["version"] != *next {
-            faults.push(format!("{stream}: version {} where {next} was due", event["version"]));
+            faults.push(format!("{stream}: version {} where {next} was expected", event["version"]));
         }
         *next += 1;
         let id = event["id"].as_str().unwrap_or_default();
         if places.insert(id, index).is_some() {
-            faults.push(format!("{stream}: {id} is there twice"));
+            faults.push(format!("{stream}: {id} is stored twice"));
         }
         if event["type"] == TYPE && event["data"] != data(id) {
             faults.push(format!("{stream}: {id} has other data than was sent"));
@@ -163,7 +162,7 @@ pub fn faults(events: &[Value], appends: &[Append]) -> Vec<String> {
     faults
 }
 
-/// Every transaction that is there by half. Its appends by themselves are a matter of [`faults`].
+/// The transactions of which some appends are stored and others are not. [`faults`] checks each append by itself.
 pub fn halves(events: &[Value], transactions: &[Transaction]) -> Vec<String> {
     let there: HashSet<&str> = events.iter().filter_map(|event| event["id"].as_str()).collect();
     let is_there = |append: &&Append| append.ids.iter().any(|id| there.contains(id.as_str()));
@@ -171,7 +170,7 @@ pub fn halves(events: &[Value], transactions: &[Transaction]) -> Vec<String> {
         let count = transaction.appends.iter().filter(is_there).count();
         count != 0 && count != transaction.appends.len()
     });
-    halved.map(|transaction| format!("is there by half: {transaction:?}")).collect()
+    halved.map(|transaction| format!("is stored in part: {transaction:?}")).collect()
 }
 
 fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) -> Option<String> {
@@ -179,16 +178,16 @@ fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) ->
     let Append { stream, ids, outcome } = append;
     match outcome {
         Outcome::Refused | Outcome::Unknown if found.is_empty() => return None,
-        Outcome::Refused => return Some(format!("{stream}: {append:?} was refused, and is there")),
+        Outcome::Refused => return Some(format!("{stream}: {append:?} was refused, but is stored")),
         Outcome::Acknowledged { .. } | Outcome::Unknown => {}
     }
     if found.len() < ids.len() {
-        return Some(format!("{stream}: {} of {} events of {append:?} are there", found.len(), ids.len()));
+        return Some(format!("{stream}: {} of {} events of {append:?} are stored", found.len(), ids.len()));
     }
     let in_one_piece = found.windows(2).all(|pair| pair[1] == pair[0] + 1)
         && found.iter().all(|place| events[*place]["stream"] == **stream);
     if !in_one_piece {
-        return Some(format!("{stream}: {append:?} is scattered over {found:?}"));
+        return Some(format!("{stream}: {append:?} is not contiguous:  {found:?}"));
     }
     let (first, last) = (&events[*found.first()?], &events[*found.last()?]);
     match outcome {
@@ -198,7 +197,7 @@ fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) ->
                 || last["position"] != *position =>
         {
             let place = |event: &Value| format!("{} at {}", event["version"], event["position"]);
-            Some(format!("{stream}: {append:?} stands from {} to {}", place(first), place(last)))
+            Some(format!("{stream}: {append:?} is stored from {} to {}", place(first), place(last)))
         }
         _ => None,
     }
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_that_kept_its_word_has_no_faults() {
+    fn a_store_that_kept_every_promise_has_no_faults() {
         let (events, mut appends) = good();
         assert_eq!(faults(&events, &appends), NO_FAULTS);
         appends[1].outcome = Outcome::Unknown;
@@ -242,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_by_half_is_found() {
+    fn a_transaction_that_was_stored_in_part_is_found() {
         let (events, appends) = good();
         let transaction = |first: usize, second: usize| Transaction {
             appends: vec![appends[first].clone(), appends[second].clone()],
@@ -258,26 +257,26 @@ mod tests {
         let table: [(&str, Breaking); 11] = [
             ("1 of 2 events", |events, _| drop(events.pop())),
             ("0 of 2 events", |events, _| events.truncate(1)),
-            ("was refused, and is there", |_, appends| appends[0].outcome = Outcome::Refused),
+            ("was refused, but is stored", |_, appends| appends[0].outcome = Outcome::Refused),
             ("has other data than was sent", |events, _| events[0]["data"] = json!("a1")),
-            ("is there twice", |events, _| events.push(event(3, "a", 1, "a0"))),
+            ("is stored twice", |events, _| events.push(event(3, "a", 1, "a0"))),
             ("nobody appended x", |events, _| events.push(event(3, "a", 1, "x"))),
-            ("position 4 stands at place 3", |events, appends| {
+            ("position 4 is at index 3", |events, appends| {
                 events.push(event(4, "c", 0, "c0"));
                 appends.push(append("c", &["c0"], Outcome::Unknown));
             }),
-            ("version 2 where 1 was due", |events, appends| {
+            ("version 2 where 1 was expected", |events, appends| {
                 events.push(event(3, "a", 2, "c0"));
                 appends.push(append("a", &["c0"], Outcome::Unknown));
             }),
-            ("is scattered", |events, _| {
+            ("is not contiguous", |events, _| {
                 events.swap(0, 1);
                 for (position, event) in events.iter_mut().enumerate() {
                     event["position"] = position.into();
                 }
             }),
-            ("is scattered", |_, appends| appends[0].stream = "b".to_owned()),
-            ("stands from", |_, appends| {
+            ("is not contiguous", |_, appends| appends[0].stream = "b".to_owned()),
+            ("is stored from", |_, appends| {
                 appends[0].outcome = Outcome::Acknowledged { first_version: 0, last_version: 0, position: 1 };
             }),
         ];

@@ -1,39 +1,40 @@
-//! What the end-to-end tests share: a host as a process of its own, its clients, and what is known of its events.
+//! What the end-to-end tests share: a host in a process of its own, its clients, and a record of acknowledged events.
 //!
-//! `cargo xtask test` builds the binary and the components before the tests run. A test that fails shows the
-//! host's log.
+//! `cargo xtask test` builds the binary and the components before the tests run. A failed test prints the host's log.
 #![allow(clippy::print_stderr)] // the log of a host whose test failed
 
 mod api;
 mod client;
+mod compiled;
 mod connection;
 pub mod fault_fs;
+mod follower;
 mod host;
 mod ledger;
 mod load;
-mod random;
 mod telemetry;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-pub use client::{Answer, Client, Follower, encoded};
+pub use client::{Client, Response, encoded};
+pub use compiled::{keep_compiled, take_compiled};
 pub use connection::Connection;
 pub use exesdb_api_document::Frame;
-pub use host::{Down, Host, Stopped, keep_compiled, own_loopback, take_compiled};
+pub use follower::Follower;
+pub use host::{Down, Host, Stopped, own_loopback};
 pub use ledger::{Append, NO_FAULTS, Outcome, Transaction, faults, halves};
 pub use load::{Load, Report};
-pub use random::Random;
 pub use telemetry::{NO_EVENTS, after, last_seq, of_kind, path_of};
 
-/// How long anything that is expected may take on a busy machine before a test gives up.
+/// How long a test waits for an expected result, on a machine that may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Between two looks at something that is expected.
+/// The interval between two checks for an expected result.
 const POLL: Duration = Duration::from_millis(10);
 
-/// The binary under test: the one that was built, unless `EXESDB_TEST_BINARY` names another.
+/// The binary under test: `target/release/exesdb`, unless `EXESDB_TEST_BINARY` names another.
 pub fn binary() -> PathBuf {
     let named = std::env::var_os("EXESDB_TEST_BINARY").map(PathBuf::from);
     let binary = named.unwrap_or_else(|| root().join("target/release/exesdb"));
@@ -56,23 +57,23 @@ pub fn probe(name: &str) -> PathBuf {
     probe
 }
 
-/// The workspace.
+/// The root of the workspace.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the workspace")
 }
 
-/// Runs the command line, with these environment variables and none of the tester's own.
+/// Runs `exesdb` with these environment variables, and without the `EXESDB_` variables of the caller.
 pub fn exesdb(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     exesdb_in(Path::new("."), arguments, environment)
 }
 
-/// As [`exesdb`], in a folder.
+/// As [`exesdb`], in a working directory.
 pub fn exesdb_in(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = command(environment);
     command.args(arguments).current_dir(folder).output().expect("the binary can be run")
 }
 
-/// The command line, to be run with arguments.
+/// A command that runs `exesdb`; the caller adds the arguments.
 pub fn command(environment: &[(&str, &str)]) -> Command {
     command_of(&binary(), environment)
 }
@@ -87,16 +88,16 @@ fn command_of(binary: &Path, environment: &[(&str, &str)]) -> Command {
     command
 }
 
-/// What a command said on stderr.
+/// What a command printed to stderr.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Waits until something holds.
+/// Calls `check` until it returns a value. `what` describes the expectation.
 ///
 /// # Panics
 ///
-/// When it does not within [`PATIENCE`].
+/// When there is no value within [`PATIENCE`].
 pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + PATIENCE;
     loop {
@@ -108,7 +109,7 @@ pub fn eventually<T>(what: &str, mut check: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A folder that is removed with its content when dropped.
+/// A temporary folder, removed with its content on drop.
 pub fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("there is room for a test's folder")
 }

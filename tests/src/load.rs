@@ -1,4 +1,4 @@
-//! Clients that append without a pause and remember what they were told.
+//! Clients that append in a closed loop and record what they were told.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,21 +6,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use exesdb_test_support::Rng;
 use serde_json::{Value, json};
 
 use crate::ledger::LARGE;
-use crate::{Answer, Append, Client, Outcome, Random, Transaction, eventually};
+use crate::{Append, Client, Outcome, Response, Transaction, eventually};
 
-/// Pause before an append that was refused is sent again.
+/// Pause before a retry.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A stream that every client of a load appends to, beside its own.
+/// A stream that every client of a load appends to, besides its own streams.
 const SHARED_STREAM: &str = "shared";
 
-/// A stream that every client of a mixed load appends to at the version that it believes the stream to have.
+/// A stream that every client of a mixed load appends to, each with the version that it last knew.
 const CONTENDED_STREAM: &str = "contended";
 
-/// Appending clients, each in a thread of its own.
+/// Appending clients, one thread each.
 #[derive(Debug)]
 pub struct Load {
     ending: Arc<AtomicBool>,
@@ -28,21 +29,21 @@ pub struct Load {
     clients: Vec<JoinHandle<Report>>,
 }
 
-/// What clients did.
+/// What the clients of a load did.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Every append by itself, in each client's order.
+    /// Every single append, in each client's order.
     pub appends: Vec<Append>,
     /// Every transaction, in each client's order.
     pub transactions: Vec<Transaction>,
-    /// Answers that were neither an acknowledgement nor a refusal because of the version.
-    pub refusals: Vec<Answer>,
-    /// Answers that contradict what was asked for, or earlier answers to the same client.
+    /// Responses that were neither an acknowledgement nor a version conflict.
+    pub refusals: Vec<Response>,
+    /// Responses that contradict the request, or earlier responses to the same client.
     pub violations: Vec<String>,
 }
 
 impl Report {
-    /// Checks that there was no refusal at all.
+    /// Asserts that there was no refusal.
     #[track_caller]
     pub fn expect_no_refusal(&self) {
         assert!(self.refusals.is_empty(), "{:#?}", self.refusals);
@@ -52,37 +53,37 @@ impl Report {
 /// What a client does with an append that was not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Refused {
-    /// It sends the same again until it is.
+    /// It sends the append again until it is acknowledged.
     Again,
     /// It stops.
     Stop,
 }
 
-/// Which versions a client asks for.
+/// Which expected versions a client sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Versions {
     /// Any.
     Any,
-    /// In turn: any, in the stream of all; any, in its own; exact, in its own; exact, in the contended one; and a
-    /// transaction of the last two, which another writer than that of the contended stream decides.
+    /// In turn: any version in the shared stream; any and exact versions in the client's own streams; an exact version in
+    /// the contended stream; and a transaction over its own and the contended stream.
     Mixed,
 }
 
 impl Load {
-    /// Clients of a host that answers: what is refused is sent again, with the same ids, until it is acknowledged.
-    /// `name` keeps their streams and ids apart from those of other loads.
+    /// Clients that send a refused append again, with the same ids, until it is acknowledged. `name` separates their
+    /// streams and ids from those of other loads.
     pub fn patient(client: &Client, name: &str, clients: usize) -> Self {
         Self::start(client, name, clients, Refused::Again, Versions::Any, 0)
     }
 
-    /// Clients of a host that will end: each stops at the first answer that is no acknowledgement.
+    /// Clients of a host that will end: each stops at the first response that is not an acknowledgement.
     pub fn until_refused(client: &Client, name: &str, clients: usize) -> Self {
         Self::start(client, name, clients, Refused::Stop, Versions::Any, 0)
     }
 
-    /// As [`Load::until_refused`], with exact versions among the appends: in streams of one client, where they always
-    /// hold, and in one that the clients race for; and with transactions. `seed` decides on sizes. Under a name that begins with `large-`,
-    /// events are of 100 KiB.
+    /// As [`Load::until_refused`], with transactions and with exact versions: in each client's own streams, where they
+    /// always hold, and in one stream that the clients compete for. `seed` decides on the sizes of batches. If `name`
+    /// begins with `large-`, events have 100 KiB.
     pub fn mixed(client: &Client, name: &str, clients: usize, seed: u64) -> Self {
         Self::start(client, name, clients, Refused::Stop, Versions::Mixed, seed)
     }
@@ -104,7 +105,7 @@ impl Load {
                 versions,
                 known: BTreeMap::new(),
                 position: None,
-                random: Random::new(seed.wrapping_add(index as u64 + 1)),
+                random: Rng::with_seed(seed.wrapping_add(index as u64 + 1)),
                 ending: ending.clone(),
                 acknowledged: acknowledged.clone(),
             };
@@ -113,12 +114,12 @@ impl Load {
         Self { clients: (0..clients).map(client).collect(), ending, acknowledged }
     }
 
-    /// Appends that were acknowledged so far.
+    /// The number of appends acknowledged so far.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many more appends were acknowledged.
+    /// Waits until this many more appends are acknowledged.
     #[track_caller]
     pub fn go_on(&self, appends: u64) {
         let goal = self.acknowledged() + appends;
@@ -133,13 +134,13 @@ impl Load {
         self.clients.iter().any(|client| !client.is_finished())
     }
 
-    /// Lets the clients finish what they are at, and tells what they did.
+    /// Stops the clients after their current append, and reports what they did.
     pub fn finish(self) -> Report {
         self.ending.store(true, Ordering::Relaxed);
         self.wait()
     }
 
-    /// Waits until every client was refused, and tells what they did.
+    /// Waits until every client was refused, and reports what they did.
     pub fn wait(self) -> Report {
         let mut report = Report::default();
         for client in self.clients {
@@ -158,11 +159,11 @@ struct Appender {
     name: String,
     refused: Refused,
     versions: Versions,
-    /// The version of a stream as it was told last.
+    /// The last known version of each stream.
     known: BTreeMap<String, u64>,
     /// The position of the last acknowledgement.
     position: Option<u64>,
-    random: Random,
+    random: Rng,
     ending: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
 }
@@ -192,13 +193,13 @@ impl Appender {
         let expected = if exact { self.expected(&stream) } else { json!("any") };
         let mut append = self.new_append(stream, &number.to_string());
         loop {
-            let answer = append.send_at(&self.client, expected.clone());
+            let response = append.send_at(&self.client, expected.clone());
             if append.outcome != Outcome::Unknown {
-                self.look_at(&append, &expected, &answer, report);
+                self.check(&append, &expected, &response, report);
                 break;
             }
-            let status = answer.status;
-            report.refusals.push(answer);
+            let status = response.status;
+            report.refusals.push(response);
             if self.refused == Refused::Stop || (status == 0 && self.ending.load(Ordering::Relaxed)) {
                 break;
             }
@@ -209,20 +210,20 @@ impl Appender {
         outcome
     }
 
-    /// A transaction is sent once: only mixed loads have any, and they stop.
+    /// Sends a transaction once: only mixed loads have transactions, and they stop when refused.
     fn transact(&mut self, number: u64, report: &mut Report) -> Outcome {
         let own = self.new_append(format!("{}-2", self.name), &format!("{number}-own"));
         let contended = self.new_append(CONTENDED_STREAM.to_owned(), &format!("{number}-contended"));
         let expected_versions = vec![self.expected(&own.stream), self.expected(&contended.stream)];
         let mut transaction = Transaction { appends: vec![own, contended], expected_versions };
-        let answer = transaction.send(&self.client);
+        let response = transaction.send(&self.client);
         let before = self.position;
         let mut last = before;
         for (append, expected) in transaction.appends.iter().zip(&transaction.expected_versions) {
             self.position = before;
-            // Of a transaction that is refused, the stream that was not as expected is not said of each append.
+            // A refused transaction does not say which of its streams had another version.
             if append.outcome != Outcome::Refused {
-                self.look_at(append, expected, &answer, report);
+                self.check(append, expected, &response, report);
             }
             last = last.max(self.position);
         }
@@ -231,26 +232,26 @@ impl Appender {
         match outcome {
             Outcome::Acknowledged { .. } => {}
             Outcome::Refused => drop(self.known.remove(CONTENDED_STREAM)),
-            Outcome::Unknown => report.refusals.push(answer),
+            Outcome::Unknown => report.refusals.push(response),
         }
         report.transactions.push(transaction);
         outcome
     }
 
-    /// The version that a stream has as far as this client knows.
+    /// The version of a stream, as far as this client knows.
     fn expected(&self, stream: &str) -> Value {
         self.known.get(stream).map_or(json!("no_stream"), |version| json!(version))
     }
 
     fn new_append(&mut self, stream: String, name: &str) -> Append {
-        // One in sixteen is large enough to be cut by a crash; so is each large event.
-        let batch = !self.name.starts_with(LARGE) && self.random.below(16) == 0;
-        let size = if batch { 50 } else { 1 + self.random.below(4) };
+        // One batch in sixteen is large enough for a crash to interrupt its write, as is every large event.
+        let batch = !self.name.starts_with(LARGE) && self.random.u64(..16) == 0;
+        let size = if batch { 50 } else { 1 + self.random.u64(..4) };
         let ids = (0..size).map(|event| format!("{}-{name}-{event}", self.name)).collect();
         Append { stream, ids, outcome: Outcome::Unknown }
     }
 
-    /// The stream of an append, and whether its version is asked for.
+    /// The stream of an append, and whether it is sent with an exact version.
     fn stream(&self, number: u64) -> (String, bool) {
         match (self.versions, number % 5, number % 3) {
             (Versions::Any, _, 0) | (Versions::Mixed, 0, _) => (SHARED_STREAM.to_owned(), false),
@@ -260,8 +261,8 @@ impl Appender {
         }
     }
 
-    /// Holds an answer against the question and the answers before it.
-    fn look_at(&mut self, append: &Append, expected: &Value, answer: &Answer, report: &mut Report) {
+    /// Checks a response against the request and the responses before it.
+    fn check(&mut self, append: &Append, expected: &Value, response: &Response, report: &mut Report) {
         match append.outcome {
             Outcome::Acknowledged { first_version, last_version, position } => {
                 self.acknowledged.fetch_add(1, Ordering::Relaxed);
@@ -273,17 +274,19 @@ impl Appender {
                     report.violations.push(format!("expected version {expected}: {append:?}"));
                 }
                 if self.position.is_some_and(|before| before >= position) {
-                    report.violations.push(format!("not behind position {:?}: {append:?}", self.position));
+                    report.violations.push(format!("not after position {:?}: {append:?}", self.position));
                 }
                 self.position = Some(position);
                 self.known.insert(append.stream.clone(), last_version);
             }
             Outcome::Refused => {
                 if append.stream != CONTENDED_STREAM {
-                    let text = &answer.text;
-                    report.violations.push(format!("nobody else writes to it: {append:?}: {text}"));
+                    let text = &response.text;
+                    report
+                        .violations
+                        .push(format!("a conflict in a stream of one writer: {append:?}: {text}"));
                 }
-                match answer.json["actual_version"].as_u64() {
+                match response.json["actual_version"].as_u64() {
                     Some(version) => drop(self.known.insert(append.stream.clone(), version)),
                     None => drop(self.known.remove(&append.stream)),
                 }

@@ -1,16 +1,16 @@
-//! Looking into what `exesdb events --json` printed.
+//! Queries over the output of `exesdb events --json`.
 
 use serde_json::Value;
 
-/// Telemetry, or a stream, in which nothing happened.
+/// No events: of telemetry, or of a stream.
 pub const NO_EVENTS: [Value; 0] = [];
 
-/// The number of the last event; none before the first.
+/// The sequence number of the last event, if any.
 pub fn last_seq(events: &[Value]) -> Option<u64> {
     events.last().and_then(|event| event["seq"].as_u64())
 }
 
-/// The events after this number.
+/// The events after a sequence number.
 pub fn after(events: &[Value], seq: Option<u64>) -> Vec<Value> {
     events.iter().filter(|event| event["seq"].as_u64() > seq).cloned().collect()
 }
@@ -20,7 +20,7 @@ pub fn of_kind<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["kind"] == kind).collect()
 }
 
-/// Whom an event concerns.
+/// The path that an event concerns.
 pub fn path_of(event: &Value) -> &str {
     event["path"].as_str().expect("an event has a path")
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::operation::{Subject, all_snapshots, perform};
 use crate::state::{GAP, State};
 
-/// What is compared of each stream.
+/// The reads that are compared.
 const OPERATIONS: [&str; 6] = [
     "read",
     "read backward",
@@ -70,9 +70,8 @@ fn a_stream_in_any_state_reads_the_same_in_every_copy() {
     }
 }
 
-/// What is read of a stream of which only the first two events are in a store that was restored up to the second: its
-/// information, the version that its next event gets, its list of snapshots and its limits. Of events that are hidden by
-/// age is known which were the first two, until they are scavenged.
+/// The expected reads of a stream in a store that was restored up to the stream's second event: its information, the next
+/// version, its snapshots and its retention. The first two of the events that age hides are known until they are scavenged.
 fn part(state: State, scavenged: bool) -> (&'static str, &'static str, &'static str, Value) {
     match state {
         State::Never => ("missing", "+0", "none", Value::Null),
@@ -87,15 +86,15 @@ fn part(state: State, scavenged: bool) -> (&'static str, &'static str, &'static 
             ("live -..5", "+6", "5,2", json!({ "max_age_seconds": 604_800, "truncate_before": 6 }))
         }
         State::Deleted => ("deleted -..5", "+6", "none", json!({ "truncate_before": 6 })),
-        // That it was begun again came later.
+        // The new beginning came after that position.
         State::BegunAgain => ("deleted -..5", "+6", "none", json!({ "truncate_before": 6 })),
         State::Tombstoned => ("tombstoned -..5", "gone", "none", json!({ "truncate_before": 6 })),
         State::Imported => ("live 10..11", "+12", "none", json!({ "truncate_before": 10 })),
     }
 }
 
-/// Compares a store that was restored up to the second event of the stream in this state. Streams before it are as they
-/// were; those after it are not there.
+/// Checks a store that was restored up to the second event of the stream in this state. Earlier streams are unchanged;
+/// later ones do not exist.
 fn compare_part(host: &Host, original: &[String], reached: State, scavenged: bool) {
     let case = format!("up to the second event of {}, scavenged: {scavenged}", reached.name());
     let mut is_later = false;
@@ -140,7 +139,7 @@ fn a_stream_in_any_state_goes_on_counting_in_a_store_restored_up_to_one_of_its_p
     for state in &states {
         let page = host.http.get("/v1/stores/main/events?count=1000").expect(200);
         let first = page.json["next"].as_u64().expect("a position");
-        // Between the events of an imported stream there are gaps.
+        // An imported stream has gaps between the positions of its events.
         seconds.push(first + 1 + if *state == State::Imported { GAP } else { 0 });
         state.bring_about(&host.http, &state.name().replace(' ', "-"));
     }

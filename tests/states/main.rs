@@ -1,6 +1,5 @@
-//! Every operation against a stream in every state: the tables of `docs/streams.md`, cell by cell, through the real
-//! binary, before and after scavenging; and the steps of scavenging, reading and listing at sizes on both sides of
-//! their bounds.
+//! Every operation on a stream in every state: the cells of the tables in `docs/streams.md`, with the real binary, before
+//! and after scavenging. And scavenging, reading and listing at sizes around the bounds of their steps.
 
 mod copies;
 mod operation;
@@ -14,10 +13,10 @@ use operation::Subject;
 use state::State;
 use table::Row;
 
-/// A store in which nothing is scavenged, and one in which everything is.
+/// A store without scavenging, and one in which everything is scavenged.
 const STORES: [(&str, bool); 2] = [("kept", false), ("scavenged", true)];
 
-/// The name of the stream that one cell of one row is tried on: it begins like no other one's.
+/// The name of the stream for a cell of a row. No such name is a prefix of another.
 fn stream_name(row: usize, state: State) -> String {
     format!("r{row}-{}", state.name().replace(' ', "-"))
 }
@@ -51,7 +50,7 @@ fn every_operation_gives_the_documented_result_in_every_state() {
         }
     }
     assert!(differences.is_empty(), "{} cells differ:\n{}", differences.len(), differences.join("\n"));
-    // Whatever was done, what the component has written is whole.
+    // The written data is valid after all of that.
     let down = host.stop().down;
     for (store, _) in STORES {
         let output = down.exesdb(&["doctor", "--store", store]);

@@ -1,13 +1,13 @@
-//! The operations, and their results as the tables of `docs/streams.md` write them.
+//! The operations, with results as written in the tables of `docs/streams.md`.
 
 use std::process::Output;
 
-use exesdb_tests::{Answer, Client, Host, encoded, stderr};
+use exesdb_tests::{Client, Host, Response, encoded, stderr};
 use serde_json::{Value, json};
 
 use crate::state::{EVENTS, State, event, row, tag};
 
-/// What an operation is tried on.
+/// The stream that an operation acts on.
 pub(crate) struct Subject<'a> {
     pub(crate) host: &'a Host,
     pub(crate) http: &'a Client,
@@ -16,11 +16,11 @@ pub(crate) struct Subject<'a> {
     pub(crate) state: State,
 }
 
-/// Performs one operation, and gives its result as a cell of the table.
+/// Performs an operation, and returns its result as a cell of the table.
 ///
 /// # Panics
 ///
-/// When there is no such operation, or the host's response is none that a cell can have.
+/// When the operation is unknown, or no cell can express the host's response.
 pub(crate) fn perform(subject: &Subject<'_>, operation: &str) -> String {
     if operation.starts_with("exesdb ") {
         return command(subject, operation);
@@ -57,7 +57,7 @@ impl Subject<'_> {
     }
 
     /// Appends one event with a new id, whatever the version.
-    fn append_new(&self, number: u64) -> Answer {
+    fn append_new(&self, number: u64) -> Response {
         self.http.append(&self.stream, "any", &[new_event(self, number)])
     }
 
@@ -65,7 +65,7 @@ impl Subject<'_> {
         versions(self.http.get(&format!("{}/events?count=1000", self.path())))
     }
 
-    /// Opens a live read, appends an event, and gives what came until then.
+    /// Opens a live read, appends an event, and returns what the read delivered.
     fn follow(&self) -> String {
         let path = format!("{}/events?from=0", self.path());
         if self.state == State::Tombstoned {
@@ -73,10 +73,10 @@ impl Subject<'_> {
         }
         let follower = self.http.follow(&path, None);
         let readable = match self.http.get(&format!("{}/events?count=1000", self.path())) {
-            Answer { status: 200, json, .. } => list_of(&json),
+            Response { status: 200, json, .. } => list_of(&json),
             _ => Vec::new(),
         };
-        // What is there comes first; only then is something appended, so that nothing is hidden meanwhile.
+        // Existing events are awaited before the append, because the append may hide some.
         let mut found: Vec<u64> = follower.take(readable.len()).iter().map(version).collect();
         assert_eq!(found, readable);
         let appended = appended_versions(&self.append_new(0).expect(200).json).1;
@@ -86,13 +86,13 @@ impl Subject<'_> {
     }
 
     fn information(&self) -> String {
-        let answer = self.http.get(&self.path());
-        if answer.status != 200 {
-            return problem(&answer);
+        let response = self.http.get(&self.path());
+        if response.status != 200 {
+            return problem(&response);
         }
         let of =
-            |name: &str| answer.json[name].as_u64().map_or("-".to_owned(), |version| version.to_string());
-        let state = answer.json["state"].as_str().expect("a state");
+            |name: &str| response.json[name].as_u64().map_or("-".to_owned(), |version| version.to_string());
+        let state = response.json["state"].as_str().expect("a state");
         format!("{state} {}..{}", of("first_version"), of("last_version"))
     }
 
@@ -125,16 +125,17 @@ fn read(subject: &Subject<'_>, operation: &str) -> String {
 }
 
 fn read_lines(subject: &Subject<'_>, path: &str) -> String {
-    let answer = subject.http.get_with(path, &[("accept", "application/x-ndjson")]);
-    if answer.status != 200 {
-        return problem(&answer);
+    let response = subject.http.get_with(path, &[("accept", "application/x-ndjson")]);
+    if response.status != 200 {
+        return problem(&response);
     }
-    let lines = answer.text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
+    let lines =
+        response.text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line of JSON"));
     let events = lines.filter(|line| line.get("page").is_none());
     range(&events.map(|event| version(&event)).collect::<Vec<_>>())
 }
 
-/// The event that one operation appends.
+/// The event of an append.
 fn new_event(subject: &Subject<'_>, number: u64) -> Value {
     json!({ "id": format!("new-{number}"), "type": "t", "tags": [tag(&subject.stream)], "data": "new" })
 }
@@ -162,23 +163,23 @@ fn append(subject: &Subject<'_>, operation: &str) -> String {
         }
         _ => panic!("docs/streams.md has an operation that this test does not know: {operation}"),
     };
-    let answer = if operation.contains("in a transaction") {
+    let response = if operation.contains("in a transaction") {
         let append = json!({ "stream": subject.stream, "expected_version": expected, "events": events });
-        let mut answer = subject
+        let mut response = subject
             .http
             .post(&format!("{}/transactions", subject.http.path()), &json!({ "appends": [append] }));
-        if answer.status == 200 {
-            answer.json = answer.json["results"][0].take();
+        if response.status == 200 {
+            response.json = response.json["results"][0].take();
         }
-        answer
+        response
     } else {
         subject.http.append(&subject.stream, expected, &events)
     };
-    if answer.status != 200 {
-        return problem(&answer);
+    if response.status != 200 {
+        return problem(&response);
     }
-    let (first, last) = appended_versions(&answer.json);
-    // What was acknowledged can be read, and is what was sent.
+    let (first, last) = appended_versions(&response.json);
+    // An acknowledged event is readable, and as it was sent.
     for (version, sent) in (first..=last).zip(&events) {
         let page = subject.http.get(&format!("{}/events?from={version}&count=1", subject.path()));
         let found = &page.json["events"][0];
@@ -205,20 +206,20 @@ fn decide(subject: &Subject<'_>, operation: &str) -> String {
         }
         _ => panic!("docs/streams.md has an operation that this test does not know: {operation}"),
     }
-    let answer = subject.http.post(&format!("{}/transactions", subject.http.path()), &body);
-    if answer.status != 200 {
-        return problem(&answer);
+    let response = subject.http.post(&format!("{}/transactions", subject.http.path()), &body);
+    if response.status != 200 {
+        return problem(&response);
     }
     assert_eq!(subject.http.read(&other).len(), 1, "the append that was acknowledged");
     "done".to_owned()
 }
 
-/// Deletes or changes what is kept; where the operation says so, with what is read after it.
+/// Deletes the stream or changes its retention; some operations read it after that.
 fn change(subject: &Subject<'_>, operation: &str) -> String {
     let path = subject.path();
     let last = subject.last_version();
     let retain = |limits: Value| subject.http.put(&format!("{path}/retention"), &limits);
-    let answer = match operation {
+    let response = match operation {
         "delete" | "delete, then append and read" => subject.http.delete(&path),
         "delete, the last version" => subject.http.delete(&format!("{path}?expected_version={last}")),
         "delete, the version before" => {
@@ -233,8 +234,8 @@ fn change(subject: &Subject<'_>, operation: &str) -> String {
         "truncate before 1000000, append, read" => retain(json!({ "truncate_before": 1_000_000 })),
         _ => panic!("docs/streams.md has an operation that this test does not know: {operation}"),
     };
-    if answer.status != 204 {
-        return problem(&answer);
+    if response.status != 204 {
+        return problem(&response);
     }
     if operation.contains("append") {
         subject.append_new(0).expect(200);
@@ -258,14 +259,16 @@ fn import(subject: &Subject<'_>, operation: &str) -> String {
         "import the version after the next" => vec![other(next + 1)],
         _ => panic!("docs/streams.md has an operation that this test does not know: {operation}"),
     };
-    let answer = subject.http.post(&format!("{}/import", subject.http.path()), &json!({ "events": events }));
-    if answer.status != 200 {
-        return problem(&answer);
+    let response =
+        subject.http.post(&format!("{}/import", subject.http.path()), &json!({ "events": events }));
+    if response.status != 200 {
+        return problem(&response);
     }
-    let [added, repeated, hidden] = ["added", "repeated", "hidden"].map(|name| answer.json[name].to_string());
+    let [added, repeated, hidden] =
+        ["added", "repeated", "hidden"].map(|name| response.json[name].to_string());
     if added != "0" {
         let newest = subject.http.get(&format!("{}/events?direction=backward&count=1", subject.path()));
-        // The rows are older than any age that the streams have as a limit.
+        // The rows are older than every maximum age.
         let is_aged = matches!(subject.state, State::Aged | State::Emptied);
         if !is_aged && newest.json["events"][0]["id"] != events[events.len() - 1]["id"] {
             return format!("added, then {} {}", newest.status, newest.text);
@@ -278,7 +281,7 @@ fn snapshot(subject: &Subject<'_>, operation: &str) -> String {
     let path = format!("{}/snapshots", subject.path());
     let (first, last) = (subject.state.first_version(), subject.last_version());
     let put = |version: u64| subject.http.put(&format!("{path}/{version}"), &json!({ "data": 1 }));
-    let answer = match operation {
+    let response = match operation {
         "put a snapshot at its last version" => put(last),
         "put a snapshot after its last version" => put(subject.state.next_version()),
         "put a snapshot at its third version" => put(first + 2),
@@ -291,17 +294,17 @@ fn snapshot(subject: &Subject<'_>, operation: &str) -> String {
             return listed(&snapshots);
         }
         "keep its newest snapshot" => {
-            let answer = subject.http.delete(&format!("{path}?keep=1")).expect(200);
-            return format!("{} deleted", answer.json["deleted"]);
+            let response = subject.http.delete(&format!("{path}?keep=1")).expect(200);
+            return format!("{} deleted", response.json["deleted"]);
         }
         "delete its first snapshot" => subject.http.delete(&format!("{path}/{}", first + 2)),
         _ => panic!("docs/streams.md has an operation that this test does not know: {operation}"),
     };
-    match (answer.status, answer.json["snapshots"].as_array()) {
+    match (response.status, response.json["snapshots"].as_array()) {
         (204, _) => "done".to_owned(),
         (200, Some(snapshots)) => listed(snapshots),
-        (200, None) => answer.json["version"].to_string(),
-        _ => problem(&answer),
+        (200, None) => response.json["version"].to_string(),
+        _ => problem(&response),
     }
 }
 
@@ -393,7 +396,7 @@ fn command(subject: &Subject<'_>, operation: &str) -> String {
     }
 }
 
-/// The lines of an output that are JSON.
+/// The JSON lines of an output.
 fn lines(output: &Output) -> Vec<Value> {
     String::from_utf8_lossy(&output.stdout)
         .lines()
@@ -401,9 +404,9 @@ fn lines(output: &Output) -> Vec<Value> {
         .collect()
 }
 
-/// A response that is a page of events.
-fn versions(answer: Answer) -> String {
-    if answer.status == 200 { range(&list_of(&answer.json)) } else { problem(&answer) }
+/// A page of events as a cell.
+fn versions(response: Response) -> String {
+    if response.status == 200 { range(&list_of(&response.json)) } else { problem(&response) }
 }
 
 fn list_of(page: &Value) -> Vec<u64> {
@@ -424,7 +427,7 @@ fn appended_versions(result: &Value) -> (u64, u64) {
 ///
 /// # Panics
 ///
-/// When they do not follow each other, upward or downward.
+/// When they are not consecutive, ascending or descending.
 fn range(versions: &[u64]) -> String {
     let (Some(first), Some(last)) = (versions.first(), versions.last()) else { return "none".to_owned() };
     let step = |pair: &[u64]| if first <= last { pair[0] + 1 == pair[1] } else { pair[1] + 1 == pair[0] };
@@ -443,16 +446,16 @@ fn yes_or_no(is_there: bool) -> String {
     if is_there { "yes" } else { "no" }.to_owned()
 }
 
-/// A problem as the table writes it; one that the table has no word for, whole.
-fn problem(answer: &Answer) -> String {
-    let word = match (answer.status, answer.problem()) {
+/// A problem as the table writes it; the whole response if the table has no word for it.
+fn problem(response: &Response) -> String {
+    let word = match (response.status, response.problem()) {
         (404, "stream-not-found" | "snapshot-not-found") => "missing",
         (410, "stream-deleted") => "gone",
         (409, "wrong-expected-version") => "version",
         (409, "event-id-conflict") => "id",
         (409, "condition-failed") => "condition",
         (409, "no-such-version") => "no-version",
-        _ => return format!("{} {}", answer.status, answer.text),
+        _ => return format!("{} {}", response.status, response.text),
     };
     word.to_owned()
 }

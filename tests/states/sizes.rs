@@ -1,10 +1,10 @@
-//! Streams, lists and batches at sizes on both sides of the bounds of every internal step: what is hidden is removed to
-//! the last event, what is not is read to the last event, and streams after the large one have their turn.
+//! Streams, lists and batches at sizes around the bounds of every internal step. Every hidden event is removed, every
+//! visible event is read, and the streams after a large one are processed, too.
 
 use exesdb_tests::{Client, Host};
 use serde_json::{Value, json};
 
-/// Events that one request appends at most.
+/// Most events of one append.
 const APPEND_EVENTS_MAX: u64 = 1_000;
 
 /// Sizes around the bounds: pages and steps of scavenging have 1,000 events, and two steps in a row may end in one
@@ -30,7 +30,7 @@ fn small() -> Value {
     json!({ "type": "t", "data": 1 })
 }
 
-/// What one scavenging removed, of both components together.
+/// How much one scavenging removed, in both components together.
 fn scavenge(host: &Host) -> u64 {
     let steps = host.json(&["scavenge", "--json"]);
     let removed = |component: &str| {
@@ -40,7 +40,7 @@ fn scavenge(host: &Host) -> u64 {
     removed("streams") + removed("snapshots")
 }
 
-/// Scavenges, and checks that just so much is removed, once, and that nothing which can be read has changed.
+/// Scavenges, and checks that exactly this much is removed, that a second time removes nothing, and that reads do not change.
 fn scavenge_removes(host: &Host, hidden: u64, what: &str) {
     let before = host.http.read_all();
     assert_eq!(scavenge(host), hidden, "{what}");
@@ -76,7 +76,7 @@ fn hidden_events_are_removed_at_every_size() {
 
 #[test]
 fn hidden_events_are_removed_whatever_ends_a_step() {
-    // The number of events, and the event: what is bounded is a step's events, its bytes, and a batch's operations.
+    // The number of events, and the event: the bounds are the events and bytes of a step, and the operations of a batch.
     let large = || json!({ "type": "t", "data": "x".repeat(320_000) });
     let tagged =
         || json!({ "type": "t", "data": 1, "tags": (0..32).map(|n| format!("t:{n}")).collect::<Vec<_>>() });
@@ -89,7 +89,7 @@ fn hidden_events_are_removed_whatever_ends_a_step() {
     ];
     for (name, count, event) in cases {
         for _ in 0..count.div_ceil(100) {
-            // In parts, because a request's bytes and operations are bounded too.
+            // In parts, because the bytes and operations of a request are limited, too.
             let part: Vec<Value> = (0..100.min(count)).map(|_| event()).collect();
             for events in part.chunks(if name.starts_with("bytes") { 10 } else { 100 }) {
                 host.http.append(name, "any", events).expect(200);
@@ -118,7 +118,7 @@ fn many_streams_and_snapshots_are_listed_and_removed_at_every_size() {
         assert_eq!(page["streams"].as_array().expect("a list").len() as u64, size.min(1_000));
         assert_eq!(host.ok(&["streams", "--prefix", &prefix]).lines().count() as u64, size);
 
-        // As many snapshots, of one stream each, and one stream of which every second event has one.
+        // The same number of snapshots, each of another stream, and one stream with a snapshot of every second event.
         let many = format!("{prefix}many");
         append(&host.http, &many, size, small);
         for version in 0..size {
@@ -133,7 +133,7 @@ fn many_streams_and_snapshots_are_listed_and_removed_at_every_size() {
         }
         scavenge_removes(&host, size, &format!("{size} deleted streams"));
         host.http.delete(&host.http.stream(&many)).expect(204);
-        // Its events, and its snapshots.
+        // The events and the snapshots of the stream.
         scavenge_removes(&host, 2 * size, &format!("{size} snapshots of a deleted stream"));
         assert_eq!(host.ok(&["streams", "--prefix", &prefix]), "");
         assert_eq!(host.ok(&["streams", "--prefix", &prefix, "--deleted"]).lines().count() as u64, size + 1);

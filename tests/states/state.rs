@@ -1,9 +1,9 @@
-//! The states of a stream, and how a stream gets into them.
+//! The states of a stream, and how to bring a stream into them.
 
 use exesdb_tests::Client;
 use serde_json::{Value, json};
 
-/// The state that a stream is in when an operation is tried on it.
+/// The state of a stream before an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Never,
@@ -18,13 +18,13 @@ pub(crate) enum State {
     Imported,
 }
 
-/// A time long before any age that the streams have as a limit.
+/// A time before every maximum age.
 const LONG_AGO: &str = "2020-01-02T03:04:05Z";
 
-/// How long `aged` and `emptied` keep events: longer than the test takes, and far less than since [`LONG_AGO`].
+/// The maximum age in the states `aged` and `emptied`: longer than the test, and much shorter than the time since [`LONG_AGO`].
 const MAX_AGE_SECONDS: u64 = 7 * 24 * 3_600;
 
-/// The events that each stream has had, but for one that never was and one that began again.
+/// The number of events ever appended to a stream, except in the states `never` and `begun again`.
 pub(crate) const EVENTS: u64 = 6;
 
 impl State {
@@ -41,7 +41,7 @@ impl State {
         Self::Imported,
     ];
 
-    /// As `docs/streams.md` calls it.
+    /// The name in `docs/streams.md`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Never => "never",
@@ -62,7 +62,7 @@ impl State {
         if self == Self::Imported { 10 } else { 0 }
     }
 
-    /// The version of its last event; none if it never had one.
+    /// The version of its last event; `None` if it never had one.
     pub(crate) fn last_version(self) -> Option<u64> {
         match self {
             Self::Never => None,
@@ -76,7 +76,7 @@ impl State {
         self.last_version().map_or(0, |last| last + 1)
     }
 
-    /// Makes a stream of this name and brings it into this state.
+    /// Creates a stream in this state.
     pub(crate) fn bring_about(self, http: &Client, stream: &str) {
         if self == Self::Never {
             return;
@@ -121,17 +121,17 @@ impl State {
     }
 }
 
-/// The event of a stream at a version, as it is appended.
+/// The event of a stream at a version, as the body of an append.
 pub(crate) fn event(stream: &str, version: u64) -> Value {
     json!({ "id": format!("{stream}-{version}"), "type": "t", "tags": [tag(stream)], "data": { "version": version } })
 }
 
-/// The tag that the events of a stream have, and no others.
+/// The tag of all events of a stream, and of no others.
 pub(crate) fn tag(stream: &str) -> String {
     format!("of:{stream}")
 }
 
-/// The same as a row of an import.
+/// The same event as a row of an import.
 pub(crate) fn row(stream: &str, version: u64) -> Value {
     let mut row = event(stream, version);
     row["stream"] = stream.into();
@@ -140,7 +140,7 @@ pub(crate) fn row(stream: &str, version: u64) -> Value {
     row
 }
 
-/// Imports events; the positions of an imported stream have gaps between them.
+/// Imports events, with gaps between their positions for the state `imported`.
 fn import(http: &Client, stream: &str, state: State, versions: std::ops::Range<u64>) {
     let mut next_position: Option<u64> = None;
     for version in versions {
@@ -154,5 +154,5 @@ fn import(http: &Client, stream: &str, state: State, versions: std::ops::Range<u
     }
 }
 
-/// Positions that stay empty between two events of an imported stream.
+/// The number of empty positions between two events of an imported stream.
 pub(crate) const GAP: u64 = 3;

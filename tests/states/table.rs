@@ -4,7 +4,7 @@ use crate::state::State;
 
 const DOCUMENT: &str = include_str!("../../docs/streams.md");
 
-/// The rows that the document has at least, so that a table that is not found cannot pass for one that holds.
+/// The least number of rows in the document, so that the test cannot pass because it finds no table.
 const ROWS_MIN: usize = 70;
 
 /// An operation, with its result in each state.
@@ -17,7 +17,7 @@ pub(crate) struct Row {
 ///
 /// # Panics
 ///
-/// When a table's columns are not the states in order, or a row has not one cell for each.
+/// When the columns of a table are not the states in order, or a row does not have one cell for each.
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     let mut in_table = false;

@@ -1,14 +1,14 @@
-//! A component that crashes again and again is left alone for a while; its neighbours do not notice.
+//! The circuit breaker stops calls to a component that keeps crashing. Its neighbours are not affected.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use exesdb_tests::{Answer, Host, eventually, of_kind, probe};
+use exesdb_tests::{Host, Response, eventually, of_kind, probe};
 use serde_json::{Value, json};
 
 const PERSISTENCE: &str = "host/main/system/core-system/persistence-system";
 
-/// Calls that each would crash an instance.
+/// The number of calls that would crash an instance.
 const CRASHING_CALLS: usize = 1_750;
 
 fn find<'a>(node: &'a Value, path: &str) -> Option<&'a Value> {
@@ -18,8 +18,8 @@ fn find<'a>(node: &'a Value, path: &str) -> Option<&'a Value> {
     node["children"].as_array()?.iter().find_map(|child| find(child, path))
 }
 
-/// A call that crashes an instance. Its metadata is another each time, so that none is the same request once more.
-fn poison(host: &Host, number: usize) -> Answer {
+/// A call that crashes an instance. Its metadata differs each time, so that no request is a repetition.
+fn poison(host: &Host, number: usize) -> Response {
     let body = json!({
         "content_type": "application/x-probe-trap",
         "data_base64": "AA==",
@@ -48,9 +48,9 @@ fn crashing_snapshots_restart_no_streams_and_fail_no_append() {
     let mut kinds = std::collections::BTreeMap::<String, usize>::new();
     host.http.append_one("poison").expect(200);
     for number in 0..CRASHING_CALLS {
-        let answer = poison(&host, number);
-        assert_eq!(answer.status, 503, "{}", answer.text);
-        *kinds.entry(answer.problem().to_owned()).or_default() += 1;
+        let response = poison(&host, number);
+        assert_eq!(response.status, 503, "{}", response.text);
+        *kinds.entry(response.problem().to_owned()).or_default() += 1;
     }
     over.store(true, Ordering::Relaxed);
     appending.join().expect("no append failed");
@@ -61,8 +61,8 @@ fn crashing_snapshots_restart_no_streams_and_fail_no_append() {
         let node = find(&tree, &format!("{PERSISTENCE}{path}")).unwrap();
         assert_eq!((&node["restarts"], &node["state"]), (&json!(0), &json!("running")), "{node:#}");
     }
-    // It is told wherever an operator looks, as long as such calls come.
-    let told = |number: usize| {
+    // The tree and the health check report it while such calls come.
+    let reported = |number: usize| {
         poison(&host, CRASHING_CALLS + number);
         let tree = host.tree();
         let pool = find(&tree, &format!("{PERSISTENCE}/snapshots")).unwrap();
@@ -72,10 +72,10 @@ fn crashing_snapshots_restart_no_streams_and_fail_no_append() {
             && said.starts_with("ready, but snapshots are unavailable")
     };
     let mut numbers = 0..;
-    eventually("tree and health tell", || told(numbers.next()?).then_some(()));
+    eventually("the tree and the health check report it", || reported(numbers.next()?).then_some(()));
     let events = host.json(&["events", "--json", "--kind", "breaker"]);
     assert!(of_kind(&events, "breaker").iter().any(|event| event["detail"]["is"] == "open"), "{events:#?}");
-    // It works again by itself as soon as its calls do.
+    // The breaker closes by itself when calls succeed.
     let body = json!({ "content_type": "text/plain", "data_base64": "AA==" });
     eventually("snapshots are taken again", || {
         (host.http.put("/v1/stores/main/streams/s/snapshots/0", &body).status < 300).then_some(())

@@ -1,6 +1,6 @@
-//! What is told of a crash, to whom: a warning in the log, the telemetry, and the client.
+//! How a crash is reported: in the log, in the telemetry, and to the client.
 
-use exesdb_tests::{Answer, Host, eventually};
+use exesdb_tests::{Host, Response, eventually};
 use serde_json::{Value, json};
 
 /// The warnings of crashes in the log.
@@ -9,19 +9,19 @@ fn warnings(host: &Host) -> Vec<Value> {
     records.filter(|record| record["level"] == "WARN" && !record["incident"].is_null()).collect()
 }
 
-fn append(host: &Host, stream: &str) -> Answer {
+fn append(host: &Host, stream: &str) -> Response {
     host.http.append(stream, "any", &[json!({ "type": "t", "data": 1 })])
 }
 
 #[test]
-fn each_crash_is_one_warning_that_names_the_limit_and_so_is_the_client_told() {
+fn each_crash_is_one_warning_and_the_client_is_told_the_limit() {
     let host = Host::with_probes(
         "writers = 1\n[store.limits]\ncall_cpu_ms = 200\nmemory_mib = 16\n\
          [store.limits.gateway]\ncall_cpu_ms = 300\nresponse_wall_ms = 700\nmemory_mib = 8",
     );
     let probe = |name: &str| host.http.get(&format!("/v1/stores/main/probe/{name}"));
-    // answer, component, kind, what the client, the log and the telemetry are told
-    let table: [(&dyn Fn() -> Answer, &str, &str, &str); 8] = [
+    // call, component, kind, text for the client, the log and the telemetry
+    let table: [(&dyn Fn() -> Response, &str, &str, &str); 8] = [
         (&|| probe("loop"), "gateway", "deadline", "used its 300 ms of CPU (`call_cpu_ms`)"),
         (
             &|| probe("hungry"),
@@ -47,9 +47,9 @@ fn each_crash_is_one_warning_that_names_the_limit_and_so_is_the_client_told() {
         ),
     ];
     for (index, (ask, component, kind, said)) in table.iter().enumerate() {
-        let answer = ask();
-        assert!(answer.status == 500 || answer.status == 503, "{kind}: {}", answer.text);
-        assert!(answer.detail().contains(said), "{kind}: {}", answer.text);
+        let response = ask();
+        assert!(response.status == 500 || response.status == 503, "{kind}: {}", response.text);
+        assert!(response.detail().contains(said), "{kind}: {}", response.text);
         let warning = eventually("the crash is in the log", || warnings(&host).get(index).cloned());
         assert_eq!(
             (&warning["component"], &warning["kind"]),
@@ -57,7 +57,7 @@ fn each_crash_is_one_warning_that_names_the_limit_and_so_is_the_client_told() {
             "{warning:#}"
         );
         let incident = warning["incident"].as_str().expect("an incident has an id");
-        assert!(answer.text.contains(incident), "{} is not in {}", incident, answer.text);
+        assert!(response.text.contains(incident), "{} is not in {}", incident, response.text);
         if kind != &"exit" && kind != &"trap" {
             let limit = warning["limit"].as_str().unwrap_or_default();
             assert!(
@@ -74,7 +74,7 @@ fn each_crash_is_one_warning_that_names_the_limit_and_so_is_the_client_told() {
 }
 
 #[test]
-fn a_place_in_the_component_and_its_last_words_belong_to_the_crash() {
+fn a_crash_has_its_source_line_and_the_last_output() {
     let host = Host::with_probes("");
     host.http.get("/v1/stores/main/probe/trap").expect_problem(500, "internal");
     host.http.get("/v1/stores/main/probe/print-and-trap").expect_problem(500, "internal");
@@ -87,7 +87,7 @@ fn a_place_in_the_component_and_its_last_words_belong_to_the_crash() {
     let traps = host.traps();
     let lines: Vec<&str> = words.lines().collect();
     assert_eq!(traps[1]["detail"]["stderr"], json!(lines), "{:#}", traps[1]);
-    assert_eq!(traps[0]["detail"]["stderr"], json!([]), "what another call said is not this one's");
+    assert_eq!(traps[0]["detail"]["stderr"], json!([]), "the output of another call");
 }
 
 #[test]
@@ -98,8 +98,8 @@ fn requests_that_sleep_give_their_instances_back() {
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let answer = host.http.get("/v1/stores/main/probe/sleep");
-                assert!(answer.detail().contains("`response_wall_ms`"), "{}", answer.text);
+                let response = host.http.get("/v1/stores/main/probe/sleep");
+                assert!(response.detail().contains("`response_wall_ms`"), "{}", response.text);
             });
         }
         eventually("others are served again", || {
@@ -109,7 +109,7 @@ fn requests_that_sleep_give_their_instances_back() {
 }
 
 #[test]
-fn the_digest_of_what_a_store_runs_is_in_the_tree_and_in_its_readiness() {
+fn component_digests_are_in_the_tree_and_in_the_health_check() {
     let host = Host::with_probes("");
     let ready = host.http.get("/health/ready").expect(200).json;
     let tree = host.tree();

@@ -1,15 +1,15 @@
-//! Traps in a gateway component: they cost the request that trapped its answer, and nobody else anything.
+//! Traps in a gateway component affect only the request that trapped.
 
 use std::io::{Read as _, Write as _};
 
 use exesdb_tests::{Host, Load, NO_FAULTS, after, faults, last_seq, of_kind, path_of};
 use serde_json::json;
 
-/// More than any supervisor of the tree allows restarts.
+/// More than the restart intensity of any supervisor in the tree.
 const TRAPS: usize = 60;
 
 #[test]
-fn a_trap_costs_its_request_alone() {
+fn a_trap_affects_only_its_request() {
     let host = Host::with_probes("");
     let followers: Vec<_> = (0..6).map(|_| host.http.follow("/v1/stores/main/events", None)).collect();
     let load = Load::until_refused(&host.http, "load", 4);
@@ -17,13 +17,13 @@ fn a_trap_costs_its_request_alone() {
     let mark = last_seq(&host.events());
     let mut incidents = Vec::new();
     for _ in 0..TRAPS {
-        let answer = host.http.get("/v1/stores/main/probe/trap").expect_problem(500, "internal");
+        let response = host.http.get("/v1/stores/main/probe/trap").expect_problem(500, "internal");
         assert!(
-            !answer.text.contains("as it was told"),
-            "a client is not told of our inside: {}",
-            answer.text
+            !response.text.contains("as it was told"),
+            "internals are not shown to clients: {}",
+            response.text
         );
-        incidents.push(answer.json["incident"].as_str().expect("there is an incident").to_owned());
+        incidents.push(response.json["incident"].as_str().expect("there is an incident").to_owned());
     }
     let events = after(&host.events(), mark);
     let traps = of_kind(&events, "trap");
@@ -44,7 +44,7 @@ fn a_trap_costs_its_request_alone() {
     let text = host.ok(&["events", "--kind", "trap"]);
     assert!(incidents.iter().all(|incident| text.contains(incident.as_str())), "{text}");
 
-    // Every worker served some of them, and each serves on.
+    // Every worker had traps, and each still serves.
     for _ in 0..6 {
         host.http.get("/v1/stores/main/streams").expect(200);
     }
@@ -59,21 +59,21 @@ fn a_trap_costs_its_request_alone() {
 }
 
 #[test]
-fn a_trap_in_the_middle_of_an_answer_cuts_it_off() {
+fn a_trap_in_the_middle_of_a_response_cuts_it_off() {
     let host = Host::with_probes("");
     for _ in 0..5 {
         let mark = last_seq(&host.events());
-        // Read as bytes: some clients forgive a missing end, and then nothing would be seen here.
+        // Raw bytes, because some clients accept a response without an end.
         let mut connection = host.http.connect();
         connection
             .write_all(b"GET /v1/stores/main/probe/trap-mid-response HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .expect("the host reads");
-        let mut answer = String::new();
-        connection.read_to_string(&mut answer).expect("the host closes the connection");
-        // The connection may be closed before the answer's beginning was on its way, but never with an end.
-        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 200"), "{answer}");
-        assert!(!answer.ends_with("0\r\n\r\n"), "it has a last chunk: {answer:?}");
-        let trap = exesdb_tests::eventually("the trap is told of", || {
+        let mut response = String::new();
+        connection.read_to_string(&mut response).expect("the host closes the connection");
+        // The connection may close before the head was sent, but never after a complete response.
+        assert!(response.is_empty() || response.starts_with("HTTP/1.1 200"), "{response}");
+        assert!(!response.ends_with("0\r\n\r\n"), "it has a last chunk: {response:?}");
+        let trap = exesdb_tests::eventually("the trap is in the telemetry", || {
             after(&host.events(), mark).into_iter().find(|event| event["kind"] == "trap")
         });
         assert!(trap["detail"]["incident"].is_string(), "{trap:#}");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::strategies::{paths, restarted};
 
-/// What starts and what ends, with how often.
+/// How often each path started or ended.
 type Counts = BTreeMap<String, usize>;
 
 fn count(events: &[Value], kinds: [&str; 2]) -> Counts {
@@ -23,7 +23,7 @@ fn once_each(paths: &BTreeSet<String>) -> Counts {
     paths.iter().map(|path| (path.clone(), 1)).collect()
 }
 
-/// Whether all of the tree runs.
+/// Whether the whole tree runs.
 fn runs(node: &Value) -> bool {
     node["state"] == "running" && node["children"].as_array().is_none_or(|children| children.iter().all(runs))
 }
@@ -80,7 +80,7 @@ fn a_kill_restarts_what_the_strategies_say_and_loses_nothing() {
     follow.args(["follow", "--json", "--retry-for", "60"]);
     let follow = follow.stdout(Stdio::piped()).spawn().expect("the binary can be run");
 
-    // The neighbour is there to notice nothing; the root comes last.
+    // The neighbour must not be affected; the root comes last.
     let tree = host.tree();
     let mut killed = Vec::new();
     for path in paths(&tree).iter().filter(|path| !path.starts_with("host/neighbour") && *path != "host") {
@@ -119,7 +119,7 @@ fn a_kill_restarts_what_the_strategies_say_and_loses_nothing() {
     report.expect_no_refusal();
     assert_eq!(faults(&host.http.of("neighbour").read_all(), &report.appends), NO_FAULTS);
 
-    // With its root the whole host ends, and says that it was not asked to.
+    // A kill of the root ends the host, with an error.
     let output = host.exesdb(&["kill", "host"]);
     assert!(output.status.success(), "{}", exesdb_tests::stderr(&output));
     let stopped = host.ended();
@@ -129,7 +129,7 @@ fn a_kill_restarts_what_the_strategies_say_and_loses_nothing() {
     let report = load.finish();
     let passing = |status: u16, problem: &str| status == 0 || (status == 503 && !problem.is_empty());
     let strange: Vec<_> =
-        report.refusals.iter().filter(|answer| !passing(answer.status, answer.problem())).collect();
+        report.refusals.iter().filter(|response| !passing(response.status, response.problem())).collect();
     assert!(strange.is_empty(), "{strange:#?}");
 
     let host = stopped.down.start();
@@ -140,12 +140,12 @@ fn a_kill_restarts_what_the_strategies_say_and_loses_nothing() {
     let events = host.http.read_all();
     assert_eq!(faults(&events, &appends), NO_FAULTS);
 
-    // Whoever followed all the time saw each event once, in order.
+    // The followers saw each event once, in order.
     let followed = lines(follow, events.len());
     assert_eq!(followed, events);
 }
 
-/// The first lines that a command prints, parsed; then it is ended.
+/// Parses the first lines that a command prints, and ends it.
 fn lines(mut command: std::process::Child, count: usize) -> Vec<Value> {
     let output = std::io::BufReader::new(command.stdout.take().expect("stdout was piped"));
     let lines = std::io::BufRead::lines(output).take(count).map_while(Result::ok);

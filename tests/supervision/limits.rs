@@ -1,12 +1,12 @@
-//! Components that take too much are stopped, and their neighbours notice nothing.
+//! Components that exceed a limit are stopped, and their neighbours are not affected.
 
-use exesdb_tests::{Answer, Host, Load, NO_FAULTS, faults};
+use exesdb_tests::{Host, Load, NO_FAULTS, Response, faults};
 use serde_json::json;
 
 const MEMORY_MIB: u64 = 32;
 
 #[test]
-fn what_loops_or_hoards_is_stopped_and_no_neighbour_notices() {
+fn loops_and_excessive_memory_are_stopped_without_effect_on_neighbours() {
     let host = Host::with_probes(&format!(
         "writers = 2\n[store.limits]\ncall_cpu_ms = 300\nmemory_mib = {MEMORY_MIB}"
     ));
@@ -16,8 +16,8 @@ fn what_loops_or_hoards_is_stopped_and_no_neighbour_notices() {
     let append = |stream: &'static str| {
         move |host: &Host| host.http.append(stream, "any", &[json!({ "type": "t", "data": 1 })])
     };
-    // what is asked several times at once, status, problem, the crash's kind
-    type Ask = Box<dyn Fn(&Host) -> Answer + Sync>;
+    // call (several at once), status, problem, kind of the crash
+    type Ask = Box<dyn Fn(&Host) -> Response + Sync>;
     let table: [(Ask, u16, &str, &str); 5] = [
         (Box::new(append("probe-loop-1")), 503, "restarting", "deadline"),
         (Box::new(append("probe-hungry-1")), 503, "restarting", "memory-limit"),
@@ -41,7 +41,7 @@ fn what_loops_or_hoards_is_stopped_and_no_neighbour_notices() {
             assert!(detail["memory_bytes"].as_u64().unwrap() <= MEMORY_MIB << 20, "{trap:#}");
             assert!(trap["path"].as_str().unwrap().starts_with("host/main/"), "{trap:#}");
         }
-        // The same store serves on as well.
+        // The same store still serves, too.
         host.http.append_one("fine").expect(200);
         host.http.get("/v1/stores/main/streams").expect(200);
     }

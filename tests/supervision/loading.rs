@@ -1,16 +1,16 @@
-//! Components that cannot be loaded, and how the operator is told.
+//! Components that cannot be loaded, and the error messages.
 
 use std::path::Path;
 
 use exesdb_tests::{Down, Host, folder, probe, root, stderr};
 
-/// What a host says that is to use a file for a role.
+/// The log of a host that is configured with a component file for a role.
 fn refused(role: &str, file: &Path) -> String {
     Down::new(Some(&format!("[[store]]\nname = \"main\"\n[store.components]\n{role} = {file:?}\n"))).refused()
 }
 
 #[test]
-fn all_imports_that_are_not_offered_are_named_before_anything_is_compiled() {
+fn unknown_imports_are_all_named_before_compilation() {
     let said = refused("streams", &probe("misfit"));
     for part in [
         "store main",
@@ -25,7 +25,7 @@ fn all_imports_that_are_not_offered_are_named_before_anything_is_compiled() {
 }
 
 #[test]
-fn a_component_of_another_kind_is_told_what_it_is() {
+fn the_error_names_the_kind_of_a_component_in_the_wrong_role() {
     let built = |name: &str| root().join(format!("target/components/{name}.wasm"));
     // role, component, its kind
     let table = [
@@ -44,7 +44,7 @@ fn a_component_of_another_kind_is_told_what_it_is() {
 }
 
 #[test]
-fn a_file_that_is_no_component_is_told_what_it_is_and_what_to_do() {
+fn the_error_says_what_a_file_is_that_is_not_a_component() {
     let folder = folder();
     let file = |name: &str, content: &[u8]| {
         let file = folder.path().join(name);
@@ -75,7 +75,7 @@ fn a_file_that_is_no_component_is_told_what_it_is_and_what_to_do() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_refused_with_its_line() {
+fn the_error_for_a_missing_file_has_its_line() {
     let folder = folder();
     let missing = folder.path().join("missing.wasm");
     let said = refused("streams", &missing);
@@ -84,7 +84,7 @@ fn a_file_that_is_not_there_is_refused_with_its_line() {
 }
 
 #[test]
-fn a_link_does_not_lead_out_of_its_folder() {
+fn a_link_out_of_the_folder_is_refused() {
     let folder = folder();
     let link = folder.path().join("linked.wasm");
     std::os::unix::fs::symlink(root().join("target/components/streams.wasm"), &link).unwrap();
@@ -97,7 +97,7 @@ fn a_link_does_not_lead_out_of_its_folder() {
 }
 
 #[test]
-fn a_component_of_another_version_of_the_contract_is_named_with_what_to_do() {
+fn the_error_names_a_component_of_another_contract_version() {
     // role, component, what differs
     let table = [
         ("gateway", "other-imports", "expected record of 2 fields, found 1 field"),
@@ -122,8 +122,8 @@ fn a_component_of_another_version_of_the_contract_is_named_with_what_to_do() {
 }
 
 #[test]
-fn a_limit_that_keeps_a_component_from_starting_is_named_with_its_place() {
-    // the tables of the configuration, the place of the limit, the component, the table to change
+fn the_error_names_the_line_of_a_limit_that_is_too_low() {
+    // tables of the configuration, place of the limit, component, table to change
     let table = [
         ("[store.limits.streams]\nmemory_mib = 1", "4:14", "streams component builtin:streams", "streams"),
         (
@@ -150,7 +150,7 @@ fn a_limit_that_keeps_a_component_from_starting_is_named_with_its_place() {
 }
 
 #[test]
-fn everybody_tells_the_same_cause_of_a_store_that_does_not_start() {
+fn every_command_gives_the_same_cause_for_a_store_that_does_not_start() {
     let config =
         "[[store]]\nname = \"good\"\n\n[[store]]\nname = \"bad\"\n[store.limits.streams]\nmemory_mib = 1\n";
     let host = Host::with_config(config);
@@ -164,14 +164,14 @@ fn everybody_tells_the_same_cause_of_a_store_that_does_not_start() {
     assert!(
         stderr(&read).starts_with("exesdb: store `bad` does not serve: ") && stderr(&read).contains(cause)
     );
-    // The table has its beginning, and the line below all of it.
+    // The table has the beginning of the cause, and the line below it the whole.
     let tree = host.ok(&["tree"]);
     let told = tree.lines().find(|line| line.starts_with("host/bad: "));
     assert!(
         told.is_some_and(|line| line.contains(cause) && line.contains("[store.limits.streams]")),
         "{tree}"
     );
-    // The doctor looks at a store that there is.
+    // The doctor needs an existing store.
     let config = host.data().with_file_name("exesdb.toml");
     std::fs::write(&config, "[[store]]\nname = \"good\"\n[store.limits.streams]\nmemory_mib = 1\n").unwrap();
     let down = host.stop().down;

@@ -1,4 +1,4 @@
-//! What is restarted when a part of the host ends, what is not, and what clients notice of it.
+//! What is restarted when a part of the host ends, and what clients notice.
 
 mod breaker;
 mod crashes;

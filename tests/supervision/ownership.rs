@@ -1,9 +1,9 @@
-//! What a component keeps is its own: another component is not started on it, and everybody says so.
+//! Stored state belongs to the component that wrote it: another component does not start on it.
 
 use exesdb_tests::{Down, Host, eventually, probe, stderr};
 use serde_json::{Value, json};
 
-/// A host's configuration, with this component for snapshots.
+/// A configuration with this component for snapshots.
 fn configure(down: &Down, snapshots: &str) {
     let text = format!("[[store]]\nname = \"main\"\n[store.components]\nsnapshots = {snapshots:?}\n");
     std::fs::write(config(down), text).expect("the test's folder can be written");
@@ -28,7 +28,7 @@ fn find<'a>(node: &'a Value, id: &str) -> Option<&'a Value> {
 }
 
 #[test]
-fn a_role_whose_state_is_anothers_does_not_start_and_everything_says_so() {
+fn a_role_with_state_of_another_component_does_not_start_and_says_why() {
     let down = Down::new(Some(""));
     configure(&down, "builtin:snapshots");
     let host = down.start();
@@ -37,9 +37,9 @@ fn a_role_whose_state_is_anothers_does_not_start_and_everything_says_so() {
     configure(&down, &probe("snapshots-probe").to_string_lossy());
     let host = down.start();
     let sentence = "kept by the component snapshots (state version 1)";
-    // The snapshots alone are away.
+    // Only the snapshots are unavailable.
     host.http.append_one("s").expect(200);
-    // Each worker of the pool in turn, also those that were never started.
+    // Each worker of the pool, including those that never started.
     for _ in 0..4 {
         let list = host.http.get("/v1/stores/main/snapshots").expect_problem(503, "unavailable");
         assert!(list.detail().contains(sentence), "{}", list.text);
@@ -69,14 +69,14 @@ fn a_role_whose_state_is_anothers_does_not_start_and_everything_says_so() {
     let restored = down.exesdb(&["restore", &backup.to_string_lossy(), "--store", "copy"]);
     let said = String::from_utf8(restored.stdout.clone()).unwrap();
     assert!(restored.status.success() && said.contains(sentence), "{said}{}", stderr(&restored));
-    // And nothing was lost.
+    // Nothing was lost.
     configure(&down, "builtin:snapshots");
     let host = down.start();
     host.http.get(SNAPSHOT).expect(200);
 }
 
 #[test]
-fn a_component_that_left_nothing_may_be_replaced_and_one_that_was_built_anew_is_the_same() {
+fn a_component_without_state_can_be_replaced_and_a_rebuilt_one_keeps_its_state() {
     let down = Down::new(Some(""));
     configure(&down, "builtin:snapshots");
     let host = down.start();
@@ -88,7 +88,7 @@ fn a_component_that_left_nothing_may_be_replaced_and_one_that_was_built_anew_is_
     configure(&down, &file.to_string_lossy());
     let host = down.start();
     assert!(put(&host) < 300);
-    // Another build: an empty custom section more.
+    // Another build of it: one more custom section, empty.
     component.extend([0, 5, 4, b'm', b'o', b'r', b'e']);
     std::fs::write(&file, &component).unwrap();
     host.ok(&["kill", "main/components"]);
@@ -100,7 +100,7 @@ fn a_component_that_left_nothing_may_be_replaced_and_one_that_was_built_anew_is_
         .filter_map(|event| event["detail"]["sha256"].as_str())
         .collect();
     assert_eq!(builds.len(), 2, "{loaded:#?}");
-    // The builtin one is another component.
+    // The builtin component is another one.
     let down = host.stop().down;
     configure(&down, "builtin:snapshots");
     let host = down.start();

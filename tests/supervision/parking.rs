@@ -1,4 +1,4 @@
-//! A store whose component cannot be loaded is parked, and the others go on.
+//! A store whose component cannot be loaded is parked; other stores are not affected.
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ fn store(host: &Host, name: &str) -> Value {
     stores.iter().find(|child| child["id"] == name).expect("the store is in the tree").clone()
 }
 
-/// Checks that the store `bad` is parked for a reason that says this, and that `good` serves.
+/// Checks that the store `bad` is parked with this text in the reason, and that `good` serves.
 #[track_caller]
 fn bad_is_parked(host: &Host, reason: &str) {
     let bad = store(host, "bad");
@@ -39,11 +39,11 @@ fn bad_is_parked(host: &Host, reason: &str) {
 }
 
 #[test]
-fn a_store_whose_component_does_not_load_is_parked_until_it_is_mended() {
+fn a_store_with_an_unloadable_component_is_parked_until_it_is_repaired() {
     let folder = folder();
     let file = folder.path().join("snapshots.wasm");
     let streams = std::fs::read(root().join("target/components/streams.wasm")).unwrap();
-    // what is in the file, what is said of it
+    // content of the file, text of the reason
     let table: [(Option<&[u8]>, &str); 4] = [
         (None, "there is no such file"),
         (Some(b"this is no component"), "is not a WebAssembly component"),
@@ -60,12 +60,12 @@ fn a_store_whose_component_does_not_load_is_parked_until_it_is_mended() {
         assert!(!restarted.status.success(), "{reason}");
         bad_is_parked(&host, reason);
     }
-    // what is in its place, what is said of it
+    // what replaces the file, text of the reason
     let kinds: [(&dyn Fn(), &str); 4] = [
         (&|| std::fs::create_dir(&file).unwrap(), "is not a file"),
         (&|| std::os::unix::fs::symlink("nowhere.wasm", &file).unwrap(), "it is a link to nowhere.wasm"),
         (&|| std::os::unix::fs::symlink("/dev/null", &file).unwrap(), "links out of a component's folder"),
-        // To open a pipe waits for somebody who writes to it.
+        // Opening a pipe would wait for a writer.
         (&|| assert!(Command::new("mkfifo").arg(&file).status().unwrap().success()), "is not a file"),
     ];
     for (make, reason) in kinds {
@@ -83,14 +83,14 @@ fn a_store_whose_component_does_not_load_is_parked_until_it_is_mended() {
 }
 
 #[test]
-fn a_file_that_breaks_later_parks_its_store_when_it_is_loaded_again() {
+fn a_file_that_is_damaged_later_parks_its_store_at_the_next_load() {
     let folder = folder();
     let file = folder.path().join("snapshots.wasm");
     std::fs::write(&file, good_component()).unwrap();
     let host = Host::with_config(&config(&file));
     host.http.of("bad").append_one("s").expect(200);
     std::fs::write(&file, b"broken").unwrap();
-    // What runs goes on with what was loaded.
+    // Running instances continue with the loaded component.
     host.ok(&["kill", "bad/system/gateway-system"]);
     eventually("the gateway is back", || (host.http.of("bad").append_one("s").status == 200).then_some(()));
     host.ok(&["kill", "bad/components"]);

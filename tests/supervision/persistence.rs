@@ -1,20 +1,20 @@
-//! Traps in a persistence component: which instance is restarted, and what its callers are told.
+//! Traps in a persistence component: which instance restarts, and what its callers are told.
 
 use std::collections::BTreeSet;
 
-use exesdb_tests::{Answer, Host, Load, NO_FAULTS, after, faults, last_seq, of_kind, path_of};
+use exesdb_tests::{Host, Load, NO_FAULTS, Response, after, faults, last_seq, of_kind, path_of};
 use serde_json::{Value, json};
 
 const WRITERS: &str = "host/main/system/core-system/persistence-system/streams/writers/";
 
-fn append(host: &Host, stream: &str, id: &str) -> Answer {
+fn append(host: &Host, stream: &str, id: &str) -> Response {
     host.http.append(stream, "any", &[json!({ "id": id, "type": "t", "data": 1 })])
 }
 
-/// Checks that of all the tree one writer was restarted, once for each trap, and tells its traps.
+/// Checks that one writer restarted once per trap and nothing else did, and returns the traps.
 #[track_caller]
 fn traps_of_one_writer(host: &Host, mark: Option<u64>) -> Vec<Value> {
-    // A trap is told before its caller is, the restart maybe after.
+    // A trap is reported before its caller gets the result; the restart may come after that.
     let events = exesdb_tests::eventually("the writer is started again", || {
         let events = after(&host.events(), mark);
         (of_kind(&events, "started").len() == of_kind(&events, "trap").len()).then_some(events)
@@ -42,20 +42,20 @@ fn traps_of_one_writer(host: &Host, mark: Option<u64>) -> Vec<Value> {
 }
 
 #[test]
-fn a_trap_restarts_its_instance_alone() {
+fn a_trap_restarts_only_its_instance() {
     let host = Host::with_probes("");
     let load = Load::until_refused(&host.http, "load", 4);
     let neighbour = Load::until_refused(&host.http.of("neighbour"), "load", 1);
     let follower = host.http.follow("/v1/stores/main/events", None);
-    // stream, the crash's kind, what its reason says
+    // stream, kind of the crash, text of its reason
     let table = [
         ("probe-trap-1", "trap", "the probe traps, as it was told"),
-        // What a Rust guest keeps on its stack lies in its memory, below which there is none.
+        // The stack of a Rust guest is at the bottom of its memory, so an overflow is an access out of bounds.
         ("probe-stack-1", "trap", "out of bounds memory access"),
     ];
     for (stream, kind, reason) in table {
         load.go_on(20);
-        // Told that it is not known, the client may send it again. The second time is the last.
+        // The outcome is unknown, so the client may retry. The second time is the last.
         let mark = last_seq(&host.events());
         append(&host, stream, "poison").expect_problem(503, "restarting");
         let traps = traps_of_one_writer(&host, mark);
@@ -66,11 +66,11 @@ fn a_trap_restarts_its_instance_alone() {
         let mark = last_seq(&host.events());
         append(&host, stream, "poison").expect_problem(500, "quarantined");
         traps_of_one_writer(&host, mark);
-        // From then on it reaches no instance.
+        // After that, the request reaches no instance.
         let mark = last_seq(&host.events());
         append(&host, stream, "poison").expect_problem(500, "quarantined");
         assert_eq!(of_kind(&after(&host.events(), mark), "trap").len(), 0);
-        // Another request for the same stream is its own case; reads do not trap.
+        // Another request for the same stream is counted separately; reads do not trap.
         append(&host, stream, "other").expect_problem(503, "restarting");
         host.http
             .get(&format!("{}/events", host.http.stream(stream)))
@@ -90,7 +90,7 @@ fn a_trap_restarts_its_instance_alone() {
 
 #[test]
 fn calls_that_were_committed_before_a_trap_get_their_result() {
-    // One writer, so that the trap's call takes others along.
+    // One writer, so that the trapping call is in a batch with others.
     let host = Host::with_probes("writers = 1");
     let load = Load::until_refused(&host.http, "load", 8);
     let follower = host.http.follow("/v1/stores/main/events", None);
@@ -98,15 +98,15 @@ fn calls_that_were_committed_before_a_trap_get_their_result() {
     for number in 0..3 {
         load.go_on(20);
         let (stream, id) = (format!("probe-trap-after-commit-{number}"), format!("committed-{number}"));
-        let answer = append(&host, &stream, &id);
-        // The probe traps again when it is asked again: what becomes of the call is then as open as before.
+        let response = append(&host, &stream, &id);
+        // The probe traps at the retry as well, so the outcome of the call stays unknown.
         let kinds = [(503, "restarting"), (500, "quarantined")];
-        assert!(kinds.contains(&(answer.status, answer.problem())), "{}", answer.text);
+        assert!(kinds.contains(&(response.status, response.problem())), "{}", response.text);
         let events = host.http.read(&stream);
         assert_eq!(events.len(), 1, "it was committed, and once");
         assert_eq!(events[0]["id"], *id);
         sent.push(exesdb_tests::Append { stream, ids: vec![id], outcome: exesdb_tests::Outcome::Unknown });
-        // Where it traps just once the call gets its answer all the same: it is tried again and found committed.
+        // If it traps only once, the call gets its result: the retry finds it committed.
         let (stream, id) = (format!("probe-trap-once-after-commit-{number}"), format!("answered-{number}"));
         let mark = last_seq(&host.events());
         let mut append =

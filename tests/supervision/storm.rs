@@ -1,21 +1,22 @@
-//! A hundred random kills a second over the whole tree, under append load.
+//! A hundred random kills per second all over the tree, under append load, for `EXESDB_STORM_SECONDS` (default: 3).
 //!
-//! `EXESDB_STORM_SECONDS` says how long, 3 by default; the long form is 60. A store that is hit so hard gives up and is
-//! parked, as its strategies say; its operator, who is this test, restarts it each time.
+//! So many kills exceed the restart intensities, and the store is parked. The test restarts it each time, as an operator
+//! would.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use exesdb_tests::{Host, Load, NO_FAULTS, Random, eventually, faults};
+use exesdb_test_support::{number, random};
+use exesdb_tests::{Host, Load, NO_FAULTS, eventually, faults};
 use serde_json::{Value, json};
 
 use crate::strategies::paths;
 
-/// Time from one kill to the next.
+/// The interval between two kills.
 const BETWEEN_KILLS: Duration = Duration::from_millis(10);
 
-/// The control socket of a host, at the level of its lines.
+/// A connection to a host's control socket that sends and receives lines.
 struct Control {
     write: UnixStream,
     read: BufReader<UnixStream>,
@@ -32,8 +33,8 @@ impl Control {
     fn ask(&mut self, request: &Value) -> Value {
         writeln!(self.write, "{request}").expect("the host reads requests");
         let mut line = String::new();
-        self.read.read_line(&mut line).expect("the host answers");
-        serde_json::from_str(&line).expect("an answer is JSON")
+        self.read.read_line(&mut line).expect("the host responds");
+        serde_json::from_str(&line).expect("a response is JSON")
     }
 
     fn tree(&mut self) -> Value {
@@ -41,7 +42,7 @@ impl Control {
     }
 }
 
-/// What each path is and whether it runs.
+/// The path, strategy and state of each node.
 fn shape(node: &Value) -> Vec<(Value, Value, Value)> {
     let children = node["children"].as_array().into_iter().flatten();
     let own = (node["path"].clone(), node["strategy"].clone(), node["state"].clone());
@@ -54,10 +55,8 @@ fn is_parked(tree: &Value, store: &str) -> bool {
 }
 
 #[test]
-#[allow(clippy::print_stderr, reason = "how hard it blew, and the seed to try it again")]
 fn a_storm_of_kills_leaves_the_tree_as_it_was_and_loses_nothing() {
-    let seconds =
-        std::env::var("EXESDB_STORM_SECONDS").map_or(3, |text| text.parse().expect("a number of seconds"));
+    let seconds = number("EXESDB_STORM_SECONDS", 3);
     let host = Host::start();
     let mut control = Control::of(&host);
     let before = control.tree();
@@ -65,33 +64,32 @@ fn a_storm_of_kills_leaves_the_tree_as_it_was_and_loses_nothing() {
     let load = Load::patient(&host.http, "storm", 4);
     load.go_on(10);
 
-    let seed = Random::seed();
-    let mut random = Random::new(seed);
+    let mut random = random();
     let (mut killed, mut refused, mut parked) = (0_u64, 0_u64, 0_u64);
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(seconds) {
-        let target = &targets[usize::try_from(random.below(targets.len() as u64)).expect("an index")];
+        let target = &targets[random.usize(..targets.len())];
         match control.ask(&json!({ "request": "kill", "path": target, "reason": "killed" }))["response"]
             .as_str()
         {
             Some("killed") => killed += 1,
-            // Just then it did not run: something above it was hit before.
+            // The child was not running, because of a kill above it.
             Some("error") => refused += 1,
             other => panic!("{target}: {other:?}"),
         }
         if (killed + refused).is_multiple_of(10) && is_parked(&control.tree(), "main") {
             parked += 1;
-            let answer = control.ask(&json!({ "request": "restart", "path": "main" }));
-            assert_eq!(answer["response"], "restarted", "{answer}");
+            let response = control.ask(&json!({ "request": "restart", "path": "main" }));
+            assert_eq!(response["response"], "restarted", "{response}");
         }
         std::thread::sleep(BETWEEN_KILLS);
     }
-    eprintln!(
-        "seed {seed}: {killed} kills, {refused} of what did not run, the store parked and restarted {parked} times"
+    println!(
+        "{killed} kills, {refused} of children that were not running, {parked} restarts of the parked store"
     );
     assert!(killed > 0);
 
-    eventually("the tree is as it was before the storm", || {
+    eventually("the tree is the same as before the storm", || {
         let tree = control.tree();
         if is_parked(&tree, "main") {
             control.ask(&json!({ "request": "restart", "path": "main" }));

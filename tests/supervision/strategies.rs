@@ -1,4 +1,4 @@
-//! What a strategy restarts, worked out anew from the tree as it is shown, without a look at the supervisor's code.
+//! What a strategy restarts, computed from the displayed tree, independently of the supervisor's code.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ pub(crate) fn paths(node: &Value) -> Vec<String> {
     std::iter::once(path(node)).chain(below).collect()
 }
 
-/// What is started again when the child at a path is killed. All children are permanent.
+/// The paths that restart when a child is killed. All children are permanent.
 pub(crate) fn restarted(tree: &Value, killed: &str) -> BTreeSet<String> {
     let Some((parent, index)) = find(tree, killed) else { return BTreeSet::new() };
     let siblings = children(parent);
@@ -23,7 +23,7 @@ pub(crate) fn restarted(tree: &Value, killed: &str) -> BTreeSet<String> {
     concerned.iter().flat_map(paths).collect()
 }
 
-/// The supervisor of a child, and which of its children that is.
+/// The supervisor of a child, and the child's index.
 fn find<'a>(node: &'a Value, wanted: &str) -> Option<(&'a Value, usize)> {
     let own = children(node).iter().position(|child| child["path"] == wanted);
     match own {
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn each_strategy() {
+    fn each_strategy_restarts_the_right_children() {
         assert_eq!(paths(&tree("one_for_one")), ["a", "a/b", "a/b/x", "a/b/y", "a/c", "a/d"]);
         let table: [(&str, &str, &[&str]); 11] = [
             ("one_for_one", "a/b", &["a/b", "a/b/x", "a/b/y"]),

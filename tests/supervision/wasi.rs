@@ -1,9 +1,9 @@
-//! What WASI is to a component: all of it is there, most of it is empty, and what a component prints is in the log.
+//! WASI for components: all of its interfaces exist, most are empty or denied, and output goes to the log.
 
 use exesdb_tests::{Host, eventually};
 use serde_json::{Value, json};
 
-/// The records of the log that are of a component of store `main`.
+/// The log records of components of the store `main`.
 fn records(host: &Host) -> Vec<Value> {
     let parse = |line: &String| serde_json::from_str::<Value>(line).ok();
     let records = host.log().iter().filter_map(parse).collect::<Vec<_>>();
@@ -11,10 +11,10 @@ fn records(host: &Host) -> Vec<Value> {
 }
 
 #[test]
-fn what_a_gateway_may_not_do_is_an_error_value() {
+fn denied_calls_of_a_gateway_return_errors() {
     let host = Host::with_probes("");
-    let answer = host.http.get("/v1/stores/main/probe/denied").expect(200);
-    let lines: Vec<&str> = answer.text.lines().collect();
+    let response = host.http.get("/v1/stores/main/probe/denied").expect(200);
+    let lines: Vec<&str> = response.text.lines().collect();
     let expected = [
         "files: 0",
         "environment: []",
@@ -32,7 +32,7 @@ fn what_a_gateway_may_not_do_is_an_error_value() {
 }
 
 #[test]
-fn a_persistence_component_has_wasi_too_and_nothing_in_it() {
+fn a_persistence_component_has_wasi_with_nothing_in_it() {
     let host = Host::with_probes("");
     let event = json!({ "type": "t", "data": 1 });
     host.http.append("probe-wasi", "any", &[event]).expect(200);
@@ -45,10 +45,10 @@ fn a_persistence_component_has_wasi_too_and_nothing_in_it() {
 }
 
 #[test]
-fn what_a_component_prints_is_in_the_log_line_by_line() {
+fn output_of_a_component_is_logged_line_by_line() {
     let host = Host::with_probes("");
     host.http.get("/v1/stores/main/probe/print").expect(200);
-    // As the lines of one output ended.
+    // Both outputs, each line when it ended.
     let expected = [
         ("INFO", "stdout", "first line".to_owned()),
         ("INFO", "stdout", "second line".to_owned()),
@@ -72,7 +72,7 @@ fn what_a_component_prints_is_in_the_log_line_by_line() {
 }
 
 #[test]
-fn a_header_that_is_not_valid_is_named() {
+fn an_invalid_header_is_named() {
     let host = Host::with_probes("");
     host.http.get("/v1/stores/main/probe/bad-header").expect_problem(500, "internal");
     let record = eventually("the component's error is in the log", || records(&host).pop());

@@ -1,7 +1,7 @@
-//! Builds the guests and makes components of them.
+//! Builds the guests and encodes them as components.
 //!
-//! Each guest is built alone: cargo unites the features of packages that are built together, and each feature of the
-//! SDK links the description of one world into the guest.
+//! Each guest is built separately: cargo unites the features of packages that are built together, and each feature of the
+//! SDK links the description of a world into the guest.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -32,8 +32,8 @@ const GUESTS: &[Guest] = &[
     Guest { package: "other-imports", component: "tests/other-imports" },
 ];
 
-/// Builds the guests of these names, or all of them. A component's file is written only when its bytes changed, so
-/// that what embeds it is built again only then.
+/// Builds the named guests, or all of them. A component's file is written only when its bytes changed, so that crates
+/// that embed it are not rebuilt needlessly.
 pub(crate) fn build(names: &[String]) -> Result<()> {
     let guests = selected(names)?;
     let toolchain = toolchain::find()?;
@@ -70,7 +70,7 @@ fn selected(names: &[String]) -> Result<Vec<&'static Guest>> {
         .collect()
 }
 
-/// Compiles one guest to a core module and says where that lies.
+/// Compiles a guest to a core module, and returns its path.
 fn compile(guest: &Guest, toolchain: &Toolchain) -> Result<PathBuf> {
     let folder = workspace::target().join("guests");
     let mut command = toolchain.cargo();
@@ -90,8 +90,7 @@ fn encode(module: &Path) -> Result<Vec<u8>> {
     ComponentEncoder::default().validate(true).module(&bytes)?.encode()
 }
 
-/// Writes a file unless it has these bytes already, through a file beside it, so that nobody reads half of it. Says
-/// whether it wrote.
+/// Writes a file unless it already has these bytes, and returns whether it did. A rename makes the write atomic.
 fn write_if_changed(file: &Path, bytes: &[u8]) -> Result<bool> {
     match fs::read(file) {
         Ok(there) if there == bytes => return Ok(false),
@@ -101,9 +100,9 @@ fn write_if_changed(file: &Path, bytes: &[u8]) -> Result<bool> {
     }
     let folder = file.parent().expect("a component's file lies in a folder");
     fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let beside = file.with_extension("wasm.new");
-    fs::write(&beside, bytes).with_context(|| format!("cannot write {}", beside.display()))?;
-    fs::rename(&beside, file).with_context(|| format!("cannot replace {}", file.display()))?;
+    let new = file.with_extension("wasm.new");
+    fs::write(&new, bytes).with_context(|| format!("cannot write {}", new.display()))?;
+    fs::rename(&new, file).with_context(|| format!("cannot replace {}", file.display()))?;
     Ok(true)
 }
 
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_component_is_named_beside_the_known_ones() {
+    fn an_unknown_component_is_refused_with_a_list_of_the_known_ones() {
         let Err(error) = selected(&["steams".to_owned()]) else { panic!("steams was found") };
         let error = error.to_string();
         assert!(error.contains("steams") && error.contains("gateway-http"), "{error}");

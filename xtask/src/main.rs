@@ -1,8 +1,9 @@
-//! The one build script. `cargo xtask` without arguments says what it does.
-#![allow(clippy::print_stderr)] // a build script speaks to the person who runs it
+//! The build script. `cargo xtask` without arguments lists its commands.
+#![allow(clippy::print_stderr)] // a build script reports to its user
 
 mod components;
 mod host;
+mod test;
 mod toolchain;
 mod wit;
 mod workspace;
@@ -18,6 +19,7 @@ usage: cargo xtask COMMAND
   build [ARGS..]       components, then the host in release; ARGS go to cargo
   serve [ARGS..]       components, then build and run `exesdb serve ARGS`
   test [ARGS..]        components, then every test; ARGS go to the test runner
+  test --long [NAME..] components, then the long tests: all, or those named
   wit [FOLDER]         assemble the contract with its dependencies in target/wit, or that folder, for authors of plugins
 
 EXESDB_GUEST_TOOLCHAIN=rustup|debian insists on one of the two toolchains that can build components.
@@ -51,7 +53,10 @@ fn run(arguments: &[String]) -> Result<()> {
         }
         "test" => {
             components::build(&[])?;
-            host::test(rest)
+            match rest {
+                [long, names @ ..] if long == "--long" => test::long(names),
+                arguments => test::all(arguments),
+            }
         }
         "wit" => match rest {
             [] => wit::assemble(&workspace::target().join("wit")),

@@ -1,8 +1,8 @@
-//! Which Rust compiles the guests.
+//! Chooses the toolchain that compiles the guests.
 //!
-//! Whoever has rustup gets the target's standard library with the toolchain, because `rust-toolchain.toml` names it.
-//! Where rustup may not or cannot fetch it, Debian's packages serve: they have a second Rust with the standard
-//! library's source, from which cargo builds it for the target.
+//! rustup installs the target's standard library with the toolchain, because `rust-toolchain.toml` names it. Where rustup
+//! cannot fetch it, Debian's packages are an alternative: a second Rust with the standard library's source, from which cargo
+//! builds the library for the target.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,17 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace;
 
-/// What guests are compiled for.
+/// The target of the guests.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
 
 const DEBIAN_PACKAGES: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
-/// What `-Zbuild-std` reads, below the sysroot.
+/// The source that `-Zbuild-std` needs, relative to the sysroot.
 const STD_SOURCE: &str = "lib/rustlib/src/rust/library/std/Cargo.toml";
 
-/// Set by cargo and rustup for what they run, or by people for their native builds: in the way of another toolchain
-/// or another target.
+/// Environment variables that cargo, rustup or people set for native builds, and that would disturb another toolchain or
+/// target.
 const DISTURBING: [&str; 15] = [
     "CARGO_BUILD_RUSTC",
     "CARGO_BUILD_RUSTFLAGS",
@@ -41,20 +41,20 @@ const DISTURBING: [&str; 15] = [
     "RUST_RECURSION_COUNT",
 ];
 
-/// A Rust that can build guests.
+/// A toolchain that can build guests.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Toolchain {
-    /// The one that runs this, with the target's standard library.
+    /// The active toolchain, with the target's standard library.
     Active,
-    /// Debian's, which builds the standard library from source.
+    /// Debian's toolchain, which builds the standard library from source.
     Debian {
-        /// Links WebAssembly: Debian's packages bring no linker that does.
+        /// The linker for WebAssembly. Debian's packages have none.
         linker: PathBuf,
     },
 }
 
 impl Toolchain {
-    /// Cargo of this toolchain, at the root of the workspace, without what disturbs it.
+    /// The toolchain's cargo, at the root of the workspace, without disturbing environment variables.
     pub(crate) fn cargo(&self) -> Command {
         let mut command = match self {
             Self::Active => workspace::cargo(),
@@ -70,7 +70,7 @@ impl Toolchain {
             }
             command
                 .env("RUSTC", DEBIAN_RUSTC)
-                // Building the standard library is not stable yet; the packages' source fits their compiler.
+                // `build-std` is unstable, but the packages' source belongs to their compiler.
                 .env("RUSTC_BOOTSTRAP", "1")
                 .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
         }
@@ -85,7 +85,7 @@ impl Toolchain {
     }
 }
 
-/// What a machine has.
+/// What the machine has.
 #[derive(Clone, Copy, Debug)]
 struct Found {
     /// The active toolchain has the target's standard library.
@@ -94,11 +94,11 @@ struct Found {
     debian: bool,
     /// `rustup` can be run.
     rustup: bool,
-    /// Packages can be installed: apt-get is there, and we are root.
+    /// Packages can be installed: there is apt-get, and we are root.
     apt: bool,
 }
 
-/// What to do next to have a toolchain.
+/// The next step towards a toolchain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     UseActive,
@@ -108,8 +108,8 @@ enum Step {
     GiveUp,
 }
 
-/// What is there is used before anything is fetched: rustup without a network takes long to fail, on every run.
-/// `tried` is the last step that was taken and did not help.
+/// Uses what is installed before it fetches anything: without a network, every attempt of rustup takes long to fail.
+/// `tried` is the last step, which did not help.
 fn next_step(found: Found, tried: Option<Step>) -> Step {
     match (found, tried) {
         (Found { active: true, .. }, _) => Step::UseActive,
@@ -120,7 +120,7 @@ fn next_step(found: Found, tried: Option<Step>) -> Step {
     }
 }
 
-/// Finds a toolchain, fetching what is missing where that is possible.
+/// Finds a toolchain. Installs missing parts where possible.
 pub(crate) fn find() -> Result<Toolchain> {
     match std::env::var("EXESDB_GUEST_TOOLCHAIN").as_deref() {
         Err(_) | Ok("") => {}
@@ -168,7 +168,7 @@ fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
-/// Where the toolchain that runs this lies.
+/// The sysroot of the active toolchain.
 fn active_sysroot() -> Result<PathBuf> {
     sysroot(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
 }
@@ -192,7 +192,7 @@ fn debian_is_installed() -> bool {
 
 fn add_target() {
     eprintln!("xtask: adding the target {TARGET} with rustup");
-    // A failure is no end: Debian's packages come next, and the last step says what is missing.
+    // A failure is not final: Debian's packages come next, and the last step reports what is missing.
     let _outcome =
         Command::new("rustup").args(["target", "add", TARGET]).current_dir(workspace::root()).status();
 }
@@ -215,7 +215,7 @@ fn debian() -> Result<Toolchain> {
     Ok(Toolchain::Debian { linker: linker()? })
 }
 
-/// The linker that came with the active toolchain, or one on the path.
+/// The linker of the active toolchain, or one in the `PATH`.
 fn linker() -> Result<PathBuf> {
     let hosts = active_sysroot()?.join("lib/rustlib");
     let bundled = std::fs::read_dir(&hosts)
@@ -237,7 +237,7 @@ mod tests {
     use super::{Found, Step, next_step};
 
     #[test]
-    fn what_is_there_is_used_before_anything_is_fetched() {
+    fn installed_toolchains_are_used_before_anything_is_fetched() {
         let nothing = Found { active: false, debian: false, rustup: false, apt: false };
         let able = Found { rustup: true, apt: true, ..nothing };
         let table = [

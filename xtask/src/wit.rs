@@ -1,7 +1,5 @@
-//! Assembles the contract for authors of plugins.
-//!
-//! Our packages lie in `wit/`. The WIT of WASI that `exesdb:gateway` refers to is not copied into the repository: it
-//! comes with the crate `wasip2`, in the version that the gateway is built with.
+//! Assembles the contract for authors of plugins: the packages in `wit/`, and the WASI packages that `exesdb:gateway` refers
+//! to. Those are not in the repository, but in the crate `wasip2`, in the version that the gateway is built with.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,15 +9,15 @@ use wit_parser::Resolve;
 
 use crate::workspace;
 
-/// The worlds that plugins are written for.
+/// The worlds of plugins.
 const WORLDS: [&str; 3] =
     ["exesdb:store/streams-plugin", "exesdb:store/snapshots-plugin", "exesdb:gateway/gateway-plugin"];
 
-/// The file at the root of an assembled folder, by which it is known as one.
+/// The file that marks an assembled folder.
 const ROOT_FILE: &str = "gateway.wit";
 
-/// Writes one WIT folder that has everything: package `exesdb:gateway` at its root, the others in `deps`. Every world
-/// can be named from there, as in `exesdb:store/streams-plugin`. A folder that was assembled before is replaced.
+/// Writes a complete WIT folder: the package `exesdb:gateway` at its root, the others in `deps`. Every world has a name
+/// there, such as `exesdb:store/streams-plugin`. An earlier assembled folder is replaced.
 pub(crate) fn assemble(folder: &Path) -> Result<()> {
     let deps = folder.join("deps");
     if folder.exists() {
@@ -40,7 +38,7 @@ pub(crate) fn assemble(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Parses the folder, finds its worlds, and encodes them as tools in other languages do.
+/// Parses the folder, and encodes its worlds as the tools of other languages do.
 fn check(folder: &Path) -> Result<()> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(folder)?;
@@ -53,7 +51,7 @@ fn check(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies the `.wit` files of a folder, putting `prefix` before their names.
+/// Copies the `.wit` files of a folder, with a prefix before their names.
 fn copy_wit(from: &Path, to: &Path, prefix: &str) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("cannot create {}", to.display()))?;
     let mut copied = 0_usize;
@@ -63,7 +61,7 @@ fn copy_wit(from: &Path, to: &Path, prefix: &str) -> Result<()> {
             continue;
         }
         let name = file.file_name().expect("an entry of a folder has a name").to_string_lossy();
-        // Not fs::copy: the registry's files may be read-only, and so would be the copies.
+        // Not fs::copy: it copies permissions, and the registry's files may be read-only.
         let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
         fs::write(to.join(format!("{prefix}{name}")), text)?;
         copied += 1;
@@ -88,7 +86,7 @@ fn wasi() -> Result<PathBuf> {
     Ok(folder.join("wit/deps"))
 }
 
-/// The version that the SDK depends on; others may come in through dependencies.
+/// The version that the SDK depends on; other dependencies may bring other versions.
 fn is_sdks(version: &str) -> bool {
     version.starts_with("1.")
 }
@@ -109,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_with_something_else_is_left_alone() {
+    fn a_folder_that_was_not_assembled_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("thesis.txt"), "years of work").unwrap();
         let error = assemble(folder.path()).unwrap_err().to_string();

@@ -1,5 +1,5 @@
-//! Where things are. Taken from this package's place and not from the environment, so that `CARGO_TARGET_DIR` moves
-//! cargo's own output only: the host embeds the components from a fixed folder.
+//! Paths and commands. The paths depend on this package's folder and not on the environment: `CARGO_TARGET_DIR` moves only
+//! cargo's output, because the host embeds the components from a fixed folder.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,19 +14,19 @@ pub(crate) fn root() -> PathBuf {
         .to_owned()
 }
 
-/// The folder for everything that is built.
+/// The folder for build output.
 pub(crate) fn target() -> PathBuf {
     root().join("target")
 }
 
-/// The cargo that runs this, at the root of the workspace.
+/// The cargo that runs this, with the root of the workspace as its working directory.
 pub(crate) fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());
     command
 }
 
-/// What cargo knows of the workspace and its dependencies.
+/// The output of `cargo metadata`.
 pub(crate) fn metadata() -> Result<serde_json::Value> {
     let output = cargo()
         .args(["metadata", "--format-version", "1"])
@@ -38,7 +38,7 @@ pub(crate) fn metadata() -> Result<serde_json::Value> {
     serde_json::from_slice(&output.stdout).context("cargo metadata is not JSON")
 }
 
-/// Runs a command to its end; an error names the command.
+/// Runs a command, and waits for its success; an error names the command.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot start {}", spelled(command)))?;
     if !status.success() {
@@ -47,7 +47,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// The command as one would type it.
+/// The command as typed in a shell.
 fn spelled(command: &Command) -> String {
     let mut words = vec![command.get_program().to_string_lossy().into_owned()];
     words.extend(command.get_args().map(|argument| argument.to_string_lossy().into_owned()));

@@ -9,7 +9,6 @@
 mod scratch;
 
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -18,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use exesdb_storage::{Batch, Commit, FailPoint, Guard, Operation, Options, Snapshot, Store};
+use exesdb_test_support::{random, time_below};
 use scratch::{KEYSPACE, OWNER, all, put_event, put_in};
 
 const ROUNDS: u32 = 10;
@@ -45,8 +45,7 @@ type Acknowledged = (u8, u64, u64);
 
 #[test]
 fn a_kill_at_a_random_time_loses_nothing_acknowledged() {
-    let random = RandomState::new().hash_one("the seed of this run");
-    println!("random: {random}");
+    let mut random = random();
     let dir = tempfile::tempdir().unwrap();
     let mut ledger = Vec::new();
     for round in 0..ROUNDS {
@@ -57,10 +56,7 @@ fn a_kill_at_a_random_time_loses_nothing_acknowledged() {
                 next_acknowledged(&mut lines).expect("the child acknowledges a batch before it is killed"),
             );
         }
-        let mut hasher = std::hash::DefaultHasher::new();
-        hasher.write_u64(random);
-        hasher.write_u32(round);
-        std::thread::sleep(Duration::from_millis(hasher.finish() % 250));
+        std::thread::sleep(time_below(&mut random, Duration::from_millis(250)));
         child.kill().unwrap();
         ledger.extend(std::iter::from_fn(|| next_acknowledged(&mut lines)));
         child.wait().unwrap();

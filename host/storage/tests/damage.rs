@@ -8,11 +8,11 @@ mod scratch;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use exesdb_storage::{Direction, LogHead, OpenError, Operation, Options, ReadError, Scan, Stamp, Store};
+use exesdb_test_support::{Rng, number, random};
 use scratch::{OWNER, batch, copy_folder, delete, put, put_in};
 
 const ROUNDS: u64 = 40;
@@ -33,19 +33,6 @@ enum Outcome {
 struct AtRest {
     dir: tempfile::TempDir,
     contents: Contents,
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
 }
 
 fn chained(event: u32, data: Vec<u8>) -> Operation {
@@ -119,14 +106,14 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 /// A store that was opened three times, with tables, deletions, and a keyspace that was written to once. It is `closed`, or
 /// as a killed process leaves it.
-fn store(random: &mut Random, closed: bool) -> AtRest {
+fn store(random: &mut Rng, closed: bool) -> AtRest {
     let live = tempfile::tempdir().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let mut contents = None;
     for life in 0..3u8 {
         let store = Store::open(live.path(), Options::default()).unwrap();
         for round in 0..40u8 {
-            let noise = |random: &mut Random| (0..200).map(|_| random.below(256) as u8).collect::<Vec<_>>();
+            let noise = |random: &mut Rng| (0..200).map(|_| random.u8(..)).collect::<Vec<_>>();
             let mut operations = vec![chained(0, noise(random)), chained(1, vec![life; 6_000])];
             operations.push(put_in("index", &[life, round], &noise(random)));
             operations.push(put(&[b'k', round], &[life, round]));
@@ -149,22 +136,22 @@ fn store(random: &mut Random, closed: bool) -> AtRest {
     AtRest { dir, contents: contents.unwrap() }
 }
 
-fn flip(path: &Path, random: &mut Random) -> String {
+fn flip(path: &Path, random: &mut Rng) -> String {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
     let (len, used) = (file.metadata().unwrap().len(), used_bytes(path));
     // Mostly in the part that was written.
-    let at = if random.below(8) == 0 || used == 0 { random.below(len) } else { random.below(used) };
+    let at = if random.u64(..8) == 0 || used == 0 { random.u64(..len) } else { random.u64(..used) };
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
-    byte[0] ^= 1 << random.below(8);
+    byte[0] ^= 1 << random.u64(..8);
     file.write_all_at(&byte, at).unwrap();
     format!("a flip at byte {at} of {}", path.display())
 }
 
-fn truncate(path: &Path, random: &mut Random) -> String {
+fn truncate(path: &Path, random: &mut Rng) -> String {
     let file = OpenOptions::new().write(true).open(path).unwrap();
     let used = used_bytes(path);
-    let len = random.below(used.max(1));
+    let len = random.u64(..used.max(1));
     file.set_len(len).unwrap();
     format!("{} cut off at byte {len} of {used}", path.display())
 }
@@ -190,28 +177,15 @@ fn outcome(at_rest: &AtRest, damage: impl FnOnce(&Path) -> String) -> (Outcome, 
     }
 }
 
-fn rounds() -> u64 {
-    let given = std::env::var("EXESDB_DAMAGE_ROUNDS").ok();
-    given.map_or(ROUNDS, |rounds| rounds.parse().expect("EXESDB_DAMAGE_ROUNDS is a number"))
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("EXESDB_TEST_SEED").ok();
-    let given = given.map(|seed| seed.parse().expect("EXESDB_TEST_SEED is a number"));
-    let seed = given.unwrap_or_else(|| RandomState::new().hash_one("the seed of this run"));
-    println!("EXESDB_TEST_SEED={seed}");
-    seed
-}
-
-fn damages(closed: bool, damage: fn(&Path, &mut Random) -> String) {
-    let mut random = Random(seed());
+fn damages(closed: bool, damage: fn(&Path, &mut Rng) -> String) {
+    let mut random = random();
     let at_rest = store(&mut random, closed);
     assert_eq!(outcome(&at_rest, |_| String::new()).0, Outcome::Unharmed, "without a damage");
     let mut tally: BTreeMap<Outcome, u64> = BTreeMap::new();
-    for _ in 0..rounds() {
+    for _ in 0..number("EXESDB_DAMAGE_ROUNDS", ROUNDS) {
         let (outcome, what) = outcome(&at_rest, |dir| {
             let files = files(dir);
-            damage(&files[random.below(files.len() as u64) as usize], &mut random)
+            damage(&files[random.usize(..files.len())], &mut random)
         });
         println!("{outcome:?}: {what}");
         *tally.entry(outcome).or_default() += 1;
@@ -242,7 +216,7 @@ fn truncations_in_a_killed_store_never_yield_wrong_data() {
 
 #[test]
 fn a_missing_file_of_the_engine_is_refused() {
-    let mut random = Random(seed());
+    let mut random = random();
     for closed in [true, false] {
         let at_rest = store(&mut random, closed);
         for path in files(at_rest.dir.path()) {
@@ -277,7 +251,7 @@ fn a_missing_file_of_the_engine_is_refused() {
 
 #[test]
 fn the_file_that_prevents_opening_is_named() {
-    let mut random = Random(seed());
+    let mut random = random();
     let mut refused = 0;
     for closed in [true, false] {
         let at_rest = store(&mut random, closed);
@@ -316,7 +290,7 @@ fn the_file_that_prevents_opening_is_named() {
 
 #[test]
 fn a_missing_table_is_named() {
-    let at_rest = store(&mut Random(seed()), true);
+    let at_rest = store(&mut random(), true);
     let tables = files(at_rest.dir.path());
     let mut refused = 0;
     for path in tables.iter().filter(|path| path.parent().unwrap().ends_with("tables")) {

@@ -1,7 +1,7 @@
 //! Scenarios that nobody has seen before: the oracle makes them, real OTP plays them, and so do we.
 //!
-//! Needs `escript` (Debian: erlang-base); without it the test says so and passes. `EXESDB_OTP_SCENARIOS` says
-//! how many (8 if it is not set; CI makes 200), `EXESDB_OTP_SEED` repeats a run. Where we differ, OTP is asked again:
+//! Needs `escript` (Debian: erlang-base); without it the test is reported as skipped. `EXESDB_OTP_SCENARIOS` says
+//! how many (8 if it is not set), `EXESDB_TEST_SEED` repeats a run. Where we differ, OTP is asked again:
 //! a scenario about which it does not agree with itself is listed, and is no failure.
 
 #[path = "player/mod.rs"]
@@ -10,7 +10,8 @@ mod player;
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use exesdb_test_support::{number, seed, skip};
 
 /// Scenarios of one seed. The oracle numbers them with three digits: from 1,000 on they would share one name.
 const BATCH: usize = 500;
@@ -18,24 +19,16 @@ const BATCH: usize = 500;
 /// Between the seeds of two batches: those close to each other give the same scenarios under other numbers.
 const SEED_STEP: u64 = 1_000_000;
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok()?.parse().ok()
-}
-
 #[test]
 fn fresh_scenarios_give_the_traces_of_real_otp() {
     let there =
         Command::new("escript").arg("/nonexistent").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if there.is_err() {
-        println!("skipped: escript is not installed");
+        skip("random scenarios of real OTP", "`escript` is not installed (Debian: erlang-base)");
         return;
     }
-    let count = number("EXESDB_OTP_SCENARIOS").unwrap_or(8);
-    let count = usize::try_from(count).expect("a number of scenarios");
-    let seed = number("EXESDB_OTP_SEED").unwrap_or_else(|| {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        u64::from(since.subsec_micros())
-    });
+    let count = usize::try_from(number("EXESDB_OTP_SCENARIOS", 8)).expect("a number of scenarios");
+    let seed = seed();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("otp-random-{seed}"));
     let mut played = HashSet::new();
     let (mut differ, mut open) = (Vec::new(), Vec::new());

@@ -1,47 +1,47 @@
-//! Whether the body of a response is as documented, while it comes.
+//! Checks the body of a response against the document, piece by piece.
 
 use serde_json::Value;
 
 use crate::schema::json;
 use crate::{Document, Frame, Head, Messages, take_frame};
 
-/// The form of every error.
+/// The media type of every error.
 const PROBLEM: &str = "application/problem+json";
 
 /// Checks a body piece by piece.
 #[derive(Debug)]
 pub struct BodyCheck<'a> {
     document: &'a Document,
-    /// The exchange, as complaints name it.
+    /// The name of the exchange in complaints.
     what: String,
     form: Form<'a>,
-    /// Bytes that came.
+    /// The number of bytes so far.
     bytes: u64,
-    /// Bytes that the head announces of this body.
+    /// The content length in the head.
     announced: Option<u64>,
-    /// The beginning of something whose end has not come.
+    /// The beginning of an incomplete value.
     pending: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum Form<'a> {
-    /// There is no body.
+    /// No body.
     Nothing,
     /// One JSON value.
     Json {
         schema: &'a Value,
-        /// The status that the value must name: of problems.
+        /// The status in the value, for problems.
         status: Option<u16>,
     },
     /// Server-sent events.
     Messages(Messages, Sequence<'a>),
     /// A JSON value on each line.
     Lines(Sequence<'a>),
-    /// Binary frames, the last of which has come or not.
+    /// Binary frames, and whether the last one has come.
     Frames { has_ended: bool },
 }
 
-/// The schemas of values that follow each other, and whether the last one has come.
+/// The schemas of a sequence of values, and whether the last one has come.
 #[derive(Debug)]
 struct Sequence<'a> {
     item: &'a Value,
@@ -67,7 +67,7 @@ impl Sequence<'_> {
 }
 
 impl<'a> BodyCheck<'a> {
-    /// Of a response that is to have this form: a media type object of the document, or none for one without a body.
+    /// A check against a media type object of the document; `None` for a response without a body.
     pub(crate) fn new(
         document: &'a Document,
         head: &Head<'_>,
@@ -96,11 +96,11 @@ impl<'a> BodyCheck<'a> {
         Ok(Self { document, what, form, bytes: 0, announced, pending: Vec::new() })
     }
 
-    /// Checks what is complete with these bytes.
+    /// Checks the values that these bytes complete.
     ///
     /// # Errors
     ///
-    /// What is not as documented.
+    /// The difference from the document.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), String> {
         let Self { document, what, form, pending, .. } = self;
         self.bytes += bytes.len() as u64;
@@ -140,11 +140,11 @@ impl<'a> BodyCheck<'a> {
         }
     }
 
-    /// Checks what can be said when no more bytes come: of a body that is not whole, that it was right so far.
+    /// Checks the end of the body. An incomplete body must have been valid so far.
     ///
     /// # Errors
     ///
-    /// What is not as documented.
+    /// The difference from the document.
     pub fn finish(self, is_whole: bool) -> Result<(), String> {
         let Self { document, what, form, bytes, announced, pending } = self;
         if !is_whole {

@@ -1,4 +1,4 @@
-//! Binary frames of a response, `application/vnd.exesdb.events`, as the document describes them.
+//! The binary frames of a response (`application/vnd.exesdb.events`), as the document describes them.
 
 /// One frame of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -7,16 +7,16 @@ pub enum Frame {
     Event(Box<FramedEvent>),
     /// The end of the response.
     End {
-        /// Where to go on, if there is such a place.
+        /// The position of the next page, if any.
         next: Option<u64>,
         /// Whether the read reached the end.
         end: bool,
-        /// How many positions were durable.
+        /// The number of durable positions.
         durable_position: u64,
     },
 }
 
-/// The fields of an event's frame.
+/// The fields of the frame of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FramedEvent {
     /// The position in the store.
@@ -35,17 +35,17 @@ pub struct FramedEvent {
     pub content_type: String,
     /// Its tags.
     pub tags: Vec<String>,
-    /// The event itself.
+    /// The data of the event.
     pub data: Vec<u8>,
-    /// JSON about it; empty for none.
+    /// The metadata, as JSON; empty if there is none.
     pub metadata: Vec<u8>,
 }
 
-/// Takes the first frame off `bytes`; none if it is not all there.
+/// Removes the first frame from `bytes`; `None` if it is incomplete.
 ///
 /// # Errors
 ///
-/// When the frame is of no kind that a response has, or its fields do not fill it exactly.
+/// When the kind does not occur in responses, or the fields do not fill the frame exactly.
 pub fn take_frame(bytes: &mut &[u8]) -> Result<Option<Frame>, String> {
     let Some((length, rest)) = bytes.split_first_chunk() else { return Ok(None) };
     let Some((frame, rest)) = rest.split_at_checked(u32::from_be_bytes(*length) as usize) else {
@@ -87,7 +87,7 @@ pub fn take_frame(bytes: &mut &[u8]) -> Result<Option<Frame>, String> {
     Ok(Some(frame))
 }
 
-/// The fields of a frame that are left.
+/// The remaining fields of a frame.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_whole_or_not_there() {
+    fn an_incomplete_frame_is_left_alone() {
         let end = [&[2, 1][..], &[0, 0, 0, 0, 0, 0, 0, 9], &[0], &[0, 0, 0, 0, 0, 0, 1, 0]].concat();
         let bytes = [framed(&event()), framed(&end)].concat();
         for length in 0..bytes.len() {
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_frame_of_a_response_is_refused() {
+    fn frames_of_other_kinds_are_refused() {
         let mut long = event();
         long.push(0);
         let short = &event()[..event().len() - 1];

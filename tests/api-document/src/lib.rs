@@ -1,5 +1,5 @@
-//! Holds what a gateway says against its OpenAPI document: of the tests of the gateway component, and of every response
-//! that the end-to-end tests get.
+//! Checks a gateway's responses against its OpenAPI document, in the tests of the gateway component and in the end-to-end
+//! tests.
 //!
 //! [`Document::check_head`] looks up what the document says of a request and a status, checks the headers, and returns
 //! the [`BodyCheck`] that takes the body as it comes. The schemas are checked by [`Document::check`], which knows the part
@@ -20,7 +20,7 @@ pub use frame::{Frame, FramedEvent, take_frame};
 pub use message::{Message, Messages};
 pub use response::{Exchange, Head};
 
-/// The methods that a path of the document can have.
+/// The methods of a path.
 const METHODS: [&str; 8] = ["get", "head", "post", "put", "delete", "options", "patch", "trace"];
 
 /// An OpenAPI document.
@@ -34,39 +34,39 @@ pub struct Operation<'a> {
     pub template: &'a str,
     /// The method in capitals.
     pub method: String,
-    /// What all methods of the path have in common.
+    /// The part that all methods of the path share.
     pub item: &'a Value,
-    /// What is said of this one.
+    /// The description of this method.
     pub operation: &'a Value,
 }
 
 impl Operation<'_> {
-    /// Whether the host answers and not a gateway component.
+    /// Whether the host itself responds, instead of a gateway component.
     pub fn is_of_host(&self) -> bool {
         self.item["x-served-by"] == "host"
     }
 }
 
 impl Document {
-    /// The document that a text is.
+    /// Parses a document.
     ///
     /// # Errors
     ///
-    /// When the text is no JSON.
+    /// When the text is not JSON.
     pub fn parse(text: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(text).map(Self)
     }
 
-    /// All of it.
+    /// The whole document.
     pub fn value(&self) -> &Value {
         &self.0
     }
 
-    /// Follows references to the value that is meant.
+    /// Resolves references, and references to references.
     ///
     /// # Panics
     ///
-    /// When one leads nowhere.
+    /// When the target of a reference does not exist.
     pub fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
         match value.get("$ref").and_then(Value::as_str) {
             Some(reference) => self.resolve(self.target(reference)),
@@ -74,11 +74,11 @@ impl Document {
         }
     }
 
-    /// What a reference names, which may be a reference itself.
+    /// The target of a reference, which may be a reference itself.
     ///
     /// # Panics
     ///
-    /// When it leads nowhere.
+    /// When the target does not exist.
     pub(crate) fn target(&self, reference: &str) -> &Value {
         let pointer = reference.strip_prefix('#').expect("references stay in the document");
         self.0.pointer(pointer).unwrap_or_else(|| panic!("{reference} leads nowhere"))
@@ -97,7 +97,7 @@ impl Document {
             .collect()
     }
 
-    /// The parameters of an operation and of its path, by where they are.
+    /// The parameters of an operation and its path that are in `path`, `query` or `header`.
     pub fn parameters<'a>(&'a self, operation: &Operation<'a>, place: &str) -> Vec<&'a Value> {
         [operation.item, operation.operation]
             .into_iter()
@@ -109,16 +109,16 @@ impl Document {
     }
 }
 
-/// An object's fields.
+/// The fields of an object.
 ///
 /// # Panics
 ///
-/// When it is none.
+/// When the value is not an object.
 pub fn object(value: &Value) -> &Map<String, Value> {
     value.as_object().expect("this is an object")
 }
 
-/// The texts in a list; none without a list.
+/// The texts in a list; empty if the value is not a list.
 pub fn strings(value: Option<&Value>) -> BTreeSet<&str> {
     value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
 }

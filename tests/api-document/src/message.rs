@@ -1,22 +1,22 @@
-//! Server-sent events, as the HTML standard takes them apart.
+//! Server-sent events, parsed as the HTML standard says.
 
 use serde_json::{Map, Value};
 
-/// One server-sent event, also one without data.
+/// A server-sent event, possibly without data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message {
     /// The field `id`.
     pub id: Option<String>,
     /// The field `event`.
     pub event: Option<String>,
-    /// The fields `data`, with line breaks between them.
+    /// The fields `data`, joined by line breaks.
     pub data: Option<String>,
     /// The field `retry`.
     pub retry: Option<u64>,
 }
 
 impl Message {
-    /// Its fields by their names.
+    /// The values of its fields, by name.
     pub fn to_value(&self) -> Value {
         let texts = [("id", &self.id), ("event", &self.event), ("data", &self.data)];
         let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?.into())));
@@ -51,21 +51,21 @@ impl Message {
     }
 }
 
-/// The messages of an event stream, as its bytes come.
+/// Parses an event stream piece by piece.
 #[derive(Debug, Default)]
 pub struct Messages {
-    /// The beginning of a line whose end has not come.
+    /// The beginning of an incomplete line.
     line: Vec<u8>,
-    /// The fields of a message whose end has not come.
+    /// The fields of an incomplete message.
     message: Message,
 }
 
 impl Messages {
-    /// The messages that are complete with these bytes.
+    /// The messages that these bytes complete.
     ///
     /// # Errors
     ///
-    /// What is no line of an event stream.
+    /// The line that is not one of an event stream.
     pub fn push(&mut self, bytes: &[u8]) -> Result<Vec<Message>, String> {
         let mut complete = Vec::new();
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -85,7 +85,7 @@ impl Messages {
         Ok(complete)
     }
 
-    /// Whether there is nothing of a message whose end has not come.
+    /// Whether there is no incomplete message.
     pub fn is_between(&self) -> bool {
         self.line.is_empty() && self.message == Message::default()
     }
@@ -97,7 +97,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn messages_are_the_same_however_their_bytes_come() {
+    fn messages_do_not_depend_on_the_pieces_of_the_stream() {
         let text = "retry: 1000\n\nid: 1@a\ndata: {}\n\n: keepalive\n\nid:2\n\nevent: end\ndata: a\ndata: ü\n\nid: 3";
         let expected = [
             json!({ "retry": 1000 }),

@@ -1,20 +1,20 @@
-//! What the document says of a response, and whether its head is so.
+//! Finds the description of a response in the document, and checks its head.
 
 use serde_json::Value;
 
 use crate::{BodyCheck, Document, object};
 
-/// Headers of the connection and not of the API, which the document leaves out.
+/// Headers of the connection, which the document does not describe.
 const OF_THE_CONNECTION: [&str; 4] = ["connection", "date", "keep-alive", "transfer-encoding"];
 
-/// Refusals of requests that name no operation, by status: nobody has looked at what the path means, or there is nothing.
+/// The statuses of refused requests without an operation: the path was not examined, or does not exist.
 const WITHOUT_OPERATION: [(u16, &str); 5] =
     [(400, "BadRequest"), (403, "Denied"), (404, "PathNotFound"), (421, "ForeignHost"), (503, "Unavailable")];
 
 /// A request, and the head of its response.
 #[derive(Debug, Clone, Copy)]
 pub struct Head<'a> {
-    /// The method in capitals; empty if what was sent is not HTTP.
+    /// The method in capitals; empty if the request is not HTTP.
     pub method: &'a str,
     /// The path, with or without a query.
     pub path: &'a str,
@@ -39,11 +39,11 @@ impl Head<'_> {
 /// A request and its response.
 #[derive(Debug, Clone, Copy)]
 pub struct Exchange<'a> {
-    /// All but the body.
+    /// Everything except the body.
     pub head: Head<'a>,
-    /// What came of the body.
+    /// The received part of the body.
     pub body: &'a [u8],
-    /// Whether that is all of it.
+    /// Whether the body is complete.
     pub is_whole: bool,
 }
 
@@ -56,28 +56,28 @@ enum Presence {
 }
 
 impl Document {
-    /// Checks a response against what the document says of the request.
+    /// Checks a response against the document.
     ///
     /// # Errors
     ///
-    /// What the document does not say, or says otherwise.
+    /// The difference from the document.
     pub fn check_exchange(&self, exchange: &Exchange<'_>) -> Result<(), String> {
         let mut body = self.check_head(&exchange.head)?;
         body.push(exchange.body)?;
         body.finish(exchange.is_whole)
     }
 
-    /// Checks the head of a response: the status, the media type, and that it has the documented headers and no others.
-    /// What comes back checks the body.
+    /// Checks the head of a response: the status, the media type, and that it has exactly the documented headers. Returns
+    /// the check for the body.
     ///
     /// # Errors
     ///
-    /// What the document does not say, or says otherwise.
+    /// The difference from the document.
     pub fn check_head(&self, head: &Head<'_>) -> Result<BodyCheck<'_>, String> {
         let path = head.path.split('?').next().unwrap_or(head.path);
         let what = match head.method {
-            "" => format!("what is not HTTP was answered with {}", head.status),
-            method => format!("{method} {path} answered {}", head.status),
+            "" => format!("a request that is not HTTP got status {}", head.status),
+            method => format!("{method} {path} responded {}", head.status),
         };
         let response = self.response(head, path).ok_or_else(|| format!("{what}, which is not documented"))?;
         let media_type = head.media_type();
@@ -92,12 +92,12 @@ impl Document {
         BodyCheck::new(self, head, form, what)
     }
 
-    /// What the document says of the responses to a request that have this status.
+    /// The description of the response to a request with this status.
     fn response(&self, head: &Head<'_>, path: &str) -> Option<&Value> {
         let shared = |name: &str| Some(&self.value()["components"]["responses"][name]);
         let documented = if head.method == "HEAD" { "GET" } else { head.method };
         let templates = object(&self.value()["paths"]).iter();
-        // A path that has no parameter where another one has is the one that is meant: `latest`.
+        // A fixed segment such as `latest` takes precedence over a parameter.
         let item = templates
             .filter(|(template, _)| matches(template, path))
             .min_by_key(|(template, _)| template.matches('{').count());
@@ -146,7 +146,7 @@ impl Document {
         Ok(())
     }
 
-    /// Checks the text of a header, which is a number where its schema says so.
+    /// Checks the value of a header, which is a number where its schema says so.
     fn check_header(&self, text: &str, schema: &Value, what: &str) -> Result<(), String> {
         let is_number = self.resolve(schema)["type"] == "integer";
         let number = text.parse::<u64>().ok().filter(|_| is_number).map(Value::from);
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_belongs_to_an_operation_or_refuses_to_look_for_one() {
+    fn a_response_belongs_to_an_operation_or_refuses_the_path() {
         let json = "content-type: application/json, n: 1, page: 1";
         let problem = "content-type: application/problem+json";
         for (method, path, status, headers, body, fits) in [
@@ -245,7 +245,7 @@ mod tests {
             ("GET", "/a/b", 204, "", "{}", false),
             ("GET", "/a/b", 204, json, "", false),
             ("GET", "/a/b", 200, json, "{}", false),
-            // The path has no parameter there, and not the method of the one that has.
+            // The fixed path lacks this method, although the path with a parameter has it.
             ("PUT", "/a/b", 204, "", "", false),
             ("PUT", "/a/b", 405, problem, r#"{"status":405}"#, true),
             ("PUT", "/a/b", 404, problem, r#"{"status":404}"#, true),
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_as_documented_and_no_others() {
+    fn exactly_the_documented_headers_are_accepted() {
         for (headers, fits) in [
             ("content-type: application/json; charset=utf-8, n: 1, page: 1", true),
             ("content-type: application/json, n: 1, page: 1, date: now, vary: origin, maybe: yes", true),

@@ -1,5 +1,5 @@
-//! The part of JSON Schema that the document uses. Stricter than the standard in one way: a response has no field that its
-//! schema does not list, so that the document misses none.
+//! The part of JSON Schema that the document uses. It is stricter than the standard: fields that a schema does not list are
+//! refused, so that the document describes every field.
 
 use std::collections::BTreeSet;
 
@@ -8,27 +8,27 @@ use serde_json::Value;
 
 use crate::{Document, object, strings};
 
-/// Keywords that check nothing.
+/// Keywords without a check.
 const ANNOTATIONS: [&str; 3] = ["description", "default", "contentMediaType"];
 
-/// How the parser begins to say that a number is larger than it can hold.
+/// The beginning of the parser's error for a number that it cannot represent.
 const OUT_OF_RANGE: &str = "number out of range";
 
-/// Whether fields that a schema does not list are in order.
+/// Whether fields that a schema does not list are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fields {
-    /// They are not, unless the schema says so.
+    /// Not allowed, unless the schema says so.
     Listed,
-    /// They are: the schema is one condition of several on the same object.
+    /// Allowed: the schema is one of several for the same object.
     Any,
 }
 
 impl Document {
-    /// Checks a value against a schema. Fields that the schema does not list are refused.
+    /// Checks a value against a schema.
     ///
     /// # Errors
     ///
-    /// What does not fit, and where; also a keyword of the schema that is not known here.
+    /// The path and the difference; also for an unknown keyword in the schema.
     pub fn check(&self, value: &Value, schema: &Value, what: &str) -> Result<(), String> {
         self.check_fields(value, schema, Fields::Listed, what)
     }
@@ -140,7 +140,7 @@ impl Document {
     }
 }
 
-/// Whether a value keeps a rule that needs nothing else of the document; none for a rule that is not known.
+/// Whether a value fulfils a keyword that needs nothing else of the document; `None` for an unknown keyword.
 fn fits_alone(value: &Value, keyword: &str, rule: &Value) -> Option<bool> {
     let text = value.as_str();
     let list = value.as_array();
@@ -160,7 +160,7 @@ fn fits_alone(value: &Value, keyword: &str, rule: &Value) -> Option<bool> {
         "maximum" => at_most(value.as_u64()),
         "minLength" => at_least(length(text.map(|text| text.chars().count()))),
         "maxLength" => at_most(length(text.map(|text| text.chars().count()))),
-        // Of a text here: of other values it is what their JSON may take in a request.
+        // Applies to texts: for other values, it limits their JSON in a request.
         "x-max-bytes" => at_most(length(text.map(str::len))),
         "minItems" => at_least(length(list.map(Vec::len))),
         "maxItems" => at_most(length(list.map(Vec::len))),
@@ -207,12 +207,12 @@ fn fits_format(value: &Value, name: &str) -> Option<bool> {
     Some(Regex::new(pattern).expect("this is a pattern").is_match(text))
 }
 
-/// The value that a text is. Events are JSON to the letter and may have numbers that no program here can hold: these are
-/// taken for 0, because no schema says anything of them.
+/// Parses JSON. Events are stored verbatim and may have numbers that cannot be represented: these become 0, because no
+/// schema restricts them.
 ///
 /// # Errors
 ///
-/// When the text is no JSON.
+/// When the text is not JSON.
 pub(crate) fn json(text: &str) -> Result<Value, String> {
     let parsed = serde_json::from_str(text).or_else(|error| {
         let is_large = error.to_string().starts_with(OUT_OF_RANGE);
@@ -221,7 +221,7 @@ pub(crate) fn json(text: &str) -> Result<Value, String> {
     parsed.map_err(|error| format!("this is not JSON: {error}: {text}"))
 }
 
-/// The same JSON with 0 in place of the numbers that are beyond all that a double can hold.
+/// The same JSON, with 0 for numbers that exceed a double.
 fn without_large_numbers(text: &str) -> String {
     let token = Regex::new(r#""(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*"#).expect("this is a pattern");
     let held = |token: &str| token.starts_with('"') || token.parse().is_ok_and(f64::is_finite);
@@ -243,7 +243,7 @@ mod tests {
     use crate::Document;
 
     #[test]
-    fn a_value_fits_or_is_complained_about() {
+    fn a_value_matches_its_schema_or_is_rejected() {
         let document = Document::parse(
             r##"{ "n": { "type": "integer", "maximum": 9 },
                   "list": { "properties": { "next": { "$ref": "#/list" }, "n": { "$ref": "#/n" } } } }"##,
@@ -293,7 +293,7 @@ mod tests {
             (time.clone(), json!("586524-01-19T08:01:49.551615Z"), true),
             (time.clone(), json!("2026-11-23T16:46:00Z"), false),
             (time, json!("2026-13-23T16:46:00.000001Z"), false),
-            // What is not known is not passed over.
+            // Unknown keywords are errors.
             (json!({ "multipleOf": 2 }), json!(2), false),
             (json!({ "format": "ipv4" }), json!("127.0.0.1"), false),
             (json!({ "type": ["string", "null"] }), json!("a"), false),
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_nothing_can_hold_hide_nothing_else() {
+    fn numbers_that_exceed_a_double_hide_no_other_mistake() {
         let value = parsed(r#"{"data":[1e400,-2E999,1.5,"1e400 \" 1e400"],"n":3}"#).unwrap();
         assert_eq!(value, json!({ "data": [0, 0, 1.5, "1e400 \" 1e400"], "n": 3 }));
         assert_eq!(parsed("12345678901234567890123").map(|value| Value::is_number(&value)), Ok(true));

@@ -1,15 +1,15 @@
-//! What a file holds: pages, and holes where none was written.
+//! The content of a file: pages, and holes where nothing was written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Bytes of a page: what is kept or lost as one.
+/// The size of a page in bytes. A page is kept or lost as a whole.
 pub(super) const PAGE: usize = 4_096;
 
-/// A page. Shared between what is seen and what is durable until one of them changes.
+/// A page, shared between the visible and the durable state until one of them changes.
 pub(super) type Page = Arc<[u8; PAGE]>;
 
-/// What a file holds. A page that is not there reads as zeros.
+/// The content of a file. A missing page reads as zeros.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Bytes {
     pub(super) size: u64,
@@ -17,7 +17,7 @@ pub(super) struct Bytes {
 }
 
 impl Bytes {
-    /// Takes a page over as it is in `other`.
+    /// Copies a page from `other`.
     pub(super) fn take(&mut self, page: u64, other: &Self) {
         match other.pages.get(&page) {
             Some(bytes) => drop(self.pages.insert(page, bytes.clone())),
@@ -25,14 +25,14 @@ impl Bytes {
         }
     }
 
-    /// Sets the size; tells which pages that changed.
+    /// Sets the size, and returns the pages that this changed.
     pub(super) fn cut_to(&mut self, size: u64) -> Vec<u64> {
         let mut touched = Vec::new();
         if size < self.size {
             let first_gone = size.div_ceil(PAGE as u64);
             touched.extend(self.pages.split_off(&first_gone).into_keys());
             let rest = (size % PAGE as u64) as usize;
-            // What becomes visible again when the file grows is zeros.
+            // The part must read as zeros when the file grows again.
             if rest > 0
                 && let Some(page) = self.pages.get_mut(&(size / PAGE as u64))
             {

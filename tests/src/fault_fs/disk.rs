@@ -1,4 +1,4 @@
-//! The medium: an image, its capacity and the failures to come, shared with whoever has it mounted.
+//! A simulated disk: an image, its capacity and the failures to come, shared with its mount.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Component, Path, PathBuf};
@@ -12,37 +12,37 @@ use super::bytes::PAGE;
 use super::cut::Cut;
 use super::fault::{Fault, Operation};
 use super::image::{Content, Image, ROOT, Result};
-use crate::Random;
+use exesdb_test_support::Rng;
 
-/// Largest capacity, in bytes. All data is in memory, and what was overwritten and not synced twice.
+/// Largest capacity, in bytes. All data is in memory; overwritten pages that were not synced are there twice.
 pub const CAPACITY_MAX: u64 = 1 << 30;
 
-/// A medium. Cheap to clone: clones are the same medium.
+/// A simulated disk. Cheap to clone: all clones are the same disk.
 #[derive(Debug, Clone)]
 pub struct Disk {
     state: Arc<Mutex<State>>,
-    /// Wakes syncs that wait for what becomes of the power.
+    /// Wakes the syncs that wait for [`Power`] to change.
     power_changed: Arc<Condvar>,
 }
 
-/// Whether what is synced becomes durable.
+/// Whether a sync makes changes durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Power {
     On,
-    /// It has just gone: nothing becomes durable, and no sync is answered.
+    /// The power fails: nothing becomes durable, and no sync returns.
     Going,
-    /// It is gone: nothing becomes durable, and who still asks is told of an error.
+    /// The power is off: nothing becomes durable, and a sync returns an error.
     Gone,
 }
 
-/// A part of a file that was written to: the rest of the file is holes.
+/// A part of a file that was written. The rest of the file is holes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extent {
-    /// The file, relative to the top.
+    /// The file, relative to the root.
     pub path: PathBuf,
-    /// Where the part begins.
+    /// The offset of the part, in bytes.
     pub offset: u64,
-    /// How many bytes of it belong to the file.
+    /// Its length, in bytes, up to the end of the file.
     pub length: u64,
 }
 
@@ -51,10 +51,10 @@ pub(super) struct State {
     pub(super) image: Image,
     pub(super) capacity_pages: u64,
     pub(super) mounted: bool,
-    /// Tells the kernel, while mounted.
+    /// Invalidates and fills the kernel's cache, while mounted.
     pub(super) notifier: Option<Notifier>,
     faults: Vec<Fault>,
-    /// Failures count operations below this folder alone, and lies are told about it.
+    /// The folder to which failures and ignored syncs apply.
     counted: OsString,
     lies: bool,
     failed: u64,
@@ -64,13 +64,13 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Whether an operation on a node fails because a test said so.
+    /// Returns the injected failure of an operation on a node, if any.
     pub(super) fn check(&mut self, operation: Operation, node: u64) -> Result<()> {
         if self.faults.is_empty() || self.image.top_of(node) != Some(&*self.counted) {
             return Ok(());
         }
         for fault in &mut self.faults {
-            if let Some(code) = fault.passes(operation) {
+            if let Some(code) = fault.error_of(operation) {
                 self.failed += 1;
                 return Err(code);
             }
@@ -78,18 +78,18 @@ impl State {
         Ok(())
     }
 
-    /// Whether a sync of a node is a lie.
+    /// Whether a sync of a node is ignored.
     pub(super) fn lies_about(&self, node: u64) -> bool {
         self.lies && self.image.top_of(node) == Some(&*self.counted)
     }
 }
 
 impl Disk {
-    /// An empty medium of so many bytes.
+    /// An empty disk of this capacity, in bytes.
     ///
     /// # Panics
     ///
-    /// When that is more than [`CAPACITY_MAX`].
+    /// When it is more than [`CAPACITY_MAX`].
     pub fn new(capacity: u64) -> Self {
         let state = State {
             image: Image::new(),
@@ -112,7 +112,7 @@ impl Disk {
         self.state.lock().expect("no operation panics")
     }
 
-    /// The state for a sync, after its time, if there still is power then.
+    /// The state, after the duration of a sync; an error if the power is off by then.
     pub(super) fn lock_for_sync(&self) -> Result<MutexGuard<'_, State>> {
         let takes = self.lock().sync_takes;
         if !takes.is_zero() {
@@ -123,9 +123,8 @@ impl Disk {
         if state.power == Power::On { Ok(state) } else { Err(Errno::IO) }
     }
 
-    /// Kills who uses the medium as a loss of power does: from now on nothing becomes durable, and no sync is answered
-    /// before `kill` has been called, which must leave nobody able to act on the answer. There is power again
-    /// with [`Disk::power_returns`].
+    /// Begins a loss of power. From now on nothing becomes durable, and no sync returns before `kill` was called, which must
+    /// end every process that could act on the result. [`Disk::power_returns`] ends the loss.
     pub fn power_goes(&self, kill: impl FnOnce()) {
         self.lock().power = Power::Going;
         kill();
@@ -133,7 +132,7 @@ impl Disk {
         self.power_changed.notify_all();
     }
 
-    /// Ends a loss of power. What was seen before is still seen, until a [`Disk::cut`].
+    /// Ends a loss of power. The visible state is unchanged until a [`Disk::cut`].
     pub fn power_returns(&self) {
         self.lock().power = Power::On;
     }
@@ -143,53 +142,53 @@ impl Disk {
         self.lock().sync_takes = time;
     }
 
-    /// The image, of a medium that is not mounted: what a kernel has cached of it would otherwise hide a change.
+    /// The image. The disk must not be mounted: the kernel's cache would hide changes.
     fn unmounted(&self) -> MutexGuard<'_, State> {
         let state = self.lock();
-        assert!(!state.mounted, "the medium is changed while it is not mounted");
+        assert!(!state.mounted, "the disk must not be mounted");
         state
     }
 
-    /// Sets the capacity in bytes. What is there stays, also if it is more.
+    /// Sets the capacity in bytes. Existing content stays, even if it is larger.
     ///
     /// # Panics
     ///
-    /// When that is more than [`CAPACITY_MAX`].
+    /// When it is more than [`CAPACITY_MAX`].
     pub fn set_capacity(&self, capacity: u64) {
-        assert!(capacity <= CAPACITY_MAX, "a medium of {capacity} bytes, where {CAPACITY_MAX} are the most");
+        assert!(capacity <= CAPACITY_MAX, "{capacity} bytes are more than the maximum of {CAPACITY_MAX}");
         self.lock().capacity_pages = capacity / PAGE as u64;
     }
 
-    /// Bytes in files.
+    /// The total size of all files, in bytes.
     pub fn used(&self) -> u64 {
         self.lock().image.used_pages * PAGE as u64
     }
 
-    /// Makes everything durable, as `sync` does.
+    /// Makes every change durable, as `sync` does.
     pub fn sync(&self) {
         let mut state = self.lock();
         let nodes: Vec<u64> = state.image.nodes.keys().copied().collect();
         for node in nodes {
-            // One that goes while the names settle needs no sync.
+            // A node that is freed when the names become durable needs no sync.
             let _ = state.image.sync(node);
         }
     }
 
-    /// Adds a failure to come. It counts operations below `folder`, a name at the top; all failures share it.
+    /// Adds a failure to come. It counts operations below `folder`, a name at the root; all failures share that folder.
     pub fn fail(&self, folder: &str, fault: Fault) {
         let mut state = self.lock();
         state.counted = folder.into();
         state.faults.push(fault);
     }
 
-    /// From now on `fsync` below `folder`, a name at the top, says that all is well and does nothing.
+    /// From now on, `fsync` below `folder`, a name at the root, succeeds and does nothing.
     pub fn lie(&self, folder: &str) {
         let mut state = self.lock();
         state.counted = folder.into();
         state.lies = true;
     }
 
-    /// Forgets the failures and lies to come, and tells how many operations failed since the last call.
+    /// Removes failures and ignored syncs, and returns how many operations failed since the last call.
     pub fn heal(&self) -> u64 {
         let mut state = self.lock();
         state.faults.clear();
@@ -197,17 +196,17 @@ impl Disk {
         std::mem::take(&mut state.failed)
     }
 
-    /// Operations that failed because of [`Disk::fail`] since the last [`Disk::heal`].
+    /// The number of operations that [`Disk::fail`] made fail since the last [`Disk::heal`].
     pub fn failed(&self) -> u64 {
         self.lock().failed
     }
 
-    /// Cuts the power. The medium is not mounted; what used it is dead.
-    pub fn cut(&self, cut: Cut, random: &mut Random) {
+    /// Cuts the power. The disk must not be mounted, and its users must have ended.
+    pub fn cut(&self, cut: Cut, random: &mut Rng) {
         self.unmounted().image.cut(cut, random);
     }
 
-    /// A copy, which changes by itself from then on. Cheap: pages are shared until one side changes.
+    /// An independent copy. Cheap: pages are shared until one side changes them.
     pub fn copy(&self) -> Self {
         let state = self.unmounted();
         let copy = Self::new(state.capacity_pages * PAGE as u64);
@@ -215,7 +214,7 @@ impl Disk {
         copy
     }
 
-    /// The parts of all files below a folder, in the order of their paths.
+    /// The written parts of all files below a folder, in the order of their paths.
     pub fn extents(&self, folder: &Path) -> Vec<Extent> {
         let state = self.lock();
         let mut extents = Vec::new();
@@ -225,11 +224,11 @@ impl Disk {
         extents
     }
 
-    /// Flips bits of one byte, at rest and durably.
+    /// Flips bits of one byte, durably.
     ///
     /// # Panics
     ///
-    /// When there is no such byte.
+    /// When the byte does not exist.
     pub fn flip(&self, path: &Path, offset: u64, mask: u8) {
         let mut state = self.unmounted();
         let node = find(&state.image, path).expect("the file is there");
@@ -239,11 +238,11 @@ impl Disk {
         state.image.sync(node).expect("it is a file");
     }
 
-    /// Cuts a file off, at rest and durably.
+    /// Truncates a file, durably.
     ///
     /// # Panics
     ///
-    /// When there is no such file.
+    /// When the file does not exist.
     pub fn truncate(&self, path: &Path, size: u64) {
         let mut state = self.unmounted();
         let node = find(&state.image, path).expect("the file is there");

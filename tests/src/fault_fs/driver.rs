@@ -1,4 +1,4 @@
-//! The kernel's side: each FUSE request as an operation on the image.
+//! Maps each FUSE request of the kernel to an operation on the image.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,16 +17,16 @@ use super::disk::{Disk, State};
 use super::fault::Operation;
 use super::image::{Content, Names, Node, Result};
 
-/// How long the kernel may keep what it was told of names and attributes: nothing changes behind its back.
+/// How long the kernel may cache names and attributes: all changes come through the kernel.
 const KEPT: Duration = Duration::from_secs(60);
 
-/// Longest name in bytes, as on other file systems.
+/// Longest name, in bytes, as on other file systems.
 const NAME_BYTES_MAX: u32 = 255;
 
-/// Files that there may be, as far as `statfs` tells: nothing counts them.
+/// The number of files that `statfs` reports. There is no limit.
 const FILES: u64 = 1 << 20;
 
-/// Serves a medium to the kernel.
+/// Serves a disk to the kernel.
 #[derive(Debug)]
 pub(super) struct Driver {
     disk: Disk,
@@ -51,10 +51,10 @@ impl Driver {
         let Err(errno) = state.check(Operation::Sync, number) else { return state.image.sync(number) };
         let seen = state.image.sync_failed(number)?;
         let notifier = state.notifier.clone();
-        // A reader whose page the kernel waits for must be served meanwhile.
+        // The kernel may wait for a page that a reader needs, so readers must be served meanwhile.
         drop(state);
         for (offset, bytes) in seen {
-            // A page that the kernel does not take is one that it did not keep.
+            // The kernel refuses a page that it has not cached.
             let _ = notifier.as_ref().map(|notifier| notifier.store(INodeNo(number), offset, &bytes));
         }
         Err(errno)
@@ -228,7 +228,7 @@ impl Filesystem for Driver {
 
     fn open(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         match self.disk.lock().image.opened(ino.0) {
-            // What the kernel has of a file stays when it is opened again, as on other file systems.
+            // The kernel's cache of a file stays valid when the file is opened again, as on other file systems.
             Ok(()) => reply.opened(FileHandle(0), FopenFlags::FOPEN_KEEP_CACHE),
             Err(errno) => reply.error(code(errno)),
         }
@@ -324,8 +324,8 @@ impl Filesystem for Driver {
             Ok(names) => names,
             Err(errno) => return reply.error(code(errno)),
         };
-        // A node's number is where the next look goes on: names come in the order of their creation, so that none is
-        // passed over because another was removed in between.
+        // A listing continues after a node's number, in the order of creation, so that the removal of one name skips
+        // no other.
         let mut children: Vec<(u64, &OsStr)> = names.iter().map(|(name, node)| (*node, &**name)).collect();
         children.sort_unstable();
         for (number, name) in children.into_iter().filter(|(number, _)| *number > offset) {
@@ -358,7 +358,7 @@ impl Filesystem for Driver {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        // Space is not reserved: a write beyond the capacity fails when it comes.
+        // No space is reserved: a write beyond the capacity fails at the write.
         let keep_size = mode == FallocateFlags::KEEP_SIZE.bits().cast_signed();
         if mode != 0 && !keep_size {
             return reply.error(fuser::Errno::EOPNOTSUPP);

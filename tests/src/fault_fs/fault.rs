@@ -1,8 +1,8 @@
-//! Operations that fail because a test says so.
+//! Failures that a test injects.
 
 use rustix::io::Errno as Code;
 
-/// What can be made to fail.
+/// The operations that can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Operation {
     /// `write` to a file.
@@ -14,9 +14,9 @@ pub enum Operation {
 /// How it fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Errno {
-    /// The medium does not answer.
+    /// `EIO`: the disk does not respond.
     Io,
-    /// The medium is full.
+    /// `ENOSPC`: the disk is full.
     NoSpace,
 }
 
@@ -29,22 +29,22 @@ impl Errno {
     }
 }
 
-/// A failure that is to come.
+/// A failure to come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// What fails.
     pub operation: Operation,
     /// How it fails.
     pub errno: Errno,
-    /// How many of these operations succeed before.
+    /// How many of these operations succeed first.
     pub after: u64,
-    /// How many fail then, one after the other.
+    /// How many fail after that, one after the other.
     pub times: u64,
 }
 
 impl Fault {
-    /// Counts one operation, and tells whether it fails.
-    pub(super) fn passes(&mut self, operation: Operation) -> Option<Code> {
+    /// Counts an operation, and returns the error if it fails.
+    pub(super) fn error_of(&mut self, operation: Operation) -> Option<Code> {
         if operation != self.operation || self.times == 0 {
             return None;
         }

@@ -1,6 +1,6 @@
-//! Files, folders and names, as programs see them and as they are durable.
+//! Files, folders and names, in the visible and in the durable state.
 //!
-//! Plain data: no kernel, no threads. Every change of a name is kept in the order of its coming until it is durable.
+//! Plain data: no kernel, no threads. Changes of names are kept in order until they are durable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::bytes::{Bytes, PAGE};
 
-/// The number of the folder at the top.
+/// The number of the root folder.
 pub(super) const ROOT: u64 = 1;
 
 pub(super) type Result<T> = std::result::Result<T, Errno>;
@@ -40,11 +40,11 @@ pub(super) struct Node {
     /// Permission bits.
     pub(super) mode: u16,
     pub(super) modified: SystemTime,
-    /// The folder that it was created in or renamed to last.
+    /// The folder that it was created in or last renamed to.
     pub(super) parent: u64,
-    /// Open handles.
+    /// The number of open handles.
     pub(super) opened: u64,
-    /// Names that programs see.
+    /// The number of visible names.
     pub(super) links: u32,
 }
 
@@ -83,13 +83,13 @@ impl Change {
     }
 }
 
-/// Everything on a medium.
+/// The content of a disk.
 #[derive(Debug, Clone)]
 pub(super) struct Image {
     pub(super) nodes: BTreeMap<u64, Node>,
-    /// Changes of names that are not durable yet, in their order.
+    /// Changes of names that are not durable yet, in order.
     pub(super) open_changes: Vec<Change>,
-    /// Pages in the files that programs see.
+    /// The number of pages in visible files.
     pub(super) used_pages: u64,
     next_node: u64,
     writes: u64,
@@ -124,7 +124,7 @@ impl Image {
         self.nodes.get_mut(&number).ok_or(Errno::NOENT)
     }
 
-    /// The names that programs see in a folder.
+    /// The visible names in a folder.
     pub(super) fn names(&self, folder: u64) -> Result<&Names> {
         match &self.node(folder)?.content {
             Content::Folder { now, .. } => Ok(now),
@@ -143,7 +143,7 @@ impl Image {
         self.names(folder)?.get(name).copied().ok_or(Errno::NOENT)
     }
 
-    /// The name below the top under which a node lies.
+    /// The name at the root under which a node lies.
     pub(super) fn top_of(&self, number: u64) -> Option<&OsStr> {
         let mut number = number;
         loop {
@@ -156,7 +156,7 @@ impl Image {
         }
     }
 
-    /// Makes a file, a folder or a socket.
+    /// Creates a file, a folder or a socket.
     pub(super) fn create(&mut self, folder: u64, name: &OsStr, content: Content, mode: u16) -> Result<u64> {
         let number = self.next_node;
         let names = self.names_mut(folder)?;
@@ -171,7 +171,7 @@ impl Image {
         Ok(number)
     }
 
-    /// Removes a file's or socket's name.
+    /// Removes the name of a file or socket.
     pub(super) fn unlink(&mut self, folder: u64, name: &OsStr) -> Result<()> {
         let number = self.lookup(folder, name)?;
         if matches!(self.node(number)?.content, Content::Folder { .. }) {
@@ -196,7 +196,7 @@ impl Image {
         Ok(())
     }
 
-    /// Gives a node another name, in place of whatever has it.
+    /// Renames a node. A node that has the new name loses it.
     pub(super) fn rename(&mut self, from: (u64, &OsStr), to: (u64, &OsStr)) -> Result<()> {
         let number = self.lookup(from.0, from.1)?;
         let replaced = self.names(to.0)?.get(to.1).copied();
@@ -247,7 +247,7 @@ impl Image {
         self.release_if_unused(number);
     }
 
-    /// Frees what programs can no longer reach. What is durable of it stays until its removal is.
+    /// Frees a node that programs can no longer reach. Its durable state stays until the removal is durable.
     fn release_if_unused(&mut self, number: u64) {
         let Some(node) = self.nodes.get_mut(&number) else { return };
         if node.links > 0 || node.opened > 0 {
@@ -277,7 +277,7 @@ impl Image {
         Ok(bytes)
     }
 
-    /// Writes, if there is room within `capacity` pages.
+    /// Writes, if the result fits into `capacity` pages.
     pub(super) fn write(&mut self, number: u64, offset: u64, bytes: &[u8], capacity: u64) -> Result<()> {
         self.writes += 1;
         let write = self.writes;
@@ -293,11 +293,11 @@ impl Image {
         let mut rest = bytes;
         let mut start = (offset % PAGE as u64) as usize;
         for number in pages {
-            let (part, behind) = rest.split_at(rest.len().min(PAGE - start));
+            let (part, after) = rest.split_at(rest.len().min(PAGE - start));
             let page = now.pages.entry(number).or_insert_with(|| Arc::new([0; PAGE]));
             Arc::make_mut(page)[start..start + part.len()].copy_from_slice(part);
             changed.insert(number, write);
-            (rest, start) = (behind, 0);
+            (rest, start) = (after, 0);
         }
         now.size = now.size.max(end);
         node.modified = SystemTime::now();
@@ -305,7 +305,7 @@ impl Image {
         Ok(())
     }
 
-    /// Cuts a file off, or makes it longer by a hole.
+    /// Truncates a file, or extends it by a hole.
     pub(super) fn truncate(&mut self, number: u64, size: u64) -> Result<()> {
         self.writes += 1;
         let write = self.writes;
@@ -320,7 +320,7 @@ impl Image {
         Ok(())
     }
 
-    /// Makes a file's data and size durable, or a folder's names; and the names that lead to it.
+    /// Makes a file's data and size, or a folder's names, durable; and the names that lead to it.
     pub(super) fn sync(&mut self, number: u64) -> Result<()> {
         let mut whole = None;
         match &mut self.node_mut(number)?.content {
@@ -335,8 +335,8 @@ impl Image {
         Ok(())
     }
 
-    /// A sync that fails: what was changed is gone from the medium's side. Returns the pages that programs still see as
-    /// long as the kernel keeps them: their places and bytes, which end with the file.
+    /// A failed sync: the changes are lost. Returns the pages that programs still see while the kernel caches them: offset
+    /// and bytes, up to the end of the file.
     pub(super) fn sync_failed(&mut self, number: u64) -> Result<Vec<(u64, Vec<u8>)>> {
         let mut seen = Vec::new();
         let Content::File { now, durable, changed } = &mut self.node_mut(number)?.content else {
@@ -397,7 +397,7 @@ impl Image {
     /// Applies changes to the durable names.
     pub(super) fn apply(&mut self, changes: &[Change]) {
         let mut set = |folder: u64, name: &OsStr, node: Option<u64>| {
-            // A folder that is gone has nothing to keep.
+            // A folder that was freed keeps no names.
             let Some(Node { content: Content::Folder { durable, .. }, .. }) = self.nodes.get_mut(&folder)
             else {
                 return;
@@ -419,7 +419,7 @@ impl Image {
         }
     }
 
-    /// Drops nodes that lost their last durable name, if nothing else leads to them.
+    /// Frees nodes that lost their last durable name, if nothing else refers to them.
     fn forget_unreachable(&mut self, changes: &[Change]) {
         if !changes.iter().any(|change| !matches!(change, Change::Add { .. })) {
             return;
@@ -435,7 +435,7 @@ impl Image {
         });
     }
 
-    /// What is left when everything is forgotten that is not durable.
+    /// Drops everything that is not durable.
     pub(super) fn restart(&mut self) {
         self.open_changes.clear();
         let mut reached: BTreeMap<u64, u64> = BTreeMap::from([(ROOT, ROOT)]);

@@ -1,4 +1,4 @@
-//! A medium where other processes find it.
+//! A simulated disk, mounted on a folder.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -10,11 +10,11 @@ use super::disk::Disk;
 use super::driver::Driver;
 use crate::eventually;
 
-/// Threads that serve the kernel. Four: a sync takes its time, and while one thread tells the kernel of pages, a reader of
-/// them may have to be served first.
+/// Threads that serve the kernel. Four, because a sync may block one for long, and while another hands pages to the
+/// kernel, a reader of these pages may have to be served first.
 const THREADS: usize = 4;
 
-/// A mounted medium. Unmounted when dropped; who used it must be gone by then.
+/// A mounted disk, unmounted on drop. Its users must have ended by then.
 #[derive(Debug)]
 pub struct Mount {
     disk: Disk,
@@ -23,19 +23,18 @@ pub struct Mount {
 }
 
 impl Mount {
-    /// Mounts a medium on a folder that is there.
+    /// Mounts a disk on an existing folder.
     ///
     /// # Panics
     ///
-    /// When that is not possible, with what is needed and how to do without.
+    /// When that is not possible. The message names the requirements, and how to leave these tests out.
     pub fn new(disk: &Disk, at: &Path) -> Self {
         let mount = Self { disk: disk.clone(), at: at.to_owned(), session: Mutex::new(None) };
         mount.up();
         mount
     }
 
-    /// Takes the medium away from everybody, does something with it, and mounts it again. What kernels cache is gone
-    /// then.
+    /// Unmounts the disk, calls `act` with it, and mounts it again. The kernel has cached nothing of it after that.
     ///
     /// # Panics
     ///
@@ -47,7 +46,7 @@ impl Mount {
         result
     }
 
-    /// The medium.
+    /// The mounted disk.
     pub fn disk(&self) -> &Disk {
         &self.disk
     }
@@ -65,7 +64,7 @@ impl Mount {
         let session = session.unwrap_or_else(|error| {
             panic!(
                 "no FUSE file system can be mounted on {}: {error}. This test needs /dev/fuse and the right to mount: \
-                 run it as root, or in a container with that device and CAP_SYS_ADMIN. The tests that do without: \
+                 run it as root, or in a container with that device and CAP_SYS_ADMIN. To leave such tests out: \
                  cargo test -p exesdb-tests -- --skip fault_fs --skip power --skip errors --skip flips --skip faults",
                 self.at.display()
             )
@@ -79,8 +78,8 @@ impl Mount {
         let Some(session) = self.session.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return;
         };
-        // The last handle of a process that was killed may be closed a moment after its end was seen.
-        eventually("nobody uses the medium", || rustix::mount::unmount(&self.at, UnmountFlags::empty()).ok());
+        // The last handle of a killed process may be closed a moment after its end.
+        eventually("nobody uses the disk", || rustix::mount::unmount(&self.at, UnmountFlags::empty()).ok());
         session.join().expect("the file system serves to its end");
         let mut state = self.disk.lock();
         (state.mounted, state.notifier) = (false, None);
@@ -89,7 +88,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // A test that failed may have left users; they keep what they have open, and nobody finds it any more.
+        // A failed test may leave processes that use the disk. They keep their open files.
         if std::thread::panicking() {
             let _ = rustix::mount::unmount(&self.at, UnmountFlags::DETACH);
         } else {

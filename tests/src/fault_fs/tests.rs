@@ -1,4 +1,4 @@
-//! The file system's rules, through the kernel: real files, real system calls.
+//! The rules of the file system, tested through the kernel with real system calls.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
@@ -6,11 +6,12 @@ use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
+use exesdb_test_support::Rng;
 use tempfile::TempDir;
 
 use super::bytes::PAGE;
 use super::{Cut, Disk, Errno, Fault, Mount, Operation};
-use crate::{Random, folder};
+use crate::folder;
 
 const CAPACITY: u64 = 1 << 20;
 
@@ -44,7 +45,7 @@ impl Mounted {
     }
 
     fn cut(&self, cut: Cut, seed: u64) {
-        self.mount.while_unmounted(|disk| disk.cut(cut, &mut Random::new(seed)));
+        self.mount.while_unmounted(|disk| disk.cut(cut, &mut Rng::with_seed(seed)));
     }
 
     fn names(&self, name: &str) -> Vec<String> {
@@ -57,7 +58,7 @@ impl Mounted {
 }
 
 #[test]
-fn it_is_a_file_system() {
+fn files_and_folders_behave_as_on_any_file_system() {
     let mounted = Mounted::new();
     fs::create_dir_all(mounted.path("a/b")).unwrap();
     mounted.write("a/b/file", b"hello");
@@ -77,7 +78,7 @@ fn it_is_a_file_system() {
     assert_eq!(fs::remove_dir(mounted.path("a")).unwrap_err().kind(), ErrorKind::DirectoryNotEmpty);
     fs::remove_dir(mounted.path("a/b")).unwrap();
     fs::remove_file(mounted.path("a/other")).unwrap();
-    // An open file is there without a name.
+    // An open file outlives its name.
     assert_eq!(file.metadata().unwrap().len(), 6);
     assert_eq!(mounted.mount.disk().used(), PAGE as u64);
     drop(file);
@@ -92,14 +93,14 @@ fn it_is_a_file_system() {
 }
 
 #[test]
-fn large_and_scattered_writes_come_back() {
+fn large_and_scattered_writes_are_read_back() {
     let mounted = Mounted::new();
-    let mut random = Random::new(1);
+    let mut random = Rng::with_seed(1);
     let mut expected = vec![0; 300_000];
     let file = mounted.write("file", &expected);
     for _ in 0..200 {
-        let (start, length) = (random.below(250_000) as usize, 1 + random.below(20_000) as usize);
-        let byte = random.below(256) as u8;
+        let (start, length) = (random.u64(..250_000) as usize, 1 + random.u64(..20_000) as usize);
+        let byte = random.u8(..);
         expected[start..start + length].fill(byte);
         file.write_all_at(&vec![byte; length], start as u64).unwrap();
     }
@@ -112,7 +113,7 @@ fn large_and_scattered_writes_come_back() {
 }
 
 #[test]
-fn what_was_not_synced_is_gone() {
+fn changes_without_a_sync_are_lost() {
     let mounted = Mounted::new();
     let file = mounted.write("synced", b"old");
     file.sync_all().unwrap();
@@ -150,7 +151,7 @@ fn a_synced_file_keeps_its_name_and_the_folders_above() {
 }
 
 #[test]
-fn a_rename_and_a_removal_last_when_the_folder_is_synced() {
+fn a_rename_and_a_removal_are_durable_after_a_sync_of_the_folder() {
     for synced in [false, true] {
         let mounted = Mounted::new();
         for name in ["current", "gone"] {
@@ -173,7 +174,7 @@ fn a_rename_and_a_removal_last_when_the_folder_is_synced() {
 }
 
 #[test]
-fn a_rename_between_folders_is_never_there_by_half() {
+fn a_rename_between_folders_is_atomic() {
     for synced in ["from", "to"] {
         let mounted = Mounted::new();
         fs::create_dir(mounted.path("from")).unwrap();
@@ -190,7 +191,7 @@ fn a_rename_between_folders_is_never_there_by_half() {
 }
 
 #[test]
-fn a_name_that_is_used_again_is_that_of_the_last() {
+fn a_reused_name_belongs_to_the_last_file() {
     let mounted = Mounted::new();
     mounted.write("file", b"first").sync_all().unwrap();
     fs::remove_file(mounted.path("file")).unwrap();
@@ -259,7 +260,7 @@ fn a_cut_tears_the_last_writes_at_sectors() {
         let bytes = mounted.read("file").unwrap();
         let sectors: Vec<u8> = bytes.chunks(512).map(|sector| sector[0]).collect();
         assert!(bytes.chunks(512).all(|sector| sector.iter().all(|byte| *byte == sector[0])));
-        // Pages before the first torn one are whole.
+        // Pages before the first torn one are intact.
         let first_old = sectors.iter().position(|byte| *byte == 1);
         torn += usize::from(first_old.is_some());
     }
@@ -267,7 +268,7 @@ fn a_cut_tears_the_last_writes_at_sectors() {
 }
 
 #[test]
-fn a_cut_drops_renames_alone() {
+fn a_cut_of_renames_drops_nothing_else() {
     let mounted = Mounted::new();
     mounted.write("current", b"old").sync_all().unwrap();
     mounted.write("temporary", b"new");
@@ -281,7 +282,7 @@ fn a_cut_drops_renames_alone() {
 }
 
 #[test]
-fn the_chosen_operation_fails() {
+fn only_the_chosen_operation_fails() {
     let mounted = Mounted::new();
     fs::create_dir(mounted.path("store")).unwrap();
     let disk = mounted.mount.disk();
@@ -289,7 +290,7 @@ fn the_chosen_operation_fails() {
     disk.fail("store", fault(Operation::Write, Errno::NoSpace));
     disk.fail("store", fault(Operation::Sync, Errno::Io));
     let mut file = mounted.write("store/file", b"1");
-    // Elsewhere nothing fails, and nothing counts.
+    // Operations in other folders neither fail nor count.
     let mut elsewhere = mounted.write("elsewhere", b"1");
     elsewhere.write_all(b"2").unwrap();
     elsewhere.sync_all().unwrap();
@@ -298,7 +299,7 @@ fn the_chosen_operation_fails() {
     file.sync_all().unwrap();
     file.write_all(b"4").unwrap();
     assert_eq!(file.sync_data().unwrap_err().raw_os_error(), Some(5));
-    // What the failed sync was to write counts as clean from now on, and is seen as long as the kernel keeps it.
+    // The pages of the failed sync count as clean from now on, and are visible while the kernel caches them.
     file.sync_all().unwrap();
     assert_eq!(disk.heal(), 2);
     assert_eq!(mounted.read("store/file").unwrap(), b"134");
@@ -310,7 +311,7 @@ fn the_chosen_operation_fails() {
 }
 
 #[test]
-fn a_full_medium_refuses_until_there_is_room() {
+fn a_full_disk_refuses_writes_until_there_is_space() {
     let mounted = Mounted::new();
     let free = || {
         let space = rustix::fs::statvfs(mounted.at.path()).unwrap();
@@ -320,7 +321,7 @@ fn a_full_medium_refuses_until_there_is_room() {
     let mut file = mounted.write("file", &vec![1; CAPACITY as usize]);
     assert_eq!(free(), (CAPACITY, 0));
     assert_eq!(file.write_all(b"x").unwrap_err().kind(), ErrorKind::StorageFull);
-    // What is there can be written again, and holes take no room.
+    // Existing pages can be overwritten, and holes take no space.
     file.write_all_at(b"y", 7).unwrap();
     mounted.write("hole", b"").set_len(64 << 20).unwrap();
     mounted.mount.disk().set_capacity(2 * CAPACITY);
@@ -331,7 +332,7 @@ fn a_full_medium_refuses_until_there_is_room() {
 }
 
 #[test]
-fn damage_at_rest_is_there_and_stays() {
+fn damage_at_rest_is_visible_and_durable() {
     let mounted = Mounted::new();
     fs::create_dir(mounted.path("store")).unwrap();
     let file = mounted.write("store/file", &[7; PAGE + 10]);
@@ -345,7 +346,7 @@ fn damage_at_rest_is_there_and_stays() {
         assert_eq!(extents, [(0, 2 * PAGE as u64), (4 * PAGE as u64, 5)]);
         disk.flip(Path::new("store/file"), PAGE as u64 + 3, 0x81);
         disk.truncate(Path::new("store/file"), PAGE as u64 + 5);
-        disk.cut(Cut::Unsynced, &mut Random::new(1));
+        disk.cut(Cut::Unsynced, &mut Rng::with_seed(1));
         copy
     });
     let bytes = mounted.read("store/file").unwrap();
@@ -358,7 +359,7 @@ fn damage_at_rest_is_there_and_stays() {
 }
 
 #[test]
-fn a_lie_about_a_sync_comes_out_with_the_power() {
+fn power_loss_reveals_a_false_fsync() {
     let mounted = Mounted::new();
     fs::create_dir(mounted.path("store")).unwrap();
     let mut file = mounted.write("store/file", b"1");
@@ -374,7 +375,7 @@ fn a_lie_about_a_sync_comes_out_with_the_power() {
 }
 
 #[test]
-fn a_sync_that_the_power_overtakes_is_not_answered_and_not_durable() {
+fn a_sync_that_a_power_loss_interrupts_does_not_return_and_is_not_durable() {
     let mounted = Mounted::new();
     let file = mounted.write("file", b"old");
     file.sync_all().unwrap();

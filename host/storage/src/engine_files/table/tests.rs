@@ -5,11 +5,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, OpenOptions};
-use std::hash::{BuildHasher, RandomState};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
+use exesdb_test_support::random;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::super::archive::{Archive, tests as archive};
 use super::{BLOCK_MAGIC, FILTER, INDEX, PROPERTIES, problem};
@@ -59,14 +59,6 @@ fn one_of_each(tables: &[PathBuf]) -> [PathBuf; 2] {
     })
 }
 
-fn seed() -> u64 {
-    let given = std::env::var("EXESDB_TEST_SEED").ok();
-    let given = given.map(|seed| seed.parse().expect("EXESDB_TEST_SEED is a number"));
-    let seed = given.unwrap_or_else(|| RandomState::new().hash_one("the seed of this run"));
-    println!("EXESDB_TEST_SEED={seed}");
-    seed
-}
-
 #[test]
 fn an_intact_table_has_no_problem() {
     let dir = tempfile::tempdir().unwrap();
@@ -97,7 +89,7 @@ fn a_truncated_table_is_found() {
 
 #[test]
 fn a_flipped_byte_that_is_read_at_open_is_found() {
-    let seed = seed();
+    let mut random = random();
     let dir = tempfile::tempdir().unwrap();
     for table in one_of_each(&tables(dir.path())) {
         let archive = Archive::open(&table).unwrap();
@@ -114,7 +106,7 @@ fn a_flipped_byte_that_is_read_at_open_is_found() {
             }
             let mut byte = [0];
             file.read_exact_at(&mut byte, at).unwrap();
-            let mask = (xxh3_64_with_seed(&at.to_le_bytes(), seed) % 255) as u8 + 1;
+            let mask = random.u8(1..);
             file.write_all_at(&[byte[0] ^ mask], at).unwrap();
             assert!(problem(&table).is_some(), "byte {at} of {} flipped by {mask:#04x}", table.display());
             file.write_all_at(&byte, at).unwrap();

@@ -1,0 +1,140 @@
+//! The long tests: tests of the everyday run, with many more rounds.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use super::times::Times;
+use super::{Skipped, build_hosts};
+use crate::workspace;
+
+/// A test that can run for as long as one likes.
+#[derive(Debug)]
+struct Long {
+    name: &'static str,
+    /// The arguments that select test targets.
+    targets: &'static [&'static str],
+    /// What the names of its tests contain; empty for every test of the targets.
+    tests: &'static str,
+    /// The environment variable that says how much is done, and its value here.
+    amount: (&'static str, &'static str),
+}
+
+const LONG: &[Long] = &[
+    Long {
+        name: "kills",
+        targets: &["--test", "recovery"],
+        tests: "crash::a_killed_host_loses",
+        amount: ("EXESDB_CRASH_ROUNDS", "2000"),
+    },
+    Long {
+        name: "power",
+        targets: &["--test", "recovery"],
+        tests: "power::a_loss_of_power",
+        amount: ("EXESDB_CUT_ROUNDS", "500"),
+    },
+    Long {
+        name: "disk-errors",
+        targets: &["--test", "recovery"],
+        tests: "errors::an_error_of_the_disk",
+        amount: ("EXESDB_ERROR_ROUNDS", "100"),
+    },
+    Long {
+        name: "flips",
+        targets: &["--test", "recovery"],
+        tests: "flips::damage_is_found",
+        amount: ("EXESDB_FLIP_ROUNDS", "500"),
+    },
+    Long {
+        name: "imports",
+        targets: &["--test", "recovery"],
+        tests: "import::an_import_survives",
+        amount: ("EXESDB_IMPORT_ROUNDS", "50"),
+    },
+    Long {
+        name: "damage",
+        targets: &["--test", "damage"],
+        tests: "",
+        amount: ("EXESDB_DAMAGE_ROUNDS", "1500"),
+    },
+    Long {
+        name: "model",
+        targets: &["--test", "model"],
+        tests: "the_store_agrees_with_a_model",
+        amount: ("EXESDB_MODEL_CASES", "100"),
+    },
+    Long {
+        name: "storm",
+        targets: &["--test", "supervision"],
+        tests: "storm::",
+        amount: ("EXESDB_STORM_SECONDS", "60"),
+    },
+    Long {
+        name: "otp",
+        targets: &["--test", "otp_random"],
+        tests: "",
+        amount: ("EXESDB_OTP_SCENARIOS", "2000"),
+    },
+    Long {
+        name: "fuzz",
+        targets: &["--lib", "--test", "fuzz"],
+        tests: "fuzzed_",
+        amount: ("EXESDB_FUZZ_SECONDS", "60"),
+    },
+];
+
+/// Runs the long tests of these names, or all, one after the other. An environment variable that is set already keeps its
+/// value.
+pub(crate) fn long(names: &[String]) -> Result<()> {
+    let selected = select(names)?;
+    build_hosts()?;
+    let skipped = Skipped::new()?;
+    let mut times = Times::default();
+    let mut failed = Vec::new();
+    for Long { name, targets, tests, amount: (variable, default) } in selected {
+        let amount = std::env::var(variable).unwrap_or_else(|_| (*default).to_owned());
+        let begun = Instant::now();
+        let mut command = workspace::cargo();
+        // Every package is selected, so that nothing is compiled with other features than in the everyday run.
+        command.args(["test", "--workspace", "--release"]).args(*targets);
+        command.args(["--", "--nocapture", "--test-threads=1", tests]);
+        let result = workspace::run(skipped.collect(&mut command).env(variable, &amount));
+        let outcome = if result.is_ok() { "passed" } else { "FAILED" };
+        times.add(name, begun.elapsed(), format!("{outcome} with {variable}={amount}"));
+        if result.is_err() {
+            failed.push(*name);
+        }
+    }
+    times.print();
+    skipped.print()?;
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+fn select(names: &[String]) -> Result<Vec<&'static Long>> {
+    if names.is_empty() {
+        return Ok(LONG.iter().collect());
+    }
+    let find = |name: &String| match LONG.iter().find(|long| long.name == name) {
+        Some(long) => Ok(long),
+        None => {
+            let known: Vec<_> = LONG.iter().map(|long| long.name).collect();
+            bail!("there is no long test {name:?}; there are {}", known.join(", "))
+        }
+    };
+    names.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::select;
+
+    #[test]
+    fn an_unknown_name_is_refused_with_a_list_of_the_known_ones() {
+        let error = select(&["kill".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("\"kill\"") && error.contains("kills, power"), "{error}");
+        assert_eq!(select(&["otp".to_owned()]).unwrap()[0].targets, ["--test", "otp_random"]);
+    }
+}
