@@ -7,7 +7,7 @@ use clap::Args;
 use exesdb_plugin::{Clock, Engine};
 use exesdb_supervisor::{Options, Registry, Root, Telemetry};
 
-use crate::config::{Config, DEFAULT_STORE, StoreConfig};
+use crate::config::{Config, DEFAULT_DATA, DEFAULT_STORE, StoreConfig};
 use crate::serve;
 use crate::tree::{self, Persistence};
 
@@ -15,8 +15,13 @@ use crate::tree::{self, Persistence};
 /// the directory may go on.
 #[derive(Debug, Args)]
 pub struct OfflineOptions {
-    /// Where data is kept; goes before the file's `data` [default: ./exesdb-data].
-    #[arg(long, env = "EXESDB_DATA", value_name = "DIR")]
+    /// The data directory, if not the file's.
+    #[arg(
+        long,
+        env = "EXESDB_DATA",
+        value_name = "DIR",
+        help = format!("Where data is kept; goes before the file's `data` [default: {DEFAULT_DATA}]")
+    )]
     pub data: Option<PathBuf>,
 
     /// The store.

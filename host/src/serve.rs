@@ -276,7 +276,7 @@ fn refused(error: &std::io::Error, what: std::fmt::Arguments<'_>) -> anyhow::Err
 fn routes(stores: &[StoreConfig]) -> Vec<StoreRoute> {
     let route = |store: &StoreConfig| StoreRoute {
         name: store.name.clone(),
-        workers: store.gateway_pool_size.into(),
+        workers: store.gateway_pool_size as usize,
     };
     stores.iter().map(route).collect()
 }

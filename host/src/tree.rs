@@ -87,11 +87,11 @@ impl Persistence {
         registry: &Registry,
         telemetry: &Telemetry,
     ) -> Self {
-        let streams = limits(config.limits_of("streams"));
-        let writers = StreamsPool::new(config.writers.into(), &streams);
-        let readers = StreamsPool::new(config.readers.into(), &streams);
-        let snapshots = limits(config.limits_of("snapshots"));
-        let snapshot_workers = SnapshotsPool::new(config.snapshot_workers.into(), &snapshots);
+        let streams = Limits::from(config.limits_of("streams"));
+        let writers = StreamsPool::new(config.writers as usize, &streams);
+        let readers = StreamsPool::new(config.readers as usize, &streams);
+        let snapshots = Limits::from(config.limits_of("snapshots"));
+        let snapshot_workers = SnapshotsPool::new(config.snapshot_workers as usize, &snapshots);
         let load_failure = Arc::<LoadFailure>::default();
         let registrations = [
             registry.register(LoadFailure::name(&config.name), load_failure.clone()),
@@ -188,7 +188,7 @@ impl StoreTree {
 
     fn gateway_system(&self) -> ChildSpec {
         let config = &self.persistence.setup.config;
-        let count = usize::from(config.gateway_pool_size);
+        let count = config.gateway_pool_size as usize;
         let instances = count * config.limits_of("gateway").gateway_instances_per_worker as usize;
         let workers = exesdb_plugin::gateway_workers("gateway-workers", count, instances, &self.gateway);
         let mut gateway =
@@ -216,15 +216,4 @@ pub fn offline<'a>(stores: impl IntoIterator<Item = (&'a Persistence, PathBuf)>)
 
 fn limited(spec: SupervisorSpec, (restarts, period): (u32, Duration)) -> SupervisorSpec {
     spec.intensity(restarts, period)
-}
-
-fn limits(limits: &crate::config::Limits) -> Limits {
-    Limits {
-        call_cpu_ms: limits.call_cpu_ms.into(),
-        call_wall_ms: limits.call_wall_ms.into(),
-        response_wall_ms: limits.response_wall_ms.into(),
-        memory_bytes: (limits.memory_mib as usize) << 20,
-        mailbox: limits.mailbox as usize,
-        gateway_instances_per_worker: limits.gateway_instances_per_worker as usize,
-    }
 }

@@ -10,7 +10,6 @@ use exesdb_plugin::{
 use exesdb_supervisor::{ChildSpec, Context, Reason, Registry, Start, Telemetry};
 use parking_lot::Mutex;
 
-use super::limits;
 use crate::config::{ComponentSource, StoreConfig, resolve_settings};
 
 /// The components that ship.
@@ -116,7 +115,7 @@ impl Setup {
         let load = move |engine: &Engine, source: &Source| Plugin::<K>::load(engine, role, source);
         let plugin = self.compile(role, component, load).await?;
         let description = plugin
-            .describe(role, &limits(self.config.limits_of(role)))
+            .describe(role, &self.config.limits_of(role).into())
             .await
             .map_err(|error| self.refused(role, &error))?;
         let digest = plugin.digest().to_owned();
@@ -127,7 +126,7 @@ impl Setup {
         let role = "gateway";
         let plugin = self.compile(role, component, GatewayPlugin::load).await?;
         let description = plugin
-            .describe(&limits(self.config.limits_of(role)))
+            .describe(&self.config.limits_of(role).into())
             .await
             .map_err(|error| self.refused(role, &error))?;
         let digest = plugin.digest().to_owned();
@@ -169,7 +168,7 @@ impl Setup {
             &self.config.name,
             role,
             settings,
-            limits(self.config.limits_of(role)),
+            self.config.limits_of(role).into(),
             self.clock,
             registry,
             telemetry,
