@@ -212,8 +212,8 @@ fn parse_settings(role: &str, table: &Table<'_>) -> Result<BTreeMap<String, Sett
 #[cfg(test)]
 mod tests {
     use super::parse;
-    use crate::config::source::SourceText;
-    use crate::config::{ComponentSource, Config, ConfigError, Limits, Place, StoreConfig};
+    use crate::config::model::{ComponentSource, Config, Limits, StoreConfig};
+    use crate::config::source::{ConfigError, Place, SourceText};
     use exesdb_plugin::SettingValue;
     use std::path::{Path, PathBuf};
 

@@ -177,7 +177,7 @@ mod tests {
     use std::path::Path;
 
     use super::{example_file, page};
-    use crate::config::Config;
+    use crate::config::model::Config;
     use crate::config::parse::parse;
     use crate::config::source::SourceText;
 

@@ -67,7 +67,8 @@ mod tests {
     use exesdb_plugin::{SettingSpec, SettingValue};
 
     use super::resolve;
-    use crate::config::{Place, Setting};
+    use crate::config::model::Setting;
+    use crate::config::source::Place;
 
     fn declared() -> Vec<SettingSpec> {
         let spec = |key: &str, default| SettingSpec { key: key.to_owned(), default, meaning: String::new() };
