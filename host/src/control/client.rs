@@ -33,7 +33,7 @@ pub enum ControlError {
     Unusable {
         /// The socket's path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
     /// The connection ended before the response.
@@ -61,7 +61,7 @@ pub enum ControlError {
     Unreadable {
         /// The data directory.
         data: PathBuf,
-        /// What does not fit.
+        /// What cannot be read, and why.
         detail: String,
     },
     /// The host does not carry out the request.

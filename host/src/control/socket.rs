@@ -89,7 +89,7 @@ impl ControlSocket {
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "the control socket stays behind");
+            tracing::warn!(path = %self.path.display(), %error, "the file of the control socket is left, for it cannot be removed");
         }
     }
 }

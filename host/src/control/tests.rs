@@ -119,10 +119,10 @@ async fn only_a_child_that_ended_is_restarted() {
     let mut client = host.client().await;
     let restart = |path: &str| Request::Restart { path: path.to_owned() };
     for running in ["host/system/worker", "host"] {
-        let answer = client.ask(&restart(running)).await;
+        let response = client.ask(&restart(running)).await;
         assert!(
-            matches!(answer, Err(ControlError::Refused(Refusal::Declined { .. }))),
-            "{running}: {answer:?}"
+            matches!(response, Err(ControlError::Refused(Refusal::Declined { .. }))),
+            "{running}: {response:?}"
         );
     }
     host.root.handle().terminate_child("host/system", "worker").await.unwrap();
@@ -263,7 +263,7 @@ async fn upkeep_needs_a_store_that_runs() {
     assert!(error.contains("a piece of 262145 bytes"), "{error}");
 }
 
-/// What a client says to a host that sends these bytes and then waits, and whether it could connect.
+/// The error of a client that connects to a host which sends these bytes.
 async fn connect_to(bytes: &[u8]) -> ControlError {
     let data = tempfile::tempdir().unwrap();
     let socket = ControlSocket::bind(data.path()).unwrap();
