@@ -1,29 +1,29 @@
-//! How many files the process may have open, and who gets them. Deciding is pure; [`raise`] asks the system.
+//! How many files the process may have open, and what they are for.
 
 use anyhow::Context as _;
 use exesdb_gateway::CONNECTIONS_MAX;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Tables that a database keeps open if it may.
+/// Table files that a database keeps open if there are enough files.
 const TABLES: usize = 900;
 
-/// Fewest tables: what the storage accepts.
+/// The least that the storage accepts.
 const TABLES_MIN: usize = exesdb_storage::limits::OPEN_TABLES_MIN;
 
-/// Files of a database beside the tables that it keeps open: journals, locks, and what a flush, a compaction and a backup
-/// have open meanwhile.
+/// Files of a database besides the tables that it keeps open: journals, locks, and those that a flush, a compaction and a
+/// backup have open meanwhile.
 const FILES_BESIDE_TABLES: usize = 100;
 
-/// Files of the host: the control socket, logs, the runtime's own.
+/// Files of the host itself: the control socket, logs, those of the runtime.
 const FILES_OF_HOST: usize = 100;
 
-/// Fewer connections than this are no service.
+/// With fewer connections the host does not start.
 const CONNECTIONS_MIN: usize = 64;
 
-/// Where there are few files, one in so many is for connections.
+/// If there are few files, one in so many is for connections.
 const CONNECTIONS_SHARE: usize = 4;
 
-/// Who gets how many files.
+/// What the files are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FilePlan {
     /// Connections at a time.
@@ -33,7 +33,7 @@ pub(crate) struct FilePlan {
 }
 
 impl FilePlan {
-    /// Divides so many files among the databases of so many stores and the connections. None if they do not suffice.
+    /// Divides files among the databases of the stores and the connections. None if there are too few.
     pub(crate) fn of(files: usize, stores: usize) -> Option<Self> {
         let stores = stores.max(1);
         let files = files.checked_sub(FILES_OF_HOST)?;
@@ -47,21 +47,21 @@ impl FilePlan {
         Some(Self { connections: connections.min(CONNECTIONS_MAX), open_tables: open_tables.min(TABLES) })
     }
 
-    /// Whether databases have to open tables anew that they would have kept open.
+    /// Whether databases close tables that they would keep open if there were more files.
     pub(crate) fn is_tight(&self) -> bool {
         self.open_tables < TABLES
     }
 
-    /// The fewest files that suffice for so many stores.
+    /// The fewest files that are enough for the stores.
     fn least(stores: usize) -> usize {
         let of_stores = stores.max(1) * (TABLES_MIN + FILES_BESIDE_TABLES);
-        // The share of the connections is what is left of all by the others.
+        // The databases get what the connections' share leaves.
         let rest = of_stores * CONNECTIONS_SHARE / (CONNECTIONS_SHARE - 1) + CONNECTIONS_SHARE;
         FILES_OF_HOST + rest.max(of_stores + CONNECTIONS_MIN)
     }
 }
 
-/// Raises the process's limit on open files as far as the system lets it, and divides them.
+/// Raises the process's limit on open files as far as the system allows, and divides them.
 pub(crate) fn raise(stores: usize) -> anyhow::Result<FilePlan> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -90,7 +90,7 @@ mod tests {
     use super::{CONNECTIONS_MIN, FILES_BESIDE_TABLES, FILES_OF_HOST, FilePlan, TABLES_MIN};
 
     #[test]
-    fn files_are_divided_among_databases_and_connections() {
+    fn databases_and_connections_share_the_files() {
         let plan = |connections, open_tables| Some(FilePlan { connections, open_tables });
         for (files, stores, expected) in [
             (usize::MAX, 1, plan(4_096, 900)),
@@ -110,14 +110,14 @@ mod tests {
     }
 
     #[test]
-    fn no_plan_gives_more_files_than_there_are() {
+    fn a_plan_never_exceeds_the_limit() {
         for stores in [1, 2, 7, 100] {
             let mut least = None;
             for files in 0..200_000 {
                 let Some(plan) = FilePlan::of(files, stores) else {
                     assert!(
                         least.is_none(),
-                        "{files} files do not suffice for {stores} stores, and fewer did"
+                        "{files} files are too few for {stores} stores, and fewer were enough"
                     );
                     continue;
                 };
@@ -127,7 +127,7 @@ mod tests {
                 assert!(used <= files, "{files} files, {stores} stores: {plan:?}");
                 assert!(plan.connections >= CONNECTIONS_MIN && plan.open_tables >= TABLES_MIN);
             }
-            let least = least.expect("many files suffice");
+            let least = least.expect("there are enough files in the end");
             assert!((least..least + 16).contains(&FilePlan::least(stores)), "{stores}: {least}");
         }
     }

@@ -4,16 +4,16 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Cli, Command};
+/// The records of `serve`. At level info the database engine logs each of its files, which says nothing to an operator.
+/// The implementation of WASI warns of a component's wrong requests, as often as the component makes them; the component
+/// gets an error.
+pub const SERVE_FILTER: &str = "info,fjall=warn,lsm_tree=warn,wasmtime_wasi_http=error";
 
-/// What `serve` logs: the database engine tells each of its files at level info, which says nothing to an operator. The
-/// implementation of WASI warns of requests that a component got wrong: as often as the component likes, and it is told.
-const SERVE_FILTER: &str = "info,fjall=warn,lsm_tree=warn,wasmtime_wasi_http=error";
-/// What the other commands log: they tell their results and errors themselves.
-const COMMAND_FILTER: &str = "warn";
+/// The records of other commands, which print their results and errors themselves.
+pub const COMMAND_FILTER: &str = "warn";
 
-/// What `doctor` logs: what the database engine finds damaged is a finding, with its place.
-const DOCTOR_FILTER: &str = "warn,fjall=off,lsm_tree=off,exesdb_storage::engine=off";
+/// The records of `doctor`, which prints what the database engine finds damaged, with its place.
+pub const DOCTOR_FILTER: &str = "warn,fjall=off,lsm_tree=off,exesdb_storage::engine=off";
 
 /// Checks a filter such as `info` or `warn,exesdb_plugin=debug`.
 pub fn parse_filter(text: &str) -> Result<String, String> {
@@ -23,13 +23,8 @@ pub fn parse_filter(text: &str) -> Result<String, String> {
 }
 
 /// Sends this process's log records to stderr. To be called once.
-pub fn init(cli: &Cli) {
-    let default = match cli.command {
-        Command::Serve(_) => SERVE_FILTER,
-        Command::Doctor(_) => DOCTOR_FILTER,
-        _ => COMMAND_FILTER,
-    };
-    let filter = EnvFilter::new(cli.log.as_deref().unwrap_or(default));
+pub fn init(filter: &str) {
+    let filter = EnvFilter::new(filter);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         builder.with_target(false).init();

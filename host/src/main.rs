@@ -4,8 +4,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use exesdb::cli::{Cli, exit_code};
-use exesdb::{logging, output};
+use exesdb::cli::{Cli, Command, exit_code};
+use exesdb::logging::{self, COMMAND_FILTER, DOCTOR_FILTER, SERVE_FILTER};
+use exesdb::output;
 
 /// Requests cross threads and components as many small buffers, which the system's allocator spends much of its time
 /// on: see the profile in `docs/performance.md`.
@@ -14,7 +15,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logging::init(&cli);
+    let default = match cli.command {
+        Command::Serve(_) => SERVE_FILTER,
+        Command::Doctor(_) => DOCTOR_FILTER,
+        _ => COMMAND_FILTER,
+    };
+    logging::init(cli.log.as_deref().unwrap_or(default));
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough (`exesdb read | head`).

@@ -1,20 +1,20 @@
-//! What is said to an operator of a component's answers.
+//! What a component's results mean to an operator.
 
-use exesdb_plugin::contract::maintenance::ScavengeStep;
 use exesdb_plugin::contract::types::Error;
 
-/// Whether a scavenge step that began at `from` got anywhere: it ended elsewhere, or removed something. One that did not
-/// would be repeated for ever. Whether the steps end at all is the component's promise; the operator can stop them.
-pub fn has_advanced(from: Option<&[u8]>, step: &ScavengeStep) -> bool {
-    step.next.as_deref() != from || step.removed > 0
+/// Whether a step that began at `from` made progress: the next one begins elsewhere, or something was removed. A step
+/// that did not would be repeated for ever. Whether the steps end at all is up to the component; the operator can stop
+/// them.
+pub fn has_advanced<Cursor: PartialEq>(from: Option<&Cursor>, next: Option<&Cursor>, removed: u64) -> bool {
+    next != from || removed > 0
 }
 
-/// Whether the same may succeed later.
+/// Whether the same call may succeed a moment later.
 pub fn is_passing(error: &Error) -> bool {
     matches!(error, Error::Restarting(_) | Error::Overloaded)
 }
 
-/// A component's error in words.
+/// A component's error, as text for an operator.
 pub fn explain(error: &Error) -> String {
     match error {
         Error::WrongExpectedVersion(conflict) => {
@@ -48,15 +48,13 @@ pub fn explain(error: &Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_plugin::contract::maintenance::ScavengeStep;
-
     use super::has_advanced;
 
-    /// Where a step began and ended, what it removed, and whether it advanced.
+    /// Where a step began, where the next one begins, what it removed, and whether it advanced.
     type Case<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, u64, bool);
 
     #[test]
-    fn a_step_advances_if_its_cursor_moves_or_something_is_removed() {
+    fn a_step_has_advanced_if_its_cursor_moved_or_something_was_removed() {
         let table: [Case<'_>; 6] = [
             (None, Some(b"a"), 0, true),
             (Some(b"a"), Some(b"b"), 0, true),
@@ -66,8 +64,11 @@ mod tests {
             (Some(b""), Some(b""), 0, false),
         ];
         for (from, next, removed, advanced) in table {
-            let step = ScavengeStep { next: next.map(<[u8]>::to_vec), examined: 9, removed, bytes: 9 };
-            assert_eq!(has_advanced(from, &step), advanced, "{from:?} {next:?} {removed}");
+            assert_eq!(
+                has_advanced(from.as_ref(), next.as_ref(), removed),
+                advanced,
+                "{from:?} {next:?} {removed}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Stores without a host: their trees without gateways, for commands that work on data while nobody is served.
+//! Stores without a host: their trees without gateways, for commands that work on data that no host serves.
 
 use std::path::{Path, PathBuf};
 
@@ -7,16 +7,21 @@ use clap::Args;
 use exesdb_plugin::{Clock, Engine};
 use exesdb_supervisor::{Options, Registry, Root, Telemetry};
 
-use crate::config::{Config, DEFAULT_STORE, StoreConfig};
-use crate::serve;
+use crate::config::{Config, DEFAULT_DATA, DEFAULT_STORE, StoreConfig};
+use crate::data_directory::{self, COMPILED};
 use crate::tree::{self, Persistence};
 
-/// Which store of which data directory to work on. No host may serve the store meanwhile; one that serves other stores of
-/// the directory may go on.
+/// The store to work on, and its data directory. No host may serve this store meanwhile; other stores of the directory
+/// may be served.
 #[derive(Debug, Args)]
 pub struct OfflineOptions {
-    /// Where data is kept; goes before the file's `data` [default: ./exesdb-data].
-    #[arg(long, env = "EXESDB_DATA", value_name = "DIR")]
+    /// The data directory, if not the file's.
+    #[arg(
+        long,
+        env = "EXESDB_DATA",
+        value_name = "DIR",
+        help = format!("Where data is kept; goes before the file's `data` [default: {DEFAULT_DATA}]")
+    )]
     pub data: Option<PathBuf>,
 
     /// The store.
@@ -28,7 +33,7 @@ pub struct OfflineOptions {
     pub config: Option<PathBuf>,
 }
 
-/// A store of a data directory, as its configuration has it.
+/// A store of a data directory, with its configuration.
 #[derive(Debug)]
 pub struct OfflineStore {
     /// The data directory.
@@ -38,7 +43,7 @@ pub struct OfflineStore {
 }
 
 impl OfflineOptions {
-    /// The store that is meant. Nothing is made or opened.
+    /// Finds the store. Creates and opens nothing.
     pub fn store(&self) -> anyhow::Result<OfflineStore> {
         let config = match &self.config {
             Some(path) => Config::load(path)?,
@@ -49,7 +54,7 @@ impl OfflineOptions {
         let missing =
             || format!("there is no store {} in the file; there are: {}", self.store, names.join(", "));
         let store = found.with_context(missing)?.clone();
-        // A name from the command line becomes a folder's: it has to be one that the file could have had.
+        // A name from the command line becomes a folder's: it is checked as those in the file are.
         StoreConfig::check_name(&store.name).map_err(anyhow::Error::msg)?;
         Ok(OfflineStore { data: self.data.clone().unwrap_or(config.data), config: store })
     }
@@ -61,36 +66,37 @@ impl OfflineStore {
         self.data.join(&self.config.name)
     }
 
-    /// Makes the data directory and the store's folder in it, as a host does, and gives the directory's name without links.
+    /// Creates the data directory and the store's folder in it, as a host does, and returns the directory's path without
+    /// links.
     pub fn prepare(&self) -> anyhow::Result<PathBuf> {
         let config =
             Config { data: self.data.clone(), stores: vec![self.config.clone()], ..Config::default() };
-        serve::prepare(&config)
+        data_directory::prepare(&config)
     }
 }
 
-/// A store that is to be opened.
+/// A store to open.
 #[derive(Debug)]
 pub struct Opening {
-    /// What it is made of. Stores that are open at the same time need different names.
+    /// Its components and limits. Stores that are open at the same time need different names.
     pub config: StoreConfig,
     /// Where its data is.
     pub folder: PathBuf,
-    /// What its components take for the time of day.
+    /// The time of day that its components see.
     pub clock: Clock,
 }
 
-/// Trees that run.
+/// Stores that are open, without gateways.
 pub struct OfflineHost {
     root: Root,
     stores: Vec<Persistence>,
 }
 
 impl OfflineHost {
-    /// Opens stores. `data` is a directory that was prepared.
+    /// Opens stores. `data` is a directory that was prepared by [`OfflineStore::prepare`].
     pub async fn start(data: &Path, stores: Vec<Opening>) -> anyhow::Result<OfflineHost> {
         let (registry, telemetry) = (Registry::new(), Telemetry::new());
-        let engine = Engine::new(Some(data.join(serve::COMPILED)))?;
+        let engine = Engine::new(Some(data.join(COMPILED)))?;
         let mut loaded = Vec::with_capacity(stores.len());
         let mut folders = Vec::with_capacity(stores.len());
         for Opening { config, folder, clock } in stores {
@@ -105,7 +111,7 @@ impl OfflineHost {
         Ok(OfflineHost { root, stores: loaded })
     }
 
-    /// The stores, in the order in which they were given.
+    /// The stores, in the order in which they were passed to [`OfflineHost::start`].
     pub fn stores(&self) -> &[Persistence] {
         &self.stores
     }
@@ -116,7 +122,7 @@ impl OfflineHost {
     }
 }
 
-/// Runs a command that has trees: their children block threads while they read.
+/// Runs a command that opens stores: their children block threads while they read.
 pub fn run<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -134,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_is_a_name_and_no_path() {
+    fn a_path_is_not_a_store_name() {
         assert_eq!(options("main").store().unwrap().folder(), std::path::Path::new("./exesdb-data/main"));
         for name in ["", "..", "a/b", "/etc", ".compiled", "Main"] {
             assert!(options(name).store().unwrap_err().to_string().contains("a-z"), "{name}");
@@ -142,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_says_what_a_store_has() {
+    fn a_store_has_the_settings_of_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("exesdb.toml");
         let text =

@@ -1,5 +1,5 @@
-//! What `/health/ready` tells: whether each store serves, and if not, why. Asked of the registry and of the supervision
-//! tree at the time of the question.
+//! What `/health/ready` reports: whether each store serves, and if not, why. Each request looks at the registry and the
+//! supervision tree.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,22 +15,22 @@ use crate::tree::{Components, LoadFailure};
 /// How long the write of a group may take before its disk counts as hung. 10 s: a busy disk takes a second or two.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Readiness that knows the tree as soon as there is one: the listener that it is for is a part of it.
+/// Readiness of a tree that starts later: the listener, which reports it, is a part of the tree.
 #[derive(Default)]
 pub struct TreeReadiness(Arc<OnceLock<Handle>>);
 
 impl TreeReadiness {
-    /// The tree has started.
+    /// Sets the tree when it has started.
     pub fn watch(&self, handle: Handle) {
-        // There is one tree in a host.
+        // A host has one tree, so this is called once.
         drop(self.0.set(handle));
     }
 
-    /// What is asked at every `/health/ready`.
+    /// What every request to `/health/ready` calls.
     pub fn of(&self, routes: Vec<StoreRoute>, registry: &Registry) -> Readiness {
         let (handle, registry) = (self.0.clone(), registry.clone());
         Arc::new(move || {
-            // A picture of the tree is taken without waiting for anything.
+            // The tree is published state: reading it does not wait.
             let tree = handle.get().and_then(|handle| handle.tree().now_or_never());
             let node = |name: &str| tree.as_ref()?.children.iter().find(|child| child.id == name);
             routes.iter().map(|route| readiness(route, node(&route.name), &registry)).collect()
@@ -63,7 +63,7 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
             })
         }
     };
-    // The store serves all else, so it is not for a load balancer to take it out.
+    // The store serves everything else, so a load balancer should not take it out.
     let degraded = registry
         .get::<SnapshotsPool>(&names::snapshots(name))
         .and_then(|pool| pool.trouble())
@@ -88,7 +88,7 @@ fn streams(name: &str, registry: &Registry) -> Option<String> {
     })
 }
 
-/// Why a store does not run, for everybody who tells of it: the root of it, and not each supervisor's report of it.
+/// Why a store does not run: the root cause, not the reports of the supervisors above it.
 pub fn cause(store: &Node, registry: &Registry) -> String {
     let failure = registry.get::<LoadFailure>(&LoadFailure::name(&store.id));
     failure.and_then(|failure| failure.get()).unwrap_or_else(|| last_exit(store))

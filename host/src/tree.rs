@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! host                        one_for_one   one child per store, and the listener
-//! ├─ <store>                  rest_for_one  parked when it gives up: the other stores go on
+//! ├─ <store>                  rest_for_one  parked when it gives up: the other stores keep running
 //! │  ├─ components            loads the store's components whenever the store starts
 //! │  └─ system                rest_for_one
 //! │     ├─ core-system        one_for_all
@@ -19,7 +19,7 @@
 //! └─ listener
 //! ```
 //!
-//! Names and strategies are those of ExESDB's layered supervision; so are the limits where ExESDB's code has any.
+//! Names and strategies are those of ExESDB's layered supervision, and so are the limits that ExESDB's code has.
 
 mod compactor;
 mod components;
@@ -45,12 +45,12 @@ use components::{Roles, Setup};
 
 use crate::config::StoreConfig;
 
-/// Restarts of stores within the period before the host itself gives up. A store that gives up is parked and does
-/// not count; what counts is stores that are killed from outside, so this is out of reach of anything but a loop.
+/// Restarts of stores within the period before the host itself gives up. A store that gives up is parked and does not
+/// count; only stores that are killed from outside count, so nothing but a loop reaches this.
 const HOST_INTENSITY: (u32, Duration) = (1_000, Duration::from_secs(10));
 
-/// Restarts of a whole store before it is parked: enough for a fault that a restart cures, few enough that an
-/// operator hears of one that it does not.
+/// Restarts of a whole store before it is parked: enough for a fault that a restart cures, few enough that an operator
+/// soon hears of one that it does not cure.
 const STORE_INTENSITY: (u32, Duration) = (3, Duration::from_secs(60));
 
 const CORE_INTENSITY: (u32, Duration) = (3, Duration::from_secs(60));
@@ -58,8 +58,8 @@ const STORE_SYSTEM_INTENSITY: (u32, Duration) = (5, Duration::from_secs(30));
 const PERSISTENCE_INTENSITY: (u32, Duration) = (10, Duration::from_secs(60));
 const GATEWAY_INTENSITY: (u32, Duration) = (15, Duration::from_secs(60));
 
-/// A store that is ready to be started: its pools exist. Its components are loaded by its first child, `components`,
-/// whenever the store starts.
+/// A store that can be started: its pools exist. Its first child, `components`, loads its components whenever the store
+/// starts.
 pub struct StoreTree {
     persistence: Persistence,
     gateway: Arc<Installed<GatewayPlugin>>,
@@ -74,12 +74,12 @@ pub struct Persistence {
     readers: Arc<StreamsPool>,
     snapshot_workers: Arc<SnapshotsPool>,
     load_failure: Arc<LoadFailure>,
-    /// Pools are found by name as everything else, and stay registered while their instances come and go.
+    /// Pools stay registered while their instances come and go.
     _registrations: [Registration; 4],
 }
 
 impl Persistence {
-    /// The pools of a store, without instances.
+    /// Creates the pools of a store, without instances.
     pub fn new(
         engine: &Engine,
         config: StoreConfig,
@@ -87,11 +87,11 @@ impl Persistence {
         registry: &Registry,
         telemetry: &Telemetry,
     ) -> Self {
-        let streams = limits(config.limits_of("streams"));
-        let writers = StreamsPool::new(config.writers.into(), &streams);
-        let readers = StreamsPool::new(config.readers.into(), &streams);
-        let snapshots = limits(config.limits_of("snapshots"));
-        let snapshot_workers = SnapshotsPool::new(config.snapshot_workers.into(), &snapshots);
+        let streams = Limits::from(config.limits_of("streams"));
+        let writers = StreamsPool::new(config.writers as usize, &streams);
+        let readers = StreamsPool::new(config.readers as usize, &streams);
+        let snapshots = Limits::from(config.limits_of("snapshots"));
+        let snapshot_workers = SnapshotsPool::new(config.snapshot_workers as usize, &snapshots);
         let load_failure = Arc::<LoadFailure>::default();
         let registrations = [
             registry.register(LoadFailure::name(&config.name), load_failure.clone()),
@@ -112,12 +112,12 @@ impl Persistence {
         }
     }
 
-    /// The instances that append.
+    /// The streams instances that append.
     pub fn writers(&self) -> &Arc<StreamsPool> {
         &self.writers
     }
 
-    /// The instances that read.
+    /// The streams instances that read.
     pub fn readers(&self) -> &Arc<StreamsPool> {
         &self.readers
     }
@@ -127,12 +127,12 @@ impl Persistence {
         &self.snapshot_workers
     }
 
-    /// The snapshots, as far as their streams live.
+    /// The snapshots of streams that are not deleted.
     pub fn living_snapshots(&self) -> LivingSnapshots {
         LivingSnapshots::new(self.snapshot_workers.clone(), self.readers.clone())
     }
 
-    /// The store's child of a host that serves nobody; its database is in `folder`.
+    /// The store as a child of the host, without a gateway. Its database is in `folder`.
     pub fn child(&self, folder: PathBuf) -> ChildSpec {
         let store = SupervisorSpec::new(&self.setup.config.name, Strategy::RestForOne);
         let store =
@@ -156,7 +156,7 @@ impl Persistence {
         let persistence =
             limited(SupervisorSpec::new("persistence-system", Strategy::OneForOne), PERSISTENCE_INTENSITY)
                 .child(ChildSpec::supervisor(streams))
-                // A store without its streams is none; without its snapshots it serves all else.
+                // Without its streams a store is useless; without its snapshots it serves everything else.
                 .child(self.snapshot_workers.supervisor("snapshots", &self.snapshots).park_when_given_up())
                 .child(ChildSpec::supervisor(SupervisorSpec::new("subscriptions", Strategy::OneForOne)));
         let core = limited(SupervisorSpec::new("core-system", Strategy::OneForAll), CORE_INTENSITY)
@@ -167,19 +167,19 @@ impl Persistence {
 }
 
 impl StoreTree {
-    /// A store whose pools have no instances yet.
+    /// Creates a store; its pools have no instances yet.
     pub fn new(engine: &Engine, config: StoreConfig, registry: &Registry, telemetry: &Telemetry) -> Self {
         let persistence = Persistence::new(engine, config, Clock::System, registry, telemetry);
         Self { persistence, gateway: Arc::default() }
     }
 
-    /// The store's child of the host.
+    /// The store as a child of the host.
     pub fn child(&self, data: &Path) -> ChildSpec {
         let name = &self.persistence.setup.config.name;
         let system = SupervisorSpec::new("system", Strategy::RestForOne)
             .child(self.persistence.core_system(data.join(name)))
             .child(self.gateway_system());
-        // When the components are loaded anew, all that is made of them is.
+        // When the components are loaded again, everything made of them is restarted.
         let store = limited(SupervisorSpec::new(name, Strategy::RestForOne), STORE_INTENSITY)
             .child(self.persistence.components(Some(self.gateway.clone())))
             .child(ChildSpec::supervisor(system));
@@ -188,7 +188,7 @@ impl StoreTree {
 
     fn gateway_system(&self) -> ChildSpec {
         let config = &self.persistence.setup.config;
-        let count = usize::from(config.gateway_pool_size);
+        let count = config.gateway_pool_size as usize;
         let instances = count * config.limits_of("gateway").gateway_instances_per_worker as usize;
         let workers = exesdb_plugin::gateway_workers("gateway-workers", count, instances, &self.gateway);
         let mut gateway =
@@ -216,15 +216,4 @@ pub fn offline<'a>(stores: impl IntoIterator<Item = (&'a Persistence, PathBuf)>)
 
 fn limited(spec: SupervisorSpec, (restarts, period): (u32, Duration)) -> SupervisorSpec {
     spec.intensity(restarts, period)
-}
-
-fn limits(limits: &crate::config::Limits) -> Limits {
-    Limits {
-        call_cpu_ms: limits.call_cpu_ms.into(),
-        call_wall_ms: limits.call_wall_ms.into(),
-        response_wall_ms: limits.response_wall_ms.into(),
-        memory_bytes: (limits.memory_mib as usize) << 20,
-        mailbox: limits.mailbox as usize,
-        gateway_instances_per_worker: limits.gateway_instances_per_worker as usize,
-    }
 }

@@ -27,7 +27,10 @@ impl Control {
         let write =
             UnixStream::connect(host.data().join("control.sock")).expect("the host has a control socket");
         let read = BufReader::new(write.try_clone().expect("a socket has two ends"));
-        Self { write, read }
+        let mut control = Self { write, read };
+        let host = control.ask(&json!({ "exesdb": "0.1.0", "control": 1 }));
+        assert_eq!(host["control"], 1, "{host}");
+        control
     }
 
     fn ask(&mut self, request: &Value) -> Value {

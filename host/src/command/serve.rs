@@ -5,11 +5,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::config::{Config, ConfigError, parse_listen};
+use crate::config::{Config, ConfigError, DEFAULT_DATA, DEFAULT_LISTEN, example_file, parse_listen};
 
-/// Options of `serve`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
+fn after_help() -> String {
+    let indented: Vec<String> = example_file().lines().map(|line| format!("  {line}")).collect();
+    let example: Vec<&str> = indented.iter().map(|line| line.trim_end()).collect();
+    format!(
+        "\
 Examples:
   exesdb serve
   exesdb serve --data /var/lib/exesdb --listen 127.0.0.1:2113
@@ -19,47 +21,38 @@ Only the stores that the file names are served (without a file, main). The log s
 the data directory that are not among them.
 
 A configuration file, here with every default:
-  data = \"./exesdb-data\"            # relative paths are relative to the file; --data and EXESDB_DATA go before it
-  listen = \"127.0.0.1:2113\"
-  allowed_hosts = []                # further names that requests may be sent to, such as \"db.example.org\"; others are
-                                    # refused when there are any, or when it listens on loopback
-  allowed_origins = []              # origins whose web pages may read and write, such as \"https://app.example.org\"
+{}",
+        example.join("\n")
+    )
+}
 
-  [[store]]                         # one for each store
-  name = \"main\"
-  gateway_pool_size = 3
-  writers = 4
-  readers = 2
-  snapshot_workers = 2
-  disk_reserve_mib = 256            # of free disk below which only what makes room is written
-  pubsub = true
-
-  [store.components]                # or the path of a component file
-  streams = \"builtin:streams\"
-  snapshots = \"builtin:snapshots\"
-  gateway = \"builtin:gateway-http\"
-
-  [store.settings.streams]          # the component declares which settings it has
-  index-correlation = false         # find events by $correlationId and $causationId: those appended since it is on
-
-  [store.limits]                    # of each instance
-  call_cpu_ms = 1000
-  call_wall_ms = 30000
-  memory_mib = 64
-  mailbox = 1024
-  response_wall_ms = 40000          # until the gateway's response begins
-  gateway_instances_per_worker = 64
-
-  [store.limits.gateway]            # of each instance of one component (streams, snapshots, gateway), instead
-  memory_mib = 64")]
+/// Options of `serve`.
+#[derive(Debug, Args)]
+#[command(after_help = after_help())]
 pub struct ServeOptions {
-    /// Where data is kept; goes before the file's `data`, and so does the environment variable [default: ./exesdb-data].
-    #[arg(long, env = "EXESDB_DATA", value_name = "DIR")]
+    /// The data directory, if not the file's.
+    #[arg(
+        long,
+        env = "EXESDB_DATA",
+        value_name = "DIR",
+        help = format!(
+            "Where data is kept; goes before the file's `data`, and so does the environment variable [default: \
+             {DEFAULT_DATA}]"
+        )
+    )]
     pub data: Option<PathBuf>,
 
-    /// Where the gateway listens: an address or a name with a port, or a port of 127.0.0.1; goes before the file's
-    /// `listen` [default: 127.0.0.1:2113].
-    #[arg(long, env = "EXESDB_LISTEN", value_name = "[ADDR:]PORT", value_parser = parse_listen)]
+    /// Where to listen, if not where the file says.
+    #[arg(
+        long,
+        env = "EXESDB_LISTEN",
+        value_name = "[ADDR:]PORT",
+        value_parser = parse_listen,
+        help = format!(
+            "Where the gateway listens: an address or a name with a port, or a port of 127.0.0.1; goes before the \
+             file's `listen` [default: {DEFAULT_LISTEN}]"
+        )
+    )]
     pub listen: Option<SocketAddr>,
 
     /// The stores, their components and limits; without it, one store `main` with everything built in.
@@ -68,7 +61,7 @@ pub struct ServeOptions {
 }
 
 impl ServeOptions {
-    /// What is to run: options before the file, the file before the defaults.
+    /// What is to run. An option takes precedence over the file, and the file over the default.
     pub fn config(self) -> Result<Config, ConfigError> {
         let mut config = match &self.config {
             Some(path) => Config::load(path)?,
@@ -81,5 +74,13 @@ impl ServeOptions {
             config.listen = listen;
         }
         Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn clients_ask_where_the_host_listens_by_default() {
+        assert_eq!(crate::client::DEFAULT_URL, format!("http://{}", crate::config::DEFAULT_LISTEN));
     }
 }

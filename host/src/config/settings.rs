@@ -1,17 +1,17 @@
-//! The settings of a component: what the operator wrote, compared with what the component declares. Pure.
+//! The settings of a component: what the operator wrote, checked against what the component declares.
 
 use std::collections::BTreeMap;
 
 use exesdb_plugin::{SettingSpec, SettingValue};
 
-use super::Setting;
+use super::model::Setting;
 
-/// What a component of this role is given: its settings as the file has them, and the defaults of those that it has not.
+/// The settings that a component of this role is started with: those of the file, and the defaults of the others.
 ///
 /// # Errors
 ///
-/// The place in the file of the first setting that the component does not have or that has another type, and what would
-/// be right.
+/// The place in the file of the first setting that the component does not declare or that has another type, and what it
+/// must be.
 pub fn resolve(
     role: &str,
     declared: &[SettingSpec],
@@ -21,33 +21,30 @@ pub fn resolve(
         declared.iter().map(|spec| (spec.key.clone(), spec.default.to_string())).collect();
     for (key, setting) in given {
         let Some(spec) = declared.iter().find(|spec| spec.key == *key) else {
-            let there_are = there_are(declared);
-            return Err(format!(
-                "{}: the {role} component has no setting `{key}`; {there_are}",
-                setting.key_place
-            ));
+            let (place, declared) = (&setting.key_place, list(declared));
+            return Err(format!("{place}: the {role} component has no setting `{key}`; {declared}"));
         };
         if std::mem::discriminant(&spec.default) != std::mem::discriminant(&setting.value) {
-            let (place, right) = (&setting.value_place, right(&spec.default));
-            return Err(format!("{place}: {key} is {}; it must be {right}", shown(&setting.value)));
+            let (place, expected) = (&setting.value_place, expected(&spec.default));
+            return Err(format!("{place}: {key} is {}; it must be {expected}", written(&setting.value)));
         }
         settings.insert(key.clone(), setting.value.to_string());
     }
     Ok(settings)
 }
 
-fn there_are(declared: &[SettingSpec]) -> String {
+fn list(declared: &[SettingSpec]) -> String {
     if declared.is_empty() {
         return "it declares no settings".to_owned();
     }
     let one = |spec: &SettingSpec| {
-        format!("`{}` ({}, default {})", spec.key, right(&spec.default), shown(&spec.default))
+        format!("`{}` ({}, default {})", spec.key, expected(&spec.default), written(&spec.default))
     };
     format!("it has {}", declared.iter().map(one).collect::<Vec<_>>().join(", "))
 }
 
-/// What a value of the same type as this one is.
-fn right(value: &SettingValue) -> &'static str {
+/// What a value of the same type must be.
+fn expected(value: &SettingValue) -> &'static str {
     match value {
         SettingValue::Flag(_) => "true or false",
         SettingValue::Number(_) => "a whole number",
@@ -56,7 +53,7 @@ fn right(value: &SettingValue) -> &'static str {
 }
 
 /// A value as it is written in the file.
-fn shown(value: &SettingValue) -> String {
+fn written(value: &SettingValue) -> String {
     match value {
         SettingValue::Text(text) => format!("{text:?}"),
         SettingValue::Flag(_) | SettingValue::Number(_) => value.to_string(),
@@ -70,7 +67,8 @@ mod tests {
     use exesdb_plugin::{SettingSpec, SettingValue};
 
     use super::resolve;
-    use crate::config::{Place, Setting};
+    use crate::config::model::Setting;
+    use crate::config::source::Place;
 
     fn declared() -> Vec<SettingSpec> {
         let spec = |key: &str, default| SettingSpec { key: key.to_owned(), default, meaning: String::new() };
@@ -87,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_given_has_its_default() {
+    fn absent_settings_have_their_defaults() {
         let settings = resolve("streams", &declared(), &given("number", SettingValue::Number(-1))).unwrap();
         let settings: Vec<(&str, &str)> =
             settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
@@ -95,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_settings_and_wrong_types_are_refused_with_their_places() {
+    fn unknown_settings_and_wrong_types_are_errors_with_their_places() {
         let text = |text: &str| SettingValue::Text(text.to_owned());
         let table = [
             (
@@ -111,10 +109,10 @@ mod tests {
         for (key, value, expected) in table {
             assert_eq!(resolve("streams", &declared(), &given(key, value)).unwrap_err(), expected);
         }
-        let refusal = resolve("gateway", &[], &given("a", SettingValue::Flag(true))).unwrap_err();
+        let error = resolve("gateway", &[], &given("a", SettingValue::Flag(true))).unwrap_err();
         assert!(
-            refusal.ends_with("the gateway component has no setting `a`; it declares no settings"),
-            "{refusal}"
+            error.ends_with("the gateway component has no setting `a`; it declares no settings"),
+            "{error}"
         );
     }
 }

@@ -1,15 +1,15 @@
-//! Names that web pages are known by, in the configuration.
+//! The hosts and origins that the configuration allows to web pages.
 
 use http::Uri;
 use http::uri::Authority;
 
-/// What is right in `allowed_hosts`.
+/// What a name in `allowed_hosts` must be.
 pub(super) const HOST: &str = "a name or address without a port such as \"db.example.org\"";
 
-/// What is right in `allowed_origins`.
+/// What a name in `allowed_origins` must be.
 pub(super) const ORIGIN: &str = "an origin such as \"https://app.example.org\" or \"http://localhost:3000\"";
 
-/// A host's name as it is compared: in lower case, without the dot that may end it.
+/// A host's name in the form that requests are compared with: in lower case, without a trailing dot.
 pub(super) fn host(text: &str) -> Option<String> {
     let authority: Authority = text.parse().ok()?;
     let plain = authority.port().is_none() && authority.host() == text && !text.contains('*');
@@ -17,7 +17,7 @@ pub(super) fn host(text: &str) -> Option<String> {
     (plain && !name.is_empty()).then(|| name.to_ascii_lowercase())
 }
 
-/// An origin as browsers write it: scheme, name and, where it is not the scheme's own, the port.
+/// An origin as browsers write it: scheme, name and, unless it is the scheme's default, the port.
 pub(super) fn origin(text: &str) -> Option<String> {
     let text = text.to_ascii_lowercase();
     let uri: Uri = text.parse().ok()?;
@@ -42,7 +42,7 @@ mod tests {
     use super::{host, origin};
 
     #[test]
-    fn hosts_are_names_without_ports() {
+    fn a_host_is_a_name_without_a_port() {
         for (text, expected) in [
             ("db.example.org", Some("db.example.org")),
             ("DB.Example.org.", Some("db.example.org")),
@@ -62,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_a_scheme_and_a_name() {
+    fn an_origin_is_a_scheme_and_a_name() {
         for (text, expected) in [
             ("https://app.example.org", Some("https://app.example.org")),
             ("HTTPS://App.example.org:443", Some("https://app.example.org")),

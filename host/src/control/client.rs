@@ -1,4 +1,4 @@
-//! The other side: a command that asks a running host.
+//! The client's end: a command that asks a running host.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
+use super::hello::{ADVICE, HELLO_BYTES_MAX, HELLO_TIMEOUT, Hello};
+use super::protocol::{DATA_BYTES_MAX, Refusal, Request, Response};
 use super::socket::{ShortPath, fits, socket_path, too_long};
-use super::{DATA_BYTES_MAX, Refusal, Request, Response};
 
-/// The largest answer, in bytes: the tree of hundreds of stores is a few MiB.
+/// The largest response, in bytes: the tree of hundreds of stores has a few MiB.
 const RESPONSE_BYTES_MAX: u64 = 64 << 20;
 
-/// Why a host was not controlled.
+/// Why a request to a host failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// Nobody listens.
@@ -27,29 +28,43 @@ pub enum ControlError {
         /// The socket's path.
         path: PathBuf,
     },
-    /// The socket is there and cannot be used.
+    /// The socket exists and cannot be used.
     #[error("the control socket {} cannot be used: {error}; it belongs to the user who runs exesdb", path.display())]
     Unusable {
         /// The socket's path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// The connection ended before the answer.
+    /// The connection ended before the response.
     #[error("the host on {} ended before it answered", data.display())]
     Ended {
         /// The data directory.
         data: PathBuf,
     },
-    /// The answer is not of this protocol.
+    /// The host does not say hello.
+    #[error("the host on {} does not answer; try again, or restart it", data.display())]
+    Silent {
+        /// The data directory.
+        data: PathBuf,
+    },
+    /// The host has another version of the protocol.
+    #[error("{}", other_version(.data, .host.as_ref()))]
+    OtherVersion {
+        /// The data directory.
+        data: PathBuf,
+        /// None for one that does not know hellos.
+        host: Option<Hello>,
+    },
+    /// The response is not of this protocol.
     #[error("the host on {} answered what this client cannot read: {detail}; is it of another version?", data.display())]
     Unreadable {
         /// The data directory.
         data: PathBuf,
-        /// What does not fit.
+        /// What cannot be read, and why.
         detail: String,
     },
-    /// The host will not.
+    /// The host does not carry out the request.
     #[error("{0}")]
     Refused(Refusal),
 }
@@ -71,7 +86,11 @@ impl ControlClient {
             Err(error) => Err(error),
         };
         match connected {
-            Ok(stream) => Ok(ControlClient { stream: BufReader::new(stream), data: data.to_owned() }),
+            Ok(stream) => {
+                let mut client = ControlClient { stream: BufReader::new(stream), data: data.to_owned() };
+                client.exchange_hellos().await?;
+                Ok(client)
+            }
             Err(error) => Err(match error.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
                     ControlError::NotRunning { data: data.to_owned() }
@@ -81,23 +100,52 @@ impl ControlClient {
         }
     }
 
-    /// Sends a request and gives its (first) answer. A refusal is an error.
+    /// Says which exesdb this is, and checks that the host speaks the same protocol.
+    async fn exchange_hellos(&mut self) -> Result<(), ControlError> {
+        // A host that has too many connections may have closed this one: what it sent before says why.
+        let _ = self.stream.write_all(&Hello::own().line()).await;
+        let line = tokio::time::timeout(HELLO_TIMEOUT, self.line(HELLO_BYTES_MAX as u64)).await;
+        let line = line.map_err(|_| ControlError::Silent { data: self.data.clone() })??;
+        let host = match Hello::parse(&line) {
+            Some(host) if host.is_understood() => return Ok(()),
+            Some(host) => Some(host),
+            None => match self.response(&line) {
+                // A host before protocol 1 takes the hello for a request.
+                Err(ControlError::Refused(Refusal::Malformed { .. })) => None,
+                Err(error) => return Err(error),
+                Ok(response) => return Err(self.unexpected(&response)),
+            },
+        };
+        Err(ControlError::OtherVersion { data: self.data.clone(), host })
+    }
+
+    /// Sends a request and gives its (first) response. A refusal is an error.
     pub async fn ask(&mut self, request: &Request) -> Result<Response, ControlError> {
         let mut line = serde_json::to_vec(request).expect("requests are JSON");
         line.push(b'\n');
-        // A host that refuses the connection may have closed it already: its answer says why.
+        // A host that closed the connection may have said why before.
         let _ = self.stream.write_all(&line).await;
         self.next().await
     }
 
-    /// The next answer to a request that has many.
+    /// The next response to a request that has many.
     pub async fn next(&mut self) -> Result<Response, ControlError> {
+        let line = self.line(RESPONSE_BYTES_MAX).await?;
+        self.response(&line)
+    }
+
+    /// The next line, or as much of it as fits in `max` bytes.
+    async fn line(&mut self, max: u64) -> Result<Vec<u8>, ControlError> {
         let mut line = Vec::new();
-        let read = (&mut self.stream).take(RESPONSE_BYTES_MAX).read_until(b'\n', &mut line).await;
+        let read = (&mut self.stream).take(max).read_until(b'\n', &mut line).await;
         if read.is_err() || line.is_empty() {
             return Err(ControlError::Ended { data: self.data.clone() });
         }
-        match serde_json::from_slice(&line) {
+        Ok(line)
+    }
+
+    fn response(&self, line: &[u8]) -> Result<Response, ControlError> {
+        match serde_json::from_slice(line) {
             Ok(Response::Error { error }) => Err(ControlError::Refused(error)),
             Ok(response) => Ok(response),
             Err(error) => Err(self.unreadable(error.to_string())),
@@ -117,7 +165,7 @@ impl ControlClient {
         }
     }
 
-    /// The error for an answer to another question.
+    /// The error for a response to another request.
     pub fn unexpected(&self, response: &Response) -> ControlError {
         let kind = match response {
             Response::Tree { .. } => "a tree",
@@ -137,4 +185,10 @@ impl ControlClient {
     fn unreadable(&self, detail: String) -> ControlError {
         ControlError::Unreadable { data: self.data.clone(), detail }
     }
+}
+
+/// Which versions do not fit, and what helps.
+fn other_version(data: &Path, host: Option<&Hello>) -> String {
+    let host = host.map_or("an older exesdb, which does not say its version".to_owned(), Hello::to_string);
+    format!("the host on {} is {host}, and you are {}; {ADVICE}", data.display(), Hello::own())
 }

@@ -1,14 +1,13 @@
-//! Which child a path means.
+//! Finds the child that a path names.
 
 use exesdb_supervisor::Node;
 
-use super::Refusal;
-use super::protocol::CHILDREN_LISTED_MAX;
+use super::protocol::{CHILDREN_LISTED_MAX, Refusal};
 
-/// The full path of the child that is meant: ids from the root as the tree shows them, or without the root's own.
+/// The full path of a child, given its ids from the root with or without the root's own.
 pub(super) fn resolve(tree: &Node, asked: &str) -> Result<String, Refusal> {
     let ids: Vec<&str> = asked.split('/').filter(|id| !id.is_empty()).collect();
-    // The full path goes first: it is the one that is shown, and a store may be called as the root is.
+    // The full path takes precedence: it is the one that is shown, and a store may have the root's name.
     let below_root = ids.strip_prefix(&[tree.id.as_str()]);
     match below_root.map(|ids| walk(tree, ids)) {
         Some(Ok(node)) => Ok(node.path.clone()),
@@ -20,7 +19,7 @@ pub(super) fn resolve(tree: &Node, asked: &str) -> Result<String, Refusal> {
     }
 }
 
-/// The node that the ids lead to, or the last one that they reach.
+/// The node at the end of the ids, or the last one that they reach.
 fn walk<'a>(from: &'a Node, ids: &[&str]) -> Result<&'a Node, &'a Node> {
     ids.iter().try_fold(from, |node, id| node.children.iter().find(|child| child.id == *id).ok_or(node))
 }
@@ -56,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_found_with_and_without_the_root() {
+    fn the_root_may_be_omitted_from_a_path() {
         let system = node("host/main/system", vec![node("host/main/system/pubsub", vec![])]);
         let tree = node("host", vec![node("host/main", vec![system]), node("host/other", vec![])]);
         let cases = [
@@ -88,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_may_be_called_as_the_root_is() {
+    fn a_store_may_have_the_name_of_the_root() {
         let tree = node("host", vec![node("host/host", vec![node("host/host/system", vec![])])]);
         assert_eq!(resolve(&tree, "host/system").unwrap(), "host/host/system");
         assert_eq!(resolve(&tree, "host/host").unwrap(), "host/host");

@@ -1,4 +1,4 @@
-//! The lines that go over the control socket.
+//! The lines that go over the control socket after the hellos.
 
 use exesdb_plugin::StateOwner;
 use exesdb_storage::Snapshot;
@@ -6,12 +6,20 @@ use exesdb_storage::dump::Summary;
 use exesdb_supervisor::{Event, Node, Reason};
 use serde::{Deserialize, Serialize};
 
-use super::{CONNECTIONS_MAX, REQUEST_BYTES_MAX};
+/// Connections at a time: a few people and dashboards. Each costs a task and, while it follows, a reader of telemetry.
+pub(super) const CONNECTIONS_MAX: usize = 16;
 
-/// Names of children that an answer lists.
+/// The longest request, with its line end: real ones are far smaller.
+pub(super) const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of one piece of a backup: many enough that the lines between pieces do not count, few enough to be held a few
+/// times.
+pub(super) const DATA_BYTES_MAX: usize = 256 << 10;
+
+/// Names of children that a response lists.
 pub(super) const CHILDREN_LISTED_MAX: usize = 50;
 
-/// What can be asked. One JSON object a line, `{"request":"tree"}`.
+/// What can be asked for: one JSON object a line, such as `{"request":"tree"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
@@ -19,7 +27,7 @@ pub enum Request {
     Tree {},
     /// An exit signal to a child.
     Kill {
-        /// Ids from the root, joined by `/`; the root's own may be left out.
+        /// Ids from the root, joined by `/`; the root's own may be omitted.
         path: String,
         /// The reason of the signal: `killed`, `normal`, `shutdown`, `shutdown:WHY`, `error:WHY`.
         reason: Reason,
@@ -29,33 +37,33 @@ pub enum Request {
         /// As for `kill`.
         path: String,
     },
-    /// The telemetry that is still kept, oldest first, each event an answer of its own.
+    /// The telemetry that is still kept, oldest first, each event a response of its own.
     Events {
-        /// And then what happens, until the client leaves.
+        /// Then also new events, until the client leaves. False by default.
         #[serde(default)]
         follow: bool,
-        /// Only events of these kinds, and how many were missed; empty for all.
+        /// Only events of these kinds, and how many were missed. Empty, the default: all.
         #[serde(default)]
         kinds: Vec<String>,
     },
-    /// Removal of what retention and deletion hide, and then what `compact` does. Each step an answer of its own.
+    /// Removal of what retention and deletion hide, and then what `compact` does. Each step has a response of its own.
     Scavenge {
-        /// Which one.
+        /// The store's name.
         store: String,
     },
-    /// Files rewritten without what was deleted and overwritten. Each keyspace an answer of its own.
+    /// Files rewritten without what was deleted and overwritten. Each keyspace has a response of its own.
     Compact {
-        /// Which one.
+        /// The store's name.
         store: String,
     },
     /// All that a store has as of now, in pieces.
     Backup {
-        /// Which one.
+        /// The store's name.
         store: String,
     },
 }
 
-/// What a backup has in it.
+/// What a backup contains.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupSummary {
     /// Batches that the store had applied.
@@ -86,13 +94,13 @@ impl Keeper {
     ///
     /// # Errors
     ///
-    /// What of the store could not be read.
+    /// What could not be read of the store.
     pub fn all(snapshot: &Snapshot) -> Result<Vec<Keeper>, String> {
         let owners = exesdb_plugin::owners(snapshot)?;
         Ok(owners.into_iter().map(|(role, component)| Keeper { role: role.to_owned(), component }).collect())
     }
 
-    /// In words.
+    /// A sentence for people.
     pub fn sentence(&self) -> String {
         format!("its {} are kept by the component {}", self.role, self.component)
     }
@@ -111,7 +119,7 @@ impl From<Summary> for BackupSummary {
     }
 }
 
-/// What is answered. One JSON object a line.
+/// What the host sends: one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "response", rename_all = "snake_case")]
 pub enum Response {
@@ -120,7 +128,7 @@ pub enum Response {
         /// The root.
         tree: Node,
     },
-    /// To `kill`: the signal was sent. What comes of it is seen in the tree and in the events.
+    /// To `kill`: the signal was sent. The tree and the events show its effect.
     Killed {
         /// The full path.
         path: String,
@@ -135,40 +143,40 @@ pub enum Response {
         /// What happened.
         event: Event,
     },
-    /// To `events`, `scavenge` and `compact`, in the end.
+    /// To `events`, `scavenge` and `compact`, last.
     End,
-    /// To `scavenge`, behind each step.
+    /// To `scavenge`, after each step.
     Scavenged {
-        /// Whose data: `streams` or `snapshots`.
+        /// The component whose data it is: `streams` or `snapshots`.
         component: String,
         /// Streams (or snapshots) looked at so far.
         examined: u64,
         /// Events (or snapshots) removed so far.
         removed: u64,
-        /// Bytes of them.
+        /// Bytes removed so far.
         bytes: u64,
     },
-    /// To `scavenge` and `compact`, behind each keyspace.
+    /// To `scavenge` and `compact`, after each keyspace.
     Compacted {
-        /// Which one.
+        /// The component and the keyspace, with a dot between.
         keyspace: String,
         /// Bytes of its files before.
         bytes_before: u64,
-        /// Bytes of its files now.
+        /// Bytes of its files after.
         bytes_after: u64,
         /// Keyspaces that are done.
         done: u64,
         /// Keyspaces to do.
         total: u64,
     },
-    /// To `backup`: so many bytes follow the line, at most [`super::DATA_BYTES_MAX`].
+    /// To `backup`: a piece of it follows the line.
     Data {
-        /// How many.
+        /// Length of the piece, at most [`DATA_BYTES_MAX`].
         bytes: u64,
     },
-    /// To `backup`, in the end.
+    /// To `backup`, last.
     BackedUp {
-        /// What was sent.
+        /// What the pieces contain.
         summary: BackupSummary,
         /// The components that keep the store's state, by role: whoever restores the backup needs them.
         #[serde(default)]
@@ -181,11 +189,19 @@ pub enum Response {
     },
 }
 
+impl Response {
+    pub(super) fn line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).expect("responses are JSON");
+        line.push(b'\n');
+        line
+    }
+}
+
 /// Why a request was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Refusal {
-    /// The line is no request.
+    /// The line is not a request.
     #[error("the request is malformed: {detail}; is the client of another version?")]
     Malformed {
         /// What is wrong with it.
@@ -200,9 +216,9 @@ pub enum Refusal {
     /// The tree has no such child.
     #[error("there is no `{path}` in the tree; {}", nearest_text(.nearest, .children))]
     UnknownPath {
-        /// What was asked for.
+        /// The path as the client wrote it.
         path: String,
-        /// The longest beginning of it that exists.
+        /// The longest prefix of it that exists.
         nearest: String,
         /// The ids of the children there, the first 50.
         children: Vec<String>,
@@ -210,21 +226,21 @@ pub enum Refusal {
     /// The host has no such store.
     #[error("there is no store {store}; there are: {}", stores.join(", "))]
     UnknownStore {
-        /// What was asked for.
+        /// The name as the client wrote it.
         store: String,
-        /// Those that there are.
+        /// The names of the stores of the host.
         stores: Vec<String>,
     },
-    /// What was asked for was begun and could not be finished.
+    /// The request was begun and could not be finished.
     #[error("{detail}")]
     Failed {
         /// What went wrong, and what to do.
         detail: String,
     },
-    /// The child is not in a state for it.
+    /// The state of the child does not allow it.
     #[error("{detail}")]
     Declined {
-        /// What the supervisor says.
+        /// The supervisor's reason.
         detail: String,
     },
 }
@@ -242,7 +258,7 @@ mod tests {
     use super::{Refusal, Request};
 
     #[test]
-    fn requests_are_typed() {
+    fn requests_with_unknown_or_missing_fields_are_rejected() {
         let cases = [
             (r#"{"request":"tree"}"#, true),
             (r#"{"request":"kill","path":"a","reason":"error:x"}"#, true),

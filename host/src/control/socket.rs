@@ -1,4 +1,4 @@
-//! The socket's file: where it is, who may open it, and what is left of a host that died.
+//! The socket's file: where it is, who may open it, and what becomes of the file of a host that died.
 
 use std::fs;
 use std::fs::File;
@@ -12,13 +12,13 @@ use tokio::net::UnixListener;
 
 /// The socket's name in the data directory.
 const SOCKET_NAME: &str = "control.sock";
-/// The directory in which the socket is made ready, below the data directory. Short: the system limits the whole
-/// path of a socket to about 100 bytes, and this one is not to be longer than the final one.
+/// The directory in which the socket is created, below the data directory. Short, so that this path is not longer than
+/// the final one: the system limits the path of a socket to about 100 bytes.
 const STAGING_NAME: &str = ".new";
 /// Only the owner may connect.
 const SOCKET_MODE: u32 = 0o600;
 
-/// Why a host cannot be controlled.
+/// Why the control socket cannot be created.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// The system's limit for socket paths.
@@ -27,13 +27,13 @@ pub enum BindError {
         /// The socket's path.
         path: PathBuf,
     },
-    /// Somebody answers on the socket.
+    /// Another process accepts connections on the socket.
     #[error("another exesdb is running on {}; stop it, or give another --data", data.display())]
     Running {
         /// The data directory.
         data: PathBuf,
     },
-    /// Something that is no socket has the name.
+    /// Something other than a socket has the name.
     #[error("{} is in the way of the control socket and is no socket; move it elsewhere", path.display())]
     InTheWay {
         /// The socket's path.
@@ -42,14 +42,14 @@ pub enum BindError {
     /// The file system refuses.
     #[error("the control socket's file {} cannot be made: {error}{}", path.display(), exesdb_storage::advice(error))]
     Io {
-        /// The file that was worked on.
+        /// The file of the failed operation.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
 }
 
-/// The listening end of a control socket. Its file goes away with it.
+/// The listening end of a control socket. Dropping it removes the file.
 #[derive(Debug)]
 pub struct ControlSocket {
     pub(super) listener: UnixListener,
@@ -57,8 +57,8 @@ pub struct ControlSocket {
 }
 
 impl ControlSocket {
-    /// Listens in a data directory, which must exist. The file of a host that died is replaced. Must be called
-    /// within a tokio runtime.
+    /// Listens in a data directory, which must exist. Replaces the file of a host that died. Must be called within a
+    /// tokio runtime.
     pub fn bind(data: &Path) -> Result<ControlSocket, BindError> {
         let path = socket_path(data);
         check_free(data, &path)?;
@@ -89,7 +89,7 @@ impl ControlSocket {
 impl Drop for ControlSocket {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "the control socket stays behind");
+            tracing::warn!(path = %self.path.display(), %error, "the file of the control socket is left, for it cannot be removed");
         }
     }
 }
@@ -99,11 +99,11 @@ pub(super) fn socket_path(data: &Path) -> PathBuf {
     data.join(SOCKET_NAME)
 }
 
-/// A path to the same file that the system takes for a socket, whose paths it limits to about 100 bytes: by the open
-/// folder, where the path itself is longer.
+/// A path to a socket that is short enough for the system, which limits such paths to about 100 bytes: if the path itself
+/// is longer, it leads through an open handle of the folder.
 pub(super) struct ShortPath {
     path: PathBuf,
-    /// The path leads through it.
+    /// Keeps the path valid: it leads through this handle.
     _folder: Option<File>,
 }
 
@@ -125,12 +125,12 @@ impl ShortPath {
     }
 }
 
-/// Whether the system takes this as a socket's path.
+/// Whether a path is short enough for a socket.
 pub(super) fn fits(path: &Path) -> bool {
     SocketAddr::from_pathname(path).is_ok()
 }
 
-/// The advice for a path that does not fit.
+/// The error message for a path that is too long.
 pub(super) fn too_long(path: &Path) -> String {
     format!(
         "the control socket's path has {} bytes, and the system allows about 100: {}; give --data a shorter path, \
@@ -147,7 +147,7 @@ fn check_free(data: &Path, path: &Path) -> Result<(), BindError> {
         Ok(metadata) if !metadata.file_type().is_socket() => {
             Err(BindError::InTheWay { path: path.to_owned() })
         }
-        // Left behind by a host that was killed, unless somebody answers.
+        // The file of a host that was killed, unless another process accepts connections on it.
         Ok(_) => match ShortPath::of(path).and_then(|short| UnixStream::connect(short.path())) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
             Err(error) => Err(BindError::Io { path: path.to_owned(), error }),
@@ -156,7 +156,7 @@ fn check_free(data: &Path, path: &Path) -> Result<(), BindError> {
     }
 }
 
-/// What a host that died while it bound its socket left behind.
+/// Removes what a host left that died while it bound its socket.
 fn remove_staging(staging: &Path, staged: &Path) -> io::Result<()> {
     let ignore_missing = |result: io::Result<()>| match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -172,7 +172,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[tokio::test]
-    async fn only_the_owner_may_connect_and_the_file_goes_away() {
+    async fn only_the_owner_may_connect_and_dropping_removes_the_file() {
         let data = tempfile::tempdir().unwrap();
         let socket = ControlSocket::bind(data.path()).unwrap();
         let path = data.path().join(SOCKET_NAME);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    async fn only_the_socket_of_a_dead_host_is_replaced() {
         let data = tempfile::tempdir().unwrap();
         let path = data.path().join(SOCKET_NAME);
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_a_socket_is_said() {
+    async fn a_path_that_cannot_be_a_socket_is_an_error() {
         let data = tempfile::tempdir().unwrap();
         std::fs::write(data.path().join(SOCKET_NAME), "mine").unwrap();
         let error = ControlSocket::bind(data.path()).unwrap_err().to_string();

@@ -1,10 +1,10 @@
-//! A way to have a store's files made smaller while it runs.
+//! Compacts a store's files while it runs.
 
 use std::sync::{Arc, Weak};
 
 use exesdb_storage::{CompactError, Compacted, EraseError, Store};
 
-/// The handle that `store` registers. It does not keep the database open, except for as long as it compacts.
+/// The handle that `store` registers. It keeps the database open only while it compacts.
 pub struct Compactor(Weak<Store>);
 
 impl Compactor {
@@ -21,17 +21,17 @@ impl Compactor {
     ///
     /// # Errors
     ///
-    /// See [`Store::compact`]; or the store was closed.
+    /// Those of [`Store::compact`], and a store that was closed.
     pub fn compact(&self, progress: &mut dyn FnMut(Compacted<'_>)) -> Result<(), String> {
         let store = self.0.upgrade().ok_or("the store is restarting; try again")?;
         store.compact(progress).map_err(|error: CompactError| error.to_string())
     }
 
-    /// The same, and sees to it that nothing of what was deleted is left in any of the store's files.
+    /// The same, and leaves nothing deleted in any of the store's files.
     ///
     /// # Errors
     ///
-    /// See [`Store::erase`]; or the store was closed.
+    /// Those of [`Store::erase`], and a store that was closed.
     pub fn erase(&self, progress: &mut dyn FnMut(Compacted<'_>)) -> Result<(), String> {
         let store = self.0.upgrade().ok_or("the store is restarting; try again")?;
         store.erase(progress).map_err(|error: EraseError| error.to_string())

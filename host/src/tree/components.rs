@@ -1,5 +1,5 @@
-//! `components`: loads the components of a store whenever the store starts, and lets its other children find them. A
-//! component that cannot be loaded keeps its own store from starting and no other; what is a file is read anew each time.
+//! `components`: loads the components of a store whenever the store starts, for its other children. A component that
+//! cannot be loaded keeps its own store from starting and no other. Component files are read again each time.
 
 use std::sync::Arc;
 
@@ -10,42 +10,40 @@ use exesdb_plugin::{
 use exesdb_supervisor::{ChildSpec, Context, Reason, Registry, Start, Telemetry};
 use parking_lot::Mutex;
 
-use super::limits;
 use crate::config::{ComponentSource, StoreConfig, resolve_settings};
 
-/// The components that ship.
+/// The components that the binary carries.
 static BUILTIN: [(&str, &[u8]); 3] = [
     ("streams", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/streams.wasm"))),
     ("snapshots", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/snapshots.wasm"))),
     ("gateway-http", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/gateway-http.wasm"))),
 ];
 
-/// What a store's components are loaded with.
+/// What is needed to load a store's components.
 #[derive(Clone)]
 pub(super) struct Setup {
     pub(super) engine: Engine,
     pub(super) config: StoreConfig,
-    /// What the components take for the time of day.
+    /// The time of day that the components see.
     pub(super) clock: Clock,
     pub(super) registry: Registry,
     pub(super) telemetry: Telemetry,
 }
 
-/// Where the loaded components are put.
+/// Where the loaded components are installed, by their roles.
 #[derive(Clone)]
 pub(super) struct Roles {
     pub(super) streams: Arc<Installed<Plugin<StreamsKind>>>,
     pub(super) snapshots: Arc<Installed<Plugin<SnapshotsKind>>>,
-    /// None where nobody is served.
+    /// None for a store without a gateway.
     pub(super) gateway: Option<Arc<Installed<GatewayPlugin>>>,
 }
 
-/// The components that a store runs, as [`names::components`] registers them: those that were loaded, by what they are to
-/// the store.
+/// The components that a store runs, by their roles. Registered as [`names::components`].
 pub struct Components(pub Vec<(&'static str, Arc<Identity>)>);
 
-/// Why the components of a store could not be loaded the last time, if so. A store that has given up because of it says no
-/// more than that it was shut down.
+/// Why the components of a store could not be loaded the last time, if so. The store's own exit reason does not say it: a
+/// store that gave up was shut down.
 #[derive(Default)]
 pub struct LoadFailure(Mutex<Option<String>>);
 
@@ -55,7 +53,7 @@ impl LoadFailure {
         format!("{store}/load-failure")
     }
 
-    /// What was wrong.
+    /// The error of the last load, if it failed.
     pub fn get(&self) -> Option<String> {
         self.0.lock().clone()
     }
@@ -86,7 +84,7 @@ async fn start(
 }
 
 impl Setup {
-    /// Loads all of the store's components, and then puts them in their places: all or none.
+    /// Loads all of the store's components, and then installs them: all or none.
     async fn load(&self, roles: &Roles) -> Result<Components, String> {
         let components = &self.config.components;
         let streams = self.persistence::<StreamsKind>("streams", &components.streams).await?;
@@ -116,7 +114,7 @@ impl Setup {
         let load = move |engine: &Engine, source: &Source| Plugin::<K>::load(engine, role, source);
         let plugin = self.compile(role, component, load).await?;
         let description = plugin
-            .describe(role, &limits(self.config.limits_of(role)))
+            .describe(role, &self.config.limits_of(role).into())
             .await
             .map_err(|error| self.refused(role, &error))?;
         let digest = plugin.digest().to_owned();
@@ -127,7 +125,7 @@ impl Setup {
         let role = "gateway";
         let plugin = self.compile(role, component, GatewayPlugin::load).await?;
         let description = plugin
-            .describe(&limits(self.config.limits_of(role)))
+            .describe(&self.config.limits_of(role).into())
             .await
             .map_err(|error| self.refused(role, &error))?;
         let digest = plugin.digest().to_owned();
@@ -169,7 +167,7 @@ impl Setup {
             &self.config.name,
             role,
             settings,
-            limits(self.config.limits_of(role)),
+            self.config.limits_of(role).into(),
             self.clock,
             registry,
             telemetry,
@@ -177,7 +175,8 @@ impl Setup {
         Ok(Deployment { plugin, tenancy, owner })
     }
 
-    /// Where the configuration sets the limit that was reached, or else names the component, if it does, and what is wrong.
+    /// The error, with the place in the configuration of the limit that was reached, or else of the component, if it has
+    /// one.
     fn refused(&self, role: &'static str, error: &LoadError) -> String {
         let limit = error.limit().and_then(|limit| self.config.limit_place(role, limit));
         match limit.or_else(|| self.config.component_places.get(role)) {

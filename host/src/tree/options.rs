@@ -1,6 +1,6 @@
-//! How the host runs its databases: as the storage suggests. With the feature `faults`, the tests of recovery can make
-//! one kill the process at a point of a commit (`EXESDB_FAIL_POINT=after-write:17`: at the 17th passing), or break a
-//! promise (`EXESDB_FAULT=acknowledge-before-sync`).
+//! The options of the databases: the storage's defaults. With the feature `faults`, the environment makes a database kill
+//! the process at a point of a commit (`EXESDB_FAIL_POINT=after-write:17`: when it is reached for the 17th time), or break
+//! a promise (`EXESDB_FAULT=acknowledge-before-sync`): the tests of recovery use it.
 
 /// The options of every store.
 #[cfg(not(feature = "faults"))]
@@ -39,7 +39,7 @@ mod faulty {
         ("drop-one-on-replay", Fault::DropOneOnReplay),
     ];
 
-    /// The options of every store, as the environment wants them.
+    /// The options of every store, as the environment says.
     pub(in super::super) fn options() -> Options {
         let named = |variable: &str| std::env::var(variable).ok();
         Options {
@@ -54,7 +54,7 @@ mod faulty {
         found.unwrap_or_else(|| panic!("EXESDB_FAULT={text}: there is no such fault")).1
     }
 
-    /// Kills the process at the passing that the text says.
+    /// Kills the process at the point and count that the text says.
     fn fail_points(text: &str) -> FailPoints {
         let parsed = text.split_once(':').and_then(|(name, passing)| {
             let (_, point) = POINTS.into_iter().find(|(known, _)| *known == name)?;

@@ -1,5 +1,5 @@
-//! `pubsub`: the bus that wakes followers. It starts from the end of the log, so it vouches for nothing before. While
-//! the store is being opened it knows no end yet; `store` tells it.
+//! `pubsub`: the bus that wakes followers. It starts at the end of the log and knows nothing of earlier events. While the
+//! store is being opened there is no end yet; `store` tells the bus later.
 
 use exesdb_plugin::{StoreAccess, names};
 use exesdb_pubsub::Bus;

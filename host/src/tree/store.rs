@@ -1,4 +1,4 @@
-//! `store`: opens the database, which owns the committer thread, and lets others find it.
+//! `store`: opens the database, which owns the committer thread, and registers it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,17 +13,17 @@ use tokio::sync::oneshot;
 use super::compactor::Compactor;
 use crate::config::StoreConfig;
 
-/// How long a starting store waits for its predecessor to let go of the database. A committer that was killed first
-/// finishes what it is writing, which a slow disk may draw out.
+/// How long a starting store waits for its predecessor to release the database. A killed committer first finishes what
+/// it is writing, which takes long on a slow disk.
 const PREDECESSOR_WAIT: Duration = Duration::from_secs(10);
 
-/// Pause between two attempts to open.
+/// Pause between two attempts to open the database.
 const PREDECESSOR_POLL: Duration = Duration::from_millis(5);
 
-/// Pause between two looks at whether a disk that failed can be written to again.
+/// Pause between two attempts to write to a disk that failed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Time to close: the committer writes what it has accepted, and a slow disk may draw that out.
+/// Time to close: the committer writes what it has accepted, which takes long on a slow disk.
 const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) fn child(config: &StoreConfig, folder: PathBuf) -> ChildSpec {
@@ -45,13 +45,13 @@ async fn start(context: Context, name: String, folder: PathBuf, options: Options
     let store = opened.map_err(Reason::error)?.map_err(Reason::error)?;
     let (poisoned, poison) = oneshot::channel();
     store.on_poisoned(move |reason| {
-        // The child may have ended already, and then its successor finds out for itself.
+        // If the child has ended already, its successor finds out for itself.
         drop(poisoned.send(reason.to_owned()));
     });
     let access = StoreAccess::of(&store);
     let durable = access.reader.next_position();
     let registration = context.registry().register(names::store(&name), Arc::new(access));
-    // What the predecessor made durable and nobody was told of, followers find now.
+    // Followers may not have been told of what the predecessor made durable: they find it now.
     if let Some(bus) = context.registry().get::<Bus>(&names::pubsub(&name)) {
         bus.lost(durable);
     }
@@ -71,9 +71,8 @@ async fn start(context: Context, name: String, folder: PathBuf, options: Options
     }))
 }
 
-/// Completes when the store was poisoned and could be opened again. Until then it goes on answering reads from its last
-/// durable state: to end at once would take those away too, and a disk that cannot be written to would use up the
-/// restarts of the whole store.
+/// Completes when the store was poisoned and can be opened again. Until then the store serves reads from its last durable
+/// state: ending at once would end those too, and a disk that takes no writes would use up the restarts of the store.
 async fn failed(poison: oneshot::Receiver<String>, folder: PathBuf) -> Reason {
     let reason = poison.await.unwrap_or_else(|_| "the committer is gone".into());
     tracing::error!(reason, "the store reads on, and is opened again when its disk takes writes");
@@ -96,14 +95,14 @@ fn open(folder: &Path, options: &Options) -> Result<Store, OpenError> {
     }
 }
 
-/// Closes the database away from tokio's threads, also when the child is killed: closing waits for the disk. A compaction
-/// that is under way holds the database, which is closed when that has ended.
+/// Closes the database on a blocking thread, because closing waits for the disk; also when the child is killed. A
+/// compaction in progress holds the database, which is then closed after it.
 struct Closing(Option<Arc<Store>>);
 
 impl Closing {
     async fn close(mut self) {
         let store = self.0.take();
-        // A panic in there was reported by its own thread.
+        // A panic was reported by its own thread.
         drop(tokio::task::spawn_blocking(move || drop(store)).await);
     }
 }

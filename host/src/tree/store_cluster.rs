@@ -1,4 +1,4 @@
-//! `store-cluster`: membership. On a single node the store is its own cluster: it says so and is ready.
+//! `store-cluster`: membership. On a single node the store is its own cluster: it reports that and is ready.
 
 use exesdb_supervisor::{ChildSpec, Context, Reason, Start};
 

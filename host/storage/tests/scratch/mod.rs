@@ -124,15 +124,9 @@ pub(crate) fn all(snapshot: &Snapshot, keyspace: &str) -> Vec<(Vec<u8>, Vec<u8>)
 
 /// Incompressible bytes, different for each seed.
 pub(crate) fn incompressible(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut state = seed + 1;
-    let mut next = || {
-        // xorshift64
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 32) as u8
-    };
-    (0..bytes).map(|_| next()).collect()
+    let mut value = vec![0; bytes];
+    exesdb_test_support::Rng::with_seed(seed).fill(&mut value);
+    value
 }
 
 /// Copies a folder with all that it contains. Files become sparse after their last byte that is not zero, as journals are.

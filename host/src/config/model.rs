@@ -1,0 +1,238 @@
+//! A configuration that was read and checked.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use exesdb_plugin::SettingValue;
+
+use super::schema;
+use super::schema::Number;
+use super::source::Place;
+
+/// Everything that `serve` runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The directory of all databases and of the control socket.
+    pub data: PathBuf,
+    /// Where the gateway listens.
+    pub listen: SocketAddr,
+    /// Names, in lower case and without a port, that requests may be sent to besides loopback names. Others are refused
+    /// if there are any, or if `listen` is a loopback address.
+    pub allowed_hosts: Vec<String>,
+    /// Origins whose web pages may send requests and read responses, such as `https://app.example.org`.
+    pub allowed_origins: Vec<String>,
+    /// At least one store; names are unique.
+    pub stores: Vec<StoreConfig>,
+}
+
+/// One store (one tenant): its components, how many instances of each there are, and what they may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// 1 to 64 of `a-z 0-9 -`; a directory name and a part of URLs and supervision paths.
+    pub name: String,
+    /// Gateway workers.
+    pub gateway_pool_size: u32,
+    /// Instances of the streams component that append, partitioned by stream.
+    pub writers: u32,
+    /// Instances of the streams component that read.
+    pub readers: u32,
+    /// Instances of the snapshots component.
+    pub snapshot_workers: u32,
+    /// MiB of free disk space below which the store takes no writes but those that make room.
+    pub disk_reserve_mib: u32,
+    /// Whether the store has a pubsub child.
+    pub pubsub: bool,
+    /// Where each component comes from.
+    pub components: Components,
+    /// Where the file names components, by component.
+    pub component_places: BTreeMap<String, Place>,
+    /// Settings by component (`streams`, `snapshots`, `gateway`), then by key. When the component is loaded, they are
+    /// checked against those that it declares.
+    pub settings: BTreeMap<String, BTreeMap<String, Setting>>,
+    /// What each instance may use if its component has no limits of its own.
+    pub limits: Limits,
+    /// What each instance of a component may use, by component, where it differs from [`StoreConfig::limits`].
+    pub component_limits: BTreeMap<String, Limits>,
+    /// Where the file sets limits, by component (empty for all components) and key.
+    pub limit_places: BTreeMap<(&'static str, &'static str), Place>,
+    /// Table files that its database keeps open. Not a key of the file: derived from the process's limit on open files.
+    pub open_tables: usize,
+}
+
+/// Where the components of a store come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Components {
+    /// World `streams-plugin`.
+    pub streams: ComponentSource,
+    /// World `snapshots-plugin`.
+    pub snapshots: ComponentSource,
+    /// World `gateway-plugin`.
+    pub gateway: ComponentSource,
+}
+
+/// Where a component comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ComponentSource {
+    /// One that this binary carries: `streams`, `snapshots` or `gateway-http`.
+    Builtin(String),
+    /// A component file. A relative path was resolved against the directory of the configuration file.
+    File(PathBuf),
+}
+
+/// A setting as the operator wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The value, of the type that it is written in.
+    pub value: SettingValue,
+    /// Where its key is.
+    pub key_place: Place,
+    /// Where its value is.
+    pub value_place: Place,
+}
+
+/// What an instance may use before it is stopped, and how much may wait for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// CPU time of a call since the guest last waited for the host, in milliseconds.
+    pub call_cpu_ms: u32,
+    /// Time from a persistence call to its result, in milliseconds.
+    pub call_wall_ms: u32,
+    /// Time from the last part of a request to the beginning of the gateway's response, in milliseconds.
+    pub response_wall_ms: u32,
+    /// Sum of an instance's linear memories, in MiB.
+    pub memory_mib: u32,
+    /// Calls that may wait for an instance; the next one is refused as overloaded.
+    pub mailbox: u32,
+    /// Gateway instances of one worker at a time: one for each request in progress, live streams included.
+    pub gateway_instances_per_worker: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data: PathBuf::from(schema::DATA.default),
+            listen: schema::LISTEN.default.parse().expect("the schema has an address"),
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            stores: vec![StoreConfig::named(schema::NAME.default)],
+        }
+    }
+}
+
+impl StoreConfig {
+    /// A store of this name with every default.
+    pub fn named(name: &str) -> Self {
+        StoreConfig {
+            name: name.to_owned(),
+            gateway_pool_size: schema::GATEWAY_POOL_SIZE.default,
+            writers: schema::WRITERS.default,
+            readers: schema::READERS.default,
+            snapshot_workers: schema::SNAPSHOT_WORKERS.default,
+            disk_reserve_mib: schema::DISK_RESERVE_MIB.default,
+            pubsub: schema::PUBSUB.default,
+            components: Components::default(),
+            component_places: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            limits: Limits::default(),
+            component_limits: BTreeMap::new(),
+            limit_places: BTreeMap::new(),
+            open_tables: exesdb_storage::Options::default().open_tables,
+        }
+    }
+
+    /// Whether a text can be a store's name; otherwise, what it must be.
+    pub fn check_name(name: &str) -> Result<(), String> {
+        schema::check_name(name)
+    }
+
+    /// Makes all paths absolute, so that they stay valid when the process changes its working directory.
+    pub fn with_absolute_paths(mut self) -> std::io::Result<Self> {
+        let Components { streams, snapshots, gateway } = &mut self.components;
+        for component in [streams, snapshots, gateway] {
+            if let ComponentSource::File(path) = component {
+                *path = std::path::absolute(&*path)?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// The limits of each instance of a component.
+    pub fn limits_of(&self, component: &str) -> &Limits {
+        self.component_limits.get(component).unwrap_or(&self.limits)
+    }
+
+    /// Where the file sets a limit of a component, if it does.
+    pub fn limit_place(&self, component: &'static str, limit: &'static str) -> Option<&Place> {
+        let own = self.limit_places.get(&(component, limit));
+        own.or_else(|| self.limit_places.get(&("", limit)))
+    }
+
+    /// Component instances that the store may have at a time.
+    pub fn instances(&self) -> u32 {
+        let gateway = self.gateway_pool_size * self.limits.gateway_instances_per_worker;
+        self.writers + self.readers + self.snapshot_workers + gateway
+    }
+}
+
+impl Default for Components {
+    fn default() -> Self {
+        let builtin = |key: &schema::Component| ComponentSource::Builtin(key.builtin.to_owned());
+        Components {
+            streams: builtin(&schema::STREAMS),
+            snapshots: builtin(&schema::SNAPSHOTS),
+            gateway: builtin(&schema::GATEWAY),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            call_cpu_ms: schema::CALL_CPU_MS.default,
+            call_wall_ms: schema::CALL_WALL_MS.default,
+            response_wall_ms: schema::RESPONSE_WALL_MS.default,
+            memory_mib: schema::MEMORY_MIB.default,
+            mailbox: schema::MAILBOX.default,
+            gateway_instances_per_worker: schema::GATEWAY_INSTANCES_PER_WORKER.default,
+        }
+    }
+}
+
+/// A key and the field that it sets.
+type LimitField = (&'static Number, fn(&mut Limits) -> &mut u32);
+
+impl Limits {
+    /// The fields by their keys.
+    pub(super) const FIELDS: [LimitField; 6] = [
+        (&schema::CALL_CPU_MS, |limits| &mut limits.call_cpu_ms),
+        (&schema::CALL_WALL_MS, |limits| &mut limits.call_wall_ms),
+        (&schema::RESPONSE_WALL_MS, |limits| &mut limits.response_wall_ms),
+        (&schema::MEMORY_MIB, |limits| &mut limits.memory_mib),
+        (&schema::MAILBOX, |limits| &mut limits.mailbox),
+        (&schema::GATEWAY_INSTANCES_PER_WORKER, |limits| &mut limits.gateway_instances_per_worker),
+    ];
+}
+
+impl From<&Limits> for exesdb_plugin::Limits {
+    fn from(limits: &Limits) -> Self {
+        exesdb_plugin::Limits {
+            call_cpu_ms: limits.call_cpu_ms.into(),
+            call_wall_ms: limits.call_wall_ms.into(),
+            response_wall_ms: limits.response_wall_ms.into(),
+            memory_bytes: (limits.memory_mib as usize) << 20,
+            mailbox: limits.mailbox as usize,
+            gateway_instances_per_worker: limits.gateway_instances_per_worker as usize,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Limits;
+
+    #[test]
+    fn the_plugin_crate_has_the_same_default_limits() {
+        assert_eq!(exesdb_plugin::Limits::from(&Limits::default()), exesdb_plugin::Limits::default());
+    }
+}
