@@ -97,8 +97,6 @@ pub enum Command {
     Restart(command::restart::RestartOptions),
     /// Show what happens in the supervision tree: starts, exits, restarts.
     Events(command::events::EventsOptions),
-    /// Measure this machine: a host of its own under load, beside the floor of its disk.
-    Bench(command::bench::BenchOptions),
     /// Print a completion script for a shell.
     Completions(command::completions::CompletionsOptions),
 }
@@ -166,7 +164,6 @@ impl Cli {
             Command::Kill(options) => wait_for(command::kill::run(options)),
             Command::Restart(options) => wait_for(command::restart::run(options)),
             Command::Events(options) => wait_for(command::events::run(options)),
-            Command::Bench(options) => wait_for(command::bench::run(options)),
             Command::Completions(options) => command::completions::run(&options),
         }
     }

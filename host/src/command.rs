@@ -2,7 +2,6 @@
 
 pub mod append;
 pub mod backup;
-pub mod bench;
 pub mod completions;
 pub mod delete;
 pub mod doctor;

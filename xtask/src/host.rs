@@ -38,6 +38,13 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
         .with_context(|| format!("cannot start {}", host.display()))
 }
 
+/// Builds the host with its benchmark, and becomes `exesdb-bench`. Returns only on failure.
+pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    let bench = build(&["--bin".into(), "exesdb-bench".into()])?.with_file_name("exesdb-bench");
+    Err(Command::new(&bench).args(arguments).exec())
+        .with_context(|| format!("cannot start {}", bench.display()))
+}
+
 /// Runs every test: with cargo-nextest where it is installed, and the examples in the documentation. The host is built
 /// before, because the end-to-end tests run its binary and cargo does not build one package's binary for another's tests.
 pub(crate) fn test(arguments: &[String]) -> Result<()> {
