@@ -1,10 +1,11 @@
-//! The `exesdb` binary as a library, so that its tests and `main` use the same parts.
+//! The `exesdb` binary as a library.
 
 pub mod cli;
 pub mod client;
 pub mod command;
 pub mod config;
 pub mod control;
+mod data_dir;
 mod file_limit;
 pub mod logging;
 pub mod maintenance;

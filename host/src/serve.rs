@@ -12,9 +12,9 @@ use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registry, Root, 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::command::restore::stores_in;
 use crate::config::{Config, StoreConfig};
 use crate::control::{self, ControlSocket};
+use crate::data_dir::stores_in;
 use crate::file_limit;
 use crate::readiness::{TreeReadiness, cause};
 use crate::tree::{self, StoreTree};

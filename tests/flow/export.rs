@@ -205,14 +205,14 @@ fn a_file_that_is_not_whole_is_noticed_and_gone_on_with() {
     let output = host.exesdb(&["import", &file.to_string_lossy(), "--store", "copy"]);
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
-    assert!(said.contains("cut off behind line 1101") && said.contains("nothing was sent"), "{said}");
+    assert!(said.contains("cut off after line 1101") && said.contains("nothing was sent"), "{said}");
     assert_eq!(host.http.of("copy").read_all(), Vec::<Value>::new());
 
     // So it is of what comes from a pipe.
     let output = pipe(&host, "copy", &lines[..1_101].concat());
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
-    assert!(said.contains("cut off behind line 1101") && said.contains("nothing was sent"), "{said}");
+    assert!(said.contains("cut off after line 1101") && said.contains("nothing was sent"), "{said}");
     assert_eq!(host.http.of("copy").read_all(), Vec::<Value>::new());
     // A part that ended early is completed by the whole.
     let part: Vec<&str> = lines[..1_001].to_vec();

@@ -1,12 +1,12 @@
-//! The options that say which events of the whole store are meant.
+//! The options that filter events of the whole store.
 
 use clap::Args;
 use serde_json::value::RawValue;
 
-use super::append::parse_json;
+use super::json::parse_json;
 use crate::client::Filter;
 
-/// Events for which all that is said holds. Of no use for a single stream.
+/// Filters of the whole store: an event has to match all of them. They conflict with a stream.
 #[derive(Debug, Clone, Default, Args)]
 #[group(conflicts_with = "stream", multiple = true)]
 #[command(next_help_heading = "Filters of the whole store")]
@@ -45,7 +45,7 @@ pub struct FilterOptions {
 }
 
 impl FilterOptions {
-    /// The filter that the options make.
+    /// Converts the options into the client's filter.
     pub fn filter(self) -> Filter {
         Filter {
             types: self.types,
