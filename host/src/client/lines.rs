@@ -242,7 +242,7 @@ impl Connection {
                     }
                 }
                 Some(Err(error)) => return Err(lost(innermost(&error))),
-                None => return Err(lost("the answer broke off".to_owned())),
+                None => return Err(lost("the response broke off".to_owned())),
             }
         }
     }

@@ -49,7 +49,7 @@ pub struct ExportOptions {
     #[arg(long, value_name = "POSITION")]
     pub to: Option<u64>,
 
-    /// Only streams whose names begin with this; given several times, with one of them.
+    /// Only streams whose names begin with this; given several times, with any of them.
     #[arg(long = "stream-prefix", value_name = "PREFIX")]
     pub stream_prefixes: Vec<String>,
 

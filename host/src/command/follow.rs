@@ -23,9 +23,9 @@ Examples:
   exesdb follow --tag customer:7         only events that have the tag
   exesdb follow --json | jq .type
 
-When the host is restarted, following goes on after the last event that was printed. If the store was restored from a
-backup meanwhile, so that this event is not in it, following ends and says so. When the stream is
-deleted for good, it ends with exit code 3.")]
+After a restart of the host, the command continues after the last event that was printed. If the store was restored from a
+backup meanwhile and does not have that event, the command ends and says so. When the stream is deleted for good, it ends
+with exit code 3.")]
 pub struct FollowOptions {
     /// The stream; without it, the whole store.
     pub stream: Option<String>,

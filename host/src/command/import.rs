@@ -172,7 +172,7 @@ async fn import(options: &ImportOptions) -> anyhow::Result<(String, Option<Strin
     if beginning.starts_with(BEGINNING) {
         ensure!(
             options.stream_by.is_none(),
-            "{name} was written by `exesdb export` and says itself what is what; leave out --stream-by and --type-by"
+            "{name} was written by `exesdb export` and needs no columns; leave out --stream-by and --type-by"
         );
         let file = rereadable(&options.file, input)?;
         let imported = export_file::import(&client, file, &name.to_string(), patience).await?;

@@ -20,7 +20,7 @@ const UNITS: [(&str, u64); 5] = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400
 Examples:
   exesdb retention sensor-1 --max-count 1000 --max-age 30d
   exesdb retention orders-1 --truncate-before 40     versions 0 to 39 are hidden
-  exesdb retention sensor-1 --unlimited              what was hidden stays hidden
+  exesdb retention sensor-1 --unlimited              hidden events stay hidden
   exesdb retention sensor-1 --show
 
 The limits replace all those that were set before. An event outside any limit is hidden at once; `exesdb scavenge` frees

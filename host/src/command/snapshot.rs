@@ -243,7 +243,7 @@ fn show(raw: &RawValue, json: bool) -> anyhow::Result<()> {
         output.line(raw.get())?;
         return output.flush();
     }
-    let unreadable = "the gateway's answer cannot be read; is it an exesdb of another version?";
+    let unreadable = "the gateway's response cannot be read; is it an exesdb of another version?";
     let recorded: Recorded = serde_json::from_str(raw.get()).context(unreadable)?;
     match (recorded.data, recorded.data_base64) {
         (Some(data), _) => output.line(data.get())?,

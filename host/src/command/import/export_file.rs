@@ -17,6 +17,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Seek as _};
 use std::time::Duration;
 
+use anyhow::Context as _;
+
 use self::continued::ContinuedStream;
 use self::event_line::EventLine;
 use self::gaps::Gaps;
@@ -27,7 +29,6 @@ use super::rejections::Kind;
 use crate::client::{Client, IMPORT_BYTES_MAX, IMPORT_EVENTS_MAX, Retry};
 use crate::command::export::format::{Counts, ExportReader, FormatError, Line};
 use crate::command::progress;
-use anyhow::Context as _;
 
 /// Checks a file and sends its content. `name` is the name of the file for messages.
 pub(super) async fn import(

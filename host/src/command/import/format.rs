@@ -10,7 +10,7 @@ use clap::ValueEnum;
 pub enum Format {
     /// Comma-separated values with a header line (RFC 4180).
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     #[value(alias = "jsonl")]
     Ndjson,
 }
@@ -24,7 +24,7 @@ pub(super) fn format(path: &Path, given: Option<Format>) -> anyhow::Result<Forma
     match extension.as_str() {
         "csv" => Ok(Format::Csv),
         "ndjson" | "jsonl" => Ok(Format::Ndjson),
-        _ => bail!("{} does not say what it is; give --format csv or --format ndjson", path.display()),
+        _ => bail!("the format of {} is not known; give --format csv or --format ndjson", path.display()),
     }
 }
 

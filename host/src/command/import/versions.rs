@@ -152,7 +152,7 @@ impl Stream {
             visible: VisibleRows::None,
         };
         let Some(info) = info else { return (stream, Required::Nothing) };
-        let reading = match info.first_version {
+        let required = match info.first_version {
             None => {
                 stream.hidden = rows;
                 Required::Nothing
@@ -166,7 +166,7 @@ impl Stream {
             Some(0) if rows > 0 && info.retention.max_age_seconds.is_none() => Required::First,
             Some(_) => Required::All,
         };
-        (stream, reading)
+        (stream, required)
     }
 
     /// Sets the result of [`Required::First`]. Nothing of the stream is hidden.
