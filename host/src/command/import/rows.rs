@@ -81,6 +81,27 @@ impl Growth {
     }
 }
 
+/// The rows of a file so far.
+struct Index {
+    sorter: Sorter,
+    growth: Growth,
+    total: u64,
+}
+
+impl Index {
+    fn new() -> Index {
+        Index { sorter: Sorter::new(By::Content), growth: Growth::default(), total: 0 }
+    }
+
+    /// Adds the next row of the file, with its digest and its place in the file.
+    fn push(&mut self, row: &Row, content: Uuid, offset: u64, length: u32, line: u64) -> io::Result<()> {
+        let key = (row.nanoseconds(), self.total);
+        let ordinal = self.growth.push(&row.stream, key.0);
+        self.total += 1;
+        self.sorter.push(Entry { content, key, ordinal, offset, length, line, occurrence: 0 })
+    }
+}
+
 /// A row to be sent.
 #[derive(Debug)]
 pub(super) struct PendingRow {
@@ -108,8 +129,7 @@ impl Rows {
             Format::Csv => None,
             Format::Ndjson => Some(RowParser::Ndjson),
         };
-        let (mut sorter, mut total, mut errors) = (Sorter::new(By::Content), 0, FileErrors::default());
-        let mut growth = Growth::default();
+        let (mut index, mut errors) = (Index::new(), FileErrors::default());
         let progress = progress::bytes();
         progress.set_message("checked");
         loop {
@@ -142,14 +162,9 @@ impl Rows {
                             Err(message) => errors.push(line, message),
                             Ok(None) => {}
                             Ok(Some(row)) => {
-                                let content = content(&source, &row);
-                                let key = (row.nanoseconds(), total);
                                 let length = u32::try_from(bytes.len()).expect("rows are bounded");
-                                let ordinal = growth.push(&row.stream, key.0);
-                                let entry =
-                                    Entry { content, key, ordinal, offset, length, line, occurrence: 0 };
-                                total += 1;
-                                sorter.push(entry).context(TEMPORARY_FILE)?;
+                                let content = content(&source, &row);
+                                index.push(&row, content, offset, length, line).context(TEMPORARY_FILE)?;
                             }
                         },
                     }
@@ -168,6 +183,7 @@ impl Rows {
             anyhow::bail!("{}", errors.in_file(name));
         }
         let parser = parser.expect("a file without errors has a header, or needs none");
+        let Index { sorter, growth, total } = index;
         let (by_content, remaining) = count_equal(sorter).context(TEMPORARY_FILE)?;
         Ok(Rows { file, parser, columns, source, remaining, by_content, total, growth })
     }
