@@ -1,12 +1,9 @@
-//! The command line: what can be asked, and whom the answer comes from.
+//! The command line: its subcommands and exit codes.
 
-use std::path::PathBuf;
+use clap::{CommandFactory as _, Parser, Subcommand};
 
-use clap::{Args, Parser, Subcommand};
-
-use crate::client::{Client, DEFAULT_URL, GatewayUrl};
 use crate::command;
-use crate::config::{DEFAULT_DATA, DEFAULT_STORE};
+use crate::command::incomplete::Incomplete;
 use crate::logging::parse_filter;
 use crate::serve;
 
@@ -19,26 +16,21 @@ Examples:
   exesdb tree --watch                             the supervision tree
   exesdb kill main/system/gateway-system          see what is restarted
 
-Commands that read or write events ask the gateway (--url). `tree`, `kill`, `restart`, `events`, `backup`, `scavenge` and
-`compact` ask the host's control socket in its data directory (--data). `restore` and `doctor` work on a data directory
+Commands that read or write events use the gateway (--url). `tree`, `kill`, `restart`, `events`, `backup`, `scavenge` and
+`compact` use the host's control socket in its data directory (--data). `restore` and `doctor` work on a data directory
 whose host is stopped.
 
-Exit codes: 0 done, 1 failed (of `doctor`: something is wrong), 2 the command line makes no sense, 3 it ended before its
-time (of `import`: not all was taken; of `follow`: what it followed was deleted for good).";
+Exit codes: 0 done, 1 failed (`doctor`: something is wrong), 2 invalid command line, 3 incomplete (`import`: something was
+refused; `follow`: the stream was deleted for good).";
 
-/// The command line made sense, but what it asked for failed. (Clap answers 2 for what makes no sense.)
+/// Exit code of a command that failed. Clap uses 2 for an invalid command line.
 const FAILURE: u8 = 1;
-/// A part of what was asked for was done, and the rest cannot be: rows were refused, or what was followed has ended.
-const PART: u8 = 3;
+/// Exit code of a command that did a part of its work and cannot do the rest.
+const INCOMPLETE: u8 = 3;
 
-/// A command did a part of what it was asked for; the text says what it did not.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NotAll(pub String);
-
-/// The code that the process ends with when its command gave this error.
+/// The exit code of the process after this error of its command.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<NotAll>() || error.is::<command::follow::Ended>() { PART } else { FAILURE }
+    if error.is::<Incomplete>() { INCOMPLETE } else { FAILURE }
 }
 
 /// An event store whose parts are WebAssembly components under Erlang-style supervision.
@@ -65,7 +57,7 @@ pub enum Command {
     Transact(command::transact::TransactOptions),
     /// Delete a stream.
     Delete(command::delete::DeleteOptions),
-    /// Say how long the events of a stream are kept.
+    /// Set how long the events of a stream are kept.
     Retention(command::retention::RetentionOptions),
     /// Read events of a stream, or of the whole store.
     Read(command::read::ReadOptions),
@@ -79,15 +71,15 @@ pub enum Command {
     Export(command::export::ExportOptions),
     /// Import an export, or events from a CSV or NDJSON file. Running it again adds nothing twice.
     Import(command::import::ImportOptions),
-    /// Copy a store that runs into a file.
+    /// Copy a running store into a file.
     Backup(command::backup::BackupOptions),
-    /// Make a store from a backup, all of it or up to a position. No host may run on it.
+    /// Create a store from a backup, all of it or up to a position. Its host must be stopped.
     Restore(command::restore::RestoreOptions),
-    /// Remove what retention and deletion hide from a store that runs, and give the room back.
+    /// Remove what retention and deletion hide from a running store, and free its space.
     Scavenge(command::scavenge::ScavengeOptions),
-    /// Rewrite the files of a store that runs without what was overwritten and deleted.
+    /// Rewrite the files of a running store without what was overwritten and deleted.
     Compact(command::scavenge::CompactOptions),
-    /// Verify everything that a store has, explain what is wrong, and repair what can be. No host may run on it.
+    /// Verify a whole store, explain what is wrong, and repair what can be repaired. Its host must be stopped.
     Doctor(command::doctor::DoctorOptions),
     /// Show the supervision tree.
     Tree(command::tree::TreeOptions),
@@ -97,53 +89,12 @@ pub enum Command {
     Restart(command::restart::RestartOptions),
     /// Show what happens in the supervision tree: starts, exits, restarts.
     Events(command::events::EventsOptions),
-    /// Measure this machine: a host of its own under load, beside the floor of its disk.
-    Bench(command::bench::BenchOptions),
     /// Print a completion script for a shell.
     Completions(command::completions::CompletionsOptions),
 }
 
-/// Which store of which gateway to ask.
-#[derive(Debug, Args)]
-pub struct GatewayOptions {
-    /// The gateway.
-    #[arg(long, env = "EXESDB_URL", default_value = DEFAULT_URL)]
-    pub url: GatewayUrl,
-
-    /// The store.
-    #[arg(long, env = "EXESDB_STORE", default_value = DEFAULT_STORE)]
-    pub store: String,
-}
-
-impl GatewayOptions {
-    /// A client for it.
-    pub fn client(&self) -> Client {
-        Client::new(self.url.clone(), &self.store)
-    }
-}
-
-/// Which store of which host to control.
-#[derive(Debug, Args)]
-pub struct ControlStoreOptions {
-    /// The store.
-    #[arg(long, env = "EXESDB_STORE", default_value = DEFAULT_STORE)]
-    pub store: String,
-
-    /// Which host.
-    #[command(flatten)]
-    pub host: ControlOptions,
-}
-
-/// Which host to control.
-#[derive(Debug, Args)]
-pub struct ControlOptions {
-    /// The host's data directory: its control socket is in it.
-    #[arg(long, env = "EXESDB_DATA", default_value = DEFAULT_DATA, value_name = "DIR")]
-    pub data: PathBuf,
-}
-
 impl Cli {
-    /// Does what was asked.
+    /// Runs the subcommand.
     pub fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Serve(options) => serve::run(options.config()?),
@@ -166,13 +117,12 @@ impl Cli {
             Command::Kill(options) => wait_for(command::kill::run(options)),
             Command::Restart(options) => wait_for(command::restart::run(options)),
             Command::Events(options) => wait_for(command::events::run(options)),
-            Command::Bench(options) => wait_for(command::bench::run(options)),
-            Command::Completions(options) => command::completions::run(&options),
+            Command::Completions(options) => command::completions::run(&options, &mut Cli::command()),
         }
     }
 }
 
-/// Runs a command that talks to a host: it mostly waits, so one thread is enough.
+/// Runs a command that talks to a host. It mostly waits, so one thread is enough.
 fn wait_for(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
 }
@@ -183,12 +133,12 @@ mod tests {
     use clap::{CommandFactory as _, Parser as _};
 
     #[test]
-    fn the_definition_is_consistent() {
+    fn clap_accepts_the_definition() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn every_command_has_a_description_and_long_options_are_explained() {
+    fn commands_and_arguments_have_descriptions() {
         fn check(command: &clap::Command) {
             assert!(command.get_about().is_some(), "{}", command.get_name());
             for argument in command.get_arguments() {
@@ -200,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn only_filters_stand_under_their_heading() {
+    fn only_filters_are_under_the_heading_of_filters() {
         for name in ["read", "follow"] {
             let cli = Cli::command();
             let command = cli.find_subcommand(name).unwrap();
@@ -230,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_make_no_sense_are_usage_errors() {
+    fn invalid_command_lines_are_usage_errors() {
         let cases = [
             "exesdb",
             "exesdb serve --listen nowhere",
@@ -280,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn serve_takes_flags_before_the_file_before_defaults() {
+    fn flags_of_serve_precede_the_file_and_the_file_precedes_defaults() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("exesdb.toml");
         std::fs::write(&file, "data = \"d\"\nlisten = \"127.0.0.1:1\"\n").unwrap();

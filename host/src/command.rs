@@ -1,9 +1,9 @@
-//! The subcommands: options and what they do, one file each.
+//! The subcommands, one file each: options and what they do. Below them, what several of them share.
 
 pub mod append;
 pub mod backup;
-pub mod bench;
 pub mod completions;
+pub mod connection;
 pub mod delete;
 pub mod doctor;
 pub mod events;
@@ -11,6 +11,7 @@ pub mod export;
 pub mod filter;
 pub mod follow;
 pub mod import;
+pub mod incomplete;
 pub mod kill;
 pub mod read;
 pub mod restart;
@@ -23,6 +24,7 @@ pub mod streams;
 pub mod transact;
 pub mod tree;
 
+mod json;
 mod new_file;
 mod print;
 mod progress;

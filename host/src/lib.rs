@@ -1,4 +1,4 @@
-//! The `exesdb` binary as a library, so that its tests and `main` use the same parts.
+//! The `exesdb` binary as a library.
 
 pub mod cli;
 pub mod client;

@@ -1,4 +1,4 @@
-//! The `exesdb` command: parse, set up logging, run, and say what went wrong.
+//! The `exesdb` command: parses the command line, sets up logging, runs the subcommand, and prints its error.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -8,8 +8,8 @@ use exesdb::cli::{Cli, Command, exit_code};
 use exesdb::logging::{self, COMMAND_FILTER, DOCTOR_FILTER, SERVE_FILTER};
 use exesdb::output;
 
-/// Requests cross threads and components as many small buffers, which the system's allocator spends much of its time
-/// on: see the profile in `docs/performance.md`.
+/// Requests cross threads and components as many small buffers, on which the system's allocator spends much time: see the
+/// profile in `docs/performance.md`.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -23,10 +23,10 @@ fn main() -> ExitCode {
     logging::init(cli.log.as_deref().unwrap_or(default));
     match cli.run() {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has seen enough (`exesdb read | head`).
+        // The reader of the output went away, as in `exesdb read | head`.
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            // `{:#}` is the whole chain on one line: where, what, and what to do. A closed stderr is nobody's loss.
+            // `{:#}` is the whole chain on one line. If stderr is closed, nobody reads it.
             let _ = writeln!(std::io::stderr(), "exesdb: {error:#}");
             ExitCode::from(exit_code(&error))
         }

@@ -1,22 +1,22 @@
-//! What a command prints on stdout.
+//! Output of a command on stdout.
 
 use std::fmt;
 use std::io::{self, BufWriter, StdoutLock, Write};
 
-/// How much of an event's data a line for people shows, in characters: about two lines of a wide terminal.
+/// How much of an event's data a line for people shows, in characters. It is about two lines of a wide terminal.
 const DATA_CHARS: usize = 200;
 
-/// Nobody reads stdout any more: the command has nothing left to do.
+/// The reader of stdout went away, so the command has nothing left to do.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads the output")]
 struct Closed;
 
-/// Whether an error only means that the reader of our output went away.
+/// Whether an error only means that the reader of stdout went away.
 pub fn is_closed(error: &anyhow::Error) -> bool {
     error.is::<Closed>()
 }
 
-/// Stdout, in lines. Writes are gathered until [`Output::flush`] or the end.
+/// Stdout, in lines. Writes are buffered until [`Output::flush`] or the end.
 pub struct Output {
     stdout: BufWriter<StdoutLock<'static>>,
 }
@@ -28,35 +28,35 @@ impl fmt::Debug for Output {
 }
 
 impl Output {
-    /// Takes stdout for the rest of the command.
+    /// Locks stdout for the rest of the command.
     pub fn stdout() -> Output {
         Output { stdout: BufWriter::new(io::stdout().lock()) }
     }
 
     /// Writes a line.
     pub fn line(&mut self, line: impl fmt::Display) -> anyhow::Result<()> {
-        written(writeln!(self.stdout, "{line}"))
+        checked(writeln!(self.stdout, "{line}"))
     }
 
     /// Writes bytes as they are.
     pub fn bytes(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
-        written(self.stdout.write_all(bytes))
+        checked(self.stdout.write_all(bytes))
     }
 
-    /// Hands over what was gathered.
+    /// Writes out what is buffered.
     pub fn flush(&mut self) -> anyhow::Result<()> {
-        written(self.stdout.flush())
+        checked(self.stdout.flush())
     }
 }
 
-fn written(result: io::Result<()>) -> anyhow::Result<()> {
+fn checked(result: io::Result<()>) -> anyhow::Result<()> {
     result.map_err(|error| match error.kind() {
         io::ErrorKind::BrokenPipe => anyhow::Error::new(Closed),
         _ => anyhow::Error::new(error).context("stdout cannot be written"),
     })
 }
 
-/// Text for a terminal: control characters, which could drive the terminal, are shown instead of sent.
+/// Escapes the control characters of a text, which could drive the terminal.
 pub fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for character in text.chars() {
@@ -69,7 +69,7 @@ pub fn printable(text: &str) -> String {
     printable
 }
 
-/// The beginning of a text for a line, with a mark where it was cut.
+/// Escapes the beginning of a text, with an ellipsis where it was cut.
 pub fn shortened(text: &str) -> String {
     match text.char_indices().nth(DATA_CHARS) {
         None => printable(text),
@@ -82,7 +82,7 @@ mod tests {
     use super::{DATA_CHARS, printable, shortened};
 
     #[test]
-    fn text_cannot_drive_the_terminal() {
+    fn control_characters_are_escaped() {
         let cases = [
             ("ä b", "ä b"),
             ("a\x1b[31mb", "a\\u{1b}[31mb"),

@@ -12,10 +12,9 @@ use exesdb_plugin::{Engine, GatewayWorker, names};
 use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registry, Root, Telemetry};
 use tokio::sync::oneshot;
 
-use crate::command::restore::stores_in;
 use crate::config::{Config, StoreConfig};
 use crate::control::{self, ControlSocket};
-use crate::data_directory::{self, COMPILED};
+use crate::data_directory::{self, COMPILED, stores_in};
 use crate::file_limit;
 use crate::readiness::{TreeReadiness, cause};
 use crate::stop_signals::StopSignals;

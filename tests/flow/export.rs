@@ -205,14 +205,14 @@ fn an_incomplete_file_is_detected_and_can_be_completed() {
     let output = host.exesdb(&["import", &file.to_string_lossy(), "--store", "copy"]);
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
-    assert!(said.contains("cut off behind line 1101") && said.contains("nothing was sent"), "{said}");
+    assert!(said.contains("cut off after line 1101") && said.contains("nothing was sent"), "{said}");
     assert_eq!(host.http.of("copy").read_all(), Vec::<Value>::new());
 
     // The same holds for a pipe.
     let output = pipe(&host, "copy", &lines[..1_101].concat());
     assert_eq!(output.status.code(), Some(1));
     let said = stderr(&output);
-    assert!(said.contains("cut off behind line 1101") && said.contains("nothing was sent"), "{said}");
+    assert!(said.contains("cut off after line 1101") && said.contains("nothing was sent"), "{said}");
     assert_eq!(host.http.of("copy").read_all(), Vec::<Value>::new());
     // The complete file completes the part.
     let part: Vec<&str> = lines[..1_001].to_vec();

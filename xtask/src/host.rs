@@ -36,3 +36,10 @@ pub(crate) fn serve(arguments: &[String]) -> Result<()> {
     Err(Command::new(&host).arg("serve").args(arguments).exec())
         .with_context(|| format!("cannot start {}", host.display()))
 }
+
+/// Builds the host with its benchmark, and becomes `exesdb-bench`. Returns only on failure.
+pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    let bench = build(&["--bin".into(), "exesdb-bench".into()])?.with_file_name("exesdb-bench");
+    Err(Command::new(&bench).args(arguments).exec())
+        .with_context(|| format!("cannot start {}", bench.display()))
+}

@@ -18,6 +18,7 @@ usage: cargo xtask COMMAND
   components [NAME..]  build the WebAssembly components (all, or those named) into target/components
   build [ARGS..]       components, then the host in release; ARGS go to cargo
   serve [ARGS..]       components, then build and run `exesdb serve ARGS`
+  bench [ARGS..]       components, then build the host and run `exesdb-bench ARGS` on it
   test [ARGS..]        components, then every test; ARGS go to the test runner
   test --long [NAME..] components, then the long tests: all, or those named
   wit [FOLDER]         assemble the contract with its dependencies in target/wit, or that folder, for authors of plugins
@@ -50,6 +51,10 @@ fn run(arguments: &[String]) -> Result<()> {
         "serve" => {
             components::build(&[])?;
             host::serve(rest)
+        }
+        "bench" => {
+            components::build(&[])?;
+            host::bench(rest)
         }
         "test" => {
             components::build(&[])?;

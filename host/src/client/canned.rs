@@ -1,44 +1,44 @@
-//! A gateway for tests that answers with what it was given, one answer for each connection, and keeps the requests.
+//! A gateway for tests with canned responses, one for each connection. It keeps the requests.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::Client;
+use super::http::Client;
 
-/// A gateway with canned answers.
+/// A gateway with canned responses.
 pub(crate) struct Canned {
     pub(crate) client: Client,
-    /// Gives the requests when all answers were given.
+    /// Yields the requests once all responses were sent.
     pub(crate) requests: JoinHandle<Vec<String>>,
 }
 
-/// An answer with a JSON body.
+/// A response with a JSON body.
 pub(crate) fn json(status: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
-/// The beginning of an event stream; it ends with the connection.
+/// A stream of server-sent events, which ends with the connection.
 pub(crate) fn event_stream(messages: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n{messages}")
 }
 
 impl Canned {
-    /// Serves the answers in order.
-    pub(crate) async fn start(answers: Vec<String>) -> Canned {
+    /// Serves the responses in order.
+    pub(crate) async fn start(responses: Vec<String>) -> Canned {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let requests = tokio::spawn(async move {
             let mut requests = Vec::new();
-            for answer in answers {
+            for response in responses {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut request = Vec::new();
                 while !is_complete(&request) {
                     assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0, "the request is cut off");
                 }
                 requests.push(String::from_utf8(request).unwrap());
-                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.write_all(response.as_bytes()).await.unwrap();
             }
             requests
         });

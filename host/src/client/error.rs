@@ -5,19 +5,19 @@ use std::fmt;
 use http::StatusCode;
 use serde::Deserialize;
 
-/// How much of an answer that is no problem document is quoted, in characters.
+/// How much of a response that is no problem document is quoted, in characters.
 const QUOTED_CHARS: usize = 200;
 
-/// The kind of the problem that says that data is damaged.
+/// The kind of problem for damaged data.
 const DAMAGED: &str = "damaged";
 
-/// How the types of the API's own problems begin.
+/// The prefix of the types of the API's own problems.
 const OWN_TYPE: &str = "urn:exesdb:problem:";
 
-/// Kinds of problems whose detail may be a component's own words; the title says what happened.
-const IN_WORDS_OF_COMPONENTS: [&str; 5] = ["internal", DAMAGED, "quarantined", "unavailable", "denied"];
+/// Kinds of problems whose detail a component may have written. Only the title says what happened.
+const DETAIL_BY_COMPONENT: [&str; 5] = ["internal", DAMAGED, "quarantined", "unavailable", "denied"];
 
-/// Parameters of requests that are options of the command line, and those.
+/// Parameters of requests, and the options of the command line that set them.
 const OPTIONS: [(&str, &str); 20] = [
     ("from", "--from"),
     ("history", "--from"),
@@ -41,63 +41,63 @@ const OPTIONS: [(&str, &str); 20] = [
     ("truncate_before", "--truncate-before"),
 ];
 
-/// Why a request brought no result.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nothing accepts connections there.
+    /// Nothing accepts connections at the gateway's address.
     #[error("no exesdb answers at {url} ({detail}); start it with `exesdb serve` or give --url")]
     Unreachable {
         /// The gateway's URL.
         url: String,
-        /// What the system said.
+        /// The system's message.
         detail: String,
     },
-    /// The connection broke before the answer was complete: whether the request was carried out is unknown.
+    /// The connection broke before the response was complete. The request may have been carried out.
     #[error(
         "the connection broke before the response to {url} was complete ({detail}); look at the host's log and try again"
     )]
     Lost {
-        /// What was asked.
+        /// The URL of the request.
         url: String,
-        /// What the system said.
+        /// The system's message.
         detail: String,
     },
-    /// No complete answer came in time: whether the request was carried out is unknown.
+    /// The response was not complete in time. The request may have been carried out.
     #[error("{url} did not answer within {seconds} s; look at `exesdb tree` and try again")]
     TimedOut {
-        /// What was asked.
+        /// The URL of the request.
         url: String,
-        /// How long the client waited.
+        /// The time limit, in seconds.
         seconds: u64,
     },
-    /// The gateway answered that it will not.
+    /// The gateway refused the request.
     #[error("{problem}")]
     Refused {
-        /// What was asked.
+        /// The URL of the request.
         url: String,
-        /// The gateway's reason. Boxed, for it is larger than any result.
+        /// The gateway's reason, boxed because it is larger than any result.
         problem: Box<Problem>,
     },
-    /// The answer is not what the API promises.
+    /// The response does not follow the API.
     #[error("{url} answered what this client cannot read: {detail}; is it an exesdb of another version?")]
     Unreadable {
-        /// What was asked.
+        /// The URL of the request.
         url: String,
-        /// What does not fit.
+        /// What is wrong with it.
         detail: String,
     },
-    /// The request cannot be put into HTTP.
+    /// The request cannot be expressed in HTTP.
     #[error("{url} cannot be asked: {detail}")]
     Unsendable {
-        /// What was to be asked.
+        /// The URL of the request.
         url: String,
-        /// What does not fit.
+        /// What is wrong with it.
         detail: String,
     },
 }
 
 impl ClientError {
-    /// The error in one clause, for a message that says that the client retries: without the advice to try again.
+    /// The error in one clause without advice, for a message that says that the client tries again.
     pub fn while_waiting(&self) -> String {
         match self {
             ClientError::Unreachable { url, .. } => format!("no exesdb answers at {url}"),
@@ -107,12 +107,12 @@ impl ClientError {
         }
     }
 
-    /// Whether the same request may succeed later: the host is away, restarting or overloaded. Damaged data stays so.
-    pub fn is_passing(&self) -> bool {
+    /// Whether the same request may succeed later, because the host is away, restarting or overloaded.
+    pub fn is_transient(&self) -> bool {
         match self {
             ClientError::Unreachable { .. } | ClientError::Lost { .. } | ClientError::TimedOut { .. } => true,
-            // A request that is quarantined has ended instances before; the others may just have been in the way
-            // of a restart.
+            // Other failures may have been caused by a restart. Damaged data stays damaged, and a quarantined request has
+            // crashed components before.
             ClientError::Refused { problem, .. } => {
                 matches!(problem.status, 429 | 500 | 502 | 503 | 504)
                     && !matches!(problem.kind(), "quarantined" | DAMAGED)
@@ -121,7 +121,7 @@ impl ClientError {
         }
     }
 
-    /// The same, about what the command line calls the field that it is about, if `rename` has a name for it.
+    /// Replaces the field that the error is about by the name that `rename` gives it, if any.
     #[must_use]
     pub fn renamed(mut self, rename: impl Fn(&str) -> Option<String>) -> ClientError {
         if let ClientError::Refused { problem, .. } = &mut self {
@@ -130,7 +130,7 @@ impl ClientError {
         self
     }
 
-    /// Whether the stream or the snapshot that was asked for is not there.
+    /// Whether the requested stream or snapshot does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self.problem_kind(), "stream-not-found" | "snapshot-not-found")
     }
@@ -149,13 +149,13 @@ impl ClientError {
     }
 }
 
-/// A problem document (RFC 9457), or what stands in for one when the answer is something else.
+/// A problem document (RFC 9457), or a substitute if the response is something else.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Problem {
-    /// A stable URI that names the kind of problem.
+    /// The URI of the kind of problem.
     #[serde(rename = "type", default)]
     pub problem_type: String,
-    /// What kind of problem it is, in words.
+    /// The kind of problem, in words.
     #[serde(default)]
     pub title: String,
     /// The HTTP status.
@@ -164,40 +164,40 @@ pub struct Problem {
     /// What is wrong with this request.
     #[serde(default)]
     pub detail: String,
-    /// The last version of the stream, when the expected version was wrong and the stream has events.
+    /// The last version of the stream, if the expected version was wrong and the stream has events.
     #[serde(default)]
     pub actual_version: Option<u64>,
-    /// Where to find this failure in the host's log.
+    /// The id under which the host's log has this failure.
     #[serde(default)]
     pub incident: Option<String>,
-    /// What of the request breaks a rule; the detail begins with it.
+    /// The part of the request that breaks a rule. The detail begins with it.
     #[serde(default)]
     pub field: Option<String>,
-    /// The store that was asked, where the host answered itself.
+    /// The requested store, if the host itself refused the request.
     #[serde(default)]
     pub store: Option<String>,
-    /// Stores that there are, if there is none of that name.
+    /// The existing stores, if the requested one does not exist.
     #[serde(default)]
     pub stores: Vec<String>,
 }
 
 impl Problem {
-    /// The problem that an answer with this status and body reports.
+    /// The problem that a response with this status and body reports.
     pub(super) fn parse(status: StatusCode, body: &[u8]) -> Problem {
         let mut problem = serde_json::from_slice(body).unwrap_or_else(|_| Problem {
             detail: String::from_utf8_lossy(body).trim().chars().take(QUOTED_CHARS).collect(),
             ..Problem::default()
         });
-        // The status line is what proxies and this client act on; a body that differs is wrong.
+        // The status line counts, also if the body names another status.
         problem.status = status.as_u16();
         problem
     }
 
-    /// The problem that a document reports which came without a status line.
+    /// The problem that a document without a status line reports.
     pub(super) fn of_document(document: &[u8]) -> Problem {
         let status = serde_json::from_slice(document).map(|problem: Problem| problem.status);
         let status = status.ok().and_then(|status| StatusCode::from_u16(status).ok());
-        // One that says nothing of its kind is a failure like others.
+        // A document without a valid status counts as an internal error.
         Problem::parse(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), document)
     }
 
@@ -205,7 +205,7 @@ impl Problem {
         self.problem_type.rsplit(['/', ':', '#']).next().unwrap_or("")
     }
 
-    /// Where the host's log has more, unless the detail says so itself.
+    /// Writes the id of the failure in the host's log, unless the detail contains it.
     fn incident(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.incident {
             Some(incident) if !self.detail.contains(incident) => {
@@ -215,7 +215,7 @@ impl Problem {
         }
     }
 
-    /// The problem in the words of the command line, if it is one of the API's own.
+    /// The problem in terms of the command line, if it is one of the API's own.
     fn for_the_command_line(&self) -> Option<String> {
         let is_own = self.problem_type.starts_with(OWN_TYPE) && !self.detail.is_empty();
         match (is_own, self.kind(), &self.store) {
@@ -225,14 +225,14 @@ impl Problem {
                 let there_are = there_are.join(", ");
                 Some(format!("there is no store `{store}`; there are {there_are}: name one with --store"))
             }
-            (true, kind, _) if IN_WORDS_OF_COMPONENTS.contains(&kind) => {
+            (true, kind, _) if DETAIL_BY_COMPONENT.contains(&kind) => {
                 Some(format!("{}: {}", self.title, self.detail))
             }
             (true, ..) => Some(self.by_option().unwrap_or_else(|| self.detail.clone())),
         }
     }
 
-    /// The detail with the option in place of the parameter that it is about.
+    /// The detail with the option of the command line instead of the parameter.
     fn by_option(&self) -> Option<String> {
         let field = self.field.as_deref()?;
         let name = field.split('[').next().unwrap_or(field);
@@ -240,7 +240,7 @@ impl Problem {
         Some(format!("{option}{}", self.detail.strip_prefix(name)?))
     }
 
-    /// Gives the field that it is about the name that `rename` has for it, if any.
+    /// Renames the field that the problem is about, in the detail too, if `rename` has a name for it.
     fn rename(&mut self, rename: impl Fn(&str) -> Option<String>) {
         let Some(field) = &self.field else { return };
         if let (Some(name), Some(rest)) = (rename(field), self.detail.strip_prefix(field.as_str())) {
@@ -275,7 +275,7 @@ mod tests {
     use http::StatusCode;
 
     #[test]
-    fn answers_become_readable_problems() {
+    fn responses_become_readable_problems() {
         let cases: [(u16, &str, &str, &str, bool); 9] = [
             (
                 409,
@@ -312,24 +312,24 @@ mod tests {
             (501, "", "Not Implemented (501)", "", false),
             (413, r#"{"title":"T","detail":"T"}"#, "T (413)", "", false),
         ];
-        for (status, body, text, kind, passing) in cases {
+        for (status, body, text, kind, is_transient) in cases {
             let problem = Box::new(Problem::parse(StatusCode::from_u16(status).unwrap(), body.as_bytes()));
             let error = ClientError::Refused { url: String::new(), problem };
             assert_eq!((error.to_string().as_str(), error.problem_kind()), (text, kind));
-            assert_eq!(error.is_passing(), passing, "{text}");
+            assert_eq!(error.is_transient(), is_transient, "{text}");
         }
     }
 
-    /// What the command line says of a problem with these members.
-    fn said(members: &str) -> String {
+    /// The command line's message for a problem with these members.
+    fn message(members: &str) -> String {
         let body = format!("{{\"title\":\"T\",{members}}}");
         Problem::parse(StatusCode::BAD_REQUEST, body.as_bytes()).to_string()
     }
 
     #[test]
-    fn problems_of_the_api_are_told_in_words_of_the_command_line() {
+    fn problems_of_the_api_are_worded_for_the_command_line() {
         let own = |kind: &str, detail: &str, more: &str| {
-            said(&format!("\"type\":\"urn:exesdb:problem:{kind}\",\"detail\":\"{detail}\"{more}"))
+            message(&format!("\"type\":\"urn:exesdb:problem:{kind}\",\"detail\":\"{detail}\"{more}"))
         };
         let field =
             |field: &str, detail: &str| own("invalid-argument", detail, &format!(",\"field\":\"{field}\""));
@@ -352,15 +352,15 @@ mod tests {
                 own("internal", "it trapped", ",\"incident\":\"7\""),
                 "T: it trapped; the host's log has it under 7",
             ),
-            (said("\"type\":\"urn:other:problem:x\",\"detail\":\"d\""), "T (400): d"),
+            (message("\"type\":\"urn:other:problem:x\",\"detail\":\"d\""), "T (400): d"),
         ];
-        for (said, expected) in cases {
-            assert_eq!(said, expected);
+        for (message, expected) in cases {
+            assert_eq!(message, expected);
         }
     }
 
     #[test]
-    fn a_command_has_names_of_its_own_for_fields() {
+    fn a_command_can_rename_the_field_of_a_problem() {
         let body = br#"{"type":"urn:exesdb:problem:too-large","detail":"events[3].data: is over","field":"events[3].data"}"#;
         let problem = Box::new(Problem::parse(StatusCode::PAYLOAD_TOO_LARGE, body));
         let error = ClientError::Refused { url: String::new(), problem };
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_answer_is_quoted_briefly() {
+    fn only_the_beginning_of_a_foreign_response_is_quoted() {
         let problem = Problem::parse(StatusCode::BAD_REQUEST, &[0xff; 1 << 20]);
         assert_eq!(problem.detail.chars().count(), super::QUOTED_CHARS);
     }

@@ -1,38 +1,37 @@
-//! Which events of the whole store are asked for.
+//! Filters of reads of the whole store.
 
 use std::fmt::Write as _;
 
-use percent_encoding::utf8_percent_encode;
 use serde_json::value::RawValue;
 
-use super::SEGMENT;
+use super::url::escaped;
 
-/// The events for which all that is said here holds. The default is every event.
+/// Selects events of the whole store: those that match every member. The default matches all events.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Of one of these types; empty for any.
+    /// Events of one of these types; empty for any.
     pub types: Vec<String>,
-    /// With all of these tags.
+    /// Events with all of these tags.
     pub tags: Vec<String>,
-    /// In place of types and tags: a JSON array of `{"types": [..], "tags": [..]}`, of which one has to match.
+    /// Instead of types and tags: a JSON array of `{"types": [..], "tags": [..]}`, one of which has to match.
     pub query: Option<Box<RawValue>>,
-    /// Of a stream that begins with one of these; empty for any.
+    /// Events of streams whose names begin with one of these; empty for any.
     pub stream_prefixes: Vec<String>,
-    /// Of a stream that matches this regular expression.
+    /// Events of streams whose names match this regular expression.
     pub stream_pattern: Option<String>,
-    /// Of a type that matches this regular expression.
+    /// Events whose types match this regular expression.
     pub type_pattern: Option<String>,
-    /// With this correlation id.
+    /// Events with this correlation id.
     pub correlation_id: Option<String>,
-    /// With this causation id.
+    /// Events with this causation id.
     pub causation_id: Option<String>,
 }
 
 impl Filter {
-    /// Appends the filter's query parameters, each with `&` before it.
+    /// Adds the filter's query parameters to a URL, each after a `&`.
     pub(super) fn push(&self, url: &mut String) {
         let mut add = |key: &str, value: &str| {
-            let _ = write!(url, "&{key}={}", utf8_percent_encode(value, SEGMENT));
+            let _ = write!(url, "&{key}={}", escaped(value));
         };
         let lists = [("type", &self.types), ("tag", &self.tags), ("stream_prefix", &self.stream_prefixes)];
         for (key, values) in lists {

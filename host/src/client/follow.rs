@@ -1,38 +1,40 @@
-//! Following a stream, or the whole store: from some event on and then live, over broken connections.
+//! Live reads of a stream, or of the whole store: from some event on, then new events as they are appended. A broken
+//! connection is opened again.
 
-use std::collections::VecDeque;
+use std::pin::Pin;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::header::{ACCEPT, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde_json::value::RawValue;
+use sse_stream::{Error, Sse};
 
-use super::sse::{Decoder, Message};
-use super::{ANSWER_TIMEOUT, Client, ClientError, Filter, Place, Problem, Retry, innermost};
+use super::error::{ClientError, Problem};
+use super::filter::Filter;
+use super::http::{Client, RESPONSE_TIMEOUT, innermost};
+use super::read_from::ReadFrom;
+use super::retry::Retry;
+use super::sse::{BodyError, Messages, messages};
 
-/// How long a live stream may be silent: the gateway gives a sign of life every 15 s, so the peer is gone.
+/// How long a live stream may be silent. The gateway sends something every 15 s, so the peer is gone then.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The kind of message that carries an event.
-const EVENT: &str = "message";
+/// The type of a message that carries an event, which need not be named.
+const MESSAGE: &str = "message";
 
-/// The kind of message that says, as a problem document, why the gateway ends the stream.
+/// The type of the message that says, as a problem document, why the gateway ends the stream.
 const END: &str = "end";
-
-/// What stands for a kind where there is no message and the stream only says how far it is.
-const PROGRESS: &str = "";
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Where a live read begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FollowFrom {
-    /// At a version of the stream, or a position of the store, inclusive.
-    Event(Place),
+    /// At a version of the stream or a position of the store, inclusive.
+    Event(ReadFrom),
     /// With the next event that is appended.
     End,
 }
@@ -43,33 +45,25 @@ impl FromStr for FollowFrom {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "end" => Ok(FollowFrom::End),
-            place => place.parse().map(FollowFrom::Event).map_err(|error| format!("write end, or {error}")),
+            from => from.parse().map(FollowFrom::Event).map_err(|error| format!("write end, or {error}")),
         }
     }
 }
 
-/// A live read. Each event is given once, in order: after a broken connection it goes on after the last one given.
-#[derive(Debug)]
+/// A live read. It returns each event once, in order; after a broken connection it continues after the last one.
 pub struct Follow<'a> {
     client: &'a Client,
     url: String,
     last_id: Option<String>,
-    connection: Option<Connection>,
+    messages: Option<Messages>,
     retry: Retry,
-    /// A host that never answered is not waited for: the address is probably wrong.
+    /// Whether the host has ever responded. If it has not, the address is probably wrong, and retrying is of no use.
     has_connected: bool,
 }
 
-#[derive(Debug)]
-struct Connection {
-    body: Incoming,
-    decoder: Decoder,
-    waiting: VecDeque<Message>,
-}
-
 impl<'a> Follow<'a> {
-    /// Follows a stream, or (none) the whole store, and then perhaps filtered. When the host goes away, it is waited
-    /// for as long as `patience`.
+    /// Follows a stream, or (none) the whole store, which can be filtered. If the host goes away, the read waits for it as
+    /// long as `patience`.
     pub fn new(
         client: &'a Client,
         stream: Option<&str>,
@@ -87,20 +81,22 @@ impl<'a> Follow<'a> {
         }
         filter.push(&mut url);
         let retry = Retry::new(patience);
-        Follow { client, url, last_id: None, connection: None, retry, has_connected: false }
+        Follow { client, url, last_id: None, messages: None, retry, has_connected: false }
     }
 
-    /// The next event as the gateway wrote it; waits until there is one.
+    /// Waits for the next event, and returns it as the gateway wrote it.
     pub async fn next(&mut self) -> Result<Box<RawValue>, ClientError> {
         loop {
             match self.next_message().await {
                 Ok(message) => {
                     self.retry.succeeded();
-                    let event = self.read(message)?;
+                    let event = RawValue::from_string(message.data.unwrap_or_default())
+                        .map_err(|error| self.unreadable(error.to_string()))?;
+                    self.advance(message.id);
                     return Ok(event);
                 }
                 Err(error) => {
-                    self.connection = None;
+                    self.messages = None;
                     if !self.has_connected {
                         return Err(error);
                     }
@@ -110,78 +106,85 @@ impl<'a> Follow<'a> {
         }
     }
 
-    /// The id of the last event given, from which a later read can go on: its position and the history of that.
+    /// The id of the last event that was returned, after which a later read can begin: its position and history.
     pub fn last_id(&self) -> Option<&str> {
         self.last_id.as_deref()
     }
 
-    /// Whether the next event has come already: [`Follow::next`] will not wait for it.
-    pub fn is_ready(&self) -> bool {
-        let is_event = |message: &Message| message.event == EVENT;
-        self.connection.as_ref().is_some_and(|connection| connection.waiting.iter().any(is_event))
+    /// Whether the next event has arrived, so that [`Follow::next`] will not wait.
+    pub fn is_ready(&mut self) -> bool {
+        let Some(messages) = &mut self.messages else { return false };
+        let next = Pin::new(messages).peek().now_or_never().flatten();
+        matches!(next, Some(Ok(message)) if message.data.is_some() && is_event(message))
     }
 
-    fn read(&mut self, message: Message) -> Result<Box<RawValue>, ClientError> {
-        let event =
-            RawValue::from_string(message.data).map_err(|error| self.unreadable(error.to_string()))?;
-        self.last_id = message.id;
-        Ok(event)
-    }
-
-    async fn next_message(&mut self) -> Result<Message, ClientError> {
-        if self.connection.is_none() {
-            let body = self.connect().await?;
-            self.connection =
-                Some(Connection { body, decoder: Decoder::default(), waiting: VecDeque::new() });
-            self.has_connected = true;
-        }
-        let connection = self.connection.as_mut().expect("it was just made");
+    /// The next message that carries an event.
+    async fn next_message(&mut self) -> Result<Sse, ClientError> {
         loop {
-            if let Some(message) = connection.waiting.pop_front() {
-                match message.event.as_str() {
-                    EVENT => return Ok(message),
-                    PROGRESS => self.last_id = message.id,
-                    END => {
-                        let problem = Box::new(Problem::of_document(message.data.as_bytes()));
-                        return Err(ClientError::Refused { url: self.url.clone(), problem });
-                    }
-                    // Other kinds are for other readers, as with a browser's EventSource.
-                    _ => {}
+            let messages = match &mut self.messages {
+                Some(messages) => messages,
+                None => {
+                    let messages = self.connect().await?;
+                    self.has_connected = true;
+                    self.messages.insert(messages)
                 }
-                continue;
-            }
+            };
             let lost = |detail: String| ClientError::Lost { url: self.url.clone(), detail };
-            let frame = match tokio::time::timeout(SILENCE_TIMEOUT, connection.body.frame()).await {
-                Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(error))) => return Err(lost(innermost(&error))),
+            let message = match tokio::time::timeout(SILENCE_TIMEOUT, messages.next()).await {
+                Ok(Some(Ok(message))) => message,
+                Ok(Some(Err(error))) => return Err(self.broken(&error)),
                 Ok(None) => return Err(lost("the host ended it".to_owned())),
                 Err(_) => return Err(lost(format!("silent for {} s", SILENCE_TIMEOUT.as_secs()))),
             };
-            let Some(piece) = frame.data_ref() else { continue };
-            match connection.decoder.push(piece) {
-                Ok(messages) => connection.waiting.extend(messages),
-                Err(error) => return Err(self.unreadable(error.to_string())),
+            match &message.data {
+                // Only the id moves on, past events that the filter does not match.
+                None => self.advance(message.id),
+                Some(_) if is_event(&message) => return Ok(message),
+                Some(problem) if message.event.as_deref() == Some(END) => {
+                    let problem = Box::new(Problem::of_document(problem.as_bytes()));
+                    return Err(ClientError::Refused { url: self.url.clone(), problem });
+                }
+                // Other types are ignored, as a browser's EventSource does.
+                Some(_) => {}
             }
         }
     }
 
-    async fn connect(&self) -> Result<Incoming, ClientError> {
+    fn advance(&mut self, id: Option<String>) {
+        if id.is_some() {
+            self.last_id = id;
+        }
+    }
+
+    async fn connect(&self) -> Result<Messages, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         if let Some(id) = &self.last_id {
             let id = HeaderValue::from_str(id).map_err(|error| self.unreadable(error.to_string()))?;
             headers.insert(LAST_EVENT_ID, id);
         }
-        let head = self.client.send(Method::GET, &self.url, headers, Bytes::new());
-        let response = tokio::time::timeout(ANSWER_TIMEOUT, head).await.unwrap_or_else(|_| {
-            Err(ClientError::TimedOut { url: self.url.clone(), seconds: ANSWER_TIMEOUT.as_secs() })
+        let response = self.client.send(Method::GET, &self.url, headers, Bytes::new());
+        let response = tokio::time::timeout(RESPONSE_TIMEOUT, response).await.unwrap_or_else(|_| {
+            Err(ClientError::TimedOut { url: self.url.clone(), seconds: RESPONSE_TIMEOUT.as_secs() })
         })?;
-        Ok(response.into_body())
+        Ok(messages(response.into_body()))
+    }
+
+    fn broken(&self, error: &Error) -> ClientError {
+        let Error::Body(source) = error else { return self.unreadable(error.to_string()) };
+        match source.downcast_ref::<BodyError<hyper::Error>>() {
+            Some(BodyError::TooLarge) => self.unreadable(source.to_string()),
+            _ => ClientError::Lost { url: self.url.clone(), detail: innermost(&**source) },
+        }
     }
 
     fn unreadable(&self, detail: String) -> ClientError {
         ClientError::Unreadable { url: self.url.clone(), detail }
     }
+}
+
+fn is_event(message: &Sse) -> bool {
+    matches!(message.event.as_deref(), None | Some("" | MESSAGE))
 }
 
 #[cfg(test)]
@@ -190,12 +193,12 @@ mod tests {
 
     use super::{Follow, FollowFrom};
     use crate::client::canned::{Canned, event_stream, json};
-    use crate::client::{Filter, Place};
+    use crate::client::{Filter, ReadFrom};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
     #[tokio::test]
-    async fn following_goes_on_after_the_last_event_given() {
+    async fn a_new_connection_continues_after_the_last_event() {
         let gateway = Canned::start(vec![
             event_stream("retry: 1\n\n: keepalive\n\nid: 4\ndata: {\"n\":4}\n\nid: 5\ndata: {\"n\":5}\n\nid: 6\ndata: {\"n\":6"),
             json("503 Service Unavailable", "{\"title\":\"Restarting\"}"),
@@ -206,7 +209,7 @@ mod tests {
             &gateway.client,
             Some("a/b"),
             &Filter::default(),
-            FollowFrom::Event(Place::of(2)),
+            FollowFrom::Event(ReadFrom::of(2)),
             PATIENCE,
         );
         for n in 4..=6 {
@@ -222,15 +225,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn following_ends_when_the_store_has_another_history() {
+    async fn a_changed_history_ends_the_read() {
         let problem = r#"{"type":"urn:exesdb:problem:history-changed","title":"Changed","detail":"at 3"}"#;
         let gateway = Canned::start(vec![
             event_stream("retry: 1\n\nid: 4@00000000000000ab\ndata: {\"n\":4}\n\n"),
             json("409 Conflict", problem),
         ])
         .await;
-        let mut follow =
-            Follow::new(&gateway.client, None, &Filter::default(), FollowFrom::Event(Place::of(4)), PATIENCE);
+        let mut follow = Follow::new(
+            &gateway.client,
+            None,
+            &Filter::default(),
+            FollowFrom::Event(ReadFrom::of(4)),
+            PATIENCE,
+        );
         assert_eq!(follow.next().await.unwrap().get(), "{\"n\":4}");
         let error = follow.next().await.unwrap_err();
         assert_eq!(error.problem_kind(), "history-changed");
@@ -240,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn following_goes_on_after_what_was_passed_over() {
+    async fn a_new_connection_continues_after_skipped_events() {
         let gateway = Canned::start(vec![
             event_stream("retry: 1\n\nid: 4\ndata: {\"n\":4}\n\nid: 70\n\n"),
             event_stream(
@@ -249,8 +257,13 @@ mod tests {
             event_stream("id: 91\ndata: {\"n\":91}\n\n"),
         ])
         .await;
-        let mut follow =
-            Follow::new(&gateway.client, None, &Filter::default(), FollowFrom::Event(Place::of(0)), PATIENCE);
+        let mut follow = Follow::new(
+            &gateway.client,
+            None,
+            &Filter::default(),
+            FollowFrom::Event(ReadFrom::of(0)),
+            PATIENCE,
+        );
         for n in [4, 91] {
             assert_eq!(follow.next().await.unwrap().get(), format!("{{\"n\":{n}}}"));
         }
@@ -260,14 +273,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_that_is_deleted_for_good_ends_it_with_the_reason() {
+    async fn a_stream_deleted_for_good_ends_the_read_with_the_reason() {
         let end = "event: end\ndata: {\"type\":\"urn:exesdb:problem:stream-deleted\",\"title\":\"Gone\",\"status\":410}\n\n";
         let gateway = Canned::start(vec![event_stream(&format!("id: 4\ndata: 4\n\n{end}"))]).await;
         let mut follow = Follow::new(
             &gateway.client,
             Some("s"),
             &Filter::default(),
-            FollowFrom::Event(Place::of(0)),
+            FollowFrom::Event(ReadFrom::of(0)),
             PATIENCE,
         );
         assert_eq!(follow.next().await.unwrap().get(), "4");
@@ -276,9 +289,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_first_answer_that_is_an_error_is_not_waited_out() {
-        let answers = vec![json("503 Service Unavailable", "{\"title\":\"Restarting\"}")];
-        let gateway = Canned::start(answers).await;
+    async fn an_error_in_the_first_response_is_not_retried() {
+        let responses = vec![json("503 Service Unavailable", "{\"title\":\"Restarting\"}")];
+        let gateway = Canned::start(responses).await;
         let mut follow = Follow::new(&gateway.client, None, &Filter::default(), FollowFrom::End, PATIENCE);
         let error = follow.next().await.unwrap_err().to_string();
         assert_eq!(error, "Restarting (503)");
@@ -287,10 +300,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_event_that_is_not_json_ends_it() {
+    async fn an_event_that_is_not_json_ends_the_read() {
         let gateway = Canned::start(vec![event_stream("id: 1\ndata: {\n\n")]).await;
-        let mut follow =
-            Follow::new(&gateway.client, None, &Filter::default(), FollowFrom::Event(Place::of(0)), PATIENCE);
+        let mut follow = Follow::new(
+            &gateway.client,
+            None,
+            &Filter::default(),
+            FollowFrom::Event(ReadFrom::of(0)),
+            PATIENCE,
+        );
         let error = follow.next().await.unwrap_err().to_string();
         assert!(error.contains("cannot read"), "{error}");
     }

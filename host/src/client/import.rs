@@ -1,95 +1,98 @@
-//! Putting back what was read elsewhere: events at their versions, with their times.
+//! Imports: events at given versions and with given times, and the number of rows that streams have received of a source.
 
 use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{Client, ClientError, StreamInfo};
+use super::error::ClientError;
+use super::http::Client;
+use super::streams::StreamInfo;
 
-/// Events in one import: the most that the API takes.
+/// Maximum number of events in one import.
 pub const IMPORT_EVENTS_MAX: usize = 1_000;
-/// Bytes of a source's name: the most that the API takes.
+/// Bytes of data and metadata in one import: the API takes 4 MiB with names, ids and punctuation.
+pub const IMPORT_BYTES_MAX: usize = 3 << 20;
+/// Maximum length of a source's name, in bytes.
 pub const IMPORT_SOURCE_BYTES_MAX: usize = 256;
 
 /// The body of an import.
 #[derive(Debug, Serialize)]
 pub struct ImportRequest<'a, E> {
-    /// 1 to 1,000 events as the gateway writes them: all are added, or none.
+    /// 1 to 1,000 events as the gateway writes them. All of them are added, or none.
     pub events: &'a [E],
 }
 
 /// The body of an import of rows.
 #[derive(Debug, Serialize)]
 pub struct RowsRequest<'a, E> {
-    /// At most 1,000 events: all are added, or none.
+    /// At most 1,000 events. All of them are added, or none.
     pub events: &'a [E],
-    /// How many rows their streams have had then.
+    /// How many rows the streams have received with these events.
     pub marks: &'a [ImportMark<'a>],
 }
 
-/// How many rows of a source a stream has had.
+/// How many rows of a source a stream has received.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCount {
-    /// How many.
+    /// The number of rows.
     pub rows: u64,
-    /// The first so many rows of the source are all among them.
+    /// The number of rows from the beginning of the source that are all among them.
     pub leading_rows: u64,
 }
 
 impl RowCount {
-    /// Whether they are the first rows of the source, and no others.
+    /// Whether the rows are the first ones of the source, and no others.
     pub fn is_complete(self) -> bool {
         self.leading_rows == self.rows
     }
 }
 
-/// What a store is told of the rows of a source that a stream has had.
+/// What an import tells the store of the rows of a source that a stream has received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ImportMark<'a> {
-    /// Which stream.
+    /// The name of the stream.
     pub stream: &'a str,
-    /// What the rows come from: 1 to [`IMPORT_SOURCE_BYTES_MAX`] bytes without control characters.
+    /// The name of the source: 1 to [`IMPORT_SOURCE_BYTES_MAX`] bytes without control characters.
     pub source: &'a str,
-    /// How many.
+    /// The number of rows.
     #[serde(flatten)]
     pub count: RowCount,
 }
 
-/// What an import of rows begins with in a stream.
+/// What the store knows of a stream before an import of rows.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct ImportState {
-    /// How many rows of the source were imported into it.
+    /// How many rows of the source the stream has received.
     #[serde(flatten)]
     pub count: RowCount,
-    /// What is known of the stream, if it ever had events.
+    /// The state of the stream; none if it never had events.
     #[serde(default)]
     pub info: Option<StreamInfo>,
 }
 
-/// A question about streams.
 #[derive(Serialize)]
-struct ImportQuestion<'a> {
+struct StatesRequest<'a> {
     source: &'a str,
     streams: &'a [&'a str],
 }
 
 #[derive(Deserialize)]
-struct ImportStates {
+struct StatesResponse {
     states: Vec<ImportState>,
 }
 
-/// What became of the events of an import.
+/// The response to an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Imported {
-    /// How many were added.
+    /// The number of events that were added.
     pub added: u64,
-    /// How many were there already.
+    /// The number of events that the store had already.
     pub repeated: u64,
-    /// How many were not added because their streams had their versions, and hide them.
+    /// The number of events that were not added because their streams have these versions and hide them.
     pub hidden: u64,
 }
 
 impl Client {
-    /// Puts events where they were in another store.
+    /// Adds events at the versions that they had in another store.
     pub async fn import<E: Serialize>(
         &self,
         request: &ImportRequest<'_, E>,
@@ -97,7 +100,7 @@ impl Client {
         self.json(Method::POST, &self.path(&["import"]), Some(request)).await
     }
 
-    /// Adds rows as events at versions, and tells the store how many rows their streams have had then.
+    /// Adds rows as events at given versions, and tells the store how many rows their streams have received.
     pub async fn import_rows<E: Serialize>(
         &self,
         request: &RowsRequest<'_, E>,
@@ -105,16 +108,15 @@ impl Client {
         self.json(Method::POST, &self.path(&["import"]), Some(request)).await
     }
 
-    /// For each of at most [`IMPORT_EVENTS_MAX`] streams, in order, how many rows of a source it has had, and what is known
-    /// of it.
+    /// Returns what the store knows of each of at most [`IMPORT_EVENTS_MAX`] streams, in their order.
     pub async fn import_states(
         &self,
         source: &str,
         streams: &[&str],
     ) -> Result<Vec<ImportState>, ClientError> {
         let url = self.path(&["import", "states"]);
-        let question = ImportQuestion { source, streams };
-        let ImportStates { states } = self.json(Method::POST, &url, Some(&question)).await?;
+        let request = StatesRequest { source, streams };
+        let StatesResponse { states } = self.json(Method::POST, &url, Some(&request)).await?;
         if states.len() == streams.len() {
             return Ok(states);
         }

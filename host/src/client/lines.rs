@@ -1,4 +1,5 @@
-//! Events as lines: one long answer instead of many pages, and gone on with where a connection broke.
+//! Reads of the whole store as lines of JSON: one long response instead of many pages. A broken connection is opened again
+//! where it broke.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,18 +13,23 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{ANSWER_TIMEOUT, Client, ClientError, Filter, PAGE_COUNT_MAX, Place as From, Retry, innermost};
+use super::error::ClientError;
+use super::events::PAGE_COUNT_MAX;
+use super::filter::Filter;
+use super::http::{Client, RESPONSE_TIMEOUT, innermost};
+use super::read_from::ReadFrom;
+use super::retry::Retry;
 
 /// The media type of lines of JSON.
 pub(super) const NDJSON: &str = "application/x-ndjson";
-/// The header that names the history of the positions in an answer.
+/// The header with the history of the positions in a response.
 const HISTORY: &str = "exesdb-history";
-/// The longest line, in bytes: an event of 1 MiB in base64, its metadata and JSON fit well.
+/// The longest line, in bytes. An event of 1 MiB takes less, also in base64 and with its metadata.
 const LINE_BYTES_MAX: usize = 8 << 20;
-/// How the line begins that ends an answer; events have no such member.
+/// The beginning of the last line of a response. Events have no such member.
 const PAGE: &[u8] = b"{\"page\":";
 
-/// The last line of an answer.
+/// The last line of a response.
 #[derive(Deserialize)]
 struct LastLine {
     page: Page,
@@ -36,21 +42,21 @@ struct Page {
     end: bool,
 }
 
-/// All events of the whole store from some position on, in order, each once.
+/// A read of the whole store from some position to the end. It returns each event once, in order.
 #[derive(Debug)]
 pub struct Lines<'a> {
     client: &'a Client,
     filter: Filter,
     from: u64,
-    /// The last position that is wanted.
+    /// The last position to return.
     to: Option<u64>,
-    /// The last events up to `to`, where what comes after them cannot be read: nothing else is read then.
+    /// The remaining events up to `to`, if what comes after them is damaged. Nothing else is read then.
     rest: Option<VecDeque<(u64, Box<RawValue>)>>,
-    /// The history of the positions read so far: where a store has another, going on would mix the two.
+    /// The history of the positions read so far. The gateway refuses to continue in another one.
     history: Option<HistoryId>,
     connection: Option<Connection>,
     retry: Retry,
-    /// A host that never answered is not waited for: the address is probably wrong.
+    /// Whether the host has ever responded. If it has not, the address is probably wrong, and retrying is of no use.
     has_connected: bool,
 }
 
@@ -59,19 +65,18 @@ struct Connection {
     url: String,
     body: Incoming,
     buffer: BytesMut,
-    /// How much of the buffer is known to have no line end.
+    /// The length of the beginning of the buffer that has no line end.
     searched: usize,
 }
 
-/// The members of an event that tell where it stands.
 #[derive(Deserialize)]
-struct Place {
+struct EventPosition {
     position: u64,
 }
 
 impl<'a> Lines<'a> {
-    /// Reads from a position on what there is. When the host goes away, it is waited for as long as `patience`.
-    pub fn new(client: &'a Client, filter: Filter, from: From, patience: Duration) -> Lines<'a> {
+    /// Reads from a position to the end of the store. If the host goes away, the read waits for it as long as `patience`.
+    pub fn new(client: &'a Client, filter: Filter, from: ReadFrom, patience: Duration) -> Lines<'a> {
         Lines {
             client,
             filter,
@@ -85,17 +90,17 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The same, of events up to this position alone.
+    /// Limits the read to events up to this position, inclusive.
     pub fn up_to(self, to: Option<u64>) -> Lines<'a> {
         Lines { to, ..self }
     }
 
-    /// Where the next event is looked for: all before were given.
+    /// The position from which the next event is read.
     pub fn reached(&self) -> u64 {
         self.from
     }
 
-    /// The next event and its position, as the gateway wrote it; none at the end of what there is.
+    /// The position of the next event, and the event as the gateway wrote it; none at the end of the store.
     pub async fn next(&mut self) -> Result<Option<(u64, Box<RawValue>)>, ClientError> {
         loop {
             if let Some(rest) = &mut self.rest {
@@ -122,17 +127,18 @@ impl<'a> Lines<'a> {
             };
             self.retry.succeeded();
             if !line.starts_with(PAGE) {
-                let place: Place = self.parse(&line)?;
-                if place.position < self.from {
-                    let detail = format!("position {} after {}", place.position, self.from);
+                let event: EventPosition = self.parse(&line)?;
+                if event.position < self.from {
+                    let detail = format!("position {} after {}", event.position, self.from);
                     return Err(self.unreadable(detail));
                 }
-                if self.to.is_some_and(|to| to < place.position) {
-                    self.from = place.position;
+                if self.to.is_some_and(|to| to < event.position) {
+                    self.from = event.position;
                     continue;
                 }
-                self.from = place.position + 1;
-                return self.parse(&line).map(|event| Some((place.position, event)));
+                self.from = event.position + 1;
+                let position = event.position;
+                return self.parse(&line).map(|event| Some((position, event)));
             }
             let LastLine { page } = self.parse(&line)?;
             self.connection = None;
@@ -144,9 +150,11 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// The events from `from` to `to`, read backward. The store reads pages, and one that begins before damage and ends
-    /// in it fails as a whole; what comes before the damage can still be read from the other side. The error is the one
-    /// that was met forward, if there is no `to`, it is not near enough, or it lies in or after the damage.
+    /// Reads the events from `from` to `to` backward, after a forward read met damage.
+    ///
+    /// The store reads in pages, and a page fails as a whole if it begins before the damage and ends in it. The events before
+    /// the damage can still be read from the other side. Returns the original error if there is no `to`, if `to` is more than
+    /// a page away, or if it lies in or after the damage.
     async fn rest_before_damage(
         &mut self,
         error: ClientError,
@@ -156,17 +164,17 @@ impl<'a> Lines<'a> {
         let backward = format!("&direction=backward&count={count}");
         let Ok(mut connection) = self.connect(to, &backward).await else { return Err(error) };
         let mut events = VecDeque::new();
-        while let Ok(Ok(line)) = tokio::time::timeout(ANSWER_TIMEOUT, connection.next_line()).await {
+        while let Ok(Ok(line)) = tokio::time::timeout(RESPONSE_TIMEOUT, connection.next_line()).await {
             if line.starts_with(PAGE) {
                 let LastLine { page } = self.parse(&line)?;
                 let is_complete = page.end || page.next.is_none_or(|next| next < self.from);
                 return if is_complete { Ok(events) } else { Err(error) };
             }
-            let place: Place = self.parse(&line)?;
-            if place.position < self.from {
+            let event: EventPosition = self.parse(&line)?;
+            if event.position < self.from {
                 return Ok(events);
             }
-            events.push_front((place.position, self.parse(&line)?));
+            events.push_front((event.position, self.parse(&line)?));
         }
         Err(error)
     }
@@ -177,26 +185,29 @@ impl<'a> Lines<'a> {
             self.has_connected = true;
         }
         let connection = self.connection.as_mut().expect("it was just made");
-        tokio::time::timeout(ANSWER_TIMEOUT, connection.next_line()).await.unwrap_or_else(|_| {
-            Err(ClientError::TimedOut { url: self.client.url.0.clone(), seconds: ANSWER_TIMEOUT.as_secs() })
+        tokio::time::timeout(RESPONSE_TIMEOUT, connection.next_line()).await.unwrap_or_else(|_| {
+            Err(ClientError::TimedOut {
+                url: self.client.url().to_owned(),
+                seconds: RESPONSE_TIMEOUT.as_secs(),
+            })
         })
     }
 
     async fn connect(&mut self, from: u64, more: &str) -> Result<Connection, ClientError> {
         let mut url = self.client.path(&["events"]);
         url.push('?');
-        From { number: from, history: self.history }.push(&mut url);
+        ReadFrom { number: from, history: self.history }.push(&mut url);
         url.push_str(more);
         self.filter.push(&mut url);
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(NDJSON));
-        let answer = self.client.send(Method::GET, &url, headers, bytes::Bytes::new());
-        let answer = tokio::time::timeout(ANSWER_TIMEOUT, answer).await.unwrap_or_else(|_| {
-            Err(ClientError::TimedOut { url: url.clone(), seconds: ANSWER_TIMEOUT.as_secs() })
+        let response = self.client.send(Method::GET, &url, headers, bytes::Bytes::new());
+        let response = tokio::time::timeout(RESPONSE_TIMEOUT, response).await.unwrap_or_else(|_| {
+            Err(ClientError::TimedOut { url: url.clone(), seconds: RESPONSE_TIMEOUT.as_secs() })
         })?;
-        let history = answer.headers().get(HISTORY).and_then(|history| history.to_str().ok());
+        let history = response.headers().get(HISTORY).and_then(|history| history.to_str().ok());
         self.history = history.and_then(|history| history.parse().ok());
-        Ok(Connection { url, body: answer.into_body(), buffer: BytesMut::new(), searched: 0 })
+        Ok(Connection { url, body: response.into_body(), buffer: BytesMut::new(), searched: 0 })
     }
 
     fn parse<'l, T: Deserialize<'l>>(&self, line: &'l [u8]) -> Result<T, ClientError> {
@@ -204,12 +215,12 @@ impl<'a> Lines<'a> {
     }
 
     fn unreadable(&self, detail: String) -> ClientError {
-        ClientError::Unreadable { url: self.client.url.0.clone(), detail }
+        ClientError::Unreadable { url: self.client.url().to_owned(), detail }
     }
 }
 
 impl Connection {
-    /// The next line without its end. An answer that ends before its last line is a broken connection.
+    /// The next line without its line end. A response that ends before its last line is a broken connection.
     async fn next_line(&mut self) -> Result<BytesMut, ClientError> {
         loop {
             if let Some(end) = self.buffer[self.searched..].iter().position(|&byte| byte == b'\n') {
@@ -231,7 +242,7 @@ impl Connection {
                     }
                 }
                 Some(Err(error)) => return Err(lost(innermost(&error))),
-                None => return Err(lost("the answer broke off".to_owned())),
+                None => return Err(lost("the response broke off".to_owned())),
             }
         }
     }
@@ -241,9 +252,9 @@ impl Connection {
 mod tests {
     use std::time::Duration;
 
-    use super::{From, Lines};
-    use crate::client::Filter;
+    use super::Lines;
     use crate::client::canned::{Canned, json};
+    use crate::client::{Filter, ReadFrom};
 
     const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -252,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_go_on_where_a_connection_broke_or_a_page_ended() {
+    async fn the_read_continues_where_a_connection_broke_or_a_page_ended() {
         let gateway = Canned::start(vec![
             lines("{\"position\":3}\n{\"position\":5,\"a\":1.50}\n{\"position\":6"),
             lines("{\"page\":{\"next\":9,\"end\":false}}\n"),
@@ -260,7 +271,7 @@ mod tests {
         ])
         .await;
         let filter = Filter { tags: vec!["t".to_owned()], ..Filter::default() };
-        let mut lines = Lines::new(&gateway.client, filter, From::of(2), PATIENCE);
+        let mut lines = Lines::new(&gateway.client, filter, ReadFrom::of(2), PATIENCE);
         let mut found = Vec::new();
         while let Some((position, event)) = lines.next().await.unwrap() {
             found.push((position, event.get().to_owned()));
@@ -275,16 +286,16 @@ mod tests {
         }
     }
 
-    /// What a gateway answers where data is damaged.
+    /// A gateway's response where data is damaged.
     fn damaged() -> String {
         json("500 Internal Server Error", r#"{"type":"urn:exesdb:problem:damaged","title":"D"}"#)
     }
 
     #[tokio::test]
-    async fn what_comes_before_damage_is_read_from_the_other_side() {
+    async fn events_before_damage_are_read_from_the_other_side() {
         let page = |next: &str| format!("{{\"page\":{{\"next\":{next},\"end\":false}}}}\n");
         let event = |position: u64| format!("{{\"position\":{position}}}\n");
-        // What the backward read answers, and the positions of what is given; none where the damage is an error.
+        // The response to the backward read, and the positions that are returned; none where the damage is an error.
         let cases = [
             (lines(&(event(8) + &event(6) + &page("3"))), Some(vec![3, 6, 8])),
             (lines(&(event(8) + &event(3) + &page("2"))), Some(vec![3, 8])),
@@ -296,10 +307,10 @@ mod tests {
         ];
         for (backward, expected) in cases {
             let first = event(3) + "{\"page\":{\"next\":4,\"end\":false}}\n";
-            let answers = vec![lines(&first), damaged(), backward.clone()];
-            let gateway = Canned::start(answers).await;
+            let responses = vec![lines(&first), damaged(), backward.clone()];
+            let gateway = Canned::start(responses).await;
             let mut lines =
-                Lines::new(&gateway.client, Filter::default(), From::of(2), PATIENCE).up_to(Some(8));
+                Lines::new(&gateway.client, Filter::default(), ReadFrom::of(2), PATIENCE).up_to(Some(8));
             let mut found = Vec::new();
             let outcome = loop {
                 match lines.next().await {
@@ -319,9 +330,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn damage_is_told_at_once_and_nothing_is_asked_after_the_last_wanted_position() {
+    async fn damage_is_reported_at_once_and_nothing_is_read_after_the_last_position() {
         let gateway = Canned::start(vec![lines("{\"position\":3}\n"), damaged()]).await;
-        let mut read = Lines::new(&gateway.client, Filter::default(), From::of(2), PATIENCE);
+        let mut read = Lines::new(&gateway.client, Filter::default(), ReadFrom::of(2), PATIENCE);
         assert_eq!(read.next().await.unwrap().unwrap().0, 3);
         assert!(read.next().await.unwrap_err().is_damage());
         assert_eq!(read.reached(), 4);
@@ -329,14 +340,14 @@ mod tests {
             let gateway = Canned::start(vec![lines(text)]).await;
             let to = if text.len() > 20 { 4 } else { 3 };
             let mut read =
-                Lines::new(&gateway.client, Filter::default(), From::of(2), PATIENCE).up_to(Some(to));
+                Lines::new(&gateway.client, Filter::default(), ReadFrom::of(2), PATIENCE).up_to(Some(to));
             assert_eq!(read.next().await.unwrap().unwrap().0, 3);
             assert!(read.next().await.unwrap().is_none());
         }
     }
 
     #[tokio::test]
-    async fn answers_that_are_not_lines_of_events_are_errors() {
+    async fn responses_that_are_not_lines_of_events_are_errors() {
         let cases = [
             "{\"position\":1}\n",
             "{\"positio\":3}\n",
@@ -347,7 +358,7 @@ mod tests {
         ];
         for text in cases {
             let gateway = Canned::start(vec![lines(text)]).await;
-            let mut lines = Lines::new(&gateway.client, Filter::default(), From::of(2), PATIENCE);
+            let mut lines = Lines::new(&gateway.client, Filter::default(), ReadFrom::of(2), PATIENCE);
             let error = lines.next().await.unwrap_err().to_string();
             assert!(error.contains("cannot read"), "{text}: {error}");
         }

@@ -1,17 +1,17 @@
-//! Trying again while a host is away: when, and for how long.
+//! Repeating requests while a host is away, with growing pauses and a time limit.
 
 use std::fmt;
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
-use super::ClientError;
+use super::error::ClientError;
 
-/// The first pause: a child that is restarted is back within it.
+/// The first pause. A restarted child is usually back within it.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// The longest pause: a host that is back is noticed within it.
+/// The longest pause: the delay until a returned host is noticed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Patience with a host that is away: pauses double from 50 ms to 2 s, for a given time since it last answered.
+/// The state of repeated attempts: pauses double from 50 ms to 2 s, until the patience is used up.
 #[derive(Debug, Clone)]
 pub struct Retry {
     patience: Duration,
@@ -20,22 +20,22 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Gives up when nothing has succeeded for `patience`.
+    /// Gives up once every attempt has failed for as long as `patience`.
     pub fn new(patience: Duration) -> Retry {
         Retry { patience, failing_since: None, pause: PAUSE_MIN }
     }
 
-    /// Forgets the failures so far.
+    /// Notes a success: the patience and the pauses start anew.
     pub fn succeeded(&mut self) {
         if self.failing_since.take().is_some() {
-            say(format_args!("the host answers again"));
+            notify(format_args!("the host answers again"));
         }
         self.pause = PAUSE_MIN;
     }
 
-    /// Waits until it is time to try again, or gives the error back: it does not pass, or patience is at its end.
+    /// Waits until the next attempt. Returns the error if it is not transient, or if the patience is used up.
     pub async fn wait_after(&mut self, error: ClientError) -> Result<(), ClientError> {
-        if !error.is_passing() {
+        if !error.is_transient() {
             return Err(error);
         }
         let now = Instant::now();
@@ -46,10 +46,26 @@ impl Retry {
         tracing::debug!(%error, pause_ms, "trying again");
         if is_first {
             let seconds = self.patience.as_secs();
-            say(format_args!("{}; trying again for up to {seconds} s", error.while_waiting()));
+            notify(format_args!("{}; trying again for up to {seconds} s", error.while_waiting()));
         }
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+
+    /// Sends a request until it succeeds or the error is final. The request must be safe to repeat.
+    pub async fn run<T>(
+        &mut self,
+        request: impl AsyncFn() -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
+        loop {
+            match request().await {
+                Ok(response) => {
+                    self.succeeded();
+                    return Ok(response);
+                }
+                Err(error) => self.wait_after(error).await?,
+            }
+        }
     }
 
     fn next_pause(&mut self, failing_for: Duration) -> Option<Duration> {
@@ -62,9 +78,9 @@ impl Retry {
     }
 }
 
-/// Tells whoever waits, once when it begins and once when it is over.
-fn say(text: fmt::Arguments<'_>) {
-    // Nobody's loss if nobody reads it.
+/// Tells the user that the client waits, and that the wait is over.
+fn notify(text: fmt::Arguments<'_>) {
+    // If stderr is closed, nobody reads it.
     let _ = writeln!(io::stderr(), "exesdb: {text}");
 }
 
@@ -79,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_up_to_a_limit_until_patience_ends() {
+    fn pauses_double_up_to_a_limit_until_the_patience_is_used_up() {
         let mut retry = Retry::new(ms(10_000));
         let expected = [50, 100, 200, 400, 800, 1_600, 2_000, 2_000];
         for pause in expected {
@@ -93,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_told_what_happened_and_not_what_to_do() {
+    fn the_message_while_waiting_gives_no_advice() {
         let (url, detail) = ("http://h/v1".to_owned(), "unexpected EOF".to_owned());
         let cases = [
             (
@@ -103,17 +119,17 @@ mod tests {
             (ClientError::Lost { url: url.clone(), detail }, "the connection to the host broke"),
             (ClientError::TimedOut { url, seconds: 7 }, "the host did not respond within 7 s"),
         ];
-        for (error, said) in cases {
-            assert_eq!(error.while_waiting(), said);
+        for (error, message) in cases {
+            assert_eq!(error.while_waiting(), message);
         }
     }
 
     #[tokio::test]
-    async fn what_does_not_pass_is_not_tried_again() {
+    async fn an_error_that_is_not_transient_is_returned_at_once() {
         let error = || ClientError::Unreadable { url: String::new(), detail: String::new() };
         let mut retry = Retry::new(ms(10_000));
         assert!(retry.wait_after(error()).await.is_err());
-        assert!(retry.failing_since.is_none(), "the host answered");
+        assert!(retry.failing_since.is_none(), "the host responded");
         let away = || ClientError::Unreachable { url: String::new(), detail: String::new() };
         assert!(retry.wait_after(away()).await.is_ok());
         assert!(Retry::new(ms(0)).wait_after(away()).await.is_err());

@@ -1,76 +1,78 @@
-//! What can be done with whole streams: several at once, an end, and how long their events are kept.
+//! Streams: their list, what is known of each, transactions over several, deletion and retention.
 
 use std::fmt::Write as _;
 
 use http::{HeaderMap, Method};
-use percent_encoding::utf8_percent_encode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Client, ClientError, ExpectedVersion, PAGE_COUNT_MAX, SEGMENT, StreamPage};
+use super::error::ClientError;
+use super::events::{ExpectedVersion, PAGE_COUNT_MAX};
+use super::http::Client;
+use super::url::escaped;
 
-/// How long the events of a stream are kept: what no limit keeps is hidden at once.
+/// The limits of what a stream keeps. An event outside any of them is hidden at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {
-    /// Only so many of the newest events.
+    /// Keep only this many of the newest events.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_count: Option<u64>,
-    /// Only events of the last so many seconds.
+    /// Keep only events that are not older than this many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_seconds: Option<u64>,
-    /// Only events from this version on.
+    /// Keep only events from this version on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncate_before: Option<u64>,
 }
 
-/// Whether a stream is there.
+/// Whether a stream exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StreamState {
-    /// It is.
+    /// The stream exists.
     Live,
-    /// Its events were deleted; an append begins it again.
+    /// The stream was deleted. An append starts it again.
     Deleted,
-    /// It was deleted for good.
+    /// The stream was deleted for good, and refuses appends.
     Tombstoned,
 }
 
 /// What is known of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct StreamInfo {
-    /// Whether it is there.
+    /// Whether the stream exists.
     pub state: StreamState,
-    /// The oldest event that can be read, if any can.
+    /// The version of the oldest event that can be read; none if all are hidden.
     #[serde(default)]
     pub first_version: Option<u64>,
-    /// The last event, whether it can be read or not.
+    /// The version of the last event, hidden or not.
     pub last_version: u64,
-    /// The first version of its present life, if it was deleted and begun again.
+    /// The first version since the stream was last deleted and started again; none if it never was.
     #[serde(default)]
     pub life_begins: Option<u64>,
-    /// How long its events are kept.
+    /// The limits of what the stream keeps.
     #[serde(default)]
     pub retention: Retention,
-    /// When its first event was appended: RFC 3339, UTC.
+    /// The time of its first event: RFC 3339, UTC.
     pub created: String,
-    /// When its last event was appended.
+    /// The time of its last event.
     pub updated: String,
 }
 
-/// The answer to a transaction.
+/// The response to a transaction.
 #[derive(Debug, Deserialize)]
 pub struct Transacted {
-    /// One result for each append, in order, as the gateway wrote it; see [`StreamAppended`].
+    /// One result for each append, in order, as the gateway wrote it: a [`StreamAppended`].
     pub results: Vec<Box<RawValue>>,
-    /// The history that the positions belong to, as the gateway wrote it; none if it does not say.
+    /// The history that the positions belong to; none if the gateway does not say.
     #[serde(default)]
     pub history: Option<String>,
 }
 
-/// Where the events of one of a transaction's appends stand.
+/// The versions and position of the events of one append in a transaction.
 #[derive(Debug, Deserialize)]
 pub struct StreamAppended {
-    /// Which stream.
+    /// The name of the stream.
     pub stream: String,
     /// The version of the first event.
     pub first_version: u64,
@@ -80,13 +82,22 @@ pub struct StreamAppended {
     pub position: u64,
 }
 
+/// A page of names of streams, in byte order.
+#[derive(Debug, Deserialize)]
+pub struct StreamPage {
+    /// The names on this page.
+    pub streams: Vec<String>,
+    /// Whether more names follow the last one.
+    pub more: bool,
+}
+
 impl Client {
-    /// Appends to several streams at once: all or none. The body is that of `POST /transactions`.
+    /// Appends to several streams at once, or to none. The argument is the body of `POST /transactions`.
     pub async fn transact(&self, transaction: &RawValue) -> Result<Transacted, ClientError> {
         self.json(Method::POST, &self.path(&["transactions"]), Some(transaction)).await
     }
 
-    /// Deletes a stream, if it is at the expected version; with `tombstone` for good.
+    /// Deletes a stream that is at the expected version; with `tombstone`, for good.
     pub async fn delete_stream(
         &self,
         stream: &str,
@@ -98,18 +109,19 @@ impl Client {
         self.bytes(Method::DELETE, &url, HeaderMap::new(), bytes::Bytes::new()).await.map(drop)
     }
 
-    /// Says how long the events of a stream are kept, in place of what was said before.
+    /// Replaces the retention of a stream.
     pub async fn set_retention(&self, stream: &str, retention: &Retention) -> Result<(), ClientError> {
         let url = self.path(&["streams", stream, "retention"]);
         self.send_json(Method::PUT, &url, retention).await
     }
 
-    /// What is known of a stream, deleted ones included.
+    /// Returns what is known of a stream, also of a deleted one.
     pub async fn stream_info(&self, stream: &str) -> Result<StreamInfo, ClientError> {
         self.json(Method::GET, &self.path(&["streams", stream]), None::<&()>).await
     }
 
-    /// Names of streams that begin with `prefix`, in byte order, after the given one; of deleted ones too if `deleted`.
+    /// Returns a page of the names that begin with `prefix`, in byte order, after the given one. `deleted` includes deleted
+    /// streams.
     pub async fn streams(
         &self,
         prefix: &str,
@@ -119,10 +131,10 @@ impl Client {
         let mut path = self.path(&["streams"]);
         let _ = write!(path, "?count={PAGE_COUNT_MAX}&deleted={deleted}");
         if !prefix.is_empty() {
-            let _ = write!(path, "&prefix={}", utf8_percent_encode(prefix, SEGMENT));
+            let _ = write!(path, "&prefix={}", escaped(prefix));
         }
         if let Some(after) = after {
-            let _ = write!(path, "&after={}", utf8_percent_encode(after, SEGMENT));
+            let _ = write!(path, "&after={}", escaped(after));
         }
         self.json(Method::GET, &path, None::<&()>).await
     }

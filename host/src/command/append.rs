@@ -7,13 +7,14 @@ use clap::Args;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::cli::GatewayOptions;
+use super::connection::GatewayOptions;
+use super::json::parse_json;
 use crate::client::{AppendRequest, ExpectedVersion, NewEvent};
 use crate::output::{Output, printable};
 
-/// Events of one append: the most that the API takes.
+/// Maximum number of events in one append.
 const APPEND_EVENTS_MAX: usize = 1_000;
-/// Bytes of data and metadata in one append: what the API's 4 MiB leave beside ids, types and punctuation.
+/// Bytes of data and metadata in one append: the API takes 4 MiB with ids, types and punctuation.
 const APPEND_BYTES_MAX: usize = 3 << 20;
 
 /// Options of `append`.
@@ -30,45 +31,40 @@ pub struct AppendOptions {
     /// The stream.
     pub stream: String,
 
-    /// What kind of event it is.
+    /// The type of the events.
     #[arg(long = "type", value_name = "TYPE")]
     pub event_type: String,
 
-    /// The event, as JSON; without it, each line of stdin is an event.
+    /// The data of the event, as JSON; without it, each line of stdin is an event.
     #[arg(long, value_name = "JSON", value_parser = parse_json)]
     pub data: Option<Box<RawValue>>,
 
-    /// About each event, as JSON.
+    /// The metadata of each event, as JSON.
     #[arg(long, value_name = "JSON", value_parser = parse_json)]
     pub metadata: Option<Box<RawValue>>,
 
-    /// What each event can be found by, such as `course:c1`; may be given several times.
+    /// A tag by which each event can be found, such as `course:c1`; may be given several times.
     #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
 
-    /// The event's id: appended again with the same id, it is not added again [default: a random UUID].
+    /// The event's id. An event that is appended again with the same id is not added again [default: a random UUID].
     #[arg(long, requires = "data")]
     pub id: Option<String>,
 
-    /// What the stream's last version must be: any, no_stream, stream_exists or a number.
+    /// The expected last version of the stream: any, no_stream, stream_exists or a number.
     #[arg(long, value_name = "VERSION", default_value = "any", allow_hyphen_values = true)]
     pub expected_version: ExpectedVersion,
 
-    /// Print each answer as the gateway gives it: one JSON object a line.
+    /// Print each response of the gateway: one JSON object per line.
     #[arg(long)]
     pub json: bool,
 
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 }
 
-/// Checks JSON that is sent as it is written.
-pub(super) fn parse_json(text: &str) -> Result<Box<RawValue>, String> {
-    RawValue::from_string(text.to_owned()).map_err(|error| format!("not JSON: {error}"))
-}
-
-/// Appends the events and prints where they stand.
+/// Appends the events and prints their versions and positions.
 pub async fn run(options: AppendOptions) -> anyhow::Result<()> {
     let client = options.gateway.client();
     let mut output = Output::stdout();
@@ -82,11 +78,11 @@ pub async fn run(options: AppendOptions) -> anyhow::Result<()> {
         let count = batch.len();
         let events: Vec<NewEvent> = batch.into_iter().map(|data| event(&options, data)).collect();
         let request = AppendRequest { expected_version, events: &events };
-        let name = |field: &str| name_of(field, options.data.is_some(), sent);
+        let name = |field: &str| argument_name(field, options.data.is_some(), sent);
         let appended = client.append(&options.stream, &request).await;
         let appended = appended.map_err(|error| error.renamed(name))?;
         sent += count;
-        // What the caller expects of the stream holds for the rest only if nobody else wrote in between.
+        // The next batch is refused if somebody else wrote in between.
         if expected_version != ExpectedVersion::Any {
             expected_version = ExpectedVersion::Exact(appended.last_version);
         }
@@ -107,9 +103,9 @@ pub async fn run(options: AppendOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the command line calls a field of an event: the option that gives it to all events, or the event's place in what was
-/// read from stdin, of which `sent` events were sent before.
-fn name_of(field: &str, is_option: bool, sent: usize) -> Option<String> {
+/// The name of an event's field in terms of the command line: an option, or the event's number on stdin. `sent` events were
+/// sent before this request.
+fn argument_name(field: &str, is_option: bool, sent: usize) -> Option<String> {
     let (index, name) = field.strip_prefix("events[")?.split_once("].")?;
     let name = name.split('[').next().unwrap_or(name);
     match name {
@@ -131,7 +127,7 @@ fn event(options: &AppendOptions, data: Box<RawValue>) -> NewEvent {
     }
 }
 
-/// Each line that is not blank, checked to be JSON before anything is sent.
+/// Reads the lines that are not blank, and checks all of them before anything is sent.
 fn read_lines(input: impl BufRead, is_terminal: bool) -> anyhow::Result<Vec<Box<RawValue>>> {
     if is_terminal {
         bail!("there is nothing to append: give --data JSON, or pipe one JSON value a line");
@@ -151,7 +147,7 @@ fn read_lines(input: impl BufRead, is_terminal: bool) -> anyhow::Result<Vec<Box<
     Ok(rows)
 }
 
-/// The rows in order, cut where the API's limits for one append are.
+/// Splits the rows, in order, according to the API's limits for one append.
 fn batches(rows: Vec<Box<RawValue>>) -> Vec<Vec<Box<RawValue>>> {
     let mut batches: Vec<Vec<Box<RawValue>>> = Vec::new();
     let mut bytes = 0;
@@ -173,7 +169,7 @@ fn batches(rows: Vec<Box<RawValue>>) -> Vec<Vec<Box<RawValue>>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{APPEND_BYTES_MAX, batches, name_of, read_lines};
+    use super::{APPEND_BYTES_MAX, argument_name, batches, read_lines};
     use serde_json::value::RawValue;
 
     #[test]
@@ -200,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_an_event_is_named_as_it_was_given() {
+    fn a_field_of_an_event_is_named_by_its_option_or_line() {
         let cases = [
             ("events[0].data", true, Some("--data")),
             ("events[2].data", false, Some("event 1003 of stdin")),
@@ -213,12 +209,12 @@ mod tests {
             ("stream", true, None),
         ];
         for (field, is_option, expected) in cases {
-            assert_eq!(name_of(field, is_option, 1_000).as_deref(), expected, "{field}");
+            assert_eq!(argument_name(field, is_option, 1_000).as_deref(), expected, "{field}");
         }
     }
 
     #[test]
-    fn appends_keep_within_the_limits() {
+    fn batches_respect_the_limits_of_an_append() {
         let row = |size: usize| RawValue::from_string(format!("\"{}\"", "x".repeat(size - 2))).unwrap();
         let sizes = |rows: Vec<Box<RawValue>>| batches(rows).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(sizes(vec![row(10); 2_001]), [1_000, 1_000, 1]);

@@ -1,4 +1,4 @@
-//! `exesdb backup`: all of a store in one file, while it runs.
+//! `exesdb backup`: a whole running store in one file.
 
 use std::fs::File;
 use std::io::{BufReader, Write as _};
@@ -8,9 +8,9 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use exesdb_storage::dump;
 
+use super::connection::ControlStoreOptions;
 use super::new_file::NewFile;
 use super::progress;
-use crate::cli::ControlStoreOptions;
 use crate::control::{BackupSummary, ControlClient, Keeper, Request, Response};
 use crate::output::Output;
 
@@ -21,22 +21,23 @@ Examples:
   exesdb backup main.backup
   exesdb backup /backups/main-$(date +%F) --data /var/lib/exesdb --store main
 
-The store goes on; the file has what was acknowledged when the backup began, and nothing later. It is made durable,
-read back and verified, and gets its name only then: a backup that is ended leaves no file. `exesdb restore` makes a store of it.")]
+The store keeps running. The file has everything that was acknowledged when the backup began, and nothing later. It is made
+durable, read back and verified, and gets its name only then: an interrupted backup leaves no file. `exesdb restore`
+creates a store from it.")]
 pub struct BackupOptions {
-    /// The file, which must not be there.
+    /// The file, which must not exist yet.
     pub file: PathBuf,
 
     /// Print the summary as JSON.
     #[arg(long)]
     pub json: bool,
 
-    /// Which store of which host.
+    /// The store and its host.
     #[command(flatten)]
     pub control: ControlStoreOptions,
 }
 
-/// Takes the backup and verifies it.
+/// Writes the backup and verifies it.
 pub async fn run(options: BackupOptions) -> anyhow::Result<()> {
     let mut client = ControlClient::connect(&options.control.host.data).await?;
     let mut file = NewFile::create(&options.file)?;
@@ -64,7 +65,7 @@ pub async fn run(options: BackupOptions) -> anyhow::Result<()> {
     output.flush()
 }
 
-/// Writes what the host sends.
+/// Writes what the host sends to the file.
 async fn receive(
     client: &mut ControlClient,
     store: String,
@@ -89,7 +90,7 @@ async fn receive(
     }
 }
 
-/// Reads the file from its first byte to its last.
+/// Verifies the file from its first byte to its last.
 fn inspect(file: File, path: &Path) -> anyhow::Result<BackupSummary> {
     let bar = progress::bytes();
     bar.set_message("verified");

@@ -1,9 +1,8 @@
 //! `exesdb completions`: a completion script for a shell.
 
-use clap::{Args, CommandFactory as _};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::cli::Cli;
 use crate::output::Output;
 
 /// Options of `completions`.
@@ -18,11 +17,11 @@ pub struct CompletionsOptions {
     pub shell: Shell,
 }
 
-/// Prints the script.
-pub fn run(options: &CompletionsOptions) -> anyhow::Result<()> {
-    // Generated into memory first: the generator panics when its output cannot be written.
+/// Prints the script for a command line.
+pub fn run(options: &CompletionsOptions, command: &mut Command) -> anyhow::Result<()> {
+    // Generated in memory first, because the generator panics if it cannot write.
     let mut script = Vec::new();
-    clap_complete::generate(options.shell, &mut Cli::command(), "exesdb", &mut script);
+    clap_complete::generate(options.shell, command, "exesdb", &mut script);
     let mut output = Output::stdout();
     output.bytes(&script)?;
     output.flush()

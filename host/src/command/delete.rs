@@ -1,8 +1,8 @@
-//! `exesdb delete`: the end of a stream.
+//! `exesdb delete`: deletes a stream.
 
 use clap::Args;
 
-use crate::cli::GatewayOptions;
+use super::connection::GatewayOptions;
 use crate::client::ExpectedVersion;
 use crate::output::{Output, printable};
 
@@ -10,24 +10,24 @@ use crate::output::{Output, printable};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  exesdb delete orders-1                             an append begins it again, and goes on counting
+  exesdb delete orders-1                             an append starts it again, and continues its versions
   exesdb delete orders-1 --expected-version 41
   exesdb delete orders-1 --tombstone                 for good: nothing can be appended any more
 
-The events are hidden at once. `exesdb scavenge` frees their room; their positions are not given away again.")]
+The events are hidden at once. `exesdb scavenge` frees their space; their positions are not used again.")]
 pub struct DeleteOptions {
     /// The stream.
     pub stream: String,
 
-    /// For good: no append is taken any more.
+    /// For good: the stream refuses all appends from then on.
     #[arg(long)]
     pub tombstone: bool,
 
-    /// What the stream's last version must be: any, stream_exists or a number.
+    /// The expected last version of the stream: any, stream_exists or a number.
     #[arg(long, value_name = "VERSION", default_value = "any", allow_hyphen_values = true)]
     pub expected_version: ExpectedVersion,
 
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 }

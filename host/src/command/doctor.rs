@@ -1,7 +1,7 @@
-//! `exesdb doctor`: is a store whole, and if not, what is wrong, and what can be done?
+//! `exesdb doctor`: verifies a store, explains what is wrong, and repairs what can be repaired.
 //!
-//! First the storage: opening checks the durable mark, the journals and the head; then every block of every keyspace is
-//! read. Then the components, which compare what they wrote: they run as they do in a host, without a gateway.
+//! The storage comes first: opening checks the durable mark, the journals and the head; then every block of every keyspace is
+//! read. The components come second, and compare what they wrote. They run as in a host, but without a gateway.
 
 mod explain;
 
@@ -17,8 +17,8 @@ use futures_util::future::BoxFuture;
 use serde_json::json;
 
 use super::progress;
-use super::restore::{absence, has_store};
 use crate::control::Keeper;
+use crate::data_directory::{absence, has_store};
 use crate::maintenance;
 use crate::offline::{self, OfflineHost, OfflineOptions, OfflineStore, Opening};
 use crate::output::{Output, printable};
@@ -31,20 +31,20 @@ Examples:
   exesdb doctor --config exesdb.toml --store orders
   exesdb doctor --repair
 
-Everything is read. What is wrong is told with its place. With --repair, what can be put right from other data is, and
-nothing that was acknowledged is given up for it.
+Everything is read, and each problem is printed with its place. With --repair, problems are repaired where other data
+allows it, and nothing that was acknowledged is given up for that.
 
-Exit code 0 if nothing is wrong (or all of it was repaired), 1 if something is.")]
+Exit codes: 0 nothing is wrong, or everything was repaired; 1 something is wrong.")]
 pub struct DoctorOptions {
-    /// Repair what can be repaired without losing anything that was acknowledged.
+    /// Repair what can be repaired without losing anything acknowledged.
     #[arg(long)]
     pub repair: bool,
 
-    /// Print each finding and the summary as one JSON object a line.
+    /// Print each finding and the summary as one JSON object per line.
     #[arg(long)]
     pub json: bool,
 
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub offline: OfflineOptions,
 }
@@ -67,18 +67,18 @@ pub fn run(options: &DoctorOptions) -> anyhow::Result<()> {
     if readable {
         offline::run(doctor.components(&store, &data))?;
     } else {
-        doctor.say("The components' data was not examined: what they would read is damaged.")?;
+        doctor.print("The components' data was not examined: what they would read is damaged.")?;
     }
     doctor.conclude()
 }
 
-/// How many things were looked at, and what was found.
+/// Number of entries examined, and of problems found.
 #[derive(Debug, Default)]
 struct Tally {
     entries: u64,
     found: u64,
     repaired: u64,
-    /// Of what was found and not repaired: what no repair can put right.
+    /// The problems that no repair can put right.
     beyond_repair: u64,
 }
 
@@ -91,9 +91,9 @@ struct Doctor {
     tally: Tally,
 }
 
-/// Something that is wrong.
+/// A problem.
 struct Finding<'a> {
-    /// `storage` or a component.
+    /// `storage`, or the name of a component.
     layer: &'a str,
     place: &'a str,
     problem: &'a str,
@@ -101,15 +101,15 @@ struct Finding<'a> {
 }
 
 impl Doctor {
-    /// Opens the store and reads all of it. Whether that could be read.
+    /// Opens the store and reads all of it. Returns whether all of it could be read.
     fn storage(&mut self) -> anyhow::Result<bool> {
         let store = match Store::open(&self.folder, Options::default()) {
             Ok(store) => store,
-            Err(error) => self.unopened(&error)?,
+            Err(error) => self.repair_opening(&error)?,
         };
         let snapshot = store.snapshot();
         let head = snapshot.head();
-        self.say(&format!(
+        self.print(&format!(
             "{}: opens; mark, journals and head agree: {} batches, positions below {}",
             self.folder.display(),
             head.sequence,
@@ -124,15 +124,15 @@ impl Doctor {
         let report = report?;
         let keepers = match Keeper::all(&snapshot) {
             Ok(keepers) => keepers,
-            // Who keeps what may be among what cannot be read, which is a finding.
+            // The list of keepers itself may be damaged, which is a finding already.
             Err(_) if !report.is_sound() => Vec::new(),
-            Err(why) => return Err(anyhow::Error::msg(why)),
+            Err(error) => return Err(anyhow::Error::msg(error)),
         };
         for keeper in &keepers {
-            self.say(&keeper.sentence())?;
+            self.print(&keeper.sentence())?;
         }
         for keyspace in &report.keyspaces {
-            self.say(&format!(
+            self.print(&format!(
                 "{}.{}: {} entries, {} bytes read",
                 keyspace.owner, keyspace.keyspace, keyspace.entries, keyspace.bytes
             ))?;
@@ -140,7 +140,12 @@ impl Doctor {
         for finding in &report.findings {
             let key = finding.key.as_deref().unwrap_or_default().escape_ascii();
             let place = format!("{}.{} at key \"{key}\"", finding.owner, finding.keyspace);
-            self.find(&Finding { layer: "storage", place: &place, problem: &finding.what, repaired: false })?;
+            self.report(&Finding {
+                layer: "storage",
+                place: &place,
+                problem: &finding.what,
+                repaired: false,
+            })?;
         }
         let listed = report.findings.len() as u64;
         self.tally.found += report.findings_total.saturating_sub(listed);
@@ -150,41 +155,42 @@ impl Doctor {
             let is_builtin = |keeper: &Keeper| keeper.role == "streams" && keeper.component.name == "streams";
             let has_positions = keepers.iter().any(is_builtin);
             for line in explain::salvage(&report.findings, &self.store, has_positions) {
-                self.say(&line)?;
+                self.print(&line)?;
             }
         }
         Ok(report.is_sound())
     }
 
-    /// Says why the store does not open; opens it all the same if all that it lacks is its mark, and that is to be repaired.
-    fn unopened(&mut self, error: &OpenError) -> anyhow::Result<Store> {
+    /// Explains why the store does not open. If only its durable mark is missing and a repair is requested, opens it with a new
+    /// mark.
+    fn repair_opening(&mut self, error: &OpenError) -> anyhow::Result<Store> {
         let problem = error.to_string();
         let mut reopened = None;
-        if self.repair && explain::may_lack_its_mark(error) {
+        if self.repair && explain::may_lack_only_its_mark(error) {
             let options = Options { rebuild_mark: true, ..Options::default() };
             reopened = Store::open(&self.folder, options).ok();
         }
         let repaired = reopened.is_some();
-        self.find(&Finding { layer: "storage", place: "opening", problem: &problem, repaired })?;
+        self.report(&Finding { layer: "storage", place: "opening", problem: &problem, repaired })?;
         if let Some(store) = reopened {
-            self.say("The durable mark was made anew from what is there. What was acknowledged and is not there cannot be told any more: compare the end of the store with what its writers know.")?;
+            self.print("The durable mark was made anew from what is there. What was acknowledged and is not there cannot be told any more: compare the end of the store with what its writers know.")?;
             return Ok(store);
         }
         for line in explain::explain(error, &self.folder, self.repair) {
-            self.say(&line)?;
+            self.print(&line)?;
         }
         self.output.flush()?;
         bail!("the store does not open, so its content was not examined");
     }
 
-    /// Has the components compare what they wrote.
+    /// Lets the components compare what they wrote.
     async fn components(&mut self, store: &OfflineStore, data: &Path) -> anyhow::Result<()> {
         let opening =
             Opening { config: store.config.clone(), folder: self.folder.clone(), clock: Clock::System };
         let host = match OfflineHost::start(data, vec![opening]).await {
             Ok(host) => host,
             Err(error) => {
-                self.say("The components' data was not examined: they do not start on it.")?;
+                self.print("The components' data was not examined: they do not start on it.")?;
                 self.output.flush()?;
                 return Err(error);
             }
@@ -223,7 +229,7 @@ impl Doctor {
             bar.set_position(examined);
             for finding in &done.findings {
                 let (place, problem) = (&finding.place, &finding.problem);
-                self.find(&Finding { layer: component, place, problem, repaired: finding.repaired })?;
+                self.report(&Finding { layer: component, place, problem, repaired: finding.repaired })?;
             }
             self.tally.found += done.found.saturating_sub(done.findings.len() as u64);
             match done.next {
@@ -237,10 +243,10 @@ impl Doctor {
         }
         bar.finish_and_clear();
         self.tally.entries += examined;
-        self.say(&format!("{component}: {examined} entries compared"))
+        self.print(&format!("{component}: {examined} entries compared"))
     }
 
-    fn find(&mut self, finding: &Finding<'_>) -> anyhow::Result<()> {
+    fn report(&mut self, finding: &Finding<'_>) -> anyhow::Result<()> {
         let Finding { layer, place, problem, repaired } = finding;
         self.tally.found += 1;
         self.tally.repaired += u64::from(*repaired);
@@ -252,8 +258,8 @@ impl Doctor {
         self.output.line(format!("{done}  {layer}: {}: {}", printable(place), printable(problem)))
     }
 
-    /// What is for people alone.
-    fn say(&mut self, text: &str) -> anyhow::Result<()> {
+    /// Prints a line for people; with `--json`, nothing.
+    fn print(&mut self, text: &str) -> anyhow::Result<()> {
         if self.json {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! `exesdb events`: what happens in the supervision tree.
+//! `exesdb events`: the events of the supervision tree.
 
 use std::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use exesdb_supervisor::{EVENT_KINDS, Event};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::cli::ControlOptions;
+use super::connection::ControlOptions;
 use crate::control::{ControlClient, Request, Response};
 use crate::output::{Output, printable};
 
@@ -19,7 +19,7 @@ Examples:
   exesdb events --follow --kind terminated --kind restarting    ends and restarts, and then those to come
   exesdb events --json | jq 'select(.path | startswith(\"host/main\"))'")]
 pub struct EventsOptions {
-    /// Then wait for more, until Ctrl-C or the end of the host.
+    /// Wait for more, until Ctrl-C or the end of the host.
     #[arg(long, short)]
     pub follow: bool,
 
@@ -27,21 +27,21 @@ pub struct EventsOptions {
     #[arg(long = "kind", value_name = "KIND", value_parser = parse_kind)]
     pub kinds: Vec<String>,
 
-    /// Print each event as one JSON object a line.
+    /// Print each event as one JSON object per line.
     #[arg(long)]
     pub json: bool,
 
-    /// Which host.
+    /// The host.
     #[command(flatten)]
     pub control: ControlOptions,
 }
 
-/// What parts of the host report beside what supervisors tell.
-const KINDS_OF_PARTS: [&str; 4] = ["breaker", "loaded", "membership", "trap"];
+/// Kinds of events that other parts of the host report than supervisors.
+const OTHER_KINDS: [&str; 4] = ["breaker", "loaded", "membership", "trap"];
 
-/// Takes a kind that there is: nothing would ever be of another.
+/// Checks that a kind exists: no event would ever match another.
 fn parse_kind(text: &str) -> Result<String, String> {
-    let kinds = || EVENT_KINDS.iter().chain(&KINDS_OF_PARTS);
+    let kinds = || EVENT_KINDS.iter().chain(&OTHER_KINDS);
     if kinds().any(|kind| *kind == text) {
         return Ok(text.to_owned());
     }
@@ -68,7 +68,7 @@ pub async fn run(options: EventsOptions) -> anyhow::Result<()> {
     }
 }
 
-/// An event for people: one line, and below it what has lines of its own, such as a backtrace.
+/// An event for people: one line, and below it values of several lines, such as a backtrace.
 fn text(event: &Event) -> String {
     let time =
         i64::try_from(event.at_micros).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
@@ -104,7 +104,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn only_kinds_that_there_are_can_be_asked_for() {
+    fn unknown_kinds_are_refused_with_the_list_of_known_ones() {
         for kind in ["terminated", "trap", "missed"] {
             assert_eq!(parse_kind(kind).as_deref(), Ok(kind));
         }

@@ -1,4 +1,4 @@
-//! `exesdb export`: a store, or a part of it, as lines of JSON that `exesdb import` takes.
+//! `exesdb export`: writes a store, or a part of it, as lines of JSON that `exesdb import` takes.
 
 pub mod format;
 
@@ -11,11 +11,11 @@ use clap::Args;
 use serde::Serialize;
 
 use self::format::{Counts, FORMAT_VERSION, Header, Line, StreamLine};
+use super::connection::GatewayOptions;
 use super::new_file::NewFile;
 use super::progress::{self, Progress};
-use crate::cli::GatewayOptions;
 use crate::client::{
-    Client, Direction, Event, Filter, Lines, PAGE_COUNT_MAX, Place, Retention, SnapshotScope, StreamInfo,
+    Client, Direction, Event, Filter, Lines, PAGE_COUNT_MAX, ReadFrom, Retention, SnapshotScope, StreamInfo,
     StreamState,
 };
 use crate::output::Output;
@@ -26,35 +26,34 @@ use crate::output::Output;
 Examples:
   exesdb export store.ndjson                       everything
   exesdb export --stream-prefix orders- | zstd > orders.ndjson.zst
-  exesdb export new.ndjson --from 100000           what was added behind position 99999
+  exesdb export new.ndjson --from 100000           what was added after position 99999
   exesdb import store.ndjson --store copy          and back, into any store
 
-The file has the events in the order of their positions, with versions, times and tags; then, unless --to is given, how
-long streams keep their events and which were deleted, and the snapshots. Its first line says what it is, its last how many
-lines there are: a file that was cut off is noticed. It gets its name when it is whole: an export that is ended leaves no
-file.
+The file has the events in the order of their positions, with versions, times and tags; then, unless --to is given,
+retention and deletion of streams, and snapshots. Its first line says what it is, its last one how many lines there are,
+so that a truncated file is noticed. It gets its name when it is complete: an interrupted export leaves no file.
 
-Events that are hidden by retention or deletion are not in it; that streams were deleted is. A store that was copied before
-gets what is new by another import, unless new events were hidden before they were exported. Data is as it was to the byte:
-JSON with line breaks, or with white space around it, is in base64.")]
+Events that retention or deletion hides are not in the file; that a stream was deleted is. Importing a newer export adds
+what is new to an earlier copy, unless new events were hidden before they were exported. Data is exact to the byte: JSON
+with line breaks, or with white space around it, is in base64.")]
 pub struct ExportOptions {
-    /// The file, which must not be there; `-` is stdout.
+    /// The file, which must not exist yet; `-` is stdout.
     #[arg(default_value = "-")]
     pub file: PathBuf,
 
-    /// Only events from this position on; with `@` and its history, a position that the store has left is refused.
+    /// Only events from this position on. With `@` and its history, a position that the store has left is refused.
     #[arg(long, value_name = "POSITION[@HISTORY]")]
-    pub from: Option<Place>,
+    pub from: Option<ReadFrom>,
 
-    /// Only events up to this position, and neither retention, deletion nor snapshots: those are as they are now.
+    /// Only events up to this position, without retention, deletion and snapshots, which are as they are now.
     #[arg(long, value_name = "POSITION")]
     pub to: Option<u64>,
 
-    /// Only streams that begin with this; given several times, with one of them.
+    /// Only streams whose names begin with this; given several times, with any of them.
     #[arg(long = "stream-prefix", value_name = "PREFIX")]
     pub stream_prefixes: Vec<String>,
 
-    /// How long to wait for a host that went away, in seconds.
+    /// How long to wait for a host that is away, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub retry_for: u64,
 
@@ -62,12 +61,12 @@ pub struct ExportOptions {
     #[arg(long)]
     pub json: bool,
 
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 }
 
-/// Writes the export, and says what is in it: on stdout, or on stderr if the export itself goes to stdout.
+/// Writes the export, and prints a summary: on stdout, or on stderr if the export itself goes to stdout.
 pub async fn run(options: ExportOptions) -> anyhow::Result<()> {
     let client = options.gateway.client();
     let summary = |counts: Counts| {
@@ -81,7 +80,7 @@ pub async fn run(options: ExportOptions) -> anyhow::Result<()> {
         let mut output = Output::stdout();
         let counts = Export::new(&client, &options, &mut output).write().await?;
         output.flush()?;
-        // Nobody's loss if nobody reads it.
+        // If stderr is closed, nobody reads it.
         let _ = writeln!(std::io::stderr(), "{}", summary(counts));
         return Ok(());
     }
@@ -93,7 +92,7 @@ pub async fn run(options: ExportOptions) -> anyhow::Result<()> {
     output.flush()
 }
 
-/// Where lines go.
+/// A destination of lines.
 trait Sink {
     fn line(&mut self, line: &str) -> anyhow::Result<()>;
 }
@@ -111,7 +110,7 @@ impl Sink for NewFile {
     }
 }
 
-/// An export under way.
+/// An export that is being written.
 struct Export<'a> {
     client: &'a Client,
     options: &'a ExportOptions,
@@ -119,7 +118,7 @@ struct Export<'a> {
     /// The first line, until it is written.
     header: Option<String>,
     counts: Counts,
-    /// Events at this position or after it are not in the export: they were appended while it was made.
+    /// The position after the last exported event. Later events were appended during the export.
     end: u64,
     progress: Progress,
 }
@@ -158,7 +157,7 @@ impl<'a> Export<'a> {
     }
 
     fn line(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
-        // With the first line, so that of an export that fails at once there is no output.
+        // The header is written with the next line, so that an export that fails at once has no output.
         if let Some(header) = self.header.take() {
             self.progress.inc(1);
             self.sink.line(&header)?;
@@ -170,7 +169,7 @@ impl<'a> Export<'a> {
     async fn events(&mut self) -> anyhow::Result<()> {
         let filter = Filter { stream_prefixes: self.options.stream_prefixes.clone(), ..Filter::default() };
         let patience = Duration::from_secs(self.options.retry_for);
-        let from = self.options.from.unwrap_or(Place::of(0));
+        let from = self.options.from.unwrap_or(ReadFrom::of(0));
         let mut lines = Lines::new(self.client, filter, from, patience).up_to(self.options.to);
         loop {
             match lines.next().await {
@@ -194,9 +193,9 @@ impl<'a> Export<'a> {
         }
     }
 
-    /// Streams of which there is more to say than their events.
+    /// Writes the lines of streams with retention or deletion.
     async fn streams(&mut self) -> anyhow::Result<()> {
-        // In byte order and each once, whatever the prefixes are.
+        // Streams are listed in byte order, each once, also if prefixes overlap.
         let mut prefixes = self.options.stream_prefixes.clone();
         prefixes.sort();
         prefixes.dedup();
@@ -247,15 +246,15 @@ impl<'a> Export<'a> {
         }))
     }
 
-    /// The last event of a stream that was there when the events were exported, if others were appended since: its line
-    /// is about what the export has of it. None as well if all that can be read is newer.
+    /// The last exported event of a stream, if newer ones were appended since, because the line describes what the export has
+    /// of the stream. None if there are no newer events, or if all visible ones are newer.
     async fn last_exported(&self, stream: &str, info: &StreamInfo) -> anyhow::Result<Option<Event>> {
         let (all, mut from, mut count) = (Filter::default(), None, 1);
         let mut is_newest = true;
         while info.first_version.is_some() {
             let page = match self.client.read(Some(stream), &all, from, count, Direction::Backward).await {
                 Ok(page) => page,
-                // It was deleted since its information was read.
+                // The stream was deleted meanwhile.
                 Err(error) if error.is_not_found() || error.problem_kind() == "stream-deleted" => break,
                 Err(error) => return Err(error.into()),
             };
@@ -267,13 +266,13 @@ impl<'a> Export<'a> {
                 is_newest = false;
             }
             let Some(next) = page.next.filter(|_| !page.end) else { break };
-            (from, count) = (Some(Place::of(next)), PAGE_COUNT_MAX);
+            (from, count) = (Some(ReadFrom::of(next)), PAGE_COUNT_MAX);
         }
         Ok(None)
     }
 
     async fn snapshots(&mut self) -> anyhow::Result<()> {
-        let wanted = |stream: &str| {
+        let is_included = |stream: &str| {
             let prefixes = &self.options.stream_prefixes;
             prefixes.is_empty() || prefixes.iter().any(|prefix| stream.starts_with(prefix))
         };
@@ -281,13 +280,13 @@ impl<'a> Export<'a> {
         let mut after = None;
         loop {
             let page = client.snapshots(&scope, after.as_deref()).await?;
-            for info in page.snapshots.iter().filter(|info| wanted(&info.stream)) {
+            for info in page.snapshots.iter().filter(|info| is_included(&info.stream)) {
                 match client.snapshot_line(&info.stream, &info.source, info.version).await {
                     Ok(snapshot) => {
                         self.line(&Line::Snapshot(snapshot))?;
                         self.counts.snapshots += 1;
                     }
-                    // It was deleted since it was listed.
+                    // The snapshot was deleted meanwhile.
                     Err(error) if error.is_not_found() => {}
                     Err(error) => return Err(error.into()),
                 }
@@ -300,12 +299,12 @@ impl<'a> Export<'a> {
     }
 }
 
-/// What holds of a stream, with what is hidden already as the version before which nothing is kept: it stays hidden
-/// whatever the limits become, and a store that never had those events knows it as nothing else. What the count of the
-/// newest events hides by itself is not said twice, and of a stream that is gone for good no limits are said.
+/// The exported retention of a stream. Events that are hidden already become `truncate_before`, because they stay hidden
+/// whatever the limits become, and because a store that never had them cannot know otherwise. It is left out where `max_count`
+/// hides the same events. A stream with a tombstone has no other limits.
 fn retention(info: &StreamInfo) -> Retention {
-    let kept = info.first_version.unwrap_or(info.last_version.saturating_add(1));
-    let before = info.retention.truncate_before.unwrap_or(0).max(kept);
+    let first = info.first_version.unwrap_or(info.last_version.saturating_add(1));
+    let before = info.retention.truncate_before.unwrap_or(0).max(first);
     let counted = match info.retention.max_count {
         Some(count) => info.last_version.saturating_add(1).saturating_sub(count),
         None => 0,
@@ -340,7 +339,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_is_about_the_events_that_are_in_the_export() {
+    async fn a_stream_line_names_the_last_exported_event() {
         let event = |version: u64, position: u64| {
             format!(
                 r#"{{"stream":"s","version":{version},"position":{position},"id":"i","type":"t","created":"t{version}"}}"#
@@ -352,7 +351,7 @@ mod tests {
         };
         let info = r#"{"stream":"s","state":"live","first_version":0,"last_version":3,
             "retention":{"max_count":9},"created":"t0","updated":"t3"}"#;
-        // What the reads of the stream give, and the last event that its line names.
+        // The responses to reads of the stream, and the last event that its line names.
         let table = [
             (vec![page(&[event(3, 1)], false)], (3, "t3")),
             (vec![page(&[event(3, 9)], false), page(&[event(2, 8), event(1, 1)], true)], (1, "t1")),
@@ -361,10 +360,10 @@ mod tests {
         for (reads, (last_version, updated)) in table {
             let lines = format!("{}\n{{\"page\":{{\"next\":2,\"end\":true}}}}\n", event(1, 1));
             let streams = r#"{"streams":["s"],"more":false}"#;
-            let mut answers = vec![lines, streams.to_owned(), info.to_owned()];
-            answers.extend(reads);
-            answers.push(r#"{"snapshots":[]}"#.to_owned());
-            let gateway = Canned::start(answers.iter().map(|answer| json("200 OK", answer)).collect()).await;
+            let mut responses = vec![lines, streams.to_owned(), info.to_owned()];
+            responses.extend(reads);
+            responses.push(r#"{"snapshots":[]}"#.to_owned());
+            let gateway = Canned::start(responses.iter().map(|body| json("200 OK", body)).collect()).await;
             let options = Arguments::parse_from(["export"]).options;
             let mut written: Vec<String> = Vec::new();
             Export::new(&gateway.client, &options, &mut written).write().await.unwrap();
@@ -377,9 +376,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hidden_is_said_by_version() {
+    fn hidden_events_become_truncate_before() {
         use StreamState::{Deleted, Live, Tombstoned};
-        // The state, the first version, what is kept, and the point that is said; the last version is 9.
+        // The state, the first version, `max_count` and `truncate_before`, and the exported `truncate_before`. The last version
+        // is 9.
         let cases = [
             (Live, Some(0), None, None, None),
             (Live, Some(0), None, Some(0), None),

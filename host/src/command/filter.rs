@@ -1,51 +1,51 @@
-//! The options that say which events of the whole store are meant.
+//! The options that filter events of the whole store.
 
 use clap::Args;
 use serde_json::value::RawValue;
 
-use super::append::parse_json;
+use super::json::parse_json;
 use crate::client::Filter;
 
-/// Events for which all that is said holds. Of no use for a single stream.
+/// Filters of the whole store: an event has to match all of them. They conflict with a stream.
 #[derive(Debug, Clone, Default, Args)]
 #[group(conflicts_with = "stream", multiple = true)]
 #[command(next_help_heading = "Filters of the whole store")]
 pub struct FilterOptions {
-    /// Of this type; given several times, of one of them.
+    /// Only events of this type; given several times, of any of them.
     #[arg(long = "type", value_name = "TYPE")]
     pub types: Vec<String>,
 
-    /// With this tag; given several times, with all of them.
+    /// Only events with this tag; given several times, with all of them.
     #[arg(long = "tag", value_name = "TAG")]
     pub tags: Vec<String>,
 
-    /// That one of these matches: a JSON array of {"types": [..], "tags": [..]}.
+    /// Only events that match any of these: a JSON array of {"types": [..], "tags": [..]}.
     #[arg(long, value_name = "JSON", value_parser = parse_json, conflicts_with_all = ["types", "tags"])]
     pub query: Option<Box<RawValue>>,
 
-    /// Of streams that begin with this; given several times, with one of them.
+    /// Only events of streams that begin with this; given several times, with any of them.
     #[arg(long = "stream-prefix", value_name = "PREFIX")]
     pub stream_prefixes: Vec<String>,
 
-    /// Of streams that match this regular expression.
+    /// Only events of streams that match this regular expression.
     #[arg(long, value_name = "REGEX")]
     pub stream_pattern: Option<String>,
 
-    /// Of types that match this regular expression.
+    /// Only events of types that match this regular expression.
     #[arg(long, value_name = "REGEX")]
     pub type_pattern: Option<String>,
 
-    /// With this correlation id in the metadata (events appended while the store's setting `index-correlation` is on).
+    /// Only events with this correlation id in the metadata (events appended while the store's setting `index-correlation` is on).
     #[arg(long, value_name = "ID")]
     pub correlation_id: Option<String>,
 
-    /// With this causation id in the metadata (events appended while the store's setting `index-correlation` is on).
+    /// Only events with this causation id in the metadata (events appended while the store's setting `index-correlation` is on).
     #[arg(long, value_name = "ID")]
     pub causation_id: Option<String>,
 }
 
 impl FilterOptions {
-    /// The filter that the options make.
+    /// Converts the options into the client's filter.
     pub fn filter(self) -> Filter {
         Filter {
             types: self.types,

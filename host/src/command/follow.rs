@@ -1,16 +1,17 @@
-//! `exesdb follow`: events as they come.
+//! `exesdb follow`: prints events as they are appended.
 
 use std::time::Duration;
 
 use clap::Args;
 
+use super::connection::GatewayOptions;
 use super::filter::FilterOptions;
+use super::incomplete::Incomplete;
 use super::print;
-use crate::cli::GatewayOptions;
-use crate::client::{ClientError, Follow, FollowFrom};
+use crate::client::{Follow, FollowFrom};
 use crate::output::Output;
 
-/// The problem of a position that is not of the store's history.
+/// The kind of problem for a position that is not in the store's history.
 const HISTORY_CHANGED: &str = "history-changed";
 
 /// Options of `follow`.
@@ -22,14 +23,14 @@ Examples:
   exesdb follow --tag customer:7         only events that have the tag
   exesdb follow --json | jq .type
 
-When the host is restarted, following goes on after the last event that was printed. If the store was restored from a
-backup meanwhile, so that this event is not in it, following ends and says so. When the stream is
-deleted for good, it ends with exit code 3.")]
+After a restart of the host, the command continues after the last event that was printed. If the store was restored from a
+backup meanwhile and does not have that event, the command ends and says so. When the stream is deleted for good, it ends
+with exit code 3.")]
 pub struct FollowOptions {
     /// The stream; without it, the whole store.
     pub stream: Option<String>,
 
-    /// Where to begin, inclusive: a version of the stream, a position of the store (with its history, if it is known:
+    /// Where to begin, inclusive: a version of the stream, a position of the store (with its history, if known:
     /// `41@00f1e2d3c4b5a697`), or `end`.
     #[arg(long, value_name = "N|end", default_value = "0")]
     pub from: FollowFrom,
@@ -38,29 +39,24 @@ pub struct FollowOptions {
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 
-    /// How long to wait for a host that went away, in seconds.
+    /// How long to wait for a host that is away, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub retry_for: u64,
 
-    /// Print each event as the gateway gives it: one JSON object a line.
+    /// Print each event as the gateway sends it: one JSON object per line.
     #[arg(long)]
     pub json: bool,
 
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 
-    /// Which events of the whole store. Last, because its heading holds for all options after it.
+    /// The filters. They come last, because their heading applies to all options after it.
     #[command(flatten)]
     pub filter: FilterOptions,
 }
 
-/// Following has come to its end: the stream was deleted for good, and no event can come any more.
-#[derive(Debug, thiserror::Error)]
-#[error("nothing more can come: {0}")]
-pub struct Ended(ClientError);
-
-/// Prints events until their number is reached, the output is closed, or the host stays away.
+/// Prints events until their count is reached, the output is closed, or the host stays away.
 pub async fn run(options: FollowOptions) -> anyhow::Result<()> {
     let client = options.gateway.client();
     let patience = Duration::from_secs(options.retry_for);
@@ -73,7 +69,7 @@ pub async fn run(options: FollowOptions) -> anyhow::Result<()> {
     let mut left = options.count.unwrap_or(u64::MAX);
     while left > 0 {
         if !follow.is_ready() {
-            // Whoever reads along sees what there is before we wait for more.
+            // Show what there is before waiting for more.
             output.flush()?;
         }
         let event = match follow.next().await {
@@ -89,7 +85,7 @@ pub async fn run(options: FollowOptions) -> anyhow::Result<()> {
             }
             Err(error) if error.problem_kind() == "stream-deleted" => {
                 output.flush()?;
-                return Err(Ended(error).into());
+                return Err(Incomplete(format!("nothing more can come: {error}")).into());
             }
             Err(error) => return Err(error.into()),
         };

@@ -1,19 +1,22 @@
-//! `exesdb import`: what `exesdb export` wrote, or events from a CSV or NDJSON file.
+//! `exesdb import`: imports an export, or the rows of a CSV or NDJSON file as events.
 //!
-//! Of a CSV or NDJSON file all rows are read and checked before anything is sent. Every event has an id made from its row,
-//! and is sent with the version that it gets, so sending it again adds nothing: an import that was interrupted goes on
-//! when it is started again, and one that waits for a host to come back just sends the same again.
+//! All rows of a CSV or NDJSON file are read and checked before anything is sent. The id of an event is derived from its row,
+//! and the event is sent with its version, so sending it again adds nothing: an interrupted import continues when it is
+//! started again, and one that waits for the host repeats its request.
 
 mod csv_file;
 mod export_file;
-mod identity;
+mod format;
+mod lookup;
 mod ndjson_file;
-mod order;
-mod placing;
+mod raw_row;
+mod rejections;
 mod row;
+mod row_id;
 mod rows;
 mod send;
-mod trouble;
+mod sort;
+mod versions;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek as _};
@@ -21,12 +24,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 
-use self::trouble::Troubles;
+use self::format::{Format, format};
+use self::rejections::Rejections;
+use super::connection::GatewayOptions;
 use super::export::format::BEGINNING;
-use crate::cli::{GatewayOptions, NotAll};
+use super::incomplete::Incomplete;
 use crate::client::{Client, ClientError, IMPORT_SOURCE_BYTES_MAX};
 use crate::output::Output;
 
@@ -39,36 +44,36 @@ Examples:
   zcat big.csv.gz | exesdb import - --source big.csv --format csv --stream-by id --type-by kind
   exesdb import store.ndjson --store copy          what `exesdb export` wrote
 
-An export is known by its first line and needs no options: its events get the versions, times, ids and tags that they
-had, whatever the clocks say, and the next positions of this store; retention, deletions and snapshots follow. Imported
-into a store that has the streams already, it adds what comes after their last events. Retention, deletion and tombstone are
-applied where the stream here ends with the same event, and refused where it is another one, has gone on or has come less
-far. Once an event, the retention or the deletion of a stream is refused, nothing more of it is taken. What was refused is
-told, for the first ten with the line and why: of refused events, the first of each stream.
+An export is recognized by its first line and needs no options: its events keep their versions, times, ids and tags, and
+get the next positions of this store; retention, deletions and snapshots follow. Imported into a store that has the streams
+already, it adds the events after their last ones. Retention, deletion and tombstone are applied if the stream here ends
+with the same event, and refused if it is another stream, or ends later or earlier. Once an event, the retention or the
+deletion of a stream is refused, nothing more of that stream is imported. The first ten refusals are printed with line and
+reason: of refused events, the first of each stream.
 
-Of any other file each row becomes an event: its data is a JSON object of all columns (of NDJSON, the row itself), its
-metadata says where it came from. The store gets the rows in the order of the file, with --time-by in that of time. All
-rows are checked first: of a file with faults nothing is sent.
+Each row of any other file becomes an event: its data is a JSON object of all columns (with NDJSON, the row itself), and its
+metadata names the file and line. The rows are added in the order of the file, or with --time-by in the order of time. All
+rows are checked first: nothing is sent of a file with errors.
 
-What is the same row: one of the same source that has the same stream, type and content; of rows that read the same, the
-first is the first, the second the second. The source is the file's name, without its folder; --source gives another.
-So a file may be imported again, also when it has grown: what is there is not added again. Rows of another file are other
-rows, also if they read the same: give --source where a file was renamed, and where two files have one name.
+Two rows are the same if they have the same source, stream, type and content; equal rows of one file are matched in their
+order. The source is the name of the file, without its folder, or what --source says. So a file can be imported again, also
+when it has grown: rows that were imported before are not added again. Rows of different files are different, also if they
+are equal: give --source if a file was renamed, or if two files have the same name.
 
-The summary says how many rows were added, already there, hidden and refused. Hidden are rows that an earlier import of
-the source added and that retention or deletion hides now: they are not added again, unless --add-hidden says so. The
-store remembers how many rows of a source each stream has had, and not which: hidden are the first rows of the stream in
-the file that cannot be seen, only as many as it has had. So new rows belong at the end of the file, whatever their times,
-or at its beginning if its first row is newer than its last (with --time-by). A file that has lost rows, such as a log
-that was rotated, needs another --source. A backup has these numbers, an export has not.
+The summary counts rows that were added, already there, hidden and refused. Hidden rows were added by an earlier import of
+the source, and are hidden by retention or deletion now: they are not added again, except with --add-hidden. The store
+remembers how many rows of a source each stream has received, but not which: that many rows, from the beginning of the
+file, count as hidden if they are not visible. So new rows belong at the end of the file, whatever their times, or at its
+beginning if its first row is newer than its last one (with --time-by). A file that has lost rows, such as a rotated log,
+needs another --source. Backups contain these numbers, exports do not.
 
-Refused are rows of streams that do not take them, as after a tombstone: they are told with their lines, up to ten of
-each of ten streams, and the rows of all other streams are imported.
+Rows are refused if their stream does not take them, for example after a tombstone. Up to ten lines of each of ten streams
+are printed, and the rows of all other streams are imported.
 
 A file is checked before anything is sent; stdin is kept in a temporary file for that.
 
-Exit codes: 0 all is in the store, 1 the import failed or was stopped, 2 the command line makes no sense, 3 something was
-refused and all else is in the store.")]
+Exit codes: 0 everything is in the store, 1 the import failed or was stopped, 2 invalid command line, 3 something was
+refused and everything else is in the store.")]
 pub struct ImportOptions {
     /// The file; `-` is stdin.
     pub file: PathBuf,
@@ -85,27 +90,27 @@ pub struct ImportOptions {
     #[arg(long, value_name = "COLUMN", requires = "stream_by")]
     pub time_by: Option<String>,
 
-    /// The events' `created` are the times of their rows [default: the time of the import].
+    /// Use the times of the rows as the events' `created` [default: the time of the import].
     #[arg(long, requires = "time_by")]
     pub keep_times: bool,
 
-    /// What the rows come from; tells them from rows of other files that read the same [default: the file's name].
+    /// The source of the rows, which distinguishes them from equal rows of other files [default: the file's name].
     #[arg(long, value_name = "NAME", requires = "stream_by")]
     pub source: Option<String>,
 
-    /// Add the rows again that an earlier import added and that retention or deletion hides.
+    /// Add rows again that an earlier import added and that retention or deletion hides.
     #[arg(long, requires = "stream_by")]
     pub add_hidden: bool,
 
-    /// What the file is [default: by its extension: csv, ndjson, jsonl].
+    /// The format of the file [default: by its extension: csv, ndjson, jsonl].
     #[arg(long, value_enum)]
     pub format: Option<Format>,
 
-    /// How many rows go into one request.
+    /// The maximum number of rows in one request.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub batch: u16,
 
-    /// How long to wait for a host that went away, in seconds.
+    /// How long to wait for a host that is away, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub retry_for: u64,
 
@@ -113,25 +118,15 @@ pub struct ImportOptions {
     #[arg(long)]
     pub json: bool,
 
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 }
 
-/// What a file of events can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Comma-separated values with a header line (RFC 4180).
-    Csv,
-    /// One JSON object a line.
-    #[value(alias = "jsonl")]
-    Ndjson,
-}
-
-/// What an import of rows did.
+/// The result of an import of rows.
 #[derive(Debug, Serialize)]
 struct Summary {
-    /// Rows in the file.
+    /// Rows of the file.
     rows: u64,
     /// Events that were not in the store before.
     added: u64,
@@ -139,36 +134,35 @@ struct Summary {
     already_there: u64,
     /// Rows that an earlier import had added, and that retention or deletion hides.
     hidden: u64,
-    /// Rows that the store does not take.
+    /// Rows that the store refused.
     refused: u64,
-    /// Streams that the rows belong to.
+    /// Streams of the rows.
     streams: u64,
 }
 
-/// Reads, checks, sends and sums up.
+/// Imports the file and prints a summary.
 pub async fn run(options: ImportOptions) -> anyhow::Result<()> {
-    let is_again = |error: anyhow::Error| {
-        let is_passing = error
+    let with_advice = |error: anyhow::Error| {
+        let is_transient = error
             .chain()
-            .any(|cause| cause.downcast_ref::<ClientError>().is_some_and(ClientError::is_passing));
-        // Nothing but the host was in the way.
-        if is_passing && !is_stdin(&options.file) {
+            .any(|cause| cause.downcast_ref::<ClientError>().is_some_and(ClientError::is_transient));
+        if is_transient && !is_stdin(&options.file) {
             error.context("the same command goes on from here when the host answers again")
         } else {
             error
         }
     };
-    let (summary, troubles) = import(&options).await.map_err(is_again)?;
+    let (summary, rejections) = import(&options).await.map_err(with_advice)?;
     let mut output = Output::stdout();
     output.line(summary)?;
     output.flush()?;
-    match troubles {
+    match rejections {
         None => Ok(()),
-        Some(text) => Err(NotAll(text).into()),
+        Some(text) => Err(Incomplete(text).into()),
     }
 }
 
-/// Imports the file. The summary, and what was not taken.
+/// Imports the file. Returns the summary, and the text of what was refused.
 async fn import(options: &ImportOptions) -> anyhow::Result<(String, Option<String>)> {
     let name = options.file.display();
     let mut input = open(&options.file)?;
@@ -178,31 +172,31 @@ async fn import(options: &ImportOptions) -> anyhow::Result<(String, Option<Strin
     if beginning.starts_with(BEGINNING) {
         ensure!(
             options.stream_by.is_none(),
-            "{name} was written by `exesdb export` and says itself what is what; leave out --stream-by and --type-by"
+            "{name} was written by `exesdb export` and needs no columns; leave out --stream-by and --type-by"
         );
-        let file = twice_readable(&options.file, input)?;
+        let file = rereadable(&options.file, input)?;
         let imported = export_file::import(&client, file, &name.to_string(), patience).await?;
-        let troubles = imported.troubles.text("events");
+        let rejections = imported.rejections.text("events");
         if options.json {
-            return Ok((serde_json::to_string(&imported)?, troubles));
+            return Ok((serde_json::to_string(&imported)?, rejections));
         }
         let export_file::Imported { events, added, already_there, hidden, refused, .. } = imported;
         let export_file::Imported { streams, streams_refused, snapshots, snapshots_refused, .. } = imported;
         let text = format!(
             "{events} events: {added} added, {already_there} already there, {hidden} hidden, {refused} refused; {streams} streams with retention or deletion, {streams_refused} refused; {snapshots} snapshots, {snapshots_refused} refused"
         );
-        return Ok((text, troubles));
+        return Ok((text, rejections));
     }
-    let (summary, troubles) = import_rows(&client, options, input, patience).await?;
-    let troubles = troubles.text("rows");
+    let (summary, rejections) = import_rows(&client, options, input, patience).await?;
+    let rejections = rejections.text("rows");
     if options.json {
-        return Ok((serde_json::to_string(&summary)?, troubles));
+        return Ok((serde_json::to_string(&summary)?, rejections));
     }
     let Summary { rows, added, already_there, hidden, refused, streams } = summary;
     let text = format!(
         "{rows} rows: {added} added, {already_there} already there, {hidden} hidden, {refused} refused; {streams} streams"
     );
-    Ok((text, troubles))
+    Ok((text, rejections))
 }
 
 async fn import_rows(
@@ -210,7 +204,7 @@ async fn import_rows(
     options: &ImportOptions,
     input: Box<dyn BufRead>,
     patience: Duration,
-) -> anyhow::Result<(Summary, Troubles)> {
+) -> anyhow::Result<(Summary, Rejections)> {
     let path = &options.file;
     let name =
         if is_stdin(path) { "stdin".into() } else { path.file_name().unwrap_or_default().to_string_lossy() };
@@ -235,17 +229,17 @@ async fn import_rows(
         time: options.time_by.clone(),
         keep_times: options.keep_times,
     };
-    let file = twice_readable(path, input)?;
+    let file = rereadable(path, input)?;
     let rows = rows::Rows::check(file, format, columns, &name, source)?;
     let total = rows.total;
-    let sending = send::Sending { batch: options.batch.into(), add_hidden: options.add_hidden, patience };
-    let sent = send::send(client, rows, sending).await?;
-    let send::Sent { added, already_there, hidden, streams, troubles } = sent;
-    let refused = troubles.rows;
-    Ok((Summary { rows: total, added, already_there, hidden, refused, streams }, troubles))
+    let options = send::SendOptions { batch: options.batch.into(), add_hidden: options.add_hidden, patience };
+    let sent = send::send(client, rows, options).await?;
+    let send::Sent { added, already_there, hidden, streams, rejections } = sent;
+    let refused = rejections.rows;
+    Ok((Summary { rows: total, added, already_there, hidden, refused, streams }, rejections))
 }
 
-/// Checks that the store takes a source's name.
+/// Checks the name of a source against the rules of the store.
 fn check_source(source: &str) -> anyhow::Result<()> {
     ensure!(
         (1..=IMPORT_SOURCE_BYTES_MAX).contains(&source.len()) && !source.contains(char::is_control),
@@ -254,17 +248,17 @@ fn check_source(source: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A file, from its beginning: it is read more than once, so that what is wrong with it is found before anything is sent.
-fn twice_readable(path: &Path, mut input: Box<dyn BufRead>) -> anyhow::Result<File> {
+/// A file that can be read from its beginning more than once, so that errors are found before anything is sent.
+fn rereadable(path: &Path, mut input: Box<dyn BufRead>) -> anyhow::Result<File> {
     if is_file(path) {
         return File::open(path).with_context(|| format!("{} cannot be opened", path.display()));
     }
     let name = if is_stdin(path) { "stdin".into() } else { path.display().to_string() };
-    copied(&mut input).with_context(|| format!("{name} cannot be kept in a temporary file"))
+    copy(&mut input).with_context(|| format!("{name} cannot be kept in a temporary file"))
 }
 
-/// What can be read only once, in a file of no name.
-fn copied(input: &mut impl BufRead) -> io::Result<File> {
+/// Copies an input that can be read only once into a temporary file.
+fn copy(input: &mut impl BufRead) -> io::Result<File> {
     let mut file = tempfile::tempfile()?;
     io::copy(input, &mut file)?;
     file.rewind()?;
@@ -275,7 +269,7 @@ fn is_stdin(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
-/// Whether it can be read twice: stdin and pipes cannot.
+/// Whether a path can be read more than once, as opposed to stdin and pipes.
 fn is_file(path: &Path) -> bool {
     !is_stdin(path) && path.is_file()
 }
@@ -288,50 +282,20 @@ fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
     Ok(Box::new(BufReader::new(file)))
 }
 
-fn format(path: &Path, given: Option<Format>) -> anyhow::Result<Format> {
-    if let Some(format) = given {
-        return Ok(format);
-    }
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    match extension.as_str() {
-        "csv" => Ok(Format::Csv),
-        "ndjson" | "jsonl" => Ok(Format::Ndjson),
-        _ => bail!("{} does not say what it is; give --format csv or --format ndjson", path.display()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Format, check_source, format};
-    use std::path::Path;
+    use super::check_source;
 
     #[test]
-    fn a_source_has_a_name_that_the_store_takes() {
-        for (source, is_taken) in [
+    fn names_of_sources_are_short_and_printable() {
+        for (source, is_valid) in [
             ("log.csv", true),
             (&"f".repeat(256), true),
             (&"f".repeat(257), false),
             ("", false),
             ("a\nb", false),
         ] {
-            assert_eq!(check_source(source).is_ok(), is_taken, "{source:?}");
-        }
-    }
-
-    #[test]
-    fn the_extension_says_what_a_file_is() {
-        let cases = [
-            ("a.csv", None, Some(Format::Csv)),
-            ("a.b.CSV", None, Some(Format::Csv)),
-            ("a.ndjson", None, Some(Format::Ndjson)),
-            ("a.jsonl", None, Some(Format::Ndjson)),
-            ("a.json", None, None),
-            ("-", None, None),
-            ("csv", None, None),
-            ("a.csv", Some(Format::Ndjson), Some(Format::Ndjson)),
-        ];
-        for (path, given, expected) in cases {
-            assert_eq!(format(Path::new(path), given).ok(), expected, "{path}");
+            assert_eq!(check_source(source).is_ok(), is_valid, "{source:?}");
         }
     }
 }

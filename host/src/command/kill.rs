@@ -1,9 +1,9 @@
-//! `exesdb kill`: an exit signal to a child of the tree.
+//! `exesdb kill`: sends an exit signal to a child of the tree.
 
 use clap::Args;
 use exesdb_supervisor::Reason;
 
-use crate::cli::ControlOptions;
+use super::connection::ControlOptions;
 use crate::control::{ControlClient, Request, Response};
 use crate::output::{Output, printable};
 
@@ -15,7 +15,7 @@ Examples:
   exesdb kill main/system/core-system/store-system/store     the root's `host/` may be left out
   exesdb kill main/system/gateway-system --reason shutdown
 
-What is restarted with it is what its supervisor's strategy says: `exesdb events` shows it. Nothing restarts the root:
+The strategy of its supervisor decides what is restarted with it: `exesdb events` shows it. Nothing restarts the root:
 `exesdb kill host` ends the whole host with all its stores, and it stays down until somebody starts it again.")]
 pub struct KillOptions {
     /// The child: its path as `exesdb tree` shows it.
@@ -25,11 +25,11 @@ pub struct KillOptions {
     #[arg(long, default_value = "killed")]
     pub reason: Reason,
 
-    /// Print the answer as JSON.
+    /// Print the host's response as JSON.
     #[arg(long)]
     pub json: bool,
 
-    /// Which host.
+    /// The host.
     #[command(flatten)]
     pub control: ControlOptions,
 }

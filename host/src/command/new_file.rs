@@ -1,8 +1,8 @@
-//! A file that a command makes: it never replaces another, has its name only when it is whole, and is durable when the
-//! command says that it is there.
+//! A file that a command creates. It never replaces another file, gets its name only when it is complete, and is durable
+//! when the command reports success.
 //!
-//! Until then it has no name at all, so that a command that is ended leaves nothing. Where the file system cannot do
-//! that, it has a name of its own beside the final one.
+//! Until then it has no name at all, so that an interrupted command leaves nothing. Where the file system does not support
+//! that, it has a temporary name in the same folder.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek as _, Write};
@@ -15,39 +15,39 @@ use anyhow::Context as _;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-/// Bytes gathered before the system is asked to write: few calls, and little memory.
+/// Size of the write buffer, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Only the owner may read it: it has a whole store in it.
+/// Only the owner may read the file, because it contains a whole store.
 const MODE: u32 = 0o600;
 
-/// A file that is being written. Nothing of it stays if it is dropped unfinished.
+/// A file that is being written. It is removed if it is dropped unfinished.
 #[derive(Debug)]
 pub(super) struct NewFile {
     out: BufWriter<File>,
     path: PathBuf,
-    /// The name that it has until it is finished, where it needs one.
-    unfinished: Option<PathBuf>,
+    /// The temporary name, where the file needs one.
+    temporary: Option<PathBuf>,
 }
 
 impl NewFile {
-    /// Begins the file, which must not be there.
+    /// Begins the file, which must not exist yet.
     pub(super) fn create(path: &Path) -> anyhow::Result<NewFile> {
         if path.symlink_metadata().is_ok() {
-            return Err(is_there(path));
+            return Err(exists(path));
         }
-        let (file, unfinished) = match without_name(folder(path)) {
+        let (file, temporary) = match open_unnamed(folder(path)) {
             Ok(file) => (file, None),
             Err(_) => {
-                let unfinished = unfinished(path);
-                (named(&unfinished).map_err(|error| cannot_be_made(path, &error))?, Some(unfinished))
+                let temporary = temporary_name(path);
+                (open_named(&temporary).map_err(|error| cannot_be_made(path, &error))?, Some(temporary))
             }
         };
         let out = BufWriter::with_capacity(BUFFER_BYTES, file);
-        Ok(NewFile { out, path: path.to_owned(), unfinished })
+        Ok(NewFile { out, path: path.to_owned(), temporary })
     }
 
-    /// Makes what was written durable, and gives it to be read from its beginning. Nothing is written any more.
+    /// Makes what was written durable, and returns the file for reading from its beginning. Nothing may be written after that.
     pub(super) fn reread(&mut self) -> anyhow::Result<File> {
         let mut reread = || -> io::Result<File> {
             self.out.flush()?;
@@ -59,42 +59,42 @@ impl NewFile {
         reread().with_context(|| cannot_write(&self.path))
     }
 
-    /// Makes what was written durable, with the file's name.
+    /// Makes what was written durable, and gives the file its name.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
         let durable = self.out.flush().and_then(|()| self.out.get_ref().sync_all());
         durable.with_context(|| cannot_write(&self.path))?;
         self.take_name().map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => is_there(&self.path),
+            io::ErrorKind::AlreadyExists => exists(&self.path),
             _ => cannot_be_made(&self.path, &error),
         })?;
-        self.unfinished = None;
+        self.temporary = None;
         let folder = File::open(folder(&self.path)).and_then(|folder| folder.sync_all());
         folder.with_context(|| cannot_write(&self.path))
     }
 
-    /// Gives the file its name, if nothing has that.
+    /// Gives the file its name, unless another file has it.
     fn take_name(&self) -> io::Result<()> {
-        let Some(unfinished) = &self.unfinished else {
+        let Some(temporary) = &self.temporary else {
             let file = format!("/proc/self/fd/{}", self.out.get_ref().as_raw_fd());
             return Ok(rustix::fs::linkat(CWD, file, CWD, &self.path, AtFlags::SYMLINK_FOLLOW)?);
         };
-        match rustix::fs::renameat_with(CWD, unfinished, CWD, &self.path, RenameFlags::NOREPLACE) {
-            // Not every file system can do it at once.
+        match rustix::fs::renameat_with(CWD, temporary, CWD, &self.path, RenameFlags::NOREPLACE) {
+            // Not every file system supports the flag.
             Err(Errno::INVAL | Errno::NOSYS) if self.path.symlink_metadata().is_err() => {
-                std::fs::rename(unfinished, &self.path)
+                std::fs::rename(temporary, &self.path)
             }
             result => Ok(result?),
         }
     }
 }
 
-/// A file in a folder without a name there.
-fn without_name(folder: &Path) -> io::Result<File> {
+/// Creates a file without a name in a folder.
+fn open_unnamed(folder: &Path) -> io::Result<File> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     Ok(rustix::fs::open(folder, flags, Mode::from_raw_mode(MODE))?.into())
 }
 
-fn named(path: &Path) -> io::Result<File> {
+fn open_named(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(MODE).open(path)
 }
 
@@ -103,18 +103,18 @@ fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// How many names were given to unfinished files: no two of a process have the same.
-static BEGUN: AtomicU32 = AtomicU32::new(0);
+/// Number of temporary names that were used, so that no two files of a process have the same.
+static TEMPORARY_NAMES: AtomicU32 = AtomicU32::new(0);
 
-/// A name in the same folder that says what it is, and that no other process takes.
-fn unfinished(path: &Path) -> PathBuf {
+/// A temporary name in the same folder, which no other process uses.
+fn temporary_name(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    let number = BEGUN.fetch_add(1, Ordering::Relaxed);
+    let number = TEMPORARY_NAMES.fetch_add(1, Ordering::Relaxed);
     name.push(format!(".unfinished-{}-{number}", std::process::id()));
     path.with_file_name(name)
 }
 
-fn is_there(path: &Path) -> anyhow::Error {
+fn exists(path: &Path) -> anyhow::Error {
     anyhow::anyhow!("{} is there already; give another name, or remove it", path.display())
 }
 
@@ -142,10 +142,10 @@ fn explained(path: &Path, error: &io::Error) -> io::Error {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if let Some(unfinished) = &self.unfinished
-            && let Err(error) = std::fs::remove_file(unfinished)
+        if let Some(temporary) = &self.temporary
+            && let Err(error) = std::fs::remove_file(temporary)
         {
-            tracing::warn!(path = %unfinished.display(), %error, "an unfinished file stays");
+            tracing::warn!(path = %temporary.display(), %error, "an unfinished file stays");
         }
     }
 }
@@ -155,24 +155,24 @@ mod tests {
     use std::io::{BufWriter, Read as _, Write as _};
     use std::path::Path;
 
-    use super::{NewFile, named, unfinished};
+    use super::{NewFile, open_named, temporary_name};
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = std::fs::read_dir(folder).unwrap();
         entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
     }
 
-    /// A file as it is where files need names.
-    fn with_name(path: &Path) -> NewFile {
-        let unfinished = unfinished(path);
-        let file = named(&unfinished).unwrap();
-        NewFile { out: BufWriter::new(file), path: path.to_owned(), unfinished: Some(unfinished) }
+    /// A file as on a file system where files need names.
+    fn with_temporary_name(path: &Path) -> NewFile {
+        let temporary = temporary_name(path);
+        let file = open_named(&temporary).unwrap();
+        NewFile { out: BufWriter::new(file), path: path.to_owned(), temporary: Some(temporary) }
     }
 
     #[test]
-    fn a_file_has_its_name_when_it_is_finished_and_replaces_nothing() {
+    fn a_file_gets_its_name_when_it_is_finished_and_replaces_nothing() {
         let create = |path: &Path| NewFile::create(path).unwrap();
-        let makes: [&dyn Fn(&Path) -> NewFile; 2] = [&create, &with_name];
+        let makes: [&dyn Fn(&Path) -> NewFile; 2] = [&create, &with_temporary_name];
         for make in makes {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("f");
@@ -191,7 +191,7 @@ mod tests {
             let late = make(&path);
             file.finish().unwrap();
             assert_eq!(std::fs::read(&path).unwrap(), b"whole");
-            // Whoever comes later leaves it, also if it began before.
+            // Another command fails, also if it began before.
             for error in [NewFile::create(&path).unwrap_err(), late.finish().unwrap_err()] {
                 assert!(error.to_string().contains("is there already"), "{error}");
             }

@@ -1,11 +1,11 @@
-//! How events are printed: as the gateway wrote them, or one line each for people.
+//! Prints events: as the gateway wrote them, or as one line each for people.
 
 use serde_json::value::RawValue;
 
 use crate::client::{ClientError, Event};
 use crate::output::{Output, printable, shortened};
 
-/// Prints one event: `json` is the gateway's own text.
+/// Prints one event; with `json`, as the gateway wrote it.
 pub(super) fn event(output: &mut Output, raw: &RawValue, json: bool) -> anyhow::Result<()> {
     if json { output.line(raw.get()) } else { output.line(line(raw)?) }
 }
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_said_to_be_unreadable() {
+    fn json_that_is_no_event_is_an_error() {
         let raw = RawValue::from_string("{\"stream\":1}".to_owned()).unwrap();
         assert!(line(&raw).unwrap_err().to_string().contains("cannot read"));
     }

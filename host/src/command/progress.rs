@@ -1,4 +1,4 @@
-//! How far a command has come, on stderr: a bar where that is a terminal, otherwise a line every few seconds.
+//! Progress of a command on stderr: a bar on a terminal, otherwise a line every few seconds.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
-/// How long nothing is said where there is no terminal: often enough to see that it goes on, and a log stays short.
+/// Time between two lines where stderr is no terminal: often enough to see progress, and a log stays short.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// How far a command has come.
+/// Progress of a command.
 pub(super) struct Progress {
     bar: ProgressBar,
-    /// What is counted, in the plural; bytes otherwise.
+    /// The name of what is counted, in the plural; none for bytes.
     things: Option<&'static str>,
     total: Option<u64>,
-    /// When the last line was written; none where there is a terminal.
-    said: Option<Cell<Instant>>,
+    /// The time of the last line; none on a terminal.
+    last_line: Option<Cell<Instant>>,
 }
 
 impl fmt::Debug for Progress {
@@ -27,19 +27,19 @@ impl fmt::Debug for Progress {
     }
 }
 
-/// A bar of so many things; what they are, in the plural, is `things`.
+/// A bar for a known total. `things` names what is counted, in the plural.
 pub(super) fn bar(total: u64, things: &'static str) -> Progress {
     let template = format!("{{wide_bar}} {{human_pos}}/{{human_len}} {things}  {{per_sec}}  {{eta}} left");
     Progress::new(ProgressBar::new(total), &template, Some(things), Some(total))
 }
 
-/// A count of things whose total is not known.
+/// A count for an unknown total. `things` names what is counted, in the plural.
 pub(super) fn count(things: &'static str) -> Progress {
     let template = format!("{{spinner}} {{human_pos}} {things}  {{per_sec}}  {{elapsed}}");
     Progress::new(ProgressBar::no_length(), &template, Some(things), None)
 }
 
-/// A count of bytes whose total is not known, with a message after it.
+/// A count of bytes for an unknown total, with a message after it.
 pub(super) fn bytes() -> Progress {
     let template = "{spinner} {bytes}  {bytes_per_sec}  {elapsed}  {msg}";
     Progress::new(ProgressBar::no_length(), template, None, None)
@@ -48,45 +48,45 @@ pub(super) fn bytes() -> Progress {
 impl Progress {
     fn new(bar: ProgressBar, template: &str, things: Option<&'static str>, total: Option<u64>) -> Progress {
         let style = ProgressStyle::with_template(template).expect("the template is well-formed");
-        let said = (!io::stderr().is_terminal()).then(|| Cell::new(Instant::now()));
-        Progress { bar: bar.with_style(style), things, total, said }
+        let last_line = (!io::stderr().is_terminal()).then(|| Cell::new(Instant::now()));
+        Progress { bar: bar.with_style(style), things, total, last_line }
     }
 
-    /// So many more.
+    /// Adds to the count.
     pub(super) fn inc(&self, more: u64) {
         self.bar.inc(more);
-        self.say();
+        self.print_line();
     }
 
-    /// So many in all.
+    /// Sets the count.
     pub(super) fn set_position(&self, done: u64) {
         self.bar.set_position(done);
-        self.say();
+        self.print_line();
     }
 
-    /// Something to show with the count.
+    /// Sets the message that is shown with the count.
     pub(super) fn set_message(&self, message: impl Into<Cow<'static, str>>) {
         self.bar.set_message(message);
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(super) fn finish_and_clear(&self) {
         self.bar.finish_and_clear();
     }
 
-    fn say(&self) {
-        let Some(said) = &self.said else { return };
-        if said.get().elapsed() < LINE_EVERY {
+    fn print_line(&self) {
+        let Some(last_line) = &self.last_line else { return };
+        if last_line.get().elapsed() < LINE_EVERY {
             return;
         }
-        said.set(Instant::now());
+        last_line.set(Instant::now());
         let text = line(self.things, self.bar.position(), self.total, self.bar.elapsed());
-        // Nobody's loss if nobody reads it.
+        // If stderr is closed, nobody reads it.
         let _ = writeln!(io::stderr(), "exesdb: {text} {}", self.bar.message());
     }
 }
 
-/// What is said where there is no terminal.
+/// The line for a stderr that is no terminal.
 fn line(things: Option<&str>, done: u64, total: Option<u64>, elapsed: Duration) -> String {
     let seconds = elapsed.as_secs();
     match (things, total) {
@@ -105,7 +105,7 @@ mod tests {
     use super::line;
 
     #[test]
-    fn a_line_says_how_far_it_is() {
+    fn a_line_has_count_total_and_time() {
         let cases = [
             (Some("rows"), Some(2_000_000), "1,234,567 of 2,000,000 rows in 10 s"),
             (Some("lines"), None, "1,234,567 lines in 10 s"),

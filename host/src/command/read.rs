@@ -1,11 +1,11 @@
-//! `exesdb read`: events of a stream, or of the whole store, page by page.
+//! `exesdb read`: prints events of a stream, or of the whole store, page by page.
 
 use clap::Args;
 
+use super::connection::GatewayOptions;
 use super::filter::FilterOptions;
 use super::print;
-use crate::cli::GatewayOptions;
-use crate::client::{Direction, PAGE_COUNT_MAX, Place};
+use crate::client::{Direction, PAGE_COUNT_MAX, ReadFrom};
 use crate::output::Output;
 
 /// Options of `read`.
@@ -23,12 +23,12 @@ pub struct ReadOptions {
     pub stream: Option<String>,
 
     /// Where to begin, inclusive: a version of the stream, or a position of the store [default: the first event,
-    /// backward the last]. A position may name its history (`41@00f1e2d3c4b5a697`): it is refused if the store has left
-    /// that before the position, because it was restored from a backup.
+    /// backward the last]. A position may name its history (`41@00f1e2d3c4b5a697`): it is refused if the store left that
+    /// history before the position, because it was restored from a backup.
     #[arg(long, value_name = "N")]
-    pub from: Option<Place>,
+    pub from: Option<ReadFrom>,
 
-    /// How many events at most [default: all].
+    /// The maximum number of events [default: all].
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 
@@ -36,15 +36,15 @@ pub struct ReadOptions {
     #[arg(long, value_enum, default_value = "forward")]
     pub direction: Direction,
 
-    /// Print each event as the gateway gives it: one JSON object a line.
+    /// Print each event as the gateway sends it: one JSON object per line.
     #[arg(long)]
     pub json: bool,
 
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 
-    /// Which events of the whole store. Last, because its heading holds for all options after it.
+    /// The filters. They come last, because their heading applies to all options after it.
     #[command(flatten)]
     pub filter: FilterOptions,
 }
@@ -71,9 +71,9 @@ pub async fn run(options: ReadOptions) -> anyhow::Result<()> {
         if page.events.is_empty() && from.is_some_and(|from| from.number == next) {
             break;
         }
-        // Versions belong to no history; positions of the next page must belong to the same as those of this one.
+        // Positions of the next page must belong to the history of this page. Versions belong to no history.
         let history = page.history.filter(|_| options.stream.is_none());
-        from = Some(Place { number: next, history: history.and_then(|history| history.parse().ok()) });
+        from = Some(ReadFrom { number: next, history: history.and_then(|history| history.parse().ok()) });
     }
     output.flush()
 }

@@ -1,8 +1,8 @@
-//! `exesdb restart`: a start of a child that does not run.
+//! `exesdb restart`: starts a child that does not run.
 
 use clap::Args;
 
-use crate::cli::ControlOptions;
+use super::connection::ControlOptions;
 use crate::control::{ControlClient, Request, Response};
 use crate::output::{Output, printable};
 
@@ -17,11 +17,11 @@ pub struct RestartOptions {
     /// The child: its path as `exesdb tree` shows it; the root's `host/` may be left out.
     pub path: String,
 
-    /// Print the answer as JSON.
+    /// Print the host's response as JSON.
     #[arg(long)]
     pub json: bool,
 
-    /// Which host.
+    /// The host.
     #[command(flatten)]
     pub control: ControlOptions,
 }

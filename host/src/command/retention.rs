@@ -1,8 +1,8 @@
-//! `exesdb retention`: how long the events of a stream are kept.
+//! `exesdb retention`: sets and shows how long the events of a stream are kept.
 
 use clap::{ArgGroup, Args};
 
-use crate::cli::GatewayOptions;
+use super::connection::GatewayOptions;
 use crate::client::{Retention, StreamInfo, StreamState};
 use crate::output::{Output, printable};
 
@@ -20,17 +20,17 @@ const UNITS: [(&str, u64); 5] = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400
 Examples:
   exesdb retention sensor-1 --max-count 1000 --max-age 30d
   exesdb retention orders-1 --truncate-before 40     versions 0 to 39 are hidden
-  exesdb retention sensor-1 --unlimited              what was hidden stays hidden
+  exesdb retention sensor-1 --unlimited              hidden events stay hidden
   exesdb retention sensor-1 --show
 
-The limits replace those that were set before, all of them. What no limit keeps is hidden at once; `exesdb scavenge`
-frees its room."
+The limits replace all those that were set before. An event outside any limit is hidden at once; `exesdb scavenge` frees
+its space."
 )]
 pub struct RetentionOptions {
     /// The stream.
     pub stream: String,
 
-    /// Keep only so many of the newest events.
+    /// Keep only this many of the newest events.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_count: Option<u64>,
 
@@ -38,7 +38,8 @@ pub struct RetentionOptions {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub max_age: Option<u64>,
 
-    /// Keep only events from this version on. Beyond the end it hides all there is, and nothing that is appended later.
+    /// Keep only events from this version on. A version beyond the end hides all existing events, and none that is appended
+    /// later.
     #[arg(long, value_name = "VERSION")]
     pub truncate_before: Option<u64>,
 
@@ -46,20 +47,20 @@ pub struct RetentionOptions {
     #[arg(long, conflicts_with_all = ["max_count", "max_age", "truncate_before"])]
     pub unlimited: bool,
 
-    /// Change nothing: show what holds.
+    /// Change nothing, and show the limits.
     #[arg(long, conflicts_with_all = ["max_count", "max_age", "truncate_before", "unlimited"])]
     pub show: bool,
 
-    /// Print what holds as JSON.
+    /// Print the limits as JSON.
     #[arg(long)]
     pub json: bool,
 
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 }
 
-/// A duration in whole seconds, at least one.
+/// Parses a duration into seconds, at least one.
 fn parse_duration(text: &str) -> Result<u64, String> {
     let wrong = || "write a number and a unit: 90s, 15m, 12h, 30d or 4w".to_owned();
     let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
@@ -75,7 +76,7 @@ fn parse_duration(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Sets the limits, if any were given, and shows what holds.
+/// Sets the limits, if any were given, and shows them.
 pub async fn run(options: RetentionOptions) -> anyhow::Result<()> {
     let client = options.gateway.client();
     if !options.show {
@@ -120,7 +121,7 @@ fn text(info: &StreamInfo) -> String {
     format!("{keeps}; {has}")
 }
 
-/// In the largest unit that needs no fraction.
+/// A duration in the largest unit that needs no fraction.
 fn duration_text(seconds: u64) -> String {
     let fits = UNITS.iter().rev().find(|(_, unit)| seconds.is_multiple_of(*unit));
     let (name, unit) = fits.unwrap_or(&UNITS[0]);
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_is_told_in_a_line() {
+    fn limits_and_state_are_one_line() {
         let info = |state, first_version, retention| StreamInfo {
             state,
             first_version,

@@ -1,9 +1,10 @@
-//! `exesdb scavenge`: the room of what retention and deletion have hidden. `exesdb compact`: the same without looking for it.
+//! `exesdb scavenge`: removes what retention and deletion hide, and rewrites the store's files. `exesdb compact`: only
+//! rewrites them.
 
 use clap::Args;
 
+use super::connection::ControlStoreOptions;
 use super::progress;
-use crate::cli::ControlStoreOptions;
 use crate::control::{ControlClient, Request, Response};
 use crate::output::Output;
 
@@ -15,16 +16,15 @@ Examples:
   exesdb scavenge --store main --json
 
 Events that retention or deletion hide are removed, then the store's files are rewritten without them, and the journal
-is left behind: when the command succeeds, no file of the store holds what was deleted or overwritten before. Where that
-could not be done (a backup that runs still reads it, say) the command fails and says so. Backups and exports that were
-taken before are not touched. The store goes on meanwhile. A scavenge that was interrupted did what it did: start it
-again for the rest.")]
+is replaced: after success, no file of the store has what was deleted or overwritten before. Where that is impossible, for
+example because a running backup still reads it, the command fails and says so. Earlier backups and exports are not
+touched. The store keeps running. After an interrupted scavenge, start it again for the rest.")]
 pub struct ScavengeOptions {
-    /// Print each step as one JSON object a line.
+    /// Print each step as one JSON object per line.
     #[arg(long)]
     pub json: bool,
 
-    /// Which store of which host.
+    /// The store and its host.
     #[command(flatten)]
     pub control: ControlStoreOptions,
 }
@@ -35,22 +35,22 @@ pub struct ScavengeOptions {
 Examples:
   exesdb compact
 
-The store's files are rewritten without what was overwritten and deleted, which the store does itself in time. Each
-keyspace needs room for its files once more until it is done. `exesdb scavenge` removes hidden events first.")]
+The store's files are rewritten without what was overwritten and deleted, which the store otherwise does itself over time.
+While a keyspace is rewritten, its files need their space twice. `exesdb scavenge` removes hidden events first.")]
 pub struct CompactOptions {
-    /// Print each step as one JSON object a line.
+    /// Print each step as one JSON object per line.
     #[arg(long)]
     pub json: bool,
 
-    /// Which store of which host.
+    /// The store and its host.
     #[command(flatten)]
     pub control: ControlStoreOptions,
 }
 
-/// Removes what is hidden, and rewrites the files.
+/// Removes hidden events, and rewrites the files.
 pub async fn scavenge(options: ScavengeOptions) -> anyhow::Result<()> {
     let request = Request::Scavenge { store: options.control.store.clone() };
-    follow(&options.control, &request, options.json).await?;
+    run_steps(&options.control, &request, options.json).await?;
     if options.json {
         return Ok(());
     }
@@ -62,20 +62,20 @@ pub async fn scavenge(options: ScavengeOptions) -> anyhow::Result<()> {
 /// Rewrites the files.
 pub async fn compact(options: CompactOptions) -> anyhow::Result<()> {
     let request = Request::Compact { store: options.control.store.clone() };
-    follow(&options.control, &request, options.json).await
+    run_steps(&options.control, &request, options.json).await
 }
 
-/// What the steps came to.
+/// The sum of the steps.
 #[derive(Debug, Default)]
 struct Total {
-    /// By component: its name, and what was examined, removed, and how many bytes that were.
+    /// For each component: its name, and how many entries were examined, how many removed, and their bytes.
     scavenged: Vec<(String, [u64; 3])>,
     keyspaces: u64,
     bytes_before: u64,
     bytes_after: u64,
 }
 
-async fn follow(control: &ControlStoreOptions, request: &Request, json: bool) -> anyhow::Result<()> {
+async fn run_steps(control: &ControlStoreOptions, request: &Request, json: bool) -> anyhow::Result<()> {
     let mut client = ControlClient::connect(&control.host.data).await?;
     let bar = progress::count("looked at");
     let mut output = Output::stdout();
@@ -107,7 +107,7 @@ async fn follow(control: &ControlStoreOptions, request: &Request, json: bool) ->
 impl Total {
     fn add(&mut self, step: Response) {
         match step {
-            // Each step tells of all before it.
+            // Each step includes those before it.
             Response::Scavenged { component, examined, removed, bytes } => {
                 self.scavenged.retain(|(known, _)| *known != component);
                 self.scavenged.push((component, [examined, removed, bytes]));

@@ -1,4 +1,4 @@
-//! `exesdb snapshot`: states computed from streams, kept by version.
+//! `exesdb snapshot`: records, reads, lists and deletes states that were computed from streams.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use clap::{Args, Subcommand};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::append::parse_json;
-use crate::cli::GatewayOptions;
+use super::connection::GatewayOptions;
+use super::json::parse_json;
 use crate::client::{Snapshot, SnapshotInfo, SnapshotScope, WhichSnapshot, present};
 use crate::output::{Output, printable};
 
-/// Bytes of a snapshot: the most that the API takes. One byte more is read, so that the gateway names its limit.
+/// Maximum size of a snapshot, in bytes. One more byte is read, so that the gateway refuses it and names its limit.
 const SNAPSHOT_BYTES_MAX: u64 = 1 << 20;
 /// The media type of snapshots that are sent and shown as JSON.
 const JSON: &str = "application/json";
@@ -34,15 +34,15 @@ Examples:
 
 A source is who computed a snapshot, such as a projection: each has its own snapshots of a stream.")]
 pub struct SnapshotOptions {
-    /// What to do.
+    /// The action.
     #[command(subcommand)]
     pub action: Action,
 }
 
-/// What can be done with snapshots.
+/// The actions on snapshots.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Record the snapshot of a stream at a version, replacing one that is there.
+    /// Record the snapshot of a stream at a version, in place of an existing one.
     Put(PutOptions),
     /// Print the data of the snapshot at exactly this version.
     Get(GetOptions),
@@ -63,19 +63,19 @@ pub struct PutOptions {
     pub stream: String,
     /// The version that the state was computed up to.
     pub version: u64,
-    /// Who computed it.
+    /// The source that computed it.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub source: String,
-    /// Where the state is [default: stdin].
+    /// The file with the state [default: stdin].
     #[arg(long)]
     pub file: Option<PathBuf>,
     /// The state's media type.
     #[arg(long, default_value = JSON, value_name = "TYPE")]
     pub content_type: String,
-    /// About the snapshot, as JSON.
+    /// The metadata of the snapshot, as JSON.
     #[arg(long, value_name = "JSON", value_parser = parse_json)]
     pub metadata: Option<Box<RawValue>>,
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 }
@@ -87,13 +87,13 @@ pub struct GetOptions {
     pub stream: String,
     /// The snapshot's version.
     pub version: u64,
-    /// Who computed it.
+    /// The source that computed it.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub source: String,
-    /// Print the whole answer of the gateway, as JSON.
+    /// Print the whole response of the gateway, as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 }
@@ -103,16 +103,16 @@ pub struct GetOptions {
 pub struct LatestOptions {
     /// The stream.
     pub stream: String,
-    /// Who computed it.
+    /// The source that computed it.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub source: String,
-    /// Only snapshots of this version and below.
+    /// Only snapshots at or below this version.
     #[arg(long, value_name = "VERSION")]
     pub at_most: Option<u64>,
-    /// Print what the gateway gives: one JSON object a line.
+    /// Print what the gateway sends: one JSON object per line.
     #[arg(long)]
     pub json: bool,
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 }
@@ -120,15 +120,15 @@ pub struct LatestOptions {
 /// Options of `snapshot list`.
 #[derive(Debug, Args)]
 pub struct ListOptions {
-    /// Only of this stream.
+    /// Only those of this stream.
     pub stream: Option<String>,
-    /// Only of this source.
+    /// Only those of this source.
     #[arg(long)]
     pub source: Option<String>,
-    /// Print what the gateway gives: one JSON object a line.
+    /// Print what the gateway sends: one JSON object per line.
     #[arg(long)]
     pub json: bool,
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 }
@@ -138,13 +138,13 @@ pub struct ListOptions {
 pub struct PruneOptions {
     /// The stream.
     pub stream: String,
-    /// Who computed it.
+    /// The source that computed it.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub source: String,
-    /// How many to keep.
+    /// The number of snapshots to keep.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub keep: u32,
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 }
@@ -156,15 +156,15 @@ pub struct DeleteOptions {
     pub stream: String,
     /// The snapshot's version.
     pub version: u64,
-    /// Who computed it.
+    /// The source that computed it.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub source: String,
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 }
 
-/// Does what was asked.
+/// Runs the action.
 pub async fn run(options: SnapshotOptions) -> anyhow::Result<()> {
     match options.action {
         Action::Put(options) => put(options).await,
@@ -206,7 +206,7 @@ fn read_state(file: Option<&Path>) -> anyhow::Result<Vec<u8>> {
     Ok(data)
 }
 
-/// JSON travels as it was written, anything else in base64.
+/// A snapshot to be recorded: JSON is sent byte for byte, anything else in base64.
 fn snapshot(
     data: Vec<u8>,
     content_type: String,
@@ -228,7 +228,7 @@ fn snapshot(
     Ok(Snapshot { data: Some(data), data_base64: None, content_type: None, metadata, metadata_base64: None })
 }
 
-/// The part of a snapshot's JSON that is printed as data.
+/// The members of a snapshot that are printed as data.
 #[derive(Deserialize)]
 struct Recorded {
     #[serde(default, deserialize_with = "present")]
@@ -243,11 +243,11 @@ fn show(raw: &RawValue, json: bool) -> anyhow::Result<()> {
         output.line(raw.get())?;
         return output.flush();
     }
-    let answer = "the gateway's answer cannot be read; is it an exesdb of another version?";
-    let recorded: Recorded = serde_json::from_str(raw.get()).context(answer)?;
+    let unreadable = "the gateway's response cannot be read; is it an exesdb of another version?";
+    let recorded: Recorded = serde_json::from_str(raw.get()).context(unreadable)?;
     match (recorded.data, recorded.data_base64) {
         (Some(data), _) => output.line(data.get())?,
-        (None, Some(base64)) => output.bytes(&STANDARD.decode(base64).context(answer)?)?,
+        (None, Some(base64)) => output.bytes(&STANDARD.decode(base64).context(unreadable)?)?,
         (None, None) => {}
     }
     output.flush()
@@ -257,7 +257,7 @@ async fn list(options: ListOptions) -> anyhow::Result<()> {
     let client = options.gateway.client();
     let scope = SnapshotScope { stream: options.stream, source: options.source };
     let mut output = Output::stdout();
-    // Asked before anything is printed: of what fails there is no output.
+    // The first page is read before anything is printed, so that a failing command prints nothing.
     let mut page = client.snapshots(&scope, None).await?;
     if !options.json {
         output.line(format!(
@@ -278,7 +278,7 @@ async fn list(options: ListOptions) -> anyhow::Result<()> {
     }
 }
 
-/// A snapshot as a line of the list.
+/// A line of the list.
 fn listed(info: &SnapshotInfo) -> String {
     let source = match info.source.as_str() {
         "" => String::new(),
@@ -302,7 +302,7 @@ mod tests {
     use super::snapshot;
 
     #[test]
-    fn json_travels_as_written_and_the_rest_in_base64() {
+    fn json_is_sent_byte_for_byte_and_the_rest_in_base64() {
         let cases: [(&[u8], &str, Option<&str>); 5] = [
             (b"{\"b\": 1.50}\n", "application/json", Some(r#"{"data":{"b": 1.50}}"#)),
             (&[0, 0xff], "x/y", Some(r#"{"data_base64":"AP8=","content_type":"x/y"}"#)),

@@ -1,8 +1,8 @@
-//! `exesdb streams`: the names of streams, page by page.
+//! `exesdb streams`: lists the names of streams, page by page.
 
 use clap::Args;
 
-use crate::cli::GatewayOptions;
+use super::connection::GatewayOptions;
 use crate::output::{Output, printable};
 
 /// Options of `streams`.
@@ -17,7 +17,7 @@ pub struct StreamsOptions {
     #[arg(long, default_value = "", hide_default_value = true)]
     pub prefix: String,
 
-    /// Also names of streams that were deleted and not begun again, and of those with a tombstone.
+    /// Also list streams that were deleted and not started again, and those with a tombstone.
     #[arg(long)]
     pub deleted: bool,
 
@@ -25,7 +25,7 @@ pub struct StreamsOptions {
     #[arg(long)]
     pub json: bool,
 
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 }

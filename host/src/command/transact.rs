@@ -1,4 +1,4 @@
-//! `exesdb transact`: appends to several streams, all or none.
+//! `exesdb transact`: appends to several streams, or to none.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use clap::Args;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::cli::GatewayOptions;
+use super::connection::GatewayOptions;
 use crate::client::StreamAppended;
 use crate::output::{Output, printable};
 
-/// Bytes of a transaction: more than the API takes. One byte more is read, so that the gateway names its limit.
+/// Maximum size of a transaction, in bytes: more than the API takes, so that the gateway refuses it and names its limit.
 const TRANSACTION_BYTES_MAX: u64 = 16 << 20;
 
 /// Options of `transact`.
@@ -26,22 +26,22 @@ Examples:
         \"conditions\":[{\"query\":[{\"types\":[\"closed\"],\"tags\":[\"account:a\"]}],\"after\":41}]}' | exesdb transact -
 
 Nothing is appended unless every expected version, check and condition holds. A condition fails if an event that
-matches its query was added behind position `after`. With `history` beside `after`, as the page that was read named it,
-a position that the store has left is refused. With ids, a transaction that is sent again is made once.")]
+matches its query was added after position `after`. With the `history` of the page that was read, a position that the store
+has left is refused. With the same ids, a transaction that is sent again is made only once.")]
 pub struct TransactOptions {
     /// The transaction, as JSON: the body of POST /transactions; `-` is stdin.
     pub file: PathBuf,
 
-    /// Print each result as the gateway gives it, with the history of its position: one JSON object a line.
+    /// Print each result as the gateway sends it, with the history of its position: one JSON object per line.
     #[arg(long)]
     pub json: bool,
 
-    /// Which store.
+    /// The store.
     #[command(flatten)]
     pub gateway: GatewayOptions,
 }
 
-/// Sends the transaction and prints where the events stand.
+/// Sends the transaction and prints the versions and positions of its events.
 pub async fn run(options: TransactOptions) -> anyhow::Result<()> {
     let transaction = read(&options.file)?;
     let client = options.gateway.client();

@@ -1,24 +1,25 @@
 //! `exesdb tree`: the supervision tree as it is now, or live.
 
 use std::io::IsTerminal;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Args;
 use exesdb_supervisor::{Node, NodeState, Reason};
+use jiff::Timestamp;
 
-use crate::cli::ControlOptions;
+use super::connection::ControlOptions;
 use crate::control::{ControlClient, ControlError, Request, Response};
 use crate::output::{Output, printable};
 
-/// Between two pictures of `--watch`.
+/// Time between two pictures of `--watch`.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
-/// To the upper left corner.
+/// Moves the cursor to the upper left corner.
 const HOME: &str = "\x1b[H";
-/// From here to the end of the line.
+/// Clears the rest of the line.
 const CLEAR_LINE: &str = "\x1b[K";
-/// From here to the end of the screen.
+/// Clears the rest of the screen.
 const CLEAR_BELOW: &str = "\x1b[J";
-/// The exit reason of a child is cut after so many characters: a trap's can be long.
+/// Maximum length of an exit reason in the table, in characters. That of a trap can be long.
 const LAST_EXIT_CHARS: usize = 60;
 const SECONDS_PER_DAY: u64 = 86_400;
 
@@ -33,7 +34,7 @@ Examples:
 INTENSITY is the number of restarts in the supervisor's period, of those that it allows: one more than allowed,
 and it gives up and ends itself.")]
 pub struct TreeOptions {
-    /// Draw it again every second, until Ctrl-C.
+    /// Draw the tree again every second, until Ctrl-C.
     #[arg(long, short)]
     pub watch: bool,
 
@@ -41,7 +42,7 @@ pub struct TreeOptions {
     #[arg(long)]
     pub json: bool,
 
-    /// Which host.
+    /// The host.
     #[command(flatten)]
     pub control: ControlOptions,
 }
@@ -54,7 +55,7 @@ pub async fn run(options: TreeOptions) -> anyhow::Result<()> {
             return Ok(vec![serde_json::to_string(&tree)?]);
         }
         let mut lines = render(&tree, now_micros());
-        // Where lines may wrap.
+        // Long lines would wrap, and a picture that is redrawn in place must not.
         if !options.watch {
             add_troubles(&mut lines, &tree);
         }
@@ -73,7 +74,7 @@ pub async fn run(options: TreeOptions) -> anyhow::Result<()> {
     loop {
         draw(&mut output, &lines, in_place)?;
         tokio::time::sleep(WATCH_PERIOD).await;
-        // A host that is being restarted is waited for: watching it is what this is for.
+        // Watching includes waiting for a host that is being restarted.
         lines = match ask(&options).await {
             Ok(tree) => picture(tree)?,
             Err(error) if options.json => return Err(error.into()),
@@ -104,15 +105,14 @@ fn draw(output: &mut Output, lines: &[String], in_place: bool) -> anyhow::Result
 }
 
 fn now_micros() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    u64::try_from(Timestamp::now().as_microsecond()).unwrap_or(0)
 }
 
 const COLUMNS: usize = 7;
 const HEADER: [&str; COLUMNS] =
     ["CHILD", "STATE", "RESTARTS", "UPTIME", "STRATEGY", "INTENSITY", "LAST EXIT"];
 
-/// The tree as a table for people, header first.
+/// The tree as a table for people, with a header.
 fn render(tree: &Node, now_micros: u64) -> Vec<String> {
     let mut rows = vec![HEADER.map(str::to_owned)];
     add_rows(&mut rows, tree, "", "", now_micros);
@@ -130,7 +130,7 @@ fn render(tree: &Node, now_micros: u64) -> Vec<String> {
     rows.into_iter().map(line).collect()
 }
 
-/// A node's row and those below it. `branch` leads to the node itself, `trunk` to its children.
+/// Adds the rows of a node and its children. `branch` is drawn before the node, `trunk` before its children.
 fn add_rows(rows: &mut Vec<[String; COLUMNS]>, node: &Node, branch: &str, trunk: &str, now_micros: u64) {
     let uptime = match node.started_at_micros {
         0 => "-".to_owned(),
@@ -157,13 +157,13 @@ fn add_rows(rows: &mut Vec<[String; COLUMNS]>, node: &Node, branch: &str, trunk:
     }
 }
 
-/// What is the matter with a child now, or else how it ended last.
+/// What is wrong with a child now, or else the reason of its last exit.
 fn trouble(node: &Node) -> Option<String> {
     let trouble = node.note.clone().or_else(|| Some(root_cause(node.last_exit.as_deref()?)))?;
     Some(printable(&trouble))
 }
 
-/// Adds what is the matter with children that are parked or refuse calls, as a whole where the table has its beginning.
+/// Adds the full text of what is wrong with children that are parked or refuse calls, where the table cuts it off.
 fn add_troubles(lines: &mut Vec<String>, node: &Node) {
     let is_in_trouble = node.state == NodeState::Parked || node.note.is_some();
     let trouble = trouble(node).filter(|trouble| is_in_trouble && trouble.chars().count() > LAST_EXIT_CHARS);
@@ -173,8 +173,7 @@ fn add_troubles(lines: &mut Vec<String>, node: &Node) {
     node.children.iter().for_each(|child| add_troubles(lines, child));
 }
 
-/// How a child ended, without each supervisor's report that its child did not start: those take a line each, and the cause
-/// is at the end of it.
+/// The cause of an exit, without the reports of the supervisors above that their child did not start.
 fn root_cause(exit: &str) -> String {
     match exit.parse::<Reason>() {
         Ok(reason) if exit.starts_with("shutdown:failed_to_start_child(") => {
@@ -195,7 +194,7 @@ fn state(state: NodeState) -> &'static str {
     }
 }
 
-/// Seconds in the two largest units that are not zero.
+/// A duration in its two largest units.
 fn duration(seconds: u64) -> String {
     let (days, rest) = (seconds / SECONDS_PER_DAY, seconds % SECONDS_PER_DAY);
     let (hours, minutes, seconds) = (rest / 3_600, rest / 60 % 60, rest % 60);
@@ -248,9 +247,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_table_cuts_off_of_a_trouble_is_told_below() {
+    fn a_reason_that_the_table_cuts_off_is_printed_below_it() {
         let long = "because ".repeat(10);
-        let told = |state, note: Option<&str>, last_exit: Option<&str>| {
+        let troubles = |state, note: Option<&str>, last_exit: Option<&str>| {
             let mut child = node("c", vec![]);
             child.path = "host/c".to_owned();
             (child.state, child.note, child.last_exit) =
@@ -260,18 +259,18 @@ mod tests {
             lines
         };
         let whole = [format!("host/c: {long}")];
-        assert_eq!(told(NodeState::Parked, Some(&long), None), whole);
-        assert_eq!(told(NodeState::Running, Some(&long), None), whole);
+        assert_eq!(troubles(NodeState::Parked, Some(&long), None), whole);
+        assert_eq!(troubles(NodeState::Running, Some(&long), None), whole);
         assert_eq!(
-            told(NodeState::Parked, None, Some(&format!("error:{long}"))),
+            troubles(NodeState::Parked, None, Some(&format!("error:{long}"))),
             [format!("host/c: error:{long}")]
         );
-        assert!(told(NodeState::Running, None, Some(&long)).is_empty(), "it runs again");
-        assert!(told(NodeState::Parked, Some("short"), None).is_empty(), "the table has it");
+        assert!(troubles(NodeState::Running, None, Some(&long)).is_empty(), "it runs again");
+        assert!(troubles(NodeState::Parked, Some("short"), None).is_empty(), "the table has it");
     }
 
     #[test]
-    fn the_tree_is_drawn_with_its_columns() {
+    fn the_tree_is_a_table() {
         let mut parked = node("store\x1b", vec![]);
         parked.state = NodeState::Parked;
         parked.started_at_micros = 0;

@@ -1,4 +1,4 @@
-//! What it means that a store does not open, and what can be done about it.
+//! Explanations for people: what an error of opening means, and what can be done.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use exesdb_storage::{LogHead, OpenError};
 
 use crate::config::DEFAULT_STORE;
 
-/// In plain words: what it means, and what is possible.
+/// Explains an error of opening, and what can be done.
 pub(super) fn explain(error: &OpenError, folder: &Path, repair: bool) -> Vec<String> {
     let folder = folder.display();
     let restore = "If there is a backup: move the folder away, and `exesdb restore FILE`.".to_owned();
@@ -59,8 +59,8 @@ pub(super) fn explain(error: &OpenError, folder: &Path, repair: bool) -> Vec<Str
     }
 }
 
-/// What is possible where something of a store cannot be read: restoring, or saving the rest. `has_positions` says that the
-/// events are keyed by their positions, as those of the built-in streams component are.
+/// Says what can be done if a part of a store cannot be read: restore a backup, or export the rest. `has_positions` says that
+/// the keys of the events are their positions, as with the built-in streams component.
 pub(super) fn salvage(findings: &[Finding], store: &str, has_positions: bool) -> Vec<String> {
     let mut lines = vec![
         "These blocks cannot be made whole from other data, with --repair or without.".to_owned(),
@@ -102,8 +102,8 @@ pub(super) fn salvage(findings: &[Finding], store: &str, has_positions: bool) ->
     lines
 }
 
-/// Whether making the durable mark anew may help.
-pub(super) fn may_lack_its_mark(error: &OpenError) -> bool {
+/// Whether a new durable mark may help.
+pub(super) fn may_lack_only_its_mark(error: &OpenError) -> bool {
     match error {
         OpenError::Damaged { .. } => true,
         OpenError::AcknowledgedMissing { acknowledged, .. } => *acknowledged == LogHead::default(),
@@ -115,12 +115,12 @@ pub(super) fn may_lack_its_mark(error: &OpenError) -> bool {
 mod tests {
     use std::path::{Path, PathBuf};
 
-    use super::{explain, may_lack_its_mark, salvage};
+    use super::{explain, may_lack_only_its_mark, salvage};
     use exesdb_storage::verify::{Finding, Gap};
     use exesdb_storage::{LogHead, OpenError};
 
     #[test]
-    fn what_can_be_read_is_saved_before_and_after_a_gap() {
+    fn the_advice_exports_what_is_before_and_after_a_gap() {
         let key = |position: u64| Some(position.to_be_bytes().to_vec());
         let finding = |keyspace: &str, gap| Finding {
             owner: "streams".to_owned(),
@@ -146,13 +146,13 @@ mod tests {
             ),
             (finding("events", None), true, &["export main.ndjson"], &["-before"]),
         ];
-        for (finding, has_positions, there, not_there) in table {
+        for (finding, has_positions, present, absent) in table {
             let lines = salvage(std::slice::from_ref(&finding), "main", has_positions).join("\n");
             assert!(lines.contains("exesdb restore FILE"), "{lines}");
-            for text in there {
+            for text in present {
                 assert!(lines.contains(text), "{text}: {lines}");
             }
-            for text in not_there {
+            for text in absent {
                 assert!(!lines.contains(text), "{text}: {lines}");
             }
         }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_is_explained_with_what_is_possible() {
+    fn every_error_of_opening_is_explained() {
         let path = || PathBuf::from("d/main");
         let missing = |sequence| OpenError::AcknowledgedMissing {
             path: path(),
@@ -184,7 +184,7 @@ mod tests {
         for (error, expected, mark) in cases {
             let lines = explain(&error, Path::new("d/main"), false).join("\n");
             assert!(lines.contains(expected), "{error}: {lines}");
-            assert_eq!(may_lack_its_mark(&error), mark, "{error}");
+            assert_eq!(may_lack_only_its_mark(&error), mark, "{error}");
         }
     }
 }

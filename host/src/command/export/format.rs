@@ -1,14 +1,14 @@
-//! The format of an export: lines of JSON.
+//! The format of exports: lines of JSON.
 //!
 //! ```text
-//! {"exesdb_export":1}                      first: the format's version, and what was asked for
+//! {"exesdb_export":1}                      first: the version of the format, and the options of the export
 //! {"event":{..}}                           events in the order of their positions, as the gateway writes them
-//! {"stream":{..}}                          streams of which there is more to say than their events
+//! {"stream":{..}}                          streams with retention or deletion
 //! {"snapshot":{..}}                        snapshots, as the gateway writes them
-//! {"end":{"events":1,"streams":1,"snapshots":1}}    last: how many lines of each kind there were
+//! {"end":{"events":1,"streams":1,"snapshots":1}}    last: the number of lines of each kind
 //! ```
 //!
-//! A file that does not end with its counts is cut off.
+//! A file that does not end with its counts is truncated.
 
 use std::io::{self, BufRead, Read as _};
 
@@ -17,21 +17,21 @@ use serde_json::value::RawValue;
 
 use crate::client::{Retention, StreamState};
 
-/// This format. A reader refuses any other.
+/// The version of this format. The reader refuses any other.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// The type of the event that stands for hidden ones: a stream can be made to count on from there.
+/// The type of a placeholder: an event in place of hidden ones, so that the stream continues after them.
 pub const PLACEHOLDER_TYPE: &str = "$hidden";
 
-/// The id of the event that stands for hidden ones, the last of which has this version.
+/// The id of a placeholder with this version.
 pub fn placeholder_id(version: u64) -> String {
     format!("hidden-{version}")
 }
 
-/// How every export begins.
+/// The beginning of every export.
 pub const BEGINNING: &[u8] = b"{\"exesdb_export\":";
 
-/// The longest line, in bytes: an event of 1 MiB in base64, its metadata and JSON fit well.
+/// The longest line, in bytes. An event of 1 MiB takes less, also in base64 and with its metadata.
 const LINE_BYTES_MAX: u64 = 8 << 20;
 
 /// The first line.
@@ -40,18 +40,18 @@ const LINE_BYTES_MAX: u64 = 8 << 20;
 pub struct Header {
     /// [`FORMAT_VERSION`].
     pub exesdb_export: u32,
-    /// The first position that was asked for, if one was.
+    /// The option `--from`: the first position of the export.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<u64>,
-    /// The last position that was asked for, if one was: there are no lines of streams and snapshots then.
+    /// The option `--to`: the last position of the export, which then has no lines of streams and snapshots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,
-    /// Only streams that begin with one of these; empty for all.
+    /// The option `--stream-prefix`; empty for all streams.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stream_prefixes: Vec<String>,
 }
 
-/// Any line behind the first.
+/// Any line after the first.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Line {
@@ -65,33 +65,33 @@ pub enum Line {
     End(Counts),
 }
 
-/// The state and the retention of a stream. An import applies them only to a stream whose last event is the same.
+/// The state and the retention of a stream. An import applies them only to a stream with the same last event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamLine {
-    /// Its name.
+    /// The name of the stream.
     pub stream: String,
-    /// Whether it is there.
+    /// Whether the stream exists.
     pub state: StreamState,
-    /// The oldest event that can be read; none if all are hidden.
+    /// The version of the oldest event that can be read; none if all are hidden.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_version: Option<u64>,
-    /// The last event, hidden or not: the stream goes on counting behind it.
+    /// The version of the last event, hidden or not. The stream continues after it.
     pub last_version: u64,
-    /// The first event of its present life, if it was deleted and begun again. Exports of before do not have it.
+    /// The first version since the stream was last deleted and started again; none if it never was, and in old exports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life_begins: Option<u64>,
-    /// When its first event was appended, hidden or not: RFC 3339, UTC. Exports of before do not have it.
+    /// The time of the first event, hidden or not: RFC 3339, UTC; none in old exports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<String>,
-    /// When the last event was appended. With `last_version` it tells whether a stream is where this one was.
+    /// The time of the last event. With `last_version`, it identifies the state of the stream.
     pub updated: String,
-    /// How long its events are kept.
+    /// The limits of what the stream keeps.
     #[serde(default)]
     pub retention: Retention,
 }
 
-/// How many lines there are of each kind.
+/// The number of lines of each kind.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Counts {
@@ -103,58 +103,58 @@ pub struct Counts {
     pub snapshots: u64,
 }
 
-/// What is wrong with a file.
+/// An error in a file.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     /// The file could not be read.
     #[error("line {line} cannot be read: {error}")]
     Io {
-        /// From 1.
+        /// Its number, from 1.
         line: u64,
-        /// What the system said.
+        /// The system's error.
         error: io::Error,
     },
-    /// The first line is not that of an export.
+    /// The first line is not the header of an export.
     #[error("line 1 is not the first line of an export: {detail}")]
     Header {
-        /// What does not fit.
+        /// What is wrong with it.
         detail: String,
     },
-    /// It was written by another version.
+    /// The file has another version of the format.
     #[error(
         "the export has format {found}, this exesdb reads format {FORMAT_VERSION}; use the version that wrote it"
     )]
     Version {
-        /// The file's.
+        /// The version of the file.
         found: u32,
     },
-    /// A line is none of an export.
+    /// A line is not valid.
     #[error("line {line} is damaged: {detail}; copy the file again, or export again")]
     Line {
-        /// From 1.
+        /// Its number, from 1.
         line: u64,
-        /// What does not fit.
+        /// What is wrong with it.
         detail: String,
     },
     /// The last line is missing.
-    #[error("the export is cut off behind line {line}; copy the file again, or export again")]
+    #[error("the export is cut off after line {line}; copy the file again, or export again")]
     CutOff {
-        /// The last whole line, from 1.
+        /// The number of the last complete line, from 1.
         line: u64,
     },
-    /// The last line counts other lines than there are.
+    /// The last line has other counts than the file.
     #[error(
         "the export has {found:?}, and was written with {written:?}; copy the file again, or export again"
     )]
     Counts {
-        /// Lines that are there.
+        /// The counts of the file.
         found: Counts,
-        /// Lines that there should be.
+        /// The counts in the last line.
         written: Counts,
     },
 }
 
-/// An export, line by line.
+/// Reads an export line by line.
 #[derive(Debug)]
 pub struct ExportReader<R> {
     input: R,
@@ -164,7 +164,7 @@ pub struct ExportReader<R> {
 }
 
 impl<R: BufRead> ExportReader<R> {
-    /// Reads the first line.
+    /// Reads the header.
     pub fn begin(input: R) -> Result<(Header, ExportReader<R>), FormatError> {
         let mut reader = ExportReader { input, line: 0, found: Counts::default(), ended: false };
         let Some(bytes) = reader.read_line()? else {
@@ -178,19 +178,19 @@ impl<R: BufRead> ExportReader<R> {
         }
     }
 
-    /// The number of the line that was read last, from 1.
+    /// The number of the last line that was read, from 1.
     pub fn line(&self) -> u64 {
         self.line
     }
 
-    /// The next line; none behind the last one, which was found to be right.
+    /// The next line; none after the last one, whose counts were correct.
     pub fn next_line(&mut self) -> Result<Option<Line>, FormatError> {
         let Some(bytes) = self.read_line()? else {
             return if self.ended { Ok(None) } else { Err(FormatError::CutOff { line: self.line }) };
         };
         let wrong = |detail: String| FormatError::Line { line: self.line, detail };
         if self.ended {
-            return Err(wrong("it stands behind the last line".to_owned()));
+            return Err(wrong("it is after the last line".to_owned()));
         }
         let line = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
         match &line {
@@ -205,7 +205,7 @@ impl<R: BufRead> ExportReader<R> {
         Ok(Some(line))
     }
 
-    /// A whole line without its end; none at the end of the file, or where it breaks off in a line.
+    /// A complete line without its line end; none at the end of the file, or if the last line has no end.
     fn read_line(&mut self) -> Result<Option<Vec<u8>>, FormatError> {
         let mut bytes = Vec::new();
         let read = (&mut self.input).take(LINE_BYTES_MAX).read_until(b'\n', &mut bytes);
@@ -218,7 +218,7 @@ impl<R: BufRead> ExportReader<R> {
             return if bytes.is_empty() || !self.ended {
                 Ok(None)
             } else {
-                let detail = "it stands behind the last line".to_owned();
+                let detail = "it is after the last line".to_owned();
                 Err(FormatError::Line { line: self.line + 1, detail })
             };
         }
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_as_it_was() {
+    fn lines_are_read_as_they_were_written() {
         let text = [
             HEADER,
             EVENT,
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_whole_is_refused() {
+    fn an_incomplete_or_damaged_file_is_refused() {
         let end = |counts: Counts| serde_json::to_string(&Line::End(counts)).unwrap() + "\n";
         let one = end(Counts { events: 1, ..Counts::default() });
         let cases = [
@@ -272,9 +272,9 @@ mod tests {
             (HEADER.trim_end().to_owned(), "line 1"),
             ("{\"exesdb_export\":2}\n".to_owned(), "format 2"),
             ("{\"exesdb_export\":1,\"x\":1}\n".to_owned(), "line 1"),
-            (HEADER.to_owned(), "cut off behind line 1"),
-            (format!("{HEADER}{EVENT}"), "cut off behind line 2"),
-            (format!("{HEADER}{EVENT}{}", one.trim_end()), "cut off behind line 2"),
+            (HEADER.to_owned(), "cut off after line 1"),
+            (format!("{HEADER}{EVENT}"), "cut off after line 2"),
+            (format!("{HEADER}{EVENT}{}", one.trim_end()), "cut off after line 2"),
             (format!("{HEADER}{EVENT}{EVENT}{one}"), "events: 2"),
             (format!("{HEADER}{one}"), "events: 0"),
             (format!("{HEADER}{EVENT}{one}{EVENT}"), "line 4 is damaged"),

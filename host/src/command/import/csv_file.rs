@@ -1,19 +1,19 @@
 //! Rows of a CSV file (RFC 4180): the header names the columns, every value is a string.
 //!
-//! What is not well-formed is refused with its line, and never read as something else: a quote that is not closed would
-//! make one value of all rows after it.
+//! A row that is not well-formed is an error with its line, and never read as something else: a quote that is not closed
+//! would make one value of all rows after it.
 
 use std::io::{self, BufRead};
 
 use serde_json::value::RawValue;
 
+use super::raw_row::{ROW_BYTES_MAX, RawRow, skip_line};
 use super::row::{Columns, Row};
-use super::rows::{Next, ROW_BYTES_MAX, skip_line};
 
-/// What some programs put before UTF-8 text.
+/// Some programs write it before UTF-8 text.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// Where a byte stands in a row.
+/// The state of the reader within a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// At the beginning of a value.
@@ -22,13 +22,13 @@ enum State {
     Plain,
     /// In quotes.
     Quoted,
-    /// After a quote in quotes: it closes them, or stands for itself with the next one.
+    /// After a quote in quotes, which closes them, unless a second quote follows and both are one character.
     Quote,
     /// After a carriage return that ends the row.
     Return,
 }
 
-/// What a byte means where it stands.
+/// The effect of a byte.
 enum Step {
     To(State),
     EndOfRow,
@@ -56,12 +56,12 @@ fn step(state: State, byte: u8) -> Step {
     }
 }
 
-/// Reads a row, which begins on line `line`, into `row`, without its end of line.
-pub(super) fn read_row(input: &mut impl BufRead, line: u64, row: &mut Vec<u8>) -> io::Result<Next> {
+/// Reads the row that begins on line `line` into `row`, without its line end.
+pub(super) fn read_row(input: &mut impl BufRead, line: u64, row: &mut Vec<u8>) -> io::Result<RawRow> {
     row.clear();
     let mut state = State::Begin;
     let (mut lines, mut bytes) = (0, 0);
-    // The line on which the last quotes were opened.
+    // The line of the last opening quote.
     let mut opened = line;
     loop {
         let buffer = input.fill_buf()?;
@@ -69,12 +69,12 @@ pub(super) fn read_row(input: &mut impl BufRead, line: u64, row: &mut Vec<u8>) -
             return Ok(match state {
                 State::Quoted => {
                     let message = "a quote is opened and never closed".to_owned();
-                    Next::Hopeless { line: opened, message }
+                    RawRow::Unrecoverable { line: opened, message }
                 }
-                _ if bytes == 0 => Next::End,
+                _ if bytes == 0 => RawRow::End,
                 _ => {
-                    without_return(row);
-                    Next::Row { lines: lines + 1, bytes }
+                    strip_carriage_return(row);
+                    RawRow::Row { lines: lines + 1, bytes }
                 }
             });
         }
@@ -95,7 +95,7 @@ pub(super) fn read_row(input: &mut impl BufRead, line: u64, row: &mut Vec<u8>) -
                     break;
                 }
                 Step::Wrong(message) => {
-                    // A line feed that is wrong where it stands ends the line all the same.
+                    // Also a misplaced line feed ends the line.
                     end = Some(Err((message, *byte == b'\n')));
                     break;
                 }
@@ -109,13 +109,13 @@ pub(super) fn read_row(input: &mut impl BufRead, line: u64, row: &mut Vec<u8>) -
                 let message = format!(
                     "the row is longer than {ROW_BYTES_MAX} bytes; is a quote opened and not closed?"
                 );
-                return Ok(Next::Hopeless { line: opened, message });
+                return Ok(RawRow::Unrecoverable { line: opened, message });
             }
             None => {}
             Some(Ok(())) => {
                 row.pop();
-                without_return(row);
-                return Ok(Next::Row { lines, bytes });
+                strip_carriage_return(row);
+                return Ok(RawRow::Row { lines, bytes });
             }
             Some(Err((message, is_at_end))) => {
                 let wrong = line + lines - u64::from(is_at_end);
@@ -124,13 +124,13 @@ pub(super) fn read_row(input: &mut impl BufRead, line: u64, row: &mut Vec<u8>) -
                     bytes += rest;
                     lines += 1;
                 }
-                return Ok(Next::Bad { lines, bytes, line: wrong, message: message.to_owned() });
+                return Ok(RawRow::Malformed { lines, bytes, line: wrong, message: message.to_owned() });
             }
         }
     }
 }
 
-fn without_return(row: &mut Vec<u8>) {
+fn strip_carriage_return(row: &mut Vec<u8>) {
     if row.last() == Some(&b'\r') {
         row.pop();
     }
@@ -144,7 +144,7 @@ fn values(row: &[u8]) -> Vec<Vec<u8>> {
     for byte in row {
         let Step::To(next) = step(state, *byte) else { continue };
         match (state, next) {
-            // Quotes that open or close, and the first of two.
+            // Opening and closing quotes, and the first of two.
             (State::Begin, State::Quoted) | (State::Quoted, State::Quote) => {}
             (_, State::Begin) => values.push(std::mem::take(&mut value)),
             _ => value.push(*byte),
@@ -155,7 +155,7 @@ fn values(row: &[u8]) -> Vec<Vec<u8>> {
     values
 }
 
-/// The first row of a file, which names the columns.
+/// The first row of a file, with the names of the columns.
 #[derive(Debug)]
 pub(super) struct Header {
     names: Vec<String>,
@@ -165,7 +165,7 @@ pub(super) struct Header {
 }
 
 impl Header {
-    /// Reads the header and finds the columns that say what.
+    /// Parses the header, and finds the columns that the options name.
     pub(super) fn parse(row: &[u8], columns: &Columns) -> Result<Header, String> {
         let row = row.strip_prefix(BYTE_ORDER_MARK).unwrap_or(row);
         let mut names: Vec<String> = Vec::new();
@@ -190,7 +190,7 @@ impl Header {
         })
     }
 
-    /// Reads a row.
+    /// Parses a row.
     pub(super) fn row(&self, columns: &Columns, row: &[u8]) -> Result<Row, String> {
         let values = values(row);
         if values.len() != self.names.len() {
@@ -201,12 +201,12 @@ impl Header {
             let value = std::str::from_utf8(value).map_err(|_| format!("column {name} is not UTF-8"))?;
             texts.push(value);
         }
-        let time = self.time.map(|place| texts[place]);
+        let time = self.time.map(|index| texts[index]);
         Row::new(columns, texts[self.stream], texts[self.event_type], time, object(&self.names, &texts))
     }
 }
 
-/// A JSON object with the columns in the file's order.
+/// A JSON object of all columns, in the order of the file.
 fn object(names: &[String], values: &[&str]) -> Box<RawValue> {
     let mut json = String::from("{");
     for (name, value) in names.iter().zip(values) {
@@ -230,28 +230,28 @@ mod tests {
     use std::io::BufReader;
 
     use super::{read_row, values};
-    use crate::command::import::rows::{Next, ROW_BYTES_MAX};
+    use crate::command::import::raw_row::{ROW_BYTES_MAX, RawRow};
 
-    /// What is read, row by row, whatever the size of the reader's buffer.
+    /// Reads all rows through a buffer of a given size.
     fn read(text: &[u8], buffer: usize) -> Vec<Result<Vec<String>, (u64, String)>> {
         let mut input = BufReader::with_capacity(buffer, text);
         let (mut line, mut row, mut found, mut read) = (1, Vec::new(), Vec::new(), 0);
         loop {
             match read_row(&mut input, line, &mut row).unwrap() {
-                Next::End => {
+                RawRow::End => {
                     assert_eq!(read, text.len() as u64);
                     return found;
                 }
-                Next::Hopeless { line, message } => {
+                RawRow::Unrecoverable { line, message } => {
                     found.push(Err((line, message)));
                     return found;
                 }
-                Next::Row { lines, bytes } => {
+                RawRow::Row { lines, bytes } => {
                     let text = |value: Vec<u8>| String::from_utf8_lossy(&value).into_owned();
                     found.push(Ok(values(&row).into_iter().map(text).collect()));
                     (line, read) = (line + lines, read + bytes);
                 }
-                Next::Bad { lines, bytes, line: wrong, message } => {
+                RawRow::Malformed { lines, bytes, line: wrong, message } => {
                     found.push(Err((wrong, message)));
                     (line, read) = (line + lines, read + bytes);
                 }
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn well_formed_rows_are_read() {
+    fn well_formed_rows_are_split_into_values() {
         let cases: [(&str, &[&[&str]]); 9] = [
             ("a,b\nc,d\n", &[&["a", "b"], &["c", "d"]]),
             ("a,b\r\nc,d", &[&["a", "b"], &["c", "d"]]),
@@ -284,8 +284,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_well_formed_is_named_with_its_line_and_the_next_line_is_read() {
-        // the text, the line that is wrong, what is said, how many rows are read
+    fn malformed_rows_are_errors_with_their_line_and_reading_continues() {
+        // The text, the line of the error, its message, and the number of rows that are read.
         let cases: [(&[u8], u64, &str, usize); 10] = [
             (b"a\nb,\"c\"d\ne\n", 2, "text follows a closing quote", 2),
             (b"a\nb\"c\ne\n", 2, "a quote stands inside a value without quotes", 2),
@@ -298,21 +298,21 @@ mod tests {
             (b"a\n\"b\"\rc\nd\n", 2, "a carriage return stands without a line feed", 2),
             (b"a\n\"b\" ,c\nd\n", 2, "text follows a closing quote", 2),
         ];
-        for (text, line, said, rows) in cases {
+        for (text, line, message, rows) in cases {
             for buffer in [1, 2, 100] {
                 let read = read(text, buffer);
                 let shown = String::from_utf8_lossy(text);
                 let bad: Vec<_> = read.iter().filter_map(|row| row.as_ref().err()).collect();
                 assert_eq!(bad.len(), 1, "{shown:?}: {read:?}");
                 assert_eq!(bad[0].0, line, "{shown:?}: {read:?}");
-                assert!(bad[0].1.contains(said), "{shown:?}: {read:?}");
+                assert!(bad[0].1.contains(message), "{shown:?}: {read:?}");
                 assert_eq!(read.len() - 1, rows, "{shown:?}: {read:?}");
             }
         }
     }
 
     #[test]
-    fn a_quote_that_is_not_closed_does_not_take_the_whole_file_into_memory() {
+    fn a_quote_that_is_not_closed_does_not_read_the_whole_file_into_memory() {
         let text = format!("a\n\"{}", "x\n".repeat(ROW_BYTES_MAX));
         let read = read(text.as_bytes(), 1 << 16);
         assert!(matches!(&read[1], Err((2, message)) if message.contains("not closed?")), "{:?}", read[1]);

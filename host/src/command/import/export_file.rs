@@ -1,12 +1,13 @@
-//! What `exesdb export` wrote, put back: events where they were, then how long streams keep them, and snapshots.
+//! Imports an export: events at their versions, then retention and deletion of streams, and snapshots.
 //!
-//! The file is read three times: to check it, to look at the streams here that its lines are about, and to send it, in its
-//! order. What is there already is found to be so and not added again, so an import that was interrupted goes on when it
-//! is started again. What the store refuses because of one stream is sent again without that stream. What a line says of a
-//! stream is applied only where it is the same stream: see [`stream_line`].
+//! The file is read three times: to check it, to look up the streams of its lines, and to send it, in its order. The store
+//! does not add again what it has already, so an interrupted import continues when it is started again. The line of a stream is
+//! applied only to the same stream: see [`stream_line`].
 
+mod continued;
 mod event_line;
-mod holes;
+mod gaps;
+mod sender;
 mod snapshot_line;
 mod stream_line;
 mod streams;
@@ -17,86 +18,60 @@ use std::io::{BufRead, BufReader, Seek as _};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use serde::Serialize;
 
+use self::continued::ContinuedStream;
 use self::event_line::EventLine;
-use self::holes::Holes;
+use self::gaps::Gaps;
+pub(super) use self::sender::Imported;
+use self::sender::Sender;
 use self::snapshot_line::SnapshotLine;
-use self::streams::Awaited;
-use super::send::BATCH_BYTES_MAX;
-use super::trouble::{Kind, Troubles, is_about_events};
-use crate::client::{Client, ClientError, IMPORT_EVENTS_MAX, ImportRequest, Retry};
+use super::rejections::Kind;
+use crate::client::{Client, IMPORT_BYTES_MAX, IMPORT_EVENTS_MAX, Retry};
 use crate::command::export::format::{Counts, ExportReader, FormatError, Line};
-use crate::command::progress::{self, Progress};
+use crate::command::progress;
 
-/// What an import did.
-#[derive(Debug, Default, Serialize)]
-pub(super) struct Imported {
-    /// Events in the file.
-    pub(super) events: u64,
-    /// Events that were not in the store before.
-    pub(super) added: u64,
-    /// Events that an earlier import had added.
-    pub(super) already_there: u64,
-    /// Events whose versions their streams have, and that retention or deletion hides there.
-    pub(super) hidden: u64,
-    /// Events that the store does not take.
-    pub(super) refused: u64,
-    /// Streams whose retention or deletion is as in the file.
-    pub(super) streams: u64,
-    /// Streams whose retention or deletion was not applied.
-    pub(super) streams_refused: u64,
-    /// Snapshots that were recorded.
-    pub(super) snapshots: u64,
-    /// Snapshots that the store does not take.
-    pub(super) snapshots_refused: u64,
-    /// What was not taken.
-    #[serde(skip)]
-    pub(super) troubles: Troubles,
-}
-
-/// Checks a file, whose name is `name`, and sends everything that is in it.
+/// Checks a file and sends its content. `name` is the name of the file for messages.
 pub(super) async fn import(
     client: &Client,
     mut file: File,
     name: &str,
     patience: Duration,
 ) -> anyhow::Result<Imported> {
-    let again = || format!("{name} cannot be read again");
-    let (counts, holes) = check(&file).with_context(|| format!("{name} (nothing was sent)"))?;
+    let message = || format!("{name} cannot be read again");
+    let (counts, gaps) = check(&file).with_context(|| format!("{name} (nothing was sent)"))?;
     let mut retry = Retry::new(patience);
-    file.rewind().with_context(again)?;
-    let awaited = streams::look(client, BufReader::new(&file), &counts, &mut retry)
+    file.rewind().with_context(message)?;
+    let continued = continued::find(client, BufReader::new(&file), &counts, &mut retry)
         .await
         .with_context(|| format!("looking at the streams of {name} (nothing was sent)"))?;
-    file.rewind().with_context(again)?;
-    send(client, BufReader::new(&file), &counts, retry, awaited, holes).await
+    file.rewind().with_context(message)?;
+    send(client, BufReader::new(&file), &counts, retry, continued, gaps).await
 }
 
-/// Reads a file from its first line to its last, and says how many lines it has, and which streams may have holes.
-fn check(file: &File) -> Result<(Counts, Holes), FormatError> {
+/// Checks a file from its first line to its last. Returns its counts, and the streams that may have gaps.
+fn check(file: &File) -> Result<(Counts, Gaps), FormatError> {
     let (_, mut reader) = ExportReader::begin(BufReader::new(file))?;
-    let (mut counts, mut holes) = (Counts::default(), Holes::default());
+    let (mut counts, mut gaps) = (Counts::default(), Gaps::default());
     while let Some(line) = reader.next_line()? {
         let wrong = |detail: String| FormatError::Line { line: reader.line(), detail };
         match line {
             Line::Event(event) => EventLine::parse(&event, 0).map(drop).map_err(wrong)?,
             Line::Snapshot(snapshot) => SnapshotLine::parse(&snapshot).map(drop).map_err(wrong)?,
-            Line::Stream(line) => holes.note(&line),
+            Line::Stream(line) => gaps.add(&line),
             Line::End(end) => counts = end,
         }
     }
-    Ok((counts, holes))
+    Ok((counts, gaps))
 }
 
-/// Sends everything. `counts` is what the file has.
+/// Sends the content of a file that has these counts.
 async fn send(
     client: &Client,
     input: impl BufRead,
     counts: &Counts,
     retry: Retry,
-    awaited: HashMap<String, Awaited>,
-    holes: Holes,
+    continued: HashMap<String, ContinuedStream>,
+    gaps: Gaps,
 ) -> anyhow::Result<Imported> {
     let (header, mut reader) = ExportReader::begin(input)?;
     let mut sender = Sender {
@@ -104,176 +79,63 @@ async fn send(
         retry,
         progress: progress::bar(counts.events + counts.streams + counts.snapshots, "lines"),
         is_part: header.from.is_some(),
-        awaited,
-        holes,
+        continued,
+        gaps,
         batch: Vec::new(),
         batch_bytes: 0,
         done: Imported::default(),
     };
-    let result = sender.send(&mut reader).await;
+    let result = send_lines(&mut sender, &mut reader).await;
     sender.progress.finish_and_clear();
     result.with_context(|| {
         let Imported { added, already_there, hidden, .. } = sender.done;
         format!("stopped: {added} events were added, and {} were there before", already_there + hidden)
     })?;
     let mut done = sender.done;
-    done.refused = done.troubles.rows;
+    done.refused = done.rejections.rows;
     let streams = [Kind::Deletion, Kind::Tombstone, Kind::Retention];
-    done.streams_refused = streams.iter().map(|kind| done.troubles.of_kind(*kind)).sum();
-    done.snapshots_refused = done.troubles.of_kind(Kind::Snapshot);
+    done.streams_refused = streams.iter().map(|kind| done.rejections.of_kind(*kind)).sum();
+    done.snapshots_refused = done.rejections.of_kind(Kind::Snapshot);
     Ok(done)
 }
 
-struct Sender<'a> {
-    client: &'a Client,
-    retry: Retry,
-    progress: Progress,
-    /// The export begins at a position that was asked for: what came before is in another one.
-    is_part: bool,
-    /// Streams that have to be looked at before the first event that is new to them is sent.
-    awaited: HashMap<String, Awaited>,
-    /// Streams in which versions may be missing.
-    holes: Holes,
-    batch: Vec<EventLine>,
-    batch_bytes: usize,
-    done: Imported,
-}
-
-impl Sender<'_> {
-    async fn send<R: BufRead>(&mut self, reader: &mut ExportReader<R>) -> anyhow::Result<()> {
-        while let Some(line) = reader.next_line()? {
-            let number = reader.line();
-            let place = || format!("line {number}");
-            let wrong = |detail: String| FormatError::Line { line: number, detail };
-            match line {
-                Line::Event(event) => {
-                    let event = EventLine::parse(&event, number).map_err(wrong)?;
-                    self.prepare(&event).await.with_context(place)?;
-                    let missing = self.holes.before(&event.stream, event.version, &event.created);
-                    if let Some(missing) = missing {
-                        self.flush().await.with_context(|| format!("events before line {number}"))?;
-                        self.fill(&event.stream, &missing).await.with_context(place)?;
-                    }
-                    let bytes = event.bytes();
-                    if self.batch.len() == IMPORT_EVENTS_MAX || self.batch_bytes + bytes > BATCH_BYTES_MAX {
-                        self.flush().await.with_context(|| format!("events before line {number}"))?;
-                    }
-                    self.batch_bytes += bytes;
-                    self.batch.push(event);
+/// Sends everything, in the order of the file.
+async fn send_lines<R: BufRead>(sender: &mut Sender<'_>, reader: &mut ExportReader<R>) -> anyhow::Result<()> {
+    while let Some(line) = reader.next_line()? {
+        let number = reader.line();
+        let at_line = || format!("line {number}");
+        let wrong = |detail: String| FormatError::Line { line: number, detail };
+        match line {
+            Line::Event(event) => {
+                let event = EventLine::parse(&event, number).map_err(wrong)?;
+                sender.prepare(&event).await.with_context(at_line)?;
+                let missing = sender.gaps.before(&event.stream, event.version, &event.created);
+                if let Some(missing) = missing {
+                    sender.flush().await.with_context(|| format!("events before line {number}"))?;
+                    sender.fill(&event.stream, &missing).await.with_context(at_line)?;
                 }
-                Line::Stream(line) => {
-                    self.flush().await.with_context(|| format!("events before line {number}"))?;
-                    self.stream(&line, number).await.with_context(place)?;
-                    self.progress.inc(1);
+                let bytes = event.bytes();
+                if sender.batch.len() == IMPORT_EVENTS_MAX || sender.batch_bytes + bytes > IMPORT_BYTES_MAX {
+                    sender.flush().await.with_context(|| format!("events before line {number}"))?;
                 }
-                Line::Snapshot(snapshot) => {
-                    self.flush().await.with_context(|| format!("events before line {number}"))?;
-                    let snapshot = SnapshotLine::parse(&snapshot).map_err(wrong)?;
-                    self.snapshot(&snapshot, number).await.with_context(place)?;
-                    self.progress.inc(1);
-                }
-                Line::End(_) => self.flush().await.context("the last events")?,
+                sender.batch_bytes += bytes;
+                sender.batch.push(event);
             }
-        }
-        Ok(())
-    }
-
-    /// Imports what was gathered.
-    async fn flush(&mut self) -> Result<(), ClientError> {
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        let events = std::mem::take(&mut self.batch);
-        self.batch_bytes = 0;
-        self.import(&events).await?;
-        self.done.events += events.len() as u64;
-        self.progress.inc(events.len() as u64);
-        Ok(())
-    }
-
-    /// Imports events in order, but for those of streams that are refused.
-    async fn import(&mut self, events: &[EventLine]) -> Result<(), ClientError> {
-        let mut parts = vec![events];
-        while let Some(part) = parts.pop() {
-            let events: Vec<&EventLine> =
-                part.iter().filter(|event| !self.done.troubles.is_refused(&event.stream)).collect();
-            self.done.troubles.rows += (part.len() - events.len()) as u64;
-            if events.is_empty() {
-                continue;
+            Line::Stream(line) => {
+                sender.flush().await.with_context(|| format!("events before line {number}"))?;
+                sender.stream(&line, number).await.with_context(at_line)?;
+                sender.progress.inc(1);
             }
-            match self.import_once(&events).await {
-                Ok(()) => {}
-                // Fewer at a time tell which it is about. They may also be more than fits at once, for what an event
-                // takes in the store depends on its tags as well.
-                Err(error) if is_about_events(&error) => match part {
-                    [event] => {
-                        let detail = event.refusal(&error, self.is_part);
-                        self.done.troubles.refuse_because(&event.stream, event.line, detail);
-                        self.done.troubles.rows += 1;
-                    }
-                    _ => {
-                        // Those of refused streams were counted.
-                        self.done.troubles.rows -= (part.len() - events.len()) as u64;
-                        let (first, second) = part.split_at(part.len() / 2);
-                        parts.extend([second, first]);
-                    }
-                },
-                Err(error) => return Err(error),
+            Line::Snapshot(snapshot) => {
+                sender.flush().await.with_context(|| format!("events before line {number}"))?;
+                let snapshot = SnapshotLine::parse(&snapshot).map_err(wrong)?;
+                sender.snapshot(&snapshot, number).await.with_context(at_line)?;
+                sender.progress.inc(1);
             }
-        }
-        Ok(())
-    }
-
-    async fn import_once(&mut self, events: &[&EventLine]) -> Result<(), ClientError> {
-        let client = self.client;
-        let imported =
-            patiently(&mut self.retry, async || client.import(&ImportRequest { events }).await).await?;
-        self.done.added += imported.added;
-        self.done.already_there += imported.repeated;
-        self.done.hidden += imported.hidden;
-        Ok(())
-    }
-
-    /// Records a snapshot, if it is of a stream of which everything before was taken.
-    async fn snapshot(&mut self, line: &SnapshotLine, number: u64) -> Result<(), ClientError> {
-        let (stream, version) = (line.stream.as_str(), line.version);
-        if self.done.troubles.is_refused(stream) {
-            self.done.troubles.count(Kind::Snapshot);
-            return Ok(());
-        }
-        let (client, snapshot) = (self.client, line.snapshot());
-        let recorded = patiently(&mut self.retry, async || {
-            client.put_snapshot(stream, &line.source, version, &snapshot, Some(&line.created)).await
-        })
-        .await;
-        match recorded {
-            Ok(()) => self.done.snapshots += 1,
-            Err(error) if is_about_events(&error) || error.is_not_found() => {
-                let detail = format!("its snapshot of version {version} was not recorded: {error}");
-                self.done.troubles.note(stream, number, detail);
-                self.done.troubles.count(Kind::Snapshot);
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(())
-    }
-}
-
-/// Asks again and again while the host is away. What is asked here can be asked twice.
-async fn patiently<T>(
-    retry: &mut Retry,
-    ask: impl AsyncFn() -> Result<T, ClientError>,
-) -> Result<T, ClientError> {
-    loop {
-        match ask().await {
-            Ok(answer) => {
-                retry.succeeded();
-                return Ok(answer);
-            }
-            // Nothing has ever answered there, or the host is gone for longer than it is waited for.
-            Err(error) => retry.wait_after(error).await?,
+            Line::End(_) => sender.flush().await.context("the last events")?,
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -300,9 +162,9 @@ mod tests {
         file
     }
 
-    async fn import(text: &str, answers: &[(&str, &str)]) -> (anyhow::Result<Imported>, Vec<String>) {
-        let answers = answers.iter().map(|(status, body)| json(status, body)).collect();
-        let gateway = Canned::start(answers).await;
+    async fn import(text: &str, responses: &[(&str, &str)]) -> (anyhow::Result<Imported>, Vec<String>) {
+        let responses = responses.iter().map(|(status, body)| json(status, body)).collect();
+        let gateway = Canned::start(responses).await;
         let outcome = super::import(&gateway.client, file(text), "f", Duration::from_secs(30)).await;
         (outcome, gateway.requests.await.unwrap())
     }
@@ -316,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn events_streams_and_snapshots_are_put_back() {
+    async fn events_streams_and_snapshots_are_imported() {
         let event = format!("{{\"event\":{EVENT}}}\n");
         let text = export(
             &[
@@ -355,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_too_large_at_once_is_sent_in_parts() {
+    async fn a_request_that_is_too_large_is_split() {
         let lines: String = (0..3).map(|_| format!("{{\"event\":{EVENT}}}\n")).collect();
         let text = export(&[&lines], Counts { events: 3, ..Counts::default() });
         let too_large =
@@ -372,7 +234,7 @@ mod tests {
         let done = outcome.unwrap();
         assert_eq!((done.added, done.refused), (0, 1));
         assert!(
-            done.troubles
+            done.rejections
                 .text("events")
                 .unwrap()
                 .contains("line 2, stream s: its event of version 4 was not imported: limit (413)")
@@ -380,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_not_whole_is_not_sent() {
+    async fn nothing_is_sent_of_an_incomplete_file() {
         let event = format!("{{\"event\":{EVENT}}}\n");
         let whole = export(&[&event], Counts { events: 1, ..Counts::default() });
         assert_eq!(check(&file(&whole)).unwrap().0.events, 1);

@@ -1,4 +1,4 @@
-//! Rows of an NDJSON file: one JSON object a line, which becomes the event's data as it is written.
+//! Rows of an NDJSON file: one JSON object per line, which becomes the event's data byte for byte.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -6,23 +6,23 @@ use std::io::{self, BufRead, Read as _};
 
 use serde_json::value::RawValue;
 
+use super::raw_row::{ROW_BYTES_MAX, RawRow, skip_line};
 use super::row::{Columns, Row};
-use super::rows::{Next, ROW_BYTES_MAX, skip_line};
 
-/// Reads a line, which has the number `line`.
-pub(super) fn read_row(input: &mut impl BufRead, line: u64, row: &mut Vec<u8>) -> io::Result<Next> {
+/// Reads the line with the number `line` into `row`.
+pub(super) fn read_row(input: &mut impl BufRead, line: u64, row: &mut Vec<u8>) -> io::Result<RawRow> {
     row.clear();
     let read = (&mut *input).take(ROW_BYTES_MAX as u64).read_until(b'\n', row)?;
     let bytes = read as u64;
     if read == ROW_BYTES_MAX && row.last() != Some(&b'\n') {
         let bytes = bytes + skip_line(input)?;
         let message = format!("the line is longer than {ROW_BYTES_MAX} bytes");
-        return Ok(Next::Bad { lines: 1, bytes, line, message });
+        return Ok(RawRow::Malformed { lines: 1, bytes, line, message });
     }
-    Ok(if read == 0 { Next::End } else { Next::Row { lines: 1, bytes } })
+    Ok(if read == 0 { RawRow::End } else { RawRow::Row { lines: 1, bytes } })
 }
 
-/// Reads a line; a blank one is no row.
+/// Parses a line; a blank one is no row.
 pub(super) fn row(columns: &Columns, bytes: &[u8]) -> Result<Option<Row>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "the line is not UTF-8".to_owned())?;
     let text = text.trim_start_matches('\u{feff}').trim();
@@ -42,7 +42,7 @@ pub(super) fn row(columns: &Columns, bytes: &[u8]) -> Result<Option<Row>, String
     Row::new(columns, &stream, &event_type, time.as_deref(), data).map(Some)
 }
 
-/// The text that a string holds, or that a number is written with.
+/// The content of a string, or the digits of a number.
 fn scalar(column: &str, value: &RawValue) -> Result<String, String> {
     match value.get().as_bytes().first() {
         Some(b'"') => serde_json::from_str(value.get()).map_err(|error| format!("column {column}: {error}")),
@@ -54,15 +54,15 @@ fn scalar(column: &str, value: &RawValue) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::{read_row, row};
+    use crate::command::import::raw_row::{ROW_BYTES_MAX, RawRow};
     use crate::command::import::row::Columns;
-    use crate::command::import::rows::{Next, ROW_BYTES_MAX};
 
     fn columns() -> Columns {
         Columns { stream: "s".into(), event_type: "t".into(), time: None, keep_times: false }
     }
 
     #[test]
-    fn rows_stay_as_they_are_written() {
+    fn data_is_the_line_byte_for_byte() {
         let cases = [
             ("{\"t\": \"x\", \"s\":17, \"n\": 1e400}\r\n", "17", "{\"t\": \"x\", \"s\":17, \"n\": 1e400}"),
             (
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_named() {
+    fn invalid_lines_are_errors() {
         let cases: [(&[u8], &str); 8] = [
             (b"[]\n", "the line is not one JSON object"),
             (b"{\"s\":1,\"t\":2} {}\n", "the line is not one JSON object"),
@@ -100,14 +100,14 @@ mod tests {
     fn a_line_that_is_too_long_is_skipped() {
         let text = format!("a\n{}\nb", "x".repeat(ROW_BYTES_MAX));
         let (mut input, mut row) = (text.as_bytes(), Vec::new());
-        assert_eq!(read_row(&mut input, 1, &mut row).unwrap(), Next::Row { lines: 1, bytes: 2 });
+        assert_eq!(read_row(&mut input, 1, &mut row).unwrap(), RawRow::Row { lines: 1, bytes: 2 });
         let bytes = ROW_BYTES_MAX as u64 + 1;
         let long = read_row(&mut input, 2, &mut row).unwrap();
         assert!(
-            matches!(long, Next::Bad { lines: 1, bytes: found, line: 2, .. } if found == bytes),
+            matches!(long, RawRow::Malformed { lines: 1, bytes: found, line: 2, .. } if found == bytes),
             "{long:?}"
         );
-        assert_eq!(read_row(&mut input, 3, &mut row).unwrap(), Next::Row { lines: 1, bytes: 1 });
-        assert_eq!(read_row(&mut input, 3, &mut row).unwrap(), Next::End);
+        assert_eq!(read_row(&mut input, 3, &mut row).unwrap(), RawRow::Row { lines: 1, bytes: 1 });
+        assert_eq!(read_row(&mut input, 3, &mut row).unwrap(), RawRow::End);
     }
 }

@@ -1,28 +1,28 @@
-//! One row of a file as an event to be, and what makes it unfit.
+//! A row of a file, checked against the rules for events.
 
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
-/// Bytes of a stream's name or an event's type: the store's limits, checked before anything is sent.
+/// Maximum length of a stream's name or an event's type, in bytes: the limit of the store.
 const NAME_BYTES_MAX: usize = 256;
-/// Bytes of an event's data: the store takes 1 MiB together with metadata, and ours is below 4 KiB.
+/// Maximum size of an event's data, in bytes. The store takes 1 MiB with the metadata, which here is below 4 KiB.
 const DATA_BYTES_MAX: usize = (1 << 20) - (4 << 10);
-/// Faults that are told one by one; of the others, the number.
-const FAULTS_TOLD: usize = 10;
+/// Number of errors that are listed; the others are counted.
+const ERRORS_LISTED: usize = 10;
 
-/// Which columns say what.
+/// The columns that the options name.
 #[derive(Debug, Clone)]
 pub(super) struct Columns {
     pub(super) stream: String,
     pub(super) event_type: String,
     pub(super) time: Option<String>,
-    /// The events get the times of their rows.
+    /// Whether the events get the times of their rows.
     pub(super) keep_times: bool,
 }
 
-/// A row that is fit to be an event.
+/// A row that can become an event.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) stream: String,
@@ -33,7 +33,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// Checks a row. The texts are what its columns say.
+    /// Checks a row. `stream`, `event_type` and `time` are the values of its columns.
     pub(super) fn new(
         columns: &Columns,
         stream: &str,
@@ -54,13 +54,13 @@ impl Row {
         Ok(Row { stream: stream.to_owned(), event_type: event_type.to_owned(), time, data })
     }
 
-    /// The row's time in nanoseconds since 1970, which may be negative; 0 without one.
+    /// The time of the row in nanoseconds since 1970, which may be negative; 0 without a time.
     pub(super) fn nanoseconds(&self) -> i128 {
         self.time.map_or(0, Timestamp::as_nanosecond)
     }
 }
 
-/// Stream names and event types: 1 to 256 bytes without control characters.
+/// Checks a stream name or event type: 1 to 256 bytes without control characters.
 fn check_name(column: &str, text: &str) -> Result<(), String> {
     if text.is_empty() {
         return Err(format!("column {column} is empty; it must be 1 to {NAME_BYTES_MAX} bytes"));
@@ -92,36 +92,36 @@ fn parse_time(column: &str, text: &str, keep: bool) -> Result<Timestamp, String>
     Ok(time)
 }
 
-/// Why a file is not imported: nothing of it was sent.
+/// The errors of a file, of which nothing is sent then.
 #[derive(Debug, Default)]
-pub(super) struct BadFile {
-    faults: Vec<(u64, String)>,
-    untold: u64,
+pub(super) struct FileErrors {
+    listed: Vec<(u64, String)>,
+    more: u64,
 }
 
-impl BadFile {
-    /// Notes a fault of a row.
+impl FileErrors {
+    /// Adds an error with its line.
     pub(super) fn push(&mut self, line: u64, message: String) {
-        if self.faults.len() < FAULTS_TOLD {
-            self.faults.push((line, message));
+        if self.listed.len() < ERRORS_LISTED {
+            self.listed.push((line, message));
         } else {
-            self.untold += 1;
+            self.more += 1;
         }
     }
 
-    /// Whether there is none.
+    /// Whether there are no errors.
     pub(super) fn is_empty(&self) -> bool {
-        self.faults.is_empty()
+        self.listed.is_empty()
     }
 
-    /// The faults as the operator sees them.
+    /// The errors as text.
     pub(super) fn in_file(&self, name: &str) -> String {
         let mut text = "nothing was sent, because the file has faults:".to_owned();
-        for (line, message) in &self.faults {
+        for (line, message) in &self.listed {
             let _ = write!(text, "\n  {name}:{line}: {message}");
         }
-        if self.untold > 0 {
-            let _ = write!(text, "\n  and {} more", self.untold);
+        if self.more > 0 {
+            let _ = write!(text, "\n  and {} more", self.more);
         }
         text
     }
@@ -129,7 +129,7 @@ impl BadFile {
 
 #[cfg(test)]
 mod tests {
-    use super::{BadFile, Columns, DATA_BYTES_MAX, FAULTS_TOLD, Row};
+    use super::{Columns, DATA_BYTES_MAX, ERRORS_LISTED, FileErrors, Row};
     use serde_json::value::RawValue;
 
     fn columns(keep_times: bool) -> Columns {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn times_that_are_kept_are_times_of_events() {
+    fn kept_times_must_not_precede_1970() {
         let row = |time: &str, keep| {
             let data = RawValue::from_string("1".to_owned()).unwrap();
             Row::new(&columns(keep), "s", "t", Some(time), data)
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn times_with_an_offset_are_read() {
+    fn times_need_an_offset() {
         let cases = [
             ("2011-10-11 13:45:40.276000+02:00", Some("2011-10-11T11:45:40.276Z")),
             ("2011-10-11T13:45:40Z", Some("2011-10-11T13:45:40Z")),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn unfit_rows_are_refused() {
+    fn rows_beyond_the_rules_are_errors() {
         let now = "2011-10-11T13:45:40Z";
         let long = "ä".repeat(129);
         let cases = [
@@ -192,12 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn many_faults_are_counted() {
-        let mut bad = BadFile::default();
-        for line in 0..FAULTS_TOLD as u64 + 2 {
-            bad.push(line, "m".to_owned());
+    fn errors_beyond_the_list_are_counted() {
+        let mut errors = FileErrors::default();
+        for line in 0..ERRORS_LISTED as u64 + 2 {
+            errors.push(line, "m".to_owned());
         }
-        let text = bad.in_file("f");
+        let text = errors.in_file("f");
         assert!(text.contains("\n  f:0: m\n") && text.ends_with("and 2 more"), "{text}");
     }
 }

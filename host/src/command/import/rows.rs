@@ -1,91 +1,61 @@
-//! The rows of a file of events: all are found and checked before anything is sent, then they are read again in order.
+//! The rows of a file. All of them are checked before anything is sent, then they are read again in the order of sending.
 //!
-//! What is kept of a row in between is where it lies and what it says in short ([`Entry`]), and that on the disk, so that
-//! a file may have any size.
+//! In between, an [`Entry`] is kept for each row, on disk, so that a file may have any size.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufReader};
 use std::os::unix::fs::FileExt as _;
 
 use anyhow::Context as _;
 use uuid::Uuid;
 
-use super::order::{By, Disk, Entries, Entry, Place, Sorted, Sorter};
-use super::row::{BadFile, Columns, Row};
-use super::{Format, csv_file, identity, ndjson_file};
+use super::format::Format;
+use super::raw_row::RawRow;
+use super::row::{Columns, FileErrors, Row};
+use super::sort::{By, Entry, EntryFile, EntryWriter, RowKey, Sorted, Sorter};
+use super::{csv_file, ndjson_file, row_id};
 use crate::client::Event;
 use crate::command::progress;
 
-/// The longest row, in bytes: four events of the largest size. A longer one is a quote that is not closed.
-pub(super) const ROW_BYTES_MAX: usize = 4 << 20;
-/// Bytes of the file that are read at a time.
+/// Size of the read buffer, in bytes.
 const READ_BYTES: usize = 256 << 10;
 
-/// What stands next in a file.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// A row: how many lines and bytes it takes, its end of line included.
-    Row { lines: u64, bytes: u64 },
-    /// Nothing.
-    End,
-    /// Something that is no row; it was skipped to the end of its line.
-    Bad { lines: u64, bytes: u64, line: u64, message: String },
-    /// Something that makes no sense of the rest of the file.
-    Hopeless { line: u64, message: String },
-}
-
-/// Skips to the end of the line, and says how many bytes that are.
-pub(super) fn skip_line(input: &mut impl BufRead) -> io::Result<u64> {
-    let mut skipped = 0;
-    loop {
-        let buffer = input.fill_buf()?;
-        let end = buffer.iter().position(|byte| *byte == b'\n');
-        let taken = end.map_or(buffer.len(), |end| end + 1);
-        let is_end = end.is_some() || buffer.is_empty();
-        input.consume(taken);
-        skipped += taken as u64;
-        if is_end {
-            return Ok(skipped);
-        }
-    }
-}
-
-/// How the rows of a file are read.
+/// Parses the rows of a file.
 #[derive(Debug)]
-enum Reader {
+enum RowParser {
     Csv(csv_file::Header),
     Ndjson,
 }
 
-/// A file whose rows are all fit to be events.
+/// A file whose rows can all become events.
 #[derive(Debug)]
 pub(super) struct Rows {
     file: File,
-    reader: Reader,
+    parser: RowParser,
     columns: Columns,
-    /// What the file is called in ids and metadata.
+    /// The name of the source, for ids and metadata.
     source: String,
-    /// The rows that are still to be sent, in the order in which they are.
-    left: Sorted,
-    /// All rows by what they say.
-    by_content: Entries,
-    /// How many there are.
+    /// The remaining rows in the order of sending.
+    remaining: Sorted,
+    /// All rows, sorted by digest.
+    by_content: EntryFile,
+    /// Number of rows.
     pub(super) total: u64,
     growth: Growth,
 }
 
-/// Where new rows come into a file, and so from which end its rows are counted.
+/// Determines at which end a file grows, and so from which end its rows are counted.
 #[derive(Debug, Default)]
 struct Growth {
-    /// How many rows each stream has.
+    /// Number of rows of each stream.
     rows: HashMap<String, u64>,
     /// The times of the first and the last row.
     times: Option<(i128, i128)>,
 }
 
 impl Growth {
-    /// Notes the next row of the file. Gives how many of its stream come before it.
+    /// Adds the next row of the file. Returns how many rows of its stream come before it.
     fn push(&mut self, stream: &str, time: i128) -> u64 {
         self.times = Some((self.times.map_or(time, |(first, _)| first), time));
         match self.rows.get_mut(stream) {
@@ -100,8 +70,8 @@ impl Growth {
         }
     }
 
-    /// Of a row with so many of its stream before it in the file, how many had come into the file when it did: a file whose
-    /// newest rows are its first ones grows at its beginning.
+    /// The number of rows of the stream that were older than a row when it was added to the file. A file whose first row is
+    /// newer than its last one grows at its beginning.
     fn ordinal(&self, stream: &str, before: u64) -> u64 {
         let is_newest_first = self.times.is_some_and(|(first, last)| first > last);
         match self.rows.get(stream) {
@@ -111,19 +81,40 @@ impl Growth {
     }
 }
 
-/// A row that is to be sent.
+/// The rows of a file so far.
+struct Index {
+    sorter: Sorter,
+    growth: Growth,
+    total: u64,
+}
+
+impl Index {
+    fn new() -> Index {
+        Index { sorter: Sorter::new(By::Content), growth: Growth::default(), total: 0 }
+    }
+
+    /// Adds the next row of the file, with its digest and its place in the file.
+    fn push(&mut self, row: &Row, content: Uuid, offset: u64, length: u32, line: u64) -> io::Result<()> {
+        let key = (row.nanoseconds(), self.total);
+        let ordinal = self.growth.push(&row.stream, key.0);
+        self.total += 1;
+        self.sorter.push(Entry { content, key, ordinal, offset, length, line, occurrence: 0 })
+    }
+}
+
+/// A row to be sent.
 #[derive(Debug)]
-pub(super) struct Pending {
+pub(super) struct PendingRow {
     pub(super) row: Row,
     pub(super) id: String,
-    pub(super) place: Place,
-    /// How many rows of its stream came into the file before it.
+    pub(super) key: RowKey,
+    /// Number of rows of its stream that were added to the file before it.
     pub(super) ordinal: u64,
     pub(super) line: u64,
 }
 
 impl Rows {
-    /// Reads the whole file. Its faults are the error, with their lines.
+    /// Checks the whole file. The error lists what is wrong, with lines.
     pub(super) fn check(
         file: File,
         format: Format,
@@ -131,55 +122,49 @@ impl Rows {
         name: &str,
         source: String,
     ) -> anyhow::Result<Rows> {
-        let reading = || format!("{name} cannot be read (nothing was sent)");
+        let message = || format!("{name} cannot be read (nothing was sent)");
         let mut input = BufReader::with_capacity(READ_BYTES, &file);
         let (mut line, mut offset, mut bytes) = (1, 0, Vec::new());
-        let mut reader = match format {
+        let mut parser = match format {
             Format::Csv => None,
-            Format::Ndjson => Some(Reader::Ndjson),
+            Format::Ndjson => Some(RowParser::Ndjson),
         };
-        let (mut sorter, mut total, mut bad) = (Sorter::new(By::Content), 0, BadFile::default());
-        let mut growth = Growth::default();
+        let (mut index, mut errors) = (Index::new(), FileErrors::default());
         let progress = progress::bytes();
         progress.set_message("checked");
         loop {
-            let next = match format {
+            let raw = match format {
                 Format::Csv => csv_file::read_row(&mut input, line, &mut bytes),
                 Format::Ndjson => ndjson_file::read_row(&mut input, line, &mut bytes),
             };
-            let (lines, length) = match next.with_context(reading)? {
-                Next::End => break,
-                Next::Hopeless { line, message } => {
-                    bad.push(line, message);
+            let (lines, length) = match raw.with_context(message)? {
+                RawRow::End => break,
+                RawRow::Unrecoverable { line, message } => {
+                    errors.push(line, message);
                     break;
                 }
-                Next::Bad { lines, bytes, line: wrong, message } => {
-                    bad.push(wrong, message);
+                RawRow::Malformed { lines, bytes, line: wrong, message } => {
+                    errors.push(wrong, message);
                     (lines, bytes)
                 }
-                Next::Row { lines, bytes: length } => {
-                    match &reader {
+                RawRow::Row { lines, bytes: length } => {
+                    match &parser {
                         // Blank lines are no rows.
                         _ if bytes.is_empty() => {}
                         None => match csv_file::Header::parse(&bytes, &columns) {
-                            Ok(header) => reader = Some(Reader::Csv(header)),
+                            Ok(header) => parser = Some(RowParser::Csv(header)),
                             Err(message) => {
-                                bad.push(line, message);
+                                errors.push(line, message);
                                 break;
                             }
                         },
-                        Some(reader) => match reader.row(&columns, &bytes) {
-                            Err(message) => bad.push(line, message),
+                        Some(parser) => match parser.parse(&columns, &bytes) {
+                            Err(message) => errors.push(line, message),
                             Ok(None) => {}
                             Ok(Some(row)) => {
-                                let content = content(&source, &row);
-                                let place = (row.nanoseconds(), total);
                                 let length = u32::try_from(bytes.len()).expect("rows are bounded");
-                                let ordinal = growth.push(&row.stream, place.0);
-                                let entry =
-                                    Entry { content, place, ordinal, offset, length, line, occurrence: 0 };
-                                total += 1;
-                                sorter.push(entry).context(NO_ROOM)?;
+                                let content = content(&source, &row);
+                                index.push(&row, content, offset, length, line).context(TEMPORARY_FILE)?;
                             }
                         },
                     }
@@ -191,40 +176,41 @@ impl Rows {
             progress.inc(length);
         }
         progress.finish_and_clear();
-        if reader.is_none() && bad.is_empty() {
-            bad.push(1, "there is no header line that names the columns".to_owned());
+        if parser.is_none() && errors.is_empty() {
+            errors.push(1, "there is no header line that names the columns".to_owned());
         }
-        if !bad.is_empty() {
-            anyhow::bail!("{}", bad.in_file(name));
+        if !errors.is_empty() {
+            anyhow::bail!("{}", errors.in_file(name));
         }
-        let reader = reader.expect("a file without faults has a header, or needs none");
-        let (by_content, left) = counted(sorter).context(NO_ROOM)?;
-        Ok(Rows { file, reader, columns, source, left, by_content, total, growth })
+        let parser = parser.expect("a file without errors has a header, or needs none");
+        let Index { sorter, growth, total } = index;
+        let (by_content, remaining) = count_equal(sorter).context(TEMPORARY_FILE)?;
+        Ok(Rows { file, parser, columns, source, remaining, by_content, total, growth })
     }
 
     /// The next row in the order of sending.
-    pub(super) fn next(&mut self) -> anyhow::Result<Option<Pending>> {
-        let Some(entry) = self.left.next().context(NO_ROOM)? else { return Ok(None) };
-        let Entry { content: expected, place, ordinal, offset, length, line, occurrence } = entry;
+    pub(super) fn next(&mut self) -> anyhow::Result<Option<PendingRow>> {
+        let Some(entry) = self.remaining.next().context(TEMPORARY_FILE)? else { return Ok(None) };
+        let Entry { content: expected, key, ordinal, offset, length, line, occurrence } = entry;
         let mut bytes = vec![0; length as usize];
         let read = self.file.read_exact_at(&mut bytes, offset);
-        let row = read.ok().and_then(|()| self.reader.row(&self.columns, &bytes).ok().flatten());
+        let row = read.ok().and_then(|()| self.parser.parse(&self.columns, &bytes).ok().flatten());
         let row = row.filter(|row| content(&self.source, row) == expected);
         let changed = || format!("the row on line {line} was changed while the file was imported");
         let row = row.with_context(changed)?;
         let ordinal = self.growth.ordinal(&row.stream, ordinal);
-        Ok(Some(Pending { row, id: identity::event_id(expected, occurrence), place, ordinal, line }))
+        Ok(Some(PendingRow { row, id: row_id::event_id(expected, occurrence), key, ordinal, line }))
     }
 
-    /// Where the row stands that an event was made of, if it was one of this file.
-    pub(super) fn find(&self, event: &Event) -> anyhow::Result<Option<Place>> {
+    /// The key of the row of this file from which an event was made, if there is one.
+    pub(super) fn find(&self, event: &Event) -> anyhow::Result<Option<RowKey>> {
         let Some(data) = &event.data else { return Ok(None) };
-        let content = identity::content(&self.source, &event.stream, &event.event_type, data.get());
+        let content = row_id::content(&self.source, &event.stream, &event.event_type, data.get());
         for occurrence in 0.. {
-            match self.by_content.find(content, occurrence).context(NO_ROOM)? {
+            match self.by_content.find(content, occurrence).context(TEMPORARY_FILE)? {
                 None => break,
-                Some(entry) if identity::event_id(content, occurrence) == event.id => {
-                    return Ok(Some(entry.place));
+                Some(entry) if row_id::event_id(content, occurrence) == event.id => {
+                    return Ok(Some(entry.key));
                 }
                 Some(_) => {}
             }
@@ -232,7 +218,7 @@ impl Rows {
         Ok(None)
     }
 
-    /// What the file is called in ids and metadata.
+    /// The name of the source, for ids and metadata.
     pub(super) fn source(&self) -> &str {
         &self.source
     }
@@ -243,27 +229,27 @@ impl Rows {
     }
 }
 
-/// What is wrong where the order of rows cannot be kept on the disk.
-const NO_ROOM: &str = "the order of the rows cannot be kept in a temporary file; make room in the folder for such files, or set TMPDIR";
+/// Error of writing or reading the temporary files.
+const TEMPORARY_FILE: &str = "the order of the rows cannot be kept in a temporary file; make room in the folder for such files, or set TMPDIR";
 
-impl Reader {
-    fn row(&self, columns: &Columns, bytes: &[u8]) -> Result<Option<Row>, String> {
+impl RowParser {
+    fn parse(&self, columns: &Columns, bytes: &[u8]) -> Result<Option<Row>, String> {
         match self {
-            Reader::Csv(header) => header.row(columns, bytes).map(Some),
-            Reader::Ndjson => ndjson_file::row(columns, bytes),
+            RowParser::Csv(header) => header.row(columns, bytes).map(Some),
+            RowParser::Ndjson => ndjson_file::row(columns, bytes),
         }
     }
 }
 
 fn content(source: &str, row: &Row) -> Uuid {
-    identity::content(source, &row.stream, &row.event_type, row.data.get())
+    row_id::content(source, &row.stream, &row.event_type, row.data.get())
 }
 
-/// Counts among rows that say the same, and puts all into the order of sending.
-fn counted(sorter: Sorter) -> io::Result<(Entries, Sorted)> {
+/// Numbers equal rows, and sorts all rows by digest and for sending.
+fn count_equal(sorter: Sorter) -> io::Result<(EntryFile, Sorted)> {
     let mut sorted = sorter.sorted()?;
-    let mut by_content = Disk::new()?;
-    let mut by_place = Sorter::new(By::Place);
+    let mut by_content = EntryWriter::new()?;
+    let mut by_key = Sorter::new(By::Key);
     let mut before: Option<Entry> = None;
     while let Some(mut entry) = sorted.next()? {
         entry.occurrence = match before {
@@ -271,10 +257,10 @@ fn counted(sorter: Sorter) -> io::Result<(Entries, Sorted)> {
             _ => 0,
         };
         by_content.push(&entry)?;
-        by_place.push(entry)?;
+        by_key.push(entry)?;
         before = Some(entry);
     }
-    Ok((by_content.finish()?, by_place.sorted()?))
+    Ok((by_content.finish()?, by_key.sorted()?))
 }
 
 #[cfg(test)]
@@ -282,7 +268,7 @@ mod tests {
     use std::io::{Seek as _, Write as _};
 
     use super::Rows;
-    use crate::command::import::Format;
+    use crate::command::import::format::Format;
     use crate::command::import::row::Columns;
 
     fn check(text: &[u8], format: Format, time: Option<&str>) -> anyhow::Result<Rows> {
@@ -304,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_come_in_the_order_of_time_and_equal_times_in_that_of_the_file() {
+    fn rows_are_sorted_by_time_then_by_line() {
         let text = "\u{feff}s,t,at,n\r\na,x,2026-01-02T00:00:00Z,1\r\n\r\nb,x,2026-01-01T00:00:00Z,\"2\r\n\"\r\na,x,2026-01-02T00:00:00Z,3";
         let mut rows = check(text.as_bytes(), Format::Csv, Some("at")).unwrap();
         assert_eq!(rows.total, 3);
@@ -318,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_counted_from_the_end_of_the_file_that_does_not_grow() {
+    fn rows_are_counted_from_the_end_that_does_not_grow() {
         let ordinals = |text: &str, time| {
             let mut rows = check(text.as_bytes(), Format::Csv, time).unwrap();
             let mut found = std::iter::from_fn(|| rows.next().unwrap())
@@ -328,7 +314,7 @@ mod tests {
             found
         };
         let day = |day: u32| format!("2026-01-0{day}T00:00:00Z");
-        // One row came late.
+        // One row has an earlier time than those before it.
         let text = format!("s,t,at\na,x,{}\nb,x,{}\na,x,{}\na,x,{}\n", day(2), day(3), day(1), day(4));
         assert_eq!(ordinals(&text, Some("at")), [(2, 0), (3, 0), (4, 1), (5, 2)]);
         let newest_first = format!("s,t,at\na,x,{}\nb,x,{}\na,x,{}\n", day(3), day(2), day(1));
@@ -337,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_read_the_same_are_rows_of_their_own_and_keep_their_ids_in_a_file_that_has_grown() {
+    fn equal_rows_have_ids_of_their_own_and_keep_them_when_the_file_grows() {
         let text = "s,t\na,x\na,x\nb,x\n";
         let ids = |text: &str| {
             let rows = all(&mut check(text.as_bytes(), Format::Csv, None).unwrap());
@@ -351,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_faults_is_refused_with_their_lines() {
+    fn errors_are_listed_with_their_lines() {
         let at = Some("at");
         let good = "a,x,2026-01-01T00:00:00Z\n";
         let cases: [(String, Format, Option<&str>, &[&str]); 11] = [

@@ -1,12 +1,11 @@
-//! A store as it was when it had no more than some events.
+//! Restores the events of a backup up to a position.
 //!
-//! The backup is restored as a whole into a folder beside the store's; then its events are copied into a new store there,
-//! through the streams component, which alone knows what they consist of. The new store gets its name as the last step.
+//! The backup is restored as a whole into a temporary folder. Then its events are copied into a new store there, through the
+//! streams component, which alone knows their form on disk. The last step moves the new store to its place.
 //!
-//! Where times do not rise with versions, age may hide an event between two that can be read, and a store takes the
-//! versions of a stream without holes. So the whole store is read at a time of day at which nothing is too old: then all
-//! that can be hidden of a stream is its beginning, and what age hides is copied to its place. In the new store it is as
-//! old as it was, and as hidden.
+//! If times do not increase with versions, age may hide an event between two visible ones, but a store takes the versions of
+//! a stream without gaps. So the whole store is read with a clock at which no event is too old: then only the beginning of a
+//! stream can be hidden, and events that age hides are copied too. In the new store they are as old as before, and hidden.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -21,8 +20,9 @@ use exesdb_plugin::{Caller, Clock};
 use exesdb_storage::dump::unfinished;
 use exesdb_storage::{Histories, begin_history};
 
-use super::stream::{self, Hidden, Outcome};
-use super::{Backup, onward, whole};
+use super::backup::Backup;
+use super::paging;
+use super::stream_rules::{Hidden, Outcome, outcome};
 use crate::command::export::format::{PLACEHOLDER_TYPE, placeholder_id};
 use crate::command::progress;
 use crate::config::StoreConfig;
@@ -30,23 +30,23 @@ use crate::maintenance::explain;
 use crate::offline::{OfflineHost, OfflineStore, Opening};
 use crate::tree::Persistence;
 
-/// Events, streams or snapshots of a page: the most that the components give.
-const PAGE: u32 = 1_000;
-/// Bytes of events in one import: a component's memory holds them several times.
+/// Events, streams or snapshots in a page: the maximum of the components.
+const PAGE_COUNT: u32 = 1_000;
+/// Bytes of events in one import. A component's memory holds them several times.
 const IMPORT_BYTES_MAX: usize = 4 << 20;
 
-/// What a new store has.
+/// The content of the new store.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Copied {
-    /// One more than the position of the last event copied.
+    /// The position after the last copied event.
     pub(super) end: u64,
     pub(super) events: u64,
-    /// Streams with limits, and those without any event left.
+    /// Streams with retention, and those without any visible event.
     pub(super) streams: u64,
     pub(super) snapshots: u64,
 }
 
-/// Makes the store of the events up to a position, inclusive.
+/// Creates a store with the events up to a position, inclusive.
 pub(super) async fn restore(
     store: &OfflineStore,
     backup: &mut Backup<'_>,
@@ -54,38 +54,39 @@ pub(super) async fn restore(
 ) -> anyhow::Result<Copied> {
     let data = store.prepare()?;
     let target = data.join(&store.config.name);
-    let beside = beside(&data, &store.config.name);
-    remove(&beside)?;
+    let temporary = temporary_folder(&data, &store.config.name);
+    remove(&temporary)?;
     unfinished::begin(&target).with_context(|| format!("{} cannot be marked", target.display()))?;
-    let copied = beside_target(store, backup, position, &data, &beside, &target).await;
-    let removed = remove(&beside);
+    let copied = copy_to(store, backup, position, &data, &temporary, &target).await;
+    let removed = remove(&temporary);
     let copied = copied?;
     removed?;
     Ok(copied)
 }
 
-/// Removes what a restore that was killed left beside the store's folder.
+/// Removes the temporary folder of a restore that was killed.
 pub(super) fn clean_up(store: &OfflineStore) -> anyhow::Result<()> {
-    remove(&beside(&store.data, &store.config.name))
+    remove(&temporary_folder(&store.data, &store.config.name))
 }
 
-/// Where stores are made before the target has its own. No store's name begins with a dot.
-fn beside(data: &Path, store: &str) -> PathBuf {
+/// The folder in which both stores are created. No store has a name with a dot at its beginning.
+fn temporary_folder(data: &Path, store: &str) -> PathBuf {
     data.join(format!(".{store}.restoring"))
 }
 
-async fn beside_target(
+/// Restores the backup in the temporary folder, copies its events, and moves the new store to the target.
+async fn copy_to(
     store: &OfflineStore,
     backup: &mut Backup<'_>,
     position: u64,
     data: &Path,
-    beside: &Path,
+    temporary: &Path,
     target: &Path,
 ) -> anyhow::Result<Copied> {
-    let (from, to) = (beside.join("whole"), beside.join("part"));
+    let (from, to) = (temporary.join("whole"), temporary.join("part"));
     std::fs::create_dir_all(&from).with_context(|| format!("{} cannot be made", from.display()))?;
     std::fs::create_dir_all(&to).with_context(|| format!("{} cannot be made", to.display()))?;
-    let summary = whole(&from, backup)?;
+    let summary = backup.restore(&from)?;
     let opening = |name: &str, folder: &Path, clock| {
         let config = StoreConfig { name: name.to_owned(), ..store.config.clone() };
         Opening { config, folder: folder.to_owned(), clock }
@@ -96,10 +97,10 @@ async fn beside_target(
     let copied = Copy { whole, part, config: &store.config, position, copied: Copied::default() }.run().await;
     host.stop().await;
     let copied = copied?;
-    // Clients may know positions up to here, and none of those that come next.
+    // Clients may know positions up to here; the next ones belong to the new history.
     let inherited = summary.histories.unwrap_or_else(Histories::begin);
     begin_history(&to, &inherited, copied.end)?;
-    // The database last: until it is there, the folder's mark says that the restore is not finished.
+    // The database comes last: until then, the folder is marked as an unfinished restore.
     let parts = ["durable.mark", "data"];
     let moved = parts.iter().try_for_each(|part| {
         std::fs::rename(to.join(part), target.join(part))?;
@@ -123,16 +124,16 @@ fn remove(folder: &Path) -> anyhow::Result<()> {
 struct Copy<'a> {
     whole: &'a Persistence,
     part: &'a Persistence,
-    /// Which components the store has.
+    /// The configuration of the store.
     config: &'a StoreConfig,
     position: u64,
     copied: Copied,
 }
 
-/// A component's refusal, with what it was about.
-fn refused(what: impl Into<String>) -> impl FnOnce(Error) -> anyhow::Error {
-    let what = what.into();
-    move |error| anyhow!("{what}: {}", explain(&error))
+/// Adds what was attempted to the error of a component.
+fn failed(action: impl Into<String>) -> impl FnOnce(Error) -> anyhow::Error {
+    let action = action.into();
+    move |error| anyhow!("{action}: {}", explain(&error))
 }
 
 impl Copy<'_> {
@@ -148,16 +149,16 @@ impl Copy<'_> {
         let mut from = 0;
         loop {
             let read =
-                self.whole.readers().read_all(Caller::operator(), Some(from), PAGE, Direction::Forward);
-            let page = read.await.map_err(refused("reading the backup's events"))?;
-            let next = onward::of_events(self.config, from, &page)?;
+                self.whole.readers().read_all(Caller::operator(), Some(from), PAGE_COUNT, Direction::Forward);
+            let page = read.await.map_err(failed("reading the backup's events"))?;
+            let next = paging::next_events(self.config, from, &page)?;
             let wanted = page.events.into_iter().take_while(|event| event.position <= self.position);
             let wanted: Vec<ImportedEvent> = wanted.map(imported).collect();
             for batch in batches(wanted) {
                 let (count, first) = (batch.len() as u64, batch[0].position.unwrap_or(0));
                 let last = batch.last().and_then(|event| event.position);
                 let added = self.part.writers().import_events(Caller::operator(), batch, Vec::new()).await;
-                added.map_err(refused(format!("copying {count} events from position {first} on")))?;
+                added.map_err(failed(format!("copying {count} events from position {first} on")))?;
                 self.copied.events += count;
                 self.copied.end = last.map_or(self.copied.end, |last| last + 1);
                 bar.set_position(self.copied.events);
@@ -172,26 +173,27 @@ impl Copy<'_> {
         }
     }
 
-    /// What is known of a stream in the new store, if it has events there.
+    /// The state of a stream in the new store, if it exists there.
     async fn info(&self, stream: &str) -> anyhow::Result<Option<StreamInfo>> {
         match self.part.readers().stream_info(Caller::operator(), stream.to_owned()).await {
             Ok(info) => Ok(Some(info)),
             Err(Error::NotFound) => Ok(None),
-            Err(error) => Err(refused(format!("stream {stream:?}"))(error)),
+            Err(error) => Err(failed(format!("stream {stream:?}"))(error)),
         }
     }
 
-    /// Streams of which there is more to say than their events.
+    /// Copies retention and deletion of all streams.
     async fn streams(&mut self) -> anyhow::Result<()> {
         let (mut after, whole) = (None, self.whole.readers());
         loop {
-            let page = whole.list_streams(Caller::operator(), String::new(), after.clone(), PAGE, true).await;
-            let page = page.map_err(refused("listing the streams"))?;
+            let page =
+                whole.list_streams(Caller::operator(), String::new(), after.clone(), PAGE_COUNT, true).await;
+            let page = page.map_err(failed("listing the streams"))?;
             for stream in &page.streams {
                 self.stream(stream).await?;
             }
             let last = page.streams.into_iter().next_back();
-            after = onward::of_streams(self.config, after.as_deref(), last, page.more)?;
+            after = paging::next_streams(self.config, after.as_deref(), last, page.more)?;
             if after.is_none() {
                 return Ok(());
             }
@@ -199,11 +201,11 @@ impl Copy<'_> {
     }
 
     async fn stream(&mut self, stream: &str) -> anyhow::Result<()> {
-        let (whole, named) = (self.whole.readers(), || refused(format!("stream {stream:?}")));
-        let info = whole.stream_info(Caller::operator(), stream.to_owned()).await.map_err(named())?;
-        let lives = whole.stream_lives(Caller::operator(), vec![stream.to_owned()]).await.map_err(named())?;
-        let copied = self.info(stream).await?.map(|there| there.last_version);
-        let outcome = stream::outcome(&info, lives.into_iter().next().flatten(), copied, self.position);
+        let (whole, error) = (self.whole.readers(), || failed(format!("stream {stream:?}")));
+        let info = whole.stream_info(Caller::operator(), stream.to_owned()).await.map_err(error())?;
+        let lives = whole.stream_lives(Caller::operator(), vec![stream.to_owned()]).await.map_err(error())?;
+        let copied = self.info(stream).await?.map(|info| info.last_version);
+        let outcome = outcome(&info, lives.into_iter().next().flatten(), copied, self.position);
         let outcome = outcome.map_err(|why| {
             anyhow!("the component streams contradicts itself about stream {stream:?}: {why}; report this to the component's author")
         })?;
@@ -222,13 +224,12 @@ impl Copy<'_> {
         }
     }
 
-    /// Makes a stream whose events are all hidden: it goes on counting after the last of them, unless it has a
-    /// tombstone.
+    /// Creates a stream whose events are all hidden. It continues after the last of them, unless it has a tombstone.
     async fn without_events(&mut self, stream: &str, hidden: Hidden) -> anyhow::Result<()> {
         let writers = self.part.writers();
-        let refused = || refused(format!("stream {stream:?}"));
+        let error = || failed(format!("stream {stream:?}"));
         let event = placeholder(stream, hidden.last_version, hidden.updated);
-        writers.import_events(Caller::operator(), vec![event], Vec::new()).await.map_err(refused())?;
+        writers.import_events(Caller::operator(), vec![event], Vec::new()).await.map_err(error())?;
         self.set_retention(stream, hidden.retention).await?;
         self.copied.streams += 1;
         let deletion = match hidden.state {
@@ -237,12 +238,12 @@ impl Copy<'_> {
             StreamState::Tombstoned => Deletion::Tombstone,
         };
         let (stream, expected) = (stream.to_owned(), ExpectedVersion::Any);
-        writers.delete_stream(Caller::operator(), stream, expected, deletion).await.map_err(refused())
+        writers.delete_stream(Caller::operator(), stream, expected, deletion).await.map_err(error())
     }
 
     async fn set_retention(&self, stream: &str, retention: Retention) -> anyhow::Result<()> {
         let set = self.part.writers().set_retention(Caller::operator(), stream.to_owned(), retention).await;
-        set.map_err(refused(format!("the retention of stream {stream:?}")))
+        set.map_err(failed(format!("the retention of stream {stream:?}")))
     }
 
     async fn snapshots(&mut self) -> anyhow::Result<()> {
@@ -250,8 +251,8 @@ impl Copy<'_> {
         let mut after = None;
         loop {
             let scope = SnapshotScope { stream_id: None, source_id: None };
-            let page = from.list(Caller::operator(), scope, after.clone(), PAGE).await;
-            let page = page.map_err(refused("listing the snapshots"))?;
+            let page = from.list(Caller::operator(), scope, after.clone(), PAGE_COUNT).await;
+            let page = page.map_err(failed("listing the snapshots"))?;
             for info in &page.snapshots {
                 let id = &info.id;
                 let reached =
@@ -259,19 +260,20 @@ impl Copy<'_> {
                 if !reached {
                     continue;
                 }
-                let what = || format!("the snapshot of stream {:?} at version {}", id.stream_id, id.version);
-                let snapshot = from.read(Caller::operator(), id.clone()).await.map_err(refused(what()))?;
+                let subject =
+                    || format!("the snapshot of stream {:?} at version {}", id.stream_id, id.version);
+                let snapshot = from.read(Caller::operator(), id.clone()).await.map_err(failed(subject()))?;
                 let data = SnapshotData {
                     content_type: snapshot.content_type,
                     data: snapshot.data,
                     metadata: snapshot.metadata,
                 };
                 let put = to.import(Caller::operator(), id.clone(), data, snapshot.created).await;
-                put.map_err(refused(what()))?;
+                put.map_err(failed(subject()))?;
                 self.copied.snapshots += 1;
             }
             let last = page.snapshots.last().map(|info| info.id.clone());
-            after = onward::of_snapshots(self.config, after.as_ref(), last, page.more)?;
+            after = paging::next_snapshots(self.config, after.as_ref(), last, page.more)?;
             if after.is_none() {
                 return Ok(());
             }
@@ -296,7 +298,7 @@ fn imported(event: RecordedEvent) -> ImportedEvent {
     }
 }
 
-/// An event in place of those that a stream had and that are hidden.
+/// An event in place of the hidden events of a stream.
 fn placeholder(stream: &str, version: u64, created: u64) -> ImportedEvent {
     ImportedEvent {
         stream_id: stream.to_owned(),
@@ -314,7 +316,7 @@ fn placeholder(stream: &str, version: u64, created: u64) -> ImportedEvent {
     }
 }
 
-/// The events in order, cut where their bytes would be too many.
+/// Splits the events, in order, according to the limit of bytes in one import.
 fn batches(events: Vec<ImportedEvent>) -> Vec<Vec<ImportedEvent>> {
     let mut batches: Vec<Vec<ImportedEvent>> = Vec::new();
     let mut bytes = 0;
@@ -355,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_keep_within_their_bytes_and_in_order() {
+    fn batches_respect_the_limit_of_bytes() {
         let sizes = [IMPORT_BYTES_MAX / 2, IMPORT_BYTES_MAX / 2, 1, IMPORT_BYTES_MAX * 2, 1];
         let events = (0..).zip(sizes).map(|(position, bytes)| imported(event(position, bytes))).collect();
         let positions: Vec<Vec<Option<u64>>> =

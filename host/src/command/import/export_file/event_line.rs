@@ -7,18 +7,18 @@ use serde_json::value::RawValue;
 
 use crate::client::ClientError;
 
-/// An event that is to be sent.
+/// An event to be sent.
 #[derive(Debug)]
 pub(super) struct EventLine {
-    /// Its stream.
+    /// The name of its stream.
     pub(super) stream: String,
-    /// Its place there.
+    /// Its version.
     pub(super) version: u64,
-    /// When it was appended, as the gateway writes times.
+    /// The time of the event, as the gateway writes it.
     pub(super) created: String,
-    /// Where it stands in the file, from 1.
+    /// Its line in the file, from 1.
     pub(super) line: u64,
-    /// As it is sent.
+    /// The JSON to be sent.
     event: Box<RawValue>,
 }
 
@@ -29,8 +29,7 @@ impl Serialize for EventLine {
 }
 
 impl EventLine {
-    /// Reads an event as the gateway wrote it. It is sent without its position, which belongs to the store that it comes
-    /// from.
+    /// Parses an event as the gateway wrote it. It is sent without its position, which belongs to the original store.
     pub(super) fn parse(event: &RawValue, line: u64) -> Result<EventLine, String> {
         let text = |error: serde_json::Error| error.to_string();
         let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(event.get()).map_err(text)?;
@@ -50,13 +49,13 @@ impl EventLine {
         })
     }
 
-    /// How many bytes are sent.
+    /// Size of the JSON to be sent, in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.event.get().len()
     }
 
-    /// Why the store did not take it, and what to do. `is_part`: what came before may be in another export.
-    pub(super) fn refusal(&self, error: &ClientError, is_part: bool) -> String {
+    /// Says why the store refused the event, and what to do. `is_part` says that earlier events may be in another export.
+    pub(super) fn rejection(&self, error: &ClientError, is_part: bool) -> String {
         let version = self.version;
         let text = format!("its event of version {version} was not imported");
         let last = match error {
@@ -73,14 +72,14 @@ impl EventLine {
                 } else {
                     format!("versions {first} to {before} are")
                 };
-                let way = if is_part {
+                let advice = if is_part {
                     "import the earlier parts of the export first; if they do not have them either, retention, deletion or \
                      scavenging had hidden them, and only a new store takes the export"
                 } else {
                     "the export does not have what retention, deletion or scavenging had hidden by then; import it into a new \
                      store"
                 };
-                format!("{text}: {missing} missing here; {way}")
+                format!("{text}: {missing} missing here; {advice}")
             }
             Some(_) => format!(
                 "{text}: the store has another event there, so it is another stream of the same name; import the export into \
@@ -121,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_is_missing() {
+    fn a_rejection_says_what_is_missing() {
         let event = EventLine::parse(&raw(EVENT), 2).unwrap();
         let wrong_version = |actual| {
             format!(
@@ -140,7 +139,7 @@ mod tests {
         for (body, is_part, expected) in table {
             let problem: Problem = serde_json::from_str(&body).unwrap();
             let error = ClientError::Refused { url: String::new(), problem: Box::new(problem) };
-            let text = event.refusal(&error, is_part);
+            let text = event.rejection(&error, is_part);
             assert!(text.contains(expected), "{text}");
         }
     }

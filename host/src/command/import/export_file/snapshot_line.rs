@@ -30,7 +30,7 @@ impl SnapshotLine {
         serde_json::from_str(raw.get()).map_err(|error| error.to_string())
     }
 
-    /// What is recorded.
+    /// The snapshot to be recorded.
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
             data: self.data.clone(),

@@ -1,81 +1,83 @@
-//! Snapshots of streams over the gateway's HTTP API.
+//! Snapshots of streams.
 
 use std::fmt::Write as _;
 
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method};
-use percent_encoding::utf8_percent_encode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::error::ClientError;
+use super::events::PAGE_COUNT_MAX;
+use super::http::Client;
 use super::lines::NDJSON;
-use super::{Client, ClientError, PAGE_COUNT_MAX, SEGMENT};
+use super::url::escaped;
 
-/// A snapshot that is to be recorded.
+/// A snapshot to be recorded.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// The state, when it is JSON.
+    /// The state, if it is JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Box<RawValue>>,
-    /// The state in base64, when it is anything else.
+    /// The state in base64, if it is not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_base64: Option<String>,
-    /// The state's media type; JSON when it is left out.
+    /// The state's media type; none is JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
-    /// About the snapshot.
+    /// The snapshot's metadata, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Box<RawValue>>,
-    /// The same in base64, where JSON would not keep it byte for byte.
+    /// The metadata in base64, where JSON would not keep it byte for byte.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata_base64: Option<String>,
 }
 
-/// What is known of a snapshot without reading it.
+/// A snapshot without its data.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SnapshotInfo {
-    /// The stream that it was computed from.
+    /// The name of its stream.
     pub stream: String,
-    /// Who computed it; may be empty.
+    /// The source that computed it; may be empty.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
-    /// The version of the stream that it stands for.
+    /// The version of the stream up to which it was computed.
     pub version: u64,
-    /// Its media type.
+    /// The data's media type.
     pub content_type: String,
-    /// Bytes of data.
+    /// The size of the data, in bytes.
     pub size: u64,
-    /// When it was recorded: RFC 3339, UTC.
+    /// The time when it was recorded: RFC 3339, UTC.
     pub created: String,
 }
 
-/// Some snapshots: by stream, then by source, then the newest version first.
+/// A page of snapshots, by stream, then by source, then the newest version first.
 #[derive(Debug, Deserialize)]
 pub struct SnapshotPage {
-    /// What there is.
+    /// The snapshots on this page.
     pub snapshots: Vec<SnapshotInfo>,
-    /// What to go on after; none at the end.
+    /// The cursor for the next page; none at the end.
     #[serde(default)]
     pub next: Option<String>,
 }
 
-/// Which snapshots a list has.
+/// The snapshots that a list is limited to.
 #[derive(Debug, Clone, Default)]
 pub struct SnapshotScope {
-    /// Of this stream; none for any.
+    /// Those of this stream; none for all.
     pub stream: Option<String>,
-    /// Of this source; none for any.
+    /// Those of this source; none for all.
     pub source: Option<String>,
 }
 
-/// Which of a source's snapshots of a stream is asked for.
+/// Selects one of the snapshots that a source has of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WhichSnapshot {
-    /// The one at exactly this version.
+    /// The snapshot at exactly this version.
     At(u64),
-    /// The one with the highest version.
+    /// The snapshot with the highest version.
     Latest,
-    /// The one with the highest version that is not above this one.
+    /// The snapshot with the highest version that is not above this one.
     AtMost(u64),
 }
 
@@ -85,8 +87,8 @@ struct Pruned {
 }
 
 impl Client {
-    /// Records a source's snapshot of a stream at a version, replacing one that is there. `created` is the time that
-    /// it had in another store, RFC 3339; none is now.
+    /// Records a source's snapshot of a stream at a version, in place of an existing one. `created` is the time that it had
+    /// in another store, RFC 3339; none is now.
     pub async fn put_snapshot(
         &self,
         stream: &str,
@@ -97,12 +99,12 @@ impl Client {
     ) -> Result<(), ClientError> {
         let mut url = self.snapshot_url(stream, source, &version.to_string());
         if let Some(created) = created {
-            let _ = write!(url, "&created={}", utf8_percent_encode(created, SEGMENT));
+            let _ = write!(url, "&created={}", escaped(created));
         }
         self.send_json(Method::PUT, &url, snapshot).await
     }
 
-    /// A source's snapshot of a stream, as the gateway wrote it.
+    /// Returns a source's snapshot of a stream, as the gateway wrote it.
     pub async fn snapshot(
         &self,
         stream: &str,
@@ -119,7 +121,7 @@ impl Client {
         self.json(Method::GET, &url, None::<&()>).await
     }
 
-    /// The snapshot at exactly this version as one line, from which it can be recorded again byte for byte.
+    /// Returns the snapshot at exactly this version as one line, from which it can be recorded again byte for byte.
     pub async fn snapshot_line(
         &self,
         stream: &str,
@@ -134,7 +136,7 @@ impl Client {
             .map_err(|error| ClientError::Unreadable { url, detail: error.to_string() })
     }
 
-    /// A page of the snapshots of a scope, behind the page that gave `after`.
+    /// Returns a page of the snapshots of a scope. `after` is the [`SnapshotPage::next`] of the page before.
     pub async fn snapshots(
         &self,
         scope: &SnapshotScope,
@@ -147,7 +149,7 @@ impl Client {
         let _ = write!(url, "?count={PAGE_COUNT_MAX}");
         for (key, value) in [("source", scope.source.as_deref()), ("after", after)] {
             if let Some(value) = value {
-                let _ = write!(url, "&{key}={}", utf8_percent_encode(value, SEGMENT));
+                let _ = write!(url, "&{key}={}", escaped(value));
             }
         }
         self.json(Method::GET, &url, None::<&()>).await
@@ -159,16 +161,16 @@ impl Client {
         self.bytes(Method::DELETE, &url, HeaderMap::new(), bytes::Bytes::new()).await.map(drop)
     }
 
-    /// Deletes all but the newest `keep` snapshots that a source has of a stream, and says how many.
+    /// Deletes all but the newest `keep` snapshots that a source has of a stream. Returns how many were deleted.
     pub async fn prune_snapshots(&self, stream: &str, source: &str, keep: u32) -> Result<u64, ClientError> {
         let url = self.path(&["streams", stream, "snapshots"]);
-        let url = format!("{url}?source={}&keep={keep}", utf8_percent_encode(source, SEGMENT));
+        let url = format!("{url}?source={}&keep={keep}", escaped(source));
         let pruned: Pruned = self.json(Method::DELETE, &url, None::<&()>).await?;
         Ok(pruned.deleted)
     }
 
     fn snapshot_url(&self, stream: &str, source: &str, version: &str) -> String {
         let path = self.path(&["streams", stream, "snapshots", version]);
-        format!("{path}?source={}", utf8_percent_encode(source, SEGMENT))
+        format!("{path}?source={}", escaped(source))
     }
 }

@@ -1,4 +1,4 @@
-//! What an append costs while the store grows: more streams, a longer stream.
+//! The cost of an append while the store grows: with more streams, and with a longer stream.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use super::append::{Client, Load};
+use crate::append::{Client, Load};
 
-/// Clients that make the streams.
+/// Clients that create the streams.
 const CLIENTS: usize = 32;
 
 /// Events of each append to the stream that grows.
@@ -17,7 +17,7 @@ const APPEND_EVENTS: usize = 500;
 
 /// A point of the curve: one client that appends one event at a time to a stream of its own.
 #[derive(Debug, Serialize)]
-pub(super) struct Point {
+pub(crate) struct Point {
     grown: &'static str,
     to: usize,
     p50_us: u64,
@@ -25,21 +25,21 @@ pub(super) struct Point {
 }
 
 impl Point {
-    pub(super) const HEADING: &str =
+    pub(crate) const HEADING: &str =
         "store with                    p50 us   p99 us   of one append by one client";
 
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         let grown = format!("{} {}", self.to, self.grown);
         format!("{grown:<28}  {:>7}  {:>7}", self.p50_us, self.p99_us)
     }
 }
 
-/// Grows the store to `most` streams, and a stream to `most` events, tenfold from step to step.
-pub(super) async fn measure(address: SocketAddr, most: usize, time: Duration) -> anyhow::Result<Vec<Point>> {
+/// Grows the store to `most` streams, and a stream to `most` events, in steps of a factor of ten.
+pub(crate) async fn measure(address: SocketAddr, most: usize, time: Duration) -> anyhow::Result<Vec<Point>> {
     let mut points = Vec::new();
     let mut streams = 0;
     for to in steps(most) {
-        make_streams(address, streams, to).await?;
+        create_streams(address, streams, to).await?;
         streams = to;
         let measured = Load { clients: 1, events: 1 }.run(address, time).await?;
         points.push(Point {
@@ -65,20 +65,20 @@ pub(super) async fn measure(address: SocketAddr, most: usize, time: Duration) ->
     Ok(points)
 }
 
-/// 1,000 and tenfold from there.
+/// 1,000, 10,000, 100,000 and so on, up to `most`.
 fn steps(most: usize) -> impl Iterator<Item = usize> {
     std::iter::successors(Some(1_000_usize), |step| step.checked_mul(10))
         .take_while(move |step| *step <= most)
 }
 
-/// Streams of one event each.
-async fn make_streams(address: SocketAddr, from: usize, to: usize) -> anyhow::Result<()> {
+/// Creates streams of one event each.
+async fn create_streams(address: SocketAddr, from: usize, to: usize) -> anyhow::Result<()> {
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
         clients.spawn(async move {
             let mut connection = Client::connect(address, String::new()).await?;
             for number in (from + client..to).step_by(CLIENTS) {
-                connection.turn_to(format_args!("one-of-many-{number}"));
+                connection.switch_to(format_args!("one-of-many-{number}"));
                 connection.append(1).await?;
             }
             anyhow::Ok(())

@@ -1,4 +1,5 @@
-//! Whether pages of a component lead anywhere. A page that ends where it began would be asked for again, for ever.
+//! Cursors of pages that a component returns. A page that ends where it began would be requested again forever, so that is
+//! an error.
 
 use std::cmp::Reverse;
 
@@ -8,12 +9,12 @@ use exesdb_plugin::contract::streams::EventPage;
 
 use crate::config::{ComponentSource, StoreConfig};
 
-/// Where a read of events that began at `from` goes on; none at its end.
-pub(super) fn of_events(config: &StoreConfig, from: u64, page: &EventPage) -> anyhow::Result<Option<u64>> {
+/// The start of the next page of events after one that began at `from`; none at the end.
+pub(super) fn next_events(config: &StoreConfig, from: u64, page: &EventPage) -> anyhow::Result<Option<u64>> {
     match page.next {
         _ if page.end => Ok(None),
         Some(next) if next > from => Ok(Some(next)),
-        next => stands_still(
+        next => no_progress(
             "streams",
             &config.components.streams,
             &format!(
@@ -24,8 +25,8 @@ pub(super) fn of_events(config: &StoreConfig, from: u64, page: &EventPage) -> an
     }
 }
 
-/// The stream behind which a list goes on that began behind `after`; none at its end.
-pub(super) fn of_streams(
+/// The stream after which the next page begins, after a page that began after `after`; none at the end.
+pub(super) fn next_streams(
     config: &StoreConfig,
     after: Option<&str>,
     last: Option<String>,
@@ -38,13 +39,13 @@ pub(super) fn of_streams(
             let what = format!(
                 "its list of the streams after {after:?} ends with {last:?} and says that more follow"
             );
-            stands_still("streams", &config.components.streams, &what)
+            no_progress("streams", &config.components.streams, &what)
         }
     }
 }
 
-/// The snapshot behind which a list goes on that began behind `after`; none at its end.
-pub(super) fn of_snapshots(
+/// The snapshot after which the next page begins, after a page that began after `after`; none at the end.
+pub(super) fn next_snapshots(
     config: &StoreConfig,
     after: Option<&SnapshotId>,
     last: Option<SnapshotId>,
@@ -52,9 +53,9 @@ pub(super) fn of_snapshots(
 ) -> anyhow::Result<Option<SnapshotId>> {
     match last {
         _ if !more => Ok(None),
-        Some(last) if after.is_none_or(|after| place(&last) > place(after)) => Ok(Some(last)),
+        Some(last) if after.is_none_or(|after| sort_key(&last) > sort_key(after)) => Ok(Some(last)),
         last => {
-            let shown = |id: Option<&SnapshotId>| {
+            let describe = |id: Option<&SnapshotId>| {
                 id.map_or_else(
                     || "none".to_owned(),
                     |id| {
@@ -64,20 +65,20 @@ pub(super) fn of_snapshots(
             };
             let what = format!(
                 "its list of the snapshots after {} ends with {} and says that more follow",
-                shown(after),
-                shown(last.as_ref())
+                describe(after),
+                describe(last.as_ref())
             );
-            stands_still("snapshots", &config.components.snapshots, &what)
+            no_progress("snapshots", &config.components.snapshots, &what)
         }
     }
 }
 
-/// What a list of the store's snapshots is in the order of.
-fn place(id: &SnapshotId) -> (&str, &str, Reverse<u64>) {
+/// The sort key of a list of snapshots.
+fn sort_key(id: &SnapshotId) -> (&str, &str, Reverse<u64>) {
     (&id.stream_id, &id.source_id, Reverse(id.version))
 }
 
-fn stands_still<T>(component: &str, source: &ComponentSource, what: &str) -> anyhow::Result<T> {
+fn no_progress<T>(component: &str, source: &ComponentSource, what: &str) -> anyhow::Result<T> {
     let source = match source {
         ComponentSource::Builtin(name) => format!("builtin:{name}"),
         ComponentSource::File(path) => path.display().to_string(),
@@ -93,7 +94,7 @@ mod tests {
     use exesdb_plugin::contract::snapshots::SnapshotId;
     use exesdb_plugin::contract::streams::EventPage;
 
-    use super::{of_events, of_snapshots, of_streams};
+    use super::{next_events, next_snapshots, next_streams};
     use crate::config::StoreConfig;
 
     fn error<T: std::fmt::Debug>(result: anyhow::Result<T>, component: &str) {
@@ -103,23 +104,23 @@ mod tests {
     }
 
     #[test]
-    fn events_go_on_further_on() {
+    fn the_next_page_of_events_begins_later() {
         let config = StoreConfig::named("s");
         let page = |next, end| EventPage { events: Vec::new(), next, end, durable_position: 9 };
-        assert_eq!(of_events(&config, 3, &page(Some(4), false)).unwrap(), Some(4));
+        assert_eq!(next_events(&config, 3, &page(Some(4), false)).unwrap(), Some(4));
         for next in [None, Some(2), Some(3), Some(4)] {
-            assert_eq!(of_events(&config, 3, &page(next, true)).unwrap(), None);
+            assert_eq!(next_events(&config, 3, &page(next, true)).unwrap(), None);
         }
         for next in [None, Some(0), Some(2), Some(3)] {
-            error(of_events(&config, 3, &page(next, false)), "streams");
+            error(next_events(&config, 3, &page(next, false)), "streams");
         }
     }
 
     #[test]
-    fn lists_of_streams_go_on_further_on() {
+    fn the_next_page_of_streams_begins_later() {
         let config = StoreConfig::named("s");
         let list =
-            |after, last: Option<&str>, more| of_streams(&config, after, last.map(str::to_owned), more);
+            |after, last: Option<&str>, more| next_streams(&config, after, last.map(str::to_owned), more);
         assert_eq!(list(None, None, false).unwrap(), None);
         assert_eq!(list(Some("b"), Some("a"), false).unwrap(), None);
         assert_eq!(list(None, Some("a"), true).unwrap().as_deref(), Some("a"));
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_of_snapshots_go_on_further_on() {
+    fn the_next_page_of_snapshots_begins_later() {
         let config = StoreConfig::named("s");
         let id = |stream_id: &str, source_id: &str, version| SnapshotId {
             stream_id: stream_id.to_owned(),
@@ -139,8 +140,8 @@ mod tests {
             version,
         };
         let at = id("b", "m", 5);
-        let list = |last, more| of_snapshots(&config, Some(&at), last, more);
-        assert!(of_snapshots(&config, None, Some(at.clone()), true).unwrap().is_some());
+        let list = |last, more| next_snapshots(&config, Some(&at), last, more);
+        assert!(next_snapshots(&config, None, Some(at.clone()), true).unwrap().is_some());
         for next in [id("b", "m", 4), id("b", "n", 6), id("c", "", 9)] {
             assert_eq!(
                 list(Some(next.clone()), true).unwrap().as_ref().map(|id| id.version),

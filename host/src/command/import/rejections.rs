@@ -1,4 +1,4 @@
-//! What an import does not take: told apart by stream, so that one stream's trouble stops no other's rows.
+//! What the store refused of an import, by stream, so that a problem of one stream does not stop the others.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use crate::client::ClientError;
 use crate::output::printable;
 
-/// Troubles that are told one by one; of the others, the number.
-const TOLD_MAX: usize = 10;
-/// Lines of a stream that are told; of the others, the number.
-const LINES_TOLD_MAX: usize = 10;
+/// Number of rejections that are listed; the others are counted.
+const LISTED_MAX: usize = 10;
+/// Number of lines that are listed for a stream; the others are counted.
+const LINES_MAX: usize = 10;
 
-/// Whether the store refused a request because of what is in it, and would take other events.
+/// Whether the store refused a request because of its content, and would accept other events.
 pub(super) fn is_about_events(error: &ClientError) -> bool {
     matches!(
         error.problem_kind(),
@@ -25,21 +25,21 @@ pub(super) fn is_about_events(error: &ClientError) -> bool {
     )
 }
 
-/// What can be refused of an export beside its events.
+/// What the store can refuse of an export apart from events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// That a stream was deleted.
+    /// The deletion of a stream.
     Deletion,
-    /// That a stream was deleted for good.
+    /// The deletion of a stream for good.
     Tombstone,
-    /// How long a stream keeps its events.
+    /// The retention of a stream.
     Retention,
     /// A snapshot of a stream.
     Snapshot,
 }
 
 impl Kind {
-    /// In words.
+    /// The name in messages, in the singular.
     pub(super) fn name(self) -> &'static str {
         match self {
             Kind::Deletion => "deletion",
@@ -50,32 +50,32 @@ impl Kind {
     }
 }
 
-/// What is not taken, and why.
+/// What the store refused, and why.
 #[derive(Debug, Default)]
-pub(super) struct Troubles {
-    /// The streams from which on nothing is taken.
+pub(super) struct Rejections {
+    /// The streams of which nothing more is imported.
     streams: HashSet<String>,
-    told: Vec<Told>,
-    /// How many more there would be to tell.
-    untold: u64,
-    /// How many rows (events) were not taken.
+    listed: Vec<Rejection>,
+    /// Number of rejections that are not listed.
+    more: u64,
+    /// Number of rows (of an export: events) that were refused.
     pub(super) rows: u64,
-    /// How many others of each kind.
+    /// Number of other refused things, by kind.
     others: BTreeMap<Kind, u64>,
 }
 
-/// What is told of a stream.
+/// A rejection of something of a stream.
 #[derive(Debug)]
-struct Told {
+struct Rejection {
     stream: String,
     lines: Vec<u64>,
-    /// How many lines there are beyond these.
+    /// Number of lines that are not listed.
     more: u64,
-    /// What the store said.
+    /// The reason.
     detail: String,
 }
 
-impl Told {
+impl Rejection {
     fn lines(&self) -> String {
         let lines = self.lines.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
         match (self.lines.len(), self.more) {
@@ -86,59 +86,61 @@ impl Told {
     }
 }
 
-impl Troubles {
-    /// Notes that nothing more is taken of a stream.
-    pub(super) fn refuse(&mut self, stream: &str, line: u64, error: &ClientError) {
-        self.refuse_because(stream, line, error.to_string());
+impl Rejections {
+    /// Rejects a stream because of an error of the store: nothing more of it is imported.
+    pub(super) fn reject(&mut self, stream: &str, line: u64, error: &ClientError) {
+        self.reject_because(stream, line, error.to_string());
     }
 
-    /// The same, for a reason that is not the store's.
-    pub(super) fn refuse_because(&mut self, stream: &str, line: u64, detail: String) {
-        self.note(stream, line, detail);
+    /// Rejects a stream for a reason in words.
+    pub(super) fn reject_because(&mut self, stream: &str, line: u64, detail: String) {
+        self.add(stream, line, detail);
         self.streams.insert(stream.to_owned());
     }
 
-    /// Notes something of a stream that is not taken.
-    pub(super) fn note(&mut self, stream: &str, line: u64, detail: String) {
-        if self.told.len() < TOLD_MAX {
-            self.told.push(Told { stream: stream.to_owned(), lines: vec![line], more: 0, detail });
+    /// Adds a rejection, after which more of the stream may be imported.
+    pub(super) fn add(&mut self, stream: &str, line: u64, detail: String) {
+        if self.listed.len() < LISTED_MAX {
+            self.listed.push(Rejection { stream: stream.to_owned(), lines: vec![line], more: 0, detail });
         } else {
-            self.untold += 1;
+            self.more += 1;
         }
     }
 
-    /// Counts a row of a stream of which nothing is taken.
-    pub(super) fn also(&mut self, stream: &str, line: u64) {
+    /// Counts a row of a rejected stream, and lists its line.
+    pub(super) fn add_row(&mut self, stream: &str, line: u64) {
         self.rows += 1;
-        let Some(told) = self.told.iter_mut().find(|told| told.stream == stream) else { return };
-        if told.lines.contains(&line) {
+        let Some(rejection) = self.listed.iter_mut().find(|rejection| rejection.stream == stream) else {
+            return;
+        };
+        if rejection.lines.contains(&line) {
             return;
         }
-        if told.lines.len() < LINES_TOLD_MAX {
-            told.lines.push(line);
+        if rejection.lines.len() < LINES_MAX {
+            rejection.lines.push(line);
         } else {
-            told.more += 1;
+            rejection.more += 1;
         }
     }
 
-    /// Counts something of a kind that is not taken.
+    /// Counts a refused thing of a kind.
     pub(super) fn count(&mut self, kind: Kind) {
         *self.others.entry(kind).or_default() += 1;
     }
 
-    /// How many of a kind were not taken.
+    /// Number of refused things of a kind.
     pub(super) fn of_kind(&self, kind: Kind) -> u64 {
         self.others.get(&kind).copied().unwrap_or(0)
     }
 
-    /// Whether nothing more is taken of a stream.
-    pub(super) fn is_refused(&self, stream: &str) -> bool {
+    /// Whether nothing more of a stream is imported.
+    pub(super) fn is_rejected(&self, stream: &str) -> bool {
         self.streams.contains(stream)
     }
 
-    /// What is told at the end; none if all was taken. What the rows are, in the plural, is `things`.
+    /// The text for the end of the import; none if everything was accepted. `things` names the rows, in the plural.
     pub(super) fn text(&self, things: &str) -> Option<String> {
-        if self.told.is_empty() {
+        if self.listed.is_empty() {
             return None;
         }
         let thing = things.strip_suffix('s').unwrap_or(things);
@@ -154,12 +156,13 @@ impl Troubles {
             None => format!("0 {things}"),
         };
         let _ = write!(text, " {were} not imported, all others were:");
-        for told in &self.told {
-            let (lines, stream, detail) = (told.lines(), printable(&told.stream), &told.detail);
+        for rejection in &self.listed {
+            let (lines, stream, detail) =
+                (rejection.lines(), printable(&rejection.stream), &rejection.detail);
             let _ = write!(text, "\n  {lines}, stream {stream}: {detail}");
         }
-        if self.untold > 0 {
-            let _ = write!(text, "\n  and {} more like these", self.untold);
+        if self.more > 0 {
+            let _ = write!(text, "\n  and {} more like these", self.more);
         }
         Some(text)
     }
@@ -167,37 +170,37 @@ impl Troubles {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kind, TOLD_MAX, Troubles};
+    use super::{Kind, LISTED_MAX, Rejections};
 
     #[test]
-    fn what_was_not_taken_is_told_by_stream() {
-        assert_eq!(Troubles::default().text("rows"), None);
-        let mut troubles = Troubles { rows: 3, ..Troubles::default() };
-        troubles.note("a\n", 7, "why".to_owned());
+    fn rejections_are_listed_by_stream_up_to_a_limit() {
+        assert_eq!(Rejections::default().text("rows"), None);
+        let mut rejections = Rejections { rows: 3, ..Rejections::default() };
+        rejections.add("a\n", 7, "why".to_owned());
         let text = "3 rows were not imported, all others were:\n  line 7, stream a\\n: why";
-        assert_eq!(troubles.text("rows").as_deref(), Some(text));
-        for line in 1..TOLD_MAX as u64 + 5 {
-            troubles.note("b", line, "why".to_owned());
+        assert_eq!(rejections.text("rows").as_deref(), Some(text));
+        for line in 1..LISTED_MAX as u64 + 5 {
+            rejections.add("b", line, "why".to_owned());
         }
-        let text = troubles.text("rows").unwrap();
+        let text = rejections.text("rows").unwrap();
         assert!(text.ends_with("and 5 more like these"), "{text}");
-        assert_eq!(text.lines().count(), TOLD_MAX + 2);
+        assert_eq!(text.lines().count(), LISTED_MAX + 2);
     }
 
     #[test]
-    fn the_rows_of_a_stream_are_told_with_their_lines_up_to_a_bound() {
-        let mut troubles = Troubles::default();
-        troubles.note("a", 3, "why".to_owned());
+    fn lines_of_a_stream_are_listed_up_to_a_limit() {
+        let mut rejections = Rejections::default();
+        rejections.add("a", 3, "why".to_owned());
         for line in [3, 7, 8] {
-            troubles.also("a", line);
+            rejections.add_row("a", line);
         }
         let text = "3 rows were not imported, all others were:\n  lines 3, 7, 8, stream a: why";
-        assert_eq!(troubles.text("rows").as_deref(), Some(text));
+        assert_eq!(rejections.text("rows").as_deref(), Some(text));
         for line in 9..100 {
-            troubles.also("a", line);
-            troubles.also("untold", line);
+            rejections.add_row("a", line);
+            rejections.add_row("unlisted", line);
         }
-        let text = troubles.text("rows").unwrap();
+        let text = rejections.text("rows").unwrap();
         assert!(text.starts_with("185 rows") && text.contains("14, 15 and 84 more, stream a: why"), "{text}");
     }
 
@@ -213,16 +216,16 @@ mod tests {
             (12, &[Snapshot, Deletion, Snapshot], "12 events, 1 deletion and 2 snapshots were"),
         ];
         for (events, kinds, expected) in cases {
-            let mut troubles = Troubles { rows: events, ..Troubles::default() };
-            troubles.note("s", 2, "why".to_owned());
+            let mut rejections = Rejections { rows: events, ..Rejections::default() };
+            rejections.add("s", 2, "why".to_owned());
             for kind in kinds {
-                troubles.count(*kind);
+                rejections.count(*kind);
             }
-            let text = troubles.text("events").unwrap();
+            let text = rejections.text("events").unwrap();
             let expected = format!("{expected} not imported, all others were:\n  line 2, stream s: why");
             assert_eq!(text, expected);
         }
-        let mut all = Troubles::default();
+        let mut all = Rejections::default();
         all.count(Snapshot);
         all.count(Snapshot);
         assert_eq!((all.of_kind(Snapshot), all.of_kind(Deletion)), (2, 0));

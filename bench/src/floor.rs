@@ -6,23 +6,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-/// Bytes of one record: an event of 256 bytes with what identifies it.
+/// Bytes of one record: an event of 256 bytes and its identification.
 const RECORD_BYTES: usize = 300;
 
-/// Appends to a file of its own in the folder that is measured.
-pub(super) struct Floor {
+/// Appends to a file of its own on the measured disk.
+pub(crate) struct Floor {
     file: PathBuf,
 }
 
 impl Floor {
-    pub(super) fn new(folder: &Path) -> Self {
+    pub(crate) fn new(folder: &Path) -> Self {
         Self { file: folder.join("floor") }
     }
 
-    /// Durable appends a second.
-    pub(super) async fn measure(&self, time: Duration) -> anyhow::Result<f64> {
+    /// Durable appends per second.
+    pub(crate) async fn measure(&self, time: Duration) -> anyhow::Result<f64> {
         let file = self.file.clone();
-        // Away from the runtime: it blocks in every fdatasync.
+        // On a thread of its own, because it blocks in every fdatasync.
         tokio::task::spawn_blocking(move || appends(&file, time))
             .await
             .context("the floor's thread failed")?

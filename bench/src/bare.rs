@@ -1,9 +1,9 @@
-//! A bare server: the least that a durable log server can do, to have something to compare with. TCP, a version check in a
-//! hash map, one writer thread, group commit. No index, no supervision, no sandbox, no HTTP.
+//! A bare server to compare with, which does the least that a durable log server can do: TCP, a version check in a hash
+//! map, one writer thread, group commit. It has no index, supervision, sandbox or HTTP.
 //!
-//! An append is a frame: length of what follows (`u32`), expected version plus one (`u64`, 0 for none), number of events
-//! (`u32`), length of the stream's name (`u16`), the name, the events. The answer is one byte: 1 if it is on disk. All
-//! integers are little-endian.
+//! An append is a frame: the length of the rest (`u32`), the expected version plus one (`u64`, 0 for no stream), the number
+//! of events (`u32`), the length of the stream's name (`u16`), the name, the events. The response is one byte: 1 if the
+//! append is on disk. All integers are little-endian.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -19,12 +19,12 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
-use super::append::{EVENT_BYTES, Load, Measured, WARM_UP};
+use crate::append::{EVENT_BYTES, Load, Measured, WARM_UP};
 
-/// Appends that may wait for the writer.
+/// Appends that may wait for the writer; more of them block their connections.
 const QUEUE: usize = 1_024;
 
-/// Largest frame that is taken, in bytes.
+/// The largest frame that the server accepts, in bytes.
 const FRAME_BYTES_MAX: u32 = 16 << 20;
 
 /// An append on its way to the writer.
@@ -36,8 +36,8 @@ struct Append {
     reply: Sender<bool>,
 }
 
-/// Serves until the process is killed. Prints its address first.
-pub(super) fn serve(folder: &Path) -> anyhow::Result<()> {
+/// Prints the server's address, and serves until the process is killed.
+pub(crate) fn serve(folder: &Path) -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on loopback")?;
     let path = folder.join("bare");
     let file = File::options().create(true).append(true).open(&path);
@@ -54,11 +54,11 @@ pub(super) fn serve(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The one writer: what waits is checked, written, synced once, and answered.
+/// The one writer: takes all waiting appends, checks and writes them, syncs once, and replies to each.
 fn write(mut file: File, receiver: &Receiver<Append>) -> anyhow::Result<()> {
     let mut versions: HashMap<Vec<u8>, u64> = HashMap::new();
     while let Ok(first) = receiver.recv() {
-        let (mut bytes, mut answers) = (Vec::new(), Vec::new());
+        let (mut bytes, mut replies) = (Vec::new(), Vec::new());
         for append in std::iter::once(first).chain(receiver.try_iter()) {
             let next = versions.entry(append.stream).or_default();
             let holds = *next == append.expected;
@@ -66,12 +66,12 @@ fn write(mut file: File, receiver: &Receiver<Append>) -> anyhow::Result<()> {
                 *next += u64::from(append.events);
                 bytes.extend_from_slice(&append.frame);
             }
-            answers.push((append.reply, holds));
+            replies.push((append.reply, holds));
         }
         file.write_all(&bytes)?;
         file.sync_data()?;
-        for (reply, holds) in answers {
-            // Its connection may have ended.
+        for (reply, holds) in replies {
+            // The connection may have ended.
             let _ = reply.send(holds);
         }
     }
@@ -82,7 +82,7 @@ fn connection(socket: TcpStream, writer: &SyncSender<Append>) -> anyhow::Result<
     socket.set_nodelay(true)?;
     let mut output = socket.try_clone()?;
     let mut input = BufReader::with_capacity(1 << 16, socket);
-    let (reply, answer) = channel();
+    let (reply, result) = channel();
     let mut length = [0; 4];
     while input.read_exact(&mut length).is_ok() {
         let length = u32::from_le_bytes(length);
@@ -95,22 +95,21 @@ fn connection(socket: TcpStream, writer: &SyncSender<Append>) -> anyhow::Result<
         let name = usize::from(u16::from_le_bytes(head[12..].try_into()?));
         let stream = rest.get(..name).context("a frame shorter than its stream's name")?.to_owned();
         writer.send(Append { expected, events, stream, frame, reply: reply.clone() })?;
-        output.write_all(&[u8::from(answer.recv()?)])?;
+        output.write_all(&[u8::from(result.recv()?)])?;
     }
     Ok(())
 }
 
 /// The running server; killed when dropped.
-pub(super) struct BareServer {
+pub(crate) struct BareServer {
     _child: Child,
     address: SocketAddr,
 }
 
 impl BareServer {
-    /// Starts this binary as the server, on a file in the folder that is measured.
-    pub(super) async fn start(folder: &Path) -> anyhow::Result<Self> {
-        let mut child = Command::new(super::host::this_binary()?)
-            .arg("bench")
+    /// Starts this program as the server, with its file in a folder of the measured disk.
+    pub(crate) async fn start(folder: &Path) -> anyhow::Result<Self> {
+        let mut child = Command::new(crate::host::this_program()?)
             .arg("--bare-server")
             .arg(folder)
             .stdin(Stdio::null())
@@ -124,8 +123,8 @@ impl BareServer {
         Ok(Self { _child: child, address: address.parse().context("the bare server's address")? })
     }
 
-    /// The load of `append::Load`, against this server.
-    pub(super) async fn run(&self, load: Load, time: Duration) -> anyhow::Result<Measured> {
+    /// Runs a load against this server.
+    pub(crate) async fn run(&self, load: Load, time: Duration) -> anyhow::Result<Measured> {
         let mut clients = JoinSet::new();
         for _ in 0..load.clients {
             clients.spawn(client(self.address, load.events, time));
@@ -151,8 +150,8 @@ async fn client(address: SocketAddr, events: usize, time: Duration) -> anyhow::R
             return Ok(latencies);
         }
         socket.write_all(&frame).await?;
-        let answer = socket.read_u8().await?;
-        anyhow::ensure!(answer == 1, "the bare server refused an append");
+        let result = socket.read_u8().await?;
+        anyhow::ensure!(result == 1, "the bare server refused an append");
         if start >= count_from {
             latencies.push(start.elapsed());
         }
@@ -167,7 +166,7 @@ fn frame(stream: &str, version: u64, events: usize) -> anyhow::Result<Vec<u8>> {
     frame.extend_from_slice(&u16::try_from(stream.len())?.to_le_bytes());
     frame.extend_from_slice(stream.as_bytes());
     for _ in 0..events {
-        // What identifies an event, and its data.
+        // The event's id and its data.
         frame.extend_from_slice(uuid::Uuid::new_v4().as_bytes());
         frame.extend(std::iter::repeat_n(b'x', EVENT_BYTES));
     }

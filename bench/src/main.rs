@@ -1,9 +1,8 @@
-//! `exesdb bench`: what this machine's disk and this store can do, in one run.
+//! `exesdb-bench`: what this machine's disk and an exesdb store on it can do, in one run.
 //!
-//! It starts a host of its own on a new data directory and drives it through the gateway over HTTP on loopback. Around
-//! every append workload it measures what the disk does with the least that durability needs (append one event to a file
-//! and fdatasync, in a loop), and what a bare server does with the same load. Machines differ and are noisy; the ratios
-//! are what to compare.
+//! It starts a host on a new data directory and drives it through the gateway, over HTTP on loopback. Around each append
+//! workload it measures two references: the floor, which is the least that durability needs (append one event to a file
+//! and fdatasync, in a loop), and a bare server under the same load. Machines differ and are noisy, so compare the ratios.
 
 mod append;
 mod bare;
@@ -13,62 +12,75 @@ mod host;
 mod open;
 mod read;
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::Parser;
 use serde::Serialize;
 
-use crate::output::Output;
 use append::{Load, Measured};
 use bare::BareServer;
 use floor::Floor;
 use host::BenchHost;
 
-/// Seconds of each measurement of the floor: thousands of fdatasyncs on an SSD.
+/// The same allocator as that of the host, because the client runs on the same processors.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Duration of each measurement of the floor: thousands of fdatasyncs on an SSD.
 const FLOOR_TIME: Duration = Duration::from_secs(1);
 
-/// Events that a store has before appends to it are measured. 200,000: until its first journal of 64 MiB is full, the
-/// engine syncs a file that grows, which takes longer, and a store is new only once.
+/// Events that a store has before appends to it are measured. Until its first journal of 64 MiB is full, the engine
+/// syncs a file that grows, which takes longer; 200,000 events fill it.
 const EVENTS_BEFORE: usize = 200_000;
 
-/// Options of `bench`.
-#[derive(Debug, Args)]
-#[command(after_help = "\
+/// Measures an exesdb host on this machine, next to a minimal server and to the disk itself.
+#[derive(Debug, Parser)]
+#[command(
+    name = "exesdb-bench",
+    version,
+    after_help = "\
 Examples:
-  exesdb bench
-  exesdb bench --events 1000000 --seconds 10
-  exesdb bench --dir /mnt/disk-to-measure --json
-  exesdb bench --curve 1000000                    what an append costs while the store grows")]
-pub struct BenchOptions {
-    /// Where the data of the measured host goes: its disk is what is measured. Removed at the end.
+  exesdb-bench
+  exesdb-bench --events 1000000 --seconds 10
+  exesdb-bench --dir /mnt/disk-to-measure --json
+  exesdb-bench --curve 1000000                    what an append costs while the store grows"
+)]
+struct Options {
+    /// Where to put the data of the measured host: this disk is measured. The data is removed at the end.
     #[arg(long, default_value = ".", value_name = "DIR")]
-    pub dir: PathBuf,
+    dir: PathBuf,
 
     /// Seconds of load for each append workload, after one second of warm-up.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    pub seconds: u64,
+    seconds: u64,
 
     /// Events of the store that is read and opened; a tenth of them are in the one stream that is read.
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
-    pub events: u64,
+    events: u64,
 
-    /// Instead of the workloads: measure appends while the store grows to so many streams, and a stream to so many
+    /// Instead of the workloads: measure appends while the store grows to this many streams, and a stream to this many
     /// events.
     #[arg(long, value_name = "MOST", value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
-    pub curve: Option<u64>,
+    curve: Option<u64>,
 
-    /// One JSON document.
+    /// Print one JSON document.
     #[arg(long)]
-    pub json: bool,
+    json: bool,
 
-    /// Be the bare server that the store is compared with, on a file in this folder.
+    /// The host to measure [default: `exesdb` in the folder of this program].
+    #[arg(long, value_name = "FILE")]
+    exesdb: Option<PathBuf>,
+
+    /// Run the bare server, with its file in this folder.
     #[arg(long, hide = true, value_name = "DIR")]
-    pub bare_server: Option<PathBuf>,
+    bare_server: Option<PathBuf>,
 }
 
-/// An append workload's result beside those of the bare server and the floor around it.
+/// The result of an append workload, with those of the bare server and the floor around it.
 #[derive(Debug, Serialize)]
 struct AppendRow {
     workload: &'static str,
@@ -104,34 +116,56 @@ const WORKLOADS: [(&str, Load); 3] = [
     ("batches", Load { clients: 8, events: 100 }),
 ];
 
-/// Runs the workloads and prints them.
-pub async fn run(options: BenchOptions) -> anyhow::Result<()> {
-    if let Some(folder) = options.bare_server {
-        return tokio::task::spawn_blocking(move || bare::serve(&folder)).await?;
+fn main() -> ExitCode {
+    match run(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // If stderr is closed, nobody reads it.
+            let _ = writeln!(io::stderr(), "exesdb-bench: {error:#}");
+            ExitCode::FAILURE
+        }
     }
+}
+
+fn run(options: Options) -> anyhow::Result<()> {
+    if let Some(folder) = options.bare_server {
+        return bare::serve(&folder);
+    }
+    let exesdb = match &options.exesdb {
+        Some(exesdb) => exesdb.clone(),
+        None => host::this_program()?.with_file_name("exesdb"),
+    };
+    anyhow::ensure!(
+        exesdb.is_file(),
+        "there is no host at {}; build it with `cargo xtask build`, or name it with --exesdb",
+        exesdb.display()
+    );
     let folder = options.dir.join(format!("exesdb-bench-{}", uuid::Uuid::new_v4()));
-    std::fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let measured = measure(&folder, &options).await;
+    std::fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let measured = runtime.block_on(measure(&exesdb, &folder, &options));
     let removed =
         std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()));
     let report = measured?;
     removed?;
-    let mut output = Output::stdout();
+    let mut output = io::stdout().lock();
     if options.json {
-        output.line(serde_json::to_string(&report)?)?;
+        writeln!(output, "{}", serde_json::to_string(&report)?)?;
     } else {
         print(&mut output, &report)?;
     }
-    output.flush()
+    Ok(output.flush()?)
 }
 
-fn print(output: &mut Output, report: &Report) -> anyhow::Result<()> {
+fn print(output: &mut impl Write, report: &Report) -> io::Result<()> {
     if !report.appends.is_empty() {
-        output.line(
+        writeln!(
+            output,
             "workload      clients  events/append   appends/s    events/s   p50 us   p99 us     bare/s  per bare    floor/s  per floor",
         )?;
         for row in &report.appends {
-            output.line(format_args!(
+            writeln!(
+                output,
                 "{:<13} {:>7}  {:>13}  {:>10.0}  {:>10.0}  {:>7}  {:>7}  {:>9.0}  {:>8.2}  {:>9.0}  {:>9.2}",
                 row.workload,
                 row.clients,
@@ -144,47 +178,50 @@ fn print(output: &mut Output, report: &Report) -> anyhow::Result<()> {
                 row.appends_per_bare,
                 row.floor_per_second,
                 row.appends_per_floor,
-            ))?;
+            )?;
         }
-        output.line("bare: the same load on a server that only appends to a file, around each workload")?;
-        output.line("floor: append one event to a file + fdatasync in a loop, on the same disk")?;
+        writeln!(
+            output,
+            "bare: the same load on a server that only appends to a file, around each workload"
+        )?;
+        writeln!(output, "floor: append one event to a file + fdatasync in a loop, on the same disk")?;
     }
     if !report.reads.is_empty() {
-        output.line(read::Row::HEADING)?;
-        report.reads.iter().try_for_each(|row| output.line(row.line()))?;
+        writeln!(output, "{}", read::Row::HEADING)?;
+        report.reads.iter().try_for_each(|row| writeln!(output, "{}", row.line()))?;
     }
     if let Some(opened) = &report.opened {
-        output.line(opened.line())?;
+        writeln!(output, "{}", opened.line())?;
     }
     if !report.curve.is_empty() {
-        output.line(curve::Point::HEADING)?;
-        report.curve.iter().try_for_each(|point| output.line(point.line()))?;
+        writeln!(output, "{}", curve::Point::HEADING)?;
+        report.curve.iter().try_for_each(|point| writeln!(output, "{}", point.line()))?;
     }
     Ok(())
 }
 
-async fn measure(folder: &Path, options: &BenchOptions) -> anyhow::Result<Report> {
+async fn measure(exesdb: &Path, folder: &Path, options: &Options) -> anyhow::Result<Report> {
     let time = Duration::from_secs(options.seconds);
     if let Some(most) = options.curve {
-        let host = BenchHost::start(folder).await?;
+        let host = BenchHost::start(exesdb, folder).await?;
         let curve = curve::measure(host.address(), usize::try_from(most)?, time).await?;
         host.stop().await?;
         return Ok(Report { curve, ..Report::default() });
     }
-    let appends = measure_appends(&folder.join("appended"), time).await?;
+    let appends = measure_appends(exesdb, &folder.join("appended"), time).await?;
     let events = usize::try_from(options.events)?;
     let folder = folder.join("filled");
-    let host = BenchHost::start(&folder).await?;
+    let host = BenchHost::start(exesdb, &folder).await?;
     read::fill(host.address(), events).await?;
     let reads = read::measure(host.address(), events).await?;
-    let (host, opened) = open::measure(host, &folder, events).await?;
+    let (host, opened) = open::measure(exesdb, host, &folder, events).await?;
     host.stop().await?;
     Ok(Report { appends, reads, opened: Some(opened), curve: Vec::new() })
 }
 
-async fn measure_appends(folder: &Path, time: Duration) -> anyhow::Result<Vec<AppendRow>> {
-    std::fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let host = BenchHost::start(folder).await?;
+async fn measure_appends(exesdb: &Path, folder: &Path, time: Duration) -> anyhow::Result<Vec<AppendRow>> {
+    std::fs::create_dir(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    let host = BenchHost::start(exesdb, folder).await?;
     read::fill(host.address(), EVENTS_BEFORE).await?;
     let bare = BareServer::start(folder).await?;
     let floor = Floor::new(folder);

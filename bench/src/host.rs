@@ -1,4 +1,4 @@
-//! The host that is measured: this binary, as a process of its own on a data directory of its own.
+//! The measured host: a process of its own on a data directory of its own.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -9,22 +9,24 @@ use anyhow::Context as _;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
-/// How long the host may take to be ready: compiling the components takes seconds on a slow machine.
+/// How long the host may take to become ready. Compiling the components takes seconds on a slow machine.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// A running host; killed when dropped.
-pub(super) struct BenchHost {
+pub(crate) struct BenchHost {
+    exesdb: PathBuf,
     data: PathBuf,
     child: Child,
     address: SocketAddr,
-    /// Kept open: a host that cannot log is another host.
+    /// Kept open, because the host writes its log to it.
     log: Lines<BufReader<ChildStderr>>,
 }
 
 impl BenchHost {
-    pub(super) async fn start(folder: &Path) -> anyhow::Result<Self> {
+    /// Starts `exesdb serve` with its data in a folder, and waits until it is ready.
+    pub(crate) async fn start(exesdb: &Path, folder: &Path) -> anyhow::Result<Self> {
         let data = folder.join("data");
-        let mut child = Command::new(this_binary()?)
+        let mut child = Command::new(exesdb)
             .arg("serve")
             .args(["--listen", "127.0.0.1:0", "--log", "info"])
             .arg("--data")
@@ -41,15 +43,15 @@ impl BenchHost {
         let address = tokio::time::timeout(READY_WITHIN, ready(&mut log))
             .await
             .context("the host to measure did not become ready")??;
-        Ok(Self { data, child, address, log })
+        Ok(Self { exesdb: exesdb.to_owned(), data, child, address, log })
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Memory that it has, in bytes.
-    pub(super) fn memory_bytes(&self) -> anyhow::Result<u64> {
+    /// Its resident memory, in bytes.
+    pub(crate) fn memory_bytes(&self) -> anyhow::Result<u64> {
         let pid = self.child.id().context("the measured host ended by itself")?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -57,19 +59,18 @@ impl BenchHost {
         Ok(kib.context("the system does not say how much memory the measured host has")? << 10)
     }
 
-    /// Has it compact its store.
-    pub(super) async fn compact(&self) -> anyhow::Result<()> {
-        let compact = Command::new(this_binary()?).arg("compact").arg("--data").arg(&self.data).output();
+    /// Compacts its store.
+    pub(crate) async fn compact(&self) -> anyhow::Result<()> {
+        let compact = Command::new(&self.exesdb).arg("compact").arg("--data").arg(&self.data).output();
         let output = compact.await.context("cannot run `exesdb compact`")?;
-        let said = String::from_utf8_lossy(&output.stderr);
-        anyhow::ensure!(output.status.success(), "the measured host could not compact its store: {said}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "the measured host could not compact its store: {stderr}");
         Ok(())
     }
 
-    /// Stops it as an operator does.
-    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+    /// Stops it with SIGTERM, as an operator does.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.child.id().context("the measured host ended by itself")?;
-        // `kill` is in POSIX; a signal of our own would need unsafe code.
         let sent = Command::new("kill").arg(pid.to_string()).status().await.context("cannot run kill")?;
         anyhow::ensure!(sent.success(), "cannot stop the measured host");
         while self.log.next_line().await?.is_some() {}
@@ -80,18 +81,18 @@ impl BenchHost {
 }
 
 async fn ready(log: &mut Lines<BufReader<ChildStderr>>) -> anyhow::Result<SocketAddr> {
-    let mut told = Vec::new();
+    let mut lines = Vec::new();
     while let Some(line) = log.next_line().await? {
         let record: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
         if let Some(address) = record["address"].as_str() {
-            return address.parse().with_context(|| format!("the host told a strange address: {address}"));
+            return address.parse().with_context(|| format!("the host logged a strange address: {address}"));
         }
-        told.push(line);
+        lines.push(line);
     }
-    anyhow::bail!("the host to measure ended before it was ready; it said: {}", told.join("\n"))
+    anyhow::bail!("the host to measure ended before it was ready; it logged: {}", lines.join("\n"))
 }
 
-/// This very program.
-pub(super) fn this_binary() -> anyhow::Result<PathBuf> {
-    std::env::current_exe().context("cannot find this binary")
+/// The file of this program.
+pub(crate) fn this_program() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("cannot find this program's file")
 }

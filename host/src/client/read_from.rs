@@ -1,26 +1,27 @@
-//! Where a read begins, as people write it and as the gateway's message ids have it.
+//! The start of a read, as people write it and as the gateway's message ids have it.
 
 use std::fmt::Write as _;
 use std::str::FromStr;
 
 use exesdb_storage::HistoryId;
 
-/// A version of a stream, or a position of the store with the history that it belongs to: `41`, `41@00f1e2d3c4b5a697`.
+/// Where a read begins: a version of a stream, or a position of the store with its history, such as `41` or
+/// `41@00f1e2d3c4b5a697`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct ReadFrom {
     /// The version or position.
     pub number: u64,
     /// The history of a position; none if it is not known.
     pub history: Option<HistoryId>,
 }
 
-impl Place {
-    /// A version, or a position of which nothing more is known.
-    pub fn of(number: u64) -> Place {
-        Place { number, history: None }
+impl ReadFrom {
+    /// A version, or a position whose history is not known.
+    pub fn of(number: u64) -> ReadFrom {
+        ReadFrom { number, history: None }
     }
 
-    /// Appends the parameters of a read from here on.
+    /// Adds the query parameters of a read from here to a URL.
     pub(super) fn push(&self, url: &mut String) {
         let _ = write!(url, "from={}", self.number);
         if let Some(history) = self.history {
@@ -28,7 +29,7 @@ impl Place {
         }
     }
 
-    /// Whether it can be a place in a stream (`stream`) or the store: a version has no history.
+    /// Checks that a start in a stream (none: in the whole store) has no history, because versions belong to none.
     pub fn check(&self, stream: Option<&str>) -> Result<(), String> {
         match (stream, self.history) {
             (Some(_), Some(history)) => {
@@ -39,10 +40,10 @@ impl Place {
     }
 }
 
-impl FromStr for Place {
+impl FromStr for ReadFrom {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Place, String> {
+    fn from_str(text: &str) -> Result<ReadFrom, String> {
         let (number, history) = match text.split_once('@') {
             None => (text, None),
             Some((number, history)) => (number, Some(history.parse()?)),
@@ -52,29 +53,29 @@ impl FromStr for Place {
              `@` and its history"
                 .to_owned()
         })?;
-        Ok(Place { number, history })
+        Ok(ReadFrom { number, history })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use super::ReadFrom;
 
     #[test]
-    fn places_are_read_and_written() {
+    fn versions_and_positions_with_their_history_are_parsed() {
         for (text, parameters) in
             [("41", "from=41"), ("41@00F1e2d3c4b5a697", "from=41&history=00f1e2d3c4b5a697")]
         {
             let mut url = String::new();
-            text.parse::<Place>().unwrap().push(&mut url);
+            text.parse::<ReadFrom>().unwrap().push(&mut url);
             assert_eq!(url, parameters);
         }
         for text in ["", "@00f1e2d3c4b5a697", "41@", "41@x", "x@00f1e2d3c4b5a697", "-1"] {
-            assert!(text.parse::<Place>().is_err(), "{text}");
+            assert!(text.parse::<ReadFrom>().is_err(), "{text}");
         }
-        let place: Place = "41@00f1e2d3c4b5a697".parse().unwrap();
-        assert!(place.check(None).is_ok());
-        assert!(place.check(Some("s")).unwrap_err().contains("@00f1e2d3c4b5a697"));
-        assert!(Place::of(41).check(Some("s")).is_ok());
+        let from: ReadFrom = "41@00f1e2d3c4b5a697".parse().unwrap();
+        assert!(from.check(None).is_ok());
+        assert!(from.check(Some("s")).unwrap_err().contains("@00f1e2d3c4b5a697"));
+        assert!(ReadFrom::of(41).check(Some("s")).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Reading what was appended: one stream, and the whole store, in each of the forms that the gateway offers.
+//! Reads of one stream and of the whole store, in each representation that the gateway offers.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -13,32 +13,32 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::TcpStream;
 
-use super::append;
+use crate::append;
 
-/// Streams of the store that is read.
-pub(super) const STREAMS: usize = 10;
+/// Number of streams in the store that is read.
+const STREAMS: usize = 10;
 
-/// Events of each append that fills the store.
+/// Events in each append that fills the store.
 const FILL_EVENTS: usize = 500;
 
-/// Events of a page of JSON: the most that the gateway gives.
+/// Events in a page of JSON: the gateway's maximum.
 const PAGE_EVENTS: usize = 1_000;
 
-/// Times that each read is measured; the median counts.
+/// How often each read is measured; the median counts.
 const RUNS: usize = 3;
 
-/// A form of the answer.
+/// A representation of events, as HTTP calls it.
 #[derive(Clone, Copy)]
-enum Form {
-    /// One page after the other, each a JSON document.
+enum Representation {
+    /// Many requests, each for one page that is a JSON document.
     Json,
-    /// One answer of many lines.
+    /// One response of many lines.
     Ndjson,
-    /// One answer of many frames.
+    /// One response of many frames.
     Binary,
 }
 
-impl Form {
+impl Representation {
     const ALL: [Self; 3] = [Self::Json, Self::Ndjson, Self::Binary];
 
     fn name(self) -> &'static str {
@@ -58,9 +58,9 @@ impl Form {
     }
 }
 
-/// What a read reached.
+/// The result of one read.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(crate) struct Row {
     workload: &'static str,
     form: &'static str,
     events: usize,
@@ -69,18 +69,18 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!(
             "{:<16} {:<11} {:>9}  {:>10.0}  {:>15.0}",
             self.workload, self.form, self.events, self.events_per_second, self.bytes_per_event
         )
     }
 
-    pub(super) const HEADING: &str = "read             form           events    events/s  bytes per event";
+    pub(crate) const HEADING: &str = "read             form           events    events/s  bytes per event";
 }
 
-/// Fills an empty store with `events`, in streams whose appends lie between each other's.
-pub(super) async fn fill(address: SocketAddr, events: usize) -> anyhow::Result<()> {
+/// Fills an empty store with `events`; the streams take turns with their appends.
+pub(crate) async fn fill(address: SocketAddr, events: usize) -> anyhow::Result<()> {
     let mut clients = Vec::new();
     for number in 0..STREAMS {
         clients.push(append::Client::connect(address, stream(number)).await?);
@@ -103,26 +103,26 @@ fn stream(number: usize) -> String {
     format!("filled-{number}")
 }
 
-/// Reads one stream and the whole store in each form.
-pub(super) async fn measure(address: SocketAddr, events: usize) -> anyhow::Result<Vec<Row>> {
+/// Reads one stream and the whole store in each representation.
+pub(crate) async fn measure(address: SocketAddr, events: usize) -> anyhow::Result<Vec<Row>> {
     let workloads = [
         ("one stream", format!("/v1/stores/main/streams/{}/events", stream(0)), events / STREAMS),
         ("the whole store", "/v1/stores/main/events".to_owned(), events),
     ];
     let mut rows = Vec::new();
     for (workload, path, events) in workloads {
-        for form in Form::ALL {
+        for representation in Representation::ALL {
             let mut times = Vec::new();
             let mut bytes = 0;
             for _ in 0..RUNS {
                 let start = Instant::now();
-                bytes = read(address, &path, form, events).await?;
+                bytes = read(address, &path, representation, events).await?;
                 times.push(start.elapsed());
             }
             times.sort_unstable();
             rows.push(Row {
                 workload,
-                form: form.name(),
+                form: representation.name(),
                 events,
                 events_per_second: events as f64 / times[RUNS / 2].as_secs_f64(),
                 bytes_per_event: bytes as f64 / events as f64,
@@ -132,23 +132,29 @@ pub(super) async fn measure(address: SocketAddr, events: usize) -> anyhow::Resul
     Ok(rows)
 }
 
-/// Reads forward, and says how many bytes came.
-async fn read(address: SocketAddr, path: &str, form: Form, events: usize) -> anyhow::Result<usize> {
+/// Reads forward, and returns the number of bytes received.
+async fn read(
+    address: SocketAddr,
+    path: &str,
+    representation: Representation,
+    events: usize,
+) -> anyhow::Result<usize> {
     let socket = TcpStream::connect(address).await.context("cannot connect to the measured host")?;
     socket.set_nodelay(true)?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
     let connection = tokio::spawn(connection);
     let mut bytes = 0;
-    match form {
-        Form::Json => {
+    match representation {
+        Representation::Json => {
             for from in (0..events).step_by(PAGE_EVENTS) {
                 let count = PAGE_EVENTS.min(events - from);
-                let page = ask(&mut sender, &format!("{path}?from={from}&count={count}"), form).await?;
+                let page =
+                    get(&mut sender, &format!("{path}?from={from}&count={count}"), representation).await?;
                 bytes += page.collect().await?.to_bytes().len();
             }
         }
-        Form::Ndjson | Form::Binary => {
-            let mut body = ask(&mut sender, &format!("{path}?from=0&count={events}"), form).await?;
+        Representation::Ndjson | Representation::Binary => {
+            let mut body = get(&mut sender, &format!("{path}?from=0&count={events}"), representation).await?;
             while let Some(frame) = body.frame().await {
                 bytes += frame?.data_ref().map_or(0, Bytes::len);
             }
@@ -159,11 +165,15 @@ async fn read(address: SocketAddr, path: &str, form: Form, events: usize) -> any
     Ok(bytes)
 }
 
-async fn ask(sender: &mut SendRequest<Empty<Bytes>>, target: &str, form: Form) -> anyhow::Result<Incoming> {
+async fn get(
+    sender: &mut SendRequest<Empty<Bytes>>,
+    target: &str,
+    representation: Representation,
+) -> anyhow::Result<Incoming> {
     sender.ready().await?;
     let request = Request::get(target)
         .header(header::HOST, "localhost")
-        .header(header::ACCEPT, form.media_type())
+        .header(header::ACCEPT, representation.media_type())
         .body(Empty::new())?;
     let response = sender.send_request(request).await?;
     anyhow::ensure!(response.status() == StatusCode::OK, "a read was answered {}", response.status());

@@ -1,42 +1,42 @@
-//! What a stream of a backup comes to in a store that has no event after a position: a pure rule.
+//! Rules, without side effects: what becomes of a stream of a backup in a store that has no events after a position.
 
 use exesdb_plugin::contract::streams::{Retention, StreamInfo, StreamState};
 use exesdb_plugin::contract::types::StreamLife;
 
-/// What is made of a stream.
+/// What becomes of a stream.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// Nothing: it began after the position.
+    /// The stream does not exist, because it began after the position.
     Absent,
-    /// It has the events that were copied, and these limits.
+    /// The stream has the events that were copied, and this retention.
     Copied(Retention),
-    /// All events that it had are hidden, and none was copied.
+    /// The stream exists without any event, because all that it had are hidden.
     Hidden(Hidden),
 }
 
 /// A stream without any event that can be read.
 #[derive(Debug)]
 pub(super) struct Hidden {
-    /// The last version that is never given out again.
+    /// The last version that is already used.
     pub(super) last_version: u64,
-    /// The time that the stream's last event gets.
+    /// The time of the stream's last event, in microseconds since 1970.
     pub(super) updated: u64,
-    /// Its limits, which hide all up to its last version.
+    /// The retention, which hides everything up to the last version.
     pub(super) retention: Retention,
-    /// Whether it was deleted.
+    /// Whether the stream was deleted.
     pub(super) state: StreamState,
 }
 
-/// Decides what is made of a stream.
+/// Decides what becomes of a stream.
 ///
-/// `info` and `life` are of the time of the backup, as if no event was too old; `copied` is the version of the stream's last
-/// event that was copied, which is the last visible one up to the position. The error says how a component contradicts
-/// itself.
+/// `info` and `life` describe the stream at the time of the backup, without any event hidden by its age. `copied` is the
+/// version of the last event that was copied, which is the last visible one up to the position. The error says how the
+/// component contradicts itself.
 ///
-/// What is hidden then lies before all that is visible, so a stream of which something was copied has all versions up to its
-/// last one. Where nothing was copied of a stream that is old enough, what it had up to the position is hidden. How many
-/// events that were, nobody can tell once they are scavenged; but all below the first visible one may have been, so the
-/// stream goes on counting with that one's version.
+/// Hidden events then precede all visible ones, so a stream with a copied event has all versions from the first visible one
+/// up to that event. If nothing was copied of a stream that began before the position, its events up to the position are
+/// hidden. Their number is unknown once they are scavenged, but they may be all those before the first visible event, so the
+/// stream continues with that event's version.
 pub(super) fn outcome(
     info: &StreamInfo,
     life: Option<StreamLife>,
@@ -60,7 +60,7 @@ pub(super) fn outcome(
             info.first_position
         ));
     };
-    // A stream whose present life begins with the first visible event had been deleted before that was appended.
+    // If the present life begins with the first visible event, the stream was deleted before that event was appended.
     let began_again = life.is_some_and(|life| life.first_version == first_visible);
     let state = if began_again { StreamState::Deleted } else { info.state };
     Ok(Outcome::Hidden(hidden(info, last_version, info.created, state)))
@@ -84,7 +84,7 @@ mod tests {
     const COUNTED: Retention = Retention { max_count: Some(2), ..NONE };
     const AGED: Retention = Retention { max_age_seconds: Some(9), ..NONE };
 
-    /// A stream whose first event was at position 10. It has versions up to 5.
+    /// A stream whose first event was at position 10, with versions up to 5.
     fn info(state: StreamState, first_version: Option<u64>, retention: Retention) -> StreamInfo {
         StreamInfo {
             stream_id: "s".to_owned(),
@@ -105,10 +105,10 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_in_each_state_before_and_after_it_began() {
-        let begun_again = Some(StreamLife { first_version: 4, last_version: 5 });
+    fn outcomes_for_streams_in_each_state() {
+        let started_again = Some(StreamLife { first_version: 4, last_version: 5 });
         let never_deleted = Some(StreamLife { first_version: 0, last_version: 5 });
-        let begun_again_and_cut = Some(StreamLife { first_version: 2, last_version: 5 });
+        let started_again_and_truncated = Some(StreamLife { first_version: 2, last_version: 5 });
         let truncated_before = |before| Retention { truncate_before: Some(before), ..NONE };
         let table = [
             // Some events were copied.
@@ -121,14 +121,14 @@ mod tests {
                 Outcome::Copied(truncated_before(5)),
             ),
             (info(Live, Some(4), COUNTED), never_deleted, Some(4), Outcome::Copied(COUNTED)),
-            // All that can be read came later.
+            // All visible events came later.
             (info(Live, Some(3), TRUNCATED), never_deleted, None, hidden(Live, 2, 100, NONE)),
             (info(Live, Some(4), COUNTED), never_deleted, None, hidden(Live, 3, 100, COUNTED)),
             (info(Live, Some(3), AGED), never_deleted, None, hidden(Live, 2, 100, AGED)),
-            (info(Live, Some(4), truncated_before(4)), begun_again, None, hidden(Deleted, 3, 100, NONE)),
-            (info(Live, Some(4), COUNTED), begun_again, None, hidden(Deleted, 3, 100, COUNTED)),
-            (info(Live, Some(4), COUNTED), begun_again_and_cut, None, hidden(Live, 3, 100, COUNTED)),
-            // Nothing can be read at all.
+            (info(Live, Some(4), truncated_before(4)), started_again, None, hidden(Deleted, 3, 100, NONE)),
+            (info(Live, Some(4), COUNTED), started_again, None, hidden(Deleted, 3, 100, COUNTED)),
+            (info(Live, Some(4), COUNTED), started_again_and_truncated, None, hidden(Live, 3, 100, COUNTED)),
+            // No event is visible.
             (info(Live, None, AGED), never_deleted, None, hidden(Live, 5, 500, AGED)),
             (info(Deleted, None, truncated_before(6)), None, None, hidden(Deleted, 5, 500, NONE)),
             (info(Tombstoned, None, truncated_before(6)), None, None, hidden(Tombstoned, 5, 500, NONE)),
@@ -136,7 +136,7 @@ mod tests {
         for (info, life, copied, expected) in table {
             for position in [10, 11] {
                 let outcome = outcome(&info, life, copied, position).unwrap();
-                // The words of the contract compare as text alone.
+                // The types of the contract do not implement `PartialEq`.
                 let (outcome, expected) = (format!("{outcome:?}"), format!("{expected:?}"));
                 assert_eq!(outcome, expected, "{info:?} {life:?} {copied:?} {position}");
             }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_event_that_was_left_out_is_a_contradiction() {
+    fn a_visible_first_event_that_was_not_copied_is_a_contradiction() {
         let info = info(Live, Some(0), NONE);
         assert!(outcome(&info, None, None, 10).unwrap_err().contains("position 10"));
         assert!(matches!(outcome(&info, None, None, 9), Ok(Outcome::Absent)));

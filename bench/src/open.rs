@@ -6,22 +6,22 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use super::host::BenchHost;
+use crate::host::BenchHost;
 
-/// What it took.
+/// Cost of opening a store.
 #[derive(Debug, Serialize)]
-pub(super) struct Opened {
+pub(crate) struct Opened {
     events: usize,
-    /// From the start of the process to the first answer; components compiled before are not compiled again.
+    /// From the start of the process until it is ready, with components that were compiled before.
     ready_ms: u64,
-    /// The same with a new, empty store: what the host itself takes.
+    /// The same with an empty store: the share of the host itself.
     ready_empty_ms: u64,
     memory_mib: u64,
     disk_bytes_per_event: f64,
 }
 
 impl Opened {
-    pub(super) fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         format!(
             "opening {} events: {} ms from start to ready (an empty store: {} ms), {} MiB of memory then, \
              {:.0} bytes per event on disk after compaction",
@@ -30,8 +30,9 @@ impl Opened {
     }
 }
 
-/// Stops a host whose store has `events`, and opens it again. Gives the host that runs then.
-pub(super) async fn measure(
+/// Stops a host whose store has `events`, and opens the store again. Returns the host that runs then.
+pub(crate) async fn measure(
+    exesdb: &Path,
     host: BenchHost,
     folder: &Path,
     events: usize,
@@ -39,15 +40,15 @@ pub(super) async fn measure(
     host.compact().await?;
     host.stop().await?;
     let disk = disk_bytes(&folder.join("data").join("main"))?;
-    // Its compiled components lie beside the other's, so this one compiles, and the next start of it does not.
+    // The first start on this folder compiles the components into its cache; the second one, which counts, finds them.
     let empty = folder.join("empty");
-    BenchHost::start(&empty).await?.stop().await?;
+    BenchHost::start(exesdb, &empty).await?.stop().await?;
     let start = Instant::now();
-    let host = BenchHost::start(&empty).await?;
+    let host = BenchHost::start(exesdb, &empty).await?;
     let ready_empty = start.elapsed();
     host.stop().await?;
     let start = Instant::now();
-    let host = BenchHost::start(folder).await?;
+    let host = BenchHost::start(exesdb, folder).await?;
     let ready = start.elapsed();
     let opened = Opened {
         events,
@@ -59,7 +60,7 @@ pub(super) async fn measure(
     Ok((host, opened))
 }
 
-/// Bytes that the files below a folder take on disk: sparse parts take none.
+/// Bytes that the files below a folder occupy on disk, without the holes of sparse files.
 fn disk_bytes(folder: &Path) -> anyhow::Result<u64> {
     use std::os::unix::fs::MetadataExt as _;
     /// The unit of `st_blocks`, whatever the file system's own blocks are.

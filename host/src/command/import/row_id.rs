@@ -1,8 +1,8 @@
-//! What an imported event is known by: which row it was made of.
+//! Ids of imported events, which are derived from their rows.
 //!
-//! An event's id is made from the name of the row's source, its stream, type and content, and how many rows before it in
-//! the source say the same. So a row that is sent again is the same event, also of a file that has grown or has got rows
-//! in between; and rows that read the same are events of their own, in one file and in two.
+//! An id depends on the source of the row, its stream, type and content, and the number of equal rows before it in the source.
+//! So a row that is sent again is the same event, also if the file has grown or has new rows in between; and equal rows are
+//! separate events, in one file and in two.
 
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -10,11 +10,10 @@ use uuid::{Uuid, uuid};
 
 use super::row::Row;
 
-/// What ids of imported events are made under (UUID version 5). To change it is to import everything twice.
+/// The namespace of the ids (UUID version 5). Changing it would import everything twice.
 const NAMESPACE: Uuid = uuid!("0c9bd8a4-6f4b-4f3a-9b55-6f1f3b6b7a52");
 
-/// The digest of what a row says: its source, stream, type and data, each with its length before it so that they cannot
-/// run into one another.
+/// The digest of a row: of its source, stream, type and data, each with its length before it, so that they stay apart.
 pub(super) fn content(source: &str, stream: &str, event_type: &str, data: &str) -> Uuid {
     let mut bytes = Vec::with_capacity(source.len() + stream.len() + event_type.len() + data.len() + 32);
     for field in [source, stream, event_type, data] {
@@ -24,12 +23,12 @@ pub(super) fn content(source: &str, stream: &str, event_type: &str, data: &str) 
     Uuid::new_v5(&NAMESPACE, &bytes)
 }
 
-/// The id of the event of a row that says this, after so many others that say the same.
+/// The id of the event of a row with this digest. `occurrence` is the number of equal rows before it.
 pub(super) fn event_id(content: Uuid, occurrence: u32) -> String {
     Uuid::new_v5(&content, &occurrence.to_be_bytes()).to_string()
 }
 
-/// Where an event came from.
+/// The origin of an event.
 #[derive(Serialize)]
 struct Metadata<'a> {
     import: Import<'a>,
@@ -58,7 +57,7 @@ mod tests {
     use serde_json::value::RawValue;
 
     #[test]
-    fn ids_tell_rows_and_sources_apart() {
+    fn ids_distinguish_rows_and_sources() {
         let base = content("f", "s", "t", "1");
         let others = [
             content("g", "s", "t", "1"),
@@ -73,12 +72,12 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_the_same_in_every_version_of_this_program() {
+    fn ids_do_not_change_between_versions_of_this_program() {
         assert_eq!(event_id(content("f", "s", "t", "1"), 0), "da96cc74-9849-57a3-bd25-5aa04733a320");
     }
 
     #[test]
-    fn metadata_says_where_an_event_came_from() {
+    fn metadata_names_file_line_and_time() {
         let columns = Columns {
             stream: "s".into(),
             event_type: "t".into(),

@@ -1,4 +1,4 @@
-//! Puts the rows of a file of any size in order, in bounded memory: what does not fit is sorted in parts on the disk.
+//! Sorts the rows of a file of any size in bounded memory: an external merge sort with temporary files.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -8,32 +8,32 @@ use std::os::unix::fs::FileExt as _;
 
 use uuid::Uuid;
 
-/// Entries that are sorted in memory at a time: about 10 MiB.
-const PART_ENTRIES: usize = 1 << 17;
-/// Entries of each part that are read at a time when the parts are merged.
+/// Entries that are sorted in memory at a time. They take about 10 MiB.
+const BUFFER_ENTRIES: usize = 1 << 17;
+/// Entries of each run that are read at a time when the runs are merged.
 const READ_ENTRIES: usize = 256;
-/// Bytes of an entry on the disk.
+/// Size of an entry on disk, in bytes.
 const ENTRY_BYTES: usize = 72;
 
-/// Where a row stands in an import: its time in nanoseconds (0 without), and its number in the file.
-pub(super) type Place = (i128, u64);
+/// The sort key of a row: its time in nanoseconds since 1970 (0 without a time), then its number in the file.
+pub(super) type RowKey = (i128, u64);
 
-/// Where a row lies in its file, and what it is.
+/// Where a row is in its file, and its digest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// The digest of what the row says.
+    /// The digest of the row.
     pub(super) content: Uuid,
-    /// Its time and its number.
-    pub(super) place: Place,
-    /// How many rows of its stream come before it in the file.
+    /// The time and number of the row.
+    pub(super) key: RowKey,
+    /// Number of rows of the same stream before it in the file.
     pub(super) ordinal: u64,
-    /// Where it begins in the file, in bytes.
+    /// Where the row begins in the file, in bytes.
     pub(super) offset: u64,
-    /// How many bytes it has there.
+    /// Length of the row in the file, in bytes.
     pub(super) length: u32,
-    /// On which line it begins.
+    /// The line on which the row begins.
     pub(super) line: u64,
-    /// How many rows before it in the file say the same.
+    /// Number of equal rows before it in the file.
     pub(super) occurrence: u32,
 }
 
@@ -46,8 +46,8 @@ impl Entry {
             at += part.len();
         };
         put(self.content.as_bytes());
-        put(&self.place.0.to_be_bytes());
-        put(&self.place.1.to_be_bytes());
+        put(&self.key.0.to_be_bytes());
+        put(&self.key.1.to_be_bytes());
         put(&self.ordinal.to_be_bytes());
         put(&self.offset.to_be_bytes());
         put(&self.line.to_be_bytes());
@@ -65,7 +65,7 @@ impl Entry {
         let mut rest = &bytes[..];
         Entry {
             content: Uuid::from_bytes(take(&mut rest)),
-            place: (i128::from_be_bytes(take(&mut rest)), u64::from_be_bytes(take(&mut rest))),
+            key: (i128::from_be_bytes(take(&mut rest)), u64::from_be_bytes(take(&mut rest))),
             ordinal: u64::from_be_bytes(take(&mut rest)),
             offset: u64::from_be_bytes(take(&mut rest)),
             line: u64::from_be_bytes(take(&mut rest)),
@@ -75,86 +75,86 @@ impl Entry {
     }
 }
 
-/// What entries are sorted by.
+/// The order of entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
-    /// What they say, and equal ones by their number.
+    /// By digest, then by number.
     Content,
-    /// Their places.
-    Place,
+    /// By time, then by number.
+    Key,
 }
 
 impl By {
     fn compare(self, left: &Entry, right: &Entry) -> Ordering {
         match self {
-            By::Content => left.content.cmp(&right.content).then_with(|| left.place.1.cmp(&right.place.1)),
-            By::Place => left.place.cmp(&right.place),
+            By::Content => left.content.cmp(&right.content).then_with(|| left.key.1.cmp(&right.key.1)),
+            By::Key => left.key.cmp(&right.key),
         }
     }
 }
 
-/// Takes entries in any order and gives them back in one.
+/// Accepts entries in any order, and sorts them.
 #[derive(Debug)]
 pub(super) struct Sorter {
     by: By,
-    part: Vec<Entry>,
-    part_max: usize,
-    /// Sorted parts on the disk: entries from one number to another.
-    parts: Vec<(u64, u64)>,
-    disk: Option<Disk>,
+    buffer: Vec<Entry>,
+    buffer_max: usize,
+    /// Sorted runs on disk, each with the numbers of its first entry and of the one after its last.
+    runs: Vec<(u64, u64)>,
+    writer: Option<EntryWriter>,
 }
 
 impl Sorter {
     pub(super) fn new(by: By) -> Sorter {
-        Sorter::with_part(by, PART_ENTRIES)
+        Sorter::with_buffer(by, BUFFER_ENTRIES)
     }
 
-    fn with_part(by: By, part_max: usize) -> Sorter {
-        Sorter { by, part: Vec::new(), part_max, parts: Vec::new(), disk: None }
+    fn with_buffer(by: By, buffer_max: usize) -> Sorter {
+        Sorter { by, buffer: Vec::new(), buffer_max, runs: Vec::new(), writer: None }
     }
 
     pub(super) fn push(&mut self, entry: Entry) -> io::Result<()> {
-        if self.part.len() == self.part_max {
+        if self.buffer.len() == self.buffer_max {
             self.spill()?;
         }
-        self.part.push(entry);
+        self.buffer.push(entry);
         Ok(())
     }
 
     fn spill(&mut self) -> io::Result<()> {
         let by = self.by;
-        self.part.sort_unstable_by(|left, right| by.compare(left, right));
-        let disk = match &mut self.disk {
-            Some(disk) => disk,
-            None => self.disk.insert(Disk::new()?),
+        self.buffer.sort_unstable_by(|left, right| by.compare(left, right));
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(EntryWriter::new()?),
         };
-        let start = disk.entries;
-        for entry in self.part.drain(..) {
-            disk.push(&entry)?;
+        let start = writer.entries;
+        for entry in self.buffer.drain(..) {
+            writer.push(&entry)?;
         }
-        self.parts.push((start, disk.entries));
+        self.runs.push((start, writer.entries));
         Ok(())
     }
 
     /// All entries in order.
     pub(super) fn sorted(mut self) -> io::Result<Sorted> {
         let by = self.by;
-        if self.disk.is_none() {
-            self.part.sort_unstable_by(|left, right| by.compare(left, right));
-            return Ok(Sorted::Memory(self.part.into_iter()));
+        if self.writer.is_none() {
+            self.buffer.sort_unstable_by(|left, right| by.compare(left, right));
+            return Ok(Sorted::Memory(self.buffer.into_iter()));
         }
         self.spill()?;
-        let disk = self.disk.expect("it was just written to").finish()?;
-        let mut runs: Vec<Run> = Vec::with_capacity(self.parts.len());
-        let mut heads = BinaryHeap::with_capacity(self.parts.len());
-        for (index, (next, end)) in self.parts.into_iter().enumerate() {
+        let file = self.writer.expect("the buffer was just spilled").finish()?;
+        let mut runs: Vec<Run> = Vec::with_capacity(self.runs.len());
+        let mut smallest = BinaryHeap::with_capacity(self.runs.len());
+        for (index, (next, end)) in self.runs.into_iter().enumerate() {
             let mut run = Run { next, end, read: Vec::new() };
-            if let Some(entry) = run.take(&disk)? {
-                heads.push(Reverse(Head { by, entry, run: index }));
+            if let Some(entry) = run.take(&file)? {
+                smallest.push(Reverse(RunHead { by, entry, run: index }));
             }
             runs.push(run);
         }
-        Ok(Sorted::Disk { disk, runs, heads, by })
+        Ok(Sorted::Disk { file, runs, smallest, by })
     }
 }
 
@@ -162,17 +162,17 @@ impl Sorter {
 #[derive(Debug)]
 pub(super) enum Sorted {
     Memory(std::vec::IntoIter<Entry>),
-    Disk { disk: Entries, runs: Vec<Run>, heads: BinaryHeap<Reverse<Head>>, by: By },
+    Disk { file: EntryFile, runs: Vec<Run>, smallest: BinaryHeap<Reverse<RunHead>>, by: By },
 }
 
 impl Sorted {
     pub(super) fn next(&mut self) -> io::Result<Option<Entry>> {
         match self {
             Sorted::Memory(entries) => Ok(entries.next()),
-            Sorted::Disk { disk, runs, heads, by } => {
-                let Some(Reverse(Head { entry, run, .. })) = heads.pop() else { return Ok(None) };
-                if let Some(next) = runs[run].take(disk)? {
-                    heads.push(Reverse(Head { by: *by, entry: next, run }));
+            Sorted::Disk { file, runs, smallest, by } => {
+                let Some(Reverse(RunHead { entry, run, .. })) = smallest.pop() else { return Ok(None) };
+                if let Some(next) = runs[run].take(file)? {
+                    smallest.push(Reverse(RunHead { by: *by, entry: next, run }));
                 }
                 Ok(Some(entry))
             }
@@ -180,20 +180,20 @@ impl Sorted {
     }
 }
 
-/// A sorted part on the disk.
+/// A sorted run on disk that is being merged.
 #[derive(Debug)]
 pub(super) struct Run {
     next: u64,
     end: u64,
-    /// What was read ahead, the next one last.
+    /// Entries that were read ahead, in reverse order.
     read: Vec<Entry>,
 }
 
 impl Run {
-    fn take(&mut self, disk: &Entries) -> io::Result<Option<Entry>> {
+    fn take(&mut self, file: &EntryFile) -> io::Result<Option<Entry>> {
         if self.read.is_empty() {
             let end = self.end.min(self.next + READ_ENTRIES as u64);
-            self.read = disk.read(self.next, end)?;
+            self.read = file.read(self.next, end)?;
             self.read.reverse();
             self.next = end;
         }
@@ -201,44 +201,44 @@ impl Run {
     }
 }
 
-/// The first entry that is left of a part.
+/// The smallest remaining entry of a run.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(super) struct RunHead {
     by: By,
     entry: Entry,
     run: usize,
 }
 
-impl Ord for Head {
-    fn cmp(&self, other: &Head) -> Ordering {
+impl Ord for RunHead {
+    fn cmp(&self, other: &RunHead) -> Ordering {
         self.by.compare(&self.entry, &other.entry).then_with(|| self.run.cmp(&other.run))
     }
 }
 
-impl PartialOrd for Head {
-    fn partial_cmp(&self, other: &Head) -> Option<Ordering> {
+impl PartialOrd for RunHead {
+    fn partial_cmp(&self, other: &RunHead) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl PartialEq for Head {
-    fn eq(&self, other: &Head) -> bool {
+impl PartialEq for RunHead {
+    fn eq(&self, other: &RunHead) -> bool {
         self.cmp(other) == Ordering::Equal
     }
 }
 
-impl Eq for Head {}
+impl Eq for RunHead {}
 
-/// Entries that are being written to a file of no name.
+/// Writes entries to a temporary file.
 #[derive(Debug)]
-pub(super) struct Disk {
+pub(super) struct EntryWriter {
     out: BufWriter<File>,
     entries: u64,
 }
 
-impl Disk {
-    pub(super) fn new() -> io::Result<Disk> {
-        Ok(Disk { out: BufWriter::with_capacity(1 << 18, tempfile::tempfile()?), entries: 0 })
+impl EntryWriter {
+    pub(super) fn new() -> io::Result<EntryWriter> {
+        Ok(EntryWriter { out: BufWriter::with_capacity(1 << 18, tempfile::tempfile()?), entries: 0 })
     }
 
     pub(super) fn push(&mut self, entry: &Entry) -> io::Result<()> {
@@ -246,21 +246,21 @@ impl Disk {
         self.out.write_all(&entry.encode())
     }
 
-    pub(super) fn finish(self) -> io::Result<Entries> {
+    pub(super) fn finish(self) -> io::Result<EntryFile> {
         let file = self.out.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok(Entries { file, entries: self.entries })
+        Ok(EntryFile { file, entries: self.entries })
     }
 }
 
-/// Entries in a file.
+/// A temporary file of entries.
 #[derive(Debug)]
-pub(super) struct Entries {
+pub(super) struct EntryFile {
     file: File,
     entries: u64,
 }
 
-impl Entries {
-    /// The entries from one number to another, which are few.
+impl EntryFile {
+    /// The entries with the numbers from `from` to `to`, exclusive.
     fn read(&self, from: u64, to: u64) -> io::Result<Vec<Entry>> {
         let count = usize::try_from(to - from).expect("few entries are read at a time");
         let mut bytes = vec![0; count * ENTRY_BYTES];
@@ -275,7 +275,7 @@ impl Entries {
         Ok(Entry::decode(&bytes))
     }
 
-    /// Of entries that are sorted by their content, the one that says this and is the so many-th to do so.
+    /// Finds an entry by its digest and occurrence, if the entries are sorted by these.
     pub(super) fn find(&self, content: Uuid, occurrence: u32) -> io::Result<Option<Entry>> {
         let (mut low, mut high) = (0, self.entries);
         while low < high {
@@ -296,14 +296,14 @@ impl Entries {
 
 #[cfg(test)]
 mod tests {
-    use super::{By, Disk, Entry, Sorter};
+    use super::{By, Entry, EntryWriter, Sorter};
     use uuid::Uuid;
 
-    /// Entries of few contents and times, in no order.
+    /// Entries with few digests and times, in no order.
     fn entries(count: u64) -> Vec<Entry> {
         let entry = |row: u64| Entry {
             content: Uuid::from_u128(u128::from(row * 7 % 5)),
-            place: (i128::from(row * 11 % 13) - 6, row),
+            key: (i128::from(row * 11 % 13) - 6, row),
             ordinal: row / 2,
             offset: row * 100,
             length: u32::MAX - row as u32,
@@ -313,8 +313,8 @@ mod tests {
         (0..count).map(entry).collect()
     }
 
-    fn sorted(by: By, part_max: usize, entries: &[Entry]) -> Vec<Entry> {
-        let mut sorter = Sorter::with_part(by, part_max);
+    fn sorted(by: By, buffer_max: usize, entries: &[Entry]) -> Vec<Entry> {
+        let mut sorter = Sorter::with_buffer(by, buffer_max);
         for entry in entries {
             sorter.push(*entry).unwrap();
         }
@@ -323,33 +323,33 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_into_memory_is_sorted_all_the_same() {
+    fn entries_beyond_the_buffer_are_sorted_on_disk() {
         let entries = entries(1_000);
-        let mut by_place = entries.clone();
-        by_place.sort_by_key(|entry| entry.place);
+        let mut by_key = entries.clone();
+        by_key.sort_by_key(|entry| entry.key);
         let mut by_content = entries.clone();
-        by_content.sort_by_key(|entry| (entry.content, entry.place.1));
-        for part_max in [1, 7, 333, 999, 1_000, 1_001] {
-            assert_eq!(sorted(By::Place, part_max, &entries), by_place, "{part_max}");
-            assert_eq!(sorted(By::Content, part_max, &entries), by_content, "{part_max}");
+        by_content.sort_by_key(|entry| (entry.content, entry.key.1));
+        for buffer_max in [1, 7, 333, 999, 1_000, 1_001] {
+            assert_eq!(sorted(By::Key, buffer_max, &entries), by_key, "{buffer_max}");
+            assert_eq!(sorted(By::Content, buffer_max, &entries), by_content, "{buffer_max}");
         }
-        assert!(sorted(By::Place, 7, &[]).is_empty());
+        assert!(sorted(By::Key, 7, &[]).is_empty());
     }
 
     #[test]
-    fn entries_are_found_by_what_they_say() {
+    fn entries_are_found_by_digest_and_occurrence() {
         let mut entries = entries(100);
         entries.sort_by_key(|entry| (entry.content, entry.occurrence));
-        let mut disk = Disk::new().unwrap();
+        let mut writer = EntryWriter::new().unwrap();
         for entry in &entries {
-            disk.push(entry).unwrap();
+            writer.push(entry).unwrap();
         }
-        let disk = disk.finish().unwrap();
+        let file = writer.finish().unwrap();
         for entry in &entries {
-            assert_eq!(disk.find(entry.content, entry.occurrence).unwrap(), Some(*entry));
+            assert_eq!(file.find(entry.content, entry.occurrence).unwrap(), Some(*entry));
         }
-        assert_eq!(disk.find(Uuid::from_u128(3), 100).unwrap(), None);
-        assert_eq!(disk.find(Uuid::from_u128(9), 0).unwrap(), None);
-        assert_eq!(Disk::new().unwrap().finish().unwrap().find(Uuid::nil(), 0).unwrap(), None);
+        assert_eq!(file.find(Uuid::from_u128(3), 100).unwrap(), None);
+        assert_eq!(file.find(Uuid::from_u128(9), 0).unwrap(), None);
+        assert_eq!(EntryWriter::new().unwrap().finish().unwrap().find(Uuid::nil(), 0).unwrap(), None);
     }
 }
