@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use exesdb_plugin::{GatewayBody, GatewayWorker, Refusal};
+use exesdb_plugin::{GatewayBody, GatewayError, GatewayWorker};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
@@ -174,37 +174,37 @@ fn unknown_store(name: &str, stores: &[StoreRoute]) -> Response<Full<Bytes>> {
     problem(StatusCode::NOT_FOUND, "store-not-found", "No such store", &detail, &members)
 }
 
-fn refused(store: &StoreRoute, refusal: &Refusal) -> Response<Full<Bytes>> {
+fn refused(store: &StoreRoute, refusal: &GatewayError) -> Response<Full<Bytes>> {
     let store = [("store", serde_json::Value::from(store.name.as_str()))];
     let detail = refusal.to_string();
     match refusal {
-        Refusal::Overloaded | Refusal::TooManyLong(_) => problem(
+        GatewayError::Overloaded | GatewayError::TooManyLong(_) => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "overloaded",
             "Too many requests at a time",
             &detail,
             &store,
         ),
-        Refusal::Restarting => problem(
+        GatewayError::Restarting => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "restarting",
             "The gateway is being restarted",
             &detail,
             &store,
         ),
-        Refusal::Unavailable => problem(
+        GatewayError::Unavailable => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
             "The gateway does not start",
             &detail,
             &store,
         ),
-        Refusal::Crashed { crash } => {
+        GatewayError::Crashed { crash } => {
             let [store] = store;
             let members = [store, ("incident", crash.incident.as_str().into())];
             problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The gateway failed", &detail, &members)
         }
-        Refusal::NoAnswer => problem(
+        GatewayError::NoResponse => problem(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             "The gateway gave no answer",

@@ -89,7 +89,7 @@ impl Bus {
 
     /// Says that appends below `next_position` may have gone unpublished, as when a component ends between its
     /// commit and its answer: wakes every waiter, and forgets what it cannot vouch for.
-    pub fn lost(&self, next_position: u64) {
+    pub fn resync(&self, next_position: u64) {
         let mut state = self.state.lock();
         state.next = state.next.max(next_position);
         state.remembered_from = state.remembered_from.max(next_position);
@@ -229,7 +229,7 @@ mod tests {
     fn after_a_loss_everybody_reads_what_lies_before_it() {
         let bus = Bus::new(0);
         let mut waiting = bus.wait(Some("a"), 0).expect("room");
-        bus.lost(5);
+        bus.resync(5);
         assert!(waiting.woken.as_mut().expect("waits").try_recv().is_ok());
         assert!(ready(&bus, Some("a"), 4));
         assert!(ready(&bus, None, 4));

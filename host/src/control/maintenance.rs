@@ -7,7 +7,7 @@ use std::time::Duration;
 use exesdb_plugin::contract::maintenance::ScavengeStep;
 use exesdb_plugin::contract::snapshots::SnapshotId;
 use exesdb_plugin::contract::types::Error;
-use exesdb_plugin::{LivingSnapshots, SnapshotsPool, StoreAccess, StreamsPool, names};
+use exesdb_plugin::{SnapshotsPool, StoreAccess, StreamsPool, VisibleSnapshots, names};
 use exesdb_storage::Compacted;
 use exesdb_storage::dump::Summary;
 use exesdb_supervisor::{Kind, Registry};
@@ -64,8 +64,8 @@ pub(super) async fn scavenge(control: &Control, store: &str, write: &mut OwnedWr
         scavenge_all("streams", &|from| Box::pin(streams.scavenge(from)), Done::default(), write).await?;
         // Snapshots that are unavailable keep no stream from giving its room back.
         let readers = part::<StreamsPool>(control, store, &names::readers(store)).await?;
-        let living = LivingSnapshots::new(snapshots.clone(), readers);
-        let snapshots = match sweep_all(&living, write).await {
+        let visible = VisibleSnapshots::new(snapshots.clone(), readers);
+        let snapshots = match sweep_all(&visible, write).await {
             Ok(swept) => {
                 scavenge_all("snapshots", &|from| Box::pin(snapshots.scavenge(from)), swept, write).await
             }
@@ -155,11 +155,11 @@ impl Done {
 }
 
 /// Deletes the snapshots of streams that were deleted since, step by step.
-async fn sweep_all(living: &LivingSnapshots, write: &mut OwnedWriteHalf) -> Result<Done, Ended> {
+async fn sweep_all(visible: &VisibleSnapshots, write: &mut OwnedWriteHalf) -> Result<Done, Ended> {
     let mut total = Done::default();
     let (mut after, mut tries) = (None, 0);
     loop {
-        let swept = match living.sweep(after.clone()).await {
+        let swept = match visible.sweep(after.clone()).await {
             Ok(swept) => swept,
             Err(error) if is_passing(&error) && tries < STEP_TRIES => {
                 tries += 1;
