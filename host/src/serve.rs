@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cap_std::fs::Dir;
-use exesdb_gateway::{Connections, Listener, Served, StoreReadiness, StoreRoute, WebAccess, listener_child};
+use exesdb_gateway::{
+    Connections, Listener, ServiceConfig, StoreReadiness, StoreRoute, WebAccess, listener_child,
+};
 use exesdb_plugin::{Engine, GatewayWorker, names};
 use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registry, Root, Telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -124,7 +126,7 @@ async fn host(mut config: Config) -> anyhow::Result<()> {
     let accepting = listener_child(
         listener.clone(),
         connections.clone(),
-        Served {
+        ServiceConfig {
             registry: registry.clone(),
             stores: routes(&config.stores),
             readiness: each_readiness.clone(),
