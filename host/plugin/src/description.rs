@@ -1,4 +1,4 @@
-//! What a component says about itself through `exesdb:host/describe`, checked like everything that a guest says.
+//! What a component says about itself through `exesdb:host/describe`, checked like all input from guests.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! Runs long work off the runtime's worker threads, so that it does not delay other tasks: a guest that computes, a read
 //! that waits for the disk.
 //!
-//! Most calls are short, and a long one cannot be told in advance. So a call starts on the runtime's thread, at no cost;
+//! Most calls are short, and long ones are not known in advance. So a call starts on the runtime's thread, at no cost;
 //! what has taken long once is offloaded the next time.
 
 use std::sync::LazyLock;

@@ -115,7 +115,7 @@
 //! **What cannot be killed.** Killing a worker drops its future at its next await point. Code that computes or
 //! blocks without awaiting, a thread the worker has started, and work handed to `spawn_blocking` go on until
 //! they return: no safe program can end a thread from outside. The supervisor then reports `kill_pending` after
-//! a second and waits, because a second incarnation beside the first would be worse. A worker that owns a
+//! a second and waits, because a second incarnation next to the first would be worse. A worker that owns a
 //! thread tells it to end in a destructor, or from its shutdown signal, and lets the thread check.
 //!
 //! # Significant children

@@ -152,7 +152,7 @@ impl Host for State {
             batches: batches.into_iter().map(batch).collect(),
         };
         let (sender, outcome) = tokio::sync::oneshot::channel();
-        // The caller may be gone, as after a kill; the commit stands all the same.
+        // The caller may be gone, as after a kill; the commit stands anyway.
         let reply = move |outcome| drop(sender.send(outcome));
         let writer = &self.storage()?.writer;
         let queued = if self.frees_space {

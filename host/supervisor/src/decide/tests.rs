@@ -1,7 +1,7 @@
 //! Tests decisions: which children are stopped and started after which events.
 //!
 //! `Play` simulates the driver: starts succeed unless a script says otherwise, stops succeed, retries and exits wait in a
-//! mailbox. Its log is a line of words.
+//! mailbox. Its log is one line of text.
 
 mod invariants;
 

@@ -1,5 +1,5 @@
 //! What supervisors report, as data. It becomes the `detail` of an [`Event`](super::Event) only when it is read, because
-//! supervisors report every step and mostly nobody reads.
+//! supervisors report every step and are rarely read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(crate) enum Who {
     Process { pid: Pid, parent: Option<Pid>, incarnation: u64 },
     /// A child of this supervisor, without a process.
     ChildOf(Pid),
-    /// No process: the path says it all.
+    /// No process: only the path.
     Path,
 }
 
