@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use exesdb_gateway::{
-    Connections, Listener, Readiness, Served, StoreReadiness, StoreRoute, WebAccess, listener_child,
+    Connections, Listener, Readiness, ServiceConfig, StoreReadiness, StoreRoute, WebAccess, listener_child,
 };
 use exesdb_plugin::{Engine, GatewayWorker, names};
 use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registry, Root, Telemetry};
@@ -134,7 +134,7 @@ impl Host {
         let tree_readiness = TreeReadiness::default();
         let readiness = tree_readiness.of(routes.clone(), &registry);
         let connections = Connections::new(files.connections);
-        let served = Served {
+        let served = ServiceConfig {
             registry: registry.clone(),
             stores: routes.clone(),
             readiness: readiness.clone(),

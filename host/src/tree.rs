@@ -33,8 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exesdb_plugin::{
-    Clock, Engine, GatewayPlugin, Installed, Limits, LivingSnapshots, Plugin, SnapshotsKind, SnapshotsPool,
-    StreamsKind, StreamsPool, names,
+    Clock, Engine, GatewayPlugin, Installed, Limits, Plugin, SnapshotsKind, SnapshotsPool, StreamsKind,
+    StreamsPool, VisibleSnapshots, names,
 };
 use exesdb_supervisor::{ChildSpec, Registration, Registry, Strategy, SupervisorSpec, Telemetry};
 
@@ -128,8 +128,8 @@ impl Persistence {
     }
 
     /// The snapshots of streams that are not deleted.
-    pub fn living_snapshots(&self) -> LivingSnapshots {
-        LivingSnapshots::new(self.snapshot_workers.clone(), self.readers.clone())
+    pub fn visible_snapshots(&self) -> VisibleSnapshots {
+        VisibleSnapshots::new(self.snapshot_workers.clone(), self.readers.clone())
     }
 
     /// The store as a child of the host, without a gateway. Its database is in `folder`.

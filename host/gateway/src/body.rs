@@ -1,8 +1,8 @@
 //! A request's body, with a limit on how long it may take.
 //!
-//! A component may answer without having read the body, as it does when that is too large. Most clients look for the
-//! answer when they have sent everything; a connection that is closed before costs them the answer. So what is left
-//! of a body is read and thrown away, up to a point.
+//! A component may respond without having read the body, for example because that is too large. Most clients read the
+//! response only after they have sent everything, and lose it if the connection is closed before. So the rest of a body is
+//! read and discarded, within limits.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,22 +15,22 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
 
-/// How long a request's body may be waited for, from the first time that it has to be: the largest at 70 KB a second.
-/// A body that trickles holds a gateway instance, of which there are few.
+/// How long a request's body may take from the first wait for it: the largest body at 70 KB per second. A slow body occupies
+/// one of few gateway instances.
 pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Bytes of a body that are thrown away, at most: four times the largest request. Whoever sends more is cut off.
+/// Bytes of a body that are discarded: four times the largest request. If there are more, the connection is closed.
 const DISCARDED_BYTES_MAX: usize = 16 << 20;
 
-/// How long throwing away may take. No instance is held meanwhile, but the connection is.
+/// How long discarding may take. It occupies the connection, but no instance.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A request's body.
 pub(crate) struct RequestBody {
-    /// None when it has ended.
+    /// None after its end.
     body: Option<Incoming>,
-    /// When it has taken too long. Made at the first wait: most bodies are there when they are asked for.
-    overdue: Option<Pin<Box<Sleep>>>,
+    /// Completes when the body has taken too long. Made at the first wait, because most bodies arrive at once.
+    timeout: Option<Pin<Box<Sleep>>>,
 }
 
 /// Why a body ended early.
@@ -53,7 +53,7 @@ impl From<BodyError> for exesdb_plugin::BodyError {
 
 impl RequestBody {
     pub(crate) fn new(body: Incoming) -> Self {
-        Self { body: (!body.is_end_stream()).then_some(body), overdue: None }
+        Self { body: (!body.is_end_stream()).then_some(body), timeout: None }
     }
 }
 
@@ -72,8 +72,8 @@ impl Body for RequestBody {
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
         }
-        let overdue = self.overdue.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_TIME_MAX)));
-        match overdue.as_mut().poll(context) {
+        let timeout = self.timeout.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_TIME_MAX)));
+        match timeout.as_mut().poll(context) {
             Poll::Ready(()) => {
                 self.body = None;
                 Poll::Ready(Some(Err(BodyError::Slow)))
@@ -93,7 +93,7 @@ impl Body for RequestBody {
 
 impl Drop for RequestBody {
     fn drop(&mut self) {
-        // Without a runtime the host is at its end, and so is the connection.
+        // Without a runtime the host has ended, and so has the connection.
         if let Some(body) = self.body.take()
             && !body.is_end_stream()
             && let Ok(runtime) = Handle::try_current()
@@ -112,7 +112,7 @@ async fn discard(mut body: Incoming) {
             left = less;
         }
     };
-    // A body that takes longer is dropped here, and its connection closed.
+    // A body that takes longer is dropped here, which closes its connection.
     drop(tokio::time::timeout(DISCARD_TIME_MAX, rest).await);
 }
 
@@ -121,7 +121,7 @@ mod tests {
     use super::BodyError;
 
     #[test]
-    fn the_message_says_how_long_is_too_long() {
+    fn the_error_names_the_limit() {
         assert_eq!(BodyError::Slow.to_string(), "the request's body took more than 60 s");
     }
 }

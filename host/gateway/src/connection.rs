@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1 or HTTP/2, with what a client may hold of the host.
+//! Connections: HTTP/1.1 and HTTP/2, with limits on what a client may occupy.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,13 +10,12 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::answer::Answers;
+use crate::service::Service;
 
-/// Connections at a time. Each costs a task and its buffers, some 20 KiB idle.
+/// Connections at a time. An idle one costs a task and its buffers, about 20 KiB.
 pub const CONNECTIONS_MAX: usize = 4_096;
 
-/// How long a client may take over a request's head, and how long a connection may be idle: a client that trickles
-/// headers, or sends nothing, holds a connection.
+/// How long a client may take to send a request's head, and how long a connection may be idle.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Headers of a request, and bytes of its head.
@@ -29,44 +28,44 @@ const STREAMS_PER_CONNECTION_MAX: u32 = 100;
 /// All connections of the host. They outlive a restart of the listener.
 #[derive(Clone)]
 pub struct Connections {
-    room: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     max: usize,
     stopping: Arc<watch::Sender<bool>>,
 }
 
 impl Connections {
-    /// Room for `max` connections.
+    /// Allows `max` connections at a time, but no more than [`CONNECTIONS_MAX`].
     pub fn new(max: usize) -> Self {
         let max = max.min(CONNECTIONS_MAX);
-        Self { room: Arc::new(Semaphore::new(max)), max, stopping: Arc::new(watch::Sender::new(false)) }
+        Self { permits: Arc::new(Semaphore::new(max)), max, stopping: Arc::new(watch::Sender::new(false)) }
     }
 
-    /// A place for one more connection, when there is one.
-    pub(crate) async fn room(&self) -> OwnedSemaphorePermit {
-        self.room.clone().acquire_owned().await.expect("the semaphore is never closed")
+    /// Waits for the permit for one more connection.
+    pub(crate) async fn permit(&self) -> OwnedSemaphorePermit {
+        self.permits.clone().acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// Has every connection finish the request it is at and close.
+    /// Makes every connection finish its request and close.
     pub fn finish(&self) {
         self.stopping.send_replace(true);
     }
 
-    /// Waits until all connections are closed, at most this long.
+    /// Waits until all connections are closed, but no longer than `at_most`.
     pub async fn closed(&self, at_most: Duration) {
         let all = u32::try_from(self.max).expect("a limit of thousands");
-        // Whoever is still there after that time is cut off with the process.
-        drop(tokio::time::timeout(at_most, self.room.acquire_many(all)).await);
+        // Connections that are still open then end with the process.
+        drop(tokio::time::timeout(at_most, self.permits.acquire_many(all)).await);
     }
 
     /// Serves a connection until it is closed.
-    pub(crate) async fn serve(self, stream: TcpStream, answers: Arc<Answers>, _room: OwnedSemaphorePermit) {
-        // The HTTP library has no clock yet when it looks for the version that the client speaks.
+    pub(crate) async fn serve(self, stream: TcpStream, service: Arc<Service>, _permit: OwnedSemaphorePermit) {
+        // The HTTP library has no timeout for the detection of the client's version.
         if tokio::time::timeout(HEADER_READ_TIMEOUT, stream.readable()).await.is_err() {
             return;
         }
         let service = service_fn(move |request| {
-            let answers = answers.clone();
-            async move { Ok::<_, Infallible>(answers.answer(request).await) }
+            let service = service.clone();
+            async move { Ok::<_, Infallible>(service.respond(request).await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
@@ -92,13 +91,13 @@ impl Connections {
             }
         };
         if let Err(error) = ended {
-            // A client that goes away in the middle is no fault of ours.
+            // The usual cause is a client that goes away.
             tracing::debug!(error = &*error, "a connection ended early");
         }
     }
 }
 
 async fn stop(stopping: &mut watch::Receiver<bool>) {
-    // An error means that the host is gone, which is a stop as well.
+    // An error means that the host has ended, which is a stop as well.
     drop(stopping.wait_for(|stopping| *stopping).await);
 }

@@ -1,4 +1,4 @@
-//! `/health/live` and `/health/ready`, which is `/health` too: the host's own responses, which need no component.
+//! `/health/live` and `/health/ready` (also `/health`). They need no component.
 
 use std::sync::Arc;
 
@@ -6,24 +6,24 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body_util::Full;
 
-/// Whether one store can serve.
+/// The state of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreReadiness {
     /// The store's name.
     pub store: String,
-    /// Why it cannot, if it cannot.
+    /// Why it cannot serve, if so.
     pub trouble: Option<String>,
-    /// What it does without although it serves, if anything.
+    /// What is missing although it serves, if anything.
     pub degraded: Option<String>,
-    /// What it runs: the SHA-256 of each component, by what that is to the store.
+    /// The SHA-256 of each component that it runs, by role.
     pub components: Vec<(&'static str, String)>,
-    /// How many positions of its log are taken; none while it is not open.
+    /// The next position of its log; none while it is not open.
     pub next_position: Option<u64>,
     /// The history that its positions belong to, as 16 hexadecimal digits; none while it is not open.
     pub history: Option<String>,
 }
 
-/// Asked at every `/health/ready` and `/v1/stores`: one entry for each store.
+/// Reads the state of each store; called for every `/health/ready` and `/v1/stores`.
 pub type Readiness = Arc<dyn Fn() -> Vec<StoreReadiness> + Send + Sync>;
 
 pub(crate) fn live() -> Response<Full<Bytes>> {
@@ -41,7 +41,7 @@ pub(crate) fn ready(stores: &[StoreReadiness]) -> Response<Full<Bytes>> {
     json(status, serde_json::json!({ "status": status_text, "stores": each, "components": components }))
 }
 
-/// The digests of what a store runs: `{"gateway": "...", ...}`.
+/// The digests of a store's components: `{"gateway": "...", ...}`.
 fn digests(store: &StoreReadiness) -> serde_json::Value {
     let digest = |(role, digest): &(&str, String)| ((*role).to_owned(), digest.clone().into());
     serde_json::Value::Object(store.components.iter().map(digest).collect())
@@ -69,7 +69,7 @@ mod tests {
     use http::StatusCode;
 
     #[test]
-    fn one_store_in_trouble_makes_the_host_not_ready() {
+    fn one_store_that_does_not_serve_makes_the_host_not_ready() {
         let store = |name: &str, trouble: Option<&str>| StoreReadiness {
             store: name.into(),
             trouble: trouble.map(str::to_owned),
@@ -79,9 +79,14 @@ mod tests {
             history: None,
         };
         assert_eq!(ready(&[store("a", None)]).status(), StatusCode::OK);
-        let lame = StoreReadiness { degraded: Some("snapshots are unavailable".into()), ..store("a", None) };
-        assert_eq!(ready(std::slice::from_ref(&lame)).status(), StatusCode::OK, "it serves all else");
-        assert_eq!(shown(&lame), "ready, but snapshots are unavailable");
+        let degraded =
+            StoreReadiness { degraded: Some("snapshots are unavailable".into()), ..store("a", None) };
+        assert_eq!(
+            ready(std::slice::from_ref(&degraded)).status(),
+            StatusCode::OK,
+            "it serves everything else"
+        );
+        assert_eq!(shown(&degraded), "ready, but snapshots are unavailable");
         let stores = [store("a", None), store("b", Some("parked"))];
         assert_eq!(ready(&stores).status(), StatusCode::SERVICE_UNAVAILABLE);
     }

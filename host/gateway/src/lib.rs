@@ -1,22 +1,23 @@
-//! The way in: connections, limits, and which store's gateway a request goes to.
+//! The HTTP server: connections, limits, and the store whose gateway a request goes to.
 //!
-//! `listener` accepts, `connection` speaks HTTP/1.1 and HTTP/2 and bounds what a client may hold, `route` decides
-//! where a request goes (pure), `web` decides which web pages may send one (pure), `answer` asks a gateway worker and
-//! turns what went wrong into a problem document, `health` and `stores` answer for the host itself. What a path below a
-//! store means is the component's business.
+//! `listener` accepts connections, `connection` speaks HTTP/1.1 and HTTP/2 and limits what a client may occupy, `route`
+//! decides where a request goes (pure), `web` decides which web pages may send one (pure), `service` forwards a request to a
+//! gateway worker and turns errors into problem documents, `health` and `stores` are the host's own resources. The meaning
+//! of a path below a store is up to the component.
 
-mod answer;
 mod body;
 mod connection;
 mod health;
 mod listener;
 mod problem;
 mod route;
+mod service;
 mod stores;
 mod web;
 
 pub use connection::{CONNECTIONS_MAX, Connections};
 pub use health::{Readiness, StoreReadiness};
-pub use listener::{Listener, ListenerError, Served, listener_child};
+pub use listener::{Listener, ListenerError, listener_child};
 pub use route::StoreRoute;
+pub use service::ServiceConfig;
 pub use web::WebAccess;

@@ -1,23 +1,20 @@
-//! The listening socket, and the child that accepts from it.
+//! The listening socket, and the child that accepts connections from it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use exesdb_supervisor::{ChildSpec, Context, Reason, Registry, Start};
+use exesdb_supervisor::{ChildSpec, Context, Reason, Start};
 use tokio::net::TcpListener;
 
-use crate::answer::Answers;
 use crate::connection::Connections;
-use crate::health::Readiness;
-use crate::route::StoreRoute;
-use crate::web::WebAccess;
+use crate::service::{Service, ServiceConfig};
 
-/// Pause after a failed accept, which is mostly a lack of file descriptors: they come back when clients go.
+/// The pause after a failed accept. The usual cause is a lack of file descriptors, which are freed when clients leave.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// The socket. It is bound once, before the tree starts, so that a taken port is told at once, and outlives the
-/// child that accepts, so that a restart refuses nobody.
+/// The listening socket. It is bound before the tree starts, so that a port in use is reported at once, and outlives the
+/// child that accepts from it, so that a restart refuses no connection.
 #[derive(Clone)]
 pub struct Listener {
     socket: Arc<TcpListener>,
@@ -32,7 +29,7 @@ pub struct ListenerError {
     error: std::io::Error,
 }
 
-/// What helps if an address cannot be listened on.
+/// What to do if an address cannot be listened on.
 fn way_out(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::AddrInUse => {
@@ -49,11 +46,11 @@ fn way_out(error: &std::io::Error) -> &'static str {
 }
 
 impl Listener {
-    /// Binds the address; port 0 takes any free one.
+    /// Binds the address; port 0 means any free port.
     ///
     /// # Errors
     ///
-    /// When the address is taken or not ours.
+    /// The address is in use or not available.
     pub async fn bind(address: SocketAddr) -> Result<Self, ListenerError> {
         let failed = |error| ListenerError { address, error };
         let socket = TcpListener::bind(address).await.map_err(failed)?;
@@ -61,36 +58,24 @@ impl Listener {
         Ok(Self { socket: Arc::new(socket), address })
     }
 
-    /// The address with its real port.
+    /// The bound address, with the actual port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// What the connections of a listener get to see.
-pub struct Served {
-    /// Where the gateway workers are found.
-    pub registry: Registry,
-    /// The stores, in the order of the configuration.
-    pub stores: Vec<StoreRoute>,
-    /// How each of them is.
-    pub readiness: Readiness,
-    /// Which web pages may send requests.
-    pub web: WebAccess,
-}
-
 /// The child that accepts connections.
-pub fn listener_child(listener: Listener, connections: Connections, served: Served) -> ChildSpec {
-    let answers = Arc::new(Answers { served, turn: Default::default() });
+pub fn listener_child(listener: Listener, connections: Connections, config: ServiceConfig) -> ChildSpec {
+    let service = Arc::new(Service::new(config));
     ChildSpec::worker("listener", move |context: Context| {
-        let (listener, connections, answers) = (listener.clone(), connections.clone(), answers.clone());
+        let (listener, connections, service) = (listener.clone(), connections.clone(), service.clone());
         async move {
             Ok(Start::running(async move {
-                // The connections go on: they end when the host stops, after the gateway workers have finished.
+                // Connections continue: they end when the host stops, after the gateway workers have finished.
                 let shutdown = context.shutdown();
                 tokio::select! {
                     () = shutdown.requested() => {}
-                    () = accept(&listener, &connections, &answers) => {}
+                    () = accept(&listener, &connections, &service) => {}
                 }
                 Reason::Shutdown
             }))
@@ -98,16 +83,16 @@ pub fn listener_child(listener: Listener, connections: Connections, served: Serv
     })
 }
 
-async fn accept(listener: &Listener, connections: &Connections, answers: &Arc<Answers>) {
+async fn accept(listener: &Listener, connections: &Connections, service: &Arc<Service>) {
     loop {
-        let room = connections.room().await;
+        let permit = connections.permit().await;
         match listener.socket.accept().await {
             Ok((stream, _)) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "a connection is gone already");
                     continue;
                 }
-                tokio::spawn(connections.clone().serve(stream, answers.clone(), room));
+                tokio::spawn(connections.clone().serve(stream, service.clone(), permit));
             }
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed; it is tried again");

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use http_body_util::Full;
 
-/// A problem with its members beyond the standard ones.
+/// A problem with additional members.
 pub(crate) fn problem(
     status: StatusCode,
     kind: &str,

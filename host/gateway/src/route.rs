@@ -12,22 +12,22 @@ pub struct StoreRoute {
 /// Where a request goes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Route<'a> {
-    /// The host answers: the process runs.
+    /// The host itself: the process runs.
     Live,
-    /// The host answers: all stores can serve.
+    /// The host itself: whether all stores can serve.
     Ready,
-    /// The host answers: which stores there are.
+    /// The host itself: the list of stores.
     Stores,
-    /// The host answers: what is known of this store.
+    /// The host itself: the state of this store.
     StoreInfo(&'a StoreRoute),
-    /// To a worker of this store.
+    /// A gateway worker of this store.
     Store(&'a StoreRoute),
-    /// There is no such store.
+    /// No store has this name.
     UnknownStore(&'a str),
 }
 
-/// Decides by the path. Stores own what lies below `/v1/stores/{name}`; all else but the host's own goes to the
-/// first store, whose gateway knows the rest of the API, such as `/openapi.json`.
+/// Decides by the path. Everything below `/v1/stores/{name}` belongs to that store. Other paths, except the host's own, go to
+/// the first store, whose gateway knows the rest of the API, such as `/openapi.json`.
 pub(crate) fn route<'a>(stores: &'a [StoreRoute], path: &'a str) -> Route<'a> {
     match path {
         "/health/live" => return Route::Live,
@@ -39,7 +39,7 @@ pub(crate) fn route<'a>(stores: &'a [StoreRoute], path: &'a str) -> Route<'a> {
         Some(rest) => {
             let (name, below) =
                 rest.split_once('/').map_or((rest, None), |(name, below)| (name, Some(below)));
-            // Names of stores need no percent-encoding, so a name that has some is unknown.
+            // Store names need no percent-encoding, so a name that has some is unknown.
             match (stores.iter().find(|store| store.name == name), below) {
                 (Some(store), None) => Route::StoreInfo(store),
                 (Some(store), Some(_)) => Route::Store(store),
@@ -55,7 +55,7 @@ mod tests {
     use super::{Route, StoreRoute, route};
 
     #[test]
-    fn the_path_decides() {
+    fn the_path_determines_the_route() {
         let stores = ["main", "orders"].map(|name| StoreRoute { name: name.into(), workers: 3 });
         let table = [
             ("/health/live", Route::Live),

@@ -1,4 +1,4 @@
-//! `/v1/stores` and `/v1/stores/{store}`: which stores there are, and how each is. The host's own responses.
+//! `/v1/stores` and `/v1/stores/{store}`: the stores and their states. They need no component.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -39,7 +39,7 @@ mod tests {
     use crate::health::StoreReadiness;
 
     #[test]
-    fn a_store_says_what_is_known_of_it() {
+    fn unknown_values_are_omitted() {
         let open = Some((7, "00000000000000ab"));
         for (trouble, log, expected) in [
             (

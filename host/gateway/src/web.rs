@@ -1,81 +1,80 @@
-//! What a web page may ask of the host. Pure.
+//! Which web pages may send requests. Pure.
 //!
-//! A browser sends requests for any page that it shows, also to services of the machine that it runs on. Two headers
-//! tell them apart, and no page can set them: `Origin` names the page's server, and `Host` the name that the page
-//! used. A foreign page that had its own name resolved to a loopback address (DNS rebinding) has no foreign `Origin`
-//! any more, but its `Host` gives it away.
+//! A browser sends requests on behalf of any page that it shows, even to services on its own machine. Two headers identify
+//! the page, and no page can set them: `Origin` names the page's server, and `Host` the name that the page used. A page
+//! that had its own name resolved to a loopback address (DNS rebinding) has no foreign `Origin`, but a foreign `Host`.
 
 use std::net::IpAddr;
 
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
-/// Seconds for which a browser may remember that an origin is allowed. After that a change of the configuration counts.
+/// Seconds for which a browser may cache that an origin is allowed, even if the configuration changes.
 const PREFLIGHT_SECONDS: &str = "600";
 
-/// Methods that a page of an allowed origin may use: all that gateway components have a use for.
+/// Methods that a page of an allowed origin may use: all that gateway components use.
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
 const REQUEST_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-request-private-network");
 const ALLOW_PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
 
-/// From where requests are taken. A program that is no browser sends no `Origin`, and a `Host` that it was told to use.
+/// Which web pages may send requests. Programs other than browsers send no `Origin`, and the `Host` that they were given.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WebAccess {
-    /// Whether the host listens on a loopback address, which is not meant for other machines' pages.
+    /// Whether the host listens on a loopback address, which pages of other machines may not use.
     pub is_loopback: bool,
-    /// Names that requests may be sent to, in lower case and without a port. With any, or on loopback, others than these
-    /// and the loopback names are refused.
+    /// Names that requests may be sent to, in lower case and without a port. If there are any, or on loopback, all names but
+    /// these and the loopback names are refused.
     pub allowed_hosts: Vec<String>,
-    /// Origins whose pages may send requests and read responses, as a browser writes them: `https://app.example.org`.
+    /// Origins whose pages may send requests and read responses, as browsers write them: `https://app.example.org`.
     pub allowed_origins: Vec<String>,
 }
 
-/// What becomes of a request.
+/// What a request's origin and host mean for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It comes from no page, or from one that this host itself served.
+pub(crate) enum OriginCheck {
+    /// The request comes from no page, or from one that this host served.
     Own,
-    /// It comes from a page of this origin, which is allowed.
+    /// The request comes from a page of this allowed origin.
     Allowed(HeaderValue),
-    /// A browser asks whether a page of this origin, which is allowed, may send a request.
+    /// A browser asks whether a page of this allowed origin may send a request.
     Preflight(HeaderValue),
-    /// It comes from a page of this origin, which is not allowed.
+    /// The request comes from a page of this origin, which is not allowed.
     ForeignOrigin(String),
-    /// It is sent to this name, which is not the host's.
+    /// The request is sent to this name, which is not the host's.
     ForeignHost(String),
-    /// The request does not say clearly to which name it is sent.
+    /// The request does not name its host unambiguously.
     BadHost,
 }
 
 impl WebAccess {
-    /// Decides about a request by its head.
-    pub(crate) fn judge(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Verdict {
-        let Ok(host) = authority(uri, headers) else { return Verdict::BadHost };
+    /// Checks a request by its head.
+    pub(crate) fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> OriginCheck {
+        let Ok(host) = authority(uri, headers) else { return OriginCheck::BadHost };
         if let Some(host) = &host
             && !self.is_own(host.host())
         {
-            return Verdict::ForeignHost(host.host().to_owned());
+            return OriginCheck::ForeignHost(host.host().to_owned());
         }
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let origin = match (origins.next(), origins.next()) {
-            (None, _) => return Verdict::Own,
+            (None, _) => return OriginCheck::Own,
             (Some(origin), None) => origin,
-            (Some(_), Some(_)) => return Verdict::ForeignOrigin("several".to_owned()),
+            (Some(_), Some(_)) => return OriginCheck::ForeignOrigin("several".to_owned()),
         };
-        let Ok(text) = origin.to_str() else { return Verdict::ForeignOrigin("not ASCII".to_owned()) };
+        let Ok(text) = origin.to_str() else { return OriginCheck::ForeignOrigin("not ASCII".to_owned()) };
         if self.allowed_origins.iter().any(|allowed| allowed == text) {
             let asks = headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
             let preflight = method == Method::OPTIONS && asks;
             return if preflight {
-                Verdict::Preflight(origin.clone())
+                OriginCheck::Preflight(origin.clone())
             } else {
-                Verdict::Allowed(origin.clone())
+                OriginCheck::Allowed(origin.clone())
             };
         }
         match host {
-            Some(host) if is_same_origin(text, &host) => Verdict::Own,
-            _ => Verdict::ForeignOrigin(text.to_owned()),
+            Some(host) if is_same_origin(text, &host) => OriginCheck::Own,
+            _ => OriginCheck::ForeignOrigin(text.to_owned()),
         }
     }
 
@@ -110,8 +109,8 @@ fn is_loopback_name(host: &str) -> bool {
         || address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-/// Whether a page comes from where its request goes. Which of the two schemes the browser used is not known here: the
-/// host may be behind a proxy that speaks TLS.
+/// Whether a page was served by the host that its request goes to. The scheme that the browser used is unknown, because the
+/// host may be behind a proxy that terminates TLS.
 fn is_same_origin(origin: &str, host: &Authority) -> bool {
     let Some((scheme, page)) = origin.split_once("://") else { return false };
     let default = match scheme {
@@ -127,7 +126,7 @@ fn is_same_origin(origin: &str, host: &Authority) -> bool {
 /// Lets a page of an allowed origin read a response.
 pub(crate) fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    // All of them, which is possible because no request of a page carries credentials.
+    // A wildcard is possible because no request of a page carries credentials.
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("*"));
     headers.append(header::VARY, HeaderValue::from_static("origin"));
 }
@@ -138,7 +137,7 @@ pub(crate) fn preflight(request: &HeaderMap, origin: HeaderValue) -> HeaderMap {
     allow(&mut headers, origin);
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static(PREFLIGHT_SECONDS));
-    // Which headers a request may have is for the component to say, and the origin is trusted to send any.
+    // The component decides which headers a request may have; an allowed origin may send any.
     if let Some(wanted) = request.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
     }
@@ -150,7 +149,7 @@ pub(crate) fn preflight(request: &HeaderMap, origin: HeaderValue) -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
-    use super::{Verdict, WebAccess, preflight};
+    use super::{OriginCheck, WebAccess, preflight};
     use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
     fn headers(pairs: &[(&str, &str)]) -> HeaderMap {
@@ -162,8 +161,8 @@ mod tests {
         headers
     }
 
-    fn judge(access: &WebAccess, method: &Method, pairs: &[(&str, &str)]) -> Verdict {
-        access.judge(method, &Uri::from_static("/v1/stores"), &headers(pairs))
+    fn check(access: &WebAccess, method: &Method, pairs: &[(&str, &str)]) -> OriginCheck {
+        access.check(method, &Uri::from_static("/v1/stores"), &headers(pairs))
     }
 
     fn loopback() -> WebAccess {
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn on_loopback_only_loopback_and_configured_names_are_the_hosts_own() {
+    fn on_loopback_only_loopback_and_configured_names_are_accepted() {
         for (host, is_own) in [
             ("127.0.0.1:2113", true),
             ("127.99.3.4", true),
@@ -196,31 +195,31 @@ mod tests {
             ("0.0.0.0:2113", false),
             ("[::]", false),
         ] {
-            let verdict = judge(&loopback(), &Method::GET, &[("host", host)]);
-            assert_eq!(verdict == Verdict::Own, is_own, "{host}: {verdict:?}");
+            let verdict = check(&loopback(), &Method::GET, &[("host", host)]);
+            assert_eq!(verdict == OriginCheck::Own, is_own, "{host}: {verdict:?}");
             let elsewhere = WebAccess::default();
-            assert_eq!(judge(&elsewhere, &Method::GET, &[("host", host)]), Verdict::Own, "{host}");
+            assert_eq!(check(&elsewhere, &Method::GET, &[("host", host)]), OriginCheck::Own, "{host}");
             let named = WebAccess { is_loopback: false, ..loopback() };
-            assert_eq!(judge(&named, &Method::GET, &[("host", host)]) == Verdict::Own, is_own, "{host}");
+            assert_eq!(check(&named, &Method::GET, &[("host", host)]) == OriginCheck::Own, is_own, "{host}");
         }
     }
 
     #[test]
-    fn a_request_must_say_clearly_where_it_goes() {
+    fn a_request_must_name_its_host_unambiguously() {
         let access = loopback();
-        assert_eq!(judge(&access, &Method::GET, &[]), Verdict::Own, "HTTP/1.0 has no host");
+        assert_eq!(check(&access, &Method::GET, &[]), OriginCheck::Own, "HTTP/1.0 has no host");
         for pairs in [
             &[("host", "")][..],
             &[("host", "user@127.0.0.1")],
             &[("host", "a b")],
             &[("host", "localhost"), ("host", "evil.example")],
         ] {
-            assert_eq!(judge(&access, &Method::GET, pairs), Verdict::BadHost, "{pairs:?}");
+            assert_eq!(check(&access, &Method::GET, pairs), OriginCheck::BadHost, "{pairs:?}");
         }
-        // Of HTTP/2, and of a request to a proxy: what the target says goes before the header.
+        // In HTTP/2, and in a request to a proxy, the target takes precedence over the header.
         let uri = Uri::from_static("http://evil.example/v1/stores");
-        let verdict = access.judge(&Method::GET, &uri, &headers(&[("host", "localhost")]));
-        assert_eq!(verdict, Verdict::ForeignHost("evil.example".into()));
+        let verdict = access.check(&Method::GET, &uri, &headers(&[("host", "localhost")]));
+        assert_eq!(verdict, OriginCheck::ForeignHost("evil.example".into()));
     }
 
     #[test]
@@ -248,21 +247,21 @@ mod tests {
             (own, "*", None),
         ] {
             for method in [Method::GET, Method::POST, Method::OPTIONS] {
-                let verdict = judge(&loopback(), &method, &[("host", host), ("origin", origin)]);
+                let verdict = check(&loopback(), &method, &[("host", host), ("origin", origin)]);
                 let expected = match expected {
-                    Some(true) => Verdict::Own,
-                    Some(false) => Verdict::Allowed(HeaderValue::from_str(origin).expect("visible")),
-                    None => Verdict::ForeignOrigin(origin.into()),
+                    Some(true) => OriginCheck::Own,
+                    Some(false) => OriginCheck::Allowed(HeaderValue::from_str(origin).expect("visible")),
+                    None => OriginCheck::ForeignOrigin(origin.into()),
                 };
                 assert_eq!(verdict, expected, "{method} {host} {origin}");
             }
         }
         let twice = [("host", own), ("origin", "http://127.0.0.1:2113"), ("origin", "http://evil.example")];
-        assert!(matches!(judge(&loopback(), &Method::GET, &twice), Verdict::ForeignOrigin(_)));
+        assert!(matches!(check(&loopback(), &Method::GET, &twice), OriginCheck::ForeignOrigin(_)));
     }
 
     #[test]
-    fn a_preflight_is_granted_to_allowed_origins_alone() {
+    fn a_preflight_is_granted_to_allowed_origins_only() {
         let asked = |origin: &str| {
             let pairs = [
                 ("host", "localhost:2113"),
@@ -270,10 +269,10 @@ mod tests {
                 ("access-control-request-method", "PUT"),
                 ("access-control-request-headers", "content-type, x-mine"),
             ];
-            (judge(&loopback(), &Method::OPTIONS, &pairs), headers(&pairs))
+            (check(&loopback(), &Method::OPTIONS, &pairs), headers(&pairs))
         };
         let (verdict, request) = asked("https://app.example.org");
-        let Verdict::Preflight(origin) = verdict else { panic!("{verdict:?}") };
+        let OriginCheck::Preflight(origin) = verdict else { panic!("{verdict:?}") };
         let granted = preflight(&request, origin);
         assert_eq!(granted["access-control-allow-origin"], "https://app.example.org");
         assert_eq!(granted["access-control-allow-headers"], "content-type, x-mine");
@@ -282,6 +281,6 @@ mod tests {
         );
         assert!(!granted.contains_key("access-control-allow-private-network"));
         let (verdict, _) = asked("https://evil.example");
-        assert_eq!(verdict, Verdict::ForeignOrigin("https://evil.example".into()));
+        assert_eq!(verdict, OriginCheck::ForeignOrigin("https://evil.example".into()));
     }
 }

@@ -1,9 +1,9 @@
-//! How the other parts of a store reach its database.
+//! How the other parts of a store access its database.
 
 use exesdb_storage::{Reader, Store, Writer};
 
-/// The database's two ends, as [`crate::names::store`] registers them. Neither keeps the database open: whoever holds
-/// them when `store` ends is told so, and does not close it on a thread that must not wait.
+/// The database's reader and writer, registered as [`crate::names::store`]. They do not keep the database open: after its end
+/// they fail, so that nobody else has to close it on a thread that must not wait.
 pub struct StoreAccess {
     /// Reads what is durable.
     pub reader: Reader,
@@ -12,7 +12,7 @@ pub struct StoreAccess {
 }
 
 impl StoreAccess {
-    /// The ends of an open database.
+    /// The access to an open database.
     pub fn of(store: &Store) -> Self {
         Self { reader: store.reader(), writer: store.writer() }
     }

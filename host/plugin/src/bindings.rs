@@ -1,8 +1,8 @@
 //! The contract in Rust: every interface of `wit/`, seen from the host's side.
 //!
-//! All of them are generated as imports, also those that persistence components export, so that one set of
-//! types serves both sides of the host: a gateway's request goes to a streams component as it came. Exports are
-//! called through typed functions (see `persistence/kind.rs`).
+//! All interfaces are generated as imports, also those that persistence components export, so that both sides of the host
+//! use the same types: a gateway's request is passed to a streams component unchanged. Exports are called through typed
+//! functions (see `persistence/exports.rs`).
 #![allow(missing_docs, clippy::wildcard_imports, unreachable_pub)] // generated; the WIT files are the documentation
 
 wasmtime::component::bindgen!({

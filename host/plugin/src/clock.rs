@@ -1,4 +1,4 @@
-//! What a store's components take for the time of day, through `exesdb:host/clock` and WASI's wall clock alike.
+//! The time of day of a store's components, in `exesdb:host/clock` and in WASI's wall clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,10 +7,10 @@ use wasmtime_wasi::HostWallClock;
 /// A time of day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {
-    /// The system's.
+    /// The system's time.
     #[default]
     System,
-    /// 1970-01-01T00:00:00 UTC, for ever: no event is too old then. For whoever copies a store with what age hides.
+    /// Always 1970-01-01T00:00:00 UTC, so that no event is too old: for copies of a store that include expired events.
     Epoch,
 }
 
@@ -43,7 +43,7 @@ mod tests {
     use super::Clock;
 
     #[test]
-    fn one_clock_goes_on_and_the_other_stands_at_the_epoch() {
+    fn the_system_clock_runs_and_the_epoch_clock_does_not() {
         assert!(Clock::System.now() > Duration::from_secs(1_700_000_000));
         assert_eq!((Clock::Epoch.now(), Clock::Epoch.since_epoch()), (Duration::ZERO, Duration::ZERO));
         assert_eq!(Clock::default(), Clock::System);

@@ -1,4 +1,4 @@
-//! Why an instance ended, in words that a supervisor, an operator and a component's author can use.
+//! Why an instance ended: for its supervisor, for the operator and for the component's author.
 
 use std::fmt;
 
@@ -7,22 +7,23 @@ use serde::Serialize;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{Trap, WasmBacktrace};
 
-use crate::engine::WASM_STACK_BYTES;
 use crate::guest_log::LastError;
-use crate::limits::{HANDLES_MAX, Meter};
+use crate::limits::{HANDLES_MAX, WASM_STACK_BYTES};
+use crate::meter::Meter;
+use crate::text::truncated;
 use crate::trace::new_id;
 
-/// Frames of a backtrace that are kept, those of inlined functions included: the cause is at its beginning.
+/// Frames that are kept of a backtrace, inlined ones included. The cause is at its beginning.
 const FRAMES_MAX: usize = 64;
 
-/// Bytes of a frame's text that are kept: names come from the component, and a hostile one has them of megabytes.
+/// Bytes that are kept of a frame's text: a hostile component can have names of megabytes.
 const FRAME_BYTES_MAX: usize = 512;
 
-/// Bytes of a message that are kept: a guest chooses its panic messages.
+/// Bytes that are kept of a message: the guest chooses its panic messages.
 const MESSAGE_BYTES_MAX: usize = 4_096;
 
-/// Frames that show where a component failed rather than how its language ends it.
-const INNARDS: [&str; 13] = [
+/// Beginnings of frames that belong to a language's runtime, and not to the component's own code.
+const RUNTIME_FRAMES: [&str; 13] = [
     "std::",
     "core::",
     "alloc::",
@@ -46,19 +47,19 @@ pub enum CrashKind {
     Trap,
     /// The guest used up its CPU time.
     Deadline,
-    /// A call got no answer within its wall time.
+    /// The call did not return, or did not begin a response, within its wall time.
     Timeout,
-    /// The guest aborted after more memory was refused.
+    /// The guest aborted after it was denied more memory.
     MemoryLimit,
     /// The guest's stack was exhausted.
     StackOverflow,
-    /// The guest held all the handles that it may.
+    /// The guest held as many handles as it may.
     HandleLimit,
-    /// The guest asked its process to end.
+    /// The guest called `exit`.
     Exit,
-    /// The call was cut off: the client took nothing of the answer, or the guest did not finish when it was asked to.
+    /// The host ended the call: the client stopped reading, or the guest did not finish when it was told to.
     CutOff,
-    /// The guest broke the component model's rules, or a limit on copied bytes.
+    /// The guest broke a rule of the component model, or copied too many bytes in one call.
     Contract,
 }
 
@@ -83,45 +84,45 @@ impl fmt::Display for CrashKind {
 pub struct Crash {
     /// What ended it.
     pub kind: CrashKind,
-    /// Finds this crash in the log and in the telemetry.
+    /// Identifies this crash in the log and in the telemetry.
     pub incident: String,
-    /// The limit that was reached, with its value and its name in the configuration, if it was one.
+    /// The limit that was reached, if any, with its value and its name in the configuration.
     pub limit: Option<String>,
-    /// The limit, or else the engine's words and the guest's last error message where it logged one (as panics do).
+    /// The limit, the engine's message, and the guest's last error if it logged one (panics do).
     pub message: String,
-    /// Where in the component, as far as it is known.
+    /// Where in the component, if known.
     pub place: Option<String>,
-    /// Wasm frames, innermost first, those of inlined functions too.
+    /// Wasm frames, innermost first, inlined ones included.
     pub backtrace: Vec<String>,
     /// The last lines that the guest wrote to stderr in the call.
     pub stderr: Vec<String>,
 }
 
 impl Crash {
-    pub(crate) fn of(error: &wasmtime::Error, meter: &Meter, said: Said) -> Self {
+    pub(crate) fn of(error: &wasmtime::Error, meter: &Meter, log: CallLog) -> Self {
         let trap = error.downcast_ref::<Trap>().copied();
         let kind = kind(error, trap, meter);
         let limit = limit(kind, meter);
         let backtrace = backtrace(error);
-        let place = said.last_error.as_ref().and_then(|error| error.place.clone());
-        let words = match (trap, said.last_error) {
+        let place = log.last_error.as_ref().and_then(|error| error.place.clone());
+        let words = match (trap, log.last_error) {
             (Some(trap), Some(error)) => format!("{trap}: {}", error.message),
             (Some(trap), None) => trap.to_string(),
             (None, _) => error.root_cause().to_string(),
         };
         let message = match &limit {
-            // Where it happened to be then says nothing.
+            // Where the guest was at that moment says nothing.
             Some(limit) if kind == CrashKind::Deadline => limit.clone(),
             Some(limit) => format!("{limit}: {words}"),
             None => words,
         };
         Self {
-            message: cut(&message, MESSAGE_BYTES_MAX),
+            message: truncated(&message, MESSAGE_BYTES_MAX),
             limit,
             place: place.or_else(|| innermost(&backtrace).cloned()),
             backtrace,
-            stderr: said.last_lines,
-            ..Self::without_words(kind)
+            stderr: log.last_lines,
+            ..Self::without_message(kind)
         }
     }
 
@@ -133,21 +134,21 @@ impl Crash {
         )
     }
 
-    /// A gateway's call that did not begin to answer.
-    pub(crate) fn unanswered(wall_ms: u64) -> Self {
+    /// A gateway call that did not begin its response in time.
+    pub(crate) fn no_response(wall_ms: u64) -> Self {
         let limit = format!("did not begin its response within {} ms (`response_wall_ms`)", grouped(wall_ms));
         Self::at_limit(CrashKind::Timeout, limit)
     }
 
     pub(crate) fn cut_off(message: &str) -> Self {
-        Self { message: message.to_owned(), ..Self::without_words(CrashKind::CutOff) }
+        Self { message: message.to_owned(), ..Self::without_message(CrashKind::CutOff) }
     }
 
     fn at_limit(kind: CrashKind, limit: String) -> Self {
-        Self { message: limit.clone(), limit: Some(limit), ..Self::without_words(kind) }
+        Self { message: limit.clone(), limit: Some(limit), ..Self::without_message(kind) }
     }
 
-    fn without_words(kind: CrashKind) -> Self {
+    fn without_message(kind: CrashKind) -> Self {
         Self {
             kind,
             incident: new_id(),
@@ -159,15 +160,15 @@ impl Crash {
         }
     }
 
-    /// The message without the limit: empty where the limit says all.
-    pub(crate) fn words(&self) -> &str {
+    /// The message after the limit; empty if the limit is the whole message.
+    pub(crate) fn detail(&self) -> &str {
         match &self.limit {
             None => &self.message,
             Some(limit) => self.message.strip_prefix(limit.as_str()).unwrap_or("").trim_start_matches(": "),
         }
     }
 
-    /// What a client may know of it, as what the component did: the limit that it reached, and nothing of its inside.
+    /// The predicate of a sentence about the component that a client may read: the limit, and no internals.
     pub fn for_client(&self) -> &str {
         match (&self.limit, self.kind) {
             (Some(limit), _) => limit,
@@ -190,12 +191,12 @@ impl fmt::Display for Crash {
     }
 }
 
-/// What the guest said in the call that ended its instance.
+/// What the guest logged in the call that ended its instance.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
-    /// The last error that it logged.
+pub(crate) struct CallLog {
+    /// The last error of the logging interface.
     pub(crate) last_error: Option<LastError>,
-    /// The last lines of its stderr.
+    /// The last lines of stderr.
     pub(crate) last_lines: Vec<String>,
 }
 
@@ -205,7 +206,7 @@ fn kind(error: &wasmtime::Error, trap: Option<Trap>, meter: &Meter) -> CrashKind
         _ if error.is::<wasmtime_wasi::I32Exit>() => CrashKind::Exit,
         _ if out_of_handles(error) => CrashKind::HandleLimit,
         Some(Trap::StackOverflow) => CrashKind::StackOverflow,
-        // Also without a trap: a memory that begins larger than the limit.
+        // Without a trap, too: a memory whose initial size exceeds the limit.
         _ if meter.memory_denied => CrashKind::MemoryLimit,
         Some(_) => CrashKind::Trap,
         None => CrashKind::Contract,
@@ -214,11 +215,11 @@ fn kind(error: &wasmtime::Error, trap: Option<Trap>, meter: &Meter) -> CrashKind
 
 fn out_of_handles(error: &wasmtime::Error) -> bool {
     matches!(error.downcast_ref(), Some(ResourceTableError::Full))
-        // The engine's own table of handles has no type for it.
+        // The engine's own handle table has no typed error.
         || error.root_cause().to_string().contains("store handle limit exceeded")
 }
 
-/// The limit that a crash of this kind is about.
+/// The limit that a crash of this kind reached.
 fn limit(kind: CrashKind, meter: &Meter) -> Option<String> {
     Some(match kind {
         CrashKind::Deadline => format!("used its {} ms of CPU (`call_cpu_ms`)", grouped(meter.call_cpu_ms())),
@@ -233,7 +234,7 @@ fn limit(kind: CrashKind, meter: &Meter) -> Option<String> {
     })
 }
 
-/// A number with its thousands apart.
+/// A number with commas between its thousands.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
@@ -246,9 +247,9 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// The innermost frame that is of the author's code, as far as names tell.
+/// The innermost frame of the component's own code, as far as names tell.
 fn innermost(backtrace: &[String]) -> Option<&String> {
-    let is_authors = |frame: &&String| !INNARDS.iter().any(|innards| frame.starts_with(innards));
+    let is_authors = |frame: &&String| !RUNTIME_FRAMES.iter().any(|runtime| frame.starts_with(runtime));
     backtrace.iter().find(is_authors).or(backtrace.first())
 }
 
@@ -257,11 +258,11 @@ fn backtrace(error: &wasmtime::Error) -> Vec<String> {
     backtrace.frames().iter().flat_map(frame).take(FRAMES_MAX).collect()
 }
 
-/// A frame as text: one for each function that was inlined into it, innermost first, then itself.
+/// The texts of a frame: the functions inlined into it, innermost first, then the frame itself.
 fn frame(frame: &wasmtime::FrameInfo) -> Vec<String> {
     let own_name = || frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangled);
     if frame.symbols().is_empty() {
-        return vec![cut(&own_name(), FRAME_BYTES_MAX)];
+        return vec![truncated(&own_name(), FRAME_BYTES_MAX)];
     }
     let symbol = |symbol: &wasmtime::FrameSymbol| {
         let name = symbol.name().map_or_else(own_name, demangled);
@@ -269,38 +270,30 @@ fn frame(frame: &wasmtime::FrameInfo) -> Vec<String> {
             (Some(file), Some(line)) => format!("{name} at {file}:{line}"),
             _ => name,
         };
-        cut(&text, FRAME_BYTES_MAX)
+        truncated(&text, FRAME_BYTES_MAX)
     };
     frame.symbols().iter().map(symbol).collect()
 }
 
-/// A name as its author wrote it: Rust's compiler decorates them.
+/// A name as its author wrote it, without the mangling of Rust's compiler.
 fn demangled(name: &str) -> String {
-    // The alternate form leaves out the hash.
+    // The alternate format omits the hash.
     format!("{:#}", rustc_demangle::demangle(name))
-}
-
-/// The longest beginning of `text` of at most `bytes` bytes that ends at a character.
-pub(crate) fn cut(text: &str, bytes: usize) -> String {
-    let mut end = bytes.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Crash, CrashKind, Said, cut, demangled, grouped, innermost};
+    use super::{CallLog, Crash, CrashKind, demangled, grouped, innermost};
     use crate::guest_log::LastError;
-    use crate::limits::{Limits, Meter};
+    use crate::limits::Limits;
+    use crate::meter::Meter;
     use wasmtime::component::ResourceTableError;
     use wasmtime::{Error, ResourceLimiter, Trap};
 
     fn crash(error: Error, prepare: impl FnOnce(&mut Meter)) -> Crash {
         let mut meter = Meter::new(&Limits { memory_bytes: 1 << 20, call_cpu_ms: 0, ..Limits::default() });
         prepare(&mut meter);
-        Crash::of(&error, &meter, Said::default())
+        Crash::of(&error, &meter, CallLog::default())
     }
 
     fn deny_memory(meter: &mut Meter) {
@@ -308,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_follows_from_the_error_and_what_the_meter_saw_and_a_limit_is_named() {
+    fn the_error_and_the_meter_determine_the_kind_and_the_limit() {
         type Prepare = fn(&mut Meter);
         let nothing: Prepare = |_| ();
         let table: [(Error, Prepare, CrashKind, &str); 9] = [
@@ -360,23 +353,23 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_told_of_limits_and_not_of_the_inside() {
+    fn clients_see_limits_but_no_internals() {
         let last_error = LastError { message: "secret".into(), place: Some("src/lib.rs:7".into()) };
-        let said = Said { last_error: Some(last_error), last_lines: vec!["more of it".into()] };
+        let log = CallLog { last_error: Some(last_error), last_lines: vec!["more of it".into()] };
         let meter = Meter::new(&Limits::default());
-        let crash = Crash::of(&Trap::UnreachableCodeReached.into(), &meter, said);
+        let crash = Crash::of(&Trap::UnreachableCodeReached.into(), &meter, log);
         assert!(crash.message.ends_with(": secret") && crash.stderr == ["more of it"]);
         assert_eq!(crash.place.as_deref(), Some("src/lib.rs:7"));
         assert_eq!(crash.for_client(), "trapped");
         assert_eq!(Crash::timeout(30_000).for_client(), "took more than its 30,000 ms (`call_wall_ms`)");
         assert_eq!(
-            Crash::unanswered(500).for_client(),
+            Crash::no_response(500).for_client(),
             "did not begin its response within 500 ms (`response_wall_ms`)"
         );
     }
 
     #[test]
-    fn the_place_is_in_the_authors_code() {
+    fn the_place_is_in_the_components_own_code() {
         let innermost = |frames: &[&str]| {
             let frames: Vec<String> = frames.iter().map(|frame| (*frame).to_owned()).collect();
             innermost(&frames).cloned()
@@ -389,20 +382,13 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_has_the_name_that_its_author_wrote() {
+    fn frame_names_are_demangled() {
         assert_eq!(demangled("_ZN13streams_probe6deeper17h0123456789abcdefE"), "streams_probe::deeper");
         assert_eq!(demangled("cabi_realloc"), "cabi_realloc");
     }
 
     #[test]
-    fn thousands_are_apart() {
+    fn thousands_are_separated_by_commas() {
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-    }
-
-    #[test]
-    fn a_message_is_cut_at_a_character() {
-        assert_eq!(cut("aé", 2), "a");
-        assert_eq!(cut("aé", 3), "aé");
-        assert_eq!(cut("aé", 9), "aé");
     }
 }

@@ -1,4 +1,4 @@
-//! The one wasmtime engine of the process, and what is linked into its instances.
+//! The process's one wasmtime engine, and the host functions that components may import.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,37 +10,32 @@ use wasmtime::{
 };
 
 use crate::bindings;
-use crate::limits::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX};
+use crate::limits::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX, TICK_MS, WASM_STACK_BYTES};
 use crate::state::State;
 
-/// Milliseconds between two engine ticks: how late a deadline may be noticed, and how long a guest runs before it
-/// makes way for others.
-pub const TICK_MS: u64 = 10;
-
-/// Component instances of the whole process at a time. Address space is what they cost while idle: a memory slot
-/// of 4 GiB each, which spares bounds checks, makes 32 TiB of the 128 TiB that a process has. The stores' limits
-/// must add up to no more, so that none of them can take another's.
+/// Component instances of the whole process at a time. An idle one costs address space: a memory slot of 4 GiB each, which
+/// spares bounds checks, makes 32 TiB of the 128 TiB that a process has. The sum of the stores' limits must not
+/// exceed this, so that no store can take another's instances.
 pub const INSTANCES_MAX: u32 = 8_000;
 
-/// Core instances of one component. Toolchains differ: one to four from Rust, 43 from Python, hundreds where many
-/// libraries are linked. What they cost is bytes, which have a bound of their own.
+/// Core instances of one component. Rust makes one to four, Python 43, and many linked libraries make hundreds. Their
+/// memory has a limit of its own.
 const CORE_INSTANCES_PER_COMPONENT_MAX: u32 = 10_000;
 
-/// Bytes of the engine's own records of one component instance, those of its core instances included: functions, globals,
-/// handles' types. A component from Python has some 200 KiB.
+/// Bytes of the engine's own data about one component instance, its core instances included: functions, globals, handle
+/// types. A component made from Python has about 200 KiB.
 const COMPONENT_INSTANCE_BYTES_MAX: usize = 2 << 20;
 
-/// Linear memories and tables of one component: one of each is usual, an adapter adds one.
+/// Linear memories and tables of one component: usually one of each; an adapter adds one.
 const MEMORIES_PER_COMPONENT_MAX: u32 = 4;
 const TABLES_PER_COMPONENT_MAX: u32 = 8;
 
-/// Bytes of wasm stack and of the whole fiber stack. The difference is what host functions have: overflowing
-/// there would end the process, so it is large and host functions do not recurse.
-pub(crate) const WASM_STACK_BYTES: usize = 512 << 10;
+/// Bytes of the whole fiber stack. Host functions use what the wasm stack leaves: an overflow there would end the process,
+/// so that part is large and host functions do not recurse.
 const FIBER_STACK_BYTES: usize = 2 << 20;
 
-/// Compiled code is tied to this: the full version, because the engine itself compares only the major one and
-/// code compiled by a patch release with a miscompilation must not be used by the next.
+/// The version that cached code is tied to: the full one, because the engine compares only the major version, and the
+/// next patch release must not run code that a faulty compiler made.
 const CODE_VERSION: &str = "wasmtime-48.0.8/exesdb-1";
 
 /// Why the engine could not be made.
@@ -58,7 +53,7 @@ impl From<wasmtime::Error> for EngineError {
     }
 }
 
-/// The engine with its linkers. One for the process; cheap to clone.
+/// The engine with its linkers. There is one per process; cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
@@ -67,13 +62,12 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Makes the engine and starts its ticking thread, which ends with the engine's last clone.
-    /// With `cache`, compiled components are kept in that folder, which only the host's user may write: its
-    /// content is run as machine code.
+    /// Makes the engine and starts its tick thread, which ends with the engine's last clone. With `cache`, compiled
+    /// components are kept in that folder. Only the host's user may write there: its content is run as machine code.
     ///
     /// # Errors
     ///
-    /// When address space for the instance pool or the cache's folder cannot be had.
+    /// There is not enough address space for the instance pool, or the cache folder cannot be used.
     pub fn new(cache: Option<PathBuf>) -> Result<Self, EngineError> {
         let wasmtime = wasmtime::Engine::new(&config(cache)?)?;
         start_ticking(&wasmtime);
@@ -86,7 +80,7 @@ impl Engine {
 fn config(cache: Option<PathBuf>) -> Result<Config, EngineError> {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(INSTANCES_MAX)
-        // Only counted: what bounds them is the number of component instances.
+        // Not a real limit: the number of component instances bounds them.
         .total_core_instances(INSTANCES_MAX * CORE_INSTANCES_PER_COMPONENT_MAX)
         .max_component_instance_size(COMPONENT_INSTANCE_BYTES_MAX)
         .max_core_instance_size(COMPONENT_INSTANCE_BYTES_MAX)
@@ -117,8 +111,7 @@ fn config(cache: Option<PathBuf>) -> Result<Config, EngineError> {
     Ok(config)
 }
 
-/// Moves the engine's epoch on. A thread of its own, because a guest that does not yield also keeps tokio's timers
-/// from running.
+/// Increments the engine's epoch on a thread of its own, because a guest that does not yield also stops tokio's timers.
 fn start_ticking(engine: &wasmtime::Engine) {
     let engine = engine.weak();
     let tick = move || {
@@ -152,8 +145,8 @@ fn gateway_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> 
     Ok(linker)
 }
 
-/// What every kind is offered. WASI is there whole, because toolchains link it whole; the instance's state says that there
-/// is nothing in it (see [`State::store`]).
+/// What every kind may import. All of WASI is linked, because toolchains import all of it; the instance's state has no
+/// files, sockets or environment (see [`State::store`]).
 fn add_common(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     bindings::logging::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
     bindings::config::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;

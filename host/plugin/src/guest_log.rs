@@ -1,14 +1,14 @@
-//! What an instance says, in the host's log: records, and the lines of its stdout and stderr.
+//! Writes an instance's log records, and the lines of its stdout and stderr, to the host's log.
 //!
-//! All of it is marked with whose it is, escaped, cut, and held to one rate. What an instance wrote last to stderr is kept,
-//! because that is where JavaScript and Python say why they are about to end.
+//! Each record names the instance, is escaped and truncated, and counts for one rate. The last lines of stderr are kept for
+//! crash reports: JavaScript and Python write there why they end.
 
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -17,66 +17,41 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use crate::bindings::logging::Level;
-use crate::crash::cut;
-use crate::limits::LOG_RECORDS_PER_SECOND_MAX;
-use crate::state::Tenancy;
+use crate::context::ComponentContext;
+use crate::log_rate::LogRate;
+use crate::text::{printable, truncated};
 use crate::trace::Trace;
 
-/// Bytes of a record's message, as the interface says, and of a line of stdout and stderr; a longer line becomes several
-/// records.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 4_096;
+/// Bytes of a record's message, as the interface says, and of a line of stdout or stderr. A longer line is split into
+/// several records.
+const MESSAGE_BYTES_MAX: usize = 4_096;
 
-/// The last lines of stderr that are kept for the record of a crash: a stack trace of some depth.
+/// Lines of stderr that are kept for a crash report: enough for a stack trace.
 const LAST_LINES_MAX: usize = 32;
 
-/// Bytes of each of those.
+/// Bytes that are kept of each such line.
 const LAST_LINE_BYTES_MAX: usize = 512;
 
-/// Traces that are told of a call that many requests share.
-const TRACES_TOLD_MAX: usize = 4;
+/// Traces that the log names for a call that many requests share.
+const TRACES_MAX: usize = 4;
 
 /// Bytes that a guest may write to stdout or stderr at a time.
 const WRITE_BYTES_MAX: usize = 64 << 10;
 
-/// How many records were written in this second.
-#[derive(Debug, Default)]
-pub(crate) struct LogRate {
-    second: Option<Instant>,
-    written: u32,
-    dropped: u32,
-}
-
-impl LogRate {
-    /// Whether one more record may be written, and how many were dropped since the last that was.
-    pub(crate) fn admit(&mut self, now: Instant) -> Option<u32> {
-        let fresh = self.second.is_none_or(|second| now.duration_since(second) >= Duration::from_secs(1));
-        if fresh {
-            self.second = Some(now);
-            self.written = 0;
-        }
-        if self.written == LOG_RECORDS_PER_SECOND_MAX {
-            self.dropped = self.dropped.saturating_add(1);
-            return None;
-        }
-        self.written += 1;
-        Some(std::mem::take(&mut self.dropped))
-    }
-}
-
-/// The last error that a guest logged in a call: its panic, if it is of Rust and panicked.
+/// The last error that a guest logged in a call: its panic, if it is written in Rust and panicked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LastError {
     pub(crate) message: String,
-    /// Where in its source, if it said.
+    /// Where in its source, if the record names it.
     pub(crate) place: Option<String>,
 }
 
-/// The log of one instance, shared by its state and its output streams.
+/// The log of one instance, shared between its state and its output streams.
 #[derive(Clone)]
 pub(crate) struct GuestLog(Arc<Mutex<Inner>>);
 
 struct Inner {
-    tenancy: Arc<Tenancy>,
+    context: Arc<ComponentContext>,
     path: Arc<str>,
     traces: Vec<Trace>,
     rate: LogRate,
@@ -87,9 +62,9 @@ struct Inner {
 }
 
 impl GuestLog {
-    pub(crate) fn new(tenancy: Arc<Tenancy>, path: Arc<str>) -> Self {
+    pub(crate) fn new(context: Arc<ComponentContext>, path: Arc<str>) -> Self {
         Self(Arc::new(Mutex::new(Inner {
-            tenancy,
+            context,
             path,
             traces: Vec::new(),
             rate: LogRate::default(),
@@ -100,23 +75,23 @@ impl GuestLog {
         })))
     }
 
-    /// A call begins, on behalf of requests of these traces.
+    /// Starts a call that serves requests with these traces.
     pub(crate) fn begin_call(&self, traces: &[Trace]) {
         let mut log = self.0.lock();
         log.traces.clear();
-        log.traces.extend(traces.iter().take(TRACES_TOLD_MAX).cloned());
+        log.traces.extend(traces.iter().take(TRACES_MAX).cloned());
         log.last_error = None;
         log.last_lines.clear();
     }
 
-    /// A call ended: what was begun of a line is a line.
+    /// Ends a call: an unfinished line is written as a line.
     pub(crate) fn end_call(&self) {
         let mut log = self.0.lock();
         log.finish(Output::Stdout);
         log.finish(Output::Stderr);
     }
 
-    /// Writes a record of the interface `logging`, which may say to which place in the guest's source it belongs.
+    /// Writes a record of the logging interface; `place` is where in the guest's source it was written.
     pub(crate) fn record(
         &self,
         level: Level,
@@ -142,12 +117,12 @@ impl GuestLog {
         self.0.lock().last_lines.iter().cloned().collect()
     }
 
-    /// The traces of this call as text: of a call that many share, the first few.
+    /// The traces of this call as text: the first few, if many requests share it.
     pub(crate) fn trace(&self) -> String {
         self.0.lock().trace()
     }
 
-    /// What the instance's stdout or stderr is.
+    /// The stream for the instance's stdout or stderr.
     pub(crate) fn output(&self, output: Output) -> GuestOutput {
         GuestOutput { log: self.clone(), output }
     }
@@ -162,8 +137,8 @@ impl Inner {
         let Some(dropped) = self.rate.admit(Instant::now()) else { return };
         let fields = fields();
         let (store, component, path, trace) =
-            (&self.tenancy.store, self.tenancy.role, &self.path, self.trace());
-        // One call each, because tracing fixes a record's level where it is written.
+            (&self.context.store, self.context.role, &self.path, self.trace());
+        // One macro per level, because tracing fixes a record's level at its call site.
         match level {
             Level::Trace => {
                 tracing::trace!(target: "guest", store, component, %path, trace, fields, dropped, "{message}");
@@ -210,7 +185,7 @@ impl Inner {
             if self.last_lines.len() == LAST_LINES_MAX {
                 self.last_lines.pop_front();
             }
-            self.last_lines.push_back(cut(&line, LAST_LINE_BYTES_MAX));
+            self.last_lines.push_back(truncated(&line, LAST_LINE_BYTES_MAX));
         }
         let level = match output {
             Output::Stdout => Level::Info,
@@ -236,37 +211,37 @@ impl Output {
     }
 }
 
-/// Cuts bytes into lines.
+/// Splits bytes into lines.
 #[derive(Debug, Default)]
 struct Lines {
-    /// The line that has no end yet; less than [`MESSAGE_BYTES_MAX`].
-    begun: Vec<u8>,
+    /// The unfinished line; less than [`MESSAGE_BYTES_MAX`] bytes.
+    unfinished: Vec<u8>,
 }
 
 impl Lines {
-    /// The lines that these bytes end.
+    /// Appends bytes; returns the lines that they finish.
     fn push(&mut self, bytes: &[u8]) -> Vec<String> {
-        let mut ended = Vec::new();
+        let mut finished = Vec::new();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let (text, ends) = match part.strip_suffix(b"\n") {
                 Some(text) => (text, true),
                 None => (part, false),
             };
-            self.begun.extend_from_slice(text);
-            while self.begun.len() >= MESSAGE_BYTES_MAX {
-                let rest = self.begun.split_off(boundary(&self.begun, MESSAGE_BYTES_MAX));
-                ended.push(lossy(&std::mem::replace(&mut self.begun, rest)));
+            self.unfinished.extend_from_slice(text);
+            while self.unfinished.len() >= MESSAGE_BYTES_MAX {
+                let rest = self.unfinished.split_off(boundary(&self.unfinished, MESSAGE_BYTES_MAX));
+                finished.push(lossy(&std::mem::replace(&mut self.unfinished, rest)));
             }
             if ends {
-                ended.extend(self.finish());
+                finished.extend(self.finish());
             }
         }
-        ended
+        finished
     }
 
-    /// What was begun of a line, if anything was.
+    /// The unfinished line, if it is not empty.
     fn finish(&mut self) -> Option<String> {
-        let line = std::mem::take(&mut self.begun);
+        let line = std::mem::take(&mut self.unfinished);
         (!line.is_empty()).then(|| lossy(&line))
     }
 }
@@ -275,24 +250,14 @@ fn lossy(line: &[u8]) -> String {
     String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned()
 }
 
-/// The last beginning of a character at or before `at`, so that none is cut in two.
+/// The last character boundary at or before `at`.
 fn boundary(bytes: &[u8], at: usize) -> usize {
     let is_begin = |index: &usize| bytes.get(*index).is_none_or(|byte| byte & 0xC0 != 0x80);
-    // A character has at most four bytes; what has more is no text.
+    // A character has at most four bytes; a longer sequence is not UTF-8.
     (at.saturating_sub(3)..=at).rev().find(is_begin).unwrap_or(at)
 }
 
-/// The text without what could forge a line or move a terminal's cursor.
-pub(crate) fn printable(text: &str, bytes: usize) -> String {
-    let escaped: String = text
-        .chars()
-        .take(bytes)
-        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
-        .collect();
-    cut(&escaped, bytes)
-}
-
-/// An instance's stdout or stderr. Writing never waits: what is over the rate is dropped and counted.
+/// An instance's stdout or stderr. Writing never waits: lines over the rate are dropped and counted.
 #[derive(Clone)]
 pub(crate) struct GuestOutput {
     log: GuestLog,
@@ -358,32 +323,13 @@ impl AsyncWrite for GuestOutput {
 
 #[cfg(test)]
 mod tests {
-    use super::{GuestLog, LAST_LINES_MAX, Lines, LogRate, MESSAGE_BYTES_MAX, Output, printable};
-    use crate::limits::{LOG_RECORDS_PER_SECOND_MAX, Limits};
-    use crate::state::Tenancy;
-    use std::time::{Duration, Instant};
+    use super::{GuestLog, LAST_LINES_MAX, Lines, MESSAGE_BYTES_MAX, Output};
+    use crate::clock::Clock;
+    use crate::context::ComponentContext;
+    use crate::limits::Limits;
 
     #[test]
-    fn a_record_cannot_forge_a_line_or_steer_a_terminal() {
-        assert_eq!(printable("a\nlevel=error b", 100), "a\\nlevel=error b");
-        assert_eq!(printable("\u{1b}[2J", 100), "\\u{1b}[2J");
-        assert_eq!(printable(&"x".repeat(10), 4), "xxxx");
-    }
-
-    #[test]
-    fn a_flood_is_dropped_and_counted() {
-        let mut rate = LogRate::default();
-        let start = Instant::now();
-        for _ in 0..LOG_RECORDS_PER_SECOND_MAX {
-            assert_eq!(rate.admit(start), Some(0));
-        }
-        assert_eq!(rate.admit(start), None);
-        assert_eq!(rate.admit(start), None);
-        assert_eq!(rate.admit(start + Duration::from_secs(1)), Some(2));
-    }
-
-    #[test]
-    fn bytes_become_lines_however_they_are_cut() {
+    fn lines_do_not_depend_on_how_the_bytes_are_chunked() {
         let text = "one\ntwö\r\n\nthree";
         for size in 1..text.len() {
             let mut lines = Lines::default();
@@ -396,30 +342,30 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_cut_between_characters_and_takes_no_more_room() {
+    fn a_long_line_is_split_between_characters_and_buffers_a_bounded_number_of_bytes() {
         let mut lines = Lines::default();
         let text = format!("x{}", "ö".repeat(3 * MESSAGE_BYTES_MAX));
         let mut found = lines.push(text.as_bytes());
-        assert!(lines.begun.len() < MESSAGE_BYTES_MAX);
+        assert!(lines.unfinished.len() < MESSAGE_BYTES_MAX);
         assert!(found.iter().all(|line| line.len() <= MESSAGE_BYTES_MAX));
         found.extend(lines.finish());
         assert_eq!(found.concat(), text);
     }
 
     #[test]
-    fn the_last_lines_of_stderr_are_kept_for_the_call_that_wrote_them() {
+    fn the_last_lines_of_stderr_are_kept_until_the_next_call() {
         let telemetry = exesdb_supervisor::Telemetry::new();
         let registry = exesdb_supervisor::Registry::new();
-        let tenancy = Tenancy::new(
+        let context = ComponentContext::new(
             "s",
             "gateway",
             std::collections::BTreeMap::new(),
             Limits::default(),
-            crate::Clock::System,
+            Clock::System,
             registry,
             telemetry,
         );
-        let log = GuestLog::new(tenancy, "path".into());
+        let log = GuestLog::new(context, "path".into());
         log.begin_call(&[]);
         log.output(Output::Stdout).print(b"not this\n");
         for number in 0..LAST_LINES_MAX + 2 {

@@ -1,56 +1,64 @@
 //! The plugin host: WebAssembly components as supervised children.
 //!
-//! - One [`Engine`] for the process. Guests are preempted by epochs, instances come from a pool.
-//! - A component is loaded for a role ([`Plugin::load`], [`GatewayPlugin::load`]): read, its kind and its imports compared
-//!   with what the role is offered, and compiled, before anything of it runs.
-//! - One wasmtime `Store` per instance, never two tenants in one, thrown away after any trap, deadline or cut-off
-//!   call. A restart is a new instance of what was compiled and linked before.
-//! - Persistence components are children of a [`Pool`]'s supervisor, one instance each, behind mailboxes that outlive
+//! - The process has one [`Engine`]. Guests are preempted by epochs; instances are allocated from a pool.
+//! - A component is loaded for a role ([`Plugin::load`], [`GatewayPlugin::load`]): it is read, its exports and imports are
+//!   compared with the role, and it is compiled, before any of its code runs.
+//! - Each instance has a wasmtime `Store` of its own, which is dropped after a trap, a deadline or a call that was cut
+//!   off. A restart makes a new instance of the compiled and linked component.
+//! - Persistence components are children of a [`Pool`]'s supervisor, with one instance each and mailboxes that outlive
 //!   them. Gateway workers ([`gateway_workers`]) keep warm instances and lend one to each request.
-//! - What a guest asks of the host is in `interfaces`, one file per WIT interface. Limits are in [`Limits`].
+//! - The host functions that a guest can call are in `interfaces`, one file per WIT interface. Limits are in [`Limits`].
 //!
-//! Only this crate names wasmtime's types.
+//! Only this crate uses wasmtime's types.
 
 mod access;
-mod beside;
+mod admission;
 mod bindings;
+mod caller;
 mod clock;
+mod context;
 mod crash;
-mod describe;
+mod description;
 mod engine;
 mod gateway;
 mod guest_log;
+mod identity;
 mod installed;
 mod interfaces;
 mod limits;
 mod load;
+mod log_rate;
+mod meter;
+mod metered_call;
 pub mod names;
+mod offload;
 mod ownership;
-mod pause;
 mod persistence;
-mod request;
-mod share;
+mod request_control;
 mod state;
+mod text;
 mod trace;
 
 pub use access::StoreAccess;
+pub use caller::Caller;
 pub use clock::Clock;
+pub use context::ComponentContext;
 pub use crash::{Crash, CrashKind};
-pub use describe::{Description, SettingSpec, SettingValue};
-pub use engine::{Engine, EngineError, INSTANCES_MAX, TICK_MS};
-pub use gateway::{GatewayBody, GatewayPlugin, GatewayWorker, Refusal, workers as gateway_workers};
+pub use description::{Description, SettingSpec, SettingValue};
+pub use engine::{Engine, EngineError, INSTANCES_MAX};
+pub use gateway::{GatewayBody, GatewayError, GatewayPlugin, GatewayWorker, workers as gateway_workers};
+pub use identity::Identity;
 pub use installed::{Deployment, Installed};
-pub use limits::{Limits, MEMORY_BYTES_MAX};
-pub use load::{COMPONENT_BYTES_MAX, Identity, LoadError, Misfit, NotAComponent, Plugin, Source};
+pub use limits::{COMPONENT_BYTES_MAX, Limits, MEMORY_BYTES_MAX, TICK_MS};
+pub use load::{LoadError, Misfit, NotAComponent, WasmSource};
 pub use ownership::{StateOwner, owners};
-pub use persistence::kind::Kind;
 pub use persistence::{
-    Caller, LivingSnapshots, Pool, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool, Swept,
+    Kind, Plugin, Pool, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool, SweepStep, VisibleSnapshots,
 };
-pub use state::{State, Tenancy};
+pub use state::State;
 pub use wasmtime_wasi_http::Error as BodyError;
 
-/// The words of `exesdb:store` as the host's own code uses them.
+/// The types of `exesdb:store`, for the host's own code.
 pub mod contract {
     pub use crate::bindings::{maintenance, snapshots, streams, types};
 }

@@ -1,22 +1,22 @@
-//! Names under which the parts of a store register, as processes do in OTP. Whoever needs a part asks the registry
-//! at the time of use, because the part may have been restarted since.
+//! The names of a store's parts in the registry, as OTP registers processes. A part is looked up at the time of use, because
+//! it may have been restarted.
 
 /// The store's [`crate::StoreAccess`].
 pub fn store(store: &str) -> String {
     format!("{store}/store")
 }
 
-/// The [`crate::StreamsPool`] of writers.
+/// The store's [`crate::StreamsPool`] of writers.
 pub fn writers(store: &str) -> String {
     format!("{store}/streams/writers")
 }
 
-/// The [`crate::StreamsPool`] of readers.
+/// The store's [`crate::StreamsPool`] of readers.
 pub fn readers(store: &str) -> String {
     format!("{store}/streams/readers")
 }
 
-/// The [`crate::SnapshotsPool`].
+/// The store's [`crate::SnapshotsPool`].
 pub fn snapshots(store: &str) -> String {
     format!("{store}/snapshots")
 }
@@ -31,7 +31,7 @@ pub fn gateway_worker(store: &str, index: usize) -> String {
     format!("{store}/gateway-workers/{index}")
 }
 
-/// Which components the store runs.
+/// The components that the store runs.
 pub fn components(store: &str) -> String {
     format!("{store}/components")
 }

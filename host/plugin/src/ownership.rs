@@ -1,53 +1,54 @@
-//! Whose state a role's state is. A store records for each role the component that keeps its state there, before that
-//! component's first write; a role whose state is another component's does not start.
+//! Protects a role's state from other components. Before a component's first write, the store records it as the owner of the
+//! role's state; a role whose state is owned by another component does not start.
 //!
-//! The record is an entry of the store like any other (owner `host`, keyspace `roles`, key: the role), so a backup has it.
+//! The record is an ordinary entry of the store (owner `host`, keyspace `roles`, key: the role), so backups contain it.
 
 use serde::{Deserialize, Serialize};
 
 use exesdb_storage::{Batch, Commit, CommitError, Direction, Operation, ReadError, Scan, Snapshot};
 
 use crate::access::StoreAccess;
-use crate::describe::Description;
+use crate::context::ComponentContext;
+use crate::description::Description;
 use crate::names;
-use crate::state::Tenancy;
 
-/// Whom the records belong to in the storage; no component has this role.
+/// The owner of the records in the storage; no component has this role.
 const OWNER: &str = "host";
 
 /// The keyspace of the records.
 const KEYSPACE: &str = "roles";
 
-/// The roles that keep state.
+/// The roles that have state.
 const ROLES: [&str; 2] = ["streams", "snapshots"];
 
-/// The version of what the built-in components wrote in stores that have no record: all that were made before there
-/// were any.
+/// The version of the built-in components' state in stores without a record, which are older than records.
 const UNRECORDED_STATE_VERSION: u32 = 1;
 
-/// A component, as far as what it keeps is concerned.
+/// The owner of a role's state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateOwner {
-    /// Its name; of a component that does not say one, `sha256:` and its digest.
+    /// The component's name; `sha256:` and its digest if it does not describe itself.
     pub name: String,
-    /// The version of the layout of what it keeps.
+    /// The version of the layout of its state.
     pub state_version: u32,
-    /// SHA-256 of its bytes, in hex; empty where it is not known.
+    /// SHA-256 of the component's bytes, in hex; empty if unknown.
     pub digest: String,
 }
 
 impl StateOwner {
-    /// The identity of a component with these bytes that says this of itself.
+    /// The owner that a component with this description and digest is.
     #[must_use]
     pub fn of(description: Option<&Description>, digest: &str) -> Self {
         let digest = digest.to_owned();
         match description {
-            Some(said) => Self { name: said.name.clone(), state_version: said.state_version, digest },
+            Some(described) => {
+                Self { name: described.name.clone(), state_version: described.state_version, digest }
+            }
             None => Self { name: format!("sha256:{digest}"), state_version: 0, digest },
         }
     }
 
-    /// The component that kept the state of a role before there were records: the built-in one, which has its name.
+    /// The owner of a state without a record: the built-in component, which is named like its role.
     fn unrecorded(role: &str) -> Self {
         Self { name: role.to_owned(), state_version: UNRECORDED_STATE_VERSION, digest: String::new() }
     }
@@ -59,19 +60,19 @@ impl std::fmt::Display for StateOwner {
     }
 }
 
-/// What a role that starts does about the record.
+/// What a starting role does about the record.
 #[derive(Debug, PartialEq, Eq)]
 enum Claim {
-    /// The record is right.
+    /// The record is correct.
     Start,
-    /// The record is missing, or names an older build, or a component that left nothing: it is written first.
+    /// The record is missing, or names an older build or a component without state: it is written first.
     RecordFirst,
-    /// The state is another's; the sentence says whose, and what to do.
+    /// The state is another component's. The message says whose, and what to do.
     Refuse(String),
 }
 
-/// Decides whether a component may have the state of a role. `recorded` is the store's record; without one the state, if
-/// there is any, was kept by the built-in component.
+/// Decides whether a component may use a role's state. `recorded` is the store's record; without one, any state is the
+/// built-in component's.
 fn decide(role: &str, recorded: Option<&StateOwner>, has_state: bool, running: &StateOwner) -> Claim {
     let unrecorded = StateOwner::unrecorded(role);
     let owner = match recorded {
@@ -103,11 +104,11 @@ fn decide(role: &str, recorded: Option<&StateOwner>, has_state: bool, running: &
     }
 }
 
-/// The components that keep a store's state, by role; none of a role that keeps nothing.
+/// The owners of a store's state, by role, for the roles that have state.
 ///
 /// # Errors
 ///
-/// What of the store could not be read.
+/// The store or a record could not be read.
 pub fn owners(snapshot: &Snapshot) -> Result<Vec<(&'static str, StateOwner)>, String> {
     let mut owners = Vec::new();
     for role in ROLES {
@@ -128,7 +129,7 @@ fn recorded(snapshot: &Snapshot, role: &str) -> Result<Option<StateOwner>, Strin
     Ok(Some(record))
 }
 
-/// Whether a component of the role has anything in the store.
+/// Whether the role has any state in the store.
 fn has_state(snapshot: &Snapshot, role: &str) -> Result<bool, ReadError> {
     let keyspaces = snapshot.keyspaces()?.into_iter().filter(|(owner, _)| owner == role);
     for (_, keyspace) in keyspaces {
@@ -147,35 +148,35 @@ fn has_state(snapshot: &Snapshot, role: &str) -> Result<bool, ReadError> {
     Ok(false)
 }
 
-/// Makes sure that the state of a role is this component's, and recorded as such, before an instance of it starts.
+/// Makes sure that a component owns its role's state, and records that, before an instance starts.
 ///
 /// # Errors
 ///
-/// The state is another's, or the store cannot be read or written: a sentence that says what to do.
-pub(crate) async fn claim(tenancy: &Tenancy, running: &StateOwner) -> Result<(), String> {
-    let role = tenancy.role;
-    let store = tenancy.registry.get::<StoreAccess>(&names::store(&tenancy.store));
+/// The state is another component's, or the store cannot be read or written. The message says what to do.
+pub(crate) async fn claim(context: &ComponentContext, running: &StateOwner) -> Result<(), String> {
+    let role = context.role;
+    let store = context.registry.get::<StoreAccess>(&names::store(&context.store));
     let store = store.ok_or("the store is being restarted")?;
     let snapshot = store.reader.snapshot();
     let recorded = recorded(&snapshot, role)?;
-    // Nearly always: a look at one entry.
+    // Nearly always the case, so that one entry is read.
     if recorded.as_ref() == Some(running) {
         return Ok(());
     }
     let has_state = has_state(&snapshot, role).map_err(|error| error.to_string())?;
     match decide(role, recorded.as_ref(), has_state, running) {
         Claim::Start => return Ok(()),
-        Claim::Refuse(sentence) => return Err(sentence),
+        Claim::Refuse(message) => return Err(message),
         Claim::RecordFirst => {}
     }
     match write(&store, role, running).await {
         Ok(()) => Ok(()),
-        // Without the record, the next start would take what this component writes for another's.
+        // Without the record, the next start would take this component's state for another's.
         Err(error) if matches!(decide(role, recorded.as_ref(), true, running), Claim::Refuse(_)) => {
             Err(format!("it cannot be recorded that {running} keeps the store's {role}: {error}"))
         }
         Err(error) => {
-            tracing::warn!(store = tenancy.store, role, %error, "the build of the component was not recorded");
+            tracing::warn!(store = context.store, role, %error, "the build of the component was not recorded");
             Ok(())
         }
     }
@@ -192,10 +193,10 @@ async fn write(store: &StoreAccess, role: &str, running: &StateOwner) -> Result<
         chain: None,
     };
     let batch = Batch { guards: Vec::new(), operations: vec![put], events: 0 };
-    let (reply, answer) = tokio::sync::oneshot::channel();
+    let (sender, outcome) = tokio::sync::oneshot::channel();
     let commit = Commit { owner: OWNER.to_owned(), batches: vec![batch] };
-    store.writer.commit_making_room(commit, move |outcome| drop(reply.send(outcome)))?;
-    answer.await.unwrap_or(Err(CommitError::Closed)).map(drop)
+    store.writer.commit_making_room(commit, move |outcome| drop(sender.send(outcome)))?;
+    outcome.await.unwrap_or(Err(CommitError::Closed)).map(drop)
 }
 
 #[cfg(test)]
@@ -207,11 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn a_role_starts_on_its_own_state_alone() {
+    fn a_role_starts_on_its_own_state_only() {
         let ours = identity("acme", 2, "d1");
         let builtin = identity("snapshots", 1, "d9");
         let refused = |claim: &Claim| matches!(claim, Claim::Refuse(_));
-        // recorded, whether there is state, what runs, whether it is refused
+        // record, has state, running component, is refused
         let table = [
             (None, false, &ours, false),
             (None, true, &ours, true),
@@ -234,9 +235,9 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_whose_the_state_is_and_what_to_do() {
+    fn a_refusal_names_the_owner_and_the_remedy() {
         let ours = identity("acme", 2, "d1");
-        let Claim::Refuse(sentence) = decide("snapshots", None, true, &ours) else {
+        let Claim::Refuse(message) = decide("snapshots", None, true, &ours) else {
             panic!("it is another's")
         };
         for part in [
@@ -245,12 +246,12 @@ mod tests {
             "nothing is damaged",
             "[store.components]",
         ] {
-            assert!(sentence.contains(part), "{part}: {sentence}");
+            assert!(message.contains(part), "{part}: {message}");
         }
         let newer = identity("acme", 3, "d1");
-        let Claim::Refuse(sentence) = decide("snapshots", Some(&newer), true, &ours) else {
+        let Claim::Refuse(message) = decide("snapshots", Some(&newer), true, &ours) else {
             panic!("too new")
         };
-        assert!(sentence.contains("version 3") && sentence.contains("version 2"), "{sentence}");
+        assert!(message.contains("version 3") && message.contains("version 2"), "{message}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which request a call belongs to, through all components that it passes: the trace id of W3C Trace Context.
+//! Identifies the request that a call belongs to, across components: the trace id of W3C Trace Context.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -33,19 +33,19 @@ impl fmt::Display for Trace {
     }
 }
 
-/// The trace id in `version-traceid-parentid-flags`. What a client sends ends in our logs, so only hex passes.
+/// The trace id in `version-traceid-parentid-flags`. Clients choose it and the log shows it, so only hex is accepted.
 fn parse(traceparent: &str) -> Option<&str> {
     let mut parts = traceparent.split('-');
     let (version, id, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, digits: usize| {
         text.len() == digits && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
     };
-    let sound = hex(version, 2) && hex(id, DIGITS) && hex(parent, 16) && hex(flags, 2);
-    (sound && id.bytes().any(|b| b != b'0')).then_some(id)
+    let valid = hex(version, 2) && hex(id, DIGITS) && hex(parent, 16) && hex(flags, 2);
+    (valid && id.bytes().any(|b| b != b'0')).then_some(id)
 }
 
-/// An id that no other request of this host has, and most likely of any: a number, hashed with keys that each process
-/// draws at random. It identifies and protects nothing.
+/// A unique id: a number, hashed with random keys of this process. Unique within the process, and most likely beyond it. It is
+/// no secret.
 pub(crate) fn new_id() -> String {
     static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -58,7 +58,7 @@ mod tests {
     use super::{new_id, parse};
 
     #[test]
-    fn only_a_sound_traceparent_is_taken_over() {
+    fn only_a_valid_traceparent_is_accepted() {
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
         assert_eq!(parse(&format!("00-{id}-00f067aa0ba902b7-01")), Some(id));
         for hostile in [

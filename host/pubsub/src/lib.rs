@@ -1,11 +1,10 @@
-//! Wakes those who wait for committed events.
+//! Wakes tasks that wait for committed events.
 //!
-//! A [`Bus`] carries no events: whoever is woken reads the log. So a bus that is restarted, or a publication
-//! that is lost, can delay an event and never lose or reorder it.
+//! A [`Bus`] carries no events: a task that is woken reads the log. So the restart of a bus, or a lost publication, can
+//! delay an event, but never lose or reorder it.
 //!
-//! A waiter says what it has seen: a position of the store. The bus remembers the latest publications, so an
-//! event that was committed between the waiter's read and its wait is not missed; when the waiter is further
-//! behind than the bus remembers, it is told to read at once.
+//! A waiter passes the store position up to which it has read. The bus remembers the latest publications, so that an event
+//! between the waiter's read and its wait is not missed. A waiter that is further behind is woken at once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -13,14 +12,13 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Publications that a bus remembers, in appends. A waiter that read less than this many appends ago waits for
-/// just its stream; an older one is told to read again, which costs one read.
-pub const REMEMBERED_APPENDS: usize = 4_096;
+/// Appends that a bus remembers. A waiter whose read is older is woken at once and reads again.
+const REMEMBERED_APPENDS: usize = 4_096;
 
-/// Calls that may wait on one bus at a time. Each holds a gateway instance, whose memory is the real limit.
-pub const WAITERS: usize = 4_096;
+/// Waiters on one bus at a time. Each occupies a gateway instance, whose memory is the real limit.
+const WAITERS_MAX: usize = 4_096;
 
-/// The wake-ups of one store.
+/// The bus of one store.
 #[derive(Default)]
 pub struct Bus {
     state: Mutex<State>,
@@ -28,11 +26,11 @@ pub struct Bus {
 
 #[derive(Default)]
 struct State {
-    /// Position of the last event of each of the latest appends, with its stream, in the order of publication.
+    /// The stream and the last position of each of the latest appends, in the order of publication.
     recent: VecDeque<(u64, Arc<str>)>,
-    /// What a waiter has to have seen so that `recent` holds everything after it.
+    /// The position from which on `recent` is complete.
     remembered_from: u64,
-    /// One past the highest position published.
+    /// One past the highest published position.
     next: u64,
     waiting: HashMap<u64, Waiter>,
     by_stream: HashMap<Arc<str>, Vec<u64>>,
@@ -45,11 +43,11 @@ struct Waiter {
     wake: oneshot::Sender<()>,
 }
 
-/// Why a wait was refused.
+/// The bus has as many waiters as it may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TooManyWaiters;
 
-/// A wait under way. Dropping it takes it off the bus. It does not keep the bus: when that ends, it is woken.
+/// A wait in progress. Dropping it removes it from the bus. It does not keep the bus alive, and is woken when the bus ends.
 pub struct Wait {
     bus: Weak<Bus>,
     ticket: u64,
@@ -57,13 +55,13 @@ pub struct Wait {
 }
 
 impl Bus {
-    /// A bus of a store in which the positions below `next_position` are durable already.
+    /// The bus of a store whose positions below `next_position` are durable.
     pub fn new(next_position: u64) -> Arc<Self> {
         let state = State { remembered_from: next_position, next: next_position, ..State::default() };
         Arc::new(Self { state: Mutex::new(state) })
     }
 
-    /// Says that an append to `stream` is durable and that its last event has `position`.
+    /// Publishes a durable append to `stream` whose last event has `position`.
     pub fn publish(&self, stream: &str, position: u64) {
         let mut state = self.state.lock();
         let stream: Arc<str> = stream.into();
@@ -79,17 +77,16 @@ impl Bus {
         state.wake(&tickets);
     }
 
-    /// Says that something other than an append happened to `stream`, such as its deletion: wakes who waits for it. Nobody
-    /// is told who begins to wait later.
+    /// Wakes the waiters of `stream` for another reason than an append, such as its deletion. Later waiters are not woken.
     pub fn touch(&self, stream: &str) {
         let mut state = self.state.lock();
         let tickets = state.by_stream.remove(stream).unwrap_or_default();
         state.wake(&tickets);
     }
 
-    /// Says that appends below `next_position` may have gone unpublished, as when a component ends between its
-    /// commit and its answer: wakes every waiter, and forgets what it cannot vouch for.
-    pub fn lost(&self, next_position: u64) {
+    /// Wakes every waiter because appends below `next_position` may not have been published, as when a component ends between
+    /// its commit and its result. The bus then remembers only what follows.
+    pub fn resync(&self, next_position: u64) {
         let mut state = self.state.lock();
         state.next = state.next.max(next_position);
         state.remembered_from = state.remembered_from.max(next_position);
@@ -100,17 +97,17 @@ impl Bus {
         state.wake(&tickets);
     }
 
-    /// Waits for an append to `stream`, or to any, at or after position `seen`.
+    /// Waits for an append at or after position `seen`, to `stream` or to any stream.
     ///
     /// # Errors
     ///
-    /// When [`WAITERS`] wait already.
+    /// The bus has as many waiters as it may have.
     pub fn wait(self: &Arc<Self>, stream: Option<&str>, seen: u64) -> Result<Wait, TooManyWaiters> {
         let mut state = self.state.lock();
         if state.has_news(stream, seen) {
             return Ok(Wait { bus: Arc::downgrade(self), ticket: 0, woken: None });
         }
-        if state.waiting.len() >= WAITERS {
+        if state.waiting.len() >= WAITERS_MAX {
             return Err(TooManyWaiters);
         }
         state.tickets += 1;
@@ -142,7 +139,7 @@ impl State {
     fn wake(&mut self, tickets: &[u64]) {
         for ticket in tickets {
             if let Some(waiter) = self.waiting.remove(ticket) {
-                // The waiter may have gone in this very moment; then nobody needs waking.
+                // The waiter may have been dropped.
                 let _ = waiter.wake.send(());
             }
         }
@@ -168,7 +165,7 @@ impl Wait {
     /// Completes when there may be something to read.
     pub async fn woken(mut self) {
         if let Some(woken) = self.woken.take() {
-            // An error means that the bus is gone: its successor knows nothing of this waiter, so it reads.
+            // An error means that the bus has ended. Its successor does not know this waiter, so the waiter reads.
             let _ = woken.await;
         }
     }
@@ -184,7 +181,7 @@ impl Drop for Wait {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bus, REMEMBERED_APPENDS, TooManyWaiters, WAITERS};
+    use super::{Bus, REMEMBERED_APPENDS, TooManyWaiters, WAITERS_MAX};
     use std::sync::Arc;
 
     fn ready(bus: &Arc<Bus>, stream: Option<&str>, seen: u64) -> bool {
@@ -192,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_that_saw_everything_waits_and_is_woken_by_its_stream_only() {
+    fn a_waiter_is_woken_by_its_stream_only() {
         let bus = Bus::new(10);
         let mut mine = bus.wait(Some("a"), 10).expect("room");
         let mut other = bus.wait(Some("b"), 10).expect("room");
@@ -204,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn an_append_between_the_read_and_the_wait_is_not_missed() {
+    fn an_append_between_read_and_wait_is_not_missed() {
         let bus = Bus::new(10);
         bus.publish("a", 10);
         assert!(ready(&bus, Some("a"), 10));
@@ -215,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waiter_further_behind_than_the_bus_remembers_reads_at_once() {
+    fn a_waiter_with_an_old_position_is_woken_at_once() {
         let bus = Bus::new(10);
         assert!(ready(&bus, Some("quiet"), 9));
         for position in 10..10 + REMEMBERED_APPENDS as u64 + 1 {
@@ -226,10 +223,10 @@ mod tests {
     }
 
     #[test]
-    fn after_a_loss_everybody_reads_what_lies_before_it() {
+    fn a_resync_wakes_all_waiters_before_its_position() {
         let bus = Bus::new(0);
         let mut waiting = bus.wait(Some("a"), 0).expect("room");
-        bus.lost(5);
+        bus.resync(5);
         assert!(waiting.woken.as_mut().expect("waits").try_recv().is_ok());
         assert!(ready(&bus, Some("a"), 4));
         assert!(ready(&bus, None, 4));
@@ -238,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dropped_wait_leaves_nothing_behind() {
+    fn a_dropped_wait_is_removed() {
         let bus = Bus::new(0);
         drop(bus.wait(Some("a"), 0).expect("room"));
         drop(bus.wait(None, 0).expect("room"));
@@ -247,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn waiters_of_a_bus_that_ends_are_woken() {
+    async fn the_end_of_a_bus_wakes_its_waiters() {
         let bus = Bus::new(0);
         let wait = bus.wait(Some("a"), 0).expect("room");
         drop(bus);
@@ -257,14 +254,14 @@ mod tests {
     #[test]
     fn waiters_are_bounded() {
         let bus = Bus::new(0);
-        let waits: Vec<_> = (0..WAITERS).map(|_| bus.wait(None, 0).expect("room")).collect();
+        let waits: Vec<_> = (0..WAITERS_MAX).map(|_| bus.wait(None, 0).expect("room")).collect();
         assert_eq!(bus.wait(None, 0).err(), Some(TooManyWaiters));
         drop(waits);
         assert!(bus.wait(None, 0).is_ok());
     }
 
     #[tokio::test]
-    async fn a_touch_wakes_who_waits_for_the_stream_and_nobody_else() {
+    async fn a_touch_wakes_only_waiters_of_the_stream() {
         let bus = Bus::new(0);
         let touched = bus.wait(Some("s"), 0).expect("there is room");
         let mut others = [

@@ -6,7 +6,7 @@ use std::time::Duration;
 use exesdb_plugin::contract::maintenance::ScavengeStep;
 use exesdb_plugin::contract::snapshots::SnapshotId;
 use exesdb_plugin::contract::types::Error;
-use exesdb_plugin::{LivingSnapshots, SnapshotsPool, StreamsPool, names};
+use exesdb_plugin::{SnapshotsPool, StreamsPool, VisibleSnapshots, names};
 use exesdb_storage::Compacted;
 use tokio::sync::mpsc;
 
@@ -64,7 +64,7 @@ async fn scavenge_snapshots(
     readers: Arc<StreamsPool>,
     connection: &mut Connection,
 ) -> Result<(), Stopped> {
-    let living = LivingSnapshots::new(snapshots.clone(), readers);
+    let living = VisibleSnapshots::new(snapshots.clone(), readers);
     let sweep = async |after: Option<(String, String, u64)>| {
         let after = after.map(|(stream_id, source_id, version)| SnapshotId { stream_id, source_id, version });
         let done = living.sweep(after).await?;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use exesdb_plugin::{
-    Clock, Deployment, Description, Engine, GatewayPlugin, Identity, Installed, LoadError, Plugin,
-    SnapshotsKind, Source, StateOwner, StreamsKind, Tenancy, names,
+    Clock, ComponentContext, Deployment, Description, Engine, GatewayPlugin, Identity, Installed, LoadError,
+    Plugin, SnapshotsKind, StateOwner, StreamsKind, WasmSource, names,
 };
 use exesdb_supervisor::{ChildSpec, Context, Reason, Registry, Start, Telemetry};
 use parking_lot::Mutex;
@@ -111,7 +111,7 @@ impl Setup {
         role: &'static str,
         component: &ComponentSource,
     ) -> Result<Deployment<Plugin<K>>, String> {
-        let load = move |engine: &Engine, source: &Source| Plugin::<K>::load(engine, role, source);
+        let load = move |engine: &Engine, source: &WasmSource| Plugin::<K>::load(engine, role, source);
         let plugin = self.compile(role, component, load).await?;
         let description = plugin
             .describe(role, &self.config.limits_of(role).into())
@@ -137,7 +137,7 @@ impl Setup {
         &self,
         role: &'static str,
         component: &ComponentSource,
-        load: impl FnOnce(&Engine, &Source) -> Result<P, LoadError> + Send + 'static,
+        load: impl FnOnce(&Engine, &WasmSource) -> Result<P, LoadError> + Send + 'static,
     ) -> Result<P, String> {
         let (engine, source) = (self.engine.clone(), source(component)?);
         let loaded = tokio::task::spawn_blocking(move || load(&engine, &source)).await;
@@ -163,7 +163,7 @@ impl Setup {
         });
         self.telemetry.emit(&format!("host/{}", self.config.name), "loaded", detail);
         let (registry, telemetry) = (self.registry.clone(), self.telemetry.clone());
-        let tenancy = Tenancy::new(
+        let context = ComponentContext::new(
             &self.config.name,
             role,
             settings,
@@ -172,7 +172,7 @@ impl Setup {
             registry,
             telemetry,
         );
-        Ok(Deployment { plugin, tenancy, owner })
+        Ok(Deployment { plugin, context, owner })
     }
 
     /// The error, with the place in the configuration of the limit that was reached, or else of the component, if it has
@@ -186,13 +186,13 @@ impl Setup {
     }
 }
 
-fn source(component: &ComponentSource) -> Result<Source, String> {
+fn source(component: &ComponentSource) -> Result<WasmSource, String> {
     match component {
-        ComponentSource::File(path) => Ok(Source::File(path.clone())),
+        ComponentSource::File(path) => Ok(WasmSource::File(path.clone())),
         ComponentSource::Builtin(wanted) => BUILTIN
             .iter()
             .find(|(name, _)| name == wanted)
-            .map(|(name, wasm)| Source::Builtin { name, wasm })
+            .map(|(name, wasm)| WasmSource::Builtin { name, wasm })
             .ok_or_else(|| {
                 let there_are = BUILTIN.map(|(name, _)| format!("builtin:{name}")).join(", ");
                 format!("there is no component builtin:{wanted}; there are {there_are}")

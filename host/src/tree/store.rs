@@ -53,7 +53,7 @@ async fn start(context: Context, name: String, folder: PathBuf, options: Options
     let registration = context.registry().register(names::store(&name), Arc::new(access));
     // Followers may not have been told of what the predecessor made durable: they find it now.
     if let Some(bus) = context.registry().get::<Bus>(&names::pubsub(&name)) {
-        bus.lost(durable);
+        bus.resync(durable);
     }
     let store = Arc::new(store);
     let compactor = Arc::new(Compactor::of(&store));

@@ -1,4 +1,4 @@
-//! Restarts under stress, beside real OTP when `erl` is installed, in one run:
+//! Measures restarts under stress and compares them with real OTP if `erl` is installed:
 //! `cargo bench -p exesdb-supervisor --bench stress`.
 //!
 //! - `flat`: 10,000 workers under one one_for_one supervisor. All are killed, and started again: restarts per
@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use exesdb_supervisor::{ChildSpec, Options, Reason, Root, Start, Strategy, SupervisorSpec};
 use tokio::sync::Notify;
 
-/// As in the host. OTP brings an allocator of its own, too.
+/// As in the host. OTP has its own allocator, too.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -32,12 +32,12 @@ const DEPTH: u64 = 50;
 const ROUNDS: u64 = 10;
 /// Kills of one worker, for the time that each takes.
 const SINGLES: u64 = 10_000;
-/// More than will happen: the benchmark is not about giving up.
+/// More than will happen, so that no supervisor gives up.
 const UNLIMITED: u32 = 1_000_000_000;
 /// Short, because OTP 25 goes through all restarts of the period at each restart.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Counts starts, and wakes who waits for a number of them.
+/// Counts starts, and wakes the task that waits for a number of them.
 #[derive(Default)]
 struct Starts {
     count: AtomicU64,
@@ -53,7 +53,7 @@ impl Starts {
         }
     }
 
-    /// Waits for `more` starts from here; `act` sets them off.
+    /// Runs `act` and waits for `more` starts.
     async fn after<Fut: Future<Output = ()>>(&self, more: u64, act: impl FnOnce() -> Fut) {
         let goal = self.count.load(Ordering::SeqCst) + more;
         self.goal.store(goal, Ordering::SeqCst);

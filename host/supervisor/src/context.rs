@@ -1,4 +1,4 @@
-//! What a child is given when it starts.
+//! What a start function gets.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::decide::Pid;
 use crate::registry::Registry;
 use crate::telemetry::Telemetry;
 
-/// Handed to a start function: who the child is, and what it may use.
+/// Passed to a start function: the child's identity, and what it may use.
 #[derive(Clone, Debug)]
 pub struct Context {
     pub(crate) path: Arc<str>,
@@ -27,28 +27,28 @@ impl Context {
         &self.path
     }
 
-    /// Which attempt to start this child this is, from 1. It goes on over restarts of the supervisors above,
-    /// as long as the child is in the list.
+    /// The number of this attempt to start the child, from 1. It continues over restarts of the supervisors above while the
+    /// child is listed.
     pub fn incarnation(&self) -> u64 {
         self.incarnation
     }
 
-    /// This incarnation, for calls that go by process.
+    /// This incarnation, for calls that address a process.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Tells that the supervisor asks the child to stop.
+    /// The signal by which the supervisor requests the child to stop.
     pub fn shutdown(&self) -> ShutdownSignal {
         self.shutdown.clone()
     }
 
-    /// Names to typed handles.
+    /// The registry of names.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// The stream of everything that happens.
+    /// The stream of all events.
     pub fn telemetry(&self) -> &Telemetry {
         &self.telemetry
     }
@@ -60,24 +60,24 @@ struct Request {
     changed: Notify,
 }
 
-/// Tells a child that its supervisor asks it to stop. A child that does not listen is killed when its time is
-/// up (see [`Shutdown`](crate::Shutdown)).
+/// The signal by which a supervisor requests a child to stop. A child that ignores it is killed when its time is up (see
+/// [`Shutdown`](crate::Shutdown)).
 #[derive(Clone, Default)]
 pub struct ShutdownSignal {
     request: Arc<Request>,
 }
 
 impl ShutdownSignal {
-    /// Whether the child is asked to stop.
+    /// Whether the child was requested to stop.
     pub fn is_requested(&self) -> bool {
         self.request.requested.load(Ordering::Acquire)
     }
 
-    /// Waits until the child is asked to stop. Cancel safe; may be awaited by any number of tasks.
+    /// Waits until the child is requested to stop. Cancel safe; may be awaited by any number of tasks.
     pub async fn requested(&self) {
         let changed = self.request.changed.notified();
         tokio::pin!(changed);
-        // Enlisted before the look, so that a request between look and wait is not slept through.
+        // Registered before the check, so that no request between check and wait is missed.
         changed.as_mut().enable();
         if !self.is_requested() {
             changed.await;

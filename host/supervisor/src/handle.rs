@@ -1,4 +1,4 @@
-//! Control of a running tree from outside, by path.
+//! Controls a running tree from outside, by path.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::decide::{Call, CallRefusal, Counts, Pid, Process, Reply, Rule};
+use crate::decide::{Call, CallRejection, Counts, Pid, Process, Reply, Rule};
 use crate::driver::cell::{Env, Live, SupervisorCell};
 use crate::reason::Reason;
 use crate::spec::{ChildSpec, Growth, Kind, SpecError};
@@ -15,7 +15,7 @@ use crate::tree::{self, Node, NodeState};
 /// Why a call was not carried out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// No supervisor runs at this path, or it ended before it answered.
+    /// No supervisor runs at this path, or it ended before it replied.
     #[error("no supervisor runs at `{path}`; see the tree for the paths there are")]
     NoProc {
         /// The path that was called.
@@ -35,7 +35,7 @@ pub enum CallError {
         /// The child that was named.
         id: String,
     },
-    /// start_child: a child with this id runs.
+    /// start_child: a child with this id is running.
     #[error(
         "supervisor `{path}` runs a child with the id of the new one already; terminate and delete it first"
     )]
@@ -43,7 +43,7 @@ pub enum CallError {
         /// The supervisor.
         path: String,
     },
-    /// start_child: a child with this id is in the list, without a process.
+    /// start_child: a child with this id is listed without a process.
     #[error(
         "supervisor `{path}` lists a child with the id of the new one already; restart it or delete it first"
     )]
@@ -51,7 +51,7 @@ pub enum CallError {
         /// The supervisor.
         path: String,
     },
-    /// restart_child, delete_child: the child runs.
+    /// restart_child, delete_child: the child is running.
     #[error("the child of `{path}` runs; end it first")]
     Running {
         /// The supervisor.
@@ -71,12 +71,12 @@ pub enum CallError {
         /// The supervisor.
         path: String,
     },
-    /// start_child: there are as many children as there may be.
+    /// start_child: the supervisor has as many children as it may have.
     #[error("supervisor `{path}` has its {max_children} children (max_children); let one end first")]
     MaxChildren {
         /// The supervisor.
         path: String,
-        /// How many there may be.
+        /// The maximum.
         max_children: usize,
     },
     /// start_child, restart_child: the start function failed. It is not retried.
@@ -84,29 +84,29 @@ pub enum CallError {
     StartFailed {
         /// The supervisor.
         path: String,
-        /// What the start function said.
+        /// The reason that the start function returned.
         reason: Reason,
     },
-    /// start_child: the specification is refused.
+    /// start_child: the specification is invalid.
     #[error("`{path}`: {error}")]
     BadSpec {
         /// The supervisor.
         path: String,
-        /// The field, and what to do.
+        /// The field, and how to correct it.
         error: SpecError,
     },
 }
 
-/// What a successful start led to.
+/// The outcome of a successful start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Started {
     /// A process.
     Running(Pid),
-    /// No process: the start function said [`Start::Ignore`](crate::Start::Ignore).
+    /// No process: the start function returned [`Start::Ignore`](crate::Start::Ignore).
     Ignored,
 }
 
-/// One child, as which_children tells it.
+/// One child in the result of which_children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChildInfo {
     /// Its id; not unique below simple_one_for_one.
@@ -119,7 +119,7 @@ pub struct ChildInfo {
     pub pid: Option<Pid>,
 }
 
-/// The children in numbers.
+/// The numbers of children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChildCounts {
     /// Specifications in the list; 1 for simple_one_for_one.
@@ -132,7 +132,7 @@ pub struct ChildCounts {
     pub workers: usize,
 }
 
-/// Control from outside, by path. Clones control the same tree. A handle keeps nothing running.
+/// Controls a tree from outside. Clones control the same tree. A handle does not keep the tree running.
 #[derive(Clone)]
 pub struct Handle {
     root: Arc<SupervisorCell>,
@@ -148,7 +148,7 @@ impl Handle {
         &self.root.env
     }
 
-    /// The tree as it is now. A root that has ended is shown as `Undefined`.
+    /// The current tree. A root that has ended is shown as `Undefined`.
     pub async fn tree(&self) -> Node {
         let mut node = tree::of_supervisor(&self.root, self.started_at_micros);
         if self.root.done.get().is_some() {
@@ -157,7 +157,7 @@ impl Handle {
         node
     }
 
-    /// Sends an exit signal; does not wait for what comes of it.
+    /// Sends an exit signal; does not wait for its effect.
     ///
     /// [`Reason::Killed`] kills: a worker at its next await point, a supervisor with all that is below it. With
     /// any other reason the process ends by itself: a worker is ended and its exit has that reason; a
@@ -177,7 +177,7 @@ impl Handle {
         Ok(())
     }
 
-    /// Whether there is a process at `path`. A killed supervisor is one until all below it has ended.
+    /// Whether a process runs at `path`. A killed supervisor runs until everything below it has ended.
     pub fn is_running(&self, path: &str) -> bool {
         self.live(path).is_some()
     }
@@ -193,7 +193,7 @@ impl Handle {
         (live.pid() == pid && !live.has_ended()).then_some(live)
     }
 
-    /// What runs at `path`, up or not.
+    /// The process at `path`, started or starting.
     fn live(&self, path: &str) -> Option<Live> {
         if let Some(cell) = self.env().directory.read().get(path) {
             return Some(Live::Supervisor(Arc::clone(cell)));
@@ -215,20 +215,20 @@ impl Handle {
             Call::TerminateChild(id) | Call::RestartChild(id) | Call::DeleteChild(id) => id.clone(),
             _ => String::new(),
         };
-        let answer = self.supervisor(path)?.mailbox.call(call, spec).await;
+        let result = self.supervisor(path)?.mailbox.call(call, spec).await;
         let path = path.to_owned();
-        match answer {
+        match result {
             None => Err(CallError::NoProc { path }),
             Some(Ok(reply)) => Ok(reply),
-            Some(Err(refusal)) => Err(match refusal {
-                CallRefusal::AlreadyStarted => CallError::AlreadyStarted { path },
-                CallRefusal::AlreadyPresent => CallError::AlreadyPresent { path },
-                CallRefusal::Running => CallError::Running { path },
-                CallRefusal::Restarting => CallError::Restarting { path },
-                CallRefusal::NotFound => CallError::NotFound { path, id },
-                CallRefusal::Simple => CallError::SimpleOneForOne { path },
-                CallRefusal::MaxChildren(max_children) => CallError::MaxChildren { path, max_children },
-                CallRefusal::StartFailed(reason) => CallError::StartFailed { path, reason },
+            Some(Err(error)) => Err(match error {
+                CallRejection::AlreadyStarted => CallError::AlreadyStarted { path },
+                CallRejection::AlreadyPresent => CallError::AlreadyPresent { path },
+                CallRejection::Running => CallError::Running { path },
+                CallRejection::Restarting => CallError::Restarting { path },
+                CallRejection::NotFound => CallError::NotFound { path, id },
+                CallRejection::Simple => CallError::SimpleOneForOne { path },
+                CallRejection::MaxChildren(max_children) => CallError::MaxChildren { path, max_children },
+                CallRejection::StartFailed(reason) => CallError::StartFailed { path, reason },
             }),
         }
     }
@@ -242,7 +242,7 @@ impl Handle {
         }
     }
 
-    /// Adds a child at the end of the start order and starts it. If that fails nothing is left in the list.
+    /// Adds a child at the end of the start order and starts it. If the start fails, the child is not added.
     pub async fn start_child(&self, sup: &str, spec: ChildSpec) -> Result<Started, CallError> {
         let cell = self.supervisor(sup)?;
         if matches!(cell.spec.growth, Growth::Simple(_)) {
@@ -251,8 +251,8 @@ impl Handle {
         self.start(&cell, spec).await
     }
 
-    /// Starts one more child of a simple_one_for_one or dynamic supervisor, which its template makes from
-    /// `argument`. A restart uses the specification that was made then.
+    /// Starts one more child of a simple_one_for_one or dynamic supervisor. The template makes its specification from
+    /// `argument`; restarts use the same specification.
     pub async fn start_instance(&self, sup: &str, argument: Value) -> Result<Started, CallError> {
         let cell = self.supervisor(sup)?;
         let spec = match &cell.spec.growth {
@@ -267,14 +267,13 @@ impl Handle {
         self.call(sup, Call::TerminateChild(id.to_owned()), None).await.map(|_| ())
     }
 
-    /// Stops a child by process: for simple_one_for_one, whose children have no id of their own. A process
-    /// that has ended is no mistake.
+    /// Stops a child by process: for simple_one_for_one, whose children have no id of their own. It is no error if the
+    /// process has ended.
     pub async fn terminate_process(&self, sup: &str, pid: Pid) -> Result<(), CallError> {
         self.call(sup, Call::TerminateProcess(pid), None).await.map(|_| ())
     }
 
-    /// Starts a child that has no process (undefined or parked). If that fails the child stays as it was, and
-    /// the answer is [`CallError::StartFailed`].
+    /// Starts a child that has no process (undefined or parked). If the start fails, the child stays as it was.
     pub async fn restart_child(&self, sup: &str, id: &str) -> Result<Started, CallError> {
         match self.call(sup, Call::RestartChild(id.to_owned()), None).await? {
             Reply::Started(pid) => Ok(Started::Running(pid)),
@@ -282,15 +281,15 @@ impl Handle {
         }
     }
 
-    /// Takes a child that has no process out of the list.
+    /// Removes a child that has no process from the list.
     pub async fn delete_child(&self, sup: &str, id: &str) -> Result<(), CallError> {
         self.call(sup, Call::DeleteChild(id.to_owned()), None).await.map(|_| ())
     }
 
-    /// The children, the one that stands last in the start order first, as OTP answers.
+    /// The children in reverse start order, as in OTP.
     pub async fn which_children(&self, sup: &str) -> Result<Vec<ChildInfo>, CallError> {
         let Reply::Children(children) = self.call(sup, Call::WhichChildren, None).await? else {
-            unreachable!("which_children is answered with children")
+            unreachable!("the reply to which_children is a list of children")
         };
         let info = |child: crate::decide::ListedChild| {
             let (state, pid) = match child.process {
@@ -304,17 +303,17 @@ impl Handle {
         Ok(children.into_iter().map(info).collect())
     }
 
-    /// The children in numbers.
+    /// The numbers of children.
     pub async fn count_children(&self, sup: &str) -> Result<ChildCounts, CallError> {
         let Reply::Counts(counts) = self.call(sup, Call::CountChildren, None).await? else {
-            unreachable!("count_children is answered with counts")
+            unreachable!("the reply to count_children is counts")
         };
         let Counts { specs, active, supervisors, workers } = counts;
         Ok(ChildCounts { specs, active, supervisors, workers })
     }
 
-    /// The supervisor reads no more messages until [`Handle::resume`], as OTP's `sys:suspend`: to look at a
-    /// system that stands still, and for tests. It still hears when it is to end.
+    /// The supervisor reads no messages until [`Handle::resume`], as with OTP's `sys:suspend`: to inspect a system that
+    /// stands still, and for tests. It can still be stopped.
     pub async fn suspend(&self, sup: &str) -> Result<(), CallError> {
         self.supervisor(sup)?.mailbox.suspend();
         Ok(())
@@ -326,8 +325,8 @@ impl Handle {
         Ok(())
     }
 
-    /// Whether every supervisor waits for its next message and none is there (or it is suspended). Under a
-    /// virtual clock, and when no task is ready, this means that nothing moves any more.
+    /// Whether every supervisor is suspended or waits for a message. Under a virtual clock, and when no task is ready,
+    /// this means that nothing will happen any more.
     pub fn is_idle(&self) -> bool {
         let running: Vec<Arc<SupervisorCell>> = self.env().directory.read().values().cloned().collect();
         running.iter().all(|cell| cell.is_idle())

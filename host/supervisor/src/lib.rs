@@ -1,9 +1,9 @@
 //! Supervision as Erlang/OTP does it, on tokio.
 //!
-//! A *worker* is a start function and the future it returns. A *supervisor* starts its children in order, sees
-//! each end, restarts what is to be restarted, and stops them in reverse order. When restarts do not help it
-//! gives up, and its own supervisor decides. A person who knows OTP's `supervisor` knows this crate: its traces
-//! equal those of real OTP, byte for byte, for every scenario in `tests/otp`, and for fresh random ones.
+//! A *worker* is a start function and the future it returns. A *supervisor* starts its children in order, restarts those
+//! that end according to its strategy, and stops them in reverse order. When restarts do not help, it gives up, and its
+//! own supervisor decides. Whoever knows OTP's `supervisor` knows this crate: its traces equal those of real OTP, byte for
+//! byte, for every scenario in `tests/otp` and for random ones.
 //!
 //! ```
 //! use std::time::Duration;
@@ -29,7 +29,7 @@
 //! # }
 //! ```
 //!
-//! # OTP's words
+//! # OTP's terms
 //!
 //! | OTP, Elixir | here |
 //! |---|---|
@@ -84,7 +84,7 @@
 //!
 //! # Intensity, and giving up
 //!
-//! Each restart is noted. If then more than `restarts` lie within `period` ([`SupervisorSpec::intensity`], by
+//! Each restart is counted. If then more than `restarts` lie within `period` ([`SupervisorSpec::intensity`], by
 //! default Elixir's 3 in 5 s), the supervisor stops its children and exits with `shutdown`. For the supervisor
 //! above that is an exit like any other: a permanent supervisor is started again, with its original children
 //! and an empty count; a transient one stays down, for `shutdown` is a normal end; and it counts there.
@@ -94,8 +94,7 @@
 //! Children start one after the other, each when the one before is up: the supervisor waits for the start
 //! function, so one that blocks its thread blocks the supervisor too. In a supervisor's own start a failure (an error, a panic) unwinds what
 //! was started, and the supervisor's own start fails with `shutdown:failed_to_start_child(ID,REASON)`. In a
-//! restart the child is marked `restarting` and the supervisor sends itself a retry, behind what is in its
-//! mailbox; the retry counts, and the strategy applies to it. [`Start::Ignore`] is a success without a process.
+//! restart the child is marked `restarting` and the supervisor posts a retry at the end of its mailbox; the retry counts, and the strategy applies to it. [`Start::Ignore`] is a success without a process.
 //!
 //! A child that is [parked](ChildSpec::park_when_given_up) when it does not start is the exception to both: its
 //! supervisor goes on with the next one.
@@ -116,7 +115,7 @@
 //! **What cannot be killed.** Killing a worker drops its future at its next await point. Code that computes or
 //! blocks without awaiting, a thread the worker has started, and work handed to `spawn_blocking` go on until
 //! they return: no safe program can end a thread from outside. The supervisor then reports `kill_pending` after
-//! a second and waits, because a second incarnation beside the first would be worse. A worker that owns a
+//! a second and waits, because a second incarnation next to the first would be worse. A worker that owns a
 //! thread tells it to end in a destructor, or from its shutdown signal, and lets the thread check.
 //!
 //! # Significant children
@@ -154,8 +153,7 @@
 //!
 //! # Telemetry
 //!
-//! Everything that happens is one stream ([`Telemetry`]), which costs little while nobody reads it. The
-//! supervisors tell:
+//! All events form one stream ([`Telemetry`]), which costs little while nobody reads it. The supervisors report:
 //!
 //! | kind | path | detail |
 //! |---|---|---|
@@ -179,23 +177,23 @@
 //!
 //! | here | OTP | because |
 //! |---|---|---|
-//! | The end of a killed supervisor reaches its parent only when its subtree is gone. Its restart counts as of the kill. | At once; orphans end beside their successors. | Two incarnations of a child must never hold one file, port or lock. |
+//! | The end of a killed supervisor reaches its parent only when its subtree is gone. Its restart counts as of the kill. | At once; orphans may still run when their successors start. | Two incarnations of a child must never hold one file, port or lock. |
 //! | A worker that does not look at its [`ShutdownSignal`] runs on until its time is up. | It ends at once, unless it traps exits. | A future that is dropped anywhere cannot finish what it began, so every worker is one that traps exits. |
 //! | Any exit signal that does not come from its supervisor ends a worker, at its next await point. | Not if it traps exits. | It is for operators and tests, and must work. |
 //! | Below a killed supervisor `Infinity` means 5 s. | For ever. | A killed subtree must come to an end. |
-//! | A shutdown is heard while a start hangs: the start is dropped. | After the start. | An operator's stop must not wait for a peer that does not answer. |
+//! | A shutdown takes effect while a start hangs: the start is dropped. | After the start. | An operator's stop must not wait for a peer that does not answer. |
 //! | An exit signal `normal` ends a process. | It is ignored. | There are no links that would need it. |
 //! | A template's specification is checked when an instance is started. | When the supervisor starts. | A template is a function here. |
 //! | A simple_one_for_one restart that is ignored forgets the child, and the count of active children is right after a restarting one was terminated. | OTP 25 crashes later, or counts one too few. | Mistakes are not promises. |
 //! | Restarts are counted in exact time. | OTP 25: in whole seconds. | Rounding would count restarts that are older than the period. |
-//! | The default intensity is 3 in 5 s. | 1 in 5 s. | It is Elixir's, which the tree was drawn for. |
-//! | Ids are text without `/`. | Any term. | Paths name children to people. |
-//! | A child's incarnations and its last exit are known over restarts of the supervisors above it. | Nothing is. | An operator asks how often it was restarted, by whomever. |
-//! | At most 64 calls wait in a supervisor's mailbox, further callers wait. | The mailbox grows. | Every queue is bounded. |
+//! | The default intensity is 3 in 5 s. | 1 in 5 s. | It is Elixir's. |
+//! | Ids are text without `/`. | Any term. | Paths identify children for people. |
+//! | A child's incarnations and its last exit are kept over restarts of the supervisors above it. | They are not. | Operators want to know how often a child was restarted, for whatever reason. |
+//! | At most 64 calls wait in a supervisor's mailbox; further callers wait. | The mailbox grows. | Every queue is bounded. |
 //! | [`ChildSpec::backoff`]: pauses between restarts, off by default. | None. | A crash loop that takes long to fail must not burn a core. |
-//! | [`ChildSpec::park_when_given_up`], off by default: a child that gave up, or does not start with its supervisor or its group, is left out. | Its supervisor gives up, or does not start. | One tenant's damaged database must not be felt by the others. |
-//! | A child that can be parked has a restart count of its own. | All children of a supervisor have one in common. | Its crashes must not use up its siblings' restarts. |
-//! | No code change, no `get_childspec`, no supervisors that ignore their own start. | There. | Nobody needed them. |
+//! | [`ChildSpec::park_when_given_up`], off by default: a child that gave up, or does not start with its supervisor or its group, is left out. | Its supervisor gives up, or does not start. | One tenant's damaged database must not affect the others. |
+//! | A child that can be parked has a restart count of its own. | All children of a supervisor share one. | Its crashes must not use up its siblings' restarts. |
+//! | No code change, no `get_childspec`, no supervisors that ignore their own start. | They exist. | They are not needed. |
 //!
 //! # Limits
 //!
@@ -203,16 +201,15 @@
 //! |---|---|---|
 //! | calls that wait in one supervisor's mailbox | 64 | callers wait |
 //! | exit notices and retries in a mailbox | one for each child and message read | (cannot be more) |
-//! | events that are kept | [`TELEMETRY_RING_EVENTS`] | slow readers are told how many they missed |
+//! | events that are kept | [`TELEMETRY_RING_EVENTS`] | slow readers get the number of missed events |
 //! | restart times that are kept | the intensity, plus one | the supervisor has given up |
 //!
 //! # How it is built
 //!
-//! `decide` is a pure function over data: (state, event) to effects. `driver` is one task for each supervisor,
-//! which carries effects out and waits for one thing at a time, and always also for the signal that ends it.
-//! `tests/otp` holds the scenarios and what real OTP did; `cargo bench -p exesdb-supervisor --bench stress`
-//! measures restarts beside real OTP.
-//! Absent on purpose: this crate knows neither components, nor events, nor storage.
+//! `decide` is a pure function from a state and an event to effects. `driver` is one task per supervisor, which carries
+//! out effects and waits for one thing at a time, and always also for a signal that ends it. `tests/otp` has the scenarios
+//! and the traces of real OTP; `cargo bench -p exesdb-supervisor --bench stress` compares restarts with real OTP. This
+//! crate knows neither components, nor events, nor storage.
 
 mod context;
 mod decide;

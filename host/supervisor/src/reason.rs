@@ -5,18 +5,18 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The exit reason of a child, with OTP's words.
+/// The exit reason of a child, in OTP's terms.
 ///
 /// The text form (`Display`, `FromStr`, serde) is `normal`, `shutdown`, `shutdown:X`, `killed`, `error:X`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// The child has finished its work.
     Normal,
-    /// The child was asked to stop, or stopped because it is no longer needed.
+    /// The child was requested to stop, or stopped because it is no longer needed.
     Shutdown,
-    /// As [`Reason::Shutdown`], with a word why.
+    /// As [`Reason::Shutdown`], with an explanation.
     ShutdownWith(String),
-    /// The child was ended from outside and had no say in it.
+    /// The child was killed from outside.
     Killed,
     /// Anything else: the child failed.
     Error(String),
@@ -31,8 +31,8 @@ impl Reason {
         }
     }
 
-    /// What was said of it, without the word for its kind; the word where nothing was said. Of a supervisor that could
-    /// not start, what its child said: the innermost child's, which is the cause.
+    /// The explanation without its kind, or the kind if there is none. For a supervisor that did not start, the explanation
+    /// of the innermost child, which is the cause.
     pub fn message(&self) -> &str {
         match self {
             Reason::Normal => "normal",
@@ -48,7 +48,7 @@ impl Reason {
         Reason::Error(why.to_string())
     }
 
-    /// The exit that a panic is: `error:panic: MESSAGE`.
+    /// The exit reason of a panic: `error:panic: MESSAGE`.
     pub(crate) fn from_panic(payload: &(dyn std::any::Any + Send)) -> Reason {
         let message = payload
             .downcast_ref::<&str>()
@@ -63,7 +63,7 @@ impl Reason {
     }
 }
 
-/// What failed in `failed_to_start_child(ID,REASON)`, however often that is wrapped; any other text is given back.
+/// The innermost reason in nested `failed_to_start_child(ID,REASON)`; any other text is returned as it is.
 fn innermost(why: &str) -> &str {
     let inner = why.strip_prefix("failed_to_start_child(").and_then(|rest| rest.strip_suffix(')'));
     let Some((_, reason)) = inner.and_then(|inner| inner.split_once(',')) else { return why };
@@ -125,7 +125,7 @@ mod tests {
     use super::Reason;
 
     #[test]
-    fn text_form_there_and_back() {
+    fn the_text_form_round_trips() {
         for text in ["normal", "shutdown", "shutdown:late", "killed", "error:a:b", "error:"] {
             let reason: Reason = text.parse().unwrap();
             assert_eq!(reason.to_string(), text);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_of_a_start_that_failed_is_its_root_cause() {
+    fn the_message_of_a_failed_start_is_its_root_cause() {
         let cases = [
             ("error:no, not (that)", "no, not (that)"),
             ("shutdown", "shutdown"),
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn other_text_is_refused_with_the_words_that_exist() {
+    fn invalid_text_is_refused_with_the_valid_forms() {
         let refusal = "kill".parse::<Reason>().unwrap_err().to_string();
         assert!(refusal.contains("`kill`") && refusal.contains("error:WHY"), "{refusal}");
     }

@@ -1,7 +1,7 @@
-//! Names to typed handles, looked up at the time of use.
+//! Maps names to typed values, which are looked up at the time of use.
 //!
-//! A restarted child is another child: whoever kept a handle of the old one talks to nobody. So children find
-//! each other by name, each time; the lookup is a read lock and a hash.
+//! A restarted child is another child, and a handle to the old one is dead. So children find each other by name, each
+//! time; a lookup costs a read lock and a hash.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-/// What is registered under a name now.
+/// The current registration of a name.
 struct Entry {
-    /// Tells this registration from a later one of the same name.
+    /// Distinguishes this registration from later ones of the same name.
     serial: u64,
     value: Arc<dyn Any + Send + Sync>,
 }
@@ -23,7 +23,7 @@ struct Names {
     entries: HashMap<String, Entry>,
 }
 
-/// Names to typed handles. Clones share one table.
+/// Maps names to typed values. Clones share one table.
 #[derive(Clone, Default)]
 pub struct Registry {
     names: Arc<RwLock<Names>>,
@@ -37,8 +37,8 @@ impl Registry {
 
     /// Registers `value` until the returned guard is dropped.
     ///
-    /// A name that is taken is taken over: the successor of a child that is just being cleaned up must not
-    /// fail because of it. The old guard then removes nothing.
+    /// A registration of a name that is taken replaces the old one, so that a child does not fail because its predecessor
+    /// is still being cleaned up. The old guard then removes nothing.
     pub fn register<T: Send + Sync + 'static>(&self, name: impl Into<String>, value: Arc<T>) -> Registration {
         let name = name.into();
         let mut names = self.names.write();
@@ -51,7 +51,7 @@ impl Registry {
         Registration { names: Arc::clone(&self.names), name, serial }
     }
 
-    /// What is registered under `name`, if it is a `T`.
+    /// The value that is registered under `name`, if it is a `T`.
     pub fn get<T: Send + Sync + 'static>(&self, name: &str) -> Option<Arc<T>> {
         let value = Arc::clone(&self.names.read().entries.get(name)?.value);
         value.downcast().ok()
@@ -71,7 +71,7 @@ impl fmt::Debug for Registry {
     }
 }
 
-/// Keeps a name registered; dropping it removes the name, if it still is this registration.
+/// Keeps a name registered. Dropping it removes the name, unless the name was registered anew.
 #[must_use = "the name is removed when the registration is dropped"]
 pub struct Registration {
     names: Arc<RwLock<Names>>,
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_over_name_survives_the_old_guard() {
+    fn a_replaced_name_survives_the_old_guard() {
         let registry = Registry::new();
         let old = registry.register("store", Arc::new(1_u32));
         let _new = registry.register("store", Arc::new(2_u32));

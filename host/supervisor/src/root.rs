@@ -1,4 +1,4 @@
-//! The root of a tree: started, stopped and waited for by the program.
+//! The root of a tree, which the program starts, stops and waits for.
 
 use std::collections::hash_map::RandomState;
 use std::fmt;
@@ -16,29 +16,29 @@ use crate::registry::Registry;
 use crate::spec::{SpecError, SupervisorSpec};
 use crate::telemetry::{Telemetry, unix_micros};
 
-/// What a tree is started with. The defaults are new and empty.
+/// Options of a tree. By default, the registry and the telemetry are new and empty.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Given to all children.
+    /// Passed to all children.
     pub registry: Registry,
-    /// Given to all children; the supervisors tell what they do here.
+    /// Passed to all children; supervisors report here what they do.
     pub telemetry: Telemetry,
-    /// Where the jitter of [`Backoff`](crate::Backoff) begins; by chance if it is not set.
+    /// The seed for the jitter of [`Backoff`](crate::Backoff); random if it is not set.
     pub seed: Option<u64>,
 }
 
-/// Why a tree did not start. Nothing of it runs.
+/// Why a tree did not start. None of it runs.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// The specification of the root is refused.
+    /// The specification of the root is invalid.
     #[error("{0}")]
     BadSpec(#[from] SpecError),
-    /// A child did not start, or a specification below the root is refused.
+    /// A child did not start, or a specification below the root is invalid.
     #[error("supervisor `{id}` did not start: {reason}")]
     Failed {
         /// The root.
         id: String,
-        /// OTP's: `shutdown:failed_to_start_child(ID,REASON)`.
+        /// As in OTP: `shutdown:failed_to_start_child(ID,REASON)`.
         reason: Reason,
     },
 }
@@ -53,7 +53,7 @@ impl StartError {
     }
 }
 
-/// A running tree. Dropping it asks the tree to stop, without waiting for it.
+/// A running tree. Dropping it stops the tree without waiting.
 #[must_use = "a tree stops when its root is dropped"]
 pub struct Root {
     cell: Arc<SupervisorCell>,
@@ -63,9 +63,9 @@ pub struct Root {
 impl Root {
     /// Starts a tree; returns when all of it is up. Must be called within a tokio runtime with time enabled.
     ///
-    /// Cancel safe: if the call is dropped, what had been started is stopped.
+    /// Cancel safe: if the call is dropped, the children that were started are stopped.
     pub async fn start(spec: SupervisorSpec, options: Options) -> Result<Root, StartError> {
-        let refusal = spec.check().err();
+        let invalid = spec.check().err();
         let id = spec.id.to_string();
         let seed = options.seed.unwrap_or_else(|| RandomState::new().hash_one(0_u8));
         let env = Arc::new(Env::new(options.registry, options.telemetry, seed));
@@ -78,8 +78,8 @@ impl Root {
         Driver::spawn(cell, up, None);
         match is_up.await {
             Ok(Ok(())) => Ok(root),
-            Ok(Err(reason)) => Err(match refusal {
-                Some(refusal) => StartError::BadSpec(refusal),
+            Ok(Err(reason)) => Err(match invalid {
+                Some(error) => StartError::BadSpec(error),
                 None => StartError::Failed { id, reason },
             }),
             Err(_) => Err(StartError::Failed { id, reason: Reason::Killed }),
@@ -93,11 +93,11 @@ impl Root {
 
     /// Stops the tree in order and returns its exit reason: `shutdown`, unless it ended before.
     pub async fn stop(self) -> Reason {
-        self.cell.tell(Signal::Exit(Reason::Shutdown));
+        self.cell.send_signal(Signal::Exit(Reason::Shutdown));
         self.wait().await
     }
 
-    /// Waits until the tree has ended, for whatever reason; nothing of it runs then.
+    /// Waits until the tree has ended, for whatever reason. None of it runs then.
     pub async fn wait(&self) -> Reason {
         self.cell.done.wait().await.clone()
     }
@@ -105,7 +105,7 @@ impl Root {
 
 impl Drop for Root {
     fn drop(&mut self) {
-        self.cell.tell(Signal::Exit(Reason::Shutdown));
+        self.cell.send_signal(Signal::Exit(Reason::Shutdown));
     }
 }
 

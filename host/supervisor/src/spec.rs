@@ -1,4 +1,4 @@
-//! What is to run: typed specifications with OTP's fields and defaults.
+//! Typed specifications of children and supervisors, with OTP's fields and defaults.
 
 use std::fmt;
 use std::future::Future;
@@ -21,7 +21,7 @@ pub const DEFAULT_INTENSITY: u32 = 3;
 /// The window in which restarts are counted by default, as in Elixir.
 pub const DEFAULT_PERIOD: Duration = Duration::from_secs(5);
 
-/// Whether a child that has ended is started again.
+/// Whether a child that has ended is restarted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Restart {
@@ -37,15 +37,15 @@ pub enum Restart {
 /// How a child is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shutdown {
-    /// It is killed at once.
+    /// The child is killed at once.
     BrutalKill,
-    /// It is asked to stop, and killed if it has not ended after this time.
+    /// The child is requested to stop, and killed if it has not ended after this time.
     Timeout(Duration),
-    /// It is asked to stop, and waited for.
+    /// The child is requested to stop, and its end is awaited.
     Infinity,
 }
 
-/// Who is restarted together with a child.
+/// Which siblings are restarted together with a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Strategy {
@@ -60,7 +60,7 @@ pub enum Strategy {
 }
 
 impl Strategy {
-    /// OTP's name of it.
+    /// OTP's name of the strategy.
     pub fn name(self) -> &'static str {
         match self {
             Strategy::OneForOne => "one_for_one",
@@ -71,16 +71,16 @@ impl Strategy {
     }
 }
 
-/// Whether a supervisor ends when its significant children have.
+/// Whether a supervisor ends with its significant children.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AutoShutdown {
-    /// It does not; then no child may be significant.
+    /// It does not. Then no child may be significant.
     #[default]
     Never,
-    /// When one significant child has ended by itself and is not restarted.
+    /// It ends when a significant child has ended by itself and is not restarted.
     AnySignificant,
-    /// When the last significant child has.
+    /// It ends when the last significant child has ended by itself and is not restarted.
     AllSignificant,
 }
 
@@ -96,10 +96,10 @@ pub enum Kind {
 
 /// A pause before restarts, beyond OTP and off by default.
 ///
-/// The first restart of a child comes at once, for most crashes are over then. The next ones wait `first`,
-/// twice `first`, four times, .. up to `max`, each less a random part of up to a half, so that children that
-/// crash together do not come back together. A child that has run for `max` starts again from the beginning.
-/// A restart counts for the intensity when it is decided, not when its pause is over.
+/// The first restart of a child has no pause, because it solves most crashes. The next pauses are `first`, twice `first`,
+/// four times `first` and so on up to `max`, each shortened by a random part of up to a half, so that children that crash
+/// together do not restart together. After a run of at least `max`, a child begins anew. A restart counts for the
+/// intensity when it is decided, not when its pause is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     pub(crate) first: Duration,
@@ -117,12 +117,12 @@ impl Backoff {
 pub enum Start {
     /// The init phase is over; this future is the body. Its output is the exit reason.
     Running(Pin<Box<dyn Future<Output = Reason> + Send>>),
-    /// There is nothing to run. This is a success: the child stays in the list without a process.
+    /// There is nothing to run. This is a success: the child stays listed without a process.
     Ignore,
 }
 
 impl Start {
-    /// The init phase is over and `body` is what runs.
+    /// The init phase is over; `body` runs from now on.
     pub fn running(body: impl Future<Output = Reason> + Send + 'static) -> Start {
         Start::Running(Box::pin(body))
     }
@@ -147,7 +147,7 @@ pub(crate) type StartFn = Arc<dyn Fn(Context) -> Starting + Send + Sync>;
 /// [`Handle::start_instance`](crate::Handle::start_instance).
 pub(crate) type Template = Arc<dyn Fn(Value) -> ChildSpec + Send + Sync>;
 
-/// Says what a child runs, of which supervision itself knows nothing.
+/// Describes what a child runs, for the tree.
 pub(crate) type Detail = Arc<dyn Fn() -> Option<Value> + Send + Sync>;
 
 #[derive(Clone)]
@@ -183,7 +183,7 @@ impl ChildSpec {
         ChildSpec::new(id.into().into(), Role::Worker(start), Shutdown::Timeout(WORKER_SHUTDOWN))
     }
 
-    /// A supervisor: permanent, and waited for as long as its children take to stop.
+    /// A supervisor: permanent, with [`Shutdown::Infinity`].
     pub fn supervisor(spec: SupervisorSpec) -> ChildSpec {
         ChildSpec::new(Arc::clone(&spec.id), Role::Supervisor(Arc::new(spec)), Shutdown::Infinity)
     }
@@ -202,17 +202,17 @@ impl ChildSpec {
         }
     }
 
-    /// Whether it is started again after its end.
+    /// Sets whether it is restarted after its end.
     pub fn restart(self, restart: Restart) -> ChildSpec {
         ChildSpec { restart, ..self }
     }
 
-    /// How it is stopped.
+    /// Sets how it is stopped.
     pub fn shutdown(self, shutdown: Shutdown) -> ChildSpec {
         ChildSpec { shutdown, ..self }
     }
 
-    /// Whether its end can end the supervisor: see [`AutoShutdown`].
+    /// Sets whether its end can end the supervisor: see [`AutoShutdown`].
     pub fn significant(self, significant: bool) -> ChildSpec {
         ChildSpec { significant, ..self }
     }
@@ -222,8 +222,8 @@ impl ChildSpec {
         ChildSpec { backoff: Some(backoff), ..self }
     }
 
-    /// Isolation of one child from its siblings (beyond OTP): where it would take its supervisor down or keep
-    /// it from starting, it is *parked* instead, and its supervisor goes on as if it had been ignored.
+    /// Isolates a child from its siblings (beyond OTP): where it would end its supervisor or keep it from starting, it is
+    /// *parked* instead, and its supervisor continues as if it had been ignored.
     ///
     /// It is parked when
     /// - it does not start in the start of its supervisor, or in the restart of a group (one_for_all,
@@ -232,18 +232,16 @@ impl ChildSpec {
     /// - it was restarted too often: it has a restart count of its own, with the limits of its supervisor, so
     ///   that it cannot use up its siblings'. Restarts by itself (one_for_one) that fail are retried, and count.
     ///
-    /// A parked child stays listed without a process, with the reason as `last_exit`; group restarts leave it
-    /// out, and parking causes no automatic shutdown. It comes back with
-    /// [`restart_child`](crate::Handle::restart_child) (if that fails the call says why, and it stays parked),
-    /// or when its supervisor itself is started again.
+    /// A parked child stays listed without a process, with the reason as `last_exit`. Group restarts skip it, and parking
+    /// causes no automatic shutdown. It is started again by [`restart_child`](crate::Handle::restart_child) (if that
+    /// fails, the call returns why, and the child stays parked), or when its supervisor itself is restarted.
     ///
     /// Children that come and go (simple_one_for_one, dynamic) cannot be parked: nobody could restart them.
     pub fn park_when_given_up(self) -> ChildSpec {
         ChildSpec { park: true, ..self }
     }
 
-    /// Asks `detail`, whenever the tree is looked at, what there is to say of the child: see
-    /// [`Node::detail`](crate::Node). It must not wait for anything.
+    /// Sets the function that makes [`Node::detail`](crate::Node) whenever the tree is read. It must not wait for anything.
     pub fn detail(self, detail: impl Fn() -> Option<Value> + Send + Sync + 'static) -> ChildSpec {
         ChildSpec { detail: Some(Arc::new(detail)), ..self }
     }
@@ -271,7 +269,7 @@ impl ChildSpec {
         }
     }
 
-    /// Refuses what this supervisor could not carry out.
+    /// Checks what this supervisor could not carry out.
     pub(crate) fn check(&self, supervisor: &SupervisorSpec) -> Result<(), SpecError> {
         let id = || self.id.to_string();
         if self.id.is_empty() || self.id.contains('/') {
@@ -302,7 +300,7 @@ impl fmt::Debug for ChildSpec {
     }
 }
 
-/// How children come into a supervisor while it runs.
+/// How children are added to a running supervisor.
 #[derive(Clone)]
 pub(crate) enum Growth {
     /// By a full specification; ids are unique (OTP).
@@ -339,24 +337,24 @@ impl SupervisorSpec {
         }
     }
 
-    /// More than `restarts` restarts within `period`, and it gives up.
+    /// Sets how many restarts within `period` it allows: with more, it gives up.
     pub fn intensity(self, restarts: u32, period: Duration) -> SupervisorSpec {
         SupervisorSpec { restarts, period, ..self }
     }
 
-    /// One more child; children start in the order in which they were added.
+    /// Adds a child. Children start in the order in which they were added.
     pub fn child(mut self, child: ChildSpec) -> SupervisorSpec {
         self.children.push(child);
         self
     }
 
-    /// More children.
+    /// Adds children.
     pub fn children(mut self, children: impl IntoIterator<Item = ChildSpec>) -> SupervisorSpec {
         self.children.extend(children);
         self
     }
 
-    /// Whether it ends with its significant children.
+    /// Sets whether it ends with its significant children.
     pub fn auto_shutdown(self, auto_shutdown: AutoShutdown) -> SupervisorSpec {
         SupervisorSpec { auto_shutdown, ..self }
     }
@@ -366,7 +364,7 @@ impl SupervisorSpec {
         &self.id
     }
 
-    /// Refuses what could not be carried out, flags before children, as OTP does when a supervisor starts.
+    /// Checks the specification, flags before children, as OTP does when a supervisor starts.
     pub(crate) fn check(&self) -> Result<(), SpecError> {
         let supervisor = || self.id.to_string();
         if self.id.is_empty() || self.id.contains('/') {
@@ -411,13 +409,13 @@ impl fmt::Debug for SupervisorSpec {
     }
 }
 
-/// Why a specification was refused: the field, and what to do.
+/// Why a specification is invalid: the field, and how to correct it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// Field `id`.
     #[error("id: `{id}` cannot be part of a path; an id is not empty and has no `/`")]
     BadId {
-        /// The refused id.
+        /// The invalid id.
         id: String,
     },
     /// Field `children`.
@@ -425,7 +423,7 @@ pub enum SpecError {
     DuplicateId {
         /// The supervisor.
         supervisor: String,
-        /// The id that is there twice.
+        /// The duplicate id.
         id: String,
     },
     /// Field `intensity`.
@@ -485,7 +483,7 @@ pub enum SpecError {
 }
 
 impl SpecError {
-    /// The short form that exit reasons carry, with OTP's terms where OTP has one.
+    /// The short form for exit reasons, with OTP's terms where OTP has them.
     pub fn code(&self) -> String {
         match self {
             SpecError::BadId { id } => format!("bad_spec:invalid_id({id})"),

@@ -1,7 +1,7 @@
-//! The supervision tree as a picture of one moment.
+//! A snapshot of the supervision tree.
 //!
-//! It is read from what the supervisors share, without asking them: a supervisor that waits for a hanging
-//! start is shown as what it is, and holds the picture up no more than any other.
+//! It is read from the supervisors' shared state without messages, so that a supervisor that waits for a hanging start
+//! does not delay it.
 
 use std::sync::atomic::Ordering;
 
@@ -17,13 +17,13 @@ use crate::telemetry::millis;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
-    /// Its start function runs; a supervisor starts its children.
+    /// A worker's start function runs, or a supervisor starts its children.
     Starting,
     /// It runs.
     Running,
-    /// It was asked to stop, or ends for another reason.
+    /// It was told to stop, or ends for another reason.
     Stopping,
-    /// It has ended and is to be started again.
+    /// It has ended and will be restarted.
     Restarting,
     /// It has no process: finished, ignored, or terminated by call.
     Undefined,
@@ -31,16 +31,16 @@ pub enum NodeState {
     Parked,
 }
 
-/// How many restarts a supervisor allows, and what has been used of it.
+/// How many restarts a supervisor allows, and how many it has used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intensity {
-    /// Restarts within the period that are allowed.
+    /// Restarts that are allowed within the period.
     pub restarts: u32,
     /// The period in milliseconds.
     pub period_ms: u64,
     /// Restarts within the period that ends now.
     pub used: u32,
-    /// What is left; one more, and the supervisor gives up.
+    /// Restarts that are left; with one more, the supervisor gives up.
     pub left: u32,
 }
 
@@ -55,23 +55,23 @@ pub struct Node {
     pub kind: Kind,
     /// What it is doing.
     pub state: NodeState,
-    /// How often it was started again, by whomever, as long as it has been in the list.
+    /// How often it was restarted since it was listed, for whatever reason.
     pub restarts: u64,
-    /// When its process was started, in microseconds of unix time; 0 without a process.
+    /// When its process was started, in microseconds of Unix time; 0 without a process.
     pub started_at_micros: u64,
-    /// How its latest process ended; of a parked child, why it is parked.
+    /// The exit reason of its last process; for a parked child, why it is parked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_exit: Option<String>,
-    /// What whoever shows the tree knows of it besides; the supervisors leave it empty.
+    /// A note that whoever shows the tree may add; supervisors leave it empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
-    /// Of a supervisor that runs.
+    /// Only for a running supervisor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
-    /// Of a supervisor that runs.
+    /// Only for a running supervisor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intensity: Option<Intensity>,
-    /// What its specification says of it, for people and their tools; supervision does not look at it.
+    /// The detail of its specification, for people and tools; supervision does not use it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<serde_json::Value>,
     /// In start order.
@@ -91,10 +91,8 @@ impl Node {
         }
         self.children.iter().find_map(|child| child.find(path))
     }
-}
 
-impl Node {
-    /// As [`find`](Self::find), to be changed.
+    /// As [`find`](Self::find), mutable.
     pub fn find_mut(&mut self, path: &str) -> Option<&mut Node> {
         if self.path == path {
             return Some(self);
@@ -107,7 +105,7 @@ impl Node {
     }
 }
 
-/// A supervisor that runs, and all below it.
+/// The node of a running supervisor, with everything below it.
 pub(crate) fn of_supervisor(cell: &SupervisorCell, started_at_micros: u64) -> Node {
     let now = cell.env.now();
     let mut below = Vec::new();
@@ -128,7 +126,7 @@ pub(crate) fn of_supervisor(cell: &SupervisorCell, started_at_micros: u64) -> No
             .collect();
         (children, board.state.used(now))
     };
-    // One lock at a time: the boards below are looked at after this one is released.
+    // One lock at a time: the boards below are read after this one is released.
     for (index, child, started_at_micros) in below {
         let (state, detail) = (children[index].state, children[index].detail.take());
         children[index] = Node { detail, ..of_supervisor(&child, started_at_micros) };
@@ -162,7 +160,7 @@ pub(crate) fn of_supervisor(cell: &SupervisorCell, started_at_micros: u64) -> No
     }
 }
 
-/// A child as its supervisor lists it.
+/// The node of a child in its supervisor's list.
 fn of_entry(entry: &Entry, process: Process) -> Node {
     let state = match process {
         Process::Running(_) if entry.stopping => NodeState::Stopping,

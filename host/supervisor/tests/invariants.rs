@@ -1,4 +1,4 @@
-//! What must hold whatever happens, seen on running trees through their telemetry.
+//! Invariants of running trees under random exits and stops, checked on their telemetry.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use exesdb_supervisor::{
 };
 use proptest::prelude::{Just, ProptestConfig, Strategy as _, prop_oneof, proptest};
 
-/// A tree as proptest makes it.
+/// A random tree.
 #[derive(Clone, Debug)]
 enum Plan {
     Worker { restart: Restart, behaviour: Behaviour },
@@ -28,13 +28,13 @@ enum Behaviour {
     FailsFirstStartAndParks,
 }
 
-/// What is done to the tree.
+/// A random action on the tree.
 #[derive(Clone, Debug)]
-enum Blow {
+enum Action {
     /// The n-th of the nodes: an exit, or a start if it is parked.
     Exit(usize, Reason),
     Wait(u64),
-    /// Nothing is waited for: the next blow falls while the last one is still being dealt with.
+    /// Does not wait: the next action follows while the last one is still being handled.
     Yield,
 }
 
@@ -67,7 +67,7 @@ fn tree() -> impl proptest::strategy::Strategy<Value = Plan> {
     supervisor(proptest::collection::vec(below.boxed(), 1..5))
 }
 
-fn blows() -> impl proptest::strategy::Strategy<Value = Vec<Blow>> {
+fn actions() -> impl proptest::strategy::Strategy<Value = Vec<Action>> {
     let reason = prop_oneof![
         3 => Just(Reason::Killed),
         2 => Just(Reason::error("boom")),
@@ -75,9 +75,9 @@ fn blows() -> impl proptest::strategy::Strategy<Value = Vec<Blow>> {
         1 => Just(Reason::Shutdown),
     ];
     let one = prop_oneof![
-        3 => (0_usize..40, reason).prop_map(|(node, reason)| Blow::Exit(node, reason)),
-        1 => (0_u64..4_000).prop_map(Blow::Wait),
-        1 => Just(Blow::Yield),
+        3 => (0_usize..40, reason).prop_map(|(node, reason)| Action::Exit(node, reason)),
+        1 => (0_u64..4_000).prop_map(Action::Wait),
+        1 => Just(Action::Yield),
     ];
     proptest::collection::vec(one, 0..30)
 }
@@ -130,24 +130,24 @@ fn running(node: &Node, paths: &mut Vec<String>) {
     }
 }
 
-async fn play(plan: Plan, blows: Vec<Blow>) -> Vec<Arc<Event>> {
+async fn play(plan: Plan, actions: Vec<Action>) -> Vec<Arc<Event>> {
     let telemetry = Telemetry::with_capacity(1 << 16);
     let options = Options { telemetry: telemetry.clone(), seed: Some(0), ..Options::default() };
     let root = Root::start(supervisor("root", &plan), options).await.expect("first starts succeed");
     let handle = root.handle();
-    for blow in blows {
-        match blow {
-            Blow::Wait(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
-            Blow::Yield => tokio::task::yield_now().await,
-            Blow::Exit(index, reason) => {
+    for action in actions {
+        match action {
+            Action::Wait(ms) => tokio::time::sleep(Duration::from_millis(ms)).await,
+            Action::Yield => tokio::task::yield_now().await,
+            Action::Exit(index, reason) => {
                 let mut paths = Vec::new();
                 running(&handle.tree().await, &mut paths);
                 let path = &paths[index % paths.len()];
                 let state = handle.tree().await.find(path).map(|node| node.state);
-                // It may have ended, or be only listed, and so may its supervisor.
+                // The child or its supervisor may have ended.
                 match (state, path.rsplit_once('/')) {
                     (Some(NodeState::Parked), Some((sup, id))) => {
-                        // Not waited for: the supervisor may be in a start that hangs.
+                        // Not awaited: the supervisor may wait for a hanging start.
                         let (handle, sup, id) = (handle.clone(), sup.to_owned(), id.to_owned());
                         tokio::spawn(async move { handle.restart_child(&sup, &id).await.is_ok() });
                     }
@@ -205,14 +205,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_start_has_one_end_and_nothing_outlives_its_supervisor(plan in tree(), blows in blows()) {
+    fn every_start_has_one_end_and_nothing_outlives_its_supervisor(plan in tree(), actions in actions()) {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-        check(&runtime.block_on(play(plan, blows)));
+        check(&runtime.block_on(play(plan, actions)));
     }
 }
 
-/// The same on two threads and the real clock, where exits, starts and stops truly overlap.
+/// The same on two threads and the real clock, where exits, starts and stops overlap.
 #[test]
 fn the_invariants_hold_on_threads() {
     let worker = |behaviour| Plan::Worker { restart: Restart::Permanent, behaviour };
@@ -224,12 +224,12 @@ fn the_invariants_hold_on_threads() {
     };
     let leaf = || level(vec![worker(Behaviour::Obedient), worker(Behaviour::Obedient)]);
     let plan = level(vec![leaf(), level(vec![leaf(), worker(Behaviour::Obedient), leaf()]), leaf()]);
-    let blows = (0..2_000_usize).map(|i| match i % 7 {
-        6 => Blow::Yield,
+    let actions = (0..2_000_usize).map(|i| match i % 7 {
+        6 => Action::Yield,
         // Never the root, which is the first.
-        _ => Blow::Exit(1 + (i * 31) % 13, if i % 3 == 0 { Reason::error("boom") } else { Reason::Killed }),
+        _ => Action::Exit(1 + (i * 31) % 13, if i % 3 == 0 { Reason::error("boom") } else { Reason::Killed }),
     });
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
-    check(&runtime.block_on(play(plan, blows.collect())));
+    check(&runtime.block_on(play(plan, actions.collect())));
 }

@@ -1,4 +1,4 @@
-//! A tree from outside: start, look, restart, stop.
+//! Tests a tree through its public interface: start, inspect, restart, stop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +9,7 @@ use exesdb_supervisor::{
     Started, Strategy, SupervisorSpec,
 };
 
-/// Runs until it is asked to stop.
+/// Runs until it is requested to stop.
 async fn obedient(context: Context) -> Result<Start, Reason> {
     let shutdown = context.shutdown();
     Ok(Start::running(async move {
@@ -18,7 +18,7 @@ async fn obedient(context: Context) -> Result<Start, Reason> {
     }))
 }
 
-/// Does not listen.
+/// Ignores the request to stop.
 async fn deaf(_: Context) -> Result<Start, Reason> {
     Ok(Start::running(std::future::pending()))
 }
@@ -44,7 +44,7 @@ fn tree() -> SupervisorSpec {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_tree_shows_what_runs_and_was_restarted() {
+async fn the_tree_shows_running_and_restarted_children() {
     let root = Root::start(tree(), Options::default()).await.unwrap();
     let handle = root.handle();
     handle.exit("host/main/x", Reason::error("boom")).await.unwrap();
@@ -62,7 +62,7 @@ async fn the_tree_shows_what_runs_and_was_restarted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_child_that_ignores_the_request_is_killed_at_its_timeout() {
+async fn a_child_that_ignores_the_request_is_killed_after_its_timeout() {
     let limit = Duration::from_secs(7);
     let spec = SupervisorSpec::new("host", Strategy::OneForOne)
         .child(ChildSpec::worker("deaf", deaf).shutdown(Shutdown::Timeout(limit)));
@@ -77,7 +77,7 @@ async fn a_child_that_ignores_the_request_is_killed_at_its_timeout() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_start_does_not_make_the_supervisor_deaf() {
+async fn a_supervisor_can_be_stopped_during_a_hanging_start() {
     let entered = Arc::new(tokio::sync::Notify::new());
     let enter = Arc::clone(&entered);
     let hangs = move |_: Context| {
@@ -102,7 +102,7 @@ async fn a_hanging_start_does_not_make_the_supervisor_deaf() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panic_is_an_exit_with_a_reason() {
+async fn a_panic_becomes_an_exit_reason() {
     let spec = SupervisorSpec::new("host", Strategy::OneForOne).child(
         ChildSpec::worker("p", |_| async { Ok(Start::running(async { panic!("out of {}", "luck") })) })
             .restart(Restart::Temporary),
@@ -130,7 +130,7 @@ async fn a_panic_in_the_start_function_is_a_failed_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_specification_is_refused_with_the_field() {
+async fn an_invalid_specification_is_refused_with_its_field() {
     let twice = SupervisorSpec::new("host", Strategy::OneForOne)
         .child(ChildSpec::worker("a", deaf))
         .child(ChildSpec::worker("a", deaf));
@@ -174,7 +174,7 @@ async fn one_store_that_does_not_start_is_parked_and_the_others_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_could_not_be_restarted_is_not_parked_but_refused() {
+async fn children_that_could_not_be_restarted_cannot_be_parked() {
     let template = |_| ChildSpec::worker("w", deaf).park_when_given_up();
     for spec in [SupervisorSpec::simple("pool", template), SupervisorSpec::dynamic("pool", template, 9)] {
         let root = Root::start(spec, Options::default()).await.unwrap();
@@ -185,7 +185,7 @@ async fn what_could_not_be_restarted_is_not_parked_but_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_child_leaves_its_siblings_alone_and_comes_back_by_call() {
+async fn a_parked_child_does_not_affect_its_siblings_and_is_restarted_by_call() {
     let store = |id: &str| {
         let system = SupervisorSpec::new(id, Strategy::OneForOne)
             .intensity(0, Duration::from_secs(5))
@@ -204,7 +204,7 @@ async fn a_parked_child_leaves_its_siblings_alone_and_comes_back_by_call() {
     assert_eq!(tree.find("host/one").unwrap().state, NodeState::Parked);
     assert_eq!(tree.find("host/two").unwrap().state, NodeState::Running);
     assert_eq!(tree.intensity.unwrap().used, 0);
-    // Killed from outside, beyond the parent's limit: parked as well, and the parent goes on.
+    // Killed from outside more often than the parent allows: parked as well, and the parent continues.
     handle.exit("host/two", Reason::Killed).await.unwrap();
     settle(&root).await;
     assert_eq!(handle.tree().await.find("host/two").unwrap().state, NodeState::Parked);

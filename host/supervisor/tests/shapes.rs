@@ -1,5 +1,4 @@
-//! What stands on top of OTP's supervisor: partitions, dynamic children, pauses; and the ends that OTP leaves
-//! open.
+//! Tests what exceeds OTP's supervisor (partitions, dynamic children, pauses) and the ends that OTP does not define.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -86,7 +85,7 @@ async fn dynamic_children_come_from_the_template_or_by_specification() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_does_not_make_the_supervisor_deaf() {
+async fn a_supervisor_can_be_stopped_during_a_pause() {
     let hour = Duration::from_secs(3600);
     let fails_again = |context: Context| async move {
         if context.incarnation() > 1 { Err(Reason::error("still down")) } else { obedient(context).await }
@@ -104,7 +103,7 @@ async fn a_pause_does_not_make_the_supervisor_deaf() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn below_a_killed_supervisor_even_infinity_ends() {
+async fn an_infinite_shutdown_ends_below_a_killed_supervisor() {
     let deaf = ChildSpec::worker("deaf", |_| async { Ok(Start::running(std::future::pending())) })
         .shutdown(Shutdown::Infinity);
     let inner = SupervisorSpec::new("inner", Strategy::OneForOne).child(deaf);
@@ -123,14 +122,14 @@ async fn below_a_killed_supervisor_even_infinity_ends() {
         .filter(|event| event.kind.ends_with("terminated"))
         .map(|event| format!("{} {}", event.path, event.detail["reason"].as_str().unwrap_or_default()))
         .collect();
-    // As OTP: the one that was killed first, then what it leaves behind, the deepest first.
+    // As in OTP: the killed supervisor first, then its subtree, the deepest first.
     assert_eq!(ends, ["host/outer killed", "host/outer/inner/deaf killed", "host/outer/inner killed"]);
     assert!(root.handle().is_running("host/outer/inner/deaf"), "and it is back");
 }
 
 /// On real threads, one of which is blocked until the test lets it go.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_worker_that_does_not_yield_is_reported_and_has_no_successor_beside_it() {
+async fn a_killed_worker_that_does_not_yield_is_reported_and_delays_its_successor() {
     let (release, released) = std::sync::mpsc::channel::<()>();
     let (released, blocks) = (Arc::new(Mutex::new(Some(released))), Arc::new(Notify::new()));
     let entered = Arc::clone(&blocks);
@@ -177,7 +176,7 @@ async fn a_killed_worker_that_does_not_yield_is_reported_and_has_no_successor_be
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_body_holds_is_free_before_its_end_is_told() {
+async fn a_body_is_dropped_before_its_end_is_reported() {
     struct Lock {
         telemetry: Telemetry,
         told_first: Arc<AtomicBool>,
@@ -222,7 +221,7 @@ async fn dropping_the_root_stops_the_tree() {
 }
 
 #[test]
-fn nothing_survives_the_runtime() {
+fn no_child_survives_the_runtime() {
     let telemetry = Telemetry::new();
     let options = Options { telemetry: telemetry.clone(), ..Options::default() };
     let spec = SupervisorSpec::new("host", Strategy::OneForOne).child(ChildSpec::worker("w", obedient));
@@ -236,7 +235,7 @@ fn nothing_survives_the_runtime() {
 }
 
 #[test]
-fn what_programs_spawn_can_be_sent() {
+fn public_futures_are_send() {
     fn sent<T: Send>(_: T) {}
     sent(Root::start(SupervisorSpec::new("host", Strategy::OneForOne), Options::default()));
     fn stopped(root: Root) {

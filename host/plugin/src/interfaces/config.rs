@@ -5,11 +5,11 @@ use crate::state::State;
 
 impl Host for State {
     fn get(&mut self, key: String) -> Option<String> {
-        self.tenancy.settings.get(&key).cloned()
+        self.context.settings.get(&key).cloned()
     }
 
     fn all(&mut self) -> Vec<Setting> {
         let setting = |(key, value): (&String, &String)| Setting { key: key.clone(), value: value.clone() };
-        self.tenancy.settings.iter().map(setting).collect()
+        self.context.settings.iter().map(setting).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! `exesdb:store/history`: which past a position belongs to, and the end that no position may lie beyond.
+//! `exesdb:store/history`: the history that a position belongs to, and the end that no position may exceed.
 
 use std::sync::Arc;
 
@@ -25,11 +25,11 @@ impl Host for State {
 
 impl State {
     fn store_access(&self) -> Result<Arc<StoreAccess>, Error> {
-        let access = self.tenancy.registry.get(&names::store(&self.tenancy.store));
+        let access = self.context.registry.get(&names::store(&self.context.store));
         access.ok_or_else(|| Error::Restarting("the store is being restarted".into()))
     }
 
-    /// Whether a read of the whole store begins where the store has come to. Backward it may begin anywhere.
+    /// Fails if a forward read of the whole store begins beyond its end. A backward read may begin anywhere.
     pub(super) fn check_from(&self, from: Option<u64>, direction: Direction) -> Result<(), Error> {
         match (from, direction) {
             (Some(from), Direction::Forward) => check(&self.store_access()?.reader, None, from),
@@ -37,7 +37,7 @@ impl State {
         }
     }
 
-    /// Whether the conditions of a transaction name positions that the store has come to.
+    /// Fails if a condition of a transaction names a position beyond the store's end.
     pub(super) fn check_conditions(&self, transaction: &Transaction) -> Result<(), Error> {
         let Some(after) = transaction.conditions.iter().filter_map(|condition| condition.after).max() else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! `exesdb:storage/keyspaces`: a component's own corner of the store.
+//! `exesdb:storage/keyspaces`: a component's own keyspaces in the store.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,37 +14,37 @@ use crate::names;
 use crate::state::State;
 use crate::trace::new_id;
 
-/// Bytes of keys and values that one read may answer, as the interface says.
+/// Bytes of keys and values that one read may return, as the interface says.
 const PAGE_BYTES_MAX: u32 = 8 << 20;
 
-/// Keys that one `get-many` may ask for: an append's thousand events, twice.
+/// Keys of one `get-many`: two for each of an append's thousand events.
 const KEYS_MAX: usize = 2_000;
 
 impl State {
     fn storage(&self) -> Result<Arc<StoreAccess>, Error> {
-        self.tenancy
+        self.context
             .registry
-            .get(&names::store(&self.tenancy.store))
+            .get(&names::store(&self.context.store))
             .ok_or_else(|| Error::Unavailable("the store is being restarted".into()))
     }
 
-    /// The state that this call reads from: one for all its reads, until it commits.
-    fn reading(&mut self) -> Result<&storage::Snapshot, Error> {
-        if self.reading.is_none() {
-            self.reading = Some(self.storage()?.reader.snapshot());
+    /// The snapshot that this call reads from: one for all its reads, until it commits.
+    fn snapshot(&mut self) -> Result<&storage::Snapshot, Error> {
+        if self.snapshot.is_none() {
+            self.snapshot = Some(self.storage()?.reader.snapshot());
         }
-        Ok(self.reading.as_ref().expect("it was just put there"))
+        Ok(self.snapshot.as_ref().expect("it was just put there"))
     }
 
     fn read<T>(
         &mut self,
         read: impl FnOnce(&storage::Snapshot, &str) -> Result<T, storage::ReadError>,
     ) -> Result<T, Error> {
-        let owner = self.tenancy.role;
-        let mut disk = std::mem::take(&mut self.disk);
-        let reading = self.reading()?;
-        let found = disk.read(|| read(reading, owner));
-        self.disk = disk;
+        let owner = self.context.role;
+        let mut reads = std::mem::take(&mut self.reads);
+        let snapshot = self.snapshot()?;
+        let found = reads.read(|| read(snapshot, owner));
+        self.reads = reads;
         found.map_err(|error| self.read_error(error))
     }
 
@@ -64,21 +64,21 @@ impl State {
             storage::BatchError::GuardFailed { index } => BatchError::GuardFailed(index),
             storage::BatchError::Invalid(reason) => BatchError::Invalid(reason),
             storage::BatchError::GuardUnreadable { failure, .. } if failure.is_damage => {
-                BatchError::Other(self.damaged(&format!("a guard of {}", self.tenancy.role), &failure))
+                BatchError::Other(self.damaged(&format!("a guard of {}", self.context.role), &failure))
             }
             error @ storage::BatchError::TooLarge { .. } => BatchError::TooLarge(error.to_string()),
             error => BatchError::Other(error.to_string()),
         }
     }
 
-    /// Logs that data is damaged, with the engine's words, and says so to clients.
+    /// Logs that data is damaged, with the engine's message, and returns the error for clients.
     fn damaged(&self, place: &str, failure: &storage::EngineFailure) -> String {
-        let (tenancy, incident) = (&self.tenancy, new_id());
-        if let Some(dropped) = tenancy.damage_rate.lock().admit(Instant::now()) {
+        let (context, incident) = (&self.context, new_id());
+        if let Some(dropped) = context.damage_rate.lock().admit(Instant::now()) {
             tracing::error!(
                 incident,
-                store = tenancy.store,
-                component = tenancy.role,
+                store = context.store,
+                component = context.role,
                 place,
                 reason = failure.reason,
                 engine = failure.said,
@@ -92,7 +92,7 @@ impl State {
 
 impl Host for State {
     fn get(&mut self, location: Location) -> Result<Option<Vec<u8>>, Error> {
-        let value = self.read(|reading, owner| reading.get(owner, &location.keyspace, &location.key))?;
+        let value = self.read(|snapshot, owner| snapshot.get(owner, &location.keyspace, &location.key))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
@@ -109,7 +109,7 @@ impl Host for State {
             )));
         }
         let max_bytes = max_bytes.min(PAGE_BYTES_MAX) as usize;
-        let values = self.read(|reading, owner| reading.get_many(owner, &keyspace, &keys, max_bytes))?;
+        let values = self.read(|snapshot, owner| snapshot.get_many(owner, &keyspace, &keys, max_bytes))?;
         Ok(values.into_iter().map(|value| value.map(|value| value.to_vec())).collect())
     }
 
@@ -131,7 +131,7 @@ impl Host for State {
             limit: limit as usize,
             max_bytes: max_bytes.min(PAGE_BYTES_MAX) as usize,
         };
-        let page = self.read(|reading, owner| reading.scan(owner, &scan))?;
+        let page = self.read(|snapshot, owner| snapshot.scan(owner, &scan))?;
         let entry = |(key, value): (storage::Slice, storage::Slice)| Entry {
             key: key.to_vec(),
             value: value.to_vec(),
@@ -140,7 +140,7 @@ impl Host for State {
     }
 
     async fn commit(&mut self, batches: Vec<Batch>) -> Result<Vec<Result<Committed, BatchError>>, Error> {
-        if !self.tenancy.may_take_positions()
+        if !self.context.may_take_positions()
             && let Some(index) = batches.iter().position(|batch| batch.events > 0)
         {
             return Err(Error::Denied(format!(
@@ -148,23 +148,23 @@ impl Host for State {
             )));
         }
         let commit = storage::Commit {
-            owner: self.tenancy.role.into(),
+            owner: self.context.role.into(),
             batches: batches.into_iter().map(batch).collect(),
         };
-        let (reply, answer) = tokio::sync::oneshot::channel();
-        // The caller may be gone when the answer comes, as after a kill; the commit stands all the same.
-        let reply = move |outcome| drop(reply.send(outcome));
+        let (sender, outcome) = tokio::sync::oneshot::channel();
+        // The caller may be gone, as after a kill; the commit stands anyway.
+        let reply = move |outcome| drop(sender.send(outcome));
         let writer = &self.storage()?.writer;
-        let queued = if self.makes_room {
+        let queued = if self.frees_space {
             writer.commit_making_room(commit, reply)
         } else {
             writer.commit(commit, reply)
         };
         queued.map_err(commit_error)?;
-        // From here on the outcome is open: whatever ends this call, the batches may be applied.
+        // From here on the batches may be applied, whatever ends this call.
         self.committed = true;
-        self.reading = None;
-        let outcome = answer
+        self.snapshot = None;
+        let outcome = outcome
             .await
             .map_err(|_| Error::Unavailable("the store ended before it answered the commit".into()))?
             .map_err(commit_error)?;
@@ -175,11 +175,11 @@ impl Host for State {
     }
 
     fn durable_position(&mut self) -> Result<u64, Error> {
-        Ok(self.reading()?.next_position())
+        Ok(self.snapshot()?.next_position())
     }
 
     fn log_end(&mut self) -> Result<EndOfLog, Error> {
-        let head = self.reading()?.head();
+        let head = self.snapshot()?.head();
         Ok(EndOfLog { next_position: head.next_position, chain: head.chain })
     }
 }
@@ -233,7 +233,7 @@ fn commit_error(error: storage::CommitError) -> Error {
     }
 }
 
-/// The error that a client gets when it reads damaged data. It has no details of the disk: the log has those, for the operator.
+/// The error for a client that reads damaged data. It has no details of the disk: those are in the operator's log.
 fn damaged_for_client(incident: &str) -> String {
     format!(
         "the store's data is damaged, so that what was asked for cannot be read (incident {incident} in the host's log); \

@@ -1,8 +1,8 @@
-//! `exesdb:host/logging`: a guest's records in the host's log, marked as the guest's.
+//! `exesdb:host/logging`: writes a guest's records to the host's log, marked as the guest's.
 
 use crate::bindings::logging::{Field, Host, Level};
-use crate::guest_log::printable;
 use crate::state::State;
+use crate::text::printable;
 
 /// Fields of a record, as the interface says.
 const FIELDS_MAX: usize = 16;
@@ -10,7 +10,7 @@ const FIELDS_MAX: usize = 16;
 /// Bytes of a field's key and of its value: fields are for identifiers and numbers.
 const FIELD_BYTES_MAX: usize = 256;
 
-/// The field in which the SDK's panic hook gives the place in the source.
+/// The field in which the SDK's panic hook records the place in the source.
 const PANIC_PLACE: &str = "panic.location";
 
 impl Host for State {

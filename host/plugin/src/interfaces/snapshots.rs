@@ -1,5 +1,5 @@
-//! `exesdb:store/snapshots` as gateways see it: each call goes to an instance of the store's snapshots component, by way of
-//! what knows which of the streams live.
+//! `exesdb:store/snapshots` for gateways: passes each call to the store's snapshots component, with the snapshots of deleted
+//! streams hidden.
 
 use std::sync::Arc;
 
@@ -8,18 +8,18 @@ use crate::bindings::snapshots::{
 };
 use crate::bindings::types::Error;
 use crate::names;
-use crate::persistence::{LivingSnapshots, SnapshotsPool};
+use crate::persistence::{SnapshotsPool, VisibleSnapshots};
 use crate::state::State;
 
 impl State {
-    /// The snapshots of the store's streams, as far as these live.
-    fn snapshots(&self) -> Result<LivingSnapshots, Error> {
+    /// The store's visible snapshots.
+    fn snapshots(&self) -> Result<VisibleSnapshots, Error> {
         let snapshots: Arc<SnapshotsPool> = self
-            .tenancy
+            .context
             .registry
-            .get(&names::snapshots(&self.tenancy.store))
+            .get(&names::snapshots(&self.context.store))
             .ok_or_else(|| Error::Restarting("the store is being restarted".into()))?;
-        Ok(LivingSnapshots::new(snapshots, self.stream_readers()?))
+        Ok(VisibleSnapshots::new(snapshots, self.stream_readers()?))
     }
 }
 

@@ -1,4 +1,4 @@
-//! `exesdb:store/streams` as gateways see it: each call goes to an instance of the store's streams component.
+//! `exesdb:store/streams` for gateways: passes each call to the store's streams component.
 
 use std::sync::Arc;
 
@@ -14,27 +14,27 @@ use crate::names;
 use crate::persistence::StreamsPool;
 use crate::state::State;
 
-/// Requests of one `append` or `transact` call: as many as a component is handed at once.
+/// Requests of one `append` or `transact` call: as many as are batched for a component.
 const REQUESTS_MAX: usize = 256;
 
 impl State {
     fn streams(&self, name: &str) -> Result<Arc<StreamsPool>, Error> {
-        self.tenancy
+        self.context
             .registry
             .get(name)
             .ok_or_else(|| Error::Restarting("the store is being restarted".into()))
     }
 
     pub(super) fn stream_readers(&self) -> Result<Arc<StreamsPool>, Error> {
-        self.streams(&names::readers(&self.tenancy.store))
+        self.streams(&names::readers(&self.context.store))
     }
 
     fn stream_writers(&self) -> Result<Arc<StreamsPool>, Error> {
-        self.streams(&names::writers(&self.tenancy.store))
+        self.streams(&names::writers(&self.context.store))
     }
 
-    /// The writers, for so many requests in one call.
-    fn writers_of(&self, requests: usize) -> Result<Arc<StreamsPool>, Error> {
+    /// The writers, unless one call has too many requests.
+    fn writers_for(&self, requests: usize) -> Result<Arc<StreamsPool>, Error> {
         if requests > REQUESTS_MAX {
             return Err(Error::TooLarge(format!("one call takes at most {REQUESTS_MAX} requests")));
         }
@@ -44,17 +44,17 @@ impl State {
 
 impl Host for State {
     async fn append(&mut self, requests: Vec<AppendRequest>) -> Vec<Result<AppendResult, Error>> {
-        let writers = match self.writers_of(requests.len()) {
+        let writers = match self.writers_for(requests.len()) {
             Ok(writers) => writers,
             Err(error) => return vec![Err(error); requests.len()],
         };
         let append = |request| writers.append(self.caller(), request);
-        // Polled in order, so requests for one stream enter its mailbox in the order of the list.
+        // `join_all` polls in order, so requests for one stream enter its mailbox in the order of the list.
         join_all(requests.into_iter().map(append).collect::<Vec<_>>()).await
     }
 
     async fn transact(&mut self, transactions: Vec<Transaction>) -> Vec<Result<Vec<AppendResult>, Error>> {
-        let writers = match self.writers_of(transactions.len()) {
+        let writers = match self.writers_for(transactions.len()) {
             Ok(writers) => writers,
             Err(error) => return vec![Err(error); transactions.len()],
         };
@@ -75,11 +75,11 @@ impl Host for State {
         marks: Vec<ImportMark>,
     ) -> Result<ImportResult, Error> {
         let imported = self.stream_writers()?.import_events(self.caller(), events, marks).await?;
-        let (registry, store) = (&self.tenancy.registry, &self.tenancy.store);
+        let (registry, store) = (&self.context.registry, &self.context.store);
         let bus = registry.get::<exesdb_pubsub::Bus>(&names::pubsub(store));
-        // Events of many streams: all who wait look for themselves, at what is durable and not at what is claimed.
+        // The events are of many streams: all waiters are woken and read what is durable.
         if let (Some(bus), Some(store)) = (bus, registry.get::<StoreAccess>(&names::store(store))) {
-            bus.lost(store.reader.next_position());
+            bus.resync(store.reader.next_position());
         }
         Ok(imported)
     }
@@ -100,8 +100,8 @@ impl Host for State {
     ) -> Result<(), Error> {
         let writers = self.stream_writers()?;
         writers.delete_stream(self.caller(), stream_id.clone(), expected, deletion).await?;
-        // Who follows the stream finds out now that there is nothing more to come.
-        let (registry, store) = (&self.tenancy.registry, &self.tenancy.store);
+        // Wakes the stream's followers, who then see that it was deleted.
+        let (registry, store) = (&self.context.registry, &self.context.store);
         if deletion == Deletion::Tombstone
             && let Some(bus) = registry.get::<exesdb_pubsub::Bus>(&names::pubsub(store))
         {

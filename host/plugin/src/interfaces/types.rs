@@ -1,4 +1,4 @@
-//! `exesdb:store/types`: words only, no functions.
+//! `exesdb:store/types`: types only, no functions.
 
 use crate::bindings::types::Host;
 use crate::state::State;

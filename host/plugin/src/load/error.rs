@@ -1,39 +1,33 @@
-//! Why a component does not run, for whoever configured it: the component and what is wrong with it come first, then what to
-//! do, and the engine's words last.
+//! Why a component does not run. Each message names the component and the cause first, then what to do, and the engine's own
+//! message last.
 
 use std::path::{Path, PathBuf};
 
 use exesdb_storage::advice;
 
-use super::{COMPONENT_BYTES_MAX, Misfit, NotAComponent};
+use super::offer::{BUILD_AGAIN, Misfit};
+use super::shape::NotAComponent;
 use crate::crash::{Crash, CrashKind};
-use crate::limits::Limits;
+use crate::limits::{COMPONENT_BYTES_MAX, Limits};
 
-/// What the author of a component does that was built against another version of the contract.
-pub(super) const BUILD_AGAIN: &str = concat!(
-    "build it again against the WIT of exesdb ",
-    env!("CARGO_PKG_VERSION"),
-    " (the folder `wit` of its source)"
-);
-
-/// What is done when an instance is made.
+/// The step in which an instance is made, as error messages name it.
 pub(crate) const STARTED: &str = "it is started";
 
-/// What is done when a component is asked for its description.
-pub(crate) const ASKED: &str = "it is asked what it is (exesdb:host/describe)";
+/// The step in which a component is asked for its description, as error messages name it.
+pub(super) const ASKED: &str = "it is asked what it is (exesdb:host/describe)";
 
 /// Why a component was not loaded, or no instance of it started.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// There is no such file.
+    /// The file does not exist.
     #[error("component {path}: there is no such file{}; check the path in the configuration, which is relative to the configuration file's folder", link_to(target.as_deref()), path = path.display())]
     Missing {
         /// The file as the configuration names it.
         path: PathBuf,
-        /// Where it leads, if it is a link.
+        /// The link's target, if it is a link.
         target: Option<PathBuf>,
     },
-    /// It is a folder, a pipe or a device.
+    /// The path is a folder, a pipe or a device.
     #[error("component {path} is not a file; name the component's .wasm file itself", path = path.display())]
     NotAFile {
         /// The file as the configuration names it.
@@ -44,7 +38,7 @@ pub enum LoadError {
     File {
         /// The file as the configuration names it.
         path: PathBuf,
-        /// The system's words.
+        /// The system's error.
         error: std::io::Error,
     },
     /// The component is too large.
@@ -53,56 +47,56 @@ pub enum LoadError {
         /// Where it comes from.
         name: String,
     },
-    /// The file is a link to somewhere else.
+    /// The file is a link that leads out of its folder.
     #[error(
         "component {path} is a link to {target}, and links out of a component's folder are not followed; name the file itself, or copy it there", path = path.display(), target = target.display()
     )]
     Link {
         /// The file as the configuration names it.
         path: PathBuf,
-        /// Where the link leads.
+        /// The link's target.
         target: PathBuf,
     },
-    /// The bytes are no component.
+    /// The file is not a component.
     #[error("component {name} is not a WebAssembly component: {reason}")]
     NotAComponent {
         /// Where it comes from.
         name: String,
-        /// What it is.
+        /// What it is instead.
         reason: NotAComponent,
     },
-    /// The component is of another kind, or needs something that its role is not offered.
+    /// The component does not fit its role.
     #[error("component {name} {misfit}")]
     Misfit {
         /// Where it comes from.
         name: String,
-        /// What is wrong with it.
+        /// Why not.
         misfit: Misfit,
     },
-    /// It is a component, and the engine does not take it: it is not valid, needs a proposal of WebAssembly that is off, or
-    /// more of the engine than any component may have.
+    /// The engine rejects the component: it is invalid, needs a WebAssembly proposal that is off, or exceeds the engine's
+    /// limits.
     #[error("component {name} cannot be compiled or is larger than this host runs: {reason}")]
     NotCompiled {
         /// Where it comes from.
         name: String,
-        /// The compiler's words.
+        /// The compiler's message.
         reason: String,
     },
-    /// A function that it imports or exports is missing or has another type than in the host's contract.
+    /// An imported or exported function is missing, or its type differs from the host's contract.
     #[error(
         "the {role} component {name} was built against another version of the contract: {BUILD_AGAIN}; {difference}"
     )]
     OtherContract {
         /// Where it comes from.
         name: String,
-        /// The role that it was to have.
+        /// The role that it was loaded for.
         role: &'static str,
-        /// What differs; the engine's words.
+        /// What differs: the engine's message.
         difference: String,
     },
-    /// An instance reached a limit before it was of use.
+    /// An instance reached a limit while it was started or asked for its description.
     #[error(
-        "the {role} component {name} needs more {} than `{key} = {value}` lets it have when {doing}; raise {key} under [{}]{}",
+        "the {role} component {name} needs more {} than `{key} = {value}` lets it have when {step}; raise {key} under [{}]{}",
         resource(key),
         section(role, key),
         in_brackets(detail)
@@ -110,41 +104,41 @@ pub enum LoadError {
     Limit {
         /// Where it comes from.
         name: String,
-        /// The role that it was to have.
+        /// The role that it was loaded for.
         role: &'static str,
-        /// What was done with it.
-        doing: &'static str,
+        /// The step that failed.
+        step: &'static str,
         /// The limit, by its name in the configuration.
         key: &'static str,
         /// Its value there.
         value: u64,
-        /// The engine's words.
+        /// The engine's message.
         detail: String,
     },
-    /// An instance ended before it was of use.
+    /// An instance ended while it was started or asked for its description.
     #[error(
-        "the {role} component {name} fails when {doing}: {reason}; mend it, or name another one under [store.components]"
+        "the {role} component {name} fails when {step}: {reason}; mend it, or name another one under [store.components]"
     )]
     Failed {
         /// Where it comes from.
         name: String,
-        /// The role that it was to have.
+        /// The role that it was loaded for.
         role: &'static str,
-        /// What was done with it.
-        doing: &'static str,
+        /// The step that failed.
+        step: &'static str,
         /// What ended it.
         reason: String,
     },
-    /// What the component says of itself breaks a rule.
+    /// The component's description breaks a rule of the interface.
     #[error(
         "the {role} component {name} does not describe itself as exesdb:host/describe says: {reason}; mend it, or name another one under [store.components]"
     )]
     Describe {
         /// Where it comes from.
         name: String,
-        /// The role that it was to have.
+        /// The role that it was loaded for.
         role: &'static str,
-        /// Which rule.
+        /// The rule.
         reason: String,
     },
 }
@@ -153,7 +147,7 @@ impl LoadError {
     pub(super) fn of_crash(
         name: String,
         role: &'static str,
-        doing: &'static str,
+        step: &'static str,
         crash: &Crash,
         limits: &Limits,
     ) -> Self {
@@ -161,12 +155,12 @@ impl LoadError {
             CrashKind::MemoryLimit => ("memory_mib", (limits.memory_bytes >> 20) as u64),
             CrashKind::Deadline => ("call_cpu_ms", limits.call_cpu_ms),
             CrashKind::Timeout => ("call_wall_ms", limits.call_wall_ms),
-            _ => return Self::Failed { name, role, doing, reason: crash.to_string() },
+            _ => return Self::Failed { name, role, step, reason: crash.to_string() },
         };
-        Self::Limit { name, role, doing, key, value, detail: crash.words().to_owned() }
+        Self::Limit { name, role, step, key, value, detail: crash.detail().to_owned() }
     }
 
-    /// The limit that has to be raised, by its name in the configuration, if it is one.
+    /// The configuration key of the limit that has to be raised, if a limit was reached.
     pub fn limit(&self) -> Option<&'static str> {
         match self {
             Self::Limit { key, .. } => Some(key),
@@ -175,7 +169,7 @@ impl LoadError {
     }
 }
 
-/// What a limit limits.
+/// What a limit restricts.
 fn resource(key: &str) -> &'static str {
     match key {
         "memory_mib" => "memory",
@@ -184,9 +178,9 @@ fn resource(key: &str) -> &'static str {
     }
 }
 
-/// The table of the configuration in which a role's limit can be set.
+/// The configuration table in which a role's limit can be set.
 fn section(role: &str, key: &str) -> String {
-    // A gateway's calls have a wall time of their own, and the store's one when it is loaded.
+    // A gateway's requests have a wall time of their own; when it is loaded, the store's applies.
     if role == "gateway" && key == "call_wall_ms" {
         "store.limits".to_owned()
     } else {
@@ -207,8 +201,9 @@ mod tests {
     use wasmtime::{Error, ResourceLimiter, Trap};
 
     use super::{ASKED, LoadError, STARTED};
-    use crate::crash::{Crash, Said};
-    use crate::limits::{Limits, Meter};
+    use crate::crash::{CallLog, Crash};
+    use crate::limits::Limits;
+    use crate::meter::Meter;
 
     fn limits() -> Limits {
         Limits { memory_bytes: 1 << 20, call_cpu_ms: 0, call_wall_ms: 700, ..Limits::default() }
@@ -217,17 +212,17 @@ mod tests {
     fn crash(error: Error, prepare: impl FnOnce(&mut Meter)) -> Crash {
         let mut meter = Meter::new(&limits());
         prepare(&mut meter);
-        Crash::of(&error, &meter, Said::default())
+        Crash::of(&error, &meter, CallLog::default())
     }
 
     #[test]
-    fn a_component_that_does_not_start_is_named_first_then_the_cause_and_what_to_do() {
+    fn a_failed_start_names_the_component_the_cause_and_the_remedy() {
         let no_memory = crash(Error::msg("17 pages exceed the limit"), |meter| {
             assert!(!meter.memory_growing(0, 2 << 20, None).expect("a decision"));
         });
         let too_long = crash(Trap::Interrupt.into(), |meter| assert!(!meter.tick()));
         let trapped = crash(Trap::UnreachableCodeReached.into(), |_| ());
-        // role, what was done, what happened, the sentence, the limit
+        // role, step, crash, message, limit
         let table = [
             (
                 "streams",
@@ -258,9 +253,9 @@ mod tests {
                 None,
             ),
         ];
-        for (role, doing, crash, sentence, limit) in table {
-            let error = LoadError::of_crash("X".to_owned(), role, doing, &crash, &limits());
-            assert_eq!((error.to_string().as_str(), error.limit()), (sentence, limit));
+        for (role, step, crash, message, limit) in table {
+            let error = LoadError::of_crash("X".to_owned(), role, step, &crash, &limits());
+            assert_eq!((error.to_string().as_str(), error.limit()), (message, limit));
         }
     }
 }

@@ -1,17 +1,23 @@
-//! What components are offered, by kind, and what is wrong with a component that wants something else. Pure.
+//! What a component may import and has to export, by role. Pure.
 
-use super::error::BUILD_AGAIN;
 use super::shape::Shape;
-use crate::guest_log::printable;
+use crate::text::printable;
 
-/// Interfaces of ours that any component may import.
+/// What to do with a component that was built against another version of the contract.
+pub(super) const BUILD_AGAIN: &str = concat!(
+    "build it again against the WIT of exesdb ",
+    env!("CARGO_PKG_VERSION"),
+    " (the folder `wit` of its source)"
+);
+
+/// Our interfaces for every component.
 const OFFERED: &[&str] =
     &["exesdb:host/logging@0.1.0", "exesdb:host/config@0.1.0", "exesdb:store/types@0.1.0"];
 
-/// Interfaces of ours for persistence components.
+/// Our interfaces for persistence components.
 const OFFERED_TO_PERSISTENCE: &[&str] = &["exesdb:storage/keyspaces@0.1.0", "exesdb:host/clock@0.1.0"];
 
-/// Interfaces of ours for gateways.
+/// Our interfaces for gateways.
 const OFFERED_TO_GATEWAYS: &[&str] = &[
     "exesdb:store/streams@0.1.0",
     "exesdb:store/snapshots@0.1.0",
@@ -19,8 +25,8 @@ const OFFERED_TO_GATEWAYS: &[&str] = &[
     "exesdb:store/history@0.1.0",
 ];
 
-/// All that is stable of WASI 0.2, for any component. Toolchains link much of it whether it is used or not. There are no
-/// files, no sockets, no environment and no requests to elsewhere: a component that asks for them gets an error value.
+/// All stable interfaces of WASI 0.2, for every component: toolchains import many of them whether they are used or not. A
+/// component that asks for files, sockets, the environment or outgoing requests gets an error value.
 const WASI: &[&str] = &[
     "wasi:cli/environment@0.2",
     "wasi:cli/exit@0.2",
@@ -53,75 +59,75 @@ const WASI: &[&str] = &[
     "wasi:sockets/udp@0.2",
 ];
 
-/// What a component is, by what it exports: the interface, in the version that this host calls, and the kind.
+/// The interface that each kind of component exports, in the version that this host calls.
 const KINDS: [(&str, &str); 3] = [
     ("exesdb:store/streams@0.1.0", "streams"),
     ("exesdb:store/snapshots@0.1.0", "snapshots"),
     ("wasi:http/incoming-handler@0.2", "gateway"),
 ];
 
-/// Imports that are named in a message; a component has dozens, a hostile one any number.
+/// Names in a message: a component has dozens of imports, a hostile one any number.
 const NAMED_MAX: usize = 40;
 
-/// Bytes of a name in a message: names come from the component.
+/// Bytes of a name in a message: the component chooses its names.
 const NAME_BYTES_MAX: usize = 160;
 
-/// What is wrong with a component for its role.
+/// Why a component does not fit its role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
-    /// It is of another kind.
+    /// The component is of another kind.
     #[error(
         "is a {kind} component and cannot be the {role}; write it as `{kind} = ...` under [store.components]"
     )]
     OtherKind {
-        /// What it is.
+        /// Its kind.
         kind: &'static str,
-        /// What it was to be.
+        /// The role that it was loaded for.
         role: &'static str,
     },
-    /// It is made for other hosts.
+    /// The component is made for other hosts.
     #[error("{what}, which is no {role} component: {todo}")]
     Foreign {
-        /// What it was to be.
+        /// The role that it was loaded for.
         role: &'static str,
         /// What it exports.
         what: &'static str,
         /// How to make the right one.
         todo: &'static str,
     },
-    /// It exports what its role consists of in another version.
+    /// The component exports its role's interface in another version.
     #[error(
         "was built against another version of the contract: {BUILD_AGAIN}; it exports {exports}, and a {role} component of this host exports {wanted}"
     )]
     OtherVersion {
-        /// What it was to be.
+        /// The role that it was loaded for.
         role: &'static str,
-        /// The interface.
+        /// The interface that is missing.
         wanted: &'static str,
         /// What it exports.
         exports: String,
     },
-    /// It does not export what its role consists of.
+    /// The component does not export its role's interface.
     #[error("does not export {wanted}, which a {role} component must; it exports {exports}")]
     NoExport {
-        /// What it was to be.
+        /// The role that it was loaded for.
         role: &'static str,
-        /// The interface.
+        /// The interface that is missing.
         wanted: &'static str,
         /// What it exports.
         exports: String,
     },
-    /// It imports what its role is not offered.
-    #[error("imports what a {role} component is not offered: {}. Offered are {} and all of WASI 0.2", wishes.join("; "), offered(role).join(", "))]
+    /// The component imports interfaces that its role is not offered.
+    #[error("imports what a {role} component is not offered: {}. Offered are {} and all of WASI 0.2", missing.join("; "), offered(role).join(", "))]
     Imports {
-        /// What it was to be.
+        /// The role that it was loaded for.
         role: &'static str,
-        /// Each import that is missing, with what to do about it.
-        wishes: Vec<String>,
+        /// Each of them, with what to do about it.
+        missing: Vec<String>,
     },
 }
 
-/// Compares what a component imports and exports with its role.
+/// Checks that a component fits its role.
 pub(crate) fn check(shape: &Shape, role: &'static str) -> Result<(), Misfit> {
     let wanted = KINDS.iter().find(|(_, kind)| *kind == role).map_or(role, |(wanted, _)| *wanted);
     if !shape.exports.iter().any(|export| satisfies(wanted, export)) {
@@ -136,18 +142,18 @@ pub(crate) fn check(shape: &Shape, role: &'static str) -> Result<(), Misfit> {
     if missing.is_empty() {
         return Ok(());
     }
-    let mut wishes: Vec<String> = missing
+    let mut named: Vec<String> = missing
         .iter()
         .take(NAMED_MAX)
         .map(|import| format!("{} ({})", printable(import, NAME_BYTES_MAX), hint(import, role)))
         .collect();
     if missing.len() > NAMED_MAX {
-        wishes.push(format!("and {} more", missing.len() - NAMED_MAX));
+        named.push(format!("and {} more", missing.len() - NAMED_MAX));
     }
-    Err(Misfit::Imports { role, wishes })
+    Err(Misfit::Imports { role, missing: named })
 }
 
-/// Imports of a later version than the one that is offered: they may have functions that the host does not.
+/// Imports whose version is later than the offered one: they may have functions that this host does not have.
 pub(crate) fn later_than_offered(shape: &Shape, role: &str) -> Vec<String> {
     let later = |import: &String| {
         let offer = offered(role).into_iter().find(|offer| satisfies(offer, import))?;
@@ -169,22 +175,22 @@ fn interface(name: &str) -> &str {
     name.split('@').next().unwrap_or(name)
 }
 
-/// What a component exports, for a message.
+/// The component's exports, for a message.
 fn exports(shape: &Shape) -> String {
     let names = shape.exports.iter().take(NAMED_MAX).map(|export| printable(export, NAME_BYTES_MAX));
     let names = names.collect::<Vec<_>>().join(", ");
     if names.is_empty() { "nothing".to_owned() } else { names }
 }
 
-/// Whether a component that does not export what its role consists of is of another kind, in whatever version.
+/// The misfit of a component that is of another kind, in any version, or made for other hosts.
 fn other_kind(shape: &Shape, role: &'static str) -> Option<Misfit> {
-    let has = |wanted: &str| shape.exports.iter().any(|export| interface(export) == interface(wanted));
-    if let Some((_, kind)) = KINDS.iter().find(|(exported, kind)| *kind != role && has(exported)) {
+    let exports = |wanted: &str| shape.exports.iter().any(|export| interface(export) == interface(wanted));
+    if let Some((_, kind)) = KINDS.iter().find(|(exported, kind)| *kind != role && exports(exported)) {
         return Some(Misfit::OtherKind { kind, role });
     }
-    let (what, todo) = if has("wasi:http/handler") {
+    let (what, todo) = if exports("wasi:http/handler") {
         ("exports wasi:http/handler of WASI 0.3", "this host calls wasi:http/incoming-handler of WASI 0.2")
-    } else if has("wasi:cli/run") {
+    } else if exports("wasi:cli/run") {
         (
             "is a command with a `main` (it exports wasi:cli/run)",
             "build a library that exports the role's interfaces",
@@ -195,14 +201,14 @@ fn other_kind(shape: &Shape, role: &'static str) -> Option<Misfit> {
     Some(Misfit::Foreign { role, what, todo })
 }
 
-/// Whether an offer serves an import: the same interface, of a version that the engine takes for compatible.
+/// Whether an offered interface satisfies an import: the names are equal and the engine regards the versions as compatible.
 fn satisfies(offer: &str, import: &str) -> bool {
     let (Some((interface, offered)), Some((wanted_interface, wanted))) =
         (offer.rsplit_once('@'), import.rsplit_once('@'))
     else {
         return false;
     };
-    // Below 1.0 the second number is the compatible track.
+    // Below 1.0, versions with the same second number are compatible.
     let track = |version: &str| {
         let mut numbers = version.split('.').map(str::to_owned);
         (numbers.next(), numbers.next())
@@ -245,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn an_offer_serves_imports_of_its_track() {
+    fn an_offer_satisfies_imports_of_compatible_versions() {
         assert!(satisfies("wasi:http/types@0.2", "wasi:http/types@0.2.12"));
         assert!(satisfies("wasi:http/types@0.2", "wasi:http/types@0.2.0"));
         assert!(satisfies("exesdb:store/live@0.1.0", "exesdb:store/live@0.1.7"));
@@ -256,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_toolchains_link_is_offered_to_every_kind() {
+    fn every_kind_may_import_what_toolchains_link() {
         let imports = [
             "wasi:cli/environment@0.2.9",
             "wasi:cli/terminal-stdout@0.2.0",
@@ -271,8 +277,8 @@ mod tests {
     }
 
     #[test]
-    fn every_missing_import_is_named_with_what_to_do() {
-        let wants = [
+    fn every_import_that_is_not_offered_is_named_with_a_hint() {
+        let imports = [
             "exesdb:storage/keyspaces@0.1.0",
             "exesdb:store/streams@0.1.0",
             "exesdb:store/live@0.9.0",
@@ -282,8 +288,8 @@ mod tests {
             "a:b/c@1.0.0",
             "evil\n\u{1b}[2J",
         ];
-        let misfit = check(&shape(&wants, &["wasi:http/incoming-handler@0.2.12"]), "gateway").unwrap_err();
-        let Misfit::Imports { wishes, .. } = &misfit else { panic!("{misfit}") };
+        let misfit = check(&shape(&imports, &["wasi:http/incoming-handler@0.2.12"]), "gateway").unwrap_err();
+        let Misfit::Imports { missing, .. } = &misfit else { panic!("{misfit}") };
         let expected = [
             "exesdb:storage/keyspaces@0.1.0 (only persistence components have it; ",
             "exesdb:store/live@0.9.0 (build it against exesdb:store/live@0.1.0)",
@@ -293,15 +299,15 @@ mod tests {
             "a:b/c@1.0.0 (neither of exesdb nor of WASI; ",
             "evil\\n\\u{1b}[2J (neither",
         ];
-        assert_eq!(wishes.len(), expected.len(), "{wishes:#?}");
-        for (wish, expected) in wishes.iter().zip(expected) {
-            assert!(wish.starts_with(expected), "{wish}\nexpected {expected}");
+        assert_eq!(missing.len(), expected.len(), "{missing:#?}");
+        for (import, expected) in missing.iter().zip(expected) {
+            assert!(import.starts_with(expected), "{import}\nexpected {expected}");
         }
         assert!(misfit.to_string().contains("Offered are exesdb:host/logging@0.1.0"), "{misfit}");
     }
 
     #[test]
-    fn a_message_stays_short_however_many_imports_there_are() {
+    fn a_message_names_a_bounded_number_of_imports() {
         let names: Vec<String> = (0..1_000).map(|number| format!("a:b/c{number}@1.0.0")).collect();
         let shape = Shape { imports: names, exports: vec!["exesdb:store/streams@0.1.0".into()] };
         let misfit = check(&shape, "streams").unwrap_err().to_string();
@@ -309,18 +315,18 @@ mod tests {
     }
 
     #[test]
-    fn a_component_of_another_kind_is_told_so_before_its_imports() {
+    fn another_kind_is_reported_before_its_imports() {
         let streams = shape(&["exesdb:storage/keyspaces@0.1.0"], &["exesdb:store/streams@0.1.0"]);
         assert_eq!(check(&streams, "gateway"), Err(Misfit::OtherKind { kind: "streams", role: "gateway" }));
         let command = shape(&["a:b/c@1.0.0"], &["wasi:cli/run@0.2.6"]);
         assert!(matches!(check(&command, "gateway"), Err(Misfit::Foreign { .. })));
-        // One that is of two kinds is of each.
+        // A component can be of two kinds.
         let both = shape(&[], &["exesdb:store/streams@0.1.0", "exesdb:store/snapshots@0.1.0"]);
         assert_eq!((check(&both, "streams"), check(&both, "snapshots")), (Ok(()), Ok(())));
     }
 
     #[test]
-    fn what_lacks_the_interface_of_its_role_is_told_what_it_exports() {
+    fn a_missing_role_interface_is_reported_with_the_exports() {
         let table = [
             (
                 shape(&[], &[]),
@@ -338,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn later_versions_than_the_offered_are_found() {
+    fn imports_of_later_versions_are_found() {
         let shape = shape(&["exesdb:store/streams@0.1.1", "exesdb:store/live@0.1.0"], &[]);
         assert_eq!(
             later_than_offered(&shape, "gateway"),

@@ -1,33 +1,33 @@
-//! What a file says of itself in its first kilobytes: whether it is a component at all, and what that imports and
-//! exports. Read before anything is compiled, which takes seconds for a large component.
+//! Reads whether a file is a component, and what that imports and exports, before anything is compiled: compiling a large
+//! component takes seconds.
 
 use wasmparser::{Chunk, Encoding, Parser, Payload};
 
-/// The first bytes of each WebAssembly file.
+/// The first bytes of every WebAssembly file.
 const WASM_MAGIC: &[u8] = b"\0asm";
 
 /// The first bytes of compiled code as wasmtime writes it (`.cwasm`), which is an ELF file.
 const ELF_MAGIC: &[u8] = b"\x7fELF";
 
-/// Bytes of a text file that are looked at to see whether it is WebAssembly's text format.
+/// Bytes of a file that are searched for the beginning of WebAssembly's text format.
 const TEXT_BYTES: usize = 256;
 
 /// The imports and exports of a component.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shape {
-    /// Interfaces, as in `wasi:io/streams@0.2.12`, and whatever else is imported.
+    /// Names of imports, such as `wasi:io/streams@0.2.12`.
     pub(crate) imports: Vec<String>,
-    /// The same of exports.
+    /// Names of exports.
     pub(crate) exports: Vec<String>,
 }
 
-/// Why bytes are no component, with what to do about it.
+/// Why a file is not a component.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAComponent {
-    /// No byte at all.
+    /// The file is empty.
     #[error("the file is empty; was the build finished?")]
     Empty,
-    /// What compilers make before a component is made of it.
+    /// A core module, as compilers make it before it is turned into a component.
     #[error(
         "it is a core module, from which a component has yet to be made: build it for the target `wasm32-wasip2`, or run `wasm-tools component new FILE -o COMPONENT`"
     )]
@@ -45,12 +45,12 @@ pub enum NotAComponent {
         "it does not begin as WebAssembly does (\\0asm); give the `.wasm` file that the component's build wrote"
     )]
     Foreign,
-    /// It begins as a component and does not go on as one.
+    /// The file begins like a component, but is truncated or corrupt.
     #[error("it is cut off or damaged at byte {offset}: {reason}; build or copy it again")]
     Damaged {
-        /// Where.
+        /// Where, in bytes from the beginning.
         offset: usize,
-        /// The parser's words.
+        /// The parser's message.
         reason: String,
     },
 }
@@ -62,7 +62,7 @@ impl From<wasmparser::BinaryReaderError> for NotAComponent {
 }
 
 impl Shape {
-    /// Reads the outermost level of a component; what is nested in it is skipped.
+    /// Reads the outermost level of a component and skips nested modules and components.
     pub(crate) fn of(wasm: &[u8]) -> Result<Self, NotAComponent> {
         if !wasm.starts_with(WASM_MAGIC) {
             return Err(foreign(wasm));
@@ -102,16 +102,15 @@ fn cut_off(wasm: &[u8]) -> NotAComponent {
     NotAComponent::Damaged { offset: wasm.len(), reason: "unexpected end of the file".into() }
 }
 
-/// What bytes are that do not begin as WebAssembly.
+/// What a file is that does not begin like WebAssembly.
 fn foreign(bytes: &[u8]) -> NotAComponent {
-    let begins = |magic: &[u8]| bytes.starts_with(magic);
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(TEXT_BYTES)]);
-    // Comments may come first.
+    // The code may follow comments.
     let code = text.lines().map(str::trim_start).find(|line| !line.is_empty() && !line.starts_with(";;"));
     let is_wasm_text = code.is_some_and(|line| line.starts_with("(component") || line.starts_with("(module"));
     match bytes {
         [] => NotAComponent::Empty,
-        _ if begins(ELF_MAGIC) => NotAComponent::Compiled,
+        _ if bytes.starts_with(ELF_MAGIC) => NotAComponent::Compiled,
         _ if is_wasm_text => NotAComponent::WasmText,
         _ => NotAComponent::Foreign,
     }
@@ -125,7 +124,7 @@ mod tests {
     const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
     #[test]
-    fn what_is_no_component_is_told_what_it_is() {
+    fn other_files_are_recognised() {
         let table: [(&[u8], NotAComponent); 7] = [
             (b"", NotAComponent::Empty),
             (b"\0asm\x01\0\0\0", NotAComponent::CoreModule),
@@ -146,9 +145,9 @@ mod tests {
     }
 
     #[test]
-    fn hostile_bytes_are_damaged() {
-        // A module section that claims more than there is; a section without a size; a version of the future. (Sections that
-        // nobody knows are the compiler's to refuse.)
+    fn corrupt_components_are_damaged() {
+        // A module section that is longer than the file; a section without a size; a future version. Unknown sections are
+        // left to the compiler.
         for tail in [&[1_u8, 0xff, 0x01, 0, 0][..], &[1]] {
             let bytes = [COMPONENT, tail].concat();
             assert!(matches!(Shape::of(&bytes), Err(NotAComponent::Damaged { .. })), "{tail:?}");

@@ -1,7 +1,7 @@
-//! A circuit breaker in front of a pool. A component that keeps crashing is left alone for a while, and its callers are
-//! told so at once, instead of having it restarted until the supervisors above give up and take its siblings along.
+//! A circuit breaker for a pool. When a component keeps crashing, its calls fail at once for a while. Otherwise it would be
+//! restarted until the supervisors above it give up and stop its siblings, too.
 //!
-//! [`Rules`] decides, and is pure; [`Breaker`] is what the partitions of a pool share.
+//! [`Rules`] decides and is pure; the partitions of a pool share a [`Breaker`].
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,56 +10,48 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// Crashes within [`WINDOW`] that open the breaker: half of the restarts that the pool's supervisor allows for them. One bad
-/// request may cost three until it is in quarantine (one shared with others, two alone), so this is a handful of bad
-/// requests at a time; more is a broken component.
+/// request costs up to three crashes until it is in quarantine (one with others, two alone), so this is a handful of bad
+/// requests at a time; more means that the component is broken.
 pub(super) const CRASHES_MAX: usize = 20;
 
-/// The time in which crashes are counted: the period of the pool's supervisor.
+/// The window in which crashes are counted: the restart period of the pool's supervisor.
 pub(super) const WINDOW: Duration = Duration::from_secs(10);
 
-/// How long the breaker stays open at first. Each further time it is twice as long.
+/// How long the breaker stays open the first time. The pause doubles each further time.
 const PAUSE_MIN: Duration = Duration::from_secs(2);
 
-/// The longest that it stays open: a component that was mended is noticed within it.
+/// The longest pause: a component that was repaired gets calls again within this time.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// How long the breaker has to stay closed until its next pause is short again.
-const CALM: Duration = Duration::from_secs(60);
+/// How long the breaker has to stay closed until its next pause is [`PAUSE_MIN`] again.
+const PAUSE_RESET_AFTER: Duration = Duration::from_secs(60);
 
-/// How long a call that was let through to see whether the component works again is waited for. After it another is.
+/// How long the outcome of a probe call is awaited before another one is admitted.
 const PROBE_WAIT: Duration = Duration::from_secs(5);
 
 /// How often the breaker can open within [`WINDOW`]: after pauses of 2, 4 and 8 seconds. Each time, every instance may
-/// crash at a call that it has in its hands.
+/// crash with the calls that it is serving.
 pub(super) const OPENINGS_MAX: u32 = 3;
-
-/// Whether a call may go to an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admission {
-    /// It may.
-    Pass,
-    /// It may not, for this long at least.
-    Refuse(Duration),
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Calls pass.
+    /// Calls are admitted.
     Closed,
-    /// No call passes until then.
+    /// No call is admitted before `until`.
     Open { until: Instant },
-    /// One call passed, to see whether the component works again; until then it is waited for.
+    /// One probe call was admitted; its outcome is awaited until `until`.
     HalfOpen { until: Instant },
 }
 
-/// The rules of a breaker. Pure: told what happens and when.
+/// The rules of a breaker. Pure: every function is passed the time.
 #[derive(Debug)]
 pub(super) struct Rules {
     state: State,
-    /// The times of the last crashes, at most [`CRASHES_MAX`] of them.
+    /// The times of the latest crashes, at most [`CRASHES_MAX`].
     crashes: VecDeque<Instant>,
+    /// The next pause.
     pause: Duration,
-    /// When it was closed for the last time.
+    /// When the breaker last closed.
     closed_at: Option<Instant>,
 }
 
@@ -70,21 +62,21 @@ impl Default for Rules {
 }
 
 impl Rules {
-    /// A call wants to pass.
-    pub(super) fn admit(&mut self, now: Instant) -> Admission {
+    /// Admits a call; the error is how long calls are refused.
+    pub(super) fn admit(&mut self, now: Instant) -> Result<(), Duration> {
         match self.state {
-            State::Closed => Admission::Pass,
+            State::Closed => Ok(()),
             State::Open { until } | State::HalfOpen { until } if now < until => {
-                Admission::Refuse(until.duration_since(now))
+                Err(until.duration_since(now))
             }
             State::Open { .. } | State::HalfOpen { .. } => {
                 self.state = State::HalfOpen { until: now + PROBE_WAIT };
-                Admission::Pass
+                Ok(())
             }
         }
     }
 
-    /// An instance crashed while it served. Whether the breaker opened.
+    /// Records that an instance crashed while it served. Whether the breaker opened.
     pub(super) fn crashed(&mut self, now: Instant) -> bool {
         while self.crashes.front().is_some_and(|crash| now.duration_since(*crash) >= WINDOW) {
             self.crashes.pop_front();
@@ -96,12 +88,12 @@ impl Rules {
         let opens = match self.state {
             State::Closed => self.crashes.len() == CRASHES_MAX,
             State::HalfOpen { .. } => true,
-            // Of a call that was under way when it opened.
+            // The call had begun before the breaker opened.
             State::Open { .. } => false,
         };
         if opens {
-            let calm = self.closed_at.is_none_or(|at| now.duration_since(at) >= CALM);
-            if calm && self.state == State::Closed {
+            let was_closed_long = self.closed_at.is_none_or(|at| now.duration_since(at) >= PAUSE_RESET_AFTER);
+            if was_closed_long && self.state == State::Closed {
                 self.pause = PAUSE_MIN;
             }
             self.state = State::Open { until: now + self.pause };
@@ -110,9 +102,9 @@ impl Rules {
         opens
     }
 
-    /// A call was served. Whether the breaker closed.
+    /// Records that a call was served. Whether the breaker closed.
     pub(super) fn served(&mut self, now: Instant) -> bool {
-        // Of a call that was under way when it opened, nothing follows.
+        // An open breaker stays open: the call had begun before.
         let closes = matches!(self.state, State::HalfOpen { .. });
         if closes {
             self.state = State::Closed;
@@ -121,7 +113,7 @@ impl Rules {
         closes
     }
 
-    /// Until when no call passes, if so.
+    /// The end of the pause, if the breaker is open.
     pub(super) fn open_until(&self, now: Instant) -> Option<Instant> {
         match self.state {
             State::Open { until } if now < until => Some(until),
@@ -137,10 +129,10 @@ impl Rules {
 /// The breaker of a pool.
 pub(super) struct Breaker {
     rules: Mutex<Rules>,
-    /// As the rules have it: spares all calls the lock as long as nothing is wrong.
+    /// A copy of the rules' state, so that calls need no lock while the breaker is closed.
     closed: AtomicBool,
-    /// Why the component did not start the last time, if so. All partitions of a pool run the same component, and a pool
-    /// that gives up at the first of them never starts the others.
+    /// Why the component did not start the last time. Shared by the partitions, because they run the same component, and a
+    /// pool whose first partition does not start never starts the others.
     start_failure: Mutex<Option<String>>,
 }
 
@@ -151,40 +143,40 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// An instance could not be made.
-    pub(super) fn fails_to_start(&self, reason: &str) {
+    /// Records why an instance could not be made.
+    pub(super) fn record_start_failure(&self, reason: &str) {
         *self.start_failure.lock() = Some(reason.to_owned());
     }
 
-    /// An instance was made.
-    pub(super) fn starts(&self) {
+    /// Records that an instance was made.
+    pub(super) fn record_start(&self) {
         *self.start_failure.lock() = None;
     }
 
-    /// Why no instance can be made, as far as is known.
+    /// Why the last instance could not be made.
     pub(super) fn start_failure(&self) -> Option<String> {
         self.start_failure.lock().clone()
     }
 
-    /// A call wants to pass.
-    pub(super) fn admit(&self) -> Admission {
+    /// Admits a call; the error is how long calls are refused.
+    pub(super) fn admit(&self) -> Result<(), Duration> {
         if self.is_closed() {
-            return Admission::Pass;
+            return Ok(());
         }
         self.change(|rules, now| rules.admit(now))
     }
 
-    /// An instance crashed while it served. Whether the breaker opened.
+    /// Records that an instance crashed while it served. Whether the breaker opened.
     pub(super) fn crashed(&self) -> bool {
         self.change(Rules::crashed)
     }
 
-    /// A call was served. Whether the breaker closed.
+    /// Records that a call was served. Whether the breaker closed.
     pub(super) fn served(&self) -> bool {
         !self.is_closed() && self.change(Rules::served)
     }
 
-    /// Until when no call passes, if so.
+    /// The end of the pause, if the breaker is open.
     pub(super) fn open_until(&self) -> Option<Instant> {
         if self.is_closed() {
             return None;
@@ -192,7 +184,6 @@ impl Breaker {
         self.rules.lock().open_until(Instant::now())
     }
 
-    /// Whether calls pass as they come.
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
@@ -208,11 +199,11 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::{
-        Admission, CALM, CRASHES_MAX, OPENINGS_MAX, PAUSE_MAX, PAUSE_MIN, PROBE_WAIT, Rules, WINDOW,
+        CRASHES_MAX, OPENINGS_MAX, PAUSE_MAX, PAUSE_MIN, PAUSE_RESET_AFTER, PROBE_WAIT, Rules, WINDOW,
     };
     use std::time::{Duration, Instant};
 
-    /// Rules that have just opened, and when.
+    /// Rules of a breaker that has just opened, and the time.
     fn opened() -> (Rules, Instant) {
         let (mut rules, now) = (Rules::default(), Instant::now());
         for crash in 1..=CRASHES_MAX {
@@ -222,64 +213,64 @@ mod tests {
     }
 
     #[test]
-    fn crashes_that_are_far_apart_open_nothing() {
+    fn crashes_far_apart_do_not_open_the_breaker() {
         let (mut rules, mut now) = (Rules::default(), Instant::now());
         for _ in 0..10 * CRASHES_MAX {
             assert!(!rules.crashed(now));
-            assert_eq!(rules.admit(now), Admission::Pass);
+            assert_eq!(rules.admit(now), Ok(()));
             now += WINDOW / (CRASHES_MAX as u32 - 1) + Duration::from_millis(1);
         }
     }
 
     #[test]
-    fn an_open_breaker_refuses_and_says_for_how_long() {
+    fn an_open_breaker_refuses_for_the_rest_of_the_pause() {
         let (mut rules, now) = opened();
-        assert_eq!(rules.admit(now), Admission::Refuse(PAUSE_MIN));
-        assert_eq!(rules.admit(now + PAUSE_MIN / 2), Admission::Refuse(PAUSE_MIN / 2));
+        assert_eq!(rules.admit(now), Err(PAUSE_MIN));
+        assert_eq!(rules.admit(now + PAUSE_MIN / 2), Err(PAUSE_MIN / 2));
         assert_eq!(rules.open_until(now), Some(now + PAUSE_MIN));
-        assert!(!rules.served(now), "a call that was under way closes nothing");
+        assert!(!rules.served(now), "a call from before does not close it");
         assert!(!rules.crashed(now), "nor does one open it again");
         assert_eq!(rules.open_until(now), Some(now + PAUSE_MIN));
     }
 
     #[test]
-    fn after_the_pause_one_call_decides() {
+    fn after_the_pause_a_probe_call_decides() {
         let (mut rules, now) = opened();
         let later = now + PAUSE_MIN;
-        assert_eq!(rules.admit(later), Admission::Pass);
-        assert_eq!(rules.admit(later), Admission::Refuse(PROBE_WAIT), "the others wait for its outcome");
+        assert_eq!(rules.admit(later), Ok(()));
+        assert_eq!(rules.admit(later), Err(PROBE_WAIT), "the others are refused until its outcome is known");
         assert!(rules.served(later));
-        assert_eq!(rules.admit(later), Admission::Pass);
-        assert_eq!(rules.admit(later), Admission::Pass);
+        assert_eq!(rules.admit(later), Ok(()));
+        assert_eq!(rules.admit(later), Ok(()));
     }
 
     #[test]
-    fn a_call_that_decides_nothing_is_followed_by_another() {
+    fn a_probe_without_outcome_is_followed_by_another() {
         let (mut rules, now) = opened();
         let later = now + PAUSE_MIN;
-        assert_eq!(rules.admit(later), Admission::Pass);
-        assert_eq!(rules.admit(later + PROBE_WAIT), Admission::Pass);
-        assert!(matches!(rules.admit(later + PROBE_WAIT), Admission::Refuse(_)));
+        assert_eq!(rules.admit(later), Ok(()));
+        assert_eq!(rules.admit(later + PROBE_WAIT), Ok(()));
+        assert!(rules.admit(later + PROBE_WAIT).is_err());
     }
 
     #[test]
-    fn each_pause_is_longer_up_to_a_limit_and_short_again_after_calm() {
+    fn pauses_double_up_to_a_limit_and_reset_after_a_long_time_closed() {
         let (mut rules, mut now) = opened();
         let mut pauses = Vec::new();
         for _ in 0..6 {
             let until = rules.open_until(now).expect("it is open");
             pauses.push(until.duration_since(now));
             now = until;
-            assert_eq!(rules.admit(now), Admission::Pass);
+            assert_eq!(rules.admit(now), Ok(()));
             assert!(rules.crashed(now), "one crash is enough when half open");
         }
         let expected = [2, 4, 8, 16, 30, 30].map(Duration::from_secs);
         assert_eq!(pauses, expected);
         assert_eq!(pauses[4], PAUSE_MAX);
         now = rules.open_until(now).expect("it is open");
-        assert_eq!(rules.admit(now), Admission::Pass);
+        assert_eq!(rules.admit(now), Ok(()));
         assert!(rules.served(now));
-        now += CALM;
+        now += PAUSE_RESET_AFTER;
         for _ in 0..CRASHES_MAX {
             rules.crashed(now);
         }
@@ -287,8 +278,8 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_no_oftener_within_the_window_than_the_pool_allows_for() {
-        // The worst: the component works again at each probe, and crashes right after it.
+    fn openings_within_the_window_are_bounded() {
+        // The worst case: the component serves each probe and crashes right after it.
         let (mut rules, start) = opened();
         let (mut now, mut openings) = (start, 1);
         loop {
@@ -296,7 +287,7 @@ mod tests {
             if now.duration_since(start) >= WINDOW {
                 break;
             }
-            assert_eq!(rules.admit(now), Admission::Pass);
+            assert_eq!(rules.admit(now), Ok(()));
             assert!(rules.served(now));
             let mut crashes = 1;
             while !rules.crashed(now) {

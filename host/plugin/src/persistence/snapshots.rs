@@ -1,16 +1,18 @@
-//! The snapshots component: the exports of `exesdb:store/snapshots`, and who may call them.
+//! The snapshots component: the exports of `exesdb:store/snapshots`, and the pool's functions that call them.
 
 use std::sync::Arc;
 
 use wasmtime::Store;
 use wasmtime::component::{Component, Instance};
 
-use super::ask::Ask;
-use super::kind::{Function, Kind, exports};
+use super::exports::{Function, exports};
+use super::kind::Kind;
 use super::maintenance::{self, Maintained};
-use super::pool::{Caller, Partition, SnapshotsPool};
+use super::pool::{Pool, Target};
+use super::unary_call::UnaryCall;
 use crate::bindings::snapshots::{RecordedSnapshot, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope};
 use crate::bindings::types::Error;
+use crate::caller::Caller;
 use crate::state::State;
 
 exports! {
@@ -24,7 +26,7 @@ exports! {
     import: Function<(SnapshotId, Arc<SnapshotData>, u64), ()> = "import-snapshot",
 }
 
-/// The exports of a snapshots component in one instance.
+/// The exports of one instance.
 pub struct SnapshotsExports {
     snapshots: Exports,
     maintenance: maintenance::Exports,
@@ -40,7 +42,7 @@ impl Maintained for SnapshotsExports {
 pub struct SnapshotsKind;
 
 impl Kind for SnapshotsKind {
-    type Call = Box<dyn Ask<SnapshotsExports>>;
+    type Call = Box<dyn UnaryCall<SnapshotsExports>>;
     type Indices = (Indices, maintenance::Indices);
     type Exports = SnapshotsExports;
 
@@ -71,7 +73,10 @@ impl Kind for SnapshotsKind {
     }
 }
 
-/// The functions of the interface; those for one stream go to one instance.
+/// The pool of a store's snapshots component.
+pub type SnapshotsPool = Pool<SnapshotsKind>;
+
+/// Calls for one stream go to one partition.
 impl SnapshotsPool {
     pub(crate) async fn record(
         &self,
@@ -79,19 +84,19 @@ impl SnapshotsPool {
         id: SnapshotId,
         snapshot: SnapshotData,
     ) -> Result<(), Error> {
-        let partition = self.partition(&id.stream_id);
+        let target = self.target(&id.stream_id);
         let params = (id, Arc::new(snapshot));
-        self.ask(partition, caller, "record", |exports| &exports.snapshots.record, params).await
+        self.call(target, caller, "record", |exports| &exports.snapshots.record, params).await
     }
 
-    /// The snapshot at exactly this place.
+    /// The snapshot with exactly this id.
     ///
     /// # Errors
     ///
-    /// The component's.
+    /// The component's errors.
     pub async fn read(&self, caller: Caller, id: SnapshotId) -> Result<RecordedSnapshot, Error> {
-        let partition = self.partition(&id.stream_id);
-        self.ask(partition, caller, "read", |exports| &exports.snapshots.read, (id,)).await
+        let target = self.target(&id.stream_id);
+        self.call(target, caller, "read", |exports| &exports.snapshots.read, (id,)).await
     }
 
     pub(crate) async fn read_latest(
@@ -101,16 +106,16 @@ impl SnapshotsPool {
         source_id: String,
         at_most: Option<u64>,
     ) -> Result<RecordedSnapshot, Error> {
-        let partition = self.partition(&stream_id);
+        let target = self.target(&stream_id);
         let params = (stream_id, source_id, at_most);
-        self.ask(partition, caller, "read-latest", |exports| &exports.snapshots.read_latest, params).await
+        self.call(target, caller, "read-latest", |exports| &exports.snapshots.read_latest, params).await
     }
 
-    /// The snapshots of a scope behind `after`.
+    /// Lists the snapshots of a scope after `after`.
     ///
     /// # Errors
     ///
-    /// The component's.
+    /// The component's errors.
     pub async fn list(
         &self,
         caller: Caller,
@@ -118,14 +123,14 @@ impl SnapshotsPool {
         after: Option<SnapshotId>,
         count: u32,
     ) -> Result<SnapshotPage, Error> {
-        let partition = scope.stream_id.as_ref().map_or(Partition::Any, |id| self.partition(id));
+        let target = scope.stream_id.as_ref().map_or(Target::Any, |id| self.target(id));
         let params = (scope, after, count);
-        self.ask(partition, caller, "list", |exports| &exports.snapshots.list, params).await
+        self.call(target, caller, "list", |exports| &exports.snapshots.list, params).await
     }
 
     pub(crate) async fn delete(&self, caller: Caller, id: SnapshotId) -> Result<(), Error> {
-        let partition = self.partition(&id.stream_id);
-        self.ask(partition, caller, "delete", |exports| &exports.snapshots.delete, (id,)).await
+        let target = self.target(&id.stream_id);
+        self.call(target, caller, "delete", |exports| &exports.snapshots.delete, (id,)).await
     }
 
     pub(crate) async fn keep_newest(
@@ -135,16 +140,16 @@ impl SnapshotsPool {
         source_id: String,
         keep: u32,
     ) -> Result<u64, Error> {
-        let partition = self.partition(&stream_id);
+        let target = self.target(&stream_id);
         let params = (stream_id, source_id, keep);
-        self.ask(partition, caller, "keep-newest", |exports| &exports.snapshots.keep_newest, params).await
+        self.call(target, caller, "keep-newest", |exports| &exports.snapshots.keep_newest, params).await
     }
 
-    /// Records a snapshot with the time that it has elsewhere.
+    /// Records a snapshot with its creation time from another store.
     ///
     /// # Errors
     ///
-    /// The component's.
+    /// The component's errors.
     pub async fn import(
         &self,
         caller: Caller,
@@ -152,8 +157,8 @@ impl SnapshotsPool {
         snapshot: SnapshotData,
         created: u64,
     ) -> Result<(), Error> {
-        let partition = self.partition(&id.stream_id);
+        let target = self.target(&id.stream_id);
         let params = (id, Arc::new(snapshot), created);
-        self.ask(partition, caller, "import", |exports| &exports.snapshots.import, params).await
+        self.call(target, caller, "import", |exports| &exports.snapshots.import, params).await
     }
 }

@@ -247,7 +247,7 @@ impl Copy<'_> {
     }
 
     async fn snapshots(&mut self) -> anyhow::Result<()> {
-        let (from, to) = (self.whole.living_snapshots(), self.part.living_snapshots());
+        let (from, to) = (self.whole.visible_snapshots(), self.part.visible_snapshots());
         let mut after = None;
         loop {
             let scope = SnapshotScope { stream_id: None, source_id: None };

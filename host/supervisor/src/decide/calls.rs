@@ -1,4 +1,4 @@
-//! The six calls. None of them counts for the intensity, and none applies the strategy.
+//! Calls from outside. None of them counts for the intensity, and none applies the strategy.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use super::{Effect, Key, Next, Pid, Process, Rule, Shape, State, Why};
 use crate::reason::Reason;
 use crate::spec::Kind;
 
-/// What somebody asks for.
+/// A call.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Call {
     StartChild(Rule),
@@ -19,7 +19,7 @@ pub(crate) enum Call {
     CountChildren,
 }
 
-/// The answer.
+/// The reply to a call.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Reply {
     Started(Pid),
@@ -29,7 +29,7 @@ pub(crate) enum Reply {
     Counts(Counts),
 }
 
-/// One child as which_children tells it.
+/// One child in the reply to which_children.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ListedChild {
     pub(crate) id: Arc<str>,
@@ -37,7 +37,7 @@ pub(crate) struct ListedChild {
     pub(crate) process: Process,
 }
 
-/// The children in numbers.
+/// The reply to count_children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) specs: usize,
@@ -46,9 +46,9 @@ pub(crate) struct Counts {
     pub(crate) workers: usize,
 }
 
-/// Why a call is refused.
+/// Why a call is rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum CallRefusal {
+pub(crate) enum CallRejection {
     AlreadyStarted,
     AlreadyPresent,
     Running,
@@ -61,7 +61,7 @@ pub(crate) enum CallRefusal {
 
 impl State {
     pub(super) fn call(&mut self, call: Call, effects: &mut Vec<Effect>) {
-        let refusal = match call {
+        let result = match call {
             Call::StartChild(rule) => self.start_child(rule, effects),
             Call::TerminateChild(id) => self.by_id(&id).map(|key| self.terminate(key, effects)),
             Call::TerminateProcess(pid) => self.terminate_process(pid, effects),
@@ -76,32 +76,34 @@ impl State {
                 Ok(())
             }
         };
-        if let Err(refusal) = refusal {
-            effects.push(Effect::Reply(Err(refusal)));
+        if let Err(rejection) = result {
+            effects.push(Effect::Reply(Err(rejection)));
         }
     }
 
     /// The child that a call names.
-    fn by_id(&self, id: &str) -> Result<Key, CallRefusal> {
+    fn by_id(&self, id: &str) -> Result<Key, CallRejection> {
         match self.flags.shape {
-            Shape::Simple => Err(CallRefusal::Simple),
-            Shape::Listed | Shape::Dynamic { .. } => self.children.find(id).ok_or(CallRefusal::NotFound),
+            Shape::Simple => Err(CallRejection::Simple),
+            Shape::Listed | Shape::Dynamic { .. } => self.children.find(id).ok_or(CallRejection::NotFound),
         }
     }
 
-    fn start_child(&mut self, rule: Rule, effects: &mut Vec<Effect>) -> Result<(), CallRefusal> {
+    fn start_child(&mut self, rule: Rule, effects: &mut Vec<Effect>) -> Result<(), CallRejection> {
         if self.flags.shape != Shape::Simple
             && let Some(child) = self.children.find(&rule.id).and_then(|key| self.children.get(key))
         {
             return Err(match child.process {
-                Process::Running(_) => CallRefusal::AlreadyStarted,
-                Process::Undefined | Process::Restarting(_) | Process::Parked => CallRefusal::AlreadyPresent,
+                Process::Running(_) => CallRejection::AlreadyStarted,
+                Process::Undefined | Process::Restarting(_) | Process::Parked => {
+                    CallRejection::AlreadyPresent
+                }
             });
         }
         if let Shape::Dynamic { max_children } = self.flags.shape
             && self.children.len() >= max_children
         {
-            return Err(CallRefusal::MaxChildren(max_children));
+            return Err(CallRejection::MaxChildren(max_children));
         }
         let key = self.children.add(rule);
         effects.push(Effect::Added(key));
@@ -109,7 +111,7 @@ impl State {
         Ok(())
     }
 
-    /// Stops a child on purpose; that it does not run is no mistake.
+    /// Stops a child. It is no error if the child does not run.
     fn terminate(&mut self, key: Key, effects: &mut Vec<Effect>) {
         if self.children.get(key).is_some_and(super::Child::is_running) {
             self.stop(vec![vec![key]], Next::Reply, effects);
@@ -119,50 +121,50 @@ impl State {
         }
     }
 
-    fn terminate_process(&mut self, pid: Pid, effects: &mut Vec<Effect>) -> Result<(), CallRefusal> {
-        let stands_for = |process| match process {
+    fn terminate_process(&mut self, pid: Pid, effects: &mut Vec<Effect>) -> Result<(), CallRejection> {
+        let is_current = |process| match process {
             Process::Running(current) => current == pid,
             Process::Restarting(last) => last == Some(pid),
             Process::Undefined | Process::Parked => false,
         };
-        if self.children.get(pid.key).is_some_and(|child| stands_for(child.process)) {
+        if self.children.get(pid.key).is_some_and(|child| is_current(child.process)) {
             self.terminate(pid.key, effects);
         } else {
-            // As OTP: a process that is dead is as terminated as it can be.
+            // As in OTP, it is no error if the process has ended.
             effects.push(Effect::Reply(Ok(Reply::Done)));
         }
         Ok(())
     }
 
-    /// The child that a call names, if it neither runs nor is about to.
-    fn without_process(&self, id: &str) -> Result<(Key, Process), CallRefusal> {
+    /// The child that a call names, if it neither runs nor waits for a retry.
+    fn without_process(&self, id: &str) -> Result<(Key, Process), CallRejection> {
         if self.flags.shape != Shape::Listed {
-            return Err(CallRefusal::Simple);
+            return Err(CallRejection::Simple);
         }
         let key = self.by_id(id)?;
         match self.children.get(key).map(|child| child.process) {
-            Some(Process::Running(_)) => Err(CallRefusal::Running),
-            Some(Process::Restarting(_)) => Err(CallRefusal::Restarting),
+            Some(Process::Running(_)) => Err(CallRejection::Running),
+            Some(Process::Restarting(_)) => Err(CallRejection::Restarting),
             Some(process @ (Process::Undefined | Process::Parked)) => Ok((key, process)),
-            None => Err(CallRefusal::NotFound),
+            None => Err(CallRejection::NotFound),
         }
     }
 
-    fn restart_child(&mut self, id: &str, effects: &mut Vec<Effect>) -> Result<(), CallRefusal> {
+    fn restart_child(&mut self, id: &str, effects: &mut Vec<Effect>) -> Result<(), CallRejection> {
         let (key, process) = self.without_process(id)?;
         let why = Why::RestartChild { parked: process == Process::Parked };
         self.start(VecDeque::from([key]), why, effects);
         Ok(())
     }
 
-    fn delete_child(&mut self, id: &str, effects: &mut Vec<Effect>) -> Result<(), CallRefusal> {
+    fn delete_child(&mut self, id: &str, effects: &mut Vec<Effect>) -> Result<(), CallRejection> {
         let (key, _) = self.without_process(id)?;
         self.remove(key, effects);
         effects.push(Effect::Reply(Ok(Reply::Done)));
         Ok(())
     }
 
-    /// The last of the start order first, as OTP answers.
+    /// In reverse start order, as in OTP.
     fn which_children(&self) -> Vec<ListedChild> {
         let listed = |child: &super::Child| ListedChild {
             id: Arc::clone(&child.rule.id),

@@ -8,7 +8,7 @@ use super::{Key, Pid, Streak, Times};
 use crate::reason::Reason;
 use crate::spec::{Backoff, ChildSpec, Kind, Restart};
 
-/// What a decision needs to know of a specification.
+/// The part of a specification that decisions use.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Rule {
     pub(crate) id: Arc<str>,
@@ -32,20 +32,20 @@ impl Rule {
     }
 }
 
-/// Whether a child runs.
+/// The process of a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Process {
     /// No process.
     Undefined,
     Running(Pid),
-    /// Its start failed, or its pause goes on: a retry is due. The process is the one that ended last.
+    /// A retry will start it: its start failed, or its pause has not ended. The process is the last one.
     Restarting(Option<Pid>),
     /// It has given up or did not start, and stays down (beyond OTP).
     Parked,
 }
 
 impl Process {
-    /// OTP: the mark `restarting` stands in the place of a process.
+    /// As in OTP, `restarting` counts as a process.
     pub(crate) fn counts_as_process(self) -> bool {
         matches!(self, Process::Running(_) | Process::Restarting(_))
     }
@@ -56,12 +56,12 @@ impl Process {
 pub(crate) struct Child {
     pub(crate) rule: Rule,
     pub(crate) process: Process,
-    /// The process that ended last, while the next one is being started.
+    /// The last process, while the next one is being started.
     pub(super) last: Option<Pid>,
     /// When it last started.
     pub(super) started: Duration,
-    /// The restart that its pending retry stands for has been counted already.
-    pub(super) owed: bool,
+    /// The restart of its pending retry was counted already.
+    pub(super) restart_counted: bool,
     /// Its own restarts, if it can be parked.
     pub(super) times: Times,
     /// Why it last ended or did not start, if it can be parked.
@@ -74,7 +74,7 @@ impl Child {
         matches!(self.process, Process::Running(_))
     }
 
-    /// Remembers with which reason it would be parked.
+    /// Remembers the reason with which it would be parked.
     pub(super) fn keep_reason(&mut self, reason: &Reason) {
         if self.rule.park {
             self.reason = Some(reason.clone());
@@ -82,10 +82,10 @@ impl Child {
     }
 
     /// The pause before its next start.
-    pub(super) fn pause(&mut self, now: Duration, dice: u64) -> Duration {
+    pub(super) fn next_pause(&mut self, now: Duration, jitter: u64) -> Duration {
         match self.rule.backoff {
             None => Duration::ZERO,
-            Some(backoff) => self.streak.next(backoff, now.saturating_sub(self.started), dice),
+            Some(backoff) => self.streak.next(backoff, now.saturating_sub(self.started), jitter),
         }
     }
 }
@@ -95,7 +95,7 @@ impl Child {
 pub(crate) struct Children {
     next: u64,
     list: BTreeMap<Key, Child>,
-    /// Where children have no id of their own, the one that got this id last.
+    /// The child of each id. In a simple supervisor ids are not unique: the latest child.
     ids: HashMap<Arc<str>, Key>,
 }
 
@@ -110,7 +110,7 @@ impl Children {
             process: Process::Undefined,
             last: None,
             started: Duration::ZERO,
-            owed: false,
+            restart_counted: false,
             times: Times::default(),
             reason: None,
             streak: Streak::default(),

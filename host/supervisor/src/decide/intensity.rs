@@ -1,27 +1,26 @@
-//! How many restarts lie within the period.
+//! Counts the restarts within the period.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// The limit of a supervisor.
+/// A supervisor's restart limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limit {
     pub(crate) restarts: u32,
     pub(crate) period: Duration,
 }
 
-/// The times of the restarts that may still count. It holds at most `restarts + 1` of them: one more, and the
-/// supervisor has given up.
+/// The times of the latest restarts, at most `restarts + 1`: with more, the supervisor has given up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Times {
     times: VecDeque<Duration>,
 }
 
 impl Times {
-    /// Notes a restart; false if it was one too many.
-    pub(crate) fn note(&mut self, limit: Limit, now: Duration) -> bool {
-        // Kept in order although a killed supervisor's end is noted with the time of the kill, which may lie
-        // before a restart that was noted meanwhile: then both count from the later one.
+    /// Records a restart. Whether it is allowed.
+    pub(crate) fn record(&mut self, limit: Limit, now: Duration) -> bool {
+        // A killed supervisor's end is recorded with the time of the kill, which may be before the latest restart.
+        // Then the later time is recorded for both, so that the times stay in order.
         let now = self.times.back().map_or(now, |latest| now.max(*latest));
         self.forget(limit, now);
         self.times.push_back(now);
@@ -35,8 +34,8 @@ impl Times {
         u32::try_from(used).unwrap_or(u32::MAX)
     }
 
-    /// As [`Times::used`] right after [`Times::note`], without a look at each.
-    pub(crate) fn noted(&self) -> u32 {
+    /// As [`Times::used`] right after [`Times::record`], in constant time.
+    pub(crate) fn recorded(&self) -> u32 {
         u32::try_from(self.times.len()).unwrap_or(u32::MAX)
     }
 
@@ -54,7 +53,7 @@ mod tests {
     use super::{Limit, Times};
 
     #[test]
-    fn one_more_than_the_intensity_within_the_period_is_too_many() {
+    fn the_intensity_limits_restarts_within_the_period() {
         let limit = Limit { restarts: 2, period: Duration::from_secs(5) };
         let table: &[(&[u64], bool)] = &[
             (&[0], true),
@@ -65,10 +64,10 @@ mod tests {
             (&[0, 3_000, 6_000, 9_000], true),
         ];
         for (times, allowed) in table {
-            let mut noted = Times::default();
+            let mut recorded = Times::default();
             let mut last = true;
             for at in *times {
-                last = noted.note(limit, Duration::from_millis(*at));
+                last = recorded.record(limit, Duration::from_millis(*at));
             }
             assert_eq!(last, *allowed, "restarts at {times:?} ms");
         }
@@ -77,6 +76,6 @@ mod tests {
     #[test]
     fn an_intensity_of_zero_allows_none() {
         let limit = Limit { restarts: 0, period: Duration::from_secs(1) };
-        assert!(!Times::default().note(limit, Duration::ZERO));
+        assert!(!Times::default().record(limit, Duration::ZERO));
     }
 }

@@ -14,15 +14,16 @@ impl State {
         }
     }
 
-    /// Notes a restart of this child. If it was one too many, says what becomes of that, and is false.
+    /// Counts a restart of this child. If it exceeds the intensity, the child is parked or the supervisor ends, and the
+    /// result is false.
     pub(super) fn count(&mut self, now: Duration, key: Key, effects: &mut Vec<Effect>) -> bool {
         let limit = self.flags.limit;
         let child = child_mut(&mut self.children, key);
         let parks = child.rule.park;
-        // A child that can be parked has a count of its own, so that it cannot use up its siblings'.
+        // A child that can be parked has its own count, so that it cannot use up its siblings'.
         let times = if parks { &mut child.times } else { &mut self.times };
-        let allowed = times.note(limit, now);
-        let used = times.noted();
+        let allowed = times.record(limit, now);
+        let used = times.recorded();
         if allowed {
             let left = limit.restarts.saturating_sub(used);
             effects.push(Effect::Note(Note::Restarting { key, used, left }));
@@ -53,15 +54,15 @@ impl State {
         }
     }
 
-    /// Stops what runs of the group, last one first, then starts all of it that is still in the list.
+    /// Stops the running children of the group in reverse order, then starts those that are still in the list.
     fn restart_group(&mut self, group: VecDeque<Key>, effects: &mut Vec<Effect>) {
-        // A child of the group that waits for its own retry is covered by this restart.
+        // This restart covers children of the group that wait for a retry of their own.
         for key in &group {
             let child = child_mut(&mut self.children, *key);
             if matches!(child.process, Process::Restarting(_)) {
                 child.process = Process::Undefined;
             }
-            child.owed = false;
+            child.restart_counted = false;
         }
         let running = self.running_in_stop_order(group.iter().rev().copied());
         self.stop(running, Next::Start(group.into()), effects);
@@ -70,7 +71,7 @@ impl State {
     pub(super) fn park(&mut self, key: Key, reason: Reason, effects: &mut Vec<Effect>) {
         let child = child_mut(&mut self.children, key);
         child.process = Process::Parked;
-        child.times = Times::default(); // whoever starts it again gives it a new chance
+        child.times = Times::default(); // a restart by call begins a new count
         effects.push(Effect::Note(Note::Parked { key, reason }));
     }
 }

@@ -1,8 +1,10 @@
-//! Children that start one after the other, and stop in reverse order.
+//! Starts children one after the other, and stops them in reverse order.
 
 use std::collections::VecDeque;
 
-use super::{CallRefusal, Child, Effect, End, Key, Next, Phase, Pid, Process, Reply, State, Why, child_mut};
+use super::{
+    CallRejection, Child, Effect, End, Key, Next, Phase, Pid, Process, Reply, State, Why, child_mut,
+};
 use crate::reason::Reason;
 use crate::spec::Strategy;
 
@@ -14,7 +16,8 @@ impl State {
         self.stop(running, Next::End { reason, why }, effects);
     }
 
-    /// Those that run: one after the other, or all at once where children have no order among themselves.
+    /// The running ones of these children, in groups that stop at once: one child each, or all of them in a
+    /// simple_one_for_one supervisor, whose children have no order.
     pub(super) fn running_in_stop_order(&self, keys: impl Iterator<Item = Key>) -> Vec<Vec<Key>> {
         let running = keys.filter(|key| self.children.get(*key).is_some_and(Child::is_running));
         match self.flags.strategy {
@@ -27,7 +30,7 @@ impl State {
     }
 
     pub(super) fn stop(&mut self, mut groups: Vec<Vec<Key>>, next: Next, effects: &mut Vec<Effect>) {
-        groups.reverse(); // taken from the end
+        groups.reverse(); // groups are taken from the end
         self.phase = Phase::Stopping { current: Vec::new(), rest: groups, next };
         self.next_stop(effects);
     }
@@ -41,7 +44,7 @@ impl State {
         }
         match next.clone() {
             Next::Start(group) => {
-                // Temporary children of the group are gone by now, running or not, and parked ones stay down.
+                // Temporary children of the group were forgotten when they stopped; parked ones stay down.
                 self.start(group.into(), Why::RestartGroup, effects);
             }
             Next::End { reason, why } => {
@@ -58,7 +61,7 @@ impl State {
     pub(super) fn start(&mut self, mut keys: VecDeque<Key>, why: Why, effects: &mut Vec<Effect>) {
         keys.retain(|key| match self.children.get(*key) {
             None => false,
-            // A parked child comes back by restart_child only.
+            // Only restart_child starts a parked child.
             Some(child) => child.process != Process::Parked || matches!(why, Why::RestartChild { .. }),
         });
         match keys.pop_front() {
@@ -100,7 +103,7 @@ impl State {
                 effects.push(Effect::Reply(match outcome {
                     Ok(Some(pid)) => Ok(Reply::Started(pid)),
                     Ok(None) => Ok(Reply::Ignored),
-                    Err(reason) => Err(CallRefusal::StartFailed(reason)),
+                    Err(reason) => Err(CallRejection::StartFailed(reason)),
                 }));
             }
         }

@@ -1,5 +1,4 @@
-//! What the world can see and reach of a supervisor: the cell its driver shares with handles, with its parent,
-//! and with the tree view.
+//! The part of a supervisor that its driver shares with handles, with its parent and with the tree view.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -51,11 +50,10 @@ impl Env {
     }
 }
 
-/// What is known of a child over all its incarnations and those of the supervisors above it, for as long as it
-/// is in the list.
+/// The history of a child, over all of its incarnations and those of the supervisors above it, while it is listed.
 #[derive(Default)]
 pub(crate) struct Record {
-    /// Attempts to start it.
+    /// Attempts to start the child.
     pub(crate) attempts: AtomicU64,
     /// Attempts that led to a process.
     pub(crate) starts: AtomicU64,
@@ -75,14 +73,14 @@ impl Record {
         }
     }
 
-    /// Children that were added by call do not come back with their supervisor.
+    /// Forgets children that were added by call: they are not restarted with their supervisor.
     pub(crate) fn forget_all_but(&self, kept: &[ChildSpec]) {
         let kept: std::collections::HashSet<&str> = kept.iter().map(ChildSpec::id).collect();
         self.children.lock().retain(|id, _| kept.contains(&**id));
     }
 }
 
-/// What a supervisor is told from outside its mailbox, so that it is heard at once.
+/// A signal that ends a supervisor. It does not pass through the mailbox, so that it takes effect at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     None,
@@ -90,42 +88,42 @@ pub(crate) enum Signal {
     Exit(Reason),
     /// The supervisor above was killed: stop the children in order, within bounds, then exit as killed.
     Orphaned,
-    /// End now, and the children with you.
+    /// End at once, with all children.
     Kill,
 }
 
-/// Which of two signals counts: the weightier one replaces the lighter one.
+/// The severity of a signal: a signal replaces those of lower levels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Weight(u8);
+pub(crate) struct SignalLevel(u8);
 
-impl Weight {
-    pub(crate) const NONE: Weight = Weight(0);
-    pub(crate) const ORPHANED: Weight = Weight(2);
-    pub(crate) const KILL: Weight = Weight(3);
+impl SignalLevel {
+    pub(crate) const NONE: SignalLevel = SignalLevel(0);
+    pub(crate) const ORPHANED: SignalLevel = SignalLevel(2);
+    pub(crate) const KILL: SignalLevel = SignalLevel(3);
 
-    pub(crate) fn of(signal: &Signal) -> Weight {
+    pub(crate) fn of(signal: &Signal) -> SignalLevel {
         match signal {
-            Signal::None => Weight::NONE,
-            Signal::Exit(_) => Weight(1),
-            Signal::Orphaned => Weight::ORPHANED,
-            Signal::Kill => Weight::KILL,
+            Signal::None => SignalLevel::NONE,
+            Signal::Exit(_) => SignalLevel(1),
+            Signal::Orphaned => SignalLevel::ORPHANED,
+            Signal::Kill => SignalLevel::KILL,
         }
     }
 
-    pub(crate) fn next(self) -> Weight {
-        Weight(self.0 + 1)
+    pub(crate) fn next(self) -> SignalLevel {
+        SignalLevel(self.0 + 1)
     }
 }
 
-/// The weightiest signal so far, and who waits for one.
+/// The signal with the highest level so far.
 struct Signals {
-    /// A copy of the weight, so that a look costs no lock.
-    weight: AtomicU8,
+    /// A copy of the level, which is read without the lock.
+    level: AtomicU8,
     latest: Mutex<Signal>,
     changed: Notify,
 }
 
-/// Where a supervisor is in its life.
+/// The stage of a supervisor's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Starting = 0,
@@ -133,7 +131,7 @@ pub(crate) enum Stage {
     Stopping = 2,
 }
 
-/// A child with everything that the decision does not need to know.
+/// A child with everything that decisions do not use.
 pub(crate) struct Entry {
     pub(crate) spec: ChildSpec,
     pub(crate) path: Arc<str>,
@@ -202,7 +200,7 @@ impl SupervisorCell {
             board: Mutex::new(Board { state, entries: BTreeMap::new() }),
             done: SetOnce::new(),
             signals: Signals {
-                weight: AtomicU8::new(Weight::NONE.0),
+                level: AtomicU8::new(SignalLevel::NONE.0),
                 latest: Mutex::new(Signal::None),
                 changed: Notify::new(),
             },
@@ -232,37 +230,37 @@ impl SupervisorCell {
         }
     }
 
-    /// Tells it to end; a weightier signal replaces a lighter one.
-    pub(crate) fn tell(&self, signal: Signal) {
+    /// Sends a signal, unless one of the same or a higher level was sent before.
+    pub(crate) fn send_signal(&self, signal: Signal) {
         let mut latest = self.signals.latest.lock();
-        let weight = Weight::of(&signal);
-        if weight <= Weight::of(&latest) {
+        let level = SignalLevel::of(&signal);
+        if level <= SignalLevel::of(&latest) {
             return;
         }
         *latest = signal;
-        self.signals.weight.store(weight.0, Ordering::Release);
+        self.signals.level.store(level.0, Ordering::Release);
         drop(latest);
         self.signals.changed.notify_waiters();
     }
 
-    /// The weight of what it was told.
-    pub(crate) fn told(&self) -> Weight {
-        Weight(self.signals.weight.load(Ordering::Acquire))
+    /// The level of the current signal.
+    pub(crate) fn signal_level(&self) -> SignalLevel {
+        SignalLevel(self.signals.level.load(Ordering::Acquire))
     }
 
-    /// What it was told.
+    /// The current signal.
     pub(crate) fn signal(&self) -> Signal {
         self.signals.latest.lock().clone()
     }
 
-    /// Waits until it was told something of at least this weight. Cancel safe.
-    pub(crate) async fn told_at_least(&self, weight: Weight) {
-        while self.told() < weight {
+    /// Waits for a signal of at least this level. Cancel safe.
+    pub(crate) async fn signal_at_least(&self, level: SignalLevel) {
+        while self.signal_level() < level {
             let changed = self.signals.changed.notified();
             tokio::pin!(changed);
-            // Enlisted before the second look, so that a signal between look and wait is not slept through.
+            // Registered before the second check, so that no signal between check and wait is missed.
             changed.as_mut().enable();
-            if self.told() < weight {
+            if self.signal_level() < level {
                 changed.await;
             }
         }
@@ -280,10 +278,10 @@ impl SupervisorCell {
         self.stage.store(stage as u8, Ordering::Release);
     }
 
-    /// Whether it waits for its next message and there is none.
+    /// Whether it waits for a message and there is none.
     pub(crate) fn is_idle(&self) -> bool {
         self.stage() == Stage::Running
-            && self.told() == Weight::NONE
+            && self.signal_level() == SignalLevel::NONE
             && self.mailbox.is_idle()
             && self.board.lock().state.is_idle()
     }
@@ -297,36 +295,36 @@ pub(crate) enum Live {
 }
 
 impl Live {
-    /// Asks it to stop.
-    pub(crate) fn ask(&self) {
+    /// Requests it to stop.
+    pub(crate) fn request_stop(&self) {
         match self {
             Live::Worker(cell) => cell.shutdown.request(),
-            Live::Supervisor(cell) => cell.tell(Signal::Exit(Reason::Shutdown)),
+            Live::Supervisor(cell) => cell.send_signal(Signal::Exit(Reason::Shutdown)),
         }
     }
 
-    /// Ends it without a say.
+    /// Kills it.
     pub(crate) fn kill(&self) {
         match self {
             Live::Worker(cell) => cell.end_with(Reason::Killed),
-            Live::Supervisor(cell) => cell.tell(Signal::Kill),
+            Live::Supervisor(cell) => cell.send_signal(Signal::Kill),
         }
     }
 
-    /// Its supervisor was killed.
+    /// Ends it because its supervisor was killed.
     pub(crate) fn orphan(&self) {
         match self {
             Live::Worker(cell) => cell.end_with(Reason::Killed),
-            Live::Supervisor(cell) => cell.tell(Signal::Orphaned),
+            Live::Supervisor(cell) => cell.send_signal(Signal::Orphaned),
         }
     }
 
-    /// An exit signal from outside.
+    /// Sends it an exit signal from outside.
     pub(crate) fn exit(&self, reason: Reason) {
         match (self, reason) {
             (_, Reason::Killed) => self.kill(),
             (Live::Worker(cell), reason) => cell.end_with(reason),
-            (Live::Supervisor(cell), reason) => cell.tell(Signal::Exit(reason)),
+            (Live::Supervisor(cell), reason) => cell.send_signal(Signal::Exit(reason)),
         }
     }
 

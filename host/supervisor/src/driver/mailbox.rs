@@ -1,10 +1,9 @@
 //! A supervisor's mailbox: one queue, read one message at a time.
 //!
-//! It cannot grow without bound although posting never waits:
-//! - exit notices: one for each process, and a process is started only while its predecessor's notice is
-//!   either read or old news, so there are at most as many as processes were started since the last read,
-//!   which is at most one for each child and message read;
-//! - retries: reading one exit or one retry makes at most one;
+//! It is bounded, although posting never waits:
+//! - exit notices: each process posts one. A child's next process is started only after the notice of the last one
+//!   was read or became obsolete, so at most one notice per child and message read is added;
+//! - retries: reading an exit notice or a retry adds at most one;
 //! - calls: [`CALLS_MAX`] wait in the queue, further callers wait outside.
 
 use std::collections::VecDeque;
@@ -14,35 +13,35 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::decide::{Call, CallRefusal, Key, Pid, Reply};
+use crate::decide::{Call, CallRejection, Key, Pid, Reply};
 use crate::reason::Reason;
 use crate::spec::ChildSpec;
 
-/// Calls that wait in one mailbox: far more than consoles and tests make at once, and a bound for what a
-/// runaway caller can pile up in front of the exit notices.
+/// Calls that wait in one mailbox: far more than consoles and tests make at once. It bounds how many calls a runaway
+/// caller can put before the exit notices.
 const CALLS_MAX: usize = 64;
 
-/// How a call is answered; a dropped one means that there is no such supervisor any more.
-pub(crate) type Answer = oneshot::Sender<Result<Reply, CallRefusal>>;
+/// Sends the reply to a call; dropped if the supervisor does not run any more.
+pub(crate) type ReplySender = oneshot::Sender<Result<Reply, CallRejection>>;
 
-/// A call on its way.
+/// A call in the mailbox.
 pub(crate) struct CallMessage {
     pub(crate) call: Call,
-    /// What start_child is to start.
+    /// The specification of a start_child call.
     pub(crate) spec: Option<ChildSpec>,
-    pub(crate) answer: Answer,
-    _place: OwnedSemaphorePermit,
+    pub(crate) reply: ReplySender,
+    _permit: OwnedSemaphorePermit,
 }
 
-/// The end of a child, as its supervisor hears of it.
+/// Notifies a supervisor of the end of a child.
 #[derive(Clone, Debug)]
 pub(crate) struct ExitNotice {
     pub(crate) pid: Pid,
     pub(crate) reason: Reason,
-    /// It was a supervisor that ended because of its intensity.
+    /// The child is a supervisor that ended because of its intensity.
     pub(crate) gave_up: bool,
-    /// When it was, if that is not now: a killed supervisor tells its end when its subtree has ended too, and
-    /// the time that takes must not move its restart in its parent's count.
+    /// When the child ended, if that is not now. A killed supervisor posts its notice when its subtree has ended, too; its
+    /// restart is counted as of the kill.
     pub(crate) at: Option<Duration>,
 }
 
@@ -63,7 +62,7 @@ pub(crate) struct Mailbox {
     queue: Mutex<Queue>,
     /// Wakes the one reader.
     more: Notify,
-    places: Arc<Semaphore>,
+    call_permits: Arc<Semaphore>,
 }
 
 impl Mailbox {
@@ -71,14 +70,14 @@ impl Mailbox {
         Mailbox {
             queue: Mutex::new(Queue::default()),
             more: Notify::new(),
-            places: Arc::new(Semaphore::new(CALLS_MAX)),
+            call_permits: Arc::new(Semaphore::new(CALLS_MAX)),
         }
     }
 
     pub(crate) fn post(&self, message: Message) {
         let mut queue = self.queue.lock();
         if queue.closed {
-            drop(queue); // the message may answer somebody when it is dropped
+            drop(queue); // dropping a message ends its call, so it is done without the lock
             return;
         }
         queue.messages.push_back(message);
@@ -86,19 +85,19 @@ impl Mailbox {
         self.more.notify_one();
     }
 
-    /// Waits for a place in the queue, then for the answer; `None` if the supervisor does not run any more.
+    /// Waits for a permit, then for the reply; `None` if the supervisor does not run any more.
     pub(crate) async fn call(
         &self,
         call: Call,
         spec: Option<ChildSpec>,
-    ) -> Option<Result<Reply, CallRefusal>> {
-        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
-        let (answer, answered) = oneshot::channel();
-        self.post(Message::Call(Box::new(CallMessage { call, spec, answer, _place: place })));
-        answered.await.ok()
+    ) -> Option<Result<Reply, CallRejection>> {
+        let permit = Arc::clone(&self.call_permits).acquire_owned().await.ok()?;
+        let (sender, reply) = oneshot::channel();
+        self.post(Message::Call(Box::new(CallMessage { call, spec, reply: sender, _permit: permit })));
+        reply.await.ok()
     }
 
-    /// The next message; waits for it, and while the mailbox is suspended. Cancel safe. One reader only.
+    /// Waits for the next message, and while the mailbox is suspended. Cancel safe. There is only one reader.
     pub(crate) async fn recv(&self) -> Message {
         loop {
             {
@@ -113,7 +112,7 @@ impl Mailbox {
         }
     }
 
-    /// Messages queue up from now on.
+    /// Lets messages queue up.
     pub(crate) fn suspend(&self) {
         self.queue.lock().suspended = true;
     }
@@ -129,13 +128,13 @@ impl Mailbox {
         queue.suspended || queue.messages.is_empty()
     }
 
-    /// Whoever waits for an answer gets none.
+    /// Drops all messages and refuses new ones; waiting callers get no reply.
     pub(crate) fn close(&self) {
         let mut queue = self.queue.lock();
         queue.closed = true;
         let unread = std::mem::take(&mut queue.messages);
         drop(queue);
-        self.places.close();
+        self.call_permits.close();
         drop(unread);
     }
 }

@@ -1,4 +1,4 @@
-//! Starting children. A start is awaited, and dropped at once when the supervisor itself is to end.
+//! Starts children. A start is awaited, and dropped at once if the supervisor itself has to end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use tokio::sync::oneshot;
 use super::cell::{Live, Record, SupervisorCell};
 use super::stop::stop_child;
 use super::worker::{Body, WorkerCell};
-use super::{Driver, Heard, ParentLink};
+use super::{Driver, Interrupt, ParentLink};
 use crate::context::Context;
 use crate::decide::{Event, Key, Pid};
 use crate::reason::Reason;
 use crate::spec::{Role, Shutdown, Start, StartFn, SupervisorSpec};
 use crate::telemetry::{Fact, unix_micros};
 
-/// What a start came to.
+/// The outcome of a start.
 pub(super) enum Outcome {
     Event(Event),
-    /// The supervisor is to end; the start was given up.
-    Interrupted(Heard),
+    /// The supervisor has to end; the start was dropped.
+    Interrupted(Interrupt),
 }
 
-/// A child about to be started.
+/// A child that is about to be started.
 struct Candidate {
     key: Key,
     path: Arc<str>,
@@ -71,36 +71,36 @@ impl Driver {
             registry: env.registry.clone(),
             telemetry: env.telemetry.clone(),
         };
-        // The call of the start function is inside, for it may panic as well as the future it returns.
+        // Covers the call of the start function, too: both it and its future may panic.
         let mut starting = Box::pin(AssertUnwindSafe(async move { start(context).await }).catch_unwind());
         let started = tokio::select! {
             biased;
-            heard = self.heard() => Err(heard),
+            interrupt = self.interrupted() => Err(interrupt),
             started = starting.as_mut() => Ok(started),
         };
-        // A panic in a destructor changes nothing about the outcome.
+        // A panic in a destructor does not change the outcome.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(starting)));
         let reason = match started {
             Ok(Ok(Ok(Start::Running(body)))) => {
-                cell.tell(Fact::Started);
+                cell.report(Fact::Started);
                 cell.record.starts.fetch_add(1, Ordering::Relaxed);
-                self.seat(key, Live::Worker(Arc::clone(&cell)));
+                self.set_live(key, Live::Worker(Arc::clone(&cell)));
                 let body = Body::new(body, Arc::clone(&cell), Arc::clone(&self.cell.mailbox));
                 tokio::spawn(body);
                 return Outcome::Event(Event::Started { key, pid });
             }
             Ok(Ok(Ok(Start::Ignore))) => {
-                cell.tell(Fact::Ignored);
+                cell.report(Fact::Ignored);
                 return Outcome::Event(Event::Ignored { key });
             }
             Ok(Ok(Err(reason))) => reason,
             Ok(Err(payload)) => Reason::from_panic(&*payload),
-            Err(heard) => {
-                cell.tell(Fact::StartFailed(Reason::Shutdown));
-                return Outcome::Interrupted(heard);
+            Err(interrupt) => {
+                cell.report(Fact::StartFailed(Reason::Shutdown));
+                return Outcome::Interrupted(interrupt);
             }
         };
-        cell.tell(Fact::StartFailed(reason.clone()));
+        cell.report(Fact::StartFailed(reason.clone()));
         Outcome::Event(Event::StartFailed { key, reason })
     }
 
@@ -110,51 +110,51 @@ impl Driver {
         let pid = env.next_pid(key);
         let cell = Arc::new(SupervisorCell::new(pid, path, Some(self.cell.pid), spec, env, record));
         let live = Live::Supervisor(Arc::clone(&cell));
-        // Seated before it is up: a supervisor that is killed meanwhile must find it.
-        self.seat(key, live.clone());
+        // Set before it is up, so that a kill of this supervisor reaches it.
+        self.set_live(key, live.clone());
         let (up, is_up) = oneshot::channel();
         let link = ParentLink { mailbox: Arc::clone(&self.cell.mailbox) };
         Driver::spawn(cell, up, Some(link));
         let started = tokio::select! {
             biased;
-            heard = self.heard() => Err(heard),
+            interrupt = self.interrupted() => Err(interrupt),
             started = is_up => Ok(started),
         };
         match started {
             Ok(Ok(Ok(()))) => Outcome::Event(Event::Started { key, pid }),
             Ok(Ok(Err(reason))) => {
-                self.unseat(key);
+                self.clear_child(key);
                 Outcome::Event(Event::StartFailed { key, reason })
             }
             Ok(Err(_)) => {
-                self.unseat(key);
+                self.clear_child(key);
                 let reason = Reason::Error("the supervisor's task was dropped".to_owned());
                 Outcome::Event(Event::StartFailed { key, reason })
             }
-            Err(Heard::Kill) => Outcome::Interrupted(Heard::Kill),
-            Err(Heard::Shutdown(reason)) => {
+            Err(Interrupt::Kill) => Outcome::Interrupted(Interrupt::Kill),
+            Err(Interrupt::Shutdown(reason)) => {
                 let stopping = stop_child(Arc::clone(&self.cell), live, shutdown);
                 match self.unless_killed(stopping).await {
-                    None => Outcome::Interrupted(Heard::Kill),
+                    None => Outcome::Interrupted(Interrupt::Kill),
                     Some(()) => {
-                        self.unseat(key);
-                        Outcome::Interrupted(Heard::Shutdown(reason))
+                        self.clear_child(key);
+                        Outcome::Interrupted(Interrupt::Shutdown(reason))
                     }
                 }
             }
         }
     }
 
-    /// Makes a process known as the child's.
-    fn seat(&self, key: Key, live: Live) {
+    /// Sets a child's process.
+    fn set_live(&self, key: Key, live: Live) {
         if let Some(entry) = self.cell.board.lock().entries.get_mut(&key) {
             entry.live = Some(live);
             entry.started_at_micros = unix_micros();
         }
     }
 
-    /// This process has ended; a successor keeps its seat.
-    pub(super) fn unseat_process(&self, pid: Pid) {
+    /// Clears a child's process after its end, unless a successor was set.
+    pub(super) fn clear_process(&self, pid: Pid) {
         if let Some(entry) = self.cell.board.lock().entries.get_mut(&pid.key)
             && entry.live.as_ref().is_some_and(|live| live.pid() == pid)
         {
@@ -162,7 +162,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn unseat(&self, key: Key) {
+    pub(super) fn clear_child(&self, key: Key) {
         if let Some(entry) = self.cell.board.lock().entries.get_mut(&key) {
             entry.live = None;
             entry.stopping = false;

@@ -1,22 +1,21 @@
-//! Stopping children, within their time.
+//! Stops children within their shutdown time.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::cell::{Live, SupervisorCell, Weight};
+use super::cell::{Live, SignalLevel, SupervisorCell};
 use crate::spec::Shutdown;
 use crate::telemetry::{Fact, Telemetry, Who};
 
-/// What an infinite shutdown time means below a killed supervisor. There OTP leaves processes that never end
-/// to themselves; here nothing of a killed subtree may survive, so they get the time that a worker has by
-/// default, and are killed.
+/// An infinite shutdown time below a killed supervisor. OTP abandons such processes; here nothing of a killed subtree
+/// may survive, so they are killed after the default shutdown time of workers.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(5);
 
-/// After this time a killed child that has still not ended is reported. A task ends at its next await point,
-/// so one second means that it computes or blocks in place; nothing can be done but to say so and wait.
-const KILL_PATIENCE: Duration = Duration::from_secs(1);
+/// After this time a killed worker that has not ended is reported. A task ends at its next await point, so it computes or
+/// blocks; nothing can be done but to report it and wait.
+const KILL_REPORT_AFTER: Duration = Duration::from_secs(1);
 
 /// Stops one child of `supervisor` and returns when it has ended.
 pub(super) async fn stop_child(supervisor: Arc<SupervisorCell>, live: Live, shutdown: Shutdown) {
@@ -26,12 +25,12 @@ pub(super) async fn stop_child(supervisor: Arc<SupervisorCell>, live: Live, shut
         Shutdown::Timeout(limit) => Some(Instant::now() + limit),
         Shutdown::Infinity => None,
     };
-    live.ask();
-    let time_is_up = async {
+    live.request_stop();
+    let timeout = async {
         match deadline {
             Some(deadline) => sleep_until(deadline).await,
             None => {
-                supervisor.told_at_least(Weight::ORPHANED).await;
+                supervisor.signal_at_least(SignalLevel::ORPHANED).await;
                 sleep(ORPHAN_LIMIT).await;
             }
         }
@@ -39,7 +38,7 @@ pub(super) async fn stop_child(supervisor: Arc<SupervisorCell>, live: Live, shut
     tokio::select! {
         biased;
         () = live.ended() => return,
-        () = time_is_up => {}
+        () = timeout => {}
     }
     kill_child(&live, telemetry).await;
 }
@@ -47,20 +46,20 @@ pub(super) async fn stop_child(supervisor: Arc<SupervisorCell>, live: Live, shut
 /// Kills one child and returns when it has ended.
 async fn kill_child(live: &Live, telemetry: &Telemetry) {
     live.kill();
-    killed(live, telemetry).await;
+    wait_after_kill(live, telemetry).await;
 }
 
 /// Waits for the end of a child that was killed.
-pub(super) async fn killed(live: &Live, telemetry: &Telemetry) {
-    // A killed supervisor may rightly take its time: it waits for what is below it.
+pub(super) async fn wait_after_kill(live: &Live, telemetry: &Telemetry) {
+    // A killed supervisor may take longer: it waits for its children.
     if matches!(live, Live::Worker(_)) {
         tokio::select! {
             biased;
             () = live.ended() => return,
-            () = sleep(KILL_PATIENCE) => {}
+            () = sleep(KILL_REPORT_AFTER) => {}
         }
         tracing::warn!(path = &**live.path(), "a killed worker does not yield; waiting for it");
-        telemetry.tell(live.path(), Fact::KillPending { after: KILL_PATIENCE }, Who::Path);
+        telemetry.report(live.path(), Fact::KillPending { after: KILL_REPORT_AFTER }, Who::Path);
     }
     live.ended().await;
 }

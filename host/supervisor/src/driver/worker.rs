@@ -1,4 +1,4 @@
-//! A running worker: its body as a task, and the cell through which it is ended and its end is known.
+//! A running worker: its body as a task, and the cell that others use to end it and to learn of its end.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,7 +17,7 @@ use crate::decide::Pid;
 use crate::reason::Reason;
 use crate::telemetry::{Fact, Telemetry, Who};
 
-/// What a supervisor, and whoever wants to end it, holds of a worker.
+/// A worker as its supervisor and handles see it.
 pub(crate) struct WorkerCell {
     pub(crate) pid: Pid,
     pub(crate) path: Arc<str>,
@@ -27,8 +27,8 @@ pub(crate) struct WorkerCell {
     pub(crate) done: SetOnce<Reason>,
     pub(crate) record: Arc<Record>,
     pub(crate) telemetry: Telemetry,
-    /// The reason with which it is to end now, without a say.
-    order: Mutex<Option<Reason>>,
+    /// The reason with which the body is ended at its next await point.
+    kill_reason: Mutex<Option<Reason>>,
     waker: AtomicWaker,
 }
 
@@ -50,30 +50,30 @@ impl WorkerCell {
             done: SetOnce::new(),
             record,
             telemetry,
-            order: Mutex::new(None),
+            kill_reason: Mutex::new(None),
             waker: AtomicWaker::new(),
         }
     }
 
-    /// Ends the body at its next await point, with this reason. The first order stands.
+    /// Ends the body at its next await point. The reason of the first call counts.
     pub(crate) fn end_with(&self, reason: Reason) {
-        self.order.lock().get_or_insert(reason);
+        self.kill_reason.lock().get_or_insert(reason);
         self.waker.wake();
     }
 
-    /// Tells the world something about this worker.
-    pub(super) fn tell(&self, fact: Fact) {
+    /// Reports a fact about this worker to telemetry.
+    pub(super) fn report(&self, fact: Fact) {
         let WorkerCell { pid, parent, incarnation, .. } = *self;
-        self.telemetry.tell(&self.path, fact, Who::Process { pid, parent: Some(parent), incarnation });
+        self.telemetry.report(&self.path, fact, Who::Process { pid, parent: Some(parent), incarnation });
     }
 
-    fn ordered(&self) -> Option<Reason> {
-        self.order.lock().clone()
+    fn kill_reason(&self) -> Option<Reason> {
+        self.kill_reason.lock().clone()
     }
 }
 
-/// The task of a worker. However it comes to its end (by itself, by panic, by order, because the runtime is
-/// dropped), the body is dropped first, then the end is told, once.
+/// The task of a worker. However it ends (by itself, by a panic, by a kill, with its runtime), the body is dropped first,
+/// then the end is reported, once.
 pub(crate) struct Body {
     future: Option<Pin<Box<dyn Future<Output = Reason> + Send>>>,
     cell: Arc<WorkerCell>,
@@ -91,15 +91,15 @@ impl Body {
 
     fn end(&mut self, reason: Reason) {
         let Some(future) = self.future.take() else { return };
-        // What the body holds (sockets, locks, names) must be free before a successor can start. A panic in a
-        // destructor changes nothing about the end.
+        // The body's sockets, locks and names must be free before a successor starts. A panic in a destructor does not
+        // change the outcome.
         let _ = catch_unwind(AssertUnwindSafe(move || drop(future)));
         let cell = &self.cell;
         *cell.record.last_exit.lock() = Some(reason.clone());
-        cell.tell(Fact::Terminated(reason.clone()));
+        cell.report(Fact::Terminated(reason.clone()));
         let notice = ExitNotice { pid: cell.pid, reason: reason.clone(), gave_up: false, at: None };
         self.parent.post(Message::Exited(notice));
-        // Set by nobody else, and once: `future` was still there.
+        // Set only here, and only once, because `future` was taken.
         let _ = cell.done.set(reason);
     }
 }
@@ -110,7 +110,7 @@ impl Future for Body {
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<()> {
         let body = &mut *self;
         body.cell.waker.register(task.waker());
-        let reason = match (body.cell.ordered(), &mut body.future) {
+        let reason = match (body.cell.kill_reason(), &mut body.future) {
             (_, None) => return Poll::Ready(()),
             (Some(reason), Some(_)) => reason,
             (None, Some(future)) => match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(task))) {

@@ -1,5 +1,5 @@
-//! What supervisors tell, as data: it becomes the `detail` of an [`Event`](super::Event) when somebody reads it.
-//! A supervisor tells something at every step, and mostly nobody reads.
+//! What supervisors report, as data. It becomes the `detail` of an [`Event`](super::Event) only when it is read, because
+//! supervisors report every step and are rarely read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::decide::{Limit, Pid};
 use crate::reason::Reason;
 use crate::spec::Strategy;
 
-/// A kind of event with what it says.
+/// A kind of event with its data.
 #[derive(Clone, Debug)]
 pub(crate) enum Fact {
     Started,
@@ -29,19 +29,19 @@ pub(crate) enum Fact {
     KillPending { after: Duration },
 }
 
-/// Of which process something is told.
+/// The subject of an event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Who {
     /// A process, and its supervisor's if it has one.
     Process { pid: Pid, parent: Option<Pid>, incarnation: u64 },
     /// A child of this supervisor, without a process.
     ChildOf(Pid),
-    /// Nobody in particular.
+    /// No process: only the path.
     Path,
 }
 
-/// The kinds of events that supervisors tell, and that of events that a reader was too late for. Children report kinds of
-/// their own.
+/// The kinds of events that supervisors report, and `missed`, for events that a reader was too late for. Children report
+/// kinds of their own.
 pub const EVENT_KINDS: [&str; 15] = [
     "started",
     "ignored",

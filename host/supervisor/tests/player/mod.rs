@@ -1,7 +1,7 @@
 //! Plays a scenario on this crate's supervisors, through the public interface, and writes the trace.
 //!
-//! One thread and a virtual clock: time passes only when no task is ready, so that "nothing moves any more" is
-//! a fact and not a guess.
+//! It uses one thread and a virtual clock: time passes only when no task is ready, so that it is certain when nothing
+//! more happens.
 
 // Shared by a test and an example, neither of which uses all of it.
 #![allow(dead_code, missing_docs, unreachable_pub)]

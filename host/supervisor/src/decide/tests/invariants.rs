@@ -1,4 +1,4 @@
-//! What must hold whatever happens, on paper.
+//! Invariants of decisions under random events, in the simulated driver.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -63,7 +63,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_happens_the_invariants_hold(
+    fn invariants_hold_under_random_events(
         strategy in any_strategy(),
         restarts in proptest::collection::vec(any_restart(), 1..6),
         parks in proptest::collection::vec(proptest::bool::weighted(0.2), 6),
@@ -76,7 +76,7 @@ proptest! {
         let rules = (0..ids.len()).map(rule).collect();
         let limit = Limit { restarts: intensity, period: 5 * SECOND };
         let mut play = Play::new(Flags { limit, ..flags(strategy) }, rules);
-        // Children that can be parked have each a count of their own, the others have one in common.
+        // Each child that can be parked has a count of its own; the others share one.
         let mut counted: HashMap<Option<Key>, Vec<Duration>> = HashMap::new();
         for step in moves {
             if play.ended {
@@ -96,7 +96,7 @@ proptest! {
                     if let Some(event) = play.mailbox.pop_front() {
                         play.feed(event);
                         let order = |id: &str| play.state.children().find(id).map_or(0, |key| key.0 as usize + 1);
-                        // Dropped children have no place any more.
+                        // Dropped children have no place in the order.
                         let log = play.log.join(" ");
                         if !log.contains('(') && restarts.iter().all(|r| *r != Restart::Temporary) {
                             prop_assert!(in_order(&log, &order), "{}", log);
@@ -145,7 +145,7 @@ proptest! {
             play.feed(Event::Shutdown(Reason::Shutdown));
         }
         if play.ended {
-            // What runs on paper and is unknown to the state would be a survivor.
+            // A process that the state does not know would be an orphan.
             prop_assert_eq!(play.running.len(), 0);
         }
     }

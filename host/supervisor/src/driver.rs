@@ -1,12 +1,12 @@
 //! The driver: one task for each supervisor, which carries out what [`decide`](crate::decide) decides.
 //!
-//! It does one thing at a time, as OTP's supervisor does. What it waits for (a start, an end, a message) it
-//! waits for together with the signal that ends it, so that it is never deaf: a hanging start is dropped, a
-//! retry is a message, and nothing here loops without an await.
+//! It does one thing at a time, as OTP's supervisor does. Whatever it waits for (a start, an end, a message), it also
+//! waits for a signal that ends it: a hanging start is dropped, a retry is a message, and nothing here loops without
+//! an await.
 
 pub(crate) mod cell;
 pub(crate) mod mailbox;
-mod pauses;
+mod retries;
 mod start;
 mod stop;
 mod worker;
@@ -22,25 +22,25 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use self::cell::{Entry, Live, Signal, Stage, SupervisorCell, Weight};
-use self::mailbox::{Answer, ExitNotice, Mailbox, Message};
-use self::pauses::Pauses;
+use self::cell::{Entry, Live, Signal, SignalLevel, Stage, SupervisorCell};
+use self::mailbox::{ExitNotice, Mailbox, Message, ReplySender};
+use self::retries::Retries;
 use self::start::Outcome;
 use crate::decide::{Effect, End, Event, Key, Limit, Note};
 use crate::reason::Reason;
 use crate::spec::{ChildSpec, Shutdown};
 use crate::telemetry::{Fact, Who};
 
-/// Told once, when all children are up for the first time or when that failed.
+/// Completed once: when all children are up for the first time, or when that failed.
 pub(crate) type Up = oneshot::Sender<Result<(), Reason>>;
 
-/// Where a supervisor's end is told.
+/// Where a supervisor reports its end.
 pub(crate) struct ParentLink {
     mailbox: Arc<Mailbox>,
 }
 
-/// What the driver was told from outside its mailbox.
-enum Heard {
+/// A signal that interrupts the driver.
+enum Interrupt {
     Kill,
     Shutdown(Reason),
 }
@@ -55,37 +55,38 @@ struct Ended {
 
 pub(crate) struct Driver {
     cell: Arc<SupervisorCell>,
-    /// The weight of the signal that was heeded last.
-    heeded: Weight,
+    /// The level of the signal that was taken last.
+    taken: SignalLevel,
     parent: Option<ParentLink>,
     /// Taken when the start phase is over.
     up: Option<Up>,
     /// The call being handled.
-    answer: Option<Answer>,
-    /// What start_child is to start.
+    reply: Option<ReplySender>,
+    /// The specification of a start_child call.
     incoming: Option<ChildSpec>,
-    pauses: Pauses,
-    /// Children were added by call.
+    /// Retries that wait for the end of a pause.
+    retries: Retries,
+    /// Whether children were added by call.
     grown: bool,
     finished: bool,
 }
 
 impl Driver {
-    /// Starts a supervisor's task. `up` is told when its children are up.
+    /// Starts a supervisor's task, which completes `up` when its children are up.
     pub(crate) fn spawn(cell: Arc<SupervisorCell>, up: Up, parent: Option<ParentLink>) {
         cell.env.directory.write().insert(Arc::clone(&cell.path), Arc::clone(&cell));
         let driver = Driver {
             cell,
-            heeded: Weight::NONE,
+            taken: SignalLevel::NONE,
             parent,
             up: Some(up),
-            answer: None,
+            reply: None,
             incoming: None,
-            pauses: Pauses::default(),
+            retries: Retries::default(),
             grown: false,
             finished: false,
         };
-        // In a box, for it is large and would be copied on each of the calls that a spawn goes through.
+        // Boxed, because the future is large and `spawn` would copy it several times.
         tokio::spawn(Box::pin(driver.run()));
     }
 
@@ -95,9 +96,9 @@ impl Driver {
     }
 
     async fn supervise(&mut self) -> Ended {
-        if let Err(refusal) = self.cell.spec.check() {
-            tracing::error!(path = &*self.cell.path, "{refusal}");
-            return Ended { reason: refusal.reason(), gave_up: false, killed_at: None };
+        if let Err(error) = self.cell.spec.check() {
+            tracing::error!(path = &*self.cell.path, "{error}");
+            return Ended { reason: error.reason(), gave_up: false, killed_at: None };
         }
         let mut effects = VecDeque::from(self.decide(self.cell.env.now(), Event::Init));
         loop {
@@ -107,7 +108,7 @@ impl Driver {
                         effects.extend(self.decide(now, event));
                         continue;
                     }
-                    Err(heard) => Err(heard),
+                    Err(interrupt) => Err(interrupt),
                 },
                 Some(Effect::End { reason, why }) => {
                     return Ended { reason, gave_up: why == End::GaveUp, killed_at: None };
@@ -120,10 +121,10 @@ impl Driver {
             };
             let event = match event {
                 Ok(event) => event,
-                Err(Heard::Kill) => return self.killed().await,
-                Err(Heard::Shutdown(reason)) => {
-                    // Whoever waits for the outcome of what was interrupted gets none.
-                    self.answer = None;
+                Err(Interrupt::Kill) => return self.killed().await,
+                Err(Interrupt::Shutdown(reason)) => {
+                    // The caller of an interrupted call gets no reply.
+                    self.reply = None;
                     effects.clear();
                     Event::Shutdown(reason)
                 }
@@ -141,33 +142,33 @@ impl Driver {
         effects
     }
 
-    // ---- what there is to hear
+    // ---- signals and messages
 
-    /// A signal that has not been heeded yet and changes what is to be done.
-    fn heed(&mut self) -> Option<Heard> {
-        if self.cell.told() <= self.heeded {
+    /// The current signal, if it was not taken yet and interrupts the driver.
+    fn take_signal(&mut self) -> Option<Interrupt> {
+        if self.cell.signal_level() <= self.taken {
             return None;
         }
         let signal = self.cell.signal();
-        self.heeded = Weight::of(&signal);
+        self.taken = SignalLevel::of(&signal);
         let reason = match signal {
             Signal::None => return None,
-            Signal::Kill => return Some(Heard::Kill),
+            Signal::Kill => return Some(Interrupt::Kill),
             Signal::Exit(reason) => reason,
             Signal::Orphaned => Reason::Killed,
         };
-        // One that is ending already keeps its reason, as in OTP, where the signal would not be read.
+        // A supervisor that is already ending keeps its reason. In OTP it would not read the signal.
         let ending = self.cell.board.lock().state.is_ending();
-        (!ending).then_some(Heard::Shutdown(reason))
+        (!ending).then_some(Interrupt::Shutdown(reason))
     }
 
-    /// Waits for such a signal. Cancel safe.
-    async fn heard(&mut self) -> Heard {
+    /// Waits for a signal that interrupts the driver. Cancel safe.
+    async fn interrupted(&mut self) -> Interrupt {
         loop {
-            if let Some(heard) = self.heed() {
-                return heard;
+            if let Some(interrupt) = self.take_signal() {
+                return interrupt;
             }
-            self.cell.told_at_least(self.heeded.next()).await;
+            self.cell.signal_at_least(self.taken.next()).await;
         }
     }
 
@@ -175,24 +176,24 @@ impl Driver {
     async fn unless_killed<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
-            () = self.cell.told_at_least(Weight::KILL) => None,
+            () = self.cell.signal_at_least(SignalLevel::KILL) => None,
             outcome = work => Some(outcome),
         }
     }
 
     /// The next message, and the time at which it counts.
-    async fn next_event(&mut self) -> Result<(Duration, Event), Heard> {
+    async fn next_event(&mut self) -> Result<(Duration, Event), Interrupt> {
         loop {
             // A long queue must not keep the thread from other tasks.
             tokio::task::coop::consume_budget().await;
-            let due = self.pauses.next();
+            let deadline = self.retries.next();
             let cell = Arc::clone(&self.cell);
             let message = tokio::select! {
                 biased;
-                heard = self.heard() => return Err(heard),
+                interrupt = self.interrupted() => return Err(interrupt),
                 message = cell.mailbox.recv() => message,
-                () = until(due) => {
-                    match self.pauses.take_due(Instant::now()) {
+                () = until(deadline) => {
+                    match self.retries.take_due(Instant::now()) {
                         Some(key) => Message::Retry(key),
                         None => continue,
                     }
@@ -202,11 +203,11 @@ impl Driver {
             return Ok(match message {
                 Message::Retry(key) => (now, Event::Retry { key }),
                 Message::Exited(ExitNotice { pid, reason, gave_up, at }) => {
-                    self.unseat_process(pid);
+                    self.clear_process(pid);
                     (at.unwrap_or(now), Event::Exited { pid, reason, gave_up })
                 }
                 Message::Call(message) => {
-                    self.answer = Some(message.answer);
+                    self.reply = Some(message.reply);
                     self.incoming = message.spec;
                     (now, Event::Call(message.call))
                 }
@@ -214,24 +215,24 @@ impl Driver {
         }
     }
 
-    // ---- what there is to do
+    // ---- effects
 
     /// Carries out an effect that has an outcome.
-    async fn perform(&mut self, effect: Effect) -> Result<Event, Heard> {
-        if let Some(heard) = self.heed() {
-            return Err(heard);
+    async fn perform(&mut self, effect: Effect) -> Result<Event, Interrupt> {
+        if let Some(interrupt) = self.take_signal() {
+            return Err(interrupt);
         }
         match effect {
             Effect::Start(key) => match self.start(key).await {
                 Outcome::Event(event) => Ok(event),
-                Outcome::Interrupted(heard) => Err(heard),
+                Outcome::Interrupted(interrupt) => Err(interrupt),
             },
             Effect::Stop(keys) => self.stop(keys).await,
             _ => unreachable!("only starting and stopping have an outcome"),
         }
     }
 
-    async fn stop(&mut self, keys: Vec<Key>) -> Result<Event, Heard> {
+    async fn stop(&mut self, keys: Vec<Key>) -> Result<Event, Interrupt> {
         let living: Vec<(Live, Shutdown)> = {
             let mut board = self.cell.board.lock();
             let living = keys.iter().filter_map(|key| {
@@ -242,12 +243,12 @@ impl Driver {
             living.collect()
         };
         let done = match <[(Live, Shutdown); 1]>::try_from(living) {
-            // The usual case: one after the other.
+            // The usual case: children stop one after the other.
             Ok([(live, shutdown)]) => {
                 self.unless_killed(stop::stop_child(Arc::clone(&self.cell), live, shutdown)).await
             }
             Err(living) => {
-                self.tell(Fact::SupStoppingChildren(living.len()));
+                self.report(Fact::SupStoppingChildren(living.len()));
                 let stopping = living
                     .into_iter()
                     .map(|(live, shutdown)| stop::stop_child(Arc::clone(&self.cell), live, shutdown));
@@ -256,10 +257,10 @@ impl Driver {
             }
         };
         if done.is_none() {
-            return Err(Heard::Kill);
+            return Err(Interrupt::Kill);
         }
         for key in &keys {
-            self.unseat(*key);
+            self.clear_child(*key);
         }
         Ok(Event::Stopped { keys })
     }
@@ -268,7 +269,7 @@ impl Driver {
     fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Retry { key, after } if after.is_zero() => self.cell.mailbox.post(Message::Retry(key)),
-            Effect::Retry { key, after } => self.pauses.insert(key, Instant::now() + after),
+            Effect::Retry { key, after } => self.retries.insert(key, Instant::now() + after),
             Effect::Added(key) => {
                 self.grown = true;
                 let spec = self.incoming.take().expect("start_child comes with a specification");
@@ -276,23 +277,23 @@ impl Driver {
                 self.cell.board.lock().entries.insert(key, entry);
             }
             Effect::Removed(key) => {
-                self.pauses.remove(key);
+                self.retries.remove(key);
                 let removed = self.cell.board.lock().entries.remove(&key);
                 if let Some(Entry { spec, record, .. }) = removed {
                     self.cell.record.forget(&spec.id, &record);
                 }
             }
             Effect::Reply(reply) => {
-                if let Some(answer) = self.answer.take() {
-                    let _ = answer.send(reply); // a caller that went away needs no answer
+                if let Some(sender) = self.reply.take() {
+                    let _ = sender.send(reply); // the caller may be gone
                 }
             }
             Effect::Up => {
                 self.cell.set_stage(Stage::Running);
                 self.cell.record.starts.fetch_add(1, Ordering::Relaxed);
-                self.tell(Fact::SupStarted);
+                self.report(Fact::SupStarted);
                 if let Some(up) = self.up.take() {
-                    let _ = up.send(Ok(())); // a parent that went away has left a signal
+                    let _ = up.send(Ok(())); // a parent that is gone has sent a signal
                 }
             }
             Effect::Note(note) => self.note(note),
@@ -309,7 +310,7 @@ impl Driver {
         let child = |key| self.cell.board.lock().entries.get(&key).map(|entry| Arc::clone(&entry.spec.id));
         match note {
             Note::Restarting { key, used, left } => {
-                self.tell(Fact::Restarting { child: child(key), strategy, limit, used, left });
+                self.report(Fact::Restarting { child: child(key), strategy, limit, used, left });
             }
             Note::GaveUp { key, used } => {
                 let child = child(key);
@@ -318,11 +319,11 @@ impl Driver {
                     child = child.as_deref(),
                     "too many restarts, giving up"
                 );
-                self.tell(Fact::GaveUp { child, limit, used });
+                self.report(Fact::GaveUp { child, limit, used });
             }
             Note::Parked { key, reason } => {
                 let path = self.cell.board.lock().entries.get(&key).map(|entry| {
-                    // A start that failed left no end behind.
+                    // A failed start has recorded no exit.
                     *entry.record.last_exit.lock() = Some(reason.clone());
                     Arc::clone(&entry.path)
                 });
@@ -332,30 +333,30 @@ impl Driver {
                     reason = reason.message(),
                     "parked: the child stays down until it is restarted by call"
                 );
-                self.cell.env.telemetry.tell(&path, Fact::Parked(reason), Who::ChildOf(self.cell.pid));
+                self.cell.env.telemetry.report(&path, Fact::Parked(reason), Who::ChildOf(self.cell.pid));
             }
-            Note::Pausing { key, after } => self.tell(Fact::Pausing { child: child(key), after }),
-            Note::AutoShutdown { key } => self.tell(Fact::AutoShutdown { child: child(key) }),
+            Note::Pausing { key, after } => self.report(Fact::Pausing { child: child(key), after }),
+            Note::AutoShutdown { key } => self.report(Fact::AutoShutdown { child: child(key) }),
         }
     }
 
-    /// Tells the world something about this supervisor.
-    fn tell(&self, fact: Fact) {
+    /// Reports a fact about this supervisor to telemetry.
+    fn report(&self, fact: Fact) {
         let SupervisorCell { pid, parent, incarnation, .. } = *self.cell;
-        self.cell.env.telemetry.tell(&self.cell.path, fact, Who::Process { pid, parent, incarnation });
+        self.cell.env.telemetry.report(&self.cell.path, fact, Who::Process { pid, parent, incarnation });
     }
 
     // ---- the end
 
-    /// Killed: the workers end at once; supervisors below stop their children in order and end as killed. The
-    /// end is told to the parent when nothing of the subtree is left, so that no successor meets a survivor.
+    /// Ends after a kill: workers end at once; supervisors below stop their children in order and end as killed. The
+    /// parent is notified when nothing of the subtree is left, so that it never runs beside a successor.
     async fn killed(&mut self) -> Ended {
         let killed_at = Some(self.cell.env.now());
         self.cell.set_stage(Stage::Stopping);
         self.cell.mailbox.close();
-        self.answer = None;
+        self.reply = None;
         if self.up.is_none() {
-            self.tell(Fact::SupTerminated(Reason::Killed));
+            self.report(Fact::SupTerminated(Reason::Killed));
         }
         let children = self.living();
         for live in &children {
@@ -363,7 +364,7 @@ impl Driver {
         }
         let telemetry = self.cell.env.telemetry.clone();
         for live in &children {
-            stop::killed(live, &telemetry).await;
+            stop::wait_after_kill(live, &telemetry).await;
         }
         Ended { reason: Reason::Killed, gave_up: false, killed_at }
     }
@@ -372,21 +373,21 @@ impl Driver {
         self.cell.board.lock().entries.values().filter_map(|entry| entry.live.clone()).collect()
     }
 
-    /// Tells the end: nothing of the children runs any more.
+    /// Reports the end; none of the children runs any more.
     fn finish(&mut self, ended: Ended) {
         self.finished = true;
         let Ended { reason, gave_up, killed_at } = ended;
-        self.vanish();
+        self.unlist();
         let cell = &self.cell;
         match self.up.take() {
             Some(up) => {
-                self.tell(Fact::SupStartFailed(reason.clone()));
-                let _ = up.send(Err(reason.clone())); // a parent that went away has left a signal
+                self.report(Fact::SupStartFailed(reason.clone()));
+                let _ = up.send(Err(reason.clone())); // a parent that is gone has sent a signal
             }
             None => {
                 *cell.record.last_exit.lock() = Some(reason.clone());
                 if killed_at.is_none() {
-                    self.tell(Fact::SupTerminated(reason.clone()));
+                    self.report(Fact::SupTerminated(reason.clone()));
                 }
                 if let Some(parent) = &self.parent {
                     let notice = ExitNotice { pid: cell.pid, reason: reason.clone(), gave_up, at: killed_at };
@@ -394,11 +395,11 @@ impl Driver {
                 }
             }
         }
-        let _ = cell.done.set(reason); // set here and in `drop`, of which only one comes to it
+        let _ = cell.done.set(reason); // set by this function only, which runs once
     }
 
-    /// Out of sight: no call reaches it, no path leads to it.
-    fn vanish(&self) {
+    /// Takes the supervisor out of the directory and closes its mailbox, so that no call reaches it.
+    fn unlist(&self) {
         let cell = &self.cell;
         cell.set_stage(Stage::Stopping);
         cell.mailbox.close();
@@ -426,10 +427,10 @@ impl Drop for Driver {
     }
 }
 
-/// Sleeps until then; for ever if that is never.
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
+/// Sleeps until the deadline; forever without one.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }

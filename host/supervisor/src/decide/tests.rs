@@ -1,7 +1,7 @@
-//! Decisions, written as they read: who is stopped and started after what.
+//! Tests decisions: which children are stopped and started after which events.
 //!
-//! `Play` carries effects out on paper: starts succeed unless a script says otherwise, stops succeed, retries
-//! and exits wait in a mailbox. What it did is a line of words.
+//! `Play` simulates the driver: starts succeed unless a script says otherwise, stops succeed, retries and exits wait in a
+//! mailbox. Its log is one line of text.
 
 mod invariants;
 
@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Call, CallRefusal, Effect, Event, Flags, Key, Limit, Note, Pid, Process, Reply, Rule, Shape, State,
+    Call, CallRejection, Effect, Event, Flags, Key, Limit, Note, Pid, Process, Reply, Rule, Shape, State,
 };
 use crate::reason::Reason;
 use crate::spec::{AutoShutdown, Backoff, Kind, Restart, Strategy};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The outcome of a start, on paper.
+/// The simulated outcome of a start.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Start {
     Ok,
@@ -33,9 +33,9 @@ struct Play {
     script: HashMap<String, VecDeque<Start>>,
     serial: u64,
     log: Vec<String>,
-    /// The processes there are, by key.
+    /// The running processes, by key.
     running: HashMap<Key, Pid>,
-    replies: Vec<Result<Reply, CallRefusal>>,
+    replies: Vec<Result<Reply, CallRejection>>,
     noted: Vec<Note>,
     ended: bool,
 }
@@ -94,7 +94,7 @@ impl Play {
         std::mem::take(&mut self.log).join(" ")
     }
 
-    /// One event, and everything that is under way because of it.
+    /// Handles an event and everything that follows from it.
     fn feed(&mut self, event: Event) {
         let mut effects = VecDeque::from(self.state.decide(self.now, event));
         while let Some(effect) = effects.pop_front() {
@@ -185,14 +185,14 @@ impl Play {
         self.take_log()
     }
 
-    fn call(&mut self, call: Call) -> Result<Reply, CallRefusal> {
+    fn call(&mut self, call: Call) -> Result<Reply, CallRejection> {
         self.feed(Event::Call(call));
         self.replies.pop().expect("a call is answered")
     }
 }
 
 #[test]
-fn restart_type_times_exit_reason_times_strategy() {
+fn restart_type_exit_reason_and_strategy_determine_the_restarts() {
     use Restart::{Permanent, Temporary, Transient};
     use Strategy::{OneForAll, OneForOne, RestForOne};
     // b, in the middle of a b c, exits.
@@ -238,7 +238,7 @@ fn a_temporary_child_is_forgotten_and_a_finished_transient_one_stays_listed() {
 }
 
 #[test]
-fn a_group_restart_brings_back_what_had_finished_but_not_what_is_temporary() {
+fn a_group_restart_starts_finished_children_but_not_temporary_ones() {
     let mut play = Play::abc(Strategy::OneForAll, Restart::Transient);
     play.crash("b", "normal");
     assert_eq!(play.crash("a", "killed"), "-c +a +b +c");
@@ -247,7 +247,7 @@ fn a_group_restart_brings_back_what_had_finished_but_not_what_is_temporary() {
 }
 
 #[test]
-fn one_restart_more_than_the_intensity_ends_the_supervisor_in_reverse_order() {
+fn exceeding_the_intensity_ends_the_supervisor_in_reverse_order() {
     let mut play = Play::abc(Strategy::OneForOne, Restart::Permanent);
     for _ in 0..3 {
         assert_eq!(play.crash("b", "error:boom"), "+b");
@@ -256,7 +256,7 @@ fn one_restart_more_than_the_intensity_ends_the_supervisor_in_reverse_order() {
 }
 
 #[test]
-fn restarts_older_than_the_period_are_forgiven() {
+fn restarts_older_than_the_period_do_not_count() {
     let mut play = Play::abc(Strategy::OneForOne, Restart::Permanent);
     for _ in 0..20 {
         play.now += 2 * SECOND;
@@ -280,21 +280,21 @@ fn a_start_that_fails_in_a_restart_is_retried_through_the_mailbox_and_counts() {
 }
 
 #[test]
-fn a_retry_under_rest_for_one_begins_at_the_one_that_failed() {
+fn a_retry_under_rest_for_one_begins_at_the_failed_child() {
     let mut play = Play::abc(Strategy::RestForOne, Restart::Permanent);
     play.script.insert("b".to_owned(), VecDeque::from([Start::Fail]));
     assert_eq!(play.crash("a", "killed"), "-c -b +a !b retry:b +b +c");
 }
 
 #[test]
-fn a_retry_under_one_for_all_begins_anew() {
+fn a_retry_under_one_for_all_restarts_the_whole_group() {
     let mut play = Play::abc(Strategy::OneForAll, Restart::Permanent);
     play.script.insert("c".to_owned(), VecDeque::from([Start::Fail]));
     assert_eq!(play.crash("a", "killed"), "-c -b +a +b !c retry:c -b -a +a +b +c");
 }
 
 #[test]
-fn a_retry_is_void_when_the_child_was_terminated() {
+fn a_retry_is_ignored_after_the_child_was_terminated() {
     let mut play = Play::abc(Strategy::OneForOne, Restart::Permanent);
     play.script.insert("b".to_owned(), VecDeque::from([Start::Fail]));
     play.dies("b", "killed");
@@ -306,7 +306,7 @@ fn a_retry_is_void_when_the_child_was_terminated() {
 }
 
 #[test]
-fn exits_of_one_group_are_one_restart() {
+fn exits_within_one_group_count_as_one_restart() {
     let mut play = Play::abc(Strategy::OneForAll, Restart::Permanent);
     for id in ["a", "b", "c"] {
         play.dies(id, "killed");
@@ -317,7 +317,7 @@ fn exits_of_one_group_are_one_restart() {
 }
 
 #[test]
-fn a_shutdown_interrupts_whatever_is_under_way() {
+fn a_shutdown_interrupts_starts_and_stops() {
     let mut play = Play::abc(Strategy::OneForAll, Restart::Permanent);
     let pid = play.running[&play.key("b")];
     let effects = play.state.decide(play.now, Event::Exited { pid, reason: Reason::Killed, gave_up: false });
@@ -327,7 +327,7 @@ fn a_shutdown_interrupts_whatever_is_under_way() {
 }
 
 #[test]
-fn significant_children() {
+fn significant_children_end_their_supervisor() {
     use AutoShutdown::{AllSignificant, AnySignificant};
     let table = [
         (AnySignificant, &["a"][..], "-c -b end:shutdown"),
@@ -350,39 +350,45 @@ fn significant_children() {
 }
 
 #[test]
-fn calls_and_their_refusals() {
+fn calls_succeed_or_are_rejected() {
     let mut play = Play::abc(Strategy::OneForOne, Restart::Permanent);
     let b = || "b".to_owned();
-    assert_eq!(play.call(Call::RestartChild(b())), Err(CallRefusal::Running));
-    assert_eq!(play.call(Call::DeleteChild(b())), Err(CallRefusal::Running));
-    assert_eq!(play.call(Call::StartChild(rule("b", Restart::Permanent))), Err(CallRefusal::AlreadyStarted));
+    assert_eq!(play.call(Call::RestartChild(b())), Err(CallRejection::Running));
+    assert_eq!(play.call(Call::DeleteChild(b())), Err(CallRejection::Running));
+    assert_eq!(
+        play.call(Call::StartChild(rule("b", Restart::Permanent))),
+        Err(CallRejection::AlreadyStarted)
+    );
     assert_eq!(play.call(Call::TerminateChild(b())), Ok(Reply::Done));
     assert_eq!(play.call(Call::TerminateChild(b())), Ok(Reply::Done), "also when it does not run");
-    assert_eq!(play.call(Call::StartChild(rule("b", Restart::Permanent))), Err(CallRefusal::AlreadyPresent));
+    assert_eq!(
+        play.call(Call::StartChild(rule("b", Restart::Permanent))),
+        Err(CallRejection::AlreadyPresent)
+    );
     assert!(matches!(play.call(Call::RestartChild(b())), Ok(Reply::Started(_))));
     assert_eq!(play.call(Call::TerminateChild(b())), Ok(Reply::Done));
     assert_eq!(play.call(Call::DeleteChild(b())), Ok(Reply::Done));
-    assert_eq!(play.call(Call::DeleteChild(b())), Err(CallRefusal::NotFound));
+    assert_eq!(play.call(Call::DeleteChild(b())), Err(CallRejection::NotFound));
     assert!(matches!(play.call(Call::StartChild(rule("b", Restart::Permanent))), Ok(Reply::Started(_))));
     play.feed(Event::Shutdown(Reason::Shutdown));
     assert_eq!(play.take_log(), "-b +b -b +b -b -c -a end:shutdown", "added again, b is the last");
 }
 
 #[test]
-fn dynamic_children_up_to_a_number() {
+fn dynamic_children_are_limited() {
     let flags = Flags { shape: Shape::Dynamic { max_children: 2 }, ..flags(Strategy::SimpleOneForOne) };
     let mut play = Play::new(flags, Vec::new());
     for id in ["x", "y"] {
         assert!(matches!(play.call(Call::StartChild(rule(id, Restart::Permanent))), Ok(Reply::Started(_))));
     }
     let third = Call::StartChild(rule("z", Restart::Permanent));
-    assert_eq!(play.call(third.clone()), Err(CallRefusal::MaxChildren(2)));
+    assert_eq!(play.call(third.clone()), Err(CallRejection::MaxChildren(2)));
     assert_eq!(play.call(Call::TerminateChild("x".into())), Ok(Reply::Done));
     assert!(matches!(play.call(third), Ok(Reply::Started(_))));
 }
 
 #[test]
-fn a_child_that_gave_up_is_parked_and_costs_its_siblings_nothing() {
+fn a_child_that_gave_up_is_parked_without_affecting_its_siblings() {
     let mut play = a_b_that_parks_c(Strategy::OneForAll, &[]);
     play.take_log();
     let pid = play.running.remove(&play.key("b")).expect("it runs");
@@ -401,7 +407,7 @@ fn a_b_that_parks_c(strategy: Strategy, starts: &[Start]) -> Play {
 }
 
 #[test]
-fn a_child_that_parks_and_does_not_start_keeps_nobody_from_starting() {
+fn a_parked_start_failure_does_not_stop_the_others_from_starting() {
     use Start::{Fail, Ok};
     use Strategy::{OneForAll, OneForOne, RestForOne};
     let first = "+a !b parked:b(error:x) +c up";
@@ -434,12 +440,12 @@ fn a_child_that_parks_and_does_not_start_keeps_nobody_from_starting() {
 }
 
 #[test]
-fn a_parked_child_stays_parked_until_a_call_has_started_it() {
+fn a_parked_child_stays_parked_until_it_is_started_by_call() {
     use Start::Fail;
     let mut play = a_b_that_parks_c(Strategy::OneForOne, &[Fail, Fail]);
     play.take_log();
     let again = Call::RestartChild("b".into());
-    assert_eq!(play.call(again.clone()), Err(CallRefusal::StartFailed(Reason::error("x"))));
+    assert_eq!(play.call(again.clone()), Err(CallRejection::StartFailed(Reason::error("x"))));
     assert_eq!(play.take_log(), "!b parked:b(error:x)");
     assert!(matches!(play.call(again), Ok(Reply::Started(_))));
     assert_eq!(play.take_log(), "+b");
@@ -452,7 +458,7 @@ fn a_parked_child_stays_parked_until_a_call_has_started_it() {
 }
 
 #[test]
-fn a_pause_comes_before_the_second_restart_and_is_counted_once() {
+fn the_second_restart_is_delayed_and_counted_once() {
     let backoff = Some(Backoff::new(SECOND, 10 * SECOND));
     let paused = Rule { backoff, ..rule("a", Restart::Permanent) };
     let mut play = Play::new(flags(Strategy::OneForOne), vec![paused]);

@@ -1,4 +1,4 @@
-//! Calls of one exported function that answers one result: all but those that share a call.
+//! Calls of an exported function that are not batched: one call of the guest, one result.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -7,32 +7,30 @@ use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Lift, Lower};
 
-use super::kind::{Call, Function};
+use super::call::{Call, ResultSender};
+use super::exports::Function;
 use crate::bindings::types::Error;
 use crate::state::State;
 
-/// Functions that hide or remove something, so that there is more room once the store is scavenged.
-const MAKES_ROOM: [&str; 5] =
+/// Functions that hide or remove data, so that a scavenge frees space.
+const FREES_SPACE: [&str; 5] =
     ["delete-stream", "set-retention", "delete-snapshot", "keep-newest", "scavenge"];
 
-/// Where the answer to a call goes.
-pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
-
-/// Such a call, whatever its function's type. `E` are the exports among which the function is.
-pub trait Ask<E>: Send + 'static {
-    /// Answers the call with an error.
+/// A unary call of any function type. `E` are the exports that have the function.
+pub trait UnaryCall<E>: Send + 'static {
+    /// Ends the call with an error.
     fn fail(self: Box<Self>, error: Error);
 
     /// The name of the function in its interface.
     fn name(&self) -> &'static str;
 
-    /// Hashes all that the guest is given.
+    /// Hashes the function's name and its arguments.
     fn hash(&self, hasher: &mut DefaultHasher);
 
-    /// Whether nobody waits for its answer any more.
+    /// Whether nobody waits for the result any more.
     fn is_abandoned(&self) -> bool;
 
-    /// Calls the function and answers the call; on an error it is not answered.
+    /// Calls the function and sends its result; after an error, nothing is sent.
     fn serve<'a>(
         &'a mut self,
         exports: &'a E,
@@ -40,19 +38,18 @@ pub trait Ask<E>: Send + 'static {
     ) -> BoxFuture<'a, wasmtime::Result<()>>;
 }
 
-/// A call of the function that `function` finds.
-pub(crate) struct Asked<E, P, T> {
-    /// What tells this function from the others in a fingerprint.
+/// A unary call of the function that `function` selects.
+pub(crate) struct TypedCall<E, P, T> {
+    /// The function's name, which is part of the fingerprint.
     pub(crate) name: &'static str,
     pub(crate) function: fn(&E) -> &Function<P, T>,
-    /// Cloned for the guest, so that they are still there when the instance ends with the call. What is large is in an
-    /// `Arc`.
+    /// Cloned for the guest, so that the call can be repeated if the instance ends. Large arguments are in an `Arc`.
     pub(crate) params: P,
-    /// None once it was answered.
-    pub(crate) reply: Option<Reply<T>>,
+    /// None once the result was sent.
+    pub(crate) result: Option<ResultSender<T>>,
 }
 
-impl<E, P, T> Ask<E> for Asked<E, P, T>
+impl<E, P, T> UnaryCall<E> for TypedCall<E, P, T>
 where
     E: Sync + 'static,
     P: ComponentNamedList + Lower + Clone + Hash + Send + Sync + 'static,
@@ -60,9 +57,9 @@ where
     Result<T, Error>: Lift,
 {
     fn fail(self: Box<Self>, error: Error) {
-        if let Some(reply) = self.reply {
-            // Where nobody waits any more there is nobody to tell.
-            drop(reply.send(Err(error)));
+        if let Some(sender) = self.result {
+            // The caller may be gone.
+            drop(sender.send(Err(error)));
         }
     }
 
@@ -75,7 +72,7 @@ where
     }
 
     fn is_abandoned(&self) -> bool {
-        self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+        self.result.as_ref().is_none_or(oneshot::Sender::is_closed)
     }
 
     fn serve<'a>(
@@ -85,35 +82,35 @@ where
     ) -> BoxFuture<'a, wasmtime::Result<()>> {
         Box::pin(async move {
             let (result,) = (self.function)(exports).call_async(store, self.params.clone()).await?;
-            if let Some(reply) = self.reply.take() {
-                // As in `fail`.
-                drop(reply.send(result));
+            if let Some(sender) = self.result.take() {
+                // The caller may be gone.
+                drop(sender.send(result));
             }
             Ok(())
         })
     }
 }
 
-impl<E: 'static> Call for Box<dyn Ask<E>> {
+impl<E: 'static> Call for Box<dyn UnaryCall<E>> {
     fn fail(self, error: Error) {
-        Ask::fail(self, error);
+        UnaryCall::fail(self, error);
     }
 
     fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        Ask::hash(&**self, &mut hasher);
+        UnaryCall::hash(&**self, &mut hasher);
         hasher.finish()
     }
 
     fn is_abandoned(&self) -> bool {
-        Ask::is_abandoned(&**self)
+        UnaryCall::is_abandoned(&**self)
     }
 
-    fn shareable(&self) -> Option<(u8, usize)> {
+    fn batchable(&self) -> Option<(u8, usize)> {
         None
     }
 
-    fn makes_room(&self) -> bool {
-        MAKES_ROOM.contains(&Ask::name(&**self))
+    fn frees_space(&self) -> bool {
+        FREES_SPACE.contains(&UnaryCall::name(&**self))
     }
 }

@@ -1,41 +1,41 @@
 //! What a supervisor does next: a pure function over data.
 //!
-//! [`State::decide`] takes an event and returns effects; it starts nothing, waits for nothing and asks no
-//! clock. The driver carries the effects out in order and comes back with what became of them.
+//! [`State::decide`] takes an event and returns effects; it starts nothing, waits for nothing and reads no
+//! clock. The driver carries the effects out in order and reports their outcomes as events.
 //!
 //! Invariants:
-//! - Of the effects returned by one call at most one has an outcome to come back with ([`Effect::Start`],
-//!   [`Effect::Stop`]), and it is the last.
-//! - While such an outcome is outstanding ([`Phase`] is not `Idle`) no message is taken from the mailbox.
-//!   Only [`Event::Shutdown`] may interrupt, so that a supervisor is never deaf.
+//! - At most one of the effects that a call returns has an outcome ([`Effect::Start`], [`Effect::Stop`]), and it
+//!   is the last.
+//! - While an outcome is outstanding ([`Phase`] is not `Idle`), no message is taken from the mailbox. Only
+//!   [`Event::Shutdown`] may interrupt, so that a supervisor can always be stopped.
 //! - A child has at most one process. Its key, given when it is added, is its place in the start order.
 //!
-//! Absent here on purpose: paths, start functions, tasks, telemetry.
+//! Paths, start functions, tasks and telemetry are unknown here on purpose.
 
+mod backoff;
 mod calls;
 mod children;
+mod exit_action;
 mod intensity;
-mod pause;
 mod restart;
 mod sequence;
 #[cfg(test)]
 mod tests;
-mod verdict;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub(crate) use self::calls::{Call, CallRefusal, Counts, ListedChild, Reply};
+use self::backoff::{Jitter, Streak};
+pub(crate) use self::calls::{Call, CallRejection, Counts, ListedChild, Reply};
 pub(crate) use self::children::{Child, Children, Process, Rule};
+use self::exit_action::{ExitAction, exit_action};
 pub(crate) use self::intensity::{Limit, Times};
-use self::pause::{Dice, Streak};
-use self::verdict::{Verdict, verdict};
 use crate::reason::Reason;
 use crate::spec::{AutoShutdown, Restart, Strategy};
 
-/// A child's place in the start order of its supervisor; never used twice.
+/// A child's place in the start order of its supervisor; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key(pub(crate) u64);
 
@@ -82,7 +82,7 @@ pub(crate) enum Shape {
     Dynamic { max_children: usize },
 }
 
-/// What does not change while a supervisor runs.
+/// What does not change while a supervisor runs (OTP's supervisor flags).
 #[derive(Clone, Debug)]
 pub(crate) struct Flags {
     pub(crate) strategy: Strategy,
@@ -104,68 +104,68 @@ pub(crate) enum Event {
     StartFailed { key: Key, reason: Reason },
     /// Outcome of [`Effect::Stop`]: all of them have ended, with whatever reason.
     Stopped { keys: Vec<Key> },
-    /// A child has ended by itself (or was, before its notice was read, stopped: then it is old news).
+    /// A child has ended by itself. Ignored if the child was stopped before this notice was read.
     Exited { pid: Pid, reason: Reason, gave_up: bool },
-    /// A retry has come due.
+    /// A retry is due.
     Retry { key: Key },
-    /// Somebody asks for something.
+    /// A call from outside.
     Call(Call),
-    /// The supervisor is to end, in order, with this reason.
+    /// The supervisor has to stop its children in order and end with this reason.
     Shutdown(Reason),
 }
 
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Effect {
-    /// Start this child; answer with `Started`, `Ignored` or `StartFailed`.
+    /// Start this child; the outcome is `Started`, `Ignored` or `StartFailed`.
     Start(Key),
-    /// Stop these children, all at once; answer with `Stopped`.
+    /// Stop these children, all at once; the outcome is `Stopped`.
     Stop(Vec<Key>),
-    /// Put a retry behind what is in the mailbox, after a pause if it is not zero.
+    /// Put a retry at the end of the mailbox, after a pause if it is not zero.
     Retry { key: Key, after: Duration },
-    /// The child in question got this key.
+    /// The child of the call being handled was added with this key.
     Added(Key),
     /// The child is no longer in the list.
     Removed(Key),
-    /// The answer to the call being handled.
-    Reply(Result<Reply, CallRefusal>),
+    /// Reply to the call being handled.
+    Reply(Result<Reply, CallRejection>),
     /// All children are up for the first time.
     Up,
-    /// Nothing of the supervisor's children runs any more: end.
+    /// End: none of the children runs any more.
     End { reason: Reason, why: End },
-    /// To be told to the world, nothing to be done.
+    /// Report this to observers.
     Note(Note),
 }
 
 /// Why a supervisor ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// A child did not start in the first place.
+    /// A child did not start in the supervisor's own start.
     StartFailed,
-    /// It was asked to.
-    Asked,
+    /// It was told to.
+    Requested,
     /// Too many restarts.
     GaveUp,
     /// Its significant children have ended.
     AutoShutdown,
 }
 
-/// What an observer should know.
+/// A report for observers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Note {
     /// A restart was decided and counted.
     Restarting { key: Key, used: u32, left: u32 },
     /// The restart of this child was one too many.
     GaveUp { key: Key, used: u32 },
-    /// This child stays down until somebody calls for it; the reason is that of its last end or failed start.
+    /// This child stays down until it is restarted by call; the reason is that of its last end or failed start.
     Parked { key: Key, reason: Reason },
-    /// The restart of this child waits.
+    /// The restart of this child is delayed.
     Pausing { key: Key, after: Duration },
     /// The end of this significant child ends the supervisor.
     AutoShutdown { key: Key },
 }
 
-/// What is under way.
+/// What the supervisor is doing.
 #[derive(Clone, Debug, PartialEq)]
 enum Phase {
     /// Nothing: the next message may be read.
@@ -174,17 +174,17 @@ enum Phase {
     Starting { current: Key, rest: VecDeque<Key>, why: Why },
     /// Children stop, and then something follows.
     Stopping { current: Vec<Key>, rest: Vec<Vec<Key>>, next: Next },
-    /// Over.
+    /// The supervisor has ended.
     Ended,
 }
 
-/// For whom children start: decides what a failure means.
+/// Why children start: determines what a failure means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
     Init,
-    /// One child by itself.
+    /// The restart of one child.
     Restart,
-    /// A child and those that go with it.
+    /// The restart of a child and the siblings that the strategy adds.
     RestartGroup,
     StartChild,
     RestartChild {
@@ -192,7 +192,7 @@ enum Why {
     },
 }
 
-/// What follows when all are stopped.
+/// What follows once all are stopped.
 #[derive(Clone, Debug, PartialEq)]
 enum Next {
     /// The second half of a group restart.
@@ -204,14 +204,14 @@ enum Next {
     Reply,
 }
 
-/// A supervisor as data.
+/// The state of a supervisor.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     flags: Flags,
     children: Children,
     times: Times,
     phase: Phase,
-    dice: Dice,
+    jitter: Jitter,
 }
 
 impl State {
@@ -221,7 +221,7 @@ impl State {
         for rule in rules {
             children.add(rule);
         }
-        State { flags, children, times: Times::default(), phase: Phase::Idle, dice: Dice::new(seed) }
+        State { flags, children, times: Times::default(), phase: Phase::Idle, jitter: Jitter::new(seed) }
     }
 
     pub(crate) fn children(&self) -> &Children {
@@ -233,17 +233,17 @@ impl State {
         self.times.used(self.flags.limit, now)
     }
 
-    /// Whether nothing is under way.
+    /// Whether the next message may be read.
     pub(crate) fn is_idle(&self) -> bool {
         self.phase == Phase::Idle
     }
 
-    /// Whether it is on its way to its end.
+    /// Whether it is ending or has ended.
     pub(crate) fn is_ending(&self) -> bool {
         matches!(self.phase, Phase::Stopping { next: Next::End { .. }, .. } | Phase::Ended)
     }
 
-    /// The decision. `now` is the time since any fixed point.
+    /// Handles an event. `now` is the time since any fixed point.
     pub(crate) fn decide(&mut self, now: Duration, event: Event) -> Vec<Effect> {
         let mut effects = Vec::new();
         match event {
@@ -260,14 +260,14 @@ impl State {
             Event::Call(call) => self.call(call, &mut effects),
             Event::Shutdown(reason) => {
                 if !self.is_ending() {
-                    self.end(reason, End::Asked, &mut effects);
+                    self.end(reason, End::Requested, &mut effects);
                 }
             }
         }
         effects
     }
 
-    // ---- outcomes of what is under way
+    // ---- outcomes of effects
 
     fn started(&mut self, now: Duration, key: Key, pid: Pid, effects: &mut Vec<Effect>) {
         if let Some(child) = self.children.get_mut(key) {
@@ -293,7 +293,7 @@ impl State {
         let parks = self.children.get(key).is_some_and(|child| child.rule.park);
         match *why {
             Why::Init | Why::RestartGroup if parks => {
-                // Beyond OTP: those that start after it must not feel it.
+                // Beyond OTP: children that start after it are not affected.
                 self.park(key, reason.clone(), effects);
                 self.next_start(Ok(None), effects);
             }
@@ -303,13 +303,13 @@ impl State {
                 self.end(reason, End::StartFailed, effects);
             }
             Why::Restart | Why::RestartGroup => {
-                // OTP: not looped on. The supervisor tells itself to try again, behind what is in its mailbox.
+                // As in OTP, the retry is a message at the end of the mailbox, not a loop.
                 self.phase = Phase::Idle;
                 let Some(child) = self.children.get_mut(key) else { return };
                 child.process = Process::Restarting(child.last);
                 child.keep_reason(reason);
-                let dice = self.dice.roll();
-                let after = child.pause(now, dice);
+                let jitter = self.jitter.next();
+                let after = child.next_pause(now, jitter);
                 if !after.is_zero() {
                     effects.push(Effect::Note(Note::Pausing { key, after }));
                 }
@@ -320,7 +320,7 @@ impl State {
                 self.next_start(Err(reason.clone()), effects);
             }
             Why::RestartChild { parked } => {
-                // It stays as it was.
+                // The child stays as it was.
                 if parked {
                     self.park(key, reason.clone(), effects);
                 } else {
@@ -344,7 +344,7 @@ impl State {
         let key = pid.key;
         let Some(child) = self.children.get_mut(key) else { return };
         if child.process != Process::Running(pid) {
-            return; // old news: it was stopped, or replaced, before its notice was read
+            return; // it was stopped or replaced before this notice was read
         }
         child.process = Process::Undefined;
         child.last = Some(pid);
@@ -353,21 +353,21 @@ impl State {
             self.park(key, reason.clone(), effects);
             return;
         }
-        match verdict(child.rule.restart, reason) {
-            Verdict::Restart => {
-                let dice = self.dice.roll();
-                let after = child.pause(now, dice);
+        match exit_action(child.rule.restart, reason) {
+            ExitAction::Restart => {
+                let jitter = self.jitter.next();
+                let after = child.next_pause(now, jitter);
                 if after.is_zero() {
                     self.restart(now, key, effects);
                 } else if self.count(now, key, effects) {
-                    child_mut(&mut self.children, key).owed = true;
+                    child_mut(&mut self.children, key).restart_counted = true;
                     self.set(key, Process::Restarting(Some(pid)));
                     effects.push(Effect::Note(Note::Pausing { key, after }));
                     effects.push(Effect::Retry { key, after });
                 }
             }
-            Verdict::Keep if self.flags.shape == Shape::Listed => self.gone(key, effects),
-            Verdict::Keep | Verdict::Drop => self.gone_for_good(key, effects),
+            ExitAction::Keep if self.flags.shape == Shape::Listed => self.ended(key, effects),
+            ExitAction::Keep | ExitAction::Drop => self.ended_and_forgotten(key, effects),
         }
     }
 
@@ -376,7 +376,7 @@ impl State {
         if !matches!(child.process, Process::Restarting(_)) {
             return; // terminated by call, or covered by a group restart
         }
-        if std::mem::take(&mut child.owed) {
+        if std::mem::take(&mut child.restart_counted) {
             self.apply_strategy(key, effects);
         } else {
             self.restart(now, key, effects);
@@ -386,14 +386,14 @@ impl State {
     // ---- exits without restart
 
     /// A child has ended and stays in the list.
-    fn gone(&mut self, key: Key, effects: &mut Vec<Effect>) {
+    fn ended(&mut self, key: Key, effects: &mut Vec<Effect>) {
         self.set(key, Process::Undefined);
         let significant = self.children.get(key).is_some_and(|child| child.rule.significant);
         self.consider_auto_shutdown(key, significant, effects);
     }
 
     /// A child has ended and is forgotten.
-    fn gone_for_good(&mut self, key: Key, effects: &mut Vec<Effect>) {
+    fn ended_and_forgotten(&mut self, key: Key, effects: &mut Vec<Effect>) {
         let significant = self.children.get(key).is_some_and(|child| child.rule.significant);
         self.remove(key, effects);
         self.consider_auto_shutdown(key, significant, effects);
@@ -423,7 +423,7 @@ impl State {
         }
     }
 
-    /// The child has no process any more because it was stopped on purpose.
+    /// The child has no process any more because it was stopped.
     fn undefine(&mut self, key: Key, effects: &mut Vec<Effect>) {
         let forgotten = self.flags.shape != Shape::Listed
             || self.children.get(key).is_some_and(|child| child.rule.restart == Restart::Temporary);
@@ -441,7 +441,7 @@ impl State {
     }
 }
 
-/// The child that a key taken from the list belongs to.
+/// The child with a key that was just taken from the list.
 fn child_mut(children: &mut Children, key: Key) -> &mut Child {
     children.get_mut(key).expect("a key that was just taken from the list is in the list")
 }

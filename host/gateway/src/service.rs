@@ -1,106 +1,125 @@
-//! From a request to an answer.
+//! From a request to its response: the gateway component's, or the host's own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
-use exesdb_plugin::{GatewayBody, GatewayWorker, Refusal};
+use exesdb_plugin::{GatewayBody, GatewayError, GatewayWorker};
+use exesdb_supervisor::Registry;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 
 use crate::body::RequestBody;
-use crate::health::{self, StoreReadiness};
-use crate::listener::Served;
+use crate::health::{self, Readiness, StoreReadiness};
 use crate::problem::problem;
 use crate::route::{Route, StoreRoute, route};
 use crate::stores;
-use crate::web::{self, Verdict};
+use crate::web::{self, OriginCheck, WebAccess};
 
-/// Bytes of a client's text that an error repeats: enough to recognise it.
-const REPEATED_BYTES_MAX: usize = 100;
+/// Bytes of a client's text that an error quotes: enough to recognise it.
+const QUOTED_BYTES_MAX: usize = 100;
 
-/// Names of stores that an error lists.
+/// Stores that an error lists.
 const STORES_NAMED_MAX: usize = 20;
 
-/// The body of an answer: a component's, or the host's own.
-pub(crate) type AnswerBody = Either<GatewayBody, Full<Bytes>>;
+/// The body of a response: a component's, or the host's own.
+type ResponseBody = Either<GatewayBody, Full<Bytes>>;
 
-/// What answers need.
-pub(crate) struct Answers {
-    pub(crate) served: Served,
-    pub(crate) turn: AtomicUsize,
+/// What a listener serves.
+pub struct ServiceConfig {
+    /// Finds the gateway workers.
+    pub registry: Registry,
+    /// The stores, in the order of the configuration.
+    pub stores: Vec<StoreRoute>,
+    /// The state of the stores.
+    pub readiness: Readiness,
+    /// Which web pages may send requests.
+    pub web: WebAccess,
 }
 
-impl Answers {
-    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<AnswerBody> {
-        let verdict = self.served.web.judge(request.method(), request.uri(), request.headers());
-        let own = match verdict {
-            Verdict::Own => return self.route(request).await,
-            Verdict::Allowed(origin) => {
+/// Responds to requests.
+pub(crate) struct Service {
+    config: ServiceConfig,
+    /// Requests to gateway workers so far: the workers take turns.
+    turn: AtomicUsize,
+}
+
+impl Service {
+    pub(crate) fn new(config: ServiceConfig) -> Self {
+        Self { config, turn: AtomicUsize::new(0) }
+    }
+
+    pub(crate) async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
+        let check = self.config.web.check(request.method(), request.uri(), request.headers());
+        let own = match check {
+            OriginCheck::Own => return self.route(request).await,
+            OriginCheck::Allowed(origin) => {
                 let mut response = self.route(request).await;
                 web::allow(response.headers_mut(), origin);
                 return response;
             }
-            Verdict::Preflight(origin) => {
+            OriginCheck::Preflight(origin) => {
                 let mut response = Response::new(Full::default());
                 *response.status_mut() = StatusCode::NO_CONTENT;
                 *response.headers_mut() = web::preflight(request.headers(), origin);
                 response
             }
-            Verdict::ForeignOrigin(origin) => foreign_origin(&origin),
-            Verdict::ForeignHost(host) => foreign_host(&host),
-            Verdict::BadHost => bad_host(),
+            OriginCheck::ForeignOrigin(origin) => foreign_origin(&origin),
+            OriginCheck::ForeignHost(host) => foreign_host(&host),
+            OriginCheck::BadHost => bad_host(),
         };
         own.map(Either::Right)
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+    async fn route(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let path = request.uri().path().to_owned();
-        let route = route(&self.served.stores, &path);
+        let route = route(&self.config.stores, &path);
         let own = match &route {
-            Route::UnknownStore(name) => unknown_store(name, &self.served.stores),
-            Route::Store(store) => match self.ask(store, request).await {
+            Route::UnknownStore(name) => unknown_store(name, &self.config.stores),
+            Route::Store(store) => match self.forward(store, request).await {
                 Ok(response) => return response.map(Either::Left),
                 Err(problem) => problem,
             },
-            own => misread(&request, &path).unwrap_or_else(|| self.own(own)),
+            own => unsupported(&request, &path).unwrap_or_else(|| self.own(own)),
         };
         own.map(Either::Right)
     }
 
-    /// What the host knows itself.
+    /// The host's own response.
     fn own(&self, route: &Route<'_>) -> Response<Full<Bytes>> {
-        let readiness = || (self.served.readiness)();
+        let readiness = || (self.config.readiness)();
         match route {
             Route::Ready => health::ready(&readiness()),
             Route::Stores => stores::list(&readiness()),
             Route::StoreInfo(route) => match readiness().iter().find(|store| store.store == route.name) {
                 Some(store) => stores::info(store),
-                None => unknown_store(&route.name, &self.served.stores),
+                None => unknown_store(&route.name, &self.config.stores),
             },
             Route::Live | Route::Store(_) | Route::UnknownStore(_) => health::live(),
         }
     }
 
-    async fn ask(
+    /// Forwards a request to a gateway worker of the store.
+    async fn forward(
         &self,
         store: &StoreRoute,
         mut request: Request<Incoming>,
     ) -> Result<Response<GatewayBody>, Response<Full<Bytes>>> {
-        // HTTP/1.0 has none, and HTTP/2 another; the interface wants one.
+        // HTTP/1.0 has no host, and HTTP/2 has it elsewhere; the WIT interface needs the header.
         if request.headers().get(header::HOST).is_none() && request.uri().authority().is_none() {
             request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("localhost"));
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let worker = GatewayWorker::pick(&self.served.registry, &store.name, store.workers, turn)
-            .ok_or_else(|| not_served(store, &(self.served.readiness)()))?;
-        worker.handle(request.map(RequestBody::new)).await.map_err(|refusal| refused(store, &refusal))
+        let worker = GatewayWorker::pick(&self.config.registry, &store.name, store.workers, turn)
+            .ok_or_else(|| not_served(store, &(self.config.readiness)()))?;
+        worker.handle(request.map(RequestBody::new)).await.map_err(|error| gateway_problem(store, &error))
     }
 }
 
-/// The refusal of a request to the host itself that does more than ask, or has parameters.
-fn misread(request: &Request<Incoming>, path: &str) -> Option<Response<Full<Bytes>>> {
+/// The problem of a request for one of the host's own resources that uses another method than GET or HEAD, or has
+/// parameters.
+fn unsupported(request: &Request<Incoming>, path: &str) -> Option<Response<Full<Bytes>>> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let detail = format!("{path} has GET, HEAD, not `{}`", request.method());
         let title = "The path does not have this method";
@@ -125,7 +144,7 @@ fn bad_host() -> Response<Full<Bytes>> {
 }
 
 fn foreign_origin(origin: &str) -> Response<Full<Bytes>> {
-    let shown = clipped(origin);
+    let shown = quoted(origin);
     let detail = format!(
         "the request comes from a web page of the origin `{shown}`, which this host does not know; if its pages may \
          read and write all stores, add it to `allowed_origins` in the configuration file"
@@ -135,7 +154,7 @@ fn foreign_origin(origin: &str) -> Response<Full<Bytes>> {
 }
 
 fn foreign_host(host: &str) -> Response<Full<Bytes>> {
-    let shown = clipped(host);
+    let shown = quoted(host);
     let detail = format!(
         "the request is sent to the name `{shown}`, which is not this host's; use `localhost` or the address that the \
          host listens on, or add the name to `allowed_hosts` in the configuration file"
@@ -144,12 +163,12 @@ fn foreign_host(host: &str) -> Response<Full<Bytes>> {
     problem(StatusCode::MISDIRECTED_REQUEST, "foreign-host", title, &detail, &[("host", shown.into())])
 }
 
-/// As much of a client's text as an error repeats.
-fn clipped(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(REPEATED_BYTES_MAX)).unwrap_or(text)
+/// The part of a client's text that an error quotes.
+fn quoted(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(QUOTED_BYTES_MAX)).unwrap_or(text)
 }
 
-/// Says why, so that nobody has to look for it elsewhere: a store that is parked does not come back by itself.
+/// The problem of a store that does not serve, with the cause: a parked store does not restart by itself.
 fn not_served(store: &StoreRoute, readiness: &[StoreReadiness]) -> Response<Full<Bytes>> {
     let readiness = readiness.iter().find(|readiness| readiness.store == store.name);
     let trouble = readiness.and_then(|readiness| readiness.trouble.as_deref());
@@ -166,45 +185,45 @@ fn unknown_store(name: &str, stores: &[StoreRoute]) -> Response<Full<Bytes>> {
     let more = if there_are.len() > named.len() { ", and more: see GET /v1/stores" } else { "" };
     let detail = format!(
         "there is no store `{}` here; there are {}{more}; a store's name is the path's third part, /v1/stores/NAME/...",
-        clipped(name),
+        quoted(name),
         named.join(", "),
     );
     let members =
-        [("store", clipped(name).into()), ("stores", there_are.into_iter().take(STORES_NAMED_MAX).collect())];
+        [("store", quoted(name).into()), ("stores", there_are.into_iter().take(STORES_NAMED_MAX).collect())];
     problem(StatusCode::NOT_FOUND, "store-not-found", "No such store", &detail, &members)
 }
 
-fn refused(store: &StoreRoute, refusal: &Refusal) -> Response<Full<Bytes>> {
+fn gateway_problem(store: &StoreRoute, error: &GatewayError) -> Response<Full<Bytes>> {
     let store = [("store", serde_json::Value::from(store.name.as_str()))];
-    let detail = refusal.to_string();
-    match refusal {
-        Refusal::Overloaded | Refusal::TooManyLong(_) => problem(
+    let detail = error.to_string();
+    match error {
+        GatewayError::Overloaded | GatewayError::TooManyLong(_) => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "overloaded",
             "Too many requests at a time",
             &detail,
             &store,
         ),
-        Refusal::Restarting => problem(
+        GatewayError::Restarting => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "restarting",
             "The gateway is being restarted",
             &detail,
             &store,
         ),
-        Refusal::Unavailable => problem(
+        GatewayError::Unavailable => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",
             "The gateway does not start",
             &detail,
             &store,
         ),
-        Refusal::Crashed { crash } => {
+        GatewayError::Crashed { crash } => {
             let [store] = store;
             let members = [store, ("incident", crash.incident.as_str().into())];
             problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The gateway failed", &detail, &members)
         }
-        Refusal::NoAnswer => problem(
+        GatewayError::NoResponse => problem(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             "The gateway gave no answer",

@@ -4,46 +4,45 @@ use std::time::Duration;
 
 use crate::spec::Backoff;
 
-/// How far a child's pauses have grown.
+/// Counts restarts in a row, by which a child's pauses grow.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Streak {
-    /// Restarts since the child last ran for long.
+    /// Restarts since the child last ran for at least `Backoff::max`.
     length: u32,
 }
 
 impl Streak {
-    /// The pause before the next restart of a child that ran for `ran`.
-    ///
-    /// `dice` is any number; it chooses how much of the pause is left out.
-    pub(crate) fn next(&mut self, backoff: Backoff, ran: Duration, dice: u64) -> Duration {
+    /// The pause before the next restart of a child that ran for `ran`. `jitter` is any number; it determines by how much
+    /// the pause is shortened.
+    pub(crate) fn next(&mut self, backoff: Backoff, ran: Duration, jitter: u64) -> Duration {
         if ran >= backoff.max {
             self.length = 0;
         }
         let doublings = self.length.checked_sub(1);
         self.length = self.length.saturating_add(1);
-        // The first restart comes at once.
+        // The first restart has no pause.
         let Some(doublings) = doublings else { return Duration::ZERO };
         let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
         let whole = backoff.first.saturating_mul(factor).min(backoff.max);
-        // Up to a half less, in 1024 steps.
-        let left_out = whole / 2 * u32::try_from(dice % 1024).expect("less than 1024") / 1024;
-        whole - left_out
+        // Shortened by up to a half, in 1024 steps.
+        let cut = whole / 2 * u32::try_from(jitter % 1024).expect("less than 1024") / 1024;
+        whole - cut
     }
 }
 
-/// Numbers that look random, from a seed: a decision must not ask the world for chance.
+/// Pseudo-random numbers from a seed, so that decisions are deterministic.
 #[derive(Clone, Debug)]
-pub(crate) struct Dice {
+pub(crate) struct Jitter {
     state: u64,
 }
 
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Dice {
-        Dice { state: seed }
+impl Jitter {
+    pub(crate) fn new(seed: u64) -> Jitter {
+        Jitter { state: seed }
     }
 
-    /// splitmix64.
-    pub(crate) fn roll(&mut self) -> u64 {
+    /// The next number (splitmix64).
+    pub(crate) fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -60,7 +59,7 @@ mod tests {
     use crate::spec::Backoff;
 
     #[test]
-    fn pauses_double_up_to_the_limit_and_start_again_after_a_long_run() {
+    fn pauses_double_up_to_the_limit_and_reset_after_a_long_run() {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         let mut streak = Streak::default();
         let crash = |streak: &mut Streak| streak.next(backoff, Duration::ZERO, 0).as_millis();
@@ -71,12 +70,12 @@ mod tests {
     }
 
     #[test]
-    fn chance_takes_at_most_a_half() {
+    fn jitter_shortens_a_pause_by_at_most_a_half() {
         let backoff = Backoff::new(Duration::from_millis(1024), Duration::from_secs(60));
-        for dice in [0, 1, 511, 1023, 1024, u64::MAX] {
+        for jitter in [0, 1, 511, 1023, 1024, u64::MAX] {
             let mut streak = Streak { length: 1 };
-            let pause = streak.next(backoff, Duration::ZERO, dice).as_millis();
-            assert!((512..=1024).contains(&pause), "{dice}: {pause}");
+            let pause = streak.next(backoff, Duration::ZERO, jitter).as_millis();
+            assert!((512..=1024).contains(&pause), "{jitter}: {pause}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Who gets a gateway instance: a queue for short requests, and a share that long ones may take together.
+//! Admission to gateway instances: a queue for each worker, and a share of the instances that long responses may occupy.
 //!
-//! Nobody knows of a request that it is long before it was for a while. So each begins as a short one, and enters the
-//! share when its response shows it: it waits for events, has no length that was announced, or is not taken soon. What
-//! finds the share full is refused, or ended if it has begun. The rest of the instances is always left to short requests.
+//! Whether a request is long shows only later. So each starts as a short one and enters the share when its response waits
+//! for events, has no announced length, or is not read soon. If the share is full, the request is refused, or ended if its
+//! response has begun. The other instances are always left to short requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,25 +10,24 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Share of a store's gateway instances that may serve long responses, in percent.
+/// Percent of a store's gateway instances that may serve long responses.
 const LONG_PERCENT_MAX: usize = 75;
 
-/// How long a response may take until it is a long one, from its head on: a page that a client reads is gone within
-/// milliseconds.
+/// How long a short response may take from its head to its end. A client reads an ordinary page within milliseconds.
 pub(crate) const SHORT_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Bytes of a response without an announced length that are gathered to find out whether it is a short one, while the
-/// share is full. A page of JSON is mostly smaller.
+/// Bytes of a short response without an announced length. While the share is full, so much is read ahead to see whether the
+/// response is short. Most pages of JSON are smaller.
 pub(crate) const SHORT_BYTES_MAX: usize = 1 << 20;
 
-/// Requests that may wait for each instance of a worker: at a tenth of the slowest disk's commits a second they are
-/// served within [`QUEUE_TIME_MAX`]. Each holds its connection meanwhile.
+/// Requests that may wait, per instance of a worker. Even the slowest disk serves them within [`QUEUE_TIME_MAX`]. Each
+/// occupies its connection meanwhile.
 const QUEUE_PER_INSTANCE: usize = 4;
 
-/// How long a request may wait for an instance. Longer than a burst takes, and shorter than clients are patient.
+/// How long a request may wait for an instance: longer than a burst lasts, and shorter than the timeouts of clients.
 const QUEUE_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// The long responses of one store, over all of its workers.
+/// The long responses of one store, counted over all of its workers.
 #[derive(Clone)]
 pub(crate) struct LongShare {
     count: Arc<AtomicUsize>,
@@ -36,23 +35,23 @@ pub(crate) struct LongShare {
 }
 
 impl LongShare {
-    /// The share of so many instances.
+    /// The share of a store with so many instances.
     pub(crate) fn of(instances: usize) -> Self {
         Self { count: Arc::default(), max: (instances * LONG_PERCENT_MAX / 100).max(1) }
     }
 
-    /// How many there may be.
+    /// How many long responses there may be.
     pub(crate) fn max(&self) -> usize {
         self.max
     }
 
-    /// Takes a place, if there is one.
+    /// Counts one more long response. Whether there was room.
     pub(crate) fn enter(&self) -> bool {
         let more = |count| (count < self.max).then_some(count + 1);
         self.count.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
 
-    /// Gives a place back.
+    /// Counts one long response less.
     pub(crate) fn leave(&self) {
         self.count.fetch_sub(1, Ordering::AcqRel);
     }
@@ -61,48 +60,50 @@ impl LongShare {
 /// Why a request got no instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotAdmitted {
-    /// Too many wait, or it waited for too long.
+    /// The queue is full, or the request waited in it for too long.
     Full,
     /// The worker is stopping.
     Closed,
 }
 
-/// The way to the instances of one worker.
+/// Admission to the instances of one worker.
 pub(crate) struct Admission {
     instances: usize,
+    /// One permit for each free instance.
     free: Arc<Semaphore>,
+    /// Requests in the queue.
     waiting: AtomicUsize,
 }
 
-/// What pulls requests to a worker, or keeps them away.
+/// The load of a worker, by which one is chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Load {
     /// Instances without a request.
     pub(crate) free: usize,
-    /// Requests that wait for one.
+    /// Requests that wait for an instance.
     pub(crate) waiting: usize,
-    /// Instances that no long response holds.
+    /// Instances that serve no long response.
     pub(crate) short: usize,
 }
 
 impl Admission {
-    /// The way to so many instances.
+    /// Admission to so many instances.
     pub(crate) fn to(instances: usize) -> Self {
         Self { instances, free: Arc::new(Semaphore::new(instances)), waiting: AtomicUsize::new(0) }
     }
 
-    /// Waits for an instance: in turn, for a bounded time, with a bounded number of others.
+    /// Waits for an instance, in a bounded queue and for a bounded time.
     pub(crate) async fn enter(&self) -> Result<OwnedSemaphorePermit, NotAdmitted> {
         if let Ok(permit) = self.free.clone().try_acquire_owned() {
             return Ok(permit);
         }
-        let most = self.instances * QUEUE_PER_INSTANCE;
-        let more = |waiting| (waiting < most).then_some(waiting + 1);
+        let queue_max = self.instances * QUEUE_PER_INSTANCE;
+        let more = |waiting| (waiting < queue_max).then_some(waiting + 1);
         if self.waiting.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_err() {
             return Err(NotAdmitted::Full);
         }
-        // Also when the client leaves, and this is dropped.
-        let _waits = Waits(&self.waiting);
+        // Leaves the queue also when the client goes and this future is dropped.
+        let _queued = Queued(&self.waiting);
         match tokio::time::timeout(QUEUE_TIME_MAX, self.free.clone().acquire_owned()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) => Err(NotAdmitted::Closed),
@@ -110,17 +111,17 @@ impl Admission {
         }
     }
 
-    /// Lets nobody in any more.
+    /// Admits no further requests.
     pub(crate) fn close(&self) {
         self.free.close();
     }
 
-    /// Whether at least half of the instances are free: no need to look for a better worker.
-    pub(crate) fn is_calm(&self) -> bool {
+    /// Whether at least half of the instances are free, so that no other worker has to be considered.
+    pub(crate) fn is_mostly_free(&self) -> bool {
         self.free.available_permits() * 2 >= self.instances
     }
 
-    /// The load, with so many long responses among the requests.
+    /// The load, of which so many requests have long responses.
     pub(crate) fn load(&self, long: usize) -> Load {
         Load {
             free: self.free.available_permits(),
@@ -130,16 +131,17 @@ impl Admission {
     }
 }
 
-struct Waits<'a>(&'a AtomicUsize);
+/// A place in the queue.
+struct Queued<'a>(&'a AtomicUsize);
 
-impl Drop for Waits<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// The worker that serves a request soonest: one with free instances, the more the better; else the one with the fewest
-/// waiting for each instance that short requests may have. Of equal ones the first.
+/// The index of the worker that will serve a request soonest: the one with the most free instances; if none are free, the
+/// one with the fewest waiting requests per instance without a long response. Of equal workers, the first.
 pub(crate) fn soonest(loads: &[Load]) -> Option<usize> {
     let slower = |a: &Load, b: &Load| {
         let waits = |load: &Load, other: &Load| (load.waiting + 1) * other.short;
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worker_that_serves_soonest_is_chosen() {
+    fn the_least_loaded_worker_is_chosen() {
         let load = |free, waiting, short| Load { free, waiting, short };
         for (loads, expected) in [
             (&[][..], None),
@@ -174,7 +176,7 @@ mod tests {
             (&[load(4, 0, 4), load(4, 0, 4)], Some(0)),
             (&[load(0, 1, 4), load(1, 9, 4)], Some(1)),
             (&[load(0, 2, 4), load(0, 1, 4)], Some(1)),
-            // Few that wait for nothing wait longer than many that wait for something.
+            // Without instances for short requests, even an empty queue takes longer than a long one elsewhere.
             (&[load(0, 0, 0), load(0, 200, 16)], Some(1)),
             (&[load(0, 10, 16), load(0, 3, 4)], Some(0)),
             (&[load(0, 0, 0), load(0, 0, 0)], Some(0)),
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_wait_in_turn_and_not_for_ever() {
+    async fn requests_wait_in_order_for_a_bounded_time() {
         let admission = Admission::to(1);
         let first = admission.enter().await.expect("there is room");
         let waiting: Vec<_> = (0..4).map(|_| Box::pin(admission.enter())).collect();
@@ -206,11 +208,11 @@ mod tests {
         assert_eq!(third.await.expect_err("nobody left"), NotAdmitted::Full);
         assert_eq!(begun.elapsed(), QUEUE_TIME_MAX);
         drop(second);
-        assert!(admission.is_calm());
+        assert!(admission.is_mostly_free());
     }
 
     #[tokio::test]
-    async fn a_full_queue_refuses_and_a_closed_one_lets_go() {
+    async fn a_full_queue_refuses_and_a_closed_one_ends_the_waits() {
         let admission = Admission::to(1);
         let _first = admission.enter().await.expect("there is room");
         let mut waiting: Vec<_> = (0..4).map(|_| Box::pin(admission.enter())).collect();

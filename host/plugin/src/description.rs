@@ -1,56 +1,42 @@
-//! What a component says of itself: asked once when it is loaded, without a store, and checked as all that a guest says.
+//! What a component says about itself through `exesdb:host/describe`, checked like all input from guests.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
-
-use exesdb_supervisor::{Registry, Telemetry};
 
 use crate::bindings::describe as wit;
-use crate::clock::Clock;
-use crate::crash::Crash;
-use crate::engine::Engine;
-use crate::limits::Limits;
-use crate::load::{ASKED, LoadError, Loaded, STARTED};
-use crate::state::{State, Tenancy};
-use crate::trace::Trace;
 
-/// The interface that says it.
-const INTERFACE: &str = "exesdb:host/describe@0.1.0";
-
-/// Longest name of a component, in bytes: it is shown in messages and recorded in the store.
+/// Bytes of a component's name: it is shown in messages and recorded in the store.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Settings of a component: as many as a configuration may have for one.
+/// Settings of a component: as many as a configuration may have for one component.
 const SETTINGS_MAX: usize = 256;
 
-/// Longest key of a setting, in bytes.
+/// Bytes of a setting's key.
 const KEY_BYTES_MAX: usize = 64;
 
-/// Longest text that a setting may have by default, in bytes: as a configuration may give it.
+/// Bytes of a default text: the same limit as in a configuration.
 const TEXT_BYTES_MAX: usize = 64 << 10;
 
-/// Longest sentence about a setting, in bytes.
+/// Bytes of the sentence about a setting.
 const MEANING_BYTES_MAX: usize = 1_024;
 
-/// What a component is.
+/// The description of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     /// The same in every version of the component.
     pub name: String,
-    /// Of the layout of what it keeps.
+    /// The version of the layout of its state.
     pub state_version: u32,
-    /// The settings that it has.
+    /// The settings that it understands.
     pub settings: Vec<SettingSpec>,
 }
 
-/// A setting that a component has.
+/// A setting of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingSpec {
     /// Its name in the configuration.
     pub key: String,
-    /// Its value when the operator gives none; the operator's must be of the same type.
+    /// The value when the operator gives none. The operator's value must have the same type.
     pub default: SettingValue,
     /// What it does.
     pub meaning: String,
@@ -61,13 +47,13 @@ pub struct SettingSpec {
 pub enum SettingValue {
     /// `true` or `false`.
     Flag(bool),
-    /// A whole number.
+    /// An integer.
     Number(i64),
     /// A text.
     Text(String),
 }
 
-/// As the component gets it.
+/// The text that the component reads from `exesdb:host/config`.
 impl fmt::Display for SettingValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -78,63 +64,8 @@ impl fmt::Display for SettingValue {
     }
 }
 
-impl Loaded {
-    /// Asks the component what it is; none of one that does not say.
-    ///
-    /// # Errors
-    ///
-    /// No instance could be made, the function has another type, the call failed, or its answer breaks a rule of the
-    /// interface.
-    pub(crate) async fn describe(
-        &self,
-        engine: &Engine,
-        role: &'static str,
-        limits: &Limits,
-    ) -> Result<Option<Description>, LoadError> {
-        let Some(interface) = self.component.get_export_index(None, INTERFACE) else { return Ok(None) };
-        let index = self.component.get_export_index(Some(&interface), "describe");
-        let index = index.ok_or_else(|| self.lacks(role, &format!("{INTERFACE}.describe")))?;
-        // A tenancy of its own, with an empty registry: there is no store that it could reach.
-        let (registry, telemetry) = (Registry::new(), Telemetry::new());
-        let tenancy =
-            Tenancy::new("", role, BTreeMap::new(), limits.clone(), Clock::System, registry, telemetry);
-        let path: Arc<str> = role.into();
-        let mut store = State::store(engine, &self.identity, &tenancy, &path);
-        State::begin_call(&mut store, vec![Trace::new()]);
-        let mut doing = STARTED;
-        let asked = async {
-            let instance = self.pre.instantiate_async(&mut store).await.map_err(NoAnswer::Crash)?;
-            let describe = instance
-                .get_typed_func::<(), (wit::Description,)>(&mut store, &index)
-                .map_err(NoAnswer::OtherType)?;
-            doing = ASKED;
-            describe.call_async(&mut store, ()).await.map_err(NoAnswer::Crash)
-        };
-        let answer = tokio::time::timeout(Duration::from_millis(limits.call_wall_ms), asked).await;
-        let crash = match answer {
-            Ok(Ok((description,))) => {
-                let name = || self.identity.name.clone();
-                let refused = |reason| LoadError::Describe { name: name(), role, reason };
-                return checked(description).map(Some).map_err(refused);
-            }
-            Ok(Err(NoAnswer::OtherType(error))) => return Err(self.mistyped(role, &error)),
-            Ok(Err(NoAnswer::Crash(error))) => store.data().crash(&error),
-            Err(_) => Crash::timeout(limits.call_wall_ms),
-        };
-        Err(self.not_started(role, doing, &crash, limits))
-    }
-}
-
-/// Why a component gave no answer.
-enum NoAnswer {
-    /// Its function has another type than the interface says.
-    OtherType(wasmtime::Error),
-    /// The instance ended.
-    Crash(wasmtime::Error),
-}
-
-/// The description, if it keeps to the rules of the interface.
-fn checked(description: wit::Description) -> Result<Description, String> {
+/// The description, unless it breaks a rule of the interface: then the rule.
+pub(crate) fn checked(description: wit::Description) -> Result<Description, String> {
     let wit::Description { name, state_version, settings } = description;
     check_name("the name", &name, NAME_BYTES_MAX, "-_./")?;
     if settings.len() > SETTINGS_MAX {
@@ -193,15 +124,15 @@ mod tests {
     }
 
     #[test]
-    fn a_description_that_keeps_to_the_rules_is_taken() {
+    fn a_valid_description_is_accepted() {
         let settings = vec![
             setting("a-b_1", wit::SettingDefault::Flag(true)),
             setting("n", wit::SettingDefault::Number(-1)),
             setting("t", wit::SettingDefault::Text("x".into())),
         ];
-        let taken = checked(description("acme/snapshots.v2", settings)).expect("it keeps to the rules");
-        assert_eq!((taken.name.as_str(), taken.state_version), ("acme/snapshots.v2", 3));
-        let defaults: Vec<_> = taken.settings.into_iter().map(|spec| spec.default).collect();
+        let accepted = checked(description("acme/snapshots.v2", settings)).expect("the description is valid");
+        assert_eq!((accepted.name.as_str(), accepted.state_version), ("acme/snapshots.v2", 3));
+        let defaults: Vec<_> = accepted.settings.into_iter().map(|spec| spec.default).collect();
         assert_eq!(
             defaults,
             [SettingValue::Flag(true), SettingValue::Number(-1), SettingValue::Text("x".into())]
@@ -209,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_descriptions_are_refused() {
+    fn invalid_descriptions_are_rejected() {
         let flag = || wit::SettingDefault::Flag(false);
         let table = [
             (description("", vec![]), "the name is \"\""),
@@ -234,8 +165,8 @@ mod tests {
             ),
         ];
         for (hostile, part) in table {
-            let refusal = checked(hostile).expect_err(part);
-            assert!(refusal.contains(part), "{part}: {refusal}");
+            let error = checked(hostile).expect_err(part);
+            assert!(error.contains(part), "{part}: {error}");
         }
     }
 }

@@ -1,45 +1,47 @@
-//! Snapshots as far as their streams live: what every snapshots component is asked through.
+//! Hides the snapshots of deleted streams. Every snapshots component is called through this.
 //!
-//! A snapshot is worth something as long as its stream has the version that it was computed from, in the stream's present
-//! life. The streams component tells the lives. Snapshots outside of them are hidden from reads and lists, and refused where
-//! they are to be recorded; a sweep deletes them. Hiding does not wait for the sweep, so a stream that was deleted for
-//! privacy is gone with its snapshots at once.
+//! A snapshot is visible as long as its stream has the version that it was computed from, in the stream's current life. The
+//! streams component knows the lives. Other snapshots are hidden from reads and lists, cannot be recorded, and are deleted
+//! by a sweep. Hiding does not wait for the sweep, so a stream that is deleted for privacy disappears with its snapshots
+//! at once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::pool::{Caller, SnapshotsPool, StreamsPool};
+use super::snapshots::SnapshotsPool;
+use super::streams::StreamsPool;
 use crate::bindings::snapshots::{
     RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope,
 };
 use crate::bindings::types::{Error, MissingVersion, StreamLife};
+use crate::caller::Caller;
 
-/// Snapshots that one list looks at before it gives up finding one that is not hidden: a sweep removes the hidden ones.
-const LOOKED_AT_MAX: usize = 100_000;
+/// Snapshots that one list call examines. If all are hidden, it fails and suggests a sweep.
+const SCAN_BUDGET: usize = 100_000;
 
-/// Snapshots that one step of a sweep looks at: the contract's largest page.
+/// Snapshots that one step of a sweep examines: the contract's largest page.
 const SWEEP_PAGE: u32 = 1_000;
 
-/// The snapshots of a store, as far as their streams live.
-pub struct LivingSnapshots {
+/// The visible snapshots of a store.
+pub struct VisibleSnapshots {
     snapshots: Arc<SnapshotsPool>,
     streams: Arc<StreamsPool>,
 }
 
-/// What one step of a sweep did.
-pub struct Swept {
-    /// The last snapshot that was looked at, if more follow.
+/// The outcome of one step of a sweep.
+pub struct SweepStep {
+    /// The last snapshot that was examined, if more follow.
     pub after: Option<SnapshotId>,
-    /// How many were looked at.
+    /// Snapshots that were examined.
     pub examined: u64,
-    /// How many were deleted.
+    /// Snapshots that were deleted.
     pub removed: u64,
-    /// Bytes of their data.
+    /// Bytes of the deleted snapshots' data.
     pub bytes: u64,
 }
 
-impl LivingSnapshots {
-    /// The snapshots of one pool, of the streams that another one reads.
+impl VisibleSnapshots {
+    /// The visible ones of the snapshots in one pool, by the lives of the streams in another.
     pub fn new(snapshots: Arc<SnapshotsPool>, streams: Arc<StreamsPool>) -> Self {
         Self { snapshots, streams }
     }
@@ -54,11 +56,11 @@ impl LivingSnapshots {
         self.snapshots.record(caller, id, snapshot).await
     }
 
-    /// Records a snapshot with the time that it has elsewhere.
+    /// Records a snapshot with its creation time from another store.
     ///
     /// # Errors
     ///
-    /// [`Error::NoSuchVersion`], and the component's.
+    /// [`Error::NoSuchVersion`], and the component's errors.
     pub async fn import(
         &self,
         caller: Caller,
@@ -70,11 +72,11 @@ impl LivingSnapshots {
         self.snapshots.import(caller, id, snapshot, created).await
     }
 
-    /// The snapshot at exactly this place.
+    /// The snapshot with exactly this id.
     ///
     /// # Errors
     ///
-    /// The component's, and [`Error::NotFound`] for one that is hidden.
+    /// The component's errors, and [`Error::NotFound`] for a hidden snapshot.
     pub async fn read(&self, caller: Caller, id: SnapshotId) -> Result<RecordedSnapshot, Error> {
         let version = id.version;
         let life = self.life(caller.clone(), &id.stream_id, "id.stream-id").await?;
@@ -95,11 +97,11 @@ impl LivingSnapshots {
         if has(Some(life), latest.id.version) { Ok(latest) } else { Err(Error::NotFound) }
     }
 
-    /// Lists the snapshots of a scope that come after `after` and are not hidden. A page with `more` has at least one.
+    /// Lists the visible snapshots of a scope after `after`. A page with `more` has at least one.
     ///
     /// # Errors
     ///
-    /// The component's, and [`Error::TooLarge`] if very many of the next ones are hidden.
+    /// The component's errors, and [`Error::TooLarge`] if the next [`SCAN_BUDGET`] snapshots are all hidden.
     pub async fn list(
         &self,
         caller: Caller,
@@ -107,20 +109,20 @@ impl LivingSnapshots {
         after: Option<SnapshotId>,
         count: u32,
     ) -> Result<SnapshotPage, Error> {
-        let (mut after, mut looked_at) = (after, 0);
+        let (mut after, mut examined) = (after, 0);
         loop {
             let page = self.snapshots.list(caller.clone(), scope.clone(), after, count).await?;
-            looked_at += page.snapshots.len();
+            examined += page.snapshots.len();
             let last = page.snapshots.last().map(|info| info.id.clone());
-            let (alive, _) = self.sorted(caller.clone(), page.snapshots).await?;
-            if !alive.is_empty() || !page.more || last.is_none() {
-                return Ok(SnapshotPage { snapshots: alive, more: page.more && last.is_some() });
+            let (visible, _) = self.partitioned(caller.clone(), page.snapshots).await?;
+            if !visible.is_empty() || !page.more || last.is_none() {
+                return Ok(SnapshotPage { snapshots: visible, more: page.more && last.is_some() });
             }
-            if looked_at >= LOOKED_AT_MAX {
-                let SnapshotId { stream_id, source_id, version } = last.unwrap_or_else(nowhere);
+            if examined >= SCAN_BUDGET {
+                let SnapshotId { stream_id, source_id, version } = last.unwrap_or_else(no_snapshot);
                 return Err(Error::TooLarge(format!(
-                    "list-snapshots: the {looked_at} snapshots up to version {version} of stream `{stream_id}` and source \
-                     `{source_id}` are of deleted streams, and one call looks at no more than {LOOKED_AT_MAX}; scavenge \
+                    "list-snapshots: the {examined} snapshots up to version {version} of stream `{stream_id}` and source \
+                     `{source_id}` are of deleted streams, and one call looks at no more than {SCAN_BUDGET}; scavenge \
                      the store, or ask for those after this one"
                 )));
             }
@@ -142,10 +144,11 @@ impl LivingSnapshots {
         source_id: String,
         keep: u32,
     ) -> Result<u64, Error> {
-        // Those of a stream that is not live are hidden already, and are the sweep's to delete.
+        // The snapshots of a stream that is not live are hidden; the sweep deletes them.
         let Some(life) = self.life(caller.clone(), &stream_id, "stream-id").await? else { return Ok(0) };
         if life.first_version > 0 {
-            // Nor do those of an earlier life count. They come first in the list, so the first page that keeps one ends it.
+            // Snapshots of an earlier life do not count. They come first in the list, so the first page with a visible one
+            // is the last one to sweep.
             let scope =
                 SnapshotScope { stream_id: Some(stream_id.clone()), source_id: Some(source_id.clone()) };
             let mut after = None;
@@ -160,12 +163,12 @@ impl LivingSnapshots {
         self.snapshots.keep_newest(caller, stream_id, source_id, keep).await
     }
 
-    /// Deletes hidden snapshots of one page: those after `after`, or the first ones. A step may be repeated.
+    /// Deletes the hidden snapshots of the first page, or of the page after `after`. A step may be repeated.
     ///
     /// # Errors
     ///
-    /// The component's.
-    pub async fn sweep(&self, after: Option<SnapshotId>) -> Result<Swept, Error> {
+    /// The component's errors.
+    pub async fn sweep(&self, after: Option<SnapshotId>) -> Result<SweepStep, Error> {
         let everything = SnapshotScope { stream_id: None, source_id: None };
         self.sweep_page(&Caller::operator(), everything, after).await
     }
@@ -175,23 +178,23 @@ impl LivingSnapshots {
         caller: &Caller,
         scope: SnapshotScope,
         after: Option<SnapshotId>,
-    ) -> Result<Swept, Error> {
+    ) -> Result<SweepStep, Error> {
         let page = self.snapshots.list(caller.clone(), scope, after, SWEEP_PAGE).await?;
         let last = page.snapshots.last().map(|info| info.id.clone());
-        let mut swept = Swept {
+        let mut swept = SweepStep {
             after: last.filter(|_| page.more),
             examined: page.snapshots.len() as u64,
             removed: 0,
             bytes: 0,
         };
-        let (_, dead) = self.sorted(caller.clone(), page.snapshots).await?;
-        for info in dead {
+        let (_, hidden) = self.partitioned(caller.clone(), page.snapshots).await?;
+        for info in hidden {
             match self.snapshots.delete(caller.clone(), info.id).await {
                 Ok(()) => {
                     swept.removed += 1;
                     swept.bytes = swept.bytes.saturating_add(info.size);
                 }
-                // Somebody else was faster.
+                // Another call has deleted it.
                 Err(Error::NotFound) => {}
                 Err(error) => return Err(error),
             }
@@ -199,8 +202,8 @@ impl LivingSnapshots {
         Ok(swept)
     }
 
-    /// The snapshots that are not hidden, and those that are, each in their order.
-    async fn sorted(
+    /// The visible snapshots and the hidden ones, each in order.
+    async fn partitioned(
         &self,
         caller: Caller,
         snapshots: Vec<SnapshotInfo>,
@@ -212,12 +215,12 @@ impl LivingSnapshots {
         }
         let lives = self.streams.stream_lives(caller, ids.clone()).await?;
         let lives: HashMap<String, Option<StreamLife>> = ids.into_iter().zip(lives).collect();
-        let is_alive =
+        let is_visible =
             |info: &SnapshotInfo| has(lives.get(&info.id.stream_id).copied().flatten(), info.id.version);
-        Ok(snapshots.into_iter().partition(is_alive))
+        Ok(snapshots.into_iter().partition(is_visible))
     }
 
-    /// Refuses a snapshot of a version that the stream does not have.
+    /// Fails for a snapshot of a version that its stream does not have.
     async fn check(&self, caller: Caller, id: &SnapshotId) -> Result<(), Error> {
         let life = self.life(caller, &id.stream_id, "id.stream-id").await?;
         if has(life, id.version) {
@@ -227,7 +230,7 @@ impl LivingSnapshots {
         Err(Error::NoSuchVersion(missing))
     }
 
-    /// A stream's present life. `argument` is what the caller calls the stream's id.
+    /// A stream's current life. `argument` is the name of the caller's argument that has the stream's id.
     async fn life(
         &self,
         caller: Caller,
@@ -250,7 +253,7 @@ fn has(life: Option<StreamLife>, version: u64) -> bool {
     life.is_some_and(|life| (life.first_version..=life.last_version).contains(&version))
 }
 
-fn nowhere() -> SnapshotId {
+fn no_snapshot() -> SnapshotId {
     SnapshotId { stream_id: String::new(), source_id: String::new(), version: 0 }
 }
 
@@ -260,7 +263,7 @@ mod tests {
     use crate::bindings::types::StreamLife;
 
     #[test]
-    fn a_life_has_its_versions_and_no_others() {
+    fn a_life_has_exactly_its_versions() {
         let life = Some(StreamLife { first_version: 3, last_version: 5 });
         assert_eq!([2, 3, 4, 5, 6].map(|version| has(life, version)), [false, true, true, true, false]);
         assert!(!has(None, 0));

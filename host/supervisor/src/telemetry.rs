@@ -1,9 +1,9 @@
-//! One stream of everything that happens.
+//! One stream of all events.
 //!
-//! The stream is one ring of the latest events. A subscription is a position in that ring and has no queue of
-//! its own, so a reader that stands still costs nothing and can hold nobody up: what has left the ring before
-//! it was read is reported as missed, with the number. What supervisors tell lies in the ring as data, and becomes
-//! an [`Event`] with text and JSON when it is read.
+//! The stream is a ring of the latest events. A subscription is a position in that ring and has no queue of its own, so a
+//! slow reader costs nothing and delays nobody: events that left the ring before they were read are reported as missed,
+//! with their number. The ring holds supervisors' reports as data; they become an [`Event`] with text and JSON when they
+//! are read.
 
 mod fact;
 
@@ -20,40 +20,39 @@ use tokio::sync::Notify;
 pub use self::fact::EVENT_KINDS;
 pub(crate) use self::fact::{Fact, Who, millis};
 
-/// Events that the ring keeps by default. A kill storm of 100 kills a second makes about 300 events a second:
-/// a reader may then be more than ten seconds late. At about 200 bytes each, and what children tell is as large
-/// as its detail, this is some 1 MB.
+/// Events that the ring keeps by default. 100 kills per second make about 300 events per second: then a reader may be more
+/// than ten seconds late. At about 200 bytes each, without the details of children's events, the ring takes about 1 MB.
 pub const TELEMETRY_RING_EVENTS: usize = 4096;
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// Counts up by one from 0 for each event of the stream.
+    /// The number of the event in the stream, from 0.
     pub seq: u64,
-    /// When, in microseconds of unix time.
+    /// When it happened, in microseconds of Unix time.
     pub at_micros: u64,
-    /// Whom it concerns: ids from the root, joined by `/`.
+    /// The child that it concerns: ids from the root, joined by `/`.
     pub path: String,
-    /// What: see the table in the crate's documentation; children report kinds of their own.
+    /// What happened: see the table in the crate's documentation. Children report kinds of their own.
     pub kind: String,
-    /// The rest, by kind.
+    /// More data, depending on the kind.
     pub detail: Value,
 }
 
-/// An event as the ring keeps it.
+/// An event in the ring.
 struct Record {
     seq: u64,
     at_micros: u64,
     path: Arc<str>,
-    what: What,
+    content: Content,
 }
 
-enum What {
+enum Content {
     Fact {
         fact: Fact,
         who: Who,
     },
-    /// Told by a child.
+    /// Emitted by a child.
     Other {
         kind: String,
         detail: Value,
@@ -62,9 +61,9 @@ enum What {
 
 impl Record {
     fn event(&self) -> Arc<Event> {
-        let (kind, detail) = match &self.what {
-            What::Fact { fact, who } => (fact.kind().to_owned(), fact.detail(*who)),
-            What::Other { kind, detail } => (kind.clone(), detail.clone()),
+        let (kind, detail) = match &self.content {
+            Content::Fact { fact, who } => (fact.kind().to_owned(), fact.detail(*who)),
+            Content::Other { kind, detail } => (kind.clone(), detail.clone()),
         };
         let path = self.path.to_string();
         Arc::new(Event { seq: self.seq, at_micros: self.at_micros, path, kind, detail })
@@ -75,7 +74,7 @@ struct Ring {
     next_seq: u64,
     events: VecDeque<Arc<Record>>,
     capacity: usize,
-    /// All [`Telemetry`] are gone: nothing more will come.
+    /// Every [`Telemetry`] was dropped: no further event will come.
     closed: bool,
 }
 
@@ -122,22 +121,22 @@ impl Telemetry {
 
     /// Adds an event; never waits.
     pub fn emit(&self, path: &str, kind: &str, detail: Value) {
-        self.add(path.into(), What::Other { kind: kind.to_owned(), detail });
+        self.add(path.into(), Content::Other { kind: kind.to_owned(), detail });
     }
 
-    /// Adds what a supervisor tells; never waits.
-    pub(crate) fn tell(&self, path: &Arc<str>, fact: Fact, who: Who) {
-        self.add(Arc::clone(path), What::Fact { fact, who });
+    /// Adds a supervisor's report; never waits.
+    pub(crate) fn report(&self, path: &Arc<str>, fact: Fact, who: Who) {
+        self.add(Arc::clone(path), Content::Fact { fact, who });
     }
 
-    fn add(&self, path: Arc<str>, what: What) {
+    fn add(&self, path: Arc<str>, content: Content) {
         let shared = &self.sender.0;
         let mut ring = shared.ring.lock();
         let seq = ring.next_seq;
         ring.next_seq += 1;
         let oldest = if ring.events.len() == ring.capacity { ring.events.pop_front() } else { None };
-        // Stamped under the lock, so that `at_micros` follows `seq` as far as the system's clock lets it.
-        ring.events.push_back(Arc::new(Record { seq, at_micros: unix_micros(), path, what }));
+        // Stamped under the lock, so that `at_micros` ascends with `seq` as far as the system's clock does.
+        ring.events.push_back(Arc::new(Record { seq, at_micros: unix_micros(), path, content }));
         drop(ring);
         drop(oldest);
         shared.more.notify_waiters();
@@ -179,10 +178,10 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// The next event; `None` when every [`Telemetry`] of the stream is gone and all was read.
+    /// The next event; `None` when every [`Telemetry`] of the stream was dropped and all events were read.
     ///
-    /// If events left the ring unread, the answer is one event of kind `missed` with their number in
-    /// `detail.missed`, and then the stream goes on with the oldest event that is still there.
+    /// If events left the ring unread, this returns an event of kind `missed` with their number in `detail.missed`; the
+    /// stream then continues with the oldest event in the ring.
     ///
     /// Cancel safe: a call that is dropped loses no event.
     pub async fn recv(&mut self) -> Option<Arc<Event>> {
@@ -190,33 +189,33 @@ impl Subscription {
         loop {
             let more = shared.more.notified();
             tokio::pin!(more);
-            // Enlisted before the look, so that an event between look and wait is not slept through.
+            // Registered before the check, so that no event between check and wait is missed.
             more.as_mut().enable();
-            match self.look() {
-                Look::Record(record) => return Some(record.event()),
-                Look::Missed(event) => return Some(event),
-                Look::Closed => return None,
-                Look::Empty => more.await,
+            match self.poll_ring() {
+                Polled::Record(record) => return Some(record.event()),
+                Polled::Missed(event) => return Some(event),
+                Polled::Closed => return None,
+                Polled::Empty => more.await,
             }
         }
     }
 
-    /// The next event, if there is one already.
+    /// The next event, if there is one.
     pub fn try_recv(&mut self) -> Option<Arc<Event>> {
-        match self.look() {
-            Look::Record(record) => Some(record.event()),
-            Look::Missed(event) => Some(event),
-            Look::Closed | Look::Empty => None,
+        match self.poll_ring() {
+            Polled::Record(record) => Some(record.event()),
+            Polled::Missed(event) => Some(event),
+            Polled::Closed | Polled::Empty => None,
         }
     }
 
-    fn look(&mut self) -> Look {
+    fn poll_ring(&mut self) -> Polled {
         let ring = self.shared.ring.lock();
         let oldest = ring.next_seq - ring.events.len() as u64;
         if self.next < oldest {
             let missed = oldest - self.next;
             self.next = oldest;
-            return Look::Missed(Arc::new(Event {
+            return Polled::Missed(Arc::new(Event {
                 seq: oldest - 1,
                 at_micros: unix_micros(),
                 path: String::new(),
@@ -228,10 +227,10 @@ impl Subscription {
         match ring.events.get(index) {
             Some(record) => {
                 self.next += 1;
-                Look::Record(Arc::clone(record))
+                Polled::Record(Arc::clone(record))
             }
-            None if ring.closed => Look::Closed,
-            None => Look::Empty,
+            None if ring.closed => Polled::Closed,
+            None => Polled::Empty,
         }
     }
 }
@@ -242,14 +241,14 @@ impl fmt::Debug for Subscription {
     }
 }
 
-enum Look {
+enum Polled {
     Record(Arc<Record>),
     Missed(Arc<Event>),
     Empty,
     Closed,
 }
 
-/// Now, in microseconds of unix time; 0 if the system's clock stands before 1970.
+/// Now, in microseconds of Unix time; 0 if the system's clock is before 1970.
 pub(crate) fn unix_micros() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
@@ -262,7 +261,7 @@ mod tests {
     use super::Telemetry;
 
     #[tokio::test]
-    async fn a_slow_reader_is_told_how_many_it_missed() {
+    async fn a_slow_reader_gets_the_number_of_missed_events() {
         let telemetry = Telemetry::with_capacity(2);
         let mut reader = telemetry.subscribe();
         for i in 0..5 {

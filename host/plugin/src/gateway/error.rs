@@ -1,0 +1,33 @@
+//! Why a request got no response from the component.
+
+use crate::crash::Crash;
+
+/// Why a request got no response from the component.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum GatewayError {
+    /// All instances are busy, and the queue for them is full or the request waited in it for too long.
+    #[error("all gateway instances of the store are busy; try again later")]
+    Overloaded,
+    /// There are as many long responses as there may be.
+    #[error(
+        "{0} long responses are in progress (clients that follow events, read very much, or send or read slowly), and more there may not be; try again later"
+    )]
+    TooManyLong(usize),
+    /// The worker is stopping, or was stopped while it served the request.
+    #[error(
+        "the gateway is being restarted; if the request was an append its outcome is unknown, and sent again with the same event ids it is applied once"
+    )]
+    Restarting,
+    /// No instance could be made.
+    #[error("no gateway instance could be made; the host's log says why")]
+    Unavailable,
+    /// The instance ended while it served the request.
+    #[error("the gateway component {}; incident {}", crash.for_client(), crash.incident)]
+    Crashed {
+        /// The crash. Its message is for the operator, not for the client.
+        crash: Crash,
+    },
+    /// The component finished without a response.
+    #[error("the gateway component gave no answer; the host's log says why")]
+    NoResponse,
+}
