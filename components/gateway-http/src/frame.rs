@@ -92,7 +92,7 @@ fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), DoesNotFit> {
 
 /// The reason why bytes are not frames of events to append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Malformed {
+pub enum Malformed {
     /// The body ends within the length prefix of a frame.
     TruncatedLength,
     /// The frame is longer than the rest of the body.
@@ -144,19 +144,19 @@ impl fmt::Display for Malformed {
 
 /// An event to append, borrowed from its frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AppendedEvent<'a> {
+pub struct AppendedEvent<'a> {
     /// The event's id; empty if it has none.
-    pub(crate) id: &'a str,
+    pub id: &'a str,
     /// The event's type.
-    pub(crate) event_type: &'a str,
+    pub event_type: &'a str,
     /// The media type of `data`.
-    pub(crate) content_type: &'a str,
+    pub content_type: &'a str,
     /// The first `tags_max + 1` tags at most.
-    pub(crate) tags: Vec<&'a str>,
+    pub tags: Vec<&'a str>,
     /// The payload.
-    pub(crate) data: &'a [u8],
+    pub data: &'a [u8],
     /// JSON; empty for none.
-    pub(crate) metadata: &'a [u8],
+    pub metadata: &'a [u8],
 }
 
 /// Takes the first frame off `body`, which must not be empty. At most `tags_max + 1` tags are kept, which bounds the
@@ -164,7 +164,7 @@ pub(crate) struct AppendedEvent<'a> {
 ///
 /// # Errors
 /// [`Malformed`].
-pub(crate) fn take_appended<'a>(
+pub fn take_appended<'a>(
     body: &mut &'a [u8],
     tags_max: usize,
 ) -> Result<AppendedEvent<'a>, Malformed> {

@@ -19,7 +19,7 @@ mod encode;
 mod event_id;
 pub mod exchange;
 mod follow;
-mod frame;
+pub mod frame;
 pub mod history;
 pub mod json;
 pub mod limits;

@@ -93,7 +93,7 @@ pub(crate) fn labels_of_query(query: &[QueryItem]) -> Option<Vec<LabelDigest>> {
 
 /// The way in which the events of a filter are found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Plan {
+pub enum Plan {
     /// Scan all events.
     Scan,
     /// Use the index of labels; each matching event is found by one of these.
@@ -102,7 +102,7 @@ pub(crate) enum Plan {
 
 /// Labels that lead to all events of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Lead {
+pub enum Lead {
     /// Each of the events has all these labels, so that any one of them, such as the rarest, finds them.
     EveryOf(Vec<LabelDigest>),
     /// Each of the events has one of these labels.
@@ -126,7 +126,7 @@ impl Lead {
 
 /// A checked filter.
 #[derive(Clone, Debug)]
-pub(crate) struct Filter {
+pub struct Filter {
     query: Vec<QueryItem>,
     stream_prefixes: Vec<String>,
     correlation_id: Option<String>,
@@ -141,7 +141,7 @@ impl Filter {
     /// # Errors
     ///
     /// [`Error::Invalid`], which names the filter's member, as in `filter.stream-pattern`.
-    pub(crate) fn new(filter: EventFilter, index: CorrelationIndex) -> Result<Self, Error> {
+    pub fn new(filter: EventFilter, index: CorrelationIndex) -> Result<Self, Error> {
         check_query("filter.query", &filter.query)?;
         check_most("filter.stream-prefixes", filter.stream_prefixes.len(), PREFIXES_MAX)?;
         for (index, prefix) in filter.stream_prefixes.iter().enumerate() {
@@ -167,7 +167,7 @@ impl Filter {
 
     /// Whether an event matches. Cheap comparisons come first.
     #[must_use]
-    pub(crate) fn matches(&self, event: &RecordedEvent) -> bool {
+    pub fn matches(&self, event: &RecordedEvent) -> bool {
         (self.query.is_empty() || matches_query(&self.query, &event.event_type, &event.tags))
             && (self.stream_prefixes.is_empty()
                 || self.stream_prefixes.iter().any(|prefix| event.stream_id.starts_with(prefix.as_str())))
@@ -201,7 +201,7 @@ impl Filter {
 
     /// Plans where to look for matching events. Correlation ids are rarer than types and tags.
     #[must_use]
-    pub(crate) fn plan(&self) -> Plan {
+    pub fn plan(&self) -> Plan {
         let ids =
             [(LabelKind::Correlation, &self.correlation_id), (LabelKind::Causation, &self.causation_id)];
         let ids = ids.into_iter().filter_map(|(kind, id)| Some(label_digest(kind, id.as_deref()?)));

@@ -88,7 +88,7 @@ pub mod correlation;
 mod decide;
 pub mod delete;
 mod entries;
-mod filter;
+pub mod filter;
 pub mod import;
 mod known;
 mod label;

@@ -2,7 +2,7 @@
 
 use exesdb_fuzz::fuzz;
 use exesdb_gateway_http::body::{
-    decode_append, decode_append_frames, decode_import, decode_import_question, decode_query,
+    decode_append, decode_append_frames, decode_import, decode_import_states_request, decode_query,
     decode_retention, decode_snapshot, decode_transaction,
 };
 use exesdb_gateway_http::frame::{AppendedEvent, take_appended};
@@ -50,7 +50,7 @@ fn fuzzed_bodies_are_read_or_refused() {
         drop(decode_append(bytes));
         drop(decode_transaction(bytes));
         drop(decode_import(bytes));
-        drop(decode_import_question(bytes));
+        drop(decode_import_states_request(bytes));
         drop(decode_retention(bytes));
         drop(decode_snapshot(bytes));
         if let Ok(text) = std::str::from_utf8(bytes) {

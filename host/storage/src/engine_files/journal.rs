@@ -328,13 +328,13 @@ mod tests {
     use super::read;
 
     #[test]
-    fn fuzzed_journals_are_read_up_to_a_flaw() {
+    fn fuzzed_journals_are_read_up_to_a_bad_tail() {
         let folder = tempfile::tempdir().expect("there is room for a test's folder");
         let path = folder.path().join("0.jnl");
         exesdb_fuzz::fuzz_file("journals", &path, |bytes| {
             let journals = read(&[(0, path.clone())], 1).expect("the file can be read");
             let [journal] = journals.as_slice() else { panic!("{} journals of one file", journals.len()) };
-            let end = journal.flaw.as_ref().map_or(journal.valid_end, |flaw| flaw.end);
+            let end = journal.bad_tail.as_ref().map_or(journal.valid_end, |tail| tail.end);
             assert!(journal.valid_end <= end && end <= bytes.len() as u64, "{journal:?}");
             assert!(bytes[end as usize..].iter().all(|byte| *byte == 0), "only zeros follow: {journal:?}");
         });
