@@ -164,10 +164,7 @@ pub struct AppendedEvent<'a> {
 ///
 /// # Errors
 /// [`Malformed`].
-pub fn take_appended<'a>(
-    body: &mut &'a [u8],
-    tags_max: usize,
-) -> Result<AppendedEvent<'a>, Malformed> {
+pub fn take_appended<'a>(body: &mut &'a [u8], tags_max: usize) -> Result<AppendedEvent<'a>, Malformed> {
     let (length, rest) = body.split_first_chunk::<LENGTH_BYTES>().ok_or(Malformed::TruncatedLength)?;
     let length = u32::from_be_bytes(*length);
     let truncated = Malformed::TruncatedFrame { length, rest: rest.len() };
