@@ -107,6 +107,8 @@ fn bind_control(config: &Config, data: &Path) -> anyhow::Result<ControlSocket> {
 /// A tree that runs.
 struct Host {
     root: Root,
+    /// Keeps the pools of the stores registered.
+    _stores: Vec<StoreTree>,
     routes: Vec<StoreRoute>,
     connections: Connections,
     readiness: Readiness,
@@ -154,7 +156,7 @@ impl Host {
             root.stop().await;
             anyhow::bail!(trouble);
         }
-        Ok(Self { root, routes, connections, readiness, registry, telemetry })
+        Ok(Self { root, _stores: stores, routes, connections, readiness, registry, telemetry })
     }
 
     /// Finishes the requests in progress, and stops the tree.
