@@ -69,9 +69,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let has_stopped = async move { drop(stopping.await) };
     let (handle, registry, telemetry) = (host.root.handle(), host.registry.clone(), host.telemetry.clone());
     let control = tokio::spawn(control::serve(socket, handle, registry, telemetry, has_stopped));
+    // Before the host is said to be ready: whoever waits for that may stop it at once.
+    let mut signals = StopSignals::listen()?;
     log_start(&config, &data, listener.address(), &(host.readiness)())?;
 
-    let mut signals = StopSignals::listen()?;
     let ended = tokio::select! {
         reason = host.root.wait() => Some(reason),
         () = signals.next() => None,
@@ -106,6 +107,8 @@ fn bind_control(config: &Config, data: &Path) -> anyhow::Result<ControlSocket> {
 /// A tree that runs.
 struct Host {
     root: Root,
+    /// Keeps the pools of the stores registered.
+    _stores: Vec<StoreTree>,
     routes: Vec<StoreRoute>,
     connections: Connections,
     readiness: Readiness,
@@ -153,7 +156,7 @@ impl Host {
             root.stop().await;
             anyhow::bail!(trouble);
         }
-        Ok(Self { root, routes, connections, readiness, registry, telemetry })
+        Ok(Self { root, _stores: stores, routes, connections, readiness, registry, telemetry })
     }
 
     /// Finishes the requests in progress, and stops the tree.
