@@ -111,7 +111,7 @@ impl Crash {
             (None, _) => error.root_cause().to_string(),
         };
         let message = match &limit {
-            // Where the guest was at that moment says nothing.
+            // Where the guest was at that moment is irrelevant.
             Some(limit) if kind == CrashKind::Deadline => limit.clone(),
             Some(limit) => format!("{limit}: {words}"),
             None => words,
@@ -169,7 +169,7 @@ impl Crash {
     }
 
     /// The predicate of a sentence about the component that a client may read: the limit, and no internals.
-    pub fn for_client(&self) -> &str {
+    pub(crate) fn for_client(&self) -> &str {
         match (&self.limit, self.kind) {
             (Some(limit), _) => limit,
             (None, CrashKind::Exit) => "ended itself",

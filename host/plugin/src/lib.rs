@@ -49,7 +49,7 @@ pub use engine::{Engine, EngineError, INSTANCES_MAX};
 pub use gateway::{GatewayBody, GatewayError, GatewayPlugin, GatewayWorker, workers as gateway_workers};
 pub use identity::Identity;
 pub use installed::{Deployment, Installed};
-pub use limits::{COMPONENT_BYTES_MAX, Limits, MEMORY_BYTES_MAX, TICK_MS};
+pub use limits::{Limits, MEMORY_BYTES_MAX};
 pub use load::{LoadError, Misfit, NotAComponent, WasmSource};
 pub use ownership::{StateOwner, owners};
 pub use persistence::{

@@ -18,8 +18,8 @@ pub struct Limits {
     /// Bytes of linear memory, summed over all memories of the instance. A call handles a few requests of 4 MiB, with
     /// several copies of each.
     pub memory_bytes: usize,
-    /// Calls that may wait for a persistence instance. Beyond this the caller is told to try again later: a longer
-    /// queue only makes the results late.
+    /// Calls that may wait for a persistence instance. Further calls fail with `overloaded`: a longer queue would only delay
+    /// the results.
     pub mailbox: usize,
     /// Gateway instances of one worker: requests and live responses in progress.
     pub gateway_instances_per_worker: usize,
@@ -58,10 +58,10 @@ pub(crate) const RANDOM_BYTES_MAX: u64 = 64 << 10;
 pub(crate) const LOG_RECORDS_PER_SECOND_MAX: u32 = 100;
 
 /// Milliseconds between two engine ticks: how late a deadline may be noticed, and how long a guest runs before it yields.
-pub const TICK_MS: u64 = 10;
+pub(crate) const TICK_MS: u64 = 10;
 
 /// Bytes of a guest's wasm stack.
 pub(crate) const WASM_STACK_BYTES: usize = 512 << 10;
 
 /// Bytes of a component. Components made from Python, usually the largest, have 18 to 38 MB.
-pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const COMPONENT_BYTES_MAX: u64 = 64 << 20;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 
-use crate::decide::Pid;
+use crate::pid::Pid;
 use crate::registry::Registry;
 use crate::telemetry::Telemetry;
 

@@ -23,53 +23,18 @@ mod sequence;
 mod tests;
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use self::backoff::{Jitter, Streak};
+use fastrand::Rng;
+
+use self::backoff::Streak;
 pub(crate) use self::calls::{Call, CallRejection, Counts, ListedChild, Reply};
 pub(crate) use self::children::{Child, Children, Process, Rule};
 use self::exit_action::{ExitAction, exit_action};
 pub(crate) use self::intensity::{Limit, Times};
+use crate::pid::{Key, Pid};
 use crate::reason::Reason;
 use crate::spec::{AutoShutdown, Restart, Strategy};
-
-/// A child's place in the start order of its supervisor; never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Key(pub(crate) u64);
-
-/// One incarnation of one child: what OTP calls a process. Unique within a root. Its text form, `KEY.SERIAL`, is
-/// what telemetry calls `pid`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Pid {
-    pub(crate) key: Key,
-    pub(crate) serial: u64,
-}
-
-impl fmt::Display for Pid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.key.0, self.serial)
-    }
-}
-
-/// The text is not the text form of a [`Pid`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not a process; processes are written KEY.SERIAL, as telemetry's `pid`")]
-pub struct PidError {
-    text: String,
-}
-
-impl FromStr for Pid {
-    type Err = PidError;
-
-    fn from_str(text: &str) -> Result<Pid, PidError> {
-        let parts = text.split_once('.').and_then(|(key, serial)| {
-            Some(Pid { key: Key(key.parse().ok()?), serial: serial.parse().ok()? })
-        });
-        parts.ok_or_else(|| PidError { text: text.to_owned() })
-    }
-}
 
 /// How children are listed and addressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,7 +176,7 @@ pub(crate) struct State {
     children: Children,
     times: Times,
     phase: Phase,
-    jitter: Jitter,
+    jitter: Rng,
 }
 
 impl State {
@@ -221,7 +186,7 @@ impl State {
         for rule in rules {
             children.add(rule);
         }
-        State { flags, children, times: Times::default(), phase: Phase::Idle, jitter: Jitter::new(seed) }
+        State { flags, children, times: Times::default(), phase: Phase::Idle, jitter: Rng::with_seed(seed) }
     }
 
     pub(crate) fn children(&self) -> &Children {
@@ -308,7 +273,7 @@ impl State {
                 let Some(child) = self.children.get_mut(key) else { return };
                 child.process = Process::Restarting(child.last);
                 child.keep_reason(reason);
-                let jitter = self.jitter.next();
+                let jitter = self.jitter.u64(..);
                 let after = child.next_pause(now, jitter);
                 if !after.is_zero() {
                     effects.push(Effect::Note(Note::Pausing { key, after }));
@@ -355,7 +320,7 @@ impl State {
         }
         match exit_action(child.rule.restart, reason) {
             ExitAction::Restart => {
-                let jitter = self.jitter.next();
+                let jitter = self.jitter.u64(..);
                 let after = child.next_pause(now, jitter);
                 if after.is_zero() {
                     self.restart(now, key, effects);

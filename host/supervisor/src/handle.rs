@@ -6,8 +6,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::decide::{Call, CallRejection, Counts, Pid, Process, Reply, Rule};
+use crate::decide::{Call, CallRejection, Counts, Process, Reply, Rule};
 use crate::driver::cell::{Env, Live, SupervisorCell};
+use crate::pid::Pid;
 use crate::reason::Reason;
 use crate::spec::{ChildSpec, Growth, Kind, SpecError};
 use crate::tree::{self, Node, NodeState};

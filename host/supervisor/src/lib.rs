@@ -217,6 +217,7 @@ mod driver;
 mod dynamic;
 mod handle;
 mod partition;
+mod pid;
 mod reason;
 mod registry;
 mod root;
@@ -225,9 +226,9 @@ mod telemetry;
 mod tree;
 
 pub use context::{Context, ShutdownSignal};
-pub use decide::{Pid, PidError};
 pub use handle::{CallError, ChildCounts, ChildInfo, Handle, Started};
 pub use partition::partition_of;
+pub use pid::{Pid, PidError};
 pub use reason::{Reason, ReasonError};
 pub use registry::{Registration, Registry};
 pub use root::{Options, Root, StartError};

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::decide::Key;
 use crate::driver::Driver;
 use crate::driver::cell::{Env, Record, Signal, SupervisorCell};
 use crate::handle::Handle;
+use crate::pid::Key;
 use crate::reason::Reason;
 use crate::registry::Registry;
 use crate::spec::{SpecError, SupervisorSpec};

@@ -30,27 +30,6 @@ impl Streak {
     }
 }
 
-/// Pseudo-random numbers from a seed, so that decisions are deterministic.
-#[derive(Clone, Debug)]
-pub(crate) struct Jitter {
-    state: u64,
-}
-
-impl Jitter {
-    pub(crate) fn new(seed: u64) -> Jitter {
-        Jitter { state: seed }
-    }
-
-    /// The next number (splitmix64).
-    pub(crate) fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

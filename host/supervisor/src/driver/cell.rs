@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::mailbox::Mailbox;
 use super::worker::WorkerCell;
-use crate::decide::{Flags, Key, Limit, Pid, Rule, Shape, State};
+use crate::decide::{Flags, Limit, Rule, Shape, State};
+use crate::pid::{Key, Pid};
 use crate::reason::Reason;
 use crate::registry::Registry;
 use crate::spec::{ChildSpec, Growth, SupervisorSpec};

@@ -13,7 +13,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::decide::{Call, CallRejection, Key, Pid, Reply};
+use crate::decide::{Call, CallRejection, Reply};
+use crate::pid::{Key, Pid};
 use crate::reason::Reason;
 use crate::spec::ChildSpec;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
-use crate::decide::Key;
+use crate::pid::Key;
 
 #[derive(Default)]
 pub(super) struct Retries {

@@ -13,7 +13,7 @@ use tokio::sync::SetOnce;
 use super::cell::Record;
 use super::mailbox::{ExitNotice, Mailbox, Message};
 use crate::context::ShutdownSignal;
-use crate::decide::Pid;
+use crate::pid::Pid;
 use crate::reason::Reason;
 use crate::telemetry::{Fact, Telemetry, Who};
 

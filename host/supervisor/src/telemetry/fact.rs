@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::decide::{Limit, Pid};
+use crate::decide::Limit;
+use crate::pid::Pid;
 use crate::reason::Reason;
 use crate::spec::Strategy;
 

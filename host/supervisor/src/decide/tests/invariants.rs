@@ -8,7 +8,8 @@ use proptest::prelude::{
 };
 
 use super::{Play, SECOND, Start, flags, rule};
-use crate::decide::{Call, Event, Flags, Key, Limit, Note, Rule};
+use crate::decide::{Call, Event, Flags, Limit, Note, Rule};
+use crate::pid::Key;
 use crate::reason::Reason;
 use crate::spec::{Restart, Strategy};
 
