@@ -29,8 +29,8 @@ pub(crate) fn conflict(stream_id: &str, expected: ExpectedVersion, head: Option<
     })
 }
 
-/// How far a clock may ordinarily be set back, in microseconds: one minute. If it is further behind the last event's time,
-/// that time was wrong, and later events do not adopt it.
+/// How far a clock may ordinarily be set back, in microseconds: one minute. A last event's time that is later than now by more
+/// than that was wrong, and later events do not adopt it.
 pub(crate) const CLOCK_STEP_MAX: u64 = 60_000_000;
 
 /// The time of an append at `now` (microseconds) to a stream with this head.

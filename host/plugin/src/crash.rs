@@ -57,7 +57,7 @@ pub enum CrashKind {
     HandleLimit,
     /// The guest called `exit`.
     Exit,
-    /// The host ended the call: the client stopped reading, or the guest did not finish when it was told to.
+    /// The host ended the call: the client stopped reading, or the guest did not finish when it was requested to.
     CutOff,
     /// The guest broke a rule of the component model, or copied too many bytes in one call.
     Contract,

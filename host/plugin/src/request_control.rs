@@ -24,7 +24,7 @@ pub(crate) struct RequestControl {
     is_long: AtomicBool,
     /// The guest waits for events.
     is_live: AtomicBool,
-    /// The guest was told to finish.
+    /// The guest was requested to finish.
     closing: AtomicBool,
     closed: Notify,
     started: Instant,
@@ -142,7 +142,7 @@ impl RequestControl {
         self.closed.notify_waiters();
     }
 
-    /// Completes when the guest was told to finish.
+    /// Completes when the guest was requested to finish.
     pub(crate) async fn closed(&self) {
         let mut notified = std::pin::pin!(self.closed.notified());
         notified.as_mut().enable();

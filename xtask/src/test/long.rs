@@ -129,7 +129,31 @@ fn select(names: &[String]) -> Result<Vec<&'static Long>> {
 
 #[cfg(test)]
 mod tests {
-    use super::select;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    use super::{LONG, select};
+
+    fn sources(folder: &Path) -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let found = entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] });
+        found.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+    }
+
+    /// Cargo calls a run of no tests a success, so a renamed test would no longer run and seem to pass.
+    #[test]
+    fn every_long_test_is_in_the_sources() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let files = [sources(&root.join("tests")), sources(&root.join("host"))].concat();
+        let texts: Vec<String> = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+        for long in LONG.iter().filter(|long| !long.tests.is_empty()) {
+            let (module, test) = long.tests.rsplit_once("::").unwrap_or(("", long.tests));
+            let has_module =
+                module.is_empty() || files.iter().any(|file| file.ends_with(format!("{module}.rs")));
+            let has_test = texts.iter().any(|text| text.contains(&format!("fn {test}")));
+            assert!(has_module && has_test, "{}: no test is called {}", long.name, long.tests);
+        }
+    }
 
     #[test]
     fn an_unknown_name_is_refused_with_a_list_of_the_known_ones() {

@@ -23,7 +23,7 @@ use crate::request_control::{Overdue, RequestControl};
 use crate::state::State;
 use crate::trace::Trace;
 
-/// How long a guest that was told to finish, because its client is gone or the host stops, may take before its call is cut
+/// How long a guest that was requested to finish, because its client is gone or the host stops, may take before its call is cut
 /// off. Less than a worker has to shut down.
 const FINISH_GRACE: Duration = Duration::from_secs(4);
 

@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_millis(100);
 
 impl Host for State {
     async fn wait(&mut self, stream_id: Option<String>, seen: u64, timeout_ms: u32) -> Wake {
-        // Only a request can wait. A component that tries to wait in its start is told to finish.
+        // Only a request can wait. A component that tries to wait in its start is requested to finish.
         let Some(request) = self.request.clone() else { return Wake::Closing };
         if !request.enter_live() {
             return Wake::Overloaded;

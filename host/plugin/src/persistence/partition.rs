@@ -208,7 +208,7 @@ impl<C> Drop for Mailbox<'_, C> {
 
 impl<C: Call> Mailbox<'_, C> {
     /// The next calls to serve in one call of the guest. A call that is retried is a batch of its own. An abandoned call is
-    /// dropped: its caller was told that the outcome is unknown.
+    /// dropped: its caller got an error that says that the outcome is unknown.
     pub(crate) async fn next_batch(&mut self) -> Vec<QueuedCall<C>> {
         loop {
             let retry = self.partition.retries.lock().pop_front();

@@ -34,7 +34,7 @@ const _: () = assert!(CRASHES_MAX * 2 <= RESTARTS_MAX as usize);
 /// that it is serving.
 const RESTARTS_PER_INSTANCE: u32 = OPENINGS_MAX + 1;
 
-/// How long a request that was told to finish waits for a partition without an instance. A restart takes less than a
+/// How long a request that was requested to finish waits for a partition without an instance. A restart takes less than a
 /// millisecond.
 const UNSERVED_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -146,7 +146,7 @@ fn stopped() -> Error {
 /// How often an operator's call checks whether an instance can serve it.
 const VACANCY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Completes when a call gives up. A request that was told to finish gives up on a partition without an instance, because the
+/// Completes when a call gives up. A request that was requested to finish gives up on a partition without an instance, because the
 /// next instance may start only after the request has ended. An operator's call gives up when waiting is useless.
 async fn given_up<C: Call>(request: Option<Arc<RequestControl>>, partition: &Partition<C>) {
     let Some(request) = request else {
