@@ -6,6 +6,7 @@
 
 pub(crate) mod cell;
 pub(crate) mod mailbox;
+pub(crate) mod record;
 mod retries;
 mod start;
 mod stop;

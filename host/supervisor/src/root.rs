@@ -8,7 +8,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::driver::Driver;
-use crate::driver::cell::{Env, Record, Signal, SupervisorCell};
+use crate::driver::cell::{Env, Signal, SupervisorCell};
+use crate::driver::record::Record;
 use crate::handle::Handle;
 use crate::pid::Key;
 use crate::reason::Reason;

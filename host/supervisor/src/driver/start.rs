@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use futures_util::FutureExt;
 use tokio::sync::oneshot;
 
-use super::cell::{Live, Record, SupervisorCell};
+use super::cell::{Live, SupervisorCell};
+use super::record::Record;
 use super::stop::stop_child;
 use super::worker::{Body, WorkerCell};
 use super::{Driver, Interrupt, ParentLink};

@@ -10,8 +10,8 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::SetOnce;
 
-use super::cell::Record;
 use super::mailbox::{ExitNotice, Mailbox, Message};
+use super::record::Record;
 use crate::context::ShutdownSignal;
 use crate::pid::Pid;
 use crate::reason::Reason;
