@@ -1,20 +1,19 @@
-//! Queries and filters: which events they match, and which labels of the index lead to those events. Pure functions: a
-//! filter is checked and compiled, plans where to look, and compares the texts of each event that is found there.
+//! Filters. Pure functions: a filter is checked and compiled, plans where to look, and compares the texts of each event that
+//! is found there.
 
-use exesdb_sdk::arguments::{STREAM_ID_BYTES_MAX, check_part, check_text, invalid};
+mod plan;
+mod query;
+
+use exesdb_sdk::arguments::{STREAM_ID_BYTES_MAX, check_part, invalid};
 use exesdb_sdk::streams::{EventFilter, QueryItem};
 use exesdb_sdk::types::{Error, RecordedEvent};
 use regex_lite::{Regex, RegexBuilder};
 
-use crate::check::{EVENT_TYPE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX};
+pub use self::plan::{Lead, Plan};
+use self::query::check_most;
+pub(crate) use self::query::{check_query, labels_of_query, matches_query};
 use crate::correlation::{self, CorrelationIds, CorrelationIndex};
 use crate::layout::{LabelDigest, LabelKind, label_digest};
-
-/// Maximum number of items of one query. Each is compared with every scanned event.
-pub(crate) const QUERY_ITEMS_MAX: usize = 16;
-
-/// Maximum number of types of one item. For each, a list of the index is read.
-pub(crate) const ITEM_TYPES_MAX: usize = 64;
 
 /// Maximum number of stream prefixes of one filter. Each is compared with every scanned event.
 pub(crate) const PREFIXES_MAX: usize = 64;
@@ -32,97 +31,6 @@ const PATTERN_BYTE_COST: usize = 128;
 
 /// Maximum nesting of groups in a regular expression: the compiler recurses on a small stack.
 const PATTERN_NESTING_MAX: u32 = 32;
-
-/// Checks the items of a query, which may be empty. `argument` is the query's name.
-///
-/// # Errors
-///
-/// [`Error::Invalid`], which names the argument, as in `filter.query[2].tags[0]`.
-pub(crate) fn check_query(argument: &str, query: &[QueryItem]) -> Result<(), Error> {
-    check_most(argument, query.len(), QUERY_ITEMS_MAX)?;
-    for (index, item) in query.iter().enumerate() {
-        let texts = [
-            ("types", &item.types, ITEM_TYPES_MAX, EVENT_TYPE_BYTES_MAX),
-            ("tags", &item.tags, TAGS_MAX, TAG_BYTES_MAX),
-        ];
-        for (name, texts, most, bytes_max) in texts {
-            let list = format!("{argument}[{index}].{name}");
-            check_most(&list, texts.len(), most)?;
-            for (at, text) in texts.iter().enumerate() {
-                check_text(&format!("{list}[{at}]"), text, bytes_max)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_most(argument: &str, count: usize, most: usize) -> Result<(), Error> {
-    if count <= most {
-        return Ok(());
-    }
-    Err(invalid(argument, format!("has {count} entries; it may have {most}")))
-}
-
-/// Whether an event matches one of the items: it has one of the item's types and all of its tags.
-#[must_use]
-pub(crate) fn matches_query(query: &[QueryItem], event_type: &str, tags: &[String]) -> bool {
-    query.iter().any(|item| {
-        (item.types.is_empty() || item.types.iter().any(|wanted| wanted == event_type))
-            && item.tags.iter().all(|wanted| tags.contains(wanted))
-    })
-}
-
-/// Labels of which every matching event has at least one; none if an item has neither types nor tags. For an item with
-/// tags, its first tag suffices.
-#[must_use]
-pub(crate) fn labels_of_query(query: &[QueryItem]) -> Option<Vec<LabelDigest>> {
-    let mut labels = Vec::new();
-    for item in query {
-        match (item.tags.first(), item.types.as_slice()) {
-            (Some(tag), _) => labels.push(label_digest(LabelKind::Tag, tag)),
-            (None, []) => return None,
-            (None, types) => {
-                labels.extend(types.iter().map(|event_type| label_digest(LabelKind::Type, event_type)));
-            }
-        }
-    }
-    labels.sort_unstable();
-    labels.dedup();
-    Some(labels)
-}
-
-/// The way in which the events of a filter are found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Plan {
-    /// Scan all events.
-    Scan,
-    /// Use the index of labels; each matching event is found by one of these.
-    Labels(Vec<Lead>),
-}
-
-/// Labels that lead to all events of an item.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Lead {
-    /// Each of the events has all these labels, so that any one of them, such as the rarest, finds them.
-    EveryOf(Vec<LabelDigest>),
-    /// Each of the events has one of these labels.
-    OneOf(Vec<LabelDigest>),
-}
-
-impl Lead {
-    /// None if the item has neither types nor tags.
-    fn of_item(item: &QueryItem) -> Option<Self> {
-        let types = item.types.iter().map(|event_type| label_digest(LabelKind::Type, event_type));
-        let tags = item.tags.iter().map(|tag| label_digest(LabelKind::Tag, tag));
-        match (item.types.len(), item.tags.len()) {
-            (0, 0) => None,
-            (_, 0) => Some(Self::OneOf(types.collect())),
-            // An event has only one type, so a type leads to all events only if it is the item's only one.
-            (1, _) => Some(Self::EveryOf(tags.chain(types).collect())),
-            (_, _) => Some(Self::EveryOf(tags.collect())),
-        }
-    }
-}
 
 /// A checked filter.
 #[derive(Clone, Debug)]
@@ -256,7 +164,7 @@ mod tests {
     use exesdb_sdk::streams::{EventFilter, QueryItem};
     use exesdb_sdk::types::{Error, RecordedEvent};
 
-    use super::{Filter, Lead, Plan, check_query, labels_of_query, matches_query};
+    use super::{Filter, Lead, Plan, check_query};
     use crate::correlation::CorrelationIndex;
     use crate::layout::{LabelKind, label_digest};
 
@@ -304,31 +212,6 @@ mod tests {
             Err(Error::Invalid(invalid)) => (invalid.argument, invalid.message),
             Err(other) => panic!("{other:?}"),
             Ok(_) => ("none".into(), String::new()),
-        }
-    }
-
-    #[test]
-    fn an_item_matches_one_of_its_types_and_all_of_its_tags() {
-        let tags = texts(&["a:1", "b:2"]);
-        let table = [
-            (vec![], false),
-            (vec![item(&[], &[])], true),
-            (vec![item(&["t"], &[])], true),
-            (vec![item(&["s", "t"], &[])], true),
-            (vec![item(&["T"], &[])], false),
-            (vec![item(&["t "], &[])], false),
-            (vec![item(&[], &["a:1"])], true),
-            (vec![item(&[], &["b:2", "a:1"])], true),
-            (vec![item(&[], &["a:1", "c:3"])], false),
-            (vec![item(&[], &["a:"])], false),
-            (vec![item(&["t"], &["a:1"])], true),
-            (vec![item(&["s"], &["a:1"])], false),
-            (vec![item(&["t"], &["c:3"])], false),
-            (vec![item(&["s"], &[]), item(&[], &["b:2"])], true),
-            (vec![item(&["s"], &[]), item(&[], &["c:3"])], false),
-        ];
-        for (query, expected) in table {
-            assert_eq!(matches_query(&query, "t", &tags), expected, "{query:?}");
         }
     }
 
@@ -402,23 +285,6 @@ mod tests {
             ..every()
         };
         assert_eq!(plan(by_text), Plan::Scan);
-    }
-
-    #[test]
-    fn the_labels_of_a_query_cover_all_its_events() {
-        use LabelKind::{Tag, Type};
-        let labels = |query: &[QueryItem]| labels_of_query(query);
-        let digests = |labels: &[(LabelKind, &str)]| {
-            let mut digests: Vec<_> = labels.iter().map(|(kind, text)| label_digest(*kind, text)).collect();
-            digests.sort_unstable();
-            Some(digests)
-        };
-        assert_eq!(labels(&[]), digests(&[]));
-        assert_eq!(labels(&[item(&["t"], &[]), item(&[], &[])]), None);
-        assert_eq!(labels(&[item(&["t", "u"], &[])]), digests(&[(Type, "t"), (Type, "u")]));
-        assert_eq!(labels(&[item(&["t"], &["a", "b"])]), digests(&[(Tag, "a")]));
-        let each_once = [item(&["t", "t"], &[]), item(&["t"], &[]), item(&[], &["t"])];
-        assert_eq!(labels(&each_once), digests(&[(Type, "t"), (Tag, "t")]));
     }
 
     #[test]
