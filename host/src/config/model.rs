@@ -230,6 +230,16 @@ impl From<&Limits> for exesdb_plugin::Limits {
 #[cfg(test)]
 mod tests {
     use super::Limits;
+    use crate::config::schema::LIMITS_TABLE;
+
+    #[test]
+    fn every_limit_of_the_schema_has_a_field() {
+        let mut in_schema: Vec<&str> = LIMITS_TABLE.keys.iter().map(|key| key.name()).collect();
+        let mut with_field: Vec<&str> = Limits::FIELDS.iter().map(|(number, _)| number.name).collect();
+        in_schema.sort_unstable();
+        with_field.sort_unstable();
+        assert_eq!(with_field, in_schema);
+    }
 
     #[test]
     fn the_plugin_crate_has_the_same_default_limits() {
