@@ -1,4 +1,4 @@
-//! Timestamps as RFC 3339 text. Written by hand: date crates end at the year 9999, and this runs for every event.
+//! Timestamps as RFC 3339 text. Written by hand: `jiff` ends with the year 9999 where `created` is any `u64`, and this runs for every event.
 
 use serde::{Serialize, Serializer};
 
