@@ -1,10 +1,10 @@
-//! The whole store, through the real gateway and components, against a model in memory: random calls, and every response is
+//! The whole store, through the real gateway and components, against the reference model: random calls, and every response is
 //! compared. A sequence that fails is shrunk.
 //!
 //! There are `EXESDB_MODEL_CASES` (default: 12) sequences of up to 1,000 calls each.
 
+mod json;
 mod operation;
-mod reference;
 mod run;
 
 use std::cell::{Cell, RefCell};

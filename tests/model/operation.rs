@@ -1,5 +1,7 @@
 //! The random operations. Their numbers are small, so that operations often affect each other.
 
+use exesdb_sdk::streams::{Deletion, QueryItem};
+use exesdb_sdk::types::Direction;
 use proptest::prelude::{Just, Strategy, any};
 use proptest::{collection, option, prop_oneof, sample};
 
@@ -7,10 +9,10 @@ use proptest::{collection, option, prop_oneof, sample};
 pub(crate) const STREAMS: usize = 6;
 
 /// Types of events.
-pub(crate) const TYPES: [&str; 3] = ["placed", "paid", "shipped"];
+const TYPES: [&str; 3] = ["placed", "paid", "shipped"];
 
 /// Tags of events.
-pub(crate) const TAGS: [&str; 4] = ["customer:1", "customer:2", "course:a", "course:b"];
+const TAGS: [&str; 4] = ["customer:1", "customer:2", "course:a", "course:b"];
 
 /// An expected version, relative to the current one.
 #[derive(Clone, Copy, Debug)]
@@ -25,15 +27,8 @@ pub(crate) enum Expected {
 /// An event without its id.
 #[derive(Clone, Debug)]
 pub(crate) struct Draft {
-    pub(crate) kind: usize,
-    pub(crate) tags: Vec<usize>,
-}
-
-/// Events of one of the types that have all of the tags.
-#[derive(Clone, Debug)]
-pub(crate) struct Item {
-    pub(crate) types: Vec<usize>,
-    pub(crate) tags: Vec<usize>,
+    pub(crate) event_type: String,
+    pub(crate) tags: Vec<String>,
 }
 
 /// The range of a read. `from` is a percentage of the events.
@@ -41,7 +36,7 @@ pub(crate) struct Item {
 pub(crate) struct Range {
     pub(crate) from: Option<u64>,
     pub(crate) count: u32,
-    pub(crate) backward: bool,
+    pub(crate) direction: Direction,
 }
 
 /// One call.
@@ -61,12 +56,12 @@ pub(crate) enum Operation {
         appends: Vec<(usize, Expected, Vec<Draft>)>,
         check: Option<(usize, Expected)>,
         /// The append condition: a query, and the percentage of the log after which no event may match it.
-        condition: Option<(Vec<Item>, Option<u64>)>,
+        condition: Option<(Vec<QueryItem>, Option<u64>)>,
     },
     Delete {
         stream: usize,
         expected: Expected,
-        tombstone: bool,
+        deletion: Deletion,
     },
     /// `truncate` is a percentage of the stream; more than 100 is a point after its end.
     Retain {
@@ -82,7 +77,7 @@ pub(crate) enum Operation {
         range: Range,
     },
     ReadFiltered {
-        query: Vec<Item>,
+        query: Vec<QueryItem>,
         prefix: bool,
         range: Range,
     },
@@ -121,31 +116,36 @@ fn expected() -> impl Strategy<Value = Expected> {
     ]
 }
 
-fn subset(of: usize, most: usize) -> impl Strategy<Value = Vec<usize>> {
-    sample::subsequence((0..of).collect::<Vec<_>>(), 0..=most)
+/// Up to two of the texts.
+fn some_of(texts: &[&str]) -> impl Strategy<Value = Vec<String>> {
+    let texts: Vec<_> = texts.iter().map(|text| (*text).to_owned()).collect();
+    sample::subsequence(texts, 0..=2)
 }
 
 fn drafts() -> impl Strategy<Value = Vec<Draft>> {
-    let draft = (0..TYPES.len(), subset(TAGS.len(), 2)).prop_map(|(kind, tags)| Draft { kind, tags });
+    let draft = (sample::select(&TYPES), some_of(&TAGS))
+        .prop_map(|(event_type, tags)| Draft { event_type: event_type.to_owned(), tags });
     collection::vec(draft, 1..5)
 }
 
-fn items() -> impl Strategy<Value = Vec<Item>> {
-    let item = (subset(TYPES.len(), 2), subset(TAGS.len(), 2)).prop_map(|(types, tags)| Item { types, tags });
+fn items() -> impl Strategy<Value = Vec<QueryItem>> {
+    let item = (some_of(&TYPES), some_of(&TAGS)).prop_map(|(types, tags)| QueryItem { types, tags });
     collection::vec(item, 1..3)
 }
 
 fn range() -> impl Strategy<Value = Range> {
-    (option::of(0_u64..=110), 1_u32..30, any::<bool>()).prop_map(|(from, count, backward)| Range {
+    let direction = sample::select(vec![Direction::Forward, Direction::Backward]);
+    (option::of(0_u64..=110), 1_u32..30, direction).prop_map(|(from, count, direction)| Range {
         from,
         count,
-        backward,
+        direction,
     })
 }
 
 /// Any operation. Writes are more frequent than reads.
 pub(crate) fn operation() -> impl Strategy<Value = Operation> {
     let stream = 0..STREAMS;
+    let deletion = prop_oneof![3 => Just(Deletion::Soft), 1 => Just(Deletion::Tombstone)];
     prop_oneof![
         16 => (stream.clone(), expected(), drafts())
             .prop_map(|(stream, expected, events)| Operation::Append { stream, expected, events }),
@@ -163,8 +163,8 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
                 let appends = parts.map(|(stream, (expected, events))| (stream, expected, events)).collect();
                 Operation::Transact { appends, check, condition }
             }),
-        1 => (stream.clone(), expected(), sample::select(vec![false, false, false, true]))
-            .prop_map(|(stream, expected, tombstone)| Operation::Delete { stream, expected, tombstone }),
+        1 => (stream.clone(), expected(), deletion)
+            .prop_map(|(stream, expected, deletion)| Operation::Delete { stream, expected, deletion }),
         2 => (stream.clone(), option::of(0_u64..=150), option::of(1_u64..20))
             .prop_map(|(stream, truncate, max_count)| Operation::Retain { stream, truncate, max_count }),
         6 => (stream.clone(), range()).prop_map(|(stream, range)| Operation::ReadStream { stream, range }),

@@ -1,26 +1,27 @@
 //! Performs the operations on the store and on the model, and compares the results.
 
-use exesdb_tests::{Client, Host, Response, encoded};
-use serde_json::{Value, json};
-
-use crate::operation::{Draft, Expected, Item, Operation, Range, STREAMS};
-use crate::reference::{
-    Appended, Event, Expectation, Reference, Refusal, Stream, Write, tag_names, type_name,
+use exesdb_reference::Reference;
+use exesdb_sdk::streams::{
+    AppendCondition, AppendRequest, Deletion, QueryItem, Retention, StreamCheck, Transaction,
 };
+use exesdb_sdk::types::{Direction, EventData, ExpectedVersion, RecordedEvent};
+use exesdb_tests::{Client, Host, Response, encoded};
+use serde_json::json;
+
+use crate::json::{self, problem};
+use crate::operation::{Draft, Expected, Operation, Range, STREAMS};
 
 /// A difference, with its call.
 type Compared = Result<(), String>;
-
-/// The events of an append.
-type Sent = Vec<(String, usize, Vec<usize>)>;
 
 struct Run<'a> {
     host: &'a Host,
     store: &'a str,
     http: Client,
+    /// The model. Its time is always 0, so the times of events are not compared.
     reference: Reference,
-    /// The acknowledged appends: stream and events.
-    sent: Vec<(usize, Sent)>,
+    /// All appends that were sent.
+    sent: Vec<AppendRequest>,
     events: u64,
 }
 
@@ -55,20 +56,20 @@ impl Run<'_> {
         match operation {
             Operation::Append { stream, expected, events } => {
                 let events = self.with_ids(events);
-                self.append(*stream, *expected, events)
+                self.append(name(*stream), *expected, events)
             }
             Operation::Repeat { earlier, expected } => {
                 if self.sent.is_empty() {
                     return Ok(());
                 }
-                let (stream, events) = self.sent[earlier % self.sent.len()].clone();
-                self.append(stream, *expected, events)
+                let AppendRequest { stream_id, events, .. } = self.sent[earlier % self.sent.len()].clone();
+                self.append(stream_id, *expected, events)
             }
             Operation::Transact { appends, check, condition } => {
                 self.transact(appends, *check, condition.as_ref())
             }
-            Operation::Delete { stream, expected, tombstone } => {
-                self.delete(&name(*stream), *expected, *tombstone)
+            Operation::Delete { stream, expected, deletion } => {
+                self.delete(&name(*stream), *expected, *deletion)
             }
             Operation::Retain { stream, truncate, max_count } => {
                 self.retain(&name(*stream), *truncate, *max_count)
@@ -99,17 +100,18 @@ impl Run<'_> {
 
     /// Scavenges at the end, and compares everything again.
     fn perform_at_end(&mut self) -> Compared {
+        let item = QueryItem { types: vec!["placed".to_owned()], tags: vec!["customer:2".to_owned()] };
         for scavenged in [false, true] {
             for stream in 0..STREAMS {
-                let whole = Range { from: None, count: 1_000, backward: false };
+                let whole = Range { from: None, count: 1_000, direction: Direction::Forward };
                 self.read_stream(&name(stream), whole)?;
                 self.info(&name(stream))?;
             }
             self.list()?;
-            for backward in [false, true] {
-                self.read_filtered(&[], "", Range { from: None, count: 7, backward })?;
-                let item = Item { types: vec![0], tags: vec![1] };
-                self.read_filtered(&[item], "", Range { from: None, count: 7, backward })?;
+            for direction in [Direction::Forward, Direction::Backward] {
+                let range = Range { from: None, count: 7, direction };
+                self.read_filtered(&[], "", range)?;
+                self.read_filtered(std::slice::from_ref(&item), "", range)?;
             }
             if !scavenged {
                 self.command(&["scavenge", "--store", self.store])?;
@@ -126,37 +128,44 @@ impl Run<'_> {
         Err(format!("{arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr)))
     }
 
-    fn with_ids(&mut self, drafts: &[Draft]) -> Sent {
-        let with_id = |draft: &Draft| {
+    fn with_ids(&mut self, drafts: &[Draft]) -> Vec<EventData> {
+        let with_id = |Draft { event_type, tags }: &Draft| {
             self.events += 1;
-            (format!("e{}", self.events), draft.kind, draft.tags.clone())
+            let id = format!("e{}", self.events);
+            EventData {
+                event_type: event_type.clone(),
+                content_type: json::JSON.to_owned(),
+                data: json!({ "id": id }).to_string().into_bytes(),
+                metadata: Vec::new(),
+                tags: tags.clone(),
+                id,
+            }
         };
         drafts.iter().map(with_id).collect()
     }
 
-    fn expectation(&self, stream: &str, expected: Expected) -> Expectation {
+    fn expectation(&self, stream: &str, expected: Expected) -> ExpectedVersion {
         match expected {
-            Expected::Any => Expectation::Any,
-            Expected::NoStream => Expectation::NoStream,
-            Expected::Exists => Expectation::Exists,
+            Expected::Any => ExpectedVersion::Any,
+            Expected::NoStream => ExpectedVersion::NoStream,
+            Expected::Exists => ExpectedVersion::StreamExists,
             Expected::Last(off) => {
-                match self.reference.stream(stream).last().and_then(|last| last.checked_add_signed(off)) {
-                    Some(version) => Expectation::Exact(version),
-                    None => Expectation::NoStream,
-                }
+                let last = self.reference.last_version(stream);
+                let version = last.and_then(|last| last.checked_add_signed(off));
+                version.map_or(ExpectedVersion::NoStream, ExpectedVersion::Exact)
             }
         }
     }
 
-    fn append(&mut self, stream: usize, expected: Expected, events: Sent) -> Compared {
-        let stream_name = name(stream);
-        let expected = self.expectation(&stream_name, expected);
-        let response = self.http.append(&stream_name, expectation(expected), &bodies(&events));
-        let write = Write { stream: &stream_name, expected, events: &events };
-        let wanted = self.reference.transact(&[write], None, None);
-        self.sent.push((stream, events));
-        same_outcome(&response, wanted, |response, appended| {
-            equal("the append's response", &appended_in(&response.json), &appended[0])
+    fn append(&mut self, stream_id: String, expected: Expected, events: Vec<EventData>) -> Compared {
+        let expected = self.expectation(&stream_id, expected);
+        let expected_version = json::expected_version(expected);
+        let response = self.http.append(&stream_id, expected_version, &json::events(&events));
+        let request = AppendRequest { stream_id, expected, events };
+        let wanted = self.reference.append(&request).map_err(problem);
+        self.sent.push(request);
+        same_outcome(&response, wanted, |response, wanted| {
+            equal("the append's response", &json::appended(&response.json), &wanted)
         })
     }
 
@@ -164,141 +173,112 @@ impl Run<'_> {
         &mut self,
         appends: &[(usize, Expected, Vec<Draft>)],
         check: Option<(usize, Expected)>,
-        condition: Option<&(Vec<Item>, Option<u64>)>,
+        condition: Option<&(Vec<QueryItem>, Option<u64>)>,
     ) -> Compared {
-        let prepared: Vec<(String, Expectation, Sent)> = appends
-            .iter()
-            .map(|(stream, expected, events)| {
-                let stream = name(*stream);
-                let expected = self.expectation(&stream, *expected);
-                let events = self.with_ids(events);
-                (stream, expected, events)
-            })
-            .collect();
+        let appends = appends.iter().map(|(stream, expected, events)| {
+            let stream_id = name(*stream);
+            let expected = self.expectation(&stream_id, *expected);
+            AppendRequest { stream_id, expected, events: self.with_ids(events) }
+        });
+        let appends = appends.collect();
         let check = check.map(|(stream, expected)| {
-            let stream = name(stream);
-            let expected = self.expectation(&stream, expected);
-            (stream, expected)
+            let stream_id = name(stream);
+            let expected = self.expectation(&stream_id, expected);
+            StreamCheck { stream_id, expected }
         });
         let condition = condition.map(|(query, after)| {
-            let after = after.map(|percent| self.reference.log.len() as u64 * percent / 100);
-            (query.as_slice(), after)
+            let after = after.map(|percent| self.reference.end() * percent / 100);
+            AppendCondition { query: query.clone(), after }
         });
-        let mut body = json!({ "appends": [] });
-        body["appends"] = prepared
-            .iter()
-            .map(|(stream, expected, events)| {
-                json!({ "stream": stream, "expected_version": expectation(*expected), "events": bodies(events) })
-            })
-            .collect();
-        if let Some((stream, expected)) = &check {
-            body["checks"] = json!([{ "stream": stream, "expected_version": expectation(*expected) }]);
-        }
-        if let Some((query, after)) = condition {
-            let mut condition = json!({ "query": query_of(query) });
-            if let Some(after) = after {
-                condition["after"] = after.into();
-            }
-            body["conditions"] = json!([condition]);
-        }
-        let response = self.http.post(&format!("{}/transactions", self.http.path()), &body);
-        let writes: Vec<Write<'_>> = prepared
-            .iter()
-            .map(|(stream, expected, events)| Write { stream, expected: *expected, events })
-            .collect();
-        let check = check.as_ref().map(|(stream, expected)| (stream.as_str(), *expected));
-        let wanted = self.reference.transact(&writes, check, condition);
-        same_outcome(&response, wanted, |response, appended| {
-            let found: Vec<_> =
-                response.json["results"].as_array().into_iter().flatten().map(appended_in).collect();
-            equal("the result of the transaction", &found, &appended)
+        let checks = check.into_iter().collect();
+        let conditions = condition.into_iter().collect();
+        let transaction = Transaction { appends, checks, conditions };
+        let path = format!("{}/transactions", self.http.path());
+        let response = self.http.post(&path, &json::transaction(&transaction));
+        let reached = self.reference.check_conditions(&transaction);
+        let wanted = reached.and_then(|()| self.reference.transact(&transaction));
+        same_outcome(&response, wanted.map_err(problem), |response, wanted| {
+            let results = response.json["results"].as_array().into_iter().flatten();
+            let found: Vec<_> = results.map(json::appended).collect();
+            equal("the result of the transaction", &found, &wanted)
         })
     }
 
-    fn delete(&mut self, stream: &str, expected: Expected, tombstone: bool) -> Compared {
+    fn delete(&mut self, stream: &str, expected: Expected, deletion: Deletion) -> Compared {
         let expected = self.expectation(stream, expected);
-        let version = match expectation(expected) {
-            Value::String(text) => text,
-            number => number.to_string(),
-        };
+        let version = json::expected_version(expected);
+        let version = version.as_str().map_or_else(|| version.to_string(), str::to_owned);
+        let tombstone = deletion == Deletion::Tombstone;
         let target = self.http.stream(stream);
         let response =
             self.http.delete(&format!("{target}?expected_version={version}&tombstone={tombstone}"));
-        same_outcome(&response, self.reference.delete(stream, expected, tombstone), |_, ()| Ok(()))
+        let wanted = self.reference.delete_stream(stream, expected, deletion);
+        same_outcome(&response, wanted.map_err(problem), |_, ()| Ok(()))
     }
 
     fn retain(&mut self, stream: &str, truncate: Option<u64>, max_count: Option<u64>) -> Compared {
-        let truncate = truncate.map(|percent| self.reference.stream(stream).next() * percent / 100);
-        let mut body = json!({});
-        if let Some(truncate) = truncate {
-            body["truncate_before"] = truncate.into();
-        }
-        if let Some(max_count) = max_count {
-            body["max_count"] = max_count.into();
-        }
-        let response = self.http.put(&format!("{}/retention", self.http.stream(stream)), &body);
-        same_outcome(&response, self.reference.retain(stream, truncate, max_count), |_, ()| Ok(()))
+        let truncate_before = truncate.map(|percent| self.reference.next_version(stream) * percent / 100);
+        let retention = Retention { max_count, max_age_seconds: None, truncate_before };
+        let path = format!("{}/retention", self.http.stream(stream));
+        let response = self.http.put(&path, &json::retention(&retention));
+        let wanted = self.reference.set_retention(stream, &retention);
+        same_outcome(&response, wanted.map_err(problem), |_, ()| Ok(()))
     }
 
     /// Compares one page of a stream.
     fn read_stream(&self, stream: &str, range: Range) -> Compared {
-        let from = range.from.map(|percent| self.reference.stream(stream).next() * percent / 100);
+        let from = range.from.map(|percent| self.reference.next_version(stream) * percent / 100);
         let response = self.http.get(&format!("{}/events?{}", self.http.stream(stream), query(from, range)));
-        let wanted = self.reference.read(stream).map(|events| {
-            let mut events: Vec<Event> = events.into_iter().cloned().collect();
-            if range.backward {
-                events.reverse();
-                events.retain(|event| from.is_none_or(|from| event.version <= from));
-            } else {
-                events.retain(|event| from.is_none_or(|from| event.version >= from));
-            }
+        let mut wanted = self.reference.read_stream(stream, from, range.direction);
+        if let Ok(events) = &mut wanted {
             events.truncate(range.count as usize);
-            events
-        });
-        same_outcome(&response, wanted, |response, wanted| {
-            equal("the page", &events_in(&response.json)?, &wanted)
+        }
+        same_outcome(&response, wanted.map_err(problem), |response, wanted| {
+            equal("the page", &json::recorded(&response.json)?, &wanted)
         })
     }
 
     /// Compares the pages of the whole store, from a position to the end.
-    fn read_filtered(&self, items: &[Item], prefix: &str, range: Range) -> Compared {
-        let mut from = range.from.map(|percent| self.reference.log.len() as u64 * percent / 100);
-        let mut wanted: Vec<Event> = self.reference.matching(items, prefix).cloned().collect();
-        if range.backward {
-            wanted.reverse();
-            wanted.retain(|event| from.is_none_or(|from| event.position <= from));
-        } else {
-            wanted.retain(|event| from.is_none_or(|from| event.position >= from));
-        }
+    fn read_filtered(&self, items: &[QueryItem], prefix: &str, range: Range) -> Compared {
+        let from = range.from.map(|percent| self.reference.end() * percent / 100);
         let mut filter = String::new();
         if !items.is_empty() {
-            filter += &format!("&query={}", encoded(&query_of(items).to_string()));
+            filter += &format!("&query={}", encoded(&json::query(items).to_string()));
         }
         if !prefix.is_empty() {
             filter += &format!("&stream_prefix={prefix}");
         }
+        let path = |from| format!("{}/events?{}{filter}", self.http.path(), query(from, range));
+        if let Err(error) = self.reference.check_from(from, range.direction) {
+            let response = self.http.get(&path(from));
+            return equal("the problem", &response.problem(), &problem(error));
+        }
+        let found = self.pages(path, from, range.count)?;
+        equal("all pages", &found, &self.reference.read_filtered(items, prefix, from, range.direction))
+    }
+
+    /// The events of all pages from `from` on.
+    fn pages(
+        &self,
+        path: impl Fn(Option<u64>) -> String,
+        mut from: Option<u64>,
+        count: u32,
+    ) -> Result<Vec<RecordedEvent>, String> {
         let mut found = Vec::new();
         loop {
-            let path = format!("{}/events?{}{filter}", self.http.path(), query(from, range));
+            let path = path(from);
             let response = self.http.get(&path);
-            if !range.backward && from.is_some_and(|from| from > self.reference.log.len() as u64) {
-                return equal("the problem", &response.problem(), &"history-changed");
-            }
             if response.status != 200 {
                 return Err(format!("{path} has status {}: {}", response.status, response.text));
             }
-            let events = events_in(&response.json)?;
-            if events.len() > range.count as usize {
-                return Err(format!(
-                    "{} events were given where {} were asked for",
-                    events.len(),
-                    range.count
-                ));
+            let events = json::recorded(&response.json)?;
+            if events.len() > count as usize {
+                return Err(format!("{} events were given where {count} were asked for", events.len()));
             }
             found.extend(events);
             let next = response.json["next"].as_u64();
             if response.json["end"] == true || next.is_none() {
-                return equal("all pages", &found, &wanted);
+                return Ok(found);
             }
             if next == from {
                 return Err(format!("the page says to go on from {next:?}, where it was"));
@@ -309,25 +289,20 @@ impl Run<'_> {
 
     fn info(&self, stream: &str) -> Compared {
         let response = self.http.get(&self.http.stream(stream));
-        let found = self.reference.stream(stream);
-        let wanted = if found.next() == 0 { Err("stream-not-found") } else { Ok(found) };
-        same_outcome(&response, wanted, |response, wanted: Stream| {
-            let first = (wanted.is_live() && wanted.first() < wanted.next()).then(|| wanted.first());
-            let found = (
-                response.json["state"].as_str().unwrap_or_default().to_owned(),
-                response.json["first_version"].as_u64(),
-                response.json["last_version"].as_u64(),
-            );
-            equal("what is known", &found, &(wanted.state().to_owned(), first, wanted.last()))
+        let wanted = self.reference.stream_info(stream);
+        same_outcome(&response, wanted.map_err(problem), |response, wanted| {
+            let mut found = response.json.clone();
+            for time in ["created", "updated"] {
+                found.as_object_mut().and_then(|found| found.remove(time));
+            }
+            equal("the description", &found, &json::description(&wanted))
         })
     }
 
     fn list(&self) -> Compared {
         let response = self.http.get(&format!("{}/streams", self.http.path()));
-        same_outcome(&response, Ok::<_, Refusal>(self.reference.names()), |response, wanted| {
-            let names = response.json["streams"].as_array().into_iter().flatten();
-            let found: Vec<String> = names.map(|name| name.as_str().unwrap_or_default().to_owned()).collect();
-            equal("the names", &found, &wanted)
+        same_outcome(&response, Ok(self.reference.list_streams(false)), |response, wanted| {
+            equal("the names", &response.json["streams"], &json!(wanted))
         })
     }
 
@@ -338,14 +313,15 @@ impl Run<'_> {
     fn put_snapshot(&mut self, stream: &str, source: &str, version: u64) -> Compared {
         let path = self.snapshots(stream, &format!("/{version}?"), source);
         let response = self.http.put(&path, &json!({ "data": { "of": version } }));
-        same_outcome(&response, self.reference.put_snapshot(stream, source, version), |_, ()| Ok(()))
+        let wanted = self.reference.record_snapshot(stream, source, version);
+        same_outcome(&response, wanted.map_err(problem), |_, ()| Ok(()))
     }
 
     fn latest_snapshot(&self, stream: &str, source: &str, at_most: Option<u64>) -> Compared {
         let at_most_is = at_most.map_or(String::new(), |version| format!("at_most={version}&"));
         let response = self.http.get(&self.snapshots(stream, &format!("/latest?{at_most_is}"), source));
-        let wanted = self.reference.latest_snapshot(stream, source, at_most).ok_or("snapshot-not-found");
-        same_outcome(&response, wanted, |response, wanted| {
+        let wanted = self.reference.read_latest(stream, source, at_most).ok();
+        same_outcome(&response, wanted.ok_or("snapshot-not-found"), |response, wanted| {
             equal("the version", &response.json["version"].as_u64(), &Some(wanted))?;
             equal("its data", &response.json["data"], &json!({ "of": wanted }))
         })
@@ -353,74 +329,26 @@ impl Run<'_> {
 
     fn prune(&mut self, stream: &str, source: &str, keep: u32) -> Compared {
         let response = self.http.delete(&self.snapshots(stream, &format!("?keep={keep}&"), source));
-        let wanted = self.reference.prune_snapshots(stream, source, keep as usize);
-        same_outcome(&response, Ok::<_, Refusal>(wanted), |response, wanted| {
+        let wanted = self.reference.keep_newest(stream, source, keep as usize);
+        same_outcome(&response, Ok(wanted), |response, wanted| {
             equal("how many", &response.json["deleted"].as_u64(), &Some(wanted as u64))
         })
     }
 }
 
 fn query(from: Option<u64>, range: Range) -> String {
-    let direction = if range.backward { "backward" } else { "forward" };
+    let direction = match range.direction {
+        Direction::Forward => "forward",
+        Direction::Backward => "backward",
+    };
     let from = from.map_or(String::new(), |from| format!("from={from}&"));
     format!("{from}count={}&direction={direction}", range.count)
 }
 
-fn query_of(items: &[Item]) -> Value {
-    let item = |item: &Item| {
-        let types: Vec<_> = item.types.iter().map(|kind| type_name(*kind)).collect();
-        json!({ "types": types, "tags": tag_names(&item.tags) })
-    };
-    items.iter().map(item).collect()
-}
-
-fn expectation(expected: Expectation) -> Value {
-    match expected {
-        Expectation::Any => "any".into(),
-        Expectation::NoStream => "no_stream".into(),
-        Expectation::Exists => "stream_exists".into(),
-        Expectation::Exact(version) => version.into(),
-    }
-}
-
-fn bodies(events: &Sent) -> Vec<Value> {
-    let body = |(id, kind, tags): &(String, usize, Vec<usize>)| json!({ "id": id, "type": type_name(*kind), "tags": tag_names(tags), "data": { "id": id } });
-    events.iter().map(body).collect()
-}
-
-fn appended_in(response: &Value) -> Appended {
-    let number = |name: &str| response[name].as_u64().unwrap_or(u64::MAX);
-    Appended { first: number("first_version"), last: number("last_version"), position: number("position") }
-}
-
-fn events_in(page: &Value) -> Result<Vec<Event>, String> {
-    let event = |event: &Value| {
-        let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-        let position_of = |names: &[&str], wanted: &str| names.iter().position(|name| *name == wanted);
-        let tags = event["tags"].as_array().into_iter().flatten();
-        let tags = tags.map(|tag| position_of(&crate::operation::TAGS, tag.as_str()?)).collect::<Option<_>>();
-        if event["data"] != json!({ "id": event["id"] }) {
-            return None;
-        }
-        Some(Event {
-            stream: text("stream"),
-            version: event["version"].as_u64()?,
-            position: event["position"].as_u64()?,
-            id: text("id"),
-            kind: position_of(&crate::operation::TYPES, event["type"].as_str()?)?,
-            tags: tags?,
-        })
-    };
-    let events = page["events"].as_array().ok_or_else(|| format!("no events in {page}"))?;
-    events
-        .iter()
-        .map(|value| event(value).ok_or_else(|| format!("an event that was not sent: {value}")))
-        .collect()
-}
-
+/// Compares a response with the wanted result, or kind of problem.
 fn same_outcome<T>(
     response: &Response,
-    wanted: Result<T, Refusal>,
+    wanted: Result<T, &str>,
     compare: impl FnOnce(&Response, T) -> Compared,
 ) -> Compared {
     match wanted {
