@@ -12,6 +12,8 @@ pub enum Fault {
     PublishBeforeDurable,
     /// Guards are checked on the caller's thread when a commit is queued, against what is readable then, and not again.
     CheckBeforeQueue,
+    /// Who waits until the applied state is durable is replied to at once.
+    PassBarriers,
     /// After the replay at open, the last key of the keyspace `events` of owner `streams` is removed.
     DropOneOnReplay,
 }

@@ -1,8 +1,8 @@
-//! Reading, always from a snapshot of whole, durable commits.
+//! Reading, always from a snapshot of whole commits.
 //!
-//! fjall's own `Keyspace::get` reads the newest memtable entry, so it can see half a batch, and data that no fsync has
-//! reached. Readers never use it. After each fsync the committer takes a fjall snapshot and [publishes](Published) it
-//! together with the head that it reaches; a [`Snapshot`] is one such publication.
+//! fjall's own `Keyspace::get` reads the newest memtable entry, so it can see half a batch. Readers never use it. For each
+//! group the committer takes a fjall snapshot, together with the head that it reaches, and [shows](Published) it twice: as
+//! the applied state before the fsync, and as the durable one after it. A [`Snapshot`] is one of these.
 
 mod chunk;
 mod error;

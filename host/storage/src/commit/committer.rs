@@ -1,7 +1,7 @@
 //! The committer: the one thread that writes.
 //!
-//! It takes a group of commits from the queue, writes their batches without syncing, syncs once, publishes the new
-//! snapshot, and only then replies.
+//! It takes a group of commits from the queue, writes their batches without syncing, shows the state that was applied to
+//! those who decide on the next commits, syncs once, publishes the new snapshot, and only then replies.
 //!
 //! Any failure to write or sync, and any panic on the way, poisons the store: the group is answered with the reason, the
 //! published snapshot stays where the last fsync put it, and nothing more is written until the store is opened again.
@@ -10,6 +10,8 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "faults")]
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use fjall::{Database, PersistMode};
@@ -24,7 +26,7 @@ use super::health::{Health, PoisonReason, call_back};
 use super::keyspaces::KeyspaceHandles;
 use super::queue::Next;
 use super::record::Record;
-use super::request::{CommitError, Outcomes, Reply, Request};
+use super::request::{Applied, Barrier, CommitError, Outcomes, Reply, Request};
 use super::writer::Shared;
 use crate::batch::{Batch, BatchError, Committed};
 use crate::fail_point::FailPoint;
@@ -75,6 +77,8 @@ impl Committer {
         if options.injects(Fault::CheckBeforeQueue) {
             shared.early_guards.get_or_init(|| crate::read::Reader::new(Arc::clone(&published)));
         }
+        #[cfg(feature = "faults")]
+        shared.barriers_pass.store(options.injects(Fault::PassBarriers), Ordering::Relaxed);
         let space = DiskSpace::new(dir, options.reserve_bytes, options.free_space.clone());
         let stall_limit = Duration::from_millis(options.stall_limit_ms);
         let committer = Self {
@@ -104,9 +108,15 @@ impl Committer {
     /// Commits until the store is closed and every accepted commit was answered; then closes the database.
     pub(crate) fn run(mut self) {
         while let Some(first) = self.next() {
-            let group = Group::collect(first, &self.shared.queue, &self.options);
-            let outcomes = self.commit_or_refuse(group.commits, group.bytes, group.purpose);
-            reply(group.replies, outcomes);
+            let Group { commits, replies, barriers, applied, bytes, purpose } =
+                Group::collect(first, &self.shared.queue, &self.options);
+            let outcomes = if commits.is_empty() {
+                Ok(Vec::new())
+            } else {
+                self.commit_or_refuse(commits, applied, bytes, purpose)
+            };
+            reply(replies, outcomes);
+            self.reply_to_barriers(barriers);
             self.after_replies();
         }
         if !self.shared.health.is_poisoned() {
@@ -163,10 +173,22 @@ impl Committer {
         }
     }
 
+    /// Replies to those who wait until what was applied before is durable. It is, unless a sync failed.
+    fn reply_to_barriers(&self, barriers: Vec<Barrier>) {
+        let outcome = match self.shared.health() {
+            Health::Poisoned { reason } => Err(CommitError::Poisoned { reason }),
+            Health::Ok | Health::ReadOnly { .. } => Ok(()),
+        };
+        for barrier in barriers {
+            call_back("a reply", || barrier(outcome.clone()));
+        }
+    }
+
     /// Commits a group, unless the store takes no commits.
     fn commit_or_refuse(
         &mut self,
         commits: Vec<PendingCommit>,
+        applied: Vec<Applied>,
         bytes: u64,
         purpose: Purpose,
     ) -> Result<Vec<Outcomes>, CommitError> {
@@ -174,7 +196,7 @@ impl Committer {
             return Err(CommitError::Poisoned { reason });
         }
         self.disk_room.check(bytes, purpose, &self.shared.health)?;
-        catch_panic(|| self.commit_group(commits))
+        catch_panic(|| self.commit_group(commits, applied))
             .unwrap_or_else(|panic| Err(PoisonReason(format!("the committer panicked: {panic}"))))
             .map_err(|PoisonReason(reason)| {
                 self.shared.health.poison(&reason);
@@ -183,14 +205,22 @@ impl Committer {
     }
 
     /// Writes a group once the engine's flushes and compactions keep up.
-    fn commit_group(&mut self, commits: Vec<PendingCommit>) -> Result<Vec<Outcomes>, PoisonReason> {
+    fn commit_group(
+        &mut self,
+        commits: Vec<PendingCommit>,
+        applied: Vec<Applied>,
+    ) -> Result<Vec<Outcomes>, PoisonReason> {
         self.backpressure.wait(&self.database, &self.keyspaces)?;
         let shared = Arc::clone(&self.shared);
-        shared.write_clock.time(|| self.write_group(commits))
+        shared.write_clock.time(|| self.write_group(commits, applied))
     }
 
     /// Writes a group, syncs once if anything was written, and publishes it.
-    fn write_group(&mut self, commits: Vec<PendingCommit>) -> Result<Vec<Outcomes>, PoisonReason> {
+    fn write_group(
+        &mut self,
+        commits: Vec<PendingCommit>,
+        applied: Vec<Applied>,
+    ) -> Result<Vec<Outcomes>, PoisonReason> {
         self.journal.refresh();
         let before = self.head.sequence;
         let mut all = Vec::with_capacity(commits.len());
@@ -205,7 +235,14 @@ impl Committer {
             }
             all.push(outcomes);
         }
-        if self.head.sequence > before {
+        let has_written = self.head.sequence > before;
+        if has_written {
+            self.published.apply(self.database.snapshot(), self.head);
+        }
+        for applied in applied {
+            call_back("a notice", applied);
+        }
+        if has_written {
             self.finish_group()?;
         }
         self.pass(FailPoint::BeforeReply)?;
@@ -239,7 +276,7 @@ impl Committer {
 
     fn publish(&self) -> Result<(), PoisonReason> {
         self.pass(FailPoint::BeforePublish)?;
-        self.published.publish(self.database.snapshot(), self.head);
+        self.published.publish();
         self.pass(FailPoint::AfterPublish)
     }
 

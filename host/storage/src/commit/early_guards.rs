@@ -1,13 +1,13 @@
 //! The fault [`CheckBeforeQueue`](crate::fault::Fault::CheckBeforeQueue): guards are checked when a commit is queued and
 //! not when it is applied.
 
-use super::request::Request;
+use super::request::CommitRequest;
 use crate::batch::{BatchError, Guard};
 use crate::engine_failure::EngineFailure;
 use crate::read::{Direction, ReadError, Scan, Snapshot};
 
 /// Checks the guards of a request against a snapshot, and takes them off the request.
-pub(super) fn check(snapshot: &Snapshot, request: &mut Request) {
+pub(super) fn check(snapshot: &Snapshot, request: &mut CommitRequest) {
     for batch in &mut request.batches {
         let Ok(checked) = batch else { continue };
         let guards = std::mem::take(&mut checked.guards);

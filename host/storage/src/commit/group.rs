@@ -1,7 +1,7 @@
 //! A group: the commits that share one fsync.
 
 use super::queue::CommitQueue;
-use super::request::{Reply, Request};
+use super::request::{Applied, Barrier, CommitRequest, Reply, Request};
 use crate::batch::{Batch, BatchError};
 use crate::options::Options;
 use crate::space::Purpose;
@@ -17,6 +17,11 @@ pub(super) struct Group {
     pub(super) commits: Vec<PendingCommit>,
     /// The replies, in the order of the commits.
     pub(super) replies: Vec<Reply>,
+    /// Those who wait for everything that was applied before this group. They are replied to with it, which is later than
+    /// they need, and spares the fsync that a group of their own would put between two others.
+    pub(super) barriers: Vec<Barrier>,
+    /// Those who want to know when the group is applied.
+    pub(super) applied: Vec<Applied>,
     pub(super) bytes: u64,
     pub(super) purpose: Purpose,
 }
@@ -24,18 +29,40 @@ pub(super) struct Group {
 impl Group {
     /// Groups the first request with those that are queued by now, up to the limits of a group.
     pub(super) fn collect(first: Request, queue: &CommitQueue, options: &Options) -> Self {
-        let mut bytes = 0;
-        let mut commits = Vec::new();
-        let mut replies = Vec::new();
-        let purpose = first.purpose;
+        let purpose = match &first {
+            Request::Commit(commit) => commit.purpose,
+            Request::Barrier(_) => Purpose::Ordinary,
+        };
+        let mut group = Self {
+            commits: Vec::new(),
+            replies: Vec::new(),
+            barriers: Vec::new(),
+            applied: Vec::new(),
+            bytes: 0,
+            purpose,
+        };
         let mut next = Some(first);
         while let Some(request) = next {
-            bytes += request.bytes;
-            commits.push(PendingCommit { owner: request.owner, batches: request.batches });
-            replies.push(request.reply);
-            let full = bytes >= options.group_bytes || commits.len() >= options.group_commits;
-            next = if full { None } else { queue.pop(purpose) };
+            group.add(request);
+            next = if group.is_full(options) { None } else { queue.pop(purpose) };
         }
-        Self { commits, replies, bytes: bytes as u64, purpose }
+        group
+    }
+
+    fn add(&mut self, request: Request) {
+        match request {
+            Request::Commit(CommitRequest { owner, batches, bytes, applied, reply, purpose: _ }) => {
+                self.bytes += bytes as u64;
+                self.commits.push(PendingCommit { owner, batches });
+                self.applied.extend(applied);
+                self.replies.push(reply);
+            }
+            Request::Barrier(barrier) => self.barriers.push(barrier),
+        }
+    }
+
+    fn is_full(&self, options: &Options) -> bool {
+        self.bytes >= options.group_bytes as u64
+            || self.commits.len() + self.barriers.len() >= options.group_commits
     }
 }

@@ -51,10 +51,10 @@ impl CommitQueue {
         if state.requests.len() >= self.commits_max {
             return Err(CommitError::Overloaded { limit: format!("{} commits", self.commits_max) });
         }
-        if !state.requests.is_empty() && state.bytes + request.bytes > self.bytes_max {
+        if !state.requests.is_empty() && state.bytes + request.bytes() > self.bytes_max {
             return Err(CommitError::Overloaded { limit: format!("{} bytes", self.bytes_max) });
         }
-        state.bytes += request.bytes;
+        state.bytes += request.bytes();
         state.requests.push_back(request);
         drop(state);
         self.arrived.notify_one();
@@ -81,11 +81,13 @@ impl CommitQueue {
         }
     }
 
-    /// The oldest request, if it has this purpose.
+    /// The oldest request, if it is no commit of another purpose.
     pub(super) fn pop(&self, purpose: Purpose) -> Option<Request> {
         let mut state = self.state.lock();
-        state.requests.front().filter(|request| request.purpose == purpose)?;
-        state.pop()
+        match state.requests.front()? {
+            Request::Commit(commit) if commit.purpose != purpose => None,
+            Request::Commit(_) | Request::Barrier(_) => state.pop(),
+        }
     }
 
     /// Refuses all further requests.
@@ -98,7 +100,7 @@ impl CommitQueue {
 impl State {
     fn pop(&mut self) -> Option<Request> {
         let request = self.requests.pop_front()?;
-        self.bytes -= request.bytes;
+        self.bytes -= request.bytes();
         Some(request)
     }
 }

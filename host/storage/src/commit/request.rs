@@ -50,17 +50,40 @@ pub enum CommitError {
 /// Called with the outcome of a commit, exactly once.
 pub(super) type Reply = Box<dyn FnOnce(Result<Outcomes, CommitError>) + Send>;
 
+/// Called once what a commit wrote is in the applied state, before it is synced. Not called if the commit is refused.
+pub(super) type Applied = Box<dyn FnOnce() + Send>;
+
+/// Called once everything that was applied before is durable, or never will be.
+pub(super) type Barrier = Box<dyn FnOnce(Result<(), CommitError>) + Send>;
+
+/// What is queued for the committer.
+pub(super) enum Request {
+    Commit(CommitRequest),
+    Barrier(Barrier),
+}
+
+impl Request {
+    /// Bytes of keys and values, as the queue's limit counts them.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Commit(commit) => commit.bytes,
+            Self::Barrier(_) => 0,
+        }
+    }
+}
+
 /// A commit on its way to the committer.
-pub(super) struct Request {
+pub(super) struct CommitRequest {
     pub(super) owner: String,
     /// Batches that were found malformed before they were queued keep their place in the outcomes.
     pub(super) batches: Vec<Result<Batch, BatchError>>,
     pub(super) bytes: usize,
     pub(super) purpose: Purpose,
+    pub(super) applied: Option<Applied>,
     pub(super) reply: Reply,
 }
 
-impl Request {
+impl CommitRequest {
     /// Checks a commit on the caller's thread, so that the committer only meets well-formed batches.
     pub(super) fn new(commit: Commit, purpose: Purpose, reply: Reply) -> Result<Self, CommitError> {
         name::check("owner", &commit.owner).map_err(CommitError::Invalid)?;
@@ -85,6 +108,6 @@ impl Request {
                 limits::COMMIT_BYTES_MAX
             )));
         }
-        Ok(Self { owner: commit.owner, batches, bytes, purpose, reply })
+        Ok(Self { owner: commit.owner, batches, bytes, purpose, applied: None, reply })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::health::{Health, HealthState};
 use super::queue::CommitQueue;
-use super::request::{Commit, CommitError, Outcomes, Reply, Request};
+use super::request::{Commit, CommitError, CommitRequest, Outcomes, Request};
 use super::write_clock::WriteClock;
 use crate::space::Purpose;
 
@@ -23,6 +23,9 @@ pub(crate) struct Shared {
     /// Set by the fault [`CheckBeforeQueue`](crate::fault::Fault::CheckBeforeQueue).
     #[cfg(feature = "faults")]
     pub(super) early_guards: std::sync::OnceLock<crate::read::Reader>,
+    /// Set by the fault [`PassBarriers`](crate::fault::Fault::PassBarriers).
+    #[cfg(feature = "faults")]
+    pub(super) barriers_pass: std::sync::atomic::AtomicBool,
 }
 
 impl Shared {
@@ -33,6 +36,8 @@ impl Shared {
             write_clock: WriteClock::new(),
             #[cfg(feature = "faults")]
             early_guards: std::sync::OnceLock::new(),
+            #[cfg(feature = "faults")]
+            barriers_pass: std::sync::atomic::AtomicBool::new(false),
         }
     }
 
@@ -49,13 +54,16 @@ impl Shared {
         self.health.on_poisoned(Box::new(listener));
     }
 
-    fn push(&self, commit: Commit, purpose: Purpose, reply: Reply) -> Result<(), CommitError> {
-        #[cfg_attr(not(feature = "faults"), allow(unused_mut, reason = "a fault changes it"))]
-        let mut request = Request::new(commit, purpose, reply)?;
+    #[cfg_attr(not(feature = "faults"), allow(unused_mut, reason = "a fault changes it"))]
+    fn push_commit(&self, mut commit: CommitRequest) -> Result<(), CommitError> {
         #[cfg(feature = "faults")]
         if let Some(reader) = self.early_guards.get() {
-            super::early_guards::check(&reader.snapshot(), &mut request);
+            super::early_guards::check(&reader.snapshot(), &mut commit);
         }
+        self.push(Request::Commit(commit))
+    }
+
+    fn push(&self, request: Request) -> Result<(), CommitError> {
         if let Health::Poisoned { reason } = self.health.get() {
             return Err(CommitError::Poisoned { reason });
         }
@@ -79,7 +87,44 @@ impl Writer {
         commit: Commit,
         reply: impl FnOnce(Result<Outcomes, CommitError>) + Send + 'static,
     ) -> Result<(), CommitError> {
-        self.shared.push(commit, Purpose::Ordinary, Box::new(reply))
+        self.shared.push_commit(CommitRequest::new(commit, Purpose::Ordinary, Box::new(reply))?)
+    }
+
+    /// Like [`commit`](Self::commit), and calls `applied` as soon as the commit can be seen in the
+    /// [applied](crate::Reader::applied) state, before its fsync. It is called on the committer thread too, at most once,
+    /// and not if the commit fails before that.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`], if the commit was not queued.
+    pub fn commit_in_two_steps(
+        &self,
+        commit: Commit,
+        applied: impl FnOnce() + Send + 'static,
+        reply: impl FnOnce(Result<Outcomes, CommitError>) + Send + 'static,
+    ) -> Result<(), CommitError> {
+        let mut commit = CommitRequest::new(commit, Purpose::Ordinary, Box::new(reply))?;
+        commit.applied = Some(Box::new(applied));
+        self.shared.push_commit(commit)
+    }
+
+    /// Calls `reply` once everything that can be seen in the [applied](crate::Reader::applied) state now is durable, or
+    /// with an error if the store stops writing before that is certain. A store that is read-only for want of room
+    /// replies as well.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitError`]: the queue is full, or the store is poisoned or closed. `reply` is not called then.
+    pub fn when_durable(
+        &self,
+        reply: impl FnOnce(Result<(), CommitError>) + Send + 'static,
+    ) -> Result<(), CommitError> {
+        #[cfg(feature = "faults")]
+        if self.shared.barriers_pass.load(std::sync::atomic::Ordering::Relaxed) {
+            reply(Ok(()));
+            return Ok(());
+        }
+        self.shared.push(Request::Barrier(Box::new(reply)))
     }
 
     /// Like [`commit`](Self::commit), for writes that free disk space, at once or when the store is scavenged: they may
@@ -93,7 +138,7 @@ impl Writer {
         commit: Commit,
         reply: impl FnOnce(Result<Outcomes, CommitError>) + Send + 'static,
     ) -> Result<(), CommitError> {
-        self.shared.push(commit, Purpose::MakesRoom, Box::new(reply))
+        self.shared.push_commit(CommitRequest::new(commit, Purpose::MakesRoom, Box::new(reply))?)
     }
 
     /// Commits and waits for the fsync. Don't call it on a thread that others wait for, and never from within a reply.

@@ -1,4 +1,4 @@
-//! What the committer publishes after each fsync, and what readers and committer share.
+//! What the committer shows of the store, applied and durable, and what readers and committer share.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,7 +16,11 @@ pub(crate) type Keyspaces = HashMap<String, HashMap<String, Keyspace>>;
 
 /// What readers share with the committer.
 pub(crate) struct Published {
+    /// The store as of the last fsync.
     pub(crate) view: ArcSwap<View>,
+    /// The store as of the last group that was written, whether it is synced or not. Once the store is poisoned it may
+    /// be ahead of `view` for good.
+    pub(crate) applied: ArcSwap<View>,
     /// Fixed for as long as the store is open.
     pub(crate) histories: Histories,
     /// `None` once the store is closed. Each read holds the lock for as long as it uses a handle. So when the map has
@@ -41,8 +45,10 @@ impl Published {
         meta: Keyspace,
     ) -> Self {
         let held_views = Arc::default();
+        let view = Arc::new(View::new(snapshot, head, &held_views));
         Self {
-            view: ArcSwap::from_pointee(View::new(snapshot, head, &held_views)),
+            view: ArcSwap::new(Arc::clone(&view)),
+            applied: ArcSwap::new(view),
             histories,
             keyspaces: RwLock::new(Some(keyspaces)),
             compacting: AtomicBool::new(false),
@@ -52,9 +58,14 @@ impl Published {
         }
     }
 
-    /// Replaces the published view.
-    pub(crate) fn publish(&self, snapshot: fjall::Snapshot, head: LogHead) {
-        self.view.store(Arc::new(View::new(snapshot, head, &self.held_views)));
+    /// Shows a group that was written and is not synced yet.
+    pub(crate) fn apply(&self, snapshot: fjall::Snapshot, head: LogHead) {
+        self.applied.store(Arc::new(View::new(snapshot, head, &self.held_views)));
+    }
+
+    /// Shows to readers what was applied, which is durable by now.
+    pub(crate) fn publish(&self) {
+        self.view.store(self.applied.load_full());
     }
 
     /// Waits for reads in progress, then leaves no handle of the database in any reader.
@@ -64,7 +75,7 @@ impl Published {
     }
 }
 
-/// The store as of one fsync.
+/// The store as of one group.
 pub(crate) struct View {
     pub(crate) snapshot: fjall::Snapshot,
     pub(crate) head: LogHead,

@@ -20,8 +20,8 @@ pub struct Reader {
     published: Arc<Published>,
 }
 
-/// The store as of one fsync: whole, durable commits only. A snapshot that is held for long keeps old versions from being
-/// reclaimed.
+/// The store as of one group of commits: whole commits only. They are durable, unless the snapshot is of the
+/// [applied](Reader::applied) state. A snapshot that is held for long keeps old versions from being reclaimed.
 #[derive(Clone)]
 pub struct Snapshot {
     view: Arc<View>,
@@ -37,6 +37,15 @@ impl Reader {
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
         Snapshot { view: self.published.view.load_full(), published: Arc::clone(&self.published) }
+    }
+
+    /// The store as of the last group that was written, whether it is synced or not. It is for deciding on the next
+    /// commits: their guards hold then, though the disk is still busy with the last ones. Nothing that was learned from
+    /// it may leave the process before it is durable, which a commit is replied to after, and
+    /// [`Writer::when_durable`](crate::Writer::when_durable) waits for.
+    #[must_use]
+    pub fn applied(&self) -> Snapshot {
+        Snapshot { view: self.published.applied.load_full(), published: Arc::clone(&self.published) }
     }
 
     /// Every position below this one is durable and readable.
@@ -59,7 +68,7 @@ impl Reader {
 }
 
 impl Snapshot {
-    /// Every position below this one is in the snapshot, and durable.
+    /// Every position below this one is in the snapshot.
     #[must_use]
     pub fn next_position(&self) -> u64 {
         self.view.head.next_position
