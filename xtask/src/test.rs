@@ -18,19 +18,26 @@ pub(crate) use self::long::long;
 /// Where nextest writes the results of a run; `.config/nextest.toml` turns that on.
 const RESULTS: &str = "target/nextest/default/junit.xml";
 
-/// Runs every test, and the examples in the documentation. `arguments` go to the test runner.
+/// Runs every test, the examples in the documentation and the storage's faults. `arguments` go to the test runner.
 pub(crate) fn all(arguments: &[String]) -> Result<()> {
     build_hosts()?;
     let skipped = Skipped::new()?;
     let mut times = Times::default();
     let tests = run_tests(arguments, &skipped, &mut times);
-    let examples = if arguments.is_empty() { run_examples(&mut times) } else { Ok(()) };
+    let rest = if arguments.is_empty() {
+        let examples = run_examples(&mut times);
+        run_fault_tests(&mut times).and(examples)
+    } else {
+        Ok(())
+    };
     times.print();
     if !arguments.is_empty() {
-        eprintln!("xtask: skipped: the documentation's examples, because arguments chose other tests");
+        eprintln!(
+            "xtask: skipped: the documentation's examples and the storage's faults, because arguments chose other tests"
+        );
     }
     skipped.print()?;
-    tests.and(examples)
+    tests.and(rest)
 }
 
 /// Runs the tests with cargo-nextest where it is installed. Without it there are no times per suite, and no limit on the
@@ -60,6 +67,17 @@ fn run_examples(times: &mut Times) -> Result<()> {
     let examples = workspace::run(workspace::cargo().args(["test", "--workspace", "--release", "--doc"]));
     times.add("the documentation's examples", begun.elapsed(), String::new());
     examples
+}
+
+/// Runs the tests that the storage's injected faults are found. Only a storage that is built with faults has them.
+fn run_fault_tests(times: &mut Times) -> Result<()> {
+    let begun = Instant::now();
+    let mut command = workspace::cargo();
+    // The features of the faulty host, so that nothing is compiled for these tests alone but themselves.
+    command.args(["test", "--workspace", "--release", "--features", "exesdb/faults"]);
+    let faults = workspace::run(command.args(["--test", "faults", "--test", "applied"]));
+    times.add("the storage's faults", begun.elapsed(), String::new());
+    faults
 }
 
 /// The end-to-end tests run the host's binary. Cargo does not build it for them, as it belongs to another package.
