@@ -55,6 +55,12 @@ impl EngineFailure {
         Self { reason, said: error.to_string(), advice: refused.map_or("", advice), is_damage }
     }
 
+    /// What is wrong with the log at a position.
+    pub(crate) fn of_log(position: u64, what: &str) -> Self {
+        let reason = format!("the event log is damaged at position {position}: {what}");
+        Self { said: reason.clone(), reason, advice: "", is_damage: true }
+    }
+
     /// Translates a panic of the engine.
     pub(crate) fn of_panic(message: &str) -> Self {
         Self {

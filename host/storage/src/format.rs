@@ -66,6 +66,15 @@ pub(crate) const HEAD_KEY: &[u8; 4] = b"head";
 /// Key of the list of histories.
 pub(crate) const HISTORIES_KEY: &[u8] = b"histories";
 
+/// Owner and name of the keyspace that has the [event log](crate::log). No component has this name.
+pub(crate) const LOG: (&str, &str) = ("storage", "log");
+
+/// The log of a store that was begun in format 2.
+pub(crate) const OLD_LOG: (&str, &str) = ("streams", "events");
+
+/// The positions that imports left empty in format 2.
+pub(crate) const OLD_GAPS: (&str, &str) = ("streams", "gaps");
+
 /// Owner of the filler that is written to make the engine begin another journal. No component has this name. The
 /// keyspace is not part of dumps, and empty except while a store is erased.
 pub(crate) const FILLER_OWNER: &str = "storage";

@@ -45,6 +45,9 @@ pub struct Options {
     /// Rebuilds the durable mark from the journals if it is missing or damaged. `false`: without the mark nobody knows
     /// whether the journal's end is the end of what was acknowledged, so an operator has to decide.
     pub rebuild_mark: bool,
+    /// Whether bytes are JSON that may be embedded in other JSON. Asked about the data and metadata of events of format 2,
+    /// which do not say whether they were checked.
+    pub is_json: fn(&[u8]) -> bool,
     /// Replaces the file system's figure of free bytes; only for tests.
     pub free_space: Option<FreeSpace>,
     /// Called at each fail point; only for tests.
@@ -69,6 +72,7 @@ impl Default for Options {
             stall_limit_ms: 30_000,
             reserve_bytes: 256 * 1024 * 1024,
             rebuild_mark: false,
+            is_json: |_| false,
             free_space: None,
             fail_points: None,
             #[cfg(feature = "faults")]

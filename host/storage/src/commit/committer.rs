@@ -71,8 +71,14 @@ impl Committer {
     ) -> (Self, Arc<Published>) {
         let Opened { meta, keyspaces, head, histories, mark, journal: (id, bytes), data, database, lock } =
             opened;
-        let published =
-            Arc::new(Published::new(database.snapshot(), head, histories, keyspaces, meta.clone()));
+        let published = Arc::new(Published::new(
+            database.snapshot(),
+            head,
+            histories,
+            keyspaces,
+            meta.clone(),
+            options.is_json,
+        ));
         #[cfg(feature = "faults")]
         if options.injects(Fault::CheckBeforeQueue) {
             shared.early_guards.get_or_init(|| crate::read::Reader::new(Arc::clone(&published)));

@@ -32,6 +32,8 @@ pub(crate) struct Published {
     pub(crate) held_views: Arc<HeldViews>,
     /// This crate's own keyspace; `None` once the store is closed.
     pub(crate) meta: RwLock<Option<Keyspace>>,
+    /// See [`Options::is_json`](crate::Options::is_json).
+    pub(crate) is_json: fn(&[u8]) -> bool,
     /// No file holds anything that was deleted up to this batch. 0 if the store was not erased since it was opened.
     pub(crate) erased: AtomicU64,
 }
@@ -43,6 +45,7 @@ impl Published {
         histories: Histories,
         keyspaces: Keyspaces,
         meta: Keyspace,
+        is_json: fn(&[u8]) -> bool,
     ) -> Self {
         let held_views = Arc::default();
         let view = Arc::new(View::new(snapshot, head, &held_views));
@@ -54,6 +57,7 @@ impl Published {
             compacting: AtomicBool::new(false),
             held_views,
             meta: RwLock::new(Some(meta)),
+            is_json,
             erased: AtomicU64::new(0),
         }
     }

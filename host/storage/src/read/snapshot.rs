@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use fjall::{Keyspace, Readable, Slice};
+use parking_lot::RwLock;
 
 use super::error::ReadError;
-use super::published::{Published, View};
+use super::published::{Keyspaces, Published, View};
 use super::scan::{Direction, Page, Scan, key_range, page};
 use crate::engine_failure::EngineFailure;
 use crate::format;
@@ -102,6 +103,16 @@ impl Snapshot {
             .collect();
         names.sort_unstable();
         Ok(names)
+    }
+
+    /// The handles of all keyspaces; `None` once the store is closed. Whoever uses one holds the lock meanwhile.
+    pub(crate) fn shared_keyspaces(&self) -> &RwLock<Option<Keyspaces>> {
+        &self.published.keyspaces
+    }
+
+    /// The check of [`Options::is_json`](crate::Options::is_json).
+    pub(crate) fn is_json(&self) -> fn(&[u8]) -> bool {
+        self.published.is_json
     }
 
     /// The engine's snapshot.

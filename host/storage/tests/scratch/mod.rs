@@ -102,6 +102,11 @@ pub(crate) fn batch(guards: Vec<Guard>, operations: Vec<Operation>, events: u32)
 
 /// All entries of a keyspace, read page by page.
 pub(crate) fn all(snapshot: &Snapshot, keyspace: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    all_of(snapshot, OWNER, keyspace)
+}
+
+/// As [`all`], of any owner.
+pub(crate) fn all_of(snapshot: &Snapshot, owner: &str, keyspace: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut scan = Scan {
         keyspace: keyspace.into(),
         start: vec![],
@@ -112,7 +117,7 @@ pub(crate) fn all(snapshot: &Snapshot, keyspace: &str) -> Vec<(Vec<u8>, Vec<u8>)
     };
     let mut entries = Vec::new();
     loop {
-        let page = snapshot.scan(OWNER, &scan).unwrap();
+        let page = snapshot.scan(owner, &scan).unwrap();
         entries.extend(page.entries.iter().map(|(key, value)| (key.to_vec(), value.to_vec())));
         if !page.more {
             return entries;
