@@ -3,7 +3,8 @@
 //! There is one folder per version of the storage format. It never changes once that version was released; a new version
 //! gets another folder. `format-2` has two stores of the shipped host and components: `killed`, whose entries are only in
 //! the journal, and `closed`, the same store after it was started again, scavenged (so that it has removed events), appended
-//! to once and stopped. The folder also has an export of each, and a backup of the second. The stores have every kind of
+//! to once and stopped. The folder also has an export of each, and a backup of the second. `gaps` was filled by imports that left
+//! positions empty, and killed. The stores have every kind of
 //! entry: tags, both ids of the index of metadata, binary data, an append of many events, a transaction, streams with
 //! retention, deleted streams, deleted streams that began again, tombstones, and snapshots with and without a source.
 
@@ -101,6 +102,17 @@ fn a_store_of_format_2_that_was_closed_is_opened() {
     is_sound(&down);
     let host = down.start();
     goes_on(&host, "closed.ndjson", 56);
+    is_sound(&host.stop().down);
+}
+
+#[test]
+fn a_store_of_format_2_with_gaps_is_opened() {
+    let down = Down::new(Some(CONFIG));
+    copy(&kept("gaps"), &down.data().join("main")).unwrap();
+    is_sound(&down);
+    let host = down.start();
+    assert_eq!(host.ok(&["export", "-"]), std::fs::read_to_string(kept("gaps.ndjson")).expect("it is kept"));
+    assert_eq!(host.http.append_one("a").expect(200).json["position"], 20_005);
     is_sound(&host.stop().down);
 }
 

@@ -192,7 +192,7 @@ async fn write(store: &StoreAccess, role: &str, running: &StateOwner) -> Result<
         value_stamps: Vec::new(),
         chain: None,
     };
-    let batch = Batch { guards: Vec::new(), operations: vec![put], events: 0 };
+    let batch = Batch { operations: vec![put], ..Batch::default() };
     let (sender, outcome) = tokio::sync::oneshot::channel();
     let commit = Commit { owner: OWNER.to_owned(), batches: vec![batch] };
     store.writer.commit_making_room(commit, move |outcome| drop(sender.send(outcome)))?;

@@ -118,7 +118,7 @@ fn batch(stream: &str, round: u32, events: u32) -> Batch {
         });
     }
     let guards = vec![Guard::Absent { keyspace: "stream".into(), key: stream_version(0) }];
-    Batch { guards, operations, events }
+    Batch { guards, operations, events, ..Batch::default() }
 }
 
 /// Reads all events in pages of 1 MiB. Returns their number, and the time it took.

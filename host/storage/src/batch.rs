@@ -1,7 +1,10 @@
-//! A batch: guards that must hold, operations that are applied together, and the positions that they take.
+//! A batch: guards that must hold, operations and records of the log that are applied together, and the positions that
+//! they take.
 //!
 //! Everything here is pure. A batch is checked against the [limits] on the caller's thread before it is
 //! queued, because everybody waits for the committer.
+
+use exesdb_packed::{Envelope, Frames, Record};
 
 use crate::engine_failure::EngineFailure;
 use crate::limits;
@@ -18,8 +21,15 @@ pub struct Batch {
     pub guards: Vec<Guard>,
     /// The writes, in order: of two operations on one key the later counts.
     pub operations: Vec<Operation>,
-    /// Number of positions that this batch takes. Event `i` gets position `first_position + i`.
+    /// Number of positions that this batch takes without a record in the log. Event `i` gets position
+    /// `first_position + i`. Only in stores whose [log](crate::LogRead) has not begun.
     pub events: u32,
+    /// What is appended to the log: packed frames of events and gaps. Their positions are ignored; the first gets
+    /// `first_position`, and each following one the position after the one before it.
+    pub log: Vec<u8>,
+    /// Positions before this batch whose events are removed from the log. Their links stay. Nothing happens to those that
+    /// were removed before, and to gaps.
+    pub removes: Vec<u64>,
 }
 
 /// A condition on the state that a batch is applied to. A keyspace that does not exist is empty.
@@ -88,7 +98,7 @@ pub enum Operation {
 pub struct Stamp {
     /// Offset in bytes; [`STAMP_BYTES`] from here are overwritten, big-endian.
     pub at: u32,
-    /// Number of the event within the batch, counted from 0.
+    /// Which position of the batch, counted from 0; a gap counts as many as it takes.
     pub event: u32,
 }
 
@@ -113,6 +123,14 @@ pub enum BatchError {
     GuardUnreadable {
         /// Index into [`Batch::guards`].
         index: u32,
+        /// Why.
+        failure: EngineFailure,
+    },
+    /// A record that the batch removes could not be read.
+    #[error("the record of position {position} could not be read to be removed: {failure}")]
+    LogUnreadable {
+        /// The position.
+        position: u64,
         /// Why.
         failure: EngineFailure,
     },
@@ -209,18 +227,65 @@ impl Batch {
         at_most("the number of guards", self.guards.len(), limits::BATCH_GUARDS_MAX)?;
         at_most("the number of operations", self.operations.len(), limits::BATCH_OPERATIONS_MAX)?;
         at_most("the number of events", self.events as usize, limits::BATCH_EVENTS_MAX as usize)?;
-        let mut bytes = 0;
+        at_most("the number of removed events", self.removes.len(), limits::BATCH_REMOVES_MAX)?;
+        let positions = self.check_positions()?;
+        let mut bytes = self.log.len() + self.removes.len() * size_of::<u64>();
         for (index, guard) in self.guards.iter().enumerate() {
             bytes += guard.check().map_err(|error| error.at("guard", index))?;
         }
         let mut chained = None;
         for (index, operation) in self.operations.iter().enumerate() {
             bytes += operation
-                .check(self.events)
+                .check(positions)
                 .and_then(|bytes| operation.check_chain_order(&mut chained).map(|()| bytes))
                 .map_err(|error| error.at("operation", index))?;
         }
         at_most("the batch in bytes", bytes, limits::BATCH_BYTES_MAX)
+    }
+
+    /// Checks what is appended to the log. Returns the number of positions that the batch takes.
+    fn check_positions(&self) -> Result<u32, BatchError> {
+        if self.log.is_empty() {
+            return Ok(self.events);
+        }
+        if self.events > 0 {
+            return Err(BatchError::Invalid(
+                "it takes positions both with and without records in the log".into(),
+            ));
+        }
+        let (mut events, mut positions) = (0, 0_u64);
+        for frame in Frames::new(&self.log) {
+            let frame = frame.map_err(|broken| BatchError::Invalid(broken.to_string()))?;
+            match frame.record {
+                Record::Event(envelope) => {
+                    Envelope::read(envelope).map_err(|broken| {
+                        BatchError::Invalid(format!("event {events} of its log: {broken}"))
+                    })?;
+                    at_most("an event in bytes", envelope.len(), limits::EVENT_BYTES_MAX)?;
+                    events += 1;
+                    positions += 1;
+                }
+                Record::Gap { positions: more } => positions = positions.saturating_add(more),
+                Record::Removed { .. } => {
+                    return Err(BatchError::Invalid("it appends an event that was removed".into()));
+                }
+            }
+        }
+        at_most("the number of events", events, limits::BATCH_EVENTS_MAX as usize)?;
+        u32::try_from(positions).map_err(|_| BatchError::TooLarge {
+            what: "the number of positions",
+            actual: positions,
+            limit: u32::MAX.into(),
+        })
+    }
+
+    /// Number of positions that the batch takes. It was checked.
+    pub(crate) fn positions(&self) -> u64 {
+        let in_log = Frames::new(&self.log).map(|frame| match frame.expect("the batch was checked").record {
+            Record::Gap { positions } => positions,
+            Record::Event(_) | Record::Removed { .. } => 1,
+        });
+        u64::from(self.events) + in_log.sum::<u64>()
     }
 
     /// Bytes of keys and values, including those of guards: what the limits of queue and group count.
@@ -242,7 +307,7 @@ impl Batch {
                 Operation::Delete { key, .. } => key.len(),
             })
             .sum();
-        guards + operations
+        guards + operations + self.log.len() + self.removes.len() * size_of::<u64>()
     }
 }
 

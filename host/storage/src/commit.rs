@@ -15,6 +15,7 @@ mod group;
 mod guards;
 mod health;
 mod keyspaces;
+mod log_writer;
 mod queue;
 mod record;
 mod request;

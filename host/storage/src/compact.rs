@@ -179,8 +179,8 @@ impl Store {
         let keyspaces = self.published.keyspaces.read();
         let keyspaces = keyspaces.iter().flatten();
         let mut targets: Vec<_> = keyspaces
-            .filter(|(owner, _)| *owner != format::FILLER_OWNER)
             .flat_map(|(owner, owned)| owned.iter().map(move |(keyspace, handle)| (owner, keyspace, handle)))
+            .filter(|(owner, keyspace, _)| !format::is_filler(owner, keyspace))
             .map(|(owner, keyspace, handle)| Target {
                 owner: owner.clone(),
                 keyspace: keyspace.clone(),

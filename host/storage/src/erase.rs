@@ -194,7 +194,7 @@ impl Store {
         let failed = |reason: String| EraseError::Journal { reason };
         let started = Instant::now();
         loop {
-            let batch = Batch { guards: Vec::new(), operations: vec![operation.clone()], events: 0 };
+            let batch = Batch { operations: vec![operation.clone()], ..Batch::default() };
             let commit = Commit { owner: format::FILLER_OWNER.into(), batches: vec![batch] };
             let (sender, outcomes) = std::sync::mpsc::sync_channel(1);
             // The receiver waits below, so the send cannot fail. Erasing frees space, so the filler may use the reserve.

@@ -13,10 +13,11 @@
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
-//! | `meta` | `format` | `u32`: the version of this format, now 2 |
+//! | `meta` | `format` | `u32`: the version of this format: 3, or 2 before the first record of the log |
 //! | `meta` | `head` | sequence, next position, chain, floor of the engine's sequence number: `u64` each |
 //! | `meta` | `histories` | of each history, the oldest first: its id and its first position: `u64` each |
 //! | `meta` | `keyspace:<owner>.<keyspace>` | `u64`: the engine's number of the keyspace, which is its folder's name |
+//! | `storage.log` | position: `u64` | a record of the event log: see [`crate::log`] |
 //! | `<owner>.<keyspace>` | chosen by the owner, 1 to 4,096 bytes | chosen by the owner, at most 2 MiB |
 //!
 //! Every batch is one record of fjall's journal: its operations, the new `head`, and an entry for each keyspace that it is
@@ -82,11 +83,24 @@ pub(crate) const FILLER_OWNER: &str = "storage";
 /// Keyspace of the filler.
 pub(crate) const FILLER_KEYSPACE: &str = "filler";
 
+/// Whether a keyspace is the filler's.
+pub(crate) fn is_filler(owner: &str, keyspace: &str) -> bool {
+    (owner, keyspace) == (FILLER_OWNER, FILLER_KEYSPACE)
+}
+
 /// The only key of the filler's keyspace.
 pub(crate) const FILLER_KEY: &[u8] = b"filler";
 
 /// Prefix of the keys that list the keyspaces; the full name follows.
 pub(crate) const KEYSPACE_KEY_PREFIX: &str = "keyspace:";
 
-/// The version of the format that this code writes, and the only one that it reads.
-pub const FORMAT_VERSION: u32 = 2;
+/// The version of the format of a store with an event log.
+pub const FORMAT_VERSION: u32 = 3;
+
+/// The version before, which a store has until the first record of its log is written: a reader of it would miss events.
+pub(crate) const FORMAT_WITHOUT_LOG: u32 = 2;
+
+/// Whether this code reads a version of the format.
+pub(crate) fn is_known(version: u32) -> bool {
+    [FORMAT_WITHOUT_LOG, FORMAT_VERSION].contains(&version)
+}

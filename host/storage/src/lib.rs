@@ -27,6 +27,7 @@
 //!         },
 //!     ],
 //!     events: 1,
+//!     ..Batch::default()
 //! };
 //! let outcomes = store.commit_blocking(Commit { owner: "streams".into(), batches: vec![event] })?;
 //! assert_eq!(outcomes[0].as_ref().map(|committed| committed.first_position), Ok(0));

@@ -32,6 +32,12 @@ pub const BATCH_GUARDS_MAX: usize = 10_000;
 /// Most positions of one batch, so that no batch can use up the position space.
 pub const BATCH_EVENTS_MAX: u32 = 10_000;
 
+/// Longest envelope of an event in the log: what fits into a value beside its kind and link.
+pub const EVENT_BYTES_MAX: usize = VALUE_BYTES_MAX - 16;
+
+/// Most events that one batch removes from the log. Each is a lookup on the committer thread, as for a guard.
+pub const BATCH_REMOVES_MAX: usize = 10_000;
+
 /// Most batches of one commit: what a writer collects while another commit is in flight.
 pub const COMMIT_BATCHES_MAX: usize = 10_000;
 

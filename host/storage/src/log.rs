@@ -1,10 +1,10 @@
 //! The event log: one record for each position, in one keyspace, hash-chained.
 //!
-//! The log of a store of format 3 lies in the keyspace `storage.log`. A store that was begun in format 2 goes on with the
-//! keyspace in which the streams component of that time kept its events, `streams.events`: its records have the same
-//! keys, have their link at the same place, and are chained by the same formula. Only the layout of the events differs,
-//! and they are turned when they are read. What an import left empty has no records there; the keyspace `streams.gaps`
-//! lists it.
+//! The log lies in the keyspace `storage.log`. The first record makes the store's format 3. A store that has events of
+//! format 2 by then goes on with the keyspace in which the streams component of that time kept them, `streams.events`: its
+//! records have the same keys, have their link at the same place, and are chained by the same formula. Only the layout of
+//! the events differs, and they are turned when they are read. What an import left empty has no records there; the
+//! keyspace `streams.gaps` lists it.
 
 mod old_event;
 mod page;
@@ -13,3 +13,4 @@ mod snapshot;
 
 pub use page::{LogPage, LogRead};
 pub(crate) use record::{LINK_AT, event_value, gap_value, removed_value};
+pub(crate) use snapshot::log_keyspace;

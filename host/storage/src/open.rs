@@ -32,6 +32,8 @@ pub(crate) use meta::read_head;
 pub(crate) struct Opened {
     pub(crate) meta: Keyspace,
     pub(crate) keyspaces: Keyspaces,
+    /// Version of the store's format.
+    pub(crate) format: u32,
     pub(crate) head: LogHead,
     pub(crate) histories: Histories,
     pub(crate) mark: MarkFile,
@@ -62,7 +64,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     let mark = acknowledged::recover(dir, &journals, found, options)?;
     let database = open_engine(dir, &data, options)?;
     let meta = database.keyspace(format::META, || options.keyspace()).map_err(engine_error(dir))?;
-    meta::check_format(dir, &meta)?;
+    let format = meta::read_format(dir, &meta)?;
     let Some(mark) = mark else { return Err(acknowledged::mark_missing(dir, found)) };
     let head = read_head(dir, &meta)?;
     acknowledged::check_head(dir, head, mark, &journals, options)?;
@@ -83,7 +85,7 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     let mark = acknowledged::advance_mark(dir, found, Mark { head, journal: newest.id, ..mark })
         .map_err(OpenError::io("writing the durable mark of", dir))?;
     let journal = (newest.id, newest.valid_end);
-    Ok(Opened { meta, keyspaces, head, histories, mark, journal, data, database, lock })
+    Ok(Opened { meta, keyspaces, format, head, histories, mark, journal, data, database, lock })
 }
 
 /// Checks the engine's files before the engine opens them. Returns its journals.

@@ -132,7 +132,7 @@ fn append(writer: u8, number: u64) -> Batch {
     let mut operations: Vec<Operation> =
         (0..EVENTS).map(|event| put_event(event, &value(writer, number, event))).collect();
     operations.push(put_in(HEADS, &[writer], &(number + 1).to_be_bytes()));
-    Batch { guards: vec![guard], operations, events: EVENTS }
+    Batch { guards: vec![guard], operations, events: EVENTS, ..Batch::default() }
 }
 
 fn value(writer: u8, number: u64, event: u32) -> Vec<u8> {

@@ -120,7 +120,7 @@ fn hostile_heads_are_refused() {
     };
     let known = exesdb_storage::FORMAT_VERSION;
     inspected(&with(&head(known, 3, 2)).bytes).unwrap();
-    refused(&with(&head(known + 1, 3, 2)), "of a store of format 3");
+    refused(&with(&head(known + 1, 3, 2)), "of a store of format 4");
     refused(&with(&head(known, u64::MAX, 2)), "the sequence of its head is 18446744073709551615");
     refused(&with(&head(known, 3, u64::MAX)), "the next position of its head is 18446744073709551615");
     refused(&with(&head(known, 3, 2)[1..]), "its head has 35 bytes instead of 36");

@@ -125,6 +125,7 @@ fn batch() -> impl Strategy<Value = Batch> {
             guards: guards.clone(),
             operations,
             events,
+            ..Batch::default()
         })
     })
 }

@@ -189,6 +189,7 @@ fn batch(batch: Batch) -> storage::Batch {
         guards: batch.guards.into_iter().map(guard).collect(),
         operations: batch.operations.into_iter().map(operation).collect(),
         events: batch.events,
+        ..storage::Batch::default()
     }
 }
 

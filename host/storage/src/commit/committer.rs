@@ -24,6 +24,7 @@ use super::group::{Group, PendingCommit};
 use super::guards;
 use super::health::{Health, PoisonReason, call_back};
 use super::keyspaces::KeyspaceHandles;
+use super::log_writer::{LogWriter, Removal};
 use super::queue::Next;
 use super::record::Record;
 use super::request::{Applied, Barrier, CommitError, Outcomes, Reply, Request};
@@ -55,6 +56,7 @@ pub(crate) struct Committer {
     /// Whether a group was acknowledged that is still to be synced.
     #[cfg(feature = "faults")]
     sync_deferred: bool,
+    log: LogWriter,
     keyspaces: KeyspaceHandles,
     database: Database,
     cleanup: JournalCleanup,
@@ -69,11 +71,22 @@ impl Committer {
         options: Options,
         shared: Arc<Shared>,
     ) -> (Self, Arc<Published>) {
-        let Opened { meta, keyspaces, head, histories, mark, journal: (id, bytes), data, database, lock } =
-            opened;
+        let Opened {
+            meta,
+            keyspaces,
+            format,
+            head,
+            histories,
+            mark,
+            journal: (id, bytes),
+            data,
+            database,
+            lock,
+        } = opened;
         let published = Arc::new(Published::new(
             database.snapshot(),
             head,
+            format,
             histories,
             keyspaces,
             meta.clone(),
@@ -97,6 +110,7 @@ impl Committer {
             backpressure: Backpressure::new(Arc::clone(&published), stall_limit),
             #[cfg(feature = "faults")]
             sync_deferred: false,
+            log: LogWriter::new(Arc::clone(&published)),
             keyspaces: KeyspaceHandles::new(Arc::clone(&published), options.clone(), meta, database.clone()),
             options,
             database,
@@ -286,14 +300,19 @@ impl Committer {
         self.pass(FailPoint::AfterPublish)
     }
 
-    /// Applies one batch if its guards hold: its operations and the head after it are one journal record.
+    /// Applies one batch if its guards hold: its operations, its part of the log and the head after it are one journal
+    /// record.
     fn apply(&mut self, owner: &str, batch: Batch) -> Result<Result<Committed, BatchError>, PoisonReason> {
         if let Err(error) = guards::check(&self.keyspaces, owner, &batch.guards) {
             return Ok(Err(error));
         }
         let first_position = self.head.next_position;
-        let Some(next_position) = first_position.checked_add(u64::from(batch.events)) else {
+        let Some(next_position) = first_position.checked_add(batch.positions()) else {
             return Ok(Err(BatchError::Invalid("there are no positions left".into())));
+        };
+        let removals = match self.log.plan(&self.keyspaces, owner, &batch, first_position) {
+            Ok(removals) => removals,
+            Err(error) => return Ok(Err(error)),
         };
         let handles = match self.keyspaces.resolve(owner, &batch.operations)? {
             Ok(handles) => handles,
@@ -302,6 +321,12 @@ impl Committer {
         let mut record = Record::new(&self.database, self.head, batch.operations.len());
         for operation in batch.operations {
             record.add(&handles, operation);
+        }
+        if !batch.log.is_empty() {
+            self.log.append(&mut record, &mut self.keyspaces, &batch.log, first_position)?;
+        }
+        for Removal { log, position, mark } in removals {
+            record.remove_from_log(&log, position, mark);
         }
         if record.is_empty() && batch.events == 0 {
             return Ok(Ok(Committed { first_position }));

@@ -7,7 +7,9 @@ use fjall::{Database, Keyspace};
 
 use super::health::PoisonReason;
 use crate::batch::{BatchError, Operation};
+use crate::format;
 use crate::limits;
+use crate::log::log_keyspace;
 use crate::name;
 use crate::open::sync_keyspace_folder;
 use crate::options::Options;
@@ -43,6 +45,21 @@ impl KeyspaceHandles {
 
     pub(super) fn get(&self, owner: &str, keyspace: &str) -> Option<Keyspace> {
         self.published.keyspaces.read().as_ref()?.get(owner)?.get(keyspace).cloned()
+    }
+
+    /// The log's keyspace, in a store whose next position is this one; `None` before the first record.
+    pub(super) fn log(&self, next_position: u64) -> Option<Keyspace> {
+        let keyspaces = self.published.keyspaces.read();
+        let (owner, keyspace) = log_keyspace(keyspaces.as_ref()?, next_position);
+        keyspaces.as_ref()?.get(owner)?.get(keyspace).cloned()
+    }
+
+    /// As [`log`](Self::log), and creates it if it does not exist.
+    pub(super) fn log_or_create(&mut self, next_position: u64) -> Result<Keyspace, PoisonReason> {
+        match self.log(next_position) {
+            Some(log) => Ok(log),
+            None => self.create(format::LOG.0, format::LOG.1),
+        }
     }
 
     /// Handles of all keyspaces.

@@ -1,11 +1,13 @@
-//! One journal record: the operations of a batch, stamped and chained, and the head after it.
+//! One journal record: the operations of a batch, stamped and chained, its records of the log, and the head after it.
 
+use exesdb_packed::{Frames, Record as LogRecord};
 use fjall::{Database, Keyspace, OwnedWriteBatch};
 
 use super::keyspaces::BatchHandles;
 use crate::batch::{Operation, STAMP_BYTES, stamp};
 use crate::format;
 use crate::head::{LogHead, RecordedHead, chain};
+use crate::log::{LINK_AT, event_value, gap_value};
 
 /// Bytes of an operation in the journal besides its key and value.
 const OPERATION_BYTES: usize = 21;
@@ -41,9 +43,7 @@ impl Record {
                 stamp(&mut key, &key_stamps, self.first_position);
                 stamp(&mut value, &value_stamps, self.first_position);
                 if let Some(link) = link {
-                    self.chain = chain(self.chain, &key, &value, link.at);
-                    let at = link.at as usize;
-                    value[at..at + STAMP_BYTES].copy_from_slice(&self.chain.to_be_bytes());
+                    self.link(&key, &mut value, link.at);
                 }
                 self.bytes += OPERATION_BYTES + key.len() + value.len();
                 self.batch.insert(handle.expect("a keyspace that is put to was resolved"), key, value);
@@ -55,6 +55,44 @@ impl Record {
                 }
             }
         }
+    }
+
+    /// Appends events and gaps to the log, each with its position and its link.
+    pub(super) fn append_to_log(&mut self, log: &Keyspace, frames: &[u8]) {
+        let mut position = self.first_position;
+        for frame in Frames::new(frames) {
+            let (mut value, positions) = match frame.expect("the batch was checked").record {
+                LogRecord::Event(envelope) => (event_value(envelope), 1),
+                LogRecord::Gap { positions } => (gap_value(positions), positions),
+                LogRecord::Removed { .. } => unreachable!("the batch was checked"),
+            };
+            let key = position.to_be_bytes();
+            self.link(&key, &mut value, LINK_AT);
+            self.put(log, key, value);
+            position += positions;
+        }
+    }
+
+    /// Replaces a record of the log by the mark of a removed event.
+    pub(super) fn remove_from_log(&mut self, log: &Keyspace, position: u64, mark: Vec<u8>) {
+        self.put(log, position.to_be_bytes(), mark);
+    }
+
+    /// Says that the store has a log, which earlier software must not open.
+    pub(super) fn begin_log(&mut self, meta: &Keyspace) {
+        self.batch.insert(meta, format::FORMAT_KEY, format::FORMAT_VERSION.to_be_bytes());
+    }
+
+    fn put(&mut self, keyspace: &Keyspace, key: [u8; 8], value: Vec<u8>) {
+        self.bytes += OPERATION_BYTES + key.len() + value.len();
+        self.batch.insert(keyspace, key, value);
+    }
+
+    /// Chains an entry, and writes the link into its value.
+    fn link(&mut self, key: &[u8], value: &mut [u8], at: u32) {
+        self.chain = chain(self.chain, key, value, at);
+        let at = at as usize;
+        value[at..at + STAMP_BYTES].copy_from_slice(&self.chain.to_be_bytes());
     }
 
     pub(super) fn is_empty(&self) -> bool {

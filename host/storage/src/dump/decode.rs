@@ -6,7 +6,7 @@ use super::error::InvalidDump;
 use super::format::{ENTRY_START_BYTES, HEAD_BYTES, KEYSPACES_MAX, Kind};
 use super::frame::{FrameReader, Tally, manifest_payload};
 use super::summary::{KeyspaceSummary, Progress, Summary};
-use crate::format::FORMAT_VERSION;
+use crate::format;
 use crate::head::LogHead;
 use crate::history::Histories;
 use crate::limits;
@@ -32,6 +32,7 @@ pub(super) enum Item<'a> {
 /// Reads a dump from its beginning, and checks it.
 pub(super) struct Decoder<'a> {
     frames: FrameReader<'a>,
+    format: u32,
     head: LogHead,
     histories: Option<Histories>,
     taken_at: u64,
@@ -77,7 +78,7 @@ impl<'a> Decoder<'a> {
             let bytes = frames.payload().len();
             return Err(frames.damaged(format!("its head has {bytes} bytes instead of {HEAD_BYTES}")));
         };
-        if format != FORMAT_VERSION {
+        if !format::is_known(format) {
             return Err(InvalidDump::UnknownFormat { found: format });
         }
         for (what, number) in [("sequence", sequence), ("next position", next_position)] {
@@ -89,7 +90,7 @@ impl<'a> Decoder<'a> {
         }
         let head = LogHead { sequence, next_position, chain };
         let histories = if frames.has_histories() { Some(read_histories(&mut frames, head)?) } else { None };
-        Ok(Self { frames, head, histories, taken_at, done: Vec::new(), current: None })
+        Ok(Self { frames, format, head, histories, taken_at, done: Vec::new(), current: None })
     }
 
     /// Reads the next part. Must not be called after [`Item::End`].
@@ -117,6 +118,7 @@ impl<'a> Decoder<'a> {
                     .map_err(|reason| self.frames.damaged(reason))?;
                 self.frames.end()?;
                 Ok(Item::End(Summary {
+                    format: self.format,
                     head: self.head,
                     histories: self.histories.take(),
                     taken_at: self.taken_at,

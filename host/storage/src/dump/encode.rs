@@ -7,7 +7,6 @@ use super::error::DumpError;
 use super::format::{KEYSPACES_MAX, Kind};
 use super::frame::{FrameWriter, Tally, head_payload, manifest_payload, push_entry, push_names};
 use super::summary::{KeyspaceSummary, Progress, Summary};
-use crate::format::FORMAT_VERSION;
 use crate::limits;
 use crate::read::{Direction, ReadError, Snapshot};
 
@@ -31,10 +30,10 @@ impl Snapshot {
         if names.len() > KEYSPACES_MAX {
             return Err(DumpError::TooManyKeyspaces { actual: names.len() });
         }
-        let head = self.head();
+        let (format, head) = (self.format(), self.head());
         let taken_at = now();
         let mut frames = FrameWriter::begin(out).map_err(|source| DumpError::Write { at: 0, source })?;
-        put(&mut frames, Kind::Head, &head_payload(FORMAT_VERSION, head, taken_at))?;
+        put(&mut frames, Kind::Head, &head_payload(format, head, taken_at))?;
         let histories = self.histories().clone();
         put(&mut frames, Kind::Histories, &histories.encode())?;
         let mut keyspaces = Vec::new();
@@ -46,7 +45,15 @@ impl Snapshot {
         let digest = frames.digest();
         put(&mut frames, Kind::Manifest, &manifest_payload(&keyspaces, digest))?;
         frames.flush().map_err(|source| DumpError::Write { at: frames.at(), source })?;
-        Ok(Summary { head, histories: Some(histories), taken_at, keyspaces, dump_bytes: frames.at(), digest })
+        Ok(Summary {
+            format,
+            head,
+            histories: Some(histories),
+            taken_at,
+            keyspaces,
+            dump_bytes: frames.at(),
+            digest,
+        })
     }
 
     /// Writes one keyspace, unless it is empty.

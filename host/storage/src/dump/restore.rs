@@ -219,7 +219,7 @@ impl<'a> Restore<'a> {
             self.wait_while(handle, |handle| handle.sealed_memtable_count() > 0)?;
         }
         let mut batch = self.database.batch();
-        batch.insert(&self.meta, format::FORMAT_KEY, format::FORMAT_VERSION.to_be_bytes());
+        batch.insert(&self.meta, format::FORMAT_KEY, summary.format.to_be_bytes());
         for (full, handle) in &self.keyspaces {
             let key = format!("{}{full}", format::KEYSPACE_KEY_PREFIX);
             batch.insert(&self.meta, key, handle.id().to_be_bytes());

@@ -19,6 +19,8 @@ pub struct Progress<'a> {
 /// The contents of a dump.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
+    /// Version of the store's format.
+    pub format: u32,
     /// The head of the store.
     pub head: LogHead,
     /// The store's histories; `None` if the dump was written before there were any. A restored store has one more.

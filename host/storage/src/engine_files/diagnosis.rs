@@ -267,7 +267,7 @@ mod tests {
             value_stamps: vec![],
             chain: None,
         });
-        let batches = vec![Batch { guards: vec![], operations: operations.collect(), events: 0 }];
+        let batches = vec![Batch { operations: operations.collect(), ..Batch::default() }];
         let store = Store::open(dir, Options::default()).unwrap();
         store.commit_blocking(Commit { owner: "o".into(), batches }).unwrap().remove(0).unwrap();
         drop(store);

@@ -45,10 +45,10 @@ impl Snapshot {
     fn with_log<T>(&self, read: impl FnOnce(&Log<'_>) -> Result<T, LogError>) -> Result<T, ReadError> {
         let keyspaces = self.shared_keyspaces().read();
         let keyspaces = keyspaces.as_ref().ok_or(ReadError::Closed)?;
-        let (owner, keyspace) = log_keyspace(keyspaces);
+        let (owner, keyspace) = log_keyspace(keyspaces, self.next_position());
         let find = |owner: &str, keyspace: &str| keyspaces.get(owner).and_then(|owned| owned.get(keyspace));
         let (old_owner, old_gaps) = format::OLD_GAPS;
-        let gaps = find(old_owner, old_gaps).cloned().map(Gaps).filter(|_| owner == old_owner);
+        let gaps = find(old_owner, old_gaps).cloned().map(Gaps);
         let log = Log {
             snapshot: self.engine(),
             records: find(owner, keyspace),
@@ -68,10 +68,10 @@ impl Snapshot {
     }
 }
 
-/// Owner and name of the keyspace that the log lies in.
-pub(crate) fn log_keyspace(keyspaces: &Keyspaces) -> (&'static str, &'static str) {
-    let exists = |(owner, keyspace): (&str, &str)| {
-        keyspaces.get(owner).is_some_and(|owned| owned.contains_key(keyspace))
-    };
-    if !exists(format::LOG) && exists(format::OLD_LOG) { format::OLD_LOG } else { format::LOG }
+/// Owner and name of the keyspace that the log lies in, in a store whose next position is this one. A store that took
+/// positions and has no log of its own took them in format 2.
+pub(crate) fn log_keyspace(keyspaces: &Keyspaces, next_position: u64) -> (&'static str, &'static str) {
+    let (owner, keyspace) = format::LOG;
+    let has_its_own = keyspaces.get(owner).is_some_and(|owned| owned.contains_key(keyspace));
+    if has_its_own || next_position == 0 { format::LOG } else { format::OLD_LOG }
 }

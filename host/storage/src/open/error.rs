@@ -29,7 +29,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The store was written by a version of this software that uses another format.
-    #[error("{} has storage format {found}, this version knows {}; use the version that wrote it", path.display(), format::FORMAT_VERSION)]
+    #[error("{} has storage format {found}, this version knows {} and {}; use the version that wrote it", path.display(), format::FORMAT_WITHOUT_LOG, format::FORMAT_VERSION)]
     UnknownFormat {
         /// The store's folder.
         path: PathBuf,

@@ -40,7 +40,7 @@ pub(super) fn create_database(dir: &Path, options: &Options) -> Result<Mark, Ope
         let meta = database.keyspace(format::META, || options.keyspace()).map_err(engine_error(dir))?;
         sync_keyspace_folder(&meta).map_err(OpenError::io("syncing", &new))?;
         let mut batch = database.batch();
-        batch.insert(&meta, format::FORMAT_KEY, format::FORMAT_VERSION.to_be_bytes());
+        batch.insert(&meta, format::FORMAT_KEY, format::FORMAT_WITHOUT_LOG.to_be_bytes());
         let head = RecordedHead { head: LogHead::default(), engine_floor: 0 };
         batch.insert(&meta, &format::HEAD_KEY[..], head.encode());
         batch.insert(&meta, format::HISTORIES_KEY, Histories::begin().encode());

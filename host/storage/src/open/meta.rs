@@ -13,14 +13,16 @@ use crate::name;
 use crate::options::Options;
 use crate::read::Keyspaces;
 
-/// Checks that the format is the one that this code knows.
-pub(super) fn check_format(dir: &Path, meta: &Keyspace) -> Result<(), OpenError> {
+/// The version of the store's format, which is one that this code knows.
+pub(super) fn read_format(dir: &Path, meta: &Keyspace) -> Result<u32, OpenError> {
     let found = value(dir, meta, format::FORMAT_KEY)?;
     let found = <[u8; 4]>::try_from(&*found)
         .map_err(|_| OpenError::damaged(dir, format!("format has {} bytes instead of 4", found.len())))?;
-    match u32::from_be_bytes(found) {
-        format::FORMAT_VERSION => Ok(()),
-        found => Err(OpenError::UnknownFormat { path: dir.to_owned(), found }),
+    let found = u32::from_be_bytes(found);
+    if format::is_known(found) {
+        Ok(found)
+    } else {
+        Err(OpenError::UnknownFormat { path: dir.to_owned(), found })
     }
 }
 

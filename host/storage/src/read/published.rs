@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use arc_swap::ArcSwap;
 use fjall::Keyspace;
@@ -21,6 +21,8 @@ pub(crate) struct Published {
     /// The store as of the last group that was written, whether it is synced or not. Once the store is poisoned it may
     /// be ahead of `view` for good.
     pub(crate) applied: ArcSwap<View>,
+    /// Version of the store's format; the first record of the log changes it.
+    pub(crate) format: AtomicU32,
     /// Fixed for as long as the store is open.
     pub(crate) histories: Histories,
     /// `None` once the store is closed. Each read holds the lock for as long as it uses a handle. So when the map has
@@ -42,6 +44,7 @@ impl Published {
     pub(crate) fn new(
         snapshot: fjall::Snapshot,
         head: LogHead,
+        format: u32,
         histories: Histories,
         keyspaces: Keyspaces,
         meta: Keyspace,
@@ -52,6 +55,7 @@ impl Published {
         Self {
             view: ArcSwap::new(Arc::clone(&view)),
             applied: ArcSwap::new(view),
+            format: AtomicU32::new(format),
             histories,
             keyspaces: RwLock::new(Some(keyspaces)),
             compacting: AtomicBool::new(false),

@@ -1,6 +1,7 @@
 //! The handles to read with, and point reads.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use fjall::{Keyspace, Readable, Slice};
 use parking_lot::RwLock;
@@ -87,8 +88,13 @@ impl Snapshot {
         &self.published.histories
     }
 
-    /// Owners and names of all keyspaces except this crate's own, ascending. A keyspace that was created after the
-    /// snapshot is listed, and empty.
+    /// The version of the store's format.
+    pub(crate) fn format(&self) -> u32 {
+        self.published.format.load(Ordering::Acquire)
+    }
+
+    /// Owners and names of all keyspaces, ascending: those of the components, and the log. A keyspace that was created
+    /// after the snapshot is listed, and empty.
     ///
     /// # Errors
     ///
@@ -98,8 +104,8 @@ impl Snapshot {
         let keyspaces = keyspaces.as_ref().ok_or(ReadError::Closed)?;
         let mut names: Vec<_> = keyspaces
             .iter()
-            .filter(|(owner, _)| *owner != format::FILLER_OWNER)
             .flat_map(|(owner, owned)| owned.keys().map(move |keyspace| (owner.clone(), keyspace.clone())))
+            .filter(|(owner, keyspace)| !format::is_filler(owner, keyspace))
             .collect();
         names.sort_unstable();
         Ok(names)

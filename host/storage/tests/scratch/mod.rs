@@ -97,7 +97,7 @@ pub(crate) fn range_empty(start: &[u8], end: Option<&[u8]>) -> Guard {
 }
 
 pub(crate) fn batch(guards: Vec<Guard>, operations: Vec<Operation>, events: u32) -> Batch {
-    Batch { guards, operations, events }
+    Batch { guards, operations, events, ..Batch::default() }
 }
 
 /// All entries of a keyspace, read page by page.

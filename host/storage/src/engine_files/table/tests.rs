@@ -32,7 +32,7 @@ fn tables(dir: &Path) -> Vec<PathBuf> {
     for merge in [true, false] {
         let store = Store::open(dir, Options::default()).unwrap();
         let operations = (0..400).flat_map(|number| [put("a", number), put("b", number)]).collect();
-        let batches = vec![Batch { guards: vec![], operations, events: 0 }];
+        let batches = vec![Batch { operations, ..Batch::default() }];
         let outcomes = store.commit_blocking(Commit { owner: "o".into(), batches }).unwrap();
         assert!(outcomes.iter().all(Result::is_ok));
         if merge {
