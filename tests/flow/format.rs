@@ -3,10 +3,10 @@
 //! There is one folder per version of the storage format. It never changes once that version was released; a new version
 //! gets another folder. `format-2` has two stores of the shipped host and components: `killed`, whose entries are only in
 //! the journal, and `closed`, the same store after it was started again, scavenged (so that it has removed events), appended
-//! to once and stopped. The folder also has an export of each, and a backup of the second. `gaps` was filled by imports that left
-//! positions empty, and killed. The stores have every kind of
+//! to once and stopped. The folder also has an export of each, and a backup of the second. These stores have every kind of
 //! entry: tags, both ids of the index of metadata, binary data, an append of many events, a transaction, streams with
-//! retention, deleted streams, deleted streams that began again, tombstones, and snapshots with and without a source.
+//! retention, deleted streams, deleted streams that began again, tombstones, and snapshots with and without a source. The
+//! third store, `gaps`, was filled by imports that left positions empty, and killed.
 
 use std::path::{Path, PathBuf};
 

@@ -4,4 +4,5 @@
 mod dumps;
 mod gateway;
 mod host;
+mod packed;
 mod streams;
