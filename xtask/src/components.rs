@@ -27,6 +27,7 @@ const GUESTS: &[Guest] = &[
     Guest { package: "streams-probe", component: "tests/streams-probe" },
     Guest { package: "gateway-probe", component: "tests/gateway-probe" },
     Guest { package: "snapshots-probe", component: "tests/snapshots-probe" },
+    Guest { package: "crossing-probe", component: "tests/crossing-probe" },
     Guest { package: "misfit", component: "tests/misfit" },
     Guest { package: "other-exports", component: "tests/other-exports" },
     Guest { package: "other-imports", component: "tests/other-imports" },
