@@ -60,6 +60,11 @@ pub enum Guard {
         /// First key after the range; `None` for the end of the keyspace.
         end: Option<Vec<u8>>,
     },
+    /// The next position of the store is this one.
+    LogEndsAt {
+        /// The position.
+        position: u64,
+    },
 }
 
 /// One write.
@@ -150,17 +155,15 @@ pub enum BatchError {
 }
 
 impl Guard {
-    pub(crate) fn keyspace(&self) -> &str {
+    fn check(&self) -> Result<usize, BatchError> {
         match self {
             Self::Absent { keyspace, .. }
             | Self::Equals { keyspace, .. }
-            | Self::RangeEmpty { keyspace, .. } => keyspace,
+            | Self::RangeEmpty { keyspace, .. } => check_keyspace(keyspace)?,
+            Self::LogEndsAt { .. } => {}
         }
-    }
-
-    fn check(&self) -> Result<usize, BatchError> {
-        check_keyspace(self.keyspace())?;
         match self {
+            Self::LogEndsAt { .. } => Ok(0),
             Self::Absent { key, .. } => {
                 check_key(key)?;
                 Ok(key.len())
@@ -297,6 +300,7 @@ impl Batch {
                 Guard::Absent { key, .. } => key.len(),
                 Guard::Equals { key, value, .. } => key.len() + value.len(),
                 Guard::RangeEmpty { start, end, .. } => start.len() + end.as_ref().map_or(0, Vec::len),
+                Guard::LogEndsAt { .. } => 0,
             })
             .sum();
         let operations: usize = self

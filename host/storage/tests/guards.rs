@@ -117,3 +117,15 @@ fn concurrent_increments_of_a_counter_are_all_kept() {
     assert_eq!(store.get(b"counter").unwrap(), (THREADS * INCREMENTS).to_be_bytes());
     assert_eq!(store.store().snapshot().next_position(), THREADS * INCREMENTS);
 }
+
+#[test]
+fn log_ends_at_holds_for_the_next_position_alone_also_within_a_commit() {
+    let store = Scratch::new();
+    let at = |position| batch(vec![Guard::LogEndsAt { position }], vec![put(b"k", b"v")], 2);
+    assert_eq!(store.apply(at(1)), FAILED);
+    assert_eq!(store.apply(at(u64::MAX)), FAILED);
+    let outcomes = store.commit(vec![at(0), at(0), at(2), at(3)]);
+    let outcomes: Vec<_> =
+        outcomes.into_iter().map(|outcome| outcome.map(|done| done.first_position)).collect();
+    assert_eq!(outcomes, [Ok(0), FAILED, Ok(2), FAILED]);
+}

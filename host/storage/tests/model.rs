@@ -38,6 +38,7 @@ impl Model {
                 .entries
                 .keys()
                 .any(|(of, key)| of == keyspace && key >= start && end.as_ref().is_none_or(|end| key < end)),
+            Guard::LogEndsAt { position } => *position == self.next_position,
         }
     }
 
@@ -96,6 +97,7 @@ fn guard() -> impl Strategy<Value = Guard> {
         }),
         (keyspace(), vec(0..3u8, 0..3), proptest::option::of(vec(0..3u8, 0..3)))
             .prop_map(|(keyspace, start, end)| Guard::RangeEmpty { keyspace, start, end }),
+        (0..8u64).prop_map(|position| Guard::LogEndsAt { position }),
     ]
 }
 

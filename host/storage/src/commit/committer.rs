@@ -303,7 +303,7 @@ impl Committer {
     /// Applies one batch if its guards hold: its operations, its part of the log and the head after it are one journal
     /// record.
     fn apply(&mut self, owner: &str, batch: Batch) -> Result<Result<Committed, BatchError>, PoisonReason> {
-        if let Err(error) = guards::check(&self.keyspaces, owner, &batch.guards) {
+        if let Err(error) = guards::check(&self.keyspaces, owner, &batch.guards, self.head.next_position) {
             return Ok(Err(error));
         }
         let first_position = self.head.next_position;

@@ -45,5 +45,6 @@ fn holds(snapshot: &Snapshot, owner: &str, guard: &Guard) -> Result<bool, ReadEr
             };
             Ok(snapshot.scan(owner, &scan)?.entries.is_empty())
         }
+        Guard::LogEndsAt { position } => Ok(snapshot.next_position() == *position),
     }
 }
