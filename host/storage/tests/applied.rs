@@ -99,11 +99,14 @@ fn the_notice_of_applied_comes_before_the_fsync_and_finds_the_state() {
     let reader = held.store.store().reader();
     let batch = count(&reader);
     let commit = Commit { owner: OWNER.into(), batches: vec![batch] };
-    let notice = move || sender.send(applied(&reader, b"count")).unwrap();
+    let notice = move |outcomes: &Outcomes| {
+        sender.send((outcomes[0].clone(), applied(&reader, b"count"))).unwrap();
+    };
     let writer = held.store.store().writer();
     writer.commit_in_two_steps(commit, notice, move |outcomes| replied.send(outcomes).unwrap()).unwrap();
     held.reached.recv().unwrap();
-    assert_eq!(notices.try_recv(), Ok(Some(vec![1])));
+    let committed = Ok(exesdb_storage::Committed { first_position: 0 });
+    assert_eq!(notices.try_recv(), Ok((committed, Some(vec![1]))));
     assert!(replies.try_recv().is_err());
     held.go.send(Ok(())).unwrap();
     assert!(replies.recv().unwrap().is_ok());

@@ -208,7 +208,7 @@ impl Committer {
     fn commit_or_refuse(
         &mut self,
         commits: Vec<PendingCommit>,
-        applied: Vec<Applied>,
+        applied: Vec<Option<Applied>>,
         bytes: u64,
         purpose: Purpose,
     ) -> Result<Vec<Outcomes>, CommitError> {
@@ -228,7 +228,7 @@ impl Committer {
     fn commit_group(
         &mut self,
         commits: Vec<PendingCommit>,
-        applied: Vec<Applied>,
+        applied: Vec<Option<Applied>>,
     ) -> Result<Vec<Outcomes>, PoisonReason> {
         self.backpressure.wait(&self.database, &self.keyspaces)?;
         let shared = Arc::clone(&self.shared);
@@ -239,7 +239,7 @@ impl Committer {
     fn write_group(
         &mut self,
         commits: Vec<PendingCommit>,
-        applied: Vec<Applied>,
+        applied: Vec<Option<Applied>>,
     ) -> Result<Vec<Outcomes>, PoisonReason> {
         self.journal.refresh();
         let before = self.head.sequence;
@@ -259,8 +259,10 @@ impl Committer {
         if has_written {
             self.published.apply(self.database.snapshot(), self.head);
         }
-        for applied in applied {
-            call_back("a notice", applied);
+        for (applied, outcomes) in applied.into_iter().zip(&all) {
+            if let Some(applied) = applied {
+                call_back("a notice", || applied(outcomes));
+            }
         }
         if has_written {
             self.finish_group()?;

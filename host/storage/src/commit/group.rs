@@ -20,8 +20,8 @@ pub(super) struct Group {
     /// Those who wait for everything that was applied before this group. They are replied to with it, which is later than
     /// they need, and spares the fsync that a group of their own would put between two others.
     pub(super) barriers: Vec<Barrier>,
-    /// Those who want to know when the group is applied.
-    pub(super) applied: Vec<Applied>,
+    /// Who wants to know that a commit is applied, in the order of the commits.
+    pub(super) applied: Vec<Option<Applied>>,
     pub(super) bytes: u64,
     pub(super) purpose: Purpose,
 }
@@ -54,7 +54,7 @@ impl Group {
             Request::Commit(CommitRequest { owner, batches, bytes, applied, reply, purpose: _ }) => {
                 self.bytes += bytes as u64;
                 self.commits.push(PendingCommit { owner, batches });
-                self.applied.extend(applied);
+                self.applied.push(applied);
                 self.replies.push(reply);
             }
             Request::Barrier(barrier) => self.barriers.push(barrier),

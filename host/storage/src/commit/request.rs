@@ -50,8 +50,9 @@ pub enum CommitError {
 /// Called with the outcome of a commit, exactly once.
 pub(super) type Reply = Box<dyn FnOnce(Result<Outcomes, CommitError>) + Send>;
 
-/// Called once what a commit wrote is in the applied state, before it is synced. Not called if the commit is refused.
-pub(super) type Applied = Box<dyn FnOnce() + Send>;
+/// Called with the outcome of a commit once what it wrote is in the applied state, before that is synced. Not called if the
+/// commit is refused.
+pub(super) type Applied = Box<dyn FnOnce(&Outcomes) + Send>;
 
 /// Called once everything that was applied before is durable, or never will be.
 pub(super) type Barrier = Box<dyn FnOnce(Result<(), CommitError>) + Send>;

@@ -90,7 +90,7 @@ impl Writer {
         self.shared.push_commit(CommitRequest::new(commit, Purpose::Ordinary, Box::new(reply))?)
     }
 
-    /// Like [`commit`](Self::commit), and calls `applied` as soon as the commit can be seen in the
+    /// Like [`commit`](Self::commit), and calls `applied` with the outcome as soon as the commit can be seen in the
     /// [applied](crate::Reader::applied) state, before its fsync. It is called on the committer thread too, at most once,
     /// and not if the commit fails before that.
     ///
@@ -100,7 +100,7 @@ impl Writer {
     pub fn commit_in_two_steps(
         &self,
         commit: Commit,
-        applied: impl FnOnce() + Send + 'static,
+        applied: impl FnOnce(&Outcomes) + Send + 'static,
         reply: impl FnOnce(Result<Outcomes, CommitError>) + Send + 'static,
     ) -> Result<(), CommitError> {
         let mut commit = CommitRequest::new(commit, Purpose::Ordinary, Box::new(reply))?;
