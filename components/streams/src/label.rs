@@ -1,5 +1,8 @@
 //! The labels of events, by which the index finds them.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use exesdb_sdk::types::EventData;
 
 use crate::correlation::{CorrelationIds, CorrelationIndex};
@@ -16,46 +19,63 @@ pub(crate) struct Labelled {
     pub(crate) last: u32,
 }
 
+/// A label before it is digested.
+type Label<'a> = (LabelKind, Cow<'a, str>);
+
 /// The labels of an append's events, each once, in the order of their digests.
+///
+/// The events of an append tend to share their labels, so each different label is digested once, at the end.
 #[must_use]
 pub(crate) fn labels<'a>(
     events: impl Iterator<Item = &'a EventData>,
     index: CorrelationIndex,
 ) -> Vec<Labelled> {
-    let mut found: Vec<(LabelDigest, u32)> = Vec::new();
+    let mut found: BTreeMap<Label<'a>, (u32, u32)> = BTreeMap::new();
     for (event, at) in events.zip(0..) {
-        labels_of(event, index, |digest| found.push((digest, at)));
+        labels_of(event, index, |label| found.entry(label).or_insert((at, at)).1 = at);
     }
-    found.sort_unstable();
-    found
-        .chunk_by(|(one, _), (other, _)| one == other)
-        .map(|same| {
-            let ((digest, first), (_, last)) = (same[0], same[same.len() - 1]);
-            Labelled { digest, first, last }
-        })
-        .collect()
+    one_per_digest(found.into_iter().map(|((kind, text), (first, last))| Labelled {
+        digest: label_digest(kind, &text),
+        first,
+        last,
+    }))
 }
 
-fn labels_of(event: &EventData, index: CorrelationIndex, mut label: impl FnMut(LabelDigest)) {
-    label(label_digest(LabelKind::Type, &event.event_type));
+fn labels_of<'a>(event: &'a EventData, index: CorrelationIndex, mut label: impl FnMut(Label<'a>)) {
+    label((LabelKind::Type, Cow::Borrowed(&event.event_type)));
     for tag in &event.tags {
-        label(label_digest(LabelKind::Tag, tag));
+        label((LabelKind::Tag, Cow::Borrowed(tag)));
     }
     if index == CorrelationIndex::On {
         let ids = CorrelationIds::of(&event.metadata);
         for (kind, id) in [(LabelKind::Correlation, ids.correlation), (LabelKind::Causation, ids.causation)] {
             if let Some(id) = id {
-                label(label_digest(kind, &id));
+                label((kind, Cow::Owned(id)));
             }
         }
     }
+}
+
+/// Different labels may have the same digest; they share an entry, which covers the events of all of them.
+fn one_per_digest(labels: impl Iterator<Item = Labelled>) -> Vec<Labelled> {
+    let mut labels: Vec<_> = labels.collect();
+    labels.sort_unstable_by_key(|label| label.digest);
+    labels.dedup_by(|next, kept| {
+        let same = next.digest == kept.digest;
+        if same {
+            kept.first = kept.first.min(next.first);
+            kept.last = kept.last.max(next.last);
+        }
+        same
+    });
+    labels
 }
 
 #[cfg(test)]
 mod tests {
     use exesdb_sdk::types::EventData;
 
-    use super::{Labelled, labels};
+    use super::{Labelled, labels, one_per_digest};
     use crate::correlation::CorrelationIndex;
     use crate::layout::{LabelKind, label_digest};
 
@@ -102,5 +122,11 @@ mod tests {
             labels(events.iter(), CorrelationIndex::On),
             expected(&[&plain[..], &correlated].concat())
         );
+    }
+    #[test]
+    fn labels_with_one_digest_share_an_entry() {
+        let label = |digest: u8, first, last| Labelled { digest: [digest; 12], first, last };
+        let labels = [label(7, 3, 5), label(2, 1, 1), label(7, 1, 4), label(7, 2, 9), label(1, 0, 0)];
+        assert_eq!(one_per_digest(labels.into_iter()), [label(1, 0, 0), label(2, 1, 1), label(7, 1, 9)]);
     }
 }
