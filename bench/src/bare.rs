@@ -1,5 +1,5 @@
 //! A bare server to compare with, which does the least that a durable log server can do: TCP, a version check in a hash
-//! map, one writer thread, group commit. It has no index, supervision, sandbox or HTTP.
+//! map, one writer thread, group commit. [`DESCRIPTION`] says it in full.
 //!
 //! An append is a frame: the length of the rest (`u32`), the expected version plus one (`u64`, 0 for no stream), the number
 //! of events (`u32`), the length of the stream's name (`u16`), the name, the events. The response is one byte: 1 if the
@@ -17,9 +17,21 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader as AsyncBufReader};
 use tokio::process::{Child, Command};
-use tokio::task::JoinSet;
 
-use crate::append::{EVENT_BYTES, Load, Measured, WARM_UP};
+use crate::body::EVENT_BYTES;
+use crate::load::Appender;
+use crate::processor::ProcessorTime;
+
+/// What the server is, for whoever reads its figures.
+pub(crate) const DESCRIPTION: &str = "\
+The bare server is the least that a durable log server can do, in a process of its own. It
+has a thread for each connection, which reads an append (a binary frame on TCP), hands it to
+the one writer thread, and waits. The writer takes all appends that wait, checks their
+expected versions in a hash map, appends them to a file, calls fdatasync once, and lets them
+answer. There is no HTTP, no JSON, no check of event ids, no index, no supervision, no
+sandbox, and no way to read the file. Compare it with exesdb in the same run only: a server
+that is built in another way, for example with one thread for all connections, takes other
+processor time for the same appends.";
 
 /// Appends that may wait for the writer; more of them block their connections.
 const QUEUE: usize = 1_024;
@@ -102,7 +114,7 @@ fn connection(socket: TcpStream, writer: &SyncSender<Append>) -> anyhow::Result<
 
 /// The running server; killed when dropped.
 pub(crate) struct BareServer {
-    _child: Child,
+    child: Child,
     address: SocketAddr,
 }
 
@@ -120,42 +132,42 @@ impl BareServer {
         let output = child.stdout.take().context("the bare server's output was piped")?;
         let line = AsyncBufReader::new(output).lines().next_line().await?;
         let address = line.context("the bare server ended before it was ready")?;
-        Ok(Self { _child: child, address: address.parse().context("the bare server's address")? })
+        Ok(Self { child, address: address.parse().context("the bare server's address")? })
     }
 
-    /// Runs a load against this server.
-    pub(crate) async fn run(&self, load: Load, time: Duration) -> anyhow::Result<Measured> {
-        let mut clients = JoinSet::new();
-        for _ in 0..load.clients {
-            clients.spawn(client(self.address, load.events, time));
+    /// Connects this many clients, each with a stream of its own.
+    pub(crate) async fn connect_all(&self, clients: usize) -> anyhow::Result<Vec<BareClient>> {
+        let mut connected = Vec::with_capacity(clients);
+        for _ in 0..clients {
+            let socket = tokio::net::TcpStream::connect(self.address).await?;
+            socket.set_nodelay(true)?;
+            connected.push(BareClient { socket, stream: uuid::Uuid::new_v4().to_string(), version: 0 });
         }
-        let mut latencies = Vec::new();
-        while let Some(client) = clients.join_next().await {
-            latencies.extend(client.context("a client failed")??);
-        }
-        Ok(Measured::new(latencies, time))
+        Ok(connected)
+    }
+
+    /// The processor time that it took so far.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<ProcessorTime> {
+        ProcessorTime::of(self.child.id().context("the bare server ended by itself")?)
     }
 }
 
-async fn client(address: SocketAddr, events: usize, time: Duration) -> anyhow::Result<Vec<Duration>> {
-    let mut socket = tokio::net::TcpStream::connect(address).await?;
-    socket.set_nodelay(true)?;
-    let stream = uuid::Uuid::new_v4().to_string();
-    let count_from = Instant::now() + WARM_UP;
-    let (mut latencies, mut version) = (Vec::new(), 0_u64);
-    loop {
-        let frame = frame(&stream, version, events)?;
+/// A connection that appends to one stream.
+pub(crate) struct BareClient {
+    socket: tokio::net::TcpStream,
+    stream: String,
+    version: u64,
+}
+
+impl Appender for BareClient {
+    async fn append(&mut self, events: usize) -> anyhow::Result<Duration> {
+        let frame = frame(&self.stream, self.version, events)?;
         let start = Instant::now();
-        if start >= count_from + time {
-            return Ok(latencies);
-        }
-        socket.write_all(&frame).await?;
-        let result = socket.read_u8().await?;
+        self.socket.write_all(&frame).await?;
+        let result = self.socket.read_u8().await?;
         anyhow::ensure!(result == 1, "the bare server refused an append");
-        if start >= count_from {
-            latencies.push(start.elapsed());
-        }
-        version += events as u64;
+        self.version += events as u64;
+        Ok(start.elapsed())
     }
 }
 

@@ -7,7 +7,9 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
-use crate::append::{Client, Load};
+use crate::body::Form;
+use crate::client::Client;
+use crate::load::{Appender as _, Clients};
 
 /// Clients that create the streams.
 const CLIENTS: usize = 32;
@@ -41,7 +43,8 @@ pub(crate) async fn measure(address: SocketAddr, most: usize, time: Duration) ->
     for to in steps(most) {
         create_streams(address, streams, to).await?;
         streams = to;
-        let measured = Load { clients: 1, events: 1 }.run(address, time).await?;
+        let client = Client::connect_all(address, Form::Json, 1).await?;
+        let measured = Clients::new(client, 1).run(time).await?;
         points.push(Point {
             grown: "streams",
             to,
@@ -49,7 +52,7 @@ pub(crate) async fn measure(address: SocketAddr, most: usize, time: Duration) ->
             p99_us: measured.percentile_us(99),
         });
     }
-    let mut long = Client::connect(address, "long".to_owned()).await?;
+    let mut long = Client::connect(address, Form::Json, "long".to_owned()).await?;
     for to in steps(most) {
         while long.version() < to {
             long.append(APPEND_EVENTS.min(to - long.version())).await?;
@@ -76,7 +79,7 @@ async fn create_streams(address: SocketAddr, from: usize, to: usize) -> anyhow::
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
         clients.spawn(async move {
-            let mut connection = Client::connect(address, String::new()).await?;
+            let mut connection = Client::connect(address, Form::Json, String::new()).await?;
             for number in (from + client..to).step_by(CLIENTS) {
                 connection.switch_to(format_args!("one-of-many-{number}"));
                 connection.append(1).await?;

@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
+use crate::processor::ProcessorTime;
+
 /// How long the host may take to become ready. Compiling the components takes seconds on a slow machine.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
@@ -50,9 +52,23 @@ impl BenchHost {
         self.address
     }
 
+    fn pid(&self) -> anyhow::Result<u32> {
+        self.child.id().context("the measured host ended by itself")
+    }
+
+    /// The processor time that it took so far.
+    pub(crate) fn processor_time(&self) -> anyhow::Result<ProcessorTime> {
+        ProcessorTime::of(self.pid()?)
+    }
+
+    /// The folder of its store.
+    pub(crate) fn store_folder(&self) -> PathBuf {
+        self.data.join("main")
+    }
+
     /// Its resident memory, in bytes.
     pub(crate) fn memory_bytes(&self) -> anyhow::Result<u64> {
-        let pid = self.child.id().context("the measured host ended by itself")?;
+        let pid = self.pid()?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
         let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = resident.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
@@ -70,7 +86,7 @@ impl BenchHost {
 
     /// Stops it with SIGTERM, as an operator does.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        let pid = self.child.id().context("the measured host ended by itself")?;
+        let pid = self.pid()?;
         let sent = Command::new("kill").arg(pid.to_string()).status().await.context("cannot run kill")?;
         anyhow::ensure!(sent.success(), "cannot stop the measured host");
         while self.log.next_line().await?.is_some() {}

@@ -1,7 +1,8 @@
-//! Reads of one stream and of the whole store, in each representation that the gateway offers.
+//! Reads of one stream and of the whole store, in each representation that the gateway offers, next to a bare scan of the
+//! storage.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -13,7 +14,12 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::TcpStream;
 
-use crate::append;
+use crate::body::{EVENT_BYTES, Form};
+use crate::client::Client;
+use crate::host::BenchHost;
+use crate::load::Appender as _;
+use crate::scan::BareScan;
+use crate::spread::Spread;
 
 /// Number of streams in the store that is read.
 const STREAMS: usize = 10;
@@ -24,8 +30,7 @@ const FILL_EVENTS: usize = 500;
 /// Events in a page of JSON: the gateway's maximum.
 const PAGE_EVENTS: usize = 1_000;
 
-/// How often each read is measured; the median counts.
-const RUNS: usize = 3;
+const NO_ROUND: &str = "no round was measured";
 
 /// A representation of events, as HTTP calls it.
 #[derive(Clone, Copy)]
@@ -64,26 +69,46 @@ pub(crate) struct Row {
     workload: &'static str,
     form: &'static str,
     events: usize,
-    events_per_second: f64,
+    events_per_second: Spread,
+    /// Of all threads of the host, in microseconds for each event.
+    processor_us: Spread,
     bytes_per_event: f64,
+    /// Events per second for each of the bare scan, round by round; only of the whole store, which the scan reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    events_of_scan: Option<Spread>,
 }
 
 impl Row {
+    pub(crate) const HEADING: &str = concat!(
+        "reads                              events   events/s  of the bare scan   ",
+        "   us of host per event  bytes per event",
+    );
+
     pub(crate) fn line(&self) -> String {
         format!(
-            "{:<16} {:<11} {:>9}  {:>10.0}  {:>15.0}",
-            self.workload, self.form, self.events, self.events_per_second, self.bytes_per_event
+            "{:<30}  {:>9}  {:>9.0}  {:<19}  {:>21.2}  {:>15.0}",
+            format!("{}, {}", self.workload, self.form),
+            self.events,
+            self.events_per_second.median,
+            self.events_of_scan.map_or_else(|| "-".into(), |spread| spread.text()),
+            self.processor_us.median,
+            self.bytes_per_event
         )
     }
+}
 
-    pub(crate) const HEADING: &str = "read             form           events    events/s  bytes per event";
+/// All reads, and the scan that they are compared with.
+#[derive(Debug, Serialize)]
+pub(crate) struct Reads {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) scanned_per_second: Spread,
 }
 
 /// Fills an empty store with `events`; the streams take turns with their appends.
 pub(crate) async fn fill(address: SocketAddr, events: usize) -> anyhow::Result<()> {
     let mut clients = Vec::new();
     for number in 0..STREAMS {
-        clients.push(append::Client::connect(address, stream(number)).await?);
+        clients.push(Client::connect(address, Form::Json, stream(number)).await?);
     }
     let mut left = events;
     while left > 0 {
@@ -103,33 +128,88 @@ fn stream(number: usize) -> String {
     format!("filled-{number}")
 }
 
-/// Reads one stream and the whole store in each representation.
-pub(crate) async fn measure(address: SocketAddr, events: usize) -> anyhow::Result<Vec<Row>> {
-    let workloads = [
-        ("one stream", format!("/v1/stores/main/streams/{}/events", stream(0)), events / STREAMS),
-        ("the whole store", "/v1/stores/main/events".to_owned(), events),
-    ];
+/// The turns of one round.
+struct Round {
+    /// One of each representation, in their order.
+    reads: [Turn; Representation::ALL.len()],
+    /// Of the whole store.
+    scan: Duration,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Turn {
+    took: Duration,
+    processor: Duration,
+    bytes: usize,
+}
+
+/// Reads one stream and the whole store in each representation. In each round, the representations and the scan of a
+/// copy of the store take turns.
+pub(crate) async fn measure(
+    host: &BenchHost,
+    scan: &mut BareScan,
+    events: usize,
+    rounds: usize,
+) -> anyhow::Result<Reads> {
+    let one = format!("/v1/stores/main/streams/{}/events", stream(0));
+    let one = measure_rounds(host, scan, &one, events / STREAMS, rounds).await?;
+    let all = measure_rounds(host, scan, "/v1/stores/main/events", events, rounds).await?;
+    let scanned_per_second =
+        Spread::of(all.iter().map(|round| events as f64 / round.scan.as_secs_f64())).context(NO_ROUND)?;
     let mut rows = Vec::new();
-    for (workload, path, events) in workloads {
-        for representation in Representation::ALL {
-            let mut times = Vec::new();
-            let mut bytes = 0;
-            for _ in 0..RUNS {
-                let start = Instant::now();
-                bytes = read(address, &path, representation, events).await?;
-                times.push(start.elapsed());
-            }
-            times.sort_unstable();
-            rows.push(Row {
-                workload,
-                form: representation.name(),
-                events,
-                events_per_second: events as f64 / times[RUNS / 2].as_secs_f64(),
-                bytes_per_event: bytes as f64 / events as f64,
-            });
-        }
+    for (index, form) in Representation::ALL.into_iter().enumerate() {
+        let events_of_scan = Spread::of_ratios(
+            all.iter().map(|round| (round.scan.as_secs_f64(), round.reads[index].took.as_secs_f64())),
+        );
+        let one = one.iter().map(|round| round.reads[index]);
+        let all = all.iter().map(|round| round.reads[index]);
+        rows.push(row("D: one stream", form, events / STREAMS, one, None).context(NO_ROUND)?);
+        rows.push(row("E: the whole store", form, events, all, events_of_scan).context(NO_ROUND)?);
     }
-    Ok(rows)
+    rows.sort_by_key(|row| row.workload);
+    Ok(Reads { rows, scanned_per_second })
+}
+
+async fn measure_rounds(
+    host: &BenchHost,
+    scan: &mut BareScan,
+    path: &str,
+    events: usize,
+    rounds: usize,
+) -> anyhow::Result<Vec<Round>> {
+    let mut measured = Vec::new();
+    for _ in 0..rounds {
+        let mut reads = [Turn::default(); Representation::ALL.len()];
+        for (turn, representation) in reads.iter_mut().zip(Representation::ALL) {
+            let before = host.processor_time()?;
+            let start = Instant::now();
+            let bytes = read(host.address(), path, representation, events).await?;
+            let took = start.elapsed();
+            *turn = Turn { took, processor: host.processor_time()?.since(&before), bytes };
+        }
+        measured.push(Round { reads, scan: scan.run().await? });
+    }
+    Ok(measured)
+}
+
+fn row(
+    workload: &'static str,
+    form: Representation,
+    events: usize,
+    turns: impl Iterator<Item = Turn> + Clone,
+    events_of_scan: Option<Spread>,
+) -> Option<Row> {
+    let bytes = turns.clone().last()?.bytes;
+    let count = events as f64;
+    Some(Row {
+        workload,
+        form: form.name(),
+        events,
+        events_per_second: Spread::of(turns.clone().map(|turn| count / turn.took.as_secs_f64()))?,
+        processor_us: Spread::of(turns.map(|turn| turn.processor.as_secs_f64() * 1e6 / count))?,
+        bytes_per_event: bytes as f64 / count,
+        events_of_scan,
+    })
 }
 
 /// Reads forward, and returns the number of bytes received.
@@ -160,7 +240,7 @@ async fn read(
             }
         }
     }
-    anyhow::ensure!(bytes > events * append::EVENT_BYTES, "a read gave {bytes} bytes for {events} events");
+    anyhow::ensure!(bytes > events * EVENT_BYTES, "a read gave {bytes} bytes for {events} events");
     connection.abort();
     Ok(bytes)
 }
