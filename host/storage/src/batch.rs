@@ -9,6 +9,7 @@ use exesdb_packed::{Envelope, Frames, Record};
 use crate::engine_failure::EngineFailure;
 use crate::limits;
 use crate::name;
+use crate::packed_puts::PackedPuts;
 
 /// Bytes of a stamp: a position, big-endian, so that positions sort as bytes.
 pub const STAMP_BYTES: usize = 8;
@@ -21,6 +22,9 @@ pub struct Batch {
     pub guards: Vec<Guard>,
     /// The writes, in order: of two operations on one key the later counts.
     pub operations: Vec<Operation>,
+    /// Writes in the form in which components give them, applied after the operations: each keyspace's puts in order, then
+    /// its deletes.
+    pub changes: Vec<Changes>,
     /// Number of positions that this batch takes without a record in the log. Event `i` gets position
     /// `first_position + i`. Only in stores whose [log](crate::LogRead) has not begun.
     pub events: u32,
@@ -95,6 +99,17 @@ pub enum Operation {
         /// The key.
         key: Vec<u8>,
     },
+}
+
+/// Writes to one keyspace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Keyspace of the batch's owner. It is created if it does not exist.
+    pub keyspace: String,
+    /// Packed puts; see [`push_put`](crate::push_put).
+    pub puts: Vec<u8>,
+    /// Keys to remove, if they exist.
+    pub deletes: Vec<Vec<u8>>,
 }
 
 /// Eight bytes of a key or value that are overwritten at commit, with the position of one of the batch's events or with
@@ -196,8 +211,8 @@ impl Operation {
             Self::Put { key, value, key_stamps, value_stamps, chain, .. } => {
                 check_key(key)?;
                 at_most("a value in bytes", value.len(), limits::VALUE_BYTES_MAX)?;
-                check_stamps("key", key_stamps, key.len(), events)?;
-                check_stamps("value", value_stamps, value.len(), events)?;
+                check_stamps("key", key_stamps.iter().copied(), key.len(), events)?;
+                check_stamps("value", value_stamps.iter().copied(), value.len(), events)?;
                 if let Some(chain) = chain {
                     check_chain(*chain, value_stamps, value.len(), events)?;
                 }
@@ -224,6 +239,28 @@ impl Operation {
     }
 }
 
+impl Changes {
+    /// Checks everything that does not depend on the store's state. Returns the number of entries.
+    fn check(&self, positions: u32) -> Result<usize, BatchError> {
+        check_keyspace(&self.keyspace)?;
+        let mut entries = self.deletes.len();
+        for put in PackedPuts::new(&self.puts) {
+            let put = put.map_err(|what| BatchError::Invalid(what.into()))?;
+            entries += 1;
+            check_key(put.key)?;
+            at_most("a value in bytes", put.value.len(), limits::VALUE_BYTES_MAX)?;
+            check_stamps("key", put.key_stamps.iter(), put.key.len(), positions)?;
+            check_stamps("value", put.value_stamps.iter(), put.value.len(), positions)?;
+        }
+        self.deletes.iter().try_for_each(|key| check_key(key))?;
+        Ok(entries)
+    }
+
+    fn bytes(&self) -> usize {
+        self.puts.len() + self.deletes.iter().map(Vec::len).sum::<usize>()
+    }
+}
+
 impl Batch {
     /// Checks everything that does not depend on the store's state. The error names the guard or operation.
     pub(crate) fn check(&self) -> Result<(), BatchError> {
@@ -243,6 +280,12 @@ impl Batch {
                 .and_then(|bytes| operation.check_chain_order(&mut chained).map(|()| bytes))
                 .map_err(|error| error.at("operation", index))?;
         }
+        let mut entries = self.operations.len();
+        for (index, changes) in self.changes.iter().enumerate() {
+            entries += changes.check(positions).map_err(|error| error.at("changes", index))?;
+            bytes += changes.bytes();
+        }
+        at_most("the number of operations", entries, limits::BATCH_OPERATIONS_MAX)?;
         at_most("the batch in bytes", bytes, limits::BATCH_BYTES_MAX)
     }
 
@@ -311,7 +354,8 @@ impl Batch {
                 Operation::Delete { key, .. } => key.len(),
             })
             .sum();
-        guards + operations + self.log.len() + self.removes.len() * size_of::<u64>()
+        let changes = self.changes.iter().map(Changes::bytes).sum::<usize>();
+        guards + operations + changes + self.log.len() + self.removes.len() * size_of::<u64>()
     }
 }
 
@@ -325,7 +369,7 @@ impl BatchError {
 }
 
 /// Overwrites the stamped places of `bytes` with the positions of a batch that starts at `first_position`.
-pub(crate) fn stamp(bytes: &mut [u8], stamps: &[Stamp], first_position: u64) {
+pub(crate) fn stamp(bytes: &mut [u8], stamps: impl IntoIterator<Item = Stamp>, first_position: u64) {
     for stamp in stamps {
         let at = stamp.at as usize;
         let position = first_position + u64::from(stamp.event);
@@ -333,11 +377,17 @@ pub(crate) fn stamp(bytes: &mut [u8], stamps: &[Stamp], first_position: u64) {
     }
 }
 
-fn check_stamps(what: &str, stamps: &[Stamp], len: usize, events: u32) -> Result<(), BatchError> {
-    for (index, stamp) in stamps.iter().enumerate() {
-        check_stamp(format_args!("{what} stamp {index}"), what, *stamp, len, events)?;
+fn check_stamps(
+    what: &str,
+    stamps: impl ExactSizeIterator<Item = Stamp>,
+    len: usize,
+    events: u32,
+) -> Result<(), BatchError> {
+    at_most("the stamps of one operation", stamps.len(), limits::BATCH_OPERATIONS_MAX)?;
+    for (index, stamp) in stamps.enumerate() {
+        check_stamp(format_args!("{what} stamp {index}"), what, stamp, len, events)?;
     }
-    at_most("the stamps of one operation", stamps.len(), limits::BATCH_OPERATIONS_MAX)
+    Ok(())
 }
 
 fn check_stamp(

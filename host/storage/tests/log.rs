@@ -7,8 +7,8 @@ use exesdb_packed::{
     Envelope, EventParts, Frame, Frames, Record, push_envelope, push_event, push_gap, push_removed,
 };
 use exesdb_storage::{
-    Batch, BatchError, Commit, Direction, LogRead, Operation, Options, ReadError, Snapshot, Stamp, Store,
-    chain, limits,
+    Batch, BatchError, Changes, Commit, Direction, LogRead, Operation, Options, ReadError, Snapshot, Stamp,
+    Store, chain, limits,
 };
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop};
 use proptest::{prop_assert_eq, prop_oneof, proptest};
@@ -418,6 +418,73 @@ proptest! {
             let found = entries(&snapshot.log_get(&positions, usize::MAX).unwrap());
             prop_assert_eq!(found.len(), positions.len());
             prop_assert_eq!(&found[0], &expected(&model, *last, Direction::Forward)[0]);
+        }
+    }
+}
+
+#[test]
+fn packed_changes_do_what_operations_do() {
+    let store = Scratch::new();
+    let mut puts = Vec::new();
+    exesdb_storage::push_put(
+        &mut puts,
+        &[0; 9],
+        b"--------",
+        &[Stamp { at: 1, event: 1 }],
+        &[Stamp { at: 0, event: 0 }],
+    );
+    exesdb_storage::push_put(&mut puts, b"k", b"old", &[], &[]);
+    exesdb_storage::push_put(&mut puts, b"k", b"new", &[], &[]);
+    exesdb_storage::push_put(&mut puts, b"gone", b"", &[], &[]);
+    let changes = vec![
+        Changes { keyspace: "index".into(), puts, deletes: vec![b"gone".to_vec(), b"never there".to_vec()] },
+        Changes { keyspace: "absent".into(), puts: vec![], deletes: vec![b"k".to_vec()] },
+    ];
+    store.apply(logging(&[event("before")])).unwrap();
+    assert_eq!(store.apply(Batch { changes, ..logging(&[event("a"), event("b")]) }), Ok(1));
+    let stamped = [&[0][..], &2_u64.to_be_bytes()].concat();
+    let snapshot = store.store().snapshot();
+    assert_eq!(
+        scratch::all(&snapshot, "index"),
+        [(stamped, 1_u64.to_be_bytes().to_vec()), (b"k".to_vec(), b"new".to_vec())]
+    );
+    assert!(!snapshot.keyspaces().unwrap().iter().any(|(_, name)| name == "absent"));
+}
+
+#[test]
+fn hostile_changes_are_refused() {
+    let store = Scratch::new();
+    let with = |key: &[u8], value: &[u8], stamps: &[Stamp]| {
+        let mut puts = Vec::new();
+        exesdb_storage::push_put(&mut puts, key, value, stamps, &[]);
+        Changes { keyspace: "index".into(), puts, deletes: vec![] }
+    };
+    let mut cut = with(b"key", b"value", &[]);
+    cut.puts.pop();
+    let foreign = Changes { keyspace: "In.dex".into(), ..Changes::default() };
+    let empty_key = Changes { keyspace: "index".into(), puts: vec![], deletes: vec![vec![]] };
+    for (changes, what) in [
+        (cut, "changes 0: a packed put ends too early"),
+        (foreign, "changes 0: the keyspace name"),
+        (empty_key, "changes 0: a key is empty"),
+        (with(b"", b"", &[]), "changes 0: a key is empty"),
+        (with(b"12345678", b"", &[Stamp { at: 1, event: 0 }]), "needs bytes 1 to 9 of a key of 8 bytes"),
+        (with(b"12345678", b"", &[Stamp { at: 0, event: 1 }]), "names event 1 of a batch of 1 events"),
+    ] {
+        match store.apply(Batch { changes: vec![changes], ..logging(&[event("a")]) }) {
+            Err(BatchError::Invalid(reason)) => assert!(reason.contains(what), "{reason}"),
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+    let large = with(b"k", &vec![0; limits::VALUE_BYTES_MAX + 1], &[]);
+    let long = with(&vec![0; limits::KEY_BYTES_MAX + 1], b"", &[]);
+    let many = Changes { keyspace: "index".into(), puts: vec![], deletes: vec![b"k".to_vec(); 40_001] };
+    for (changes, measured) in
+        [(large, "a value in bytes"), (long, "a key in bytes"), (many, "the number of operations")]
+    {
+        match store.apply(Batch { changes: vec![changes], ..Batch::default() }) {
+            Err(BatchError::TooLarge { what, .. }) => assert_eq!(what, measured),
+            other => panic!("{measured}: {other:?}"),
         }
     }
 }

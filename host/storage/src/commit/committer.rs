@@ -316,13 +316,16 @@ impl Committer {
             Ok(removals) => removals,
             Err(error) => return Ok(Err(error)),
         };
-        let handles = match self.keyspaces.resolve(owner, &batch.operations)? {
+        let handles = match self.keyspaces.resolve(owner, &batch)? {
             Ok(handles) => handles,
             Err(error) => return Ok(Err(error)),
         };
         let mut record = Record::new(&self.database, self.head, batch.operations.len());
         for operation in batch.operations {
             record.add(&handles, operation);
+        }
+        for changes in &batch.changes {
+            record.add_changes(&handles, changes);
         }
         if !batch.log.is_empty() {
             self.log.append(&mut record, &mut self.keyspaces, &batch.log, first_position)?;

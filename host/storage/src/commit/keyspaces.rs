@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fjall::{Database, Keyspace};
 
 use super::health::PoisonReason;
-use crate::batch::{BatchError, Operation};
+use crate::batch::{Batch, BatchError, Operation};
 use crate::format;
 use crate::limits;
 use crate::log::log_keyspace;
@@ -86,19 +86,23 @@ impl KeyspaceHandles {
     pub(super) fn resolve(
         &mut self,
         owner: &str,
-        operations: &[Operation],
+        batch: &Batch,
     ) -> Result<Result<BatchHandles, BatchError>, PoisonReason> {
         let mut handles = BatchHandles::new();
         let mut missing: Vec<&str> = Vec::new();
-        for operation in operations {
-            let name = operation.keyspace();
+        let operations = batch
+            .operations
+            .iter()
+            .map(|operation| (operation.keyspace(), matches!(operation, Operation::Put { .. })));
+        let changes = batch.changes.iter().map(|changes| (&*changes.keyspace, !changes.puts.is_empty()));
+        for (name, is_put) in operations.chain(changes) {
             if handles.iter().any(|(known, _)| known == name) || missing.contains(&name) {
                 continue;
             }
             match self.get(owner, name) {
                 Some(handle) => handles.push((name.to_owned(), handle)),
                 // There is nothing to delete in a keyspace that does not exist.
-                None if matches!(operation, Operation::Delete { .. }) => {}
+                None if !is_put => {}
                 None => missing.push(name),
             }
         }

@@ -8,7 +8,7 @@ use fjall::Keyspace;
 use super::health::PoisonReason;
 use super::keyspaces::KeyspaceHandles;
 use super::record::Record;
-use crate::batch::{Batch, BatchError};
+use crate::batch::{Batch, BatchError, Operation};
 use crate::engine_failure::EngineFailure;
 use crate::format;
 use crate::log::removed_value;
@@ -94,7 +94,8 @@ fn check(keyspaces: &KeyspaceHandles, owner: &str, batch: &Batch, end: u64) -> R
     let log = keyspaces.log(end);
     let log = log.as_ref().and_then(|log| name::split(log.name())).filter(|(of, _)| *of == owner);
     let Some((_, log)) = log else { return Ok(()) };
-    if batch.operations.iter().any(|operation| operation.keyspace() == log) {
+    let changes = batch.changes.iter().map(|changes| &*changes.keyspace);
+    if batch.operations.iter().map(Operation::keyspace).chain(changes).any(|keyspace| keyspace == log) {
         return Err(BatchError::Invalid(format!("it writes to keyspace {log}, which is the store's log")));
     }
     Ok(())

@@ -1,13 +1,14 @@
 //! One journal record: the operations of a batch, stamped and chained, its records of the log, and the head after it.
 
 use exesdb_packed::{Frames, Record as LogRecord};
-use fjall::{Database, Keyspace, OwnedWriteBatch};
+use fjall::{Database, Keyspace, OwnedWriteBatch, Slice};
 
 use super::keyspaces::BatchHandles;
-use crate::batch::{Operation, STAMP_BYTES, stamp};
+use crate::batch::{Changes, Operation, STAMP_BYTES, stamp};
 use crate::format;
 use crate::head::{LogHead, RecordedHead, chain};
 use crate::log::{LINK_AT, event_value, gap_value};
+use crate::packed_puts::{PackedPut, PackedPuts, PackedStamps};
 
 /// Bytes of an operation in the journal besides its key and value.
 const OPERATION_BYTES: usize = 21;
@@ -40,8 +41,8 @@ impl Record {
         let handle = handles.iter().find(|(name, _)| name == operation.keyspace()).map(|(_, handle)| handle);
         match operation {
             Operation::Put { mut key, mut value, key_stamps, value_stamps, chain: link, .. } => {
-                stamp(&mut key, &key_stamps, self.first_position);
-                stamp(&mut value, &value_stamps, self.first_position);
+                stamp(&mut key, key_stamps, self.first_position);
+                stamp(&mut value, value_stamps, self.first_position);
                 if let Some(link) = link {
                     self.link(&key, &mut value, link.at);
                 }
@@ -55,6 +56,33 @@ impl Record {
                 }
             }
         }
+    }
+
+    /// Adds changes, with their stamps filled in.
+    pub(super) fn add_changes(&mut self, handles: &BatchHandles, changes: &Changes) {
+        let handle = handles.iter().find(|(name, _)| *name == changes.keyspace).map(|(_, handle)| handle);
+        for put in PackedPuts::new(&changes.puts) {
+            let PackedPut { key, value, key_stamps, value_stamps } = put.expect("the batch was checked");
+            self.bytes += OPERATION_BYTES + key.len() + value.len();
+            let handle = handle.expect("a keyspace that is put to was resolved");
+            let (key, value) = (self.stamped(key, key_stamps), self.stamped(value, value_stamps));
+            self.batch.insert(handle, key, value);
+        }
+        let Some(handle) = handle else { return };
+        for key in &changes.deletes {
+            self.bytes += OPERATION_BYTES + key.len();
+            self.batch.remove(handle, &**key);
+        }
+    }
+
+    /// The bytes with their stamps filled in.
+    fn stamped(&self, bytes: &[u8], stamps: PackedStamps<'_>) -> Slice {
+        if stamps.iter().len() == 0 {
+            return bytes.into();
+        }
+        let mut stamped = bytes.to_vec();
+        stamp(&mut stamped, stamps.iter(), self.first_position);
+        stamped.into()
     }
 
     /// Appends events and gaps to the log, each with its position and its link.
