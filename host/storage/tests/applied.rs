@@ -17,9 +17,10 @@ use scratch::{KEYSPACE, OWNER, Scratch, absent, batch, copy_folder, equals, put}
 
 /// A store whose committer reports each fsync, and waits for its outcome.
 struct Held {
+    /// Dropped before the store, whose end waits for a held fsync.
+    go: Sender<io::Result<()>>,
     store: Scratch,
     reached: Receiver<()>,
-    go: Sender<io::Result<()>>,
 }
 
 impl Held {
