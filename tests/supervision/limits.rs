@@ -1,6 +1,6 @@
 //! Components that exceed a limit are stopped, and their neighbours are not affected.
 
-use exesdb_tests::{Host, Load, NO_FAULTS, Response, faults};
+use exesdb_tests::{Host, Load, NO_FAULTS, Response, eventually, faults};
 use serde_json::json;
 
 const MEMORY_MIB: u64 = 32;
@@ -32,7 +32,12 @@ fn loops_and_excessive_memory_are_stopped_without_effect_on_neighbours() {
                 scope.spawn(|| ask(&host).expect_problem(*status, problem));
             }
         });
-        assert!(neighbour.acknowledged() > before, "the neighbour was served meanwhile: {kind}");
+        let is_served = || neighbour.acknowledged() > before;
+        if *kind == "deadline" {
+            // It takes longer than any append.
+            assert!(is_served(), "the neighbour was served meanwhile");
+        }
+        eventually("the neighbour is served", || is_served().then_some(()));
         let traps = host.traps().split_off(traps_before);
         assert!(traps.len() >= 3, "{traps:#?}");
         for trap in &traps {
