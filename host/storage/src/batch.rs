@@ -10,9 +10,7 @@ use crate::engine_failure::EngineFailure;
 use crate::limits;
 use crate::name;
 use crate::packed_puts::PackedPuts;
-
-/// Bytes of a stamp: a position, big-endian, so that positions sort as bytes.
-pub const STAMP_BYTES: usize = 8;
+use crate::stamp::{STAMP_BYTES, Stamp};
 
 /// Operations that are applied all or not at all. They are applied if every guard holds when the batch's turn comes in
 /// the log.
@@ -110,16 +108,6 @@ pub struct Changes {
     pub puts: Vec<u8>,
     /// Keys to remove, if they exist.
     pub deletes: Vec<Vec<u8>>,
-}
-
-/// Eight bytes of a key or value that are overwritten at commit, with the position of one of the batch's events or with
-/// the chain after that event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    /// Offset in bytes; [`STAMP_BYTES`] from here are overwritten, big-endian.
-    pub at: u32,
-    /// Which position of the batch, counted from 0; a gap counts as many as it takes.
-    pub event: u32,
 }
 
 /// The outcome of a batch that was applied.
@@ -365,15 +353,6 @@ impl BatchError {
             Self::Invalid(reason) => Self::Invalid(format!("{what} {index}: {reason}")),
             other => other,
         }
-    }
-}
-
-/// Overwrites the stamped places of `bytes` with the positions of a batch that starts at `first_position`.
-pub(crate) fn stamp(bytes: &mut [u8], stamps: impl IntoIterator<Item = Stamp>, first_position: u64) {
-    for stamp in stamps {
-        let at = stamp.at as usize;
-        let position = first_position + u64::from(stamp.event);
-        bytes[at..at + STAMP_BYTES].copy_from_slice(&position.to_be_bytes());
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::batch::STAMP_BYTES;
+use crate::stamp::STAMP_BYTES;
 
 /// Bytes of an encoded head: three numbers, and the engine's sequence number.
 pub(crate) const HEAD_BYTES: usize = 32;

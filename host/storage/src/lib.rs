@@ -82,11 +82,12 @@ mod panic;
 mod read;
 mod space;
 mod stall;
+mod stamp;
 mod store;
 pub mod verify;
 
 pub use advice::advice;
-pub use batch::{Batch, BatchError, Changes, Committed, Guard, Operation, STAMP_BYTES, Stamp};
+pub use batch::{Batch, BatchError, Changes, Committed, Guard, Operation};
 pub use commit::{Commit, CommitError, Health, Outcomes, Writer};
 pub use compact::{CompactError, Compacted};
 pub use engine_failure::EngineFailure;
@@ -103,6 +104,7 @@ pub use options::Options;
 pub use packed_puts::push_put;
 pub use read::{Direction, Page, ReadError, Reader, Scan, Snapshot};
 pub use space::FreeSpace;
+pub use stamp::{STAMP_BYTES, Stamp};
 pub use store::Store;
 
 /// Bytes as the engine holds them: cheap to clone, dereferences to `[u8]`. It may keep the block that it came from in

@@ -3,7 +3,7 @@
 //! One put after the other, little-endian: length of the key (`u32`), length of the value (`u32`), number of stamps in the key
 //! and in the value (`u16` each); each stamp as its offset and its position within the batch (`u32` each); key, value.
 
-use crate::batch::Stamp;
+use crate::stamp::Stamp;
 
 /// Bytes of a put before its stamps.
 const HEAD_BYTES: usize = 12;
@@ -101,7 +101,7 @@ pub fn push_put(out: &mut Vec<u8>, key: &[u8], value: &[u8], key_stamps: &[Stamp
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::{PackedPuts, push_put};
-    use crate::batch::Stamp;
+    use crate::stamp::Stamp;
 
     #[test]
     fn the_bytes_of_a_put_are_fixed_and_read_back() {

@@ -1,4 +1,4 @@
-//! Waiting while flushing or compaction is behind. fjall would wait as well, but without end.
+//! Waits until flushes and compactions have caught up with the writes. fjall would wait as well, but without a limit.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,4 +1,4 @@
-//! Whether the store takes commits, and who is told when it is poisoned.
+//! The health of a store: whether it takes commits, and the listeners that are called when it is poisoned.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

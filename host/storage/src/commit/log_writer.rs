@@ -52,6 +52,9 @@ impl LogWriter {
                 "it removes position {position} from the log, which ends at {end}"
             )));
         }
+        if batch.removes.is_empty() {
+            return Ok(Vec::new());
+        }
         let Some(log) = keyspaces.log(end) else { return Ok(Vec::new()) };
         let mut removals = Vec::new();
         for position in &batch.removes {

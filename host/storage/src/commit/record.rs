@@ -4,11 +4,12 @@ use exesdb_packed::{Frames, Record as LogRecord};
 use fjall::{Database, Keyspace, OwnedWriteBatch, Slice};
 
 use super::keyspaces::BatchHandles;
-use crate::batch::{Changes, Operation, STAMP_BYTES, stamp};
+use crate::batch::{Changes, Operation};
 use crate::format;
 use crate::head::{LogHead, RecordedHead, chain};
 use crate::log::{LINK_AT, event_value, gap_value};
 use crate::packed_puts::{PackedPut, PackedPuts, PackedStamps};
+use crate::stamp::{STAMP_BYTES, stamp};
 
 /// Bytes of an operation in the journal besides its key and value.
 const OPERATION_BYTES: usize = 21;

@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 
 use super::old_event;
-use crate::batch::STAMP_BYTES;
+use crate::stamp::STAMP_BYTES;
 
 /// The offset of the link in a record.
 pub(crate) const LINK_AT: u32 = 1;
