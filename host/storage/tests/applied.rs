@@ -9,37 +9,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 
-use exesdb_storage::{Batch, Commit, CommitError, FailPoint, Options, Outcomes, Reader, Store};
-use scratch::{KEYSPACE, OWNER, Scratch, absent, batch, copy_folder, equals, put};
-
-/// A store whose committer reports each fsync, and waits for its outcome.
-struct Held {
-    /// Dropped before the store, whose end waits for a held fsync.
-    go: Sender<io::Result<()>>,
-    store: Scratch,
-    reached: Receiver<()>,
-}
+use exesdb_storage::{Batch, Commit, CommitError, Options, Outcomes, Reader, Store};
+use scratch::{Held, KEYSPACE, OWNER, Scratch, absent, batch, copy_folder, equals, put};
 
 impl Held {
-    fn new(options: Options) -> Self {
-        let (reached, reaches) = mpsc::channel();
-        let (go, goes) = mpsc::channel();
-        let goes = Mutex::new(goes);
-        let hook = move |at| {
-            if at != FailPoint::BeforeSync {
-                return Ok(());
-            }
-            // The test may have ended and dropped the channels.
-            let _ = reached.send(());
-            goes.lock().unwrap().recv().unwrap_or(Ok(()))
-        };
-        let options = Options { fail_points: Some(Arc::new(hook)), ..options };
-        Self { store: Scratch::with(options), reached: reaches, go }
-    }
-
     /// Commits a batch, and returns once it is applied and its fsync is held.
     fn apply(&self, batch: Batch) -> Receiver<Result<Outcomes, CommitError>> {
         let replies = send(self.store.store(), batch);

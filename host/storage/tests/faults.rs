@@ -4,27 +4,14 @@
 
 mod scratch;
 
-use std::io;
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{self, Receiver};
 
-use exesdb_storage::{Commit, FailPoint, Fault, Options, Outcomes, Store};
-use scratch::{OWNER, Scratch, absent, all, batch, put, put_in};
+use exesdb_storage::{Commit, Fault, Options, Outcomes, Store};
+use scratch::{Held, OWNER, absent, all, batch, put, put_in};
 
-/// A store with a fault. It reports each fsync on the receiver, and does not begin it until the sender is dropped.
-fn held(fault: Fault) -> (Scratch, Receiver<()>, Sender<()>) {
-    let (reached, reaches) = mpsc::channel();
-    let (go, goes) = mpsc::channel();
-    let goes = Mutex::new(goes);
-    let hook = move |at| -> io::Result<()> {
-        if at == FailPoint::BeforeSync {
-            let _ = reached.send(());
-            let _ = goes.lock().unwrap().recv();
-        }
-        Ok(())
-    };
-    let options = Options { fault: Some(fault), fail_points: Some(Arc::new(hook)), ..Options::default() };
-    (Scratch::with(options), reaches, go)
+/// A store with a fault, whose fsyncs are held.
+fn held(fault: Fault) -> Held {
+    Held::new(Options { fault: Some(fault), ..Options::default() })
 }
 
 fn send(store: &Store, key: &[u8], guarded: bool) -> Receiver<Outcomes> {
@@ -37,7 +24,7 @@ fn send(store: &Store, key: &[u8], guarded: bool) -> Receiver<Outcomes> {
 
 #[test]
 fn acknowledge_before_sync_replies_before_the_fsync() {
-    let (store, reached, go) = held(Fault::AcknowledgeBeforeSync);
+    let Held { store, reached, go } = held(Fault::AcknowledgeBeforeSync);
     let replies = send(store.store(), b"k", false);
     assert!(replies.recv().unwrap()[0].is_ok());
     reached.recv().unwrap();
@@ -46,7 +33,7 @@ fn acknowledge_before_sync_replies_before_the_fsync() {
 
 #[test]
 fn publish_before_durable_shows_unsynced_data() {
-    let (store, reached, go) = held(Fault::PublishBeforeDurable);
+    let Held { store, reached, go } = held(Fault::PublishBeforeDurable);
     let replies = send(store.store(), b"k", false);
     reached.recv().unwrap();
     assert_eq!(store.get(b"k").as_deref(), Some(&b"v"[..]));
@@ -57,7 +44,7 @@ fn publish_before_durable_shows_unsynced_data() {
 
 #[test]
 fn check_before_queue_lets_two_commits_pass_one_guard() {
-    let (store, reached, go) = held(Fault::CheckBeforeQueue);
+    let Held { store, reached, go } = held(Fault::CheckBeforeQueue);
     let first = send(store.store(), b"k", true);
     reached.recv().unwrap();
     let second = send(store.store(), b"k", true);

@@ -5,13 +5,13 @@
 mod scratch;
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use exesdb_storage::{Batch, Commit, CommitError, FailPoint, Health, Options, Outcomes, Store};
-use scratch::{KEYSPACE, OWNER, Scratch, batch, equals, put, put_event};
+use scratch::{Held, KEYSPACE, OWNER, Scratch, batch, equals, put, put_event};
 
 /// Options with which the fail point calls `what` from its `nth` passing on, counted from 1.
 fn failing(point: FailPoint, nth: usize, what: fn() -> io::Result<()>) -> Options {
@@ -93,26 +93,9 @@ fn each_poison_listener_is_called_once() {
     assert_eq!(reasons[0], reasons[1]);
 }
 
-/// A store whose committer reports each fsync on the receiver, and waits for its outcome from the sender.
-fn held() -> (Scratch, Receiver<()>, Sender<io::Result<()>>) {
-    let (reached, reaches) = mpsc::channel();
-    let (go, goes) = mpsc::channel();
-    let goes = Mutex::new(goes);
-    let hook = move |at| {
-        if at != FailPoint::BeforeSync {
-            return Ok(());
-        }
-        // The test may have ended and dropped the channels.
-        let _ = reached.send(());
-        goes.lock().unwrap().recv().unwrap_or(Ok(()))
-    };
-    let store = Scratch::with(Options { fail_points: Some(Arc::new(hook)), ..Options::default() });
-    (store, reaches, go)
-}
-
 #[test]
 fn unsynced_writes_are_invisible_to_readers() {
-    let (store, reached, go) = held();
+    let Held { store, reached, go } = Held::new(Options::default());
     let (sender, replies) = mpsc::channel();
     let reply = move |outcomes| sender.send(outcomes).unwrap();
     store.store().commit(commit(batch(vec![], vec![put(b"k", b"1")], 1)), reply).unwrap();
@@ -131,7 +114,7 @@ fn unsynced_writes_are_invisible_to_readers() {
 
 #[test]
 fn the_running_time_of_a_hung_write_is_known() {
-    let (store, reached, go) = held();
+    let Held { store, reached, go } = Held::new(Options::default());
     let writer = store.store().writer();
     assert_eq!(writer.writing_for(), None);
     let (sender, replies) = mpsc::channel();
@@ -152,7 +135,7 @@ fn the_running_time_of_a_hung_write_is_known() {
 
 #[test]
 fn queued_commits_share_one_fsync_and_its_outcome() {
-    let (store, reached, go) = held();
+    let Held { store, reached, go } = Held::new(Options::default());
     let (sender, replies) = mpsc::channel();
     let send = |batch| {
         let sender = sender.clone();
@@ -182,18 +165,7 @@ fn queued_commits_share_one_fsync_and_its_outcome() {
 
 #[test]
 fn a_full_queue_refuses_commits_at_once() {
-    let (reached, reaches) = mpsc::channel();
-    let (go, goes) = mpsc::channel::<()>();
-    let goes = Mutex::new(goes);
-    let hook = move |at| {
-        if at == FailPoint::BeforeSync {
-            let _ = reached.send(());
-            let _ = goes.lock().unwrap().recv();
-        }
-        Ok(())
-    };
-    let options = Options { commit_queue: 2, fail_points: Some(Arc::new(hook)), ..Options::default() };
-    let store = Scratch::with(options);
+    let Held { store, reached: reaches, go } = Held::new(Options { commit_queue: 2, ..Options::default() });
     let (sender, replies) = mpsc::channel();
     let send = || {
         let sender = sender.clone();

@@ -3,11 +3,15 @@
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
 
 use exesdb_storage::{
-    Batch, BatchError, Commit, Committed, Direction, Guard, Operation, Options, Scan, Snapshot, Stamp, Store,
+    Batch, BatchError, Commit, Committed, Direction, FailPoint, Guard, Operation, Options, Scan, Snapshot,
+    Stamp, Store,
 };
 
 pub(crate) const OWNER: &str = "streams";
@@ -50,6 +54,34 @@ impl Scratch {
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         self.store().snapshot().get(OWNER, KEYSPACE, key).unwrap().map(|value| value.to_vec())
+    }
+}
+
+/// A store whose committer reports each fsync, and waits for its outcome.
+pub(crate) struct Held {
+    /// Takes the outcome of the held fsync. Once it is dropped, no fsync is held; it is dropped before the store, whose end
+    /// waits for a held one.
+    pub(crate) go: Sender<io::Result<()>>,
+    pub(crate) store: Scratch,
+    /// Gives one for each fsync that is held.
+    pub(crate) reached: Receiver<()>,
+}
+
+impl Held {
+    pub(crate) fn new(options: Options) -> Self {
+        let (reaches, reached) = mpsc::channel();
+        let (go, goes) = mpsc::channel();
+        let goes = Mutex::new(goes);
+        let hook = move |at| {
+            if at != FailPoint::BeforeSync {
+                return Ok(());
+            }
+            // The test may have ended and dropped the channels.
+            let _ = reaches.send(());
+            goes.lock().unwrap().recv().unwrap_or(Ok(()))
+        };
+        let options = Options { fail_points: Some(Arc::new(hook)), ..options };
+        Self { go, store: Scratch::with(options), reached }
     }
 }
 
