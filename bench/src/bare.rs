@@ -22,7 +22,7 @@ use crate::body::EVENT_BYTES;
 use crate::load::Appender;
 use crate::processor::ProcessorTime;
 
-/// What the server is, for whoever reads its figures.
+/// The description of the bare server, which the help and the report print with its figures.
 pub(crate) const DESCRIPTION: &str = "\
 The bare server is the least that a durable log server can do, in a process of its own. It
 has a thread for each connection, which reads an append (a binary frame on TCP), hands it to

@@ -11,7 +11,7 @@ pub(crate) const EVENT_BYTES: usize = 256;
 /// Characters of an event's id: 22 of 6 bits each hold as many bits as a UUID.
 const ID_BYTES: usize = 22;
 
-/// Bytes of an event beside its data, at most, in either form.
+/// The most bytes of an event besides its data, in JSON and in binary.
 const REST_BYTES: usize = 96;
 
 const EVENT_TYPE: &str = "order-placed";

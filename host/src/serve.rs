@@ -69,7 +69,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let has_stopped = async move { drop(stopping.await) };
     let (handle, registry, telemetry) = (host.root.handle(), host.registry.clone(), host.telemetry.clone());
     let control = tokio::spawn(control::serve(socket, handle, registry, telemetry, has_stopped));
-    // Before the host is said to be ready: whoever waits for that may stop it at once.
+    // Registered before the host logs that it is ready, because a script that waits for that line may stop it at once.
     let mut signals = StopSignals::listen()?;
     log_start(&config, &data, listener.address(), &(host.readiness)())?;
 

@@ -109,8 +109,8 @@ fn is_loopback_name(host: &str) -> bool {
         || address.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
-/// Whether a page was served by the host that its request goes to. The scheme that the browser used is unknown, because the
-/// host may be behind a proxy that terminates TLS.
+/// Whether a page was served by the host that its request goes to. The scheme that the browser used is unknown, because a
+/// proxy may terminate TLS before the host.
 fn is_same_origin(origin: &str, host: &Authority) -> bool {
     let Some((scheme, page)) = origin.split_once("://") else { return false };
     let default = match scheme {

@@ -4,7 +4,7 @@
 //! delay an event, but never lose or reorder it.
 //!
 //! A waiter passes the store position up to which it has read. The bus remembers the latest publications, so that an event
-//! between the waiter's read and its wait is not missed. A waiter that is further behind is woken at once.
+//! between the waiter's read and its wait is not missed. A waiter that has read less than the bus remembers is woken at once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};

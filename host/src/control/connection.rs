@@ -31,7 +31,7 @@ impl Connection {
     }
 
     /// Exchanges hellos. A client of another version is disconnected: with the host's hello it can say why. A client
-    /// that does not say hello is told what the host is, in a response that clients before protocol 1 can read.
+    /// that sends no hello gets an error with the host's version, in a form that clients before protocol 1 can read.
     pub(super) async fn exchange_hellos(&mut self) -> Result<(), Disconnected> {
         let line = timeout(HELLO_TIMEOUT, self.line(HELLO_BYTES_MAX)).await.map_err(|_| Disconnected)??;
         let Some(client) = line.as_deref().and_then(Hello::parse) else {

@@ -7,7 +7,7 @@ use super::protocol::{Refusal, Response};
 pub(super) enum Stopped {
     /// The client is gone.
     Disconnected,
-    /// The client is told why.
+    /// The client gets this reason.
     Refused(Refusal),
 }
 

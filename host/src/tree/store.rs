@@ -51,7 +51,7 @@ async fn start(context: Context, name: String, folder: PathBuf, options: Options
     let access = StoreAccess::of(&store);
     let durable = access.reader.next_position();
     let registration = context.registry().register(names::store(&name), Arc::new(access));
-    // Followers may not have been told of what the predecessor made durable: they find it now.
+    // The predecessor may have ended between a commit and its publication: wake all followers to read what is durable.
     if let Some(bus) = context.registry().get::<Bus>(&names::pubsub(&name)) {
         bus.resync(durable);
     }
