@@ -4,13 +4,14 @@ mod append;
 mod delete;
 mod import;
 mod marks;
+mod overtaken;
 #[path = "../rival/mod.rs"]
 mod rival;
 mod transact;
 
 use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces, chain_link};
 use exesdb_sdk::streams::{AppendRequest, AppendResult, Retention};
-use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion};
+use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion, VersionConflict};
 use exesdb_streams::correlation::CorrelationIndex;
 use exesdb_streams::layout::{EVENTS, Envelope};
 use exesdb_streams::read::read_stream;
@@ -34,6 +35,11 @@ fn event(id: &str) -> EventData {
 fn tagged(id: &str, event_type: &str, tags: &[&str]) -> EventData {
     let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
     EventData { event_type: event_type.into(), tags, ..event(id) }
+}
+
+fn wrong(stream_id: &str, expected: ExpectedVersion, last_version: Option<u64>) -> Error {
+    let stream_id = stream_id.into();
+    Error::WrongExpectedVersion(VersionConflict { stream_id, expected, last_version, is_deleted: false })
 }
 
 fn request(stream_id: &str, expected: ExpectedVersion, ids: &[&str]) -> AppendRequest {
