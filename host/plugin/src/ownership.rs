@@ -194,8 +194,9 @@ async fn write(store: &StoreAccess, role: &str, running: &StateOwner) -> Result<
     };
     let batch = Batch { operations: vec![put], ..Batch::default() };
     let (sender, outcome) = tokio::sync::oneshot::channel();
-    let commit = Commit { owner: OWNER.to_owned(), batches: vec![batch] };
-    store.writer.commit_making_room(commit, move |outcome| drop(sender.send(outcome)))?;
+    let commit =
+        Commit { owner: OWNER.to_owned(), batches: vec![batch], makes_room: true, ..Commit::default() };
+    store.writer.commit(commit, move |outcome| drop(sender.send(outcome)))?;
     outcome.await.unwrap_or(Err(CommitError::Closed)).map(drop)
 }
 

@@ -74,6 +74,7 @@ fn commits(store: &Store, batches: usize, events: u32, time: Duration) -> (u32, 
             batches: (0..batches)
                 .map(|stream| batch(&format!("{batches}-{events}-{stream}"), count, events))
                 .collect(),
+            ..Commit::default()
         };
         let sender = sender.clone();
         store

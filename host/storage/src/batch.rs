@@ -313,17 +313,19 @@ impl Batch {
         })
     }
 
-    /// Number of positions that the batch takes. It was checked.
-    pub(crate) fn positions(&self) -> u64 {
-        let in_log = Frames::new(&self.log).map(|frame| match frame.expect("the batch was checked").record {
+    /// Number of positions that the batch takes; of one that is malformed, those up to the first broken frame.
+    #[must_use]
+    pub fn positions(&self) -> u64 {
+        let in_log = Frames::new(&self.log).map_while(Result::ok).map(|frame| match frame.record {
             Record::Gap { positions } => positions,
             Record::Event(_) | Record::Removed { .. } => 1,
         });
-        u64::from(self.events) + in_log.sum::<u64>()
+        in_log.fold(self.events.into(), u64::saturating_add)
     }
 
     /// Bytes of keys and values, including those of guards: what the limits of queue and group count.
-    pub(crate) fn bytes(&self) -> usize {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         let guards: usize = self
             .guards
             .iter()

@@ -10,7 +10,7 @@
 //! Numbers are big-endian.
 //!
 //! ```text
-//! dump       magic "exesdump", version u32 (now 2), frame*
+//! dump       magic "exesdump", version u32 (3; 2 if the store's format is 2), frame*
 //! frame      kind u8, payload bytes u32, payload, checksum u64
 //! ```
 //!
@@ -19,7 +19,8 @@
 //!
 //! ```text
 //! 1 head       once        storage format u32, sequence u64, next position u64, chain u64,
-//!                          time of the dump u64 (microseconds since 1970-01-01 UTC)
+//!                          time of the dump u64 (microseconds since 1970-01-01 UTC), from version 3 on the store's
+//!                          time u64
 //! 5 histories  once        of each history, the oldest first: id u64, first position u64; not in version 1
 //! 2 keyspace   each        owner, keyspace: name bytes u8, name
 //! 3 entries    1 or more   entries of the keyspace before: key bytes u16, value bytes u32, key, value

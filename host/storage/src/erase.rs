@@ -195,11 +195,12 @@ impl Store {
         let started = Instant::now();
         loop {
             let batch = Batch { operations: vec![operation.clone()], ..Batch::default() };
-            let commit = Commit { owner: format::FILLER_OWNER.into(), batches: vec![batch] };
+            // Erasing frees space, so the filler may use the reserve.
+            let (owner, batches) = (format::FILLER_OWNER.into(), vec![batch]);
+            let commit = Commit { owner, batches, makes_room: true, ..Commit::default() };
             let (sender, outcomes) = std::sync::mpsc::sync_channel(1);
-            // The receiver waits below, so the send cannot fail. Erasing frees space, so the filler may use the reserve.
-            let queued =
-                self.writer().commit_making_room(commit, move |outcomes| drop(sender.send(outcomes)));
+            // The receiver waits below, so the send cannot fail.
+            let queued = self.writer().commit(commit, move |outcomes| drop(sender.send(outcomes)));
             let outcomes = queued.and_then(|()| {
                 outcomes.recv().expect("the committer replies to every commit it has accepted")
             });

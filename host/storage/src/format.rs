@@ -14,7 +14,7 @@
 //! | keyspace | key | value |
 //! |---|---|---|
 //! | `meta` | `format` | `u32`: the version of this format: 3, or 2 before the first record of the log |
-//! | `meta` | `head` | sequence, next position, chain, floor of the engine's sequence number: `u64` each |
+//! | `meta` | `head` | sequence, next position, chain, floor of the engine's sequence number, and in version 3 the time: `u64` each |
 //! | `meta` | `histories` | of each history, the oldest first: its id and its first position: `u64` each |
 //! | `meta` | `keyspace:<owner>.<keyspace>` | `u64`: the engine's number of the keyspace, which is its folder's name |
 //! | `storage.log` | position: `u64` | a record of the event log: see [`crate::log`] |

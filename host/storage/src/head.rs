@@ -8,8 +8,11 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::stamp::STAMP_BYTES;
 
-/// Bytes of an encoded head: three numbers, and the engine's sequence number.
-pub(crate) const HEAD_BYTES: usize = 32;
+/// Bytes of an encoded head without a time: three numbers, and the engine's sequence number.
+const HEAD_BYTES: usize = 32;
+
+/// Bytes of an encoded head with a time.
+pub(crate) const HEAD_BYTES_MAX: usize = HEAD_BYTES + 8;
 
 /// How far the log of a store has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,11 +23,20 @@ pub struct LogHead {
     pub next_position: u64,
     /// The hash chain up to the last chained event; see [`chain`]. 0 before the first.
     pub chain: u64,
+    /// The highest time that an applied [commit](crate::Commit::time) came with; 0 in a store whose log has not begun.
+    pub time: u64,
+}
+
+impl LogHead {
+    /// Whether both are the heads after the same batch, as far as the durable mark tells: it has no time.
+    pub(crate) fn agrees_with(&self, marked: Self) -> bool {
+        Self { time: marked.time, ..*self } == marked
+    }
 }
 
 impl fmt::Display for LogHead {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { sequence, next_position, chain } = self;
+        let Self { sequence, next_position, chain, time: _ } = self;
         write!(out, "batch {sequence} with next position {next_position} and chain {chain:016x}")
     }
 }
@@ -39,22 +51,30 @@ pub(crate) struct RecordedHead {
 }
 
 impl RecordedHead {
-    pub(crate) fn encode(&self) -> [u8; HEAD_BYTES] {
-        let mut bytes = [0; HEAD_BYTES];
-        let numbers = [self.head.sequence, self.head.next_position, self.head.chain, self.engine_floor];
-        for (field, number) in bytes.chunks_exact_mut(8).zip(numbers) {
-            field.copy_from_slice(&number.to_be_bytes());
-        }
-        bytes
+    /// Without a time it has the same bytes as in format 2, whose software refuses others.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let LogHead { sequence, next_position, chain, time } = self.head;
+        let numbers = [sequence, next_position, chain, self.engine_floor, time];
+        let count = if time == 0 { HEAD_BYTES / 8 } else { numbers.len() };
+        numbers[..count].iter().flat_map(|number| number.to_be_bytes()).collect()
     }
 
     /// `None` if the bytes are not a head.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; HEAD_BYTES] = bytes.try_into().ok()?;
-        let (numbers, _) = bytes.as_chunks::<8>();
-        let [sequence, next_position, chain, engine_floor] =
-            <[[u8; 8]; 4]>::try_from(numbers).ok()?.map(u64::from_be_bytes);
-        Some(Self { head: LogHead { sequence, next_position, chain }, engine_floor })
+        if !Self::may_have(bytes.len()) {
+            return None;
+        }
+        let mut numbers = [0; HEAD_BYTES_MAX / 8];
+        for (number, bytes) in numbers.iter_mut().zip(bytes.as_chunks().0) {
+            *number = u64::from_be_bytes(*bytes);
+        }
+        let [sequence, next_position, chain, engine_floor, time] = numbers;
+        Some(Self { head: LogHead { sequence, next_position, chain, time }, engine_floor })
+    }
+
+    /// Whether a head may have so many bytes.
+    pub(crate) fn may_have(bytes: usize) -> bool {
+        bytes == HEAD_BYTES || bytes == HEAD_BYTES_MAX
     }
 }
 
@@ -86,15 +106,34 @@ mod tests {
 
     #[test]
     fn an_encoded_head_decodes_and_other_lengths_do_not() {
-        let recorded = RecordedHead {
-            head: LogHead { sequence: 1, next_position: 2, chain: u64::MAX },
-            engine_floor: 4,
-        };
-        let bytes = recorded.encode();
-        assert_eq!(RecordedHead::decode(&bytes), Some(recorded));
-        assert_eq!(bytes[..8], 1u64.to_be_bytes());
-        assert_eq!(RecordedHead::decode(&bytes[1..]), None);
+        for (time, length) in [(0, 32), (258, 40)] {
+            let head = LogHead { sequence: 1, next_position: 2, chain: u64::MAX, time };
+            let recorded = RecordedHead { head, engine_floor: 4 };
+            let bytes = recorded.encode();
+            assert_eq!(bytes.len(), length);
+            assert_eq!(RecordedHead::decode(&bytes), Some(recorded));
+            assert_eq!(bytes[..8], 1u64.to_be_bytes());
+            assert_eq!(bytes[24..32], 4u64.to_be_bytes());
+            assert_eq!(bytes[32..], time.to_be_bytes()[..length - 32]);
+            for other in [&bytes[1..], &[&bytes[..], &[0; 8]].concat()[1..]] {
+                assert_eq!(RecordedHead::decode(other), None);
+            }
+        }
+        assert_eq!(RecordedHead::decode(&[0; 48]), None);
         assert_eq!(RecordedHead::decode(&[]), None);
+    }
+
+    #[test]
+    fn heads_agree_whatever_their_times() {
+        let marked = LogHead { sequence: 1, next_position: 2, chain: 3, time: 0 };
+        assert!(LogHead { time: 7, ..marked }.agrees_with(marked));
+        for other in [
+            LogHead { sequence: 2, ..marked },
+            LogHead { next_position: 3, ..marked },
+            LogHead { chain: 4, ..marked },
+        ] {
+            assert!(!other.agrees_with(marked));
+        }
     }
 
     #[test]

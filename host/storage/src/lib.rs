@@ -29,7 +29,7 @@
 //!     events: 1,
 //!     ..Batch::default()
 //! };
-//! let outcomes = store.commit_blocking(Commit { owner: "streams".into(), batches: vec![event] })?;
+//! let outcomes = store.commit_blocking(Commit { owner: "streams".into(), batches: vec![event], ..Commit::default() })?;
 //! assert_eq!(outcomes[0].as_ref().map(|committed| committed.first_position), Ok(0));
 //! let snapshot = store.snapshot();
 //! let event = snapshot.get("streams", "all", &0u64.to_be_bytes())?.expect("the event was committed");
@@ -98,7 +98,7 @@ pub use fault::Fault;
 pub use format::FORMAT_VERSION;
 pub use head::{LogHead, chain};
 pub use history::{Histories, History, HistoryChanged, HistoryId};
-pub use log::{LogPage, LogRead};
+pub use log::{LogCursor, LogFinding, LogPage, LogPlace, LogRead, LogVerification};
 pub use open::{OpenError, begin_history};
 pub use options::Options;
 pub use packed_puts::push_put;

@@ -44,6 +44,10 @@ pub const COMMIT_BATCHES_MAX: usize = 10_000;
 /// Most bytes of one commit: two of the largest batches, and together with a full group still less than a memtable.
 pub const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Latest time of a commit, in microseconds since 1970: the year 294,247. A time never goes back, so a wrong one must
+/// not leave a store without later ones; and a backup is refused whose numbers no store reaches.
+pub const COMMIT_TIME_MAX: u64 = i64::MAX as u64;
+
 /// Most entries of one page, and keys of one `get_many`: bounds the time a page takes when its entries are tiny.
 pub const PAGE_ENTRIES_MAX: usize = 10_000;
 

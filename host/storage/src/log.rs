@@ -10,7 +10,9 @@ mod old_event;
 mod page;
 mod record;
 mod snapshot;
+mod verify;
 
 pub use page::{LogPage, LogRead};
 pub(crate) use record::{LINK_AT, event_value, gap_value, removed_value};
 pub(crate) use snapshot::log_keyspace;
+pub use verify::{LogCursor, LogFinding, LogPlace, LogVerification};

@@ -36,7 +36,7 @@ const SLOT_DISTANCE: u64 = 4096;
 pub(crate) struct Mark {
     /// Counts the writes of this file; the slot with the higher turn is the newer.
     pub(crate) turn: u64,
-    /// Everything up to this head is durable, and may have been acknowledged.
+    /// Everything up to this head is durable, and may have been acknowledged. It has no time when it was read.
     pub(crate) head: LogHead,
     /// Batches up to this sequence are in tables, so no journal is needed for them.
     pub(crate) flushed_through: u64,
@@ -90,7 +90,7 @@ impl Mark {
             <[[u8; 8]; 8]>::try_from(numbers).ok()?.map(u64::from_be_bytes);
         (magic == MAGIC && checksum == xxh3_64(&bytes[..SLOT_BYTES - 8])).then_some(Self {
             turn,
-            head: LogHead { sequence, next_position, chain },
+            head: LogHead { sequence, next_position, chain, time: 0 },
             flushed_through,
             journal,
         })
@@ -182,7 +182,7 @@ mod tests {
     use crate::head::LogHead;
 
     fn mark(turn: u64, sequence: u64) -> Mark {
-        let head = LogHead { sequence, next_position: 2 * sequence, chain: 3 * sequence };
+        let head = LogHead { sequence, next_position: 2 * sequence, chain: 3 * sequence, time: 0 };
         Mark { turn, head, flushed_through: 0, journal: 4 }
     }
 

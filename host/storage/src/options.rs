@@ -45,8 +45,8 @@ pub struct Options {
     /// Rebuilds the durable mark from the journals if it is missing or damaged. `false`: without the mark nobody knows
     /// whether the journal's end is the end of what was acknowledged, so an operator has to decide.
     pub rebuild_mark: bool,
-    /// Whether bytes are JSON that may be embedded in other JSON. Asked about the data and metadata of events of format 2,
-    /// which do not say whether they were checked.
+    /// Whether bytes are JSON that may be embedded in other JSON. Asked about the metadata of events of format 2, and about
+    /// their data if the content type says JSON: they do not say whether that was checked.
     pub is_json: fn(&[u8]) -> bool,
     /// Replaces the file system's figure of free bytes; only for tests.
     pub free_space: Option<FreeSpace>,

@@ -171,7 +171,7 @@ impl Snapshot {
             };
             let CheckedChunk { chunk, wrong } =
                 self.with_keyspace(&owner, &keyspace, CheckedChunk::default(), |handle| {
-                    let chunk = read_chunk(self.engine(), handle, after, before, direction);
+                    let chunk = read_chunk(self.engine(), handle, after, before, direction, usize::MAX);
                     let wrong = self.check(handle, &chunk);
                     Ok(CheckedChunk { chunk, wrong })
                 })?;

@@ -33,7 +33,7 @@ impl Held {
 
 fn send(store: &Store, batch: Batch) -> Receiver<Result<Outcomes, CommitError>> {
     let (sender, replies) = mpsc::channel();
-    let commit = Commit { owner: OWNER.into(), batches: vec![batch] };
+    let commit = Commit { owner: OWNER.into(), batches: vec![batch], ..Commit::default() };
     store.commit(commit, move |outcomes| sender.send(outcomes).unwrap()).unwrap();
     replies
 }
@@ -75,7 +75,7 @@ fn the_notice_of_applied_comes_before_the_fsync_and_finds_the_state() {
     let (replied, replies) = mpsc::channel();
     let reader = held.store.store().reader();
     let batch = count(&reader);
-    let commit = Commit { owner: OWNER.into(), batches: vec![batch] };
+    let commit = Commit { owner: OWNER.into(), batches: vec![batch], ..Commit::default() };
     let notice = move |outcomes: &Outcomes| {
         sender.send((outcomes[0].clone(), applied(&reader, b"count"))).unwrap();
     };

@@ -226,6 +226,7 @@ fn a_poisoned_store_is_not_compacted() {
     let commit = exesdb_storage::Commit {
         owner: OWNER.into(),
         batches: vec![batch(vec![], vec![put(b"k", b"w")], 0)],
+        ..exesdb_storage::Commit::default()
     };
     store.store().commit_blocking(commit).unwrap_err();
     let refused = store.store().compact(&mut |_| {});

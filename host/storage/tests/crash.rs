@@ -113,7 +113,8 @@ fn child() {
 fn append_forever(store: &Store, writer: u8) {
     let mut number = head(&store.snapshot(), writer);
     loop {
-        let commit = Commit { owner: OWNER.into(), batches: vec![append(writer, number)] };
+        let commit =
+            Commit { owner: OWNER.into(), batches: vec![append(writer, number)], ..Commit::default() };
         let first = store.commit_blocking(commit).unwrap()[0].as_ref().unwrap().first_position;
         let mut stdout = std::io::stdout().lock();
         writeln!(stdout, "{LINE} {writer} {number} {first}").unwrap();

@@ -121,8 +121,11 @@ fn store(random: &mut Rng, closed: bool) -> AtRest {
             if (life, round) == (0, 0) {
                 operations.push(put_in("once", b"once", b"upon a time"));
             }
-            let commit =
-                exesdb_storage::Commit { owner: OWNER.into(), batches: vec![batch(vec![], operations, 2)] };
+            let commit = exesdb_storage::Commit {
+                owner: OWNER.into(),
+                batches: vec![batch(vec![], operations, 2)],
+                ..exesdb_storage::Commit::default()
+            };
             store.commit_blocking(commit).unwrap().remove(0).unwrap();
         }
         contents = Some(read(&store).unwrap());

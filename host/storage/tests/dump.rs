@@ -49,7 +49,8 @@ fn everything(snapshot: &Snapshot) -> BTreeMap<(String, String), Entries> {
 }
 
 fn apply(store: &Store, owner: &str, operations: Vec<Operation>, events: u32) {
-    let commit = Commit { owner: owner.into(), batches: vec![batch(vec![], operations, events)] };
+    let commit =
+        Commit { owner: owner.into(), batches: vec![batch(vec![], operations, events)], ..Commit::default() };
     store.commit_blocking(commit).unwrap().remove(0).unwrap();
 }
 

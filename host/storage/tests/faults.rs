@@ -16,7 +16,11 @@ fn held(fault: Fault) -> Held {
 
 fn send(store: &Store, key: &[u8], guarded: bool) -> Receiver<Outcomes> {
     let guards = if guarded { vec![absent(key)] } else { vec![] };
-    let commit = Commit { owner: OWNER.into(), batches: vec![batch(guards, vec![put(key, b"v")], 0)] };
+    let commit = Commit {
+        owner: OWNER.into(),
+        batches: vec![batch(guards, vec![put(key, b"v")], 0)],
+        ..Commit::default()
+    };
     let (sender, receiver) = mpsc::channel();
     store.commit(commit, move |outcomes| drop(sender.send(outcomes.unwrap()))).unwrap();
     receiver
@@ -45,8 +49,10 @@ fn publish_before_durable_shows_unsynced_data() {
 #[test]
 fn check_before_queue_lets_two_commits_pass_one_guard() {
     let Held { store, reached, go } = held(Fault::CheckBeforeQueue);
-    let first = send(store.store(), b"k", true);
+    // The committer is busy, so both wait in the queue.
+    drop(send(store.store(), b"other", false));
     reached.recv().unwrap();
+    let first = send(store.store(), b"k", true);
     let second = send(store.store(), b"k", true);
     drop(go);
     assert!(first.recv().unwrap()[0].is_ok());
@@ -59,7 +65,8 @@ fn drop_one_on_replay_loses_an_event() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Options::default()).unwrap();
     let operations = (0..3).map(|n| put_in("events", &[n], b"event")).collect();
-    let commit = Commit { owner: "streams".into(), batches: vec![batch(vec![], operations, 3)] };
+    let commit =
+        Commit { owner: "streams".into(), batches: vec![batch(vec![], operations, 3)], ..Commit::default() };
     store.commit_blocking(commit).unwrap().remove(0).unwrap();
     drop(store);
     let fault = Some(Fault::DropOneOnReplay);

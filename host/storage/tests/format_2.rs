@@ -179,7 +179,11 @@ fn a_missing_record_is_damage() {
         vec![exesdb_storage::Operation::Delete { keyspace: "events".into(), key: key.to_vec() }],
         0,
     );
-    let commit = exesdb_storage::Commit { owner: "streams".into(), batches: vec![batch] };
+    let commit = exesdb_storage::Commit {
+        owner: "streams".into(),
+        batches: vec![batch],
+        ..exesdb_storage::Commit::default()
+    };
     store.commit_blocking(commit).unwrap().remove(0).unwrap();
     let snapshot = store.snapshot();
     for (direction, from) in [(Direction::Forward, 7), (Direction::Backward, 21)] {

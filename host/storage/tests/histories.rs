@@ -12,7 +12,8 @@ use scratch::{OWNER, Scratch, batch, copy_folder, put_event};
 
 fn append(store: &Store, events: u32) {
     let operations = (0..events).map(|event| put_event(event, b"........happened")).collect();
-    let commit = Commit { owner: OWNER.into(), batches: vec![batch(vec![], operations, events)] };
+    let commit =
+        Commit { owner: OWNER.into(), batches: vec![batch(vec![], operations, events)], ..Commit::default() };
     store.commit_blocking(commit).unwrap().remove(0).unwrap();
 }
 

@@ -132,7 +132,7 @@ fn malformed_names_are_refused() {
     let long = "k".repeat(limits::NAME_BYTES_MAX + 1);
     for name in ["", ".", "..", "a.b", "a/b", "../../etc", "All", "a b", "a\0", "a_b", "é", &long] {
         invalid(&store, batch(vec![], vec![put_in(name, b"k", b"")], 1));
-        let commit = Commit { owner: name.into(), batches: vec![] };
+        let commit = Commit { owner: name.into(), batches: vec![], ..Commit::default() };
         let refused = store.store().commit_blocking(commit);
         assert!(matches!(refused, Err(CommitError::Invalid(_))), "{name:?}");
     }
@@ -155,7 +155,7 @@ fn a_keyspace_beyond_the_owners_limit_is_refused() {
         assert_eq!(store.apply(create(0..1)), Ok(0), "existing keyspaces go on working");
         store.reopen();
     }
-    let other = Commit { owner: "other".into(), batches: vec![create(99..100)] };
+    let other = Commit { owner: "other".into(), batches: vec![create(99..100)], ..Commit::default() };
     assert!(store.store().commit_blocking(other).unwrap()[0].is_ok(), "the limit is each owner's own");
     let snapshot = store.store().snapshot();
     assert_eq!(snapshot.get(OWNER, &name(99), b"k"), Ok(None));
@@ -165,7 +165,8 @@ fn a_keyspace_beyond_the_owners_limit_is_refused() {
 #[test]
 fn commits_over_a_limit_are_refused() {
     let store = Scratch::new();
-    let commit = |batches| store.store().commit_blocking(Commit { owner: OWNER.into(), batches });
+    let commit =
+        |batches| store.store().commit_blocking(Commit { owner: OWNER.into(), batches, ..Commit::default() });
     let many = commit(vec![Batch::default(); limits::COMMIT_BATCHES_MAX + 1]);
     assert!(matches!(many, Err(CommitError::Invalid(_))));
     let megabytes = batch(vec![], (0..7).map(|n| put(&[n], &vec![0; 1 << 20])).collect(), 0);

@@ -124,9 +124,27 @@ fn hostile_heads_are_refused() {
     refused(&with(&head(known, u64::MAX, 2)), "the sequence of its head is 18446744073709551615");
     refused(&with(&head(known, 3, u64::MAX)), "the next position of its head is 18446744073709551615");
     refused(&with(&head(known, 3, 2)[1..]), "its head has 35 bytes instead of 36");
+    let timed = |version: u32, format: u32, time: u64| {
+        let mut forger = Forger { bytes: [&b"exesdump"[..], &version.to_be_bytes()].concat(), frames: 0 };
+        forger.frame(HEAD, &[&head(format, 3, 2)[..], &time.to_be_bytes()].concat());
+        forger.frame(HISTORIES, &[0; 16]).manifest(&[]);
+        forger
+    };
+    assert_eq!(inspected(&timed(3, known, 7).bytes).unwrap().head.time, 7);
+    inspected(&timed(3, 2, 0).bytes).unwrap();
+    refused(
+        &timed(3, known, u64::MAX),
+        "the time of its head is 18446744073709551615, which no store reaches",
+    );
+    refused(&timed(3, 2, 7), "its head has the time 7, and a store of format 2 has none");
+    for older in [1, 2] {
+        refused(&timed(older, known, 7), "its head has 44 bytes instead of 36");
+    }
+    let mut short = Forger { bytes: [&b"exesdump"[..], &3u32.to_be_bytes()].concat(), frames: 0 };
+    refused(short.frame(HEAD, &head(known, 3, 2)), "its head has 36 bytes instead of 44");
     let mut version = Forger::new();
     version.bytes[11] = 9;
-    refused(&version, "the backup has format 9, this version knows 2");
+    refused(&version, "the backup has format 9, this version knows those up to 3");
     let mut magic = Forger::new();
     magic.bytes[0] = b'E';
     refused(&magic, "this is not a backup");

@@ -247,7 +247,7 @@ fn a_store_with_a_log_gives_positions_to_nothing_else() {
         other => panic!("{other:?}"),
     }
     let foreign = Batch { operations: vec![scratch::put_in("log", b"12345678", b"")], ..Batch::default() };
-    let commit = Commit { owner: "storage".into(), batches: vec![foreign] };
+    let commit = Commit { owner: "storage".into(), batches: vec![foreign], ..Commit::default() };
     match store.store().commit_blocking(commit).unwrap().remove(0) {
         Err(BatchError::Invalid(reason)) => assert!(reason.contains("the store's log"), "{reason}"),
         other => panic!("{other:?}"),
@@ -303,7 +303,8 @@ fn restored(store: &Scratch, expected: &[(u64, Entry)]) {
     let copy = Store::open(dir.path(), Options::default()).unwrap();
     assert_eq!(log(&copy.snapshot(), WHOLE), expected);
     assert_eq!(copy.snapshot().head().chain, store.store().snapshot().head().chain);
-    let commit = Commit { owner: OWNER.into(), batches: vec![logging(&[event("after")])] };
+    let commit =
+        Commit { owner: OWNER.into(), batches: vec![logging(&[event("after")])], ..Commit::default() };
     let first = copy.commit_blocking(commit).unwrap().remove(0).unwrap().first_position;
     assert_eq!(first, store.store().snapshot().next_position());
     assert_eq!(log(&copy.snapshot(), WHOLE).last(), Some(&(first, event("after"))));

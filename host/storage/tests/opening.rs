@@ -49,7 +49,7 @@ fn dropping_a_store_closes_it_although_handles_are_held() {
         // Fails if the lock is still held.
         store.reopen();
         assert_eq!(snapshot.get(OWNER, KEYSPACE, b"k"), Err(ReadError::Closed));
-        let late = Commit { owner: OWNER.into(), batches: vec![] };
+        let late = Commit { owner: OWNER.into(), batches: vec![], ..Commit::default() };
         assert_eq!(writer.commit_blocking(late), Err(CommitError::Closed));
         assert_eq!(store.get(b"k").as_deref(), Some(&[round][..]));
     }
@@ -90,8 +90,11 @@ fn commits_queued_before_the_drop_are_written_and_answered() {
     let (sender, receiver) = mpsc::channel();
     for _ in 0..100 {
         let sender = sender.clone();
-        let commit =
-            Commit { owner: OWNER.into(), batches: vec![batch(vec![], vec![put_event(0, b"e")], 1)] };
+        let commit = Commit {
+            owner: OWNER.into(),
+            batches: vec![batch(vec![], vec![put_event(0, b"e")], 1)],
+            ..Commit::default()
+        };
         store.store().commit(commit, move |outcomes| sender.send(outcomes).unwrap()).unwrap();
     }
     drop(sender);
@@ -108,7 +111,11 @@ fn a_store_may_be_dropped_from_within_a_reply() {
     let (sender, receiver) = mpsc::channel();
     let store = Arc::new(Mutex::new(Some(open(dir.path()).unwrap())));
     let last = Arc::clone(&store);
-    let commit = Commit { owner: OWNER.into(), batches: vec![batch(vec![], vec![put(b"k", b"v")], 0)] };
+    let commit = Commit {
+        owner: OWNER.into(),
+        batches: vec![batch(vec![], vec![put(b"k", b"v")], 0)],
+        ..Commit::default()
+    };
     let writer = store.lock().unwrap().as_ref().unwrap().writer();
     writer
         .commit(commit, move |_| {

@@ -31,7 +31,7 @@ fn event(value: &[u8]) -> Batch {
 }
 
 fn commit(batch: Batch) -> Commit {
-    Commit { owner: OWNER.into(), batches: vec![batch] }
+    Commit { owner: OWNER.into(), batches: vec![batch], ..Commit::default() }
 }
 
 /// Checks a store with one durable event that failed while it wrote the second.

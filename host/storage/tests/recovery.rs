@@ -29,6 +29,7 @@ fn append(store: &Store) -> Result<(), CommitError> {
     let commit = exesdb_storage::Commit {
         owner: OWNER.into(),
         batches: vec![batch(vec![], vec![put_event(0, b"event")], 1)],
+        ..exesdb_storage::Commit::default()
     };
     store.commit_blocking(commit).map(|mut outcomes| {
         outcomes.remove(0).unwrap();
@@ -201,6 +202,7 @@ fn the_mark_of_another_store_is_refused() {
         let commit = exesdb_storage::Commit {
             owner: OWNER.into(),
             batches: vec![batch(vec![], vec![put(b"k", b"v")], 0)],
+            ..exesdb_storage::Commit::default()
         };
         store.commit_blocking(commit).unwrap();
     }
@@ -214,6 +216,7 @@ fn the_mark_of_another_store_is_refused() {
     let commit = exesdb_storage::Commit {
         owner: OWNER.into(),
         batches: vec![batch(vec![], vec![put(b"k", b"v")], 0)],
+        ..exesdb_storage::Commit::default()
     };
     store.commit_blocking(commit).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -391,8 +394,11 @@ fn with_a_sealed_journal() -> tempfile::TempDir {
         }
         let value = incompressible(rounds, VALUE_BYTES);
         let operations = vec![put_event(0, &value), scratch::put_in("index", &rounds.to_be_bytes(), b"")];
-        let commit =
-            exesdb_storage::Commit { owner: OWNER.into(), batches: vec![batch(vec![], operations, 1)] };
+        let commit = exesdb_storage::Commit {
+            owner: OWNER.into(),
+            batches: vec![batch(vec![], operations, 1)],
+            ..exesdb_storage::Commit::default()
+        };
         store.commit_blocking(commit).unwrap().remove(0).unwrap();
         rounds += 1;
     }

@@ -18,7 +18,8 @@ fn filled() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), Options::default()).unwrap();
     let apply = |operations| {
-        let commit = Commit { owner: OWNER.into(), batches: vec![batch(vec![], operations, 1)] };
+        let commit =
+            Commit { owner: OWNER.into(), batches: vec![batch(vec![], operations, 1)], ..Commit::default() };
         store.commit_blocking(commit).unwrap().remove(0).unwrap();
     };
     for part in (0..ENTRIES).collect::<Vec<_>>().chunks(1_000) {

@@ -10,6 +10,7 @@ pub const METADATA_IS_JSON: u8 = 2;
 
 const FORMAT: u8 = 1;
 const FLAGS: u8 = DATA_IS_JSON | METADATA_IS_JSON;
+const FLAGS_AT: usize = 1;
 const VERSION_AT: usize = 4;
 const CREATED_AT: usize = 12;
 
@@ -142,7 +143,7 @@ impl<'a> Envelope<'a> {
         if fixed[0] != FORMAT {
             return Err("the envelope has an unknown format");
         }
-        let flags = fixed[1];
+        let flags = fixed[FLAGS_AT];
         if flags & !FLAGS != 0 {
             return Err("the envelope has an unknown flag");
         }
@@ -246,4 +247,9 @@ pub fn set_version(envelope: &mut [u8], version: u64) {
 /// If the bytes are shorter than an envelope.
 pub fn set_created(envelope: &mut [u8], created: u64) {
     envelope[CREATED_AT..CREATED_AT + 8].copy_from_slice(&created.to_le_bytes());
+}
+
+/// Writes the flags into an envelope.
+pub(crate) fn set_flags(envelope: &mut [u8], flags: u8) {
+    envelope[FLAGS_AT] = flags;
 }

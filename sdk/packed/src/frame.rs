@@ -4,7 +4,7 @@ use crate::broken::{Broken, TooLong};
 use crate::envelope::{Envelope, EventParts};
 
 /// Bytes of a frame before its content: position, kind and length.
-const HEAD_BYTES: usize = 12;
+pub(crate) const HEAD_BYTES: usize = 12;
 
 const KIND_SHIFT: u32 = 30;
 const LENGTH_MASK: u32 = (1 << KIND_SHIFT) - 1;
@@ -55,6 +55,16 @@ impl<'a> Frames<'a> {
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes, at: 0 }
+    }
+
+    /// Reads on at an offset at which a frame begins, or the list ends.
+    pub(crate) fn after(bytes: &'a [u8], at: usize) -> Self {
+        Self { rest: &bytes[at..], at }
+    }
+
+    /// The offset of the next frame.
+    pub(crate) fn at(&self) -> usize {
+        self.at
     }
 
     fn parse(&self) -> Result<(Frame<'a>, usize), &'static str> {

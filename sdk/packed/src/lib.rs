@@ -33,7 +33,9 @@
 mod broken;
 mod envelope;
 mod frame;
+mod json;
 
 pub use broken::{Broken, TooLong};
 pub use envelope::{DATA_IS_JSON, Envelope, EventParts, METADATA_IS_JSON, Tags, set_created, set_version};
 pub use frame::{Events, Frame, Frames, Record, push_envelope, push_event, push_gap, push_removed};
+pub use json::{json_flags, says_json, set_json_flags};

@@ -150,17 +150,14 @@ impl Host for State {
         let commit = storage::Commit {
             owner: self.context.role.into(),
             batches: batches.into_iter().map(batch).collect(),
+            makes_room: self.frees_space,
+            ..storage::Commit::default()
         };
         let (sender, outcome) = tokio::sync::oneshot::channel();
         // The caller may be gone, as after a kill; the commit stands anyway.
         let reply = move |outcome| drop(sender.send(outcome));
         let writer = &self.storage()?.writer;
-        let queued = if self.frees_space {
-            writer.commit_making_room(commit, reply)
-        } else {
-            writer.commit(commit, reply)
-        };
-        queued.map_err(commit_error)?;
+        writer.commit(commit, reply).map_err(commit_error)?;
         // From here on the batches may be applied, whatever ends this call.
         self.committed = true;
         self.snapshot = None;

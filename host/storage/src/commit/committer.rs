@@ -248,7 +248,7 @@ impl Committer {
             let mut outcomes = Vec::with_capacity(commit.batches.len());
             for batch in commit.batches {
                 let outcome = match batch {
-                    Ok(batch) => self.apply(&commit.owner, batch)?,
+                    Ok(batch) => self.apply(&commit.owner, batch, commit.time)?,
                     Err(error) => Err(error),
                 };
                 outcomes.push(outcome);
@@ -302,9 +302,14 @@ impl Committer {
         self.pass(FailPoint::AfterPublish)
     }
 
-    /// Applies one batch if its guards hold: its operations, its part of the log and the head after it are one journal
-    /// record.
-    fn apply(&mut self, owner: &str, batch: Batch) -> Result<Result<Committed, BatchError>, PoisonReason> {
+    /// Applies one batch, decided on at `time`, if its guards hold: its operations, its part of the log and the head after
+    /// it are one journal record.
+    fn apply(
+        &mut self,
+        owner: &str,
+        batch: Batch,
+        time: u64,
+    ) -> Result<Result<Committed, BatchError>, PoisonReason> {
         if let Err(error) = guards::check(&self.keyspaces, owner, &batch.guards, self.head.next_position) {
             return Ok(Err(error));
         }
@@ -336,12 +341,14 @@ impl Committer {
         if record.is_empty() && batch.events == 0 {
             return Ok(Ok(Committed { first_position }));
         }
-        self.write(record, next_position)?;
+        self.write(record, next_position, time)?;
         Ok(Ok(Committed { first_position }))
     }
 
-    fn write(&mut self, mut record: Record, next_position: u64) -> Result<(), PoisonReason> {
-        let head = LogHead { sequence: self.head.sequence + 1, next_position, chain: record.chain() };
+    fn write(&mut self, mut record: Record, next_position: u64, time: u64) -> Result<(), PoisonReason> {
+        // The record that begins the log has the first time: before it, the store may be opened by software of format 2.
+        let time = if self.log.has_begun() { self.head.time.max(time) } else { 0 };
+        let head = LogHead { sequence: self.head.sequence + 1, next_position, chain: record.chain(), time };
         let unlisted = self.keyspaces.take_unlisted();
         record.list_keyspaces(self.keyspaces.meta(), unlisted);
         let recorded = RecordedHead { head, engine_floor: self.database.seqno() };

@@ -10,6 +10,7 @@ use crate::space::Purpose;
 pub(super) struct PendingCommit {
     pub(super) owner: String,
     pub(super) batches: Vec<Result<Batch, BatchError>>,
+    pub(super) time: u64,
 }
 
 /// Commits of one purpose that are written together.
@@ -51,9 +52,9 @@ impl Group {
 
     fn add(&mut self, request: Request) {
         match request {
-            Request::Commit(CommitRequest { owner, batches, bytes, applied, reply, purpose: _ }) => {
+            Request::Commit(CommitRequest { owner, batches, time, bytes, applied, reply, purpose: _ }) => {
                 self.bytes += bytes as u64;
-                self.commits.push(PendingCommit { owner, batches });
+                self.commits.push(PendingCommit { owner, batches, time });
                 self.applied.push(applied);
                 self.replies.push(reply);
             }

@@ -32,7 +32,8 @@ impl LogWriter {
         Self { published }
     }
 
-    fn has_begun(&self) -> bool {
+    /// Whether the store has records of the log, or is about to get the first.
+    pub(super) fn has_begun(&self) -> bool {
         self.published.format.load(Ordering::Acquire) == format::FORMAT_VERSION
     }
 

@@ -14,8 +14,8 @@ use crate::stamp::{STAMP_BYTES, stamp};
 /// Bytes of an operation in the journal besides its key and value.
 const OPERATION_BYTES: usize = 21;
 
-/// Bytes of a record in the journal besides its operations: start, end, and head.
-const RECORD_BYTES: usize = 83;
+/// Bytes of a record in the journal besides its operations: start, end, and head with its time.
+const RECORD_BYTES: usize = 91;
 
 /// A record that is being put together.
 pub(super) struct Record {

@@ -12,6 +12,12 @@ pub struct Commit {
     pub owner: String,
     /// The batches, applied in order.
     pub batches: Vec<Batch>,
+    /// The time at which the batches were decided on, in microseconds since 1970-01-01T00:00:00 UTC, or 0 for none. The
+    /// store keeps the highest; see [`Snapshot::time`](crate::Snapshot::time).
+    pub time: u64,
+    /// Whether the writes free disk space, at once or when the store is scavenged: then they may use most of the reserve on
+    /// the disk.
+    pub makes_room: bool,
 }
 
 /// The outcome of each batch of a commit, in order.
@@ -78,6 +84,7 @@ pub(super) struct CommitRequest {
     pub(super) owner: String,
     /// Batches that were found malformed before they were queued keep their place in the outcomes.
     pub(super) batches: Vec<Result<Batch, BatchError>>,
+    pub(super) time: u64,
     pub(super) bytes: usize,
     pub(super) purpose: Purpose,
     pub(super) applied: Option<Applied>,
@@ -86,13 +93,20 @@ pub(super) struct CommitRequest {
 
 impl CommitRequest {
     /// Checks a commit on the caller's thread, so that the committer only meets well-formed batches.
-    pub(super) fn new(commit: Commit, purpose: Purpose, reply: Reply) -> Result<Self, CommitError> {
+    pub(super) fn new(commit: Commit, reply: Reply) -> Result<Self, CommitError> {
         name::check("owner", &commit.owner).map_err(CommitError::Invalid)?;
         if commit.batches.len() > limits::COMMIT_BATCHES_MAX {
             return Err(CommitError::Invalid(format!(
                 "{} batches, over the limit of {}",
                 commit.batches.len(),
                 limits::COMMIT_BATCHES_MAX
+            )));
+        }
+        if commit.time > limits::COMMIT_TIME_MAX {
+            return Err(CommitError::Invalid(format!(
+                "its time is {} microseconds since 1970, over the limit of {}",
+                commit.time,
+                limits::COMMIT_TIME_MAX
             )));
         }
         let mut bytes = 0;
@@ -109,6 +123,7 @@ impl CommitRequest {
                 limits::COMMIT_BYTES_MAX
             )));
         }
-        Ok(Self { owner: commit.owner, batches, bytes, purpose, applied: None, reply })
+        let purpose = if commit.makes_room { Purpose::MakesRoom } else { Purpose::Ordinary };
+        Ok(Self { owner: commit.owner, batches, time: commit.time, bytes, purpose, applied: None, reply })
     }
 }

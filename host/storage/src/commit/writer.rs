@@ -7,7 +7,6 @@ use super::health::{Health, HealthState};
 use super::queue::CommitQueue;
 use super::request::{Commit, CommitError, CommitRequest, Outcomes, Request};
 use super::write_clock::WriteClock;
-use crate::space::Purpose;
 
 /// A handle to commit with: cheap to clone, and harmless to keep after the store is closed.
 #[derive(Clone)]
@@ -58,7 +57,7 @@ impl Shared {
     fn push_commit(&self, mut commit: CommitRequest) -> Result<(), CommitError> {
         #[cfg(feature = "faults")]
         if let Some(reader) = self.early_guards.get() {
-            super::early_guards::check(&reader.snapshot(), &mut commit);
+            super::early_guards::check(&reader.applied(), &mut commit);
         }
         self.push(Request::Commit(commit))
     }
@@ -87,7 +86,7 @@ impl Writer {
         commit: Commit,
         reply: impl FnOnce(Result<Outcomes, CommitError>) + Send + 'static,
     ) -> Result<(), CommitError> {
-        self.shared.push_commit(CommitRequest::new(commit, Purpose::Ordinary, Box::new(reply))?)
+        self.shared.push_commit(CommitRequest::new(commit, Box::new(reply))?)
     }
 
     /// Like [`commit`](Self::commit), and calls `applied` with the outcome as soon as the commit can be seen in the
@@ -103,7 +102,7 @@ impl Writer {
         applied: impl FnOnce(&Outcomes) + Send + 'static,
         reply: impl FnOnce(Result<Outcomes, CommitError>) + Send + 'static,
     ) -> Result<(), CommitError> {
-        let mut commit = CommitRequest::new(commit, Purpose::Ordinary, Box::new(reply))?;
+        let mut commit = CommitRequest::new(commit, Box::new(reply))?;
         commit.applied = Some(Box::new(applied));
         self.shared.push_commit(commit)
     }
@@ -125,20 +124,6 @@ impl Writer {
             return Ok(());
         }
         self.shared.push(Request::Barrier(Box::new(reply)))
-    }
-
-    /// Like [`commit`](Self::commit), for writes that free disk space, at once or when the store is scavenged: they may
-    /// use most of the reserve on the disk.
-    ///
-    /// # Errors
-    ///
-    /// [`CommitError`], if the commit was not queued.
-    pub fn commit_making_room(
-        &self,
-        commit: Commit,
-        reply: impl FnOnce(Result<Outcomes, CommitError>) + Send + 'static,
-    ) -> Result<(), CommitError> {
-        self.shared.push_commit(CommitRequest::new(commit, Purpose::MakesRoom, Box::new(reply))?)
     }
 
     /// Commits and waits for the fsync. Don't call it on a thread that others wait for, and never from within a reply.

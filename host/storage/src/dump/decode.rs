@@ -73,22 +73,26 @@ impl<'a> Decoder<'a> {
         if kind != Kind::Head {
             return Err(frames.damaged(format!("its first frame is a {kind:?} and not its head")));
         }
-        let Some((format, [sequence, next_position, chain, taken_at])) = head_numbers(frames.payload())
-        else {
-            let bytes = frames.payload().len();
-            return Err(frames.damaged(format!("its head has {bytes} bytes instead of {HEAD_BYTES}")));
-        };
+        let (bytes, expected) = (frames.payload().len(), frames.head_bytes());
+        if bytes != expected {
+            return Err(frames.damaged(format!("its head has {bytes} bytes instead of {expected}")));
+        }
+        let (format, [sequence, next_position, chain, taken_at, time]) = head_numbers(frames.payload());
         if !format::is_known(format) {
             return Err(InvalidDump::UnknownFormat { found: format });
         }
-        for (what, number) in [("sequence", sequence), ("next position", next_position)] {
+        for (what, number) in [("sequence", sequence), ("next position", next_position), ("time", time)] {
             if number > HEAD_NUMBER_MAX {
                 return Err(
                     frames.damaged(format!("the {what} of its head is {number}, which no store reaches"))
                 );
             }
         }
-        let head = LogHead { sequence, next_position, chain };
+        if time > 0 && format == format::FORMAT_WITHOUT_LOG {
+            let reason = format!("its head has the time {time}, and a store of format {format} has none");
+            return Err(frames.damaged(reason));
+        }
+        let head = LogHead { sequence, next_position, chain, time };
         let histories = if frames.has_histories() { Some(read_histories(&mut frames, head)?) } else { None };
         Ok(Self { frames, format, head, histories, taken_at, done: Vec::new(), current: None })
     }
@@ -195,12 +199,13 @@ fn read_histories(frames: &mut FrameReader<'_>, head: LogHead) -> Result<Histori
     Histories::decode(frames.payload(), head.next_position).map_err(|reason| frames.damaged(reason))
 }
 
-fn head_numbers(payload: &[u8]) -> Option<(u32, [u64; 4])> {
-    let payload: &[u8; HEAD_BYTES] = payload.try_into().ok()?;
-    let (format, numbers) = payload.split_first_chunk::<4>()?;
-    let (numbers, _) = numbers.as_chunks::<8>();
-    let numbers = <[[u8; 8]; 4]>::try_from(numbers).ok()?;
-    Some((u32::from_be_bytes(*format), numbers.map(u64::from_be_bytes)))
+/// The numbers of a head. Those that it does not have are 0.
+fn head_numbers(payload: &[u8]) -> (u32, [u64; 5]) {
+    let mut whole = [0; HEAD_BYTES];
+    whole[..payload.len()].copy_from_slice(payload);
+    let (format, numbers) = whole.split_first_chunk::<4>().expect("a head is longer");
+    let numbers = <[[u8; 8]; 5]>::try_from(numbers.as_chunks().0).expect("a head has five numbers");
+    (u32::from_be_bytes(*format), numbers.map(u64::from_be_bytes))
 }
 
 fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Option<&'a [u8]> {

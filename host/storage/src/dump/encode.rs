@@ -32,8 +32,10 @@ impl Snapshot {
         }
         let (format, head) = (self.format(), self.head());
         let taken_at = now();
-        let mut frames = FrameWriter::begin(out).map_err(|source| DumpError::Write { at: 0, source })?;
-        put(&mut frames, Kind::Head, &head_payload(format, head, taken_at))?;
+        let mut frames =
+            FrameWriter::begin(out, format).map_err(|source| DumpError::Write { at: 0, source })?;
+        let payload = head_payload(format, head, taken_at, frames.has_time());
+        put(&mut frames, Kind::Head, &payload)?;
         let histories = self.histories().clone();
         put(&mut frames, Kind::Histories, &histories.encode())?;
         let mut keyspaces = Vec::new();

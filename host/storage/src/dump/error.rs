@@ -64,7 +64,7 @@ pub enum InvalidDump {
     NotADump,
     /// The dump was written by a version of this software that uses another format of dumps.
     #[error(
-        "the backup has format {found}, this version knows {DUMP_VERSION}; use the version that wrote it"
+        "the backup has format {found}, this version knows those up to {DUMP_VERSION}; use the version that wrote it"
     )]
     UnknownVersion {
         /// The version found.

@@ -13,10 +13,14 @@ const _: () = assert!(KEYSPACES_MAX * MANIFEST_ENTRY_BYTES_MAX < 1024 * 1024);
 /// First bytes of a dump.
 pub(super) const MAGIC: [u8; 8] = *b"exesdump";
 
-/// The version of the dump format that this code writes.
-pub(super) const DUMP_VERSION: u32 = 2;
+/// The version of the dump format: of a store with an event log.
+pub(super) const DUMP_VERSION: u32 = 3;
 
-/// The version before, which is read as well; it has no histories.
+/// The version of dumps of a store without a log. Its head has no time, as the store has none, so that the software which
+/// reads the store reads the dump as well.
+pub(super) const DUMP_VERSION_WITHOUT_TIME: u32 = 2;
+
+/// The version before, which is only read; it has no histories.
 pub(super) const DUMP_VERSION_WITHOUT_HISTORIES: u32 = 1;
 
 /// Bytes of magic and version.
@@ -31,8 +35,11 @@ pub(super) const CHECKSUM_BYTES: usize = 8;
 /// Bytes of an entry besides its key and value.
 pub(super) const ENTRY_START_BYTES: usize = 6;
 
+/// Bytes of a head frame's payload without a time of the store.
+pub(super) const HEAD_BYTES_WITHOUT_TIME: usize = 4 + 4 * 8;
+
 /// Bytes of a head frame's payload.
-pub(super) const HEAD_BYTES: usize = 4 + 4 * 8;
+pub(super) const HEAD_BYTES: usize = HEAD_BYTES_WITHOUT_TIME + 8;
 
 /// Most bytes of an owner's and a keyspace's name.
 const NAMES_BYTES_MAX: usize = 2 * (1 + limits::NAME_BYTES_MAX);

@@ -6,16 +6,17 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::error::InvalidDump;
 use super::format::{
-    CHECKSUM_BYTES, DUMP_VERSION, DUMP_VERSION_WITHOUT_HISTORIES, ENTRY_START_BYTES, FRAME_START_BYTES,
-    HEAD_BYTES, Kind, MAGIC, PREAMBLE_BYTES,
+    CHECKSUM_BYTES, DUMP_VERSION, DUMP_VERSION_WITHOUT_HISTORIES, DUMP_VERSION_WITHOUT_TIME,
+    ENTRY_START_BYTES, FRAME_START_BYTES, HEAD_BYTES, HEAD_BYTES_WITHOUT_TIME, Kind, MAGIC, PREAMBLE_BYTES,
 };
 use super::summary::{KeyspaceSummary, Progress};
+use crate::format::FORMAT_WITHOUT_LOG;
 use crate::head::LogHead;
 
-fn preamble() -> [u8; PREAMBLE_BYTES] {
+fn preamble(version: u32) -> [u8; PREAMBLE_BYTES] {
     let mut bytes = [0; PREAMBLE_BYTES];
     bytes[..MAGIC.len()].copy_from_slice(&MAGIC);
-    bytes[MAGIC.len()..].copy_from_slice(&DUMP_VERSION.to_be_bytes());
+    bytes[MAGIC.len()..].copy_from_slice(&version.to_be_bytes());
     bytes
 }
 
@@ -30,17 +31,24 @@ fn checksum(number: u64, start: &[u8], payload: &[u8]) -> [u8; CHECKSUM_BYTES] {
 /// Writes frames; counts and digests the bytes.
 pub(super) struct FrameWriter<'a> {
     out: &'a mut dyn Write,
+    version: u32,
     frames: u64,
     at: u64,
     digest: Xxh3,
 }
 
 impl<'a> FrameWriter<'a> {
-    /// Begins a dump with its preamble.
-    pub(super) fn begin(out: &'a mut dyn Write) -> io::Result<Self> {
-        let mut writer = Self { out, frames: 0, at: 0, digest: Xxh3::new() };
-        writer.write(&preamble())?;
+    /// Begins a dump of a store of this format with its preamble.
+    pub(super) fn begin(out: &'a mut dyn Write, format: u32) -> io::Result<Self> {
+        let version = if format == FORMAT_WITHOUT_LOG { DUMP_VERSION_WITHOUT_TIME } else { DUMP_VERSION };
+        let mut writer = Self { out, version, frames: 0, at: 0, digest: Xxh3::new() };
+        writer.write(&preamble(version))?;
         Ok(writer)
+    }
+
+    /// Whether the head of a dump of this version has the store's time.
+    pub(super) fn has_time(&self) -> bool {
+        self.version == DUMP_VERSION
     }
 
     pub(super) fn frame(&mut self, kind: Kind, payload: &[u8]) -> io::Result<()> {
@@ -113,7 +121,7 @@ impl<'a> FrameReader<'a> {
         let mut version = [0; 4];
         reader.exact(&mut version)?;
         match u32::from_be_bytes(version) {
-            version @ (DUMP_VERSION | DUMP_VERSION_WITHOUT_HISTORIES) => {
+            version @ (DUMP_VERSION | DUMP_VERSION_WITHOUT_TIME | DUMP_VERSION_WITHOUT_HISTORIES) => {
                 reader.version = version;
                 Ok(reader)
             }
@@ -164,6 +172,11 @@ impl<'a> FrameReader<'a> {
         self.version != DUMP_VERSION_WITHOUT_HISTORIES
     }
 
+    /// Bytes of the head of a dump of this version.
+    pub(super) fn head_bytes(&self) -> usize {
+        if self.version == DUMP_VERSION { HEAD_BYTES } else { HEAD_BYTES_WITHOUT_TIME }
+    }
+
     pub(super) fn payload(&self) -> &[u8] {
         &self.payload
     }
@@ -198,12 +211,15 @@ impl<'a> FrameReader<'a> {
     }
 }
 
-/// The payload of a head frame.
-pub(super) fn head_payload(format: u32, head: LogHead, taken_at: u64) -> Vec<u8> {
+/// The payload of a head frame, with or without the store's time.
+pub(super) fn head_payload(format: u32, head: LogHead, taken_at: u64, has_time: bool) -> Vec<u8> {
     let mut payload = Vec::with_capacity(HEAD_BYTES);
     payload.extend(format.to_be_bytes());
     for number in [head.sequence, head.next_position, head.chain, taken_at] {
         payload.extend(number.to_be_bytes());
+    }
+    if has_time {
+        payload.extend(head.time.to_be_bytes());
     }
     payload
 }

@@ -284,7 +284,7 @@ fn read_back(
     let mut payload = Vec::new();
     let mut last = None;
     loop {
-        let read = read_chunk(snapshot, handle, last.as_deref(), None, Direction::Forward);
+        let read = read_chunk(snapshot, handle, last.as_deref(), None, Direction::Forward, usize::MAX);
         if let Some(failure) = read.failure {
             return Err(failure.reason);
         }

@@ -269,7 +269,11 @@ mod tests {
         });
         let batches = vec![Batch { operations: operations.collect(), ..Batch::default() }];
         let store = Store::open(dir, Options::default()).unwrap();
-        store.commit_blocking(Commit { owner: "o".into(), batches }).unwrap().remove(0).unwrap();
+        store
+            .commit_blocking(Commit { owner: "o".into(), batches, ..Commit::default() })
+            .unwrap()
+            .remove(0)
+            .unwrap();
         drop(store);
         let data = dir.join("data");
         let tables = (0..6).flat_map(|number| {

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::format;
-use crate::head::{HEAD_BYTES, RecordedHead};
+use crate::head::{HEAD_BYTES_MAX, RecordedHead};
 
 /// Bytes read from a file at once: few calls, and little memory compared with that of an open store.
 const READ_BYTES: usize = 256 * 1024;
@@ -247,15 +247,16 @@ impl JournalReader {
         let key_bytes = usize::from(u16::from_le_bytes(array(&fields[11..13])));
         let mut key = [0; format::HEAD_KEY.len()];
         let maybe_head = keyspace == format::META_NUMBER && plain && kind == 0;
-        if maybe_head && key_bytes == key.len() && stored_bytes as usize == HEAD_BYTES {
-            let mut value = [0; HEAD_BYTES];
-            if !(self.exact(&mut key)? && self.exact(&mut value)?) {
+        if maybe_head && key_bytes == key.len() && RecordedHead::may_have(stored_bytes as usize) {
+            let mut value = [0; HEAD_BYTES_MAX];
+            let value = &mut value[..stored_bytes as usize];
+            if !(self.exact(&mut key)? && self.exact(value)?) {
                 return Ok(Some(cut_short()));
             }
             hash.update(&key);
-            hash.update(&value);
+            hash.update(value);
             if key == *format::HEAD_KEY {
-                record.head = RecordedHead::decode(&value);
+                record.head = RecordedHead::decode(value);
             }
             return Ok(None);
         }

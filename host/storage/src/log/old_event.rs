@@ -4,11 +4,11 @@
 //! number of tags (`u16`), each tag (text). Numbers are big-endian; a text is its length (`u16`) and its UTF-8, bytes are
 //! their length (`u32`) and themselves.
 
-use exesdb_packed::{DATA_IS_JSON, EventParts, METADATA_IS_JSON};
+use exesdb_packed::{EventParts, json_flags};
 
 const SHORT: &str = "an event of format 2 ends too early";
 
-/// Turns the fields into an envelope. `is_json` is asked about data and metadata.
+/// Turns the fields into an envelope. `is_json` is asked about what may be JSON; see [`json_flags`].
 ///
 /// # Errors
 ///
@@ -24,10 +24,8 @@ pub(super) fn turn(fields: &[u8], is_json: fn(&[u8]) -> bool) -> Result<Vec<u8>,
     if !rest.0.is_empty() {
         return Err("bytes follow an event of format 2");
     }
-    let flag = |bytes: &[u8], flag: u8| if is_json(bytes) { flag } else { 0 };
-    let flags = flag(data, DATA_IS_JSON) | flag(metadata, METADATA_IS_JSON);
     let parts = EventParts {
-        flags,
+        flags: json_flags(content_type, data, metadata, is_json),
         version,
         created,
         stream_id,
@@ -96,6 +94,17 @@ mod tests {
         assert_eq!(event.tags.collect::<Vec<_>>(), ["k:1", "t"]);
         assert_eq!((event.data, event.metadata), (&b"data"[..], &b"{}"[..]));
         assert!(event.metadata_is_json() && !event.data_is_json());
+    }
+
+    #[test]
+    fn data_of_another_content_type_is_not_asked_about() {
+        let is_json = |bytes: &[u8]| bytes == b"data" || bytes == b"{}";
+        let envelope = turn(FIELDS, is_json).unwrap();
+        assert!(!Envelope::read(&envelope).unwrap().data_is_json());
+        let json = [&FIELDS[..18], b"\0\x10application/json", &FIELDS[21..]].concat();
+        let envelope = turn(&json, is_json).unwrap();
+        let event = Envelope::read(&envelope).unwrap();
+        assert_eq!((event.content_type, event.flags), ("application/json", 3));
     }
 
     #[test]

@@ -74,6 +74,12 @@ impl<'a> Stored<'a> {
     }
 }
 
+/// The link of a record; `None` if it is too short to have one.
+pub(super) fn link_of(value: &[u8]) -> Option<u64> {
+    let (head, _) = value.split_first_chunk::<HEAD_BYTES>()?;
+    Some(u64::from_be_bytes(head[1..].try_into().expect("eight bytes")))
+}
+
 /// The record of an event, with zeros for the link.
 pub(crate) fn event_value(envelope: &[u8]) -> Vec<u8> {
     value(EVENT, 0, envelope)
@@ -86,9 +92,8 @@ pub(crate) fn gap_value(positions: u64) -> Vec<u8> {
 
 /// The record that replaces an event's; none if there is no event.
 pub(crate) fn removed_value(record: &[u8]) -> Option<Vec<u8>> {
-    let (head, _) = record.split_first_chunk::<HEAD_BYTES>()?;
-    let link = u64::from_be_bytes(head[1..].try_into().expect("eight bytes"));
-    matches!(head[0], EVENT | OLD_EVENT).then(|| value(REMOVED, link, &[]))
+    let link = link_of(record)?;
+    matches!(record[0], EVENT | OLD_EVENT).then(|| value(REMOVED, link, &[]))
 }
 
 fn value(kind: u8, link: u64, content: &[u8]) -> Vec<u8> {

@@ -42,7 +42,10 @@ impl Snapshot {
         self.with_log(|log| log.get(positions, max_bytes))
     }
 
-    fn with_log<T>(&self, read: impl FnOnce(&Log<'_>) -> Result<T, LogError>) -> Result<T, ReadError> {
+    pub(super) fn with_log<T>(
+        &self,
+        read: impl FnOnce(&Log<'_>) -> Result<T, LogError>,
+    ) -> Result<T, ReadError> {
         let keyspaces = self.shared_keyspaces().read();
         let keyspaces = keyspaces.as_ref().ok_or(ReadError::Closed)?;
         let (owner, keyspace) = log_keyspace(keyspaces, self.next_position());

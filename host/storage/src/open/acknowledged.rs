@@ -79,7 +79,7 @@ pub(super) fn check_head(
         return Err(missing(dir, mark, found));
     }
     let rebuilt = mark.turn == 0 && options.rebuild_mark;
-    if head.sequence == acknowledged.sequence && head != acknowledged && !rebuilt {
+    if head.sequence == acknowledged.sequence && !head.agrees_with(acknowledged) && !rebuilt {
         return Err(OpenError::damaged(
             dir,
             format!("its head is {head}, and {acknowledged} was acknowledged ({})", format::MARK_FILE),

@@ -30,7 +30,7 @@ pub(crate) fn read_head(dir: &Path, meta: &Keyspace) -> Result<LogHead, OpenErro
     let found = value(dir, meta, format::HEAD_KEY)?;
     RecordedHead::decode(&found)
         .map(|recorded| recorded.head)
-        .ok_or_else(|| OpenError::damaged(dir, format!("head has {} bytes instead of 32", found.len())))
+        .ok_or_else(|| OpenError::damaged(dir, format!("head has {} bytes instead of 32 or 40", found.len())))
 }
 
 fn value(dir: &Path, meta: &Keyspace, key: &[u8]) -> Result<fjall::Slice, OpenError> {
@@ -110,7 +110,8 @@ pub(super) fn drop_one(dir: &Path, keyspaces: &Keyspaces, options: &Options) -> 
     if !options.injects(crate::fault::Fault::DropOneOnReplay) {
         return Ok(());
     }
-    let events = keyspaces.get("streams").and_then(|owned| owned.get("events"));
+    let of = |owner: &str, keyspace: &str| keyspaces.get(owner).and_then(|owned| owned.get(keyspace));
+    let events = of(format::LOG.0, format::LOG.1).or_else(|| of("streams", "events"));
     let last = events.and_then(|events| events.last_key_value().map(|entry| (events, entry)));
     let Some((events, entry)) = last else { return Ok(()) };
     events.remove(entry.key().map_err(engine_error(dir))?).map_err(engine_error(dir))

@@ -36,14 +36,16 @@ impl Chunk {
     }
 }
 
-/// Reads the next entries between two keys, both exclusive.
+/// Reads the next entries between two keys, both exclusive: at most `limit`, and at most as many as a page has.
 pub(crate) fn read_chunk(
     snapshot: &fjall::Snapshot,
     keyspace: &Keyspace,
     after: Option<&[u8]>,
     before: Option<&[u8]>,
     direction: Direction,
+    limit: usize,
 ) -> Chunk {
+    let limit = limit.min(limits::PAGE_ENTRIES_MAX);
     let mut chunk = Chunk::default();
     // fjall's memtable panics on a range that ends before it begins.
     if after.zip(before).is_some_and(|(after, before)| before <= after) {
@@ -57,7 +59,7 @@ pub(crate) fn read_chunk(
             Direction::Forward => range.next(),
             Direction::Backward => range.next_back(),
         } {
-            if bytes >= CHUNK_BYTES || chunk.entries.len() == limits::PAGE_ENTRIES_MAX {
+            if bytes >= CHUNK_BYTES || chunk.entries.len() == limit {
                 chunk.more = true;
                 return Ok(());
             }
@@ -82,7 +84,7 @@ impl Snapshot {
         direction: Direction,
     ) -> Result<Chunk, ReadError> {
         self.with_keyspace(owner, keyspace, Chunk::default(), |handle| {
-            Ok(read_chunk(self.engine(), handle, after, before, direction))
+            Ok(read_chunk(self.engine(), handle, after, before, direction, usize::MAX))
         })
     }
 }

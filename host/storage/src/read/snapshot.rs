@@ -82,10 +82,25 @@ impl Snapshot {
         self.view.head
     }
 
+    /// The highest time that a commit of the snapshot was [decided on](crate::Commit::time). No time in its data that came
+    /// with a commit is later, whatever the clock says by now. 0 if there is none, and as long as the store has no log,
+    /// because format 2 keeps no time.
+    #[must_use]
+    pub fn time(&self) -> u64 {
+        self.view.head.time
+    }
+
     /// The store's histories.
     #[must_use]
     pub fn histories(&self) -> &Histories {
         &self.published.histories
+    }
+
+    /// Whether the store has a log of its own, which begins with its first record. Before that, positions are those of
+    /// events that the streams component keeps.
+    #[must_use]
+    pub fn log_has_begun(&self) -> bool {
+        self.format() == format::FORMAT_VERSION
     }
 
     /// The version of the store's format.

@@ -44,7 +44,7 @@ impl Scratch {
     }
 
     pub(crate) fn commit(&self, batches: Vec<Batch>) -> Vec<Result<Committed, BatchError>> {
-        self.store().commit_blocking(Commit { owner: OWNER.into(), batches }).unwrap()
+        self.store().commit_blocking(Commit { owner: OWNER.into(), batches, ..Commit::default() }).unwrap()
     }
 
     /// Commits one batch and returns its first position.
@@ -166,7 +166,8 @@ pub(crate) fn incompressible(seed: u64, bytes: usize) -> Vec<u8> {
     value
 }
 
-/// Copies a folder with all that it contains. Files become sparse after their last byte that is not zero, as journals are.
+/// Copies a folder with all that it contains, but for files that an open store removes meanwhile. Files become sparse after
+/// their last byte that is not zero, as journals are.
 pub(crate) fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -175,7 +176,10 @@ pub(crate) fn copy_folder(from: &Path, to: &Path) {
         if path.is_dir() {
             copy_folder(&path, &copied);
         } else {
-            let bytes = fs::read(&path).unwrap();
+            let bytes = match fs::read(&path) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                bytes => bytes.unwrap(),
+            };
             let file = File::create(copied).unwrap();
             file.set_len(bytes.len() as u64).unwrap();
             file.write_all_at(&bytes[..used(&bytes)], 0).unwrap();

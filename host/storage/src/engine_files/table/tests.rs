@@ -33,7 +33,8 @@ fn tables(dir: &Path) -> Vec<PathBuf> {
         let store = Store::open(dir, Options::default()).unwrap();
         let operations = (0..400).flat_map(|number| [put("a", number), put("b", number)]).collect();
         let batches = vec![Batch { operations, ..Batch::default() }];
-        let outcomes = store.commit_blocking(Commit { owner: "o".into(), batches }).unwrap();
+        let outcomes =
+            store.commit_blocking(Commit { owner: "o".into(), batches, ..Commit::default() }).unwrap();
         assert!(outcomes.iter().all(Result::is_ok));
         if merge {
             store.compact(&mut |_| ()).unwrap();
