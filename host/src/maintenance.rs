@@ -1,6 +1,7 @@
 //! What a component's results mean to an operator.
 
-use exesdb_plugin::contract::types::Error;
+use exesdb_plugin::contract::code;
+use exesdb_plugin::contract::types::{Error, Problem};
 
 /// Whether a step that began at `from` made progress: the next one begins elsewhere, or something was removed. A step
 /// that did not would be repeated for ever. Whether the steps end at all is up to the component; the operator can stop
@@ -11,7 +12,8 @@ pub fn has_advanced<Cursor: PartialEq>(from: Option<&Cursor>, next: Option<&Curs
 
 /// Whether the same call may succeed a moment later.
 pub fn is_passing(error: &Error) -> bool {
-    matches!(error, Error::Restarting(_) | Error::Overloaded)
+    let Error::Problem(problem) = error else { return false };
+    matches!(problem.code.as_str(), code::RESTARTING | code::OVERLOADED)
 }
 
 /// A component's error, as text for an operator.
@@ -24,31 +26,51 @@ pub fn explain(error: &Error) -> String {
             format!("condition {} is broken by the event at position {}", failure.condition, failure.position)
         }
         Error::StreamDeleted(stream) => format!("stream {stream:?} was deleted for good"),
-        Error::IdConflict(text) => format!("some, but not all, of the events are there already: {text}"),
+        Error::IdConflict(conflict) => {
+            format!("some, but not all, of the events are there already: {}", conflict.id)
+        }
         Error::HistoryChanged(change) => format!(
             "the store is at history {:016x}, position {}, and has not come to the position asked for",
-            change.history, change.end
+            change.history_id, change.end
         ),
         Error::NoSuchVersion(missing) => {
             format!("stream {:?} has no version {} in its present life", missing.stream_id, missing.version)
         }
         Error::NotFound => "there is no such stream or snapshot".to_owned(),
         Error::Invalid(invalid) => format!("{}: {}", invalid.argument, invalid.message),
-        Error::TooLarge(text)
-        | Error::Restarting(text)
-        | Error::Unavailable(text)
-        | Error::ReadOnly(text)
-        | Error::Damaged(text)
-        | Error::Denied(text)
-        | Error::Other(text) => text.clone(),
-        Error::Quarantined(text) => format!("the component failed twice at the same request: {text}"),
-        Error::Overloaded => "too many calls wait already".to_owned(),
+        Error::Problem(Problem { code, message, .. }) => match code.as_str() {
+            code::QUARANTINED => format!("the component failed twice at the same request: {message}"),
+            code::OVERLOADED => "too many calls wait already".to_owned(),
+            _ => message.clone(),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::has_advanced;
+    use exesdb_plugin::contract::code;
+    use exesdb_plugin::contract::types::{Error, Problem};
+
+    use super::{explain, has_advanced, is_passing};
+
+    #[test]
+    fn some_problems_pass_and_all_are_explained() {
+        let twice = "the component failed twice at the same request: why";
+        let table = [
+            (code::RESTARTING, true, "why"),
+            (code::OVERLOADED, true, "too many calls wait already"),
+            (code::QUARANTINED, false, twice),
+            (code::UNAVAILABLE, false, "why"),
+            (code::DAMAGED, false, "why"),
+            ("a-code-of-a-later-version", false, "why"),
+        ];
+        for (code, passes, text) in table {
+            let (code, message) = (code.to_owned(), "why".to_owned());
+            let error = Error::Problem(Problem { code, message, outcome_unknown: false, fields: Vec::new() });
+            assert_eq!((is_passing(&error), explain(&error).as_str()), (passes, text), "{error:?}");
+        }
+        assert!(!is_passing(&Error::NotFound));
+    }
 
     /// Where a step began, where the next one begins, what it removed, and whether it advanced.
     type Case<'a> = (Option<&'a [u8]>, Option<&'a [u8]>, u64, bool);

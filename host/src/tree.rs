@@ -33,8 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exesdb_plugin::{
-    Clock, Engine, GatewayPlugin, Installed, Limits, Plugin, SnapshotsKind, SnapshotsPool, StreamsKind,
-    StreamsPool, VisibleSnapshots, names,
+    Clock, DecisionOrder, Engine, GatewayPlugin, Installed, Limits, Plugin, SnapshotsKind, SnapshotsPool,
+    StreamsKind, StreamsPool, VisibleSnapshots, names,
 };
 use exesdb_supervisor::{ChildSpec, Registration, Registry, Strategy, SupervisorSpec, Telemetry};
 
@@ -88,10 +88,12 @@ impl Persistence {
         telemetry: &Telemetry,
     ) -> Self {
         let streams = Limits::from(config.limits_of("streams"));
-        let writers = StreamsPool::new(config.writers as usize, &streams);
-        let readers = StreamsPool::new(config.readers as usize, &streams);
+        let order = DecisionOrder::default();
+        let writers = StreamsPool::new(config.writers as usize, &streams, &order);
+        let readers = StreamsPool::new(config.readers as usize, &streams, &order);
         let snapshots = Limits::from(config.limits_of("snapshots"));
-        let snapshot_workers = SnapshotsPool::new(config.snapshot_workers as usize, &snapshots);
+        let snapshot_workers =
+            SnapshotsPool::new(config.snapshot_workers as usize, &snapshots, &DecisionOrder::default());
         let load_failure = Arc::<LoadFailure>::default();
         let registrations = [
             registry.register(LoadFailure::name(&config.name), load_failure.clone()),
@@ -112,7 +114,7 @@ impl Persistence {
         }
     }
 
-    /// The streams instances that append.
+    /// The streams instances that decide about changes.
     pub fn writers(&self) -> &Arc<StreamsPool> {
         &self.writers
     }

@@ -1,9 +1,8 @@
 //! What the gateway sends and receives for the values of the model.
 
-use exesdb_sdk::streams::{
-    AppendRequest, AppendResult, QueryItem, Retention, StreamInfo, StreamState, Transaction,
-};
-use exesdb_sdk::types::{Error, EventData, ExpectedVersion, RecordedEvent};
+use exesdb_reference::{AppendRequest, AppendResult, Transaction};
+use exesdb_sdk::events::{EventData, RecordedEvent};
+use exesdb_sdk::types::{Error, ExpectedVersion, QueryItem, Retention, StreamInfo, StreamState};
 use serde_json::{Value, json};
 
 /// The content type of all events.

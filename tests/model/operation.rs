@@ -1,7 +1,6 @@
 //! The random operations. Their numbers are small, so that operations often affect each other.
 
-use exesdb_sdk::streams::{Deletion, QueryItem};
-use exesdb_sdk::types::Direction;
+use exesdb_sdk::types::{Deletion, Direction, QueryItem};
 use proptest::prelude::{Just, Strategy, any};
 use proptest::{collection, option, prop_oneof, sample};
 

@@ -1,10 +1,10 @@
 //! Performs the operations on the store and on the model, and compares the results.
 
-use exesdb_reference::Reference;
-use exesdb_sdk::streams::{
-    AppendCondition, AppendRequest, Deletion, QueryItem, Retention, StreamCheck, Transaction,
+use exesdb_reference::{AppendRequest, Reference, Transaction};
+use exesdb_sdk::events::{EventData, RecordedEvent};
+use exesdb_sdk::types::{
+    AppendCondition, Deletion, Direction, ExpectedVersion, QueryItem, Retention, StreamCheck,
 };
-use exesdb_sdk::types::{Direction, EventData, ExpectedVersion, RecordedEvent};
 use exesdb_tests::{Client, Host, Response, encoded};
 use serde_json::json;
 

@@ -42,11 +42,31 @@ pub(crate) fn kills(rounds: u64, random: &mut Rng, tally: &mut Tally, subject: S
     lives.live(rounds, random, tally, subject)
 }
 
+/// As [`kills`], with several instances that decide side by side.
+pub(crate) fn kills_of_many_writers(
+    rounds: u64,
+    random: &mut Rng,
+    tally: &mut Tally,
+    subject: Subject<'_>,
+) -> Vec<String> {
+    let new = || Down::new(Some("[[store]]\nname = \"main\"\nwriters = 4\n"));
+    Lives { latest: LATEST, new: &new, at_rest: &|down, _| down }.live(rounds, random, tally, subject)
+}
+
 #[test]
 fn a_killed_host_loses_nothing_and_stores_nothing_in_part() {
     let (rounds, mut tally) = (number("EXESDB_CRASH_ROUNDS", ROUNDS), Tally::default());
     let violations = kills(rounds, &mut random(), &mut tally, Subject::Binary);
     println!("{}", tally.summary("kills"));
+    assert_eq!(violations, NO_VIOLATIONS);
+    assert_eq!(tally.rounds(), rounds);
+}
+
+#[test]
+fn a_killed_host_with_many_writers_loses_nothing_and_stores_nothing_in_part() {
+    let (rounds, mut tally) = (number("EXESDB_CRASH_ROUNDS", ROUNDS), Tally::default());
+    let violations = kills_of_many_writers(rounds, &mut random(), &mut tally, Subject::Binary);
+    println!("{}", tally.summary("kills with four writers"));
     assert_eq!(violations, NO_VIOLATIONS);
     assert_eq!(tally.rounds(), rounds);
 }

@@ -140,7 +140,7 @@ fn clients_get_a_sentence_about_damage_and_do_not_retry() {
     // The engine's message is in the log, under the incident's id.
     let logged =
         eventually("the incident is logged", || host.log().into_iter().find(|line| line.contains(incident)));
-    assert!(logged.contains("ChecksumMismatch") && logged.contains("streams.events"), "{logged}");
+    assert!(logged.contains("ChecksumMismatch") && logged.contains("storage.log"), "{logged}");
 
     // `--retry-for` is for a host that comes back. If it applied to damage, this test would take as long.
     let output = host.exesdb(&["export", "--retry-for", "3600"]);

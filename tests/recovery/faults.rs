@@ -5,7 +5,7 @@
 use exesdb_test_support::{Rng, random};
 
 use crate::Subject;
-use crate::crash::kills;
+use crate::crash::{kills, kills_of_many_writers};
 use crate::power::cuts;
 use crate::witness::{NO_VIOLATIONS, Tally};
 
@@ -59,7 +59,7 @@ fn a_publication_before_the_sync_is_found() {
 #[test]
 fn versions_that_are_checked_before_the_queue_are_found() {
     let expected = ["version", "is stored from", "is stored twice", "events of Append", "expected version"];
-    found(Subject::Fault(Some("check-before-queue")), kills, &expected);
+    found(Subject::Fault(Some("check-before-queue")), kills_of_many_writers, &expected);
 }
 
 #[test]
@@ -67,6 +67,6 @@ fn an_event_that_is_dropped_on_replay_is_found() {
     found(
         Subject::Fault(Some("drop-one-on-replay")),
         kills,
-        &["events of Append", "is stored in part", "did not start", "500"],
+        &["not all can be read: 500", "events of Append", "is stored in part", "did not start"],
     );
 }

@@ -98,7 +98,10 @@ impl Witness {
     ///
     /// The violations.
     pub(crate) fn check(&self, host: &Host) -> Result<(), Vec<String>> {
-        let violations = self.violations(&host.http.read_all());
+        let events = host.http.try_read_all();
+        let unreadable =
+            |page: Box<Response>| vec![format!("not all can be read: {}: {}", page.status, page.text)];
+        let violations = self.violations(&events.map_err(unreadable)?);
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 

@@ -46,11 +46,14 @@ fn each_crash_is_one_warning_and_the_client_is_told_the_limit() {
             "needed more than its 16 MiB of memory (`memory_mib`)",
         ),
     ];
-    for (index, (ask, component, kind, said)) in table.iter().enumerate() {
+    let mut crashes = 0;
+    for (ask, component, kind, said) in &table {
         let response = ask();
+        // What ends an instance of a persistence component is tried once more, and the client gets the second crash.
+        crashes += if *component == "streams" { 2 } else { 1 };
         assert!(response.status == 500 || response.status == 503, "{kind}: {}", response.text);
         assert!(response.detail().contains(said), "{kind}: {}", response.text);
-        let warning = eventually("the crash is in the log", || warnings(&host).get(index).cloned());
+        let warning = eventually("the crash is in the log", || warnings(&host).get(crashes - 1).cloned());
         assert_eq!(
             (&warning["component"], &warning["kind"]),
             (&json!(component), &json!(kind)),
@@ -70,7 +73,7 @@ fn each_crash_is_one_warning_and_the_client_is_told_the_limit() {
         assert_eq!((&detail["incident"], &detail["reason"]), (&warning["incident"], &warning["reason"]));
         assert_eq!((&detail["sha256"], &warning["store"]), (&warning["sha256"], &json!("main")));
     }
-    assert_eq!(warnings(&host).len(), table.len(), "one for each");
+    assert_eq!(warnings(&host).len(), crashes, "one for each");
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn a_kill_restarts_what_the_strategies_say_and_loses_nothing() {
         assert_eq!(own.map(|event| &event["detail"]["reason"]), Some(&json!("killed")), "{path}");
         killed.push(path.clone());
     }
-    assert_eq!(killed.len(), 28, "{killed:#?}");
+    assert_eq!(killed.len(), 25, "{killed:#?}");
     assert_eq!(host.tree()["restarts"], 0);
     let report = neighbour.finish();
     report.expect_no_refusal();

@@ -19,16 +19,16 @@ fn loops_and_excessive_memory_are_stopped_without_effect_on_neighbours() {
     // call (several at once), status, problem, kind of the crash
     type Ask = Box<dyn Fn(&Host) -> Response + Sync>;
     let table: [(Ask, u16, &str, &str); 5] = [
-        (Box::new(append("probe-loop-1")), 503, "restarting", "deadline"),
-        (Box::new(append("probe-hungry-1")), 503, "restarting", "memory-limit"),
-        (Box::new(append("probe-stack-1")), 503, "restarting", "trap"),
+        (Box::new(append("probe-loop-1")), 500, "quarantined", "deadline"),
+        (Box::new(append("probe-hungry-1")), 500, "quarantined", "memory-limit"),
+        (Box::new(append("probe-stack-1")), 500, "quarantined", "trap"),
         (Box::new(get("/v1/stores/main/probe/loop")), 500, "internal", "deadline"),
         (Box::new(get("/v1/stores/main/probe/hungry")), 500, "internal", "memory-limit"),
     ];
     for (ask, status, problem, kind) in &table {
         let (before, traps_before) = (neighbour.acknowledged(), host.traps().len());
         std::thread::scope(|scope| {
-            for _ in 0..3 {
+            for _ in 0..2 {
                 scope.spawn(|| ask(&host).expect_problem(*status, problem));
             }
         });
@@ -39,7 +39,7 @@ fn loops_and_excessive_memory_are_stopped_without_effect_on_neighbours() {
         }
         eventually("the neighbour is served", || is_served().then_some(()));
         let traps = host.traps().split_off(traps_before);
-        assert!(traps.len() >= 3, "{traps:#?}");
+        assert!(traps.len() >= 2, "{traps:#?}");
         for trap in &traps {
             let detail = &trap["detail"];
             assert_eq!(detail["kind"], *kind, "{trap:#}");

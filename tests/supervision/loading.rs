@@ -18,7 +18,7 @@ fn unknown_imports_are_all_named_before_compilation() {
         "misfit:wishes/telepathy@1.2.3 (neither of exesdb nor of WASI",
         "misfit:wishes/clairvoyance@1.2.3 (neither of exesdb nor of WASI",
         "not offered",
-        "exesdb:storage/keyspaces@0.1.0",
+        "exesdb:storage/views@0.2.0",
     ] {
         assert!(said.contains(part), "{part}: {said}");
     }
@@ -102,8 +102,8 @@ fn the_error_names_a_component_of_another_contract_version() {
     let table = [
         ("gateway", "other-imports", "expected record of 2 fields, found 1 field"),
         ("gateway", "other-exports", "expected record of 3 fields, found 2 fields"),
-        ("snapshots", "other-exports", "it does not export exesdb:store/snapshots@0.1.0."),
-        ("streams", "other-exports", "it exports exesdb:store/streams@0.2.0"),
+        ("snapshots", "other-exports", "it does not export exesdb:store/snapshots@0.2.0."),
+        ("streams", "other-exports", "it exports exesdb:store/stream-writes@0.3.0"),
     ];
     for (role, name, difference) in table {
         let file = probe(name);

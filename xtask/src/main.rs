@@ -21,7 +21,7 @@ usage: cargo xtask COMMAND
   bench [ARGS..]       components, then build the host and run `exesdb-bench ARGS` on it
   test [ARGS..]        components, then every test; ARGS go to the test runner
   test --long [NAME..] components, then the long tests: all, or those named
-  wit [FOLDER]         assemble the contract with its dependencies in target/wit, or that folder, for authors of plugins
+  wit [FOLDER]         assemble the contract with its dependencies in target/wit, or that folder, for authors of gateways
 
 EXESDB_GUEST_TOOLCHAIN=rustup|debian insists on one of the two toolchains that can build components.
 ";

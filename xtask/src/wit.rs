@@ -1,4 +1,4 @@
-//! Assembles the contract for authors of plugins: the packages in `wit/`, and the WASI packages that `exesdb:gateway` refers
+//! Assembles the contract for authors of gateways: the packages in `wit/`, and the WASI packages that `exesdb:gateway` refers
 //! to. Those are not in the repository, but in the crate `wasip2`, in the version that the gateway is built with.
 
 use std::fs;
@@ -9,15 +9,14 @@ use wit_parser::Resolve;
 
 use crate::workspace;
 
-/// The worlds of plugins.
-const WORLDS: [&str; 3] =
-    ["exesdb:store/streams-plugin", "exesdb:store/snapshots-plugin", "exesdb:gateway/gateway-plugin"];
+/// The world of gateways.
+const WORLD: &str = "exesdb:gateway/gateway-plugin";
 
 /// The file that marks an assembled folder.
 const ROOT_FILE: &str = "gateway.wit";
 
-/// Writes a complete WIT folder: the package `exesdb:gateway` at its root, the others in `deps`. Every world has a name
-/// there, such as `exesdb:store/streams-plugin`. An earlier assembled folder is replaced.
+/// Writes a complete WIT folder: the package `exesdb:gateway` at its root, the others in `deps`. An earlier assembled folder
+/// is replaced.
 pub(crate) fn assemble(folder: &Path) -> Result<()> {
     let deps = folder.join("deps");
     if folder.exists() {
@@ -29,24 +28,20 @@ pub(crate) fn assemble(folder: &Path) -> Result<()> {
     }
     let ours = workspace::root().join("wit");
     copy_wit(&ours.join("gateway"), folder, "")?;
-    for package in ["storage", "host", "store"] {
+    for package in ["host", "store"] {
         copy_wit(&ours.join(package), &deps.join(format!("exesdb-{package}")), "")?;
     }
     copy_wit(&wasi()?, &deps, "wasi-")?;
     check(folder)?;
-    eprintln!("xtask: wrote {} with the worlds {}", folder.display(), WORLDS.join(", "));
+    eprintln!("xtask: wrote {} with the world {WORLD}", folder.display());
     Ok(())
 }
 
-/// Parses the folder, and encodes its worlds as the tools of other languages do.
+/// Parses the folder, and encodes its world as the tools of other languages do.
 fn check(folder: &Path) -> Result<()> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(folder)?;
-    for world in WORLDS {
-        resolve
-            .select_world(&[package], Some(world))
-            .with_context(|| format!("there is no world {world}"))?;
-    }
+    resolve.select_world(&[package], Some(WORLD)).with_context(|| format!("there is no world {WORLD}"))?;
     wit_component::encode(&resolve, package).context("the contract cannot be encoded")?;
     Ok(())
 }
@@ -96,7 +91,7 @@ mod tests {
     use super::{assemble, check};
 
     #[test]
-    fn the_contract_parses_with_its_dependencies_and_has_its_worlds() {
+    fn the_contract_parses_with_its_dependencies_and_has_its_world() {
         let folder = tempfile::tempdir().unwrap();
         let wit = folder.path().join("wit");
         assemble(&wit).unwrap();

@@ -15,7 +15,9 @@ pub use exesdb_sdk::gateway::streams::{
     ImportState, ImportedEvent, QueryItem, Retention, StreamCheck, StreamInfo, StreamPage, StreamState,
     Transaction,
 };
-pub use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion, HistoryChange, RecordedEvent};
+pub use exesdb_sdk::gateway::types::{
+    Direction, Error, EventData, ExpectedVersion, HistoryChange, RecordedEvent,
+};
 
 use crate::history::HistoryId;
 

@@ -1,6 +1,6 @@
 //! Translates the store's errors into problems.
 
-use exesdb_sdk::types::{ExpectedVersion, MissingVersion, StreamLife, VersionConflict};
+use exesdb_sdk::gateway::types::{ExpectedVersion, MissingVersion, StreamLife, VersionConflict};
 
 use crate::history::HistoryId;
 use crate::problem::{Kind, Member, Problem, quoted};
@@ -26,8 +26,8 @@ impl<'a> From<&'a EventScope> for Subject<'a> {
 }
 
 /// The problem for a request that the store refused.
-pub(crate) fn problem(error: Error, subject: Subject<'_>) -> Problem {
-    match error {
+pub(crate) fn problem(error: impl Into<Error>, subject: Subject<'_>) -> Problem {
+    match error.into() {
         Error::WrongExpectedVersion(conflict) => wrong_expected_version(conflict),
         Error::ConditionFailed(failure) => {
             let detail = format!(
@@ -195,7 +195,7 @@ fn field_of_argument(argument: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::types::{
+    use exesdb_sdk::gateway::types::{
         ConditionFailure, ExpectedVersion, HistoryChange, InvalidArgument, VersionConflict,
     };
 

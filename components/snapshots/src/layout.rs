@@ -2,7 +2,7 @@
 
 use exesdb_sdk::fields::{Decoder, Encoder, Malformed};
 use exesdb_sdk::snapshots::{RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo};
-use exesdb_sdk::types::Version;
+use exesdb_sdk::types::{Error, Version, damaged};
 
 /// Key by stream -> snapshot.
 pub const SNAPSHOTS: &str = "snapshots";
@@ -98,15 +98,14 @@ pub fn encode_snapshot(created: u64, snapshot: &SnapshotData) -> Vec<u8> {
 pub fn decode_snapshot(id: SnapshotId, value: &[u8]) -> Result<RecordedSnapshot, Malformed> {
     let mut decoder = Decoder::new(value);
     decoder.format(FORMAT)?;
-    let snapshot = RecordedSnapshot {
-        id,
-        created: decoder.u64()?,
+    let created = decoder.u64()?;
+    let snapshot = SnapshotData {
         content_type: decoder.text()?.to_owned(),
         data: decoder.bytes()?.to_owned(),
         metadata: decoder.bytes()?.to_owned(),
     };
     decoder.end()?;
-    Ok(snapshot)
+    Ok(RecordedSnapshot { id, snapshot, created })
 }
 
 /// Encodes the value of a snapshot's info.
@@ -132,6 +131,16 @@ pub fn decode_info(id: SnapshotId, value: &[u8]) -> Result<SnapshotInfo, Malform
     let info = SnapshotInfo { id, created, content_type: decoder.text()?.to_owned(), size: decoder.u64()? };
     decoder.end()?;
     Ok(info)
+}
+
+/// The first key after this one.
+pub(crate) fn key_after(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
+
+/// The error for a key that this component did not write.
+pub(crate) fn malformed_key(keyspace: &str, key: &[u8]) -> Error {
+    damaged(keyspace, key, "the key is not two ids and a version of 8 bytes")
 }
 
 #[cfg(test)]
@@ -196,10 +205,7 @@ mod tests {
         assert_eq!(value, b"\x01\0\0\0\0\0\0\x01\x02\0\x03c/t\0\0\0\x04data\0\0\0\x02{}");
         let read = decode_snapshot(id("s", "", 7), &value).unwrap();
         assert_eq!((read.id, read.created), (id("s", "", 7), 258));
-        assert_eq!(
-            (read.content_type, read.data, read.metadata),
-            ("c/t".into(), b"data".to_vec(), b"{}".to_vec())
-        );
+        assert_eq!(read.snapshot, snapshot());
         for length in 0..value.len() {
             decode_snapshot(id("s", "", 7), &value[..length]).unwrap_err();
         }

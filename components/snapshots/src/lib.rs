@@ -1,7 +1,7 @@
 //! The snapshots component that ships with exesdb. It stores states that clients computed from streams up to a version.
 //!
-//! The rules are functions over [`Keyspaces`](exesdb_sdk::keyspaces::Keyspaces) and are tested natively; this file connects
-//! them to the host.
+//! The rules are functions over a [`View`](exesdb_sdk::view::View) and are tested natively; this file connects them to the
+//! host.
 //!
 //! # Keyspaces
 //!
@@ -22,67 +22,58 @@
 //! is its length in 2 bytes and its UTF-8; data and metadata are their length in 4 bytes and their bytes. Times are
 //! microseconds since 1970-01-01T00:00:00 UTC.
 
+pub mod check;
+pub mod decide;
 pub mod layout;
 pub mod maintenance;
-pub mod rules;
+pub mod read;
 
-use exesdb_sdk::clock;
 use exesdb_sdk::describe::{Description, description};
-use exesdb_sdk::keyspaces::HostKeyspaces;
 use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
 use exesdb_sdk::snapshots::{
-    RecordedSnapshot, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope, SnapshotsPlugin,
+    self, RecordedSnapshot, SnapshotId, SnapshotPage, SnapshotRequest, SnapshotScope,
 };
-use exesdb_sdk::types::{Error, Version};
+use exesdb_sdk::types::{Decision, Error, Version};
+use exesdb_sdk::view::HostView;
 
-/// The component, which stores snapshots in the keyspaces that the host provides.
+/// The component.
 pub struct Snapshots;
 
-impl SnapshotsPlugin for Snapshots {
-    fn record_snapshot(id: SnapshotId, snapshot: SnapshotData) -> Result<(), Error> {
-        rules::record(&HostKeyspaces, clock::now(), &id, &snapshot)
-    }
-
-    fn read_snapshot(id: SnapshotId) -> Result<RecordedSnapshot, Error> {
-        rules::read(&HostKeyspaces, &id)
+impl snapshots::Snapshots for Snapshots {
+    fn decide(view: &HostView, requests: Vec<SnapshotRequest>) -> Vec<Decision> {
+        decide::decide(view, &requests)
     }
 
     fn read_latest(
+        view: &HostView,
         stream_id: String,
         source_id: String,
         at_most: Option<Version>,
     ) -> Result<RecordedSnapshot, Error> {
-        rules::read_latest(&HostKeyspaces, &stream_id, &source_id, at_most)
+        read::read_latest(view, &stream_id, &source_id, at_most)
+    }
+
+    fn read(view: &HostView, id: SnapshotId) -> Result<RecordedSnapshot, Error> {
+        read::read(view, &id)
     }
 
     fn list_snapshots(
+        view: &HostView,
         scope: SnapshotScope,
         after: Option<SnapshotId>,
         count: u32,
     ) -> Result<SnapshotPage, Error> {
-        rules::list(&HostKeyspaces, &scope, after.as_ref(), count)
-    }
-
-    fn delete_snapshot(id: SnapshotId) -> Result<(), Error> {
-        rules::delete(&HostKeyspaces, &id)
-    }
-
-    fn keep_newest(stream_id: String, source_id: String, keep: u32) -> Result<u64, Error> {
-        rules::keep_newest(&HostKeyspaces, &stream_id, &source_id, keep)
-    }
-
-    fn import_snapshot(id: SnapshotId, snapshot: SnapshotData, created: u64) -> Result<(), Error> {
-        rules::import(&HostKeyspaces, &id, &snapshot, created)
+        read::list(view, &scope, after.as_ref(), count)
     }
 }
 
 impl Maintenance for Snapshots {
-    fn scavenge(from: Option<Cursor>) -> Result<ScavengeStep, Error> {
+    fn scavenge(_: &HostView, from: Option<Cursor>) -> Result<ScavengeStep, Error> {
         maintenance::scavenge(from.as_ref())
     }
 
-    fn verify(from: Option<Cursor>, repair: bool) -> Result<VerifyStep, Error> {
-        maintenance::verify(&HostKeyspaces, from.as_ref(), repair)
+    fn verify(view: &HostView, from: Option<Cursor>, repair: bool) -> Result<VerifyStep, Error> {
+        maintenance::verify(view, from.as_ref(), repair)
     }
 }
 
@@ -96,6 +87,6 @@ pub fn describe() -> Description {
 }
 
 #[cfg(feature = "export")]
-exesdb_sdk::snapshots_plugin!(Snapshots);
+exesdb_sdk::persistence_plugin!(Snapshots: snapshots, maintenance);
 #[cfg(feature = "export")]
 exesdb_sdk::describe_component!(describe);

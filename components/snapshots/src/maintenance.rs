@@ -6,16 +6,15 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
-use exesdb_sdk::arguments::invalid;
-use exesdb_sdk::keyspaces::{Batch, BatchBuilder, Direction, Entry, Keyspaces, Page, Range, prefix_end};
+use exesdb_sdk::batch::BatchBuilder;
 use exesdb_sdk::maintenance::{Cursor, Finding, ScavengeStep, VerifyStep};
-use exesdb_sdk::types::Error;
+use exesdb_sdk::types::{Batch, Direction, Error, Range, invalid};
+use exesdb_sdk::view::{Entry, Page, View, prefix_end};
 
 use crate::layout::{
-    INFOS, SNAPSHOTS, SOURCES, decode_snapshot, encode_info, id_by_source, id_by_stream, key_by_source,
-    key_by_stream,
+    INFOS, SNAPSHOTS, SOURCES, decode_snapshot, encode_info, id_by_source, id_by_stream, key_after,
+    key_by_source, key_by_stream,
 };
-use crate::rules::key_after;
 
 /// Maximum number of entries of each keyspace per step.
 pub const STEP_ENTRIES: u32 = 1_000;
@@ -36,7 +35,7 @@ const CURSOR_KEY_BYTES_MAX: usize = 1_024;
 /// [`Error::Invalid`] for a cursor, because this function returns none.
 pub fn scavenge(from: Option<&Cursor>) -> Result<ScavengeStep, Error> {
     match from {
-        None => Ok(ScavengeStep { next: None, examined: 0, removed: 0, bytes: 0 }),
+        None => Ok(ScavengeStep { batches: Vec::new(), next: None, examined: 0, removed: 0, bytes: 0 }),
         Some(_) => Err(no_cursor()),
     }
 }
@@ -46,17 +45,15 @@ pub fn scavenge(from: Option<&Cursor>) -> Result<ScavengeStep, Error> {
 /// # Errors
 ///
 /// [`Error::Invalid`] for a cursor that this function did not return; those of the storage.
-pub fn verify(store: &impl Keyspaces, from: Option<&Cursor>, repair: bool) -> Result<VerifyStep, Error> {
+pub fn verify(view: &impl View, from: Option<&Cursor>, repair: bool) -> Result<VerifyStep, Error> {
     let place = from.map_or(Ok(Start::Snapshots(Vec::new())), |cursor| Start::decode(cursor))?;
-    let mut step = Step { store, examined: 0, findings: Vec::new(), found: 0, repairs: Vec::new() };
+    let mut step = Step { view, repair, examined: 0, findings: Vec::new(), found: 0, batches: Vec::new() };
     let next = match place {
         Start::Snapshots(start) => step.snapshots(start)?,
         Start::Sources(start) => step.sources(start)?,
     };
-    if repair {
-        step.commit_repairs()?;
-    }
     Ok(VerifyStep {
+        batches: step.batches,
         next: next.map(|place| place.encode()),
         examined: step.examined,
         findings: step.findings,
@@ -109,35 +106,35 @@ fn following(key: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-struct Step<'a, S> {
-    store: &'a S,
+struct Step<'a, V> {
+    view: &'a V,
+    repair: bool,
     examined: u64,
     findings: Vec<Finding>,
     found: u64,
-    /// The repairs, each with the index of its finding if that one is named. They fit into one commit, because they hold
-    /// each entry of the step at most twice.
-    repairs: Vec<(Option<usize>, Batch)>,
+    /// The repairs.
+    batches: Vec<Batch>,
 }
 
-impl<S: Keyspaces> Step<'_, S> {
+impl<V: View> Step<'_, V> {
     fn snapshots(&mut self, start: Vec<u8>) -> Result<Option<Start>, Error> {
         let snapshots = self.page(SNAPSHOTS, start.clone())?;
         let infos = self.page(INFOS, start)?;
         // Entries after the end of a page are unknown unless it is the last page.
         let horizon = [&snapshots, &infos].into_iter().filter(|page| page.more);
-        let horizon = horizon.filter_map(|page| page.entries.last()).map(|last| last.key.clone()).min();
-        let is_seen = |entry: &&Entry| horizon.as_ref().is_none_or(|horizon| entry.key <= *horizon);
-        let snapshots: Vec<&Entry> = snapshots.entries.iter().take_while(is_seen).collect();
-        let infos: Vec<&Entry> = infos.entries.iter().take_while(is_seen).collect();
+        let horizon = horizon.filter_map(|page| page.last()).map(|last| last.key).min();
+        let is_seen = |entry: &Entry<'_>| horizon.is_none_or(|horizon| entry.key <= horizon);
+        let snapshots: Vec<Entry<'_>> = snapshots.entries().take_while(is_seen).collect();
+        let infos: Vec<Entry<'_>> = infos.entries().take_while(is_seen).collect();
 
         let places: Vec<Vec<u8>> =
-            snapshots.iter().filter_map(|entry| Some(key_by_source(&id_by_stream(&entry.key)?))).collect();
-        let values = self.store.get_all(SOURCES, &places)?;
+            snapshots.iter().filter_map(|entry| Some(key_by_source(&id_by_stream(entry.key)?))).collect();
+        let values = self.view.get_all(SOURCES, &places)?;
         let sources: HashMap<Vec<u8>, Option<Vec<u8>>> = places.into_iter().zip(values).collect();
 
         let mut infos = infos.into_iter().peekable();
         for snapshot in snapshots {
-            while let Some(orphan) = infos.next_if(|info| info.key.cmp(&snapshot.key) == Ordering::Less) {
+            while let Some(orphan) = infos.next_if(|info| info.key.cmp(snapshot.key) == Ordering::Less) {
                 self.orphaned_info(orphan);
             }
             let info = infos.next_if(|info| info.key == snapshot.key);
@@ -146,59 +143,72 @@ impl<S: Keyspaces> Step<'_, S> {
         for orphan in infos {
             self.orphaned_info(orphan);
         }
-        let next = horizon.and_then(|horizon| following(&horizon));
+        let next = horizon.and_then(following);
         Ok(Some(next.map_or(Start::Sources(Vec::new()), Start::Snapshots)))
     }
 
     /// Checks a snapshot with its info and its entry in the index of sources.
-    fn snapshot(&mut self, entry: &Entry, info: Option<&Entry>, sources: &HashMap<Vec<u8>, Option<Vec<u8>>>) {
+    fn snapshot(
+        &mut self,
+        entry: Entry<'_>,
+        info: Option<Entry<'_>>,
+        sources: &HashMap<Vec<u8>, Option<Vec<u8>>>,
+    ) {
         self.examined += 1;
-        let Some(id) = id_by_stream(&entry.key) else {
+        let Some(id) = id_by_stream(entry.key) else {
             let problem = "the key is not a stream id, a source id and a version; nothing reads this entry";
-            self.add(SNAPSHOTS, &entry.key, problem, None);
+            self.add(SNAPSHOTS, entry.key, problem, None);
             return;
         };
         let by_source = key_by_source(&id);
-        let snapshot = match decode_snapshot(id, &entry.value) {
+        let snapshot = match decode_snapshot(id, entry.value) {
             Ok(snapshot) => snapshot,
             Err(reason) => {
                 let problem = format!(
                     "the snapshot cannot be read: {reason}; delete it, its source can compute it again from the stream"
                 );
-                self.add(SNAPSHOTS, &entry.key, problem, None);
+                self.add(SNAPSHOTS, entry.key, problem, None);
                 return;
             }
         };
-        let wanted = encode_info(snapshot.created, &snapshot.content_type, snapshot.data.len());
-        let info = info.map(|info| info.value.as_slice());
-        self.derived(entry, INFOS, &entry.key, info, &wanted);
+        let wanted =
+            encode_info(snapshot.created, &snapshot.snapshot.content_type, snapshot.snapshot.data.len());
+        let info = info.map(|info| info.value);
+        self.derived(entry, INFOS, entry.key, info, &wanted);
         let source = sources.get(&by_source).and_then(Option::as_deref);
         self.derived(entry, SOURCES, &by_source, source, &wanted);
     }
 
     /// Checks an entry that a snapshot determines.
-    fn derived(&mut self, snapshot: &Entry, keyspace: &str, key: &[u8], found: Option<&[u8]>, wanted: &[u8]) {
+    fn derived(
+        &mut self,
+        snapshot: Entry<'_>,
+        keyspace: &str,
+        key: &[u8],
+        found: Option<&[u8]>,
+        wanted: &[u8],
+    ) {
         let problem = match found {
             Some(found) if found == wanted => return,
             Some(_) => "it does not say what the snapshot is; lists show it wrongly or fail",
             None => "it is missing, but the snapshot is there; lists lack it",
         };
         let mut batch = BatchBuilder::new();
-        batch.require(SNAPSHOTS, &snapshot.key, Some(&snapshot.value));
+        batch.require(SNAPSHOTS, snapshot.key, Some(snapshot.value));
         batch.require(keyspace, key, found);
         batch.put(keyspace, key, wanted);
         self.add(keyspace, key, problem, Some(batch));
     }
 
-    fn orphaned_info(&mut self, info: &Entry) {
+    fn orphaned_info(&mut self, info: Entry<'_>) {
         self.examined += 1;
         let mut batch = BatchBuilder::new();
-        batch.require(SNAPSHOTS, &info.key, None);
-        batch.require(INFOS, &info.key, Some(&info.value));
-        batch.delete(INFOS, &info.key);
+        batch.require(SNAPSHOTS, info.key, None);
+        batch.require(INFOS, info.key, Some(info.value));
+        batch.delete(INFOS, info.key);
         self.add(
             INFOS,
-            &info.key,
+            info.key,
             "there is no such snapshot; lists show one that cannot be read",
             Some(batch),
         );
@@ -206,66 +216,51 @@ impl<S: Keyspaces> Step<'_, S> {
 
     fn sources(&mut self, start: Vec<u8>) -> Result<Option<Start>, Error> {
         let page = self.page(SOURCES, start)?;
-        self.examined += page.entries.len() as u64;
+        self.examined += page.len() as u64;
         let keys: Vec<Option<Vec<u8>>> =
-            page.entries.iter().map(|entry| Some(key_by_stream(&id_by_source(&entry.key)?))).collect();
+            page.entries().map(|entry| Some(key_by_stream(&id_by_source(entry.key)?))).collect();
         let known: Vec<Vec<u8>> = keys.iter().flatten().cloned().collect();
-        let mut infos = self.store.get_all(INFOS, &known)?.into_iter();
-        for (entry, key) in page.entries.iter().zip(keys) {
+        let mut infos = self.view.get_all(INFOS, &known)?.into_iter();
+        for (entry, key) in page.entries().zip(keys) {
             let Some(key) = key else {
                 let problem = "the key is not a source id, a stream id and a version; lists by source fail";
                 let mut batch = BatchBuilder::new();
-                batch.require(SOURCES, &entry.key, Some(&entry.value));
-                batch.delete(SOURCES, &entry.key);
-                self.add(SOURCES, &entry.key, problem, Some(batch));
+                batch.require(SOURCES, entry.key, Some(entry.value));
+                batch.delete(SOURCES, entry.key);
+                self.add(SOURCES, entry.key, problem, Some(batch));
                 continue;
             };
             // If there is an info, the walk of both keyspaces has checked for its snapshot, and compared the
             // snapshot's entry.
             let info = infos.next().flatten();
-            if info.is_some() && info.as_ref() == Some(&entry.value)
-                || self.store.get(SNAPSHOTS, &key)?.is_some()
+            if info.is_some() && info.as_deref() == Some(entry.value)
+                || self.view.get(SNAPSHOTS, &key)?.is_some()
             {
                 continue;
             }
             let mut batch = BatchBuilder::new();
             batch.require(SNAPSHOTS, &key, None);
-            batch.require(SOURCES, &entry.key, Some(&entry.value));
-            batch.delete(SOURCES, &entry.key);
+            batch.require(SOURCES, entry.key, Some(entry.value));
+            batch.delete(SOURCES, entry.key);
             let problem = "there is no such snapshot; lists by source show one that cannot be read";
-            self.add(SOURCES, &entry.key, problem, Some(batch));
+            self.add(SOURCES, entry.key, problem, Some(batch));
         }
-        let last = page.entries.last().filter(|_| page.more);
-        Ok(last.and_then(|last| following(&last.key)).map(Start::Sources))
+        let last = page.last().filter(|_| page.more);
+        Ok(last.and_then(|last| following(last.key)).map(Start::Sources))
     }
 
     fn page(&self, keyspace: &str, start: Vec<u8>) -> Result<Page, Error> {
         let range = Range { keyspace: keyspace.to_owned(), start, end: None };
-        Ok(self.store.scan(&range, Direction::Forward, STEP_ENTRIES, STEP_BYTES)?)
-    }
-
-    fn commit_repairs(&mut self) -> Result<(), Error> {
-        let (named, batches): (Vec<_>, Vec<_>) = std::mem::take(&mut self.repairs).into_iter().unzip();
-        if batches.is_empty() {
-            return Ok(());
-        }
-        let outcome = self.store.commit(&batches)?;
-        for (named, outcome) in named.into_iter().zip(outcome) {
-            // A batch fails if a writer changed the entries meanwhile; the next run shows whether anything is left.
-            if let (Some(finding), Ok(_)) = (named, outcome) {
-                self.findings[finding].repaired = true;
-            }
-        }
-        Ok(())
+        Ok(self.view.scan(&range, Direction::Forward, STEP_ENTRIES, STEP_BYTES)?)
     }
 
     fn add(&mut self, keyspace: &str, key: &[u8], problem: impl Into<String>, repair: Option<BatchBuilder>) {
         self.found += 1;
-        let named = (self.findings.len() < FINDINGS_MAX).then_some(self.findings.len());
-        if named.is_some() {
+        let repair = repair.filter(|_| self.repair);
+        if self.findings.len() < FINDINGS_MAX {
             let place = format!("keyspace `{keyspace}`, key `{}`", key.escape_ascii());
-            self.findings.push(Finding { place, problem: problem.into(), repaired: false });
+            self.findings.push(Finding { place, problem: problem.into(), is_repaired: repair.is_some() });
         }
-        self.repairs.extend(repair.map(|batch| (named, batch.build())));
+        self.batches.extend(repair.map(BatchBuilder::build));
     }
 }

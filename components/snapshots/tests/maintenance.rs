@@ -1,24 +1,27 @@
 //! Verification finds every kind of damage, reports it, and repairs what the snapshots determine.
 
-use exesdb_sdk::keyspaces::MemoryKeyspaces;
+#[path = "driver/mod.rs"]
+mod driver;
+
+use driver::{record, verify};
 use exesdb_sdk::maintenance::Finding;
+use exesdb_sdk::memory::MemoryStore;
 use exesdb_sdk::snapshots::{SnapshotData, SnapshotId};
 use exesdb_sdk::types::Error;
 use exesdb_snapshots::layout::{INFOS, SNAPSHOTS, SOURCES, key_by_source, key_by_stream};
-use exesdb_snapshots::maintenance::{STEP_ENTRIES, scavenge, verify};
-use exesdb_snapshots::rules::record;
+use exesdb_snapshots::maintenance::{STEP_ENTRIES, scavenge};
 
 fn id(stream_id: &str, source_id: &str, version: u64) -> SnapshotId {
     SnapshotId { stream_id: stream_id.into(), source_id: source_id.into(), version }
 }
 
-fn record_sized(store: &MemoryKeyspaces, place: &SnapshotId, size: usize) {
+fn record_sized(store: &MemoryStore, place: &SnapshotId, size: usize) {
     let data = SnapshotData { content_type: "c/t".into(), data: vec![7; size], metadata: Vec::new() };
     record(store, 5, place, &data).expect("it is valid");
 }
 
-fn store() -> MemoryKeyspaces {
-    let store = MemoryKeyspaces::new();
+fn store() -> MemoryStore {
+    let store = MemoryStore::new();
     for place in [id("a", "", 1), id("a", "s", 1), id("a", "s", 2), id("b", "s", 1), id("b", "t", u64::MAX)] {
         record_sized(&store, &place, 3);
     }
@@ -26,7 +29,7 @@ fn store() -> MemoryKeyspaces {
 }
 
 /// Runs all steps. Returns the number of examined entries, the named findings, and the number of all findings.
-fn walk(store: &MemoryKeyspaces, repair: bool) -> (u64, Vec<Finding>, u64) {
+fn walk(store: &MemoryStore, repair: bool) -> (u64, Vec<Finding>, u64) {
     let (mut examined, mut findings, mut found) = (0, Vec::new(), 0);
     let mut from = None;
     for _ in 0..1_000 {
@@ -45,13 +48,13 @@ fn walk(store: &MemoryKeyspaces, repair: bool) -> (u64, Vec<Finding>, u64) {
     panic!("the walk does not end");
 }
 
-fn everything(store: &MemoryKeyspaces) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
+fn everything(store: &MemoryStore) -> Vec<Vec<(Vec<u8>, Vec<u8>)>> {
     [SNAPSHOTS, INFOS, SOURCES].map(|keyspace| store.entries(keyspace)).into()
 }
 
 /// Checks that there is one finding with these words, that nothing changes without `repair`, and that `repair` restores
 /// everything.
-fn assert_found_and_repaired(damage: impl Fn(&MemoryKeyspaces), keyspace: &str, words: &str) {
+fn assert_found_and_repaired(damage: impl Fn(&MemoryStore), keyspace: &str, words: &str) {
     let store = store();
     let whole = everything(&store);
     damage(&store);
@@ -59,17 +62,17 @@ fn assert_found_and_repaired(damage: impl Fn(&MemoryKeyspaces), keyspace: &str, 
     let (_, findings, found) = walk(&store, false);
     assert_eq!((findings.len(), found), (1, 1), "{findings:?}");
     assert!(findings[0].place.contains(keyspace) && findings[0].problem.contains(words), "{findings:?}");
-    assert!(!findings[0].repaired);
+    assert!(!findings[0].is_repaired);
     assert_eq!(everything(&store), damaged, "{words}");
     let (_, findings, _) = walk(&store, true);
-    assert!(findings.len() == 1 && findings[0].repaired, "{findings:?}");
+    assert!(findings.len() == 1 && findings[0].is_repaired, "{findings:?}");
     assert_eq!(everything(&store), whole, "{words}");
     assert_eq!(walk(&store, false).2, 0);
 }
 
 #[test]
 fn an_undamaged_store_has_no_findings() {
-    assert_eq!(walk(&MemoryKeyspaces::new(), true), (0, Vec::new(), 0));
+    assert_eq!(walk(&MemoryStore::new(), true), (0, Vec::new(), 0));
     let store = store();
     let whole = everything(&store);
     let (examined, findings, found) = walk(&store, true);
@@ -123,7 +126,7 @@ fn orphaned_entries_in_both_keyspaces_are_removed() {
     let store = store();
     store.remove(SNAPSHOTS, &key_by_stream(&id("a", "s", 2)));
     let (_, findings, _) = walk(&store, true);
-    assert!(findings.len() == 2 && findings.iter().all(|finding| finding.repaired), "{findings:?}");
+    assert!(findings.len() == 2 && findings.iter().all(|finding| finding.is_repaired), "{findings:?}");
     assert_eq!(walk(&store, false).2, 0);
     assert_eq!(everything(&store).iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 4]);
 }
@@ -142,14 +145,14 @@ fn damaged_snapshots_are_reported_only() {
             findings[0].problem.contains("format is 9") && findings[1].place.contains("odd"),
             "{findings:?}"
         );
-        assert!(findings.iter().all(|finding| !finding.repaired));
+        assert!(findings.iter().all(|finding| !finding.is_repaired));
         assert_eq!(everything(&store), damaged);
     }
 }
 
 #[test]
 fn a_run_of_many_steps_examines_every_entry_once() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     let many = u64::from(STEP_ENTRIES) + 500;
     for version in 0..many {
         record_sized(&store, &id("a", "s", version), 1);

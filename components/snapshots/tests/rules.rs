@@ -1,18 +1,18 @@
 //! The rules of snapshots against keyspaces in memory.
 
-use std::cell::Cell;
+#[path = "driver/mod.rs"]
+mod driver;
+
 use std::collections::BTreeMap;
 
-use exesdb_sdk::keyspaces::{
-    self, Batch, BatchError, Committed, Direction, EndOfLog, Keyspaces, MemoryKeyspaces, Page, Position,
-    Range,
+use driver::{
+    delete, import, keep_newest, list, newest_request, put_request, read, read_latest, record, settle_beside,
 };
-use exesdb_sdk::snapshots::{SnapshotData, SnapshotId, SnapshotScope};
-use exesdb_sdk::types::{Error, Version};
+use exesdb_sdk::memory::MemoryStore;
+use exesdb_sdk::snapshots::{SnapshotData, SnapshotId, SnapshotRequest, SnapshotScope};
+use exesdb_sdk::types::{Decision, Error, Version, code};
+use exesdb_snapshots::decide::{SNAPSHOT_BYTES_MAX, SURPLUS_MAX, decide};
 use exesdb_snapshots::layout::{INFOS, SNAPSHOTS, SOURCES, key_by_source, key_by_stream};
-use exesdb_snapshots::rules::{
-    KEEP_BATCH_SNAPSHOTS, SNAPSHOT_BYTES_MAX, delete, import, keep_newest, list, read, read_latest, record,
-};
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, Strategy, any};
 use proptest::{prop_assert_eq, prop_oneof, proptest};
@@ -29,13 +29,13 @@ fn snapshot(data: &str) -> SnapshotData {
     SnapshotData { content_type: "text/plain".into(), data: data.into(), metadata: Vec::new() }
 }
 
-fn put(store: &MemoryKeyspaces, stream_id: &str, source_id: &str, version: Version) {
+fn put(store: &MemoryStore, stream_id: &str, source_id: &str, version: Version) {
     let data = snapshot(&format!("{stream_id}/{source_id}@{version}"));
     record(store, 5, &id(stream_id, source_id, version), &data).expect("it is valid");
 }
 
 /// A page as text, which ends with `+` if more follow.
-fn listed(store: &MemoryKeyspaces, scope: &SnapshotScope, after: Option<&SnapshotId>, count: u32) -> String {
+fn listed(store: &MemoryStore, scope: &SnapshotScope, after: Option<&SnapshotId>, count: u32) -> String {
     let page = list(store, scope, after, count).expect("it is valid");
     let mut text: Vec<_> = page
         .snapshots
@@ -53,23 +53,16 @@ fn invalid<T: std::fmt::Debug>(outcome: Result<T, Error>) -> String {
     }
 }
 
-fn failure<T: std::fmt::Debug>(outcome: Result<T, Error>) -> String {
-    match outcome {
-        Err(Error::Other(text)) => text,
-        other => panic!("{other:?}"),
-    }
-}
-
 fn damage<T: std::fmt::Debug>(outcome: Result<T, Error>) -> String {
     match outcome {
-        Err(Error::Damaged(text)) => text,
+        Err(Error::Problem(problem)) if problem.code == code::DAMAGED => problem.message,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn snapshots_are_read_as_they_were_recorded() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     let data = SnapshotData {
         content_type: "application/octet-stream".into(),
         data: (0..=255).collect(),
@@ -79,10 +72,7 @@ fn snapshots_are_read_as_they_were_recorded() {
     record(&store, 77, &place, &data).unwrap();
     for read in [read(&store, &place).unwrap(), read_latest(&store, "ü", "sum", None).unwrap()] {
         assert_eq!((&read.id, read.created), (&place, 77));
-        assert_eq!(
-            (&read.content_type, &read.data, &read.metadata),
-            (&data.content_type, &data.data, &data.metadata)
-        );
+        assert_eq!(read.snapshot, data);
     }
     for scope in [scope(None, None), scope(None, Some("sum"))] {
         let info = list(&store, &scope, None, 1).unwrap().snapshots.remove(0);
@@ -93,12 +83,12 @@ fn snapshots_are_read_as_they_were_recorded() {
 
 #[test]
 fn a_snapshot_replaces_the_one_with_its_id() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     put(&store, "a", "s", 3);
     put(&store, "a", "t", 3);
     record(&store, 6, &id("a", "s", 3), &snapshot("newer")).unwrap();
-    assert_eq!(read(&store, &id("a", "s", 3)).unwrap().data, b"newer");
-    assert_eq!(read(&store, &id("a", "t", 3)).unwrap().data, b"a/t@3");
+    assert_eq!(read(&store, &id("a", "s", 3)).unwrap().snapshot.data, b"newer");
+    assert_eq!(read(&store, &id("a", "t", 3)).unwrap().snapshot.data, b"a/t@3");
     assert_eq!(list(&store, &scope(Some("a"), None), None, 9).unwrap().snapshots[0].size, 5);
     assert_eq!(list(&store, &scope(None, Some("s")), None, 9).unwrap().snapshots[0].size, 5);
     assert_eq!(listed(&store, &scope(None, None), None, 9), "a/s@3 a/t@3");
@@ -106,7 +96,7 @@ fn a_snapshot_replaces_the_one_with_its_id() {
 
 #[test]
 fn the_latest_is_the_highest_version_of_this_stream_and_source() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     assert_eq!(read_latest(&store, "a", "", None), Err(Error::NotFound));
     for version in [256, 3, 255] {
         put(&store, "a", "", version);
@@ -132,7 +122,7 @@ fn the_latest_is_the_highest_version_of_this_stream_and_source() {
 
 #[test]
 fn lists_follow_their_scope_and_order() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     for (stream_id, source_id) in [("a", "s"), ("a", ""), ("b", "s"), ("a b", "s"), ("a", "s2")] {
         for version in [1, 300] {
             put(&store, stream_id, source_id, version);
@@ -162,7 +152,7 @@ fn lists_follow_their_scope_and_order() {
 
 #[test]
 fn a_deleted_snapshot_is_not_found() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     put(&store, "a", "s", 1);
     put(&store, "a", "s", 2);
     assert_eq!(delete(&store, &id("a", "", 2)), Err(Error::NotFound));
@@ -178,7 +168,7 @@ fn a_deleted_snapshot_is_not_found() {
 
 #[test]
 fn the_newest_snapshots_of_a_source_are_kept() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     assert_eq!(keep_newest(&store, "a", "s", 1), Ok(0));
     for version in [1, 2, 3, 300] {
         put(&store, "a", "s", version);
@@ -194,24 +184,35 @@ fn the_newest_snapshots_of_a_source_are_kept() {
 }
 
 #[test]
-fn more_snapshots_than_one_batch_holds_are_deleted() {
-    let store = MemoryKeyspaces::new();
-    let all = u64::from(2 * KEEP_BATCH_SNAPSHOTS) + 7;
-    for version in 0..all {
+fn a_surplus_larger_than_one_batch_takes_several_requests() {
+    let store = MemoryStore::new();
+    let surplus = u64::from(SURPLUS_MAX);
+    for version in 0..2 * surplus + 7 {
         put(&store, "a", "", version);
     }
-    assert_eq!(
-        keep_newest(&store, "a", "", KEEP_BATCH_SNAPSHOTS + 3),
-        Ok(u64::from(KEEP_BATCH_SNAPSHOTS) + 4)
-    );
-    assert_eq!(store.entries(SNAPSHOTS).len(), KEEP_BATCH_SNAPSHOTS as usize + 3);
-    assert_eq!(keep_newest(&store, "a", "", 2), Ok(u64::from(KEEP_BATCH_SNAPSHOTS) + 1));
-    assert_eq!(listed(&store, &scope(None, Some("")), None, 9), format!("a/@{} a/@{}", all - 1, all - 2));
+    for deleted in [surplus, surplus, 5, 0] {
+        assert_eq!(keep_newest(&store, "a", "", 2), Ok(deleted));
+    }
+    let last = 2 * surplus + 6;
+    assert_eq!(listed(&store, &scope(None, Some("")), None, 9), format!("a/@{last} a/@{}", last - 1));
+    assert_eq!(store.entries(SNAPSHOTS).len(), 2);
+}
+
+/// The longest ids fit into a batch as often as a request deletes snapshots.
+#[test]
+fn the_largest_surplus_fits_into_a_batch() {
+    let store = MemoryStore::new();
+    let long = "x".repeat(256);
+    let data = SnapshotData { content_type: "c".repeat(128), data: Vec::new(), metadata: Vec::new() };
+    for version in 0..=u64::from(SURPLUS_MAX) {
+        record(&store, 1, &id(&long, &long, version), &data).unwrap();
+    }
+    assert_eq!(keep_newest(&store, &long, &long, 1), Ok(u64::from(SURPLUS_MAX)));
 }
 
 #[test]
 fn an_imported_snapshot_keeps_its_time() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     // The clocks of the two stores do not matter.
     for created in [0, 99, 100, u64::MAX] {
         assert_eq!(import(&store, &id("a", "s", created), &snapshot("x"), created), Ok(()));
@@ -223,7 +224,7 @@ fn an_imported_snapshot_keeps_its_time() {
 
 #[test]
 fn invalid_ids_are_named() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     put(&store, "a", "", 0);
     let before = store.entries(SNAPSHOTS);
     let long = "x".repeat(257);
@@ -250,7 +251,7 @@ fn invalid_ids_are_named() {
 
 #[test]
 fn invalid_arguments_are_named() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     for count in [0, 1_001, u32::MAX] {
         assert_eq!(invalid(list(&store, &scope(None, None), None, count)), "count");
     }
@@ -269,12 +270,15 @@ fn invalid_arguments_are_named() {
     assert_eq!(record(&store, 1, &place, &large), Ok(()));
     large.metadata = vec![0];
     let outcome = record(&store, 1, &place, &large);
-    assert!(matches!(&outcome, Err(Error::TooLarge(text)) if text.contains("1048577")), "{outcome:?}");
+    assert!(
+        matches!(&outcome, Err(Error::Problem(it)) if it.code == code::TOO_LARGE && it.message.contains("1048577")),
+        "{outcome:?}"
+    );
 }
 
 #[test]
 fn damage_is_an_error() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     let place = id("a", "s", 1);
     put(&store, "a", "s", 1);
     store.overwrite(SNAPSHOTS, &key_by_stream(&place), b"\x09");
@@ -290,94 +294,70 @@ fn damage_is_an_error() {
     assert!(damage(keep_newest(&store, "a", "s", 1)).contains("8 bytes"));
 }
 
-/// Keyspaces in which another writer records or deletes the snapshot `a/s@1` just before each of the first commits.
-struct Rival<'a> {
-    store: &'a MemoryKeyspaces,
-    left: Cell<u32>,
-    deletes: bool,
-}
-
-impl Keyspaces for Rival<'_> {
-    fn get(&self, keyspace: &str, key: &[u8]) -> Result<Option<Vec<u8>>, keyspaces::Error> {
-        self.store.get(keyspace, key)
-    }
-
-    fn get_many(
-        &self,
-        keyspace: &str,
-        keys: &[Vec<u8>],
-        max: u32,
-    ) -> Result<Vec<Option<Vec<u8>>>, keyspaces::Error> {
-        self.store.get_many(keyspace, keys, max)
-    }
-
-    fn scan(
-        &self,
-        range: &Range,
-        direction: Direction,
-        limit: u32,
-        max: u32,
-    ) -> Result<Page, keyspaces::Error> {
-        self.store.scan(range, direction, limit, max)
-    }
-
-    fn commit(&self, batches: &[Batch]) -> Result<Vec<Result<Committed, BatchError>>, keyspaces::Error> {
-        if let Some(left) = self.left.get().checked_sub(1) {
-            self.left.set(left);
-            let place = id("a", "s", 1);
-            if self.deletes {
-                delete(self.store, &place).expect("it is there");
-            } else {
-                record(self.store, u64::from(left) + 100, &place, &snapshot("rival")).expect("it is valid");
-            }
-        }
-        self.store.commit(batches)
-    }
-
-    fn durable_position(&self) -> Result<Position, keyspaces::Error> {
-        self.store.durable_position()
-    }
-
-    fn log_end(&self) -> Result<EndOfLog, keyspaces::Error> {
-        self.store.log_end()
-    }
-}
-
 #[test]
 fn of_concurrent_deletions_one_is_not_found() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     put(&store, "a", "s", 1);
-    let rival = Rival { store: &store, left: Cell::new(1), deletes: true };
-    assert_eq!(delete(&rival, &id("a", "s", 1)), Err(Error::NotFound));
+    let place = id("a", "s", 1);
+    let mut is_first = true;
+    let outcome = settle_beside(&store, &SnapshotRequest::Remove(place.clone()), |store| {
+        if std::mem::take(&mut is_first) {
+            delete(store, &place).unwrap();
+        }
+    });
+    assert_eq!(outcome, Err(Error::NotFound));
 }
 
 #[test]
-fn an_overtaken_deletion_is_retried_a_few_times() {
-    let store = MemoryKeyspaces::new();
-    put(&store, "a", "s", 1);
-    let rival = Rival { store: &store, left: Cell::new(2), deletes: false };
-    assert_eq!(delete(&rival, &id("a", "s", 1)), Ok(()));
-    put(&store, "a", "s", 1);
-    let rival = Rival { store: &store, left: Cell::new(u32::MAX), deletes: false };
-    assert!(failure(delete(&rival, &id("a", "s", 1))).contains("not deleted"));
-    assert_eq!(read(&store, &id("a", "s", 1)).unwrap().data, b"rival");
-}
-
-#[test]
-fn keep_newest_counts_only_its_own_deletions() {
-    let store = MemoryKeyspaces::new();
+fn what_is_overtaken_is_decided_again() {
+    let store = MemoryStore::new();
+    let overtaken = |request: &SnapshotRequest| {
+        let mut left = 2;
+        settle_beside(&store, request, |store| {
+            if left > 0 {
+                left -= 1;
+                record(store, 100 + left, &id("a", "s", 1), &snapshot("rival")).unwrap();
+            }
+        })
+    };
     for version in [0, 1, 2] {
         put(&store, "a", "s", version);
     }
-    let rival = Rival { store: &store, left: Cell::new(1), deletes: true };
-    assert_eq!(keep_newest(&rival, "a", "s", 1), Ok(1));
+    assert_eq!(overtaken(&newest_request("a", "s", 1)), Ok(2));
     assert_eq!(listed(&store, &scope(None, None), None, 9), "a/s@2");
     put(&store, "a", "s", 1);
-    let rival = Rival { store: &store, left: Cell::new(3), deletes: false };
-    assert_eq!(keep_newest(&rival, "a", "s", 1), Ok(1));
-    put(&store, "a", "s", 1);
-    let rival = Rival { store: &store, left: Cell::new(u32::MAX), deletes: false };
-    assert!(failure(keep_newest(&rival, "a", "s", 1)).contains("0 were deleted"));
+    assert_eq!(overtaken(&SnapshotRequest::Remove(id("a", "s", 1))), Ok(0));
+    assert_eq!(listed(&store, &scope(None, None), None, 9), "a/s@2");
+}
+
+#[test]
+fn deletions_of_a_list_wait_for_changes_of_their_source() {
+    let store = MemoryStore::new();
+    for (stream_id, source_id) in [("a", "s"), ("a", "t")] {
+        put(&store, stream_id, source_id, 1);
+        put(&store, stream_id, source_id, 2);
+    }
+    let put = |source_id: &str, version| put_request(&id("a", source_id, version), &snapshot("x"), None);
+    let remove = |source_id: &str, version| SnapshotRequest::Remove(id("a", source_id, version));
+    let newest = |source_id: &str| newest_request("a", source_id, 1);
+    let table: [(&[SnapshotRequest], &str); 6] = [
+        (&[put("s", 1), put("s", 1), put("s", 3)], "ccc"),
+        (&[put("s", 3), remove("s", 1), put("s", 4)], "cll"),
+        (&[put("s", 3), remove("t", 1), newest("t")], "ccl"),
+        (&[remove("s", 1), remove("s", 2)], "cl"),
+        (&[remove("s", 9), remove("s", 1)], "xc"),
+        (&[newest("s"), put("s", 3), newest("t")], "clc"),
+    ];
+    for (requests, expected) in table {
+        let letter = |decision: Decision| match decision {
+            Decision::Done(Ok(_)) => 'd',
+            Decision::Done(Err(_)) => 'x',
+            Decision::Commit(_) => 'c',
+            Decision::Later => 'l',
+        };
+        let shape: String = decide(&store.view(), requests).into_iter().map(letter).collect();
+        assert_eq!(shape, expected, "{requests:?}");
+    }
 }
 
 /// Few streams, sources and versions, so that they coincide.
@@ -406,7 +386,7 @@ proptest! {
         steps in vec((0..8_u8, places(), any::<u8>()), 0..60),
         count in 1..4_u32,
     ) {
-        let store = MemoryKeyspaces::new();
+        let store = MemoryStore::new();
         let mut model: BTreeMap<Key, Vec<u8>> = BTreeMap::new();
         for (step, place, byte) in steps {
             match step {
@@ -451,7 +431,7 @@ proptest! {
             }
         }
         for at_most in [None, Some(0), Some(3), Some(Version::MAX)] {
-            let latest = read_latest(&store, "a", "", at_most).map(|snapshot| (model_key(&snapshot.id), snapshot.data));
+            let latest = read_latest(&store, "a", "", at_most).map(|snapshot| (model_key(&snapshot.id), snapshot.snapshot.data));
             let highest = at_most.unwrap_or(Version::MAX);
             let expected =
                 model.iter().find(|(key, _)| key.0 == "a" && key.1.is_empty() && !key.2 <= highest);

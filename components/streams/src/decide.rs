@@ -1,8 +1,9 @@
-//! Decides appends and transactions from the heads of their streams: the expected-version rule and idempotency. Pure
+//! Decides writes from the heads of their streams: the expected-version rule and idempotency. Pure
 //! functions.
 
-use exesdb_sdk::streams::StreamState;
-use exesdb_sdk::types::{Error, ExpectedVersion, Version, VersionConflict};
+use exesdb_sdk::types::{
+    Error, ExpectedVersion, IdConflict, StreamState, Version, VersionConflict, too_large,
+};
 
 use crate::layout::Head;
 
@@ -26,6 +27,16 @@ pub(crate) fn conflict(stream_id: &str, expected: ExpectedVersion, head: Option<
         expected,
         last_version: head.map(|head| head.last_version),
         is_deleted: head.is_some_and(|head| head.state != StreamState::Live),
+    })
+}
+
+/// The error for event ids of which some are in the stream already; with the first of them.
+#[must_use]
+pub(crate) fn id_conflict(stream_id: &str, id: &str, head: Option<&Head>) -> Error {
+    Error::IdConflict(IdConflict {
+        stream_id: stream_id.to_owned(),
+        id: id.to_owned(),
+        last_version: head.map_or(0, |head| head.last_version),
     })
 }
 
@@ -85,62 +96,49 @@ pub(crate) struct Versions {
     pub(crate) last: Version,
 }
 
-/// The decision about an append (`V` is [`Versions`]) or a transaction (`V` is a list of them).
+/// The decision about a request, with the versions of each of its appends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Decision<V> {
+pub(crate) enum Verdict {
     /// The events are appended with these versions.
-    Append(V),
+    Append(Vec<Versions>),
     /// All events are in their streams already, consecutively and in this order; the first result is returned again.
-    Repeat(V),
+    Repeat(Vec<Versions>),
     /// The request is refused.
     Refuse(Error),
 }
 
-/// Decides one append.
+/// Decides one request without its conditions, which the caller must check before it appends. `checks` are the other
+/// streams of the request, with their expected versions.
 ///
 /// Ids take precedence over the expected version: a client that repeats an append after it lost the response cannot know
 /// the stream's new version.
 #[must_use]
-pub(crate) fn decide(attempt: &Attempt<'_>) -> Decision<Versions> {
-    match decide_transaction(std::slice::from_ref(attempt), &[]) {
-        Decision::Append(versions) => Decision::Append(versions[0]),
-        Decision::Repeat(versions) => Decision::Repeat(versions[0]),
-        Decision::Refuse(error) => Decision::Refuse(error),
-    }
-}
-
-/// Decides one transaction without its conditions, which the caller must check before it appends. `checks` are the other
-/// streams of the transaction, with their expected versions.
-#[must_use]
-pub(crate) fn decide_transaction(
-    appends: &[Attempt<'_>],
-    checks: &[(&str, Option<&Head>, ExpectedVersion)],
-) -> Decision<Vec<Versions>> {
+pub(crate) fn decide(appends: &[Attempt<'_>], checks: &[(&str, Option<&Head>, ExpectedVersion)]) -> Verdict {
     let tombstoned =
         |attempt: &&Attempt<'_>| attempt.head.is_some_and(|head| head.state == StreamState::Tombstoned);
     if let Some(attempt) = appends.iter().find(tombstoned) {
-        return Decision::Refuse(Error::StreamDeleted(attempt.stream_id.to_owned()));
+        return Verdict::Refuse(Error::StreamDeleted(attempt.stream_id.to_owned()));
     }
     let known: Vec<Repeated<'_>> = appends.iter().map(|attempt| repeated(attempt.ids)).collect();
     let all: Option<Vec<Versions>> = known.iter().map(Repeated::versions).collect();
     if let Some(versions) = all {
-        return Decision::Repeat(versions);
+        return Verdict::Repeat(versions);
     }
-    if let Some(id) = known.iter().find_map(Repeated::id) {
-        return Decision::Refuse(Error::IdConflict(id.to_owned()));
+    let some = appends.iter().zip(&known).find_map(|(attempt, known)| Some((attempt, known.id()?)));
+    if let Some((Attempt { stream_id, head, .. }, id)) = some {
+        return Verdict::Refuse(id_conflict(stream_id, id, *head));
     }
     let expected = appends.iter().map(|attempt| (attempt.stream_id, attempt.head, attempt.expected));
     for (stream_id, head, expected) in expected.chain(checks.iter().copied()) {
         if !holds(expected, head) {
-            return Decision::Refuse(conflict(stream_id, expected, head));
+            return Verdict::Refuse(conflict(stream_id, expected, head));
         }
     }
     let versions = appends.iter().map(|attempt| next_versions(attempt.head, attempt.ids.len()));
     match versions.collect() {
-        Some(versions) => Decision::Append(versions),
-        None => Decision::Refuse(Error::TooLarge(
-            "events: the stream they are for has no versions left for them; append them to another stream"
-                .into(),
+        Some(versions) => Verdict::Append(versions),
+        None => Verdict::Refuse(too_large(
+            "events: the stream they are for has no versions left for them; append them to another stream",
         )),
     }
 }
@@ -201,18 +199,16 @@ fn repeated<'a>(ids: &[(&'a str, Option<Version>)]) -> Repeated<'a> {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::streams::StreamState;
-    use exesdb_sdk::types::{Error, ExpectedVersion, Version, VersionConflict};
+    use exesdb_sdk::types::{Error, ExpectedVersion, StreamState, Version, VersionConflict};
 
     use super::{
-        Attempt, CLOCK_STEP_MAX, Decision, Versions, advance_head, conflict, decide, decide_transaction,
-        holds, time_of_append,
+        Attempt, CLOCK_STEP_MAX, Verdict, Versions, advance_head, conflict, decide, holds, id_conflict,
+        time_of_append,
     };
     use crate::layout::Head;
 
     type Ids<'a> = &'a [(&'a str, Option<Version>)];
     type Checks<'a> = &'a [(&'a str, Option<&'a Head>, ExpectedVersion)];
-    type Decisions = Decision<Vec<Versions>>;
 
     const NEW: Ids<'_> = &[("a", None), ("b", None)];
     const ALL: [ExpectedVersion; 4] = [
@@ -234,12 +230,12 @@ mod tests {
         Some(Head { state: StreamState::Tombstoned, ..Head::new(0, last, 0, 0) })
     }
 
-    fn at(head: Option<&Head>, expected: ExpectedVersion, ids: Ids<'_>) -> Decision<Versions> {
-        decide(&Attempt { stream_id: "s", head, expected, ids })
+    fn at(head: Option<&Head>, expected: ExpectedVersion, ids: Ids<'_>) -> Verdict {
+        decide(&[Attempt { stream_id: "s", head, expected, ids }], &[])
     }
 
-    fn wrong_at<V>(stream_id: &str, expected: ExpectedVersion, head: Option<&Head>) -> Decision<V> {
-        Decision::Refuse(conflict(stream_id, expected, head))
+    fn wrong_at(stream_id: &str, expected: ExpectedVersion, head: Option<&Head>) -> Verdict {
+        Verdict::Refuse(conflict(stream_id, expected, head))
     }
 
     #[test]
@@ -261,9 +257,9 @@ mod tests {
     fn new_events_need_the_expected_version() {
         use ExpectedVersion::{Any, Exact, NoStream, StreamExists};
         let wrong = |expected, head: Option<Head>| wrong_at("s", expected, head.as_ref());
-        let from_0 = Decision::Append(Versions { first: 0, last: 1 });
-        let from_5 = Decision::Append(Versions { first: 5, last: 6 });
-        let gone = Decision::Refuse(Error::StreamDeleted("s".into()));
+        let from_0 = Verdict::Append(vec![Versions { first: 0, last: 1 }]);
+        let from_5 = Verdict::Append(vec![Versions { first: 5, last: 6 }]);
+        let gone = Verdict::Refuse(Error::StreamDeleted("s".into()));
         let table = [
             (None, Any, from_0.clone()),
             (None, NoStream, from_0),
@@ -294,24 +290,24 @@ mod tests {
 
     #[test]
     fn repeated_events_ignore_the_expected_version() {
-        let id_conflict = |id: &str| Decision::Refuse(Error::IdConflict(id.into()));
-        let repeat = |first, last| Decision::Repeat(Versions { first, last });
-        let table: [(Ids<'_>, Decision<Versions>); 9] = [
+        let refused = |id: &str| Verdict::Refuse(id_conflict("s", id, live(7).as_ref()));
+        let repeat = |first, last| Verdict::Repeat(vec![Versions { first, last }]);
+        let table: [(Ids<'_>, Verdict); 9] = [
             (&[("a", Some(3))], repeat(3, 3)),
             (&[("a", Some(3)), ("b", Some(4))], repeat(3, 4)),
             (&[("a", Some(0)), ("b", Some(1)), ("c", Some(2))], repeat(0, 2)),
-            (&[("a", Some(4)), ("b", Some(3))], id_conflict("a")),
-            (&[("a", Some(3)), ("b", Some(5))], id_conflict("a")),
-            (&[("a", Some(3)), ("b", None)], id_conflict("a")),
-            (&[("a", None), ("b", Some(3))], id_conflict("b")),
-            (&[("a", None), ("b", Some(3)), ("c", Some(4))], id_conflict("b")),
-            (&[("a", Some(Version::MAX)), ("b", Some(0))], id_conflict("a")),
+            (&[("a", Some(4)), ("b", Some(3))], refused("a")),
+            (&[("a", Some(3)), ("b", Some(5))], refused("a")),
+            (&[("a", Some(3)), ("b", None)], refused("a")),
+            (&[("a", None), ("b", Some(3))], refused("b")),
+            (&[("a", None), ("b", Some(3)), ("c", Some(4))], refused("b")),
+            (&[("a", Some(Version::MAX)), ("b", Some(0))], refused("a")),
         ];
         for (ids, decision) in table {
             for (expected, head) in ALL.into_iter().zip([live(7), deleted(7)].into_iter().cycle()) {
                 assert_eq!(at(head.as_ref(), expected, ids), decision, "{ids:?}");
             }
-            let gone = Decision::Refuse(Error::StreamDeleted("s".into()));
+            let gone = Verdict::Refuse(Error::StreamDeleted("s".into()));
             assert_eq!(at(tombstoned(7).as_ref(), ExpectedVersion::Any, ids), gone);
         }
     }
@@ -321,11 +317,11 @@ mod tests {
         let any = |last| at(live(last).as_ref(), ExpectedVersion::Any, NEW);
         for last in [Version::MAX, Version::MAX - 1] {
             assert!(
-                matches!(any(last), Decision::Refuse(Error::TooLarge(text)) if text.contains("no versions left"))
+                matches!(any(last), Verdict::Refuse(Error::Problem(it)) if it.message.contains("no versions left"))
             );
         }
         let last = Versions { first: Version::MAX - 1, last: Version::MAX };
-        assert_eq!(any(Version::MAX - 2), Decision::Append(last));
+        assert_eq!(any(Version::MAX - 2), Verdict::Append(vec![last]));
     }
 
     #[test]
@@ -339,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_transaction_is_decided_as_a_whole() {
+    fn a_request_is_decided_as_a_whole() {
         use ExpectedVersion::{Any, Exact, NoStream, StreamExists};
         let (four, gone, dead) = (live(4), deleted(4), tombstoned(4));
         let one = |expected, ids| Attempt { stream_id: "a", head: four.as_ref(), expected, ids };
@@ -347,12 +343,12 @@ mod tests {
         let there: Ids<'_> = &[("x", Some(2)), ("y", Some(3))];
         let new: Ids<'_> = &[("n", None)];
         let half: Ids<'_> = &[("m", None), ("y", Some(3))];
-        let both = Decision::Append(vec![Versions { first: 5, last: 5 }, Versions { first: 0, last: 1 }]);
-        let again = Decision::Repeat(vec![Versions { first: 2, last: 3 }, Versions { first: 2, last: 3 }]);
-        let id_conflict = |id: &str| Decision::Refuse(Error::IdConflict(id.into()));
+        let both = Verdict::Append(vec![Versions { first: 5, last: 5 }, Versions { first: 0, last: 1 }]);
+        let again = Verdict::Repeat(vec![Versions { first: 2, last: 3 }, Versions { first: 2, last: 3 }]);
+        let refused = |stream_id, id, head| Verdict::Refuse(id_conflict(stream_id, id, head));
         let passes = [("c", four.as_ref(), Exact(4)), ("d", None, NoStream), ("e", gone.as_ref(), NoStream)];
         let fails = [("c", four.as_ref(), StreamExists), ("d", None, Exact(0))];
-        let table: [(Vec<Attempt<'_>>, Checks<'_>, Decisions); 10] = [
+        let table: [(Vec<Attempt<'_>>, Checks<'_>, Verdict); 10] = [
             (vec![one(Exact(4), new), two(NoStream, NEW)], &[], both.clone()),
             (vec![one(Any, new), two(Any, NEW)], &passes, both),
             (vec![one(Any, new), two(StreamExists, NEW)], &passes, wrong_at("b", StreamExists, None)),
@@ -363,22 +359,22 @@ mod tests {
             ),
             (vec![one(Any, new), two(Any, NEW)], &fails, wrong_at("d", Exact(0), None)),
             (vec![one(Exact(9), there), two(NoStream, there)], &fails, again),
-            (vec![one(Any, there), two(Any, new)], &[], id_conflict("x")),
-            (vec![one(Any, new), two(Any, there)], &[], id_conflict("x")),
-            (vec![one(Any, half), two(StreamExists, NEW)], &fails, id_conflict("y")),
+            (vec![one(Any, there), two(Any, new)], &[], refused("a", "x", four.as_ref())),
+            (vec![one(Any, new), two(Any, there)], &[], refused("b", "x", None)),
+            (vec![one(Any, half), two(StreamExists, NEW)], &fails, refused("a", "y", four.as_ref())),
             (
                 vec![one(Any, there), Attempt { stream_id: "t", head: dead.as_ref(), ..one(Any, there) }],
                 &[],
-                Decision::Refuse(Error::StreamDeleted("t".into())),
+                Verdict::Refuse(Error::StreamDeleted("t".into())),
             ),
         ];
         for (row, (appends, checks, decision)) in table.into_iter().enumerate() {
-            assert_eq!(decide_transaction(&appends, checks), decision, "row {row}");
+            assert_eq!(decide(&appends, checks), decision, "row {row}");
         }
         let last = live(Version::MAX);
         let full = Attempt { head: last.as_ref(), ..one(Any, new) };
-        let refused = decide_transaction(&[two(Any, NEW), full], &[]);
-        assert!(matches!(refused, Decision::Refuse(Error::TooLarge(_))), "{refused:?}");
+        let refused = decide(&[two(Any, NEW), full], &[]);
+        assert!(matches!(refused, Verdict::Refuse(Error::Problem(_))), "{refused:?}");
     }
 
     #[test]

@@ -1,49 +1,33 @@
-//! Deletes a stream, softly or with a tombstone. Its events are hidden at once; scavenging removes them later.
+//! Deletes streams, softly or with a tombstone. Their events are hidden at once; scavenging removes them later.
 
 use exesdb_sdk::arguments::check_stream_id;
-use exesdb_sdk::keyspaces::{Batch, Keyspaces};
-use exesdb_sdk::streams::{Deletion, StreamState};
-use exesdb_sdk::types::{Error, ExpectedVersion};
+use exesdb_sdk::types::{
+    Decision, Deletion, DeletionRequest, Error, ExpectedVersion, StreamState, check_options,
+};
+use exesdb_sdk::view::View;
 
-use crate::correlation::CorrelationIndex;
 use crate::decide::{conflict, holds};
-use crate::entries::{Entries, Origin, decode_head};
-use crate::layout::{Head, STREAMS};
-use crate::rounds::change;
+use crate::head_change;
+use crate::layout::Head;
 
-/// Deletes a stream, if it is at the expected version.
-///
-/// # Errors
-///
-/// [`Error::Invalid`], [`Error::NotFound`], [`Error::WrongExpectedVersion`], and those of the storage.
-pub fn delete_stream(
-    store: &impl Keyspaces,
-    stream_id: &str,
-    expected: ExpectedVersion,
-    deletion: Deletion,
-) -> Result<(), Error> {
-    check_stream_id("stream-id", stream_id)?;
-    change(store, || {
-        let value = store.get(STREAMS, stream_id.as_bytes())?;
-        let head = decode_head(stream_id, value.as_deref())?;
-        let next = decide(stream_id, head.as_ref(), expected, deletion)?;
-        Ok((head_change(stream_id, head, next), ()))
-    })
-}
-
-/// The batch that changes a stream's head to `next`; none if the head is the same.
-pub(crate) fn head_change(stream_id: &str, head: Option<Head>, next: Head) -> Vec<Batch> {
-    if head == Some(next) {
-        return Vec::new();
-    }
-    let mut entries = Entries::new(CorrelationIndex::Off);
-    entries.require_head(stream_id, head.as_ref());
-    entries.put_head(stream_id, head.as_ref(), &next, Origin::Known(next.origin));
-    vec![entries.build()]
+/// Decides about deletions. Returns one decision for each, in their order.
+pub fn decide(view: &impl View, requests: &[DeletionRequest]) -> Vec<Decision> {
+    head_change::decide(
+        view,
+        requests,
+        |request| request.stream_id.as_str(),
+        |DeletionRequest { stream_id, options, .. }| {
+            check_stream_id("stream-id", stream_id)?;
+            check_options(options)
+        },
+        |DeletionRequest { stream_id, expected, deletion, .. }, head| {
+            next(stream_id, head, *expected, *deletion)
+        },
+    )
 }
 
 /// The head of the stream after the deletion.
-fn decide(
+fn next(
     stream_id: &str,
     head: Option<&Head>,
     expected: ExpectedVersion,
@@ -66,11 +50,10 @@ fn decide(
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::streams::Deletion::{Soft, Tombstone};
-    use exesdb_sdk::streams::StreamState;
-    use exesdb_sdk::types::{Error, ExpectedVersion};
+    use exesdb_sdk::types::Deletion::{Soft, Tombstone};
+    use exesdb_sdk::types::{Error, ExpectedVersion, StreamState};
 
-    use super::decide;
+    use super::next;
     use crate::decide::conflict;
     use crate::layout::Head;
 
@@ -99,11 +82,11 @@ mod tests {
             (Some(tombstoned), Any, Soft, Err(Error::NotFound)),
             (Some(tombstoned), Exact(4), Tombstone, Ok(tombstoned)),
         ];
-        for (head, expected, deletion, next) in table {
-            let decided = decide("s", head.as_ref(), expected, deletion);
-            assert_eq!(decided, next, "{deletion:?} with {expected:?} of {head:?}");
+        for (head, expected, deletion, after) in table {
+            let decided = next("s", head.as_ref(), expected, deletion);
+            assert_eq!(decided, after, "{deletion:?} with {expected:?} of {head:?}");
         }
         let full = Head::new(0, u64::MAX, 0, 0);
-        assert_eq!(decide("s", Some(&full), Any, Soft).unwrap().truncate_before, u64::MAX);
+        assert_eq!(next("s", Some(&full), Any, Soft).unwrap().truncate_before, u64::MAX);
     }
 }

@@ -1,31 +1,30 @@
-//! Builds the entries of events and heads in a batch, for appends, transactions and imports.
+//! Builds the entries of events and heads in a batch, for writes and imports.
 
-use exesdb_sdk::keyspaces::{Batch, BatchBuilder, Put, Range, Stamp, damaged, stamp};
-use exesdb_sdk::types::{Error, EventData, Position, Version};
+use exesdb_sdk::batch::{BATCH_BYTES_MAX, BATCH_ENTRIES_MAX, BatchBuilder, STAMP_BYTES, Stamp, Stamped};
+use exesdb_sdk::packed::Envelope;
+use exesdb_sdk::types::{Batch, Error, Position, Range, Version, damaged, too_large};
 
 use crate::correlation::CorrelationIndex;
 use crate::label::labels;
 use crate::layout::{
-    DIGEST_BYTES, EVENTS, Envelope, GAPS, HEAD_BYTES_MAX, Head, IDS, IMPORTS, INDEX, ImportedRows, LABELS,
-    RETAINED, STREAMS, id_key, import_key, index_key, label_key, position_hole,
+    DIGEST_BYTES, Head, IDS, IMPORTS, INDEX, ImportedRows, LABELS, LabelDigest, RETAINED, STREAMS, id_key,
+    import_key, index_key, label_key,
 };
 
-/// Bytes of an entry of `ids`, with its key.
-const ID_ENTRY_BYTES: usize = 28;
-/// Bytes of an entry of `index` or `labels`, with its key; the larger of both.
-const INDEX_ENTRY_BYTES: usize = 28;
+/// A value that is a position, which the host writes.
+const POSITION: [u8; STAMP_BYTES] = [0; STAMP_BYTES];
 
 /// The position that identifies a stream in keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// The origin in the stream's head.
     Known(Position),
-    /// The position, which the commit writes, of this event of the batch, with which the stream begins.
+    /// The position, which the host writes, of this event of the batch, with which the stream begins.
     Event(u32),
 }
 
 impl Origin {
-    /// The origin, or a placeholder for the commit to overwrite.
+    /// The origin, or a placeholder for the host to overwrite.
     fn or_placeholder(self) -> Position {
         match self {
             Self::Known(position) => position,
@@ -33,10 +32,11 @@ impl Origin {
         }
     }
 
+    /// The stamp of the placeholder at this offset; empty for a known origin.
     fn stamps(self, at: u32) -> Vec<Stamp> {
         match self {
             Self::Known(_) => Vec::new(),
-            Self::Event(event) => vec![stamp(at, event)],
+            Self::Event(index) => vec![Stamp { at, index }],
         }
     }
 }
@@ -46,26 +46,26 @@ impl Origin {
 pub(crate) struct Addition<'a> {
     pub(crate) version: Version,
     pub(crate) created: u64,
-    pub(crate) event: &'a EventData,
+    /// The envelope as it was sent.
+    pub(crate) bytes: &'a [u8],
+    pub(crate) envelope: Envelope<'a>,
 }
 
 /// A batch of entries. Its events have consecutive positions, in the order in which they are added.
 #[derive(Debug)]
 pub(crate) struct Entries {
     batch: BatchBuilder,
-    /// The number of positions that the batch takes so far.
-    events: u32,
     index: CorrelationIndex,
 }
 
 impl Entries {
     pub(crate) fn new(index: CorrelationIndex) -> Self {
-        Self { batch: BatchBuilder::new(), events: 0, index }
+        Self { batch: BatchBuilder::new(), index }
     }
 
-    /// The number of the batch's next event.
+    /// The index of the batch's next event.
     pub(crate) fn next_event(&self) -> u32 {
-        self.events
+        self.batch.next_index()
     }
 
     /// Guard: the stream's head is as it was read.
@@ -85,73 +85,49 @@ impl Entries {
         self.batch.require_empty(range);
     }
 
-    /// Guard: the positions from `from` to `end` are a gap.
-    pub(crate) fn require_gap(&mut self, from: Position, end: Position) {
-        self.batch.require(GAPS, &from.to_be_bytes(), Some(&end.to_be_bytes()));
+    /// Guard: the log ends here.
+    pub(crate) fn require_end(&mut self, position: Position) {
+        self.batch.require_end(position);
     }
 
-    /// Adds events of one stream, with consecutive versions and positions.
+    /// Adds events of one stream, with consecutive versions and positions. Returns the digests of their labels.
     pub(crate) fn put_events<'a>(
         &mut self,
-        stream_id: &str,
         origin: Origin,
         additions: impl Iterator<Item = Addition<'a>> + Clone,
-    ) {
-        let first_event = self.events;
-        let mut last_version = None;
-        for Addition { version, created, event } in additions.clone() {
-            let number = self.add_event();
-            last_version = Some(version);
-            self.batch.put_stamped(Put {
-                keyspace: EVENTS.to_owned(),
-                key: position_hole(),
-                value: Envelope::encode(stream_id, version, created, event),
-                key_stamps: vec![stamp(0, number)],
-                value_stamps: Vec::new(),
-                chain: Some(stamp(Envelope::LINK_AT, number)),
-            });
-            self.batch.put_stamped(Put {
-                keyspace: IDS.to_owned(),
-                key: id_key(origin.or_placeholder(), &event.id),
-                value: version.to_be_bytes().to_vec(),
-                key_stamps: origin.stamps(0),
-                value_stamps: Vec::new(),
-                chain: None,
-            });
+    ) -> Vec<LabelDigest> {
+        let first_event = self.next_event();
+        let mut last = None;
+        for Addition { version, created, bytes, envelope } in additions.clone() {
+            let index = self.batch.append_event(bytes, version, created);
+            last = Some((version, index.expect("the bytes of events are checked")));
+            let key = id_key(origin.or_placeholder(), envelope.id);
+            let key = Stamped { bytes: &key, stamps: &origin.stamps(0) };
+            self.batch.put_stamped(IDS, key, Stamped::from(&version.to_be_bytes()[..]));
         }
-        let Some(last_version) = last_version else { return };
-        self.batch.put_stamped(Put {
-            keyspace: INDEX.to_owned(),
-            key: index_key(origin.or_placeholder(), last_version),
-            value: position_hole(),
-            key_stamps: origin.stamps(0),
-            value_stamps: vec![stamp(0, self.events - 1)],
-            chain: None,
-        });
-        for label in labels(additions.map(|addition| addition.event), self.index) {
-            self.batch.put_stamped(Put {
-                keyspace: LABELS.to_owned(),
-                key: label_key(label.digest, 0),
-                value: position_hole(),
-                key_stamps: vec![stamp(DIGEST_BYTES as u32, first_event + label.last)],
-                value_stamps: vec![stamp(0, first_event + label.first)],
-                chain: None,
-            });
+        let Some((last_version, index)) = last else { return Vec::new() };
+        let key = index_key(origin.or_placeholder(), last_version);
+        let key = Stamped { bytes: &key, stamps: &origin.stamps(0) };
+        let value = Stamped { bytes: &POSITION, stamps: &[Stamp { at: 0, index }] };
+        self.batch.put_stamped(INDEX, key, value);
+        let labels = labels(additions.map(|addition| addition.envelope), self.index);
+        for label in &labels {
+            let stamp = |at, event| Stamp { at, index: first_event + event };
+            let key = label_key(label.digest, 0);
+            let key = Stamped { bytes: &key, stamps: &[stamp(DIGEST_BYTES as u32, label.last)] };
+            let value = Stamped { bytes: &POSITION, stamps: &[stamp(0, label.first)] };
+            self.batch.put_stamped(LABELS, key, value);
         }
+        labels.into_iter().map(|label| label.digest).collect()
     }
 
     /// Writes a stream's head, which was `before`, and updates its entry in `retained`.
     pub(crate) fn put_head(&mut self, stream_id: &str, before: Option<&Head>, next: &Head, origin: Origin) {
-        self.batch.put_stamped(Put {
-            keyspace: STREAMS.to_owned(),
-            key: stream_id.into(),
-            value: next.encode(),
-            key_stamps: Vec::new(),
-            value_stamps: origin.stamps(Head::ORIGIN_AT),
-            chain: None,
-        });
+        let value = next.encode();
+        let value = Stamped { bytes: &value, stamps: &origin.stamps(Head::ORIGIN_AT) };
+        self.batch.put_stamped(STREAMS, Stamped::from(stream_id.as_bytes()), value);
         match (before.is_some_and(Head::is_extended), next.is_extended()) {
-            (false, true) => self.batch.put(RETAINED, stream_id, []),
+            (false, true) => self.batch.put(RETAINED, stream_id.as_bytes(), &[]),
             (true, false) => self.batch.delete(RETAINED, stream_id.as_bytes()),
             (false, false) | (true, true) => {}
         }
@@ -167,46 +143,34 @@ impl Entries {
     ) {
         let (key, before) = (import_key(stream_id, source), before.map(ImportedRows::encode));
         self.batch.require(IMPORTS, &key, before.as_ref().map(<[u8; 16]>::as_slice));
-        self.batch.put(IMPORTS, key, after.encode());
+        self.batch.put(IMPORTS, &key, &after.encode());
     }
 
-    /// Adds a gap of `count` positions (at least 1), which begins at `from`.
-    pub(crate) fn put_gap(&mut self, from: Position, count: u32) {
-        let first = self.add_event();
-        for _ in 1..count {
-            self.add_event();
+    /// Leaves so many positions empty, at least 1.
+    pub(crate) fn put_gap(&mut self, positions: u64) {
+        self.batch.append_gap(positions);
+    }
+
+    /// The batch.
+    ///
+    /// # Errors
+    ///
+    /// The problem `too-large`, if the entries are more than a batch may have.
+    pub(crate) fn build(self) -> Result<Batch, Error> {
+        let (entries, bytes) = (self.batch.entries(), self.batch.bytes());
+        let over = |what: &str, most| {
+            too_large(format!(
+                "the request as a whole: it needs {what}, over the limit of {most}; send it in smaller parts"
+            ))
+        };
+        if entries > BATCH_ENTRIES_MAX {
+            return Err(over(&format!("{entries} entries"), BATCH_ENTRIES_MAX));
         }
-        let end = from.saturating_add(count.into());
-        self.batch.put_stamped(Put {
-            keyspace: GAPS.to_owned(),
-            key: position_hole(),
-            value: end.to_be_bytes().to_vec(),
-            key_stamps: vec![stamp(0, first)],
-            value_stamps: Vec::new(),
-            chain: None,
-        });
+        if bytes > BATCH_BYTES_MAX {
+            return Err(over(&format!("{bytes} bytes with its index"), BATCH_BYTES_MAX));
+        }
+        Ok(self.batch.build())
     }
-
-    pub(crate) fn build(self) -> Batch {
-        self.batch.build()
-    }
-
-    fn add_event(&mut self) -> u32 {
-        let event = self.batch.add_event();
-        self.events = event + 1;
-        event
-    }
-}
-
-/// An upper bound for the bytes of an append's keys, values and guards.
-pub(crate) fn append_bytes<'a>(stream_id: &str, events: impl Iterator<Item = &'a EventData>) -> usize {
-    let entries = events.map(|event| {
-        let labels = (event.tags.len() + 3) * INDEX_ENTRY_BYTES;
-        Envelope::bytes(stream_id, event) + 8 + 2 * ID_ENTRY_BYTES + labels
-    });
-    let head = stream_id.len() + HEAD_BYTES_MAX;
-    // The head, its guard, its entry in `retained`, an entry in `index`, and the guard on the preceding event.
-    2 * head + stream_id.len() + INDEX_ENTRY_BYTES + ID_ENTRY_BYTES + entries.sum::<usize>()
 }
 
 /// Decodes a stored head.

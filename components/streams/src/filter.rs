@@ -4,9 +4,9 @@
 mod plan;
 mod query;
 
-use exesdb_sdk::arguments::{STREAM_ID_BYTES_MAX, check_part, invalid};
-use exesdb_sdk::streams::{EventFilter, QueryItem};
-use exesdb_sdk::types::{Error, RecordedEvent};
+use exesdb_sdk::arguments::{STREAM_ID_BYTES_MAX, check_part};
+use exesdb_sdk::packed::Envelope;
+use exesdb_sdk::types::{Error, EventFilter, QueryItem, check_options, invalid};
 use regex_lite::{Regex, RegexBuilder};
 
 pub use self::plan::{Lead, Plan};
@@ -50,6 +50,7 @@ impl Filter {
     ///
     /// [`Error::Invalid`], which names the filter's member, as in `filter.stream-pattern`.
     pub fn new(filter: EventFilter, index: CorrelationIndex) -> Result<Self, Error> {
+        check_options(&filter.options)?;
         check_query("filter.query", &filter.query)?;
         check_most("filter.stream-prefixes", filter.stream_prefixes.len(), PREFIXES_MAX)?;
         for (index, prefix) in filter.stream_prefixes.iter().enumerate() {
@@ -75,13 +76,13 @@ impl Filter {
 
     /// Whether an event matches. Cheap comparisons come first.
     #[must_use]
-    pub fn matches(&self, event: &RecordedEvent) -> bool {
-        (self.query.is_empty() || matches_query(&self.query, &event.event_type, &event.tags))
+    pub fn matches(&self, event: &Envelope<'_>) -> bool {
+        (self.query.is_empty() || matches_query(&self.query, event.event_type, event.tags))
             && (self.stream_prefixes.is_empty()
                 || self.stream_prefixes.iter().any(|prefix| event.stream_id.starts_with(prefix.as_str())))
-            && is_match(self.type_pattern.as_ref(), &event.event_type)
-            && is_match(self.stream_pattern.as_ref(), &event.stream_id)
-            && self.matches_correlation(&event.metadata)
+            && is_match(self.type_pattern.as_ref(), event.event_type)
+            && is_match(self.stream_pattern.as_ref(), event.stream_id)
+            && self.matches_correlation(event.metadata)
     }
 
     /// Whether matching may be expensive, because the filter has patterns.
@@ -92,9 +93,9 @@ impl Filter {
 
     /// The cost of matching the patterns against an event, in bytes of scanned events.
     #[must_use]
-    pub(crate) fn pattern_cost(&self, event: &RecordedEvent) -> usize {
+    pub(crate) fn pattern_cost(&self, event: &Envelope<'_>) -> usize {
         let of = |pattern: &Option<Regex>, text: &str| pattern.as_ref().map_or(0, |_| text.len());
-        let bytes = of(&self.stream_pattern, &event.stream_id) + of(&self.type_pattern, &event.event_type);
+        let bytes = of(&self.stream_pattern, event.stream_id) + of(&self.type_pattern, event.event_type);
         bytes * PATTERN_BYTE_COST
     }
 
@@ -161,8 +162,9 @@ fn is_match(pattern: Option<&Regex>, text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::streams::{EventFilter, QueryItem};
-    use exesdb_sdk::types::{Error, RecordedEvent};
+    use exesdb_sdk::events::EventData;
+    use exesdb_sdk::packed::Envelope;
+    use exesdb_sdk::types::{Error, EventFilter, QueryItem};
 
     use super::{Filter, Lead, Plan, check_query};
     use crate::correlation::CorrelationIndex;
@@ -184,26 +186,23 @@ mod tests {
             causation_id: None,
             stream_pattern: None,
             type_pattern: None,
+            options: Vec::new(),
         }
     }
 
-    fn event() -> RecordedEvent {
-        RecordedEvent {
-            stream_id: "order-7".into(),
-            version: 0,
-            position: 0,
+    fn matches(filter: EventFilter) -> bool {
+        let event = EventData {
             id: "i".into(),
             event_type: "OrderPaid".into(),
             content_type: "c".into(),
             data: Vec::new(),
             metadata: br#"{"$correlationId":"c","$causationId":"k\n"}"#.to_vec(),
             tags: texts(&["a:1", "b:2"]),
-            created: 0,
-        }
-    }
-
-    fn matches(filter: EventFilter) -> bool {
-        Filter::new(filter, CorrelationIndex::On).unwrap().matches(&event())
+        };
+        let mut bytes = Vec::new();
+        event.parts("order-7", 0, 0).push(&mut bytes).unwrap();
+        let envelope = Envelope::read(&bytes).unwrap();
+        Filter::new(filter, CorrelationIndex::On).unwrap().matches(&envelope)
     }
 
     /// The argument and the message of the error.
@@ -299,6 +298,7 @@ mod tests {
             causation_id: Some("\n".into()),
             stream_pattern: Some(long.clone()),
             type_pattern: Some("(?i)".to_owned() + &"[ä-ö]*".repeat(28)),
+            options: Vec::new(),
         };
         assert_eq!(complaint(largest).0, "none");
     }

@@ -5,10 +5,8 @@
 //! retention, deletion or a tombstone hides it, it cannot be compared and stays hidden. An event after its stream's last
 //! one is added, whatever is hidden before it. Times are stored as given.
 //!
-//! If positions are given, the batch is decided for the end of the log as it was read, and its guards ensure that nothing
-//! was added since. The batch also takes the positions that it leaves empty, so that no other writer in_stream them, and
-//! records them in keyspace `gaps`. A gap before the first event that is too large for one batch is taken by separate
-//! batches before it; if the import then fails for another reason, the gap stays.
+//! The batch is decided for the end of the log as it was read, and guards that nothing was added since. If positions are
+//! given, what lies between them becomes gaps of the log.
 
 mod decide;
 mod marks;
@@ -16,128 +14,106 @@ mod present;
 
 use std::collections::HashMap;
 
-use exesdb_sdk::arguments::{check_stream_id, invalid};
-use exesdb_sdk::keyspaces::{Batch, Keyspaces, Range};
-use exesdb_sdk::streams::{ImportMark, ImportResult, ImportedEvent};
-use exesdb_sdk::types::{Error, Position};
+use exesdb_sdk::arguments::check_stream_id;
+use exesdb_sdk::types::{
+    Batch, ChangeResult, Decision, Error, ImportRequest, Planned, PlannedPlace, Position, check_options,
+    invalid,
+};
+use exesdb_sdk::view::View;
 
 use crate::check::{EVENTS_MAX, IMPORTED_VERSION_MAX, check_at_most, check_bytes, check_event, within};
 use crate::correlation::CorrelationIndex;
+use crate::decide::advance_head;
 use crate::entries::{Addition, Entries, Origin};
+use crate::events::{NewEvent, read_new};
 use crate::known::read_heads;
-use crate::layout::{Envelope, GAPS, Head, event_range, import_key};
-use crate::rounds::change;
+use crate::layout::{Head, import_key};
 
-use decide::{EventDecision, Placement, decide_events, place};
-use marks::{Rise, rises};
-use present::{Heads, candidates};
+use self::decide::{EventDecision, begun, decide_events, place};
+use self::marks::{Rise, rises};
+use self::present::{Heads, candidates};
 
-pub use decide::{BATCH_POSITIONS_MAX, GAP_MAX};
-pub use marks::{MARKS_MAX, SOURCE_BYTES_MAX, STATES_MAX, import_states};
+pub use self::decide::GAP_MAX;
+pub use self::marks::{MARKS_MAX, SOURCE_BYTES_MAX, STATES_MAX, import_states};
 
-/// Imports events, and records how many rows of their sources the streams have imported. `now` is the time of day in
-/// microseconds, for retention.
-///
-/// # Errors
-///
-/// [`Error::Invalid`] and [`Error::TooLarge`] for the arguments; [`Error::WrongExpectedVersion`] for an event that is
-/// neither in its stream nor the next one, and for a hidden one that a mark counts as new; [`Error::IdConflict`] for an
-/// event whose id another visible event of its stream has; [`Error::StreamDeleted`] for an event after the end of a stream
-/// with a tombstone; those of the storage.
-pub fn import_events(
-    store: &impl Keyspaces,
-    now: u64,
+/// The distance in a result's `count` between events that were there and events that are hidden.
+const HIDDEN: u64 = 1 << 32;
+
+/// Decides an import of events, which also records how many rows of their sources the streams have imported.
+pub fn decide(view: &impl View, index: CorrelationIndex, request: &ImportRequest) -> Decision {
+    decide_import(view, index, request).unwrap_or_else(|error| Decision::Done(Err(error)))
+}
+
+fn decide_import(
+    view: &impl View,
     index: CorrelationIndex,
-    events: &[ImportedEvent],
-    marks: &[ImportMark],
-) -> Result<ImportResult, Error> {
-    check(events)?;
-    marks::check(marks)?;
-    let decisions = change(store, || {
-        let end = store.durable_position()?;
-        let streams = events.iter().map(|event| event.stream_id.as_str());
-        let heads = read_heads(store, streams.chain(marks.iter().map(|mark| mark.stream_id.as_str())))?;
-        let heads = heads.into_iter().map(|(stream_id, head)| Ok((stream_id, head?)));
-        let heads: Heads<'_> = heads.collect::<Result<_, Error>>()?;
-        let decisions = decide_events(&heads, &candidates(store, now, events, &heads)?)?;
-        let added: Vec<&ImportedEvent> = events
-            .iter()
-            .zip(&decisions)
-            .filter(|(_, decision)| **decision == EventDecision::Add)
-            .map(|(event, _)| event)
-            .collect();
-        let positions: Vec<_> =
-            events.iter().zip(&decisions).map(|(event, decision)| (event.position, *decision)).collect();
-        let placement = place(end, &positions)?;
-        let keys = marks.iter().map(|mark| import_key(&mark.stream_id, &mark.source)).collect();
-        let rises = rises(marks, &marks::read(store, keys)?, &heads, events, &decisions)?;
-        Ok((batches(&added, &rises, &placement, &heads, end, index), decisions))
-    })?;
-    let count = |wanted: EventDecision| {
-        let events = decisions.iter().filter(|decision| **decision == wanted).count();
-        u32::try_from(events).expect("the number of events is limited")
-    };
-    Ok(ImportResult {
-        added: count(EventDecision::Add),
-        repeated: count(EventDecision::Repeat),
-        hidden: count(EventDecision::Hidden),
-        durable_position: store.durable_position()?,
-    })
+    request: &ImportRequest,
+) -> Result<Decision, Error> {
+    check_options(&request.options)?;
+    let events = read_new("events", &request.events)?;
+    check(&events, request.at_positions)?;
+    marks::check(&request.marks)?;
+    let streams = events.iter().map(|event| event.envelope.stream_id);
+    let heads = read_heads(view, streams.chain(request.marks.iter().map(|mark| mark.stream_id.as_str())))?;
+    let heads = heads.into_iter().map(|(stream_id, head)| Ok((stream_id, head?)));
+    let heads: Heads<'_> = heads.collect::<Result<_, Error>>()?;
+    let decisions = decide_events(&heads, &candidates(view, &events, &heads)?)?;
+    let position = |event: &NewEvent<'_>| request.at_positions.then_some(event.position);
+    let positions: Vec<_> = events.iter().map(position).zip(decisions.iter().copied()).collect();
+    let end = view.end().next_position;
+    let gaps = place(end, &positions)?;
+    let keys = request.marks.iter().map(|mark| import_key(&mark.stream_id, &mark.source)).collect();
+    let rises = rises(&request.marks, &marks::read(view, keys)?, &heads, &events, &decisions)?;
+    let count = |wanted| decisions.iter().filter(|decision| **decision == wanted).count() as u64;
+    let count = count(EventDecision::Repeat) + HIDDEN * count(EventDecision::Hidden);
+    let added = events.iter().zip(&decisions).filter(|(_, decision)| **decision == EventDecision::Add);
+    let added: Vec<&NewEvent<'_>> = added.map(|(event, _)| event).collect();
+    if added.is_empty() && rises.is_empty() {
+        return Ok(Decision::Done(Ok(ChangeResult { placed: Vec::new(), count })));
+    }
+    let (batch, placed) = plan(&added, &gaps, &rises, &heads, end, index)?;
+    Ok(Decision::Commit(Planned { batch, placed, count }))
 }
 
 /// Checks everything that needs no read.
-fn check(events: &[ImportedEvent]) -> Result<(), Error> {
+fn check(events: &[NewEvent<'_>], at_positions: bool) -> Result<(), Error> {
     check_at_most("events", events.len(), EVENTS_MAX)?;
     let mut least = Some(0);
-    for (index, event) in events.iter().enumerate() {
+    for (index, NewEvent { position, envelope, .. }) in events.iter().enumerate() {
         let argument = || format!("events[{index}]");
-        check_stream_id("stream-id", &event.stream_id).map_err(|error| within(error, argument))?;
-        check_event(&event.event).map_err(|error| within(error, || format!("events[{index}].event")))?;
-        if event.version > IMPORTED_VERSION_MAX {
+        check_stream_id("stream-id", envelope.stream_id).map_err(|error| within(error, argument))?;
+        check_event(envelope).map_err(|error| within(error, argument))?;
+        if envelope.version > IMPORTED_VERSION_MAX {
             let message = format!(
                 "is {}; an event is imported at version {IMPORTED_VERSION_MAX} at most, so that its stream can go on",
-                event.version
+                envelope.version
             );
             return Err(within(invalid("version", message), argument));
         }
-        let Some(position) = event.position else { continue };
-        if least.is_none_or(|least| position < least) {
+        if !at_positions {
+            continue;
+        }
+        if least.is_none_or(|least| *position < least) {
             let message =
                 format!("is {position}, as that of an event before it, or less; positions have to rise");
             return Err(within(invalid("position", message), argument));
         }
         least = position.checked_add(1);
     }
-    check_bytes("events", events.iter().map(|event| Envelope::bytes(&event.stream_id, &event.event)))
+    check_bytes("events", events.iter().map(|event| event.bytes.len()))
 }
 
-/// The batches of an import: those that take the gap before it, then the import itself.
-fn batches(
-    added: &[&ImportedEvent],
+/// The batch of an import, and where it places its events.
+fn plan(
+    added: &[&NewEvent<'_>],
+    gaps: &[u64],
     rises: &[Rise<'_>],
-    placement: &Placement,
-    heads: &HashMap<&str, Option<Head>>,
+    heads: &Heads<'_>,
     end: Position,
     index: CorrelationIndex,
-) -> Vec<Batch> {
-    if added.is_empty() && rises.is_empty() {
-        return Vec::new();
-    }
-    let mut batches: Vec<Batch> = Vec::with_capacity(placement.reserved.len() + 1);
-    let mut next = end;
-    let mut reserved = None;
-    for count in &placement.reserved {
-        let mut entries = Entries::new(index);
-        require_end(&mut entries, next, reserved);
-        entries.put_gap(next, *count);
-        batches.push(entries.build());
-        reserved = Some(next);
-        next = next.saturating_add((*count).into());
-    }
+) -> Result<(Batch, Vec<PlannedPlace>), Error> {
     let mut entries = Entries::new(index);
-    if placement.is_fixed {
-        require_end(&mut entries, next, reserved);
-    }
+    entries.require_end(end);
     let mut streams: Vec<(&&str, &Option<Head>)> = heads.iter().collect();
     streams.sort_unstable_by_key(|(stream_id, _)| **stream_id);
     for (stream_id, head) in streams {
@@ -145,54 +121,54 @@ fn batches(
     }
     // The heads and origins of the streams after the events so far.
     let mut reached: HashMap<&str, (Head, Origin)> = HashMap::new();
-    let mut order: Vec<&str> = Vec::new();
-    let mut rest = added.iter().zip(&placement.gaps).peekable();
+    let mut placed: Vec<PlannedPlace> = Vec::new();
+    let mut rest = added.iter().zip(gaps).peekable();
     while let Some((first, gap)) = rest.next() {
         if *gap > 0 {
-            entries.put_gap(next, *gap);
+            entries.put_gap(*gap);
         }
-        next = next.saturating_add(u64::from(*gap));
-        let stream_id = first.stream_id.as_str();
+        let stream_id = first.envelope.stream_id;
         let mut run = vec![addition(first)];
         // Consecutive events of one stream are indexed as one append.
-        while let Some((event, _)) = rest.next_if(|(event, gap)| **gap == 0 && event.stream_id == stream_id) {
+        while let Some((event, _)) =
+            rest.next_if(|(event, gap)| **gap == 0 && event.envelope.stream_id == stream_id)
+        {
             run.push(addition(event));
         }
-        let before = heads[stream_id].as_ref();
         let (head, origin) = reached.entry(stream_id).or_insert_with(|| {
-            order.push(stream_id);
-            match before {
-                Some(head) => (*head, Origin::Known(head.origin)),
-                None => (decide::begun(first.version, first.created), Origin::Event(entries.next_event())),
+            placed.push(PlannedPlace {
+                stream_id: stream_id.to_owned(),
+                first_version: first.envelope.version,
+                last_version: 0,
+                offset: 0,
+            });
+            match heads[stream_id] {
+                Some(head) => (head, Origin::Known(head.origin)),
+                None => {
+                    let head = begun(first.envelope.version, first.envelope.created);
+                    (head, Origin::Event(entries.next_event()))
+                }
             }
         });
         for Addition { version, created, .. } in &run {
-            *head = crate::decide::advance_head(Some(head), *version, head.created, *created);
+            *head = advance_head(Some(head), *version, head.created, *created);
         }
-        entries.put_events(stream_id, *origin, run.iter().copied());
-        next = next.saturating_add(run.len() as Position);
+        entries.put_events(*origin, run.iter().copied());
+        let place = placed.iter_mut().find(|place| place.stream_id == stream_id);
+        let place = place.expect("the stream was placed with its first event");
+        (place.last_version, place.offset) = (head.last_version, entries.next_event() - 1);
     }
-    for stream_id in order {
-        let (head, origin) = &reached[stream_id];
-        entries.put_head(stream_id, heads[stream_id].as_ref(), head, *origin);
+    for PlannedPlace { stream_id, .. } in &placed {
+        let (head, origin) = &reached[stream_id.as_str()];
+        entries.put_head(stream_id, heads[stream_id.as_str()].as_ref(), head, *origin);
     }
     for Rise { stream_id, source, before, after } in rises {
         entries.put_imported(stream_id, source, *before, *after);
     }
-    batches.push(entries.build());
-    batches
+    Ok((entries.build()?, placed))
 }
 
-fn addition(event: &ImportedEvent) -> Addition<'_> {
-    Addition { version: event.version, created: event.created, event: &event.event }
-}
-
-/// Guard: the log ends at `end`. No event or gap is at or after it; and if earlier batches of the import have taken the
-/// positions from `reserved` to `end`, they are still a gap.
-fn require_end(entries: &mut Entries, end: Position, reserved: Option<Position>) {
-    if let Some(reserved) = reserved {
-        entries.require_gap(reserved, end);
-    }
-    entries.require_empty(event_range(end));
-    entries.require_empty(Range { keyspace: GAPS.to_owned(), ..event_range(end) });
+fn addition<'a>(event: &NewEvent<'a>) -> Addition<'a> {
+    let NewEvent { bytes, envelope, .. } = *event;
+    Addition { version: envelope.version, created: envelope.created, bytes, envelope }
 }

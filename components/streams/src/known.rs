@@ -5,10 +5,12 @@
 
 use std::collections::HashSet;
 
-use exesdb_sdk::keyspaces::{Keyspaces, damaged};
-use exesdb_sdk::types::{Direction, Error, EventData, Position, Version};
+use exesdb_sdk::types::{Direction, Error, Position, Version, code, damaged, problem};
+use exesdb_sdk::view::View;
 
+use crate::decide::id_conflict;
 use crate::entries::decode_head;
+use crate::events::{NewEvent, events};
 use crate::layout::{Head, IDS, STREAMS, id_key, number};
 use crate::read::{created_at, read_versions};
 use crate::visible::{first_kept, is_too_old};
@@ -47,14 +49,14 @@ impl KnownIds {
 
 /// Reads the heads of these streams, each once, in the order of their ids.
 pub(crate) fn read_heads<'a>(
-    store: &impl Keyspaces,
+    view: &impl View,
     stream_ids: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<(&'a str, KnownHead)>, Error> {
     let mut ids: Vec<&str> = stream_ids.collect();
     ids.sort_unstable();
     ids.dedup();
     let keys: Vec<Vec<u8>> = ids.iter().map(|id| id.as_bytes().to_owned()).collect();
-    let heads = store.get_all(STREAMS, &keys)?;
+    let heads = view.get_all(STREAMS, &keys)?;
     Ok(ids.into_iter().zip(heads).map(|(id, value)| (id, decode_head(id, value.as_deref()))).collect())
 }
 
@@ -63,18 +65,18 @@ pub(crate) struct Wanted<'a> {
     pub(crate) stream_id: &'a str,
     /// The stream's head; none if there is none, or it cannot be read.
     pub(crate) head: Option<Head>,
-    pub(crate) events: &'a [EventData],
+    pub(crate) events: &'a [NewEvent<'a>],
 }
 
-/// Looks up the ids of the wanted events at `now`, the time of day in microseconds.
-pub(crate) fn read_ids(store: &impl Keyspaces, now: u64, wanted: &[Wanted<'_>]) -> Result<Vec<Known>, Error> {
+/// Looks up the ids of the wanted events.
+pub(crate) fn read_ids(view: &impl View, wanted: &[Wanted<'_>]) -> Result<Vec<Known>, Error> {
     // A stream without events has no ids.
     let keys: Vec<Vec<u8>> = wanted
         .iter()
         .filter_map(|wanted| Some((wanted.head.as_ref()?.origin, wanted.events)))
-        .flat_map(|(origin, events)| events.iter().map(move |event| id_key(origin, &event.id)))
+        .flat_map(|(origin, events)| events.iter().map(move |event| id_key(origin, event.envelope.id)))
         .collect();
-    let mut values = store.get_all(IDS, &keys)?.into_iter().zip(&keys);
+    let mut values = view.get_all(IDS, &keys)?.into_iter().zip(&keys);
     let version = |value: Option<Vec<u8>>, key: &[u8]| match value {
         None => Ok(None),
         Some(value) => number(&value).map(Some).ok_or_else(|| damaged(IDS, key, "it is not a version")),
@@ -90,7 +92,7 @@ pub(crate) fn read_ids(store: &impl Keyspaces, now: u64, wanted: &[Wanted<'_>]) 
             values.by_ref().take(events.len()).map(|(value, key)| version(value, key)).collect();
         let stored: Result<Vec<_>, Error> = stored.into_iter().collect();
         known.push(stored.and_then(|stored| {
-            let too_old = too_old(store, now, stream_id, head, &stored)?;
+            let too_old = too_old(view, stream_id, head, &stored)?;
             Ok(KnownIds { stored, too_old })
         }));
     }
@@ -99,8 +101,7 @@ pub(crate) fn read_ids(store: &impl Keyspaces, now: u64, wanted: &[Wanted<'_>]) 
 
 /// The versions among `stored` whose events are too old. Events that are hidden by their version are not read.
 fn too_old(
-    store: &impl Keyspaces,
-    now: u64,
+    view: &impl View,
     stream_id: &str,
     head: &Head,
     stored: &[Option<Version>],
@@ -108,12 +109,13 @@ fn too_old(
     let Some(kept) = first_kept(head).filter(|_| head.max_age_seconds != 0) else {
         return Ok(HashSet::new());
     };
+    let now = view.now();
     let is_kept = |version: &Version| (kept..=head.last_version).contains(version);
     let mut versions: Vec<Version> = stored.iter().flatten().copied().filter(is_kept).collect();
     versions.sort_unstable();
     // A removed event was too old.
     let is_old = |version| -> Result<bool, Error> {
-        let created = created_at(store, stream_id, head.origin, version)?;
+        let created = created_at(view, stream_id, head.origin, version)?;
         Ok(created.is_none_or(|created| is_too_old(head, created, now)))
     };
     let mut too_old = HashSet::new();
@@ -146,27 +148,26 @@ fn too_old(
 ///
 /// [`Error::IdConflict`] if the stored events are others, whose ids have the same digests.
 pub(crate) fn repeated_position(
-    store: &impl Keyspaces,
+    view: &impl View,
     stream_id: &str,
-    events: &[EventData],
-    origin: Position,
+    head: &Head,
+    new: &[NewEvent<'_>],
     first: Version,
 ) -> Result<Position, Error> {
-    let mut wanted = events;
+    let mut wanted = new.iter();
     let mut next = first;
-    loop {
+    let mut position = None;
+    while wanted.len() > 0 {
         let count = u32::try_from(wanted.len()).expect("the number of an append's events is limited");
-        let found = read_versions(store, stream_id, origin, next, count, Direction::Forward)?;
-        for (found, event) in found.iter().zip(wanted) {
-            if found.id != event.id {
-                return Err(Error::IdConflict(event.id.clone()));
+        let found = read_versions(view, stream_id, head.origin, next, count, Direction::Forward)?;
+        for (found, new) in events(&found).zip(wanted.by_ref()) {
+            let found = found?;
+            if found.envelope.id != new.envelope.id {
+                return Err(id_conflict(stream_id, new.envelope.id, Some(head)));
             }
-        }
-        wanted = wanted.get(found.len()..).unwrap_or_default();
-        match found.last() {
-            Some(last) if wanted.is_empty() => return Ok(last.position),
-            Some(last) => next = last.version.saturating_add(1),
-            None => return Err(Error::Other("a page of events that are there was empty".into())),
+            next = found.envelope.version.saturating_add(1);
+            position = Some(found.position);
         }
     }
+    position.ok_or_else(|| problem(code::OTHER, "an append without events was looked for"))
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use exesdb_sdk::types::EventData;
+use exesdb_sdk::packed::Envelope;
 
 use crate::correlation::{CorrelationIds, CorrelationIndex};
 use crate::layout::{LabelDigest, LabelKind, label_digest};
@@ -27,12 +27,12 @@ type Label<'a> = (LabelKind, Cow<'a, str>);
 /// The events of an append tend to share their labels, so each different label is digested once, at the end.
 #[must_use]
 pub(crate) fn labels<'a>(
-    events: impl Iterator<Item = &'a EventData>,
+    events: impl Iterator<Item = Envelope<'a>>,
     index: CorrelationIndex,
 ) -> Vec<Labelled> {
     let mut found: BTreeMap<Label<'a>, (u32, u32)> = BTreeMap::new();
     for (event, at) in events.zip(0..) {
-        labels_of(event, index, |label| found.entry(label).or_insert((at, at)).1 = at);
+        texts_of(&event, index, |label| found.entry(label).or_insert((at, at)).1 = at);
     }
     one_per_digest(found.into_iter().map(|((kind, text), (first, last))| Labelled {
         digest: label_digest(kind, &text),
@@ -41,13 +41,19 @@ pub(crate) fn labels<'a>(
     }))
 }
 
-fn labels_of<'a>(event: &'a EventData, index: CorrelationIndex, mut label: impl FnMut(Label<'a>)) {
-    label((LabelKind::Type, Cow::Borrowed(&event.event_type)));
-    for tag in &event.tags {
+/// Gives the digests of an event's labels. Whether its correlation and causation ids are indexed depends on the setting when
+/// it was appended: `On` gives all labels that it may have, `Off` those that it must have.
+pub(crate) fn labels_of(event: &Envelope<'_>, index: CorrelationIndex, mut label: impl FnMut(LabelDigest)) {
+    texts_of(event, index, |(kind, text)| label(label_digest(kind, &text)));
+}
+
+fn texts_of<'a>(event: &Envelope<'a>, index: CorrelationIndex, mut label: impl FnMut(Label<'a>)) {
+    label((LabelKind::Type, Cow::Borrowed(event.event_type)));
+    for tag in event.tags {
         label((LabelKind::Tag, Cow::Borrowed(tag)));
     }
     if index == CorrelationIndex::On {
-        let ids = CorrelationIds::of(&event.metadata);
+        let ids = CorrelationIds::of(event.metadata);
         for (kind, id) in [(LabelKind::Correlation, ids.correlation), (LabelKind::Causation, ids.causation)] {
             if let Some(id) = id {
                 label((kind, Cow::Owned(id)));
@@ -73,7 +79,8 @@ fn one_per_digest(labels: impl Iterator<Item = Labelled>) -> Vec<Labelled> {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::types::EventData;
+    use exesdb_sdk::events::{EventData, pack};
+    use exesdb_sdk::packed::Events;
 
     use super::{Labelled, labels, one_per_digest};
     use crate::correlation::CorrelationIndex;
@@ -98,6 +105,8 @@ mod tests {
             event("t", &["y"], "{}"),
             event("u", &[], ""),
         ];
+        let packed = pack("s", &events).unwrap();
+        let events = || Events::new(&packed).map(|event| event.unwrap().1);
         let expected = |list: &[(LabelKind, &str, u32, u32)]| {
             let mut labels: Vec<_> = list
                 .iter()
@@ -116,12 +125,9 @@ mod tests {
             (LabelKind::Tag, "x", 0, 1),
             (LabelKind::Tag, "y", 1, 2),
         ];
-        assert_eq!(labels(events.iter(), CorrelationIndex::Off), expected(&plain));
+        assert_eq!(labels(events(), CorrelationIndex::Off), expected(&plain));
         let correlated = [(LabelKind::Correlation, "x", 0, 0), (LabelKind::Causation, "k", 0, 0)];
-        assert_eq!(
-            labels(events.iter(), CorrelationIndex::On),
-            expected(&[&plain[..], &correlated].concat())
-        );
+        assert_eq!(labels(events(), CorrelationIndex::On), expected(&[&plain[..], &correlated].concat()));
     }
     #[test]
     fn labels_with_one_digest_share_an_entry() {

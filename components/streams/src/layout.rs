@@ -1,14 +1,12 @@
 //! The keys and values of the keyspaces. The crate's documentation has the table.
 
-mod envelope;
 mod head;
 mod imports;
 
-use exesdb_sdk::keyspaces::{Range, STAMP_BYTES, prefix_end};
-use exesdb_sdk::types::{Position, Version};
+use exesdb_sdk::types::{Position, Range, Version};
+use exesdb_sdk::view::prefix_end;
 use xxhash_rust::xxh3::xxh3_128;
 
-pub use envelope::Envelope;
 pub use head::{HEAD_BYTES_MAX, Head};
 pub use imports::{IMPORTS, ImportedRows, import_key, stream_of_import};
 
@@ -16,10 +14,6 @@ pub use imports::{IMPORTS, ImportedRows, import_key, stream_of_import};
 pub const STREAMS: &str = "streams";
 /// Stream id -> nothing, for the streams whose head [`Head::is_extended`].
 pub const RETAINED: &str = "retained";
-/// Position -> [`Envelope`] of an event.
-pub const EVENTS: &str = "events";
-/// Position -> position: the first position of a gap that an import left, and the first position after it.
-pub const GAPS: &str = "gaps";
 /// Origin of a stream and version -> position, for the last event of each append.
 pub const INDEX: &str = "index";
 /// Origin of a stream and digest of an event id -> version.
@@ -121,22 +115,10 @@ pub fn label_range(digest: LabelDigest, from: Position) -> Range {
     Range { keyspace: LABELS.to_owned(), start: label_key(digest, from), end: prefix_end(&digest) }
 }
 
-/// The events at or after `from`.
-#[must_use]
-pub fn event_range(from: Position) -> Range {
-    Range { keyspace: EVENTS.to_owned(), start: from.to_be_bytes().to_vec(), end: None }
-}
-
 /// Decodes a key or value that is a version or a position.
 #[must_use]
 pub fn number(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
-}
-
-/// A placeholder for a key or value that is a position, which the commit writes.
-#[must_use]
-pub fn position_hole() -> Vec<u8> {
-    vec![0; STAMP_BYTES]
 }
 
 #[cfg(test)]

@@ -1,28 +1,34 @@
-//! Sets the retention of a stream.
+//! Sets the retention of streams.
 
-use exesdb_sdk::arguments::{check_stream_id, invalid};
-use exesdb_sdk::keyspaces::Keyspaces;
-use exesdb_sdk::streams::{Retention, StreamState};
-use exesdb_sdk::types::{Error, Version};
+use exesdb_sdk::arguments::check_stream_id;
+use exesdb_sdk::types::{
+    Decision, Error, Retention, RetentionRequest, StreamState, Version, check_options, invalid,
+};
+use exesdb_sdk::view::View;
 
-use crate::delete::head_change;
-use crate::entries::decode_head;
-use crate::layout::{Head, STREAMS};
-use crate::read::stream_info;
-use crate::rounds::change;
+use crate::head_change;
+use crate::layout::Head;
+use crate::read::first_visible;
 
-/// Sets the retention of a stream. Events that the old retention hides at `now`, the time of day in microseconds, stay
-/// hidden.
-///
-/// # Errors
-///
-/// [`Error::Invalid`], [`Error::NotFound`], [`Error::StreamDeleted`], and those of the storage.
-pub fn set_retention(
-    store: &impl Keyspaces,
-    now: u64,
-    stream_id: &str,
-    retention: &Retention,
-) -> Result<(), Error> {
+/// Decides about retention. Returns one decision for each request, in their order. Events that the old retention hides now
+/// stay hidden.
+pub fn decide(view: &impl View, requests: &[RetentionRequest]) -> Vec<Decision> {
+    head_change::decide(
+        view,
+        requests,
+        |request| request.stream_id.as_str(),
+        check,
+        |RetentionRequest { stream_id, retention, .. }, head| {
+            let head = head.ok_or(Error::NotFound)?;
+            if head.state == StreamState::Tombstoned {
+                return Err(Error::StreamDeleted(stream_id.clone()));
+            }
+            Ok(retained(head, retention, first_visible(view, stream_id, head)?))
+        },
+    )
+}
+
+fn check(RetentionRequest { stream_id, retention, options }: &RetentionRequest) -> Result<(), Error> {
     check_stream_id("stream-id", stream_id)?;
     let limits = [
         ("retention.max-count", retention.max_count),
@@ -33,16 +39,7 @@ pub fn set_retention(
             return Err(invalid(argument, "is 0; it must be at least 1, or not given to keep all"));
         }
     }
-    change(store, || {
-        let value = store.get(STREAMS, stream_id.as_bytes())?;
-        let head = decode_head(stream_id, value.as_deref())?.ok_or(Error::NotFound)?;
-        if head.state == StreamState::Tombstoned {
-            return Err(Error::StreamDeleted(stream_id.to_owned()));
-        }
-        let first_visible = stream_info(store, now, stream_id)?.first_version;
-        let next = retained(&head, retention, first_visible);
-        Ok((head_change(stream_id, Some(head), next), ()))
-    })
+    check_options(options)
 }
 
 /// The head of a stream with a new retention. `first_visible` is the first event that the old retention does not hide. A
@@ -60,7 +57,7 @@ fn retained(head: &Head, retention: &Retention, first_visible: Option<Version>) 
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::streams::Retention;
+    use exesdb_sdk::types::Retention;
 
     use super::retained;
     use crate::layout::Head;

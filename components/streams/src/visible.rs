@@ -1,8 +1,7 @@
 //! Which events of a stream retention and deletion hide, given its head and the time of day. Every read follows this rule,
 //! so an event disappears at once, long before scavenging removes it. Pure functions.
 
-use exesdb_sdk::streams::StreamState;
-use exesdb_sdk::types::Version;
+use exesdb_sdk::types::{StreamState, Version};
 
 use crate::layout::Head;
 
@@ -40,7 +39,7 @@ pub fn hides(head: &Head, version: Version, created: u64, now: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::streams::StreamState::{Deleted, Live, Tombstoned};
+    use exesdb_sdk::types::StreamState::{Deleted, Live, Tombstoned};
 
     use super::{first_kept, hides, is_too_old};
     use crate::layout::Head;

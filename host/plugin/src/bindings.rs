@@ -1,30 +1,27 @@
-//! The contract in Rust: every interface of `wit/`, seen from the host's side.
+//! The contract in Rust, seen from the host's side: version 0.1 for gateways, and [`next`], version 0.2, for persistence
+//! components.
 //!
-//! All interfaces are generated as imports, also those that persistence components export, so that both sides of the host
-//! use the same types: a gateway's request is passed to a streams component unchanged. Exports are called through typed
+//! All interfaces are generated as imports, also those that persistence components export. Exports are called through typed
 //! functions (see `persistence/exports.rs`).
 #![allow(missing_docs, clippy::wildcard_imports, unreachable_pub)] // generated; the WIT files are the documentation
 
+pub(crate) mod next;
+
 wasmtime::component::bindgen!({
-    path: ["../../wit/storage", "../../wit/host", "../../wit/store"],
+    path: ["../../wit/host", "../../wit/store"],
     inline: "
         package exesdb:host-side;
         world contract {
-            import exesdb:storage/keyspaces@0.1.0;
             import exesdb:host/logging@0.1.0;
             import exesdb:host/config@0.1.0;
-            import exesdb:host/clock@0.1.0;
-            import exesdb:host/describe@0.1.0;
             import exesdb:store/streams@0.1.0;
             import exesdb:store/snapshots@0.1.0;
             import exesdb:store/live@0.1.0;
             import exesdb:store/history@0.1.0;
-            import exesdb:store/maintenance@0.1.0;
         }
     ",
     world: "exesdb:host-side/contract",
     imports: {
-        "exesdb:storage/keyspaces.commit": async,
         "exesdb:store/streams": async,
         "exesdb:store/snapshots": async,
         "exesdb:store/live": async,
@@ -33,6 +30,5 @@ wasmtime::component::bindgen!({
     require_store_data_send: true,
 });
 
-pub use exesdb::host::{clock, config, describe, logging};
-pub use exesdb::storage::keyspaces;
-pub use exesdb::store::{history, live, maintenance, snapshots, streams, types};
+pub use exesdb::host::{config, logging};
+pub use exesdb::store::{history, live, snapshots, streams, types};

@@ -1,4 +1,4 @@
-//! The time of day of a store's components, in `exesdb:host/clock` and in WASI's wall clock.
+//! The time of day of a store's components, in views and in WASI's wall clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

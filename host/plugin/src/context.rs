@@ -56,10 +56,4 @@ impl ComponentContext {
             damage_rate: Mutex::default(),
         })
     }
-
-    /// Whether the component's batches may take positions. Only the component that keeps the events may, so that
-    /// readers see positions without gaps.
-    pub(crate) fn may_take_positions(&self) -> bool {
-        self.role == "streams"
-    }
 }

@@ -9,7 +9,7 @@ use wasmtime::{
     PoolingAllocationConfig,
 };
 
-use crate::bindings;
+use crate::bindings::{self, next};
 use crate::limits::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX, TICK_MS, WASM_STACK_BYTES};
 use crate::state::State;
 
@@ -129,9 +129,16 @@ fn start_ticking(engine: &wasmtime::Engine) {
 
 fn persistence_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
-    bindings::keyspaces::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    bindings::clock::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    add_common(&mut linker)?;
+    next::views::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::logging::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::config::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::fields::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::places::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::batches::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::decisions::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::snapshot_types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    add_wasi(&mut linker)?;
     Ok(linker)
 }
 
@@ -141,16 +148,16 @@ fn gateway_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> 
     bindings::snapshots::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     bindings::history::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     bindings::live::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    add_common(&mut linker)?;
+    bindings::logging::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    bindings::config::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    bindings::types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    add_wasi(&mut linker)?;
     Ok(linker)
 }
 
-/// What every kind may import. All of WASI is linked, because toolchains import all of it; the instance's state has no
-/// files, sockets or environment (see [`State::store`]).
-fn add_common(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    bindings::logging::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    bindings::config::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    bindings::types::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+/// All of WASI is linked, because toolchains import all of it; the instance's state has no files, sockets or environment
+/// (see [`State::store`]).
+fn add_wasi(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
 }

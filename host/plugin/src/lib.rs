@@ -5,7 +5,7 @@
 //!   compared with the role, and it is compiled, before any of its code runs.
 //! - Each instance has a wasmtime `Store` of its own, which is dropped after a trap, a deadline or a call that was cut
 //!   off. A restart makes a new instance of the compiled and linked component.
-//! - Persistence components are children of a [`Pool`]'s supervisor, with one instance each and mailboxes that outlive
+//! - Persistence components are children of a [`Pool`]'s supervisor, with one instance each and partitions that outlive
 //!   them. Gateway workers ([`gateway_workers`]) keep warm instances and lend one to each request.
 //! - The host functions that a guest can call are in `interfaces`, one file per WIT interface. Limits are in [`Limits`].
 //!
@@ -18,6 +18,7 @@ mod caller;
 mod clock;
 mod context;
 mod crash;
+mod damage;
 mod description;
 mod engine;
 mod gateway;
@@ -25,6 +26,7 @@ mod guest_log;
 mod identity;
 mod installed;
 mod interfaces;
+mod json;
 mod limits;
 mod load;
 mod log_rate;
@@ -34,10 +36,13 @@ pub mod names;
 mod offload;
 mod ownership;
 mod persistence;
+mod problem;
 mod request_control;
 mod state;
+mod store_view;
 mod text;
 mod trace;
+mod view;
 
 pub use access::StoreAccess;
 pub use caller::Caller;
@@ -49,16 +54,19 @@ pub use engine::{Engine, EngineError, INSTANCES_MAX};
 pub use gateway::{GatewayBody, GatewayError, GatewayPlugin, GatewayWorker, workers as gateway_workers};
 pub use identity::Identity;
 pub use installed::{Deployment, Installed};
+pub use json::is_json;
 pub use limits::{Limits, MEMORY_BYTES_MAX};
 pub use load::{LoadError, Misfit, NotAComponent, WasmSource};
 pub use ownership::{StateOwner, owners};
 pub use persistence::{
-    Kind, Plugin, Pool, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool, SweepStep, VisibleSnapshots,
+    DecisionOrder, Kind, Plugin, Pool, ScavengeStep, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool,
+    SweepStep, VerifyStep, VisibleSnapshots,
 };
 pub use state::State;
 pub use wasmtime_wasi_http::Error as BodyError;
 
 /// The types of `exesdb:store`, for the host's own code.
 pub mod contract {
-    pub use crate::bindings::{maintenance, snapshots, streams, types};
+    pub use crate::bindings::next::{maintenance, snapshot_types, types};
+    pub use crate::problem::code;
 }

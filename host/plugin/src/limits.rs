@@ -9,17 +9,17 @@ pub struct Limits {
     /// CPU milliseconds that a guest may use between two waits in the host. A call of ours takes microseconds; a second
     /// means that it hangs.
     pub call_cpu_ms: u64,
-    /// Milliseconds that a persistence call may take, a commit that waits for the disk included.
+    /// Milliseconds that a persistence call may take. It never waits for a commit, but for one of a step of upkeep.
     pub call_wall_ms: u64,
     /// Milliseconds that a gateway may take to begin its response, counted from the last part of the request's body. A
     /// response that has begun may last: a live one lasts as long as its client stays. More than `call_wall_ms`, which a
     /// call into the store may take.
     pub response_wall_ms: u64,
-    /// Bytes of linear memory, summed over all memories of the instance. A call handles a few requests of 4 MiB, with
-    /// several copies of each.
+    /// Bytes of linear memory, summed over all memories of the instance. A list of changes has up to 8 MiB of events, which
+    /// a component holds together with what it reads and with its batches.
     pub memory_bytes: usize,
-    /// Calls that may wait for a persistence instance. Further calls fail with `overloaded`: a longer queue would only delay
-    /// the results.
+    /// Changes that may wait for a persistence instance, and as many reads. Further ones fail with `overloaded`: a longer
+    /// queue would only delay the results.
     pub mailbox: usize,
     /// Gateway instances of one worker: requests and live responses in progress.
     pub gateway_instances_per_worker: usize,
@@ -44,7 +44,8 @@ pub const MEMORY_BYTES_MAX: usize = 1 << 30;
 /// Table elements of an instance, over all of its tables. A Rust guest needs one per indirect function: hundreds.
 pub(crate) const TABLE_ELEMENTS_MAX: usize = 100_000;
 
-/// Bytes that one host call may copy out of the guest: the commit of the largest append call, with its keys.
+/// Bytes that one call may bring out of a guest: the decisions about a list, whose batches are 8 MiB of events with their keys
+/// and guards.
 pub(crate) const HOSTCALL_BYTES_MAX: usize = 32 << 20;
 
 /// Handles that an instance may hold at a time. A request needs about ten.

@@ -21,6 +21,9 @@ const KEYSPACE: &str = "roles";
 /// The roles that have state.
 const ROLES: [&str; 2] = ["streams", "snapshots"];
 
+/// The role whose component writes the log, and the name of the built-in one.
+const LOG_KEEPER: &str = "streams";
+
 /// The version of the built-in components' state in stores without a record, which are older than records.
 const UNRECORDED_STATE_VERSION: u32 = 1;
 
@@ -131,6 +134,9 @@ fn recorded(snapshot: &Snapshot, role: &str) -> Result<Option<StateOwner>, Strin
 
 /// Whether the role has any state in the store.
 fn has_state(snapshot: &Snapshot, role: &str) -> Result<bool, ReadError> {
+    if role == LOG_KEEPER && snapshot.next_position() > 0 {
+        return Ok(true);
+    }
     let keyspaces = snapshot.keyspaces()?.into_iter().filter(|(owner, _)| owner == role);
     for (_, keyspace) in keyspaces {
         let scan = Scan {
@@ -159,6 +165,10 @@ pub(crate) async fn claim(context: &ComponentContext, running: &StateOwner) -> R
     let store = store.ok_or("the store is being restarted")?;
     let snapshot = store.reader.snapshot();
     let recorded = recorded(&snapshot, role)?;
+    let has_old_positions = snapshot.next_position() > 0 && !snapshot.log_has_begun();
+    if role == LOG_KEEPER && has_old_positions {
+        check_old_positions(recorded.as_ref(), running)?;
+    }
     // Nearly always the case, so that one entry is read.
     if recorded.as_ref() == Some(running) {
         return Ok(());
@@ -182,6 +192,19 @@ pub(crate) async fn claim(context: &ComponentContext, running: &StateOwner) -> R
     }
 }
 
+/// Refuses positions that another component than the built-in one took before stores had a log: only the built-in one's old
+/// events can be read as records of a log.
+fn check_old_positions(recorded: Option<&StateOwner>, running: &StateOwner) -> Result<(), String> {
+    let unrecorded = StateOwner::unrecorded(LOG_KEEPER);
+    let owner = recorded.unwrap_or(&unrecorded);
+    if owner.name == LOG_KEEPER && running.name == LOG_KEEPER {
+        return Ok(());
+    }
+    Err(format!(
+        "the store's events were kept by the component {owner} in keyspaces of its own, and this version of exesdb has the events of {running} in the store's log: nothing is damaged; export them with the version that wrote them (`exesdb export`), and import them into a new store"
+    ))
+}
+
 async fn write(store: &StoreAccess, role: &str, running: &StateOwner) -> Result<(), CommitError> {
     let value = serde_json::to_vec(running).expect("an identity is JSON");
     let put = Operation::Put {
@@ -202,7 +225,7 @@ async fn write(store: &StoreAccess, role: &str, running: &StateOwner) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use super::{Claim, StateOwner, decide};
+    use super::{Claim, StateOwner, check_old_positions, decide};
 
     fn identity(name: &str, state_version: u32, digest: &str) -> StateOwner {
         StateOwner { name: name.to_owned(), state_version, digest: digest.to_owned() }
@@ -233,6 +256,17 @@ mod tests {
         }
         assert_eq!(decide("snapshots", Some(&ours), true, &ours), Claim::Start);
         assert_eq!(decide("snapshots", Some(&identity("acme", 2, "d0")), true, &ours), Claim::RecordFirst);
+    }
+
+    #[test]
+    fn old_positions_are_the_built_in_components() {
+        let (builtin, acme) = (identity("streams", 1, "d1"), identity("acme", 2, "d2"));
+        assert_eq!(check_old_positions(None, &builtin), Ok(()));
+        assert_eq!(check_old_positions(Some(&builtin), &builtin), Ok(()));
+        for (recorded, running) in [(None, &acme), (Some(&acme), &acme), (Some(&acme), &builtin)] {
+            let said = check_old_positions(recorded, running).unwrap_err();
+            assert!(said.contains("exesdb export") && said.contains("acme"), "{said}");
+        }
     }
 
     #[test]

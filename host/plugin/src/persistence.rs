@@ -1,13 +1,15 @@
 //! Persistence components as supervised children: pools of partitions, each with one instance and a bounded mailbox that
 //! outlives it.
 //!
-//! A call enters the mailbox of a [`partition`]; the partition's [`worker`] passes it to its instance. When the instance
-//! ends, [`retry`] decides about each call that it was serving: retry it alone, fail it with an unknown outcome, or put it
-//! in quarantine. Calls in the mailbox wait for the next instance, so a restart does not fail them. A component whose
-//! instances keep crashing gets no calls for a while: the pool's [`breaker`] opens.
+//! What is sent to a component enters a [`partition`]: changes, which the component decides about in lists ([`decider`]) and
+//! the host commits, and asks, which read ([`ask`]). The partition's [`worker`] passes both to its instance. An instance that
+//! ends has written nothing, so [`retry`] has what it was serving served again: a list in halves, and what ends two instances
+//! alone is put in quarantine. What waits is for the next instance, so a restart does not fail it. A component whose
+//! instances keep crashing gets nothing for a while: the pool's [`breaker`] opens.
 
+mod ask;
 mod breaker;
-mod call;
+mod decider;
 mod exports;
 mod kind;
 mod maintenance;
@@ -18,13 +20,16 @@ mod pool;
 mod retry;
 mod snapshots;
 mod streams;
-mod unary_call;
+mod upkeep;
 mod visible_snapshots;
 mod worker;
 
+pub use decider::order::DecisionOrder;
 pub use kind::Kind;
+
 pub use plugin::Plugin;
 pub use pool::Pool;
 pub use snapshots::{SnapshotsKind, SnapshotsPool};
 pub use streams::{StreamsKind, StreamsPool};
+pub use upkeep::{ScavengeStep, VerifyStep};
 pub use visible_snapshots::{SweepStep, VisibleSnapshots};

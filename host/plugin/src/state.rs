@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use exesdb_storage::Snapshot;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Store, UpdateDeadline};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{
@@ -21,6 +20,7 @@ use crate::meter::Meter;
 use crate::offload::ReadOffload;
 use crate::request_control::RequestControl;
 use crate::trace::Trace;
+use crate::view::View;
 
 /// The data of a wasmtime `Store`. Public because [`crate::Pool`] is generic over kinds that name it; none of its fields
 /// are.
@@ -31,13 +31,7 @@ pub struct State {
     /// Path of the instance's child in the supervision tree.
     pub(crate) path: Arc<str>,
     pub(crate) meter: Meter,
-    /// The snapshot that this call reads from; none before its first read and after a commit.
-    pub(crate) snapshot: Option<Snapshot>,
     pub(crate) reads: ReadOffload,
-    /// Something was committed in this call.
-    pub(crate) committed: bool,
-    /// The commits of this call free space, so that they may use the reserve that is kept on the disk.
-    pub(crate) frees_space: bool,
     pub(crate) log: GuestLog,
     /// Traces of the requests that this call serves: more than one if they share the call.
     pub(crate) traces: Vec<Trace>,
@@ -65,10 +59,7 @@ impl State {
             component: component.clone(),
             path: path.clone(),
             meter: Meter::new(&context.limits),
-            snapshot: None,
             reads: ReadOffload::default(),
-            committed: false,
-            frees_space: false,
             traces: Vec::new(),
             request: None,
             table,
@@ -112,16 +103,28 @@ impl State {
         state.log.begin_call(&traces);
         state.traces = traces;
         state.meter.begin_call();
-        state.committed = false;
-        state.frees_space = false;
     }
 
-    /// Cleans up after a call into the guest. An idle instance must not hold a snapshot: as long as somebody does, the
-    /// database keeps every later version.
+    /// Cleans up after a call into the guest.
     pub(crate) fn end_call(&mut self) {
         self.log.end_call();
-        self.snapshot = None;
         self.request = None;
+    }
+
+    /// Gives a view to the next call. It lives until [`drop_view`](Self::drop_view).
+    pub(crate) fn push_view(&mut self, view: View) -> wasmtime::Result<Resource<View>> {
+        Ok(self.table.push(view)?)
+    }
+
+    /// A view that a guest uses. The engine has checked that the handle is of a view.
+    pub(crate) fn view(&self, view: &Resource<View>) -> &View {
+        self.table.get(view).expect("the call that the view was given to has not ended")
+    }
+
+    /// Ends a view, so that its snapshot keeps nothing from being reclaimed.
+    pub(crate) fn drop_view(&mut self, view: Resource<View>) -> wasmtime::Result<()> {
+        self.table.delete(view)?;
+        Ok(())
     }
 
     /// On whose behalf this instance calls other components.

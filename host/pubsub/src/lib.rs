@@ -84,8 +84,8 @@ impl Bus {
         state.wake(&tickets);
     }
 
-    /// Wakes every waiter because appends below `next_position` may not have been published, as when a component ends between
-    /// its commit and its result. The bus then remembers only what follows.
+    /// Wakes every waiter because appends below `next_position` may not have been published, as when the store ends between
+    /// an fsync and what follows from it, or were too many to name. The bus then remembers only what follows.
     pub fn resync(&self, next_position: u64) {
         let mut state = self.state.lock();
         state.next = state.next.max(next_position);

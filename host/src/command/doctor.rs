@@ -1,7 +1,7 @@
 //! `exesdb doctor`: verifies a store, explains what is wrong, and repairs what can be repaired.
 //!
 //! The storage comes first: opening checks the durable mark, the journals and the head; then every block of every keyspace is
-//! read. The components come second, and compare what they wrote. They run as in a host, but without a gateway.
+//! read, and each record of the log with the chain. The components come second, and compare what they wrote. They run as in a host, but without a gateway.
 
 mod explain;
 
@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, bail, ensure};
 use clap::Args;
-use exesdb_plugin::Clock;
-use exesdb_plugin::contract::maintenance::VerifyStep;
 use exesdb_plugin::contract::types::Error;
-use exesdb_storage::{OpenError, Options, Store};
+use exesdb_plugin::{Clock, VerifyStep};
+use exesdb_storage::{OpenError, Options, Snapshot, Store};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 
@@ -22,6 +21,9 @@ use crate::data_directory::{absence, has_store};
 use crate::maintenance;
 use crate::offline::{self, OfflineHost, OfflineOptions, OfflineStore, Opening};
 use crate::output::{Output, printable};
+
+/// Records of the log that are checked in one step.
+const LOG_STEP: usize = 10_000;
 
 /// Options of `doctor`.
 #[derive(Debug, Args)]
@@ -62,6 +64,7 @@ pub fn run(options: &DoctorOptions) -> anyhow::Result<()> {
         json: options.json,
         output: Output::stdout(),
         tally: Tally::default(),
+        log_is_sound: true,
     };
     let readable = doctor.storage()?;
     if readable {
@@ -89,6 +92,7 @@ struct Doctor {
     json: bool,
     output: Output,
     tally: Tally,
+    log_is_sound: bool,
 }
 
 /// A problem.
@@ -151,7 +155,9 @@ impl Doctor {
         self.tally.found += report.findings_total.saturating_sub(listed);
         self.tally.entries += report.entries();
         self.tally.beyond_repair += report.findings_total;
-        if !report.is_sound() {
+        if report.is_sound() {
+            self.log(&snapshot)?;
+        } else {
             let is_builtin = |keeper: &Keeper| keeper.role == "streams" && keeper.component.name == "streams";
             let has_positions = keepers.iter().any(is_builtin);
             for line in explain::salvage(&report.findings, &self.store, has_positions) {
@@ -159,6 +165,31 @@ impl Doctor {
             }
         }
         Ok(report.is_sound())
+    }
+
+    /// Checks that the log's records follow from one another.
+    fn log(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
+        let bar = progress::count("records");
+        let (mut from, mut examined) = (None, 0_u64);
+        loop {
+            let step = snapshot.verify_log(from.as_ref(), LOG_STEP)?;
+            examined += step.examined;
+            bar.set_position(examined);
+            for finding in &step.findings {
+                let place = finding.place.to_string();
+                let problem = &finding.what;
+                self.report(&Finding { layer: "storage", place: &place, problem, repaired: false })?;
+            }
+            self.tally.found += step.found.saturating_sub(step.findings.len() as u64);
+            self.tally.beyond_repair += step.found;
+            self.log_is_sound &= step.found == 0;
+            match step.next {
+                None => break,
+                next => from = next,
+            }
+        }
+        bar.finish_and_clear();
+        self.print(&format!("the log: {examined} records follow from one another"))
     }
 
     /// Explains why the store does not open. If only its durable mark is missing and a repair is requested, opens it with a new
@@ -198,7 +229,8 @@ impl Doctor {
         let examined = match host.stores() {
             [persistence] => {
                 let (streams, snapshots) = (persistence.writers(), persistence.snapshot_workers());
-                let repair = self.repair;
+                // What the log determines is not repaired from a log that is damaged.
+                let repair = self.repair && self.log_is_sound;
                 let first = self.component("streams", &|from| Box::pin(streams.verify(from, repair))).await;
                 match first {
                     Ok(()) => {
@@ -229,7 +261,7 @@ impl Doctor {
             bar.set_position(examined);
             for finding in &done.findings {
                 let (place, problem) = (&finding.place, &finding.problem);
-                self.report(&Finding { layer: component, place, problem, repaired: finding.repaired })?;
+                self.report(&Finding { layer: component, place, problem, repaired: finding.is_repaired })?;
             }
             self.tally.found += done.found.saturating_sub(done.findings.len() as u64);
             match done.next {

@@ -1,6 +1,7 @@
 //! `exesdb restore`: creates a store from a backup, all of it or up to a position.
 
 mod backup;
+mod events;
 mod paging;
 mod stream_rules;
 mod up_to;

@@ -33,7 +33,7 @@ pub struct StoreConfig {
     pub name: String,
     /// Gateway workers.
     pub gateway_pool_size: u32,
-    /// Instances of the streams component that append, partitioned by stream.
+    /// Instances of the streams component that decide about changes, partitioned by stream.
     pub writers: u32,
     /// Instances of the streams component that read.
     pub readers: u32,
@@ -102,7 +102,7 @@ pub struct Limits {
     pub response_wall_ms: u32,
     /// Sum of an instance's linear memories, in MiB.
     pub memory_mib: u32,
-    /// Calls that may wait for an instance; the next one is refused as overloaded.
+    /// Changes that may wait for an instance, and as many reads; the next one is refused as overloaded.
     pub mailbox: u32,
     /// Gateway instances of one worker at a time: one for each request in progress, live streams included.
     pub gateway_instances_per_worker: u32,

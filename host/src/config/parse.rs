@@ -375,7 +375,7 @@ mod tests {
             ),
             (
                 named("gateway_pool_size = 64\n[store.limits]\ngateway_instances_per_worker = 1000"),
-                "1:1: with this store there may be 64008",
+                "1:1: with this store there may be 64005",
             ),
             (named("[store.limits]\ncall_wall_ms = 1"), "4:16: call_wall_ms is 1"),
             (named("[store.limits]\nmemory_mib = 1025"), "4:14: memory_mib is 1025"),

@@ -169,8 +169,11 @@ const fn pool(name: &'static str, default: u32, meaning: &'static str) -> Number
 }
 
 pub(super) const GATEWAY_POOL_SIZE: Number = pool("gateway_pool_size", 3, "Gateway workers.");
-pub(super) const WRITERS: Number =
-    pool("writers", 4, "Instances of the streams component that append, partitioned by stream.");
+pub(super) const WRITERS: Number = pool(
+    "writers",
+    1,
+    "Instances of the streams component that decide about changes, partitioned by stream.",
+);
 pub(super) const READERS: Number = pool("readers", 2, "Instances of the streams component that read.");
 pub(super) const SNAPSHOT_WORKERS: Number =
     pool("snapshot_workers", 2, "Instances of the snapshots component.");
@@ -213,7 +216,7 @@ pub(super) const CALL_CPU_MS: Number = Number {
 
 pub(super) const CALL_WALL_MS: Number = Number {
     name: "call_wall_ms",
-    // A commit waits for the disk, and a busy disk may take seconds.
+    // Reads wait for the disk, and a busy disk may take seconds.
     default: 30_000,
     min: 10,
     max: 600_000,
@@ -246,12 +249,13 @@ pub(super) const MEMORY_MIB: Number = Number {
 
 pub(super) const MAILBOX: Number = Number {
     name: "mailbox",
-    // Four times what one call into the guest serves: a call that waits longer is better refused.
+    // A list of changes has about as many: a change that waits for more than the next list is better refused.
     default: 1_024,
     min: 1,
     max: 65_536,
     unit: "calls",
-    meaning: "Calls that may wait for an instance of a persistence component. The next one is refused as overloaded.",
+    meaning: "Changes that may wait for an instance of a persistence component, and as many reads. The next one is refused \
+              as overloaded.",
     why_bounded: "Each may hold a request of 4 MiB.",
 };
 

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use exesdb_plugin::contract::maintenance::ScavengeStep;
-use exesdb_plugin::contract::snapshots::SnapshotId;
+use exesdb_plugin::contract::snapshot_types::SnapshotId;
 use exesdb_plugin::contract::types::Error;
-use exesdb_plugin::{SnapshotsPool, StreamsPool, VisibleSnapshots, names};
+use exesdb_plugin::{ScavengeStep, SnapshotsPool, StreamsPool, VisibleSnapshots, names};
 use exesdb_storage::Compacted;
 use tokio::sync::mpsc;
 
@@ -44,13 +43,13 @@ pub(super) async fn compact(
 }
 
 async fn scavenge_and_erase(host: &Host, store: &str, connection: &mut Connection) -> Result<(), Stopped> {
-    let streams = host.part::<StreamsPool>(store, &names::writers(store)).await?;
+    // Beside those who decide about changes.
+    let streams = host.part::<StreamsPool>(store, &names::readers(store)).await?;
     let snapshots = host.part::<SnapshotsPool>(store, &names::snapshots(store)).await?;
     tracing::info!(store, "scavenging was asked for over the control socket");
     let step = async |from| streams.scavenge(from).await.map(Step::from);
     step_through("scavenging streams", "streams", Progress::default(), step, connection).await?;
-    let readers = host.part::<StreamsPool>(store, &names::readers(store)).await?;
-    let scavenged = scavenge_snapshots(&snapshots, readers, connection).await;
+    let scavenged = scavenge_snapshots(&snapshots, streams.clone(), connection).await;
     // Snapshots that are unavailable keep no stream from giving its room back.
     if !matches!(scavenged, Err(Stopped::Disconnected)) {
         rewrite(host, store, Files::Erased, connection).await?;

@@ -5,7 +5,7 @@
 /// The options of every store.
 #[cfg(not(feature = "faults"))]
 pub(super) fn options() -> exesdb_storage::Options {
-    exesdb_storage::Options::default()
+    exesdb_storage::Options { is_json: exesdb_plugin::is_json, ..exesdb_storage::Options::default() }
 }
 
 #[cfg(feature = "faults")]
@@ -45,6 +45,7 @@ mod faulty {
         Options {
             fail_points: named("EXESDB_FAIL_POINT").map(|text| fail_points(&text)),
             fault: named("EXESDB_FAULT").map(|text| fault(&text)),
+            is_json: exesdb_plugin::is_json,
             ..Options::default()
         }
     }

@@ -1,7 +1,5 @@
 //! Checks of arguments that the interfaces of `exesdb:store` share, and their errors. Arguments come from clients and are
-//! unchecked.
-
-use crate::types::{Error, InvalidArgument};
+//! unchecked. Both versions of the contract have these rules.
 
 /// Maximum length of a stream id in bytes. It is part of several keys, and of URL paths, where it is percent-encoded.
 pub const STREAM_ID_BYTES_MAX: usize = 256;
@@ -12,18 +10,39 @@ pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
 /// Maximum number of entries per call: as many as a page of a few MiB can hold.
 pub const COUNT_MAX: u32 = 1_000;
 
-/// The error for an argument that breaks a rule.
-#[must_use]
-pub fn invalid(argument: impl Into<String>, message: impl Into<String>) -> Error {
-    Error::Invalid(InvalidArgument { argument: argument.into(), message: message.into() })
+/// An argument that breaks a rule. It converts into the errors of both versions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidArgument {
+    /// The argument's name.
+    pub argument: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+#[cfg(any(feature = "streams", feature = "snapshots"))]
+impl From<InvalidArgument> for crate::types::Error {
+    fn from(InvalidArgument { argument, message }: InvalidArgument) -> Self {
+        Self::Invalid(crate::types::InvalidArgument { argument, message })
+    }
+}
+
+#[cfg(feature = "gateway")]
+impl From<InvalidArgument> for crate::gateway::types::Error {
+    fn from(InvalidArgument { argument, message }: InvalidArgument) -> Self {
+        Self::Invalid(crate::gateway::types::InvalidArgument { argument, message })
+    }
+}
+
+fn invalid(argument: &str, message: impl Into<String>) -> InvalidArgument {
+    InvalidArgument { argument: argument.to_owned(), message: message.into() }
 }
 
 /// Checks a text of 1 to `bytes_max` bytes without control characters.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`], which names the argument.
-pub fn check_text(argument: &str, text: &str, bytes_max: usize) -> Result<(), Error> {
+/// [`InvalidArgument`], which names the argument.
+pub fn check_text(argument: &str, text: &str, bytes_max: usize) -> Result<(), InvalidArgument> {
     if text.is_empty() {
         return Err(invalid(argument, format!("is empty; it must have 1 to {bytes_max} bytes")));
     }
@@ -34,8 +53,8 @@ pub fn check_text(argument: &str, text: &str, bytes_max: usize) -> Result<(), Er
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`], which names the argument.
-pub fn check_part(argument: &str, text: &str, bytes_max: usize) -> Result<(), Error> {
+/// [`InvalidArgument`], which names the argument.
+pub fn check_part(argument: &str, text: &str, bytes_max: usize) -> Result<(), InvalidArgument> {
     if text.len() > bytes_max {
         return Err(invalid(argument, format!("has {} bytes; it may have {bytes_max}", text.len())));
     }
@@ -52,8 +71,8 @@ pub fn check_part(argument: &str, text: &str, bytes_max: usize) -> Result<(), Er
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`], which names the argument.
-pub fn check_stream_id(argument: &str, stream_id: &str) -> Result<(), Error> {
+/// [`InvalidArgument`], which names the argument.
+pub fn check_stream_id(argument: &str, stream_id: &str) -> Result<(), InvalidArgument> {
     check_text(argument, stream_id, STREAM_ID_BYTES_MAX)
 }
 
@@ -61,8 +80,8 @@ pub fn check_stream_id(argument: &str, stream_id: &str) -> Result<(), Error> {
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`], which names the argument.
-pub fn check_content_type(argument: &str, content_type: &str) -> Result<(), Error> {
+/// [`InvalidArgument`], which names the argument.
+pub fn check_content_type(argument: &str, content_type: &str) -> Result<(), InvalidArgument> {
     check_text(argument, content_type, CONTENT_TYPE_BYTES_MAX)?;
     if content_type.is_ascii() {
         return Ok(());
@@ -74,8 +93,8 @@ pub fn check_content_type(argument: &str, content_type: &str) -> Result<(), Erro
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`], which names the argument.
-pub fn check_count(argument: &str, count: u32) -> Result<(), Error> {
+/// [`InvalidArgument`], which names the argument.
+pub fn check_count(argument: &str, count: u32) -> Result<(), InvalidArgument> {
     if (1..=COUNT_MAX).contains(&count) {
         return Ok(());
     }
@@ -84,14 +103,12 @@ pub fn check_count(argument: &str, count: u32) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_content_type, check_count, check_part, check_stream_id};
-    use crate::types::Error;
+    use super::{InvalidArgument, check_content_type, check_count, check_part, check_stream_id};
 
-    fn message(outcome: Result<(), Error>) -> String {
+    fn message(outcome: Result<(), InvalidArgument>) -> String {
         match outcome {
             Ok(()) => "ok".into(),
-            Err(Error::Invalid(invalid)) => format!("{} {}", invalid.argument, invalid.message),
-            Err(other) => panic!("{other:?}"),
+            Err(InvalidArgument { argument, message }) => format!("{argument} {message}"),
         }
     }
 

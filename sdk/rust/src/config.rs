@@ -1,3 +1,3 @@
 //! The component's settings from the store's configuration: `exesdb:host/config`.
 
-pub use crate::bindings::common::exesdb::host::config::{Setting, all, get};
+pub use crate::bindings::host::config::get;

@@ -1,14 +1,14 @@
 //! Write exesdb components in Rust.
 //!
-//! Each kind of component has a feature, a trait, and a macro that registers the type which implements it:
+//! Each kind of component has a feature, traits, and a macro that registers the type which implements them:
 //!
-//! | feature | trait | macro | world |
+//! | feature | traits | macro | world |
 //! |---|---|---|---|
-//! | `streams` | [`streams::StreamsPlugin`] | [`streams_plugin!`] | `exesdb:store/streams-plugin` |
-//! | `snapshots` | [`snapshots::SnapshotsPlugin`] | [`snapshots_plugin!`] | `exesdb:store/snapshots-plugin` |
+//! | `streams` | those of [`streams`] and [`maintenance`] | [`persistence_plugin!`] | `exesdb:store/streams-plugin` and more |
+//! | `snapshots` | those of [`snapshots`] and [`maintenance`] | [`persistence_plugin!`] | `exesdb:store/snapshots-plugin` and more |
 //! | `gateway` | [`gateway::Gateway`] | [`gateway_plugin!`] | `exesdb:gateway/gateway-plugin` |
 //!
-//! Enable exactly one, and build one component at a time (`cargo build -p my-component --target wasm32-unknown-unknown`):
+//! Enable one at least. Enable exactly one for a component, and build one component at a time (`cargo build -p my-component --target wasm32-unknown-unknown`):
 //! cargo unifies the features of packages that are built together, and each feature links its world's description into the
 //! component. The module [`snapshots`] has a complete component as an example.
 //!
@@ -23,21 +23,40 @@ pub mod bindings;
 
 pub mod arguments;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
-pub mod clock;
+pub mod batch;
+#[cfg(any(feature = "gateway", feature = "streams", feature = "snapshots"))]
 pub mod config;
+#[cfg(any(feature = "gateway", feature = "streams", feature = "snapshots"))]
 pub mod describe;
+#[cfg(any(feature = "streams", feature = "snapshots"))]
+pub mod events;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod fields;
 #[cfg(feature = "gateway")]
 pub mod gateway;
-#[cfg(any(feature = "streams", feature = "snapshots"))]
-pub mod keyspaces;
+#[cfg(any(feature = "gateway", feature = "streams", feature = "snapshots"))]
 pub mod logging;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod maintenance;
+#[cfg(all(feature = "testing", any(feature = "streams", feature = "snapshots")))]
+pub mod memory;
+#[cfg(any(feature = "gateway", feature = "streams", feature = "snapshots"))]
 mod panic;
+#[cfg(any(feature = "streams", feature = "snapshots"))]
+mod plugin;
 #[cfg(feature = "snapshots")]
 pub mod snapshots;
 #[cfg(feature = "streams")]
 pub mod streams;
+#[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod types;
+#[cfg(any(feature = "streams", feature = "snapshots"))]
+pub mod view;
+
+#[cfg(any(feature = "streams", feature = "snapshots"))]
+pub use exesdb_packed as packed;
+
+/// Compiles and runs the example of the page for authors of persistence components.
+#[cfg(all(doctest, feature = "snapshots", feature = "testing"))]
+#[doc = include_str!("../../../docs/persistence.md")]
+mod persistence_page {}

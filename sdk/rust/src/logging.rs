@@ -2,9 +2,13 @@
 //!
 //! The host adds the store, the component, the instance and the trace. It truncates, escapes and rate-limits records.
 
-pub use crate::bindings::common::exesdb::host::logging::{Field, Level};
+pub use crate::bindings::host::logging::Level;
 
-use crate::bindings::common::exesdb::host::logging;
+use crate::bindings::host::logging;
+#[cfg(not(feature = "gateway"))]
+use crate::types::Field;
+#[cfg(feature = "gateway")]
+use logging::Field;
 
 /// Writes one record with fields.
 ///
@@ -14,11 +18,19 @@ use crate::bindings::common::exesdb::host::logging;
 /// logging::log(Level::Warn, "an entry could not be read", &[("keyspace", "events"), ("key", "00ff")]);
 /// ```
 pub fn log(level: Level, message: &str, fields: &[(&str, &str)]) {
-    let fields: Vec<Field> = fields
-        .iter()
-        .map(|(key, value)| Field { key: (*key).to_owned(), value: (*value).to_owned() })
-        .collect();
+    let fields: Vec<Field> =
+        fields.iter().map(|(name, value)| field((*name).to_owned(), (*value).to_owned())).collect();
     logging::log(level, message, &fields);
+}
+
+#[cfg(feature = "gateway")]
+fn field(key: String, value: String) -> Field {
+    Field { key, value }
+}
+
+#[cfg(not(feature = "gateway"))]
+fn field(name: String, value: String) -> Field {
+    Field { name, value }
 }
 
 /// Writes one record at level `error`.

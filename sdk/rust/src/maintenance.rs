@@ -1,14 +1,14 @@
-//! Scavenging and verification of a persistence component's data: `exesdb:store/maintenance`, which the worlds of all
-//! persistence components export.
+//! Scavenging and verification of a persistence component's data: `exesdb:store/maintenance`.
 
 use std::marker::PhantomData;
 
 use crate::panic;
 use crate::types::Error;
+use crate::view::HostView;
 
 /// The maintenance functions of a persistence component.
-pub use crate::bindings::maintenance::exports::exesdb::store::maintenance::Guest as Maintenance;
-pub use crate::bindings::maintenance::exports::exesdb::store::maintenance::{
+pub use crate::bindings::store::maintenance::exports::exesdb::store::maintenance::Guest as Maintenance;
+pub use crate::bindings::store::maintenance::exports::exesdb::store::maintenance::{
     Cursor, Finding, ScavengeStep, VerifyStep,
 };
 
@@ -17,13 +17,13 @@ pub use crate::bindings::maintenance::exports::exesdb::store::maintenance::{
 pub struct Registered<P>(PhantomData<P>);
 
 impl<P: Maintenance> Maintenance for Registered<P> {
-    fn scavenge(from: Option<Cursor>) -> Result<ScavengeStep, Error> {
+    fn scavenge(view: &HostView, from: Option<Cursor>) -> Result<ScavengeStep, Error> {
         panic::install_hook();
-        P::scavenge(from)
+        P::scavenge(view, from)
     }
 
-    fn verify(from: Option<Cursor>, repair: bool) -> Result<VerifyStep, Error> {
+    fn verify(view: &HostView, from: Option<Cursor>, repair: bool) -> Result<VerifyStep, Error> {
         panic::install_hook();
-        P::verify(from, repair)
+        P::verify(view, from, repair)
     }
 }

@@ -1,132 +1,90 @@
-//! Components that store snapshots: world `exesdb:store/snapshots-plugin`.
+//! Components that store snapshots.
 //!
 //! ```
-//! use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
 //! use exesdb_sdk::snapshots::{
-//!     RecordedSnapshot, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope, SnapshotsPlugin,
+//!     RecordedSnapshot, SnapshotId, SnapshotPage, SnapshotRequest, SnapshotScope, Snapshots,
 //! };
-//! use exesdb_sdk::types::{Error, Version};
+//! use exesdb_sdk::types::{ChangeResult, Decision, Error, Version};
+//! use exesdb_sdk::view::HostView;
 //!
 //! /// Discards all snapshots.
 //! struct Forgetful;
 //!
-//! impl SnapshotsPlugin for Forgetful {
-//!     fn record_snapshot(_: SnapshotId, _: SnapshotData) -> Result<(), Error> {
-//!         Ok(())
+//! impl Snapshots for Forgetful {
+//!     fn decide(_: &HostView, requests: Vec<SnapshotRequest>) -> Vec<Decision> {
+//!         let done = |request| match request {
+//!             SnapshotRequest::Put(_) | SnapshotRequest::KeepNewest(_) => {
+//!                 Ok(ChangeResult { placed: Vec::new(), count: 0 })
+//!             }
+//!             SnapshotRequest::Remove(_) => Err(Error::NotFound),
+//!         };
+//!         requests.into_iter().map(|request| Decision::Done(done(request))).collect()
 //!     }
-//!     fn read_snapshot(_: SnapshotId) -> Result<RecordedSnapshot, Error> {
+//!     fn read_latest(_: &HostView, _: String, _: String, _: Option<Version>) -> Result<RecordedSnapshot, Error> {
 //!         Err(Error::NotFound)
 //!     }
-//!     fn read_latest(_: String, _: String, _: Option<Version>) -> Result<RecordedSnapshot, Error> {
+//!     fn read(_: &HostView, _: SnapshotId) -> Result<RecordedSnapshot, Error> {
 //!         Err(Error::NotFound)
 //!     }
-//!     fn list_snapshots(_: SnapshotScope, _: Option<SnapshotId>, _: u32) -> Result<SnapshotPage, Error> {
+//!     fn list_snapshots(
+//!         _: &HostView,
+//!         _: SnapshotScope,
+//!         _: Option<SnapshotId>,
+//!         _: u32,
+//!     ) -> Result<SnapshotPage, Error> {
 //!         Ok(SnapshotPage { snapshots: Vec::new(), more: false })
 //!     }
-//!     fn delete_snapshot(_: SnapshotId) -> Result<(), Error> {
-//!         Err(Error::NotFound)
-//!     }
-//!     fn keep_newest(_: String, _: String, _: u32) -> Result<u64, Error> {
-//!         Ok(0)
-//!     }
-//!     fn import_snapshot(_: SnapshotId, _: SnapshotData, _: u64) -> Result<(), Error> {
-//!         Ok(())
-//!     }
 //! }
 //!
-//! impl Maintenance for Forgetful {
-//!     fn scavenge(_: Option<Cursor>) -> Result<ScavengeStep, Error> {
-//!         Ok(ScavengeStep { next: None, examined: 0, removed: 0, bytes: 0 })
-//!     }
-//!     fn verify(_: Option<Cursor>, _: bool) -> Result<VerifyStep, Error> {
-//!         Ok(VerifyStep { next: None, examined: 0, findings: Vec::new(), found: 0 })
-//!     }
-//! }
-//!
-//! exesdb_sdk::snapshots_plugin!(Forgetful);
+//! exesdb_sdk::persistence_plugin!(Forgetful: snapshots);
 //! ```
 
 use std::marker::PhantomData;
 
 use crate::panic;
-use crate::types::{Error, Version};
+use crate::types::{Decision, Error, Version};
+use crate::view::HostView;
 
-/// A snapshots component. Register the type that implements it with [`snapshots_plugin!`](crate::snapshots_plugin).
-pub use crate::bindings::snapshots_plugin::exports::exesdb::store::snapshots::Guest as SnapshotsPlugin;
-pub use crate::bindings::snapshots_plugin::exports::exesdb::store::snapshots::{
-    RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope,
+/// A snapshots component. Register the type that implements it with [`persistence_plugin!`](crate::persistence_plugin).
+pub use crate::bindings::store::snapshots::exports::exesdb::store::snapshots::Guest as Snapshots;
+
+pub use crate::bindings::store::common::exesdb::store::snapshot_types::{
+    NewSnapshot, Newest, RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage,
+    SnapshotRequest, SnapshotScope,
 };
 
 /// Wraps the registered component in what the SDK does for each call.
 #[doc(hidden)]
 pub struct Registered<P>(PhantomData<P>);
 
-impl<P: SnapshotsPlugin> SnapshotsPlugin for Registered<P> {
-    fn record_snapshot(id: SnapshotId, snapshot: SnapshotData) -> Result<(), Error> {
+impl<P: Snapshots> Snapshots for Registered<P> {
+    fn decide(view: &HostView, requests: Vec<SnapshotRequest>) -> Vec<Decision> {
         panic::install_hook();
-        P::record_snapshot(id, snapshot)
-    }
-
-    fn read_snapshot(id: SnapshotId) -> Result<RecordedSnapshot, Error> {
-        panic::install_hook();
-        P::read_snapshot(id)
+        P::decide(view, requests)
     }
 
     fn read_latest(
+        view: &HostView,
         stream_id: String,
         source_id: String,
         at_most: Option<Version>,
     ) -> Result<RecordedSnapshot, Error> {
         panic::install_hook();
-        P::read_latest(stream_id, source_id, at_most)
+        P::read_latest(view, stream_id, source_id, at_most)
+    }
+
+    fn read(view: &HostView, id: SnapshotId) -> Result<RecordedSnapshot, Error> {
+        panic::install_hook();
+        P::read(view, id)
     }
 
     fn list_snapshots(
+        view: &HostView,
         scope: SnapshotScope,
         after: Option<SnapshotId>,
         count: u32,
     ) -> Result<SnapshotPage, Error> {
         panic::install_hook();
-        P::list_snapshots(scope, after, count)
+        P::list_snapshots(view, scope, after, count)
     }
-
-    fn delete_snapshot(id: SnapshotId) -> Result<(), Error> {
-        panic::install_hook();
-        P::delete_snapshot(id)
-    }
-
-    fn keep_newest(stream_id: String, source_id: String, keep: u32) -> Result<u64, Error> {
-        panic::install_hook();
-        P::keep_newest(stream_id, source_id, keep)
-    }
-
-    fn import_snapshot(id: SnapshotId, snapshot: SnapshotData, created: u64) -> Result<(), Error> {
-        panic::install_hook();
-        P::import_snapshot(id, snapshot, created)
-    }
-}
-
-/// Makes this crate a snapshots component: exports the functions of a type that implements
-/// [`SnapshotsPlugin`](crate::snapshots::SnapshotsPlugin) and [`Maintenance`](crate::maintenance::Maintenance). Use it once
-/// per component. It expands to nothing on targets other than WebAssembly, so that the rules can be tested there.
-#[macro_export]
-macro_rules! snapshots_plugin {
-    ($plugin:ty) => {
-        #[cfg(target_arch = "wasm32")]
-        const _: () = {
-            type Registered = $crate::snapshots::Registered<$plugin>;
-            $crate::bindings::snapshots_plugin::export_snapshots_plugin!(
-                Registered with_types_in $crate::bindings::snapshots_plugin
-            );
-            type Maintained = $crate::maintenance::Registered<$plugin>;
-            $crate::bindings::maintenance::export_maintenance!(
-                Maintained with_types_in $crate::bindings::maintenance
-            );
-        };
-        #[cfg(not(target_arch = "wasm32"))]
-        const _: () = {
-            const fn implements<P: $crate::snapshots::SnapshotsPlugin + $crate::maintenance::Maintenance>() {}
-            implements::<$plugin>();
-        };
-    };
 }

@@ -1,8 +1,8 @@
 //! Appends and transactions: expected versions, repeats and append conditions.
 
-use exesdb_sdk::streams::{AppendCondition, AppendRequest, AppendResult, Transaction};
-use exesdb_sdk::types::{ConditionFailure, Error, Position};
+use exesdb_sdk::types::{AppendCondition, ConditionFailure, Error, Position};
 
+use crate::requests::{AppendRequest, AppendResult, Transaction};
 use crate::{Reference, SECOND};
 
 /// By how many microseconds a clock may be set back so that later events take the time of the event before them.
@@ -34,8 +34,9 @@ impl Reference {
         if let Some(results) = appends.iter().map(|append| self.repeated(append)).collect() {
             return Ok(results);
         }
-        if let Some(id) = appends.iter().find_map(|append| self.visible_id(append)) {
-            return Err(Error::IdConflict(id.to_owned()));
+        let visible = appends.iter().find_map(|append| Some((append, self.visible_id(append)?)));
+        if let Some((append, id)) = visible {
+            return Err(self.id_conflict(&append.stream_id, id));
         }
         for append in appends {
             self.check_version(&append.stream_id, append.expected)?;
@@ -49,18 +50,6 @@ impl Reference {
             }
         }
         Ok(appends.iter().map(|append| self.add_all(append)).collect())
-    }
-
-    /// Moves the events of an append to the positions in the store's result: a store may commit the appends of one call in
-    /// any order.
-    pub fn take_positions(&mut self, stream_id: &str, result: &AppendResult) {
-        let versions = result.first_version..=result.last_version;
-        for event in self.events.iter_mut().filter(|event| event.stream_id == stream_id) {
-            if versions.contains(&event.version) {
-                event.position = result.position - (result.last_version - event.version);
-            }
-        }
-        self.events.sort_by_key(|event| event.position);
     }
 
     /// The first result of an append whose events are all visible, at consecutive versions.

@@ -1,10 +1,10 @@
 //! Positions beyond the end of the store. The host refuses them for gateways, because their client has seen events that no
 //! longer exist; a streams component does not.
 
-use exesdb_sdk::streams::Transaction;
 use exesdb_sdk::types::{Direction, Error, HistoryChange, Position};
 
 use crate::Reference;
+use crate::requests::Transaction;
 
 impl Reference {
     /// Checks where a read of the whole store begins.
@@ -28,6 +28,6 @@ impl Reference {
     }
 
     fn history_changed(&self) -> Error {
-        Error::HistoryChanged(HistoryChange { history: 0, end: self.end })
+        Error::HistoryChanged(HistoryChange { history_id: 0, end: self.end })
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use exesdb_sdk::streams::{ImportMark, ImportResult, ImportState, ImportedEvent};
-use exesdb_sdk::types::{Error, ExpectedVersion, InvalidArgument, Version};
+use exesdb_sdk::types::{Error, ExpectedVersion, ImportMark, ImportState, InvalidArgument, Version};
 
 use crate::Reference;
+use crate::requests::{ImportResult, ImportedEvent};
 
 /// The rows of one source that a stream has imported.
 #[derive(Clone, Copy, Debug, Default)]
@@ -62,7 +62,7 @@ impl Reference {
             self.raise(&mut after, stream, mark, index)?;
         }
         *self = after;
-        Ok(ImportResult { added, repeated, hidden, durable_position: self.end })
+        Ok(ImportResult { added, repeated, hidden })
     }
 
     /// The state from which an import of a source into a stream continues.
@@ -81,7 +81,7 @@ impl Reference {
         let added = &after.events[self.events.len()..];
         let is_added = added.iter().any(|other| other.stream_id == *stream_id && other.id == event.id);
         if is_added || self.event_with_id(stream_id, &event.id).is_some() {
-            return Err(Error::IdConflict(event.id.clone()));
+            return Err(after.id_conflict(stream_id, &event.id));
         }
         // A new stream may begin with any version.
         if after.last_version(stream_id).is_some_and(|last| *version != last + 1) {

@@ -2,24 +2,26 @@
 //! against it.
 //!
 //! The model keeps all events that were ever added in one list and finds everything in it by going through it: it is slow,
-//! and easy to check against the contract in `wit/store/`. It does not check arguments, so calls must have valid ones. It
+//! and easy to check against the contract in `wit/next/store/`. It does not check arguments, so calls must have valid ones. It
 //! does not scavenge, because scavenging changes no result.
 
 mod append;
 mod history;
 mod import;
 mod read;
+mod requests;
 mod retention;
 mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use exesdb_sdk::streams::StreamState;
+use exesdb_sdk::events::{EventData, RecordedEvent};
 use exesdb_sdk::types::{
-    Error, EventData, ExpectedVersion, Position, RecordedEvent, Version, VersionConflict,
+    Error, ExpectedVersion, IdConflict, Position, StreamState, Version, VersionConflict,
 };
 
 use import::ImportedRows;
+pub use requests::{AppendRequest, AppendResult, ImportResult, ImportedEvent, Transaction, import_request};
 
 /// Microseconds per second.
 const SECOND: u64 = 1_000_000;
@@ -126,6 +128,12 @@ impl Reference {
             last_version: self.last_version(stream_id),
             is_deleted: self.state(stream_id).is_some_and(|state| state != StreamState::Live),
         })
+    }
+
+    /// The error for an event id that the stream has already.
+    fn id_conflict(&self, stream_id: &str, id: &str) -> Error {
+        let (stream_id, last_version) = (stream_id.to_owned(), self.last_version(stream_id).unwrap_or(0));
+        Error::IdConflict(IdConflict { stream_id, id: id.to_owned(), last_version })
     }
 
     /// Adds an event at a position that is at or after the end. The event may begin its stream, or begin it again.

@@ -1,7 +1,9 @@
 //! Reads of events, and descriptions of streams.
 
-use exesdb_sdk::streams::{QueryItem, Retention, StreamInfo, StreamState};
-use exesdb_sdk::types::{Direction, Error, Position, RecordedEvent, StreamLife, Version};
+use exesdb_sdk::events::RecordedEvent;
+use exesdb_sdk::types::{
+    Direction, Error, Position, QueryItem, Retention, StreamInfo, StreamLife, StreamState, Version,
+};
 
 use crate::Reference;
 

@@ -1,7 +1,7 @@
 //! Deletion and retention, and which events they hide.
 
-use exesdb_sdk::streams::{Deletion, Retention, StreamState};
-use exesdb_sdk::types::{Error, ExpectedVersion, RecordedEvent};
+use exesdb_sdk::events::RecordedEvent;
+use exesdb_sdk::types::{Deletion, Error, ExpectedVersion, Retention, StreamState};
 
 use crate::{Reference, SECOND};
 

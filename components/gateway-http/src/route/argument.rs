@@ -1,13 +1,12 @@
 //! Arguments that several routes read from the head of a request.
 
-use exesdb_sdk::arguments::{self, COUNT_MAX};
+use exesdb_sdk::arguments::{self, COUNT_MAX, InvalidArgument};
 
 use crate::json::essence;
 use crate::limits::PAGE_COUNT_DEFAULT;
 use crate::problem::{Kind, Problem, quoted};
 use crate::query::{Query, percent_decode};
 use crate::request::RequestHead;
-use crate::store::Error;
 use crate::store_error::{Subject, problem};
 
 pub(super) fn count(query: &Query<'_>) -> Result<u32, Problem> {
@@ -22,7 +21,7 @@ pub(super) fn stream_name(segment: &str) -> Result<String, Problem> {
 }
 
 /// Turns the violation of one of the store's rules into a problem.
-pub(super) fn checked(rule: Result<(), Error>) -> Result<(), Problem> {
+pub(super) fn checked(rule: Result<(), InvalidArgument>) -> Result<(), Problem> {
     rule.map_err(|error| problem(error, Subject::Store))
 }
 

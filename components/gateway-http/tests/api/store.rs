@@ -1,7 +1,11 @@
-//! The store of the tests: the rules of the streams and snapshots components over keyspaces in memory, and the means to
+//! The store of the tests: the rules of the streams and snapshots components over a store in memory, and the means to
 //! inject failures and to script what happens while a follower waits.
 
 mod convert;
+#[path = "../../../snapshots/tests/driver/mod.rs"]
+mod snapshot_rules;
+#[path = "../../../streams/tests/driver/mod.rs"]
+mod stream_rules;
 
 use std::collections::VecDeque;
 
@@ -12,13 +16,13 @@ use exesdb_gateway_http::store::{
     RecordedSnapshot, Retention, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope, StoreApi,
     StoreHistory, StreamInfo, StreamPage, Transaction, Wake,
 };
-use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
-use exesdb_sdk::{snapshots as sdk_snapshots, streams as sdk_streams};
-use exesdb_snapshots::rules as snapshots;
+use exesdb_reference as reference;
+use exesdb_sdk::memory::MemoryStore;
+use exesdb_sdk::{snapshots as sdk_snapshots, types};
 use exesdb_streams::correlation::CorrelationIndex;
-use exesdb_streams::{append, delete, import, read, retention, transact};
 
 use convert::Convert;
+use {snapshot_rules as snapshots, stream_rules as rules};
 
 /// One thing that happens during a wait of a follower.
 #[derive(Debug)]
@@ -47,7 +51,7 @@ pub(crate) type Tamper = Box<dyn Fn(&mut RecordedEvent)>;
 /// The store.
 #[derive(Default)]
 pub(crate) struct TestStore {
-    pub(crate) keyspaces: MemoryKeyspaces,
+    pub(crate) keyspaces: MemoryStore,
     /// The error of all calls, if any.
     pub(crate) failure: Option<Error>,
     /// The first read, counted from 1, that fails with `failure`; none if all calls fail.
@@ -111,7 +115,7 @@ impl TestStore {
 
     /// Deletes a stream.
     pub(crate) fn delete(&mut self, stream: &str, deletion: Deletion) {
-        delete::delete_stream(&self.keyspaces, stream, ExpectedVersion::Any, deletion.convert())
+        rules::delete_stream(&self.keyspaces, stream, types::ExpectedVersion::Any, deletion.convert())
             .expect("the rules allow the deletion");
     }
 
@@ -120,9 +124,10 @@ impl TestStore {
         let mut events = Vec::new();
         let mut from = None;
         loop {
-            let page =
-                read::read_all(&self.keyspaces, self.now(), from, 1_000, Direction::Forward).expect("a page");
-            events.extend(page.events);
+            let page = rules::read_all(&self.keyspaces, self.now(), from, 1_000, types::Direction::Forward);
+            let page = page.expect("a page");
+            let found: Vec<RecordedEvent> = page.events.convert();
+            events.extend(found);
             from = page.next;
             if page.end {
                 return events;
@@ -132,7 +137,7 @@ impl TestStore {
 
     /// The position of the next event.
     pub(crate) fn end(&self) -> u64 {
-        self.keyspaces.durable_position().expect("memory does not fail")
+        rules::end(&self.keyspaces)
     }
 
     /// The time in microseconds: it advances by one with each event.
@@ -149,8 +154,8 @@ impl TestStore {
 
     fn append_request(&mut self, request: AppendRequest) -> Result<AppendResult, Error> {
         let requests = [request.convert()];
-        let mut results = append::append(&self.keyspaces, self.now(), CorrelationIndex::On, &requests);
-        results.pop().expect("one result for one request").map(Convert::convert)
+        let mut results = rules::append(&self.keyspaces, self.now(), CorrelationIndex::On, &requests);
+        results.pop().expect("one result for one request").convert()
     }
 
     fn read_page(
@@ -159,18 +164,18 @@ impl TestStore {
         from: Option<u64>,
         count: u32,
         direction: Direction,
-    ) -> Result<sdk_streams::EventPage, Error> {
-        let (store, now) = (&self.keyspaces, self.now());
+    ) -> Result<rules::EventPage, types::Error> {
+        let (store, now, direction) = (&self.keyspaces, self.now(), direction.convert());
         let page_count = count.min(self.page_events.unwrap_or(u32::MAX));
         match scope {
-            EventScope::Store => read::read_all(store, now, from, page_count, direction),
-            EventScope::Stream(stream) => read::read_stream(store, now, stream, from, page_count, direction),
+            EventScope::Store => rules::read_all(store, now, from, page_count, direction),
+            EventScope::Stream(stream) => rules::read_stream(store, now, stream, from, page_count, direction),
             EventScope::Filtered(filter) => {
                 let filter = filter.clone().convert();
                 let mut page =
-                    read::read_filtered(store, now, CorrelationIndex::On, filter, from, count, direction)?;
+                    rules::read_filtered(store, now, CorrelationIndex::On, filter, from, count, direction)?;
                 if let Some(scan_events) = self.scan_events {
-                    let scanned = read::read_all(store, now, from, scan_events, direction)?;
+                    let scanned = rules::read_all(store, now, from, scan_events, direction)?;
                     let next =
                         scanned.next.filter(|next| page.next.is_none_or(|page_next| *next < page_next));
                     if let Some(next) = next.filter(|_| !scanned.end) {
@@ -193,21 +198,31 @@ impl StoreApi for TestStore {
     fn transact(&mut self, transaction: Transaction) -> Result<Vec<AppendResult>, Error> {
         self.fail()?;
         let transactions = [transaction.convert()];
-        let mut results =
-            transact::transact(&self.keyspaces, self.now(), CorrelationIndex::On, &transactions);
-        results.pop().expect("one result for one transaction").map(Convert::convert)
+        let mut results = rules::transact(&self.keyspaces, self.now(), CorrelationIndex::On, &transactions);
+        results.pop().expect("one result for one transaction").convert()
     }
 
     fn import(&mut self, events: &[ImportedEvent], marks: &[ImportMark]) -> Result<ImportResult, Error> {
         self.fail()?;
-        let (events, marks): (Vec<_>, Vec<_>) = (events.to_vec().convert(), marks.to_vec().convert());
-        import::import_events(&self.keyspaces, self.now(), CorrelationIndex::On, &events, &marks)
-            .map(Convert::convert)
+        let (mut events, marks): (Vec<reference::ImportedEvent>, Vec<_>) =
+            (events.to_vec().convert(), marks.to_vec().convert());
+        // Either all events of an import have positions, or none.
+        if events.iter().any(|event| event.position.is_some()) {
+            let mut next = self.end();
+            for event in &mut events {
+                let position = *event.position.get_or_insert(next);
+                next = position.saturating_add(1);
+            }
+        }
+        let result = rules::import_events(&self.keyspaces, self.now(), CorrelationIndex::On, &events, &marks);
+        let result: Result<reference::ImportResult, Error> = result.convert();
+        let reference::ImportResult { added, repeated, hidden } = result?;
+        Ok(ImportResult { added, repeated, hidden, durable_position: self.end() })
     }
 
     fn import_states(&mut self, source: &str, streams: &[String]) -> Result<Vec<ImportState>, Error> {
         self.fail()?;
-        import::import_states(&self.keyspaces, self.now(), source, streams).map(Convert::convert)
+        rules::import_states(&self.keyspaces, self.now(), source, streams).convert()
     }
 
     fn delete_stream(
@@ -217,12 +232,12 @@ impl StoreApi for TestStore {
         deletion: Deletion,
     ) -> Result<(), Error> {
         self.fail()?;
-        delete::delete_stream(&self.keyspaces, stream, expected, deletion.convert())
+        rules::delete_stream(&self.keyspaces, stream, expected.convert(), deletion.convert()).convert()
     }
 
     fn set_retention(&mut self, stream: &str, limits: Retention) -> Result<(), Error> {
         self.fail()?;
-        retention::set_retention(&self.keyspaces, self.now(), stream, &limits.convert())
+        rules::set_retention(&self.keyspaces, self.now(), stream, &limits.convert()).convert()
     }
 
     fn read(
@@ -239,7 +254,9 @@ impl StoreApi for TestStore {
             // The host checks this before it calls the component.
             self.check_history(from.unwrap_or(0), None)?;
         }
-        let mut page: EventPage = self.read_page(scope, from, count, direction)?.convert();
+        let found: Result<rules::EventPage, Error> = self.read_page(scope, from, count, direction).convert();
+        let rules::EventPage { events, next, end } = found?;
+        let mut page = EventPage { events: events.convert(), next, end, durable_position: self.end() };
         if let Some(tamper) = &self.tamper {
             page.events.iter_mut().for_each(tamper);
         }
@@ -258,12 +275,12 @@ impl StoreApi for TestStore {
         deleted: bool,
     ) -> Result<StreamPage, Error> {
         self.fail()?;
-        read::list_streams(&self.keyspaces, prefix, after, count, deleted).map(Convert::convert)
+        rules::list_streams(&self.keyspaces, prefix, after, count, deleted).convert()
     }
 
     fn stream_info(&mut self, stream: &str) -> Result<StreamInfo, Error> {
         self.fail()?;
-        read::stream_info(&self.keyspaces, self.now(), stream).map(Convert::convert)
+        rules::stream_info(&self.keyspaces, self.now(), stream).convert()
     }
 
     fn record_snapshot(
@@ -279,11 +296,12 @@ impl StoreApi for TestStore {
             Some(created) => snapshots::import(&self.keyspaces, &id, &snapshot, created),
             None => snapshots::record(&self.keyspaces, self.now(), &id, &snapshot),
         }
+        .convert()
     }
 
     fn read_snapshot(&mut self, id: &SnapshotId) -> Result<RecordedSnapshot, Error> {
         self.fail()?;
-        snapshots::read(&self.keyspaces, &id.clone().convert()).map(Convert::convert)
+        snapshots::read(&self.keyspaces, &id.clone().convert()).convert()
     }
 
     fn read_latest(
@@ -293,7 +311,7 @@ impl StoreApi for TestStore {
         at_most: Option<u64>,
     ) -> Result<RecordedSnapshot, Error> {
         self.fail()?;
-        snapshots::read_latest(&self.keyspaces, stream, source, at_most).map(Convert::convert)
+        snapshots::read_latest(&self.keyspaces, stream, source, at_most).convert()
     }
 
     fn list_snapshots(
@@ -304,18 +322,17 @@ impl StoreApi for TestStore {
     ) -> Result<SnapshotPage, Error> {
         self.fail()?;
         let after = after.cloned().convert();
-        snapshots::list(&self.keyspaces, &scope.clone().convert(), after.as_ref(), count)
-            .map(Convert::convert)
+        snapshots::list(&self.keyspaces, &scope.clone().convert(), after.as_ref(), count).convert()
     }
 
     fn delete_snapshot(&mut self, id: &SnapshotId) -> Result<(), Error> {
         self.fail()?;
-        snapshots::delete(&self.keyspaces, &id.clone().convert())
+        snapshots::delete(&self.keyspaces, &id.clone().convert()).convert()
     }
 
     fn keep_newest(&mut self, stream: &str, source: &str, keep: u32) -> Result<u64, Error> {
         self.fail()?;
-        snapshots::keep_newest(&self.keyspaces, stream, source, keep)
+        snapshots::keep_newest(&self.keyspaces, stream, source, keep).convert()
     }
 
     fn wait(&mut self, stream: Option<&str>, seen: u64, timeout_ms: u32) -> Wake {

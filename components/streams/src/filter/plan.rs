@@ -1,6 +1,6 @@
 //! The labels of the index that lead to the events of a filter.
 
-use exesdb_sdk::streams::QueryItem;
+use exesdb_sdk::types::QueryItem;
 
 use crate::layout::{LabelDigest, LabelKind, label_digest};
 

@@ -2,20 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use exesdb_sdk::arguments::invalid;
-use exesdb_sdk::streams::StreamState;
-use exesdb_sdk::types::{Error, ExpectedVersion, Position, Version};
+use exesdb_sdk::types::{Error, ExpectedVersion, Position, StreamState, Version, invalid, too_large};
 
 use crate::check::within;
-use crate::decide::{advance_head, conflict};
+use crate::decide::{advance_head, conflict, id_conflict};
 use crate::layout::Head;
 
-/// Maximum number of positions of one batch, which is the storage's limit.
-pub const BATCH_POSITIONS_MAX: u32 = 10_000;
-
-/// Maximum number of positions that an import leaves empty before its first event: 5,000 batches, which bounds the
-/// duration of an import and the positions it uses up.
-pub const GAP_MAX: u64 = 5_000 * BATCH_POSITIONS_MAX as u64;
+/// Maximum number of positions that an import leaves empty, which bounds what a mistake can use up.
+pub const GAP_MAX: u64 = 50_000_000;
 
 /// An event to import.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +48,7 @@ pub(super) enum EventDecision {
     Hidden,
 }
 
-/// The head of a stream that begins with an event of this version, without its origin, which the commit writes.
+/// The head of a stream that begins with an event of this version, without its origin, which the host writes.
 pub(super) fn begun(version: Version, created: u64) -> Head {
     Head { truncate_before: version, reclaimed_before: version, ..Head::new(0, version, created, created) }
 }
@@ -86,7 +80,7 @@ pub(super) fn decide_events(
             return Err(Error::StreamDeleted(stream_id.to_owned()));
         }
         if known.is_some() || added.contains(&(stream_id, id)) {
-            return Err(Error::IdConflict(id.to_owned()));
+            return Err(id_conflict(stream_id, id, head.as_ref()));
         }
         let next = match head {
             None => begun(version, created),
@@ -107,92 +101,46 @@ pub(super) fn decide_events(
     Ok(decisions)
 }
 
-/// The positions of the added events.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Placement {
-    /// The number of positions that each of the preceding batches leaves empty.
-    pub(super) reserved: Vec<u32>,
-    /// The number of positions that the import's own batch leaves empty directly before each added event.
-    pub(super) gaps: Vec<u32>,
-    /// Whether positions are given, so that the log must still end where it ended when it was read.
-    pub(super) is_fixed: bool,
-}
-
 /// Places the added events in a log that ends at `end`. `events` has each event's position, if given, and the decision
-/// about it.
-pub(super) fn place(end: Position, events: &[(Option<Position>, EventDecision)]) -> Result<Placement, Error> {
-    let mut placement = Placement::default();
+/// about it. Returns the number of positions that are left empty directly before each added event.
+pub(super) fn place(end: Position, events: &[(Option<Position>, EventDecision)]) -> Result<Vec<u64>, Error> {
+    let mut gaps = Vec::new();
     let mut next = end;
-    // The number of positions that the import's own batch takes.
-    let mut taken = 0_u64;
+    let mut empty = 0_u64;
     for (index, (position, decision)) in events.iter().enumerate() {
         if *decision != EventDecision::Add {
             continue;
         }
         let argument = || format!("events[{index}]");
-        let mut gap = match position {
+        let gap = match position {
             None => 0,
-            Some(position) => {
-                placement.is_fixed = true;
-                position.checked_sub(next).ok_or_else(|| {
-                    let message = format!("is {position}, but the next free one is {next}");
-                    within(invalid("position", message), argument)
-                })?
-            }
+            Some(position) => position.checked_sub(next).ok_or_else(|| {
+                let message = format!("is {position}, but the next free one is {next}");
+                within(invalid("position", message), argument)
+            })?,
         };
+        empty = empty.saturating_add(gap);
+        if empty > GAP_MAX {
+            let message = format!(
+                "its position would leave {empty} positions empty, over the limit of {GAP_MAX} for one import"
+            );
+            return Err(within(too_large(message), argument));
+        }
         next = next.saturating_add(gap).saturating_add(1);
-        if placement.gaps.is_empty() {
-            placement.reserved = reserve(gap).map_err(|error| within(error, argument))?;
-            gap -= placement.reserved.iter().map(|count| u64::from(*count)).sum::<u64>();
-        }
-        taken = taken.saturating_add(gap).saturating_add(1);
-        if taken > BATCH_POSITIONS_MAX.into() {
-            return Err(within(
-                Error::TooLarge(format!(
-                    "the import takes more than {BATCH_POSITIONS_MAX} positions up to here, empty ones included; begin \
-                     another one with this event"
-                )),
-                argument,
-            ));
-        }
-        placement.gaps.push(u32::try_from(gap).expect("it is no more than one batch takes"));
+        gaps.push(gap);
     }
-    Ok(placement)
-}
-
-/// Divides the gap before the first event among preceding batches; none if the import's own batch can take it.
-fn reserve(gap: u64) -> Result<Vec<u32>, Error> {
-    if gap > GAP_MAX {
-        return Err(Error::TooLarge(format!(
-            "its position would leave {gap} positions empty, over the limit of {GAP_MAX} for one import"
-        )));
-    }
-    // This leaves enough positions for the maximum number of events.
-    if gap <= u64::from(BATCH_POSITIONS_MAX) / 2 {
-        return Ok(Vec::new());
-    }
-    let part = |left: u64| {
-        u32::try_from(left.min(BATCH_POSITIONS_MAX.into())).expect("it is no more than its limit")
-    };
-    let mut parts = Vec::new();
-    let mut left = gap;
-    while left > 0 {
-        parts.push(part(left));
-        left -= u64::from(part(left));
-    }
-    Ok(parts)
+    Ok(gaps)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
-    use exesdb_sdk::streams::StreamState;
-    use exesdb_sdk::types::{Error, ExpectedVersion, Version};
+    use exesdb_sdk::types::{Error, ExpectedVersion, StreamState, Version};
 
     use super::Present::{self, Hidden, Nothing, Other, Same};
-    use super::{Candidate, EventDecision, GAP_MAX, Placement, begun, decide_events, place};
-    use crate::decide::conflict;
+    use super::{Candidate, EventDecision, GAP_MAX, begun, decide_events, place};
+    use crate::decide::{conflict, id_conflict};
     use crate::layout::Head;
 
     /// An event's stream, version and id, what is at its version, and the version that the store has for the id.
@@ -229,7 +177,7 @@ mod tests {
         let wrong =
             |stream_id, expected, last| Err(conflict(stream_id, expected, Some(&Head::new(0, last, 0, 0))));
         let deleted = Head { state: StreamState::Deleted, ..Head::new(0, 4, 0, 0) };
-        let taken = |id: &str| Err(Error::IdConflict(id.into()));
+        let taken = |last| Err(id_conflict("live", "a", Some(&Head::new(0, last, 0, 0))));
         let (add, repeat, hidden) = (EventDecision::Add, EventDecision::Repeat, EventDecision::Hidden);
         let table: [(&[Row<'_>], Decisions); 22] = [
             (&[], Ok(vec![])),
@@ -240,10 +188,10 @@ mod tests {
             (&[("live", 4, "a", Other, None)], wrong("live", Exact(3), 4)),
             (&[("live", 6, "a", Nothing, None)], wrong("live", Exact(5), 4)),
             (&[("live", 5, "a", Nothing, None), ("live", 5, "b", Nothing, None)], wrong("live", Exact(4), 5)),
-            (&[("live", 4, "a", Other, Some(3))], taken("a")),
-            (&[("live", 5, "a", Nothing, Some(3))], taken("a")),
-            (&[("live", 5, "a", Nothing, None), ("live", 6, "a", Nothing, None)], taken("a")),
-            (&[("live", 5, "a", Nothing, None), ("live", 5, "a", Nothing, None)], taken("a")),
+            (&[("live", 4, "a", Other, Some(3))], taken(4)),
+            (&[("live", 5, "a", Nothing, Some(3))], taken(4)),
+            (&[("live", 5, "a", Nothing, None), ("live", 6, "a", Nothing, None)], taken(5)),
+            (&[("live", 5, "a", Nothing, None), ("live", 5, "a", Nothing, None)], taken(5)),
             // The event with this id is hidden, so its id is unknown.
             (&[("live", 2, "a", Hidden, Some(3))], Ok(vec![hidden])),
             (&[("deleted", 5, "a", Nothing, None)], Ok(vec![add])),
@@ -274,35 +222,31 @@ mod tests {
     fn imported_events_keep_their_positions() {
         use EventDecision::{Add, Repeat};
         let hidden = EventDecision::Hidden;
-        let placement = |reserved: &[u32], gaps: &[u32], is_fixed| {
-            Ok(Placement { reserved: reserved.to_vec(), gaps: gaps.to_vec(), is_fixed })
-        };
-        assert_eq!(place(9, &[]), placement(&[], &[], false));
-        assert_eq!(place(9, &[(None, Add), (None, Add)]), placement(&[], &[0, 0], false));
-        assert_eq!(place(9, &[(Some(3), Repeat), (None, Add)]), placement(&[], &[0], false));
-        assert_eq!(place(9, &[(Some(3), hidden), (None, Add)]), placement(&[], &[0], false));
+        assert_eq!(place(9, &[]), Ok(vec![]));
+        assert_eq!(place(9, &[(None, Add), (None, Add)]), Ok(vec![0, 0]));
+        assert_eq!(place(9, &[(Some(3), Repeat), (None, Add)]), Ok(vec![0]));
+        assert_eq!(place(9, &[(Some(3), hidden), (None, Add)]), Ok(vec![0]));
         let mixed = [(Some(12), Add), (None, Add), (Some(13), Repeat), (Some(20), Add)];
-        assert_eq!(place(9, &mixed), placement(&[], &[3, 0, 6], true));
-        assert_eq!(place(9, &[(Some(9), Add)]), placement(&[], &[0], true));
-        assert_eq!(place(0, &[(Some(5_000), Add)]), placement(&[], &[5_000], true));
-        assert_eq!(place(0, &[(Some(5_001), Add)]), placement(&[5_001], &[0], true));
-        assert_eq!(place(9, &[(Some(20_010), Add)]), placement(&[10_000, 10_000, 1], &[0], true));
-        assert_eq!(place(0, &[(Some(GAP_MAX), Add)]).unwrap().reserved.len(), 5_000);
+        assert_eq!(place(9, &mixed), Ok(vec![3, 0, 6]));
+        assert_eq!(place(9, &[(Some(9), Add)]), Ok(vec![0]));
+        assert_eq!(place(0, &[(Some(GAP_MAX), Add)]), Ok(vec![GAP_MAX]));
 
         let complaint = |end, events: &[_]| match place(end, events) {
             Err(Error::Invalid(invalid)) => invalid.argument,
-            Err(Error::TooLarge(text)) => text,
+            Err(Error::Problem(problem)) => problem.message,
             other => panic!("{other:?}"),
         };
         assert_eq!(complaint(9, &[(Some(8), Add)]), "events[0].position");
         assert_eq!(complaint(9, &[(Some(9), Add), (None, Add), (Some(10), Add)]), "events[2].position");
-        let text = complaint(0, &[(Some(GAP_MAX + 1), Add)]);
-        assert!(text.starts_with("events[0]:") && text.contains("50000000"), "{text}");
-        let text = complaint(0, &[(Some(u64::MAX), Add)]);
-        assert!(text.contains("50000000"), "{text}");
-        let text = complaint(0, &[(Some(0), Add), (Some(u64::MAX), Add)]);
-        assert!(text.starts_with("events[1]:") && text.contains("10000"), "{text}");
-        assert!(place(0, &[(Some(0), Add), (Some(9_999), Add)]).is_ok());
-        assert!(place(0, &[(Some(0), Add), (Some(10_000), Add)]).is_err());
+        let too_far: [&[_]; 3] = [
+            &[(Some(GAP_MAX + 1), Add)],
+            &[(Some(u64::MAX), Add)],
+            &[(Some(GAP_MAX), Add), (Some(GAP_MAX + 2), Add)],
+        ];
+        for events in too_far {
+            let text = complaint(0, events);
+            let last = format!("events[{}]:", events.len() - 1);
+            assert!(text.starts_with(&last) && text.contains("50000000"), "{text}");
+        }
     }
 }

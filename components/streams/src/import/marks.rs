@@ -3,15 +3,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use exesdb_sdk::arguments::{check_stream_id, check_text, invalid};
-use exesdb_sdk::keyspaces::{Keyspaces, damaged};
-use exesdb_sdk::streams::{ImportMark, ImportState, ImportedEvent};
-use exesdb_sdk::types::{Error, ExpectedVersion, Version};
+use exesdb_sdk::arguments::{check_stream_id, check_text};
+use exesdb_sdk::types::{Error, ExpectedVersion, ImportMark, ImportState, Version, damaged, invalid};
+use exesdb_sdk::view::View;
 
 use super::decide::EventDecision;
 use super::present::Heads;
 use crate::check::{check_at_most, within};
 use crate::decide::conflict;
+use crate::events::NewEvent;
 use crate::layout::{IMPORTS, ImportedRows, import_key};
 use crate::read::info_of;
 
@@ -24,16 +24,13 @@ pub const MARKS_MAX: usize = 1_000;
 /// Maximum number of streams of one call: as many as an import has events.
 pub const STATES_MAX: usize = 1_000;
 
-/// For each stream, in order, how many rows of the source it has imported, and its description. `now` is the time of day in
-/// microseconds, for retention.
+/// For each stream, in order, how many rows of the source it has imported, and its description.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] and [`Error::TooLarge`] for the arguments, those of the storage, and [`Error::Other`] for damaged
-/// data.
+/// [`Error::Invalid`] and the problem `too-large` for the arguments, those of the storage, and `damaged` for damaged data.
 pub fn import_states(
-    store: &impl Keyspaces,
-    now: u64,
+    view: &impl View,
     source: &str,
     stream_ids: &[String],
 ) -> Result<Vec<ImportState>, Error> {
@@ -43,8 +40,8 @@ pub fn import_states(
         check_stream_id("", stream_id).map_err(|error| within(error, || format!("stream-ids[{index}]")))?;
     }
     let keys = stream_ids.iter().map(|stream_id| import_key(stream_id, source)).collect();
-    let imported = read(store, keys)?;
-    let infos = info_of(store, now, stream_ids)?;
+    let imported = read(view, keys)?;
+    let infos = info_of(view, stream_ids)?;
     let states = imported.into_iter().zip(infos).map(|(imported, info)| {
         let ImportedRows { rows, leading_rows } = imported.unwrap_or_default();
         ImportState { rows, leading_rows, info }
@@ -78,8 +75,8 @@ pub(super) fn check(marks: &[ImportMark]) -> Result<(), Error> {
 }
 
 /// Reads the stored marks.
-pub(super) fn read(store: &impl Keyspaces, keys: Vec<Vec<u8>>) -> Result<Vec<Option<ImportedRows>>, Error> {
-    let values = store.get_all(IMPORTS, &keys)?.into_iter().zip(&keys);
+pub(super) fn read(view: &impl View, keys: Vec<Vec<u8>>) -> Result<Vec<Option<ImportedRows>>, Error> {
+    let values = view.get_all(IMPORTS, &keys)?.into_iter().zip(&keys);
     let rows = values.map(|(value, key)| match value {
         None => Ok(None),
         Some(value) => ImportedRows::decode(&value)
@@ -115,18 +112,18 @@ pub(super) fn rises<'a>(
     marks: &'a [ImportMark],
     stored: &[Option<ImportedRows>],
     heads: &Heads<'_>,
-    events: &[ImportedEvent],
+    events: &[NewEvent<'_>],
     decisions: &[EventDecision],
 ) -> Result<Vec<Rise<'a>>, Error> {
     let mut streams: HashMap<&str, StreamEvents> = HashMap::new();
     for (event, decision) in events.iter().zip(decisions) {
-        let in_stream = streams.entry(&event.stream_id).or_default();
+        let in_stream = streams.entry(event.envelope.stream_id).or_default();
         match decision {
-            EventDecision::Hidden => in_stream.hidden = in_stream.hidden.or(Some(event.version)),
+            EventDecision::Hidden => in_stream.hidden = in_stream.hidden.or(Some(event.envelope.version)),
             EventDecision::Repeat => in_stream.uncounted += 1,
             EventDecision::Add => {
                 in_stream.uncounted += 1;
-                in_stream.last = Some(event.version);
+                in_stream.last = Some(event.envelope.version);
             }
         }
     }

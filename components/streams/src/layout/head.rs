@@ -1,8 +1,7 @@
 //! The heads of streams.
 
 use exesdb_sdk::fields::{Decoder, Encoder, Malformed};
-use exesdb_sdk::streams::StreamState;
-use exesdb_sdk::types::{Position, Version};
+use exesdb_sdk::types::{Position, StreamState, Version};
 
 /// The format of the head of a stream of which nothing was ever hidden.
 const HEAD_FORMAT: u8 = 1;
@@ -154,7 +153,7 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use exesdb_sdk::fields::Malformed;
-    use exesdb_sdk::streams::StreamState;
+    use exesdb_sdk::types::StreamState;
 
     use super::Head;
 

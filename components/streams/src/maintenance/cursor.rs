@@ -1,9 +1,8 @@
 //! The cursor of a step: bytes that the host passes back, and that are checked like any other argument.
 
-use exesdb_sdk::arguments::invalid;
-use exesdb_sdk::keyspaces::prefix_end;
 use exesdb_sdk::maintenance::Cursor;
-use exesdb_sdk::types::Error;
+use exesdb_sdk::types::{Error, invalid};
+use exesdb_sdk::view::prefix_end;
 
 /// Maximum length of a key in a cursor: longer than any key of this component, and short enough for a cursor.
 pub(super) const KEY_BYTES_MAX: usize = 1_024;

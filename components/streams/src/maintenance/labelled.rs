@@ -1,24 +1,19 @@
 //! The labels of a stored event.
 
-use exesdb_sdk::types::RecordedEvent;
+use exesdb_sdk::packed::Envelope;
 
-use crate::correlation::{CorrelationIds, CorrelationIndex};
-use crate::layout::{LabelDigest, LabelKind, label_digest};
+use crate::correlation::CorrelationIndex;
+use crate::label::labels_of;
+use crate::layout::LabelDigest;
 
-/// The digests of an event's labels. Whether its correlation and causation ids are indexed depends on the setting when it
-/// was appended: `On` returns all labels that it may have, `Off` those that it must have.
-pub(super) fn digests(event: &RecordedEvent, index: CorrelationIndex) -> Vec<LabelDigest> {
-    let mut digests = vec![label_digest(LabelKind::Type, &event.event_type)];
-    digests.extend(event.tags.iter().map(|tag| label_digest(LabelKind::Tag, tag)));
-    if index == CorrelationIndex::On {
-        let ids = CorrelationIds::of(&event.metadata);
-        digests.extend(ids.correlation.map(|id| label_digest(LabelKind::Correlation, &id)));
-        digests.extend(ids.causation.map(|id| label_digest(LabelKind::Causation, &id)));
-    }
+/// The digests of an event's labels; see [`labels_of`].
+pub(super) fn digests(event: &Envelope<'_>, index: CorrelationIndex) -> Vec<LabelDigest> {
+    let mut digests = Vec::new();
+    labels_of(event, index, |digest| digests.push(digest));
     digests
 }
 
 /// Whether an event may have an entry for this label.
-pub(super) fn may_have(event: &RecordedEvent, digest: LabelDigest) -> bool {
+pub(super) fn may_have(event: &Envelope<'_>, digest: LabelDigest) -> bool {
     digests(event, CorrelationIndex::On).contains(&digest)
 }

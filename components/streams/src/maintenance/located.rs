@@ -1,7 +1,7 @@
 //! Locates a stream's versions by its index, which may be damaged.
 
-use exesdb_sdk::keyspaces::{Direction, Entry, Keyspaces, Range, prefix_end};
-use exesdb_sdk::types::{Error, Position, Version};
+use exesdb_sdk::types::{Direction, Error, Position, Range, Version};
+use exesdb_sdk::view::{Entry, Page, View, prefix_end};
 
 use crate::layout::{INDEX, index_key, number, version_in};
 
@@ -18,8 +18,8 @@ pub(super) struct Append {
 }
 
 impl Append {
-    pub(super) fn of(origin: Position, entry: &Entry) -> Option<Self> {
-        Some(Self { last: version_in(&entry.key, origin)?, position: number(&entry.value)? })
+    pub(super) fn of(origin: Position, entry: Entry<'_>) -> Option<Self> {
+        Some(Self { last: version_in(entry.key, origin)?, position: number(entry.value)? })
     }
 
     /// The position of a version up to the last one; none if it would be negative.
@@ -30,31 +30,31 @@ impl Append {
 
 /// The entries of a stream's index at or after a version: at most `limit`, up to the first malformed one.
 pub(super) fn appends_from(
-    store: &impl Keyspaces,
+    view: &impl View,
     origin: Position,
     version: Version,
     limit: u32,
 ) -> Result<Vec<Append>, Error> {
-    let entries = entries_from(store, origin, version, limit)?;
-    Ok(entries.iter().map_while(|entry| Append::of(origin, entry)).collect())
+    let page = entries_from(view, origin, version, limit)?;
+    Ok(page.entries().map_while(|entry| Append::of(origin, entry)).collect())
 }
 
 /// The raw entries of a stream's index at or after a version.
 pub(super) fn entries_from(
-    store: &impl Keyspaces,
+    view: &impl View,
     origin: Position,
     version: Version,
     limit: u32,
-) -> Result<Vec<Entry>, Error> {
+) -> Result<Page, Error> {
     let end = prefix_end(&origin.to_be_bytes());
     let range = Range { keyspace: INDEX.to_owned(), start: index_key(origin, version), end };
-    Ok(store.scan(&range, Direction::Forward, limit, INDEX_BYTES_MAX)?.entries)
+    Ok(view.scan(&range, Direction::Forward, limit, INDEX_BYTES_MAX)?)
 }
 
 /// The last entry of a stream's index, if it is well-formed.
-pub(super) fn last_append(store: &impl Keyspaces, origin: Position) -> Result<Option<Append>, Error> {
+pub(super) fn last_append(view: &impl View, origin: Position) -> Result<Option<Append>, Error> {
     let end = prefix_end(&origin.to_be_bytes());
     let range = Range { keyspace: INDEX.to_owned(), start: index_key(origin, 0), end };
-    let page = store.scan(&range, Direction::Backward, 1, INDEX_BYTES_MAX)?;
-    Ok(page.entries.first().and_then(|entry| Append::of(origin, entry)))
+    let page = view.scan(&range, Direction::Backward, 1, INDEX_BYTES_MAX)?;
+    Ok(page.first().and_then(|entry| Append::of(origin, entry)))
 }

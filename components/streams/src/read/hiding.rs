@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use exesdb_sdk::keyspaces::{self, Keyspaces, Range, damaged};
-use exesdb_sdk::types::{Error, RecordedEvent};
+use exesdb_sdk::types::{Direction, Error, Range, damaged};
+use exesdb_sdk::view::View;
 
 use crate::entries::decode_head;
+use crate::events::Event;
 use crate::layout::{Head, RETAINED, STREAMS};
 use crate::visible::hides;
 
@@ -19,23 +20,28 @@ pub(crate) struct Hiding {
 
 impl Hiding {
     /// Checks with one read whether anything may be hidden at all.
-    pub(crate) fn new(store: &impl Keyspaces, now: u64) -> Result<Self, Error> {
+    pub(crate) fn new(view: &impl View) -> Result<Self, Error> {
         let any = Range { keyspace: RETAINED.to_owned(), start: Vec::new(), end: None };
-        let page = store.scan(&any, keyspaces::Direction::Forward, 1, 1)?;
-        Ok(Self { now, heads: (!page.entries.is_empty()).then(HashMap::new) })
+        let page = view.scan(&any, Direction::Forward, 1, 1)?;
+        Ok(Self { now: view.now(), heads: (!page.is_empty()).then(HashMap::new) })
+    }
+
+    /// Whether no event of the store is hidden, as far as is known without looking at it.
+    pub(crate) fn hides_nothing(&self) -> bool {
+        self.heads.is_none()
     }
 
     /// Keeps the visible events, in their order.
     pub(crate) fn retain_visible(
         &mut self,
-        store: &impl Keyspaces,
-        events: &mut Vec<RecordedEvent>,
+        view: &impl View,
+        events: &mut Vec<Event<'_>>,
     ) -> Result<(), Error> {
         let Some(heads) = &mut self.heads else { return Ok(()) };
-        read_heads(store, heads, events)?;
+        read_heads(view, heads, events)?;
         let now = self.now;
-        events.retain(|event| match heads.get(&event.stream_id) {
-            Some(Some(head)) => !hides(head, event.version, event.created, now),
+        events.retain(|event| match heads.get(event.envelope.stream_id) {
+            Some(Some(head)) => !hides(head, event.envelope.version, event.envelope.created, now),
             _ => true,
         });
         Ok(())
@@ -44,11 +50,11 @@ impl Hiding {
 
 /// Reads the heads of the events' streams that `heads` lacks.
 fn read_heads(
-    store: &impl Keyspaces,
+    view: &impl View,
     heads: &mut HashMap<String, Option<Head>>,
-    events: &[RecordedEvent],
+    events: &[Event<'_>],
 ) -> Result<(), Error> {
-    let unknown = events.iter().map(|event| event.stream_id.as_str()).filter(|id| !heads.contains_key(*id));
+    let unknown = events.iter().map(|event| event.envelope.stream_id).filter(|id| !heads.contains_key(*id));
     let mut unknown: Vec<&str> = unknown.collect();
     unknown.sort_unstable();
     unknown.dedup();
@@ -56,7 +62,7 @@ fn read_heads(
         return Ok(());
     }
     let keys: Vec<Vec<u8>> = unknown.iter().map(|id| id.as_bytes().to_owned()).collect();
-    for (id, value) in unknown.into_iter().zip(store.get_all(STREAMS, &keys)?) {
+    for (id, value) in unknown.into_iter().zip(view.get_all(STREAMS, &keys)?) {
         let missing = || damaged(STREAMS, id.as_bytes(), "it is missing, but it has events");
         let head = decode_head(id, value.as_deref())?.ok_or_else(missing)?;
         heads.insert(id.to_owned(), head.is_extended().then_some(head));

@@ -1,9 +1,8 @@
 //! Lists the live streams, or all streams including deleted ones.
 
 use exesdb_sdk::arguments::{STREAM_ID_BYTES_MAX, check_count, check_part};
-use exesdb_sdk::keyspaces::{self, Keyspaces, Range, damaged, prefix_end};
-use exesdb_sdk::streams::{StreamPage, StreamState};
-use exesdb_sdk::types::Error;
+use exesdb_sdk::types::{Direction, Error, Range, StreamPage, StreamState, damaged, too_large};
+use exesdb_sdk::view::{View, prefix_end};
 
 use super::KEYS_BYTES_MAX;
 use crate::layout::{Head, STREAMS};
@@ -20,10 +19,10 @@ const HEADS_PER_SCAN_MIN: u32 = 100;
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`]; those of the storage; [`Error::TooLarge`] if all of [`LISTED_HEADS_MAX`] streams were deleted,
-/// with the id after which to ask again; and [`Error::Damaged`] for damaged data.
+/// [`Error::Invalid`]; those of the storage; the problem `too-large` if all of [`LISTED_HEADS_MAX`] streams were deleted,
+/// with the id after which to ask again; and `damaged` for damaged data.
 pub fn list_streams(
-    store: &impl Keyspaces,
+    view: &impl View,
     prefix: &str,
     after: Option<&str>,
     count: u32,
@@ -45,28 +44,27 @@ pub fn list_streams(
         let range = Range { keyspace: STREAMS.to_owned(), start, end: end.clone() };
         // One more than requested shows whether more follow.
         let limit = count.saturating_add(1).max(HEADS_PER_SCAN_MIN);
-        let page = store.scan(&range, keyspaces::Direction::Forward, limit, KEYS_BYTES_MAX)?;
-        scanned += page.entries.len();
+        let page = view.scan(&range, Direction::Forward, limit, KEYS_BYTES_MAX)?;
+        scanned += page.len();
         let mut last = String::new();
-        for entry in page.entries {
-            let id = String::from_utf8(entry.key)
-                .map_err(|error| damaged(STREAMS, error.as_bytes(), "the key is not UTF-8"))?;
-            let head =
-                Head::decode(&entry.value).map_err(|reason| damaged(STREAMS, id.as_bytes(), reason))?;
+        for entry in page.entries() {
+            let id =
+                str::from_utf8(entry.key).map_err(|_| damaged(STREAMS, entry.key, "the key is not UTF-8"))?;
+            let head = Head::decode(entry.value).map_err(|reason| damaged(STREAMS, id.as_bytes(), reason))?;
             if deleted || head.state == StreamState::Live {
                 if streams.len() == count as usize {
                     return Ok(StreamPage { streams, more: true });
                 }
-                streams.push(id.clone());
+                streams.push(id.to_owned());
             }
-            last = id;
+            id.clone_into(&mut last);
         }
         if !page.more {
             return Ok(StreamPage { streams, more: false });
         }
         if scanned >= LISTED_HEADS_MAX {
             if streams.is_empty() {
-                return Err(Error::TooLarge(format!(
+                return Err(too_large(format!(
                     "list-streams: the {scanned} streams up to `{last}` were all deleted, and one call looks at no \
                      more than {LISTED_HEADS_MAX}; ask for those after `{last}`"
                 )));

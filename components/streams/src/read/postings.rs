@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 
-use exesdb_sdk::keyspaces::{self, Entry, Keyspaces, Range, damaged};
-use exesdb_sdk::types::{Direction, Error, Position};
+use exesdb_sdk::types::{Direction, Error, Position, Range, damaged};
+use exesdb_sdk::view::{Entry, View};
 
-use super::storage_direction;
+use super::log_scan::Bounds;
 use crate::filter::Lead;
 use crate::layout::{LABELS, LabelDigest, label_in, label_key, label_range, number};
 
@@ -40,6 +40,12 @@ impl Span {
         (rest.first <= rest.last).then_some(rest)
     }
 
+    /// The part of the span within bounds; none if there is none.
+    fn within(self, bounds: &Bounds) -> Option<Self> {
+        let (first, last) = (self.first.max(bounds.first()?), self.last.min(bounds.last()?));
+        (first <= last).then_some(Self { first, last })
+    }
+
     /// The union of both spans, if there is no position between them.
     fn joined(self, other: Self) -> Option<Self> {
         let touches =
@@ -68,7 +74,7 @@ struct List {
 
 impl List {
     fn new(
-        store: &impl Keyspaces,
+        view: &impl View,
         digest: LabelDigest,
         from: Position,
         direction: Direction,
@@ -77,17 +83,17 @@ impl List {
         if direction == Direction::Backward {
             // The entry that ends at or after the first position may begin before it.
             let range = label_range(digest, from);
-            let page = store.scan(&range, keyspaces::Direction::Forward, 1, POSTINGS_BYTES_MAX)?;
-            for entry in &page.entries {
+            let page = view.scan(&range, Direction::Forward, 1, POSTINGS_BYTES_MAX)?;
+            for entry in page.entries() {
                 list.spans.extend(span(digest, entry)?.beyond(from, direction));
             }
         }
-        list.read(store, from, direction)?;
+        list.read(view, from, direction)?;
         Ok(list)
     }
 
     /// Reads the next entries that may cover positions at or after `next`.
-    fn read(&mut self, store: &impl Keyspaces, next: Position, direction: Direction) -> Result<(), Error> {
+    fn read(&mut self, view: &impl View, next: Position, direction: Direction) -> Result<(), Error> {
         let Some(unread) = self.unread.take() else { return Ok(()) };
         let range = match direction {
             // Entries before `next` need not be read.
@@ -96,8 +102,8 @@ impl List {
                 Range { end: Some(label_key(self.digest, unread)), ..label_range(self.digest, 0) }
             }
         };
-        let page = store.scan(&range, storage_direction(direction), POSTINGS_PER_SCAN, POSTINGS_BYTES_MAX)?;
-        for entry in &page.entries {
+        let page = view.scan(&range, direction, POSTINGS_PER_SCAN, POSTINGS_BYTES_MAX)?;
+        for entry in page.entries() {
             self.spans.push_back(span(self.digest, entry)?);
         }
         self.unread = match (direction, self.spans.back()) {
@@ -111,7 +117,7 @@ impl List {
     /// The part of the next span that is at or after `next`.
     fn peek(
         &mut self,
-        store: &impl Keyspaces,
+        view: &impl View,
         next: Position,
         direction: Direction,
     ) -> Result<Option<Span>, Error> {
@@ -125,7 +131,7 @@ impl List {
             if self.unread.is_none() {
                 return Ok(None);
             }
-            self.read(store, next, direction)?;
+            self.read(view, next, direction)?;
         }
     }
 
@@ -139,11 +145,11 @@ impl List {
     }
 }
 
-fn span(digest: LabelDigest, entry: &Entry) -> Result<Span, Error> {
+fn span(digest: LabelDigest, entry: Entry<'_>) -> Result<Span, Error> {
     let no_span =
-        || damaged(LABELS, &entry.key, "it is no label with the positions of its first and last event");
-    let (of, last) = label_in(&entry.key).ok_or_else(no_span)?;
-    let first = number(&entry.value).filter(|first| *first <= last && of == digest).ok_or_else(no_span)?;
+        || damaged(LABELS, entry.key, "it is no label with the positions of its first and last event");
+    let (of, last) = label_in(entry.key).ok_or_else(no_span)?;
+    let first = number(entry.value).filter(|first| *first <= last && of == digest).ok_or_else(no_span)?;
     Ok(Span { first, last })
 }
 
@@ -151,6 +157,7 @@ fn span(digest: LabelDigest, entry: &Entry) -> Result<Span, Error> {
 pub(super) struct Postings {
     lists: Vec<List>,
     direction: Direction,
+    bounds: Bounds,
     /// The next position; none if the last one was passed.
     next: Option<Position>,
     /// The span that [`Postings::peek`] returned last.
@@ -158,17 +165,16 @@ pub(super) struct Postings {
 }
 
 impl Postings {
-    /// The positions from `from` on.
-    pub(super) fn new(
-        store: &impl Keyspaces,
-        leads: &[Lead],
-        from: Position,
-        direction: Direction,
-    ) -> Result<Self, Error> {
+    /// The positions within bounds.
+    pub(super) fn new(view: &impl View, leads: &[Lead], bounds: Bounds) -> Result<Self, Error> {
+        let direction = bounds.direction;
+        let Some(from) = bounds.from else {
+            return Ok(Self { lists: Vec::new(), direction, bounds, next: None, given: None });
+        };
         let mut lists: Vec<List> = Vec::new();
         for lead in leads {
             let (Lead::EveryOf(labels) | Lead::OneOf(labels)) = lead;
-            let of_lead = labels.iter().map(|digest| List::new(store, *digest, from, direction));
+            let of_lead = labels.iter().map(|digest| List::new(view, *digest, from, direction));
             let of_lead = of_lead.collect::<Result<Vec<_>, _>>()?;
             match lead {
                 Lead::EveryOf(_) => {
@@ -179,21 +185,21 @@ impl Postings {
         }
         lists.sort_unstable_by_key(|list| list.digest);
         lists.dedup_by_key(|list| list.digest);
-        Ok(Self { lists, direction, next: Some(from), given: None })
+        Ok(Self { lists, direction, bounds, next: Some(from), given: None })
     }
 
     /// The next consecutive positions, extended until they are at least `enough` or a position in between has no label.
     /// Returns them again until [`Postings::pass`] passes them.
-    pub(super) fn peek(&mut self, store: &impl Keyspaces, enough: u64) -> Result<Option<Span>, Error> {
+    pub(super) fn peek(&mut self, view: &impl View, enough: u64) -> Result<Option<Span>, Error> {
         let Some(next) = self.next else { return Ok(None) };
         let direction = self.direction;
         if let Some(rest) = self.given.and_then(|given| given.beyond(next, direction)) {
             return Ok(Some(rest));
         }
-        let Some(mut whole) = self.first(store, next)? else { return Ok(None) };
+        let Some(mut whole) = self.first(view, next)? else { return Ok(None) };
         while whole.length() < enough
             && let Some(beyond) = step(whole, direction)
-            && let Some(more) = self.first(store, beyond)?
+            && let Some(more) = self.first(view, beyond)?
             && let Some(joined) = whole.joined(more)
         {
             whole = joined;
@@ -216,10 +222,11 @@ impl Postings {
     }
 
     /// The first span of any list from `next` on.
-    fn first(&mut self, store: &impl Keyspaces, next: Position) -> Result<Option<Span>, Error> {
+    fn first(&mut self, view: &impl View, next: Position) -> Result<Option<Span>, Error> {
         let mut first: Option<Span> = None;
         for list in &mut self.lists {
-            let Some(span) = list.peek(store, next, self.direction)? else { continue };
+            let span = list.peek(view, next, self.direction)?;
+            let Some(span) = span.and_then(|span| span.within(&self.bounds)) else { continue };
             if first.is_none_or(|first| span.order(self.direction) < first.order(self.direction)) {
                 first = Some(span);
             }

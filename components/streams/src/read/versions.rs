@@ -1,43 +1,62 @@
 //! Locates a stream's versions in the log, and reads them.
 
-use exesdb_sdk::keyspaces::{self, Entry, GET_MANY_KEYS_MAX, Keyspaces, Range, damaged, prefix_end};
-use exesdb_sdk::types::{Direction, Error, Position, RecordedEvent, Version};
+use exesdb_sdk::packed::push_envelope;
+use exesdb_sdk::types::{Direction, Error, Position, Range, Version, code, damaged, problem};
+use exesdb_sdk::view::{self, Entry, LOOKUPS_MAX, View, prefix_end};
 
-use super::{KEYS_BYTES_MAX, PAGE_BYTES_MAX, RANGE_MIN, envelope, storage_direction};
-use crate::layout::{EVENTS, Envelope, INDEX, index_key, number, version_in};
+use super::{KEYS_BYTES_MAX, PAGE_BYTES_MAX, RANGE_MIN};
+use crate::events::{Event, Logged, logged};
+use crate::layout::{INDEX, index_key, number, version_in};
 
 /// Maximum number of positions in a range per wanted event. Reading so few unwanted events is cheaper than point lookups.
 const SPAN_PER_EVENT_MAX: u64 = 2;
 
-/// Reads events of a stream from version `first` on, which must exist: at least one, and as many of `count` as fit on a
-/// page. A damaged event ends the page before it, so that earlier events can be read; at the beginning it is an error.
+/// The frames of a stream's events from version `first` on, which must exist: at least one, and as many of `count` as fit
+/// into [`PAGE_BYTES_MAX`]. A damaged event ends them before it, so that earlier events can be read; at the beginning it is
+/// an error.
 pub(crate) fn read_versions(
-    store: &impl Keyspaces,
+    view: &impl View,
     stream_id: &str,
     origin: Position,
     first: Version,
     count: u32,
     direction: Direction,
-) -> Result<Vec<RecordedEvent>, Error> {
+) -> Result<Vec<u8>, Error> {
     let wanted = match direction {
-        Direction::Forward => positions_forward(store, origin, first, count)?,
-        Direction::Backward => positions_backward(store, origin, first, count)?,
+        Direction::Forward => positions_forward(view, origin, first, count)?,
+        Direction::Backward => positions_backward(view, origin, first, count)?,
     };
-    let values = read_values(store, &wanted, direction)?;
-    let mut events = Vec::with_capacity(values.len());
-    for ((version, position), value) in wanted.into_iter().zip(values) {
-        match event_of(stream_id, version, position, value) {
-            Ok(event) => events.push(event),
-            Err(error) if events.is_empty() => return Err(error),
+    let mut frames = Vec::new();
+    let mut room = PAGE_BYTES_MAX as usize;
+    for read in plan_reads(&wanted) {
+        let part = match read {
+            Read::RangeScan(part) | Read::PointGet(part) => part,
+        };
+        let found = match read_part(view, &read, direction, room) {
+            // What is damaged may come after events that are not.
+            Err(view::Error::Damaged(_)) => one_by_one(view, part, room),
+            found => found,
+        };
+        let taken = found.map_err(Error::from).and_then(|found| {
+            // A read returns at least one record, however large. Only the first of a page may exceed the page.
+            if found.len() > room && !frames.is_empty() {
+                return Ok(Taken { count: 0, is_broken: false });
+            }
+            room = room.saturating_sub(found.len());
+            take(stream_id, part, &found, &mut frames)
+        });
+        match taken {
+            Err(error) if frames.is_empty() => return Err(error),
             Err(_) => break,
+            Ok(taken) if taken.is_broken || taken.count < part.len() || room == 0 => break,
+            Ok(_) => {}
         }
     }
-    if events.is_empty() {
-        return Err(Error::Other(format!(
-            "the storage gave nothing of `{stream_id}` from version {first} on"
-        )));
+    if frames.is_empty() {
+        let problem_text = format!("the storage gave nothing of `{stream_id}` from version {first} on");
+        return Err(problem(code::OTHER, problem_text));
     }
-    Ok(events)
+    Ok(frames)
 }
 
 /// An entry of keyspace `index`: the version and position of an append's last event. Its other events precede it directly.
@@ -48,10 +67,10 @@ struct Append {
 }
 
 impl Append {
-    fn decode(origin: Position, entry: &Entry) -> Result<Self, Error> {
-        let no_append = || damaged(INDEX, &entry.key, "it is no version with its position");
-        let last = version_in(&entry.key, origin).ok_or_else(no_append)?;
-        let position = number(&entry.value).ok_or_else(no_append)?;
+    fn decode(origin: Position, entry: Entry<'_>) -> Result<Self, Error> {
+        let no_append = || damaged(INDEX, entry.key, "it is no version with its position");
+        let last = version_in(entry.key, origin).ok_or_else(no_append)?;
+        let position = number(entry.value).ok_or_else(no_append)?;
         Ok(Self { last, position })
     }
 
@@ -64,12 +83,12 @@ impl Append {
 
 /// The versions from `first` up, at most `count`, with their positions.
 fn positions_forward(
-    store: &impl Keyspaces,
+    view: &impl View,
     origin: Position,
     first: Version,
     count: u32,
 ) -> Result<Vec<(Version, Position)>, Error> {
-    let appends = scan_index(store, origin, first, None, keyspaces::Direction::Forward, count)?;
+    let appends = scan_index(view, origin, first, None, Direction::Forward, count)?;
     let mut positions = Vec::with_capacity(count as usize);
     let mut next = first;
     for append in appends {
@@ -85,14 +104,14 @@ fn positions_forward(
 
 /// The versions from `first` down, at most `count`, with their positions.
 fn positions_backward(
-    store: &impl Keyspaces,
+    view: &impl View,
     origin: Position,
     first: Version,
     count: u32,
 ) -> Result<Vec<(Version, Position)>, Error> {
-    let containing = scan_index(store, origin, first, None, keyspaces::Direction::Forward, 1)?;
+    let containing = scan_index(view, origin, first, None, Direction::Forward, 1)?;
     let containing = containing.first().ok_or_else(|| beyond_the_index(origin, first))?;
-    let before = scan_index(store, origin, 0, Some(first), keyspaces::Direction::Backward, count)?;
+    let before = scan_index(view, origin, 0, Some(first), Direction::Backward, count)?;
     let mut positions = Vec::with_capacity(count as usize);
     let mut next = Some(first);
     // Each append begins after the one before it. So the last entry of a full page only tells where another one begins.
@@ -111,11 +130,11 @@ fn positions_backward(
 
 /// The appends of a stream whose last version is at least `start` and, if given, less than `end`.
 fn scan_index(
-    store: &impl Keyspaces,
+    view: &impl View,
     origin: Position,
     start: Version,
     end: Option<Version>,
-    direction: keyspaces::Direction,
+    direction: Direction,
     limit: u32,
 ) -> Result<Vec<Append>, Error> {
     let range = Range {
@@ -126,8 +145,8 @@ fn scan_index(
             None => prefix_end(&origin.to_be_bytes()),
         },
     };
-    let page = store.scan(&range, direction, limit, KEYS_BYTES_MAX)?;
-    page.entries.iter().map(|entry| Append::decode(origin, entry)).collect()
+    let page = view.scan(&range, direction, limit, KEYS_BYTES_MAX)?;
+    page.entries().map(|entry| Append::decode(origin, entry)).collect()
 }
 
 fn beyond_the_index(origin: Position, version: Version) -> Error {
@@ -172,112 +191,126 @@ fn plan_reads(wanted: &[(Version, Position)]) -> Vec<Read<'_>> {
     reads
 }
 
-/// Reads the values at these positions, which are in the order of `direction`: as many of the first as fit on a page.
-fn read_values(
-    store: &impl Keyspaces,
-    wanted: &[(Version, Position)],
+/// Reads the records of a part: as many of the first as fit into `room`.
+fn read_part(
+    view: &impl View,
+    read: &Read<'_>,
     direction: Direction,
-) -> Result<Vec<Option<Vec<u8>>>, Error> {
-    let mut values: Vec<Option<Vec<u8>>> = Vec::with_capacity(wanted.len());
-    let mut room = PAGE_BYTES_MAX;
-    for read in plan_reads(wanted) {
-        let (asked, read) = match read {
-            Read::RangeScan(wanted) => (wanted.len(), scan_range(store, wanted, direction, room)?),
-            Read::PointGet(wanted) => {
-                let wanted = &wanted[..wanted.len().min(GET_MANY_KEYS_MAX)];
-                let keys: Vec<Vec<u8>> =
-                    wanted.iter().map(|(_, position)| position.to_be_bytes().to_vec()).collect();
-                (wanted.len(), store.get_many(EVENTS, &keys, room)?)
+    room: usize,
+) -> Result<Vec<u8>, view::Error> {
+    let room = u32::try_from(room).unwrap_or(u32::MAX);
+    match read {
+        Read::RangeScan(part) => {
+            let (Some((_, first)), Some((_, last))) = (part.first(), part.last()) else {
+                return Ok(Vec::new());
+            };
+            let limit = u32::try_from(first.abs_diff(*last).saturating_add(1)).unwrap_or(u32::MAX);
+            Ok(view.log_read(Some(*first), direction, limit, room)?.frames)
+        }
+        Read::PointGet(part) => {
+            let positions: Vec<Position> =
+                part.iter().take(LOOKUPS_MAX).map(|(_, position)| *position).collect();
+            view.log_get(&positions, room)
+        }
+    }
+}
+
+/// The records of a part up to the first that is damaged, at least one.
+fn one_by_one(view: &impl View, part: &[(Version, Position)], room: usize) -> Result<Vec<u8>, view::Error> {
+    let mut frames = Vec::new();
+    for (_, position) in part {
+        match view.log_get(&[*position], READ_ONE) {
+            Err(error) if frames.is_empty() => return Err(error),
+            Ok(frame) if frames.is_empty() || frames.len() + frame.len() <= room => frames.extend(frame),
+            Ok(_) | Err(_) => break,
+        }
+    }
+    Ok(frames)
+}
+
+/// Bytes for a read of one record, which is given whatever its size.
+const READ_ONE: u32 = 1;
+
+/// What a part gave.
+struct Taken {
+    /// The number of wanted events.
+    count: usize,
+    /// Whether something else is where the next one should be.
+    is_broken: bool,
+}
+
+/// Adds the wanted events of a part to the frames of a page.
+///
+/// # Errors
+///
+/// What is wrong with the first of the page.
+fn take(
+    stream_id: &str,
+    part: &[(Version, Position)],
+    found: &[u8],
+    frames: &mut Vec<u8>,
+) -> Result<Taken, Error> {
+    let mut records = logged(found).peekable();
+    for (count, (version, position)) in part.iter().enumerate() {
+        let covers = |record: &Result<(Position, Logged<'_>), Error>| match record {
+            Ok((first, Logged::Gap(positions))) => {
+                (*first..first.saturating_add(*positions)).contains(position)
             }
+            Ok((first, _)) => first == position,
+            Err(_) => true,
         };
-        let is_full = read.len() < asked;
-        let bytes: usize = read.iter().flatten().map(Vec::len).sum();
-        let left = u32::try_from(bytes).ok().and_then(|bytes| room.checked_sub(bytes));
-        // A read returns at least one value, however large. Only the first value of a page may exceed the page.
-        if left.is_none() && !values.is_empty() {
-            break;
-        }
-        values.extend(read);
-        room = left.unwrap_or(0);
-        if is_full || room == 0 {
-            break;
+        while records.next_if(|record| !covers(record)).is_some() {}
+        // One that was not read. The page is full, or the log ends before it.
+        let Some(record) = records.next() else { return Ok(Taken { count, is_broken: false }) };
+        match event_of(stream_id, *version, *position, record?.1) {
+            Ok(event) => push_envelope(frames, *position, event.bytes)
+                .expect("it came from a frame, so it fits into one"),
+            Err(error) if frames.is_empty() => return Err(error),
+            Err(_) => return Ok(Taken { count, is_broken: true }),
         }
     }
-    Ok(values)
+    Ok(Taken { count: part.len(), is_broken: false })
 }
 
-/// Reads the values at these nearby positions by scanning the range of all of them: as many of the first as fit into
-/// `max_bytes`.
-fn scan_range(
-    store: &impl Keyspaces,
-    wanted: &[(Version, Position)],
-    direction: Direction,
-    max_bytes: u32,
-) -> Result<Vec<Option<Vec<u8>>>, Error> {
-    let (Some((_, first)), Some((_, last))) = (wanted.first(), wanted.last()) else { return Ok(Vec::new()) };
-    let (low, high) = (*first.min(last), *first.max(last));
-    let range = Range {
-        keyspace: EVENTS.to_owned(),
-        start: low.to_be_bytes().to_vec(),
-        end: high.checked_add(1).map(|end| end.to_be_bytes().to_vec()),
-    };
-    let limit = u32::try_from((high - low).saturating_add(1)).unwrap_or(u32::MAX);
-    let page = store.scan(&range, storage_direction(direction), limit, max_bytes)?;
-    let mut entries = page.entries.into_iter().peekable();
-    let mut values = Vec::with_capacity(wanted.len());
-    for (_, position) in wanted {
-        let key = position.to_be_bytes();
-        let is_before = |entry: &Entry| match direction {
-            Direction::Forward => entry.key[..] < key[..],
-            Direction::Backward => entry.key[..] > key[..],
-        };
-        while entries.next_if(is_before).is_some() {}
-        match entries.next_if(|entry| entry.key == key) {
-            Some(entry) => values.push(Some(entry.value)),
-            // The page is full, so the following positions were not read.
-            None if page.more && entries.peek().is_none() => break,
-            None => values.push(None),
-        }
-    }
-    Ok(values)
-}
-
-/// The event at a position, which must be this version of the stream.
-fn event_of(
+/// The event of a record, which must be this version of the stream.
+fn event_of<'a>(
     stream_id: &str,
     version: Version,
     position: Position,
-    value: Option<Vec<u8>>,
-) -> Result<RecordedEvent, Error> {
-    let key = position.to_be_bytes();
-    let missing = || damaged(EVENTS, &key, format!("it is missing, but `{stream_id}` refers to it"));
-    let event = envelope(&key, &value.ok_or_else(missing)?)?.into_event();
-    let removed =
-        || damaged(EVENTS, &key, format!("it was removed, but `{stream_id}` has its version {version}"));
-    let event = event.ok_or_else(removed)?;
-    if event.stream_id != stream_id || event.version != version {
-        return Err(damaged(EVENTS, &key, format!("it is not version {version} of `{stream_id}`")));
-    }
-    Ok(event)
+    record: Logged<'a>,
+) -> Result<Event<'a>, Error> {
+    let reason = match record {
+        Logged::Event(event) if event.is(stream_id, version) => return Ok(event),
+        Logged::Event(_) => format!("the event there is not version {version} of `{stream_id}`"),
+        Logged::Removed => {
+            format!("the event there was removed, but `{stream_id}` has its version {version}")
+        }
+        Logged::Gap(_) => format!("no event is there, but `{stream_id}` refers to it"),
+    };
+    Err(problem(
+        code::DAMAGED,
+        format!("the store's data is damaged: position {position}: {reason}; restore it from a backup"),
+    ))
 }
 
 /// The time of the event with this version, which must exist; none if the event was removed.
 pub(crate) fn created_at(
-    store: &impl Keyspaces,
+    view: &impl View,
     stream_id: &str,
     origin: Position,
     version: Version,
 ) -> Result<Option<u64>, Error> {
-    let wanted = positions_forward(store, origin, version, 1)?;
+    let wanted = positions_forward(view, origin, version, 1)?;
     let (_, position) = *wanted.first().ok_or_else(|| beyond_the_index(origin, version))?;
-    let key = position.to_be_bytes();
-    let value = store.get(EVENTS, &key)?;
-    if let Some(value) = &value
-        && let Envelope::Removed { .. } = envelope(&key, value)?
-    {
-        return Ok(None);
+    let frames = view.log_get(&[position], READ_ONE)?;
+    let record = logged(&frames).next();
+    let no_record = || problem(code::OTHER, format!("log-get gave nothing for position {position}"));
+    match record.ok_or_else(no_record)?? {
+        (_, Logged::Removed) => Ok(None),
+        (_, record) => {
+            event_of(stream_id, version, position, record).map(|event| Some(event.envelope.created))
+        }
     }
-    event_of(stream_id, version, position, value).map(|event| Some(event.created))
 }
 
 #[cfg(test)]

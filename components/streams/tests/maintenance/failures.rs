@@ -1,9 +1,9 @@
 //! Invalid cursors and failures of the storage.
 
-use crate::rival::Storage;
-use exesdb_sdk::types::Error;
+use exesdb_sdk::types::{Error, code};
 use exesdb_streams::layout::{INDEX, index_key};
-use exesdb_streams::maintenance::{scavenge, verify};
+
+use crate::driver::{scavenge, verify};
 
 use crate::{NOW, everything, head, put, store};
 
@@ -41,12 +41,10 @@ fn storage_failures_are_returned() {
     store.remove(INDEX, &index_key(head(&store, "a").origin, 2));
     put(&store, "b", &["44"]);
     let whole = everything(&store);
-    for failing in [Storage::failing_reads(&store), Storage::failing_commits(&store)] {
-        assert!(matches!(verify(&failing, None, true), Err(Error::Restarting(_))));
-        assert!(matches!(scavenge(&failing, NOW, None), Err(Error::Restarting(_))));
-    }
-    let short = Storage::short_results(&store);
-    assert!(matches!(scavenge(&short, NOW, None), Err(Error::Other(_))));
-    assert!(matches!(verify(&short, None, true), Err(Error::Other(_))));
+    store.fail_reads(true);
+    let is_gone = |error| matches!(error, Error::Problem(problem) if problem.code == code::RESTARTING);
+    assert!(is_gone(verify(&store, None, true).unwrap_err()));
+    assert!(is_gone(scavenge(&store, NOW, None).unwrap_err()));
+    store.fail_reads(false);
     assert_eq!(everything(&store), whole);
 }

@@ -1,30 +1,33 @@
 //! Scavenging and verification against keyspaces in memory.
 
+#[path = "../driver/mod.rs"]
+mod driver;
 mod failures;
 mod properties;
-#[path = "../rival/mod.rs"]
-mod rival;
 mod scavenging;
 mod verification;
 
-use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
+use exesdb_reference::{AppendRequest, ImportedEvent};
+use exesdb_sdk::events::{EventData, RecordedEvent};
 use exesdb_sdk::maintenance::{Finding, ScavengeStep};
-use exesdb_sdk::streams::{
-    AppendRequest, EventFilter, EventPage, ImportMark, ImportedEvent, QueryItem, Retention, StreamInfo,
+use exesdb_sdk::memory::MemoryStore;
+use exesdb_sdk::packed::{Frames, Record};
+use exesdb_sdk::types::{
+    Direction, Error, EventFilter, ExpectedVersion, ImportMark, QueryItem, Retention, StreamInfo,
 };
-use exesdb_sdk::types::{Direction, Error, EventData, ExpectedVersion, RecordedEvent};
-use exesdb_streams::append::append;
+use exesdb_sdk::view::View;
 use exesdb_streams::correlation::CorrelationIndex;
-use exesdb_streams::import::import_events;
-use exesdb_streams::layout::{EVENTS, GAPS, Head, IDS, IMPORTS, INDEX, LABELS, RETAINED, STREAMS};
-use exesdb_streams::maintenance::{scavenge, verify};
-use exesdb_streams::read::{list_streams, read_all, read_filtered, read_stream, stream_info};
-use exesdb_streams::retention::set_retention;
+use exesdb_streams::layout::{Head, IDS, IMPORTS, INDEX, LABELS, RETAINED, STREAMS};
+
+use driver::{
+    EventPage, Target, append, import_events, list_streams, read_all, read_filtered, read_stream, scavenge,
+    set_retention, stream_info, verify,
+};
 
 /// The time of day in the tests, in microseconds.
 const NOW: u64 = 1_000_000_000;
 
-const KEYSPACES: [&str; 8] = [STREAMS, RETAINED, EVENTS, GAPS, INDEX, IDS, LABELS, IMPORTS];
+const KEYSPACES: [&str; 6] = [STREAMS, RETAINED, INDEX, IDS, LABELS, IMPORTS];
 
 fn event(id: &str, tags: &[&str]) -> EventData {
     EventData {
@@ -37,17 +40,17 @@ fn event(id: &str, tags: &[&str]) -> EventData {
     }
 }
 
-fn put_at(store: &impl Keyspaces, now: u64, stream_id: &str, ids: &[&str]) {
+fn put_at(store: &impl Target, now: u64, stream_id: &str, ids: &[&str]) {
     let events = ids.iter().map(|id| event(id, &["all", stream_id])).collect();
     let request = AppendRequest { stream_id: stream_id.into(), expected: ExpectedVersion::Any, events };
     append(store, now, CorrelationIndex::On, &[request])[0].as_ref().expect("it is valid");
 }
 
-fn put(store: &impl Keyspaces, stream_id: &str, ids: &[&str]) {
+fn put(store: &impl Target, stream_id: &str, ids: &[&str]) {
     put_at(store, NOW, stream_id, ids);
 }
 
-fn retain(store: &impl Keyspaces, stream_id: &str, retention: Retention) {
+fn retain(store: &impl Target, stream_id: &str, retention: Retention) {
     set_retention(store, NOW, stream_id, &retention).expect("it is valid");
 }
 
@@ -56,8 +59,8 @@ fn none() -> Retention {
 }
 
 /// Runs all steps of scavenging. Returns their sum and the streams that were skipped.
-fn scavenge_all(store: &impl Keyspaces, now: u64) -> (ScavengeStep, Vec<String>) {
-    let mut sum = ScavengeStep { next: None, examined: 0, removed: 0, bytes: 0 };
+fn scavenge_all(store: &impl Target, now: u64) -> (ScavengeStep, Vec<String>) {
+    let mut sum = ScavengeStep { batches: Vec::new(), next: None, examined: 0, removed: 0, bytes: 0 };
     let mut skipped = Vec::new();
     for _ in 0..1_000 {
         let done = scavenge(store, now, sum.next.as_ref()).expect("the storage works");
@@ -76,7 +79,7 @@ fn scavenge_all(store: &impl Keyspaces, now: u64) -> (ScavengeStep, Vec<String>)
 }
 
 /// Runs all steps of verification. Returns their findings.
-fn walk(store: &MemoryKeyspaces, repair: bool) -> Vec<Finding> {
+fn walk(store: &MemoryStore, repair: bool) -> Vec<Finding> {
     let (mut findings, mut found) = (Vec::new(), 0);
     let mut from = None;
     for _ in 0..1_000 {
@@ -97,19 +100,39 @@ fn walk(store: &MemoryKeyspaces, repair: bool) -> Vec<Finding> {
     panic!("the walk does not end");
 }
 
-fn assert_clean(store: &MemoryKeyspaces) {
+fn assert_clean(store: &MemoryStore) {
     assert_eq!(walk(store, false), []);
 }
 
-type Everything = Vec<Vec<(Vec<u8>, Vec<u8>)>>;
+type Everything = (Vec<Vec<(Vec<u8>, Vec<u8>)>>, Vec<u8>);
 
-fn everything(store: &MemoryKeyspaces) -> Everything {
-    KEYSPACES.map(|keyspace| store.entries(keyspace)).into()
+/// All entries, and the log.
+fn everything(store: &MemoryStore) -> Everything {
+    (KEYSPACES.map(|keyspace| store.entries(keyspace)).into(), log(store))
 }
 
-/// Bytes of all keys and values.
-fn bytes(store: &MemoryKeyspaces) -> usize {
-    everything(store).iter().flatten().map(|(key, value)| key.len() + value.len()).sum()
+/// The frames of the log up to the first that is damaged.
+fn log(store: &MemoryStore) -> Vec<u8> {
+    let view = store.view();
+    let frame = |position| view.log_get(&[position], 1);
+    (0..view.end().next_position).map_while(|position| frame(position).ok()).flatten().collect()
+}
+
+/// The lengths of the events in the log.
+fn event_bytes(store: &MemoryStore) -> Vec<usize> {
+    let log = log(store);
+    let bytes = Frames::new(&log).filter_map(|frame| match frame.expect("it is whole").record {
+        Record::Event(envelope) => Some(envelope.len()),
+        Record::Removed { .. } | Record::Gap { .. } => None,
+    });
+    bytes.collect()
+}
+
+/// Bytes of all keys, values and events.
+fn bytes(store: &MemoryStore) -> usize {
+    let entries = everything(store).0;
+    let entries = entries.iter().flatten().map(|(key, value)| key.len() + value.len());
+    entries.sum::<usize>() + event_bytes(store).iter().sum::<usize>()
 }
 
 /// All events of a sequence of pages.
@@ -135,7 +158,7 @@ struct Reads {
     listed: Vec<String>,
 }
 
-fn reads(store: &impl Keyspaces, now: u64) -> Reads {
+fn reads(store: &MemoryStore, now: u64) -> Reads {
     let filter = |types: &[&str], tags: &[&str]| {
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
         EventFilter {
@@ -145,6 +168,7 @@ fn reads(store: &impl Keyspaces, now: u64) -> Reads {
             causation_id: None,
             stream_pattern: None,
             type_pattern: None,
+            options: Vec::new(),
         }
     };
     let correlated = EventFilter { query: Vec::new(), correlation_id: Some("c1".into()), ..filter(&[], &[]) };
@@ -174,8 +198,8 @@ fn reads(store: &impl Keyspaces, now: u64) -> Reads {
 const STREAM_IDS: [&str; 3] = ["a", "ab", "b"];
 
 /// Two streams of several appends after a gap; one stream has hidden events.
-fn store() -> MemoryKeyspaces {
-    let store = MemoryKeyspaces::new();
+fn store() -> MemoryStore {
+    let store = MemoryStore::new();
     put(&store, "a", &["1", "22", "3"]);
     put(&store, "b", &["1"]);
     let imported = ImportedEvent {
@@ -193,8 +217,8 @@ fn store() -> MemoryKeyspaces {
     store
 }
 
-fn head(store: &MemoryKeyspaces, stream_id: &str) -> Head {
-    let value = store.get(STREAMS, stream_id.as_bytes()).expect("it works").expect("it is there");
+fn head(store: &MemoryStore, stream_id: &str) -> Head {
+    let value = store.view().get(STREAMS, stream_id.as_bytes()).expect("it works").expect("it is there");
     Head::decode(&value).expect("it is a head")
 }
 
@@ -203,18 +227,18 @@ fn key(position: u64) -> [u8; 8] {
 }
 
 /// The findings about this damage. Checks that verification without `repair` changes nothing.
-fn findings(damage: impl Fn(&MemoryKeyspaces)) -> (MemoryKeyspaces, Vec<Finding>) {
+fn findings(damage: impl Fn(&MemoryStore)) -> (MemoryStore, Vec<Finding>) {
     let store = store();
     damage(&store);
     let damaged = everything(&store);
     let findings = walk(&store, false);
-    assert!(findings.iter().all(|finding| !finding.repaired), "{findings:?}");
+    assert!(findings.iter().all(|finding| !finding.is_repaired), "{findings:?}");
     assert_eq!(everything(&store), damaged);
     (store, findings)
 }
 
 /// Checks that the damage is reported with these words and repaired, so that all reads give what they gave before.
-fn assert_repaired(damage: impl Fn(&MemoryKeyspaces), place: &str, words: &str) -> MemoryKeyspaces {
+fn assert_repaired(damage: impl Fn(&MemoryStore), place: &str, words: &str) -> MemoryStore {
     let whole = reads(&store(), NOW);
     let (store, found) = findings(damage);
     assert!(
@@ -222,30 +246,33 @@ fn assert_repaired(damage: impl Fn(&MemoryKeyspaces), place: &str, words: &str) 
         "{place}, {words}: {found:?}"
     );
     let repaired = walk(&store, true);
-    assert!(repaired.iter().any(|finding| finding.repaired), "{place}, {words}: {repaired:?}");
+    assert!(repaired.iter().any(|finding| finding.is_repaired), "{place}, {words}: {repaired:?}");
     assert_eq!(walk(&store, true), [], "{place}, {words}");
     assert_eq!(reads(&store, NOW), whole, "{place}, {words}");
     store
 }
 
 /// Checks that the damage is repaired byte for byte.
-fn assert_restored(damage: impl Fn(&MemoryKeyspaces), place: &str, words: &str) {
+fn assert_restored(damage: impl Fn(&MemoryStore), place: &str, words: &str) {
     let repaired = assert_repaired(damage, place, words);
     assert_eq!(everything(&repaired), everything(&store()), "{place}, {words}");
 }
 
 /// Checks that the damage is reported with these words, and that nothing is changed.
-fn assert_reported(damage: impl Fn(&MemoryKeyspaces), place: &str, words: &str) {
+fn assert_reported(damage: impl Fn(&MemoryStore), place: &str, words: &str) {
     let (store, found) = findings(damage);
     let is_named = |found: &[Finding]| {
         found.iter().any(|finding| {
-            finding.place.contains(place) && finding.problem.contains(words) && !finding.repaired
+            finding.place.contains(place) && finding.problem.contains(words) && !finding.is_repaired
         })
     };
     assert!(is_named(&found), "{place}, {words}: {found:?}");
-    let events = store.entries(EVENTS);
+    let events = log(&store);
     assert!(is_named(&walk(&store, true)), "{place}, {words}");
     let again = walk(&store, true);
-    assert!(is_named(&again) && again.iter().all(|finding| !finding.repaired), "{place}, {words}: {again:?}");
-    assert_eq!(store.entries(EVENTS), events);
+    assert!(
+        is_named(&again) && again.iter().all(|finding| !finding.is_repaired),
+        "{place}, {words}: {again:?}"
+    );
+    assert_eq!(log(&store), events);
 }

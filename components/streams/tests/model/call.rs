@@ -1,9 +1,8 @@
 //! The random calls. Streams, ids and versions are few, so that calls often affect each other.
 
-use exesdb_sdk::streams::{
-    AppendCondition, AppendRequest, Deletion, QueryItem, Retention, StreamCheck, Transaction,
-};
-use exesdb_sdk::types::{EventData, ExpectedVersion};
+use exesdb_reference::{AppendRequest, Transaction};
+use exesdb_sdk::events::EventData;
+use exesdb_sdk::types::{AppendCondition, Deletion, ExpectedVersion, QueryItem, Retention, StreamCheck};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
@@ -13,18 +12,17 @@ pub(crate) const STREAMS_USED: [&str; 3] = ["a", "ab", "b"];
 
 /// An event to import: its stream, the distance from the right version, its id, the number of positions to leave empty
 /// before it, and the distance of its time from now in seconds.
-pub(crate) type Wanted = (String, i64, u8, Option<u64>, i64);
+pub(crate) type Wanted = (String, i64, u8, u64, i64);
 
 /// A call, in the parts that do not depend on the store.
 #[derive(Clone, Debug)]
 pub(crate) enum Call {
-    Append(Vec<AppendRequest>),
-    Transact(Transaction),
+    Write(Vec<Transaction>),
     Delete(String, ExpectedVersion, Deletion),
     Retain(String, Retention),
     Scavenge,
-    /// Imports these events, and raises the mark of each of their streams by this many rows.
-    Import(Vec<Wanted>, u64),
+    /// Imports these events, at positions or not, and raises the mark of each of their streams by this many rows.
+    Import(Vec<Wanted>, bool, u64),
 }
 
 /// The event with an id, from which its type and tags follow.
@@ -66,6 +64,15 @@ fn request() -> impl Strategy<Value = AppendRequest> {
     )
 }
 
+/// A plain append.
+fn plain() -> impl Strategy<Value = Transaction> {
+    request().prop_map(|append| Transaction {
+        appends: vec![append],
+        checks: Vec::new(),
+        conditions: Vec::new(),
+    })
+}
+
 fn texts(from: &'static [&'static str]) -> impl Strategy<Value = Vec<String>> {
     vec(proptest::sample::select(from), 0..3).prop_map(|texts| texts.into_iter().map(str::to_owned).collect())
 }
@@ -100,13 +107,14 @@ pub(crate) fn call() -> impl Strategy<Value = Call> {
     );
     let distance = prop_oneof![6 => Just(0), 1 => -3..0_i64, 1 => Just(1)];
     let seconds = prop_oneof![2 => Just(0), 2 => -5..5_i64, 1 => Just(100), 1 => Just(i64::from(i16::MAX))];
-    let imported = (stream_id(), distance, 0..40_u8, option::of(0..4_u64), seconds);
+    let imported = (stream_id(), distance, 0..40_u8, 0..4_u64, seconds);
     prop_oneof![
-        6 => vec(request(), 1..6).prop_map(Call::Append),
-        6 => transaction().prop_map(Call::Transact),
+        6 => vec(plain(), 1..6).prop_map(Call::Write),
+        6 => vec(prop_oneof![transaction(), plain()], 1..5).prop_map(Call::Write),
         1 => (stream_id(), expected(), deletion).prop_map(|(id, expected, deletion)| Call::Delete(id, expected, deletion)),
         1 => (stream_id(), retention).prop_map(|(id, retention)| Call::Retain(id, retention)),
         1 => Just(Call::Scavenge),
-        2 => (vec(imported, 1..5), 0..4_u64).prop_map(|(events, rows)| Call::Import(events, rows)),
+        2 => (vec(imported, 1..5), any::<bool>(), 0..4_u64)
+            .prop_map(|(events, at_positions, rows)| Call::Import(events, at_positions, rows)),
     ]
 }

@@ -2,19 +2,21 @@
 //! model of a store.
 
 mod call;
+#[path = "../driver/mod.rs"]
+mod driver;
 mod invariants;
 mod run;
 
-use exesdb_sdk::streams::{EventFilter, EventPage, QueryItem};
-use exesdb_sdk::types::{Direction, Error, RecordedEvent};
+use exesdb_sdk::events::RecordedEvent;
+use exesdb_sdk::types::{Direction, Error, EventFilter, QueryItem};
 use exesdb_streams::correlation::CorrelationIndex;
-use exesdb_streams::read::{list_streams, read_all, read_filtered, read_stream, stream_info, stream_lives};
 use proptest::collection::vec;
 use proptest::prelude::ProptestConfig;
 use proptest::test_runner::FileFailurePersistence;
 use proptest::{prop_assert_eq, proptest};
 
 use call::{STREAMS_USED, call};
+use driver::{EventPage, list_streams, read_all, read_filtered, read_stream, stream_info, stream_lives};
 use run::{Checked, Run};
 
 proptest! {
@@ -113,5 +115,6 @@ fn by_label(types: &[&str], tags: &[&str]) -> EventFilter {
         causation_id: None,
         stream_pattern: None,
         type_pattern: None,
+        options: Vec::new(),
     }
 }

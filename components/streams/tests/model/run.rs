@@ -2,23 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use exesdb_reference::Reference;
-use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
-use exesdb_sdk::streams::{
-    AppendRequest, AppendResult, ImportMark, ImportResult, ImportedEvent, Transaction,
-};
-use exesdb_sdk::types::{Error, InvalidArgument};
-use exesdb_streams::append::append;
+use exesdb_reference::{ImportResult, ImportedEvent, Reference, Transaction};
+use exesdb_sdk::memory::MemoryStore;
+use exesdb_sdk::types::{Error, ImportMark, InvalidArgument};
 use exesdb_streams::correlation::CorrelationIndex;
-use exesdb_streams::delete::delete_stream;
-use exesdb_streams::import::{import_events, import_states};
-use exesdb_streams::maintenance::scavenge;
-use exesdb_streams::retention::set_retention;
-use exesdb_streams::transact::transact;
 use proptest::test_runner::TestCaseError;
 use proptest::{prop_assert, prop_assert_eq};
 
 use crate::call::{Call, Wanted, event};
+use crate::driver::{
+    delete_stream, end, import_events, import_states, scavenge, set_retention, write_in_order,
+};
 
 /// Microseconds between two calls.
 const SECOND: u64 = 1_000_000;
@@ -31,7 +25,7 @@ pub(crate) type Checked = Result<(), TestCaseError>;
 /// A store and its model.
 #[derive(Default)]
 pub(crate) struct Run {
-    pub(crate) store: MemoryKeyspaces,
+    pub(crate) store: MemoryStore,
     pub(crate) reference: Reference,
 }
 
@@ -40,13 +34,9 @@ impl Run {
         self.reference.now += SECOND;
         match call {
             // The repetition of a call gets the first results for events that are visible.
-            Call::Append(requests) => {
-                self.append(requests)?;
-                self.append(requests)?;
-            }
-            Call::Transact(transaction) => {
-                self.transact(transaction)?;
-                self.transact(transaction)?;
+            Call::Write(transactions) => {
+                self.write(transactions)?;
+                self.write(transactions)?;
             }
             Call::Delete(stream_id, expected, deletion) => {
                 let result = delete_stream(&self.store, stream_id, *expected, *deletion);
@@ -57,45 +47,29 @@ impl Run {
                 prop_assert_eq!(result, self.reference.set_retention(stream_id, retention));
             }
             Call::Scavenge => self.scavenge_all()?,
-            Call::Import(wanted, more) => self.import(wanted, *more)?,
+            Call::Import(wanted, at_positions, more) => self.import(wanted, *at_positions, *more)?,
         }
-        let end = self.store.durable_position().expect("the store is in memory");
-        prop_assert_eq!(end, self.reference.end());
+        prop_assert_eq!(end(&self.store), self.reference.end());
         Ok(())
     }
 
-    fn append(&mut self, requests: &[AppendRequest]) -> Checked {
-        let results = append(&self.store, self.reference.now, CorrelationIndex::Off, requests);
-        prop_assert_eq!(results.len(), requests.len());
-        let versions = |result: AppendResult| (result.first_version, result.last_version);
-        let mut added = Vec::new();
-        let mut succeeded = Vec::new();
-        for (request, result) in requests.iter().zip(results) {
-            let stream_id = &request.stream_id;
-            let end = self.reference.end();
-            let modelled = self.reference.append(request);
-            prop_assert_eq!(result.clone().map(versions), modelled.map(versions));
-            let Ok(result) = result else { continue };
-            if self.reference.end() > end {
-                added.push((stream_id, result));
+    /// Writes a list of transactions, and compares the results with those of the model, which applies them in the order in
+    /// which they took effect.
+    fn write(&mut self, transactions: &[Transaction]) -> Checked {
+        let requests: Vec<_> = transactions.iter().map(Transaction::write_request).collect();
+        let (now, index) = (self.reference.now, CorrelationIndex::Off);
+        let (results, order) = write_in_order(&self.store, now, index, &requests);
+        for at in &order {
+            prop_assert_eq!(&results[*at], &self.reference.transact(&transactions[*at]), "request {}", at);
+        }
+        // Requests for one stream take effect in the order of the list.
+        let mut last: BTreeMap<&str, usize> = BTreeMap::new();
+        for at in &order {
+            for append in &transactions[*at].appends {
+                let before = last.insert(&append.stream_id, *at);
+                prop_assert!(before.is_none_or(|before| before < *at), "{:?}", order);
             }
-            succeeded.push((stream_id, result));
         }
-        // The store may commit the appends of one call in any order.
-        for (stream_id, result) in added {
-            self.reference.take_positions(stream_id, &result);
-        }
-        for (stream_id, result) in succeeded {
-            let last = self.reference.event_at(stream_id, result.last_version);
-            prop_assert_eq!(last.map(|event| event.position), Some(result.position));
-        }
-        Ok(())
-    }
-
-    fn transact(&mut self, transaction: &Transaction) -> Checked {
-        let transactions = std::slice::from_ref(transaction);
-        let results = transact(&self.store, self.reference.now, CorrelationIndex::Off, transactions);
-        prop_assert_eq!(results, [self.reference.transact(transaction)]);
         Ok(())
     }
 
@@ -113,8 +87,8 @@ impl Run {
         }
     }
 
-    fn import(&mut self, wanted: &[Wanted], more: u64) -> Checked {
-        let events = self.imported(wanted);
+    fn import(&mut self, wanted: &[Wanted], at_positions: bool, more: u64) -> Checked {
+        let events = self.imported(wanted, at_positions);
         let marks = self.marks(&events, more);
         if self.import_events(&events, &marks)?.is_some() {
             let again = self.import_events(&events, &marks)?;
@@ -143,7 +117,7 @@ impl Run {
     }
 
     /// The events of an import into the store in its current state.
-    fn imported(&self, wanted: &[Wanted]) -> Vec<ImportedEvent> {
+    fn imported(&self, wanted: &[Wanted], at_positions: bool) -> Vec<ImportedEvent> {
         let Self { reference, .. } = self;
         let mut end = reference.end();
         let mut next: BTreeMap<&str, u64> = BTreeMap::new();
@@ -153,7 +127,7 @@ impl Run {
             let known = reference.event_with_id(stream_id, &id.to_string()).map(|event| event.version);
             let version = known.unwrap_or(*next).saturating_add_signed(*distance);
             *next += u64::from(known.is_none());
-            let position = gap.map(|gap| end + gap);
+            let position = at_positions.then_some(end + gap);
             end = position.unwrap_or(end) + 1;
             let created = reference.now.saturating_add_signed(*seconds * SECOND as i64);
             ImportedEvent { stream_id: stream_id.clone(), version, position, created, event: event(*id) }

@@ -1,16 +1,16 @@
 //! Lists of streams.
 
-use exesdb_sdk::keyspaces::MemoryKeyspaces;
-use exesdb_sdk::streams::StreamState;
-use exesdb_sdk::types::Error;
+use exesdb_sdk::memory::MemoryStore;
+use exesdb_sdk::types::{Error, StreamState, code};
 use exesdb_streams::layout::{Head, STREAMS};
-use exesdb_streams::read::{LISTED_HEADS_MAX, list_streams};
+use exesdb_streams::read::LISTED_HEADS_MAX;
 
+use crate::driver::list_streams;
 use crate::put;
 
 #[test]
 fn streams_are_listed_by_prefix_in_byte_order() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     for id in ["order-1", "order-10", "order-2", "a", "ordel", "Überweisung", "\u{10ffff}x"] {
         put(&store, id, 1, 1);
     }
@@ -31,7 +31,7 @@ fn streams_are_listed_by_prefix_in_byte_order() {
 
 #[test]
 fn lists_skip_deleted_streams() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     let head = |state| Head { state, ..Head::new(0, 0, 0, 0) }.encode();
     let write = |id: &str, state| store.overwrite(STREAMS, id.as_bytes(), &head(state));
     write("a", StreamState::Live);
@@ -63,13 +63,15 @@ fn lists_skip_deleted_streams() {
 
 #[test]
 fn a_list_scans_a_bounded_number_of_deleted_streams() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     let deleted = Head { state: StreamState::Deleted, ..Head::new(0, 0, 0, 0) }.encode();
     for index in 0..LISTED_HEADS_MAX + 10_000 {
         store.overwrite(STREAMS, format!("a{index:06}").as_bytes(), &deleted);
     }
     store.overwrite(STREAMS, b"b", &Head::new(0, 0, 0, 0).encode());
-    let Err(Error::TooLarge(message)) = list_streams(&store, "", None, 1_000, false) else { panic!() };
+    let Err(Error::Problem(problem)) = list_streams(&store, "", None, 1_000, false) else { panic!() };
+    assert_eq!(problem.code, code::TOO_LARGE);
+    let message = problem.message;
     let last = message.rsplit('`').nth(1).unwrap().to_owned();
     assert!(message.contains("100000") && last.as_str() >= "a099999", "{message}");
     let page = list_streams(&store, "", None, 1_000, true).unwrap();

@@ -1,24 +1,32 @@
 //! Reads against keyspaces in memory: pages, their bounds and continuations, and damage.
 
+#[path = "../driver/mod.rs"]
+mod driver;
+mod hidden;
 mod listing;
 
-use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
-use exesdb_sdk::streams::{AppendRequest, EventPage, Retention, StreamState};
+use driver::{EventPage, append, end, list_streams, read_all, read_stream, selection, stream_info};
+use exesdb_reference::AppendRequest;
+use exesdb_sdk::events::EventData;
+use exesdb_sdk::memory::MemoryStore;
+use exesdb_sdk::packed::Frames;
 use exesdb_sdk::types::Direction::{Backward, Forward};
-use exesdb_sdk::types::{Error, EventData, ExpectedVersion};
-use exesdb_streams::append::append;
+use exesdb_sdk::types::{
+    AllSelection, Error, ExpectedVersion, Field, Retention, Selection, Source, StreamState, code,
+};
+use exesdb_sdk::view::View;
 use exesdb_streams::correlation::CorrelationIndex;
-use exesdb_streams::layout::{EVENTS, Envelope, Head, INDEX, RETAINED, STREAMS, index_key, number};
-use exesdb_streams::read::{PAGE_BYTES_MAX, list_streams, read_all, read_stream, stream_info};
+use exesdb_streams::layout::{Head, INDEX, RETAINED, STREAMS, index_key};
+use exesdb_streams::read::{PAGE_BYTES_MAX, read};
 
 /// The default time of day of appends and reads in microseconds.
 const NOW: u64 = 1;
 
-fn put(store: &MemoryKeyspaces, stream_id: &str, count: usize, bytes: usize) {
+fn put(store: &MemoryStore, stream_id: &str, count: usize, bytes: usize) {
     put_at(store, NOW, stream_id, count, bytes);
 }
 
-fn put_at(store: &MemoryKeyspaces, now: u64, stream_id: &str, count: usize, bytes: usize) {
+fn put_at(store: &MemoryStore, now: u64, stream_id: &str, count: usize, bytes: usize) {
     if count == 0 {
         return;
     }
@@ -40,8 +48,8 @@ fn put_at(store: &MemoryKeyspaces, now: u64, stream_id: &str, count: usize, byte
 }
 
 /// Changes the head of a stream directly, as retention and deletion do.
-fn change(store: &MemoryKeyspaces, stream_id: &str, change: impl Fn(&mut Head)) {
-    let value = store.get(STREAMS, stream_id.as_bytes()).expect("it is in memory");
+fn change(store: &MemoryStore, stream_id: &str, change: impl Fn(&mut Head)) {
+    let value = store.view().get(STREAMS, stream_id.as_bytes()).expect("it is in memory");
     let mut head = Head::decode(&value.expect("the stream has events")).expect("it was encoded");
     change(&mut head);
     store.overwrite(STREAMS, stream_id.as_bytes(), &head.encode());
@@ -51,8 +59,8 @@ fn change(store: &MemoryKeyspaces, stream_id: &str, change: impl Fn(&mut Head)) 
 }
 
 /// Removes the event at a position directly, as scavenging does.
-fn remove(store: &MemoryKeyspaces, position: u64) {
-    store.overwrite(EVENTS, &position.to_be_bytes(), &Envelope::encode_removed(position));
+fn remove(store: &MemoryStore, position: u64) {
+    store.lose_event(position);
 }
 
 /// Versions, `next` and `end` of a page.
@@ -73,14 +81,14 @@ fn invalid<T: std::fmt::Debug>(outcome: Result<T, Error>) -> String {
 
 fn damage<T: std::fmt::Debug>(outcome: Result<T, Error>) -> String {
     match outcome {
-        Err(Error::Damaged(text)) => text,
+        Err(Error::Problem(problem)) if problem.code == code::DAMAGED => problem.message,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn a_stream_is_read_forward_and_backward() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     put(&store, "a", 3, 1);
     put(&store, "ab", 2, 1);
     put(&store, "a", 2, 1);
@@ -104,7 +112,7 @@ fn a_stream_is_read_forward_and_backward() {
 /// Appends of many lengths, some of them apart from each other in the log.
 #[test]
 fn pages_may_begin_and_end_within_appends() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     for (index, count) in [1, 1, 7, 2, 1, 5, 3].into_iter().enumerate() {
         put(&store, "a", count, 1);
         put(&store, "b", index * index, 1);
@@ -128,7 +136,7 @@ fn pages_may_begin_and_end_within_appends() {
 #[test]
 fn a_page_of_scans_and_lookups_is_full() {
     for bytes in [1, 20_000] {
-        let store = MemoryKeyspaces::new();
+        let store = MemoryStore::new();
         for count in [100, 3, 70, 1, 1, 90] {
             put(&store, "a", count, bytes);
             put(&store, "b", 400, 1);
@@ -156,7 +164,7 @@ fn a_page_of_scans_and_lookups_is_full() {
 
 #[test]
 fn the_store_is_read_forward_and_backward() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     let read = |from, count, direction| positions(&read_all(&store, NOW, from, count, direction).unwrap());
     assert_eq!(read(None, 10, Forward), (vec![], Some(0), true));
     assert_eq!(read(None, 10, Backward), (vec![], None, true));
@@ -176,12 +184,11 @@ fn the_store_is_read_forward_and_backward() {
     let page = read_all(&store, NOW, Some(2), 2, Forward).unwrap();
     let origins: Vec<_> = page.events.iter().map(|event| (event.stream_id.as_str(), event.version)).collect();
     assert_eq!(origins, [("b", 0), ("b", 1)]);
-    assert_eq!(page.durable_position, 5);
 }
 
 #[test]
 fn a_page_is_bounded_in_bytes_but_has_at_least_one_event() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     put(&store, "a", 5, 1 << 20);
     for direction in [Forward, Backward] {
         let mut from = None;
@@ -208,13 +215,19 @@ fn a_page_is_bounded_in_bytes_but_has_at_least_one_event() {
 
 #[test]
 fn invalid_arguments_are_named() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     put(&store, "a", 1, 1);
     for count in [0, 1_001, u32::MAX] {
-        assert_eq!(invalid(read_stream(&store, NOW, "a", None, count, Forward)), "count");
-        assert_eq!(invalid(read_all(&store, NOW, None, count, Backward)), "count");
         assert_eq!(invalid(list_streams(&store, "", None, count, false)), "count");
     }
+    assert_eq!(invalid(read_stream(&store, NOW, "a", None, 0, Forward)), "selection.count");
+    assert_eq!(invalid(read_all(&store, NOW, None, 0, Backward)), "selection.count");
+    let all = Source::All(AllSelection { from: None, until: None });
+    let options = vec![Field { name: "!x".into(), value: String::new() }];
+    let refused = read(&store.view(), &Selection { options, ..selection(all, 1, Forward) });
+    assert!(
+        matches!(refused, Err(Error::Problem(it)) if it.code == code::UNSUPPORTED && it.message.contains("`!x`"))
+    );
     let long = "x".repeat(257);
     for id in ["", "a\0", "\u{7f}", long.as_str()] {
         assert_eq!(invalid(read_stream(&store, NOW, id, None, 1, Forward)), "stream-id");
@@ -229,21 +242,19 @@ fn invalid_arguments_are_named() {
 
 #[test]
 fn damage_is_an_error() {
-    let with = |change: fn(&MemoryKeyspaces)| {
-        let store = MemoryKeyspaces::new();
+    let with = |change: fn(&MemoryStore)| {
+        let store = MemoryStore::new();
         put(&store, "a", 3, 1);
         put(&store, "b", 1, 1);
         change(&store);
         store
     };
-    let position = |position: u64| position.to_be_bytes();
-
     let store = with(|store| store.overwrite(STREAMS, b"a", b""));
     assert!(damage(read_stream(&store, NOW, "a", None, 9, Forward)).contains("`streams`"));
     assert!(damage(stream_info(&store, NOW, "a")).contains("`streams`"));
 
     // Events before the damage can be read. At the beginning of a page, the damage is an error.
-    let ends_before_version_1 = |store: &MemoryKeyspaces| {
+    let ends_before_version_1 = |store: &MemoryStore| {
         assert_eq!(
             versions(&read_stream(store, NOW, "a", None, 9, Forward).unwrap()),
             (vec![0], Some(1), false)
@@ -257,14 +268,16 @@ fn damage_is_an_error() {
         assert_eq!(both[0], both[1]);
         both[0].clone()
     };
-    let store = with(|store| store.overwrite(EVENTS, &1_u64.to_be_bytes(), b"\x01\xff"));
-    assert!(ends_before_version_1(&store).contains("`events`"));
-    assert!(damage(read_all(&store, NOW, None, 9, Forward)).contains("\\x01`"));
-    let store = with(|store| store.remove(EVENTS, &1_u64.to_be_bytes()));
-    assert!(ends_before_version_1(&store).contains("`a` refers to it"));
+    let store = with(|store| store.damage(1));
+    assert!(ends_before_version_1(&store).contains("position 1"));
+    assert!(damage(read_all(&store, NOW, None, 9, Forward)).contains("position 1"));
     let store = with(|store| {
-        let other = store.get(EVENTS, &3_u64.to_be_bytes()).unwrap().unwrap();
-        store.overwrite(EVENTS, &1_u64.to_be_bytes(), &other);
+        let frame = store.view().log_get(&[3], 1).unwrap();
+        let other = match Frames::new(&frame).next().unwrap().unwrap().record {
+            exesdb_sdk::packed::Record::Event(envelope) => envelope.to_owned(),
+            other => panic!("{other:?}"),
+        };
+        store.overwrite_event(1, other);
     });
     assert!(ends_before_version_1(&store).contains("not version 1 of `a`"));
 
@@ -285,14 +298,15 @@ fn damage_is_an_error() {
         assert!(
             damage(read_stream(&store, NOW, "a", Some(1), 9, direction)).contains("not version 1 of `a`")
         );
-        let store = with(|store| store.overwrite(STREAMS, b"a", &store.get(STREAMS, b"b").unwrap().unwrap()));
+        let store = with(|store| {
+            let other = store.view().get(STREAMS, b"b").unwrap().unwrap();
+            store.overwrite(STREAMS, b"a", &other);
+        });
         assert!(damage(read_stream(&store, NOW, "a", None, 9, direction)).contains("not version 0 of `a`"));
     }
 
     let store = with(|store| remove(store, 1));
-    assert!(ends_before_version_1(&store).contains("it was removed, but `a` has its version 1"));
-    let store = with(|store| store.overwrite(EVENTS, &1_u64.to_be_bytes(), b"\x03short"));
-    assert!(damage(read_all(&store, NOW, None, 9, Forward)).contains("\\x01`"));
+    assert!(ends_before_version_1(&store).contains("was removed, but `a` has its version 1"));
     let store = with(|store| {
         store.remove(STREAMS, b"a");
         store.overwrite(RETAINED, b"b", b"");
@@ -305,145 +319,13 @@ fn damage_is_an_error() {
     assert!(damage(read_all(&store, NOW, None, 9, Backward)).contains("`streams`, key `a`"));
     assert!(damage(list_streams(&store, "", None, 9, false)).contains("`streams`, key `a`"));
 
-    let store = with(|store| store.overwrite(EVENTS, b"odd", b""));
-    assert!(damage(read_all(&store, NOW, Some(0), 9, Forward)).contains("key `odd`"));
     let store = with(|store| store.overwrite(STREAMS, b"\xff\xfe", b""));
     assert!(damage(list_streams(&store, "", None, 9, false)).contains("not UTF-8"));
-    assert_eq!(store.get(EVENTS, &position(9)).unwrap(), None);
-}
-
-/// Compares every page of both directions with the expected versions.
-fn assert_versions(store: &MemoryKeyspaces, now: u64, stream_id: &str, last: u64, expected: &[u64]) {
-    for from in (0..=last + 2).chain([u64::MAX]) {
-        for count in 1..=u32::try_from(last).expect("the streams of these tests are short") + 2 {
-            let at = format!("from {from}, {count} of {expected:?} at {now}");
-            let read = |direction| {
-                read_stream(store, now, stream_id, Some(from), count, direction).expect("it can be read")
-            };
-            let wanted = expected.iter().copied().filter(|version| *version >= from);
-            let wanted: Vec<u64> = wanted.take(count as usize).collect();
-            let next = wanted.last().map_or(from.max(last + 1), |reached| reached + 1);
-            assert_eq!(versions(&read(Forward)), (wanted, Some(next), next > last), "forward {at}");
-
-            let wanted = expected.iter().rev().copied().filter(|version| *version <= from);
-            let wanted: Vec<u64> = wanted.take(count as usize).collect();
-            let (got, next, end) = versions(&read(Backward));
-            assert_eq!(got, wanted, "backward {at}");
-            let is_last = wanted.last() == expected.first() || wanted.is_empty();
-            // Only the next page may show that older events are hidden by their age.
-            assert!(!end || is_last, "backward {at}");
-            assert_eq!(next, wanted.last().filter(|_| !end).map(|reached| reached - 1), "backward {at}");
-        }
-    }
-}
-
-#[test]
-fn events_are_hidden_by_version() {
-    type Limit = fn(&mut Head);
-    let table: [(Limit, u64); 7] = [
-        (|head| head.truncate_before = 4, 4),
-        (|head| head.truncate_before = 9, 9),
-        (|head| head.truncate_before = 10, 10),
-        (|head| head.truncate_before = 99, 10),
-        (|head| head.max_count = 3, 7),
-        (|head| (head.max_count, head.truncate_before) = (3, 8), 8),
-        (|head| (head.max_count, head.reclaimed_before) = (99, 5), 5),
-    ];
-    for (limit, first) in table {
-        let store = MemoryKeyspaces::new();
-        for count in [3, 1, 4, 2] {
-            put(&store, "a", count, 1);
-            put(&store, "b", 1, 1);
-        }
-        change(&store, "a", limit);
-        let expected: Vec<u64> = (first..10).collect();
-        assert_versions(&store, NOW, "a", 9, &expected);
-        assert_eq!(stream_info(&store, NOW, "a").unwrap().first_version, expected.first().copied());
-
-        let whole: Vec<_> = positions(&read_all(&store, NOW, None, 99, Forward).unwrap()).0;
-        assert_eq!(whole.len(), expected.len() + 4);
-        // Scavenging removes no visible events.
-        for (key, value) in store.entries(EVENTS) {
-            let position = number(&key).unwrap();
-            let event = Envelope::decode(position, &value).unwrap().into_event().unwrap();
-            if event.stream_id == "a" && event.version < first {
-                remove(&store, position);
-            }
-        }
-        for (key, _) in store.entries(INDEX) {
-            if key < index_key(0, first) {
-                store.remove(INDEX, &key);
-            }
-        }
-        change(&store, "a", |head| head.reclaimed_before = first.min(10));
-        assert_versions(&store, NOW, "a", 9, &expected);
-        assert_eq!(positions(&read_all(&store, NOW, None, 99, Forward).unwrap()).0, whole);
-    }
-}
-
-#[test]
-fn events_are_hidden_by_age() {
-    let store = MemoryKeyspaces::new();
-    let second = 1_000_000;
-    for version in 0..12 {
-        // Some events have the same time.
-        put_at(&store, version / 3 * second, "a", 1, 1);
-        put(&store, "b", 1, 1);
-    }
-    change(&store, "a", |head| head.max_age_seconds = 1);
-    for (now, first) in [(0, 0), (1, 0), (2, 3), (3, 6), (4, 9), (5, 12)] {
-        let now = now * second;
-        let expected: Vec<u64> = (first..12).collect();
-        assert_versions(&store, now, "a", 11, &expected);
-        assert_eq!(stream_info(&store, now, "a").unwrap().first_version, expected.first().copied());
-        let whole = read_all(&store, now, None, 99, Forward).unwrap();
-        let of_a = whole.events.iter().filter(|event| event.stream_id == "a");
-        assert_eq!(of_a.map(|event| event.version).collect::<Vec<_>>(), expected);
-    }
-    change(&store, "a", |head| head.truncate_before = 8);
-    assert_versions(&store, 2 * second, "a", 11, &[8, 9, 10, 11]);
-    assert_versions(&store, 4 * second, "a", 11, &[9, 10, 11]);
-    // Removed events were too old, whatever the clock says now.
-    change(&store, "a", |head| head.truncate_before = 0);
-    (0..6).for_each(|version| remove(&store, version * 2));
-    assert_eq!(stream_info(&store, 2 * second, "a").unwrap().first_version, Some(6));
-}
-
-#[test]
-fn deleted_streams_are_not_read() {
-    let store = MemoryKeyspaces::new();
-    for id in ["a", "b", "c"] {
-        put(&store, id, 3, 1);
-    }
-    change(&store, "a", |head| (head.state, head.truncate_before) = (StreamState::Deleted, 3));
-    change(&store, "b", |head| (head.state, head.truncate_before) = (StreamState::Tombstoned, 3));
-    for direction in [Forward, Backward] {
-        for from in [None, Some(0), Some(9)] {
-            assert_eq!(read_stream(&store, NOW, "a", from, 9, direction), Err(Error::NotFound));
-            let refusal = Err(Error::StreamDeleted("b".into()));
-            assert_eq!(read_stream(&store, NOW, "b", from, 9, direction), refusal);
-        }
-    }
-    assert_eq!(positions(&read_all(&store, NOW, None, 9, Forward).unwrap()), (vec![6, 7, 8], Some(9), true));
-    for (id, state) in [("a", StreamState::Deleted), ("b", StreamState::Tombstoned)] {
-        let info = stream_info(&store, NOW, id).unwrap();
-        assert_eq!((info.state, info.first_version, info.last_version), (state, None, 2));
-        assert_eq!(info.first_position, if id == "a" { 0 } else { 3 });
-    }
-    assert_eq!(list_streams(&store, "", None, 9, false).unwrap().streams, ["c"]);
-    assert_eq!(list_streams(&store, "", None, 9, true).unwrap().streams, ["a", "b", "c"]);
-
-    // The stream begins again.
-    put(&store, "a", 2, 1);
-    change(&store, "a", |head| head.state = StreamState::Live);
-    assert_versions(&store, NOW, "a", 4, &[3, 4]);
-    assert_eq!(stream_info(&store, NOW, "a").unwrap().first_version, Some(3));
-    assert_eq!(list_streams(&store, "", None, 9, false).unwrap().streams, ["a", "c"]);
 }
 
 #[test]
 fn a_stream_is_described() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     put_at(&store, 5, "a", 3, 1);
     put_at(&store, 7, "a", 1, 1);
     let info = stream_info(&store, 8, "a").unwrap();
@@ -458,37 +340,21 @@ fn a_stream_is_described() {
 }
 
 #[test]
-fn empty_pages_of_the_store_say_where_to_continue() {
-    let store = MemoryKeyspaces::new();
-    put(&store, "a", 5, 1);
-    put(&store, "b", 1, 1);
-    put(&store, "a", 5, 1);
-    change(&store, "a", |head| head.truncate_before = 99);
-    remove(&store, 2);
-    store.remove(EVENTS, &3_u64.to_be_bytes());
-    let read = |from, count, direction| positions(&read_all(&store, NOW, from, count, direction).unwrap());
-    assert_eq!(read(None, 9, Forward), (vec![5], Some(10), false));
-    assert_eq!(read(Some(10), 9, Forward), (vec![], Some(11), true));
-    assert_eq!(read(None, 1, Forward), (vec![5], Some(6), false));
-    assert_eq!(read(Some(6), 1, Forward), (vec![], Some(11), true));
-    assert_eq!(read(None, 9, Backward), (vec![5], Some(0), false));
-    assert_eq!(read(Some(1), 9, Backward), (vec![], None, true));
-    assert_eq!(read(None, 1, Backward), (vec![5], Some(4), false));
-    assert_eq!(read(Some(4), 1, Backward), (vec![], None, true));
-    assert_eq!(read(Some(3), 2, Forward), (vec![5], Some(6), false));
-}
-
-#[test]
-fn a_read_of_the_store_scans_a_bounded_number_of_hidden_events() {
-    let store = MemoryKeyspaces::new();
-    for _ in 0..11 {
-        put(&store, "a", 1_000, 1);
-    }
-    put(&store, "b", 1, 1);
-    change(&store, "a", |head| head.truncate_before = 99_999);
-    let read = |from, direction| positions(&read_all(&store, NOW, from, 1_000, direction).unwrap());
-    assert_eq!(read(None, Forward), (vec![], Some(10_000), false));
-    assert_eq!(read(Some(10_001), Forward), (vec![11_000], Some(11_001), true));
-    assert_eq!(read(Some(10_999), Backward), (vec![], Some(999), false));
-    assert_eq!(read(Some(999), Backward), (vec![], None, true));
+fn a_read_of_the_store_ends_where_another_one_goes_on() {
+    let store = MemoryStore::new();
+    put(&store, "a", 6, 1);
+    let read = |from, until, direction| {
+        let source = Source::All(AllSelection { from, until });
+        let page = read(&store.view(), &selection(source, 9, direction)).unwrap();
+        let events = exesdb_sdk::events::unpack(&page.events).unwrap();
+        (events.iter().map(|event| event.position).collect::<Vec<_>>(), page.next, page.end)
+    };
+    assert_eq!(end(&store), 6);
+    assert_eq!(read(Some(1), Some(4), Forward), (vec![1, 2, 3], Some(4), true));
+    assert_eq!(read(Some(4), Some(4), Forward), (vec![], Some(4), true));
+    assert_eq!(read(Some(4), Some(99), Forward), (vec![4, 5], Some(6), true));
+    assert_eq!(read(Some(4), Some(1), Backward), (vec![4, 3, 2], Some(1), true));
+    assert_eq!(read(None, Some(4), Backward), (vec![5], Some(4), true));
+    assert_eq!(read(Some(1), Some(1), Backward), (vec![], Some(1), true));
+    assert_eq!(read(Some(1), Some(u64::MAX), Backward), (vec![], Some(u64::MAX), true));
 }

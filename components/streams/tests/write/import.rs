@@ -1,21 +1,23 @@
 //! Imports.
 
-use exesdb_sdk::keyspaces::{Keyspaces, MemoryKeyspaces};
-use exesdb_sdk::streams::{Deletion, ImportResult, ImportedEvent, Retention};
-use exesdb_sdk::types::{Direction, Error, ExpectedVersion, VersionConflict};
+use exesdb_reference::{ImportResult, ImportedEvent};
+use exesdb_sdk::memory::MemoryStore;
+use exesdb_sdk::packed::{Frames, Record};
+use exesdb_sdk::types::{Deletion, Direction, Error, ExpectedVersion, Retention, VersionConflict, code};
+use exesdb_sdk::view::View;
 use exesdb_streams::check::IMPORTED_VERSION_MAX;
 use exesdb_streams::correlation::CorrelationIndex;
-use exesdb_streams::delete::delete_stream;
-use exesdb_streams::layout::{EVENTS, GAPS, IDS, INDEX, RETAINED, id_key, index_key, number};
-use exesdb_streams::maintenance::scavenge;
-use exesdb_streams::read::{read_all, read_stream, stream_info};
-use exesdb_streams::retention::set_retention;
+use exesdb_streams::import::GAP_MAX;
+use exesdb_streams::layout::{IDS, INDEX, RETAINED, id_key, index_key};
 
-use crate::rival::{Rival, Storage};
-use crate::{NOW, any, append, at, check_chain, event, ids};
+use crate::driver::{
+    Rival, Target, delete_stream, end, import_events, read_all, read_stream, scavenge, set_retention,
+    stream_info,
+};
+use crate::{NOW, any, append, at, event, ids, message, taken};
 
-fn import(store: &impl Keyspaces, events: &[ImportedEvent]) -> Result<ImportResult, Error> {
-    exesdb_streams::import::import_events(store, NOW, CorrelationIndex::Off, events, &[])
+fn import(target: &impl Target, events: &[ImportedEvent]) -> Result<ImportResult, Error> {
+    import_events(target, NOW, CorrelationIndex::Off, events, &[])
 }
 
 fn imported(stream_id: &str, version: u64, id: &str) -> ImportedEvent {
@@ -26,12 +28,12 @@ fn placed(stream_id: &str, version: u64, id: &str, position: u64) -> ImportedEve
     ImportedEvent { position: Some(position), ..imported(stream_id, version, id) }
 }
 
-fn done(added: u32, repeated: u32, durable_position: u64) -> Result<ImportResult, Error> {
-    Ok(ImportResult { added, repeated, hidden: 0, durable_position })
+fn done(added: u32, repeated: u32) -> Result<ImportResult, Error> {
+    Ok(ImportResult { added, repeated, hidden: 0 })
 }
 
 /// The numbers of added, repeated and hidden events of a successful import.
-fn counts(store: &impl Keyspaces, events: &[ImportedEvent]) -> (u32, u32, u32) {
+fn counts(store: &MemoryStore, events: &[ImportedEvent]) -> (u32, u32, u32) {
     let result = import(store, events).expect("the import is taken");
     (result.added, result.repeated, result.hidden)
 }
@@ -45,7 +47,7 @@ fn wrong(stream_id: &str, expected: u64, last_version: u64) -> Result<ImportResu
     }))
 }
 
-fn scavenge_all(store: &MemoryKeyspaces) {
+fn scavenge_all(store: &MemoryStore) {
     let mut from = None;
     loop {
         from = scavenge(store, NOW, from.as_ref()).expect("the store is in memory").step.next;
@@ -56,23 +58,27 @@ fn scavenge_all(store: &MemoryKeyspaces) {
 }
 
 /// The gaps of a store, each with its first position and its end.
-fn gaps(store: &MemoryKeyspaces) -> Vec<(u64, u64)> {
-    let pair = |(key, value): (Vec<u8>, Vec<u8>)| Some((number(&key)?, number(&value)?));
-    store.entries(GAPS).into_iter().map(|entry| pair(entry).expect("a gap is two positions")).collect()
+fn gaps(store: &MemoryStore) -> Vec<(u64, u64)> {
+    let frames =
+        store.view().log_read(None, Direction::Forward, u32::MAX, u32::MAX).expect("it is in memory").frames;
+    let gap_of = |frame: exesdb_sdk::packed::Frame<'_>| match frame.record {
+        Record::Gap { positions } => Some((frame.position, frame.position + positions)),
+        Record::Event(_) | Record::Removed { .. } => None,
+    };
+    Frames::new(&frames).filter_map(|frame| gap_of(frame.expect("it is whole"))).collect()
 }
 
 #[test]
 fn imported_events_keep_their_place() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     let events = [
         placed("a", 7, "1", 3),
         placed("b", 0, "1", 4),
         ImportedEvent { created: 60, ..placed("a", 8, "2", 6) },
-        ImportedEvent { created: 60, ..imported("a", 9, "3") },
+        ImportedEvent { created: 60, ..placed("a", 9, "3", 7) },
     ];
-    assert_eq!(import(&store, &events), done(4, 0, 8));
+    assert_eq!(import(&store, &events), done(4, 0));
     assert_eq!(gaps(&store), [(0, 3), (5, 6)]);
-    check_chain(&store);
 
     let page = read_stream(&store, NOW, "a", None, 10, Direction::Forward).unwrap();
     let read: Vec<_> =
@@ -97,31 +103,31 @@ fn imported_events_keep_their_place() {
 
 #[test]
 fn a_repeated_import_adds_what_is_missing() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     let events = [placed("a", 0, "1", 5), placed("b", 3, "1", 6), placed("a", 1, "2", 9)];
-    assert_eq!(import(&store, &events[..2]), done(2, 0, 7));
-    assert_eq!(import(&store, &events), done(1, 2, 10));
-    assert_eq!(import(&store, &events), done(0, 3, 10));
-    assert_eq!(import(&store, &[]), done(0, 0, 10));
+    assert_eq!(import(&store, &events[..2]), done(2, 0));
+    assert_eq!(import(&store, &events), done(1, 2));
+    assert_eq!(import(&store, &events), done(0, 3));
+    assert_eq!(import(&store, &[]), done(0, 0));
     assert_eq!((ids(&store, "a"), gaps(&store)), (vec!["1".into(), "2".into()], vec![(0, 5), (7, 9)]));
 }
 
 #[test]
 fn an_import_is_applied_as_a_whole() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     append(&store, 40, &[any("a", &["1", "2"])]);
     let refused = |event: ImportedEvent| {
         let outcome = import(&store, &[imported("new", 0, "1"), event]);
-        assert_eq!(store.entries(EVENTS).len(), 2);
+        assert_eq!(end(&store), 2);
         outcome
     };
-    let conflict = |id: &str| Err(Error::IdConflict(id.into()));
+    let conflict = |id: &str| Err(taken("a", id, 1));
     assert_eq!(refused(imported("a", 3, "3")), wrong("a", 2, 1));
     assert_eq!(refused(imported("a", 1, "3")), wrong("a", 0, 1));
     assert_eq!(refused(imported("a", 0, "2")), conflict("2"));
     assert_eq!(refused(imported("a", 2, "2")), conflict("2"));
     assert_eq!(refused(imported("new", 2, "2")), wrong("new", 1, 0));
-    assert_eq!(refused(imported("new", 0, "1")), conflict("1"));
+    assert_eq!(refused(imported("new", 0, "1")), Err(taken("new", "1", 0)));
     // Another id with the digest of the present one.
     store.overwrite(IDS, &id_key(0, "x"), &1_u64.to_be_bytes());
     assert_eq!(refused(imported("a", 1, "x")), conflict("x"));
@@ -132,29 +138,28 @@ fn an_import_is_applied_as_a_whole() {
 
 #[test]
 fn errors_name_the_argument() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     append(&store, 55, &[any("a", &["1"])]);
     let complaint = |event: ImportedEvent| match import(&store, &[placed("new", 0, "1", 7), event]) {
         Err(Error::Invalid(invalid)) => invalid.argument,
-        Err(Error::TooLarge(text)) => text,
-        other => panic!("{other:?}"),
+        other => message(code::TOO_LARGE, &other),
     };
-    assert_eq!(complaint(imported("", 0, "1")), "events[1].stream-id");
-    assert_eq!(complaint(imported("b", 0, "")), "events[1].event.id");
-    let mut with_tags = imported("b", 0, "1");
+    assert_eq!(complaint(placed("", 0, "1", 8)), "events[1].stream-id");
+    assert_eq!(complaint(placed("b", 0, "", 8)), "events[1].id");
+    let mut with_tags = placed("b", 0, "1", 8);
     with_tags.event.tags = vec!["t".into(), "t".into()];
-    assert_eq!(complaint(with_tags), "events[1].event.tags[1]");
-    assert_eq!(complaint(imported("b", IMPORTED_VERSION_MAX + 1, "1")), "events[1].version");
-    assert_eq!(complaint(imported("b", u64::MAX, "1")), "events[1].version");
+    assert_eq!(complaint(with_tags), "events[1].tags[1]");
+    assert_eq!(complaint(placed("b", IMPORTED_VERSION_MAX + 1, "1", 8)), "events[1].version");
+    assert_eq!(complaint(placed("b", u64::MAX, "1", 8)), "events[1].version");
     assert_eq!(complaint(placed("b", 0, "1", 7)), "events[1].position");
     assert_eq!(complaint(placed("b", 0, "1", 0)), "events[1].position");
     assert!(complaint(placed("b", 0, "1", u64::MAX)).starts_with("events[1]:"));
-    let taken = import(&store, &[placed("b", 0, "1", 0)]);
-    assert!(matches!(taken, Err(Error::Invalid(invalid)) if invalid.argument == "events[0].position"));
-    let far = import(&store, &[placed("b", 0, "1", u64::MAX)]);
-    assert!(matches!(&far, Err(Error::TooLarge(text)) if text.starts_with("events[0]:")), "{far:?}");
+    let before = import(&store, &[placed("b", 0, "1", 0)]);
+    assert!(matches!(before, Err(Error::Invalid(invalid)) if invalid.argument == "events[0].position"));
+    let far = message(code::TOO_LARGE, &import(&store, &[placed("b", 0, "1", u64::MAX)]));
+    assert!(far.starts_with("events[0]:"), "{far}");
     let many: Vec<_> = (0..1_001).map(|at| imported("b", at, &at.to_string())).collect();
-    assert!(matches!(import(&store, &many), Err(Error::TooLarge(text)) if text.contains("limit of 1000")));
+    assert!(message(code::TOO_LARGE, &import(&store, &many)).contains("limit of 1000"));
     let large: Vec<_> = (0..9)
         .map(|version| {
             let mut event = imported("b", version, &version.to_string());
@@ -162,69 +167,59 @@ fn errors_name_the_argument() {
             event
         })
         .collect();
-    assert!(matches!(import(&store, &large), Err(Error::TooLarge(text)) if text.contains("8388608")));
-    assert_eq!(store.durable_position().unwrap(), 1);
-    assert_eq!(import(&store, &many[..1_000]), done(1_000, 0, 1_001));
+    assert!(message(code::TOO_LARGE, &import(&store, &large)).contains("8388608"));
+    assert_eq!(end(&store), 1);
+    assert_eq!(import(&store, &many[..1_000]), done(1_000, 0));
 }
 
 #[test]
-fn a_large_gap_is_taken_by_preceding_batches() {
-    let store = MemoryKeyspaces::new();
+fn a_gap_is_one_record_however_large() {
+    let store = MemoryStore::new();
     append(&store, 1, &[any("a", &["1"])]);
-    assert_eq!(
-        import(&store, &[placed("b", 0, "1", 25_000), placed("c", 0, "1", 25_009)]),
-        done(2, 0, 25_010)
-    );
-    assert_eq!(gaps(&store), [(1, 10_001), (10_001, 20_001), (20_001, 25_000), (25_001, 25_009)]);
-    check_chain(&store);
-    assert_eq!(append(&store, 60, &[any("b", &["2"])]), [at(1, 1, 25_010)]);
+    let far = GAP_MAX - 10;
+    assert_eq!(import(&store, &[placed("b", 0, "1", far), placed("c", 0, "1", far + 9)]), done(2, 0));
+    assert_eq!(gaps(&store), [(1, far), (far + 1, far + 9)]);
+    assert_eq!(append(&store, 60, &[any("b", &["2"])]), [at(1, 1, far + 10)]);
 }
 
 #[test]
 fn an_overtaken_import_is_decided_again() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     let rival = Rival::new(&store, 1, |store| {
         append(store, 1, &[any("r", &["1"])]);
     });
-    assert_eq!(import(&rival, &[placed("a", 0, "1", 20_000)]), done(1, 0, 20_001));
-    assert_eq!(gaps(&store), [(1, 10_001), (10_001, 20_000)]);
+    assert_eq!(import(&rival, &[placed("a", 0, "1", 20_000)]), done(1, 0));
+    assert_eq!(gaps(&store), [(1, 20_000)]);
     // A rival takes the position with an event or a gap.
     let rival = Rival::new(&store, 1, |store| {
         append(store, 1, &[any("r", &["2"])]);
     });
-    let taken = import(&rival, &[placed("a", 1, "2", 20_001)]);
+    let there = import(&rival, &[placed("a", 1, "2", 20_001)]);
     assert!(
-        matches!(&taken, Err(Error::Invalid(invalid)) if invalid.argument == "events[0].position"),
-        "{taken:?}"
+        matches!(&there, Err(Error::Invalid(invalid)) if invalid.argument == "events[0].position"),
+        "{there:?}"
     );
     let rival = Rival::new(&store, 1, |store| {
         import(store, &[placed("r", 2, "3", 30_000)]).unwrap();
     });
     assert!(import(&rival, &[placed("a", 1, "2", 25_000)]).is_err());
-    // Without positions only a change of the stream matters.
+    // Without positions it is decided again, too.
     let rival = Rival::new(&store, 1, |store| {
         append(store, 60, &[any("a", &["2"])]);
     });
-    assert_eq!(import(&rival, &[imported("a", 1, "2")]), done(0, 1, 30_002));
+    assert_eq!(import(&rival, &[imported("a", 1, "2")]), done(0, 1));
     assert_eq!(ids(&store, "a"), ["1", "2"]);
-    check_chain(&store);
-
-    let mut round = 0;
-    let rival = Rival::new(&store, u32::MAX, move |store| {
-        round += 1;
-        append(store, 60, &[any("r", &[&format!("r{round}")])]);
+    let rival = Rival::new(&store, 1, |store| {
+        delete_stream(store, "a", ExpectedVersion::Any, Deletion::Tombstone).unwrap();
     });
-    let outcome = import(&rival, &[placed("b", 0, "1", 90_000)]);
-    assert!(matches!(&outcome, Err(Error::Other(text)) if text.contains("not applied")), "{outcome:?}");
-    let outcome = import(&Storage::failing_commits(&store), &[imported("b", 0, "1")]);
-    assert!(matches!(outcome, Err(Error::Restarting(_))), "{outcome:?}");
+    assert_eq!(import(&rival, &[imported("a", 2, "3")]), Err(Error::StreamDeleted("a".into())));
 }
 
 #[test]
 fn a_stream_continues_after_the_highest_imported_version() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     let last = IMPORTED_VERSION_MAX;
-    assert_eq!(import(&store, &[imported("a", last, "1")]), done(1, 0, 1));
+    assert_eq!(import(&store, &[imported("a", last, "1")]), done(1, 0));
     assert_eq!(append(&store, 60, &[any("a", &["2", "3"])]), [at(last + 1, last + 2, 2)]);
     assert_eq!(ids(&store, "a"), ["1", "2", "3"]);
     delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
@@ -234,15 +229,15 @@ fn a_stream_continues_after_the_highest_imported_version() {
 
 #[test]
 fn a_deleted_stream_begins_again_with_an_import() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     append(&store, 40, &[any("a", &["1"])]);
     delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
-    assert_eq!(import(&store, &[imported("a", 1, "2"), imported("a", 2, "3")]), done(2, 0, 3));
+    assert_eq!(import(&store, &[imported("a", 1, "2"), imported("a", 2, "3")]), done(2, 0));
     assert_eq!(ids(&store, "a"), ["2", "3"]);
 }
 
 /// What hides events, the counts of a later import of all six events, and the events that are then visible.
-type Hiding<'a> = (&'a str, &'a dyn Fn(&MemoryKeyspaces), (u32, u32, u32), &'a [&'a str]);
+type Hiding<'a> = (&'a str, &'a dyn Fn(&MemoryStore), (u32, u32, u32), &'a [&'a str]);
 
 #[test]
 fn hidden_events_count_as_present() {
@@ -282,7 +277,7 @@ fn hidden_events_count_as_present() {
     for (what, hide, expected, left) in hide {
         for scavenged in [false, true] {
             for given in [false, true] {
-                let store = MemoryKeyspaces::new();
+                let store = MemoryStore::new();
                 let placed = |event: &ImportedEvent| ImportedEvent {
                     position: given.then_some(10 + event.version),
                     ..event.clone()
@@ -304,7 +299,7 @@ fn hidden_events_count_as_present() {
 
 #[test]
 fn a_tombstone_refuses_new_events() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     let file = [imported("a", 0, "1"), imported("a", 1, "2")];
     assert_eq!(counts(&store, &file), (2, 0, 0));
     delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Tombstone).unwrap();
@@ -314,17 +309,17 @@ fn a_tombstone_refuses_new_events() {
 
 #[test]
 fn the_id_of_a_hidden_event_is_new() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     assert_eq!(counts(&store, &[imported("a", 0, "1"), imported("a", 1, "2")]), (2, 0, 0));
     delete_stream(&store, "a", ExpectedVersion::Any, Deletion::Soft).unwrap();
     assert_eq!(counts(&store, &[imported("a", 2, "1")]), (1, 0, 0));
-    assert_eq!(import(&store, &[imported("a", 3, "1")]), Err(Error::IdConflict("1".into())));
+    assert_eq!(import(&store, &[imported("a", 3, "1")]), Err(taken("a", "1", 2)));
     assert_eq!(ids(&store, "a"), ["1"]);
 }
 
 #[test]
 fn imported_times_are_kept() {
-    let store = MemoryKeyspaces::new();
+    let store = MemoryStore::new();
     let timed =
         |version: u64, created| ImportedEvent { created, ..imported("a", version, &version.to_string()) };
     let times = [60 * 1_000_000, u64::MAX, 0, NOW + 5, 70 * 1_000_000];

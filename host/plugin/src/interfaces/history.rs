@@ -24,7 +24,8 @@ impl Host for State {
 }
 
 impl State {
-    fn store_access(&self) -> Result<Arc<StoreAccess>, Error> {
+    /// The access to the store's database.
+    pub(super) fn store_access(&self) -> Result<Arc<StoreAccess>, Error> {
         let access = self.context.registry.get(&names::store(&self.context.store));
         access.ok_or_else(|| Error::Restarting("the store is being restarted".into()))
     }

@@ -1,29 +1,19 @@
-//! `exesdb:host/logging`: writes a guest's records to the host's log, marked as the guest's.
+//! `exesdb:host/logging` of version 0.1, for gateways.
 
 use crate::bindings::logging::{Field, Host, Level};
+use crate::bindings::next::{fields, logging as next};
 use crate::state::State;
-use crate::text::printable;
-
-/// Fields of a record, as the interface says.
-const FIELDS_MAX: usize = 16;
-
-/// Bytes of a field's key and of its value: fields are for identifiers and numbers.
-const FIELD_BYTES_MAX: usize = 256;
-
-/// The field in which the SDK's panic hook records the place in the source.
-const PANIC_PLACE: &str = "panic.location";
 
 impl Host for State {
     fn log(&mut self, level: Level, message: String, fields: Vec<Field>) {
-        let place = fields.iter().find(|field| field.key == PANIC_PLACE);
-        let place = place.map(|field| printable(&field.value, FIELD_BYTES_MAX));
-        self.log.record(level, &message, place, || printable_fields(&fields));
+        let level = match level {
+            Level::Trace => next::Level::Trace,
+            Level::Debug => next::Level::Debug,
+            Level::Info => next::Level::Info,
+            Level::Warn => next::Level::Warn,
+            Level::Error => next::Level::Error,
+        };
+        let field = |Field { key, value }| fields::Field { name: key, value };
+        next::Host::log(self, level, message, fields.into_iter().map(field).collect());
     }
-}
-
-fn printable_fields(fields: &[Field]) -> String {
-    let field = |field: &Field| {
-        format!("{}={}", printable(&field.key, FIELD_BYTES_MAX), printable(&field.value, FIELD_BYTES_MAX))
-    };
-    fields.iter().take(FIELDS_MAX).map(field).collect::<Vec<_>>().join(" ")
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::bindings::next::snapshot_types::{NewSnapshot, Newest};
 use crate::bindings::snapshots::{
     Host, RecordedSnapshot, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope,
 };
@@ -25,11 +26,12 @@ impl State {
 
 impl Host for State {
     async fn record_snapshot(&mut self, id: SnapshotId, snapshot: SnapshotData) -> Result<(), Error> {
-        self.snapshots()?.record(self.caller(), id, snapshot).await
+        let new = NewSnapshot { id: id.into(), snapshot: snapshot.into(), created: None };
+        Ok(self.snapshots()?.put(self.caller(), new).await?)
     }
 
     async fn read_snapshot(&mut self, id: SnapshotId) -> Result<RecordedSnapshot, Error> {
-        self.snapshots()?.read(self.caller(), id).await
+        Ok(self.snapshots()?.read(self.caller(), id.into()).await?.into())
     }
 
     async fn read_latest(
@@ -38,7 +40,7 @@ impl Host for State {
         source_id: String,
         at_most: Option<u64>,
     ) -> Result<RecordedSnapshot, Error> {
-        self.snapshots()?.read_latest(self.caller(), stream_id, source_id, at_most).await
+        Ok(self.snapshots()?.read_latest(self.caller(), stream_id, source_id, at_most).await?.into())
     }
 
     async fn list_snapshots(
@@ -47,15 +49,17 @@ impl Host for State {
         after: Option<SnapshotId>,
         count: u32,
     ) -> Result<SnapshotPage, Error> {
-        self.snapshots()?.list(self.caller(), scope, after, count).await
+        let after = after.map(Into::into);
+        Ok(self.snapshots()?.list(self.caller(), scope.into(), after, count).await?.into())
     }
 
     async fn delete_snapshot(&mut self, id: SnapshotId) -> Result<(), Error> {
-        self.snapshots()?.delete(self.caller(), id).await
+        Ok(self.snapshots()?.remove(self.caller(), id.into()).await?)
     }
 
     async fn keep_newest(&mut self, stream_id: String, source_id: String, keep: u32) -> Result<u64, Error> {
-        self.snapshots()?.keep_newest(self.caller(), stream_id, source_id, keep).await
+        let newest = Newest { stream_id, source_id, keep };
+        Ok(self.snapshots()?.keep_newest(self.caller(), newest).await?)
     }
 
     async fn import_snapshot(
@@ -64,6 +68,7 @@ impl Host for State {
         snapshot: SnapshotData,
         created: u64,
     ) -> Result<(), Error> {
-        self.snapshots()?.import(self.caller(), id, snapshot, created).await
+        let new = NewSnapshot { id: id.into(), snapshot: snapshot.into(), created: Some(created) };
+        Ok(self.snapshots()?.put(self.caller(), new).await?)
     }
 }

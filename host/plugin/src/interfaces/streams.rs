@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use crate::access::StoreAccess;
+use super::before;
+use crate::bindings::next::types::{AllSelection, Source, StreamSelection};
 use crate::bindings::streams::{
     AppendRequest, AppendResult, Deletion, EventFilter, EventPage, Host, ImportMark, ImportResult,
     ImportState, ImportedEvent, Retention, StreamInfo, StreamPage, Transaction,
@@ -48,7 +49,13 @@ impl Host for State {
             Ok(writers) => writers,
             Err(error) => return vec![Err(error); requests.len()],
         };
-        let append = |request| writers.append(self.caller(), request);
+        let append = |request: AppendRequest| {
+            let (writers, caller) = (&writers, self.caller());
+            async move {
+                let written = writers.write(caller, before::append(&request)?).await;
+                before::appended(&request.stream_id, written.map_err(before::of_append)?)
+            }
+        };
         // `join_all` polls in order, so requests for one stream enter its mailbox in the order of the list.
         join_all(requests.into_iter().map(append).collect::<Vec<_>>()).await
     }
@@ -58,12 +65,15 @@ impl Host for State {
             Ok(writers) => writers,
             Err(error) => return vec![Err(error); transactions.len()],
         };
-        let transact = |transaction| {
+        let transact = |transaction: Transaction| {
             let checked = self.check_conditions(&transaction);
             let (writers, caller) = (&writers, self.caller());
             async move {
                 checked?;
-                writers.transact(caller, transaction).await
+                let stream_ids: Vec<_> =
+                    transaction.appends.iter().map(|append| append.stream_id.clone()).collect();
+                let written = writers.write(caller, before::transaction(transaction)?).await?;
+                before::transacted(&stream_ids, written)
             }
         };
         join_all(transactions.into_iter().map(transact).collect::<Vec<_>>()).await
@@ -74,14 +84,9 @@ impl Host for State {
         events: Vec<ImportedEvent>,
         marks: Vec<ImportMark>,
     ) -> Result<ImportResult, Error> {
-        let imported = self.stream_writers()?.import_events(self.caller(), events, marks).await?;
-        let (registry, store) = (&self.context.registry, &self.context.store);
-        let bus = registry.get::<exesdb_pubsub::Bus>(&names::pubsub(store));
-        // The events are of many streams: all waiters are woken and read what is durable.
-        if let (Some(bus), Some(store)) = (bus, registry.get::<StoreAccess>(&names::store(store))) {
-            bus.resync(store.reader.next_position());
-        }
-        Ok(imported)
+        let (writers, access, caller) = (self.stream_writers()?, self.store_access()?, self.caller());
+        let end = || access.reader.next_position();
+        before::import(&events, marks, end, |request| writers.import(caller.clone(), request)).await
     }
 
     async fn get_import_states(
@@ -89,7 +94,7 @@ impl Host for State {
         source: String,
         stream_ids: Vec<String>,
     ) -> Result<Vec<ImportState>, Error> {
-        self.stream_readers()?.import_states(self.caller(), source, stream_ids).await
+        Ok(before::each(self.stream_readers()?.import_states(self.caller(), source, stream_ids).await?))
     }
 
     async fn delete_stream(
@@ -98,20 +103,15 @@ impl Host for State {
         expected: ExpectedVersion,
         deletion: Deletion,
     ) -> Result<(), Error> {
-        let writers = self.stream_writers()?;
-        writers.delete_stream(self.caller(), stream_id.clone(), expected, deletion).await?;
-        // Wakes the stream's followers, who then see that it was deleted.
-        let (registry, store) = (&self.context.registry, &self.context.store);
-        if deletion == Deletion::Tombstone
-            && let Some(bus) = registry.get::<exesdb_pubsub::Bus>(&names::pubsub(store))
-        {
-            bus.touch(&stream_id);
-        }
+        let request = before::deletion(stream_id, expected, deletion);
+        self.stream_writers()?.remove(self.caller(), request).await?;
         Ok(())
     }
 
     async fn set_retention(&mut self, stream_id: String, retention: Retention) -> Result<(), Error> {
-        self.stream_writers()?.set_retention(self.caller(), stream_id, retention).await
+        let request = before::retention(stream_id, retention);
+        self.stream_writers()?.retain(self.caller(), request).await?;
+        Ok(())
     }
 
     async fn read_stream(
@@ -121,7 +121,11 @@ impl Host for State {
         count: u32,
         direction: Direction,
     ) -> Result<EventPage, Error> {
-        self.stream_readers()?.read_stream(self.caller(), stream_id, from, count, direction).await
+        let source = Source::OneStream(StreamSelection { stream_id, from });
+        let selection = before::selection(source, count, direction)?;
+        // Read before the page, so that an event which the page lacks has a position at or after it.
+        let durable_position = self.store_access()?.reader.next_position();
+        before::page(self.stream_readers()?.read(self.caller(), selection).await?, durable_position)
     }
 
     async fn read_all(
@@ -131,7 +135,10 @@ impl Host for State {
         direction: Direction,
     ) -> Result<EventPage, Error> {
         self.check_from(from, direction)?;
-        self.stream_readers()?.read_all(self.caller(), from, count, direction).await
+        let source = Source::All(AllSelection { from, until: None });
+        let selection = before::selection(source, count, direction)?;
+        let durable_position = self.store_access()?.reader.next_position();
+        before::page(self.stream_readers()?.read(self.caller(), selection).await?, durable_position)
     }
 
     async fn read_filtered(
@@ -142,7 +149,11 @@ impl Host for State {
         direction: Direction,
     ) -> Result<EventPage, Error> {
         self.check_from(from, direction)?;
-        self.stream_readers()?.read_filtered(self.caller(), filter, from, count, direction).await
+        let source = Source::All(AllSelection { from, until: None });
+        let selection = before::selection(source, count, direction)?;
+        let durable_position = self.store_access()?.reader.next_position();
+        let (readers, filter) = (self.stream_readers()?, before::filter(filter));
+        before::page(readers.read_filtered(self.caller(), filter, selection).await?, durable_position)
     }
 
     async fn list_streams(
@@ -152,14 +163,15 @@ impl Host for State {
         count: u32,
         deleted: bool,
     ) -> Result<StreamPage, Error> {
-        self.stream_readers()?.list_streams(self.caller(), prefix, after, count, deleted).await
+        Ok(self.stream_readers()?.list_streams(self.caller(), prefix, after, count, deleted).await?.into())
     }
 
     async fn get_stream_info(&mut self, stream_id: String) -> Result<StreamInfo, Error> {
-        self.stream_readers()?.stream_info(self.caller(), stream_id).await
+        Ok(self.stream_readers()?.describe_stream(self.caller(), stream_id).await?.into())
     }
 
     async fn get_stream_lives(&mut self, stream_ids: Vec<String>) -> Result<Vec<Option<StreamLife>>, Error> {
-        self.stream_readers()?.stream_lives(self.caller(), stream_ids).await
+        let lives = self.stream_readers()?.stream_lives(self.caller(), stream_ids).await?;
+        Ok(lives.into_iter().map(|life| life.map(Into::into)).collect())
     }
 }

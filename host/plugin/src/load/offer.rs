@@ -10,15 +10,24 @@ pub(super) const BUILD_AGAIN: &str = concat!(
     " (the folder `wit` of its source)"
 );
 
-/// Our interfaces for every component.
-const OFFERED: &[&str] =
-    &["exesdb:host/logging@0.1.0", "exesdb:host/config@0.1.0", "exesdb:store/types@0.1.0"];
-
-/// Our interfaces for persistence components.
-const OFFERED_TO_PERSISTENCE: &[&str] = &["exesdb:storage/keyspaces@0.1.0", "exesdb:host/clock@0.1.0"];
+/// Our interfaces for persistence components. Those that only have types are imported together with the types.
+const OFFERED_TO_PERSISTENCE: &[&str] = &[
+    "exesdb:host/logging@0.2.0",
+    "exesdb:host/config@0.2.0",
+    "exesdb:host/fields@0.2.0",
+    "exesdb:storage/views@0.2.0",
+    "exesdb:storage/places@0.2.0",
+    "exesdb:storage/batches@0.2.0",
+    "exesdb:store/types@0.2.0",
+    "exesdb:store/decisions@0.2.0",
+    "exesdb:store/snapshot-types@0.2.0",
+];
 
 /// Our interfaces for gateways.
 const OFFERED_TO_GATEWAYS: &[&str] = &[
+    "exesdb:host/logging@0.1.0",
+    "exesdb:host/config@0.1.0",
+    "exesdb:store/types@0.1.0",
     "exesdb:store/streams@0.1.0",
     "exesdb:store/snapshots@0.1.0",
     "exesdb:store/live@0.1.0",
@@ -61,10 +70,13 @@ const WASI: &[&str] = &[
 
 /// The interface that each kind of component exports, in the version that this host calls.
 const KINDS: [(&str, &str); 3] = [
-    ("exesdb:store/streams@0.1.0", "streams"),
-    ("exesdb:store/snapshots@0.1.0", "snapshots"),
+    ("exesdb:store/stream-writes@0.2.0", "streams"),
+    ("exesdb:store/snapshots@0.2.0", "snapshots"),
     ("wasi:http/incoming-handler@0.2", "gateway"),
 ];
+
+/// What kinds exported in earlier versions of the contract under another name.
+const FORMER_KINDS: [(&str, &str); 1] = [("exesdb:store/streams@0.1.0", "streams")];
 
 /// Names in a message: a component has dozens of imports, a hostile one any number.
 const NAMED_MAX: usize = 40;
@@ -132,7 +144,9 @@ pub(crate) fn check(shape: &Shape, role: &'static str) -> Result<(), Misfit> {
     let wanted = KINDS.iter().find(|(_, kind)| *kind == role).map_or(role, |(wanted, _)| *wanted);
     if !shape.exports.iter().any(|export| satisfies(wanted, export)) {
         let exports = exports(shape);
-        let is_wanted = |export: &String| interface(export) == interface(wanted);
+        let former = FORMER_KINDS.iter().filter(|(_, kind)| *kind == role).map(|(former, _)| *former);
+        let names: Vec<&str> = former.chain([wanted]).map(interface).collect();
+        let is_wanted = |export: &String| names.contains(&interface(export));
         if shape.exports.iter().any(is_wanted) {
             return Err(Misfit::OtherVersion { role, wanted, exports });
         }
@@ -156,15 +170,14 @@ pub(crate) fn check(shape: &Shape, role: &'static str) -> Result<(), Misfit> {
 /// Imports whose version is later than the offered one: they may have functions that this host does not have.
 pub(crate) fn later_than_offered(shape: &Shape, role: &str) -> Vec<String> {
     let later = |import: &String| {
-        let offer = offered(role).into_iter().find(|offer| satisfies(offer, import))?;
+        let offer = offered(role).iter().find(|offer| satisfies(offer, import))?;
         (offer != import).then(|| format!("{} (this host offers {offer})", printable(import, NAME_BYTES_MAX)))
     };
     shape.imports.iter().filter_map(later).take(NAMED_MAX).collect()
 }
 
-fn offered(role: &str) -> Vec<&'static str> {
-    let for_role = if role == "gateway" { OFFERED_TO_GATEWAYS } else { OFFERED_TO_PERSISTENCE };
-    [OFFERED, for_role].concat()
+fn offered(role: &str) -> &'static [&'static str] {
+    if role == "gateway" { OFFERED_TO_GATEWAYS } else { OFFERED_TO_PERSISTENCE }
 }
 
 fn is_offered(import: &str, role: &str) -> bool {
@@ -185,7 +198,9 @@ fn exports(shape: &Shape) -> String {
 /// The misfit of a component that is of another kind, in any version, or made for other hosts.
 fn other_kind(shape: &Shape, role: &'static str) -> Option<Misfit> {
     let exports = |wanted: &str| shape.exports.iter().any(|export| interface(export) == interface(wanted));
-    if let Some((_, kind)) = KINDS.iter().find(|(exported, kind)| *kind != role && exports(exported)) {
+    if let Some((_, kind)) =
+        KINDS.iter().chain(&FORMER_KINDS).find(|(exported, kind)| *kind != role && exports(exported))
+    {
         return Some(Misfit::OtherKind { kind, role });
     }
     let (what, todo) = if exports("wasi:http/handler") {
@@ -219,7 +234,7 @@ fn satisfies(offer: &str, import: &str) -> bool {
 /// What the author of a component can do about an import that is not offered.
 fn hint(import: &str, role: &str) -> String {
     let wanted = interface(import);
-    let offers = [OFFERED, OFFERED_TO_GATEWAYS, OFFERED_TO_PERSISTENCE, WASI].concat();
+    let offers = [offered(role), OFFERED_TO_GATEWAYS, OFFERED_TO_PERSISTENCE, WASI].concat();
     let same = offers.iter().find(|offer| interface(offer) == wanted);
     match same {
         Some(offer) if is_offered(offer, role) => format!("build it against {offer}"),
@@ -271,15 +286,15 @@ mod tests {
             "wasi:http/outgoing-handler@0.2.3",
             "wasi:random/insecure-seed@0.2.0",
         ];
-        assert_eq!(check(&shape(&imports, &["exesdb:store/streams@0.1.0"]), "streams"), Ok(()));
-        assert_eq!(check(&shape(&imports, &["exesdb:store/snapshots@0.1.0"]), "snapshots"), Ok(()));
+        assert_eq!(check(&shape(&imports, &["exesdb:store/stream-writes@0.2.0"]), "streams"), Ok(()));
+        assert_eq!(check(&shape(&imports, &["exesdb:store/snapshots@0.2.0"]), "snapshots"), Ok(()));
         assert_eq!(check(&shape(&imports, &["wasi:http/incoming-handler@0.2.0"]), "gateway"), Ok(()));
     }
 
     #[test]
     fn every_import_that_is_not_offered_is_named_with_a_hint() {
         let imports = [
-            "exesdb:storage/keyspaces@0.1.0",
+            "exesdb:storage/views@0.2.0",
             "exesdb:store/streams@0.1.0",
             "exesdb:store/live@0.9.0",
             "wasi:http/types@0.3.0",
@@ -291,7 +306,7 @@ mod tests {
         let misfit = check(&shape(&imports, &["wasi:http/incoming-handler@0.2.12"]), "gateway").unwrap_err();
         let Misfit::Imports { missing, .. } = &misfit else { panic!("{misfit}") };
         let expected = [
-            "exesdb:storage/keyspaces@0.1.0 (only persistence components have it; ",
+            "exesdb:storage/views@0.2.0 (only persistence components have it; ",
             "exesdb:store/live@0.9.0 (build it against exesdb:store/live@0.1.0)",
             "wasi:http/types@0.3.0 (build it against wasi:http/types@0.2)",
             "wasi:keyvalue/store@0.2.0-draft (not a part of WASI 0.2's worlds; build without it)",
@@ -309,19 +324,19 @@ mod tests {
     #[test]
     fn a_message_names_a_bounded_number_of_imports() {
         let names: Vec<String> = (0..1_000).map(|number| format!("a:b/c{number}@1.0.0")).collect();
-        let shape = Shape { imports: names, exports: vec!["exesdb:store/streams@0.1.0".into()] };
+        let shape = Shape { imports: names, exports: vec!["exesdb:store/stream-writes@0.2.0".into()] };
         let misfit = check(&shape, "streams").unwrap_err().to_string();
         assert!(misfit.contains("and 960 more") && misfit.len() < 10_000, "{misfit}");
     }
 
     #[test]
     fn another_kind_is_reported_before_its_imports() {
-        let streams = shape(&["exesdb:storage/keyspaces@0.1.0"], &["exesdb:store/streams@0.1.0"]);
+        let streams = shape(&["exesdb:storage/views@0.2.0"], &["exesdb:store/stream-writes@0.2.0"]);
         assert_eq!(check(&streams, "gateway"), Err(Misfit::OtherKind { kind: "streams", role: "gateway" }));
         let command = shape(&["a:b/c@1.0.0"], &["wasi:cli/run@0.2.6"]);
         assert!(matches!(check(&command, "gateway"), Err(Misfit::Foreign { .. })));
         // A component can be of two kinds.
-        let both = shape(&[], &["exesdb:store/streams@0.1.0", "exesdb:store/snapshots@0.1.0"]);
+        let both = shape(&[], &["exesdb:store/stream-writes@0.2.0", "exesdb:store/snapshots@0.2.0"]);
         assert_eq!((check(&both, "streams"), check(&both, "snapshots")), (Ok(()), Ok(())));
     }
 
@@ -330,11 +345,15 @@ mod tests {
         let table = [
             (
                 shape(&[], &[]),
-                "does not export exesdb:store/streams@0.1.0, which a streams component must; it exports nothing",
+                "does not export exesdb:store/stream-writes@0.2.0, which a streams component must; it exports nothing",
             ),
             (
-                shape(&[], &["exesdb:store/streams@0.2.0", "a:b/c@1.0.0"]),
-                "it exports exesdb:store/streams@0.2.0, a:b/c@1.0.0",
+                shape(&[], &["exesdb:store/stream-writes@0.3.0", "a:b/c@1.0.0"]),
+                "it exports exesdb:store/stream-writes@0.3.0, a:b/c@1.0.0",
+            ),
+            (
+                shape(&[], &["exesdb:store/streams@0.1.0"]),
+                "was built against another version of the contract: build it again",
             ),
         ];
         for (shape, expected) in table {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 /// Crashes within [`WINDOW`] that open the breaker: half of the restarts that the pool's supervisor allows for them. One bad
-/// request costs up to three crashes until it is in quarantine (one with others, two alone), so this is a handful of bad
-/// requests at a time; more means that the component is broken.
+/// request costs three to five crashes until it is in quarantine (one to three with others, two alone), so this is a handful of
+/// bad requests at a time; more means that the component is broken.
 pub(super) const CRASHES_MAX: usize = 20;
 
 /// The window in which crashes are counted: the restart period of the pool's supervisor.

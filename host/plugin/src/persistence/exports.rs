@@ -1,11 +1,19 @@
 //! The exports of a persistence component as typed functions.
 
-use wasmtime::component::{Component, ComponentExportIndex, TypedFunc};
+use wasmtime::component::{Component, ComponentExportIndex, Resource, TypedFunc};
 
-use crate::bindings::types::Error;
+use crate::bindings::next::types::Error;
+use crate::view::View;
 
-/// An exported function with one result.
+/// An exported function that reads a view and returns a result. `Params` has the view first.
 pub(crate) type Function<Params, T> = TypedFunc<Params, (Result<T, Error>,)>;
+
+/// The parameter that every exported function has first: a view, lent for the call.
+pub(crate) type ViewParam = Resource<View>;
+
+/// The name of an interface that a component does not export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing(pub(crate) &'static str);
 
 /// The index of a function of an exported interface.
 pub(crate) fn index(
@@ -18,35 +26,52 @@ pub(crate) fn index(
     component.get_export_index(Some(&instance), name).ok_or_else(missing)
 }
 
-/// Declares the exports of one interface: a struct `Exports` of typed functions, and a struct `Indices` of their places in
-/// a compiled component.
+/// Declares the exports of one interface in a module: a struct `Exports` of typed functions, and a struct `Indices` of their
+/// places in a compiled component.
 macro_rules! exports {
-    ($interface:literal; $($field:ident: $function:ty = $name:literal,)*) => {
-        /// The places of the interface's functions in a compiled component.
-        #[allow(unreachable_pub, reason = "as below")]
-        pub struct Indices {
-            $($field: wasmtime::component::ComponentExportIndex,)*
-        }
+    ($module:ident: $interface:literal; $($field:ident: $function:ty = $name:literal,)*) => {
+        pub(super) mod $module {
+            #[allow(unused_imports, reason = "an interface uses only some of the types")]
+            use super::*;
 
-        /// The interface's functions in one instance.
-        #[allow(unreachable_pub, reason = "some are named in the bounds of public functions, others are not")]
-        pub struct Exports {
-            $(pub(crate) $field: $function,)*
-        }
+            /// The interface's name.
+            pub(crate) const INTERFACE: &str = $interface;
 
-        impl Indices {
-            /// Finds the functions; the error names the one that is missing.
-            pub(crate) fn of(component: &wasmtime::component::Component) -> Result<Self, String> {
-                Ok(Self { $($field: $crate::persistence::exports::index(component, $interface, $name)?,)* })
+            /// The places of the interface's functions in a compiled component.
+            #[allow(unreachable_pub, reason = "as below")]
+            pub struct Indices {
+                $($field: wasmtime::component::ComponentExportIndex,)*
             }
 
-            /// Checks the functions' types and makes them callable.
-            pub(crate) fn load(
-                &self,
-                instance: &wasmtime::component::Instance,
-                store: &mut wasmtime::Store<$crate::state::State>,
-            ) -> wasmtime::Result<Exports> {
-                Ok(Exports { $($field: instance.get_typed_func(&mut *store, &self.$field)?,)* })
+            /// The interface's functions in one instance.
+            #[allow(unreachable_pub, reason = "some are named in the bounds of public functions, others are not")]
+            pub struct Exports {
+                $(pub(crate) $field: $function,)*
+            }
+
+            impl Indices {
+                /// Finds the functions; the error names the one that is missing.
+                pub(crate) fn of(component: &wasmtime::component::Component) -> Result<Self, String> {
+                    Ok(Self { $($field: $crate::persistence::exports::index(component, $interface, $name)?,)* })
+                }
+
+                /// Like [`of`](Self::of), for an interface that a component may lack.
+                #[allow(dead_code, reason = "some interfaces are required")]
+                pub(crate) fn find(component: &wasmtime::component::Component) -> Result<Option<Self>, String> {
+                    match component.get_export_index(None, INTERFACE) {
+                        None => Ok(None),
+                        Some(_) => Self::of(component).map(Some),
+                    }
+                }
+
+                /// Checks the functions' types and makes them callable.
+                pub(crate) fn load(
+                    &self,
+                    instance: &wasmtime::component::Instance,
+                    store: &mut wasmtime::Store<$crate::state::State>,
+                ) -> wasmtime::Result<Exports> {
+                    Ok(Exports { $($field: instance.get_typed_func(&mut *store, &self.$field)?,)* })
+                }
             }
         }
     };

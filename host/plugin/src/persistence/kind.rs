@@ -1,22 +1,29 @@
-//! What differs between kinds of persistence components: their calls and their exports.
+//! What differs between kinds of persistence components: their changes and their exports.
 
 use std::future::Future;
 
 use wasmtime::Store;
-use wasmtime::component::{Component, Instance};
+use wasmtime::component::{Component, Instance, Resource};
 
-use super::call::Call;
-use super::unary_call::UnaryCall;
+use super::decider::changes::Change;
+use super::exports::Missing;
+use super::maintenance::Maintained;
+use crate::bindings::next::decisions::Decision;
+use crate::bindings::next::types::ChangeResult;
 use crate::state::State;
+use crate::view::View;
 
 /// A kind of persistence component.
 pub trait Kind: Send + Sync + 'static {
-    /// The calls: unary ones, and possibly some that are batched.
-    type Call: Call + From<Box<dyn UnaryCall<Self::Exports>>>;
+    /// The changes that it decides about.
+    type Change: Change;
     /// The places of the exports in a compiled component.
     type Indices: Send + Sync + 'static;
     /// The exports of one instance.
-    type Exports: Send + Sync + 'static;
+    type Exports: Maintained + Send + Sync + 'static;
+
+    /// Whether its batches may change the log. Only those of the component that keeps the events may.
+    const TAKES_POSITIONS: bool;
 
     /// Finds the exports.
     ///
@@ -36,11 +43,15 @@ pub trait Kind: Send + Sync + 'static {
         store: &mut Store<State>,
     ) -> wasmtime::Result<Self::Exports>;
 
-    /// Has the instance serve calls and sends their results: all of them or none. After an error, or if this future is
-    /// dropped, either of which ends the instance, all calls are still in `calls`.
-    fn serve(
+    /// Has the instance decide about changes that may be in one list. None if it does not export the interface for them,
+    /// which is named.
+    fn decide(
         exports: &Self::Exports,
         store: &mut Store<State>,
-        calls: &mut Vec<Self::Call>,
-    ) -> impl Future<Output = wasmtime::Result<()>> + Send;
+        view: Resource<View>,
+        changes: Vec<Self::Change>,
+    ) -> impl Future<Output = wasmtime::Result<Result<Vec<Decision>, Missing>>> + Send;
+
+    /// Wakes those who wait for a change, which is durable now.
+    fn wake(bus: &exesdb_pubsub::Bus, change: &Self::Change, result: &ChangeResult);
 }

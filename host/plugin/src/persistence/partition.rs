@@ -1,84 +1,122 @@
-//! One partition of a pool: its mailbox, which outlives the instances that serve it.
+//! One partition of a pool: what waits for its instance, which outlives the instances that serve it.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as AsyncMutex, MutexGuard, mpsc};
+use tokio::sync::{Mutex as AsyncMutex, MutexGuard, Notify, oneshot};
 
+use super::ask::{Ask, fingerprint};
 use super::breaker::Breaker;
-use super::call::Call;
+use super::decider::changes::{Change, Changes, Outcome};
+use super::decider::order::DecisionOrder;
+use super::decider::queue::{List, Queue};
+use super::decider::standing::ListLimits;
+use super::kind::Kind;
 use super::poison_tracker::PoisonTracker;
-use super::retry::{Decision, STRIKES_MAX, decide};
-use crate::bindings::types::Error;
+use super::retry::{STRIKES_MAX, Verdict, verdict};
+use crate::bindings::next::types::Error;
 use crate::crash::Crash;
+use crate::problem::{code, problem};
 use crate::trace::Trace;
 
-/// Calls in one batch.
-const BATCH_CALLS_MAX: usize = 256;
-
-/// Bytes of requests at which a batch is full: as many as one request may have.
-const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Limits of a list of changes: those of the rule W5.
+const LIST_LIMITS: ListLimits = ListLimits { requests: 1_000, bytes: 8 << 20 };
 
 /// How long a partition may be without an instance before its calls are refused instead of waiting for the next one. A
 /// restart takes less than a millisecond; after this time the component may not come back by itself.
 const VACANT_MAX: Duration = Duration::from_secs(5);
 
-/// A call in a mailbox, with the trace of its request.
-pub(crate) struct QueuedCall<C> {
-    pub(crate) call: C,
+/// A list of changes of a kind of component.
+pub(crate) type ChangeList<K> = List<Changes<<K as Kind>::Change>>;
+
+/// An ask that waits, with the trace of its request.
+pub(crate) struct QueuedAsk<E> {
+    pub(crate) ask: Box<dyn Ask<E>>,
     pub(crate) trace: Trace,
 }
 
-/// A partition. Calls are sent to it; its worker serves them.
-pub(crate) struct Partition<C> {
-    sender: mpsc::Sender<QueuedCall<C>>,
-    mailbox: AsyncMutex<mpsc::Receiver<QueuedCall<C>>>,
-    /// Whether a worker serves the mailbox.
+/// A partition. Changes and asks are sent to it; its worker serves them.
+pub(crate) struct Partition<K: Kind> {
+    changes: Arc<Queue<Changes<K::Change>>>,
+    asks: Mutex<VecDeque<QueuedAsk<K::Exports>>>,
+    asked: Notify,
+    /// Asks that wait at a time.
+    asks_max: usize,
+    /// Held by the worker that serves.
+    serving: AsyncMutex<()>,
+    /// Whether a worker serves.
     served: AtomicBool,
-    /// Calls that have to be served alone, before those in the mailbox.
-    retries: Mutex<VecDeque<QueuedCall<C>>>,
     poison: Arc<PoisonTracker>,
     breaker: Arc<Breaker>,
-    /// Since when no worker has served the mailbox; meaningless while one does.
+    /// Since when no worker has served; meaningless while one does.
     vacant_since: Mutex<Instant>,
 }
 
-impl<C: Call> Partition<C> {
-    pub(crate) fn new(capacity: usize, poison: Arc<PoisonTracker>, breaker: Arc<Breaker>) -> Arc<Self> {
-        let (sender, receiver) = mpsc::channel(capacity);
+impl<K: Kind> Partition<K> {
+    pub(crate) fn new(
+        capacity: usize,
+        poison: Arc<PoisonTracker>,
+        breaker: Arc<Breaker>,
+        order: DecisionOrder,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            sender,
-            mailbox: AsyncMutex::new(receiver),
+            changes: Queue::new(capacity, LIST_LIMITS, order),
+            asks: Mutex::default(),
+            asked: Notify::new(),
+            asks_max: capacity,
+            serving: AsyncMutex::default(),
             served: AtomicBool::new(false),
-            retries: Mutex::default(),
             poison,
             breaker,
             vacant_since: Mutex::new(Instant::now()),
         })
     }
 
-    /// Puts a call into the mailbox, or fails it.
-    pub(crate) fn send(&self, call: C, trace: Trace) {
-        let quarantined =
-            !self.poison.is_empty() && self.poison.strikes(call.fingerprint(), Instant::now()) >= STRIKES_MAX;
-        if quarantined {
-            return call.fail(quarantine(None));
+    /// Queues a change. Its outcome comes from the receiver.
+    ///
+    /// # Errors
+    ///
+    /// The change is refused.
+    pub(crate) fn change(
+        &self,
+        change: K::Change,
+        trace: Trace,
+    ) -> Result<oneshot::Receiver<Outcome>, Error> {
+        self.admit(|| change_fingerprint(&change))?;
+        self.changes.push(change, trace).map_err(|_| overloaded())
+    }
+
+    /// Queues an ask, or fails it.
+    pub(crate) fn ask(&self, ask: Box<dyn Ask<K::Exports>>, trace: Trace) {
+        if let Err(error) = self.admit(|| fingerprint(&*ask)) {
+            return ask.fail(error);
+        }
+        let mut asks = self.asks.lock();
+        if asks.len() >= self.asks_max {
+            drop(asks);
+            return ask.fail(overloaded());
+        }
+        asks.push_back(QueuedAsk { ask, trace });
+        drop(asks);
+        self.asked.notify_one();
+    }
+
+    /// Refuses what would wait in vain.
+    fn admit(&self, fingerprint: impl Fn() -> u64) -> Result<(), Error> {
+        if !self.poison.is_empty() && self.poison.strikes(fingerprint(), Instant::now()) >= STRIKES_MAX {
+            return Err(quarantine(None));
         }
         if let Some(reason) = self.vacancy() {
-            return call.fail(Error::Unavailable(reason));
+            return Err(problem(code::UNAVAILABLE, reason));
         }
-        if let Err(pause) = self.breaker.admit() {
-            return call.fail(breaker_open(pause));
-        }
-        match self.sender.try_send(QueuedCall { call, trace }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(queued) | mpsc::error::TrySendError::Closed(queued)) => {
-                queued.call.fail(Error::Overloaded);
-            }
-        }
+        self.breaker.admit().map_err(breaker_open)
     }
 
     /// Why waiting for an instance is useless, if it is.
@@ -114,73 +152,33 @@ impl<C: Call> Partition<C> {
         &self.breaker
     }
 
-    /// Fails calls that were queued before the breaker opened.
-    pub(crate) fn refuse(&self, batch: Vec<QueuedCall<C>>, pause: Duration) {
-        batch.into_iter().for_each(|queued| queued.call.fail(breaker_open(pause)));
-    }
-
-    /// Whether a worker serves the mailbox. During a restart none does for a moment.
+    /// Whether a worker serves. During a restart none does for a moment.
     pub(crate) fn is_served(&self) -> bool {
         self.served.load(Ordering::Acquire)
     }
 
-    /// The mailbox, for the partition's one worker. Waits until the previous worker has released it.
-    pub(crate) async fn open(&self) -> Mailbox<'_, C> {
-        let receiver = self.mailbox.lock().await;
+    /// What waits, for the partition's one worker. Waits until the previous worker has let go.
+    pub(crate) async fn open(&self) -> Service<'_, K> {
+        let serving = self.serving.lock().await;
         self.served.store(true, Ordering::Release);
-        Mailbox { partition: self, receiver }
-    }
-
-    /// The fingerprints of the calls that have ended an instance before.
-    pub(crate) fn suspected(&self, calls: &[C]) -> Vec<u64> {
-        if self.poison.is_empty() {
-            return Vec::new();
-        }
-        let now = Instant::now();
-        let fingerprints = calls.iter().map(Call::fingerprint);
-        fingerprints.filter(|fingerprint| self.poison.strikes(*fingerprint, now) > 0).collect()
-    }
-
-    /// Records that suspected calls were served.
-    pub(crate) fn record_success(&self, suspected: &[u64]) {
-        suspected.iter().for_each(|fingerprint| self.poison.record_success(*fingerprint));
-    }
-
-    /// Requeues or fails the calls that an instance was serving when it ended with `crash`. `to_blame` is false if the crash
-    /// says nothing about them.
-    pub(crate) fn requeue_or_fail(
-        &self,
-        batch: Vec<QueuedCall<C>>,
-        committed: bool,
-        to_blame: bool,
-        crash: &Crash,
-    ) {
-        let together = batch.len();
-        for queued in batch {
-            let strikes = if together == 1 && to_blame {
-                self.poison.record_strike(queued.call.fingerprint(), Instant::now())
-            } else {
-                0
-            };
-            match decide(together, committed, strikes) {
-                // At most one batch: the retries are served before the mailbox, so that they cannot pile up.
-                Decision::RetryAlone => self.retries.lock().push_back(queued),
-                Decision::Fail => queued.call.fail(Error::Restarting(format!(
-                    "the component {} while it served this request (incident {}) and is being restarted; the outcome is unknown; where it is an append, send it again with the same event ids",
-                    crash.for_client(),
-                    crash.incident,
-                ))),
-                Decision::Quarantine => queued.call.fail(quarantine(Some(crash))),
-            }
-        }
+        Service { partition: self, _serving: serving }
     }
 }
 
+fn change_fingerprint<C: Change>(change: &C) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(change)
+}
+
+fn overloaded() -> Error {
+    problem(code::OVERLOADED, "too many requests wait for the component; nothing was done; try again later")
+}
+
 fn breaker_open(pause: Duration) -> Error {
-    Error::Unavailable(format!(
+    let message = format!(
         "the component that serves this crashed again and again and is left alone for a while; nothing was done; try again in {} s; `exesdb events --kind trap` has the crashes",
         pause.as_secs() + 1
-    ))
+    );
+    problem(code::UNAVAILABLE, message)
 }
 
 /// The error of a call that is not retried, with the crash that it has just caused, if any.
@@ -188,286 +186,168 @@ fn quarantine(crash: Option<&Crash>) -> Error {
     let last = crash.map_or_else(String::new, |crash| {
         format!(", the last time as it {}, incident {}", crash.for_client(), crash.incident)
     });
-    Error::Quarantined(format!(
-        "this request ended an instance of the component {STRIKES_MAX} times{last}; it is not tried again for some minutes; whether it was applied is unknown; the backtrace is in the telemetry (`exesdb events --kind trap`)"
-    ))
+    let message = format!(
+        "this request ended an instance of the component {STRIKES_MAX} times{last}; it is not tried again for some minutes; nothing of it was applied; the backtrace is in the telemetry (`exesdb events --kind trap`)"
+    );
+    problem(code::QUARANTINED, message)
 }
 
-/// The mailbox while a worker serves it.
-pub(crate) struct Mailbox<'a, C> {
-    partition: &'a Partition<C>,
-    receiver: MutexGuard<'a, mpsc::Receiver<QueuedCall<C>>>,
+/// The error of a call that only would take too long again.
+fn failed(crash: &Crash) -> Error {
+    let message = format!(
+        "the component {} while it served this request (incident {}) and is being restarted; try again",
+        crash.for_client(),
+        crash.incident,
+    );
+    problem(code::RESTARTING, message)
 }
 
-impl<C> Drop for Mailbox<'_, C> {
+/// A partition while a worker serves it.
+pub(crate) struct Service<'a, K: Kind> {
+    partition: &'a Partition<K>,
+    _serving: MutexGuard<'a, ()>,
+}
+
+impl<K: Kind> Drop for Service<'_, K> {
     fn drop(&mut self) {
         self.partition.served.store(false, Ordering::Release);
         *self.partition.vacant_since.lock() = Instant::now();
     }
 }
 
-impl<C: Call> Mailbox<'_, C> {
-    /// The next calls to serve in one call of the guest. A call that is retried is a batch of its own. An abandoned call is
-    /// dropped: its caller got an error that says that the outcome is unknown.
-    pub(crate) async fn next_batch(&mut self) -> Vec<QueuedCall<C>> {
-        loop {
-            let retry = self.partition.retries.lock().pop_front();
-            let batch = match retry {
-                Some(queued) if queued.call.is_abandoned() => continue,
-                Some(queued) => vec![queued],
-                None => match self.receiver.recv().await {
-                    Some(first) => self.batch_from(first),
-                    // The partition owns a sender, so the channel cannot be closed here.
-                    None => std::future::pending().await,
-                },
-            };
-            if !batch.is_empty() {
-                return batch;
-            }
-        }
+/// What one call of the guest serves.
+pub(crate) enum Work<'a, K: Kind> {
+    /// A list of changes.
+    Changes(ChangeList<K>),
+    /// One ask.
+    Ask(TakenAsk<'a, K>),
+}
+
+impl<'a, K: Kind> Service<'a, K> {
+    /// The next work; changes and asks take turns as they come. An abandoned ask is dropped: its caller got an error.
+    pub(crate) async fn next(&self) -> Work<'a, K> {
+        let list = tokio::select! {
+            list = self.partition.changes.next_requests() => list,
+            ask = self.next_ask() => return Work::Ask(ask),
+        };
+        // Not cut off by asks: a list that waits to be alone keeps its place.
+        Work::Changes(list.with_turn().await)
     }
 
-    /// A batch of `first` and the calls after it that can join it.
-    fn batch_from(&mut self, first: QueuedCall<C>) -> Vec<QueuedCall<C>> {
-        let mut bytes = 0;
-        let mut batch: Vec<QueuedCall<C>> = Vec::new();
-        let mut batched = None;
-        let mut next = Some(first);
-        while let Some(queued) = next {
-            match queued.call.batchable() {
-                _ if queued.call.is_abandoned() => {}
-                Some((function, more)) if batched.is_none_or(|batched| batched == function) => {
-                    batched = Some(function);
-                    bytes += more;
-                    batch.push(queued);
-                }
-                None if batch.is_empty() => return vec![queued],
-                _ => {
-                    // The next batch, alone.
-                    self.partition.retries.lock().push_back(queued);
-                    break;
-                }
+    async fn next_ask(&self) -> TakenAsk<'a, K> {
+        loop {
+            let next = self.partition.asks.lock().pop_front();
+            match next {
+                Some(queued) if queued.ask.is_abandoned() => {}
+                Some(queued) => return TakenAsk { queued: Some(queued), partition: self.partition },
+                // A permit is kept if an ask comes before this wait.
+                None => self.partition.asked.notified().await,
             }
-            let full = batch.len() >= BATCH_CALLS_MAX || bytes >= BATCH_BYTES_MAX;
-            next = if full { None } else { self.receiver.try_recv().ok() };
         }
-        batch
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{BATCH_CALLS_MAX, Breaker, Partition, QueuedCall};
-    use crate::bindings::types::Error;
-    use crate::crash::Crash;
-    use crate::persistence::call::Call;
-    use crate::trace::Trace;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+/// An ask that is being served. If it is dropped, as when its instance is killed, the next instance serves it.
+pub(crate) struct TakenAsk<'a, K: Kind> {
+    /// None once it was served or ended.
+    queued: Option<QueuedAsk<K::Exports>>,
+    partition: &'a Partition<K>,
+}
 
-    #[derive(Clone)]
-    struct Probe {
-        id: u64,
-        batchable: Option<usize>,
-        function: u8,
-        failed: Arc<AtomicUsize>,
-        abandoned: bool,
+impl<K: Kind> TakenAsk<'_, K> {
+    /// The ask and its trace.
+    pub(crate) fn get(&mut self) -> &mut QueuedAsk<K::Exports> {
+        self.queued.as_mut().expect("it is taken by what consumes self")
     }
 
-    impl Call for Probe {
-        fn fail(self, error: Error) {
-            let mark = match error {
-                Error::Overloaded => 1,
-                Error::Restarting(_) => 10,
-                Error::Quarantined(_) => 100,
-                Error::Unavailable(_) => 10_000,
-                _ => 1_000,
-            };
-            self.failed.fetch_add(mark, Ordering::Relaxed);
-        }
+    /// Its result was sent.
+    pub(crate) fn served(mut self) {
+        self.queued = None;
+    }
 
-        fn fingerprint(&self) -> u64 {
-            self.id
+    fn fail(mut self, error: Error) {
+        if let Some(queued) = self.queued.take() {
+            queued.ask.fail(error);
         }
+    }
+}
 
-        fn is_abandoned(&self) -> bool {
-            self.abandoned
+impl<K: Kind> Drop for TakenAsk<'_, K> {
+    fn drop(&mut self) {
+        if let Some(queued) = self.queued.take() {
+            self.partition.asks.lock().push_front(queued);
+            self.partition.asked.notify_one();
         }
+    }
+}
 
-        fn batchable(&self) -> Option<(u8, usize)> {
-            self.batchable.map(|bytes| (self.function, bytes))
-        }
-
-        fn frees_space(&self) -> bool {
-            false
+impl<K: Kind> Work<'_, K> {
+    /// The traces of its requests.
+    pub(crate) fn traces(&mut self) -> Vec<Trace> {
+        match self {
+            Self::Changes(list) => list.requests().iter().map(|waiting| waiting.trace.clone()).collect(),
+            Self::Ask(ask) => vec![ask.get().trace.clone()],
         }
     }
 
-    fn crash() -> Crash {
-        Crash::timeout(30_000)
-    }
-
-    fn trace() -> Trace {
-        Trace::of(&http::HeaderMap::new())
-    }
-
-    fn queued(call: Probe) -> QueuedCall<Probe> {
-        QueuedCall { call, trace: trace() }
-    }
-
-    fn probe(id: u64) -> Probe {
-        Probe { id, batchable: Some(1), function: 0, failed: Arc::default(), abandoned: false }
-    }
-
-    #[tokio::test]
-    async fn queued_calls_are_batched_up_to_the_limit() {
-        let partition = Partition::new(1_000, Arc::default(), Arc::default());
-        for id in 0..300 {
-            partition.send(probe(id), trace());
+    fn fingerprints(&mut self) -> Vec<u64> {
+        match self {
+            Self::Changes(list) => {
+                list.requests().iter().map(|waiting| change_fingerprint(&waiting.request)).collect()
+            }
+            Self::Ask(ask) => vec![fingerprint(&*ask.get().ask)],
         }
-        let mut mailbox = partition.open().await;
-        assert_eq!(mailbox.next_batch().await.len(), BATCH_CALLS_MAX);
-        assert_eq!(mailbox.next_batch().await.len(), 300 - BATCH_CALLS_MAX);
     }
 
-    #[tokio::test]
-    async fn a_call_that_cannot_be_batched_is_served_alone_and_in_order() {
-        let partition = Partition::new(10, Arc::default(), Arc::default());
-        partition.send(probe(1), trace());
-        partition.send(Probe { batchable: None, ..probe(2) }, trace());
-        partition.send(probe(3), trace());
-        let mut mailbox = partition.open().await;
-        let ids =
-            |batch: Vec<QueuedCall<Probe>>| batch.iter().map(|queued| queued.call.id).collect::<Vec<_>>();
-        assert_eq!(ids(mailbox.next_batch().await), [1]);
-        assert_eq!(ids(mailbox.next_batch().await), [2]);
-        assert_eq!(ids(mailbox.next_batch().await), [3]);
+    /// Fails what was queued before the breaker opened.
+    pub(crate) fn refuse(self, pause: Duration) {
+        self.fail(&breaker_open(pause));
     }
 
-    #[tokio::test]
-    async fn calls_of_different_functions_are_not_batched_together() {
-        let partition = Partition::new(10, Arc::default(), Arc::default());
-        for (id, function) in [(1, 0), (2, 0), (3, 1), (4, 1)] {
-            partition.send(Probe { function, ..probe(id) }, trace());
+    pub(crate) fn fail(self, error: &Error) {
+        match self {
+            Self::Changes(list) => list.end_with(|| Err(error.clone())),
+            Self::Ask(ask) => ask.fail(error.clone()),
         }
-        let mut mailbox = partition.open().await;
-        let mut served = Vec::new();
-        while served.iter().map(Vec::len).sum::<usize>() < 4 {
-            let batch = mailbox.next_batch().await;
-            served.push(batch.iter().map(|queued| queued.call.id).collect::<Vec<_>>());
+    }
+
+    fn put_back_after_crash(self) {
+        match self {
+            Self::Changes(list) => list.put_back_after_crash(),
+            // Asks are served alone anyway.
+            Self::Ask(ask) => drop(ask),
         }
-        assert_eq!(served, [vec![1, 2], vec![3], vec![4]]);
     }
+}
 
-    #[tokio::test]
-    async fn a_full_mailbox_refuses_calls() {
-        let partition = Partition::new(1, Arc::default(), Arc::default());
-        partition.send(probe(1), trace());
-        let refused = probe(2);
-        partition.send(refused.clone(), trace());
-        assert_eq!(refused.failed.load(Ordering::Relaxed), 1);
-    }
-
-    #[tokio::test]
-    async fn a_call_that_ends_two_instances_alone_is_quarantined() {
-        let partition = Partition::new(10, Arc::default(), Arc::default());
-        let (innocent, poison) = (probe(1), probe(2));
-        partition.requeue_or_fail(
-            vec![queued(innocent.clone()), queued(poison.clone())],
-            false,
-            true,
-            &crash(),
-        );
-        let mut mailbox = partition.open().await;
-        assert_eq!(mailbox.next_batch().await[0].call.id, 1, "each is retried alone");
-        assert_eq!(mailbox.next_batch().await[0].call.id, 2);
-        partition.requeue_or_fail(vec![queued(poison.clone())], false, true, &crash());
-        assert_eq!(poison.failed.load(Ordering::Relaxed), 10, "restarting");
-        partition.requeue_or_fail(vec![queued(poison.clone())], false, true, &crash());
-        assert_eq!(poison.failed.load(Ordering::Relaxed), 110, "quarantined");
-        partition.send(poison.clone(), trace());
-        assert_eq!(poison.failed.load(Ordering::Relaxed), 210, "and not retried");
-        partition.send(innocent.clone(), trace());
-        assert_eq!(mailbox.next_batch().await[0].call.id, 1);
-        assert_eq!(innocent.failed.load(Ordering::Relaxed), 0);
-    }
-
-    #[tokio::test]
-    async fn abandoned_calls_are_not_served() {
-        let partition = Partition::new(10, Arc::default(), Arc::default());
-        partition.send(Probe { abandoned: true, ..probe(1) }, trace());
-        partition.send(Probe { abandoned: true, batchable: None, ..probe(2) }, trace());
-        partition.send(probe(3), trace());
-        partition.requeue_or_fail(
-            vec![queued(Probe { abandoned: true, ..probe(4) }), queued(probe(5))],
-            false,
-            true,
-            &crash(),
-        );
-        let mut mailbox = partition.open().await;
-        assert_eq!(mailbox.next_batch().await[0].call.id, 5);
-        let served = mailbox.next_batch().await;
-        assert_eq!(served.iter().map(|queued| queued.call.id).collect::<Vec<_>>(), [3]);
-    }
-
-    #[tokio::test]
-    async fn a_crash_that_says_nothing_about_its_calls_is_no_strike() {
-        let partition = Partition::new(10, Arc::default(), Arc::default());
-        let slow = probe(1);
-        for _ in 0..3 {
-            partition.requeue_or_fail(vec![queued(slow.clone())], false, false, &crash());
+impl<K: Kind> Partition<K> {
+    /// The fingerprints of requests that have ended an instance before.
+    pub(crate) fn suspected(&self, work: &mut Work<'_, K>) -> Vec<u64> {
+        if self.poison.is_empty() {
+            return Vec::new();
         }
-        assert_eq!(slow.failed.load(Ordering::Relaxed), 30, "restarting, each time");
+        let now = Instant::now();
+        let fingerprints = work.fingerprints().into_iter();
+        fingerprints.filter(|fingerprint| self.poison.strikes(*fingerprint, now) > 0).collect()
     }
 
-    #[tokio::test]
-    async fn a_success_clears_earlier_strikes() {
-        let partition = Partition::new(10, Arc::default(), Arc::default());
-        let call = probe(1);
-        assert!(partition.suspected(std::slice::from_ref(&call)).is_empty());
-        partition.requeue_or_fail(vec![queued(call.clone())], false, true, &crash());
-        let suspected = partition.suspected(&[call.clone(), probe(2)]);
-        assert_eq!(suspected, [1]);
-        partition.record_success(&suspected);
-        partition.requeue_or_fail(vec![queued(call.clone())], false, true, &crash());
-        assert_eq!(call.failed.load(Ordering::Relaxed), 20, "restarting twice, no quarantine");
+    /// Records that suspected requests were served.
+    pub(crate) fn record_success(&self, suspected: &[u64]) {
+        suspected.iter().for_each(|fingerprint| self.poison.record_success(*fingerprint));
     }
 
-    #[tokio::test]
-    async fn a_partition_is_served_while_its_mailbox_is_open() {
-        let partition = Partition::<Probe>::new(1, Arc::default(), Arc::default());
-        assert!(!partition.is_served());
-        let mailbox = partition.open().await;
-        assert!(partition.is_served());
-        drop(mailbox);
-        assert!(!partition.is_served());
-    }
-
-    #[tokio::test]
-    async fn calls_are_refused_after_a_failed_start_until_the_next_start() {
-        let breaker = Arc::<Breaker>::default();
-        let partition = Partition::new(10, Arc::default(), Arc::clone(&breaker));
-        let other = Partition::<Probe>::new(10, Arc::default(), breaker);
-        other.record_start_failure("its state is another's");
-        let call = probe(1);
-        partition.send(call.clone(), trace());
-        assert_eq!(
-            call.failed.load(Ordering::Relaxed),
-            10_000,
-            "the failed start of one partition counts for all"
-        );
-        partition.record_start();
-        partition.send(call.clone(), trace());
-        assert_eq!(partition.open().await.next_batch().await[0].call.id, 1);
-        assert_eq!(call.failed.load(Ordering::Relaxed), 10_000);
-    }
-
-    #[tokio::test]
-    async fn an_open_breaker_refuses_calls_at_once() {
-        let partition = Partition::new(10, Arc::default(), Arc::default());
-        while !partition.breaker().crashed() {}
-        let call = probe(1);
-        partition.send(call.clone(), trace());
-        assert_eq!(call.failed.load(Ordering::Relaxed), 10_000);
+    /// Puts back or fails what an instance was serving when it ended with `crash`. `to_blame` is false if the crash says
+    /// nothing about the requests.
+    pub(crate) fn put_back_or_fail(&self, mut work: Work<'_, K>, to_blame: bool, crash: &Crash) {
+        let fingerprints = work.fingerprints();
+        let strikes = match *fingerprints {
+            [alone] if to_blame => Some(self.poison.record_strike(alone, Instant::now())),
+            _ => None,
+        };
+        match verdict(fingerprints.len(), strikes) {
+            Verdict::Again => work.put_back_after_crash(),
+            Verdict::Fail => work.fail(&failed(crash)),
+            Verdict::Quarantine => work.fail(&quarantine(Some(crash))),
+        }
     }
 }

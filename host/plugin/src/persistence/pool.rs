@@ -1,27 +1,26 @@
 //! A pool: the partitions of one component, and how a call reaches one of them.
 
-use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use exesdb_supervisor::{ChildSpec, SupervisorSpec, partition_of};
 use tokio::sync::oneshot;
-use wasmtime::component::{ComponentNamedList, Lift, Lower};
+use wasmtime::component::Lift;
 
+use super::ask::{Ask, Params, ResultSender, Select, TypedAsk};
 use super::breaker::{Breaker, CRASHES_MAX, OPENINGS_MAX, WINDOW};
-use super::call::{Call, ResultSender};
-use super::exports::Function;
+use super::decider::order::DecisionOrder;
 use super::kind::Kind;
 use super::partition::Partition;
 use super::plugin::Plugin;
 use super::poison_tracker::PoisonTracker;
-use super::unary_call::{TypedCall, UnaryCall};
 use super::worker;
-use crate::bindings::types::Error;
+use crate::bindings::next::types::{ChangeResult, Error};
 use crate::caller::Caller;
 use crate::installed::Installed;
 use crate::limits::Limits;
+use crate::problem::{code, unknown_outcome};
 use crate::request_control::RequestControl;
 
 /// Restarts within [`WINDOW`] before a pool gives up, without those of [`RESTARTS_PER_INSTANCE`]. Crashes use up half of
@@ -50,19 +49,26 @@ pub(crate) enum Target {
 /// The partitions of a component in a store. It outlives its instances and their supervisors: queued calls wait for the
 /// next instance.
 pub struct Pool<K: Kind> {
-    partitions: Vec<Arc<Partition<K::Call>>>,
+    partitions: Vec<Arc<Partition<K>>>,
     breaker: Arc<Breaker>,
+    order: DecisionOrder,
     /// Calls with [`Target::Any`] so far.
     turn: AtomicUsize,
 }
 
 impl<K: Kind> Pool<K> {
-    /// A pool of `count` partitions, at least one. Its supervisor starts the instances.
-    pub fn new(count: usize, limits: &Limits) -> Arc<Self> {
+    /// A pool of `count` partitions, at least one. Its supervisor starts the instances. Pools of one component share an
+    /// `order`.
+    pub fn new(count: usize, limits: &Limits, order: &DecisionOrder) -> Arc<Self> {
         let (poison, breaker) = (Arc::new(PoisonTracker::default()), Arc::new(Breaker::default()));
-        let partition = |_| Partition::new(limits.mailbox, poison.clone(), breaker.clone());
+        let partition = |_| Partition::new(limits.mailbox, poison.clone(), breaker.clone(), order.clone());
         let partitions = (0..count.max(1)).map(partition).collect();
-        Arc::new(Self { partitions, breaker, turn: AtomicUsize::new(0) })
+        Arc::new(Self { partitions, breaker, order: order.clone(), turn: AtomicUsize::new(0) })
+    }
+
+    /// The order of what is decided about the component's keyspaces.
+    pub(super) fn order(&self) -> &DecisionOrder {
+        &self.order
     }
 
     /// The supervisor of the pool's instances.
@@ -93,53 +99,72 @@ impl<K: Kind> Pool<K> {
         Target::Partition(partition_of(key.as_bytes(), self.partitions.len()))
     }
 
-    /// Calls a function that is not batched. `name` is its name in call fingerprints.
-    pub(crate) async fn call<P, T>(
+    /// Has a change decided and applied.
+    pub(super) async fn send_change(
+        &self,
+        target: Target,
+        caller: Caller,
+        change: K::Change,
+    ) -> Result<ChangeResult, Error> {
+        let partition = self.partition(target);
+        let outcome = partition.change(change, caller.trace)?;
+        tokio::select! {
+            biased;
+            outcome = outcome => outcome.unwrap_or_else(|_| Err(stopped())),
+            () = given_up(caller.request, partition) => Err(stopped()),
+        }
+    }
+
+    /// Calls a function that reads. `name` is its name in fingerprints.
+    pub(crate) async fn ask<P, T>(
         &self,
         target: Target,
         caller: Caller,
         name: &'static str,
-        function: fn(&K::Exports) -> &Function<P, T>,
+        function: Select<K::Exports, P, T>,
         params: P,
     ) -> Result<T, Error>
     where
-        P: ComponentNamedList + Lower + Clone + Hash + Send + Sync + 'static,
+        P: Params,
         T: Send + Sync + 'static,
         Result<T, Error>: Lift,
     {
         self.send(target, caller, |result| {
-            let call: Box<dyn UnaryCall<K::Exports>> =
-                Box::new(TypedCall { name, function, params, result: Some(result) });
-            call.into()
+            Box::new(TypedAsk { name, function, params, result: Some(result) })
         })
         .await
     }
 
-    /// Sends the call that `make` makes, and waits for its result.
-    pub(crate) async fn send<T>(
+    /// Sends the ask that `make` makes, and waits for its result.
+    pub(super) async fn send<T>(
         &self,
         target: Target,
         caller: Caller,
-        make: impl FnOnce(ResultSender<T>) -> K::Call,
+        make: impl FnOnce(ResultSender<T>) -> Box<dyn Ask<K::Exports>>,
     ) -> Result<T, Error> {
         let (sender, result) = oneshot::channel();
-        let partition = &self.partitions[match target {
-            Target::Partition(index) => index,
-            Target::Any => self.turn.fetch_add(1, Ordering::Relaxed) % self.partitions.len(),
-        }];
-        partition.send(make(sender), caller.trace);
+        let partition = self.partition(target);
+        partition.ask(make(sender), caller.trace);
         tokio::select! {
             biased;
             result = result => result.unwrap_or_else(|_| Err(stopped())),
             () = given_up(caller.request, partition) => Err(stopped()),
         }
     }
+
+    fn partition(&self, target: Target) -> &Partition<K> {
+        &self.partitions[match target {
+            Target::Partition(index) => index,
+            Target::Any => self.turn.fetch_add(1, Ordering::Relaxed) % self.partitions.len(),
+        }]
+    }
 }
 
-/// The error of a call whose instance was killed, or whose caller has to finish while there is no instance.
+/// The error of a call whose caller has to finish while there is no instance.
 fn stopped() -> Error {
-    Error::Restarting(
-        "the component was stopped before it answered; the outcome is unknown, send it again with the same event ids".into(),
+    unknown_outcome(
+        code::RESTARTING,
+        "the component was stopped before it answered; the outcome is unknown, send it again with the same event ids",
     )
 }
 
@@ -148,7 +173,7 @@ const VACANCY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Completes when a call gives up. A request that was requested to finish gives up on a partition without an instance, because the
 /// next instance may start only after the request has ended. An operator's call gives up when waiting is useless.
-async fn given_up<C: Call>(request: Option<Arc<RequestControl>>, partition: &Partition<C>) {
+async fn given_up<K: Kind>(request: Option<Arc<RequestControl>>, partition: &Partition<K>) {
     let Some(request) = request else {
         while partition.vacancy().is_none() {
             tokio::time::sleep(VACANCY_INTERVAL).await;

@@ -1,52 +1,53 @@
-//! Decides about a call whose instance ended while it served the call. Pure.
+//! Decides about a request whose instance ended while it served the request. Pure.
+//!
+//! An instance that ends has written nothing, so whatever it was serving can be tried again.
 
-/// A call that has ended this many instances is put in quarantine.
+/// A request that has ended this many instances is put in quarantine.
 pub(crate) const STRIKES_MAX: u32 = 2;
 
-/// What happens to a call.
+/// What happens to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Decision {
-    /// Pass it to the next instance, alone. Safe, because appends are idempotent by event id.
-    RetryAlone,
-    /// Fail it: the component is being restarted and the outcome is unknown.
+pub(crate) enum Verdict {
+    /// It is served again, with fewer others.
+    Again,
+    /// It fails: it would only take too long again.
     Fail,
-    /// Fail it, now and when it is sent again.
+    /// It fails, now and when it is sent again.
     Quarantine,
 }
 
-/// Decides about a call that an instance was serving when it ended.
+/// Decides about a request that an instance was serving when it ended.
 ///
-/// - `together`: how many calls it was serving; only a call that was alone is to blame.
-/// - `committed`: something was committed during the call, so that a retry finds the result.
-/// - `strikes`: how many instances this call has ended while it was alone, this one included.
-pub(crate) fn decide(together: usize, committed: bool, strikes: u32) -> Decision {
-    match (together, committed, strikes) {
-        (2.., _, _) => Decision::RetryAlone,
-        (_, _, STRIKES_MAX..) => Decision::Quarantine,
-        (_, true, _) => Decision::RetryAlone,
-        (_, false, _) => Decision::Fail,
+/// - `together`: how many requests it was serving; only one that was alone is to blame.
+/// - `strikes`: how many instances it has ended while it was alone, this one included; none if the end says nothing about the
+///   request, because the instance ran out of wall time.
+pub(crate) fn verdict(together: usize, strikes: Option<u32>) -> Verdict {
+    match (together, strikes) {
+        (2.., _) => Verdict::Again,
+        (_, None) => Verdict::Fail,
+        (_, Some(STRIKES_MAX..)) => Verdict::Quarantine,
+        (_, Some(_)) => Verdict::Again,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Decision, decide};
+    use super::{Verdict, verdict};
 
     #[test]
-    fn the_decision_follows_from_company_commit_and_strikes() {
+    fn the_verdict_follows_from_company_and_strikes() {
         let table = [
-            // together, committed, strikes
-            ((1, false, 1), Decision::Fail),
-            ((1, true, 1), Decision::RetryAlone),
-            ((1, false, 2), Decision::Quarantine),
-            ((1, true, 2), Decision::Quarantine),
-            ((1, false, 3), Decision::Quarantine),
-            ((2, false, 0), Decision::RetryAlone),
-            ((2, true, 0), Decision::RetryAlone),
-            ((256, true, 1), Decision::RetryAlone),
+            // together, strikes
+            ((1, Some(1)), Verdict::Again),
+            ((1, Some(2)), Verdict::Quarantine),
+            ((1, Some(3)), Verdict::Quarantine),
+            ((1, None), Verdict::Fail),
+            ((2, None), Verdict::Again),
+            ((2, Some(0)), Verdict::Again),
+            ((1_000, None), Verdict::Again),
         ];
-        for ((together, committed, strikes), expected) in table {
-            assert_eq!(decide(together, committed, strikes), expected, "{together} {committed} {strikes}");
+        for ((together, strikes), expected) in table {
+            assert_eq!(verdict(together, strikes), expected, "{together} {strikes:?}");
         }
     }
 }

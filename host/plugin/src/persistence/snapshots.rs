@@ -1,40 +1,69 @@
-//! The snapshots component: the exports of `exesdb:store/snapshots`, and the pool's functions that call them.
+//! The snapshots component: its exports and its changes, and the pool's functions that call them.
 
 use std::sync::Arc;
 
+use exesdb_pubsub::Bus;
 use wasmtime::Store;
-use wasmtime::component::{Component, Instance};
+use wasmtime::component::{Component, Instance, Resource, TypedFunc};
 
-use super::exports::{Function, exports};
+use super::decider::changes::Change;
+use super::exports::Missing;
+use super::exports::{Function, ViewParam, exports};
 use super::kind::Kind;
 use super::maintenance::{self, Maintained};
 use super::pool::{Pool, Target};
-use super::unary_call::UnaryCall;
-use crate::bindings::snapshots::{RecordedSnapshot, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope};
-use crate::bindings::types::Error;
+use crate::bindings::next::decisions::Decision;
+use crate::bindings::next::snapshot_types::{
+    RecordedSnapshot, SnapshotId, SnapshotPage, SnapshotRequest, SnapshotScope,
+};
+use crate::bindings::next::types::{ChangeResult, Error};
 use crate::caller::Caller;
 use crate::state::State;
+use crate::view::View;
 
 exports! {
-    "exesdb:store/snapshots@0.1.0";
-    record: Function<(SnapshotId, Arc<SnapshotData>), ()> = "record-snapshot",
-    read: Function<(SnapshotId,), RecordedSnapshot> = "read-snapshot",
-    read_latest: Function<(String, String, Option<u64>), RecordedSnapshot> = "read-latest",
-    list: Function<(SnapshotScope, Option<SnapshotId>, u32), SnapshotPage> = "list-snapshots",
-    delete: Function<(SnapshotId,), ()> = "delete-snapshot",
-    keep_newest: Function<(String, String, u32), u64> = "keep-newest",
-    import: Function<(SnapshotId, Arc<SnapshotData>, u64), ()> = "import-snapshot",
+    snapshots: "exesdb:store/snapshots@0.2.0";
+    decide: TypedFunc<(ViewParam, Vec<Arc<SnapshotRequest>>), (Vec<Decision>,)> = "decide",
+    read_latest: Function<(ViewParam, String, String, Option<u64>), RecordedSnapshot> = "read-latest",
+    read: Function<(ViewParam, SnapshotId), RecordedSnapshot> = "read",
+    list: Function<(ViewParam, SnapshotScope, Option<SnapshotId>, u32), SnapshotPage> = "list-snapshots",
 }
 
 /// The exports of one instance.
 pub struct SnapshotsExports {
-    snapshots: Exports,
-    maintenance: maintenance::Exports,
+    snapshots: snapshots::Exports,
+    maintenance: Option<maintenance::Exports>,
 }
 
 impl Maintained for SnapshotsExports {
-    fn maintenance(&self) -> &maintenance::Exports {
-        &self.maintenance
+    fn maintenance(&self) -> Option<&maintenance::Exports> {
+        self.maintenance.as_ref()
+    }
+}
+
+/// A change of snapshots. The request is in an `Arc`, so that it can be passed again if the instance ends.
+#[derive(Clone, Debug, Hash)]
+pub struct SnapshotChange(Arc<SnapshotRequest>);
+
+impl Change for SnapshotChange {
+    fn bytes(&self) -> usize {
+        match &*self.0 {
+            SnapshotRequest::Put(new) => new.snapshot.data.len() + new.snapshot.metadata.len(),
+            SnapshotRequest::Remove(_) | SnapshotRequest::KeepNewest(_) => 0,
+        }
+    }
+
+    /// What frees space must not be refused for want of room because of what does not.
+    fn joins(&self, before: &Self) -> bool {
+        self.frees_space() == before.frees_space()
+    }
+
+    fn frees_space(&self) -> bool {
+        !matches!(&*self.0, SnapshotRequest::Put(_))
+    }
+
+    fn streams(&self) -> Option<Vec<&str>> {
+        Some(Vec::new())
     }
 }
 
@@ -42,64 +71,75 @@ impl Maintained for SnapshotsExports {
 pub struct SnapshotsKind;
 
 impl Kind for SnapshotsKind {
-    type Call = Box<dyn UnaryCall<SnapshotsExports>>;
-    type Indices = (Indices, maintenance::Indices);
+    type Change = SnapshotChange;
+    type Indices = (snapshots::Indices, Option<maintenance::Indices>);
     type Exports = SnapshotsExports;
 
+    const TAKES_POSITIONS: bool = false;
+
     fn indices(component: &Component) -> Result<Self::Indices, String> {
-        Ok((Indices::of(component)?, maintenance::Indices::of(component)?))
+        Ok((snapshots::Indices::of(component)?, maintenance::Indices::find(component)?))
     }
 
     fn exports(
         (snapshots, maintenance): &Self::Indices,
         instance: &Instance,
         store: &mut Store<State>,
-    ) -> wasmtime::Result<Self::Exports> {
+    ) -> wasmtime::Result<SnapshotsExports> {
         Ok(SnapshotsExports {
             snapshots: snapshots.load(instance, store)?,
-            maintenance: maintenance.load(instance, store)?,
+            maintenance: maintenance.as_ref().map(|found| found.load(instance, store)).transpose()?,
         })
     }
 
-    async fn serve(
-        exports: &Self::Exports,
+    async fn decide(
+        exports: &SnapshotsExports,
         store: &mut Store<State>,
-        calls: &mut Vec<Self::Call>,
-    ) -> wasmtime::Result<()> {
-        let Some(call) = calls.first_mut() else { return Ok(()) };
-        call.serve(exports, store).await?;
-        calls.clear();
-        Ok(())
+        view: Resource<View>,
+        changes: Vec<SnapshotChange>,
+    ) -> wasmtime::Result<Result<Vec<Decision>, Missing>> {
+        let requests = changes.into_iter().map(|change| change.0).collect();
+        Ok(Ok(exports.snapshots.decide.call_async(store, (view, requests)).await?.0))
     }
+
+    fn wake(_bus: &Bus, _change: &SnapshotChange, _result: &ChangeResult) {}
 }
 
 /// The pool of a store's snapshots component.
 pub type SnapshotsPool = Pool<SnapshotsKind>;
 
-/// Calls for one stream go to one partition.
+/// Requests for one stream go to one instance, which serves them in order.
 impl SnapshotsPool {
-    pub(crate) async fn record(
-        &self,
-        caller: Caller,
-        id: SnapshotId,
-        snapshot: SnapshotData,
-    ) -> Result<(), Error> {
-        let target = self.target(&id.stream_id);
-        let params = (id, Arc::new(snapshot));
-        self.call(target, caller, "record", |exports| &exports.snapshots.record, params).await
+    /// Records or deletes snapshots.
+    ///
+    /// # Errors
+    ///
+    /// The component's errors.
+    pub async fn change(&self, caller: Caller, request: SnapshotRequest) -> Result<ChangeResult, Error> {
+        let target = self.target(match &request {
+            SnapshotRequest::Put(new) => &new.id.stream_id,
+            SnapshotRequest::Remove(id) => &id.stream_id,
+            SnapshotRequest::KeepNewest(newest) => &newest.stream_id,
+        });
+        self.send_change(target, caller, SnapshotChange(Arc::new(request))).await
     }
 
-    /// The snapshot with exactly this id.
+    /// Reads the snapshot of exactly this version.
     ///
     /// # Errors
     ///
     /// The component's errors.
     pub async fn read(&self, caller: Caller, id: SnapshotId) -> Result<RecordedSnapshot, Error> {
         let target = self.target(&id.stream_id);
-        self.call(target, caller, "read", |exports| &exports.snapshots.read, (id,)).await
+        self.ask(target, caller, "read-snapshot", |exports| Ok(&exports.snapshots.read), (id,)).await
     }
 
-    pub(crate) async fn read_latest(
+    /// Reads the latest snapshot, or the latest that is not newer than a version.
+    ///
+    /// # Errors
+    ///
+    /// The component's errors.
+    pub async fn read_latest(
         &self,
         caller: Caller,
         stream_id: String,
@@ -108,7 +148,7 @@ impl SnapshotsPool {
     ) -> Result<RecordedSnapshot, Error> {
         let target = self.target(&stream_id);
         let params = (stream_id, source_id, at_most);
-        self.call(target, caller, "read-latest", |exports| &exports.snapshots.read_latest, params).await
+        self.ask(target, caller, "read-latest", |exports| Ok(&exports.snapshots.read_latest), params).await
     }
 
     /// Lists the snapshots of a scope after `after`.
@@ -125,40 +165,6 @@ impl SnapshotsPool {
     ) -> Result<SnapshotPage, Error> {
         let target = scope.stream_id.as_ref().map_or(Target::Any, |id| self.target(id));
         let params = (scope, after, count);
-        self.call(target, caller, "list", |exports| &exports.snapshots.list, params).await
-    }
-
-    pub(crate) async fn delete(&self, caller: Caller, id: SnapshotId) -> Result<(), Error> {
-        let target = self.target(&id.stream_id);
-        self.call(target, caller, "delete", |exports| &exports.snapshots.delete, (id,)).await
-    }
-
-    pub(crate) async fn keep_newest(
-        &self,
-        caller: Caller,
-        stream_id: String,
-        source_id: String,
-        keep: u32,
-    ) -> Result<u64, Error> {
-        let target = self.target(&stream_id);
-        let params = (stream_id, source_id, keep);
-        self.call(target, caller, "keep-newest", |exports| &exports.snapshots.keep_newest, params).await
-    }
-
-    /// Records a snapshot with its creation time from another store.
-    ///
-    /// # Errors
-    ///
-    /// The component's errors.
-    pub async fn import(
-        &self,
-        caller: Caller,
-        id: SnapshotId,
-        snapshot: SnapshotData,
-        created: u64,
-    ) -> Result<(), Error> {
-        let target = self.target(&id.stream_id);
-        let params = (id, Arc::new(snapshot), created);
-        self.call(target, caller, "import", |exports| &exports.snapshots.import, params).await
+        self.ask(target, caller, "list-snapshots", |exports| Ok(&exports.snapshots.list), params).await
     }
 }

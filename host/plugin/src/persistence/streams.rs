@@ -1,10 +1,9 @@
-//! The streams component: the exports of `exesdb:store/streams`, and the pool's functions that call them.
+//! The streams component: its exports and its changes, and the pool's functions that call them.
 
-mod call;
+mod change;
 mod exports;
 mod kind;
 mod pool;
-mod publisher;
 
 pub use kind::StreamsKind;
 pub use pool::StreamsPool;

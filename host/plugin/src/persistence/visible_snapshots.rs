@@ -10,14 +10,20 @@ use std::sync::Arc;
 
 use super::snapshots::SnapshotsPool;
 use super::streams::StreamsPool;
-use crate::bindings::snapshots::{
-    RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotScope,
+use crate::bindings::next::snapshot_types::{
+    NewSnapshot, Newest, RecordedSnapshot, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotRequest,
+    SnapshotScope,
 };
-use crate::bindings::types::{Error, MissingVersion, StreamLife};
+use crate::bindings::next::types::{Error, MissingVersion, StreamLife};
 use crate::caller::Caller;
+use crate::problem::{code, problem};
 
 /// Snapshots that one list call examines. If all are hidden, it fails and suggests a sweep.
 const SCAN_BUDGET: usize = 100_000;
+
+/// Requests for the newest snapshots that one call sends, because a component may delete only a part of the others for
+/// each: 2,000 the built-in one.
+const KEEP_REQUESTS_MAX: u32 = 1_000;
 
 /// Snapshots that one step of a sweep examines: the contract's largest page.
 const SWEEP_PAGE: u32 = 1_000;
@@ -46,30 +52,15 @@ impl VisibleSnapshots {
         Self { snapshots, streams }
     }
 
-    pub(crate) async fn record(
-        &self,
-        caller: Caller,
-        id: SnapshotId,
-        snapshot: SnapshotData,
-    ) -> Result<(), Error> {
-        self.check(caller.clone(), &id).await?;
-        self.snapshots.record(caller, id, snapshot).await
-    }
-
-    /// Records a snapshot with its creation time from another store.
+    /// Records a snapshot, at the time that it has in another store, or now.
     ///
     /// # Errors
     ///
     /// [`Error::NoSuchVersion`], and the component's errors.
-    pub async fn import(
-        &self,
-        caller: Caller,
-        id: SnapshotId,
-        snapshot: SnapshotData,
-        created: u64,
-    ) -> Result<(), Error> {
-        self.check(caller.clone(), &id).await?;
-        self.snapshots.import(caller, id, snapshot, created).await
+    pub async fn put(&self, caller: Caller, snapshot: NewSnapshot) -> Result<(), Error> {
+        self.check(caller.clone(), &snapshot.id).await?;
+        self.snapshots.change(caller, SnapshotRequest::Put(snapshot)).await?;
+        Ok(())
     }
 
     /// The snapshot with exactly this id.
@@ -101,7 +92,7 @@ impl VisibleSnapshots {
     ///
     /// # Errors
     ///
-    /// The component's errors, and [`Error::TooLarge`] if the next [`SCAN_BUDGET`] snapshots are all hidden.
+    /// The component's errors, and the problem `too-large` if the next [`SCAN_BUDGET`] snapshots are all hidden.
     pub async fn list(
         &self,
         caller: Caller,
@@ -120,37 +111,37 @@ impl VisibleSnapshots {
             }
             if examined >= SCAN_BUDGET {
                 let SnapshotId { stream_id, source_id, version } = last.unwrap_or_else(no_snapshot);
-                return Err(Error::TooLarge(format!(
+                let message = format!(
                     "list-snapshots: the {examined} snapshots up to version {version} of stream `{stream_id}` and source \
                      `{source_id}` are of deleted streams, and one call looks at no more than {SCAN_BUDGET}; scavenge \
                      the store, or ask for those after this one"
-                )));
+                );
+                return Err(problem(code::TOO_LARGE, message));
             }
             after = last;
         }
     }
 
-    pub(crate) async fn delete(&self, caller: Caller, id: SnapshotId) -> Result<(), Error> {
+    pub(crate) async fn remove(&self, caller: Caller, id: SnapshotId) -> Result<(), Error> {
         if !has(self.life(caller.clone(), &id.stream_id, "id.stream-id").await?, id.version) {
             return Err(Error::NotFound);
         }
-        self.snapshots.delete(caller, id).await
+        self.snapshots.change(caller, SnapshotRequest::Remove(id)).await?;
+        Ok(())
     }
 
-    pub(crate) async fn keep_newest(
-        &self,
-        caller: Caller,
-        stream_id: String,
-        source_id: String,
-        keep: u32,
-    ) -> Result<u64, Error> {
+    pub(crate) async fn keep_newest(&self, caller: Caller, newest: Newest) -> Result<u64, Error> {
         // The snapshots of a stream that is not live are hidden; the sweep deletes them.
-        let Some(life) = self.life(caller.clone(), &stream_id, "stream-id").await? else { return Ok(0) };
+        let Some(life) = self.life(caller.clone(), &newest.stream_id, "stream-id").await? else {
+            return Ok(0);
+        };
         if life.first_version > 0 {
             // Snapshots of an earlier life do not count. They come first in the list, so the first page with a visible one
             // is the last one to sweep.
-            let scope =
-                SnapshotScope { stream_id: Some(stream_id.clone()), source_id: Some(source_id.clone()) };
+            let scope = SnapshotScope {
+                stream_id: Some(newest.stream_id.clone()),
+                source_id: Some(newest.source_id.clone()),
+            };
             let mut after = None;
             loop {
                 let swept = self.sweep_page(&caller, scope.clone(), after).await?;
@@ -160,7 +151,19 @@ impl VisibleSnapshots {
                 }
             }
         }
-        self.snapshots.keep_newest(caller, stream_id, source_id, keep).await
+        let mut deleted = 0_u64;
+        for _ in 0..KEEP_REQUESTS_MAX {
+            let request = SnapshotRequest::KeepNewest(newest.clone());
+            match self.snapshots.change(caller.clone(), request).await?.count {
+                0 => return Ok(deleted),
+                count => deleted = deleted.saturating_add(count),
+            }
+        }
+        let message = format!(
+            "the snapshots component has deleted {deleted} snapshots at {KEEP_REQUESTS_MAX} requests, and has not come to \
+             an end; try again for the rest"
+        );
+        Err(problem(code::OTHER, message))
     }
 
     /// Deletes the hidden snapshots of the first page, or of the page after `after`. A step may be repeated.
@@ -189,8 +192,8 @@ impl VisibleSnapshots {
         };
         let (_, hidden) = self.partitioned(caller.clone(), page.snapshots).await?;
         for info in hidden {
-            match self.snapshots.delete(caller.clone(), info.id).await {
-                Ok(()) => {
+            match self.snapshots.change(caller.clone(), SnapshotRequest::Remove(info.id)).await {
+                Ok(_) => {
                     swept.removed += 1;
                     swept.bytes = swept.bytes.saturating_add(info.size);
                 }
@@ -260,7 +263,7 @@ fn no_snapshot() -> SnapshotId {
 #[cfg(test)]
 mod tests {
     use super::has;
-    use crate::bindings::types::StreamLife;
+    use crate::bindings::next::types::StreamLife;
 
     #[test]
     fn a_life_has_exactly_its_versions() {

@@ -1,30 +1,36 @@
 //! The worker of a partition as a supervised child: one task, one wasmtime `Store`, one instance.
 
-use std::sync::Arc;
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use exesdb_pubsub::Bus;
+use exesdb_storage::{BatchError, Commit};
 use exesdb_supervisor::{ChildSpec, Context, Reason, ShutdownSignal, Start};
 use wasmtime::Store;
 
-use super::call::Call;
+use super::ask::unsupported;
+use super::decider::apply::{Observer, apply};
+use super::decider::changes::{Change, Changes, Grants, Outcome, decisions, refused};
+use super::exports::Missing;
 use super::kind::Kind;
-use super::partition::{Mailbox, Partition, QueuedCall};
+use super::partition::{ChangeList, Partition, Service, Work};
 use super::plugin::Plugin;
-use crate::access::StoreAccess;
 use crate::context::ComponentContext;
 use crate::crash::{Crash, CrashKind};
 use crate::installed::Installed;
 use crate::load::STARTED;
-use crate::metered_call::MeteredCall;
+use crate::metered_call::{MeteredCall, YieldState};
 use crate::names;
 use crate::ownership;
 use crate::state::State;
+use crate::store_view::Freshness;
 
 /// The child that serves a partition.
 pub(crate) fn child<K: Kind>(
     index: usize,
     installed: Arc<Installed<Plugin<K>>>,
-    partition: Arc<Partition<K::Call>>,
+    partition: Arc<Partition<K>>,
 ) -> ChildSpec {
     ChildSpec::worker(index.to_string(), move |child| {
         let (installed, partition) = (installed.clone(), partition.clone());
@@ -43,10 +49,11 @@ pub(crate) fn child<K: Kind>(
 struct Worker<K: Kind> {
     store: Store<State>,
     exports: K::Exports,
-    partition: Arc<Partition<K::Call>>,
+    partition: Arc<Partition<K>>,
     /// The path of the pool's supervisor.
     pool: Arc<str>,
     call_wall: Duration,
+    yield_state: Arc<YieldState>,
 }
 
 impl<K: Kind> Worker<K> {
@@ -55,7 +62,7 @@ impl<K: Kind> Worker<K> {
     async fn start(
         child: &Context,
         installed: &Installed<Plugin<K>>,
-        partition: Arc<Partition<K::Call>>,
+        partition: Arc<Partition<K>>,
     ) -> Result<Self, Reason> {
         let deployment = installed.get()?;
         let (plugin, context) = (&deployment.plugin, &deployment.context);
@@ -76,78 +83,188 @@ impl<K: Kind> Worker<K> {
         let exports = K::exports(&plugin.indices, &instance, &mut store)
             .map_err(|error| Reason::error(loaded.mistyped(context.role, &error)))?;
         let call_wall = Duration::from_millis(context.limits.call_wall_ms);
+        let yield_state = store.data().meter.yield_state();
         partition.record_start();
-        Ok(Self { store, exports, partition, pool, call_wall })
+        Ok(Self { store, exports, partition, pool, call_wall, yield_state })
     }
 
-    /// Serves until the instance ends or the supervisor stops it. Queued calls then wait for the next instance. There are
-    /// none when the whole host stops, because the gateway has finished before.
+    /// Serves until the instance ends or the supervisor stops it. What is queued then waits for the next instance. There is
+    /// nothing when the whole host stops, because the gateway has finished before.
     async fn run(mut self, shutdown: ShutdownSignal) -> Reason {
         let partition = self.partition.clone();
-        let mut mailbox = partition.open().await;
+        let service = partition.open().await;
         loop {
-            let batch = tokio::select! {
+            let work = tokio::select! {
                 biased;
                 () = shutdown.requested() => return Reason::Shutdown,
-                batch = mailbox.next_batch() => batch,
+                work = service.next() => work,
             };
             if let Some(until) = partition.breaker().open_until() {
-                partition.refuse(batch, until.saturating_duration_since(Instant::now()));
+                work.refuse(until.saturating_duration_since(Instant::now()));
                 continue;
             }
-            if let Err(reason) = self.serve(batch).await {
+            if let Err(reason) = self.serve(&partition, work).await {
                 // Frees the dead instance's memory during the pause.
                 drop(self);
-                return wait_for_breaker(reason, &partition, &mut mailbox, &shutdown).await;
+                return wait_for_breaker(reason, &partition, &service, &shutdown).await;
             }
         }
     }
 
-    async fn serve(&mut self, batch: Vec<QueuedCall<K::Call>>) -> Result<(), Reason> {
-        let (mut calls, traces): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|queued| (queued.call, queued.trace)).unzip();
-        let suspected = self.partition.suspected(&calls);
-        State::begin_call(&mut self.store, traces);
-        self.store.data_mut().frees_space = calls.iter().all(Call::frees_space);
-        let yield_state = self.store.data().meter.yield_state();
-        let served = MeteredCall::new(K::serve(&self.exports, &mut self.store, &mut calls), yield_state);
-        let served = tokio::time::timeout(self.call_wall, served).await;
+    async fn serve(&mut self, partition: &Partition<K>, mut work: Work<'_, K>) -> Result<(), Reason> {
+        let suspected = partition.suspected(&mut work);
+        State::begin_call(&mut self.store, work.traces());
+        let turnout = match work {
+            Work::Changes(list) => self.decide(list).await,
+            Work::Ask(mut ask) => {
+                let serve = ask.get().ask.serve(&self.exports, &mut self.store);
+                match metered(serve, self.yield_state.clone(), self.call_wall).await {
+                    Ok(called) => {
+                        ask.served();
+                        if called { Turnout::Served } else { Turnout::NotCalled }
+                    }
+                    Err(ended) => Turnout::Ended(ended, Work::Ask(ask)),
+                }
+            }
+        };
         let state = self.store.data_mut();
         state.end_call();
-        let crash = match served {
-            Ok(Ok(())) => {
-                self.partition.record_success(&suspected);
-                if self.partition.breaker().served() {
+        let (ended, work) = match turnout {
+            Turnout::Ended(ended, work) => (ended, work),
+            Turnout::NotCalled => return Ok(()),
+            Turnout::Served => {
+                partition.record_success(&suspected);
+                if partition.breaker().served() {
                     report_breaker(state, &self.pool, "closed", None);
                 }
                 return Ok(());
             }
-            Ok(Err(error)) => state.crash(&error),
-            Err(_) => Crash::timeout(state.context.limits.call_wall_ms),
+        };
+        let crash = match ended {
+            Ended::Error(error) => state.crash(&error),
+            Ended::TooLong => Crash::timeout(state.context.limits.call_wall_ms),
         };
         state.report(&crash);
-        if self.partition.breaker().crashed() {
+        if partition.breaker().crashed() {
             report_breaker(state, &self.pool, "open", Some(&crash));
         }
-        if state.committed {
-            wake_followers(state);
-        }
-        // The results of a batch are sent all or none, so `calls` is still complete.
-        let traces = std::mem::take(&mut state.traces);
-        let batch = calls.into_iter().zip(traces).map(|(call, trace)| QueuedCall { call, trace });
         // A timeout may be the fault of a slow disk.
         let to_blame = crash.kind != CrashKind::Timeout;
-        self.partition.requeue_or_fail(batch.collect(), state.committed, to_blame, &crash);
+        partition.put_back_or_fail(work, to_blame, &crash);
         Err(crash.reason())
+    }
+
+    /// Has the instance decide about a list on what is applied, and hands its decisions to the committer.
+    async fn decide<'a>(&mut self, list: ChangeList<K>) -> Turnout<'a, K> {
+        let lent = match State::lend_view(&mut self.store, Freshness::Applied) {
+            Ok(Ok(lent)) => lent,
+            Ok(Err(error)) => {
+                list.end_with(|| Err(error.clone()));
+                return Turnout::NotCalled;
+            }
+            Err(error) => return Turnout::crash(error, list),
+        };
+        let changes = list.requests().iter().map(|waiting| waiting.request.clone()).collect();
+        let call = K::decide(&self.exports, &mut self.store, lent.param(), changes);
+        let decided = metered(call, self.yield_state.clone(), self.call_wall).await;
+        let grants = Grants { takes_positions: K::TAKES_POSITIONS, log_end: lent.log_end() };
+        let (writer, time) = (lent.access().writer.clone(), lent.time());
+        if let Err(error) = State::take_back(&mut self.store, lent) {
+            return Turnout::crash(error, list);
+        }
+        let decided = match decided {
+            Ok(Ok(decided)) => decided,
+            Ok(Err(Missing(interface))) => {
+                list.end_with(|| Err(unsupported(interface)));
+                return Turnout::NotCalled;
+            }
+            Err(ended) => return Turnout::Ended(ended, Work::Changes(list)),
+        };
+        let requests: Vec<&K::Change> = list.requests().iter().map(|waiting| &waiting.request).collect();
+        let makes_room = requests.iter().all(|change| change.frees_space());
+        let decided = match decisions(decided, &requests, &grants) {
+            Ok(decided) => decided,
+            Err(broken) => return Turnout::crash(broken.into(), list),
+        };
+        let context = Arc::clone(&self.store.data().context);
+        let commit = Commit { owner: context.role.into(), batches: Vec::new(), time, makes_room };
+        match apply(list, decided, commit, &writer, Observed::<K>::new(context)) {
+            Ok(()) => Turnout::Served,
+            Err((broken, list)) => Turnout::crash(broken.into(), list),
+        }
+    }
+}
+
+/// What became of one piece of work.
+enum Turnout<'a, K: Kind> {
+    /// The instance did it.
+    Served,
+    /// It has a result, for which the instance was not needed.
+    NotCalled,
+    /// The instance ended.
+    Ended(Ended, Work<'a, K>),
+}
+
+impl<K: Kind> Turnout<'_, K> {
+    fn crash(error: wasmtime::Error, list: ChangeList<K>) -> Self {
+        Self::Ended(Ended::Error(error), Work::Changes(list))
+    }
+}
+
+/// Why an instance ended.
+enum Ended {
+    Error(wasmtime::Error),
+    /// The call took more wall time than it may.
+    TooLong,
+}
+
+/// Runs a call of the guest within its limits of time.
+async fn metered<T>(
+    call: impl Future<Output = wasmtime::Result<T>>,
+    yield_state: Arc<YieldState>,
+    wall: Duration,
+) -> Result<T, Ended> {
+    match tokio::time::timeout(wall, MeteredCall::new(call, yield_state)).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Ended::Error(error)),
+        Err(_) => Err(Ended::TooLong),
+    }
+}
+
+/// What follows from the changes of a list.
+struct Observed<K> {
+    context: Arc<ComponentContext>,
+    /// Wakes followers; none if the store has no bus. Looked up when the first change is durable.
+    bus: OnceLock<Option<Arc<Bus>>>,
+    kind: PhantomData<fn(K)>,
+}
+
+impl<K> Observed<K> {
+    fn new(context: Arc<ComponentContext>) -> Self {
+        Self { context, bus: OnceLock::new(), kind: PhantomData }
+    }
+}
+
+impl<K: Kind> Observer<Changes<K::Change>> for Observed<K> {
+    fn durable(&self, change: &K::Change, outcome: &Outcome) {
+        let Ok(result) = outcome else { return };
+        let bus = || self.context.registry.get(&names::pubsub(&self.context.store));
+        if let Some(bus) = self.bus.get_or_init(bus) {
+            K::wake(bus, change, result);
+        }
+    }
+
+    fn refused(&self, error: &BatchError) -> Outcome {
+        Err(refused(error, &self.context))
     }
 }
 
 /// After a crash, delays the end of the worker, and so its restart, while the breaker is open: restarts are not used up for an
 /// instance that gets no calls. Calls that arrive meanwhile are refused.
-async fn wait_for_breaker<C: Call>(
+async fn wait_for_breaker<K: Kind>(
     reason: Reason,
-    partition: &Partition<C>,
-    mailbox: &mut Mailbox<'_, C>,
+    partition: &Partition<K>,
+    service: &Service<'_, K>,
     shutdown: &ShutdownSignal,
 ) -> Reason {
     while let Some(until) = partition.breaker().open_until() {
@@ -155,7 +272,7 @@ async fn wait_for_breaker<C: Call>(
         tokio::select! {
             biased;
             () = shutdown.requested() => return Reason::Shutdown,
-            batch = mailbox.next_batch() => partition.refuse(batch, pause),
+            work = service.next() => work.refuse(pause),
             () = tokio::time::sleep(pause) => {}
         }
     }
@@ -178,15 +295,5 @@ fn report_breaker(state: &State, pool: &str, is: &str, crash: Option<&Crash>) {
             );
         }
         None => tracing::info!(store, role, pool, "the component works again"),
-    }
-}
-
-/// Wakes all followers, because an instance ended between its commit and its result: nobody will publish that commit.
-fn wake_followers(state: &State) {
-    let registry = &state.context.registry;
-    let bus = registry.get::<exesdb_pubsub::Bus>(&names::pubsub(&state.context.store));
-    let store = registry.get::<StoreAccess>(&names::store(&state.context.store));
-    if let (Some(bus), Some(store)) = (bus, store) {
-        bus.resync(store.reader.next_position());
     }
 }

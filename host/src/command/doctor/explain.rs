@@ -59,16 +59,19 @@ pub(super) fn explain(error: &OpenError, folder: &Path, repair: bool) -> Vec<Str
     }
 }
 
-/// Says what can be done if a part of a store cannot be read: restore a backup, or export the rest. `has_positions` says that
-/// the keys of the events are their positions, as with the built-in streams component.
+/// Says what can be done if a part of a store cannot be read: restore a backup, or export the rest. The keys of the log are
+/// positions. `has_positions` says that those of old events are, too, which the streams component kept in stores of format 2.
 pub(super) fn salvage(findings: &[Finding], store: &str, has_positions: bool) -> Vec<String> {
     let mut lines = vec![
         "These blocks cannot be made whole from other data, with --repair or without.".to_owned(),
         "If there is a backup: move the folder away, and `exesdb restore FILE`.".to_owned(),
     ];
     let of_store = if store == DEFAULT_STORE { String::new() } else { format!(" --store {store}") };
-    let is_events = |finding: &&Finding| finding.owner == "streams" && finding.keyspace == "events";
-    let gap = findings.iter().find(is_events).map(|finding| finding.gap.as_ref());
+    let is_log = |finding: &Finding| (&*finding.owner, &*finding.keyspace) == ("storage", "log");
+    let is_old = |finding: &Finding| (&*finding.owner, &*finding.keyspace) == ("streams", "events");
+    let of_events = findings.iter().find(|finding| is_log(finding) || is_old(finding));
+    let gap = of_events.map(|finding| finding.gap.as_ref());
+    let has_positions = has_positions || of_events.is_some_and(is_log);
     let position = |key: &Option<Vec<u8>>| {
         let key = key.as_deref().filter(|_| has_positions)?;
         key.try_into().ok().map(u64::from_be_bytes)
@@ -130,8 +133,10 @@ mod tests {
             what: "w".to_owned(),
         };
         let gap = |after, before| finding("events", Some(Gap { after, before }));
+        let of_log =
+            |found: Finding| Finding { owner: "storage".to_owned(), keyspace: "log".to_owned(), ..found };
         let (before, after) = ("export main-before.ndjson --to 7", "export main-after.ndjson --from 11");
-        let table: [(Finding, bool, &[&str], &[&str]); 8] = [
+        let table: [(Finding, bool, &[&str], &[&str]); 9] = [
             (gap(key(7), key(11)), true, &["from position 8 to 10 ", before, after], &["main.ndjson"]),
             (gap(key(9), key(11)), true, &["at position 10 ", "--to 9", after], &[]),
             (gap(key(7), None), true, &["from position 8 on ", before], &["--from 1"]),
@@ -145,6 +150,12 @@ mod tests {
                 &["-before"],
             ),
             (finding("events", None), true, &["export main.ndjson"], &["-before"]),
+            (
+                of_log(gap(key(7), key(11))),
+                false,
+                &["from position 8 to 10 ", before, after],
+                &["main.ndjson"],
+            ),
         ];
         for (finding, has_positions, present, absent) in table {
             let lines = salvage(std::slice::from_ref(&finding), "main", has_positions).join("\n");

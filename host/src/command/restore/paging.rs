@@ -4,13 +4,13 @@
 use std::cmp::Reverse;
 
 use anyhow::bail;
-use exesdb_plugin::contract::snapshots::SnapshotId;
-use exesdb_plugin::contract::streams::EventPage;
+use exesdb_plugin::contract::snapshot_types::SnapshotId;
+use exesdb_plugin::contract::types::PackedPage;
 
 use crate::config::{ComponentSource, StoreConfig};
 
 /// The start of the next page of events after one that began at `from`; none at the end.
-pub(super) fn next_events(config: &StoreConfig, from: u64, page: &EventPage) -> anyhow::Result<Option<u64>> {
+pub(super) fn next_events(config: &StoreConfig, from: u64, page: &PackedPage) -> anyhow::Result<Option<u64>> {
     match page.next {
         _ if page.end => Ok(None),
         Some(next) if next > from => Ok(Some(next)),
@@ -91,8 +91,8 @@ fn no_progress<T>(component: &str, source: &ComponentSource, what: &str) -> anyh
 
 #[cfg(test)]
 mod tests {
-    use exesdb_plugin::contract::snapshots::SnapshotId;
-    use exesdb_plugin::contract::streams::EventPage;
+    use exesdb_plugin::contract::snapshot_types::SnapshotId;
+    use exesdb_plugin::contract::types::PackedPage;
 
     use super::{next_events, next_snapshots, next_streams};
     use crate::config::StoreConfig;
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn the_next_page_of_events_begins_later() {
         let config = StoreConfig::named("s");
-        let page = |next, end| EventPage { events: Vec::new(), next, end, durable_position: 9 };
+        let page = |next, end| PackedPage { events: Vec::new(), next, end, last_version: None };
         assert_eq!(next_events(&config, 3, &page(Some(4), false)).unwrap(), Some(4));
         for next in [None, Some(2), Some(3), Some(4)] {
             assert_eq!(next_events(&config, 3, &page(next, true)).unwrap(), None);

@@ -1,7 +1,6 @@
 //! Rules, without side effects: what becomes of a stream of a backup in a store that has no events after a position.
 
-use exesdb_plugin::contract::streams::{Retention, StreamInfo, StreamState};
-use exesdb_plugin::contract::types::StreamLife;
+use exesdb_plugin::contract::types::{Retention, StreamInfo, StreamLife, StreamState};
 
 /// What becomes of a stream.
 #[derive(Debug)]
@@ -73,9 +72,8 @@ fn hidden(info: &StreamInfo, last_version: u64, updated: u64, state: StreamState
 
 #[cfg(test)]
 mod tests {
-    use exesdb_plugin::contract::streams::StreamState::{self, Deleted, Live, Tombstoned};
-    use exesdb_plugin::contract::streams::{Retention, StreamInfo};
-    use exesdb_plugin::contract::types::StreamLife;
+    use exesdb_plugin::contract::types::StreamState::{self, Deleted, Live, Tombstoned};
+    use exesdb_plugin::contract::types::{Retention, StreamInfo, StreamLife};
 
     use super::{Hidden, Outcome, outcome};
 

@@ -11,19 +11,19 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
-use exesdb_plugin::contract::snapshots::{SnapshotData, SnapshotScope};
-use exesdb_plugin::contract::streams::{
-    Deletion, EventData, ImportedEvent, RecordedEvent, Retention, StreamInfo, StreamState,
+use exesdb_plugin::contract::snapshot_types::{NewSnapshot, SnapshotScope};
+use exesdb_plugin::contract::types::{
+    AllSelection, Deletion, DeletionRequest, Direction, Error, ExpectedVersion, ImportRequest, Retention,
+    RetentionRequest, Selection, Source, StreamInfo, StreamState,
 };
-use exesdb_plugin::contract::types::{Direction, Error, ExpectedVersion};
 use exesdb_plugin::{Caller, Clock};
 use exesdb_storage::dump::unfinished;
 use exesdb_storage::{Histories, begin_history};
 
 use super::backup::Backup;
+use super::events::{Wanted, placeholder};
 use super::paging;
 use super::stream_rules::{Hidden, Outcome, outcome};
-use crate::command::export::format::{PLACEHOLDER_TYPE, placeholder_id};
 use crate::command::progress;
 use crate::config::StoreConfig;
 use crate::maintenance::explain;
@@ -32,8 +32,8 @@ use crate::tree::Persistence;
 
 /// Events, streams or snapshots in a page: the maximum of the components.
 const PAGE_COUNT: u32 = 1_000;
-/// Bytes of events in one import. A component's memory holds them several times.
-const IMPORT_BYTES_MAX: usize = 4 << 20;
+/// Bytes of events in a page, which is one import. A component's memory holds them several times.
+const PAGE_BYTES: u32 = 2 << 20;
 
 /// The content of the new store.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -148,19 +148,20 @@ impl Copy<'_> {
         let bar = progress::count("events");
         let mut from = 0;
         loop {
-            let read =
-                self.whole.readers().read_all(Caller::operator(), Some(from), PAGE_COUNT, Direction::Forward);
+            let read = self.whole.readers().read(Caller::operator(), page_from(from));
             let page = read.await.map_err(failed("reading the backup's events"))?;
             let next = paging::next_events(self.config, from, &page)?;
-            let wanted = page.events.into_iter().take_while(|event| event.position <= self.position);
-            let wanted: Vec<ImportedEvent> = wanted.map(imported).collect();
-            for batch in batches(wanted) {
-                let (count, first) = (batch.len() as u64, batch[0].position.unwrap_or(0));
-                let last = batch.last().and_then(|event| event.position);
-                let added = self.part.writers().import_events(Caller::operator(), batch, Vec::new()).await;
+            let wanted = Wanted::of(&page.events, self.position).map_err(|broken| {
+                anyhow!(
+                    "the component streams returned a broken page from position {from} on: {broken}; report this to the \
+                     component's author"
+                )
+            })?;
+            if let Some(Wanted { events, count, first, end }) = wanted {
+                let added = self.part.writers().import(Caller::operator(), import(events, true)).await;
                 added.map_err(failed(format!("copying {count} events from position {first} on")))?;
                 self.copied.events += count;
-                self.copied.end = last.map_or(self.copied.end, |last| last + 1);
+                self.copied.end = end;
                 bar.set_position(self.copied.events);
             }
             match next.filter(|next| *next <= self.position) {
@@ -175,7 +176,7 @@ impl Copy<'_> {
 
     /// The state of a stream in the new store, if it exists there.
     async fn info(&self, stream: &str) -> anyhow::Result<Option<StreamInfo>> {
-        match self.part.readers().stream_info(Caller::operator(), stream.to_owned()).await {
+        match self.part.readers().describe_stream(Caller::operator(), stream.to_owned()).await {
             Ok(info) => Ok(Some(info)),
             Err(Error::NotFound) => Ok(None),
             Err(error) => Err(failed(format!("stream {stream:?}"))(error)),
@@ -202,7 +203,7 @@ impl Copy<'_> {
 
     async fn stream(&mut self, stream: &str) -> anyhow::Result<()> {
         let (whole, error) = (self.whole.readers(), || failed(format!("stream {stream:?}")));
-        let info = whole.stream_info(Caller::operator(), stream.to_owned()).await.map_err(error())?;
+        let info = whole.describe_stream(Caller::operator(), stream.to_owned()).await.map_err(error())?;
         let lives = whole.stream_lives(Caller::operator(), vec![stream.to_owned()]).await.map_err(error())?;
         let copied = self.info(stream).await?.map(|info| info.last_version);
         let outcome = outcome(&info, lives.into_iter().next().flatten(), copied, self.position);
@@ -228,8 +229,8 @@ impl Copy<'_> {
     async fn without_events(&mut self, stream: &str, hidden: Hidden) -> anyhow::Result<()> {
         let writers = self.part.writers();
         let error = || failed(format!("stream {stream:?}"));
-        let event = placeholder(stream, hidden.last_version, hidden.updated);
-        writers.import_events(Caller::operator(), vec![event], Vec::new()).await.map_err(error())?;
+        let event = placeholder(stream, hidden.last_version, hidden.updated)?;
+        writers.import(Caller::operator(), import(event, false)).await.map_err(error())?;
         self.set_retention(stream, hidden.retention).await?;
         self.copied.streams += 1;
         let deletion = match hidden.state {
@@ -237,13 +238,21 @@ impl Copy<'_> {
             StreamState::Deleted => Deletion::Soft,
             StreamState::Tombstoned => Deletion::Tombstone,
         };
-        let (stream, expected) = (stream.to_owned(), ExpectedVersion::Any);
-        writers.delete_stream(Caller::operator(), stream, expected, deletion).await.map_err(error())
+        let request = DeletionRequest {
+            stream_id: stream.to_owned(),
+            expected: ExpectedVersion::Any,
+            deletion,
+            options: Vec::new(),
+        };
+        writers.remove(Caller::operator(), request).await.map_err(error())?;
+        Ok(())
     }
 
     async fn set_retention(&self, stream: &str, retention: Retention) -> anyhow::Result<()> {
-        let set = self.part.writers().set_retention(Caller::operator(), stream.to_owned(), retention).await;
-        set.map_err(failed(format!("the retention of stream {stream:?}")))
+        let request = RetentionRequest { stream_id: stream.to_owned(), retention, options: Vec::new() };
+        let set = self.part.writers().retain(Caller::operator(), request).await;
+        set.map_err(failed(format!("the retention of stream {stream:?}")))?;
+        Ok(())
     }
 
     async fn snapshots(&mut self) -> anyhow::Result<()> {
@@ -263,13 +272,9 @@ impl Copy<'_> {
                 let subject =
                     || format!("the snapshot of stream {:?} at version {}", id.stream_id, id.version);
                 let snapshot = from.read(Caller::operator(), id.clone()).await.map_err(failed(subject()))?;
-                let data = SnapshotData {
-                    content_type: snapshot.content_type,
-                    data: snapshot.data,
-                    metadata: snapshot.metadata,
-                };
-                let put = to.import(Caller::operator(), id.clone(), data, snapshot.created).await;
-                put.map_err(failed(subject()))?;
+                let (snapshot, created) = (snapshot.snapshot, Some(snapshot.created));
+                let put = NewSnapshot { id: id.clone(), snapshot, created };
+                to.put(Caller::operator(), put).await.map_err(failed(subject()))?;
                 self.copied.snapshots += 1;
             }
             let last = page.snapshots.last().map(|info| info.id.clone());
@@ -281,88 +286,18 @@ impl Copy<'_> {
     }
 }
 
-fn imported(event: RecordedEvent) -> ImportedEvent {
-    ImportedEvent {
-        stream_id: event.stream_id,
-        version: event.version,
-        position: Some(event.position),
-        created: event.created,
-        event: EventData {
-            id: event.id,
-            event_type: event.event_type,
-            content_type: event.content_type,
-            data: event.data,
-            metadata: event.metadata,
-            tags: event.tags,
-        },
+/// A page of the whole store from a position on.
+fn page_from(position: u64) -> Selection {
+    Selection {
+        source: Source::All(AllSelection { from: Some(position), until: None }),
+        direction: Direction::Forward,
+        count: PAGE_COUNT,
+        max_bytes: PAGE_BYTES,
+        options: Vec::new(),
     }
 }
 
-/// An event in place of the hidden events of a stream.
-fn placeholder(stream: &str, version: u64, created: u64) -> ImportedEvent {
-    ImportedEvent {
-        stream_id: stream.to_owned(),
-        version,
-        position: None,
-        created,
-        event: EventData {
-            id: placeholder_id(version),
-            event_type: PLACEHOLDER_TYPE.to_owned(),
-            content_type: "application/json".to_owned(),
-            data: b"null".to_vec(),
-            metadata: Vec::new(),
-            tags: Vec::new(),
-        },
-    }
-}
-
-/// Splits the events, in order, according to the limit of bytes in one import.
-fn batches(events: Vec<ImportedEvent>) -> Vec<Vec<ImportedEvent>> {
-    let mut batches: Vec<Vec<ImportedEvent>> = Vec::new();
-    let mut bytes = 0;
-    for event in events {
-        let size = event.event.data.len() + event.event.metadata.len();
-        match batches.last_mut() {
-            Some(batch) if bytes + size <= IMPORT_BYTES_MAX => {
-                bytes += size;
-                batch.push(event);
-            }
-            _ => {
-                bytes = size;
-                batches.push(vec![event]);
-            }
-        }
-    }
-    batches
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{IMPORT_BYTES_MAX, batches, imported};
-    use exesdb_plugin::contract::streams::RecordedEvent;
-
-    fn event(position: u64, bytes: usize) -> RecordedEvent {
-        RecordedEvent {
-            stream_id: "s".to_owned(),
-            version: position,
-            position,
-            id: position.to_string(),
-            event_type: "t".to_owned(),
-            content_type: "a/b".to_owned(),
-            data: vec![0; bytes],
-            metadata: Vec::new(),
-            tags: vec!["k:v".to_owned()],
-            created: 7,
-        }
-    }
-
-    #[test]
-    fn batches_respect_the_limit_of_bytes() {
-        let sizes = [IMPORT_BYTES_MAX / 2, IMPORT_BYTES_MAX / 2, 1, IMPORT_BYTES_MAX * 2, 1];
-        let events = (0..).zip(sizes).map(|(position, bytes)| imported(event(position, bytes))).collect();
-        let positions: Vec<Vec<Option<u64>>> =
-            batches(events).iter().map(|batch| batch.iter().map(|event| event.position).collect()).collect();
-        assert_eq!(positions, [vec![Some(0), Some(1)], vec![Some(2)], vec![Some(3)], vec![Some(4)]]);
-        assert!(batches(Vec::new()).is_empty());
-    }
+/// An import of these events, at their positions or at the next ones.
+fn import(events: Vec<u8>, at_positions: bool) -> ImportRequest {
+    ImportRequest { events, at_positions, marks: Vec::new(), options: Vec::new() }
 }

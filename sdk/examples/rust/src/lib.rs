@@ -9,7 +9,7 @@ use exesdb_sdk::gateway::{
     Gateway, IncomingRequest, RespondError, ResponseOutparam, method_name, read_body, respond,
 };
 use exesdb_sdk::logging;
-use exesdb_sdk::types::{Error, EventData, ExpectedVersion};
+use exesdb_sdk::gateway::types::{Error, EventData, ExpectedVersion};
 use serde_json::{Value, json};
 
 const BODY_BYTES_MAX: usize = 64 << 10;

@@ -10,21 +10,21 @@ mod bindings {
             package tests:other-exports@1.0.0;
 
             world other-exports {
-                export exesdb:store/streams@0.2.0;
-                export exesdb:store/snapshots@0.1.0;
+                export exesdb:store/stream-writes@0.3.0;
+                export exesdb:store/snapshots@0.2.0;
                 export exesdb:host/describe@0.1.0;
                 export wasi:http/incoming-handler@0.2.12;
             }
 
-            package exesdb:store@0.2.0 {
-                interface streams {
-                    append: func();
+            package exesdb:store@0.3.0 {
+                interface stream-writes {
+                    decide: func();
                 }
             }
 
-            package exesdb:store@0.1.0 {
+            package exesdb:store@0.2.0 {
                 interface snapshots {
-                    record-snapshot: func();
+                    put: func();
                 }
             }
 
@@ -50,12 +50,12 @@ mod bindings {
 
     export!(OtherExports);
 
-    impl exports::exesdb::store0_2_0::streams::Guest for OtherExports {
-        fn append() {}
+    impl exports::exesdb::store0_3_0::stream_writes::Guest for OtherExports {
+        fn decide() {}
     }
 
-    impl exports::exesdb::store0_1_0::snapshots::Guest for OtherExports {
-        fn record_snapshot() {}
+    impl exports::exesdb::store0_2_0::snapshots::Guest for OtherExports {
+        fn put() {}
     }
 
     impl exports::exesdb::host::describe::Guest for OtherExports {

@@ -1,12 +1,12 @@
-//! The snapshots component that ships with exesdb, under another name. It panics if a snapshot is recorded with the content
-//! type `application/x-probe-trap`, and otherwise behaves like the original.
+//! The snapshots component that ships with exesdb, under another name. It panics if a snapshot is put with the content type
+//! `application/x-probe-trap`, and otherwise behaves like the original.
 
 use exesdb_sdk::describe::{Description, SettingDefault, description};
-use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
 use exesdb_sdk::snapshots::{
-    RecordedSnapshot, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope, SnapshotsPlugin,
+    self, RecordedSnapshot, SnapshotId, SnapshotPage, SnapshotRequest, SnapshotScope,
 };
-use exesdb_sdk::types::{Error, Version};
+use exesdb_sdk::types::{Decision, Error, Version};
+use exesdb_sdk::view::HostView;
 use exesdb_snapshots::Snapshots;
 
 /// The content type that panics.
@@ -14,52 +14,33 @@ const TRAP: &str = "application/x-probe-trap";
 
 struct Probe;
 
-impl SnapshotsPlugin for Probe {
-    fn record_snapshot(id: SnapshotId, snapshot: SnapshotData) -> Result<(), Error> {
-        assert!(snapshot.content_type != TRAP, "the probe traps, as it was told");
-        Snapshots::record_snapshot(id, snapshot)
-    }
-
-    fn read_snapshot(id: SnapshotId) -> Result<RecordedSnapshot, Error> {
-        Snapshots::read_snapshot(id)
+impl snapshots::Snapshots for Probe {
+    fn decide(view: &HostView, requests: Vec<SnapshotRequest>) -> Vec<Decision> {
+        let traps = |request: &SnapshotRequest| matches!(request, SnapshotRequest::Put(new) if new.snapshot.content_type == TRAP);
+        assert!(!requests.iter().any(traps), "the probe traps, as it was told");
+        <Snapshots as snapshots::Snapshots>::decide(view, requests)
     }
 
     fn read_latest(
+        view: &HostView,
         stream_id: String,
         source_id: String,
         at_most: Option<Version>,
     ) -> Result<RecordedSnapshot, Error> {
-        Snapshots::read_latest(stream_id, source_id, at_most)
+        <Snapshots as snapshots::Snapshots>::read_latest(view, stream_id, source_id, at_most)
+    }
+
+    fn read(view: &HostView, id: SnapshotId) -> Result<RecordedSnapshot, Error> {
+        <Snapshots as snapshots::Snapshots>::read(view, id)
     }
 
     fn list_snapshots(
+        view: &HostView,
         scope: SnapshotScope,
         after: Option<SnapshotId>,
         count: u32,
     ) -> Result<SnapshotPage, Error> {
-        Snapshots::list_snapshots(scope, after, count)
-    }
-
-    fn delete_snapshot(id: SnapshotId) -> Result<(), Error> {
-        Snapshots::delete_snapshot(id)
-    }
-
-    fn keep_newest(stream_id: String, source_id: String, keep: u32) -> Result<u64, Error> {
-        Snapshots::keep_newest(stream_id, source_id, keep)
-    }
-
-    fn import_snapshot(id: SnapshotId, snapshot: SnapshotData, created: u64) -> Result<(), Error> {
-        Snapshots::import_snapshot(id, snapshot, created)
-    }
-}
-
-impl Maintenance for Probe {
-    fn scavenge(from: Option<Cursor>) -> Result<ScavengeStep, Error> {
-        Snapshots::scavenge(from)
-    }
-
-    fn verify(from: Option<Cursor>, repair: bool) -> Result<VerifyStep, Error> {
-        Snapshots::verify(from, repair)
+        <Snapshots as snapshots::Snapshots>::list_snapshots(view, scope, after, count)
     }
 }
 
@@ -69,5 +50,6 @@ fn describe() -> Description {
         .setting("greeting", SettingDefault::Text("hello".to_owned()), "Nothing: it is there to be set")
 }
 
-exesdb_sdk::snapshots_plugin!(Probe);
+exesdb_sdk::persistence_plugin!(Probe: snapshots);
+exesdb_sdk::persistence_plugin!(Snapshots: maintenance);
 exesdb_sdk::describe_component!(describe);

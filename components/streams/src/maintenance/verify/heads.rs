@@ -1,59 +1,63 @@
 //! Walks the heads of streams, and reconstructs lost ones.
 
-use exesdb_sdk::keyspaces::{BatchBuilder, Direction, Entry, Keyspaces, prefix_range};
-use exesdb_sdk::types::{Error, Position, RecordedEvent, Version};
+use exesdb_sdk::batch::BatchBuilder;
+use exesdb_sdk::types::{Direction, Error, Position, Version};
+use exesdb_sdk::view::{Entry, View, prefix_range};
 
 use super::super::cursor;
 use super::super::located::last_append;
-use super::{At, STEP_BYTES, STEP_ENTRIES, Step};
-use crate::layout::{EVENTS, Envelope, Head, IDS, INDEX, RETAINED, STREAMS, index_key, number};
+use super::super::log::{At, Records};
+use super::{STEP_BYTES, STEP_ENTRIES, STEP_EVENT_BYTES, Step};
+use crate::events::Event;
+use crate::layout::{Head, IDS, INDEX, RETAINED, STREAMS, index_key, number};
 
 /// Maximum number of events of a stream whose head is rebuilt. Counting more would take too long for one step.
 const REBUILT_EVENTS_MAX: u32 = 10_000;
 
 /// Runs one step of `streams`.
-pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn walk<V: View>(step: &mut Step<'_, V>, start: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
     let page = step.page(STREAMS, start, STEP_ENTRIES)?;
-    let keys: Vec<Vec<u8>> = page.entries.iter().map(|entry| entry.key.clone()).collect();
-    let retained = step.store.get_all(RETAINED, &keys)?;
-    let heads: Vec<Option<Head>> = page.entries.iter().map(|entry| Head::decode(&entry.value).ok()).collect();
+    let keys: Vec<Vec<u8>> = page.entries().map(|entry| entry.key.to_vec()).collect();
+    let retained = step.view.get_all(RETAINED, &keys)?;
+    let heads: Vec<Option<Head>> = page.entries().map(|entry| Head::decode(entry.value).ok()).collect();
     // One position for each head, so that indices correspond; a malformed head has a position that does not exist.
     let last_keys: Vec<Vec<u8>> = heads
         .iter()
         .map(|head| head.map_or_else(|| vec![0], |head| index_key(head.origin, head.last_version)))
         .collect();
     let positions: Vec<Option<Position>> =
-        step.store.get_all(INDEX, &last_keys)?.iter().map(|value| number(value.as_deref()?)).collect();
+        step.view.get_all(INDEX, &last_keys)?.iter().map(|value| number(value.as_deref()?)).collect();
     let wanted: Vec<Position> = positions.iter().flatten().copied().collect();
-    let mut events = step.events(&wanted)?.into_iter();
+    let records = step.records(&wanted)?;
+    let mut events = records.iter();
     let mut last = None;
     for ((entry, head), (retained, position)) in
-        page.entries.iter().zip(&heads).zip(retained.iter().zip(&positions))
+        page.entries().zip(&heads).zip(retained.iter().zip(&positions))
     {
         let event = match position {
             None => None,
             Some(_) => match events.next() {
                 // The next step reads the events of the other heads.
-                None => return Ok(last.and_then(|last: &Vec<u8>| cursor::following(last))),
+                None => return Ok(last.and_then(cursor::following)),
                 event => event,
             },
         };
-        last = Some(&entry.key);
+        last = Some(entry.key);
         step.examined += 1;
         head_of(step, entry, *head, retained.is_some(), event);
     }
-    Ok(last.filter(|_| page.more).and_then(|last| cursor::following(last)))
+    Ok(last.filter(|_| page.more).and_then(cursor::following))
 }
 
-fn head_of<S: Keyspaces>(
-    step: &mut Step<'_, S>,
-    entry: &Entry,
+fn head_of<V: View>(
+    step: &mut Step<'_, V>,
+    entry: Entry<'_>,
     head: Option<Head>,
     is_retained: bool,
-    last: Option<At>,
+    last: Option<At<'_>>,
 ) {
-    let Ok(stream_id) = str::from_utf8(&entry.key) else {
-        step.entry(STREAMS, &entry.key, "the key is no stream id; lists of streams fail", None);
+    let Ok(stream_id) = str::from_utf8(entry.key) else {
+        step.entry(STREAMS, entry.key, "the key is no stream id; lists of streams fail", None);
         return;
     };
     let Some(head) = head else {
@@ -63,16 +67,16 @@ fn head_of<S: Keyspaces>(
     };
     if head.encode() != entry.value {
         let mut batch = BatchBuilder::new();
-        batch.require(STREAMS, &entry.key, Some(&entry.value));
-        batch.put(STREAMS, stream_id, head.encode());
+        batch.require(STREAMS, entry.key, Some(entry.value));
+        batch.put(STREAMS, entry.key, &head.encode());
         let problem = "its head has another form than it should: appends would fail";
         step.add(format!("stream `{stream_id}`"), problem, Some(batch));
     }
     if head.is_extended() && !is_retained {
         let mut batch = BatchBuilder::new();
-        batch.require(STREAMS, &entry.key, Some(&entry.value));
-        batch.require(RETAINED, &entry.key, None);
-        batch.put(RETAINED, stream_id, []);
+        batch.require(STREAMS, entry.key, Some(entry.value));
+        batch.require(RETAINED, entry.key, None);
+        batch.put(RETAINED, entry.key, &[]);
         let problem = "it hides events, but has no entry in `retained`: reads of the whole store may show them, and \
                        scavenging leaves them";
         step.add(format!("stream `{stream_id}`"), problem, Some(batch));
@@ -82,14 +86,14 @@ fn head_of<S: Keyspaces>(
     }
     let problem = match last {
         None => "keyspace `index` has no entry for it",
-        Some(At::Envelope(Envelope::Event { event, .. })) => {
-            if event.stream_id == stream_id && event.version == head.last_version {
+        Some(At::Event(event)) => {
+            if event.is(stream_id, head.last_version) {
                 return;
             }
             "another event is where keyspace `index` says that it is"
         }
-        Some(At::Envelope(Envelope::Removed { .. })) => "it was removed, though the head does not say so",
-        Some(At::Missing | At::Malformed) => "it is missing, or cannot be read",
+        Some(At::Removed) => "it was removed, though the head does not say so",
+        Some(At::Nothing) => "it is missing, or cannot be read",
     };
     let place = format!("stream `{stream_id}`, version {}", head.last_version);
     step.add(place, format!("the head says that this is the last version, but {problem}"), None);
@@ -99,30 +103,28 @@ fn head_of<S: Keyspaces>(
 ///
 /// It is certain if nothing of the stream was ever hidden (it is not in `retained`), `index` and `ids` agree on the number
 /// of events, and the last event is at its position.
-pub(super) fn rebuilt(store: &impl Keyspaces, first: &RecordedEvent) -> Result<Option<Head>, Error> {
+pub(super) fn rebuilt(view: &impl View, first: &Event<'_>) -> Result<Option<Head>, Error> {
     let origin = first.position;
-    if store.get(RETAINED, first.stream_id.as_bytes())?.is_some() {
+    if view.get(RETAINED, first.envelope.stream_id.as_bytes())?.is_some() {
         return Ok(None);
     }
-    let Some(last) = last_append(store, origin)? else { return Ok(None) };
+    let Some(last) = last_append(view, origin)? else { return Ok(None) };
     if last.last >= Version::from(REBUILT_EVENTS_MAX) {
         return Ok(None);
     }
     let ids = prefix_range(IDS, &origin.to_be_bytes());
     // One more than expected, to see that there is none.
-    let page = store.scan(&ids, Direction::Forward, REBUILT_EVENTS_MAX + 1, STEP_BYTES)?;
-    let mut versions: Vec<Option<Version>> = page.entries.iter().map(|entry| number(&entry.value)).collect();
+    let page = view.scan(&ids, Direction::Forward, REBUILT_EVENTS_MAX + 1, STEP_BYTES)?;
+    let mut versions: Vec<Option<Version>> = page.entries().map(|entry| number(entry.value)).collect();
     versions.sort_unstable();
     if page.more || versions != (0..=last.last).map(Some).collect::<Vec<_>>() {
         return Ok(None);
     }
-    let value = store.get(EVENTS, &last.position.to_be_bytes())?;
-    match At::of(last.position, value.as_deref()) {
-        At::Envelope(Envelope::Event { event, .. })
-            if event.stream_id == first.stream_id && event.version == last.last =>
-        {
-            Ok(Some(Head::new(origin, last.last, first.created, event.created)))
+    let records = Records::read(view, &[last.position], STEP_EVENT_BYTES)?;
+    Ok(match records.first() {
+        At::Event(event) if event.is(first.envelope.stream_id, last.last) => {
+            Some(Head::new(origin, last.last, first.envelope.created, event.envelope.created))
         }
-        At::Envelope(_) | At::Malformed | At::Missing => Ok(None),
-    }
+        At::Event(_) | At::Removed | At::Nothing => None,
+    })
 }

@@ -1,24 +1,25 @@
 //! Walks the numbers of imported rows: each belongs to a stream, and is at most the number of events that the stream ever
 //! had.
 
-use exesdb_sdk::keyspaces::{BatchBuilder, Keyspaces};
+use exesdb_sdk::batch::BatchBuilder;
 use exesdb_sdk::types::Error;
+use exesdb_sdk::view::View;
 
 use super::orphans::continue_after;
 use super::{STEP_ENTRIES, Step};
 use crate::layout::{Head, IMPORTS, ImportedRows, STREAMS, stream_of_import};
 
 /// Runs one step of `imports`.
-pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn walk<V: View>(step: &mut Step<'_, V>, start: Vec<u8>) -> Result<Option<Vec<u8>>, Error> {
     let page = step.page(IMPORTS, start, STEP_ENTRIES)?;
-    step.examined += page.entries.len() as u64;
-    let streams = page.entries.iter().map(|entry| stream_of_import(&entry.key));
+    step.examined += page.len() as u64;
+    let streams = page.entries().map(|entry| stream_of_import(entry.key));
     let keys: Vec<Vec<u8>> = streams.map(|id| id.unwrap_or_default().as_bytes().to_vec()).collect();
     let known: Vec<Vec<u8>> = keys.iter().filter(|key| !key.is_empty()).cloned().collect();
-    let mut heads = step.store.get_all(STREAMS, &known)?.into_iter();
-    for (entry, stream) in page.entries.iter().zip(keys) {
+    let mut heads = step.view.get_all(STREAMS, &known)?.into_iter();
+    for (entry, stream) in page.entries().zip(keys) {
         let head = if stream.is_empty() { None } else { heads.next().flatten() };
-        let imported = ImportedRows::decode(&entry.value).filter(|_| !stream.is_empty());
+        let imported = ImportedRows::decode(entry.value).filter(|_| !stream.is_empty());
         let Some(ImportedRows { rows, leading_rows }) = imported else {
             step.orphan(
                 IMPORTS,
@@ -32,7 +33,7 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Resu
             Some(Err(_)) => {}
             None => {
                 let problem = "there is no such stream; if there was one, its head is lost";
-                step.entry(IMPORTS, &entry.key, problem, None);
+                step.entry(IMPORTS, entry.key, problem, None);
             }
             Some(Ok(there)) if rows > there.next_version() => {
                 let versions = there.next_version();
@@ -42,13 +43,13 @@ pub(super) fn walk<S: Keyspaces>(step: &mut Step<'_, S>, start: Vec<u8>) -> Resu
                 );
                 let mut batch = BatchBuilder::new();
                 batch.require(STREAMS, &stream, head.as_deref());
-                batch.require(IMPORTS, &entry.key, Some(&entry.value));
+                batch.require(IMPORTS, entry.key, Some(entry.value));
                 let right = ImportedRows { rows: versions, leading_rows: leading_rows.min(versions) };
-                batch.put(IMPORTS, entry.key.clone(), right.encode());
-                step.entry(IMPORTS, &entry.key, problem, Some(batch));
+                batch.put(IMPORTS, entry.key, &right.encode());
+                step.entry(IMPORTS, entry.key, problem, Some(batch));
             }
             Some(Ok(_)) => {}
         }
     }
-    Ok(continue_after(&page, page.entries.len()))
+    Ok(continue_after(&page, page.len()))
 }

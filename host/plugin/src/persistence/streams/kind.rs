@@ -1,109 +1,120 @@
-//! How a streams component serves its calls.
+//! How a streams component decides about its changes.
 
-use std::sync::Arc;
-
+use exesdb_pubsub::Bus;
 use wasmtime::Store;
-use wasmtime::component::{Component, ComponentType, Instance, Lift, Lower};
+use wasmtime::component::{Component, Instance, Resource};
 
-use super::call::{BatchedCall, StreamsCall};
-use super::exports::{Batched, Indices, StreamsExports};
-use super::publisher::Publisher;
-use crate::bindings::types::Error;
+use super::change::StreamChange;
+use super::exports::{Indices, StreamsExports, deletion, filters, import, listing, reads, retention, writes};
+use crate::bindings::next::decisions::Decision;
+use crate::bindings::next::types::{ChangeResult, Deletion};
+use crate::persistence::exports::Missing;
 use crate::persistence::kind::Kind;
 use crate::persistence::maintenance;
 use crate::state::State;
+use crate::view::View;
 
 /// The kind of component that keeps the streams.
 pub struct StreamsKind;
 
 impl Kind for StreamsKind {
-    type Call = StreamsCall;
-    type Indices = (Indices, maintenance::Indices);
+    type Change = StreamChange;
+    type Indices = Indices;
     type Exports = StreamsExports;
 
-    fn indices(component: &Component) -> Result<Self::Indices, String> {
-        Ok((Indices::of(component)?, maintenance::Indices::of(component)?))
-    }
+    const TAKES_POSITIONS: bool = true;
 
-    fn exports(
-        (streams, maintenance): &Self::Indices,
-        instance: &Instance,
-        store: &mut Store<State>,
-    ) -> wasmtime::Result<Self::Exports> {
-        Ok(StreamsExports {
-            streams: streams.load(instance, store)?,
-            maintenance: maintenance.load(instance, store)?,
+    fn indices(component: &Component) -> Result<Indices, String> {
+        Ok(Indices {
+            writes: writes::Indices::of(component)?,
+            reads: reads::Indices::of(component)?,
+            filters: filters::Indices::find(component)?,
+            retention: retention::Indices::find(component)?,
+            deletion: deletion::Indices::find(component)?,
+            import: import::Indices::find(component)?,
+            listing: listing::Indices::find(component)?,
+            maintenance: maintenance::Indices::find(component)?,
         })
     }
 
-    async fn serve(
-        exports: &Self::Exports,
+    fn exports(
+        indices: &Indices,
+        instance: &Instance,
         store: &mut Store<State>,
-        calls: &mut Vec<Self::Call>,
-    ) -> wasmtime::Result<()> {
-        match calls.first_mut() {
-            None => Ok(()),
-            Some(StreamsCall::Unary(call)) => {
-                call.serve(exports, store).await?;
-                calls.clear();
-                Ok(())
+    ) -> wasmtime::Result<StreamsExports> {
+        Ok(StreamsExports {
+            writes: indices.writes.load(instance, store)?,
+            reads: indices.reads.load(instance, store)?,
+            filters: indices.filters.as_ref().map(|found| found.load(instance, store)).transpose()?,
+            retention: indices.retention.as_ref().map(|found| found.load(instance, store)).transpose()?,
+            deletion: indices.deletion.as_ref().map(|found| found.load(instance, store)).transpose()?,
+            import: indices.import.as_ref().map(|found| found.load(instance, store)).transpose()?,
+            listing: indices.listing.as_ref().map(|found| found.load(instance, store)).transpose()?,
+            maintenance: indices.maintenance.as_ref().map(|found| found.load(instance, store)).transpose()?,
+        })
+    }
+
+    async fn decide(
+        exports: &StreamsExports,
+        store: &mut Store<State>,
+        view: Resource<View>,
+        changes: Vec<StreamChange>,
+    ) -> wasmtime::Result<Result<Vec<Decision>, Missing>> {
+        let decided = match changes.first() {
+            None => Vec::new(),
+            Some(StreamChange::Write(_)) => {
+                let request =
+                    |change| if let StreamChange::Write(request) = change { Some(request) } else { None };
+                let requests = changes.into_iter().filter_map(request).collect();
+                exports.writes.decide.call_async(store, (view, requests)).await?.0
             }
-            Some(StreamsCall::Append(_)) => {
-                let request = |call: &StreamsCall| match call {
-                    StreamsCall::Append(call) => Some(call.request.clone()),
-                    _ => None,
+            Some(StreamChange::Retain(_)) => {
+                let retention = match exports.retention() {
+                    Ok(retention) => retention,
+                    Err(missing) => return Ok(Err(missing)),
                 };
-                let requests = calls.iter().filter_map(request).collect();
-                let results = call_batched(&exports.streams.append, store, requests).await?;
-                let publisher = Publisher::of(store.data());
-                for (call, outcome) in calls.drain(..).zip(results) {
-                    let StreamsCall::Append(BatchedCall { request, result }) = call else { continue };
-                    publisher.publish(&request, outcome.as_ref().ok());
-                    // The caller may be gone.
-                    drop(result.send(outcome));
-                }
-                Ok(())
+                let request =
+                    |change| if let StreamChange::Retain(request) = change { Some(request) } else { None };
+                let requests = changes.into_iter().filter_map(request).collect();
+                retention.decide.call_async(store, (view, requests)).await?.0
             }
-            Some(StreamsCall::Transact(_)) => {
-                let request = |call: &StreamsCall| match call {
-                    StreamsCall::Transact(call) => Some(call.request.clone()),
-                    _ => None,
+            Some(StreamChange::Remove(_)) => {
+                let deletion = match exports.deletion() {
+                    Ok(deletion) => deletion,
+                    Err(missing) => return Ok(Err(missing)),
                 };
-                let requests = calls.iter().filter_map(request).collect();
-                let results = call_batched(&exports.streams.transact, store, requests).await?;
-                let publisher = Publisher::of(store.data());
-                for (call, outcome) in calls.drain(..).zip(results) {
-                    let StreamsCall::Transact(BatchedCall { request, result }) = call else { continue };
-                    for (append, appended) in request.appends.iter().zip(outcome.iter().flatten()) {
-                        publisher.publish(append, Some(appended));
-                    }
-                    // The caller may be gone.
-                    drop(result.send(outcome));
-                }
-                Ok(())
+                let request =
+                    |change| if let StreamChange::Remove(request) = change { Some(request) } else { None };
+                let requests = changes.into_iter().filter_map(request).collect();
+                deletion.decide.call_async(store, (view, requests)).await?.0
             }
+            Some(StreamChange::Import(request)) => {
+                let import = match exports.import() {
+                    Ok(import) => import,
+                    Err(missing) => return Ok(Err(missing)),
+                };
+                vec![import.decide.call_async(store, (view, request.clone())).await?.0]
+            }
+        };
+        Ok(Ok(decided))
+    }
+
+    fn wake(bus: &Bus, change: &StreamChange, result: &ChangeResult) {
+        match change {
+            StreamChange::Write(_) => {
+                result.placed.iter().for_each(|placed| bus.publish(&placed.stream_id, placed.position));
+            }
+            // The events are of many streams: all who wait are woken, and read what is durable.
+            StreamChange::Import(_) => {
+                if let Some(last) = result.placed.iter().map(|placed| placed.position).max() {
+                    bus.resync(last + 1);
+                }
+            }
+            // Wakes the stream's followers, who then see that it was deleted.
+            StreamChange::Remove(request) if request.deletion == Deletion::Tombstone => {
+                bus.touch(&request.stream_id);
+            }
+            StreamChange::Remove(_) | StreamChange::Retain(_) => {}
         }
     }
-}
-
-/// Calls a function with many requests, and checks that it returns one result for each.
-async fn call_batched<R, A>(
-    function: &Batched<R, A>,
-    store: &mut Store<State>,
-    requests: Vec<Arc<R>>,
-) -> wasmtime::Result<Vec<Result<A, Error>>>
-where
-    R: ComponentType + Lower + Send + Sync + 'static,
-    A: Send + Sync + 'static,
-    Vec<Result<A, Error>>: Lift,
-{
-    let count = requests.len();
-    let (results,) = function.call_async(store, (requests,)).await?;
-    if results.len() != count {
-        let returned = results.len();
-        return Err(wasmtime::Error::msg(format!(
-            "the component answered {returned} results to {count} requests"
-        )));
-    }
-    Ok(results)
 }

@@ -1,0 +1,26 @@
+//! Version 0.2 of the contract, for persistence components. Every interface with types is generated as an
+//! import; the functions that components export are called through typed functions (see `persistence/exports.rs`).
+
+wasmtime::component::bindgen!({
+    path: ["../../wit/next/host", "../../wit/next/storage", "../../wit/next/store"],
+    inline: "
+        package exesdb:host-side-next;
+        world contract {
+            import exesdb:host/logging@0.2.0;
+            import exesdb:host/config@0.2.0;
+            import exesdb:host/describe@0.2.0;
+            import exesdb:storage/views@0.2.0;
+            import exesdb:store/decisions@0.2.0;
+            import exesdb:store/snapshot-types@0.2.0;
+            import exesdb:store/maintenance@0.2.0;
+        }
+    ",
+    world: "exesdb:host-side-next/contract",
+    with: { "exesdb:storage/views.view": crate::view::View },
+    additional_derives: [Hash],
+    require_store_data_send: true,
+});
+
+pub use exesdb::host::{config, describe, fields, logging};
+pub use exesdb::storage::{batches, places, views};
+pub use exesdb::store::{decisions, maintenance, snapshot_types, types};

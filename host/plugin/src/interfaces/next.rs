@@ -1,0 +1,6 @@
+//! Version 0.2 of the contract.
+
+mod config;
+mod logging;
+mod types;
+pub(crate) mod views;

@@ -1,0 +1,11 @@
+//! Interfaces that have types and no functions.
+
+use crate::bindings::next::{batches, decisions, fields, places, snapshot_types, types};
+use crate::state::State;
+
+impl fields::Host for State {}
+impl places::Host for State {}
+impl batches::Host for State {}
+impl types::Host for State {}
+impl decisions::Host for State {}
+impl snapshot_types::Host for State {}

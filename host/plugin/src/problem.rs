@@ -1,0 +1,55 @@
+//! Errors that have no case of their own: `exesdb:store/types.problem`.
+
+use crate::bindings::next::types::{Error, Problem};
+
+/// The codes of problems, as the interface says.
+pub mod code {
+    /// The component or the store is being restarted.
+    pub const RESTARTING: &str = "restarting";
+    /// The component crashes repeatedly or does not start, or the store is stopped.
+    pub const UNAVAILABLE: &str = "unavailable";
+    /// The same request crashed an instance twice and is not tried again.
+    pub const QUARANTINED: &str = "quarantined";
+    /// A queue is full.
+    pub const OVERLOADED: &str = "overloaded";
+    /// The disk is full or failing.
+    pub const READ_ONLY: &str = "read-only";
+    /// A limit is exceeded.
+    pub const TOO_LARGE: &str = "too-large";
+    /// The component or this host does not have what was asked for.
+    pub const UNSUPPORTED: &str = "unsupported";
+    /// The caller lacks a right.
+    pub const DENIED: &str = "denied";
+    /// The request's time is over.
+    pub const TIMEOUT: &str = "timeout";
+    /// The request was withdrawn before it was begun.
+    pub const CANCELLED: &str = "cancelled";
+    /// The request needs data that is damaged.
+    pub const DAMAGED: &str = "damaged";
+    /// Another node has to be asked.
+    pub const NOT_LEADER: &str = "not-leader";
+    /// The cluster is choosing a leader.
+    pub const NO_LEADER: &str = "no-leader";
+    /// Anything else.
+    pub const OTHER: &str = "other";
+}
+
+/// A problem of which nothing was done.
+pub(crate) fn problem(code: &str, message: impl Into<String>) -> Error {
+    Error::Problem(Problem {
+        code: code.to_owned(),
+        message: message.into(),
+        outcome_unknown: false,
+        fields: Vec::new(),
+    })
+}
+
+/// A problem of a request of which nobody knows whether it was applied.
+pub(crate) fn unknown_outcome(code: &str, message: impl Into<String>) -> Error {
+    Error::Problem(Problem {
+        code: code.to_owned(),
+        message: message.into(),
+        outcome_unknown: true,
+        fields: Vec::new(),
+    })
+}
