@@ -20,7 +20,7 @@ mod faulty {
     use rustix::process::{Signal, getpid, kill_process};
 
     /// Names of fail points, as in the environment.
-    const POINTS: [(&str, FailPoint); 8] = [
+    const POINTS: [(&str, FailPoint); 10] = [
         ("before-write", FailPoint::BeforeWrite),
         ("after-write", FailPoint::AfterWrite),
         ("before-sync", FailPoint::BeforeSync),
@@ -29,14 +29,17 @@ mod faulty {
         ("after-publish", FailPoint::AfterPublish),
         ("before-reply", FailPoint::BeforeReply),
         ("after-reply", FailPoint::AfterReply),
+        ("before-zeroes", FailPoint::BeforeZeroes),
+        ("after-zeroes", FailPoint::AfterZeroes),
     ];
 
     /// Names of broken promises, as in the environment.
-    const FAULTS: [(&str, Fault); 4] = [
+    const FAULTS: [(&str, Fault); 5] = [
         ("acknowledge-before-sync", Fault::AcknowledgeBeforeSync),
         ("publish-before-durable", Fault::PublishBeforeDurable),
         ("check-before-queue", Fault::CheckBeforeQueue),
         ("drop-one-on-replay", Fault::DropOneOnReplay),
+        ("zero-last-record", Fault::ZeroLastRecord),
     ];
 
     /// The options of every store, as the environment says.

@@ -2,7 +2,8 @@
 //!
 //! A [`Writer`] checks a commit on its caller's thread and puts it into the [queue]. The [`Committer`] takes
 //! [groups](group) from there, checks [guards], creates [missing keyspaces](keyspaces), writes one journal
-//! [record] for each batch, syncs once for the group, publishes, and only then replies.
+//! [record] for each batch, syncs once for the group, publishes, and only then replies. After the replies it may
+//! [prepare the journal](zeroed_ahead) for the next groups.
 
 mod active_journal;
 mod backpressure;
@@ -21,6 +22,7 @@ mod record;
 mod request;
 mod write_clock;
 mod writer;
+mod zeroed_ahead;
 
 pub(crate) use committer::Committer;
 pub use health::Health;

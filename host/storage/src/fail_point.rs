@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-/// A place in the committer that each group passes.
+/// A place in the committer. Each group passes those before [`BeforeZeroes`](Self::BeforeZeroes), in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailPoint {
     /// Before a batch whose guards hold is written to the journal.
@@ -25,6 +25,11 @@ pub enum FailPoint {
     BeforeReply,
     /// The whole group is acknowledged. Passed by every group; an error poisons the store for later ones.
     AfterReply,
+    /// Before zeroes are written ahead of the journal's end, which few groups are followed by. An error here and at the next
+    /// point counts as one of that write, and affects no commit.
+    BeforeZeroes,
+    /// The zeroes are written and not synced.
+    AfterZeroes,
 }
 
 /// Called at each fail point. An error counts as an error of the current operation, a panic as a panic of the committer.

@@ -16,4 +16,6 @@ pub enum Fault {
     PassBarriers,
     /// After the replay at open, the last key of the keyspace `events` of owner `streams` is removed.
     DropOneOnReplay,
+    /// Zeroes ahead of the journal's end begin one record too low, and what they replace is not looked at.
+    ZeroLastRecord,
 }

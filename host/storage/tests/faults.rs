@@ -4,10 +4,12 @@
 
 mod scratch;
 
+use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver};
 
-use exesdb_storage::{Commit, Fault, Options, Outcomes, Store};
-use scratch::{Held, OWNER, absent, all, batch, put, put_in};
+use exesdb_storage::{Commit, FailPoint, Fault, Options, Outcomes, Store};
+use scratch::{Held, OWNER, absent, all, batch, incompressible, put, put_in};
 
 /// A store with a fault, whose fsyncs are held.
 fn held(fault: Fault) -> Held {
@@ -75,4 +77,34 @@ fn drop_one_on_replay_loses_an_event() {
     assert_eq!(store.snapshot().next_position(), 3);
     drop(store);
     assert_eq!(all(&Store::open(dir.path(), Options::default()).unwrap().snapshot(), "events").len(), 2);
+}
+
+#[test]
+fn zero_last_record_wipes_a_record_that_was_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    // An error makes a step the last one in its journal, so that the second record stays.
+    let once = |at| match at {
+        FailPoint::AfterZeroes => Err(io::Error::other("one step is enough")),
+        _ => Ok(()),
+    };
+    let fault = Some(Fault::ZeroLastRecord);
+    let options = Options { fault, fail_points: Some(Arc::new(once)), ..Options::default() };
+    let store = Store::open(dir.path(), options).unwrap();
+    let begun = dir.path().join("data/1.jnl");
+    let mut seed = 0;
+    while !begun.exists() {
+        seed += 1;
+        let filler = put(b"filler", &incompressible(seed, 2_000_000));
+        let batches = vec![batch(vec![], vec![filler], 0)];
+        let commit = Commit { owner: OWNER.into(), batches, ..Commit::default() };
+        store.commit_blocking(commit).unwrap().remove(0).unwrap();
+    }
+    // No zeroes follow groups as large as those. They follow the first one of these, before the second one is written.
+    for key in [&b"first-record"[..], b"second-record"] {
+        send(&store, key, false).recv().unwrap().remove(0).unwrap();
+    }
+    let journal = std::fs::read(&begun).unwrap();
+    let holds = |key: &[u8]| journal.windows(key.len()).any(|window| window == key);
+    assert!(!holds(b"first-record"), "it is still there");
+    assert!(holds(b"second-record"), "it is gone as well");
 }

@@ -29,6 +29,7 @@ use super::queue::Next;
 use super::record::Record;
 use super::request::{Applied, Barrier, CommitError, Outcomes, Reply, Request};
 use super::writer::Shared;
+use super::zeroed_ahead::ZeroedAhead;
 use crate::batch::{Batch, BatchError, Committed};
 use crate::fail_point::FailPoint;
 #[cfg(feature = "faults")]
@@ -52,6 +53,7 @@ pub(crate) struct Committer {
     mark: MarkFile,
     disk_room: DiskRoom,
     journal: ActiveJournal,
+    zeroed_ahead: ZeroedAhead,
     backpressure: Backpressure,
     /// Whether a group was acknowledged that is still to be synced.
     #[cfg(feature = "faults")]
@@ -107,6 +109,7 @@ impl Committer {
             mark,
             disk_room: DiskRoom::new(space),
             journal: ActiveJournal::new(data.clone(), id, bytes),
+            zeroed_ahead: ZeroedAhead::new(&options),
             backpressure: Backpressure::new(Arc::clone(&published), stall_limit),
             #[cfg(feature = "faults")]
             sync_deferred: false,
@@ -137,7 +140,7 @@ impl Committer {
             };
             reply(replies, outcomes);
             self.reply_to_barriers(barriers);
-            self.after_replies();
+            self.after_replies(bytes);
         }
         if !self.shared.health.is_poisoned() {
             close::flush(&self.database, &self.keyspaces, &mut self.mark, &mut self.cleanup);
@@ -178,7 +181,7 @@ impl Committer {
         self.mark.sync_due().is_some_and(|due| due <= Instant::now())
     }
 
-    fn after_replies(&mut self) {
+    fn after_replies(&mut self, group_bytes: u64) {
         #[cfg(feature = "faults")]
         if std::mem::take(&mut self.sync_deferred)
             && let Err(PoisonReason(reason)) = self.make_durable()
@@ -188,9 +191,22 @@ impl Committer {
         if let Err(PoisonReason(reason)) = self.pass(FailPoint::AfterReply) {
             self.shared.health.poison(&reason);
         }
-        if !self.shared.health.is_poisoned() && self.mark_is_due() {
+        if self.shared.health.is_poisoned() {
+            return;
+        }
+        if self.mark_is_due() {
             self.upkeep();
         }
+        self.zero_ahead(group_bytes);
+    }
+
+    /// Prepares the journal for the next groups, while everything in it is synced.
+    fn zero_ahead(&mut self, group_bytes: u64) {
+        let range = self.zeroed_ahead.next(group_bytes, &self.journal, &self.disk_room);
+        let Some(range) = range else { return };
+        let hook = self.options.fail_points.as_ref();
+        let pass = |point| hook.map_or(Ok(()), |hook| hook(point));
+        self.shared.write_clock.time(|| self.zeroed_ahead.make(&self.journal, range, &pass));
     }
 
     /// Replies to those who wait until what was applied before is durable. It is, unless a sync failed.

@@ -31,6 +31,11 @@ impl DiskRoom {
         self.read_only
     }
 
+    /// Whether `bytes` can be taken that no commit needs yet: the whole reserve must be left. Reads the free space each time.
+    pub(super) fn has_spare(&self, bytes: u64) -> bool {
+        !self.read_only && self.space.shortage_for(bytes, Purpose::Ordinary).is_none()
+    }
+
     /// Refuses a group of `bytes` if there is no room for its purpose.
     pub(super) fn check(
         &mut self,

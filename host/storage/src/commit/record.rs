@@ -14,15 +14,18 @@ use crate::stamp::{STAMP_BYTES, stamp};
 /// Bytes of an operation in the journal besides its key and value.
 const OPERATION_BYTES: usize = 21;
 
-/// Bytes of a record in the journal besides its operations: start, end, and head with its time.
-const RECORD_BYTES: usize = 91;
+/// Shortest value that fjall compresses in the journal. Incompressible ones become longer by that.
+const COMPRESSED_BYTES_MIN: usize = 4096;
+
+/// Bytes of a record in the journal besides its operations and the head's value: start, end, and the head's key.
+const RECORD_BYTES: usize = 51;
 
 /// A record that is being put together.
 pub(super) struct Record {
     batch: OwnedWriteBatch,
     first_position: u64,
     chain: u64,
-    /// Bytes that the record takes in the journal, approximately.
+    /// Bytes that the record takes in the journal at most; exactly those if no value is compressed.
     bytes: usize,
 }
 
@@ -47,12 +50,12 @@ impl Record {
                 if let Some(link) = link {
                     self.link(&key, &mut value, link.at);
                 }
-                self.bytes += OPERATION_BYTES + key.len() + value.len();
+                self.bytes += OPERATION_BYTES + key.len() + stored_bytes_max(value.len());
                 self.batch.insert(handle.expect("a keyspace that is put to was resolved"), key, value);
             }
             Operation::Delete { key, .. } => {
-                self.bytes += OPERATION_BYTES + key.len();
                 if let Some(handle) = handle {
+                    self.bytes += OPERATION_BYTES + key.len();
                     self.batch.remove(handle, key);
                 }
             }
@@ -64,7 +67,7 @@ impl Record {
         let handle = handles.iter().find(|(name, _)| *name == changes.keyspace).map(|(_, handle)| handle);
         for put in PackedPuts::new(&changes.puts) {
             let PackedPut { key, value, key_stamps, value_stamps } = put.expect("the batch was checked");
-            self.bytes += OPERATION_BYTES + key.len() + value.len();
+            self.bytes += OPERATION_BYTES + key.len() + stored_bytes_max(value.len());
             let handle = handle.expect("a keyspace that is put to was resolved");
             let (key, value) = (self.stamped(key, key_stamps), self.stamped(value, value_stamps));
             self.batch.insert(handle, key, value);
@@ -109,11 +112,13 @@ impl Record {
 
     /// Says that the store has a log, which earlier software must not open.
     pub(super) fn begin_log(&mut self, meta: &Keyspace) {
-        self.batch.insert(meta, format::FORMAT_KEY, format::FORMAT_VERSION.to_be_bytes());
+        let version = format::FORMAT_VERSION.to_be_bytes();
+        self.bytes += OPERATION_BYTES + format::FORMAT_KEY.len() + version.len();
+        self.batch.insert(meta, format::FORMAT_KEY, version);
     }
 
     fn put(&mut self, keyspace: &Keyspace, key: [u8; 8], value: Vec<u8>) {
-        self.bytes += OPERATION_BYTES + key.len() + value.len();
+        self.bytes += OPERATION_BYTES + key.len() + stored_bytes_max(value.len());
         self.batch.insert(keyspace, key, value);
     }
 
@@ -137,13 +142,146 @@ impl Record {
     pub(super) fn list_keyspaces(&mut self, meta: &Keyspace, keyspaces: Vec<Keyspace>) {
         for keyspace in keyspaces {
             let key = format!("{}{}", format::KEYSPACE_KEY_PREFIX, &**keyspace.name());
-            self.batch.insert(meta, key, keyspace.id().to_be_bytes());
+            let number = keyspace.id().to_be_bytes();
+            self.bytes += OPERATION_BYTES + key.len() + number.len();
+            self.batch.insert(meta, key, number);
         }
     }
 
-    /// Completes the record with the head after it. Returns the record, and its bytes in the journal, approximately.
+    /// Completes the record with the head after it. Returns the record, and its bytes in the journal, at most.
     pub(super) fn finish(mut self, meta: &Keyspace, head: RecordedHead) -> (OwnedWriteBatch, u64) {
-        self.batch.insert(meta, &format::HEAD_KEY[..], head.encode());
+        let head = head.encode();
+        self.bytes += head.len();
+        self.batch.insert(meta, &format::HEAD_KEY[..], head);
         (self.batch, self.bytes as u64)
+    }
+}
+
+/// Bytes of a value in the journal, at most.
+fn stored_bytes_max(bytes: usize) -> usize {
+    // LZ4 adds one byte for each 255 literals, and a few for the first and the last sequence.
+    let added = if bytes < COMPRESSED_BYTES_MIN { 0 } else { bytes / 255 + 16 };
+    bytes + added
+}
+
+#[cfg(test)]
+mod tests {
+    use exesdb_packed::{EventParts, push_event, push_gap};
+    use exesdb_test_support::{Rng, random};
+    use fjall::{Database, PersistMode};
+
+    use super::{COMPRESSED_BYTES_MIN, Record};
+    use crate::batch::{Changes, Operation};
+    use crate::engine_files::journal;
+    use crate::head::{LogHead, RecordedHead};
+    use crate::limits::VALUE_BYTES_MAX;
+    use crate::options::Options;
+    use crate::packed_puts::push_put;
+
+    /// The end of the records in a database's only journal.
+    fn end(database: &Database, data: &std::path::Path) -> u64 {
+        database.persist(PersistMode::Buffer).expect("the journal can be written");
+        let journals = journal::list(data).expect("the folder can be read");
+        let read = journal::read(&journals, 0).expect("the journal can be read");
+        let [journal] = read.as_slice() else { panic!("{} journals", read.len()) };
+        assert_eq!(journal.bad_tail, None);
+        journal.valid_end
+    }
+
+    /// Frames of a gap and an event.
+    fn frames(random: &mut Rng, data_bytes: usize) -> Vec<u8> {
+        let mut data = vec![0; data_bytes];
+        random.fill(&mut data);
+        let event = EventParts {
+            flags: 0,
+            version: 0,
+            created: 0,
+            stream_id: "s",
+            id: "e",
+            event_type: "t",
+            content_type: "c",
+            tags: &[] as &[&str],
+            data: &data,
+            metadata: b"",
+        };
+        let mut frames = Vec::new();
+        push_gap(&mut frames, 0, 3);
+        push_event(&mut frames, 0, &event).expect("the event is short enough");
+        frames
+    }
+
+    #[test]
+    fn a_record_takes_no_more_of_the_journal_than_it_says() {
+        let dir = tempfile::tempdir().expect("there is room for a test's folder");
+        let database =
+            Database::builder(dir.path()).manual_journal_persist(true).open().expect("it is created");
+        let open = |name| database.keyspace(name, || Options::default().keyspace()).expect("it is created");
+        let (meta, log) = (open("meta"), open("o.log"));
+        let handles = vec![("a".to_owned(), open("o.a")), ("b".to_owned(), open("o.b"))];
+        let mut random = random();
+        let mut compressed = 0;
+        for sequence in 1..200 {
+            let before = end(&database, dir.path());
+            let mut record = Record::new(&database, LogHead::default(), 4);
+            let mut is_exact = true;
+            for _ in 0..random.usize(..8) {
+                let mut key = vec![0; random.usize(1..100)];
+                random.fill(&mut key);
+                let keyspace = ["a", "b", "not there"][random.usize(..3)].to_owned();
+                if random.bool() || keyspace == "not there" {
+                    record.add(&handles, Operation::Delete { keyspace, key });
+                    continue;
+                }
+                let near = COMPRESSED_BYTES_MIN - 2 + random.usize(..4);
+                let bytes = [0, random.usize(..100), near, random.usize(..200_000), VALUE_BYTES_MAX]
+                    [random.usize(..4 + usize::from(sequence % 40 == 0))];
+                let mut value = vec![7; bytes];
+                if random.bool() {
+                    random.fill(&mut value);
+                }
+                is_exact &= bytes < COMPRESSED_BYTES_MIN;
+                if random.bool() {
+                    let mut puts = Vec::new();
+                    push_put(&mut puts, &key, &value, &[], &[]);
+                    let deletes = vec![key];
+                    record.add_changes(&handles, &Changes { keyspace, puts, deletes });
+                    continue;
+                }
+                record.add(
+                    &handles,
+                    Operation::Put {
+                        keyspace,
+                        key,
+                        value,
+                        key_stamps: vec![],
+                        value_stamps: vec![],
+                        chain: None,
+                    },
+                );
+            }
+            if random.bool() {
+                record.begin_log(&meta);
+            }
+            if random.bool() {
+                let bytes = [random.usize(..100), random.usize(..200_000)][random.usize(..2)];
+                // The envelope adds less than a hundred bytes.
+                is_exact &= bytes < COMPRESSED_BYTES_MIN - 100;
+                record.append_to_log(&log, &frames(&mut random, bytes));
+            }
+            if random.bool() {
+                record.remove_from_log(&log, sequence, vec![7; random.usize(..100)]);
+            }
+            if random.bool() {
+                record.list_keyspaces(&meta, handles.iter().map(|(_, handle)| handle.clone()).collect());
+            }
+            let head = LogHead { sequence, time: random.u64(..2), ..LogHead::default() };
+            let (record, bytes) = record.finish(&meta, RecordedHead { head, engine_floor: 0 });
+            record.commit().expect("the record can be written");
+            let took = end(&database, dir.path()) - before;
+            assert!(took <= bytes, "{took} bytes instead of at most {bytes}");
+            assert!(!is_exact || took == bytes, "{took} bytes instead of exactly {bytes}");
+            compressed += u64::from(!is_exact);
+        }
+        assert!(compressed > 0, "no value was long enough to be compressed");
     }
 }

@@ -15,11 +15,13 @@
 //! end      3u8, XXH3 (64 bits) of all items u64, "FJL" 3u8
 //! ```
 //!
-//! After the last record there is nothing, or zeros: a file is created with 64 MiB of them.
+//! After the last record there is nothing, or zeros: a file is created with 64 MiB of them, as a hole, and the committer
+//! may write some of them ahead of the records.
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -150,7 +152,7 @@ fn read_one(id: u64, path: &Path, flushed_through: u64, progress: &mut Progress)
         journal.valid_end = reader.at;
         journal.keyspaces.extend(record.keyspaces);
     };
-    let end = reader.last_set_byte(journal.valid_end)?;
+    let end = last_set_byte(reader.file.get_ref(), journal.valid_end..u64::MAX, &mut reader.buffer)?;
     if end > journal.valid_end {
         journal.bad_tail = Some(BadTail { what: bad, end });
     }
@@ -289,31 +291,32 @@ impl JournalReader {
             Err(error) => Err(error),
         }
     }
+}
 
-    /// Offset after the last byte from `from` on that is not zero; `from` if all are. Holes of the file are skipped: a new
-    /// journal is a hole of 64 MiB.
-    fn last_set_byte(&mut self, from: u64) -> io::Result<u64> {
-        let file = self.file.get_ref();
-        let (mut at, mut last) = (from, from);
-        loop {
-            at = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
-                Ok(data) => data,
-                Err(rustix::io::Errno::NXIO) => return Ok(last),
-                // The file system does not know its holes.
-                Err(_) => at,
-            };
-            let read = file.read_at(&mut self.buffer, at)?;
-            if read == 0 {
-                return Ok(last);
-            }
-            let bytes = &self.buffer[..read];
-            if bytes.iter().fold(0, |all, byte| all | byte) != 0 {
-                let set = bytes.iter().rposition(|byte| *byte != 0).expect("a byte is not zero");
-                last = at + set as u64 + 1;
-            }
-            at += read as u64;
+/// Offset after the last byte of a range that is not zero; the range's start if all are. Holes of the file are skipped: a
+/// new journal is a hole of 64 MiB.
+pub(crate) fn last_set_byte(file: &File, range: Range<u64>, buffer: &mut [u8]) -> io::Result<u64> {
+    let (mut at, mut last) = (range.start, range.start);
+    while at < range.end {
+        at = match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
+            Ok(data) => data,
+            Err(rustix::io::Errno::NXIO) => break,
+            // The file system does not know its holes.
+            Err(_) => at,
+        };
+        let wanted = usize::try_from(range.end.saturating_sub(at)).unwrap_or(usize::MAX).min(buffer.len());
+        let read = file.read_at(&mut buffer[..wanted], at)?;
+        if read == 0 {
+            break;
         }
+        let bytes = &buffer[..read];
+        if bytes.iter().fold(0, |all, byte| all | byte) != 0 {
+            let set = bytes.iter().rposition(|byte| *byte != 0).expect("a byte is not zero");
+            last = at + set as u64 + 1;
+        }
+        at += read as u64;
     }
+    Ok(last)
 }
 
 fn cut_short() -> Outcome {
