@@ -8,7 +8,7 @@ use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk};
 use exesdb_tests::{Down, Host, Load};
 
 use crate::Subject;
-use crate::lives::Lives;
+use crate::lives::{DEATHS, LARGE_EACH, Lives};
 use crate::witness::{NO_VIOLATIONS, Tally, Witness};
 
 /// The number of kills, unless `EXESDB_CRASH_ROUNDS` is set.
@@ -38,8 +38,7 @@ const PASSINGS_AT_START: u64 = 10;
 
 /// Kills the host `rounds` times, and returns the violations after the first kill that caused any.
 pub(crate) fn kills(rounds: u64, random: &mut Rng, tally: &mut Tally, subject: Subject<'_>) -> Vec<String> {
-    let lives = Lives { latest: LATEST, new: &|| Down::new(None), at_rest: &|down, _| down };
-    lives.live(rounds, random, tally, subject)
+    kills_of(&|| Down::new(None), rounds, random, tally, subject)
 }
 
 /// As [`kills`], with several instances that decide side by side.
@@ -50,7 +49,25 @@ pub(crate) fn kills_of_many_writers(
     subject: Subject<'_>,
 ) -> Vec<String> {
     let new = || Down::new(Some("[[store]]\nname = \"main\"\nwriters = 4\n"));
-    Lives { latest: LATEST, new: &new, at_rest: &|down, _| down }.live(rounds, random, tally, subject)
+    kills_of(&new, rounds, random, tally, subject)
+}
+
+fn kills_of(
+    new: &dyn Fn() -> Down,
+    rounds: u64,
+    random: &mut Rng,
+    tally: &mut Tally,
+    subject: Subject<'_>,
+) -> Vec<String> {
+    let lives = Lives {
+        latest: LATEST,
+        deaths: DEATHS,
+        large_each: LARGE_EACH,
+        new,
+        under_load: &|_, _| None,
+        at_rest: &|down, _| down,
+    };
+    lives.live(rounds, random, tally, subject)
 }
 
 #[test]

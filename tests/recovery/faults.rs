@@ -6,7 +6,7 @@ use exesdb_test_support::{Rng, random};
 
 use crate::Subject;
 use crate::crash::{kills, kills_of_many_writers};
-use crate::power::cuts;
+use crate::power::{cuts, cuts_in_zeroes};
 use crate::witness::{NO_VIOLATIONS, Tally};
 
 /// Most rounds until a fault must be found.
@@ -69,4 +69,10 @@ fn an_event_that_is_dropped_on_replay_is_found() {
         kills,
         &["not all can be read: 500", "events of Append", "is stored in part", "did not start"],
     );
+}
+
+#[test]
+fn zeroes_from_one_record_too_low_are_found() {
+    let expected = ["events of Append", "did not start", "is stored in part"];
+    found(Subject::Fault(Some("zero-last-record")), cuts_in_zeroes, &expected);
 }

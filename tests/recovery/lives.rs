@@ -3,32 +3,39 @@
 use std::time::Duration;
 
 use exesdb_test_support::{Rng, time_below};
-use exesdb_tests::{Down, Load, NO_EVENTS, stderr};
+use exesdb_tests::{Down, Host, Load, NO_EVENTS, Report, stderr};
 
 use crate::Subject;
 use crate::witness::{Tally, Witness};
 
 /// Deaths per store. A store grows with each, so the next one begins empty.
-const DEATHS: u64 = 15;
+pub(crate) const DEATHS: u64 = 15;
 
 /// As [`DEATHS`], for a store with large events: every event is read after each death.
-const DEATHS_LARGE: u64 = 5;
+pub(crate) const DEATHS_LARGE: u64 = 5;
 
-/// One in this many stores gets large events, so that deaths hit flushes and rotations of journals, too.
-const LARGE_EACH: u64 = 3;
+/// [`Lives::large_each`], usually.
+pub(crate) const LARGE_EACH: u64 = 3;
 
 /// Longest time from the first acknowledgement to a death, for a store with large events: enough to fill a memtable.
 const LATEST_LARGE: Duration = Duration::from_millis(500);
 
 /// The number of clients that append.
-const CLIENTS: usize = 6;
+pub(crate) const CLIENTS: usize = 6;
 
 /// How stores live and die.
 pub(crate) struct Lives<'a> {
     /// Longest time from the first acknowledgement to a death.
     pub(crate) latest: Duration,
+    /// Deaths of a store without large events.
+    pub(crate) deaths: u64,
+    /// One in this many stores gets large events, so that deaths hit flushes and rotations of journals, too; 0 if none.
+    pub(crate) large_each: u64,
     /// Creates a store.
     pub(crate) new: &'a dyn Fn() -> Down,
+    /// Acts on a host while clients append, before its death. Gets a name that is new in its store. Returns what it
+    /// appended itself.
+    pub(crate) under_load: &'a dyn Fn(&Host, &str) -> Option<Report>,
     /// Acts on a store between the death of a host and the start of the next.
     pub(crate) at_rest: &'a dyn Fn(Down, &mut Rng) -> Down,
 }
@@ -48,8 +55,8 @@ impl Lives<'_> {
             if left == 0 {
                 break;
             }
-            let large = store.is_multiple_of(LARGE_EACH);
-            let deaths = left.min(if large { DEATHS_LARGE } else { DEATHS });
+            let large = store.is_multiple_of(self.large_each);
+            let deaths = left.min(if large { DEATHS_LARGE } else { self.deaths });
             left -= deaths;
             if let Err(violations) = self.live_one(deaths, large, random, tally, subject) {
                 return violations;
@@ -73,13 +80,16 @@ impl Lives<'_> {
             let follower = host.http.follow("/v1/stores/main/events?from=end", None);
             let load = Load::mixed(&host.http, &name, CLIENTS, random.u64(..));
             load.go_on(1);
+            let more = (self.under_load)(&host, &name);
             std::thread::sleep(time_below(random, if large { LATEST_LARGE } else { self.latest }));
             let down = host.crash();
             let report = load.wait();
             if let Some(response) = report.refusals.iter().find(|response| response.status != 0) {
                 return Err(vec![format!("before its death: {}: {}", response.status, response.text)]);
             }
-            witness.record(report, tally);
+            for report in more.into_iter().chain([report]) {
+                witness.record(report, tally);
+            }
             witness.record_follower(follower);
             let down = (self.at_rest)(down, random);
             host = witness.reopen(subject.prepare(down), tally).map_err(|mut violations| {

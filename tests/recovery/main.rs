@@ -11,6 +11,7 @@
 //! | `crash` | `kill -9` at random times | 50, `EXESDB_CRASH_ROUNDS` |
 //! | `crash` | death at each fail point of a commit, with and without a loss of power | 24 |
 //! | `power` | loss of power at random times, also while the host starts | 50, `EXESDB_CUT_ROUNDS` |
+//! | `power` | the same after the store has begun another journal, in which zeroes are written ahead | 5, `EXESDB_CUT_ZEROES_ROUNDS` |
 //! | `errors` | `EIO` and `ENOSPC` from a write or a sync; a full disk | 20, `EXESDB_ERROR_ROUNDS` |
 //! | `flips` | one byte flipped, or a file cut off, while no host runs | 40, `EXESDB_FLIP_ROUNDS` |
 //! | `damage` | blocks of tables overwritten while no host runs: the messages, and what is still readable | 3 |

@@ -30,8 +30,14 @@ const LONG: &[Long] = &[
     Long {
         name: "power",
         targets: &["--test", "recovery"],
-        tests: "power::a_loss_of_power",
+        tests: "power::a_loss_of_power_loses",
         amount: ("EXESDB_CUT_ROUNDS", "500"),
+    },
+    Long {
+        name: "power-zeroes",
+        targets: &["--test", "recovery"],
+        tests: "power::a_loss_of_power_with_zeroes",
+        amount: ("EXESDB_CUT_ZEROES_ROUNDS", "60"),
     },
     Long {
         name: "disk-errors",
