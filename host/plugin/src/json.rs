@@ -2,8 +2,8 @@
 
 use serde::de::IgnoredAny;
 
-/// Most levels of arrays and objects. 128, as in the gateway and in most parsers of JSON: whoever parses what the JSON is
-/// embedded in must be able to.
+/// Most nested arrays and objects: 128, the limit of the gateway and of most JSON parsers. Clients parse the JSON as a part of
+/// a larger document.
 const NESTING_MAX: usize = 128;
 
 /// Whether the bytes are one JSON value, in UTF-8, that every parser reads: not nested deeper than [`NESTING_MAX`], and
@@ -111,7 +111,7 @@ mod tests {
             assert!(is_json(nested(levels, open, close).as_bytes()), "{open}");
             assert!(!is_json(nested(levels + 1, open, close).as_bytes()), "{open}");
         }
-        // One beside the other, and in a text, they are no levels.
+        // Brackets of siblings, and brackets in strings, do not nest.
         assert!(is_json(format!("[{}1]", "[],".repeat(1_000)).as_bytes()));
         assert!(is_json(format!("\"{}\"", "[".repeat(1_000)).as_bytes()));
         assert!(is_json(format!("[\"\\\"{}\"]", "[".repeat(1_000)).as_bytes()));

@@ -157,7 +157,7 @@ impl<K: Kind> Partition<K> {
         self.served.load(Ordering::Acquire)
     }
 
-    /// What waits, for the partition's one worker. Waits until the previous worker has let go.
+    /// Opens the queues for the partition's one worker. Waits until the previous worker has ended.
     pub(crate) async fn open(&self) -> Service<'_, K> {
         let serving = self.serving.lock().await;
         self.served.store(true, Ordering::Release);
