@@ -19,7 +19,7 @@ pub struct InvalidArgument {
     pub message: String,
 }
 
-#[cfg(any(feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
 impl From<InvalidArgument> for crate::types::Error {
     fn from(InvalidArgument { argument, message }: InvalidArgument) -> Self {
         Self::Invalid(crate::types::InvalidArgument { argument, message })

@@ -6,6 +6,7 @@
 //! |---|---|---|---|
 //! | `streams` | those of [`streams`] and [`maintenance`] | [`persistence_plugin!`] | `exesdb:store/streams-plugin` and more |
 //! | `snapshots` | those of [`snapshots`] and [`maintenance`] | [`persistence_plugin!`] | `exesdb:store/snapshots-plugin` and more |
+//! | `gateway-steps` | [`steps::Gateway`] | [`steps_plugin!`] | `exesdb:gateway/gateway-steps-plugin` |
 //! | `gateway` | [`gateway::Gateway`] | [`gateway_plugin!`] | `exesdb:gateway/gateway-plugin` |
 //!
 //! Enable one at least. Enable exactly one for a component, and build one component at a time (`cargo build -p my-component --target wasm32-unknown-unknown`):
@@ -24,36 +25,38 @@ pub mod bindings;
 pub mod arguments;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod batch;
-#[cfg(any(feature = "gateway", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
 pub mod config;
-#[cfg(any(feature = "gateway", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
 pub mod describe;
-#[cfg(any(feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
 pub mod events;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod fields;
 #[cfg(feature = "gateway")]
 pub mod gateway;
-#[cfg(any(feature = "gateway", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
 pub mod logging;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod maintenance;
 #[cfg(all(feature = "testing", any(feature = "streams", feature = "snapshots")))]
 pub mod memory;
-#[cfg(any(feature = "gateway", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
 mod panic;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 mod plugin;
 #[cfg(feature = "snapshots")]
 pub mod snapshots;
+#[cfg(feature = "gateway-steps")]
+pub mod steps;
 #[cfg(feature = "streams")]
 pub mod streams;
-#[cfg(any(feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
 pub mod types;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod view;
 
-#[cfg(any(feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
 pub use exesdb_packed as packed;
 
 /// Compiles and runs the example of the page for authors of persistence components.

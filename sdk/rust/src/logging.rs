@@ -4,10 +4,11 @@
 
 pub use crate::bindings::host::logging::Level;
 
+#[cfg(target_arch = "wasm32")]
 use crate::bindings::host::logging;
-#[cfg(not(feature = "gateway"))]
+#[cfg(all(target_arch = "wasm32", not(feature = "gateway")))]
 use crate::types::Field;
-#[cfg(feature = "gateway")]
+#[cfg(all(target_arch = "wasm32", feature = "gateway"))]
 use logging::Field;
 
 /// Writes one record with fields.
@@ -17,18 +18,47 @@ use logging::Field;
 ///
 /// logging::log(Level::Warn, "an entry could not be read", &[("keyspace", "events"), ("key", "00ff")]);
 /// ```
+///
+/// Outside of a component there is no host: with the feature `testing` the record is kept for [`take_records`].
 pub fn log(level: Level, message: &str, fields: &[(&str, &str)]) {
-    let fields: Vec<Field> =
-        fields.iter().map(|(name, value)| field((*name).to_owned(), (*value).to_owned())).collect();
-    logging::log(level, message, &fields);
+    #[cfg(target_arch = "wasm32")]
+    {
+        let fields: Vec<Field> =
+            fields.iter().map(|(name, value)| field((*name).to_owned(), (*value).to_owned())).collect();
+        logging::log(level, message, &fields);
+    }
+    #[cfg(all(feature = "testing", not(target_arch = "wasm32")))]
+    records::RECORDS.with_borrow_mut(|records| records.push((level, message.to_owned())));
+    #[cfg(not(any(feature = "testing", target_arch = "wasm32")))]
+    let _ = level;
+    #[cfg(not(target_arch = "wasm32"))]
+    let _ = (message, fields);
 }
 
-#[cfg(feature = "gateway")]
+/// Takes the records that this thread has written since the last time.
+#[cfg(all(feature = "testing", not(target_arch = "wasm32")))]
+#[must_use]
+pub fn take_records() -> Vec<(Level, String)> {
+    records::RECORDS.take()
+}
+
+#[cfg(all(feature = "testing", not(target_arch = "wasm32")))]
+mod records {
+    use std::cell::RefCell;
+
+    use super::Level;
+
+    thread_local! {
+        pub(super) static RECORDS: RefCell<Vec<(Level, String)>> = const { RefCell::new(Vec::new()) };
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", feature = "gateway"))]
 fn field(key: String, value: String) -> Field {
     Field { key, value }
 }
 
-#[cfg(not(feature = "gateway"))]
+#[cfg(all(target_arch = "wasm32", not(feature = "gateway")))]
 fn field(name: String, value: String) -> Field {
     Field { name, value }
 }

@@ -1,6 +1,6 @@
-//! Version 0.2 of the contract, which persistence components use.
+//! Version 0.2 of the contract, which persistence components and gateways on steps use.
 //!
-//! What they import, and the words of all interfaces, are generated once, in [`common`]. Each interface that a component can
+//! What persistence components import, and the words of all interfaces, are generated once, in [`common`]. Each interface that a component can
 //! export has a module with a macro of its own, so that a component exports just those that it has.
 
 /// What persistence components import, and the words of the interfaces.
@@ -194,6 +194,7 @@ exported! {
 
 exported! {
     /// Upkeep.
+    #[cfg(any(feature = "streams", feature = "snapshots"))]
     maintenance,
     "package exesdb:sdk-maintenance; world sdk-maintenance { export exesdb:store/maintenance@0.2.0; }",
     "exesdb:sdk-maintenance/sdk-maintenance",
