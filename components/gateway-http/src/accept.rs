@@ -1,9 +1,10 @@
 //! Content negotiation: the representation of a response that the header `accept` prefers.
 
+use crate::body::PACKED_MEDIA_TYPE;
 use crate::frame;
 use crate::json::essence;
 use crate::problem::{Kind, Problem, quoted};
-use crate::request::RequestHead;
+use crate::request::Head;
 
 /// A representation of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +17,22 @@ pub enum Representation {
     Lines,
     /// All pages in one response, one event in each binary frame.
     Frames,
+    /// All pages in one response, as the store keeps them.
+    Packed,
 }
+
+/// The representations of a read with an end.
+const BOUNDED: [Representation; 4] =
+    [Representation::Json, Representation::Lines, Representation::Frames, Representation::Packed];
+
+/// The representations of a read of events.
+const ALL: [Representation; 5] = [
+    Representation::Json,
+    Representation::EventStream,
+    Representation::Lines,
+    Representation::Frames,
+    Representation::Packed,
+];
 
 impl Representation {
     /// The representation's media type.
@@ -26,6 +42,7 @@ impl Representation {
             Self::EventStream => "text/event-stream",
             Self::Lines => "application/x-ndjson",
             Self::Frames => frame::MEDIA_TYPE,
+            Self::Packed => PACKED_MEDIA_TYPE,
         }
     }
 }
@@ -52,28 +69,23 @@ impl Preference {
 ///
 /// # Errors
 /// [`Kind::NotAcceptable`] if the header excludes all of them.
-pub fn event_representation(head: &RequestHead<'_>, bounded: bool) -> Result<Representation, Problem> {
-    let all =
-        [Representation::Json, Representation::EventStream, Representation::Lines, Representation::Frames];
-    if bounded
-        && let Ok(representation) =
-            negotiate(head, &[Representation::Json, Representation::Lines, Representation::Frames])
-    {
+pub fn event_representation(head: &Head<'_>, bounded: bool) -> Result<Representation, Problem> {
+    if bounded && let Ok(representation) = negotiate(head, &BOUNDED) {
         return Ok(representation);
     }
-    negotiate(head, &all)
+    negotiate(head, &ALL)
 }
 
 /// The representation for a read of one item: JSON, or JSON on one line.
 ///
 /// # Errors
 /// [`Kind::NotAcceptable`] if the header excludes both.
-pub fn json_or_line(head: &RequestHead<'_>) -> Result<Representation, Problem> {
+pub fn json_or_line(head: &Head<'_>) -> Result<Representation, Problem> {
     negotiate(head, &[Representation::Json, Representation::Lines])
 }
 
 /// The preferred one of the `available` representations; the first of them if there is no header.
-fn negotiate(head: &RequestHead<'_>, available: &[Representation]) -> Result<Representation, Problem> {
+fn negotiate(head: &Head<'_>, available: &[Representation]) -> Result<Representation, Problem> {
     let Some(accept) = head.header("accept")?.filter(|accept| !accept.is_empty()) else {
         return Ok(Representation::Json);
     };
@@ -93,11 +105,28 @@ fn negotiate(head: &RequestHead<'_>, available: &[Representation]) -> Result<Rep
     }
 }
 
+/// Checks that lines are acceptable.
+///
+/// # Errors
+/// [`Kind::NotAcceptable`] if the header excludes them.
+pub fn require_lines(head: &Head<'_>) -> Result<(), Problem> {
+    match head.header("accept")? {
+        Some(accept)
+            if !accept.is_empty()
+                && !accept.contains("*/*")
+                && preference(&accept, Representation::Lines).weight == 0 =>
+        {
+            Err(not_acceptable(&accept, Representation::Lines.media_type()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Checks that JSON is acceptable.
 ///
 /// # Errors
 /// [`Kind::NotAcceptable`] if the header excludes it.
-pub fn require_json(head: &RequestHead<'_>) -> Result<(), Problem> {
+pub fn require_json(head: &Head<'_>) -> Result<(), Problem> {
     match head.header("accept")? {
         Some(accept) if !accept.is_empty() && preference(&accept, Representation::Json).weight == 0 => {
             Err(not_acceptable(&accept, "application/json"))
@@ -151,7 +180,8 @@ fn weight(range: &str) -> u16 {
 mod tests {
     use super::{Representation, event_representation, json_or_line, require_json};
     use crate::problem::Kind;
-    use crate::request::RequestHead;
+    use crate::request::Head;
+    use exesdb_sdk::steps::Header;
 
     #[test]
     fn the_header_decides_the_representation() {
@@ -176,6 +206,7 @@ mod tests {
             ("Application/X-NDJSON, */*;q=0.1", lines, true),
             ("application/x-ndjson;q=0.5, application/json", json, true),
             ("application/vnd.exesdb.events", frames, false),
+            ("application/vnd.exesdb.packed", Ok(Representation::Packed), false),
             ("application/x-ndjson, application/vnd.exesdb.events", lines, false),
             ("application/vnd.exesdb.events, application/x-ndjson", frames, false),
             ("application/json, text/event-stream", json, true),
@@ -192,8 +223,8 @@ mod tests {
             ("application/json;q=-1;;=;q", json, true),
             (",,;;,", neither, false),
         ] {
-            let headers = [("Accept".to_owned(), accept.as_bytes().to_vec())];
-            let head = RequestHead { method: "GET", target: "/", headers: &headers };
+            let headers = [Header { name: "Accept".to_owned(), value: accept.as_bytes().to_vec() }];
+            let head = Head { method: "GET", path: "/", query: "", headers: &headers };
             assert_eq!(
                 event_representation(&head, false).map_err(|problem| problem.kind),
                 expected,
@@ -208,7 +239,7 @@ mod tests {
             };
             assert_eq!(json_or_line(&head).map_err(|problem| problem.kind), one, "{accept}");
         }
-        let head = RequestHead { method: "GET", target: "/", headers: &[] };
+        let head = Head { method: "GET", path: "/", query: "", headers: &[] };
         assert_eq!(event_representation(&head, false), Ok(Representation::Json));
         assert_eq!(require_json(&head), Ok(()));
     }
@@ -224,8 +255,8 @@ mod tests {
             ("text/event-stream", Representation::EventStream),
             ("text/event-stream, application/json;q=0", Representation::EventStream),
         ] {
-            let headers = [("accept".to_owned(), accept.as_bytes().to_vec())];
-            let head = RequestHead { method: "GET", target: "/", headers: &headers };
+            let headers = [Header { name: "accept".to_owned(), value: accept.as_bytes().to_vec() }];
+            let head = Head { method: "GET", path: "/", query: "", headers: &headers };
             assert_eq!(event_representation(&head, true), Ok(expected), "{accept}");
         }
     }

@@ -3,9 +3,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use exesdb_sdk::arguments;
+use exesdb_sdk::steps::snapshots::SnapshotId;
 
 use crate::limits::SOURCE_BYTES_MAX;
-use crate::store::SnapshotId;
 
 /// The cursor after a snapshot: base64 of its version (8 bytes, big-endian), its stream, a zero byte, and its source. No
 /// name contains a zero byte.
@@ -32,7 +32,7 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     use super::{decode, encode};
-    use crate::store::SnapshotId;
+    use exesdb_sdk::steps::snapshots::SnapshotId;
 
     #[test]
     fn a_cursor_decodes_to_what_it_encodes() {

@@ -4,13 +4,16 @@ mod content;
 mod event;
 mod snapshot;
 
-pub(crate) use event::{event_page, push_end_line, push_end_message, push_line, push_message, push_progress};
+pub(crate) use event::{
+    event_page, push_end_line, push_end_message, push_line, push_message, push_progress, text_bytes,
+};
 pub(crate) use snapshot::{deleted, snapshot, snapshot_line, snapshot_page};
 
 use serde::Serialize;
 
+use exesdb_sdk::types::{ImportState, Placed, Retention, StreamInfo, StreamPage, StreamState};
+
 use crate::history::HistoryId;
-use crate::store::{AppendResult, ImportResult, ImportState, Retention, StreamInfo, StreamPage, StreamState};
 use crate::timestamp::Timestamp;
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {
@@ -30,15 +33,15 @@ struct Appended<'a> {
 }
 
 impl<'a> Appended<'a> {
-    fn new(stream: Option<&'a str>, result: &AppendResult, history: Option<HistoryId>) -> Self {
-        let AppendResult { first_version, last_version, position } = *result;
+    fn new(stream: Option<&'a str>, placed: &Placed, history: Option<HistoryId>) -> Self {
+        let Placed { first_version, last_version, position, .. } = *placed;
         Self { stream, first_version, last_version, position, history }
     }
 }
 
 /// The result of an append.
-pub(crate) fn append_result(result: &AppendResult, history: HistoryId) -> Vec<u8> {
-    to_json(&Appended::new(None, result, Some(history)))
+pub(crate) fn append_result(placed: &Placed, history: HistoryId) -> Vec<u8> {
+    to_json(&Appended::new(None, placed, Some(history)))
 }
 
 #[derive(Serialize)]
@@ -47,30 +50,26 @@ struct TransactionResults<'a> {
     history: HistoryId,
 }
 
-/// The results of a transaction, one for each of its appends, which are to these streams.
-pub(crate) fn transaction_results(
-    streams: &[String],
-    results: &[AppendResult],
-    history: HistoryId,
-) -> Vec<u8> {
-    let results = streams.iter().zip(results);
-    let results = results.map(|(stream, result)| Appended::new(Some(stream), result, None)).collect();
+/// The results of a transaction, one for each of its appends.
+pub(crate) fn transaction_results(placed: &[Placed], history: HistoryId) -> Vec<u8> {
+    let results = placed.iter().map(|placed| Appended::new(Some(&placed.stream_id), placed, None)).collect();
     to_json(&TransactionResults { results, history })
 }
 
+/// The result of an import.
 #[derive(Serialize)]
-struct Imported {
-    added: u32,
-    repeated: u32,
-    hidden: u32,
-    durable_position: u64,
-    history: HistoryId,
+pub(crate) struct Imported {
+    pub(crate) added: u64,
+    pub(crate) repeated: u64,
+    pub(crate) hidden: u64,
+    pub(crate) durable_position: u64,
+    pub(crate) history: HistoryId,
 }
 
-/// The result of an import.
-pub(crate) fn import_result(result: &ImportResult, history: HistoryId) -> Vec<u8> {
-    let ImportResult { added, repeated, hidden, durable_position } = *result;
-    to_json(&Imported { added, repeated, hidden, durable_position, history })
+impl Imported {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        to_json(self)
+    }
 }
 
 #[derive(Serialize)]
@@ -161,8 +160,9 @@ pub(crate) fn stream_info(info: &StreamInfo) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::{stream_info, transaction_results};
+    use exesdb_sdk::types::{Placed, Retention, StreamInfo, StreamState};
+
     use crate::history::HistoryId;
-    use crate::store::{AppendResult, Retention, StreamInfo, StreamState};
 
     #[test]
     fn absent_fields_are_omitted() {
@@ -196,14 +196,15 @@ mod tests {
 
     #[test]
     fn transaction_results_name_their_streams() {
-        let result = |first_version| AppendResult { first_version, last_version: 8, position: 9 };
+        let placed = |stream_id: &str, first_version| Placed {
+            stream_id: stream_id.to_owned(),
+            first_version,
+            last_version: 8,
+            position: 9,
+        };
         assert_eq!(
-            String::from_utf8(transaction_results(
-                &["a".to_owned(), "b".to_owned()],
-                &[result(1), result(2)],
-                HistoryId(0xab)
-            ))
-            .unwrap(),
+            String::from_utf8(transaction_results(&[placed("a", 1), placed("b", 2)], HistoryId(0xab)))
+                .unwrap(),
             "{\"results\":[{\"stream\":\"a\",\"first_version\":1,\"last_version\":8,\"position\":9},\
              {\"stream\":\"b\",\"first_version\":2,\"last_version\":8,\"position\":9}],\"history\":\"00000000000000ab\"}"
         );

@@ -1,59 +1,57 @@
 //! Ids for events that the client sent without one.
 
-use crate::problem::{Kind, Problem};
-use crate::store::{EventData, StoreApi};
+use std::borrow::Cow;
 
-/// Bytes of a UUID.
-const UUID_BYTES: usize = 16;
+use exesdb_sdk::steps::Request;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_128;
 
-/// Assigns a random id to each event that has none.
-///
-/// # Errors
-/// [`Kind::Internal`] if the host provides too few random bytes.
-pub(crate) fn assign_missing_ids<'a, S: StoreApi>(
-    store: &mut S,
-    events: impl Iterator<Item = &'a mut EventData>,
-) -> Result<(), Problem> {
-    let without_id: Vec<&mut EventData> = events.filter(|event| event.id.is_empty()).collect();
-    if without_id.is_empty() {
-        return Ok(());
-    }
-    let random = store.random(without_id.len().saturating_mul(UUID_BYTES));
-    let (ids, _) = random.as_chunks::<UUID_BYTES>();
-    if ids.len() < without_id.len() {
-        return Err(Problem::new(Kind::Internal, "the host gave fewer random bytes than it was asked for"));
-    }
-    for (event, bytes) in without_id.into_iter().zip(ids) {
-        event.id = uuid_v4(*bytes);
-    }
-    Ok(())
+/// Gives ids. They follow from the request's id, so they are the same if a step is made once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventIds {
+    seed: u128,
+    given: u64,
 }
 
-/// A UUID (RFC 9562, version 4) from random bytes, six bits of which it replaces.
-fn uuid_v4(mut bytes: [u8; UUID_BYTES]) -> String {
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let mut text = String::with_capacity(36);
-    for (index, byte) in bytes.into_iter().enumerate() {
-        if matches!(index, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        for digit in [byte >> 4, byte & 0x0f] {
-            text.extend(char::from_digit(u32::from(digit), 16));
-        }
+impl EventIds {
+    /// The ids of the events of a request.
+    pub(crate) fn of(request: &Request) -> Self {
+        Self { seed: xxh3_128(request.id.as_bytes()), given: 0 }
     }
-    text
+
+    /// The id of an event: what the client sent, or else a UUID (RFC 9562, version 8).
+    pub(crate) fn or_next<'a>(&mut self, id: &'a str) -> Cow<'a, str> {
+        if !id.is_empty() {
+            return Cow::Borrowed(id);
+        }
+        let mut text = [0; 24];
+        let (seed, given) = text.split_at_mut(16);
+        seed.copy_from_slice(&self.seed.to_le_bytes());
+        given.copy_from_slice(&self.given.to_le_bytes());
+        self.given += 1;
+        let uuid = Uuid::new_v8(xxh3_128(&text).to_le_bytes());
+        Cow::Owned(uuid.hyphenated().to_string())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::uuid_v4;
+    use super::EventIds;
 
     #[test]
-    fn random_uuids_have_their_version_and_variant() {
-        assert_eq!(uuid_v4([0; 16]), "00000000-0000-4000-8000-000000000000");
-        assert_eq!(uuid_v4([0xff; 16]), "ffffffff-ffff-4fff-bfff-ffffffffffff");
-        let counting = std::array::from_fn(|index| index as u8);
-        assert_eq!(uuid_v4(counting), "00010203-0405-4607-8809-0a0b0c0d0e0f");
+    fn ids_differ_within_and_between_requests() {
+        let mut ids = Vec::new();
+        for seed in [1, 2] {
+            let mut of = EventIds { seed, given: 0 };
+            ids.extend((0..100).map(|_| of.or_next("").into_owned()));
+            assert_eq!(of.or_next("mine"), "mine");
+        }
+        assert!(ids.iter().all(|id| id.len() == 36 && id.as_bytes()[14] == b'8'), "{ids:?}");
+        let again = EventIds { seed: 2, given: 99 }.or_next("").into_owned();
+        assert_eq!(ids.last(), Some(&again));
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 200);
     }
 }

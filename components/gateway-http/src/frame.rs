@@ -12,7 +12,7 @@
 
 use std::fmt;
 
-use crate::store::{EventPage, RecordedEvent};
+use exesdb_sdk::packed::Envelope;
 
 /// The media type of a sequence of frames.
 pub(crate) const MEDIA_TYPE: &str = "application/vnd.exesdb.events";
@@ -29,38 +29,30 @@ const APPENDED: u8 = 3;
 /// Bytes of the length prefix of a frame.
 const LENGTH_BYTES: usize = 4;
 
-/// A field of a stored event is too long for a frame. A store that keeps the rules of its interface has no such event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DoesNotFit;
-
-/// Appends a recorded event.
-///
-/// # Errors
-/// [`DoesNotFit`]. The bytes appended until then are not a valid frame.
-pub(crate) fn push_event(out: &mut Vec<u8>, event: &RecordedEvent) -> Result<(), DoesNotFit> {
+/// Appends a recorded event. All that an envelope can hold fits.
+pub(crate) fn push_event(out: &mut Vec<u8>, position: u64, event: &Envelope<'_>) {
     let start = begin(out, RECORDED);
-    out.extend_from_slice(&event.position.to_be_bytes());
+    out.extend_from_slice(&position.to_be_bytes());
     out.extend_from_slice(&event.version.to_be_bytes());
     out.extend_from_slice(&event.created.to_be_bytes());
-    for text in [&event.stream_id, &event.id, &event.event_type, &event.content_type] {
-        push_text(out, text)?;
+    for text in [event.stream_id, event.id, event.event_type, event.content_type] {
+        push_text(out, text);
     }
-    let tags = u16::try_from(event.tags.len()).map_err(|_| DoesNotFit)?;
-    out.extend_from_slice(&tags.to_be_bytes());
-    event.tags.iter().try_for_each(|tag| push_text(out, tag))?;
-    push_bytes(out, &event.data)?;
-    push_bytes(out, &event.metadata)?;
-    finish(out, start)
+    push_u16(out, event.tags.len());
+    event.tags.for_each(|tag| push_text(out, tag));
+    push_bytes(out, event.data);
+    push_bytes(out, event.metadata);
+    finish(out, start);
 }
 
-/// Appends the end of a response. `page` is its last page, whose `next` and `end` hold for the response.
-pub(crate) fn push_end(out: &mut Vec<u8>, page: &EventPage) {
+/// Appends the end of a response.
+pub(crate) fn push_end(out: &mut Vec<u8>, next: Option<u64>, end: bool, durable_position: u64) {
     let start = begin(out, END);
-    out.push(u8::from(page.next.is_some()));
-    out.extend_from_slice(&page.next.unwrap_or(0).to_be_bytes());
-    out.push(u8::from(page.end));
-    out.extend_from_slice(&page.durable_position.to_be_bytes());
-    finish(out, start).expect("the fields of this kind have one length");
+    out.push(u8::from(next.is_some()));
+    out.extend_from_slice(&next.unwrap_or(0).to_be_bytes());
+    out.push(u8::from(end));
+    out.extend_from_slice(&durable_position.to_be_bytes());
+    finish(out, start);
 }
 
 fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
@@ -69,25 +61,26 @@ fn begin(out: &mut Vec<u8>, kind: u8) -> usize {
     start
 }
 
-fn finish(out: &mut [u8], start: usize) -> Result<(), DoesNotFit> {
-    let length = u32::try_from(out.len() - start - LENGTH_BYTES).map_err(|_| DoesNotFit)?;
+fn finish(out: &mut [u8], start: usize) {
+    let length = u32::try_from(out.len() - start - LENGTH_BYTES).expect("an envelope has less than 1 GiB");
     let prefix = out.get_mut(start..start + LENGTH_BYTES).expect("the frame was begun here");
     prefix.copy_from_slice(&length.to_be_bytes());
-    Ok(())
 }
 
-fn push_text(out: &mut Vec<u8>, text: &str) -> Result<(), DoesNotFit> {
-    let length = u16::try_from(text.len()).map_err(|_| DoesNotFit)?;
-    out.extend_from_slice(&length.to_be_bytes());
+fn push_u16(out: &mut Vec<u8>, number: usize) {
+    let number = u16::try_from(number).expect("the layout of an envelope has 16 bits for it");
+    out.extend_from_slice(&number.to_be_bytes());
+}
+
+fn push_text(out: &mut Vec<u8>, text: &str) {
+    push_u16(out, text.len());
     out.extend_from_slice(text.as_bytes());
-    Ok(())
 }
 
-fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), DoesNotFit> {
-    let length = u32::try_from(bytes.len()).map_err(|_| DoesNotFit)?;
+fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    let length = u32::try_from(bytes.len()).expect("an envelope has less than 1 GiB");
     out.extend_from_slice(&length.to_be_bytes());
     out.extend_from_slice(bytes);
-    Ok(())
 }
 
 /// The reason why bytes are not frames of events to append.
@@ -227,28 +220,33 @@ impl<'a> Fields<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DoesNotFit, Malformed, push_end, push_event, take_appended};
-    use crate::store::{EventPage, RecordedEvent};
+    use super::{Malformed, push_end, push_event, take_appended};
+    use exesdb_sdk::packed::{self, EventParts, Events};
 
-    fn event() -> RecordedEvent {
-        RecordedEvent {
-            stream_id: "s".to_owned(),
+    fn event() -> Vec<u8> {
+        let parts = EventParts {
+            flags: 0,
             version: 2,
-            position: 3,
-            id: "é".to_owned(),
-            event_type: "t".to_owned(),
-            content_type: "a/b".to_owned(),
-            data: vec![9, 8],
-            metadata: vec![b'1'],
-            tags: vec!["k:v".to_owned()],
             created: 4,
-        }
+            stream_id: "s",
+            id: "é",
+            event_type: "t",
+            content_type: "a/b",
+            tags: &["k:v"],
+            data: &[9, 8],
+            metadata: b"1",
+        };
+        let mut out = Vec::new();
+        packed::push_event(&mut out, 3, &parts).unwrap();
+        out
     }
 
     #[test]
     fn the_bytes_of_a_recorded_event_are_fixed() {
         let mut out = vec![7];
-        push_event(&mut out, &event()).unwrap();
+        let packed = event();
+        let (position, envelope) = Events::new(&packed).next().unwrap().unwrap();
+        push_event(&mut out, position, &envelope);
         let expected = [
             &[7, 0, 0, 0, 58, 1][..],
             &[0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 4],
@@ -267,21 +265,8 @@ mod tests {
             [(Some(5), false, [1, 0, 0, 0, 0, 0, 0, 0, 5, 0]), (None, true, [0, 0, 0, 0, 0, 0, 0, 0, 0, 1])]
         {
             let mut out = Vec::new();
-            push_end(&mut out, &EventPage { events: Vec::new(), next, end, durable_position: 258 });
+            push_end(&mut out, next, end, 258);
             assert_eq!(out, [&[0, 0, 0, 19, 2][..], &expected, &[0, 0, 0, 0, 0, 0, 1, 2]].concat());
-        }
-    }
-
-    #[test]
-    fn a_text_that_does_not_fit_is_an_error() {
-        let long = "x".repeat(65_536);
-        let many = vec![String::new(); 65_536];
-        for event in [
-            RecordedEvent { stream_id: long.clone(), ..event() },
-            RecordedEvent { tags: vec![long], ..event() },
-            RecordedEvent { tags: many, ..event() },
-        ] {
-            assert_eq!(push_event(&mut Vec::new(), &event), Err(DoesNotFit));
         }
     }
 

@@ -2,11 +2,18 @@
 //!
 //! Events carry their JSON as the client wrote it: it is validated when it arrives, and copied from then on.
 
-mod validate;
+mod issue;
 
-pub use validate::{JsonIssue, ValidJson, find_issue, validate};
+pub use issue::{JsonIssue, find_issue};
 
-use validate::plain_bytes;
+use issue::plain_bytes;
+use serde::de::IgnoredAny;
+
+/// Whether bytes are one JSON value that a response can embed: its grammar, its nesting, and no lone surrogates.
+pub fn is_valid(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes)
+        .is_ok_and(|text| serde_json::from_str::<IgnoredAny>(text).is_ok() && find_issue(text).is_ok())
+}
 
 /// Whether a content type says that the bytes are JSON: `application/json` or any type with the suffix `+json`.
 pub fn is_json(content_type: &str) -> bool {

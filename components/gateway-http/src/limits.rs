@@ -25,9 +25,6 @@ pub const EVENT_ID_BYTES_MAX: usize = 128;
 /// often 128.
 pub const JSON_NESTING_MAX: usize = 128;
 
-/// Events per read of a follower: enough to amortise the cost of a read, few enough that the first one is sent soon.
-pub const FOLLOW_PAGE_EVENTS: u32 = 256;
-
 /// Milliseconds between keepalives on a silent event stream: less than the 30 seconds after which proxies commonly close
 /// an idle connection.
 pub const KEEPALIVE_MS: u32 = 15_000;
@@ -39,18 +36,11 @@ pub const PROGRESS_MS: u32 = 2_000;
 /// Seconds after which a client should retry a request that failed with status 503.
 pub const RETRY_AFTER_SECONDS: u32 = 1;
 
-/// Bytes of encoded events that an event stream buffers before it writes them.
-pub const FOLLOW_WRITE_BYTES: usize = 64 << 10;
-
 /// Bytes of a client's text that an error message quotes: enough to recognise it.
 pub const QUOTED_BYTES_MAX: usize = 64;
 
 /// Bytes of a parser's message that a problem quotes. The message may contain text of the client.
 pub const DETAIL_BYTES_MAX: usize = 256;
-
-/// Bytes of encoded events that a bulk read buffers before it writes them. Each write is a host call, which takes up to
-/// 1 MiB.
-pub const BULK_WRITE_BYTES: usize = 256 << 10;
 
 /// Appends of one transaction: the store's bound.
 pub const TRANSACTION_APPENDS_MAX: usize = 100;
@@ -100,3 +90,19 @@ pub const IMPORT_STATES_MAX: usize = 1_000;
 
 /// Bytes of the name of an import's source in UTF-8: the store's bound.
 pub const IMPORT_SOURCE_BYTES_MAX: usize = 256;
+
+/// Bytes of one append of packed events: as much as a request may have.
+pub const PACKED_BYTES_MAX: usize = REQUEST_BYTES_MAX;
+
+/// Appends that one step of a pipeline makes, out of what came: they are decided in one list, and the store's queue is
+/// shared.
+pub const PIPELINE_STEP_APPENDS: usize = 64;
+
+/// Bytes of a pipeline's body that one step asks for, unless an append is longer.
+pub const PIPELINE_PIECE_BYTES: u32 = 256 << 10;
+
+/// Bytes of packed events of one page of JSON. The text can be a third longer, and an instance holds both.
+pub const PAGE_BYTES_MAX: u32 = 2 << 20;
+
+/// Bytes of packed events of a page of a bulk read: the most that the host passes at once.
+pub const BULK_PAGE_BYTES: u32 = 1 << 20;

@@ -56,11 +56,15 @@ pub enum Kind {
     Overloaded,
     /// The store accepts no writes at the moment.
     ReadOnly,
+    /// The host or the store's component does not have what the request asks for.
+    Unsupported,
+    /// The request's time is over.
+    Timeout,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::MalformedBody,
         Self::InvalidArgument,
         Self::Denied,
@@ -84,6 +88,8 @@ impl Kind {
         Self::Unavailable,
         Self::Overloaded,
         Self::ReadOnly,
+        Self::Unsupported,
+        Self::Timeout,
     ];
 
     /// The URI of the kind.
@@ -112,6 +118,8 @@ impl Kind {
             Self::Unavailable => "urn:exesdb:problem:unavailable",
             Self::Overloaded => "urn:exesdb:problem:overloaded",
             Self::ReadOnly => "urn:exesdb:problem:read-only",
+            Self::Unsupported => "urn:exesdb:problem:unsupported",
+            Self::Timeout => "urn:exesdb:problem:timeout",
         }
     }
 
@@ -141,6 +149,8 @@ impl Kind {
             Self::Unavailable => "A part of the store does not run",
             Self::Overloaded => "The store has too much to do",
             Self::ReadOnly => "The store takes no writes",
+            Self::Unsupported => "The store does not have this",
+            Self::Timeout => "The request's time is over",
         }
     }
 
@@ -161,7 +171,8 @@ impl Kind {
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::Internal | Self::Damaged | Self::Quarantined => 500,
-            Self::Restarting | Self::Unavailable | Self::Overloaded | Self::ReadOnly => 503,
+            Self::Unsupported => 501,
+            Self::Restarting | Self::Unavailable | Self::Overloaded | Self::ReadOnly | Self::Timeout => 503,
         }
     }
 }

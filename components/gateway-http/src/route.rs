@@ -1,126 +1,108 @@
 //! Turns method, path, query and headers of a request into a [`Route`] or a [`Problem`].
 
-use exesdb_sdk::arguments::{self, STREAM_ID_BYTES_MAX};
+use exesdb_sdk::steps::{Call, Response};
 
-use crate::accept;
-use crate::body::parse_expected_version;
-use crate::frame;
+use crate::accept::{Representation, event_representation, require_json};
+use crate::argument::stream_name;
+use crate::operation::append::Append;
+use crate::operation::delete_snapshot::DeleteSnapshot;
+use crate::operation::delete_stream::DeleteStream;
+use crate::operation::follow::Follow;
+use crate::operation::import::Import;
+use crate::operation::latest_snapshot::LatestSnapshot;
+use crate::operation::list_snapshots::ListSnapshots;
+use crate::operation::list_streams::ListStreams;
+use crate::operation::pipeline::Encoding;
+use crate::operation::prune_snapshots::PruneSnapshots;
+use crate::operation::read_bulk::ReadBulk;
+use crate::operation::read_page::ReadPage;
+use crate::operation::read_snapshot::ReadSnapshot;
+use crate::operation::record_snapshot::RecordSnapshot;
+use crate::operation::retention::SetRetention;
+use crate::operation::stream_info::StreamInfo;
+use crate::operation::transact::Transact;
+use crate::operation::{Waiting, import_states, pipeline};
 use crate::problem::Problem;
 use crate::query::Query;
-use crate::request::RequestHead;
-use crate::store::{Deletion, ExpectedVersion};
+use crate::request::Head;
+use crate::response::{self, OPENAPI};
+use crate::selection::{OF_STORE, OF_STORE_REPEATED, OF_STREAM, Scope};
 
-mod argument;
-mod call;
-mod events;
 mod resource;
-mod snapshots;
 
-use argument::{checked, count, json_body, media_type, stream_name};
-
-pub use call::{AppendEncoding, BulkRange, Call, Range, Route, Start};
 pub use resource::Resource;
 
-/// Determines the call that a request makes. Everything but the body is checked here.
+/// What a request does. Everything but the body was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// It has a response without the store.
+    Respond(Response),
+    /// It makes a call.
+    Call(Waiting, Call),
+    /// It makes a call that needs the body.
+    Body(Waiting),
+    /// It reads many pages.
+    ReadBulk(ReadBulk),
+    /// It follows events.
+    Follow(Follow),
+    /// It asks what streams have imported.
+    ImportStates,
+    /// It makes appends one after the other.
+    Pipeline(Encoding),
+}
+
+/// Determines what a request does.
 ///
 /// # Errors
 /// The problem to respond with.
-pub fn route(head: &RequestHead<'_>) -> Result<Route, Problem> {
-    let (path, query) = match head.target.split_once('?') {
-        Some((path, query)) => (path, query),
-        None => (head.target, ""),
-    };
-    let (resource, stream, version) = resource::resolve(path)?;
+pub fn route(head: &Head<'_>) -> Result<Route, Problem> {
+    let (resource, stream, version) = resource::resolve(head.path)?;
     if !resource.allow().split(", ").any(|allowed| allowed == head.method) {
         return Err(resource::method_not_allowed(resource, head.method));
     }
-    let head_only = head.method == "HEAD";
-    let method = if head_only { "GET" } else { head.method };
+    let method = if head.is_head() { "GET" } else { head.method };
     // Decoded only if the resource has a stream.
     let stream_name = || stream_name(stream);
-    let call = match (resource, method) {
+    let route = match (resource, method) {
+        // These negotiate their representation.
+        (Resource::AllEvents, _) => {
+            let query = Query::parse_repeated(head.query, &OF_STORE, &OF_STORE_REPEATED)?;
+            return read(head, &query, Scope::of_store(&query)?);
+        }
+        (Resource::StreamEvents, "GET") => {
+            let query = Query::parse(head.query, &OF_STREAM)?;
+            return read(head, &query, Scope::of_stream(&query, stream_name()?)?);
+        }
+        (Resource::Snapshot, "GET") => return ReadSnapshot::parse(head, stream, version),
+        (Resource::Appends, _) => return pipeline::parse(head),
         (Resource::OpenApi, _) => {
-            Query::parse(query, &[])?;
-            Call::OpenApi
+            Query::parse(head.query, &[])?;
+            Route::Respond(response::json(OPENAPI))
         }
-        (Resource::AllEvents, _) => events::of_store(head, query)?,
-        (Resource::Transactions, _) => {
-            Query::parse(query, &[])?;
-            json_body(head)?;
-            Call::Transact
-        }
-        (Resource::Import, _) => {
-            Query::parse(query, &[])?;
-            json_body(head)?;
-            Call::Import
-        }
-        (Resource::ImportStates, _) => {
-            Query::parse(query, &[])?;
-            json_body(head)?;
-            Call::ImportStates
-        }
-        (Resource::StreamEvents, "POST") => {
-            let encoding = append_encoding(head, query)?;
-            Call::Append { stream: stream_name()?, encoding }
-        }
-        (Resource::StreamEvents, _) => events::of_stream(head, query, stream_name()?)?,
-        (Resource::Streams, _) => list_streams(query)?,
-        (Resource::Stream, "DELETE") => delete_stream(query, stream_name()?)?,
-        (Resource::Stream, _) => {
-            Query::parse(query, &[])?;
-            Call::StreamInfo { stream: stream_name()? }
-        }
-        (Resource::Retention, _) => {
-            Query::parse(query, &[])?;
-            json_body(head)?;
-            Call::SetRetention { stream: stream_name()? }
-        }
-        (Resource::AllSnapshots, _) => snapshots::of_store(query)?,
-        (Resource::Snapshots, method) => snapshots::of_stream(method, query, stream_name()?)?,
-        (Resource::LatestSnapshot, _) => snapshots::latest(query, stream_name()?)?,
-        (Resource::Snapshot, method) => snapshots::one(head, method, query, stream, version)?,
+        (Resource::Transactions, _) => Transact::parse(head)?,
+        (Resource::Import, _) => Import::parse(head)?,
+        (Resource::ImportStates, _) => import_states::parse(head)?,
+        (Resource::StreamEvents, _) => Append::parse(head, stream_name)?,
+        (Resource::Streams, _) => ListStreams::parse(head)?,
+        (Resource::Stream, "DELETE") => DeleteStream::parse(head, stream_name)?,
+        (Resource::Stream, _) => StreamInfo::parse(head, stream_name)?,
+        (Resource::Retention, _) => SetRetention::parse(head, stream_name)?,
+        (Resource::AllSnapshots, _) => ListSnapshots::of_store(head)?,
+        (Resource::Snapshots, "DELETE") => PruneSnapshots::parse(head, stream_name()?)?,
+        (Resource::Snapshots, _) => ListSnapshots::of_stream(head, stream_name()?)?,
+        (Resource::LatestSnapshot, _) => LatestSnapshot::parse(head, stream_name)?,
+        (Resource::Snapshot, "PUT") => RecordSnapshot::parse(head, stream, version)?,
+        (Resource::Snapshot, _) => DeleteSnapshot::parse(head, stream, version)?,
     };
-    match call {
-        // These have negotiated their representation already.
-        Call::Read { .. } | Call::ReadBulk { .. } | Call::Follow { .. } | Call::ReadSnapshot { .. } => {}
-        _ => accept::require_json(head)?,
-    }
-    Ok(Route { call, head_only })
+    require_json(head)?;
+    Ok(route)
 }
 
-fn append_encoding(head: &RequestHead<'_>, query: &str) -> Result<AppendEncoding, Problem> {
-    let query = Query::parse(query, &["expected_version"])?;
-    let expected = query.get("expected_version").map(parse_expected_version).transpose()?;
-    let frames = format!("`application/json` or `{}`", frame::MEDIA_TYPE);
-    match (media_type(head, &["application/json", frame::MEDIA_TYPE], &frames)?, expected) {
-        (frame::MEDIA_TYPE, expected) => Ok(AppendEncoding::Frames(expected.unwrap_or(ExpectedVersion::Any))),
-        (_, None) => Ok(AppendEncoding::Json),
-        (_, Some(_)) => {
-            let detail = format!("belongs into the body; here it is for `{}`", frame::MEDIA_TYPE);
-            Err(Problem::invalid("expected_version", detail))
-        }
+fn read(head: &Head<'_>, query: &Query<'_>, scope: Scope) -> Result<Route, Problem> {
+    let is_bounded = query.get("count").is_some() || query.get("direction") == Some("backward");
+    match event_representation(head, is_bounded)? {
+        Representation::EventStream => Follow::parse(head, query, scope),
+        Representation::Json => ReadPage::parse(query, scope),
+        many => ReadBulk::parse(query, scope, many),
     }
-}
-
-fn delete_stream(query: &str, stream: String) -> Result<Call, Problem> {
-    let query = Query::parse(query, &["expected_version", "tombstone"])?;
-    let expected = query.get("expected_version").map_or(Ok(ExpectedVersion::Any), parse_expected_version)?;
-    let deletion = if query.flag("tombstone")? { Deletion::Tombstone } else { Deletion::Soft };
-    Ok(Call::DeleteStream { stream, expected, deletion })
-}
-
-fn list_streams(query: &str) -> Result<Call, Problem> {
-    let query = Query::parse(query, &["after", "count", "deleted", "prefix"])?;
-    let prefix = query.get("prefix").unwrap_or_default();
-    checked(arguments::check_part("prefix", prefix, STREAM_ID_BYTES_MAX))?;
-    let after = query.get("after");
-    if let Some(after) = after {
-        checked(arguments::check_stream_id("after", after))?;
-    }
-    Ok(Call::ListStreams {
-        prefix: prefix.to_owned(),
-        after: after.map(str::to_owned),
-        count: count(&query)?,
-        deleted: query.flag("deleted")?,
-    })
 }

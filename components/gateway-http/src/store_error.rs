@@ -1,10 +1,12 @@
 //! Translates the store's errors into problems.
 
-use exesdb_sdk::gateway::types::{ExpectedVersion, MissingVersion, StreamLife, VersionConflict};
+use exesdb_sdk::types::{
+    Error, ExpectedVersion, HistoryChange, MissingVersion, Problem as StoreProblem, StreamLife,
+    VersionConflict, code,
+};
 
 use crate::history::HistoryId;
 use crate::problem::{Kind, Member, Problem, quoted};
-use crate::store::{Error, EventScope, HistoryChange, SnapshotId};
 
 /// The subject of a call, for the text of its problem.
 #[derive(Clone, Copy, Debug)]
@@ -13,15 +15,15 @@ pub(crate) enum Subject<'a> {
     Store,
     /// A stream.
     Stream(&'a str),
-    /// A snapshot.
-    Snapshot(&'a SnapshotId),
+    /// A snapshot of a stream and a source, at a version.
+    Snapshot(&'a str, &'a str, u64),
     /// The latest snapshot of a stream and a source.
     LatestSnapshot(&'a str, &'a str),
 }
 
-impl<'a> From<&'a EventScope> for Subject<'a> {
-    fn from(scope: &'a EventScope) -> Self {
-        scope.stream().map_or(Self::Store, Self::Stream)
+impl<'a> From<Option<&'a str>> for Subject<'a> {
+    fn from(stream: Option<&'a str>) -> Self {
+        stream.map_or(Self::Store, Self::Stream)
     }
 }
 
@@ -43,41 +45,52 @@ pub(crate) fn problem(error: impl Into<Error>, subject: Subject<'_>) -> Problem 
             let detail = format!("the stream {} has a tombstone; take another name", quoted(&stream));
             Problem::new(Kind::StreamDeleted, detail).with("stream", Member::Text(stream))
         }
-        Error::IdConflict(id) => {
+        Error::IdConflict(conflict) => {
             let detail = format!(
                 "the id {} is in the stream already, and not from an append of just these events; \
                  give new events new ids",
-                quoted(&id)
+                quoted(&conflict.id)
             );
-            Problem::new(Kind::EventIdConflict, detail).with("id", Member::Text(id))
+            Problem::new(Kind::EventIdConflict, detail).with("id", Member::Text(conflict.id))
         }
         Error::NoSuchVersion(missing) => no_such_version(missing),
         Error::NotFound => not_found(subject),
         Error::Invalid(invalid) => Problem::invalid(field_of_argument(&invalid.argument), invalid.message),
-        Error::TooLarge(text) => Problem::new(Kind::TooLarge, text),
-        Error::Restarting(text) => Problem::new(
-            Kind::Restarting,
-            format!("{text}; try again: an append with the same event ids is applied once"),
-        ),
-        Error::Unavailable(text) => Problem::new(Kind::Unavailable, text),
-        Error::Quarantined(text) => Problem::new(Kind::Quarantined, text),
-        Error::Overloaded => Problem::new(
+        Error::Problem(problem) => of_code(problem),
+    }
+}
+
+/// The problem for what has no case of its own.
+fn of_code(problem: StoreProblem) -> Problem {
+    let StoreProblem { code, message, outcome_unknown, .. } = problem;
+    let once = "try again: an append with the same event ids is applied once";
+    match code.as_str() {
+        code::TOO_LARGE => Problem::new(Kind::TooLarge, message),
+        code::RESTARTING => Problem::new(Kind::Restarting, format!("{message}; {once}")),
+        code::UNAVAILABLE | code::NOT_LEADER | code::NO_LEADER => Problem::new(Kind::Unavailable, message),
+        code::QUARANTINED => Problem::new(Kind::Quarantined, message),
+        code::OVERLOADED => Problem::new(
             Kind::Overloaded,
             "a queue of the store is full and nothing was done; try again later",
         ),
-        Error::ReadOnly(text) => Problem::new(
+        code::READ_ONLY => Problem::new(
             Kind::ReadOnly,
-            format!("{text}; nothing was done, and reads go on; try again when there is room"),
+            format!("{message}; nothing was done, and reads go on; try again when there is room"),
         ),
-        Error::Denied(text) => Problem::new(Kind::Denied, text),
-        Error::Damaged(text) => Problem::new(Kind::Damaged, text),
-        Error::Other(text) => Problem::new(Kind::Internal, text),
+        code::DENIED => Problem::new(Kind::Denied, message),
+        code::DAMAGED => Problem::new(Kind::Damaged, message),
+        code::UNSUPPORTED => Problem::new(Kind::Unsupported, message),
+        code::TIMEOUT | code::CANCELLED if outcome_unknown => {
+            Problem::new(Kind::Timeout, format!("{message}; it may have been done; {once}"))
+        }
+        code::TIMEOUT | code::CANCELLED => Problem::new(Kind::Timeout, message),
+        _ => Problem::new(Kind::Internal, message),
     }
 }
 
 /// The problem of a position that does not belong to the store's current history.
 pub(crate) fn history_changed(change: &HistoryChange) -> Problem {
-    let (history, end) = (HistoryId(change.history), change.end);
+    let (history, end) = (HistoryId(change.history_id), change.end);
     let detail = format!(
         "the store is at history {history} and its next event gets position {end}: the position sent is beyond that, or \
          belongs to a history that the store has left because it was restored from a backup; drop what was made of \
@@ -154,30 +167,40 @@ fn not_found(subject: Subject<'_>) -> Problem {
             Kind::SnapshotNotFound,
             format!("the stream {} has no such snapshot{}", quoted(stream), of_source(source)),
         ),
-        Subject::Snapshot(id) => Problem::new(
+        Subject::Snapshot(stream, source, version) => Problem::new(
             Kind::SnapshotNotFound,
             format!(
-                "the stream {} has no snapshot{} at version {}",
-                quoted(&id.stream_id),
-                of_source(&id.source_id),
-                id.version
+                "the stream {} has no snapshot{} at version {version}",
+                quoted(stream),
+                of_source(source)
             ),
         ),
     }
 }
 
 /// Record names of the store's interfaces that have no counterpart in the HTTP API.
-const RECORDS: [&str; 7] =
-    ["requests[0].", "transactions[0].", "snapshot.", "id.", "filter.", "scope.", "retention."];
+const RECORDS: [&str; 6] = ["snapshot.", "id.", "filter.", "scope.", "retention.", "selection."];
 
-/// Translates an argument of the store's interfaces into a field of the HTTP API: `requests[0].events[3].event-type`
-/// becomes `events[3].type`.
+/// The problem of a request with one append, whose fields are those of the request.
+pub(crate) fn append_problem(error: Error, stream: &str) -> Problem {
+    match error {
+        Error::Invalid(mut invalid) => {
+            if let Some(of_append) = invalid.argument.strip_prefix("appends[0].") {
+                invalid.argument = of_append.to_owned();
+            }
+            problem(Error::Invalid(invalid), Subject::Stream(stream))
+        }
+        error => problem(error, Subject::Stream(stream)),
+    }
+}
+
+/// Translates an argument of the store's interfaces into a field of the HTTP API: `appends[0].events[3].event-type`
+/// becomes `appends[0].events[3].type`.
 fn field_of_argument(argument: &str) -> String {
     let argument = RECORDS.into_iter().find_map(|record| argument.strip_prefix(record)).unwrap_or(argument);
-    let argument = argument.replace("].event.", "].");
     let (list, name) = match argument.rsplit_once('.') {
         Some((list, name)) => (Some(list), name),
-        None => (None, argument.as_str()),
+        None => (None, argument),
     };
     let name = match name {
         "stream-id" => "stream".to_owned(),
@@ -195,25 +218,24 @@ fn field_of_argument(argument: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::gateway::types::{
-        ConditionFailure, ExpectedVersion, HistoryChange, InvalidArgument, VersionConflict,
+    use exesdb_sdk::types::{
+        self, ConditionFailure, Error, ExpectedVersion, HistoryChange, IdConflict, InvalidArgument,
+        VersionConflict,
     };
 
-    use super::{Subject, field_of_argument, problem};
-    use crate::store::{Error, SnapshotId};
+    use super::{Subject, append_problem, field_of_argument, problem};
 
     #[test]
     fn arguments_are_translated_to_fields() {
         for (argument, field) in [
             ("stream-id", "stream"),
-            ("requests[0].stream-id", "stream"),
-            ("requests[0].events[3].event-type", "events[3].type"),
-            ("transactions[0].appends[2].events[3].event-type", "appends[2].events[3].type"),
-            ("transactions[0].appends[2].stream-id", "appends[2].stream"),
-            ("transactions[0].checks[1].expected", "checks[1].expected_version"),
-            ("transactions[0].conditions[1].query[0].tags[2]", "conditions[1].query[0].tags[2]"),
+            ("appends[2].events[3].event-type", "appends[2].events[3].type"),
+            ("appends[2].stream-id", "appends[2].stream"),
+            ("checks[1].expected", "checks[1].expected_version"),
+            ("conditions[1].query[0].tags[2]", "conditions[1].query[0].tags[2]"),
             ("events[3].id", "events[3].id"),
-            ("events[3].event.event-type", "events[3].type"),
+            ("events[3].event-type", "events[3].type"),
+            ("selection.source", "source"),
             ("events[12].content-type", "events[12].content_type"),
             ("expected", "expected_version"),
             ("snapshot.content-type", "content_type"),
@@ -240,11 +262,8 @@ mod tests {
             Error::WrongExpectedVersion(VersionConflict { stream_id, expected, last_version, is_deleted })
         };
         let exact = ExpectedVersion::Exact(2);
-        let text = || "why".to_owned();
+        let of = |code: &str| types::problem(code, "why");
         let stream = Subject::Stream("s");
-        let id =
-            |source: &str| SnapshotId { stream_id: "s".to_owned(), source_id: source.to_owned(), version: 7 };
-        let (plain, sourced) = (id(""), id("p"));
         for (error, subject, status, uri, json) in [
             (
                 conflict(exact, Some(3), false),
@@ -282,9 +301,19 @@ mod tests {
                 r#""condition":2,"position":9"#,
             ),
             (Error::StreamDeleted("t".to_owned()), stream, 410, "stream-deleted", r#""stream":"t""#),
-            (Error::IdConflict("x".to_owned()), stream, 409, "event-id-conflict", r#""id":"x""#),
             (
-                Error::HistoryChanged(HistoryChange { history: 0xab, end: 9 }),
+                Error::IdConflict(IdConflict {
+                    stream_id: "s".to_owned(),
+                    id: "x".to_owned(),
+                    last_version: 1,
+                }),
+                stream,
+                409,
+                "event-id-conflict",
+                r#""id":"x""#,
+            ),
+            (
+                Error::HistoryChanged(HistoryChange { history_id: 0xab, end: 9 }),
                 stream,
                 409,
                 "history-changed",
@@ -293,19 +322,37 @@ mod tests {
             (Error::NotFound, stream, 404, "stream-not-found", "`s`"),
             (Error::NotFound, Subject::LatestSnapshot("s", "p"), 404, "snapshot-not-found", "`s`"),
             (Error::NotFound, Subject::LatestSnapshot("s", "p"), 404, "snapshot-not-found", "of `p`"),
-            (Error::NotFound, Subject::Snapshot(&plain), 404, "snapshot-not-found", "snapshot at version 7"),
-            (Error::NotFound, Subject::Snapshot(&sourced), 404, "snapshot-not-found", "of `p` at version 7"),
+            (
+                Error::NotFound,
+                Subject::Snapshot("s", "", 7),
+                404,
+                "snapshot-not-found",
+                "snapshot at version 7",
+            ),
+            (
+                Error::NotFound,
+                Subject::Snapshot("s", "p", 7),
+                404,
+                "snapshot-not-found",
+                "of `p` at version 7",
+            ),
             (Error::NotFound, Subject::Store, 500, "internal", "detail"),
             (Error::Invalid(invalid), stream, 400, "invalid-argument", r#""field":"events[1].type""#),
-            (Error::TooLarge(text()), stream, 413, "too-large", "why"),
-            (Error::Restarting(text()), stream, 503, "restarting", "why"),
-            (Error::Unavailable(text()), stream, 503, "unavailable", "why"),
-            (Error::Quarantined(text()), stream, 500, "quarantined", "why"),
-            (Error::Overloaded, stream, 503, "overloaded", "later"),
-            (Error::ReadOnly(text()), stream, 503, "read-only", "why"),
-            (Error::Denied(text()), stream, 403, "denied", "why"),
-            (Error::Damaged(text()), stream, 500, "damaged", "why"),
-            (Error::Other(text()), stream, 500, "internal", "why"),
+            (of("too-large"), stream, 413, "too-large", "why"),
+            (of("restarting"), stream, 503, "restarting", "why; try again"),
+            (of("unavailable"), stream, 503, "unavailable", "why"),
+            (of("not-leader"), stream, 503, "unavailable", "why"),
+            (of("no-leader"), stream, 503, "unavailable", "why"),
+            (of("quarantined"), stream, 500, "quarantined", "why"),
+            (of("overloaded"), stream, 503, "overloaded", "later"),
+            (of("read-only"), stream, 503, "read-only", "why"),
+            (of("denied"), stream, 403, "denied", "why"),
+            (of("damaged"), stream, 500, "damaged", "why"),
+            (of("unsupported"), stream, 501, "unsupported", "why"),
+            (of("timeout"), stream, 503, "timeout", "why"),
+            (of("cancelled"), stream, 503, "timeout", "why"),
+            (of("other"), stream, 500, "internal", "why"),
+            (of("a code of a later version"), stream, 500, "internal", "why"),
         ] {
             let problem = problem(error, subject);
             assert_eq!(problem.kind.status(), status);
@@ -313,6 +360,18 @@ mod tests {
             assert_eq!(problem.retry_after().is_some(), status == 503);
             let encoded = String::from_utf8(problem.encode()).unwrap();
             assert!(encoded.contains(json), "{encoded}");
+        }
+    }
+
+    #[test]
+    fn the_fields_of_a_lone_append_are_those_of_the_request() {
+        for (argument, field) in [
+            ("appends[0].events[3].event-type", "events[3].type"),
+            ("appends[0].stream-id", "stream"),
+            ("x", "x"),
+        ] {
+            let detail = append_problem(types::invalid(argument, "why"), "s").detail;
+            assert!(detail.starts_with(&format!("{field}: ")), "{detail}");
         }
     }
 }

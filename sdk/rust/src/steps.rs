@@ -25,6 +25,14 @@ pub use crate::bindings::steps::exesdb::gateway::requests::{
     Answer, Call, Caller, Header, Horizon, ImportLookup, Latest, Listing, NamedCall, Outcome, Query, Reply,
     Request, RequestBody, Response, ResponseHead, SnapshotListing, WriteCall,
 };
+/// The words of snapshots: `exesdb:store/snapshot-types`.
+pub mod snapshots {
+    pub use crate::bindings::store::common::exesdb::store::snapshot_types::{
+        NewSnapshot, Newest, RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage,
+        SnapshotRequest, SnapshotScope,
+    };
+}
+
 pub use wire::{
     Action, Called, Cause, Closing, Delivered, Ending, Event, Feed, Grant, Guest, Holding, Intake, Mark,
     MarkPlace, Marks, NumberedCall, Piece, Stopped, Subscription, Timer,
@@ -164,6 +172,11 @@ impl<S> Pending<S> {
     /// Nothing yet.
     pub fn new(state: S) -> Self {
         Self { state, actions: Vec::new() }
+    }
+
+    /// The state, for tests that bring the next event themselves.
+    pub fn into_state(self) -> S {
+        self.state
     }
 
     /// Adds an action.

@@ -16,8 +16,26 @@ pub use crate::bindings::store::common::exesdb::store::types::{
     StreamState, Version, VersionConflict, WriteRequest,
 };
 
-/// The codes of [`Problem`] that components have reasons for.
+/// The codes of [`Problem`].
 pub mod code {
+    /// The component or the store is being restarted.
+    pub const RESTARTING: &str = "restarting";
+    /// The same request crashed an instance twice.
+    pub const QUARANTINED: &str = "quarantined";
+    /// A queue is full.
+    pub const OVERLOADED: &str = "overloaded";
+    /// The disk is full or failing.
+    pub const READ_ONLY: &str = "read-only";
+    /// The caller lacks a right.
+    pub const DENIED: &str = "denied";
+    /// The request's time is over.
+    pub const TIMEOUT: &str = "timeout";
+    /// The request was withdrawn.
+    pub const CANCELLED: &str = "cancelled";
+    /// Another node has to be asked.
+    pub const NOT_LEADER: &str = "not-leader";
+    /// The cluster is choosing a leader.
+    pub const NO_LEADER: &str = "no-leader";
     /// A limit is exceeded.
     pub const TOO_LARGE: &str = "too-large";
     /// The request needs data that is damaged.

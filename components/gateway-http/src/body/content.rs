@@ -1,6 +1,8 @@
 //! The fields that events and snapshots share: `data` or `data_base64` with `content_type`, and `metadata` or
 //! `metadata_base64`.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use exesdb_sdk::arguments;
@@ -28,10 +30,10 @@ pub(super) struct ContentFields<'de> {
 
 /// The content in the form that the store keeps.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Content {
-    pub(super) content_type: String,
-    pub(super) data: Vec<u8>,
-    pub(super) metadata: Vec<u8>,
+pub(super) struct Content<'de> {
+    pub(super) content_type: Cow<'de, str>,
+    pub(super) data: Cow<'de, [u8]>,
+    pub(super) metadata: Cow<'de, [u8]>,
 }
 
 impl<'de> ContentFields<'de> {
@@ -48,9 +50,9 @@ impl<'de> ContentFields<'de> {
     }
 
     /// Checks the fields against each other and against the limits.
-    pub(super) fn resolve(self, path: &FieldPath) -> Result<Content, Problem> {
+    pub(super) fn resolve(self, path: &FieldPath) -> Result<Content<'de>, Problem> {
         let (content_type, data) = match (self.data, self.data_base64, self.content_type) {
-            (Some(data), None, None) => (JSON.to_owned(), valid_json(path, "data", data)?),
+            (Some(data), None, None) => (Cow::Borrowed(JSON), Cow::Borrowed(valid_json(path, "data", data)?)),
             (Some(data), None, Some(content_type)) => {
                 check_content_type(path, &content_type)?;
                 if !json::is_json(&content_type) {
@@ -58,14 +60,14 @@ impl<'de> ContentFields<'de> {
                     return Err(Problem::invalid(path.name_of("content_type"), detail));
                 }
                 let data = valid_json(path, "data", data)?;
-                (content_type, data)
+                (Cow::Owned(content_type), Cow::Borrowed(data))
             }
             (Some(_), Some(_), _) => {
                 return Err(Problem::invalid(path.name_of("data_base64"), "cannot stand beside `data`"));
             }
             (None, Some(text), Some(content_type)) => {
                 let data = bytes(path, &text, &content_type)?;
-                (content_type, data)
+                (Cow::Owned(content_type), Cow::Owned(data))
             }
             (None, Some(_), None) => {
                 return Err(Problem::invalid(
@@ -89,12 +91,12 @@ impl<'de> ContentFields<'de> {
                     "cannot stand beside `metadata`",
                 ));
             }
-            (None, None) => Vec::new(),
-            (Some(metadata), None) if metadata.get() == "null" => Vec::new(),
-            (Some(metadata), None) => valid_json(path, "metadata", metadata)?,
+            (None, None) => Cow::Borrowed(&[][..]),
+            (Some(metadata), None) if metadata.get() == "null" => Cow::Borrowed(&[][..]),
+            (Some(metadata), None) => Cow::Borrowed(valid_json(path, "metadata", metadata)?),
             (None, Some(text)) => {
                 let metadata = decode_base64(path, "metadata_base64", &text)?;
-                valid_metadata(path, "metadata_base64", &metadata)?.to_vec()
+                Cow::Owned(valid_metadata(path, "metadata_base64", &metadata)?.to_vec())
             }
         };
         check_size(path, &data, &metadata)?;
@@ -103,17 +105,17 @@ impl<'de> ContentFields<'de> {
 }
 
 /// Checks data and metadata that were sent as bytes.
-pub(super) fn resolve_bytes(
+pub(super) fn resolve_bytes<'de>(
     path: &FieldPath,
-    content_type: &str,
-    data: &[u8],
-    metadata: &[u8],
-) -> Result<Content, Problem> {
+    content_type: &'de str,
+    data: &'de [u8],
+    metadata: &'de [u8],
+) -> Result<Content<'de>, Problem> {
     check_size(path, data, metadata)?;
     check_content_type(path, content_type)?;
     check_bytes(path, "data", content_type, data)?;
     let metadata = valid_metadata(path, "metadata", metadata)?;
-    Ok(Content { content_type: content_type.to_owned(), data: data.to_vec(), metadata: metadata.to_vec() })
+    Ok(Content { content_type: content_type.into(), data: data.into(), metadata: metadata.into() })
 }
 
 /// The detail for bytes that should be JSON and are not.
@@ -123,19 +125,19 @@ const INVALID_JSON: &str = "is not JSON, or is nested too deep, or has half of a
 fn valid_metadata<'m>(path: &FieldPath, field: &str, metadata: &'m [u8]) -> Result<&'m [u8], Problem> {
     match metadata {
         b"" | b"null" => Ok(b""),
-        metadata if json::validate(metadata).is_some() => Ok(metadata),
+        metadata if json::is_valid(metadata) => Ok(metadata),
         _ => Err(Problem::invalid(path.name_of(field), INVALID_JSON)),
     }
 }
 
-fn check_size(path: &FieldPath, data: &[u8], metadata: &[u8]) -> Result<(), Problem> {
+pub(super) fn check_size(path: &FieldPath, data: &[u8], metadata: &[u8]) -> Result<(), Problem> {
     if data.len().saturating_add(metadata.len()) > EVENT_BYTES_MAX {
         return Err(Problem::too_large(path.name_of(""), EVENT_BYTES_MAX, "bytes of data and metadata"));
     }
     Ok(())
 }
 
-fn check_content_type(path: &FieldPath, content_type: &str) -> Result<(), Problem> {
+pub(super) fn check_content_type(path: &FieldPath, content_type: &str) -> Result<(), Problem> {
     if content_type == JSON {
         return Ok(());
     }
@@ -145,21 +147,21 @@ fn check_content_type(path: &FieldPath, content_type: &str) -> Result<(), Proble
 
 /// Checks that data with a JSON content type is JSON, because responses embed it.
 fn check_bytes(path: &FieldPath, field: &str, content_type: &str, data: &[u8]) -> Result<(), Problem> {
-    if json::is_json(content_type) && json::validate(data).is_none() {
+    if json::is_json(content_type) && !json::is_valid(data) {
         let detail = format!("{INVALID_JSON}; its `content_type` says that it is JSON");
         return Err(Problem::invalid(path.name_of(field), detail));
     }
     Ok(())
 }
 
-fn valid_json(path: &FieldPath, field: &str, value: &RawValue) -> Result<Vec<u8>, Problem> {
+fn valid_json<'de>(path: &FieldPath, field: &str, value: &'de RawValue) -> Result<&'de [u8], Problem> {
     // The size is checked first, which saves the scan of an oversized value.
     if value.get().len() > EVENT_BYTES_MAX {
         return Err(Problem::too_large(path.name_of(""), EVENT_BYTES_MAX, "bytes of data and metadata"));
     }
     json::find_issue(value.get())
         .map_err(|issue| Problem::invalid(path.name_of(field), issue.to_string()))?;
-    Ok(value.get().as_bytes().to_vec())
+    Ok(value.get().as_bytes())
 }
 
 fn bytes(path: &FieldPath, text: &str, content_type: &str) -> Result<Vec<u8>, Problem> {

@@ -1,5 +1,8 @@
 //! The fields of an event in a body.
 
+use std::borrow::Cow;
+
+use exesdb_sdk::packed::{EventParts, TooLong, push_event};
 use serde::de::MapAccess;
 
 use super::content::ContentFields;
@@ -7,7 +10,57 @@ use super::field::{FieldPath, Fields};
 use super::list::{List, Text, check_text};
 use crate::limits::{EVENT_ID_BYTES_MAX, EVENT_TYPE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX};
 use crate::problem::Problem;
-use crate::store::EventData;
+
+/// An event that is to be written, where it lies in the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent<'de> {
+    /// The event's id; empty if the client sent none.
+    pub id: Cow<'de, str>,
+    /// Its type.
+    pub event_type: Cow<'de, str>,
+    /// The media type of the data.
+    pub content_type: Cow<'de, str>,
+    /// The payload.
+    pub data: Cow<'de, [u8]>,
+    /// JSON about the event; empty for none.
+    pub metadata: Cow<'de, [u8]>,
+    /// The event's labels.
+    pub tags: Vec<Cow<'de, str>>,
+}
+
+impl NewEvent<'_> {
+    /// Appends the frame of the event.
+    ///
+    /// # Errors
+    /// [`TooLong`], if a text is longer than its limit.
+    pub(crate) fn pack(
+        &self,
+        out: &mut Vec<u8>,
+        stream_id: &str,
+        id: &str,
+        (position, version, created): (u64, u64, u64),
+    ) -> Result<(), TooLong> {
+        let parts = EventParts {
+            // The host says what is JSON.
+            flags: 0,
+            version,
+            created,
+            stream_id,
+            id,
+            event_type: &self.event_type,
+            content_type: &self.content_type,
+            tags: &self.tags,
+            data: &self.data,
+            metadata: &self.metadata,
+        };
+        push_event(out, position, &parts)
+    }
+
+    /// Bytes of its tags.
+    pub(crate) fn tag_bytes(&self) -> usize {
+        self.tags.iter().map(|tag| tag.len()).sum()
+    }
+}
 
 /// The fields of an event as given.
 #[derive(Debug, Default)]
@@ -56,23 +109,26 @@ impl<'de> EventFields<'de> {
     }
 
     /// Checks the fields against each other. The id of an event without one is empty.
-    pub(super) fn finish(self, path: &FieldPath) -> Result<EventData, Problem> {
+    pub(super) fn finish(self, path: &FieldPath) -> Result<NewEvent<'de>, Problem> {
         let required = || Problem::invalid(path.name_of("type"), "is required");
         let event_type = self.event_type.ok_or_else(required)?;
         check_distinct(path, &self.tags)?;
         let content = self.fragments.resolve(path)?;
-        Ok(EventData {
-            id: self.id.unwrap_or_default(),
-            event_type,
+        Ok(NewEvent {
+            id: self.id.unwrap_or_default().into(),
+            event_type: event_type.into(),
             content_type: content.content_type,
             data: content.data,
             metadata: content.metadata,
-            tags: self.tags,
+            tags: self.tags.into_iter().map(Cow::Owned).collect(),
         })
     }
 
     /// Reads a whole object that has only these fields.
-    pub(super) fn read_all<A: MapAccess<'de>>(path: &FieldPath, map: &mut A) -> Result<EventData, A::Error> {
+    pub(super) fn read_all<A: MapAccess<'de>>(
+        path: &FieldPath,
+        map: &mut A,
+    ) -> Result<NewEvent<'de>, A::Error> {
         let mut fields = Fields::new(path, &Self::NAMES);
         let mut event = Self::default();
         while let Some(name) = fields.next(map)? {
@@ -83,7 +139,7 @@ impl<'de> EventFields<'de> {
 }
 
 /// Checks that no tag is given twice.
-pub(super) fn check_distinct(path: &FieldPath, tags: &[String]) -> Result<(), Problem> {
+pub(super) fn check_distinct<T: PartialEq>(path: &FieldPath, tags: &[T]) -> Result<(), Problem> {
     for (index, tag) in tags.iter().enumerate() {
         if tags.iter().take(index).any(|before| before == tag) {
             return Err(Problem::invalid(path.name_of(&format!("tags[{index}]")), "stands there twice"));

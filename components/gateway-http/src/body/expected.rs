@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use exesdb_sdk::types::ExpectedVersion;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, Unexpected, Visitor};
 
 use crate::problem::{Problem, quoted};
 use crate::query::number;
-use crate::store::ExpectedVersion;
 
 /// The valid values.
 const CHOICE: &str = "\"any\", \"no_stream\", \"stream_exists\" or an integer from 0 to 2^64-1";

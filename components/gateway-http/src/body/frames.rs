@@ -1,21 +1,22 @@
 //! The body of an append as binary frames.
 
+use std::borrow::Cow;
+
 use exesdb_sdk::arguments;
 
 use super::content::resolve_bytes;
-use super::event::check_distinct;
+use super::event::{NewEvent, check_distinct};
 use super::field::FieldPath;
 use crate::frame::{AppendedEvent, take_appended};
 use crate::limits::{APPEND_EVENTS_MAX, EVENT_ID_BYTES_MAX, EVENT_TYPE_BYTES_MAX, TAG_BYTES_MAX, TAGS_MAX};
 use crate::problem::{Kind, Problem};
-use crate::store::EventData;
 use crate::store_error::{Subject, problem};
 
 /// Decodes 1 to [`APPEND_EVENTS_MAX`] frames. The id of an event without one is empty.
 ///
 /// # Errors
 /// The problem to respond with. Its `field` has the index of the frame: `events[3].type`.
-pub fn decode_append_frames(body: &[u8]) -> Result<Vec<EventData>, Problem> {
+pub fn decode_append_frames(body: &[u8]) -> Result<Vec<NewEvent<'_>>, Problem> {
     let path = FieldPath::new("body");
     let mut rest = body;
     let mut events = Vec::new();
@@ -36,7 +37,7 @@ pub fn decode_append_frames(body: &[u8]) -> Result<Vec<EventData>, Problem> {
     Ok(events)
 }
 
-fn checked(path: &FieldPath, event: AppendedEvent<'_>) -> Result<EventData, Problem> {
+fn checked<'a>(path: &FieldPath, event: AppendedEvent<'a>) -> Result<NewEvent<'a>, Problem> {
     let text = |field: &str, text: &str, bytes_max: usize| {
         arguments::check_text("", text, bytes_max)
             .or_else(|_| arguments::check_text(&path.name_of(field), text, bytes_max))
@@ -52,15 +53,14 @@ fn checked(path: &FieldPath, event: AppendedEvent<'_>) -> Result<EventData, Prob
     for (index, tag) in event.tags.iter().enumerate() {
         text(&format!("tags[{index}]"), tag, TAG_BYTES_MAX)?;
     }
-    let tags: Vec<String> = event.tags.iter().map(|tag| (*tag).to_owned()).collect();
-    check_distinct(path, &tags)?;
+    check_distinct(path, &event.tags)?;
     let content = resolve_bytes(path, event.content_type, event.data, event.metadata)?;
-    Ok(EventData {
-        id: event.id.to_owned(),
-        event_type: event.event_type.to_owned(),
+    Ok(NewEvent {
+        id: event.id.into(),
+        event_type: event.event_type.into(),
         content_type: content.content_type,
         data: content.data,
         metadata: content.metadata,
-        tags,
+        tags: event.tags.into_iter().map(Cow::Borrowed).collect(),
     })
 }

@@ -3,23 +3,38 @@
 use std::fmt;
 
 use exesdb_sdk::arguments::STREAM_ID_BYTES_MAX;
+use exesdb_sdk::types::ImportMark;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error, MapAccess, Unexpected, Visitor};
 
-use super::event::EventFields;
+use super::event::{EventFields, NewEvent};
 use super::field::{FieldPath, Fields, read};
 use super::list::{List, Text, check_text};
 use super::transaction::read_stream;
 use crate::limits::{IMPORT_EVENTS_MAX, IMPORT_MARKS_MAX, IMPORT_SOURCE_BYTES_MAX, IMPORT_STATES_MAX};
 use crate::problem::{Problem, quoted};
-use crate::store::{ImportMark, ImportedEvent};
 use crate::timestamp::parse_rfc3339;
+
+/// An event with the place that it has in another store.
+#[derive(Clone, Debug)]
+pub struct ImportedEvent<'a> {
+    /// Its stream.
+    pub stream_id: String,
+    /// Its version.
+    pub version: u64,
+    /// Its position; none for the next one.
+    pub position: Option<u64>,
+    /// Microseconds since 1970-01-01T00:00:00 UTC.
+    pub created: u64,
+    /// The event.
+    pub event: NewEvent<'a>,
+}
 
 /// An import: events, and how many rows of their sources the streams have imported.
 #[derive(Clone, Debug)]
-pub struct Import {
+pub struct Import<'a> {
     /// Up to 1,000 events.
-    pub events: Vec<ImportedEvent>,
+    pub events: Vec<ImportedEvent<'a>>,
     /// Up to 1,000 marks; at least one if there are no events.
     pub marks: Vec<ImportMark>,
 }
@@ -29,7 +44,7 @@ pub struct Import {
 ///
 /// # Errors
 /// The problem to respond with, which names the field.
-pub fn decode_import(body: &[u8]) -> Result<Import, Problem> {
+pub fn decode_import(body: &[u8]) -> Result<Import<'_>, Problem> {
     let path = FieldPath::new("body");
     read(body, &path, ImportSeed { path: &path })
 }
@@ -39,7 +54,7 @@ struct ImportSeed<'p> {
 }
 
 impl<'de> DeserializeSeed<'de> for ImportSeed<'_> {
-    type Value = Import;
+    type Value = Import<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -47,7 +62,7 @@ impl<'de> DeserializeSeed<'de> for ImportSeed<'_> {
 }
 
 impl<'de> Visitor<'de> for ImportSeed<'_> {
-    type Value = Import;
+    type Value = Import<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object with `events` and `marks`")
@@ -216,15 +231,15 @@ struct EventSeed<'p> {
 }
 
 impl<'de> DeserializeSeed<'de> for EventSeed<'_> {
-    type Value = ImportedEvent;
+    type Value = ImportedEvent<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ImportedEvent, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<ImportedEvent<'de>, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for EventSeed<'_> {
-    type Value = ImportedEvent;
+    type Value = ImportedEvent<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(
@@ -232,7 +247,7 @@ impl<'de> Visitor<'de> for EventSeed<'_> {
         )
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ImportedEvent, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ImportedEvent<'de>, A::Error> {
         let path = self.path;
         let mut fields = Fields::new(path, &NAMES);
         let mut event = EventFields::default();

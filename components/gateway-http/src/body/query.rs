@@ -3,6 +3,7 @@
 use std::fmt;
 
 use exesdb_sdk::arguments;
+use exesdb_sdk::types::QueryItem;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 
@@ -11,7 +12,6 @@ use super::field::{FieldPath, Fields, read};
 use super::list::{List, Text};
 use crate::limits::{EVENT_TYPE_BYTES_MAX, QUERY_ITEMS_MAX, QUERY_TYPES_MAX, TAG_BYTES_MAX, TAGS_MAX};
 use crate::problem::Problem;
-use crate::store::QueryItem;
 use crate::store_error::{Subject, problem};
 
 /// Decodes the query parameter `query`: `[{"types"?: [..], "tags"?: [..]}]`.

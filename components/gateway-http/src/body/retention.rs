@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use exesdb_sdk::types::Retention;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 
 use super::field::{FieldPath, Fields, read};
 use crate::problem::Problem;
-use crate::store::Retention;
 
 /// Decodes `{"max_count"?, "max_age_seconds"?, "truncate_before"?}`. `null` is no limit.
 ///

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
+use exesdb_sdk::steps::snapshots::SnapshotData;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 
 use super::content::ContentFields;
 use super::field::{FieldPath, Fields, read};
 use crate::problem::Problem;
-use crate::store::SnapshotData;
 
 /// Decodes `{"data", "metadata"?}`, or `data_base64` and `content_type` instead of `data`, and `metadata_base64` instead
 /// of `metadata`.
@@ -47,9 +47,9 @@ impl<'de> Visitor<'de> for SnapshotSeed<'_> {
         }
         let content = fragments.resolve(self.path).map_err(|problem| self.path.reject(problem))?;
         Ok(SnapshotData {
-            content_type: content.content_type,
-            data: content.data,
-            metadata: content.metadata,
+            content_type: content.content_type.into_owned(),
+            data: content.data.into_owned(),
+            metadata: content.metadata.into_owned(),
         })
     }
 }

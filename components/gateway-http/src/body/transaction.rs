@@ -3,10 +3,12 @@
 use std::fmt;
 
 use exesdb_sdk::arguments::STREAM_ID_BYTES_MAX;
+use exesdb_sdk::types::{AppendCondition, ExpectedVersion, StreamCheck};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
 
 use super::append::list_of_events;
+use super::event::NewEvent;
 use super::expected::Expected;
 use super::field::{FieldPath, Fields, read};
 use super::list::{List, check_text};
@@ -16,14 +18,45 @@ use crate::limits::{
     APPEND_EVENTS_MAX, TRANSACTION_APPENDS_MAX, TRANSACTION_CHECKS_MAX, TRANSACTION_CONDITIONS_MAX,
 };
 use crate::problem::Problem;
-use crate::store::{AppendCondition, AppendRequest, ExpectedVersion, StreamCheck, Transaction};
 
-/// Decodes `{"appends": [..], "checks"?: [..], "conditions"?: [..]}`, and the history of each condition. The id of an
-/// event without one is empty.
+/// The body of a transaction, decoded. The id of an event without one is empty.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    /// 1 to [`TRANSACTION_APPENDS_MAX`] appends.
+    pub appends: Vec<StreamAppend<'a>>,
+    /// Conditions on other streams.
+    pub checks: Vec<StreamCheck>,
+    /// Conditions on events.
+    pub conditions: Vec<AppendCondition>,
+    /// The history of the position of each condition.
+    pub histories: Vec<Option<u64>>,
+}
+
+/// An append that names its stream.
+#[derive(Debug)]
+pub struct StreamAppend<'a> {
+    /// The stream.
+    pub stream_id: String,
+    /// The expected version, by default `any`.
+    pub expected: ExpectedVersion,
+    /// At least one event.
+    pub events: Vec<NewEvent<'a>>,
+}
+
+/// Decodes `{"stream": "..", "expected_version"?, "events": [..]}`.
 ///
 /// # Errors
 /// The problem to respond with, which names the field.
-pub fn decode_transaction(body: &[u8]) -> Result<(Transaction, Vec<Option<HistoryId>>), Problem> {
+pub fn decode_stream_append(body: &[u8]) -> Result<StreamAppend<'_>, Problem> {
+    let path = FieldPath::new("body");
+    read(body, &path, AppendSeed { path: &path })
+}
+
+/// Decodes `{"appends": [..], "checks"?: [..], "conditions"?: [..]}`.
+///
+/// # Errors
+/// The problem to respond with, which names the field.
+pub fn decode_transaction(body: &[u8]) -> Result<Transaction<'_>, Problem> {
     let path = FieldPath::new("body");
     read(body, &path, TransactionSeed { path: &path })
 }
@@ -33,7 +66,7 @@ struct TransactionSeed<'p> {
 }
 
 impl<'de> DeserializeSeed<'de> for TransactionSeed<'_> {
-    type Value = (Transaction, Vec<Option<HistoryId>>);
+    type Value = Transaction<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -41,7 +74,7 @@ impl<'de> DeserializeSeed<'de> for TransactionSeed<'_> {
 }
 
 impl<'de> Visitor<'de> for TransactionSeed<'_> {
-    type Value = (Transaction, Vec<Option<HistoryId>>);
+    type Value = Transaction<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object with `appends`, `checks` and `conditions`")
@@ -81,7 +114,7 @@ impl<'de> Visitor<'de> for TransactionSeed<'_> {
             return Err(path.reject(problem));
         }
         let (conditions, histories) = conditions.into_iter().unzip();
-        Ok((Transaction { appends, checks, conditions }, histories))
+        Ok(Transaction { appends, checks, conditions, histories })
     }
 }
 
@@ -91,21 +124,21 @@ struct AppendSeed<'p> {
 }
 
 impl<'de> DeserializeSeed<'de> for AppendSeed<'_> {
-    type Value = AppendRequest;
+    type Value = StreamAppend<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<AppendRequest, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<StreamAppend<'de>, D::Error> {
         deserializer.deserialize_map(self)
     }
 }
 
 impl<'de> Visitor<'de> for AppendSeed<'_> {
-    type Value = AppendRequest;
+    type Value = StreamAppend<'de>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object with `stream`, `expected_version` and `events`")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AppendRequest, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<StreamAppend<'de>, A::Error> {
         let path = self.path;
         let mut fields = Fields::new(path, &["stream", "expected_version", "events"]);
         let (mut stream, mut expected, mut events) = (None, ExpectedVersion::Any, None);
@@ -118,7 +151,7 @@ impl<'de> Visitor<'de> for AppendSeed<'_> {
         }
         let stream_id = stream.ok_or_else(|| path.reject_field("stream", "is required"))?;
         let events = events.ok_or_else(|| path.reject_field("events", "is required"))?;
-        Ok(AppendRequest { stream_id, expected, events })
+        Ok(StreamAppend { stream_id, expected, events })
     }
 }
 
@@ -164,7 +197,7 @@ struct ConditionSeed<'p> {
 }
 
 impl<'de> DeserializeSeed<'de> for ConditionSeed<'_> {
-    type Value = (AppendCondition, Option<HistoryId>);
+    type Value = (AppendCondition, Option<u64>);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -172,7 +205,7 @@ impl<'de> DeserializeSeed<'de> for ConditionSeed<'_> {
 }
 
 impl<'de> Visitor<'de> for ConditionSeed<'_> {
-    type Value = (AppendCondition, Option<HistoryId>);
+    type Value = (AppendCondition, Option<u64>);
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object with `query`, `after` and `history`")
@@ -198,13 +231,10 @@ impl<'de> Visitor<'de> for ConditionSeed<'_> {
 }
 
 /// Reads the history of a position; none for `null`.
-fn read_history<'de, A: MapAccess<'de>>(
-    path: &FieldPath,
-    map: &mut A,
-) -> Result<Option<HistoryId>, A::Error> {
+fn read_history<'de, A: MapAccess<'de>>(path: &FieldPath, map: &mut A) -> Result<Option<u64>, A::Error> {
     let Some(text) = map.next_value::<Option<String>>()? else { return Ok(None) };
     match HistoryId::parse(&text) {
-        Some(history) => Ok(Some(history)),
+        Some(HistoryId(history)) => Ok(Some(history)),
         None => Err(path.reject_field("history", "must be 16 hexadecimal digits")),
     }
 }

@@ -1,13 +1,13 @@
 //! Writes the fields that events and snapshots share.
 //!
 //! serde writes all other responses. It could embed stored JSON only as a `RawValue`, which parses the value once more and
-//! drops the white space around it: a page of
-//! 1,000 events then takes about twice as long to encode.
+//! drops the white space around it: a page of 1,000 events then takes about twice as long to encode. The host has checked
+//! which events are JSON, and their flags say so.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::json::{ValidJson, is_json, push_number, push_string, validate};
+use crate::json::{is_json, push_number, push_string};
 use crate::timestamp::push_rfc3339;
 
 /// The content type that responses omit.
@@ -24,51 +24,60 @@ pub(super) enum Layout {
     Exact,
 }
 
+/// The fields that events and snapshots share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Content<'a> {
+    pub(super) content_type: &'a str,
+    pub(super) data: &'a [u8],
+    /// Whether the data was checked to be JSON.
+    pub(super) data_is_json: bool,
+    pub(super) metadata: &'a [u8],
+    /// Whether the metadata was checked to be JSON.
+    pub(super) metadata_is_json: bool,
+}
+
 impl Layout {
-    /// The bytes as JSON, if this layout can embed them.
-    fn json(self, bytes: &[u8]) -> Option<ValidJson<'_>> {
-        let json = validate(bytes)?;
+    /// Whether JSON can be embedded in this layout.
+    fn embeds(self, json: &[u8]) -> bool {
         // A reader that takes the value out of the line drops the white space around it.
-        let is_exact = || !json.has_line_breaks && json.text.trim_ascii().len() == json.text.len();
-        (self != Self::Exact || is_exact()).then_some(json)
+        self != Self::Exact || !has_line_breaks(json) && json.trim_ascii().len() == json.len()
     }
 }
 
+/// JSON allows line breaks between tokens only.
+fn has_line_breaks(json: &[u8]) -> bool {
+    memchr::memchr2(b'\n', b'\r', json).is_some()
+}
+
 /// Appends `data` or `data_base64`, `content_type` unless it is [`JSON`], and `metadata` or `metadata_base64`.
-pub(super) fn push_content(
-    out: &mut Vec<u8>,
-    content_type: &str,
-    data: &[u8],
-    metadata: &[u8],
-    layout: Layout,
-) {
+pub(super) fn push_content(out: &mut Vec<u8>, content: Content<'_>, layout: Layout) {
+    let Content { content_type, data, metadata, .. } = content;
     let plain = content_type == JSON;
-    let json = if plain || is_json(content_type) { layout.json(data) } else { None };
-    match json {
-        Some(json) => {
-            out.extend_from_slice(b",\"data\":");
-            push_json(out, json, layout);
-        }
-        None => push_base64(out, "data_base64", data),
+    let embeds = content.data_is_json && (plain || is_json(content_type)) && layout.embeds(data);
+    if embeds {
+        out.extend_from_slice(b",\"data\":");
+        push_json(out, data, layout);
+    } else {
+        push_base64(out, "data_base64", data);
     }
-    if json.is_none() || !plain {
+    if !embeds || !plain {
         out.extend_from_slice(b",\"content_type\":");
         push_string(out, content_type);
     }
     if metadata.is_empty() {
         out.extend_from_slice(b",\"metadata\":null");
-    } else if let Some(json) = layout.json(metadata) {
+    } else if content.metadata_is_json && layout.embeds(metadata) {
         out.extend_from_slice(b",\"metadata\":");
-        push_json(out, json, layout);
+        push_json(out, metadata, layout);
     } else {
         push_base64(out, "metadata_base64", metadata);
     }
 }
 
-fn push_json(out: &mut Vec<u8>, json: ValidJson<'_>, layout: Layout) {
+fn push_json(out: &mut Vec<u8>, json: &[u8], layout: Layout) {
     let start = out.len();
-    out.extend_from_slice(json.text.as_bytes());
-    if json.has_line_breaks && layout == Layout::OneLine {
+    out.extend_from_slice(json);
+    if layout == Layout::OneLine && has_line_breaks(json) {
         for byte in out.iter_mut().skip(start).filter(|byte| matches!(byte, b'\n' | b'\r')) {
             *byte = b' ';
         }

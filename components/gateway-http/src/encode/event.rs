@@ -1,69 +1,76 @@
 //! Events, pages of events, and the messages and lines that carry them.
 
-use super::content::{Layout, push_content, push_name, push_number_field, push_time_field};
-use crate::history::HistoryId;
-use crate::json::{is_json, push_bool, push_number, push_string};
-use crate::problem::Problem;
-use crate::store::{EventPage, RecordedEvent};
+use exesdb_sdk::packed::{Broken, Envelope, Events};
+use exesdb_sdk::types::PackedPage;
 
-/// Bytes of an event's JSON without its texts and content: field names, numbers, the time, punctuation.
-pub(super) const EVENT_OVERHEAD_BYTES: usize = 256;
+use super::content::{Content, Layout, push_content, push_name, push_number_field, push_time_field};
+use crate::history::HistoryId;
+use crate::json::{push_bool, push_number, push_string};
+use crate::problem::Problem;
 
 /// A page of events.
-pub(crate) fn event_page(page: &EventPage, history: HistoryId) -> Vec<u8> {
-    let carried: usize = page.events.iter().map(event_size).sum();
-    let mut out = Vec::with_capacity(64 + carried);
+///
+/// # Errors
+/// [`Broken`], if the page has something else.
+pub(crate) fn event_page(page: &PackedPage, history: HistoryId) -> Result<Vec<u8>, Broken> {
+    let mut out = Vec::with_capacity(64 + text_bytes(&page.events));
     out.extend_from_slice(b"{\"events\":[");
-    push_list(&mut out, &page.events, |out, event| push_event(out, event, Layout::Kept));
+    let mut is_first = true;
+    for event in Events::new(&page.events) {
+        let (position, envelope) = event?;
+        if !std::mem::take(&mut is_first) {
+            out.push(b',');
+        }
+        push_event(&mut out, position, &envelope, Layout::Kept);
+    }
     out.extend_from_slice(b"],\"next\":");
-    push_next_and_end(&mut out, page);
+    push_next_and_end(&mut out, page.next, page.end);
     push_name(&mut out, "history");
     push_string(&mut out, &history.to_string());
     out.push(b'}');
-    out
+    Ok(out)
 }
 
-fn push_list<T>(out: &mut Vec<u8>, items: &[T], mut push: impl FnMut(&mut Vec<u8>, &T)) {
-    for (index, item) in items.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        push(out, item);
-    }
+/// About so many bytes has the text of packed events: the names of the fields are longer than what is around them there.
+pub(crate) fn text_bytes(packed: &[u8]) -> usize {
+    packed.len() * 2
 }
 
 /// Appends the value of `next`, and the field `end`.
-fn push_next_and_end(out: &mut Vec<u8>, page: &EventPage) {
-    match page.next {
+fn push_next_and_end(out: &mut Vec<u8>, next: Option<u64>, end: bool) {
+    match next {
         Some(next) => push_number(out, next),
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"end\":");
-    push_bool(out, page.end);
+    push_bool(out, end);
 }
 
-/// The approximate size of an event as JSON.
-fn event_size(event: &RecordedEvent) -> usize {
-    let content = event.data.len() + event.metadata.len();
-    let names = event.stream_id.len() + event.event_type.len() + event.id.len() + event.content_type.len();
-    let tags: usize = event.tags.iter().map(|tag| tag.len() + 3).sum();
-    let base64 = if is_json(&event.content_type) { 0 } else { event.data.len() / 3 };
-    EVENT_OVERHEAD_BYTES + content + names + tags + base64
-}
-
-fn push_event(out: &mut Vec<u8>, event: &RecordedEvent, layout: Layout) {
+fn push_event(out: &mut Vec<u8>, position: u64, event: &Envelope<'_>, layout: Layout) {
     out.extend_from_slice(b"{\"stream\":");
-    push_string(out, &event.stream_id);
+    push_string(out, event.stream_id);
     push_number_field(out, "version", event.version);
-    push_number_field(out, "position", event.position);
+    push_number_field(out, "position", position);
     out.extend_from_slice(b",\"id\":");
-    push_string(out, &event.id);
+    push_string(out, event.id);
     out.extend_from_slice(b",\"type\":");
-    push_string(out, &event.event_type);
-    push_content(out, &event.content_type, &event.data, &event.metadata, layout);
-    if !event.tags.is_empty() {
+    push_string(out, event.event_type);
+    let content = Content {
+        content_type: event.content_type,
+        data: event.data,
+        data_is_json: event.data_is_json(),
+        metadata: event.metadata,
+        metadata_is_json: event.metadata_is_json(),
+    };
+    push_content(out, content, layout);
+    if event.tags.len() > 0 {
         out.extend_from_slice(b",\"tags\":[");
-        push_list(out, &event.tags, |out, tag| push_string(out, tag));
+        for (index, tag) in event.tags.enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            push_string(out, tag);
+        }
         out.push(b']');
     }
     push_time_field(out, "created", event.created);
@@ -71,10 +78,10 @@ fn push_event(out: &mut Vec<u8>, event: &RecordedEvent, layout: Layout) {
 }
 
 /// Appends an event as a server-sent event. Its id is the position with its history, its data one line of JSON.
-pub(crate) fn push_message(out: &mut Vec<u8>, event: &RecordedEvent, history: HistoryId) {
-    push_id(out, event.position, history);
+pub(crate) fn push_message(out: &mut Vec<u8>, position: u64, event: &Envelope<'_>, history: HistoryId) {
+    push_id(out, position, history);
     out.extend_from_slice(b"\ndata: ");
-    push_event(out, event, Layout::OneLine);
+    push_event(out, position, event, Layout::OneLine);
     out.extend_from_slice(b"\n\n");
 }
 
@@ -102,16 +109,16 @@ pub(crate) fn push_end_message(out: &mut Vec<u8>, reason: &Problem) {
 }
 
 /// Appends an event as one line of JSON, from which it can be imported byte for byte.
-pub(crate) fn push_line(out: &mut Vec<u8>, event: &RecordedEvent) {
-    push_event(out, event, Layout::Exact);
+pub(crate) fn push_line(out: &mut Vec<u8>, position: u64, event: &Envelope<'_>) {
+    push_event(out, position, event, Layout::Exact);
     out.push(b'\n');
 }
 
-/// Appends the last line of a response. `page` is its last page, whose `next` and `end` hold for the response.
-pub(crate) fn push_end_line(out: &mut Vec<u8>, page: &EventPage) {
+/// Appends the last line of a response.
+pub(crate) fn push_end_line(out: &mut Vec<u8>, next: Option<u64>, end: bool, durable_position: u64) {
     out.extend_from_slice(b"{\"page\":{\"next\":");
-    push_next_and_end(out, page);
-    push_number_field(out, "durable_position", page.durable_position);
+    push_next_and_end(out, next, end);
+    push_number_field(out, "durable_position", durable_position);
     out.extend_from_slice(b"}}\n");
 }
 
@@ -119,30 +126,51 @@ pub(crate) fn push_end_line(out: &mut Vec<u8>, page: &EventPage) {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{event_page, push_end_line, push_event, push_line, push_message};
-    use crate::encode::content::Layout;
-    use crate::history::HistoryId;
-    use crate::store::{EventPage, RecordedEvent};
+    use exesdb_sdk::packed::{self, DATA_IS_JSON, EventParts, Events, METADATA_IS_JSON};
+    use exesdb_sdk::types::PackedPage;
 
-    fn event(content_type: &str, data: &[u8], metadata: &[u8]) -> RecordedEvent {
-        RecordedEvent {
-            stream_id: "a/\"b\"".to_owned(),
-            version: 3,
-            position: u64::MAX,
-            id: "x".to_owned(),
-            event_type: "typé".to_owned(),
-            content_type: content_type.to_owned(),
-            data: data.to_vec(),
-            metadata: metadata.to_vec(),
-            tags: Vec::new(),
-            created: 1,
-        }
+    use super::{event_page, push_end_line, push_line, push_message};
+    use crate::history::HistoryId;
+    use crate::json::is_valid;
+
+    /// An event as the host has stored it.
+    fn event(content_type: &str, data: &[u8], metadata: &[u8]) -> Vec<u8> {
+        tagged(content_type, data, metadata, &[])
     }
 
-    fn encoded(event: &RecordedEvent) -> Value {
+    fn tagged(content_type: &str, data: &[u8], metadata: &[u8], tags: &[&str]) -> Vec<u8> {
+        let flag = |bytes: &[u8], flag: u8| if is_valid(bytes) { flag } else { 0 };
+        let parts = EventParts {
+            flags: flag(data, DATA_IS_JSON) | flag(metadata, METADATA_IS_JSON),
+            version: 3,
+            created: 1,
+            stream_id: "a/\"b\"",
+            id: "x",
+            event_type: "typé",
+            content_type,
+            tags,
+            data,
+            metadata,
+        };
         let mut out = Vec::new();
-        push_event(&mut out, event, Layout::Kept);
-        serde_json::from_slice(&out).unwrap()
+        packed::push_event(&mut out, u64::MAX, &parts).unwrap();
+        out
+    }
+
+    fn page(events: Vec<u8>, next: Option<u64>) -> PackedPage {
+        PackedPage { events, next, end: true, last_version: None }
+    }
+
+    fn encoded(event: &[u8]) -> Value {
+        let page = event_page(&page(event.to_vec(), None), HistoryId(1)).unwrap();
+        serde_json::from_slice::<Value>(&page).unwrap()["events"][0].take()
+    }
+
+    fn line(event: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let (position, envelope) = Events::new(event).next().unwrap().unwrap();
+        push_line(&mut out, position, &envelope);
+        out
     }
 
     #[test]
@@ -182,7 +210,9 @@ mod tests {
     #[test]
     fn the_data_of_a_message_is_one_line() {
         let mut out = Vec::new();
-        push_message(&mut out, &event("application/json", b"{\r\n\"a\":\n\"b\\n\"}", b""), HistoryId(0xab));
+        let event = event("application/json", b"{\r\n\"a\":\n\"b\\n\"}", b"");
+        let (position, envelope) = Events::new(&event).next().unwrap().unwrap();
+        push_message(&mut out, position, &envelope, HistoryId(0xab));
         let text = String::from_utf8(out).unwrap();
         let id = "id: 18446744073709551615@00000000000000ab\ndata: ";
         let data = text.strip_prefix(id).unwrap().strip_suffix("\n\n").unwrap();
@@ -194,27 +224,24 @@ mod tests {
     #[test]
     fn a_page_has_its_events_and_its_end() {
         let event = event("application/json", b"1", b"");
-        let page =
-            EventPage { events: vec![event.clone(), event], next: None, end: true, durable_position: 9 };
-        let value: Value = serde_json::from_slice(&event_page(&page, HistoryId(1))).unwrap();
+        let two = page([event.clone(), event].concat(), None);
+        let value: Value = serde_json::from_slice(&event_page(&two, HistoryId(1)).unwrap()).unwrap();
         assert_eq!(value["events"].as_array().map(Vec::len), Some(2));
         assert_eq!((&value["next"], &value["end"]), (&Value::Null, &json!(true)));
-        let empty = EventPage { events: Vec::new(), next: Some(0), end: true, durable_position: 0 };
-        let expected = br#"{"events":[],"next":0,"end":true,"history":"00000000000000ab"}"#;
-        assert_eq!(event_page(&empty, HistoryId(0xab)), expected);
+        let empty = event_page(&page(Vec::new(), Some(0)), HistoryId(0xab)).unwrap();
+        assert_eq!(empty, br#"{"events":[],"next":0,"end":true,"history":"00000000000000ab"}"#);
+        assert!(event_page(&page(vec![1, 2, 3], None), HistoryId(1)).is_err());
     }
 
     #[test]
     fn tags_are_omitted_if_there_are_none() {
-        let mut event = event("application/json", b"1", b"");
-        assert_eq!(encoded(&event).get("tags"), None);
-        event.tags = vec!["k:\"v\"".to_owned(), "é".to_owned()];
+        assert_eq!(encoded(&event("application/json", b"1", b"")).get("tags"), None);
+        let event = tagged("application/json", b"1", b"", &["k:\"v\"", "é"]);
         assert_eq!(encoded(&event)["tags"], json!(["k:\"v\"", "é"]));
     }
 
     #[test]
     fn a_line_has_no_line_breaks() {
-        let mut out = Vec::new();
         for (data, metadata, expected) in [
             (
                 "{\r\n\"a\":\n\"b\\n\"}",
@@ -224,8 +251,7 @@ mod tests {
             (" 1", "[]", json!({"data_base64": "IDE=", "content_type": "application/json", "metadata": []})),
             ("{\"a\" :\t\"\\n\"}", "1 ", json!({"data": {"a": "\n"}, "metadata_base64": "MSA="})),
         ] {
-            out.clear();
-            push_line(&mut out, &event("application/json", data.as_bytes(), metadata.as_bytes()));
+            let out = line(&event("application/json", data.as_bytes(), metadata.as_bytes()));
             let line = std::str::from_utf8(&out).unwrap().strip_suffix('\n').unwrap();
             assert!(!line.contains(['\n', '\r']));
             let value: Value = serde_json::from_str(line).unwrap();
@@ -234,10 +260,7 @@ mod tests {
             }
         }
         let mut end = Vec::new();
-        push_end_line(
-            &mut end,
-            &EventPage { events: Vec::new(), next: None, end: false, durable_position: 3 },
-        );
+        push_end_line(&mut end, None, false, 3);
         assert_eq!(end, b"{\"page\":{\"next\":null,\"end\":false,\"durable_position\":3}}\n");
     }
 }

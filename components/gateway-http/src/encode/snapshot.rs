@@ -1,14 +1,16 @@
 //! Snapshots and pages of them.
 
+use exesdb_sdk::steps::snapshots::{RecordedSnapshot, SnapshotData, SnapshotInfo, SnapshotPage};
 use serde::Serialize;
 
-use super::content::{Layout, push_content, push_name, push_number_field, push_time_field};
-use super::event::EVENT_OVERHEAD_BYTES;
+use super::content::{Content, Layout, push_content, push_name, push_number_field, push_time_field};
 use super::to_json;
 use crate::cursor;
-use crate::json::push_string;
-use crate::store::{RecordedSnapshot, SnapshotInfo, SnapshotPage};
+use crate::json::{is_valid, push_string};
 use crate::timestamp::Timestamp;
+
+/// Bytes of a snapshot's JSON without its texts and content: field names, numbers, the time, punctuation.
+const SNAPSHOT_OVERHEAD_BYTES: usize = 256;
 
 /// A snapshot.
 pub(crate) fn snapshot(snapshot: &RecordedSnapshot) -> Vec<u8> {
@@ -23,7 +25,8 @@ pub(crate) fn snapshot_line(snapshot: &RecordedSnapshot) -> Vec<u8> {
 }
 
 fn encode(snapshot: &RecordedSnapshot, layout: Layout) -> Vec<u8> {
-    let mut out = Vec::with_capacity(EVENT_OVERHEAD_BYTES + snapshot.data.len() + snapshot.metadata.len());
+    let SnapshotData { content_type, data, metadata } = &snapshot.snapshot;
+    let mut out = Vec::with_capacity(SNAPSHOT_OVERHEAD_BYTES + data.len() + metadata.len());
     out.extend_from_slice(b"{\"stream\":");
     push_string(&mut out, &snapshot.id.stream_id);
     if !snapshot.id.source_id.is_empty() {
@@ -31,7 +34,15 @@ fn encode(snapshot: &RecordedSnapshot, layout: Layout) -> Vec<u8> {
         push_string(&mut out, &snapshot.id.source_id);
     }
     push_number_field(&mut out, "version", snapshot.id.version);
-    push_content(&mut out, &snapshot.content_type, &snapshot.data, &snapshot.metadata, layout);
+    let content = Content {
+        content_type,
+        data,
+        // Snapshots have no flags, and another gateway may have recorded them.
+        data_is_json: is_valid(data),
+        metadata,
+        metadata_is_json: is_valid(metadata),
+    };
+    push_content(&mut out, content, layout);
     push_time_field(&mut out, "created", snapshot.created);
     out.push(b'}');
     out
@@ -91,7 +102,7 @@ pub(crate) fn deleted(count: u64) -> Vec<u8> {
 mod tests {
     use super::snapshot_page;
     use crate::cursor;
-    use crate::store::{SnapshotId, SnapshotInfo, SnapshotPage};
+    use exesdb_sdk::steps::snapshots::{SnapshotId, SnapshotInfo, SnapshotPage};
 
     #[test]
     fn only_a_page_before_the_last_has_a_cursor() {

@@ -12,6 +12,8 @@ pub enum Resource {
     OpenApi,
     /// The events of the whole store.
     AllEvents,
+    /// Appends one after the other.
+    Appends,
     /// Appends to several streams at once.
     Transactions,
     /// Imports from another store.
@@ -38,9 +40,10 @@ pub enum Resource {
 
 impl Resource {
     /// All resources.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::OpenApi,
         Self::AllEvents,
+        Self::Appends,
         Self::Transactions,
         Self::Import,
         Self::ImportStates,
@@ -59,6 +62,7 @@ impl Resource {
         match self {
             Self::OpenApi => "/openapi.json",
             Self::AllEvents => "/v1/stores/{store}/events",
+            Self::Appends => "/v1/stores/{store}/append",
             Self::Transactions => "/v1/stores/{store}/transactions",
             Self::Import => "/v1/stores/{store}/import",
             Self::ImportStates => "/v1/stores/{store}/import/states",
@@ -76,7 +80,7 @@ impl Resource {
     /// The supported methods, as the header `allow` lists them.
     pub fn allow(self) -> &'static str {
         match self {
-            Self::Transactions | Self::Import | Self::ImportStates => "POST",
+            Self::Appends | Self::Transactions | Self::Import | Self::ImportStates => "POST",
             Self::Stream | Self::Snapshots => "GET, HEAD, DELETE",
             Self::StreamEvents => "GET, HEAD, POST",
             Self::Retention => "PUT",
@@ -108,6 +112,7 @@ pub(super) fn resolve(path: &str) -> Result<(Resource, &str, &str), Problem> {
     Ok(match segments.get(..length).unwrap_or_default() {
         ["openapi.json"] => (Resource::OpenApi, "", ""),
         ["v1", "stores", _, "events"] => (Resource::AllEvents, "", ""),
+        ["v1", "stores", _, "append"] => (Resource::Appends, "", ""),
         ["v1", "stores", _, "transactions"] => (Resource::Transactions, "", ""),
         ["v1", "stores", _, "import"] => (Resource::Import, "", ""),
         ["v1", "stores", _, "import", "states"] => (Resource::ImportStates, "", ""),

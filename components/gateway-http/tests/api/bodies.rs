@@ -3,7 +3,7 @@
 use exesdb_gateway_http::body::{decode_append, decode_snapshot};
 use exesdb_gateway_http::limits::{APPEND_EVENTS_MAX, EVENT_BYTES_MAX, JSON_NESTING_MAX};
 use exesdb_gateway_http::problem::{Kind, Member, Problem};
-use exesdb_gateway_http::store::ExpectedVersion;
+use exesdb_sdk::types::ExpectedVersion;
 
 /// The body of an append of one event with these fields.
 fn event(fields: &str) -> String {
@@ -29,10 +29,7 @@ fn an_append_has_all_its_fields() {
     let events: Vec<_> = append
         .events
         .iter()
-        .map(|event| {
-            let (data, metadata) = (event.data.as_slice(), event.metadata.as_slice());
-            (event.id.as_str(), event.event_type.as_str(), event.content_type.as_str(), data, metadata)
-        })
+        .map(|event| (&*event.id, &*event.event_type, &*event.content_type, &*event.data, &*event.metadata))
         .collect();
     assert_eq!(
         events,
@@ -75,7 +72,8 @@ fn expected_versions_are_decoded() {
             (found, _) => panic!("{json}: {found:?}"),
         }
     }
-    let absent = decode_append(event(r#""type":"t","data":1"#).as_bytes()).unwrap();
+    let body = event(r#""type":"t","data":1"#);
+    let absent = decode_append(body.as_bytes()).unwrap();
     assert!(matches!(absent.expected, ExpectedVersion::Any));
 }
 
@@ -178,8 +176,9 @@ fn valid_json_is_kept_byte_for_byte() {
     for data in
         ["1e999", "-0", "123456789012345678901234567890", r#"{"a":1,"a":2}"#, r#""\u0000""#, "[ ]", &nested]
     {
-        let append = decode_append(event(&format!(r#""type":"t","data": {data} "#)).as_bytes()).unwrap();
-        assert_eq!(append.events.first().map(|event| event.data.as_slice()), Some(data.as_bytes()));
+        let body = event(&format!(r#""type":"t","data": {data} "#));
+        let append = decode_append(body.as_bytes()).unwrap();
+        assert_eq!(append.events.first().map(|event| &*event.data), Some(data.as_bytes()));
     }
 }
 

@@ -1,8 +1,7 @@
 //! Bulk reads.
 
 use exesdb_api_document::{Frame, take_frame};
-use exesdb_gateway_http::limits::BULK_WRITE_BYTES;
-use exesdb_gateway_http::store::Error;
+use exesdb_sdk::types::problem;
 use serde_json::{Value, json};
 
 use crate::client::{Request, TestResponse};
@@ -51,13 +50,13 @@ fn read_frames(response: &TestResponse) -> (Vec<u64>, Value) {
 }
 
 #[test]
-fn a_single_page_is_sent_with_the_head() {
+fn a_response_ends_with_its_place() {
     let mut store = TestStore::with(&["s", "t", "s"]);
     let expected = (vec![0, 2], json!({"next": 2, "end": true, "durable_position": 3}));
     let response = lines(STREAM).send(&mut store);
-    assert_eq!((read_lines(&response), response.pieces), (expected.clone(), 0));
+    assert_eq!(read_lines(&response), expected);
     let response = frames(STREAM).send(&mut store);
-    assert_eq!((read_frames(&response), response.pieces), (expected, 0));
+    assert_eq!(read_frames(&response), expected);
     let line = lines(ALL).send(&mut store).text().split('\n').nth(1).map(str::to_owned);
     assert_eq!(
         line.as_deref(),
@@ -112,17 +111,6 @@ fn pages_are_read_until_the_count_or_the_end() {
     }
 }
 
-#[test]
-fn events_are_written_in_large_pieces() {
-    let mut store = TestStore::with(&["s"; 5_000]);
-    store.tamper = Some(Box::new(|event| event.data = format!("\"{}\"", "x".repeat(500)).into_bytes()));
-    for response in [lines(ALL).send(&mut store), frames(ALL).send(&mut store)] {
-        assert!(response.is_whole);
-        let most = response.body.len() / BULK_WRITE_BYTES + 2;
-        assert!(response.pieces <= most, "{} pieces of {} bytes", response.pieces, response.body.len());
-    }
-}
-
 /// A writer that is as fast as the reader does not prolong the read.
 #[test]
 fn a_read_excludes_events_appended_after_it_began() {
@@ -138,7 +126,7 @@ fn a_read_excludes_events_appended_after_it_began() {
 fn a_failing_store_ends_the_response_early() {
     let failing = |read| TestStore {
         page_events: Some(2),
-        failure: Some(Error::Restarting("soon".to_owned())),
+        failure: Some(problem("restarting", "soon")),
         failing_read: Some(read),
         ..TestStore::with(&["s"; 6])
     };
@@ -154,22 +142,6 @@ fn a_failing_store_ends_the_response_early() {
         let mut store = failing(read);
         assert_eq!(read_frames(&frames(ALL).send(&mut store)), ((0..next).collect(), page));
     }
-}
-
-#[test]
-fn an_event_that_does_not_fit_into_a_frame_is_an_error() {
-    let mut store = TestStore::with(&["s"; 4]);
-    store.tamper = Some(Box::new(|event| {
-        if event.position == 3 {
-            event.event_type = "x".repeat(70_000);
-        }
-    }));
-    let at_once = frames(ALL).send(&mut store);
-    assert_eq!((at_once.status, at_once.problem().as_str()), (500, "internal"));
-    store.page_events = Some(2);
-    let later = frames(ALL).send(&mut store);
-    assert_eq!((later.status, later.is_whole), (200, false));
-    assert_eq!(read_lines(&lines(ALL).send(&mut store)).0, [0, 1, 2, 3]);
 }
 
 #[test]
@@ -189,7 +161,7 @@ fn head_reads_one_page_and_writes_no_body() {
         let mut store = TestStore { page_events: Some(1), ..TestStore::with(&["s"; 5]) };
         let response = Request::new("HEAD", ALL).header("accept", accept).send(&mut store);
         assert_eq!((response.status, response.header("content-type")), (200, Some(accept)));
-        assert!(!response.has_body);
+        assert!(!response.has_body());
         assert_eq!(store.reads, 1);
     }
 }

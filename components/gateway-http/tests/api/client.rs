@@ -1,12 +1,9 @@
-//! Requests, and exchanges that record the response.
+//! Requests, and the responses to them.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use exesdb_gateway_http::exchange::{Exchange, Response, Sink};
-use exesdb_gateway_http::request::RequestHead;
-use exesdb_gateway_http::serve::serve;
-use exesdb_sdk::gateway::{BodyError, RespondError};
+use exesdb_gateway_http::HttpGateway;
+use exesdb_sdk::logging;
+use exesdb_sdk::steps::double::{Conditions, Received, exchange};
+use exesdb_sdk::steps::{self, Caller, Header, RequestBody};
 use serde_json::Value;
 
 use crate::store::TestStore;
@@ -18,17 +15,19 @@ pub(crate) struct TestResponse {
     pub(crate) headers: Vec<(String, String)>,
     /// All bytes of the body, whether written at once or in pieces.
     pub(crate) body: Vec<u8>,
-    /// Whether there was a body at all.
-    pub(crate) has_body: bool,
-    /// The number of pieces in which the body was written; 0 if it was sent with the head.
-    pub(crate) pieces: usize,
     /// Whether the body was completed rather than aborted.
     pub(crate) is_whole: bool,
+    /// The number of steps.
+    pub(crate) steps: usize,
 }
 
 impl TestResponse {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn has_body(&self) -> bool {
+        !self.body.is_empty()
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -37,6 +36,11 @@ impl TestResponse {
 
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// The values of lines.
+    pub(crate) fn lines(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect()
     }
 
     /// The problem's type without its prefix.
@@ -49,93 +53,47 @@ impl TestResponse {
     }
 }
 
-type Shared = Rc<RefCell<Option<TestResponse>>>;
-
-struct TestExchange<'a> {
-    body: &'a [u8],
-    response: Shared,
-    writes_left: usize,
-}
-
-pub(crate) struct TestSink {
-    response: Shared,
-    writes_left: usize,
-}
-
-impl TestExchange<'_> {
-    fn send(&self, response: &Response, streamed: bool) {
-        let headers = response
-            .headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone().into_owned()))
-            .collect();
-        let before = self.response.borrow_mut().replace(TestResponse {
-            status: response.status,
-            headers,
-            body: response.body.as_deref().unwrap_or_default().to_vec(),
-            has_body: response.body.is_some(),
-            pieces: 0,
-            is_whole: !streamed,
-        });
-        assert!(before.is_none(), "a request has one response");
-    }
-}
-
-impl Exchange for TestExchange<'_> {
-    type Sink = TestSink;
-
-    fn body(&mut self, limit: usize) -> Result<Vec<u8>, BodyError> {
-        if self.body.len() > limit { Err(BodyError::TooLarge { limit }) } else { Ok(self.body.to_vec()) }
-    }
-
-    fn respond(self, response: &Response) -> Result<(), RespondError> {
-        self.send(response, false);
-        Ok(())
-    }
-
-    fn open(self, response: &Response) -> Result<TestSink, RespondError> {
-        self.send(response, true);
-        Ok(TestSink { response: self.response, writes_left: self.writes_left })
-    }
-}
-
-impl Sink for TestSink {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), RespondError> {
-        let Some(left) = self.writes_left.checked_sub(1) else { return Err(RespondError::Gone) };
-        self.writes_left = left;
-        let mut response = self.response.borrow_mut();
-        let response = response.as_mut().expect("the head comes first");
-        response.has_body = true;
-        response.body.extend_from_slice(bytes);
-        response.pieces += 1;
-        Ok(())
-    }
-
-    fn finish(self) -> Result<(), RespondError> {
-        self.response.borrow_mut().as_mut().expect("the head comes first").is_whole = true;
-        Ok(())
+impl From<Received> for TestResponse {
+    fn from(received: Received) -> Self {
+        let header = |Header { name, value }| (name, String::from_utf8(value).expect("our headers are text"));
+        assert!(received.trailers.is_empty(), "our responses have no trailers");
+        Self {
+            status: received.head.status,
+            headers: received.head.headers.into_iter().map(header).collect(),
+            body: received.body,
+            is_whole: received.is_whole,
+            steps: received.steps,
+        }
     }
 }
 
 /// One request.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    method: String,
-    target: String,
-    headers: Vec<(String, Vec<u8>)>,
-    body: Vec<u8>,
-    writes: usize,
+    request: steps::Request,
+    pub(crate) conditions: Conditions,
 }
 
 impl Request {
     pub(crate) fn new(method: &str, target: &str) -> Self {
-        Self {
+        let (path, query) = match target.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (target, None),
+        };
+        let request = steps::Request {
+            id: "request-7".to_owned(),
             method: method.to_owned(),
-            target: target.to_owned(),
+            path: path.to_owned(),
+            query,
             headers: Vec::new(),
-            body: Vec::new(),
-            writes: usize::MAX,
-        }
+            body: RequestBody::Whole(Vec::new()),
+            store: "main".to_owned(),
+            mount: "http".to_owned(),
+            caller: Caller { identity: None, scopes: Vec::new() },
+            traceparent: None,
+            fields: Vec::new(),
+        };
+        Self { request, conditions: Conditions::default() }
     }
 
     pub(crate) fn get(target: &str) -> Self {
@@ -152,36 +110,49 @@ impl Request {
         Self::get(target).header("accept", "text/event-stream")
     }
 
+    /// The request's id, from which the ids of its events follow.
+    pub(crate) fn id(mut self, id: &str) -> Self {
+        self.request.id = id.to_owned();
+        self
+    }
+
     pub(crate) fn header(mut self, name: &str, value: impl Into<Vec<u8>>) -> Self {
         if name == "content-type" {
-            self.headers.retain(|(other, _)| other != name);
+            self.request.headers.retain(|header| header.name != name);
         }
-        self.headers.push((name.to_owned(), value.into()));
+        self.request.headers.push(Header { name: name.to_owned(), value: value.into() });
         self
     }
 
     /// A body, which is JSON unless a header says otherwise.
     pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
-        self.body = body.into();
-        if !self.headers.iter().any(|(name, _)| name == "content-type") {
-            self.headers.push(("content-type".to_owned(), b"application/json".to_vec()));
+        self.request.body = RequestBody::Whole(body.into());
+        if self.request.headers.iter().any(|header| header.name == "content-type") {
+            return self;
         }
-        self
+        self.header("content-type", "application/json")
     }
 
     /// The client leaves after this many writes of a streamed response.
     pub(crate) fn leaving_after(mut self, writes: usize) -> Self {
-        self.writes = writes;
+        self.conditions.writes = writes;
+        self
+    }
+
+    /// The conditions under which the request is made.
+    pub(crate) fn under(mut self, conditions: Conditions) -> Self {
+        self.conditions = conditions;
         self
     }
 
     pub(crate) fn send(&self, store: &mut TestStore) -> TestResponse {
-        let head = RequestHead { method: &self.method, target: &self.target, headers: &self.headers };
-        let response = Shared::default();
-        let exchange =
-            TestExchange { body: &self.body, response: Rc::clone(&response), writes_left: self.writes };
-        serve(store, &head, exchange);
-        let response = response.borrow_mut().take();
-        response.expect("every request has an response")
+        let _ = logging::take_records();
+        let received = exchange::<HttpGateway>(store, self.conditions, self.request.clone());
+        // The double makes every step twice, and concludes once.
+        let mut logged: Vec<String> =
+            logging::take_records().into_iter().map(|(_, message)| message).collect();
+        logged.dedup();
+        store.failures_logged.extend(logged);
+        received.into()
     }
 }

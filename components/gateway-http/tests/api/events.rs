@@ -134,3 +134,24 @@ fn a_stream_with_a_tombstone_is_refused_everywhere() {
     let soft = Request::new("DELETE", "/v1/stores/main/streams/s").send(&mut store);
     assert_eq!((soft.status, soft.problem().as_str()), (404, "stream-not-found"));
 }
+
+/// A client that has appended reads its own event, and one that knows more than the store learns that.
+#[test]
+fn a_read_waits_for_a_position_or_is_refused() {
+    let mut store = TestStore::with(&["s", "t"]);
+    for target in ["/v1/stores/main/events", "/v1/stores/main/streams/s/events"] {
+        for accept in ["application/json", "application/x-ndjson", "text/event-stream"] {
+            for (query, status) in [
+                ("at_least=1", 200),
+                ("at_least=1&history=00000000000000aa", 200),
+                ("at_least=2", 409),
+                ("at_least=0&history=00000000000000cc", 409),
+                ("at_least=18446744073709551615", 409),
+            ] {
+                let request = Request::get(&format!("{target}?{query}")).header("accept", accept);
+                let response = request.send(&mut store);
+                assert_eq!(response.status, status, "{target}?{query} as {accept}: {}", response.text());
+            }
+        }
+    }
+}

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use exesdb_gateway_http::store::{Deletion, Error, Wake};
+use exesdb_sdk::steps::double::Wake;
+use exesdb_sdk::types::{Deletion, problem};
 use serde_json::{Value, json};
 
 use crate::client::{Request, TestResponse};
@@ -46,8 +47,8 @@ fn stored_events_are_followed_by_live_ones() {
     assert_eq!(sent(&response), [0, 2, 3, 5]);
     assert!(response.text().starts_with("retry: 1000\n\nid: 0@00000000000000aa\n"), "{}", response.text());
     assert_eq!(response.text().matches(": keepalive\n\n").count(), 1);
-    let seen: Vec<u64> = store.waits.iter().map(|(_, seen)| *seen).collect();
-    assert_eq!(seen, [3, 4, 4, 5, 5, 6]);
+    let next: Vec<u64> = store.waits.iter().map(|(_, next)| *next).collect();
+    assert_eq!(next, [2, 3, 3, 3, 3, 4]);
     assert!(store.waits.iter().all(|(stream, _)| stream.as_deref() == Some("s")));
 }
 
@@ -111,23 +112,24 @@ fn a_stream_without_events_can_be_followed() {
         ]);
         let response = Request::follow(&format!("{STREAM}{query}")).send(&mut store);
         assert_eq!(sent(&response), [2, 3]);
-        let seen: Vec<u64> = store.waits.iter().map(|(_, seen)| *seen).collect();
-        assert_eq!(seen, [1, 1, 2, 2, 3, 4]);
+        let next: Vec<u64> = store.waits.iter().map(|(_, next)| *next).collect();
+        assert_eq!(next, [0, 0, 0, 0, 1, 2]);
     }
 }
 
 #[test]
 fn a_failure_before_the_first_byte_is_a_problem() {
-    for (failure, probe, status, problem) in [
-        (None, Some(Wake::Overloaded), 503, "overloaded"),
-        (None, Some(Wake::Closing), 503, "restarting"),
-        (Some(Error::Restarting("soon".to_owned())), None, 503, "restarting"),
-        (Some(Error::Denied("read".to_owned())), None, 403, "denied"),
+    for (failure, status, kind) in [
+        (problem("restarting", "soon"), 503, "restarting"),
+        (problem("denied", "read"), 403, "denied"),
+        (problem("overloaded", "too many"), 503, "overloaded"),
     ] {
-        for target in [STREAM.to_owned(), format!("{STREAM}?from=end"), ALL.to_owned()] {
-            let mut store = TestStore { failure: failure.clone(), probe, ..TestStore::with(&[]) };
+        for target in
+            [STREAM.to_owned(), format!("{STREAM}?from=end"), format!("{STREAM}?from=0"), ALL.to_owned()]
+        {
+            let mut store = TestStore { failure: Some(failure.clone()), ..TestStore::with(&[]) };
             let response = Request::follow(&target).send(&mut store);
-            assert_eq!((response.status, response.problem().as_str()), (status, problem));
+            assert_eq!((response.status, response.problem().as_str()), (status, kind));
             assert!(store.waits.is_empty());
         }
     }
@@ -136,9 +138,9 @@ fn a_failure_before_the_first_byte_is_a_problem() {
 #[test]
 fn a_later_failure_ends_the_stream_with_a_message() {
     for (step, kind, status, detail, logged) in [
-        (Step::Fail(Error::Restarting("a\nb".to_owned())), "restarting", 503, "a\nb; try again", 1),
-        (Step::Wake(Wake::Overloaded), "overloaded", 503, "too many", 0),
-        (Step::Wake(Wake::Closing), "restarting", 503, "is stopping", 0),
+        (Step::Fail(problem("restarting", "a\nb")), "restarting", 503, "a\nb; try again", 1),
+        (Step::Wake(Wake::Slow), "overloaded", 503, "as fast as they came", 0),
+        (Step::Wake(Wake::Stopping), "restarting", 503, "is stopping", 0),
         (Step::Tombstone("s"), "stream-deleted", 410, "has a tombstone", 0),
     ] {
         let mut store = TestStore::with(&["s"]);
@@ -157,12 +159,13 @@ fn a_later_failure_ends_the_stream_with_a_message() {
 
 #[test]
 fn a_lost_client_is_detected_at_the_next_write() {
-    for writes in 0..4 {
+    for writes in 0..5 {
         let mut store = TestStore::with(&["s"]);
         store.steps = (0..10).map(|_| Step::Wake(Wake::Timeout)).collect();
         let response = Request::follow(STREAM).leaving_after(writes).send(&mut store);
         assert_eq!(response.status, 200);
-        assert_eq!(store.waits.len(), writes.saturating_sub(1));
+        // Before the first wait, the opening, the event and the resume position are written.
+        assert_eq!(store.waits.len(), writes.saturating_sub(2));
         assert!(store.failures_logged.is_empty());
     }
 }
@@ -185,8 +188,8 @@ fn a_filter_skips_other_events() {
     let response = Request::follow(&format!("{ALL}?stream_prefix=s")).send(&mut store);
     assert_eq!(sent(&response), [0, 4, 7]);
     // Skipped events are not read again.
-    let seen: Vec<u64> = store.waits.iter().map(|(_, seen)| *seen).collect();
-    assert_eq!(seen, [6, 7, 8, 9]);
+    let next: Vec<u64> = store.waits.iter().map(|(_, next)| *next).collect();
+    assert_eq!(next, [6, 7, 8, 9]);
     assert!(store.waits.iter().all(|(stream, _)| stream.is_none()));
     assert_eq!(store.reads, 3 + 3);
     for (last_event_id, query, expected) in
@@ -211,8 +214,8 @@ fn progress(response: &TestResponse) -> Vec<u64> {
 fn the_resume_position_is_sent_at_once() {
     for (target, last_event_id, expected) in [
         (format!("{STREAM}?from=end"), "", vec![5]),
-        (format!("{STREAM}?from=1"), "", vec![]),
-        (STREAM.to_owned(), "4", vec![]),
+        (format!("{STREAM}?from=1"), "", vec![5]),
+        (STREAM.to_owned(), "4", vec![5]),
         (format!("{ALL}?from=end"), "", vec![5]),
         (format!("{ALL}?stream_prefix=x"), "", vec![5]),
         (format!("{ALL}?stream_prefix=x&from=3"), "", vec![5]),

@@ -1,6 +1,6 @@
 //! Positions of another history are refused if they mean something else in the current one, and accepted otherwise.
 
-use exesdb_gateway_http::store::Deletion;
+use exesdb_sdk::types::Deletion;
 use serde_json::{Value, json};
 
 use crate::client::{Request, TestResponse};

@@ -6,9 +6,9 @@ use exesdb_gateway_http::body::{
     decode_append, decode_append_frames, decode_import, decode_import_states_request, decode_query,
     decode_retention, decode_snapshot, decode_transaction,
 };
-use exesdb_gateway_http::json::{find_issue, validate};
+use exesdb_gateway_http::json::{find_issue, is_valid};
 use exesdb_gateway_http::query::percent_decode;
-use exesdb_gateway_http::store::RecordedEvent;
+use exesdb_sdk::events::RecordedEvent;
 use proptest::prelude::{any, prop};
 use proptest::sample::select;
 use proptest::strategy::Strategy;
@@ -38,6 +38,7 @@ fn target() -> impl Strategy<Value = String> {
         "/latest",
         "/retention",
         "/transactions",
+        "/append",
         "/import",
         "/states",
         "type",
@@ -126,7 +127,7 @@ fn method() -> impl Strategy<Value = String> {
 fn headers() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
     let name = select(&["accept", "Last-Event-ID", "content-type", "content-encoding", "x"][..]);
     let value = proptest::prop_oneof![
-        4 => select(&["text/event-stream", "application/x-ndjson", "application/vnd.exesdb.events", "*/*", "application/json", "q=;,;q=1", "7", "", "identity"][..])
+        4 => select(&["text/event-stream", "application/x-ndjson", "application/vnd.exesdb.events", "application/vnd.exesdb.packed", "*/*", "application/json", "q=;,;q=1", "7", "", "identity"][..])
             .prop_map(|value| value.as_bytes().to_vec()),
         1 => any::<Vec<u8>>(),
     ];
@@ -148,7 +149,7 @@ proptest! {
         }
         let response = request.send(&mut store);
         prop_assert!(response.status < 500, "{response:?}");
-        if response.status >= 400 && response.has_body {
+        if response.status >= 400 && response.has_body() {
             response.problem();
         }
     }
@@ -162,7 +163,7 @@ proptest! {
         let _question = decode_import_states_request(&bytes);
         let _retention = decode_retention(&bytes);
         let _snapshot = decode_snapshot(&bytes);
-        let _json = validate(&bytes);
+        let _json = is_valid(&bytes);
     }
 
     #[test]
@@ -205,7 +206,7 @@ proptest! {
         let events: Vec<Box<RawValue>> = serde_json::from_str(page["events"].get()).expect("events are a list");
         prop_assert_eq!(events.len(), 1);
         let response = Request::follow("/v1/stores/main/events").send(&mut store);
-        let messages = response.text().split("\n\n").filter(|message| message.starts_with("id: "));
+        let messages = response.text().split("\n\n").filter(|message| message.starts_with("id: ") && message.contains("\ndata: "));
         let lines: Vec<usize> = messages.map(|message| message.split(['\n', '\r']).count()).collect();
         prop_assert_eq!(lines, vec![2]);
     }

@@ -1,5 +1,5 @@
 //! The gateway's API, from the head and body of a request to the bytes of its response, over the real rules of streams and
-//! snapshots on keyspaces in memory.
+//! snapshots on keyspaces in memory. The SDK's double is the host between them.
 
 mod bodies;
 mod bulk;
@@ -10,8 +10,11 @@ mod frames;
 mod history;
 mod hostile;
 mod openapi;
+mod packed;
+mod pipeline;
 mod rejected_heads;
 mod responses;
 mod routes;
+mod steps;
 mod store;
 mod writes;

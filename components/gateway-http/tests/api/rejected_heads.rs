@@ -1,11 +1,12 @@
 //! Heads of requests that are refused, and what their problems name.
 
 use exesdb_gateway_http::problem::Kind;
-use exesdb_gateway_http::request::RequestHead;
+use exesdb_gateway_http::request::Head;
 use exesdb_gateway_http::route::route;
+use exesdb_sdk::steps::Header;
 
 use crate::client::Request;
-use crate::routes::{BINARY, LINES, SSE, call};
+use crate::routes::{BINARY, LINES, PACKED, SSE, routed};
 use crate::store::TestStore;
 
 /// A read with a parameter that is given this many times.
@@ -80,6 +81,18 @@ fn problems_name_the_field_at_fault() {
         ("POST", "/v1/stores/main/streams/s/events?expected_version=", BINARY, invalid, "expected_version: "),
         ("POST", "/v1/stores/main/transactions", BINARY, Kind::UnsupportedMediaType, "content-type: "),
         ("POST", "/v1/stores/main/transactions?x=1", &[], invalid, "x: is not a known"),
+        ("POST", "/v1/stores/main/append", &[], Kind::UnsupportedMediaType, "send `application/x-ndjson` or"),
+        ("POST", "/v1/stores/main/append?count=1", PACKED, invalid, "count: is not a known"),
+        (
+            "POST",
+            "/v1/stores/main/append",
+            &[("content-type", "application/x-ndjson"), ("accept", "application/json")],
+            Kind::NotAcceptable,
+            "accept: ",
+        ),
+        ("GET", "/v1/stores/main/events?at_least=x", &[], invalid, "at_least: must be"),
+        ("GET", "/v1/stores/main/streams/s/events?at_least=-1", SSE, invalid, "at_least: must be"),
+        ("GET", "/v1/stores/main/streams/s/events?history=1", &[], invalid, "history: must be"),
         ("POST", "/v1/stores/main/import", BINARY, Kind::UnsupportedMediaType, "content-type: "),
         ("POST", "/v1/stores/main/import?count=1", &[], invalid, "count: is not a known"),
         ("POST", "/v1/stores/main/import/states", BINARY, Kind::UnsupportedMediaType, "content-type: "),
@@ -219,7 +232,7 @@ fn problems_name_the_field_at_fault() {
             "content-encoding: `gzip`",
         ),
     ] {
-        let (found, detail) = call(method, target, headers).expect_err(target);
+        let (found, detail) = routed(method, target, headers).expect_err(target);
         assert_eq!(found, kind, "{method} {target}: {detail}");
         assert!(detail.contains(culprit), "{method} {target}: {detail}");
     }
@@ -238,7 +251,7 @@ fn a_body_needs_a_supported_type() {
         ("PUT", "/v1/stores/main/streams/s/retention"),
         ("PUT", "/v1/stores/main/streams/s/snapshots/1"),
     ] {
-        let head = RequestHead { method, target, headers: &[] };
+        let head = Head { method, path: target, query: "", headers: &[] };
         let problem = route(&head).expect_err(target);
         assert_eq!(problem.kind, Kind::UnsupportedMediaType, "{method} {target}");
         assert!(
@@ -246,10 +259,10 @@ fn a_body_needs_a_supported_type() {
             "{problem:?}"
         );
         for form in forms {
-            let (kind, _) = call(method, target, &[("content-type", form)]).expect_err(form);
+            let (kind, _) = routed(method, target, &[("content-type", form)]).expect_err(form);
             assert_eq!(kind, Kind::UnsupportedMediaType, "{method} {target} {form}");
         }
-        call(method, target, &[("content-type", "Application/JSON; charset=utf-8")]).expect(target);
+        routed(method, target, &[("content-type", "Application/JSON; charset=utf-8")]).expect(target);
     }
 }
 
@@ -265,7 +278,7 @@ fn a_path_with_too_many_segments_hints_at_the_slash() {
         ("/v1/streams/a/b/c/d", false),
         ("/", false),
     ] {
-        let (kind, detail) = call("GET", path, &[]).expect_err(path);
+        let (kind, detail) = routed("GET", path, &[]).expect_err(path);
         assert_eq!(kind, Kind::PathNotFound, "{path}");
         assert_eq!(detail.contains("%2F"), hints, "{path}: {detail}");
     }
@@ -301,9 +314,9 @@ fn the_tags_of_a_request_are_bounded_together() {
 #[test]
 fn a_header_that_is_not_utf8_is_named() {
     for name in ["accept", "last-event-id"] {
-        let headers =
-            [("accept".to_owned(), b"text/event-stream".to_vec()), (name.to_owned(), b"\xff".to_vec())];
-        let head = RequestHead { method: "GET", target: "/v1/stores/main/events", headers: &headers };
-        assert_eq!(route(&head).unwrap_err().detail, format!("{name}: is not UTF-8"));
+        let headers = [("accept", b"text/event-stream".to_vec()), (name, b"\xff".to_vec())]
+            .map(|(name, value)| Header { name: name.to_owned(), value });
+        let head = Head { method: "GET", path: "/v1/stores/main/events", query: "", headers: &headers };
+        assert_eq!(route(&head).expect_err("it is not UTF-8").detail, format!("{name}: is not UTF-8"));
     }
 }

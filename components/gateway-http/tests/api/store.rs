@@ -1,7 +1,6 @@
-//! The store of the tests: the rules of the streams and snapshots components over a store in memory, and the means to
-//! inject failures and to script what happens while a follower waits.
+//! The store of the tests: the rules of the streams and snapshots components over a store in memory, what the host checks
+//! around them, and the means to inject failures and to script what happens while a follower waits.
 
-mod convert;
 #[path = "../../../snapshots/tests/driver/mod.rs"]
 mod snapshot_rules;
 #[path = "../../../streams/tests/driver/mod.rs"]
@@ -9,19 +8,20 @@ mod stream_rules;
 
 use std::collections::VecDeque;
 
-use exesdb_gateway_http::history::HistoryId;
-use exesdb_gateway_http::store::{
-    AppendRequest, AppendResult, Deletion, Direction, Error, EventData, EventPage, EventScope,
-    ExpectedVersion, HistoryChange, ImportMark, ImportResult, ImportState, ImportedEvent, RecordedEvent,
-    RecordedSnapshot, Retention, SnapshotData, SnapshotId, SnapshotPage, SnapshotScope, StoreApi,
-    StoreHistory, StreamInfo, StreamPage, Transaction, Wake,
+use exesdb_gateway_http::json;
+use exesdb_sdk::events::{EventData, RecordedEvent, pack, unpack};
+use exesdb_sdk::memory::{MemoryStore, MemoryView};
+use exesdb_sdk::packed::{DATA_IS_JSON, EventParts, Events, METADATA_IS_JSON, push_event};
+use exesdb_sdk::snapshots::SnapshotRequest;
+use exesdb_sdk::steps::double::{Backend, Wake};
+use exesdb_sdk::steps::{Answer, Call, Horizon, Outcome, Query, Reply, WriteCall};
+use exesdb_sdk::types::{
+    AllSelection, Append, ChangeResult, Deletion, DeletionRequest, Direction, EndOfLog, Error,
+    ExpectedVersion, HistoryChange, ImportRequest, Packed, PackedPage, Source, WriteRequest,
 };
-use exesdb_reference as reference;
-use exesdb_sdk::memory::MemoryStore;
-use exesdb_sdk::{snapshots as sdk_snapshots, types};
 use exesdb_streams::correlation::CorrelationIndex;
+use exesdb_streams::{delete, import, read, retention, write};
 
-use convert::Convert;
 use {snapshot_rules as snapshots, stream_rules as rules};
 
 /// One thing that happens during a wait of a follower.
@@ -40,10 +40,10 @@ pub(crate) enum Step {
 }
 
 /// The store's history.
-pub(crate) const HISTORY: HistoryId = HistoryId(0xaa);
+pub(crate) const HISTORY: u64 = 0xaa;
 
 /// A history that the store has left, at [`TestStore::left_at`].
-pub(crate) const OLD_HISTORY: HistoryId = HistoryId(0xbb);
+pub(crate) const OLD_HISTORY: u64 = 0xbb;
 
 /// A change of the events that the store returns, to values that the rules would not accept.
 pub(crate) type Tamper = Box<dyn Fn(&mut RecordedEvent)>;
@@ -66,12 +66,12 @@ pub(crate) struct TestStore {
     pub(crate) tamper: Option<Tamper>,
     /// What happens during each wait; after the last step the store closes.
     pub(crate) steps: VecDeque<Step>,
-    /// The result of a wait of no duration.
-    pub(crate) probe: Option<Wake>,
-    /// The stream and position of each wait so far.
+    /// The stream and the next version or position of each wait so far.
     pub(crate) waits: Vec<(Option<String>, u64)>,
     /// The number of reads so far.
     pub(crate) reads: usize,
+    /// The calls so far.
+    pub(crate) calls: Vec<Call>,
     pub(crate) clock_ms: u64,
     /// The duration of a read.
     pub(crate) read_ms: u64,
@@ -105,17 +105,20 @@ impl TestStore {
             tags: vec![format!("of:{stream}")],
         };
         change(&mut event);
-        let request = AppendRequest {
-            stream_id: stream.to_owned(),
-            expected: ExpectedVersion::Any,
-            events: vec![event],
+        let events = pack(stream, [&event]).expect("the event can be packed");
+        let append = Append { stream_id: stream.to_owned(), expected: ExpectedVersion::Any, events };
+        let request = WriteRequest {
+            appends: vec![append],
+            checks: Vec::new(),
+            conditions: Vec::new(),
+            options: Vec::new(),
         };
-        self.append_request(request).expect("the rules allow the event");
+        self.write(request).expect("the rules allow the event");
     }
 
     /// Deletes a stream.
     pub(crate) fn delete(&mut self, stream: &str, deletion: Deletion) {
-        rules::delete_stream(&self.keyspaces, stream, types::ExpectedVersion::Any, deletion.convert())
+        rules::delete_stream(&self.keyspaces, stream, ExpectedVersion::Any, deletion)
             .expect("the rules allow the deletion");
     }
 
@@ -124,10 +127,9 @@ impl TestStore {
         let mut events = Vec::new();
         let mut from = None;
         loop {
-            let page = rules::read_all(&self.keyspaces, self.now(), from, 1_000, types::Direction::Forward);
+            let page = rules::read_all(&self.keyspaces, self.now(), from, 1_000, Direction::Forward);
             let page = page.expect("a page");
-            let found: Vec<RecordedEvent> = page.events.convert();
-            events.extend(found);
+            events.extend(page.events);
             from = page.next;
             if page.end {
                 return events;
@@ -152,199 +154,228 @@ impl TestStore {
         self.failure.clone().map_or(Ok(()), Err)
     }
 
-    fn append_request(&mut self, request: AppendRequest) -> Result<AppendResult, Error> {
-        let requests = [request.convert()];
-        let mut results = rules::append(&self.keyspaces, self.now(), CorrelationIndex::On, &requests);
-        results.pop().expect("one result for one request").convert()
-    }
-
-    fn read_page(
+    /// Decides one request and applies it, as the host does.
+    fn settle<R: Clone>(
         &self,
-        scope: &EventScope,
-        from: Option<u64>,
-        count: u32,
-        direction: Direction,
-    ) -> Result<rules::EventPage, types::Error> {
-        let (store, now, direction) = (&self.keyspaces, self.now(), direction.convert());
-        let page_count = count.min(self.page_events.unwrap_or(u32::MAX));
-        match scope {
-            EventScope::Store => rules::read_all(store, now, from, page_count, direction),
-            EventScope::Stream(stream) => rules::read_stream(store, now, stream, from, page_count, direction),
-            EventScope::Filtered(filter) => {
-                let filter = filter.clone().convert();
-                let mut page =
-                    rules::read_filtered(store, now, CorrelationIndex::On, filter, from, count, direction)?;
-                if let Some(scan_events) = self.scan_events {
-                    let scanned = rules::read_all(store, now, from, scan_events, direction)?;
-                    let next =
-                        scanned.next.filter(|next| page.next.is_none_or(|page_next| *next < page_next));
-                    if let Some(next) = next.filter(|_| !scanned.end) {
-                        page.events.retain(|event| event.position < next);
-                        (page.next, page.end) = (Some(next), false);
-                    }
-                }
-                Ok(page)
+        request: R,
+        decide: impl Fn(&MemoryView<'_>, &[R]) -> Vec<exesdb_sdk::types::Decision>,
+    ) -> Result<ChangeResult, Error> {
+        self.keyspaces.set_now(self.now());
+        rules::settle(&self.keyspaces, &[request], decide).results.remove(0)
+    }
+
+    fn write(&mut self, mut request: WriteRequest) -> Result<ChangeResult, Error> {
+        for append in &mut request.appends {
+            append.events = flagged(&append.events);
+        }
+        self.settle(request, |view, requests| write::decide(view, CorrelationIndex::On, requests))
+    }
+
+    fn import(&mut self, mut request: ImportRequest) -> Result<ChangeResult, Error> {
+        request.events = flagged(&request.events);
+        self.settle(request, |view, requests| vec![import::decide(view, CorrelationIndex::On, &requests[0])])
+    }
+
+    /// Checks that positions below `next` belong to the store's history.
+    fn check_history(&self, next: u64, of: Option<u64>) -> Result<(), Error> {
+        let end = self.end();
+        let is_left = match of {
+            None | Some(HISTORY) => false,
+            Some(OLD_HISTORY) => next > self.left_at,
+            Some(_) => true,
+        };
+        if next <= end && !is_left {
+            return Ok(());
+        }
+        Err(Error::HistoryChanged(HistoryChange { history_id: HISTORY, end }))
+    }
+
+    /// Checks the positions that a query names (rules Q1 and Q2).
+    fn check_query(&self, query: &Query) -> Result<(), Error> {
+        self.check_history(query.at_least.unwrap_or(0), query.history_id)?;
+        let Source::All(AllSelection { from: Some(from), .. }) = query.selection.source else {
+            return Ok(());
+        };
+        let next = match query.selection.direction {
+            Direction::Forward => from,
+            // A backward read may start beyond the end; it begins with the last event.
+            Direction::Backward => from.saturating_add(1).min(self.end()),
+        };
+        self.check_history(next, query.history_id)
+    }
+
+    fn check_conditions(&self, call: &WriteCall) -> Result<(), Error> {
+        let histories = call.histories.iter().copied().chain(std::iter::repeat(None));
+        for (condition, history) in call.request.conditions.iter().zip(histories) {
+            if let Some(after) = condition.after {
+                self.check_history(after.saturating_add(1), history)?;
             }
         }
-    }
-}
-
-impl StoreApi for TestStore {
-    fn append(&mut self, request: AppendRequest) -> Result<AppendResult, Error> {
-        self.fail()?;
-        self.append_request(request)
+        Ok(())
     }
 
-    fn transact(&mut self, transaction: Transaction) -> Result<Vec<AppendResult>, Error> {
-        self.fail()?;
-        let transactions = [transaction.convert()];
-        let mut results = rules::transact(&self.keyspaces, self.now(), CorrelationIndex::On, &transactions);
-        results.pop().expect("one result for one transaction").convert()
-    }
-
-    fn import(&mut self, events: &[ImportedEvent], marks: &[ImportMark]) -> Result<ImportResult, Error> {
-        self.fail()?;
-        let (mut events, marks): (Vec<reference::ImportedEvent>, Vec<_>) =
-            (events.to_vec().convert(), marks.to_vec().convert());
-        // Either all events of an import have positions, or none.
-        if events.iter().any(|event| event.position.is_some()) {
-            let mut next = self.end();
-            for event in &mut events {
-                let position = *event.position.get_or_insert(next);
-                next = position.saturating_add(1);
-            }
-        }
-        let result = rules::import_events(&self.keyspaces, self.now(), CorrelationIndex::On, &events, &marks);
-        let result: Result<reference::ImportResult, Error> = result.convert();
-        let reference::ImportResult { added, repeated, hidden } = result?;
-        Ok(ImportResult { added, repeated, hidden, durable_position: self.end() })
-    }
-
-    fn import_states(&mut self, source: &str, streams: &[String]) -> Result<Vec<ImportState>, Error> {
-        self.fail()?;
-        rules::import_states(&self.keyspaces, self.now(), source, streams).convert()
-    }
-
-    fn delete_stream(
-        &mut self,
-        stream: &str,
-        expected: ExpectedVersion,
-        deletion: Deletion,
-    ) -> Result<(), Error> {
-        self.fail()?;
-        rules::delete_stream(&self.keyspaces, stream, expected.convert(), deletion.convert()).convert()
-    }
-
-    fn set_retention(&mut self, stream: &str, limits: Retention) -> Result<(), Error> {
-        self.fail()?;
-        rules::set_retention(&self.keyspaces, self.now(), stream, &limits.convert()).convert()
-    }
-
-    fn read(
-        &mut self,
-        scope: &EventScope,
-        from: Option<u64>,
-        count: u32,
-        direction: Direction,
-    ) -> Result<EventPage, Error> {
+    fn read(&mut self, query: &Query) -> Result<PackedPage, Error> {
         self.reads += 1;
         self.clock_ms += self.read_ms;
         self.fail()?;
-        if scope.stream().is_none() && direction == Direction::Forward {
-            // The host checks this before it calls the component.
-            self.check_history(from.unwrap_or(0), None)?;
-        }
-        let found: Result<rules::EventPage, Error> = self.read_page(scope, from, count, direction).convert();
-        let rules::EventPage { events, next, end } = found?;
-        let mut page = EventPage { events: events.convert(), next, end, durable_position: self.end() };
+        self.check_query(query)?;
+        let mut page = self.read_page(query)?;
         if let Some(tamper) = &self.tamper {
-            page.events.iter_mut().for_each(tamper);
+            let mut events = unpack(&page.events).expect("a page has events");
+            events.iter_mut().for_each(tamper);
+            page.events = packed(&events);
         }
-        if let Some(stream) = self.busy_writer {
-            self.add(stream);
-            page.end = false;
+        page.end &= self.busy_writer.is_none();
+        Ok(page)
+    }
+
+    fn read_page(&self, query: &Query) -> Result<PackedPage, Error> {
+        self.keyspaces.set_now(self.now());
+        let mut selection = query.selection.clone();
+        let Some(filter) = query.filter.clone() else {
+            selection.count = selection.count.min(self.page_events.unwrap_or(u32::MAX));
+            return read::read(&self.keyspaces.view(), &selection);
+        };
+        let view = self.keyspaces.view();
+        let mut page = read::read_filtered(&view, CorrelationIndex::On, filter, &selection)?;
+        if let Some(scan_events) = self.scan_events {
+            selection.count = scan_events;
+            let scanned = read::read(&view, &selection)?;
+            let next = scanned.next.filter(|next| page.next.is_none_or(|page_next| *next < page_next));
+            if let Some(next) = next.filter(|_| !scanned.end) {
+                let mut events = unpack(&page.events).expect("a page has events");
+                events.retain(|event| event.position < next);
+                page.events = packed(&events);
+                (page.next, page.end) = (Some(next), false);
+            }
         }
         Ok(page)
     }
 
-    fn list_streams(
-        &mut self,
-        prefix: &str,
-        after: Option<&str>,
-        count: u32,
-        deleted: bool,
-    ) -> Result<StreamPage, Error> {
-        self.fail()?;
-        rules::list_streams(&self.keyspaces, prefix, after, count, deleted).convert()
+    fn change_snapshot(&mut self, request: SnapshotRequest) -> Result<ChangeResult, Error> {
+        self.keyspaces.set_now(self.now());
+        let count = snapshots::settle_beside(&self.keyspaces, &request, |_| ())?;
+        Ok(ChangeResult { placed: Vec::new(), count })
     }
 
-    fn stream_info(&mut self, stream: &str) -> Result<StreamInfo, Error> {
-        self.fail()?;
-        rules::stream_info(&self.keyspaces, self.now(), stream).convert()
-    }
-
-    fn record_snapshot(
-        &mut self,
-        id: &SnapshotId,
-        snapshot: &SnapshotData,
-        created: Option<u64>,
-    ) -> Result<(), Error> {
-        self.fail()?;
-        let (id, snapshot): (sdk_snapshots::SnapshotId, _) =
-            (id.clone().convert(), snapshot.clone().convert());
-        match created {
-            Some(created) => snapshots::import(&self.keyspaces, &id, &snapshot, created),
-            None => snapshots::record(&self.keyspaces, self.now(), &id, &snapshot),
+    fn reply(&mut self, call: Call) -> Result<Reply, Error> {
+        if !matches!(call, Call::LogEnd | Call::Read(_)) {
+            self.fail()?;
         }
-        .convert()
+        let store = &self.keyspaces;
+        Ok(match call {
+            Call::Write(call) => {
+                self.check_conditions(&call)?;
+                Reply::Changed(self.write(call.request)?)
+            }
+            Call::Read(query) => Reply::Page(self.read(&query)?),
+            Call::Remove(DeletionRequest { stream_id, expected, deletion, .. }) => {
+                let request = DeletionRequest { stream_id, expected, deletion, options: Vec::new() };
+                Reply::Changed(self.settle(request, |view, list| delete::decide(view, list))?)
+            }
+            Call::Retain(request) => {
+                Reply::Changed(self.settle(request, |view, list| retention::decide(view, list))?)
+            }
+            Call::ImportEvents(request) => Reply::Changed(self.import(request)?),
+            Call::ImportStates(lookup) => Reply::ImportStates(rules::import_states(
+                store,
+                self.now(),
+                &lookup.source,
+                &lookup.stream_ids,
+            )?),
+            Call::ListStreams(of) => Reply::Streams(rules::list_streams(
+                store,
+                &of.prefix,
+                of.after.as_deref(),
+                of.count,
+                of.deleted,
+            )?),
+            Call::StreamInfo(stream) => Reply::StreamInfo(rules::stream_info(store, self.now(), &stream)?),
+            Call::ChangeSnapshot(request) => Reply::Changed(self.change_snapshot(request)?),
+            Call::ReadSnapshot(id) => Reply::Snapshot(snapshots::read(store, &id)?),
+            Call::LatestSnapshot(of) => {
+                Reply::Snapshot(snapshots::read_latest(store, &of.stream_id, &of.source_id, of.at_most)?)
+            }
+            Call::ListSnapshots(of) => {
+                Reply::Snapshots(snapshots::list(store, &of.scope, of.after.as_ref(), of.count)?)
+            }
+            Call::LogEnd => {
+                let next_position = self.end();
+                Reply::LogEnd(EndOfLog { next_position, chain: 0, history_id: HISTORY })
+            }
+            Call::Named(_) => panic!("the gateway makes no named calls"),
+        })
     }
+}
 
-    fn read_snapshot(&mut self, id: &SnapshotId) -> Result<RecordedSnapshot, Error> {
-        self.fail()?;
-        snapshots::read(&self.keyspaces, &id.clone().convert()).convert()
+/// The events with the flags that the host sets.
+fn flagged(events: &Packed) -> Packed {
+    let mut out = Vec::new();
+    for event in Events::new(events) {
+        let Ok((position, envelope)) = event else { return events.clone() };
+        let tags: Vec<&str> = envelope.tags.collect();
+        let flag = |bytes: &[u8], flag: u8| if json::is_valid(bytes) { flag } else { 0 };
+        let parts = EventParts {
+            flags: flag(envelope.data, DATA_IS_JSON) | flag(envelope.metadata, METADATA_IS_JSON),
+            version: envelope.version,
+            created: envelope.created,
+            stream_id: envelope.stream_id,
+            id: envelope.id,
+            event_type: envelope.event_type,
+            content_type: envelope.content_type,
+            tags: &tags,
+            data: envelope.data,
+            metadata: envelope.metadata,
+        };
+        push_event(&mut out, position, &parts).expect("it was packed before");
     }
+    out
+}
 
-    fn read_latest(
-        &mut self,
-        stream: &str,
-        source: &str,
-        at_most: Option<u64>,
-    ) -> Result<RecordedSnapshot, Error> {
-        self.fail()?;
-        snapshots::read_latest(&self.keyspaces, stream, source, at_most).convert()
+fn packed(events: &[RecordedEvent]) -> Packed {
+    let mut out = Vec::new();
+    for event in events {
+        let parts = EventParts {
+            flags: 0,
+            version: event.version,
+            created: event.created,
+            stream_id: &event.stream_id,
+            id: &event.id,
+            event_type: &event.event_type,
+            content_type: &event.content_type,
+            tags: &event.tags,
+            data: &event.data,
+            metadata: &event.metadata,
+        };
+        push_event(&mut out, event.position, &parts).expect("it can be packed");
     }
+    flagged(&out)
+}
 
-    fn list_snapshots(
-        &mut self,
-        scope: &SnapshotScope,
-        after: Option<&SnapshotId>,
-        count: u32,
-    ) -> Result<SnapshotPage, Error> {
-        self.fail()?;
-        let after = after.cloned().convert();
-        snapshots::list(&self.keyspaces, &scope.clone().convert(), after.as_ref(), count).convert()
-    }
-
-    fn delete_snapshot(&mut self, id: &SnapshotId) -> Result<(), Error> {
-        self.fail()?;
-        snapshots::delete(&self.keyspaces, &id.clone().convert()).convert()
-    }
-
-    fn keep_newest(&mut self, stream: &str, source: &str, keep: u32) -> Result<u64, Error> {
-        self.fail()?;
-        snapshots::keep_newest(&self.keyspaces, stream, source, keep).convert()
-    }
-
-    fn wait(&mut self, stream: Option<&str>, seen: u64, timeout_ms: u32) -> Wake {
-        if timeout_ms == 0 {
-            return self.probe.unwrap_or(Wake::Timeout);
+impl Backend for TestStore {
+    fn call(&mut self, call: Call) -> Outcome {
+        self.calls.push(call.clone());
+        let is_read = matches!(call, Call::Read(_));
+        let reply = self.reply(call)?;
+        let horizon = Horizon { history_id: HISTORY, end: self.end() };
+        if let Some(stream) = self.busy_writer.filter(|_| is_read) {
+            self.add(stream);
         }
-        let is_missed = self
-            .events()
-            .iter()
-            .any(|event| event.position >= seen && stream.is_none_or(|stream| event.stream_id == stream));
+        Ok(Answer { reply, horizon })
+    }
+
+    fn wait(&mut self, query: &Query, next: u64, ms: u32) -> Wake {
+        let stream = match &query.selection.source {
+            Source::OneStream(of) => Some(of.stream_id.clone()),
+            Source::All(_) => None,
+        };
+        let is_missed = query.filter.is_none()
+            && self.events().iter().any(|event| match &stream {
+                Some(stream) => event.stream_id == *stream && event.version >= next,
+                None => event.position >= next,
+            });
         assert!(!is_missed, "the follower waits although there are events it has not read");
-        self.waits.push((stream.map(str::to_owned), seen));
+        self.waits.push((stream, next));
         match self.steps.pop_front() {
             Some(Step::Append(stream)) => {
                 self.add(stream);
@@ -352,7 +383,7 @@ impl StoreApi for TestStore {
             }
             Some(Step::Wake(wake)) => {
                 if wake == Wake::Timeout {
-                    self.clock_ms += u64::from(timeout_ms);
+                    self.clock_ms += u64::from(ms);
                 }
                 wake
             }
@@ -366,45 +397,14 @@ impl StoreApi for TestStore {
             }
             Some(Step::Tombstone(stream)) => {
                 self.delete(stream, Deletion::Tombstone);
-                self.clock_ms += u64::from(timeout_ms);
+                self.clock_ms += u64::from(ms);
                 Wake::Timeout
             }
-            None => Wake::Closing,
+            None => Wake::Stopping,
         }
-    }
-
-    fn history(&mut self) -> Result<StoreHistory, Error> {
-        Ok(StoreHistory { id: HISTORY.0, end: self.end() })
-    }
-
-    fn check_history(&mut self, next: u64, of: Option<HistoryId>) -> Result<(), Error> {
-        let end = self.end();
-        let is_left = match of {
-            None | Some(HISTORY) => false,
-            Some(OLD_HISTORY) => next > self.left_at,
-            Some(_) => true,
-        };
-        if next <= end && !is_left {
-            return Ok(());
-        }
-        Err(Error::HistoryChanged(HistoryChange { history: HISTORY.0, end }))
     }
 
     fn clock_ms(&mut self) -> u64 {
         self.clock_ms
-    }
-
-    fn random(&mut self, length: usize) -> Vec<u8> {
-        // Each 16 bytes begin with their index, so that every event gets another id.
-        let bytes = (0..length).map(|index| match index % 16 {
-            0 => index / 16 / 256,
-            1 => index / 16 % 256,
-            rest => rest,
-        });
-        bytes.map(|byte| byte as u8).collect()
-    }
-
-    fn log_failure(&mut self, message: &str) {
-        self.failures_logged.push(message.to_owned());
     }
 }

@@ -228,9 +228,10 @@ fn problems_of_transactions_state_the_limit() {
 #[test]
 fn tags_keep_their_order() {
     let body = br#"{"events":[{"type":"t","data":1,"tags":["b","a"]},{"type":"t","data":1,"tags":[]}]}"#;
-    let tags: Vec<Vec<String>> =
-        decode_append(body).unwrap().events.into_iter().map(|event| event.tags).collect();
-    assert_eq!(tags, [vec!["b".to_owned(), "a".to_owned()], vec![]]);
+    let append = decode_append(body).unwrap();
+    let tags: Vec<Vec<&str>> =
+        append.events.iter().map(|event| event.tags.iter().map(|tag| &**tag).collect()).collect();
+    assert_eq!(tags, [vec!["b", "a"], vec![]]);
 }
 
 #[test]
@@ -451,4 +452,22 @@ fn refused_retentions_name_their_field() {
         let problem = decode_retention(body.as_bytes()).expect_err(body);
         assert_eq!(field(&problem), named, "{body}: {}", problem.detail);
     }
+}
+
+#[test]
+fn positions_of_an_import_follow_each_other() {
+    let event = |version: u64, position: &str| {
+        format!(
+            r#"{{"stream":"s","version":{version},"created":1,"id":"{version}","type":"t","data":1{position}}}"#
+        )
+    };
+    let body = |events: &[String]| format!(r#"{{"events":[{}]}}"#, events.join(","));
+    let mut store = TestStore::default();
+    let gaps = [event(0, r#","position":3"#), event(1, ""), event(2, r#","position":9"#)];
+    let response = import(&mut store, &body(&gaps));
+    assert_eq!((response.status, &response.json()["durable_position"]), (200, &json!(10)));
+    let positions: Vec<u64> = store.events().iter().map(|event| event.position).collect();
+    assert_eq!(positions, [3, 4, 9]);
+    let late = import(&mut store, &body(&[event(3, ""), event(4, r#","position":12"#)]));
+    assert_eq!((late.status, &late.json()["field"]), (400, &json!("events[0].position")));
 }

@@ -1,0 +1,239 @@
+//! Appends one after the other on one connection, each answered when it is durable, many at the same time.
+//!
+//! The body is lines of JSON or packed appends. Each answer is a line: the result of the append, or the problem for which the
+//! store refused it. Answers are in the order of the appends. An append that cannot be read ends the response: its problem is
+//! the last line, and nothing after it is read.
+
+use exesdb_sdk::logging;
+use exesdb_sdk::steps::{Action, Call, Called, Event, Intake, NumberedCall, Pending, Piece, ResponseHead};
+use exesdb_sdk::types;
+use serde::{Deserialize, Serialize};
+
+use super::append::{pack, result, write};
+use super::{Step, Waiting, unexpected};
+use crate::accept::{Representation, require_lines};
+use crate::argument::media_type;
+use crate::body::{PACKED_MEDIA_TYPE, Taken, check_packed, decode_stream_append, take_packed_append};
+use crate::event_id::EventIds;
+use crate::form::closing;
+use crate::limits::{PIPELINE_PIECE_BYTES, PIPELINE_STEP_APPENDS, REQUEST_BYTES_MAX};
+use crate::problem::{Kind, Problem};
+use crate::query::Query;
+use crate::request::Head;
+use crate::route::Route;
+use crate::store_error::append_problem;
+
+/// The encoding of the appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Encoding {
+    /// A JSON object on each line.
+    Lines,
+    /// Packed events, each append with its length and its expected version.
+    Packed,
+}
+
+/// Reads the head.
+pub(crate) fn parse(head: &Head<'_>) -> Result<Route, Problem> {
+    Query::parse(head.query, &[])?;
+    let lines = Representation::Lines.media_type();
+    let shown = format!("`{lines}` or `{PACKED_MEDIA_TYPE}`");
+    let encoding = match media_type(head, &[lines, PACKED_MEDIA_TYPE], &shown)? {
+        PACKED_MEDIA_TYPE => Encoding::Packed,
+        _ => Encoding::Lines,
+    };
+    require_lines(head)?;
+    Ok(Route::Pipeline(encoding))
+}
+
+/// Appends that come and are answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pipeline {
+    encoding: Encoding,
+    ids: EventIds,
+    /// The number of the next call.
+    next: u32,
+    /// Calls without an outcome.
+    open: u32,
+    end: End,
+}
+
+/// Whether more appends come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum End {
+    /// They may.
+    NotYet,
+    /// The body has ended.
+    Complete,
+    /// None is read any more. The last line of the response.
+    Refused(Vec<u8>),
+}
+
+/// The first step. The head is sent at once: a client may wait for it before it sends.
+pub(super) fn begin(encoding: Encoding, ids: EventIds) -> Step<Waiting> {
+    let head = ResponseHead::new(200).header("content-type", Representation::Lines.media_type());
+    let pipeline = Pipeline { encoding, ids, next: 0, open: 0, end: End::NotYet };
+    Pending::new(Waiting::Pipeline(pipeline)).action(Action::Start(head)).action(receive(0, 1)).into()
+}
+
+fn receive(used: usize, at_least: usize) -> Action {
+    let bytes = |bytes: usize| u32::try_from(bytes).expect("a piece and an append are shorter");
+    let at_least = bytes(at_least);
+    Action::Receive(Intake { used: bytes(used), at_least, at_most: at_least.max(PIPELINE_PIECE_BYTES) })
+}
+
+impl Pipeline {
+    pub(super) fn resume(self, event: Event) -> Step<Waiting> {
+        match event {
+            Event::Body(piece) => self.take(&piece),
+            Event::Called(called) => self.answer(called),
+            Event::Draining(_) => self.refuse(&closing()).go_on(Vec::new()),
+            _ => self.refuse(&unexpected("another event than appends and outcomes")).go_on(Vec::new()),
+        }
+    }
+
+    /// Makes the appends of a piece.
+    fn take(mut self, piece: &Piece) -> Step<Waiting> {
+        let ends = piece.trailers.is_some();
+        let mut rest = piece.bytes.as_slice();
+        let mut calls = Vec::new();
+        let at_least = loop {
+            if calls.len() == PIPELINE_STEP_APPENDS {
+                // The host has more already.
+                break 1.min(rest.len());
+            }
+            match self.next_append(&mut rest, ends) {
+                Ok(Next::Append(append)) => {
+                    let stream = append.stream_id.clone().into_bytes();
+                    let call: Call = write(append);
+                    calls.push(NumberedCall {
+                        context: stream,
+                        ..NumberedCall::new(self.next, call).in_order()
+                    });
+                    self.next = self.next.wrapping_add(1);
+                    self.open += 1;
+                }
+                Ok(Next::Incomplete(bytes)) => break bytes,
+                Ok(Next::End) => {
+                    self.end = End::Complete;
+                    break 0;
+                }
+                Err(problem) => {
+                    self = self.refuse(&problem);
+                    break 0;
+                }
+            }
+        };
+        let mut actions = Vec::new();
+        if !calls.is_empty() {
+            actions.push(Action::Call(calls));
+        }
+        if self.end == End::NotYet {
+            actions.push(receive(piece.bytes.len() - rest.len(), at_least));
+        }
+        self.go_on(actions)
+    }
+
+    /// Takes the next append off the bytes that came; `ends` says that no more come.
+    fn next_append(&mut self, rest: &mut &[u8], ends: bool) -> Result<Next, Problem> {
+        match self.encoding {
+            Encoding::Lines => loop {
+                let line = match memchr::memchr(b'\n', rest) {
+                    Some(at) => {
+                        let (line, after) = rest.split_at(at);
+                        *rest = after.get(1..).unwrap_or_default();
+                        line
+                    }
+                    None if rest.len() > REQUEST_BYTES_MAX => return Err(too_long()),
+                    None if !ends => return Ok(Next::Incomplete(more_than(rest.len()))),
+                    None if rest.is_empty() => return Ok(Next::End),
+                    None => std::mem::take(rest),
+                };
+                if line.len() > REQUEST_BYTES_MAX {
+                    return Err(too_long());
+                }
+                if line.trim_ascii().is_empty() {
+                    continue;
+                }
+                let append = decode_stream_append(line)?;
+                let events = pack(&append.stream_id, &append.events, &mut self.ids)?;
+                return Ok(Next::Append(types::Append {
+                    stream_id: append.stream_id,
+                    expected: append.expected,
+                    events,
+                }));
+            },
+            Encoding::Packed if rest.is_empty() && ends => Ok(Next::End),
+            Encoding::Packed => match take_packed_append(rest)? {
+                Taken::Append(expected, events) => {
+                    let stream_id = check_packed(events, None)?.to_owned();
+                    Ok(Next::Append(types::Append { stream_id, expected, events: events.to_vec() }))
+                }
+                Taken::Incomplete(_) if ends => {
+                    let detail = "ends within an append";
+                    Err(Problem::of_field(Kind::MalformedBody, "body", detail))
+                }
+                Taken::Incomplete(bytes) => Ok(Next::Incomplete(bytes)),
+            },
+        }
+    }
+
+    /// Writes the answers of calls.
+    fn answer(mut self, called: Vec<Called>) -> Step<Waiting> {
+        let mut lines = Vec::new();
+        for Called { context, outcome, .. } in called {
+            self.open = self.open.saturating_sub(1);
+            let stream = String::from_utf8_lossy(&context);
+            let answer = match outcome {
+                Ok(answer) => result(answer).map(|(line, _)| line),
+                Err(error) => Err(append_problem(error, &stream)),
+            };
+            lines.extend(answer.unwrap_or_else(|problem| line_of(&problem)));
+            lines.push(b'\n');
+        }
+        self.go_on(vec![Action::Send(lines)])
+    }
+
+    /// Reads nothing more, and ends with a problem.
+    fn refuse(mut self, problem: &Problem) -> Self {
+        if self.end == End::NotYet {
+            self.end = End::Refused([line_of(problem), b"\n".to_vec()].concat());
+        }
+        self
+    }
+
+    /// Ends the response when all is answered.
+    fn go_on(self, mut actions: Vec<Action>) -> Step<Waiting> {
+        if self.open == 0 && self.end != End::NotYet {
+            if let End::Refused(line) = &self.end {
+                actions.push(Action::Send(line.clone()));
+            }
+            actions.push(Action::Finish(Vec::new()));
+        }
+        let pending = Pending::new(Waiting::Pipeline(self));
+        actions.into_iter().fold(pending, Pending::action).into()
+    }
+}
+
+/// What is next in the body.
+enum Next {
+    Append(types::Append),
+    /// It is not all there, and more comes: so many bytes are needed at least.
+    Incomplete(usize),
+    End,
+}
+
+/// Asks for twice as much, so that a long line is not searched over and over.
+fn more_than(bytes: usize) -> usize {
+    (2 * bytes).clamp(1, REQUEST_BYTES_MAX + 1)
+}
+
+fn too_long() -> Problem {
+    Problem::too_large("body", REQUEST_BYTES_MAX, "bytes per line")
+}
+
+fn line_of(problem: &Problem) -> Vec<u8> {
+    if problem.kind == Kind::Internal {
+        logging::error(&format!("an append of a pipeline failed: {}", problem.detail));
+    }
+    problem.encode()
+}
