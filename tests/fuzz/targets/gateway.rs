@@ -2,8 +2,9 @@
 
 use exesdb_fuzz::fuzz;
 use exesdb_gateway_http::body::{
-    decode_append, decode_append_frames, decode_import, decode_import_states_request, decode_query,
-    decode_retention, decode_snapshot, decode_transaction,
+    check_packed, decode_append, decode_append_frames, decode_import, decode_import_states_request,
+    decode_query, decode_retention, decode_snapshot, decode_stream_append, decode_transaction,
+    take_packed_append,
 };
 use exesdb_gateway_http::frame::{AppendedEvent, take_appended};
 use exesdb_gateway_http::query::{Query, percent_decode};
@@ -15,6 +16,8 @@ const TAGS_MAX: usize = 32;
 fn fuzzed_frames_are_read_or_refused() {
     fuzz("frames", |bytes| {
         drop(decode_append_frames(bytes));
+        let _ = check_packed(bytes, None);
+        let _ = take_packed_append(&mut &*bytes);
         let mut rest = bytes;
         while !rest.is_empty() {
             let before = rest;
@@ -49,6 +52,7 @@ fn fuzzed_bodies_are_read_or_refused() {
     fuzz("bodies", |bytes| {
         drop(decode_append(bytes));
         drop(decode_transaction(bytes));
+        drop(decode_stream_append(bytes));
         drop(decode_import(bytes));
         drop(decode_import_states_request(bytes));
         drop(decode_retention(bytes));

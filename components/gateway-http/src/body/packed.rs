@@ -41,7 +41,7 @@ pub fn check_packed<'a>(packed: &'a [u8], stream: Option<&'a str>) -> Result<&'a
         path.go_to(count);
         let (position, envelope) = event
             .map_err(|broken| Problem::of_field(Kind::MalformedBody, path.name_of(""), broken.to_string()))?;
-        check_event(&path, position, &envelope, *stream.get_or_insert(envelope.stream_id))?;
+        check_event(&path, position, &envelope, stream.get_or_insert(envelope.stream_id))?;
         tag_bytes += envelope.tags.map(str::len).sum::<usize>();
         count += 1;
     }

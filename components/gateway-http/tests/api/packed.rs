@@ -116,7 +116,7 @@ fn refused_events_name_their_field() {
 
 /// An append of a sequence.
 pub(crate) fn framed(kind: u8, version: u64, events: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(9 + events.len()).unwrap();
+    let length = u32::try_from(9 + events.len()).expect("it is short");
     [&length.to_le_bytes()[..], &[kind], &version.to_le_bytes(), events].concat()
 }
 

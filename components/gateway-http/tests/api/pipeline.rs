@@ -151,10 +151,10 @@ fn an_empty_body_has_no_answers() {
         for request in
             [lines(body), lines(body).under(Conditions { inline_body: 0, ..Conditions::default() })]
         {
-            assert_eq!(answers(&request.send(&mut TestStore::default())), [json!(0); 0]);
+            assert!(answers(&request.send(&mut TestStore::default())).is_empty(), "{body:?}");
         }
     }
-    assert_eq!(answers(&packed("").send(&mut TestStore::default())), [json!(0); 0]);
+    assert!(answers(&packed("").send(&mut TestStore::default())).is_empty());
 }
 
 #[test]

@@ -206,10 +206,16 @@ struct Driver<G> {
     gateway: std::marker::PhantomData<G>,
 }
 
+impl Next {
+    fn step(step: wire::Step) -> Self {
+        Self::Step(Box::new(step))
+    }
+}
+
 /// What follows a step.
 enum Next {
     /// Another one.
-    Step(wire::Step),
+    Step(Box<wire::Step>),
     /// Nothing.
     Over(Received),
 }
@@ -219,7 +225,7 @@ impl<G: Gateway> Driver<G> {
         let mut step = self.step(|driver| Registered::<G>::begin(driver.request.clone()));
         loop {
             match self.follow(backend, step) {
-                Next::Step(next) => step = next,
+                Next::Step(next) => step = *next,
                 Next::Over(received) => return Received { steps: self.steps, ..received },
             }
         }
@@ -248,7 +254,7 @@ impl<G: Gateway> Driver<G> {
                 let token = bulk.token.clone();
                 match bulk::send::<G>(backend, &bulk, self.is_head, self.conditions.writes) {
                     Ok(received) => Next::Over(received),
-                    Err(error) => Next::Step(self.resume(&token, &Event::Failed(error))),
+                    Err(error) => Next::step(self.resume(&token, &Event::Failed(error))),
                 }
             }
             wire::Step::Pending(wire::Pending { token, actions }) => {
@@ -305,7 +311,7 @@ impl<G: Gateway> Driver<G> {
         self.events += 1;
         if is_draining {
             self.open.drain();
-            return Next::Step(self.resume(token, &Event::Draining(1_000)));
+            return Next::step(self.resume(token, &Event::Draining(1_000)));
         }
         let takes_body = self.open.awaits_body()
             && self.open.calls() < CALLS_OPEN
@@ -316,20 +322,20 @@ impl<G: Gateway> Driver<G> {
             if token.is_empty() {
                 if piece.trailers.is_none() {
                     let response = Response::new(413);
-                    return Next::Step(wire::Step::Respond(response));
+                    return Next::step(wire::Step::Respond(response));
                 }
                 self.request.body = RequestBody::Whole(piece.bytes);
-                return Next::Step(self.run_again());
+                return Next::step(self.run_again());
             }
-            return Next::Step(self.resume(token, &Event::Body(piece)));
+            return Next::step(self.resume(token, &Event::Body(piece)));
         }
         let called = self.open.outcomes(backend, self.conditions.delivery);
         assert!(!called.is_empty(), "nothing is open that could bring an event");
         if token.is_empty() {
             self.outcomes.extend(called.into_iter().map(|called| called.outcome));
-            return Next::Step(self.run_again());
+            return Next::step(self.run_again());
         }
-        Next::Step(self.resume(token, &Event::Called(called)))
+        Next::step(self.resume(token, &Event::Called(called)))
     }
 
     fn run_again(&mut self) -> wire::Step {
@@ -353,3 +359,208 @@ fn page_of(outcome: Outcome) -> Result<(crate::types::PackedPage, super::Horizon
 
 /// The calls of a request, as they come.
 type CalledList = Vec<Called>;
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::{Backend, Call, Conditions, Delivery, exchange};
+    use crate::events::{EventData, pack};
+    use crate::steps::{
+        Action, Answer, Caller, Event, Gateway, Holding, Horizon, Intake, NumberedCall, Outcome, Pending,
+        Reply, Request, RequestBody, Response, ResponseHead, Step, WriteCall,
+    };
+    use crate::types::{Append, ExpectedVersion, WriteRequest};
+
+    /// Counts the bytes of a body, of which it uses one in each step, and makes two calls for each.
+    struct Counter;
+
+    #[derive(Serialize, Deserialize)]
+    struct Counting {
+        used: u32,
+        ended: bool,
+        answered: u32,
+        seen: Vec<u8>,
+    }
+
+    fn request(body: &[u8]) -> Request {
+        Request {
+            id: "r".into(),
+            method: "POST".into(),
+            path: "/".into(),
+            query: None,
+            headers: Vec::new(),
+            body: RequestBody::Whole(body.to_vec()),
+            store: "s".into(),
+            mount: "m".into(),
+            caller: Caller { identity: None, scopes: Vec::new() },
+            traceparent: None,
+            fields: Vec::new(),
+        }
+    }
+
+    fn named(of: u8) -> Outcome {
+        let horizon = Horizon { history_id: 1, end: 2 };
+        Ok(Answer { reply: Reply::Named(vec![of]), horizon })
+    }
+
+    fn receive(used: u32) -> Action {
+        Action::Receive(Intake { used, at_least: 1, at_most: 3 })
+    }
+
+    impl Gateway for Counter {
+        type State = Counting;
+        type Representation = ();
+
+        fn begin(_: Request) -> Step<Counting, ()> {
+            let state = Counting { used: 0, ended: false, answered: 0, seen: Vec::new() };
+            Pending::new(state).action(Action::Start(ResponseHead::new(200))).action(receive(0)).into()
+        }
+
+        fn resume(mut state: Counting, event: Event) -> Step<Counting, ()> {
+            let mut actions = Vec::new();
+            match event {
+                Event::Body(piece) => {
+                    if let Some(first) = piece.bytes.first() {
+                        let call = |id, payload| {
+                            let call = Call::Named(crate::steps::NamedCall { name: "n".into(), payload });
+                            NumberedCall::new(2 * state.used + id, call)
+                        };
+                        let ordered = call(0, vec![*first]).in_order();
+                        actions.push(Action::Call(vec![ordered, call(1, vec![b'-'])]));
+                        state.used += 1;
+                        actions.push(receive(1));
+                    } else {
+                        state.ended = true;
+                    }
+                }
+                Event::Called(called) => {
+                    for called in called {
+                        state.answered += 1;
+                        match called.outcome.map(|answer| answer.reply) {
+                            Ok(Reply::Named(bytes)) => state.seen.extend(bytes),
+                            other => panic!("{other:?}"),
+                        }
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+            if state.ended && state.answered == 2 * state.used {
+                actions.push(Action::Send(state.seen.clone()));
+                actions.push(Action::Finish(Vec::new()));
+            }
+            actions.into_iter().fold(Pending::new(state), Pending::action).into()
+        }
+    }
+
+    #[test]
+    fn unused_bytes_come_again_and_ordered_outcomes_stay_in_order() {
+        for delivery in [Delivery::Together, Delivery::Alone, Delivery::Reversed] {
+            for (inline_body, outcomes_first) in [(0, false), (0, true), (100, false), (100, true)] {
+                let conditions =
+                    Conditions { delivery, inline_body, outcomes_first, ..Conditions::default() };
+                let mut backend = |call| match call {
+                    Call::Named(call) => named(call.payload[0]),
+                    other => panic!("{other:?}"),
+                };
+                let received = exchange::<Counter>(&mut backend, conditions, request(b"abcd"));
+                let ordered: Vec<u8> = received.body.iter().copied().filter(|byte| *byte != b'-').collect();
+                assert_eq!(ordered, b"abcd", "{conditions:?}");
+                assert_eq!((received.body.len(), received.is_whole), (8, true));
+            }
+        }
+    }
+
+    /// Sends one write in two parts, of which the first is held.
+    struct Holder;
+
+    impl Gateway for Holder {
+        type State = ();
+        type Representation = ();
+
+        fn begin(_: Request) -> Step<(), ()> {
+            let event = |id: &str| pack("s", [&EventData { id: id.into(), ..EventData::default() }]).unwrap();
+            let expected = ExpectedVersion::Any;
+            let append = Append { stream_id: "s".into(), expected, events: event("b") };
+            let (checks, conditions, options) = (Vec::new(), Vec::new(), Vec::new());
+            let request = WriteRequest { appends: vec![append], checks, conditions, options };
+            let call = Call::Write(WriteCall { request, histories: Vec::new() });
+            Pending::new(())
+                .action(Action::Hold(Holding { id: 1, events: event("a") }))
+                .action(Action::Call(vec![NumberedCall { held: Some(1), ..NumberedCall::new(2, call) }]))
+                .into()
+        }
+
+        fn resume((): (), _: Event) -> Step<(), ()> {
+            Response::new(204).into()
+        }
+    }
+
+    #[derive(Default)]
+    struct Written(Vec<String>);
+
+    impl Backend for Written {
+        fn call(&mut self, call: Call) -> Outcome {
+            let Call::Write(write) = call else { panic!("{call:?}") };
+            let events = crate::events::unpack(&write.request.appends[0].events).unwrap();
+            self.0.extend(events.into_iter().map(|event| event.id));
+            named(0)
+        }
+    }
+
+    #[test]
+    fn held_events_precede_those_of_the_call() {
+        let mut written = Written::default();
+        let received = exchange::<Holder>(&mut written, Conditions::default(), request(b""));
+        assert_eq!((received.head.status, written.0), (204, vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    /// Breaks the contract in the way that the path says.
+    struct Breaker;
+
+    impl Gateway for Breaker {
+        type State = Vec<u8>;
+        type Representation = ();
+
+        fn begin(request: Request) -> Step<Vec<u8>, ()> {
+            let start = || Action::Start(ResponseHead::new(200));
+            let call = |id| Action::Call(vec![NumberedCall::new(id, Call::LogEnd)]);
+            let pending = Pending::new(Vec::new());
+            match request.path.as_str() {
+                "/nothing open" => pending.into(),
+                "/two starts" => pending.action(start()).action(start()).into(),
+                "/send before start" => pending.action(Action::Send(Vec::new())).into(),
+                "/two receipts" => pending.action(receive(0)).action(receive(0)).into(),
+                "/a number twice" => pending.action(call(1)).action(call(1)).into(),
+                "/more used than given" => pending.action(receive(1)).into(),
+                "/a long token" => Pending::new(vec![0; 64 << 10]).action(call(1)).into(),
+                "/many actions" => (0..257).fold(pending, |pending, id| pending.action(call(id))).into(),
+                other => panic!("{other}"),
+            }
+        }
+
+        fn resume(_: Vec<u8>, _: Event) -> Step<Vec<u8>, ()> {
+            Response::new(204).into()
+        }
+    }
+
+    #[test]
+    fn what_breaks_the_contract_is_a_panic() {
+        for path in [
+            "/nothing open",
+            "/two starts",
+            "/send before start",
+            "/two receipts",
+            "/a number twice",
+            "/more used than given",
+            "/a long token",
+            "/many actions",
+        ] {
+            let request = Request { path: path.into(), ..request(b"body") };
+            let broken = std::panic::catch_unwind(|| {
+                exchange::<Breaker>(&mut |_| named(0), Conditions::default(), request.clone())
+            });
+            assert!(broken.is_err(), "{path}");
+        }
+    }
+}

@@ -36,7 +36,7 @@ use super::{Action, Call, NumberedCall, Outcome, Request, RequestBody, Step, who
 
 /// What the handler needs before it can go on: pass it on with `?`.
 #[derive(Debug)]
-pub struct Again(Action);
+pub struct Again(Box<Action>);
 
 /// The calls of a handler, in their order. It must make the same ones whenever it is run: ids come from the request's `id`,
 /// not from chance.
@@ -55,7 +55,7 @@ impl Calls {
     pub fn call(&mut self, call: Call) -> Result<Outcome, Again> {
         let id = self.made;
         self.made += 1;
-        self.outcomes.next().ok_or_else(|| Again(Action::Call(vec![NumberedCall::new(id, call)])))
+        self.outcomes.next().ok_or_else(|| Again(Box::new(Action::Call(vec![NumberedCall::new(id, call)]))))
     }
 }
 
@@ -67,7 +67,7 @@ impl Calls {
 pub fn body(request: &Request, limit: u32) -> Result<&[u8], Again> {
     match &request.body {
         RequestBody::Whole(body) => Ok(body),
-        RequestBody::Pieces(_) => Err(Again(whole_body(limit))),
+        RequestBody::Pieces(_) => Err(Again(Box::new(whole_body(limit)))),
     }
 }
 
@@ -80,6 +80,6 @@ pub fn run<S, R, T: Into<Step<S, R>>>(
 ) -> Step<S, R> {
     match handler(request, &mut Calls { outcomes: outcomes.into_iter(), made: 0 }) {
         Ok(step) => step.into(),
-        Err(Again(action)) => Step::RunAgain(vec![action]),
+        Err(Again(action)) => Step::RunAgain(vec![*action]),
     }
 }
