@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use exesdb_plugin::LimitedBody;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -31,6 +32,8 @@ pub(crate) struct RequestBody {
     body: Option<Incoming>,
     /// Completes when the body has taken too long. Made at the first wait, because most bodies arrive at once.
     timeout: Option<Pin<Box<Sleep>>>,
+    /// The body may take as long as it likes.
+    is_unlimited: bool,
 }
 
 /// Why a body ended early.
@@ -53,7 +56,7 @@ impl From<BodyError> for exesdb_plugin::BodyError {
 
 impl RequestBody {
     pub(crate) fn new(body: Incoming) -> Self {
-        Self { body: (!body.is_end_stream()).then_some(body), timeout: None }
+        Self { body: (!body.is_end_stream()).then_some(body), timeout: None, is_unlimited: false }
     }
 }
 
@@ -72,6 +75,9 @@ impl Body for RequestBody {
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
         }
+        if self.is_unlimited {
+            return Poll::Pending;
+        }
         let timeout = self.timeout.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_TIME_MAX)));
         match timeout.as_mut().poll(context) {
             Poll::Ready(()) => {
@@ -88,6 +94,13 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl LimitedBody for RequestBody {
+    fn lift_time_limit(&mut self) {
+        self.is_unlimited = true;
+        self.timeout = None;
     }
 }
 

@@ -111,6 +111,12 @@ impl Admission {
         }
     }
 
+    /// Waits for an instance for a request that was admitted before and needs one again. None if the worker is stopping: then
+    /// the request ends soon, and goes on without one.
+    pub(crate) async fn enter_again(&self) -> Option<OwnedSemaphorePermit> {
+        self.free.clone().acquire_owned().await.ok()
+    }
+
     /// Admits no further requests.
     pub(crate) fn close(&self) {
         self.free.close();

@@ -1,10 +1,11 @@
-//! The contract in Rust, seen from the host's side: version 0.1 for gateways, and [`next`], version 0.2, for persistence
-//! components.
+//! The contract in Rust, seen from the host's side: version 0.1 for gateways; [`next`], version 0.2, for persistence
+//! components; and [`gateway`], version 0.2, for gateways.
 //!
 //! All interfaces are generated as imports, also those that persistence components export. Exports are called through typed
 //! functions (see `persistence/exports.rs`).
 #![allow(missing_docs, clippy::wildcard_imports, unreachable_pub)] // generated; the WIT files are the documentation
 
+pub(crate) mod gateway;
 pub(crate) mod next;
 
 wasmtime::component::bindgen!({

@@ -59,7 +59,7 @@ pub enum CrashKind {
     Exit,
     /// The host ended the call: the client stopped reading, or the guest did not finish when it was requested to.
     CutOff,
-    /// The guest broke a rule of the component model, or copied too many bytes in one call.
+    /// The guest broke a rule of the component model or of its contract, or copied too many bytes in one call.
     Contract,
 }
 
@@ -144,6 +144,12 @@ impl Crash {
         Self { message: message.to_owned(), ..Self::without_message(CrashKind::CutOff) }
     }
 
+    /// A step that breaks the contract of gateways as steps.
+    pub(crate) fn breach(message: &str) -> Self {
+        let message = format!("broke the contract: {message}");
+        Self { message: truncated(&message, MESSAGE_BYTES_MAX), ..Self::without_message(CrashKind::Contract) }
+    }
+
     fn at_limit(kind: CrashKind, limit: String) -> Self {
         Self { message: limit.clone(), limit: Some(limit), ..Self::without_message(kind) }
     }
@@ -174,7 +180,7 @@ impl Crash {
             (Some(limit), _) => limit,
             (None, CrashKind::Exit) => "ended itself",
             (None, CrashKind::CutOff) => "was cut off",
-            (None, CrashKind::Contract) => "broke the rules of the component model",
+            (None, CrashKind::Contract) => "broke the rules of the component model or of its contract",
             (None, _) => "trapped",
         }
     }

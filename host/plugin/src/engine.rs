@@ -151,6 +151,14 @@ fn gateway_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> 
     bindings::logging::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     bindings::config::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     bindings::types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    bindings::gateway::store::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    bindings::gateway::requests::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::logging::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::config::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::fields::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::places::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    next::snapshot_types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     add_wasi(&mut linker)?;
     Ok(linker)
 }

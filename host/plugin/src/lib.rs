@@ -39,6 +39,7 @@ mod persistence;
 mod problem;
 mod request_control;
 mod state;
+mod store_calls;
 mod store_view;
 mod text;
 mod trace;
@@ -51,7 +52,9 @@ pub use context::ComponentContext;
 pub use crash::{Crash, CrashKind};
 pub use description::{Description, SettingSpec, SettingValue};
 pub use engine::{Engine, EngineError, INSTANCES_MAX};
-pub use gateway::{GatewayBody, GatewayError, GatewayPlugin, GatewayWorker, workers as gateway_workers};
+pub use gateway::{
+    GatewayBody, GatewayError, GatewayPlugin, GatewayWorker, LimitedBody, workers as gateway_workers,
+};
 pub use identity::Identity;
 pub use installed::{Deployment, Installed};
 pub use json::is_json;

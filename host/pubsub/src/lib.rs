@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 /// Appends that a bus remembers. A waiter whose read is older is woken at once and reads again.
 const REMEMBERED_APPENDS: usize = 4_096;
 
-/// Waiters on one bus at a time. Each occupies a gateway instance, whose memory is the real limit.
-const WAITERS_MAX: usize = 4_096;
+/// Waiters on one bus at a time: more than the host has connections. Each takes some hundred bytes.
+const WAITERS_MAX: usize = 16_384;
 
 /// The bus of one store.
 #[derive(Default)]

@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::steps::StepsBody;
 use crate::admission::{SHORT_BYTES_MAX, SHORT_TIME_MAX};
 use crate::request_control::RequestControl;
 
@@ -25,11 +26,48 @@ impl Drop for Client {
     }
 }
 
-/// The body of a response, as the instance writes it.
+/// The body of a response.
+pub enum GatewayBody {
+    /// As one instance writes it.
+    Instance(InstanceBody),
+    /// As steps make it.
+    Steps(StepsBody),
+}
+
+impl Body for GatewayBody {
+    type Data = Bytes;
+    type Error = wasmtime_wasi_http::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match self.get_mut() {
+            Self::Instance(body) => Pin::new(body).poll_frame(context),
+            Self::Steps(body) => Pin::new(body).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Instance(body) => body.is_end_stream(),
+            Self::Steps(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Instance(body) => body.size_hint(),
+            Self::Steps(body) => body.size_hint(),
+        }
+    }
+}
+
+/// The body of a response, as an instance writes it.
 ///
 /// For the engine, a body whose instance is gone ends like any other. Here it ends only when the guest's call has
 /// returned, and otherwise with an error, so that no client takes a partial response for a complete one.
-pub struct GatewayBody {
+pub struct InstanceBody {
     /// Frames that were read ahead.
     held: VecDeque<Frame<Bytes>>,
     body: HyperOutgoingBody,
@@ -37,7 +75,7 @@ pub struct GatewayBody {
     client: Client,
 }
 
-impl GatewayBody {
+impl InstanceBody {
     pub(super) fn new(body: HyperOutgoingBody, completion: oneshot::Receiver<()>, client: Client) -> Self {
         Self { held: VecDeque::new(), body, completion, client }
     }
@@ -65,7 +103,7 @@ impl GatewayBody {
     }
 }
 
-impl Body for GatewayBody {
+impl Body for InstanceBody {
     type Data = Bytes;
     type Error = wasmtime_wasi_http::Error;
 

@@ -25,8 +25,14 @@ pub enum GatewayError {
     #[error("the gateway component {}; incident {}", crash.for_client(), crash.incident)]
     Crashed {
         /// The crash. Its message is for the operator, not for the client.
-        crash: Crash,
+        crash: Box<Crash>,
     },
+    /// The request's body did not arrive: the client was too slow, or sent something that is not HTTP.
+    #[error("the request's body did not arrive: {0}")]
+    BodyLost(String),
+    /// The request's body is longer than the component takes.
+    #[error("the request's body has more than {0} bytes")]
+    BodyTooLarge(u32),
     /// The component finished without a response.
     #[error("the gateway component gave no answer; the host's log says why")]
     NoResponse,

@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 
-use super::plugin::GatewayPlugin;
+use super::plugin::{GatewayPlugin, Indices};
+use super::steps;
 use crate::context::ComponentContext;
 use crate::load::{LoadError, STARTED};
 use crate::state::State;
@@ -60,8 +61,14 @@ impl Idle {
 /// A warm instance.
 pub(super) struct Warm {
     pub(super) store: Store<State>,
-    pub(super) proxy: Proxy,
+    pub(super) exports: Exports,
     requests_left: u64,
+}
+
+/// What an instance exports.
+pub(super) enum Exports {
+    Http(Proxy),
+    Steps(steps::Exports),
 }
 
 impl Instances {
@@ -85,6 +92,11 @@ impl Instances {
         }
     }
 
+    /// A new instance, for a call that another one has not survived.
+    pub(super) async fn fresh(&self, request: u64) -> Result<Warm, LoadError> {
+        self.make(request).await
+    }
+
     async fn make(&self, request: u64) -> Result<Warm, LoadError> {
         let (plugin, context) = (&self.plugin, &self.context);
         let mut store = State::store(&plugin.engine.wasmtime, &plugin.loaded.identity, context, &self.path);
@@ -96,11 +108,14 @@ impl Instances {
                 return Err(plugin.loaded.not_started("gateway", STARTED, &crash, &context.limits));
             }
         };
-        let proxy = plugin.indices.load(&mut store, &instance);
-        let proxy = proxy.map_err(|error| plugin.loaded.mistyped("gateway", &error))?;
+        let exports = match &plugin.indices {
+            Indices::Http(indices) => indices.load(&mut store, &instance).map(Exports::Http),
+            Indices::Steps(indices) => indices.load(&mut store, &instance).map(Exports::Steps),
+        };
+        let exports = exports.map_err(|error| plugin.loaded.mistyped("gateway", &error))?;
         store.data_mut().meter.set_initial_memory();
         let requests_left = REQUESTS_PER_INSTANCE + request % (REQUESTS_PER_INSTANCE / 10);
-        Ok(Warm { store, proxy, requests_left })
+        Ok(Warm { store, exports, requests_left })
     }
 
     /// Takes back an instance that has served a request, and keeps it if it is fit for another one.

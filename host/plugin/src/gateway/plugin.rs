@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 
+use super::steps;
 use crate::description::Description;
 use crate::engine::Engine;
 use crate::identity::Identity;
@@ -13,8 +14,16 @@ use crate::load::{LoadError, Loaded, WasmSource, load};
 /// A gateway component of which instances can be made.
 pub struct GatewayPlugin {
     pub(crate) loaded: Loaded,
-    pub(super) indices: ProxyIndices,
+    pub(super) indices: Indices,
     pub(super) engine: Engine,
+}
+
+/// The places of a gateway's exports in the compiled component.
+pub(super) enum Indices {
+    /// It speaks `wasi:http`.
+    Http(ProxyIndices),
+    /// It is made of steps.
+    Steps(steps::Indices),
 }
 
 impl GatewayPlugin {
@@ -25,8 +34,13 @@ impl GatewayPlugin {
     /// See [`LoadError`]. No code of the component has run.
     pub fn load(engine: &Engine, source: &WasmSource) -> Result<Arc<Self>, LoadError> {
         let loaded = load(engine, &engine.gateway, "gateway", source)?;
-        let indices = ProxyIndices::new(&loaded.pre)
-            .map_err(|error| loaded.lacks("gateway", &format!("wasi:http/incoming-handler@0.2 ({error})")))?;
+        let steps = steps::Indices::find(&loaded.component);
+        let indices = match steps.map_err(|missing| loaded.lacks("gateway", &missing))? {
+            Some(indices) => Indices::Steps(indices),
+            None => Indices::Http(ProxyIndices::new(&loaded.pre).map_err(|error| {
+                loaded.lacks("gateway", &format!("wasi:http/incoming-handler@0.2 ({error})"))
+            })?),
+        };
         Ok(Arc::new(Self { loaded, indices, engine: engine.clone() }))
     }
 
@@ -47,5 +61,12 @@ impl GatewayPlugin {
     /// Which component it is.
     pub fn identity(&self) -> &Arc<Identity> {
         &self.loaded.identity
+    }
+}
+
+impl GatewayPlugin {
+    /// Whether the component is made of steps.
+    pub(super) fn has_steps(&self) -> bool {
+        matches!(self.indices, Indices::Steps(_))
     }
 }

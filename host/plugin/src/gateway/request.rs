@@ -1,4 +1,4 @@
-//! The life of a gateway request: admission, the guest's call, and what can end it early.
+//! The life of a request to a gateway that speaks `wasi:http`: admission, the guest's call, and what can end it early.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,9 +13,11 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::body::{ArrivingBody, Client, Completion, GatewayBody};
+use super::body::{ArrivingBody, Client, Completion, GatewayBody, InstanceBody};
 use super::error::GatewayError;
-use super::worker::{GatewayWorker, Running};
+use super::instances::Exports;
+use super::steps::LimitedBody;
+use super::worker::{GatewayWorker, Listed, Running};
 use crate::admission::NotAdmitted;
 use crate::crash::Crash;
 use crate::metered_call::MeteredCall;
@@ -31,8 +33,8 @@ const FINISH_GRACE: Duration = Duration::from_secs(4);
 type ResponseSender = Arc<Mutex<Option<oneshot::Sender<Result<Response<HyperOutgoingBody>, GatewayError>>>>>;
 
 impl GatewayWorker {
-    /// Serves a request in an instance. The response's body arrives as the instance writes it; dropping it tells the guest
-    /// to finish.
+    /// Serves a request. The response's body arrives as the gateway writes it; dropping it tells the gateway that the client
+    /// has left.
     ///
     /// # Errors
     ///
@@ -41,6 +43,22 @@ impl GatewayWorker {
         self: &Arc<Self>,
         request: Request<B>,
     ) -> Result<Response<GatewayBody>, GatewayError>
+    where
+        B: LimitedBody + Unpin + Send + 'static,
+        B::Error: Into<wasmtime_wasi_http::Error>,
+    {
+        if self.has_steps {
+            let response = self.handle_in_steps(request).await?;
+            return Ok(response.map(GatewayBody::Steps));
+        }
+        let response = self.handle_in_one_call(request).await?;
+        Ok(response.map(GatewayBody::Instance))
+    }
+
+    async fn handle_in_one_call<B>(
+        self: &Arc<Self>,
+        request: Request<B>,
+    ) -> Result<Response<InstanceBody>, GatewayError>
     where
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
@@ -75,7 +93,7 @@ impl GatewayWorker {
         client.0.body_taken();
         let (head, body) = response.into_parts();
         let is_bounded = head.headers.contains_key(http::header::CONTENT_LENGTH) || body.is_end_stream();
-        let mut body = GatewayBody::new(body, completed, client);
+        let mut body = InstanceBody::new(body, completed, client);
         // A response with a known length becomes a long one only if it is not taken soon.
         if !is_bounded && !control.enter_long() {
             body = body.if_short().await.ok_or_else(|| GatewayError::TooManyLong(self.long.max()))?;
@@ -94,7 +112,6 @@ impl GatewayWorker {
         B: Body<Data = Bytes> + Unpin + Send + 'static,
         B::Error: Into<wasmtime_wasi_http::Error>,
     {
-        // Removes the request from the list also when this is aborted or panics: a worker that stops waits for all.
         let _listed = Listed { worker: &self, number };
         let outcome = self.call(number, request, &sender, completion, &control).await;
         if let Err(error) = outcome
@@ -142,7 +159,10 @@ impl GatewayWorker {
             store.data_mut().http().new_response_outparam_from_callback(respond).map_err(unusable)?;
         let yield_state = store.data().meter.yield_state();
         let wall = Duration::from_millis(self.context.limits.response_wall_ms);
-        let handler = warm.proxy.wasi_http_incoming_handler();
+        let Exports::Http(proxy) = &warm.exports else {
+            return Err(no_response(&"it does not speak wasi:http"));
+        };
+        let handler = proxy.wasi_http_incoming_handler();
         let served = tokio::select! {
             served = MeteredCall::new(handler.call_handle(&mut *store, request, outparam), yield_state) => served,
             (crash, error) = self.cut_off(control) => {
@@ -152,7 +172,7 @@ impl GatewayWorker {
             () = control.no_response_within(wall) => {
                 let crash = Crash::no_response(self.context.limits.response_wall_ms);
                 store.data().report(&crash);
-                return Err(GatewayError::Crashed { crash });
+                return Err(GatewayError::Crashed { crash: Box::new(crash) });
             }
         };
         match served {
@@ -165,7 +185,7 @@ impl GatewayWorker {
             Err(error) => {
                 let crash = store.data().crash(&error);
                 store.data().report(&crash);
-                Err(GatewayError::Crashed { crash })
+                Err(GatewayError::Crashed { crash: Box::new(crash) })
             }
         }
     }
@@ -191,20 +211,5 @@ impl GatewayWorker {
                 }
             },
         }
-    }
-}
-
-/// Keeps a request in the worker's list while it is served.
-struct Listed<'a> {
-    worker: &'a GatewayWorker,
-    number: u64,
-}
-
-impl Drop for Listed<'_> {
-    fn drop(&mut self) {
-        if let Some(running) = self.worker.requests.lock().remove(&self.number) {
-            running.control.leave_long();
-        }
-        self.worker.finished.notify_one();
     }
 }

@@ -3,17 +3,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use exesdb_supervisor::{
     ChildSpec, Context, Reason, Registration, Registry, ShutdownSignal, Start, SupervisorSpec,
 };
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::instances::Instances;
 use super::plugin::GatewayPlugin;
+use super::steps::{ROOM_BYTES_MAX, Room};
 use crate::admission::{Admission, Load, LongShare, soonest};
 use crate::context::ComponentContext;
 use crate::installed::Installed;
@@ -62,6 +64,9 @@ async fn start(
         stopping: AtomicBool::new(false),
         long,
         numbers: AtomicU64::new(0),
+        has_steps: deployment.plugin.has_steps(),
+        encodings: Semaphore::new(available_parallelism().map_or(1, usize::from)),
+        room: Room::of(ROOM_BYTES_MAX),
     });
     // The worker does not start if no instance can be made.
     worker.instances.warm_up().await.map_err(Reason::error)?;
@@ -99,12 +104,35 @@ pub struct GatewayWorker {
     pub(super) stopping: AtomicBool,
     pub(super) long: LongShare,
     pub(super) numbers: AtomicU64,
+    /// The component is made of steps.
+    pub(super) has_steps: bool,
+    /// Pages that are encoded at a time: no more than there are processors, so that short steps do not wait behind many long
+    /// ones.
+    pub(super) encodings: Semaphore,
+    /// For bodies and held events of requests as steps.
+    pub(super) room: Room,
 }
 
 /// A request in progress.
 pub(super) struct Running {
     pub(super) task: AbortHandle,
     pub(super) control: Arc<RequestControl>,
+}
+
+/// Keeps a request in the worker's list while it is served, also when its task is aborted or panics: a worker that stops waits
+/// for all.
+pub(super) struct Listed<'a> {
+    pub(super) worker: &'a GatewayWorker,
+    pub(super) number: u64,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        if let Some(running) = self.worker.requests.lock().remove(&self.number) {
+            running.control.leave_long();
+        }
+        self.worker.finished.notify_one();
+    }
 }
 
 impl GatewayWorker {

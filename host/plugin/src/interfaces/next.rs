@@ -2,5 +2,6 @@
 
 mod config;
 mod logging;
+mod store;
 mod types;
 pub(crate) mod views;

@@ -23,8 +23,16 @@ const OFFERED_TO_PERSISTENCE: &[&str] = &[
     "exesdb:store/snapshot-types@0.2.0",
 ];
 
-/// Our interfaces for gateways.
+/// Our interfaces for gateways that speak `wasi:http`, in both versions of the contract.
 const OFFERED_TO_GATEWAYS: &[&str] = &[
+    "exesdb:gateway/store@0.2.0",
+    "exesdb:gateway/requests@0.2.0",
+    "exesdb:host/logging@0.2.0",
+    "exesdb:host/config@0.2.0",
+    "exesdb:host/fields@0.2.0",
+    "exesdb:storage/places@0.2.0",
+    "exesdb:store/types@0.2.0",
+    "exesdb:store/snapshot-types@0.2.0",
     "exesdb:host/logging@0.1.0",
     "exesdb:host/config@0.1.0",
     "exesdb:store/types@0.1.0",
@@ -32,6 +40,17 @@ const OFFERED_TO_GATEWAYS: &[&str] = &[
     "exesdb:store/snapshots@0.1.0",
     "exesdb:store/live@0.1.0",
     "exesdb:store/history@0.1.0",
+];
+
+/// Our interfaces for gateways as steps, which ask their store for nothing within a call.
+const OFFERED_TO_STEPS: &[&str] = &[
+    "exesdb:gateway/requests@0.2.0",
+    "exesdb:host/logging@0.2.0",
+    "exesdb:host/config@0.2.0",
+    "exesdb:host/fields@0.2.0",
+    "exesdb:storage/places@0.2.0",
+    "exesdb:store/types@0.2.0",
+    "exesdb:store/snapshot-types@0.2.0",
 ];
 
 /// All stable interfaces of WASI 0.2, for every component: toolchains import many of them whether they are used or not. A
@@ -68,11 +87,15 @@ const WASI: &[&str] = &[
     "wasi:sockets/udp@0.2",
 ];
 
-/// The interface that each kind of component exports, in the version that this host calls.
-const KINDS: [(&str, &str); 3] = [
+/// What a gateway as steps exports.
+const STEPS: &str = "exesdb:gateway/steps@0.2.0";
+
+/// The interface that each kind of component exports, in the version that this host calls. A gateway has one of two.
+const KINDS: [(&str, &str); 4] = [
     ("exesdb:store/stream-writes@0.2.0", "streams"),
     ("exesdb:store/snapshots@0.2.0", "snapshots"),
     ("wasi:http/incoming-handler@0.2", "gateway"),
+    (STEPS, "gateway"),
 ];
 
 /// What kinds exported in earlier versions of the contract under another name.
@@ -130,10 +153,12 @@ pub enum Misfit {
         exports: String,
     },
     /// The component imports interfaces that its role is not offered.
-    #[error("imports what a {role} component is not offered: {}. Offered are {} and all of WASI 0.2", missing.join("; "), offered(role).join(", "))]
+    #[error("imports what a {role} component is not offered: {}. Offered are {} and all of WASI 0.2", missing.join("; "), offered.join(", "))]
     Imports {
         /// The role that it was loaded for.
         role: &'static str,
+        /// What it is offered.
+        offered: &'static [&'static str],
         /// Each of them, with what to do about it.
         missing: Vec<String>,
     },
@@ -141,47 +166,58 @@ pub enum Misfit {
 
 /// Checks that a component fits its role.
 pub(crate) fn check(shape: &Shape, role: &'static str) -> Result<(), Misfit> {
-    let wanted = KINDS.iter().find(|(_, kind)| *kind == role).map_or(role, |(wanted, _)| *wanted);
-    if !shape.exports.iter().any(|export| satisfies(wanted, export)) {
+    let of_role = |kinds: &[(&'static str, &str)]| -> Vec<&'static str> {
+        kinds.iter().filter(|(_, kind)| *kind == role).map(|(wanted, _)| *wanted).collect()
+    };
+    let wanted = of_role(&KINDS);
+    let has = |wanted: &&str| shape.exports.iter().any(|export| satisfies(wanted, export));
+    if !wanted.iter().any(has) {
         let exports = exports(shape);
-        let former = FORMER_KINDS.iter().filter(|(_, kind)| *kind == role).map(|(former, _)| *former);
-        let names: Vec<&str> = former.chain([wanted]).map(interface).collect();
-        let is_wanted = |export: &String| names.contains(&interface(export));
-        if shape.exports.iter().any(is_wanted) {
+        let exported = |name: &&str| shape.exports.iter().any(|export| interface(export) == interface(name));
+        let (first, former) = (wanted.first().copied().unwrap_or(role), of_role(&FORMER_KINDS));
+        if let Some(wanted) = wanted.iter().copied().find(|wanted| exported(wanted)) {
             return Err(Misfit::OtherVersion { role, wanted, exports });
         }
-        return Err(other_kind(shape, role).unwrap_or(Misfit::NoExport { role, wanted, exports }));
+        if former.iter().any(exported) {
+            return Err(Misfit::OtherVersion { role, wanted: first, exports });
+        }
+        return Err(other_kind(shape, role).unwrap_or(Misfit::NoExport { role, wanted: first, exports }));
     }
-    let missing: Vec<&String> = shape.imports.iter().filter(|import| !is_offered(import, role)).collect();
+    let offered = offered(shape, role);
+    let missing: Vec<&String> = shape.imports.iter().filter(|import| !is_offered(import, offered)).collect();
     if missing.is_empty() {
         return Ok(());
     }
     let mut named: Vec<String> = missing
         .iter()
         .take(NAMED_MAX)
-        .map(|import| format!("{} ({})", printable(import, NAME_BYTES_MAX), hint(import, role)))
+        .map(|import| format!("{} ({})", printable(import, NAME_BYTES_MAX), hint(import, role, offered)))
         .collect();
     if missing.len() > NAMED_MAX {
         named.push(format!("and {} more", missing.len() - NAMED_MAX));
     }
-    Err(Misfit::Imports { role, missing: named })
+    Err(Misfit::Imports { role, offered, missing: named })
 }
 
 /// Imports whose version is later than the offered one: they may have functions that this host does not have.
 pub(crate) fn later_than_offered(shape: &Shape, role: &str) -> Vec<String> {
     let later = |import: &String| {
-        let offer = offered(role).iter().find(|offer| satisfies(offer, import))?;
+        let offer = offered(shape, role).iter().find(|offer| satisfies(offer, import))?;
         (offer != import).then(|| format!("{} (this host offers {offer})", printable(import, NAME_BYTES_MAX)))
     };
     shape.imports.iter().filter_map(later).take(NAMED_MAX).collect()
 }
 
-fn offered(role: &str) -> &'static [&'static str] {
-    if role == "gateway" { OFFERED_TO_GATEWAYS } else { OFFERED_TO_PERSISTENCE }
+fn offered(shape: &Shape, role: &str) -> &'static [&'static str] {
+    match role {
+        "gateway" if shape.exports.iter().any(|export| satisfies(STEPS, export)) => OFFERED_TO_STEPS,
+        "gateway" => OFFERED_TO_GATEWAYS,
+        _ => OFFERED_TO_PERSISTENCE,
+    }
 }
 
-fn is_offered(import: &str, role: &str) -> bool {
-    offered(role).iter().chain(WASI).any(|offer| satisfies(offer, import))
+fn is_offered(import: &str, offered: &[&str]) -> bool {
+    offered.iter().chain(WASI).any(|offer| satisfies(offer, import))
 }
 
 fn interface(name: &str) -> &str {
@@ -232,15 +268,17 @@ fn satisfies(offer: &str, import: &str) -> bool {
 }
 
 /// What the author of a component can do about an import that is not offered.
-fn hint(import: &str, role: &str) -> String {
+fn hint(import: &str, role: &str, offered: &[&str]) -> String {
     let wanted = interface(import);
-    let offers = [offered(role), OFFERED_TO_GATEWAYS, OFFERED_TO_PERSISTENCE, WASI].concat();
+    let offers = [offered, OFFERED_TO_GATEWAYS, OFFERED_TO_PERSISTENCE, WASI].concat();
     let same = offers.iter().find(|offer| interface(offer) == wanted);
     match same {
-        Some(offer) if is_offered(offer, role) => format!("build it against {offer}"),
+        Some(offer) if is_offered(offer, offered) => format!("build it against {offer}"),
+        Some(_) if role == "gateway" && offered == OFFERED_TO_STEPS => {
+            "a gateway as steps does not have it: it asks its store with the action `call`".into()
+        }
         Some(_) if role == "gateway" => {
-            "only persistence components have it; a gateway asks exesdb:store/streams and exesdb:store/snapshots"
-                .into()
+            "only persistence components have it; a gateway asks exesdb:gateway/store".into()
         }
         Some(_) => "only gateways have it".into(),
         None if wanted == "wasi:clocks/timezone" => {
@@ -251,7 +289,10 @@ fn hint(import: &str, role: &str) -> String {
         }
         None if wanted == "wasi_snapshot_preview1" => "WASI 0.1; build it for WASI 0.2".into(),
         None if wanted.starts_with("wasi:") => "not a part of WASI 0.2's worlds; build without it".into(),
-        None => "neither of exesdb nor of WASI; build without it, or compose it with a component that exports it".into(),
+        None => {
+            "neither of exesdb nor of WASI; build without it, or compose it with a component that exports it"
+                .into()
+        }
     }
 }
 
@@ -289,6 +330,7 @@ mod tests {
         assert_eq!(check(&shape(&imports, &["exesdb:store/stream-writes@0.2.0"]), "streams"), Ok(()));
         assert_eq!(check(&shape(&imports, &["exesdb:store/snapshots@0.2.0"]), "snapshots"), Ok(()));
         assert_eq!(check(&shape(&imports, &["wasi:http/incoming-handler@0.2.0"]), "gateway"), Ok(()));
+        assert_eq!(check(&shape(&imports, &["exesdb:gateway/steps@0.2.0"]), "gateway"), Ok(()));
     }
 
     #[test]
@@ -318,7 +360,30 @@ mod tests {
         for (import, expected) in missing.iter().zip(expected) {
             assert!(import.starts_with(expected), "{import}\nexpected {expected}");
         }
-        assert!(misfit.to_string().contains("Offered are exesdb:host/logging@0.1.0"), "{misfit}");
+        assert!(misfit.to_string().contains("Offered are exesdb:gateway/store@0.2.0"), "{misfit}");
+    }
+
+    #[test]
+    fn a_gateway_as_steps_asks_its_store_for_nothing_within_a_call() {
+        let check = |imports: &[&str], exports: &[&str]| check(&shape(imports, exports), "gateway");
+        let (store, http, steps) =
+            ("exesdb:gateway/store@0.2.0", "wasi:http/incoming-handler@0.2.0", "exesdb:gateway/steps@0.2.0");
+        assert_eq!(check(&[store, "exesdb:host/logging@0.2.0"], &[http]), Ok(()));
+        assert_eq!(check(&["exesdb:store/types@0.2.0", "exesdb:host/logging@0.2.0"], &[steps]), Ok(()));
+        for exports in [&[steps][..], &[http, steps]] {
+            let misfit = check(&[store, "exesdb:store/streams@0.1.0"], exports).unwrap_err().to_string();
+            for part in [
+                "exesdb:gateway/store@0.2.0 (a gateway as steps",
+                "exesdb:store/streams@0.1.0 (a gateway as steps",
+            ] {
+                assert!(misfit.contains(part), "{misfit}");
+            }
+        }
+        let later = check(&[], &["exesdb:gateway/steps@0.3.0"]).unwrap_err().to_string();
+        assert!(
+            later.contains("a gateway component of this host exports exesdb:gateway/steps@0.2.0"),
+            "{later}"
+        );
     }
 
     #[test]

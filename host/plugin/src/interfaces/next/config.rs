@@ -2,6 +2,7 @@
 
 use crate::bindings::next::config::Host;
 use crate::bindings::next::fields::Field;
+use crate::gateway::steps::limits;
 use crate::state::State;
 
 impl Host for State {
@@ -16,6 +17,11 @@ impl Host for State {
 
     fn about(&mut self, name: String) -> Option<String> {
         let limits = &self.context.limits;
+        if self.context.role == "gateway"
+            && let Some(value) = about_gateway(&name)
+        {
+            return Some(value);
+        }
         match name.as_str() {
             "store" => Some(self.context.store.clone()),
             "host-version" => Some(env!("CARGO_PKG_VERSION").to_owned()),
@@ -25,5 +31,15 @@ impl Host for State {
             "limits.request-bytes" => Some(exesdb_storage::limits::BATCH_BYTES_MAX.to_string()),
             _ => None,
         }
+    }
+}
+
+fn about_gateway(name: &str) -> Option<String> {
+    match name {
+        "mount" => Some(limits::MOUNT.to_owned()),
+        "limits.inline-body" => Some(limits::INLINE_BODY_BYTES_MAX.to_string()),
+        "limits.piece-bytes" => Some(limits::PIECE_BYTES_MAX.to_string()),
+        "limits.held-bytes" => Some(limits::HELD_BYTES_MAX.to_string()),
+        _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! Interfaces that have types and no functions.
 
+use crate::bindings::gateway::requests;
 use crate::bindings::next::{batches, decisions, fields, places, snapshot_types, types};
 use crate::state::State;
 
@@ -9,3 +10,4 @@ impl batches::Host for State {}
 impl types::Host for State {}
 impl decisions::Host for State {}
 impl snapshot_types::Host for State {}
+impl requests::Host for State {}

@@ -1,0 +1,264 @@
+//! The body of a request, from the connection to the gateway.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http_body::{Body, Frame};
+use wasmtime_wasi_http::Error;
+
+use super::limits::ROOM_FREE_BYTES;
+use super::room::{NoRoom, Share};
+use crate::bindings::gateway::requests::{Header, RequestBody};
+use crate::bindings::gateway::steps::{Intake, Piece};
+
+/// A request's body as it arrives, whose time is limited until the response begins.
+pub trait LimitedBody: Body<Data = Bytes> {
+    /// From now on the body may take as long as it likes.
+    fn lift_time_limit(&mut self);
+}
+
+/// Why no more of a body comes.
+#[derive(Debug)]
+pub(super) enum Lost {
+    /// The connection failed, or the client was too slow.
+    Connection(Error),
+    /// There is no room for it.
+    NoRoom,
+}
+
+/// A body of any type.
+trait AnyBody: Send {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>>;
+    fn lift_time_limit(&mut self);
+}
+
+impl<B> AnyBody for B
+where
+    B: LimitedBody + Unpin + Send,
+    B::Error: Into<Error>,
+{
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Pin::new(self).poll_frame(context).map_err(Into::into)
+    }
+
+    fn lift_time_limit(&mut self) {
+        LimitedBody::lift_time_limit(self);
+    }
+}
+
+/// The body of one request.
+pub(super) struct Arrival {
+    /// None once its end has come.
+    body: Option<Box<dyn AnyBody>>,
+    /// What has come and was not used.
+    kept: BytesMut,
+    trailers: Vec<Header>,
+    share: Share,
+}
+
+impl Arrival {
+    pub(super) fn of<B>(body: B, share: Share) -> Self
+    where
+        B: LimitedBody + Unpin + Send + 'static,
+        B::Error: Into<Error>,
+    {
+        let body: Option<Box<dyn AnyBody>> = if body.is_end_stream() { None } else { Some(Box::new(body)) };
+        Self { body, kept: BytesMut::new(), trailers: Vec::new(), share }
+    }
+
+    /// From now on the body may take as long as it likes.
+    pub(super) fn lift_time_limit(&mut self) {
+        if let Some(body) = &mut self.body {
+            body.lift_time_limit();
+        }
+    }
+
+    /// The body as the request has it when it begins: whole, if its length is known and at most `inline`, or if it has come
+    /// already.
+    pub(super) async fn at_begin(&mut self, length: Option<u64>, inline: usize) -> Result<RequestBody, Lost> {
+        let fits = length.is_some_and(|length| usize::try_from(length).is_ok_and(|length| length <= inline));
+        while self.body.is_some() && self.kept.len() <= inline {
+            let mut more = std::pin::pin!(self.more());
+            if fits {
+                more.await?;
+            } else {
+                match futures_util::poll!(more.as_mut()) {
+                    Poll::Ready(more) => more?,
+                    Poll::Pending => break,
+                }
+            }
+        }
+        if self.body.is_none() && self.kept.len() <= inline {
+            return Ok(RequestBody::Whole(self.kept.to_vec()));
+        }
+        Ok(RequestBody::Pieces(length))
+    }
+
+    /// Drops what was used.
+    pub(super) fn used(&mut self, bytes: usize) {
+        self.kept.advance(bytes.min(self.kept.len()));
+        self.set_share().ok();
+    }
+
+    /// The piece that was asked for, when it has come. May be dropped and called again.
+    pub(super) async fn piece(&mut self, intake: Intake) -> Result<Piece, Lost> {
+        let (at_least, at_most) = (intake.at_least.max(1) as usize, intake.at_most as usize);
+        while self.body.is_some() && self.kept.len() < at_most {
+            let enough = self.kept.len() >= at_least;
+            let mut more = std::pin::pin!(self.more());
+            if !enough {
+                more.await?;
+                continue;
+            }
+            // What is there already comes with it.
+            match futures_util::poll!(more.as_mut()) {
+                Poll::Ready(more) => more?,
+                Poll::Pending => break,
+            }
+        }
+        let length = self.kept.len().min(at_most);
+        let ends = self.body.is_none() && length == self.kept.len();
+        let trailers = ends.then(|| self.trailers.clone());
+        Ok(Piece { bytes: self.kept[..length].to_vec(), trailers })
+    }
+
+    /// Waits for more of the body, or its end.
+    async fn more(&mut self) -> Result<(), Lost> {
+        let Some(body) = &mut self.body else { return Ok(()) };
+        match poll_fn(|context| body.poll(context)).await {
+            None => self.body = None,
+            Some(Err(error)) => {
+                self.body = None;
+                return Err(Lost::Connection(error));
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => {
+                    self.kept.extend_from_slice(&data);
+                    self.set_share().map_err(|NoRoom| Lost::NoRoom)?;
+                }
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    let header = |(name, value): (&http::HeaderName, &http::HeaderValue)| Header {
+                        name: name.as_str().to_owned(),
+                        value: value.as_bytes().to_vec(),
+                    };
+                    self.trailers = trailers.iter().map(header).collect();
+                }
+            },
+        }
+        Ok(())
+    }
+
+    fn set_share(&mut self) -> Result<(), NoRoom> {
+        let bytes = self.kept.len().saturating_sub(ROOM_FREE_BYTES);
+        if bytes == self.share.bytes() { Ok(()) } else { self.share.set(bytes) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use bytes::Bytes;
+    use http_body::{Body, Frame};
+
+    use super::{Arrival, Intake, LimitedBody, Lost, RequestBody};
+    use crate::gateway::steps::room::Room;
+
+    /// A body of these parts, which comes as far as they go; `None` is its end.
+    struct Parts(VecDeque<Option<&'static str>>);
+
+    impl Body for Parts {
+        type Data = Bytes;
+        type Error = wasmtime_wasi_http::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            match self.0.pop_front() {
+                None => Poll::Pending,
+                Some(part) => Poll::Ready(part.map(|part| Ok(Frame::data(Bytes::from(part))))),
+            }
+        }
+
+        fn is_end_stream(&self) -> bool {
+            self.0.front() == Some(&None)
+        }
+    }
+
+    impl LimitedBody for Parts {
+        fn lift_time_limit(&mut self) {}
+    }
+
+    fn arrival(parts: &[Option<&'static str>], room: usize) -> Arrival {
+        Arrival::of(Parts(parts.iter().copied().collect()), Room::of(room).share())
+    }
+
+    #[tokio::test]
+    async fn a_body_is_whole_if_it_has_ended_or_is_short() {
+        let whole = |text: &str| format!("{:?}", RequestBody::Whole(text.as_bytes().to_vec()));
+        let pieces = |length| format!("{:?}", RequestBody::Pieces(length));
+        for (parts, length, expected) in [
+            (&[None][..], None, whole("")),
+            (&[None], Some(0), whole("")),
+            (&[Some("ab"), Some("cd"), None], Some(4), whole("abcd")),
+            (&[Some("ab"), Some("cd"), None], None, whole("abcd")),
+            (&[Some("ab")], None, pieces(None)),
+            (&[Some("abcdef"), None], Some(6), pieces(Some(6))),
+            (&[Some("abcdef"), None], None, pieces(None)),
+        ] {
+            let mut arrival = arrival(parts, 100);
+            let body = arrival.at_begin(length, 5).await.expect("there is room");
+            assert_eq!(format!("{body:?}"), expected, "{parts:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn pieces_have_the_size_that_was_asked_for() {
+        let mut arrival = arrival(&[Some("abc"), Some("defgh"), Some("i"), None], 100);
+        // What was used, at least, at most; the piece and whether the body ends with it.
+        for (used, at_least, at_most, expected, ends) in [
+            (0, 0, 2, "ab", false),
+            (0, 1, 4, "abcd", false),
+            (1, 5, 6, "bcdefg", false),
+            (6, 1, 100, "hi", true),
+            (0, 50, 100, "hi", true),
+            (1, 1, 1, "i", true),
+            (1, 1, 1, "", true),
+        ] {
+            arrival.used(used);
+            let piece = arrival.piece(Intake { used: 0, at_least, at_most }).await.expect("there is room");
+            assert_eq!(
+                (String::from_utf8_lossy(&piece.bytes).as_ref(), piece.trailers.is_some()),
+                (expected, ends)
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_whole_body_can_be_received_from_its_beginning() {
+        let mut arrival = arrival(&[Some("abc"), None], 100);
+        assert!(matches!(arrival.at_begin(Some(3), 5).await, Ok(RequestBody::Whole(_))));
+        let piece = arrival.piece(Intake { used: 0, at_least: 1, at_most: 9 }).await.expect("there is room");
+        assert_eq!((piece.bytes.as_slice(), piece.trailers.is_some()), (b"abc".as_slice(), true));
+    }
+
+    #[tokio::test]
+    async fn a_body_needs_room_beyond_what_is_free() {
+        const LARGE: &str = match std::str::from_utf8(&[b'x'; 17 << 10]) {
+            Ok(text) => text,
+            Err(_) => "",
+        };
+        let intake = Intake { used: 0, at_least: 1 << 20, at_most: 1 << 20 };
+        let parts = [Some(LARGE), Some(LARGE), None];
+        let piece = arrival(&parts, 18 << 10).piece(intake).await.expect("there is room");
+        assert_eq!(piece.bytes.len(), 34 << 10);
+        let refused = arrival(&parts, (18 << 10) - 1).piece(intake).await;
+        assert!(matches!(refused, Err(Lost::NoRoom)), "{refused:?}");
+    }
+}

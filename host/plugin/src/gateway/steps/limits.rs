@@ -1,0 +1,84 @@
+//! What a request of a gateway as steps may use. The contract names most of these numbers.
+
+use std::time::Duration;
+
+/// Bytes of a token. It crosses the boundary twice for each step.
+pub(crate) const TOKEN_BYTES_MAX: usize = 64 << 10;
+
+/// Actions of one step.
+pub(crate) const ACTIONS_MAX: usize = 256;
+
+/// Bytes of the context of a call.
+pub(crate) const CONTEXT_BYTES_MAX: usize = 4 << 10;
+
+/// Bytes of a representation: it is a part of the key by which readers share pages.
+pub(crate) const REPRESENTATION_BYTES_MAX: usize = 256;
+
+/// Calls of a request that may be open before no more of its body is delivered.
+pub(crate) const CALLS_OPEN: usize = 256;
+
+/// Calls of a request that may be open at all: four times as many as bring its body to a halt.
+pub(crate) const CALLS_MAX: usize = 4 * CALLS_OPEN;
+
+/// Calls of a request that runs again from its beginning: each run gets the outcomes of all of them.
+pub(crate) const CALLS_OF_RERUNS_MAX: usize = 16;
+
+/// Holds and timers of a request that may be open: a gateway has a handful of each.
+pub(crate) const OTHERS_MAX: usize = 256;
+
+/// Subscriptions of a request that may be open. Each has a page in memory while the client does not take it.
+pub(crate) const SUBSCRIPTIONS_MAX: usize = 16;
+
+/// Bytes of a body that comes with its request.
+pub(crate) const INLINE_BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of a piece of a body: a message of 8 MiB, which is what one write may have, with what is around it.
+pub(crate) const PIECE_BYTES_MAX: u32 = 9 << 20;
+
+/// Bytes of the events that a request holds: two of the largest writes.
+pub(crate) const HELD_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of bodies and held events of all requests of one worker, without what each has for free. Who needs more than there is
+/// room for is refused.
+pub(crate) const ROOM_BYTES_MAX: usize = 128 << 20;
+
+/// Bytes of its body that each request has for free: most bodies are smaller.
+pub(crate) const ROOM_FREE_BYTES: usize = 16 << 10;
+
+/// Requests in progress of one worker: as many as the host has connections. An idle follower is one of them.
+pub(crate) const REQUESTS_MAX: usize = 4_096;
+
+/// Bytes of a page of a bulk read or a subscription.
+pub(crate) const PAGE_BYTES_MAX: u32 = 1 << 20;
+
+/// Events of such a page.
+pub(crate) const PAGE_EVENTS_MAX: u32 = 1_000;
+
+/// Bytes of a response that its client has not taken, from which on its pages wait.
+pub(crate) const UNTAKEN_BEFORE_PAGES: usize = 256 << 10;
+
+/// The same for its body and its outcomes. It is more than that and one page encoded, because an answer to what a client sends
+/// must not wait for pages that it takes only after that.
+pub(crate) const UNTAKEN_BEFORE_OUTCOMES: usize = 4 << 20;
+
+/// Bytes of pages in the outcomes of one event, if it has more than one outcome.
+pub(crate) const OUTCOME_BYTES_MAX: usize = 4 << 20;
+
+/// Calls of one request that only read and are made, or wait for delivery, at a time: each has a page.
+pub(crate) const READS_AT_A_TIME: usize = 4;
+
+/// How long a client may take nothing of a response that is ready for it.
+pub(crate) const READ_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// How long a request may go on when the host stops. Less than a worker has to shut down.
+pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(4);
+
+/// How long a reader that follows waits for a store that is being restarted.
+pub(crate) const RESTART_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a reader that follows waits for a wake-up before it looks for events by itself: one may be lost, as when a writer
+/// is killed between its commit and its result.
+pub(crate) const WAKE_UP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The mount of every gateway: a store has one gateway, below no path of its own.
+pub(crate) const MOUNT: &str = "http";

@@ -1,0 +1,168 @@
+//! When marks are due between the pages of a bulk read. Pure: it is told the time in milliseconds of any clock that only goes
+//! forward.
+
+use super::reading::{Page, Reading};
+use crate::bindings::gateway::steps::{Bulk, Mark, MarkPlace, Marks};
+
+/// What was sent so far.
+pub(super) struct Marker {
+    wanted: Marks,
+    idle_ms: u64,
+    progress_every: u64,
+    progress_ms: u64,
+    /// When events or a mark were last sent.
+    told_ms: u64,
+    /// Events that were looked at since then.
+    looked_at: u64,
+    is_live: bool,
+}
+
+impl Marker {
+    /// The marks that a bulk read wants, from now on.
+    pub(super) fn of(bulk: &Bulk, now_ms: u64) -> Self {
+        Self {
+            wanted: bulk.marks,
+            idle_ms: u64::from(bulk.idle_ms),
+            progress_every: u64::from(bulk.progress_every),
+            progress_ms: u64::from(bulk.progress_ms),
+            told_ms: now_ms,
+            looked_at: 0,
+            is_live: false,
+        }
+    }
+
+    /// A page was sent. Returns the mark that is due after it.
+    pub(super) fn page(&mut self, page: &Page, reading: &Reading, now_ms: u64, time: u64) -> Option<Mark> {
+        self.looked_at = self.looked_at.saturating_add(page.looked_at);
+        if page.count > 0 {
+            self.told(now_ms);
+        }
+        let place = place(reading, time);
+        let was_live = std::mem::replace(&mut self.is_live, reading.is_live());
+        match (was_live, self.is_live) {
+            (false, true) => self.due(Marks::CAUGHT_UP, Mark::CaughtUp(place), now_ms),
+            (true, false) => self.due(Marks::FELL_BEHIND, Mark::FellBehind(place), now_ms),
+            (true, true) | (false, false) if self.is_progress_due(now_ms) && reading.is_of_store() => {
+                self.due(Marks::PROGRESS, Mark::Progress(place), now_ms)
+            }
+            _ => None,
+        }
+    }
+
+    /// The mark that is due because nothing was sent for long.
+    pub(super) fn idle(&mut self, reading: &Reading, now_ms: u64, time: u64) -> Option<Mark> {
+        let is_due = now_ms.saturating_sub(self.told_ms) >= self.idle_ms;
+        if is_due { self.due(Marks::IDLE, Mark::Idle(place(reading, time)), now_ms) } else { None }
+    }
+
+    /// When `idle` is due next.
+    pub(super) fn idle_due_ms(&self) -> Option<u64> {
+        self.wanted.contains(Marks::IDLE).then(|| self.told_ms.saturating_add(self.idle_ms))
+    }
+
+    fn is_progress_due(&self, now_ms: u64) -> bool {
+        self.looked_at > 0
+            && self.looked_at >= self.progress_every
+            && now_ms.saturating_sub(self.told_ms) >= self.progress_ms
+    }
+
+    fn due(&mut self, kind: Marks, mark: Mark, now_ms: u64) -> Option<Mark> {
+        if !self.wanted.contains(kind) {
+            return None;
+        }
+        self.told(now_ms);
+        Some(mark)
+    }
+
+    fn told(&mut self, now_ms: u64) {
+        (self.told_ms, self.looked_at) = (now_ms, 0);
+    }
+}
+
+fn place(reading: &Reading, time: u64) -> MarkPlace {
+    MarkPlace { next: reading.next().unwrap_or(0), covered: reading.covered(), now: time }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Marker;
+    use crate::bindings::gateway::requests::{Answer, Horizon, Query, Reply, ResponseHead};
+    use crate::bindings::gateway::steps::{Bulk, Mark, Marks};
+    use crate::bindings::next::places::Direction;
+    use crate::bindings::next::types::{AllSelection, PackedPage, Selection, Source};
+    use crate::gateway::steps::reading::{Page, Reading};
+
+    fn bulk(marks: Marks) -> Bulk {
+        let source = Source::All(AllSelection { from: None, until: None });
+        let selection =
+            Selection { source, direction: Direction::Forward, count: 0, max_bytes: 0, options: Vec::new() };
+        Bulk {
+            query: Query { selection, filter: None, at_least: None, history_id: None },
+            token: Vec::new(),
+            follow: true,
+            head: ResponseHead { status: 200, headers: Vec::new() },
+            representation: Vec::new(),
+            as_is: false,
+            opening: Vec::new(),
+            page_bytes: 1,
+            marks,
+            idle_ms: 100,
+            progress_every: 10,
+            progress_ms: 50,
+            within_ms: None,
+        }
+    }
+
+    /// The mark after a page without events up to a position, as text.
+    fn after(marker: &mut Marker, reading: &mut Reading, next: u64, end: bool, now_ms: u64) -> String {
+        let page = PackedPage { events: Vec::new(), next: Some(next), end, last_version: None };
+        let horizon = Horizon { history_id: 1, end: 1_000 };
+        let page: Page =
+            reading.take(Ok(Answer { reply: Reply::Page(page), horizon }), Ok(horizon)).expect("a page");
+        shown(marker.page(&page, reading, now_ms, 5))
+    }
+
+    fn shown(mark: Option<Mark>) -> String {
+        match mark {
+            None => String::new(),
+            Some(Mark::Idle(place)) => format!("idle {} {}", place.next, place.covered),
+            Some(Mark::CaughtUp(place)) => format!("caught-up {} {}", place.next, place.now),
+            Some(Mark::FellBehind(place)) => format!("fell-behind {}", place.next),
+            Some(Mark::Progress(place)) => format!("progress {}", place.next),
+        }
+    }
+
+    #[test]
+    fn marks_are_due_by_what_was_looked_at_and_by_time() {
+        let bulk = bulk(Marks::all());
+        let (mut marker, mut reading) = (Marker::of(&bulk, 0), Reading::of(bulk.query.clone(), true, 1));
+        // Up to a position, at the end, at a time; the mark.
+        for (next, end, now_ms, expected) in [
+            (9, false, 60, ""),
+            (10, false, 60, "progress 10"),
+            (30, false, 109, ""),
+            (31, false, 110, "progress 31"),
+            (32, true, 115, "caught-up 32 5"),
+            (33, true, 120, ""),
+            (45, true, 165, "progress 45"),
+            (46, false, 166, "fell-behind 46"),
+            (47, true, 167, "caught-up 47 5"),
+        ] {
+            assert_eq!(after(&mut marker, &mut reading, next, end, now_ms), expected, "{next} at {now_ms}");
+        }
+        assert_eq!(marker.idle_due_ms(), Some(267));
+        assert_eq!(shown(marker.idle(&reading, 266, 5)), "");
+        assert_eq!(shown(marker.idle(&reading, 267, 5)), "idle 47 47");
+        assert_eq!(marker.idle_due_ms(), Some(367));
+    }
+
+    #[test]
+    fn marks_that_are_not_wanted_are_not_made() {
+        let bulk = bulk(Marks::PROGRESS);
+        let (mut marker, mut reading) = (Marker::of(&bulk, 0), Reading::of(bulk.query.clone(), true, 1));
+        assert_eq!(after(&mut marker, &mut reading, 20, true, 60), "");
+        assert_eq!(after(&mut marker, &mut reading, 21, true, 60), "progress 21");
+        assert_eq!(shown(marker.idle(&reading, 9_999, 5)), "");
+        assert_eq!(marker.idle_due_ms(), None);
+    }
+}

@@ -1,0 +1,275 @@
+//! The body of a response, from the driver to the connection. It is a queue of whole parts, whose bytes the driver counts.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// The driver's side.
+pub(super) struct Outflow(Arc<Shared>);
+
+/// The connection's side: the body of a response. Its client has left when it is dropped.
+pub struct StepsBody(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// Notified when a part was taken.
+    taken: Notify,
+    /// Notified when the client has left.
+    left: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    parts: VecDeque<Bytes>,
+    /// Bytes of the parts.
+    untaken: usize,
+    /// Parts that were taken so far.
+    taken: u64,
+    end: End,
+    has_left: bool,
+    waker: Option<Waker>,
+}
+
+#[derive(Default)]
+enum End {
+    /// More may come.
+    #[default]
+    None,
+    /// The body is complete, with these trailers.
+    Complete(Option<HeaderMap>),
+    /// It was cut off.
+    Reset,
+    /// The connection has the end.
+    Told,
+}
+
+/// A body without content yet.
+pub(super) fn outflow() -> (Outflow, StepsBody) {
+    let shared = Arc::<Shared>::default();
+    (Outflow(shared.clone()), StepsBody(shared))
+}
+
+impl Outflow {
+    /// Adds a part, which is sent as a whole or not at all. Returns the number of parts so far.
+    pub(super) fn push(&self, part: impl Into<Bytes>) -> u64 {
+        let part = part.into();
+        self.change(|state| {
+            if !part.is_empty() {
+                state.untaken += part.len();
+                state.parts.push_back(part);
+            }
+            state.taken + state.parts.len() as u64
+        })
+    }
+
+    /// Ends the body.
+    pub(super) fn finish(&self, trailers: HeaderMap) {
+        let trailers = (!trailers.is_empty()).then_some(trailers);
+        self.change(|state| state.end = End::Complete(trailers));
+    }
+
+    /// Cuts the body off: the client must not take what it got for the whole.
+    pub(super) fn reset(&self) {
+        self.change(|state| {
+            if !matches!(state.end, End::Complete(_) | End::Told) {
+                state.parts.clear();
+                state.untaken = 0;
+                state.end = End::Reset;
+            }
+        });
+    }
+
+    /// Drops the parts that were not taken. Returns how many were taken.
+    pub(super) fn drop_untaken(&self) -> u64 {
+        let mut state = self.0.state.lock();
+        state.parts.clear();
+        state.untaken = 0;
+        state.taken
+    }
+
+    /// Bytes that were not taken.
+    pub(super) fn untaken(&self) -> usize {
+        self.0.state.lock().untaken
+    }
+
+    /// Parts that were taken so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.0.state.lock().taken
+    }
+
+    /// Whether the client has left.
+    fn has_left(&self) -> bool {
+        self.0.state.lock().has_left
+    }
+
+    /// Completes when a part was taken since the last call. Only one caller may wait.
+    pub(super) async fn more_taken(&self) {
+        self.0.taken.notified().await;
+    }
+
+    /// Completes when the client has left. Only one caller may wait.
+    pub(super) async fn left(&self) {
+        while !self.has_left() {
+            self.0.left.notified().await;
+        }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let (changed, waker) = {
+            let mut state = self.0.state.lock();
+            (change(&mut state), state.waker.take())
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        changed
+    }
+}
+
+impl Drop for Outflow {
+    fn drop(&mut self) {
+        self.reset();
+    }
+}
+
+impl Body for StepsBody {
+    type Data = Bytes;
+    type Error = wasmtime_wasi_http::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let mut state = self.0.state.lock();
+        if let Some(part) = state.parts.pop_front() {
+            state.untaken -= part.len();
+            state.taken += 1;
+            drop(state);
+            self.0.taken.notify_one();
+            return Poll::Ready(Some(Ok(Frame::data(part))));
+        }
+        match std::mem::replace(&mut state.end, End::Told) {
+            End::None => {
+                state.end = End::None;
+                state.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+            End::Complete(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            End::Complete(None) | End::Told => Poll::Ready(None),
+            End::Reset => Poll::Ready(Some(Err(Self::Error::HttpProtocolError))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = self.0.state.lock();
+        state.parts.is_empty() && matches!(state.end, End::Complete(None) | End::Told)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let state = self.0.state.lock();
+        match state.end {
+            End::Complete(None) | End::Told => SizeHint::with_exact(state.untaken as u64),
+            _ => SizeHint::default(),
+        }
+    }
+}
+
+impl Drop for StepsBody {
+    fn drop(&mut self) {
+        self.0.state.lock().has_left = true;
+        self.0.left.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use http::HeaderMap;
+    use http_body::Body as _;
+
+    use super::{StepsBody, outflow};
+
+    /// The next frame, as text.
+    fn poll(body: &mut StepsBody) -> String {
+        match Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => "pending".into(),
+            Poll::Ready(None) => "end".into(),
+            Poll::Ready(Some(Err(_))) => "reset".into(),
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => String::from_utf8_lossy(&data).into_owned(),
+                Err(frame) => format!("trailers {}", frame.trailers_ref().map_or(0, HeaderMap::len)),
+            },
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_complete_at_once_has_a_length() {
+        let (out, mut body) = outflow();
+        assert_eq!(body.size_hint().exact(), None);
+        out.push("one");
+        out.push("");
+        out.push("two");
+        out.finish(HeaderMap::new());
+        assert_eq!(body.size_hint().exact(), Some(6));
+        assert!(!body.is_end_stream());
+        assert_eq!([poll(&mut body), poll(&mut body), poll(&mut body)], ["one", "two", "end"]);
+        assert!(body.is_end_stream());
+        let (out, body) = outflow();
+        out.finish(HeaderMap::new());
+        assert!(body.is_end_stream(), "a response without a body ends with its head");
+    }
+
+    #[test]
+    fn what_is_not_taken_is_counted() {
+        let (out, mut body) = outflow();
+        assert_eq!(poll(&mut body), "pending");
+        out.push("1234");
+        out.push("567");
+        assert_eq!((out.untaken(), out.taken()), (7, 0));
+        assert_eq!(poll(&mut body), "1234");
+        assert_eq!((out.untaken(), out.taken()), (3, 1));
+        assert_eq!(out.drop_untaken(), 1);
+        out.push("8");
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x", "y".parse().expect("a value"));
+        out.finish(trailers);
+        assert_eq!(body.size_hint().exact(), None, "trailers come after chunks");
+        assert_eq!([poll(&mut body), poll(&mut body), poll(&mut body)], ["8", "trailers 1", "end"]);
+    }
+
+    #[test]
+    fn a_body_that_is_not_finished_is_reset() {
+        let (out, mut body) = outflow();
+        out.push("part");
+        drop(out);
+        assert_eq!([poll(&mut body), poll(&mut body)], ["reset", "end"]);
+        let (out, mut body) = outflow();
+        out.push("whole");
+        out.finish(HeaderMap::new());
+        drop(out);
+        assert_eq!([poll(&mut body), poll(&mut body)], ["whole", "end"]);
+    }
+
+    #[tokio::test]
+    async fn the_driver_is_told_when_its_client_leaves() {
+        let (out, body) = outflow();
+        {
+            let mut left = std::pin::pin!(out.left());
+            assert!(futures_util::poll!(left.as_mut()).is_pending());
+            drop(body);
+            left.await;
+        }
+        assert!(out.has_left());
+        out.left().await;
+    }
+}
