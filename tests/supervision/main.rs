@@ -10,6 +10,7 @@ mod ownership;
 mod parking;
 mod persistence;
 mod shares;
+mod steps;
 mod storm;
 mod strategies;
 mod wasi;
