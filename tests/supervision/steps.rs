@@ -68,6 +68,11 @@ impl Exchange {
         self.write(&format!("{:x}\r\n{chunk}\r\n", chunk.len()));
     }
 
+    /// Says that nothing more is sent.
+    fn shutdown(&self) {
+        self.connection.shutdown(std::net::Shutdown::Write).expect("the connection is there");
+    }
+
     /// Reads until a text comes, and returns everything up to its end.
     #[track_caller]
     fn until(&mut self, text: &str) -> String {

@@ -223,20 +223,14 @@ fn gateway_problem(store: &StoreRoute, error: &GatewayError) -> Response<Full<By
             let members = [store, ("incident", crash.incident.as_str().into())];
             problem(StatusCode::INTERNAL_SERVER_ERROR, "internal", "The gateway failed", &detail, &members)
         }
-        GatewayError::BodyLost(_) => problem(
-            StatusCode::REQUEST_TIMEOUT,
-            "body-lost",
-            "The request's body did not arrive",
-            &detail,
-            &store,
-        ),
-        GatewayError::BodyTooLarge(_) => problem(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too-large",
-            "The request's body is too large",
-            &detail,
-            &store,
-        ),
+        GatewayError::BodyLost { .. } => {
+            let field = [("field", "body".into())];
+            problem(StatusCode::BAD_REQUEST, "malformed-body", "The body cannot be read", &detail, &field)
+        }
+        GatewayError::BodyTooLarge(limit) => {
+            let members = [("field", "body".into()), ("limit", (*limit).into())];
+            problem(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "A limit is exceeded", &detail, &members)
+        }
         GatewayError::NoResponse => problem(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",

@@ -54,6 +54,26 @@ fn a_handler_that_runs_again_gets_its_whole_body_or_none() {
 }
 
 #[test]
+fn a_body_that_breaks_off_fails_its_request_alone() {
+    let host = host("");
+    let length = "host: localhost\r\ncontent-length: 100\r\n\r\na\n";
+    let before = Exchange::begin(&host, &format!("POST {} HTTP/1.1\r\n{length}", path("append/s")));
+    before.shutdown();
+    // The host may close the connection without a response.
+    let response = before.end();
+    let sentence = "body: broke off before its end, and nothing was done; send it again";
+    assert!(response.is_empty() || response.contains(sentence), "{response}");
+    let mut later = Exchange::post(&host, "lines/s");
+    later.send("a\n");
+    later.until("a: versions 0 to 0");
+    later.shutdown();
+    let rest = later.end();
+    assert!(!rest.ends_with(LAST_CHUNK), "it has a last chunk: {rest}");
+    assert_eq!(host.traps().len(), 0);
+    assert_eq!(get(&host, "echo").split(' ').next(), Some("GET"));
+}
+
+#[test]
 fn appends_of_one_connection_are_pipelined_and_answered_in_order() {
     const LINES: usize = 2_000;
     let host = host("");

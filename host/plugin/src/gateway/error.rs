@@ -27,13 +27,30 @@ pub enum GatewayError {
         /// The crash. Its message is for the operator, not for the client.
         crash: Box<Crash>,
     },
-    /// The request's body did not arrive: the client was too slow, or sent something that is not HTTP.
-    #[error("the request's body did not arrive: {0}")]
-    BodyLost(String),
+    /// The request's body did not come to its end.
+    #[error("body: {}, {}", broke_off(*too_slow), what_was_done(*nothing_done))]
+    BodyLost {
+        /// It took longer than the host waits for one; otherwise the client has left, or sent what is not HTTP.
+        too_slow: bool,
+        /// Whether the gateway had made no call yet.
+        nothing_done: bool,
+    },
     /// The request's body is longer than the component takes.
     #[error("the request's body has more than {0} bytes")]
     BodyTooLarge(u32),
     /// The component finished without a response.
     #[error("the gateway component gave no answer; the host's log says why")]
     NoResponse,
+}
+
+fn broke_off(too_slow: bool) -> &'static str {
+    if too_slow { "took longer than the host waits for one" } else { "broke off before its end" }
+}
+
+fn what_was_done(nothing: bool) -> &'static str {
+    if nothing {
+        "and nothing was done; send it again"
+    } else {
+        "and a part of it may have been done; send it again with the same event ids"
+    }
 }

@@ -227,7 +227,7 @@ impl Driver {
     async fn receive_begin(&mut self) -> Result<(), Over> {
         let RequestBody::Pieces(length) = self.request.body else { return Ok(()) };
         let body = tokio::select! {
-            body = self.arrival.at_begin(length, INLINE_BODY_BYTES_MAX) => body.map_err(lost)?,
+            body = self.arrival.at_begin(length, INLINE_BODY_BYTES_MAX) => body.map_err(|error| lost(&error, &self.exchange))?,
             () = self.out.left() => return Err(Over::Done),
             () = self.control.closed() => return Err(GatewayError::Restarting.into()),
         };
@@ -285,7 +285,8 @@ impl Driver {
                 Some(arrived) = running.next(), if !running.is_empty() => self.arrived(arrived),
                 piece = self.arrival.piece(intake.unwrap_or(NOTHING)), if intake.is_some() => {
                     self.arrived = Instant::now();
-                    self.exchange.body_came(piece.map_err(lost)?);
+                    let piece = piece.map_err(|error| lost(&error, &self.exchange))?;
+                    self.exchange.body_came(piece);
                 }
                 () = self.out.more_taken(), if untaken > 0 => {}
                 () = self.out.left() => return Err(Over::Done),
@@ -428,9 +429,13 @@ fn far() -> Instant {
     Instant::now() + Duration::from_secs(3_600)
 }
 
-fn lost(lost: Lost) -> GatewayError {
+/// The error of a request whose body does not come.
+fn lost<G>(lost: &Lost, exchange: &Exchange<G>) -> GatewayError {
     match lost {
-        Lost::Connection(error) => GatewayError::BodyLost(error.to_string()),
+        Lost::Connection(error) => GatewayError::BodyLost {
+            too_slow: matches!(error, wasmtime_wasi_http::Error::ConnectionReadTimeout),
+            nothing_done: !exchange.has_made_calls(),
+        },
         Lost::NoRoom => GatewayError::Overloaded,
     }
 }

@@ -126,13 +126,18 @@ impl<G> Exchange<G> {
 
     /// Ends what is open, without events.
     fn end(&mut self) {
-        let started = self.started;
-        *self = Self { started, ..Self::new(self.is_head) };
+        let (started, calls_made) = (self.started, self.calls_made);
+        *self = Self { started, calls_made, ..Self::new(self.is_head) };
     }
 
     /// Whether the gateway began the response.
     pub(super) fn is_started(&self) -> bool {
         self.started
+    }
+
+    /// Whether the request has made a call.
+    pub(super) fn has_made_calls(&self) -> bool {
+        self.calls_made > 0
     }
 
     /// Whether the request runs again from its beginning.
