@@ -20,6 +20,8 @@ pub use crate::bindings::store::common::exesdb::store::types::{
 pub mod code {
     /// The component or the store is being restarted.
     pub const RESTARTING: &str = "restarting";
+    /// The component crashes repeatedly or does not start, or the store is stopped.
+    pub const UNAVAILABLE: &str = "unavailable";
     /// The same request crashed an instance twice.
     pub const QUARANTINED: &str = "quarantined";
     /// A queue is full.
@@ -40,8 +42,6 @@ pub mod code {
     pub const TOO_LARGE: &str = "too-large";
     /// The request needs data that is damaged.
     pub const DAMAGED: &str = "damaged";
-    /// The component or the store is being restarted.
-    pub const RESTARTING: &str = "restarting";
     /// The component does not have what was asked for.
     pub const UNSUPPORTED: &str = "unsupported";
     /// Anything else.

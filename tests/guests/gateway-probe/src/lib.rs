@@ -13,13 +13,17 @@
 //! | `print` | writes long and incomplete lines to stdout and stderr, then responds |
 //! | `print-and-trap` | writes the reason to stderr, then traps without a panic message |
 //! | `denied` | tries to use files, sockets, name lookup, the environment and outgoing requests, and responds with the results |
-//! | `bad-header` | sets an invalid header, and responds with the result |
+//! | `bad-header` | responds with an invalid header |
 
 use std::hint::black_box;
 
-use exesdb_gateway_http::HttpGateway;
-use exesdb_sdk::gateway::wasip2;
-use exesdb_sdk::gateway::{Gateway, IncomingRequest, ResponseOutparam, respond, respond_streaming};
+use exesdb_gateway_http::{Form, HttpGateway};
+use exesdb_sdk::steps::{
+    Action, Closing, Ending, Event, Gateway, Mark, Outcome, Pending, Request, Response, ResponseHead, Step,
+    Timer,
+};
+use exesdb_sdk::types::Error;
+use serde::{Deserialize, Serialize};
 use wasip2::cli::{environment, exit, stderr, stdout};
 use wasip2::clocks::monotonic_clock;
 use wasip2::filesystem::preopens;
@@ -49,8 +53,7 @@ enum Misdeed {
     BadHeader,
 }
 
-fn misdeed(path_with_query: &str) -> Option<Misdeed> {
-    let path = path_with_query.split('?').next()?;
+fn misdeed(path: &str) -> Option<Misdeed> {
     let segments: Vec<&str> = path.split('/').collect();
     let ["", "v1", "stores", _, "probe", name] = segments.as_slice() else { return None };
     match *name {
@@ -69,66 +72,103 @@ fn misdeed(path_with_query: &str) -> Option<Misdeed> {
     }
 }
 
+/// What a request goes on with.
+#[derive(Debug, Serialize, Deserialize)]
+enum State {
+    /// That of the original.
+    Original(exesdb_gateway_http::State),
+    /// The beginning of the response was sent.
+    TrapMidResponse,
+}
+
 impl Gateway for Probe {
-    fn handle(request: IncomingRequest, out: ResponseOutparam) {
-        match request.path_with_query().as_deref().and_then(misdeed) {
-            None => HttpGateway::handle(request, out),
-            Some(Misdeed::Trap) => panic!("the probe traps, as it was told"),
-            Some(Misdeed::Loop) => loop {
-                black_box(());
-            },
-            Some(Misdeed::Hunger) => {
-                let mut eaten: Vec<Vec<u8>> = Vec::new();
-                loop {
-                    // Written to, so that the memory is really allocated.
-                    eaten.push(vec![1; 1 << 20]);
-                    black_box(&eaten);
-                }
-            }
-            Some(Misdeed::TrapMidResponse) => {
-                let body = respond_streaming(out, 200, &[("content-type", b"text/plain")])
-                    .expect("the request has no response yet");
-                body.write(b"the beginning of an answer").expect("the client waits for the response");
-                panic!("the probe traps in the middle of a response, as it was told");
-            }
-            Some(Misdeed::Sleep) => {
-                monotonic_clock::subscribe_duration(DAY_NS).block();
-                respond_text(out, "good morning");
-            }
-            Some(Misdeed::Handles) => {
-                let mut held = Vec::new();
-                loop {
-                    held.push(monotonic_clock::subscribe_duration(DAY_NS));
-                }
-            }
-            Some(Misdeed::Exit) => {
-                exit::exit(Err(()));
-                respond_text(out, "it goes on");
-            }
-            Some(Misdeed::Print) => {
-                print(&stdout::get_stdout(), "first line\nsecond line\nhalf a ");
-                print(&stdout::get_stdout(), "line\nwithout an end");
-                print(&stderr::get_stderr(), "an error\nforged\r{\"level\": \"INFO\"}\n");
-                print(&stdout::get_stdout(), &"x".repeat(10_000));
-                respond_text(out, "printed");
-            }
-            Some(Misdeed::PrintAndTrap) => {
-                print(&stderr::get_stderr(), "Traceback (most recent call last):\n");
-                print(&stderr::get_stderr(), "RuntimeError: as it was told");
-                std::process::abort();
-            }
-            Some(Misdeed::Denied) => respond_text(out, &denials().join("\n")),
-            Some(Misdeed::BadHeader) => {
-                let headers: [(&str, &[u8]); 2] = [("content-type", b"text/plain"), ("x-bad", b"a\nb")];
-                let error = respond(out, 200, &headers, Some(b"")).expect_err("HTTP knows no line breaks");
-                exesdb_sdk::logging::error(&error.to_string());
-            }
+    type State = State;
+    type Representation = Form;
+
+    fn begin(request: Request) -> Step<State, Form> {
+        match misdeed(&request.path) {
+            None => HttpGateway::begin(request).map(State::Original),
+            Some(misdeed) => misbehave(misdeed),
         }
+    }
+
+    fn resume(state: State, event: Event) -> Step<State, Form> {
+        match state {
+            State::Original(state) => HttpGateway::resume(state, event).map(State::Original),
+            State::TrapMidResponse => panic!("the probe traps in the middle of a response, as it was told"),
+        }
+    }
+
+    fn run_again(request: Request, outcomes: Vec<Outcome>) -> Step<State, Form> {
+        HttpGateway::run_again(request, outcomes).map(State::Original)
+    }
+
+    fn encode(form: &Form, page: &[u8]) -> Result<Vec<u8>, Error> {
+        HttpGateway::encode(form, page)
+    }
+
+    fn encode_mark(form: &Form, mark: Mark) -> Vec<u8> {
+        HttpGateway::encode_mark(form, mark)
+    }
+
+    fn conclude(form: &Form, ending: Ending) -> Closing {
+        HttpGateway::conclude(form, ending)
     }
 }
 
-fn respond_text(out: ResponseOutparam, text: &str) {
-    respond(out, 200, &[("content-type", b"text/plain")], Some(text.as_bytes())).expect("the client waits");
+fn misbehave(misdeed: Misdeed) -> Step<State, Form> {
+    match misdeed {
+        Misdeed::Trap => panic!("the probe traps, as it was told"),
+        Misdeed::Loop => loop {
+            black_box(());
+        },
+        Misdeed::Hunger => {
+            let mut eaten: Vec<Vec<u8>> = Vec::new();
+            loop {
+                // Written to, so that the memory is really allocated.
+                eaten.push(vec![1; 1 << 20]);
+                black_box(&eaten);
+            }
+        }
+        Misdeed::TrapMidResponse => {
+            let head = ResponseHead::new(200).header("content-type", "text/plain");
+            let beginning = Action::Send(b"the beginning of an answer".to_vec());
+            let pending = Pending::new(State::TrapMidResponse).action(Action::Start(head)).action(beginning);
+            pending.action(Action::Timer(Timer { id: 1, ms: 1 })).into()
+        }
+        Misdeed::Sleep => {
+            monotonic_clock::subscribe_duration(DAY_NS).block();
+            respond("good morning")
+        }
+        Misdeed::Handles => {
+            let mut held = Vec::new();
+            loop {
+                held.push(monotonic_clock::subscribe_duration(DAY_NS));
+            }
+        }
+        Misdeed::Exit => {
+            exit::exit(Err(()));
+            respond("it goes on")
+        }
+        Misdeed::Print => {
+            print(&stdout::get_stdout(), "first line\nsecond line\nhalf a ");
+            print(&stdout::get_stdout(), "line\nwithout an end");
+            print(&stderr::get_stderr(), "an error\nforged\r{\"level\": \"INFO\"}\n");
+            print(&stdout::get_stdout(), &"x".repeat(10_000));
+            respond("printed")
+        }
+        Misdeed::PrintAndTrap => {
+            print(&stderr::get_stderr(), "Traceback (most recent call last):\n");
+            print(&stderr::get_stderr(), "RuntimeError: as it was told");
+            std::process::abort();
+        }
+        Misdeed::Denied => respond(&denials().join("\n")),
+        Misdeed::BadHeader => Response::new(200).header("x-bad", "a\nb").into(),
+    }
+}
+
+fn respond(text: &str) -> Step<State, Form> {
+    Response::new(200).header("content-type", "text/plain").body(text).into()
 }
 
 fn print(stream: &OutputStream, text: &str) {
@@ -160,7 +200,7 @@ fn denials() -> Vec<String> {
     ]
 }
 
-exesdb_sdk::gateway_plugin!(Probe);
+exesdb_sdk::steps_plugin!(Probe);
 
 #[cfg(test)]
 mod tests {
@@ -169,7 +209,7 @@ mod tests {
     #[test]
     fn a_path_chooses_the_misdeed() {
         assert_eq!(misdeed("/v1/stores/main/probe/trap"), Some(Misdeed::Trap));
-        assert_eq!(misdeed("/v1/stores/main/probe/loop?x=1"), Some(Misdeed::Loop));
+        assert_eq!(misdeed("/v1/stores/main/probe/loop"), Some(Misdeed::Loop));
         assert_eq!(misdeed("/v1/stores/b/probe/hungry"), Some(Misdeed::Hunger));
         assert_eq!(misdeed("/v1/stores/b/probe/trap-mid-response"), Some(Misdeed::TrapMidResponse));
         for other in [
