@@ -10,7 +10,8 @@ use crate::body::Form;
 use crate::client::Client;
 use crate::floor::Floor;
 use crate::host::BenchHost;
-use crate::load::{Clients, Measured};
+use crate::load::{Appender, Clients, Measured};
+use crate::pipeline::PipelineClient;
 use crate::rounds::Rounds;
 use crate::spread::Spread;
 
@@ -24,14 +25,30 @@ struct Workload {
     clients: usize,
     events: usize,
     /// How the host is sent the events; the bare server knows frames only.
-    form: Form,
+    sent: Sent,
 }
 
-const WORKLOADS: [Workload; 4] = [
-    Workload { name: "A: 1 client, 1 event", clients: 1, events: 1, form: Form::Json },
-    Workload { name: "B: 32 clients, 1 event", clients: 32, events: 1, form: Form::Json },
-    Workload { name: "C: 8 clients, 100, JSON", clients: 8, events: 100, form: Form::Json },
-    Workload { name: "C: 8 clients, 100, binary", clients: 8, events: 100, form: Form::Binary },
+/// How the host is sent the events of a workload.
+#[derive(Debug, Clone, Copy)]
+enum Sent {
+    /// A request for each append, one after the other on each connection.
+    Requests(Form),
+    /// One request for all appends of a connection, with [`IN_FLIGHT`] of them without an answer. The bare server has clients
+    /// that wait for each answer.
+    Pipeline,
+}
+
+const WORKLOADS: [Workload; 5] = [
+    Workload { name: "A: 1 client, 1 event", clients: 1, events: 1, sent: Sent::Requests(Form::Json) },
+    Workload { name: "B: 32 clients, 1 event", clients: 32, events: 1, sent: Sent::Requests(Form::Json) },
+    Workload { name: "C: 8 clients, 100, JSON", clients: 8, events: 100, sent: Sent::Requests(Form::Json) },
+    Workload {
+        name: "C: 8 clients, 100, binary",
+        clients: 8,
+        events: 100,
+        sent: Sent::Requests(Form::Binary),
+    },
+    Workload { name: "C': 8 clients, pipeline", clients: 8, events: 1, sent: Sent::Pipeline },
 ];
 
 /// What one of the two servers did.
@@ -117,27 +134,54 @@ pub(crate) async fn measure(
 ) -> anyhow::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for workload in WORKLOADS {
-        let Workload { clients, events, form, .. } = workload;
-        let mut ours = Clients::new(Client::connect_all(host.address(), form, clients).await?, events);
-        let mut theirs = Clients::new(bare.connect_all(clients).await?, events);
-        let mut measured = Vec::new();
-        for _ in 0..rounds.count {
-            let (ours_before, theirs_before) = (host.processor_time()?, bare.processor_time()?);
-            let ours = ours.run(rounds.time).await?;
-            let theirs = theirs.run(rounds.time).await?;
-            let floor_per_second = floor.measure(FLOOR_TIME).await?;
-            // At the end of the round, so that what the appends left to do in the background counts, too.
-            let ours_took = host.processor_time()?.since(&ours_before);
-            let theirs_took = bare.processor_time()?.since(&theirs_before);
-            measured.push(Round {
-                exesdb: Turn::new(ours, ours_took),
-                bare: Turn::new(theirs, theirs_took),
-                floor_per_second,
-            });
-        }
+        let Workload { clients, events, sent, .. } = workload;
+        let against = Against { bare, floor, rounds };
+        let measured = match sent {
+            Sent::Requests(form) => {
+                let ours = Client::connect_all(host.address(), form, clients).await?;
+                measure_rounds(host, Clients::new(ours, events), against).await?
+            }
+            Sent::Pipeline => {
+                let ours = PipelineClient::connect_all(host.address(), clients).await?;
+                measure_rounds(host, Clients::new(ours, events), against).await?
+            }
+        };
         rows.push(row(workload, measured).context("no round was measured")?);
     }
     Ok(rows)
+}
+
+/// What the host is compared with.
+#[derive(Clone, Copy)]
+struct Against<'a> {
+    bare: &'a BareServer,
+    floor: &'a Floor,
+    rounds: Rounds,
+}
+
+async fn measure_rounds<A: Appender>(
+    host: &BenchHost,
+    mut ours: Clients<A>,
+    against: Against<'_>,
+) -> anyhow::Result<Vec<Round>> {
+    let Against { bare, floor, rounds } = against;
+    let mut theirs = Clients::new(bare.connect_all(ours.len()).await?, ours.events());
+    let mut measured = Vec::new();
+    for _ in 0..rounds.count {
+        let (ours_before, theirs_before) = (host.processor_time()?, bare.processor_time()?);
+        let ours = ours.run(rounds.time).await?;
+        let theirs = theirs.run(rounds.time).await?;
+        let floor_per_second = floor.measure(FLOOR_TIME).await?;
+        // At the end of the round, so that what the appends left to do in the background counts, too.
+        let ours_took = host.processor_time()?.since(&ours_before);
+        let theirs_took = bare.processor_time()?.since(&theirs_before);
+        measured.push(Round {
+            exesdb: Turn::new(ours, ours_took),
+            bare: Turn::new(theirs, theirs_took),
+            floor_per_second,
+        });
+    }
+    Ok(measured)
 }
 
 fn row(workload: Workload, rounds: Vec<Round>) -> Option<Row> {

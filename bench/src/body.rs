@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
+use exesdb_packed::{EventParts, push_event};
 
 /// Bytes of an event's data, which is a JSON text.
 pub(crate) const EVENT_BYTES: usize = 256;
@@ -11,17 +12,20 @@ pub(crate) const EVENT_BYTES: usize = 256;
 /// Characters of an event's id: 22 of 6 bits each hold as many bits as a UUID.
 const ID_BYTES: usize = 22;
 
-/// The most bytes of an event besides its data, in JSON and in binary.
-const REST_BYTES: usize = 96;
+/// The most bytes of an event besides its data and the name of its stream, in JSON and packed.
+const REST_BYTES: usize = 112;
 
 const EVENT_TYPE: &str = "order-placed";
+
+/// The media type of packed events.
+pub(crate) const PACKED_MEDIA_TYPE: &str = "application/vnd.exesdb.packed";
 
 /// How the events of an append are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
     /// One JSON document.
     Json,
-    /// Binary frames.
+    /// Packed events.
     Binary,
 }
 
@@ -29,7 +33,7 @@ impl Form {
     pub(crate) fn media_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
-            Self::Binary => "application/vnd.exesdb.events",
+            Self::Binary => PACKED_MEDIA_TYPE,
         }
     }
 
@@ -42,10 +46,16 @@ impl Form {
     }
 
     /// The body of an append to a stream of this many events.
-    pub(crate) fn body(self, random: &mut fastrand::Rng, version: usize, events: usize) -> Bytes {
+    pub(crate) fn body(
+        self,
+        random: &mut fastrand::Rng,
+        stream: &str,
+        version: usize,
+        events: usize,
+    ) -> Bytes {
         match self {
             Self::Json => json(random, version, events).into(),
-            Self::Binary => frames(random, events).into(),
+            Self::Binary => packed(random, stream, events).into(),
         }
     }
 }
@@ -72,33 +82,46 @@ fn json(random: &mut fastrand::Rng, version: usize, events: usize) -> Vec<u8> {
     body
 }
 
-/// One frame for each event; the OpenAPI document of the host describes them.
-fn frames(random: &mut fastrand::Rng, events: usize) -> Vec<u8> {
-    const CONTENT_TYPE: &str = "application/json";
-    /// The kind of a frame: an event to append.
-    const APPENDED: u8 = 3;
-    // What follows the length prefix: the kind; id, type and content type with lengths of two bytes each; the number of
-    // tags in two bytes; data and metadata with lengths of four bytes each.
-    const LENGTH: usize =
-        1 + (2 + ID_BYTES) + (2 + EVENT_TYPE.len()) + (2 + CONTENT_TYPE.len()) + 2 + (4 + EVENT_BYTES) + 4;
-    let mut body = Vec::with_capacity(events * (EVENT_BYTES + REST_BYTES));
+/// An append of a pipeline: its length, its expected version, and its events. The OpenAPI document of the host describes it.
+pub(crate) fn pipelined(random: &mut fastrand::Rng, stream: &str, version: usize, events: usize) -> Bytes {
+    const NO_STREAM: u8 = 1;
+    const EXACT: u8 = 3;
+    let (kind, last) = version.checked_sub(1).map_or((NO_STREAM, 0), |last| (EXACT, last as u64));
+    let events = packed(random, stream, events);
+    let length = u32::try_from(1 + 8 + events.len()).expect("appends of the bench are short");
+    let mut append = Vec::with_capacity(4 + 1 + 8 + events.len());
+    append.extend_from_slice(&length.to_le_bytes());
+    append.push(kind);
+    append.extend_from_slice(&last.to_le_bytes());
+    append.extend_from_slice(&events);
+    append.into()
+}
+
+fn packed(random: &mut fastrand::Rng, stream: &str, events: usize) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(events * (EVENT_BYTES + REST_BYTES + stream.len()));
+    let (mut id, mut data) = (Vec::new(), Vec::new());
     for _ in 0..events {
-        body.extend_from_slice(&(LENGTH as u32).to_be_bytes());
-        body.push(APPENDED);
-        body.extend_from_slice(&(ID_BYTES as u16).to_be_bytes());
-        push_random(&mut body, random, ID_BYTES);
-        for text in [EVENT_TYPE, CONTENT_TYPE] {
-            body.extend_from_slice(&(text.len() as u16).to_be_bytes());
-            body.extend_from_slice(text.as_bytes());
-        }
-        body.extend_from_slice(&0_u16.to_be_bytes());
-        body.extend_from_slice(&(EVENT_BYTES as u32).to_be_bytes());
-        body.push(b'"');
-        push_random(&mut body, random, EVENT_BYTES - 2);
-        body.push(b'"');
-        body.extend_from_slice(&0_u32.to_be_bytes());
+        id.clear();
+        push_random(&mut id, random, ID_BYTES);
+        data.clear();
+        data.push(b'"');
+        push_random(&mut data, random, EVENT_BYTES - 2);
+        data.push(b'"');
+        let event = EventParts::<'_, &str> {
+            flags: 0,
+            version: 0,
+            created: 0,
+            stream_id: stream,
+            id: std::str::from_utf8(&id).expect("the characters are ASCII"),
+            event_type: EVENT_TYPE,
+            content_type: "application/json",
+            tags: &[],
+            data: &data,
+            metadata: b"",
+        };
+        push_event(&mut packed, 0, &event).expect("events of the bench are short");
     }
-    body
+    packed
 }
 
 /// Appends random characters, ten of six bits from each number.
@@ -115,19 +138,20 @@ fn push_random(text: &mut Vec<u8>, random: &mut fastrand::Rng, length: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::{EVENT_BYTES, Form, ID_BYTES, REST_BYTES};
+    use super::{EVENT_BYTES, Form, ID_BYTES, REST_BYTES, pipelined};
+    use exesdb_packed::Events;
     use std::collections::HashSet;
 
     #[test]
     fn json_has_the_workloads_events_and_expected_version() {
         let mut random = fastrand::Rng::new();
         let first: serde_json::Value =
-            serde_json::from_slice(&Form::Json.body(&mut random, 0, 1)).expect("JSON");
+            serde_json::from_slice(&Form::Json.body(&mut random, "s", 0, 1)).expect("JSON");
         assert_eq!(first["expected_version"], "no_stream");
         let text = |event: &serde_json::Value, name: &str| event[name].as_str().expect("a text").to_owned();
         assert_eq!(text(&first["events"][0], "data").len() + 2, EVENT_BYTES);
         let later: serde_json::Value =
-            serde_json::from_slice(&Form::Json.body(&mut random, 200, 100)).expect("JSON");
+            serde_json::from_slice(&Form::Json.body(&mut random, "s", 200, 100)).expect("JSON");
         assert_eq!(later["expected_version"], 199);
         let ids = later["events"].as_array().expect("events").iter().map(|event| text(event, "id"));
         let ids: HashSet<_> = ids.filter(|id| id.len() == ID_BYTES).collect();
@@ -135,24 +159,37 @@ mod tests {
         assert_eq!(Form::Json.query(200), "");
     }
 
-    #[test]
-    fn frames_have_the_workloads_events_and_the_query_the_expected_version() {
-        let body = Form::Binary.body(&mut fastrand::Rng::new(), 200, 100);
-        let (mut rest, mut ids) = (&body[..], HashSet::new());
-        while let Some((length, after)) = rest.split_first_chunk() {
-            let (frame, after) = after.split_at(u32::from_be_bytes(*length) as usize);
-            assert!(frame.len() < EVENT_BYTES + REST_BYTES);
-            assert_eq!(frame[..3], [3, 0, 22]);
-            ids.insert(&frame[3..25]);
-            assert_eq!(frame[25..57], *b"\0\x0corder-placed\0\x10application/json");
-            assert_eq!(frame[57..63], [0, 0, 0, 0, 1, 0]);
-            let data: String = serde_json::from_slice(&frame[63..63 + EVENT_BYTES]).expect("JSON");
-            assert_eq!(data.len() + 2, EVENT_BYTES);
-            assert_eq!(frame[63 + EVENT_BYTES..], [0; 4]);
-            rest = after;
+    /// Checks packed events, and returns how many ids they have.
+    fn check(packed: &[u8]) -> usize {
+        let mut ids = HashSet::new();
+        for event in Events::new(packed) {
+            let (position, event) = event.expect("an event");
+            assert_eq!((position, event.version, event.created, event.flags), (0, 0, 0, 0));
+            assert_eq!((event.stream_id, event.event_type), ("s", "order-placed"));
+            let data: String = serde_json::from_slice(event.data).expect("JSON");
+            assert_eq!((data.len() + 2, event.id.len()), (EVENT_BYTES, ID_BYTES));
+            ids.insert(event.id.to_owned());
         }
-        assert_eq!(ids.len(), 100);
+        ids.len()
+    }
+
+    #[test]
+    fn packed_events_are_the_workloads_and_the_query_has_the_expected_version() {
+        let body = Form::Binary.body(&mut fastrand::Rng::new(), "s", 200, 100);
+        assert_eq!(check(&body), 100);
+        assert!(body.len() < 100 * (EVENT_BYTES + REST_BYTES + 1));
         assert_eq!(Form::Binary.query(0), "?expected_version=no_stream");
         assert_eq!(Form::Binary.query(200), "?expected_version=199");
+    }
+
+    #[test]
+    fn an_append_of_a_pipeline_has_its_length_and_its_expected_version() {
+        for (version, expected) in [(0, [1, 0, 0, 0, 0, 0, 0, 0, 0]), (259, [3, 2, 1, 0, 0, 0, 0, 0, 0])] {
+            let append = pipelined(&mut fastrand::Rng::new(), "s", version, 2);
+            let (length, rest) = append.split_first_chunk().expect("a length");
+            assert_eq!(u32::from_le_bytes(*length) as usize, rest.len());
+            let (found, events) = rest.split_first_chunk().expect("an expected version");
+            assert_eq!((*found, check(events)), (expected, 2));
+        }
     }
 }

@@ -20,14 +20,20 @@ pub(crate) struct Client {
     sender: SendRequest<Full<Bytes>>,
     address: SocketAddr,
     form: Form,
-    path: String,
+    stream: String,
     version: usize,
     random: fastrand::Rng,
     connection: AbortOnDropHandle,
 }
 
 /// Ends the connection's task when its client is dropped.
-struct AbortOnDropHandle(JoinHandle<Result<(), hyper::Error>>);
+pub(crate) struct AbortOnDropHandle(JoinHandle<Result<(), hyper::Error>>);
+
+impl AbortOnDropHandle {
+    pub(crate) fn new(task: JoinHandle<Result<(), hyper::Error>>) -> Self {
+        Self(task)
+    }
+}
 
 impl Drop for AbortOnDropHandle {
     fn drop(&mut self) {
@@ -41,12 +47,12 @@ impl Client {
         let socket = TcpStream::connect(address).await.context("cannot connect to the measured host")?;
         socket.set_nodelay(true)?;
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(socket)).await?;
-        let connection = AbortOnDropHandle(tokio::spawn(connection));
+        let connection = AbortOnDropHandle::new(tokio::spawn(connection));
         let mut client = Self {
             sender,
             address,
             form,
-            path: String::new(),
+            stream: String::new(),
             version: 0,
             random: fastrand::Rng::new(),
             connection,
@@ -71,7 +77,7 @@ impl Client {
 
     /// Appends to another stream from now on, which does not exist yet.
     pub(crate) fn switch_to(&mut self, stream: impl std::fmt::Display) {
-        self.path = format!("/v1/stores/main/streams/{stream}/events");
+        self.stream = stream.to_string();
         self.version = 0;
     }
 
@@ -83,8 +89,9 @@ impl Client {
 
 impl Appender for Client {
     async fn append(&mut self, events: usize) -> anyhow::Result<Duration> {
-        let body = self.form.body(&mut self.random, self.version, events);
-        let target = format!("{}{}", self.path, self.form.query(self.version));
+        let body = self.form.body(&mut self.random, &self.stream, self.version, events);
+        let query = self.form.query(self.version);
+        let target = format!("/v1/stores/main/streams/{}/events{query}", self.stream);
         let start = Instant::now();
         anyhow::ensure!(!self.connection.0.is_finished(), "the measured host closed the connection");
         self.sender.ready().await?;

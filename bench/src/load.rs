@@ -1,4 +1,5 @@
-//! Clients that append in a closed loop: each sends an append when it has the answer to the one before.
+//! Clients that append in a closed loop: each has a number of appends in flight, one as a rule, and sends another when one is
+//! answered.
 
 use std::time::{Duration, Instant};
 
@@ -6,14 +7,14 @@ use anyhow::Context as _;
 use tokio::task::JoinSet;
 
 /// Time before measuring begins, in which processors, disk and server come out of idleness. Connections exist already.
-const WARM_UP: Duration = Duration::from_millis(200);
+pub(crate) const WARM_UP: Duration = Duration::from_millis(200);
 
 /// A client of a server that is measured.
 pub(crate) trait Appender: Send + Sized + 'static {
     /// Appends this many events to the client's own stream. Returns how long the answer took.
     fn append(&mut self, events: usize) -> impl Future<Output = anyhow::Result<Duration>> + Send;
 
-    /// Appends in a closed loop, and measures after a warm-up.
+    /// Appends in a closed loop, one at a time, and measures after a warm-up.
     fn append_for(
         &mut self,
         events: usize,
@@ -48,7 +49,7 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    fn new(mut latencies: Vec<Duration>, appends: usize, time: Duration) -> Self {
+    pub(crate) fn new(mut latencies: Vec<Duration>, appends: usize, time: Duration) -> Self {
         latencies.sort_unstable();
         Self { latencies, appends, time }
     }
@@ -99,6 +100,16 @@ pub(crate) struct Clients<A> {
 impl<A: Appender> Clients<A> {
     pub(crate) fn new(clients: Vec<A>, events: usize) -> Self {
         Self { clients, events }
+    }
+
+    /// The number of clients.
+    pub(crate) fn len(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Events in each append.
+    pub(crate) fn events(&self) -> usize {
+        self.events
     }
 
     /// Has all clients append for some time. Their connections stay open.

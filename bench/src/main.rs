@@ -14,6 +14,7 @@ mod floor;
 mod host;
 mod load;
 mod open;
+mod pipeline;
 mod processor;
 mod read;
 mod rounds;

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use tokio::net::TcpStream;
 
-use crate::body::{EVENT_BYTES, Form};
+use crate::body::{EVENT_BYTES, Form, PACKED_MEDIA_TYPE};
 use crate::client::Client;
 use crate::host::BenchHost;
 use crate::load::Appender as _;
@@ -39,7 +39,7 @@ enum Representation {
     Json,
     /// One response of many lines.
     Ndjson,
-    /// One response of many frames.
+    /// One response of packed events.
     Binary,
 }
 
@@ -58,7 +58,7 @@ impl Representation {
         match self {
             Self::Json => "application/json",
             Self::Ndjson => "application/x-ndjson",
-            Self::Binary => "application/vnd.exesdb.events",
+            Self::Binary => PACKED_MEDIA_TYPE,
         }
     }
 }

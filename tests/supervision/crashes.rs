@@ -17,7 +17,7 @@ fn append(host: &Host, stream: &str) -> Response {
 fn each_crash_is_one_warning_and_the_client_is_told_the_limit() {
     let host = Host::with_probes(
         "writers = 1\n[store.limits]\ncall_cpu_ms = 200\nmemory_mib = 16\n\
-         [store.limits.gateway]\ncall_cpu_ms = 300\nresponse_wall_ms = 700\nmemory_mib = 8",
+         [store.limits.gateway]\ncall_cpu_ms = 300\ncall_wall_ms = 700\nmemory_mib = 8",
     );
     let probe = |name: &str| host.http.get(&format!("/v1/stores/main/probe/{name}"));
     // call, component, kind, text for the client, the log and the telemetry
@@ -30,12 +30,7 @@ fn each_crash_is_one_warning_and_the_client_is_told_the_limit() {
             "needed more than its 8 MiB of memory (`memory_mib`)",
         ),
         (&|| probe("handles"), "gateway", "handle-limit", "held the 1,000 handles that an instance may have"),
-        (
-            &|| probe("sleep"),
-            "gateway",
-            "timeout",
-            "did not begin its response within 700 ms (`response_wall_ms`)",
-        ),
+        (&|| probe("sleep"), "gateway", "timeout", "took more than its 700 ms (`call_wall_ms`)"),
         (&|| probe("exit"), "gateway", "exit", "ended itself"),
         (&|| probe("trap"), "gateway", "trap", "trapped"),
         (&|| append(&host, "probe-loop"), "streams", "deadline", "used its 200 ms of CPU (`call_cpu_ms`)"),
@@ -49,8 +44,8 @@ fn each_crash_is_one_warning_and_the_client_is_told_the_limit() {
     let mut crashes = 0;
     for (ask, component, kind, said) in &table {
         let response = ask();
-        // What ends an instance of a persistence component is tried once more, and the client gets the second crash.
-        crashes += if *component == "streams" { 2 } else { 1 };
+        // What ends an instance is tried once more, and the client gets the second crash.
+        crashes += 2;
         assert!(response.status == 500 || response.status == 503, "{kind}: {}", response.text);
         assert!(response.detail().contains(said), "{kind}: {}", response.text);
         let warning = eventually("the crash is in the log", || warnings(&host).get(crashes - 1).cloned());
@@ -81,28 +76,29 @@ fn a_crash_has_its_source_line_and_the_last_output() {
     let host = Host::with_probes("");
     host.http.get("/v1/stores/main/probe/trap").expect_problem(500, "internal");
     host.http.get("/v1/stores/main/probe/print-and-trap").expect_problem(500, "internal");
-    let told = eventually("both are in the log", || Some(warnings(&host)).filter(|told| told.len() == 2));
+    let told = eventually("all are in the log", || Some(warnings(&host)).filter(|told| told.len() == 4));
     let place = told[0]["place"].as_str().unwrap_or_default();
     assert!(place.starts_with("tests/guests/gateway-probe/src/lib.rs:"), "{:#}", told[0]);
     assert!(told[0]["reason"].as_str().unwrap().contains("the probe traps, as it was told"), "{:#}", told[0]);
     let words = "Traceback (most recent call last):\nRuntimeError: as it was told";
-    assert_eq!(told[1]["stderr"], words, "{:#}", told[1]);
+    // Each of the two requests has ended two instances.
+    assert_eq!(told[2]["stderr"], words, "{:#}", told[2]);
     let traps = host.traps();
     let lines: Vec<&str> = words.lines().collect();
-    assert_eq!(traps[1]["detail"]["stderr"], json!(lines), "{:#}", traps[1]);
+    assert_eq!(traps[2]["detail"]["stderr"], json!(lines), "{:#}", traps[2]);
     assert_eq!(traps[0]["detail"]["stderr"], json!([]), "the output of another call");
 }
 
 #[test]
 fn requests_that_sleep_give_their_instances_back() {
     let host = Host::with_probes(
-        "gateway_pool_size = 1\n[store.limits]\nresponse_wall_ms = 500\ngateway_instances_per_worker = 8",
+        "gateway_pool_size = 1\n[store.limits]\ncall_wall_ms = 500\ngateway_instances_per_worker = 8",
     );
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 let response = host.http.get("/v1/stores/main/probe/sleep");
-                assert!(response.detail().contains("`response_wall_ms`"), "{}", response.text);
+                assert!(response.detail().contains("`call_wall_ms`"), "{}", response.text);
             });
         }
         eventually("others are served again", || {

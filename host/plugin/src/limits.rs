@@ -9,7 +9,8 @@ pub struct Limits {
     /// CPU milliseconds that a guest may use between two waits in the host. A call of ours takes microseconds; a second
     /// means that it hangs.
     pub call_cpu_ms: u64,
-    /// Milliseconds that a persistence call may take. It never waits for a commit, but for one of a step of upkeep.
+    /// Milliseconds that a persistence call, or a step of a gateway, may take. A persistence call waits for no commit but that of
+    /// a step of upkeep.
     pub call_wall_ms: u64,
     /// Milliseconds that a gateway may take to begin its response, counted from the last part of the request's body. A
     /// response that has begun may last: a live one lasts as long as its client stays. More than `call_wall_ms`, which a
@@ -21,7 +22,8 @@ pub struct Limits {
     /// Changes that may wait for a persistence instance, and as many reads. Further ones fail with `overloaded`: a longer
     /// queue would only delay the results.
     pub mailbox: usize,
-    /// Gateway instances of one worker: requests and live responses in progress.
+    /// Gateway instances of one worker: steps that are computed, or, of a gateway that speaks wasi:http, requests and live
+    /// responses in progress.
     pub gateway_instances_per_worker: usize,
 }
 

@@ -221,7 +221,8 @@ pub(super) const CALL_WALL_MS: Number = Number {
     min: 10,
     max: 600_000,
     unit: "milliseconds",
-    meaning: "Time from a call of a persistence component to its result, waiting for the disk included.",
+    meaning: "Time from a call of a persistence component to its result, waiting for the disk included; of a gateway on steps, \
+              from a call to its step.",
     why_bounded: "A disk that takes ten minutes is broken.",
 };
 
@@ -261,13 +262,15 @@ pub(super) const MAILBOX: Number = Number {
 
 pub(super) const GATEWAY_INSTANCES_PER_WORKER: Number = Number {
     name: "gateway_instances_per_worker",
-    // Each live stream holds an instance, and three in four may be live: 3 workers serve 144 followers of a store.
+    // A gateway on steps has an instance for each step that is computed. One that speaks wasi:http holds an instance for each
+    // live stream, and three in four may be live: 3 workers serve 144 followers of a store.
     default: 64,
     min: 1,
     max: 4_096,
     unit: "instances",
-    meaning: "Gateway instances of one worker at a time: one for each request in progress, live streams included.",
-    why_bounded: "Each holds its memory as long as its request lasts.",
+    meaning: "Gateway instances of one worker at a time: one for each step that is computed. If the gateway speaks wasi:http, \
+              one for each request in progress, live streams included.",
+    why_bounded: "Each holds its memory as long as it works.",
 };
 
 /// The table that has the stores.
@@ -338,7 +341,12 @@ pub(super) const COMPONENT_LIMITS: [Table; 3] = [
     component_limits("[store.limits.snapshots]", PERSISTENCE_LIMITS),
     component_limits(
         "[store.limits.gateway]",
-        &[Key::Number(&CALL_CPU_MS), Key::Number(&RESPONSE_WALL_MS), Key::Number(&MEMORY_MIB)],
+        &[
+            Key::Number(&CALL_CPU_MS),
+            Key::Number(&CALL_WALL_MS),
+            Key::Number(&RESPONSE_WALL_MS),
+            Key::Number(&MEMORY_MIB),
+        ],
     ),
 ];
 

@@ -96,9 +96,8 @@ pub enum LoadError {
     },
     /// An instance reached a limit while it was started or asked for its description.
     #[error(
-        "the {role} component {name} needs more {} than `{key} = {value}` lets it have when {step}; raise {key} under [{}]{}",
+        "the {role} component {name} needs more {} than `{key} = {value}` lets it have when {step}; raise {key} under [store.limits.{role}]{}",
         resource(key),
-        section(role, key),
         in_brackets(detail)
     )]
     Limit {
@@ -178,16 +177,6 @@ fn resource(key: &str) -> &'static str {
     }
 }
 
-/// The configuration table in which a role's limit can be set.
-fn section(role: &str, key: &str) -> String {
-    // A gateway's requests have a wall time of their own; when it is loaded, the store's applies.
-    if role == "gateway" && key == "call_wall_ms" {
-        "store.limits".to_owned()
-    } else {
-        format!("store.limits.{role}")
-    }
-}
-
 fn in_brackets(detail: &str) -> String {
     if detail.is_empty() { String::new() } else { format!(" ({detail})") }
 }
@@ -242,7 +231,7 @@ mod tests {
                 "gateway",
                 ASKED,
                 Crash::timeout(700),
-                "the gateway component X needs more time than `call_wall_ms = 700` lets it have when it is asked what it is (exesdb:host/describe); raise call_wall_ms under [store.limits]",
+                "the gateway component X needs more time than `call_wall_ms = 700` lets it have when it is asked what it is (exesdb:host/describe); raise call_wall_ms under [store.limits.gateway]",
                 Some("call_wall_ms"),
             ),
             (
