@@ -125,15 +125,17 @@ impl Turn {
     }
 }
 
-/// Measures all workloads on a running host, next to a bare server and the disk.
+/// Measures the workloads whose name begins with `only` on a running host, next to a bare server and the disk.
 pub(crate) async fn measure(
     host: &BenchHost,
     bare: &BareServer,
     floor: &Floor,
     rounds: Rounds,
+    only: &str,
 ) -> anyhow::Result<Vec<Row>> {
+    let workloads = WORKLOADS.iter().filter(|workload| workload.name.starts_with(only)).copied();
     let mut rows = Vec::new();
-    for workload in WORKLOADS {
+    for workload in workloads {
         let Workload { clients, events, sent, .. } = workload;
         let against = Against { bare, floor, rounds };
         let measured = match sent {
@@ -148,6 +150,8 @@ pub(crate) async fn measure(
         };
         rows.push(row(workload, measured).context("no round was measured")?);
     }
+    let names = WORKLOADS.map(|workload| workload.name).join("`, `");
+    anyhow::ensure!(!rows.is_empty(), "no workload begins with {only:?}; there are `{names}`");
     Ok(rows)
 }
 

@@ -79,6 +79,10 @@ struct Options {
     #[arg(long, value_name = "MOST", value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
     curve: Option<u64>,
 
+    /// Measure only the appends whose name begins with this, such as `B`, and no reads.
+    #[arg(long, value_name = "NAME", conflicts_with = "curve")]
+    only: Option<String>,
+
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -195,7 +199,11 @@ async fn measure(exesdb: &Path, folder: &Path, options: &Options) -> anyhow::Res
         host.stop().await?;
         return Ok(Report { curve, ..Report::default() });
     }
-    let appends = measure_appends(exesdb, &folder.join("appended"), rounds).await?;
+    let only = options.only.as_deref();
+    let appends = measure_appends(exesdb, &folder.join("appended"), rounds, only.unwrap_or_default()).await?;
+    if only.is_some() {
+        return Ok(Report { appends, ..Report::default() });
+    }
     let events = usize::try_from(options.events)?;
     let folder = folder.join("filled");
     let host = BenchHost::start(exesdb, &folder).await?;
@@ -213,12 +221,17 @@ async fn measure(exesdb: &Path, folder: &Path, options: &Options) -> anyhow::Res
     Ok(Report { appends, reads: Some(reads), opened: Some(opened), curve: Vec::new() })
 }
 
-async fn measure_appends(exesdb: &Path, folder: &Path, rounds: Rounds) -> anyhow::Result<Vec<append::Row>> {
+async fn measure_appends(
+    exesdb: &Path,
+    folder: &Path,
+    rounds: Rounds,
+    only: &str,
+) -> anyhow::Result<Vec<append::Row>> {
     std::fs::create_dir(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let host = BenchHost::start(exesdb, folder).await?;
     read::fill(host.address(), EVENTS_BEFORE).await?;
     let bare = BareServer::start(folder).await?;
-    let rows = append::measure(&host, &bare, &Floor::new(folder), rounds).await?;
+    let rows = append::measure(&host, &bare, &Floor::new(folder), rounds, only).await?;
     host.stop().await?;
     Ok(rows)
 }

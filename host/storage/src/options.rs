@@ -24,7 +24,9 @@ pub struct Options {
     /// Table files that are kept open between reads. 900: more than a store of a few gigabytes has. At least
     /// [`limits::OPEN_TABLES_MIN`].
     pub open_tables: usize,
-    /// Threads that flush and compact. 2: with one, flushes wait for a long compaction until writes stall.
+    /// Threads that flush and compact. 3: with one, flushes wait for a long compaction until writes stall. With two, the first
+    /// one, which leaves compactions to the others, takes them from the queue and puts them back, over and over, while the
+    /// second one compacts: that is how fjall 3.1 keeps a thread free for flushes.
     pub worker_threads: usize,
     /// Commits that may be queued. 1,024: at 250 fsyncs a second (a busy disk) and 100 commits a group, 40 ms of work.
     pub commit_queue: usize,
@@ -66,7 +68,7 @@ impl Default for Options {
             max_journal_bytes: limits::JOURNAL_BYTES_MIN,
             memtable_bytes: 32 * 1024 * 1024,
             open_tables: 900,
-            worker_threads: 2,
+            worker_threads: 3,
             commit_queue: 1024,
             commit_queue_bytes: 64 * 1024 * 1024,
             group_commits: 1024,
