@@ -10,8 +10,10 @@ mod filter;
 mod follow;
 mod http;
 mod import;
+mod import_pipeline;
 mod lines;
 mod read_from;
+mod response_lines;
 mod retry;
 mod snapshots;
 mod sse;
@@ -30,6 +32,7 @@ pub use import::{
     IMPORT_BYTES_MAX, IMPORT_EVENTS_MAX, IMPORT_SOURCE_BYTES_MAX, ImportMark, ImportRequest, ImportState,
     Imported, RowCount, RowsRequest,
 };
+pub use import_pipeline::{IMPORTS_IN_FLIGHT, ImportPipeline};
 pub use lines::Lines;
 pub use read_from::ReadFrom;
 pub use retry::Retry;

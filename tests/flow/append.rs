@@ -1,6 +1,8 @@
 //! Appends: expected versions, batches, and appends that are sent again.
 
-use exesdb_tests::{Client, Host};
+use std::io::{BufRead as _, BufReader, Write as _};
+
+use exesdb_tests::{Client, Connection, Host};
 use serde_json::{Value, json};
 
 fn events(ids: &[&str]) -> Vec<Value> {
@@ -163,4 +165,37 @@ fn one_of_several_appends_at_the_same_expected_version_wins() {
     let won: u64 = rivals.into_iter().map(|rival| rival.join().unwrap()).sum();
     assert_eq!(won, ROUNDS);
     assert_eq!(host.http.read("s").len() as u64, ROUNDS + 1);
+}
+
+/// Each line is complete when it has come, however long it is: nothing more is needed to answer it.
+#[test]
+fn a_pipeline_answers_each_append_although_its_writer_waits_for_the_answer() {
+    let host = Host::start();
+    let mut connection = BufReader::new(host.http.connect());
+    let head = "POST /v1/stores/main/append HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\n\
+                transfer-encoding: chunked\r\n\r\n";
+    connection.get_mut().write_all(head.as_bytes()).expect("the host reads");
+    next_line(&mut connection, "HTTP/1.1 200");
+    for (version, bytes) in [10, 200_000, 300_000, 1_000_000, 10, 900_000].into_iter().enumerate() {
+        let data = "x".repeat(bytes);
+        let line = format!("{{\"stream\":\"s\",\"events\":[{{\"type\":\"t\",\"data\":\"{data}\"}}]}}\n");
+        let out = connection.get_mut();
+        out.write_all(format!("{:x}\r\n{line}\r\n", line.len()).as_bytes()).expect("the host reads");
+        let answer: Value =
+            serde_json::from_str(&next_line(&mut connection, "{")).expect("an answer is a line of JSON");
+        assert_eq!(answer["last_version"], version, "{answer}");
+    }
+    connection.get_mut().write_all(b"0\r\n\r\n").expect("the host reads");
+    assert_eq!(host.http.read("s").len(), 6);
+}
+
+/// The next line that begins like this.
+fn next_line(connection: &mut BufReader<Connection>, start: &str) -> String {
+    loop {
+        let mut line = String::new();
+        assert!(connection.read_line(&mut line).expect("the host answers in time") > 0, "it was the end");
+        if line.starts_with(start) {
+            return line;
+        }
+    }
 }

@@ -323,3 +323,36 @@ fn the_large_log_is_imported_once() {
     assert_eq!(host.http.read_all().len(), 8_577);
     assert_eq!(host.traps(), NO_EVENTS);
 }
+
+#[test]
+fn requests_that_were_sent_ahead_are_sent_again_when_others_write_and_parts_are_killed() {
+    const STREAMS: usize = 30;
+    const ROWS: usize = 6_000;
+    let host = Host::start();
+    let folder = folder();
+    let file = folder.path().join("rows.ndjson");
+    let row = |number: usize| format!("{{\"s\":\"s-{}\",\"n\":{number},\"k\":\"t\"}}\n", number % STREAMS);
+    std::fs::write(&file, (0..ROWS).map(row).collect::<String>()).unwrap();
+    let columns = ["--stream-by", "s", "--type-by", "k", "--batch", "20"];
+    let summary = std::thread::scope(|scope| {
+        let importing = scope.spawn(|| import(&host, &file, &columns));
+        for (others, at_least) in [ROWS / 10, ROWS / 4, ROWS / 2].into_iter().enumerate() {
+            exesdb_tests::eventually("some rows are there", || {
+                (host.http.read_all().len() >= at_least).then_some(())
+            });
+            host.http.append_one(&format!("s-{}", 7 * others)).expect(200);
+            host.ok(&["kill", "main/system/core-system/persistence-system/streams/writers/0"]);
+        }
+        importing.join().expect("the import succeeds")
+    });
+    assert_eq!(counts(&summary), [ROWS as u64, 0, 0, 0]);
+    let events = host.http.read_all();
+    assert_eq!(events.len(), ROWS + 3);
+    for stream in 0..STREAMS {
+        let of_stream = events.iter().filter(|event| event["stream"] == format!("s-{stream}"));
+        let numbers: Vec<usize> =
+            of_stream.filter_map(|event| usize::try_from(event["data"]["n"].as_u64()?).ok()).collect();
+        let expected: Vec<usize> = (stream..ROWS).step_by(STREAMS).collect();
+        assert_eq!(numbers, expected, "s-{stream}");
+    }
+}

@@ -99,7 +99,7 @@ pub const PACKED_BYTES_MAX: usize = REQUEST_BYTES_MAX;
 pub const PIPELINE_STEP_APPENDS: usize = 64;
 
 /// Bytes of a pipeline's body that one step asks for, unless an append is longer.
-pub const PIPELINE_PIECE_BYTES: u32 = 256 << 10;
+pub const PIPELINE_PIECE_BYTES: usize = 256 << 10;
 
 /// Bytes of packed events of one page of JSON. The text can be a third longer, and an instance holds both.
 pub const PAGE_BYTES_MAX: u32 = 2 << 20;

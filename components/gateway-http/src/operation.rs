@@ -84,7 +84,7 @@ pub enum Waiting {
     Pages(read_bulk::Pages),
     /// The version of a stream at which a follower resumes is searched.
     Search(follow::Search),
-    /// Appends come and are answered.
+    /// Appends or imports come and are answered.
     Pipeline(pipeline::Pipeline),
 }
 
@@ -121,7 +121,7 @@ pub(crate) fn begin(request: Request) -> Step {
                 }
             }
         }
-        Route::Pipeline(form) => Ok(pipeline::begin(form, EventIds::of(&request)).map(State::of)),
+        Route::Pipeline(items) => Ok(pipeline::begin(items, EventIds::of(&request)).map(State::of)),
         Route::ReadBulk(_) | Route::Follow(_) | Route::ImportStates => Ok(run_again(&request, Vec::new())),
     });
     begun.unwrap_or_else(|problem| refused(&problem, is_head))

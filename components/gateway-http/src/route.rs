@@ -12,7 +12,7 @@ use crate::operation::import::Import;
 use crate::operation::latest_snapshot::LatestSnapshot;
 use crate::operation::list_snapshots::ListSnapshots;
 use crate::operation::list_streams::ListStreams;
-use crate::operation::pipeline::Encoding;
+use crate::operation::pipeline::Items;
 use crate::operation::prune_snapshots::PruneSnapshots;
 use crate::operation::read_bulk::ReadBulk;
 use crate::operation::read_page::ReadPage;
@@ -47,8 +47,8 @@ pub enum Route {
     Follow(Follow),
     /// It asks what streams have imported.
     ImportStates,
-    /// It makes appends one after the other.
-    Pipeline(Encoding),
+    /// It makes appends or imports one after the other.
+    Pipeline(Items),
 }
 
 /// Determines what a request does.
@@ -75,12 +75,12 @@ pub fn route(head: &Head<'_>) -> Result<Route, Problem> {
         }
         (Resource::Snapshot, "GET") => return ReadSnapshot::parse(head, stream, version),
         (Resource::Appends, _) => return pipeline::parse(head),
+        (Resource::Import, _) => return Import::parse(head),
         (Resource::OpenApi, _) => {
             Query::parse(head.query, &[])?;
             Route::Respond(response::json(OPENAPI))
         }
         (Resource::Transactions, _) => Transact::parse(head)?,
-        (Resource::Import, _) => Import::parse(head)?,
         (Resource::ImportStates, _) => import_states::parse(head)?,
         (Resource::StreamEvents, _) => Append::parse(head, stream_name)?,
         (Resource::Streams, _) => ListStreams::parse(head)?,

@@ -14,7 +14,7 @@ use sse_stream::{Error, Sse};
 
 use super::error::{ClientError, Problem};
 use super::filter::Filter;
-use super::http::{Client, RESPONSE_TIMEOUT, innermost};
+use super::http::{Client, RESPONSE_TIMEOUT, innermost, whole};
 use super::read_from::ReadFrom;
 use super::retry::Retry;
 use super::sse::{BodyError, Messages, messages};
@@ -163,7 +163,7 @@ impl<'a> Follow<'a> {
             let id = HeaderValue::from_str(id).map_err(|error| self.unreadable(error.to_string()))?;
             headers.insert(LAST_EVENT_ID, id);
         }
-        let response = self.client.send(Method::GET, &self.url, headers, Bytes::new());
+        let response = self.client.send(Method::GET, &self.url, headers, whole(Bytes::new()));
         let response = tokio::time::timeout(RESPONSE_TIMEOUT, response).await.unwrap_or_else(|_| {
             Err(ClientError::TimedOut { url: self.url.clone(), seconds: RESPONSE_TIMEOUT.as_secs() })
         })?;

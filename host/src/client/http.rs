@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, Method, Request, Response};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::channel::Channel;
+use http_body_util::{BodyExt, Either, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -26,10 +27,13 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// The largest response, in bytes. The host limits pages to 8 MiB, and base64 and JSON add to that.
 const RESPONSE_BYTES_MAX: usize = 64 << 20;
 
+/// The body of a request: whole, or sent in parts.
+pub(super) type RequestBody = Either<Full<Bytes>, Channel<Bytes>>;
+
 /// A client of one store of one gateway, with a pool of connections.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    http: HttpClient<HttpConnector, RequestBody>,
     url: GatewayUrl,
     store: String,
 }
@@ -107,7 +111,7 @@ impl Client {
         body: Bytes,
     ) -> Result<(HeaderMap, Bytes), ClientError> {
         let whole = async {
-            let response = self.send(method, url, headers, body).await?;
+            let response = self.send(method, url, headers, whole(body)).await?;
             let headers = response.headers().clone();
             Ok((headers, collect(url, response.into_body()).await?))
         };
@@ -122,10 +126,10 @@ impl Client {
         method: Method,
         url: &str,
         headers: HeaderMap,
-        body: Bytes,
+        body: RequestBody,
     ) -> Result<Response<Incoming>, ClientError> {
         let mut request =
-            Request::builder().method(method).uri(url).body(Full::new(body)).map_err(|error| {
+            Request::builder().method(method).uri(url).body(body).map_err(|error| {
                 ClientError::Unsendable { url: url.to_owned(), detail: error.to_string() }
             })?;
         request.headers_mut().extend(headers);
@@ -144,6 +148,11 @@ impl Client {
         let body = collect(url, response.into_body()).await?;
         Err(ClientError::Refused { url: url.to_owned(), problem: Box::new(Problem::parse(status, &body)) })
     }
+}
+
+/// The body of a request that is sent as a whole.
+pub(super) fn whole(body: Bytes) -> RequestBody {
+    Either::Left(Full::new(body))
 }
 
 /// The whole body of a response, at most [`RESPONSE_BYTES_MAX`].

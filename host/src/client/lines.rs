@@ -4,28 +4,23 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Bytes, BytesMut};
 use exesdb_storage::HistoryId;
 use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, Method};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::error::ClientError;
 use super::events::PAGE_COUNT_MAX;
 use super::filter::Filter;
-use super::http::{Client, RESPONSE_TIMEOUT, innermost};
+use super::http::{Client, RESPONSE_TIMEOUT, whole};
 use super::read_from::ReadFrom;
+use super::response_lines::{NDJSON, ResponseLines};
 use super::retry::Retry;
 
-/// The media type of lines of JSON.
-pub(super) const NDJSON: &str = "application/x-ndjson";
 /// The header with the history of the positions in a response.
 const HISTORY: &str = "exesdb-history";
-/// The longest line, in bytes. An event of 1 MiB takes less, also in base64 and with its metadata.
-const LINE_BYTES_MAX: usize = 8 << 20;
 /// The beginning of the last line of a response. Events have no such member.
 const PAGE: &[u8] = b"{\"page\":";
 
@@ -54,19 +49,10 @@ pub struct Lines<'a> {
     rest: Option<VecDeque<(u64, Box<RawValue>)>>,
     /// The history of the positions read so far. The gateway refuses to continue in another one.
     history: Option<HistoryId>,
-    connection: Option<Connection>,
+    connection: Option<ResponseLines>,
     retry: Retry,
     /// Whether the host has ever responded. If it has not, the address is probably wrong, and retrying is of no use.
     has_connected: bool,
-}
-
-#[derive(Debug)]
-struct Connection {
-    url: String,
-    body: Incoming,
-    buffer: BytesMut,
-    /// The length of the beginning of the buffer that has no line end.
-    searched: usize,
 }
 
 #[derive(Deserialize)]
@@ -193,7 +179,7 @@ impl<'a> Lines<'a> {
         })
     }
 
-    async fn connect(&mut self, from: u64, more: &str) -> Result<Connection, ClientError> {
+    async fn connect(&mut self, from: u64, more: &str) -> Result<ResponseLines, ClientError> {
         let mut url = self.client.path(&["events"]);
         url.push('?');
         ReadFrom { number: from, history: self.history }.push(&mut url);
@@ -201,13 +187,13 @@ impl<'a> Lines<'a> {
         self.filter.push(&mut url);
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(NDJSON));
-        let response = self.client.send(Method::GET, &url, headers, bytes::Bytes::new());
+        let response = self.client.send(Method::GET, &url, headers, whole(Bytes::new()));
         let response = tokio::time::timeout(RESPONSE_TIMEOUT, response).await.unwrap_or_else(|_| {
             Err(ClientError::TimedOut { url: url.clone(), seconds: RESPONSE_TIMEOUT.as_secs() })
         })?;
         let history = response.headers().get(HISTORY).and_then(|history| history.to_str().ok());
         self.history = history.and_then(|history| history.parse().ok());
-        Ok(Connection { url, body: response.into_body(), buffer: BytesMut::new(), searched: 0 })
+        Ok(ResponseLines::of(url, response.into_body()))
     }
 
     fn parse<'l, T: Deserialize<'l>>(&self, line: &'l [u8]) -> Result<T, ClientError> {
@@ -216,35 +202,6 @@ impl<'a> Lines<'a> {
 
     fn unreadable(&self, detail: String) -> ClientError {
         ClientError::Unreadable { url: self.client.url().to_owned(), detail }
-    }
-}
-
-impl Connection {
-    /// The next line without its line end. A response that ends before its last line is a broken connection.
-    async fn next_line(&mut self) -> Result<BytesMut, ClientError> {
-        loop {
-            if let Some(end) = self.buffer[self.searched..].iter().position(|&byte| byte == b'\n') {
-                let line = self.buffer.split_to(self.searched + end);
-                self.buffer.advance(1);
-                self.searched = 0;
-                return Ok(line);
-            }
-            self.searched = self.buffer.len();
-            if self.searched > LINE_BYTES_MAX {
-                let detail = format!("a line is longer than {LINE_BYTES_MAX} bytes");
-                return Err(ClientError::Unreadable { url: self.url.clone(), detail });
-            }
-            let lost = |detail: String| ClientError::Lost { url: self.url.clone(), detail };
-            match self.body.frame().await {
-                Some(Ok(frame)) => {
-                    if let Some(piece) = frame.data_ref() {
-                        self.buffer.extend_from_slice(piece);
-                    }
-                }
-                Some(Err(error)) => return Err(lost(innermost(&error))),
-                None => return Err(lost("the response broke off".to_owned())),
-            }
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::error::ClientError;
 use super::events::PAGE_COUNT_MAX;
 use super::http::Client;
-use super::lines::NDJSON;
+use super::response_lines::NDJSON;
 use super::url::escaped;
 
 /// A snapshot to be recorded.

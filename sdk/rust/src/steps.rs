@@ -202,7 +202,7 @@ impl<S> Pending<S> {
 /// Asks for a whole body.
 fn whole_body(limit: u32) -> Action {
     let bytes = limit.saturating_add(1);
-    Action::Receive(Intake { used: 0, at_least: bytes, at_most: bytes })
+    Action::Receive(Intake { used: 0, at_least: bytes, until: None, at_most: bytes })
 }
 
 impl NumberedCall {

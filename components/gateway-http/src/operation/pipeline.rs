@@ -1,16 +1,16 @@
-//! Appends one after the other on one connection, each answered when it is durable, many at the same time.
+//! Appends or imports one after the other on one connection, each answered when it is durable, many at the same time.
 //!
-//! The body is lines of JSON or packed appends. Each answer is a line: the result of the append, or the problem for which the
-//! store refused it. Answers are in the order of the appends. An append that cannot be read ends the response: its problem is
-//! the last line, and nothing after it is read.
+//! The body is lines of JSON or packed appends. Each answer is a line: the result, or the problem for which the store refused
+//! it. Answers are in the order of the body. What cannot be read ends the response: its problem is the last line, and nothing
+//! after it is read.
 
 use exesdb_sdk::logging;
 use exesdb_sdk::steps::{Action, Call, Called, Event, Intake, NumberedCall, Pending, Piece, ResponseHead};
 use exesdb_sdk::types;
 use serde::{Deserialize, Serialize};
 
-use super::append::{pack, result, write};
-use super::{Step, Waiting, unexpected};
+use super::append::{self, pack, write};
+use super::{Step, Waiting, import, unexpected};
 use crate::accept::{Representation, require_lines};
 use crate::argument::media_type;
 use crate::body::{PACKED_MEDIA_TYPE, Taken, check_packed, decode_stream_append, take_packed_append};
@@ -21,34 +21,36 @@ use crate::problem::{Kind, Problem};
 use crate::query::Query;
 use crate::request::Head;
 use crate::route::Route;
-use crate::store_error::append_problem;
+use crate::store_error::{Subject, append_problem, problem};
 
-/// The encoding of the appends.
+/// What a pipeline consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Encoding {
-    /// A JSON object on each line.
-    Lines,
-    /// Packed events, each append with its length and its expected version.
-    Packed,
+pub enum Items {
+    /// Appends, each a JSON object on its line.
+    Appends,
+    /// Appends of packed events, each with its length and its expected version.
+    PackedAppends,
+    /// Imports, each a JSON object on its line.
+    Imports,
 }
 
-/// Reads the head.
+/// Reads the head of a pipeline of appends.
 pub(crate) fn parse(head: &Head<'_>) -> Result<Route, Problem> {
     Query::parse(head.query, &[])?;
     let lines = Representation::Lines.media_type();
     let shown = format!("`{lines}` or `{PACKED_MEDIA_TYPE}`");
-    let encoding = match media_type(head, &[lines, PACKED_MEDIA_TYPE], &shown)? {
-        PACKED_MEDIA_TYPE => Encoding::Packed,
-        _ => Encoding::Lines,
+    let items = match media_type(head, &[lines, PACKED_MEDIA_TYPE], &shown)? {
+        PACKED_MEDIA_TYPE => Items::PackedAppends,
+        _ => Items::Appends,
     };
     require_lines(head)?;
-    Ok(Route::Pipeline(encoding))
+    Ok(Route::Pipeline(items))
 }
 
-/// Appends that come and are answered.
+/// What comes and is answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pipeline {
-    encoding: Encoding,
+    items: Items,
     ids: EventIds,
     /// The number of the next call.
     next: u32,
@@ -57,7 +59,7 @@ pub struct Pipeline {
     end: End,
 }
 
-/// Whether more appends come.
+/// Whether more comes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum End {
     /// They may.
@@ -69,16 +71,23 @@ enum End {
 }
 
 /// The first step. The head is sent at once: a client may wait for it before it sends.
-pub(super) fn begin(encoding: Encoding, ids: EventIds) -> Step<Waiting> {
+pub(super) fn begin(items: Items, ids: EventIds) -> Step<Waiting> {
     let head = ResponseHead::new(200).header("content-type", Representation::Lines.media_type());
-    let pipeline = Pipeline { encoding, ids, next: 0, open: 0, end: End::NotYet };
-    Pending::new(Waiting::Pipeline(pipeline)).action(Action::Start(head)).action(receive(0, 1)).into()
+    let pipeline = Pipeline { items, ids, next: 0, open: 0, end: End::NotYet };
+    Pending::new(Waiting::Pipeline(pipeline)).action(Action::Start(head)).action(items.receive(0, 1)).into()
 }
 
-fn receive(used: usize, at_least: usize) -> Action {
-    let bytes = |bytes: usize| u32::try_from(bytes).expect("a piece and an append are shorter");
-    let at_least = bytes(at_least);
-    Action::Receive(Intake { used: bytes(used), at_least, at_most: at_least.max(PIPELINE_PIECE_BYTES) })
+impl Items {
+    /// Asks for more: at least so many bytes, or a line.
+    fn receive(self, used: usize, at_least: usize) -> Action {
+        let bytes = |bytes: usize| u32::try_from(bytes).expect("a piece and an append are shorter");
+        let until = match self {
+            Self::Appends | Self::Imports => Some(b'\n'),
+            Self::PackedAppends => None,
+        };
+        let at_most = bytes(at_least.max(PIPELINE_PIECE_BYTES));
+        Action::Receive(Intake { used: bytes(used), at_least: bytes(at_least), until, at_most })
+    }
 }
 
 impl Pipeline {
@@ -87,11 +96,13 @@ impl Pipeline {
             Event::Body(piece) => self.take(&piece),
             Event::Called(called) => self.answer(called),
             Event::Draining(_) => self.refuse(&closing()).go_on(Vec::new()),
-            _ => self.refuse(&unexpected("another event than appends and outcomes")).go_on(Vec::new()),
+            _ => self
+                .refuse(&unexpected("another event than a part of the body and outcomes"))
+                .go_on(Vec::new()),
         }
     }
 
-    /// Makes the appends of a piece.
+    /// Makes the calls of a piece.
     fn take(mut self, piece: &Piece) -> Step<Waiting> {
         let ends = piece.trailers.is_some();
         let mut rest = piece.bytes.as_slice();
@@ -101,14 +112,9 @@ impl Pipeline {
                 // The host has more already.
                 break 1.min(rest.len());
             }
-            match self.next_append(&mut rest, ends) {
-                Ok(Next::Append(append)) => {
-                    let stream = append.stream_id.clone().into_bytes();
-                    let call: Call = write(append);
-                    calls.push(NumberedCall {
-                        context: stream,
-                        ..NumberedCall::new(self.next, call).in_order()
-                    });
+            match self.next_call(&mut rest, ends) {
+                Ok(Next::Call { call, context }) => {
+                    calls.push(NumberedCall { context, ..NumberedCall::new(self.next, *call).in_order() });
                     self.next = self.next.wrapping_add(1);
                     self.open += 1;
                 }
@@ -128,45 +134,28 @@ impl Pipeline {
             actions.push(Action::Call(calls));
         }
         if self.end == End::NotYet {
-            actions.push(receive(piece.bytes.len() - rest.len(), at_least));
+            actions.push(self.items.receive(piece.bytes.len() - rest.len(), at_least));
         }
         self.go_on(actions)
     }
 
-    /// Takes the next append off the bytes that came; `ends` says that no more come.
-    fn next_append(&mut self, rest: &mut &[u8], ends: bool) -> Result<Next, Problem> {
-        match self.encoding {
-            Encoding::Lines => loop {
-                let line = match memchr::memchr(b'\n', rest) {
-                    Some(at) => {
-                        let (line, after) = rest.split_at(at);
-                        *rest = after.get(1..).unwrap_or_default();
-                        line
-                    }
-                    None if rest.len() > REQUEST_BYTES_MAX => return Err(too_long()),
-                    None if !ends => return Ok(Next::Incomplete(more_than(rest.len()))),
-                    None if rest.is_empty() => return Ok(Next::End),
-                    None => std::mem::take(rest),
-                };
-                if line.len() > REQUEST_BYTES_MAX {
-                    return Err(too_long());
-                }
-                if line.trim_ascii().is_empty() {
-                    continue;
-                }
+    /// Takes the next call off the bytes that came; `ends` says that no more come.
+    fn next_call(&mut self, rest: &mut &[u8], ends: bool) -> Result<Next, Problem> {
+        match self.items {
+            Items::Appends => self.next_line(rest, ends, |line, ids| {
                 let append = decode_stream_append(line)?;
-                let events = pack(&append.stream_id, &append.events, &mut self.ids)?;
-                return Ok(Next::Append(types::Append {
-                    stream_id: append.stream_id,
-                    expected: append.expected,
-                    events,
-                }));
-            },
-            Encoding::Packed if rest.is_empty() && ends => Ok(Next::End),
-            Encoding::Packed => match take_packed_append(rest)? {
+                let events = pack(&append.stream_id, &append.events, ids)?;
+                let append = types::Append { stream_id: append.stream_id, expected: append.expected, events };
+                Ok(Next::append(append))
+            }),
+            Items::Imports => self.next_line(rest, ends, |line, _| {
+                Ok(Next::Call { call: Box::new(import::call(line)?), context: Vec::new() })
+            }),
+            Items::PackedAppends if rest.is_empty() && ends => Ok(Next::End),
+            Items::PackedAppends => match take_packed_append(rest)? {
                 Taken::Append(expected, events) => {
                     let stream_id = check_packed(events, None)?.to_owned();
-                    Ok(Next::Append(types::Append { stream_id, expected, events: events.to_vec() }))
+                    Ok(Next::append(types::Append { stream_id, expected, events: events.to_vec() }))
                 }
                 Taken::Incomplete(_) if ends => {
                     let detail = "ends within an append";
@@ -177,15 +166,44 @@ impl Pipeline {
         }
     }
 
+    /// Takes the next line that is not blank, and decodes it.
+    fn next_line(
+        &mut self,
+        rest: &mut &[u8],
+        ends: bool,
+        decode: impl FnOnce(&[u8], &mut EventIds) -> Result<Next, Problem>,
+    ) -> Result<Next, Problem> {
+        loop {
+            let line = match memchr::memchr(b'\n', rest) {
+                Some(at) => {
+                    let (line, after) = rest.split_at(at);
+                    *rest = after.get(1..).unwrap_or_default();
+                    line
+                }
+                None if rest.len() > REQUEST_BYTES_MAX => return Err(too_long()),
+                None if !ends => return Ok(Next::Incomplete(REQUEST_BYTES_MAX + 1)),
+                None if rest.is_empty() => return Ok(Next::End),
+                None => std::mem::take(rest),
+            };
+            if line.len() > REQUEST_BYTES_MAX {
+                return Err(too_long());
+            }
+            if !line.trim_ascii().is_empty() {
+                return decode(line, &mut self.ids);
+            }
+        }
+    }
+
     /// Writes the answers of calls.
     fn answer(mut self, called: Vec<Called>) -> Step<Waiting> {
         let mut lines = Vec::new();
         for Called { context, outcome, .. } in called {
             self.open = self.open.saturating_sub(1);
-            let stream = String::from_utf8_lossy(&context);
-            let answer = match outcome {
-                Ok(answer) => result(answer).map(|(line, _)| line),
-                Err(error) => Err(append_problem(error, &stream)),
+            let answer = match (self.items, outcome) {
+                (Items::Imports, Ok(answer)) => import::result(answer).map(|(line, _)| line),
+                (Items::Imports, Err(error)) => Err(problem(error, Subject::Store)),
+                (_, Ok(answer)) => append::result(answer).map(|(line, _)| line),
+                (_, Err(error)) => Err(append_problem(error, &String::from_utf8_lossy(&context))),
             };
             lines.extend(answer.unwrap_or_else(|problem| line_of(&problem)));
             lines.push(b'\n');
@@ -216,15 +234,21 @@ impl Pipeline {
 
 /// What is next in the body.
 enum Next {
-    Append(types::Append),
+    Call {
+        call: Box<Call>,
+        /// The name of the stream that an append is for.
+        context: Vec<u8>,
+    },
     /// It is not all there, and more comes: so many bytes are needed at least.
     Incomplete(usize),
     End,
 }
 
-/// Asks for twice as much, so that a long line is not searched over and over.
-fn more_than(bytes: usize) -> usize {
-    (2 * bytes).clamp(1, REQUEST_BYTES_MAX + 1)
+impl Next {
+    fn append(append: types::Append) -> Self {
+        let context = append.stream_id.clone().into_bytes();
+        Self::Call { call: Box::new(write(append)), context }
+    }
 }
 
 fn too_long() -> Problem {
@@ -233,7 +257,7 @@ fn too_long() -> Problem {
 
 fn line_of(problem: &Problem) -> Vec<u8> {
     if problem.kind == Kind::Internal {
-        logging::error(&format!("an append of a pipeline failed: {}", problem.detail));
+        logging::error(&format!("a part of a pipeline failed: {}", problem.detail));
     }
     problem.encode()
 }

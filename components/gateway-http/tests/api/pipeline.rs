@@ -106,6 +106,47 @@ fn packed_appends_are_answered() {
     assert_eq!(answers(&cut), [json!(2), json!("wrong-expected-version"), json!("malformed-body")]);
 }
 
+/// A line that imports an event of this number at a version.
+fn import_line(stream: &str, version: u64) -> String {
+    let event = format!(
+        r#"{{"stream":"{stream}","version":{version},"created":5,"id":"{stream}{version}","type":"t","data":1}}"#
+    );
+    format!(r#"{{"events":[{event}]}}"#) + "\n"
+}
+
+#[test]
+fn imports_are_answered_in_order() {
+    let body: String =
+        [("a", 0), ("a", 1), ("a", 7), ("b", 0), ("a", 1)].map(|(at, it)| import_line(at, it)).concat();
+    for conditions in conditions() {
+        let mut store = TestStore::default();
+        let request =
+            Request::new("POST", "/v1/stores/main/import").header("content-type", "application/x-ndjson");
+        let response = request.body(body.as_str()).under(conditions).send(&mut store);
+        assert_eq!((response.status, response.header("content-type")), (200, Some("application/x-ndjson")));
+        let answers: Vec<Value> = response.lines();
+        let counts = |index: usize| (answers[index]["added"].clone(), answers[index]["repeated"].clone());
+        assert_eq!((answers.len(), counts(0), counts(1)), (5, (json!(1), json!(0)), (json!(1), json!(0))));
+        assert_eq!(answers[2]["type"], json!("urn:exesdb:problem:wrong-expected-version"), "{conditions:?}");
+        assert_eq!((counts(3), counts(4)), ((json!(1), json!(0)), (json!(0), json!(1))), "{conditions:?}");
+        let ids: Vec<String> = store.events().into_iter().map(|event| event.id).collect();
+        assert_eq!(ids, ["a0", "a1", "b0"], "{conditions:?}");
+    }
+}
+
+#[test]
+fn what_is_no_import_ends_a_pipeline_of_imports() {
+    for wrong in ["{}", "[1]", r#"{"events":[{"stream":"a"}]}"#, "\u{1}"] {
+        let body = [import_line("a", 0), wrong.to_owned() + "\n", import_line("a", 1)].concat();
+        let mut store = TestStore::default();
+        let request =
+            Request::new("POST", "/v1/stores/main/import").header("content-type", "application/x-ndjson");
+        let answers = request.body(body).send(&mut store).lines();
+        assert_eq!((answers.len(), store.events().len()), (2, 1), "{wrong}: {answers:?}");
+        assert!(answers[1]["status"].as_u64().is_some_and(|status| status >= 400), "{wrong}: {answers:?}");
+    }
+}
+
 #[test]
 fn many_appends_are_in_flight_and_few_steps_are_made() {
     let body: String = (0..1_000).map(|number| line("s", number)).collect();

@@ -217,13 +217,13 @@ fn other_heads_are_routed_with_their_arguments() {
         ("POST", "transactions", &[], body("Transact(Transact { conditions: [] })")),
         ("POST", "import", &[("content-type", "application/json")], body("Import(Import)")),
         ("POST", "import/states", &[], "ImportStates".to_owned()),
-        ("POST", "append", &[("content-type", "application/x-ndjson")], "Pipeline(Lines)".to_owned()),
-        ("POST", "append", PACKED, "Pipeline(Packed)".to_owned()),
+        ("POST", "append", &[("content-type", "application/x-ndjson")], "Pipeline(Appends)".to_owned()),
+        ("POST", "append", PACKED, "Pipeline(PackedAppends)".to_owned()),
         (
             "POST",
             "append",
             &[("content-type", "application/x-ndjson"), ("accept", "application/x-ndjson")],
-            "Pipeline(Lines)".to_owned(),
+            "Pipeline(Appends)".to_owned(),
         ),
         ("PUT", "streams/s/retention", &[], body("Retention(SetRetention { stream: \"s\" })")),
         (

@@ -1,7 +1,10 @@
 //! Sends the rows of a file, in order and in batches.
 //!
 //! Each row is sent with its version, so that one request can have rows of many streams, and the whole store gets them in
-//! order. A request that the store refuses because of one stream is sent again without that stream.
+//! order. A request that the store refuses because of one stream is sent again without that stream. While nothing is refused,
+//! requests are sent [ahead](pipeline) of the answers to those before them.
+
+mod pipeline;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,13 +14,14 @@ use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use self::pipeline::Ahead;
 use super::lookup::Lookup;
 use super::rejections::{Rejections, is_about_events};
 use super::row_id;
 use super::rows::{PendingRow, Rows};
 use super::versions::{Decision, Required, Stream};
 use crate::client::{
-    Client, ClientError, IMPORT_BYTES_MAX, ImportMark, ImportState, Imported, Retry, RowsRequest,
+    Client, ClientError, IMPORT_BYTES_MAX, ImportMark, ImportState, Imported, Retry, RowsRequest, StreamState,
 };
 use crate::command::progress;
 
@@ -66,6 +70,7 @@ pub(super) async fn send(client: &Client, mut rows: Rows, options: SendOptions) 
         has_responded: false,
         retry: Retry::new(options.patience),
         streams: HashMap::new(),
+        ahead: Ahead::default(),
         sent: Sent::default(),
     };
     let total = rows.total;
@@ -81,6 +86,8 @@ pub(super) async fn send(client: &Client, mut rows: Rows, options: SendOptions) 
 struct TrackedStream {
     stream: Stream,
     reloads: u32,
+    /// Whether the store takes its rows, as far as is known.
+    is_open: bool,
 }
 
 /// An event as it is sent.
@@ -117,55 +124,72 @@ struct Sender<'a> {
     has_responded: bool,
     retry: Retry,
     streams: HashMap<String, TrackedStream>,
+    ahead: Ahead,
     sent: Sent,
 }
+
+/// A row to send, with its metadata.
+type SentRow<'r> = (&'r PendingRow, &'r RawValue);
 
 impl Sender<'_> {
     async fn send(&mut self, rows: &mut Rows, progress: &progress::Progress) -> anyhow::Result<()> {
         loop {
             let batch = self.batch(rows)?;
             if batch.is_empty() {
-                return Ok(());
+                return self.settle(rows, progress).await;
             }
             self.load_streams(rows, &batch).await?;
-            let metadata: Vec<Box<RawValue>> = batch
-                .iter()
-                .map(|pending| row_id::metadata(&pending.row, rows.source(), pending.line))
-                .collect();
-            let batch: Vec<(&PendingRow, &RawValue)> =
-                batch.iter().zip(metadata.iter().map(|metadata| &**metadata)).collect();
-            let mut parts = vec![&batch[..]];
-            while let Some(part) = parts.pop() {
-                let plan = self.plan(part, rows);
-                match self.import(&plan).await {
-                    Ok(imported) => {
-                        let Plan { streams, rejected, .. } = plan;
-                        let streams: Vec<_> =
-                            streams.into_iter().map(|(name, target)| (name.to_owned(), target)).collect();
-                        self.streams.extend(streams);
-                        self.count(imported);
-                        for (stream, line) in rejected {
-                            self.sent.rejections.add_row(stream, line);
-                        }
-                        progress.inc(part.len() as u64);
+            if self.may_send_ahead(&batch) {
+                self.send_ahead(rows, batch, progress).await?;
+            } else {
+                self.settle(rows, progress).await?;
+                self.send_batch(rows, &batch, progress, false).await?;
+            }
+        }
+    }
+
+    /// Sends rows, in parts if some are refused. `is_repeated` says that they may have been sent before.
+    async fn send_batch(
+        &mut self,
+        rows: &Rows,
+        batch: &[PendingRow],
+        progress: &progress::Progress,
+        is_repeated: bool,
+    ) -> anyhow::Result<()> {
+        let metadata = metadata_of(rows, batch);
+        let batch = with_metadata(batch, &metadata);
+        let mut parts = vec![&batch[..]];
+        while let Some(part) = parts.pop() {
+            let plan = self.plan(part, rows);
+            match self.import(&plan, is_repeated).await {
+                Ok(imported) => {
+                    let Plan { streams, rejected, .. } = plan;
+                    let streams: Vec<_> =
+                        streams.into_iter().map(|(name, target)| (name.to_owned(), target)).collect();
+                    self.streams.extend(streams);
+                    self.count(imported);
+                    for (stream, line) in rejected {
+                        self.sent.rejections.add_row(stream, line);
                     }
-                    Err(error) if is_about_events(&error) => match part {
-                        [(pending, _)] => {
-                            self.reload(rows, pending, &error).await?;
-                            parts.push(part);
-                        }
-                        _ => {
-                            let (first, second) = part.split_at(part.len() / 2);
-                            parts.extend([second, first]);
-                        }
-                    },
-                    Err(error) => {
-                        let (pending, _) = part[0];
-                        return Err(error).with_context(|| format!("rows from line {}", pending.line));
+                    progress.inc(part.len() as u64);
+                }
+                Err(error) if is_about_events(&error) => match part {
+                    [(pending, _)] => {
+                        self.reload(rows, pending, &error).await?;
+                        parts.push(part);
                     }
+                    _ => {
+                        let (first, second) = part.split_at(part.len() / 2);
+                        parts.extend([second, first]);
+                    }
+                },
+                Err(error) => {
+                    let (pending, _) = part[0];
+                    return Err(error).with_context(|| format!("rows from line {}", pending.line));
                 }
             }
         }
+        Ok(())
     }
 
     /// Takes the rows of the next request.
@@ -192,29 +216,28 @@ impl Sender<'_> {
         let states = lookup.states(&unknown, self.has_responded).await?;
         self.has_responded = true;
         let (counts_all, add_hidden) = (self.counts_all, self.options.add_hidden);
-        let found: Vec<(&str, Stream)> = iter(unknown.into_iter().zip(states))
+        let found: Vec<(&str, TrackedStream)> = iter(unknown.into_iter().zip(states))
             .map(async |(name, state)| {
                 let (stream, required) =
                     Stream::begin(state.count, state.info.as_ref(), counts_all, add_hidden);
+                let is_open = state.info.as_ref().is_none_or(|info| info.state != StreamState::Tombstoned);
                 let from = state.info.and_then(|info| info.first_version);
                 let stream = match required {
                     Required::Nothing => stream,
                     Required::First => stream.with_first(lookup.first(name, from).await?.as_ref()),
                     Required::All => stream.with_all(lookup.visible(name, from).await?),
                 };
-                anyhow::Ok((name, stream))
+                anyhow::Ok((name, TrackedStream { stream, reloads: 0, is_open }))
             })
             .buffer_unordered(CONCURRENT_READS)
             .try_collect()
             .await?;
-        let targets =
-            found.into_iter().map(|(name, stream)| (name.to_owned(), TrackedStream { stream, reloads: 0 }));
-        self.streams.extend(targets);
+        self.streams.extend(found.into_iter().map(|(name, target)| (name.to_owned(), target)));
         Ok(())
     }
 
     /// Decides on each row, and prepares the request.
-    fn plan<'r>(&self, part: &[(&'r PendingRow, &'r RawValue)], rows: &'r Rows) -> Plan<'r> {
+    fn plan<'r>(&self, part: &[SentRow<'r>], rows: &'r Rows) -> Plan<'r> {
         let now = u64::try_from(jiff::Timestamp::now().as_microsecond()).unwrap_or(0);
         let mut plan = Plan {
             events: Vec::with_capacity(part.len()),
@@ -262,13 +285,12 @@ impl Sender<'_> {
     }
 
     /// Sends the request until the host responds. Versions and ids make it safe to repeat.
-    async fn import(&mut self, plan: &Plan<'_>) -> Result<Sent, ClientError> {
+    async fn import(&mut self, plan: &Plan<'_>, mut is_repeated: bool) -> Result<Sent, ClientError> {
         let mut sent = Sent { hidden: plan.hidden, ..Sent::default() };
         if plan.events.is_empty() && plan.marks.is_empty() {
             return Ok(sent);
         }
         let request = RowsRequest { events: &plan.events, marks: &plan.marks };
-        let mut is_repeated = false;
         let Imported { added, repeated, hidden } = loop {
             match self.client.import_rows(&request).await {
                 Ok(imported) => {
@@ -311,7 +333,8 @@ impl Sender<'_> {
         self.counts_all &= count.rows > 0 || !visible.has_rows();
         let next = info.map_or(0, |info| info.last_version.saturating_add(1));
         let stream = target.stream.reloaded(count, next, visible);
-        self.streams.insert(name.to_owned(), TrackedStream { stream, reloads: target.reloads + 1 });
+        self.streams
+            .insert(name.to_owned(), TrackedStream { stream, reloads: target.reloads + 1, is_open: false });
         Ok(())
     }
 
@@ -322,6 +345,15 @@ impl Sender<'_> {
             already_there + hidden
         )
     }
+}
+
+/// The metadata of the events that rows become.
+fn metadata_of(rows: &Rows, batch: &[PendingRow]) -> Vec<Box<RawValue>> {
+    batch.iter().map(|pending| row_id::metadata(&pending.row, rows.source(), pending.line)).collect()
+}
+
+fn with_metadata<'r>(batch: &'r [PendingRow], metadata: &'r [Box<RawValue>]) -> Vec<SentRow<'r>> {
+    batch.iter().zip(metadata.iter().map(|metadata| &**metadata)).collect()
 }
 
 #[cfg(test)]

@@ -178,11 +178,13 @@ struct Body {
 
 impl Body {
     fn piece(&mut self, intake: Intake, usual: usize) -> Piece {
-        let Intake { used, at_least, at_most } = intake;
+        let Intake { used, at_least, until, at_most } = intake;
         let used = used as usize;
         assert!(used <= self.last, "{used} bytes are used of {}", self.last);
         self.at += used;
         let rest = &self.bytes[self.at..];
+        let found = until.and_then(|until| rest.iter().position(|byte| *byte == until));
+        let at_least = found.map_or(at_least, |at| at_least.min(u32::try_from(at + 1).unwrap_or(u32::MAX)));
         let length = usual.clamp(at_least as usize, at_most as usize).min(rest.len());
         self.last = length;
         let bytes = rest[..length].to_vec();
@@ -405,7 +407,7 @@ mod tests {
     }
 
     fn receive(used: u32) -> Action {
-        Action::Receive(Intake { used, at_least: 1, at_most: 3 })
+        Action::Receive(Intake { used, at_least: 1, until: None, at_most: 3 })
     }
 
     impl Gateway for Counter {

@@ -131,7 +131,7 @@ fn begin(request: &Request, outcomes: &[Outcome]) -> Step {
             RequestBody::Whole(body) => respond(200, &format!("whole {}", body.len())),
             RequestBody::Pieces(_) => {
                 let at_most = argument.parse().expect("a number of bytes");
-                again(vec![Action::Receive(Intake { used: 0, at_least: 1, at_most })])
+                again(vec![Action::Receive(Intake { used: 0, at_least: 1, until: None, at_most })])
             }
         },
         "timer" => pending(
@@ -321,7 +321,7 @@ fn numbered(id: u32, call: Call, context: &[u8]) -> NumberedCall {
 
 fn receive(used: usize) -> Action {
     let used = u32::try_from(used).expect("pieces are short");
-    Action::Receive(Intake { used, at_least: 1, at_most: 1 << 16 })
+    Action::Receive(Intake { used, at_least: 1, until: None, at_most: 1 << 16 })
 }
 
 fn timer(id: u32, ms: u32) -> Action {

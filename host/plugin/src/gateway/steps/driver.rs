@@ -423,7 +423,7 @@ impl Drop for Driver {
 
 /// What is asked for where nothing is.
 const NOTHING: crate::bindings::gateway::steps::Intake =
-    crate::bindings::gateway::steps::Intake { used: 0, at_least: 1, at_most: 1 };
+    crate::bindings::gateway::steps::Intake { used: 0, at_least: 1, until: None, at_most: 1 };
 
 fn far() -> Instant {
     Instant::now() + Duration::from_secs(3_600)

@@ -10,7 +10,9 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-use super::limits::{CALLS_OPEN, OUTCOME_BYTES_MAX, UNTAKEN_BEFORE_OUTCOMES, UNTAKEN_BEFORE_PAGES};
+use super::limits::{
+    CALL_BYTES_OPEN, CALLS_OPEN, OUTCOME_BYTES_MAX, UNTAKEN_BEFORE_OUTCOMES, UNTAKEN_BEFORE_PAGES,
+};
 use super::rules::{self, Breach, Content, unless};
 use crate::bindings::gateway::requests::{Outcome, Reply};
 use crate::bindings::gateway::steps::{Called, Delivered, Event, Intake, Piece, Step, Stopped};
@@ -22,6 +24,8 @@ enum Open {
     Call {
         nth: u64,
         in_order: bool,
+        /// Bytes that it has.
+        bytes: usize,
     },
     Hold,
     Subscription,
@@ -41,6 +45,8 @@ pub(super) struct Exchange<G> {
     open: HashMap<u32, Open>,
     /// Calls that are open.
     calls: usize,
+    /// Bytes that they have.
+    call_bytes: usize,
     /// Calls so far.
     calls_made: u64,
     /// The calls in order whose outcomes were not delivered, the first one first.
@@ -87,6 +93,7 @@ impl<G> Exchange<G> {
             is_head,
             open: HashMap::new(),
             calls: 0,
+            call_bytes: 0,
             calls_made: 0,
             in_order: VecDeque::new(),
             body: Body::default(),
@@ -150,10 +157,15 @@ impl<G> Exchange<G> {
         self.open.values().any(|open| matches!(open, Open::Timer | Open::Subscription))
     }
 
+    /// Whether so much is open that no more of the body is delivered.
+    fn has_many_calls(&self) -> bool {
+        self.calls >= CALLS_OPEN || self.call_bytes >= CALL_BYTES_OPEN
+    }
+
     /// What is to be taken of the body now.
     pub(super) fn wanted_of_body(&self, untaken: usize) -> Option<Intake> {
         let waits = untaken >= UNTAKEN_BEFORE_OUTCOMES
-            || self.calls >= CALLS_OPEN
+            || self.has_many_calls()
             || self.delivers_no_more()
             || self.body.piece.is_some();
         self.body.intake.filter(|_| !waits)
@@ -176,7 +188,7 @@ impl<G> Exchange<G> {
     /// The outcome of a call has come.
     pub(super) fn call_finished(&mut self, id: u32, context: Vec<u8>, outcome: Outcome, guard: G) {
         // It may have been cancelled.
-        let Some(Open::Call { nth, in_order }) = self.open.get(&id).copied() else { return };
+        let Some(Open::Call { nth, in_order, .. }) = self.open.get(&id).copied() else { return };
         let called = Called { id, context, outcome };
         self.finished.insert(nth, Finished { called, in_order, _guard: guard });
     }
@@ -236,7 +248,7 @@ impl<G> Exchange<G> {
             return Some(Event::Called(called));
         }
         let delivers = !self.delivers_no_more();
-        let takes_body = delivers && untaken < UNTAKEN_BEFORE_OUTCOMES && self.calls < CALLS_OPEN;
+        let takes_body = delivers && untaken < UNTAKEN_BEFORE_OUTCOMES && !self.has_many_calls();
         let takes_page = delivers && untaken <= UNTAKEN_BEFORE_PAGES;
         if self.page_is_next {
             self.page(takes_page).or_else(|| self.piece(takes_body))
@@ -268,7 +280,9 @@ impl<G> Exchange<G> {
         let mut called = Vec::with_capacity(ready.len());
         for nth in ready {
             if let Some(finished) = self.finished.remove(&nth) {
-                self.open.remove(&finished.called.id);
+                if let Some(Open::Call { bytes, .. }) = self.open.remove(&finished.called.id) {
+                    self.call_bytes -= bytes;
+                }
                 self.calls -= 1;
                 called.push(finished.called);
             }

@@ -54,6 +54,8 @@ pub(super) struct Arrival {
     body: Option<Box<dyn AnyBody>>,
     /// What has come and was not used.
     kept: BytesMut,
+    /// So many bytes of it do not have the byte that was last asked for.
+    searched: usize,
     trailers: Vec<Header>,
     share: Share,
 }
@@ -65,7 +67,7 @@ impl Arrival {
         B::Error: Into<Error>,
     {
         let body: Option<Box<dyn AnyBody>> = if body.is_end_stream() { None } else { Some(Box::new(body)) };
-        Self { body, kept: BytesMut::new(), trailers: Vec::new(), share }
+        Self { body, kept: BytesMut::new(), searched: 0, trailers: Vec::new(), share }
     }
 
     /// From now on the body may take as long as it likes.
@@ -99,6 +101,7 @@ impl Arrival {
     /// Drops what was used.
     pub(super) fn used(&mut self, bytes: usize) {
         self.kept.advance(bytes.min(self.kept.len()));
+        self.searched = 0;
         self.set_share().ok();
     }
 
@@ -106,7 +109,7 @@ impl Arrival {
     pub(super) async fn piece(&mut self, intake: Intake) -> Result<Piece, Lost> {
         let (at_least, at_most) = (intake.at_least.max(1) as usize, intake.at_most as usize);
         while self.body.is_some() && self.kept.len() < at_most {
-            let enough = self.kept.len() >= at_least;
+            let enough = self.kept.len() >= at_least || intake.until.is_some_and(|byte| self.has(byte));
             let mut more = std::pin::pin!(self.more());
             if !enough {
                 more.await?;
@@ -122,6 +125,15 @@ impl Arrival {
         let ends = self.body.is_none() && length == self.kept.len();
         let trailers = ends.then(|| self.trailers.clone());
         Ok(Piece { bytes: self.kept[..length].to_vec(), trailers })
+    }
+
+    /// Whether this byte is in what was not used. It is asked for again and again until the next use.
+    fn has(&mut self, byte: u8) -> bool {
+        let is_there = self.kept[self.searched..].contains(&byte);
+        if !is_there {
+            self.searched = self.kept.len();
+        }
+        is_there
     }
 
     /// Waits for more of the body, or its end.
@@ -232,7 +244,10 @@ mod tests {
             (1, 1, 1, "", true),
         ] {
             arrival.used(used);
-            let piece = arrival.piece(Intake { used: 0, at_least, at_most }).await.expect("there is room");
+            let piece = arrival
+                .piece(Intake { used: 0, at_least, until: None, at_most })
+                .await
+                .expect("there is room");
             assert_eq!(
                 (String::from_utf8_lossy(&piece.bytes).as_ref(), piece.trailers.is_some()),
                 (expected, ends)
@@ -241,10 +256,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_piece_is_enough_when_the_byte_has_come_that_it_was_asked_for_up_to() {
+        // Nothing more comes after these parts, and the body does not end.
+        let mut arrival = arrival(&[Some("ab"), Some("c"), Some("d\n"), Some("e\nf")], 100);
+        let intake = Intake { used: 0, at_least: 50, until: Some(b'\n'), at_most: 50 };
+        for (used, expected) in [(0, "abcd\ne\nf"), (5, "e\nf")] {
+            arrival.used(used);
+            let piece = arrival.piece(intake).await.expect("there is room");
+            assert_eq!(
+                (String::from_utf8_lossy(&piece.bytes).as_ref(), piece.trailers.is_some()),
+                (expected, false)
+            );
+        }
+        arrival.used(2);
+        assert!(futures_util::poll!(std::pin::pin!(arrival.piece(intake))).is_pending());
+    }
+
+    #[tokio::test]
     async fn a_whole_body_can_be_received_from_its_beginning() {
         let mut arrival = arrival(&[Some("abc"), None], 100);
         assert!(matches!(arrival.at_begin(Some(3), 5).await, Ok(RequestBody::Whole(_))));
-        let piece = arrival.piece(Intake { used: 0, at_least: 1, at_most: 9 }).await.expect("there is room");
+        let piece = arrival
+            .piece(Intake { used: 0, at_least: 1, until: None, at_most: 9 })
+            .await
+            .expect("there is room");
         assert_eq!((piece.bytes.as_slice(), piece.trailers.is_some()), (b"abc".as_slice(), true));
     }
 
@@ -254,7 +289,7 @@ mod tests {
             Ok(text) => text,
             Err(_) => "",
         };
-        let intake = Intake { used: 0, at_least: 1 << 20, at_most: 1 << 20 };
+        let intake = Intake { used: 0, at_least: 1 << 20, until: None, at_most: 1 << 20 };
         let parts = [Some(LARGE), Some(LARGE), None];
         let piece = arrival(&parts, 18 << 10).piece(intake).await.expect("there is room");
         assert_eq!(piece.bytes.len(), 34 << 10);

@@ -17,6 +17,10 @@ pub(crate) const REPRESENTATION_BYTES_MAX: usize = 256;
 /// Calls of a request that may be open before no more of its body is delivered.
 pub(crate) const CALLS_OPEN: usize = 256;
 
+/// Bytes of such calls: events, snapshots and payloads. Four of the largest requests of the built-in gateway, so that a writer
+/// of large appends has one decided while another is synced.
+pub(crate) const CALL_BYTES_OPEN: usize = 16 << 20;
+
 /// Calls of a request that may be open at all: four times as many as bring its body to a halt.
 pub(crate) const CALLS_MAX: usize = 4 * CALLS_OPEN;
 

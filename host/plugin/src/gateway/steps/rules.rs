@@ -9,6 +9,7 @@ use super::limits::{
 };
 use crate::bindings::gateway::requests::{Call, Header, Response, ResponseHead};
 use crate::bindings::gateway::steps::{Bulk, Intake, Marks, NumberedCall};
+use crate::bindings::next::snapshot_types::SnapshotRequest;
 use crate::bindings::next::types::Source;
 use crate::text::printable;
 
@@ -162,6 +163,19 @@ pub(super) fn call(call: &NumberedCall) -> Result<(), Breach> {
     })
 }
 
+/// Bytes of what a call writes.
+pub(super) fn call_bytes(call: &Call) -> usize {
+    match call {
+        Call::Write(write) => write.request.appends.iter().map(|append| append.events.len()).sum(),
+        Call::ImportEvents(import) => import.events.len(),
+        Call::ChangeSnapshot(SnapshotRequest::Put(new)) => {
+            new.snapshot.data.len() + new.snapshot.metadata.len()
+        }
+        Call::Named(named) => named.payload.len(),
+        _ => 0,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Breach, Content, bulk, call, head, headers, intake, token, trailers};
@@ -295,7 +309,7 @@ mod tests {
             (2, 1, Some("at least 2")),
             (0, most + 1, Some("at most 9437185")),
         ] {
-            expect(intake(&Intake { used: 0, at_least, at_most }), expected);
+            expect(intake(&Intake { used: 0, at_least, until: None, at_most }), expected);
         }
         let write = |appends| {
             let append = Append { stream_id: "s".into(), expected: ExpectedVersion::Any, events: Vec::new() };

@@ -109,7 +109,8 @@ impl<G> Exchange<G> {
             plan.numbers.insert(held, None);
         }
         let nth = self.calls_made + plan.calls;
-        self.take_number(plan, call.id, Open::Call { nth, in_order: call.in_order })?;
+        let bytes = rules::call_bytes(&call.call);
+        self.take_number(plan, call.id, Open::Call { nth, in_order: call.in_order, bytes })?;
         plan.calls += 1;
         if call.in_order {
             plan.in_order.push(nth);
@@ -191,7 +192,13 @@ impl<G> Exchange<G> {
             };
         }
         self.in_order.extend(plan.in_order);
-        self.calls = self.open.values().filter(|open| matches!(open, Open::Call { .. })).count();
+        (self.calls, self.call_bytes) = (0, 0);
+        for open in self.open.values() {
+            if let Open::Call { bytes, .. } = open {
+                self.calls += 1;
+                self.call_bytes += bytes;
+            }
+        }
         self.calls_made += plan.calls;
         if plan.intake.is_some() {
             self.body.intake = plan.intake;

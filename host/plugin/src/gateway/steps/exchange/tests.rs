@@ -46,16 +46,21 @@ fn in_order(ids: &[u32]) -> Action {
     Action::Call(ids.iter().map(|id| numbered(*id, true, Call::LogEnd, None)).collect())
 }
 
-fn append_held(id: u32, held: u32) -> Action {
-    let append = Append { stream_id: "s".into(), expected: ExpectedVersion::Any, events: Vec::new() };
+/// A write of an append with so many bytes of events, and those held under a number.
+fn write(id: u32, bytes: usize, held: Option<u32>) -> Action {
+    let append = Append { stream_id: "s".into(), expected: ExpectedVersion::Any, events: vec![0; bytes] };
     let (checks, conditions, options) = (Vec::new(), Vec::new(), Vec::new());
     let request = WriteRequest { appends: vec![append], checks, conditions, options };
     let write = Call::Write(WriteCall { request, histories: Vec::new() });
-    Action::Call(vec![numbered(id, false, write, Some(held))])
+    Action::Call(vec![numbered(id, false, write, held)])
+}
+
+fn append_held(id: u32, held: u32) -> Action {
+    write(id, 0, Some(held))
 }
 
 fn receive(used: u32) -> Action {
-    Action::Receive(Intake { used, at_least: 1, at_most: 100 })
+    Action::Receive(Intake { used, at_least: 1, until: None, at_most: 100 })
 }
 
 fn hold(id: u32) -> Action {
@@ -286,7 +291,7 @@ fn a_body_is_used_piece_by_piece() {
             Next(0, "body 1, end"),
             Breaks(pending(vec![receive(1)]), "`receive` after the end of the body"),
             Breaks(
-                pending(vec![Action::Receive(Intake { used: 0, at_least: 2, at_most: 1 })]),
+                pending(vec![Action::Receive(Intake { used: 0, at_least: 2, until: None, at_most: 1 })]),
                 "at least 2 and at most 1",
             ),
         ],
@@ -395,6 +400,24 @@ fn the_body_waits_while_many_calls_are_open() {
     assert!(exchange.wanted_of_body(0).is_none());
     exchange.call_finished(7, Vec::new(), outcome(0), ());
     assert_eq!(shown(exchange.next(0)), "called 7");
+    assert!(exchange.wanted_of_body(0).is_some());
+}
+
+#[test]
+fn the_body_waits_while_calls_of_many_bytes_are_open() {
+    let mut exchange = Exchange::<()>::new(false);
+    assert_eq!(exchange.follow(&pending(vec![write(1, 9 * MIB, None), receive(0)])), Ok(()));
+    assert!(exchange.wanted_of_body(0).is_some());
+    exchange.body_came(Piece { bytes: vec![0; 3], trailers: None });
+    assert_eq!(exchange.follow(&pending(vec![write(2, 7 * MIB, None)])), Ok(()));
+    assert_eq!(shown(exchange.next(0)), "nothing", "16 MiB are open");
+    exchange.call_finished(2, Vec::new(), outcome(0), ());
+    assert_eq!(shown(exchange.next(0)), "called 2");
+    assert_eq!(shown(exchange.next(0)), "body 3");
+    // What is cancelled counts no more.
+    assert_eq!(exchange.follow(&pending(vec![write(3, 7 * MIB, None), receive(0)])), Ok(()));
+    assert!(exchange.wanted_of_body(0).is_none());
+    assert_eq!(exchange.follow(&pending(vec![Action::Cancel(1)])), Ok(()));
     assert!(exchange.wanted_of_body(0).is_some());
 }
 
