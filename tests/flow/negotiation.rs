@@ -2,7 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 
-use exesdb_tests::{Down, Frame, Host, NO_EVENTS};
+use exesdb_tests::{Down, Frame, Host, NO_EVENTS, take_frame};
 use serde_json::json;
 
 const EVENTS: &str = "/v1/stores/main/events";
@@ -18,7 +18,8 @@ fn a_bounded_read_is_not_an_event_stream() {
         ("text/event-stream, */*;q=0.1", "?count=1&direction=backward", "application/json"),
         ("text/event-stream, application/x-ndjson", "?count=1", "application/x-ndjson"),
         ("application/json;q=0.5, application/x-ndjson", "", "application/x-ndjson"),
-        ("application/x-ndjson, application/vnd.exesdb.events", "", "application/x-ndjson"),
+        ("application/x-ndjson, application/vnd.exesdb.packed", "", "application/x-ndjson"),
+        ("text/event-stream, application/vnd.exesdb.packed", "?count=1", "application/vnd.exesdb.packed"),
     ] {
         let response = host.http.get_with(&format!("{EVENTS}{query}"), &[("accept", accept)]).expect(200);
         assert_eq!(response.content_type, expected, "{accept} {query}");
@@ -27,53 +28,52 @@ fn a_bounded_read_is_not_an_event_stream() {
     assert_eq!(refused.expect_problem(400, "invalid-argument").json["field"], "count");
 }
 
+/// The frames of a response of packed events.
+fn frames(body: &[u8]) -> Vec<Frame<'_>> {
+    let mut rest = body;
+    std::iter::from_fn(|| take_frame(&mut rest).expect("these are frames")).collect()
+}
+
 #[test]
-fn frames_have_the_same_content_as_pages() {
+fn packed_events_have_the_same_content_as_pages() {
     let host = Host::start();
     let events = [
         json!({ "type": "opened", "data": { "owner": "Ada" }, "metadata": { "by": 1 }, "tags": ["a", "ä"] }),
         json!({ "type": "scanned", "data_base64": "/9j/4A==", "content_type": "image/jpeg" }),
     ];
     host.http.append("account/7", "any", &events).expect(200);
-    // More than one page, so that the frames come in several pieces.
+    // More than one page, so that the events come in several pieces.
     host.http.append_many("more", 1_000).expect(200);
-    let mut frames = host.http.frames(EVENTS);
+    let body = host.http.packed(EVENTS);
+    let mut found = frames(&body);
     let end = Frame::End { next: Some(1_002), end: true, durable_position: 1_002 };
-    assert_eq!(frames.pop(), Some(end));
-    let framed: Vec<_> = frames
+    assert_eq!(found.pop(), Some(end));
+    let packed: Vec<_> = found
         .into_iter()
         .map(|frame| match frame {
-            Frame::Event(event) => *event,
+            Frame::Event { position, event } => (position, event),
             Frame::End { .. } => panic!("there is one end"),
         })
         .collect();
     let read = host.http.read_all();
-    assert_eq!(framed.len(), read.len());
-    for (framed, read) in framed.iter().zip(&read) {
+    assert_eq!(packed.len(), read.len());
+    for ((position, packed), read) in packed.iter().zip(&read) {
         assert_eq!(
-            (framed.position, framed.version),
+            (*position, packed.version),
             (read["position"].as_u64().unwrap(), read["version"].as_u64().unwrap())
         );
         assert_eq!(
-            (&*framed.stream, &*framed.id),
+            (packed.stream_id, packed.id),
             (read["stream"].as_str().unwrap(), read["id"].as_str().unwrap())
         );
-        assert_eq!(framed.event_type, read["type"]);
+        assert_eq!(packed.event_type, read["type"]);
     }
-    assert_eq!(
-        (&*framed[0].content_type, &*framed[0].data),
-        ("application/json", br#"{"owner":"Ada"}"#.as_slice())
-    );
-    assert_eq!(
-        (&*framed[0].metadata, &*framed[0].tags),
-        (br#"{"by":1}"#.as_slice(), &["a".to_owned(), "ä".to_owned()][..])
-    );
-    assert_eq!(
-        (&*framed[1].content_type, &*framed[1].data),
-        ("image/jpeg", [0xff, 0xd8, 0xff, 0xe0].as_slice())
-    );
-    let one = host.http.frames("/v1/stores/main/streams/account%2F7/events?from=1&count=1");
-    assert_eq!(one.len(), 2);
+    let (first, second) = (&packed[0].1, &packed[1].1);
+    assert_eq!((first.content_type, first.data), ("application/json", br#"{"owner":"Ada"}"#.as_slice()));
+    assert_eq!((first.metadata, first.tags.collect::<Vec<_>>()), (br#"{"by":1}"#.as_slice(), vec!["a", "ä"]));
+    assert_eq!((second.content_type, second.data), ("image/jpeg", [0xff, 0xd8, 0xff, 0xe0].as_slice()));
+    let one = host.http.packed("/v1/stores/main/streams/account%2F7/events?from=1&count=1");
+    assert_eq!(frames(&one).len(), 2);
 }
 
 #[test]

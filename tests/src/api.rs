@@ -123,14 +123,15 @@ mod tests {
         Case::new(("GET", EVENTS), 200, "application/x-ndjson", &[HISTORY], body.as_bytes())
     }
 
-    fn frames() -> Case {
-        let numbers = [4u64, 0, 1].map(u64::to_be_bytes).concat();
-        let texts = b"\0\x01s\0\x01i\0\x01t\0\x03a/b\0\0";
-        let event = [b"\0\0\0\x32\x01", numbers.as_slice(), texts, b"\0\0\0\x01x\0\0\0\0"].concat();
-        let end =
-            [b"\0\0\0\x13\x02\x01", 5u64.to_be_bytes().as_slice(), b"\x01", &5u64.to_be_bytes()].concat();
+    fn packed() -> Case {
+        let numbers = [4_u64, 0, 1].map(u64::to_le_bytes);
+        let lengths = b"\x01\0\x01\0\x01\0\x03\0\x01\0\0\0\0\0\0\0";
+        let envelope = [b"\x01\0\0\0", &numbers[1][..], &numbers[2], lengths, b"sita/bx"].concat();
+        let event = [&numbers[0][..], b"\x2b\0\0\0", &envelope].concat();
+        let five = 5_u64.to_le_bytes();
+        let end = [&five[..], b"\x09\0\0\xc0\x01", &five].concat();
         let body = [event, end].concat();
-        Case::new(("GET", EVENTS), 200, "application/vnd.exesdb.events", &[HISTORY], &body)
+        Case::new(("GET", EVENTS), 200, "application/vnd.exesdb.packed", &[HISTORY], &body)
     }
 
     fn refusal() -> Case {
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_valid_response_of_each_kind_is_accepted() {
-        for case in [page(), stream(), lines(), frames(), refusal()] {
+        for case in [page(), stream(), lines(), packed(), refusal()] {
             assert_eq!(case.check(true), Ok(()), "{:?}", case.headers);
             let half = case.with_body(&case.body[..case.body.len() / 2]);
             assert_eq!(
@@ -156,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_wrong_head_of_each_kind_is_rejected() {
-        for case in [page(), stream(), lines(), frames(), refusal()] {
+        for case in [page(), stream(), lines(), packed(), refusal()] {
             for omitted in case.headers.iter().map(|(name, _)| *name) {
                 let is_optional = omitted == "content-length" && case.status == 200 && needs_no_length(&case);
                 let headers = case.headers.iter().filter(|(name, _)| *name != omitted).cloned().collect();
@@ -214,13 +215,13 @@ mod tests {
             assert!(complaint.starts_with("GET /v1/stores/main/events responded "), "{complaint}");
         }
         // A frame of another kind, one with a byte too many, one after the end, and a body without its end.
-        let body = frames().body;
-        let event = body.len() - 23;
-        let kind = [&body[..4], &[3], &body[5..]].concat();
-        let longer = [&[0, 0, 0, 0x33], &body[4..event], &[0], &body[event..]].concat();
+        let body = packed().body;
+        let event = body.len() - 21;
+        let kind = [&body[..11], &[0x40], &body[12..]].concat();
+        let longer = [&body[..8], &[0x2c], &body[9..event], &[0], &body[event..]].concat();
         let after = [body.as_slice(), &body[..event]].concat();
         for wrong in [&kind, &longer, &after, &body[..event].to_vec()] {
-            assert!(frames().with_body(wrong).check(true).is_err(), "{wrong:?}");
+            assert!(packed().with_body(wrong).check(true).is_err(), "{wrong:?}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Read as _;
 use std::net::TcpStream;
 
-use exesdb_api_document::{Exchange, Frame, Head, take_frame};
+use exesdb_api_document::{Exchange, Head};
 use serde_json::{Value, json};
 
 use crate::api::AGAINST;
@@ -15,8 +15,8 @@ use crate::{PATIENCE, api};
 /// Bytes of a response that are read at most: more than any page has.
 const RESPONSE_BYTES_MAX: u64 = 256 << 20;
 
-/// The media type of binary frames.
-const FRAMES: &str = "application/vnd.exesdb.events";
+/// The media type of packed events.
+const PACKED: &str = "application/vnd.exesdb.packed";
 
 /// A client of one store. Cheap to clone, for use in several threads.
 #[derive(Debug, Clone)]
@@ -117,19 +117,18 @@ impl Client {
         received("GET", path, request.call())
     }
 
-    /// The binary frames of a read.
+    /// The body of a read of packed events.
     ///
     /// # Panics
     ///
-    /// When the response is no sequence of frames.
+    /// When the response is another.
     #[track_caller]
-    pub fn frames(&self, path: &str) -> Vec<Frame> {
-        let request = self.agent.get(self.at(path)).header("accept", FRAMES);
+    pub fn packed(&self, path: &str) -> Vec<u8> {
+        let request = self.agent.get(self.at(path)).header("accept", PACKED);
         let mut response = request.call().expect("the host responds");
         let (body, response) = read("GET", path, &mut response);
-        assert_eq!((response.status, response.content_type.as_str()), (200, FRAMES), "{}", response.text);
-        let mut rest = body.as_slice();
-        std::iter::from_fn(|| take_frame(&mut rest).expect("these are frames")).collect()
+        assert_eq!((response.status, response.content_type.as_str()), (200, PACKED), "{}", response.text);
+        body
     }
 
     /// POST of anything with headers.

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 pub use client::{Client, Response, encoded};
 pub use compiled::{keep_compiled, take_compiled};
 pub use connection::Connection;
-pub use exesdb_api_document::Frame;
+pub use exesdb_api_document::{Frame, take_frame};
 pub use follower::Follower;
 pub use host::{Down, Host, Stopped, own_loopback};
 pub use ledger::{Append, NO_FAULTS, Outcome, Transaction, faults, halves};

@@ -1,7 +1,6 @@
 //! Content negotiation: the representation of a response that the header `accept` prefers.
 
 use crate::body::PACKED_MEDIA_TYPE;
-use crate::frame;
 use crate::json::essence;
 use crate::problem::{Kind, Problem, quoted};
 use crate::request::Head;
@@ -15,24 +14,16 @@ pub enum Representation {
     EventStream,
     /// All pages in one response, one JSON event on each line.
     Lines,
-    /// All pages in one response, one event in each binary frame.
-    Frames,
     /// All pages in one response, as the store keeps them.
     Packed,
 }
 
 /// The representations of a read with an end.
-const BOUNDED: [Representation; 4] =
-    [Representation::Json, Representation::Lines, Representation::Frames, Representation::Packed];
+const BOUNDED: [Representation; 3] = [Representation::Json, Representation::Lines, Representation::Packed];
 
 /// The representations of a read of events.
-const ALL: [Representation; 5] = [
-    Representation::Json,
-    Representation::EventStream,
-    Representation::Lines,
-    Representation::Frames,
-    Representation::Packed,
-];
+const ALL: [Representation; 4] =
+    [Representation::Json, Representation::EventStream, Representation::Lines, Representation::Packed];
 
 impl Representation {
     /// The representation's media type.
@@ -41,7 +32,6 @@ impl Representation {
             Self::Json => "application/json",
             Self::EventStream => "text/event-stream",
             Self::Lines => "application/x-ndjson",
-            Self::Frames => frame::MEDIA_TYPE,
             Self::Packed => PACKED_MEDIA_TYPE,
         }
     }
@@ -187,7 +177,7 @@ mod tests {
     fn the_header_decides_the_representation() {
         let json = Ok(Representation::Json);
         let events = Ok(Representation::EventStream);
-        let (lines, frames) = (Ok(Representation::Lines), Ok(Representation::Frames));
+        let (lines, packed) = (Ok(Representation::Lines), Ok(Representation::Packed));
         let neither = Err(Kind::NotAcceptable);
         for (accept, expected, json_acceptable) in [
             ("", json, true),
@@ -205,18 +195,18 @@ mod tests {
             ("application/x-ndjson", lines, false),
             ("Application/X-NDJSON, */*;q=0.1", lines, true),
             ("application/x-ndjson;q=0.5, application/json", json, true),
-            ("application/vnd.exesdb.events", frames, false),
-            ("application/vnd.exesdb.packed", Ok(Representation::Packed), false),
-            ("application/x-ndjson, application/vnd.exesdb.events", lines, false),
-            ("application/vnd.exesdb.events, application/x-ndjson", frames, false),
+            ("application/vnd.exesdb.packed", packed, false),
+            ("Application/VND.exesdb.Packed", packed, false),
+            ("application/x-ndjson, application/vnd.exesdb.packed", lines, false),
+            ("application/vnd.exesdb.packed, application/x-ndjson", packed, false),
             ("application/json, text/event-stream", json, true),
             ("text/event-stream, application/json", events, true),
             ("*/*, text/event-stream", events, true),
             ("application/json;q=0.9, text/event-stream;q=0.8, */*;q=0.1", json, true),
             ("application/json;q=0.5, text/event-stream;q=0.8", events, true),
             ("application/json;q=0.5, application/x-ndjson;q=0.5", json, true),
-            ("application/x-ndjson, application/vnd.exesdb.events;q=0.9", lines, false),
-            ("application/x-ndjson;q=0, application/vnd.exesdb.events;q=0", neither, false),
+            ("application/x-ndjson, application/vnd.exesdb.packed;q=0.9", lines, false),
+            ("application/x-ndjson;q=0, application/vnd.exesdb.packed;q=0", neither, false),
             ("text/html", neither, false),
             ("text/*", neither, false),
             ("application/json;q=nonsense", json, true),

@@ -1,4 +1,4 @@
-//! Decodes request bodies: JSON, frames, or packed events, which are only checked.
+//! Decodes request bodies: JSON, or packed events, which are only checked.
 //!
 //! A body is decoded in one pass that tracks the current field, so that every problem names the field at fault and no
 //! intermediate document is built.
@@ -8,7 +8,6 @@ mod content;
 mod event;
 mod expected;
 mod field;
-mod frames;
 mod import;
 mod list;
 mod packed;
@@ -20,7 +19,6 @@ mod transaction;
 pub use append::{Append, decode_append};
 pub use event::NewEvent;
 pub(crate) use expected::parse_expected_version;
-pub use frames::decode_append_frames;
 pub use import::{Import, ImportStatesRequest, ImportedEvent, decode_import, decode_import_states_request};
 pub use packed::{MEDIA_TYPE as PACKED_MEDIA_TYPE, Taken, check_packed, take_packed_append};
 pub use query::decode_query;

@@ -7,7 +7,6 @@ use exesdb_sdk::types::{Error, code, problem as store_problem};
 use serde::{Deserialize, Serialize};
 
 use crate::encode::{push_end_line, push_end_message, push_line, push_message, push_progress, text_bytes};
-use crate::frame;
 use crate::history::HistoryId;
 use crate::problem::{Kind, Problem};
 use crate::store_error::{Subject, problem};
@@ -17,8 +16,6 @@ use crate::store_error::{Subject, problem};
 pub enum Form {
     /// One JSON event on each line.
     Lines,
-    /// One event in each binary frame.
-    Frames,
     /// As the store keeps them.
     Packed,
     /// Server-sent events, with positions of this history.
@@ -31,7 +28,6 @@ impl Form {
         let encoded = match *self {
             Self::Packed => Ok(page.to_vec()),
             Self::Lines => each(page, push_line),
-            Self::Frames => each(page, frame::push_event),
             Self::Messages(history) => each(page, |out, position, event| {
                 push_message(out, position, event, HistoryId(history));
             }),
@@ -65,7 +61,6 @@ impl Form {
         let mut body = Vec::new();
         match self {
             Self::Lines => push_end_line(&mut body, next, end, horizon.end),
-            Self::Frames => frame::push_end(&mut body, next, end, horizon.end),
             Self::Packed => push_packed_end(&mut body, next, end, horizon.end),
             Self::Messages(_) => {
                 if let Some(reason) = &reason {
@@ -160,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_broken_page_is_an_error() {
-        for form in [Form::Lines, Form::Frames, Form::Messages(1)] {
+        for form in [Form::Lines, Form::Messages(1)] {
             assert!(matches!(form.encode(&[1, 2, 3]), Err(Error::Problem(_))), "{form:?}");
         }
     }

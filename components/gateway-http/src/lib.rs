@@ -1,4 +1,4 @@
-//! The HTTP gateway that ships with exesdb: the streams and snapshots of a store as JSON, lines, binary frames and
+//! The HTTP gateway that ships with exesdb: the streams and snapshots of a store as JSON, lines, packed events and
 //! server-sent events.
 //!
 //! It is a gateway on steps. A request passes through the files in this order: [`route`] turns its head into a [`Route`], each
@@ -19,7 +19,6 @@ pub mod cursor;
 mod encode;
 mod event_id;
 mod form;
-pub mod frame;
 pub mod history;
 pub mod json;
 pub mod limits;

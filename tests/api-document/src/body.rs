@@ -37,8 +37,8 @@ enum Form<'a> {
     Messages(Messages, Sequence<'a>),
     /// A JSON value on each line.
     Lines(Sequence<'a>),
-    /// Binary frames, and whether the last one has come.
-    Frames { has_ended: bool },
+    /// Packed events, and whether the last frame has come.
+    Packed { has_ended: bool },
 }
 
 /// The schemas of a sequence of values, and whether the last one has come.
@@ -88,7 +88,7 @@ impl<'a> BodyCheck<'a> {
             (Some(form), PROBLEM) => Form::Json { schema: &form["schema"], status: Some(head.status) },
             (Some(_), "text/event-stream") => Form::Messages(Messages::default(), sequence()?),
             (Some(_), "application/x-ndjson") => Form::Lines(sequence()?),
-            (Some(_), "application/vnd.exesdb.events") => Form::Frames { has_ended: false },
+            (Some(_), "application/vnd.exesdb.packed") => Form::Packed { has_ended: false },
             (Some(_), other) => return Err(format!("{what}: no test knows how to read `{other}`")),
         };
         let announced = head.header("content-length").and_then(|length| length.parse().ok());
@@ -124,7 +124,7 @@ impl<'a> BodyCheck<'a> {
                 pending.drain(..=end);
                 Ok(())
             }
-            Form::Frames { has_ended } => {
+            Form::Packed { has_ended } => {
                 pending.extend_from_slice(bytes);
                 let mut rest = pending.as_slice();
                 while let Some(frame) = take_frame(&mut rest).map_err(|error| format!("{what}: {error}"))? {
@@ -155,7 +155,7 @@ impl<'a> BodyCheck<'a> {
         }
         let is_cut = match &form {
             Form::Messages(messages, _) => !messages.is_between(),
-            Form::Lines(_) | Form::Frames { .. } => !pending.is_empty(),
+            Form::Lines(_) | Form::Packed { .. } => !pending.is_empty(),
             Form::Nothing | Form::Json { .. } => false,
         };
         if is_cut {
@@ -171,8 +171,8 @@ impl<'a> BodyCheck<'a> {
                 document.check(&value, schema, &what)
             }
             Form::Messages(_, sequence) | Form::Lines(sequence) => sequence.finish(&what),
-            Form::Frames { has_ended: true } => Ok(()),
-            Form::Frames { has_ended: false } => {
+            Form::Packed { has_ended: true } => Ok(()),
+            Form::Packed { has_ended: false } => {
                 Err(format!("{what}: the body ended without its last frame"))
             }
         }

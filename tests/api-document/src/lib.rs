@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 pub use body::BodyCheck;
-pub use frame::{Frame, FramedEvent, take_frame};
+pub use frame::{Frame, take_frame};
 pub use message::{Message, Messages};
 pub use response::{Exchange, Head};
 

@@ -1,50 +1,68 @@
-//! What clients send to the HTTP gateway: frames, JSON bodies and query strings.
+//! What clients send to the HTTP gateway: packed events, JSON bodies and query strings.
 
 use exesdb_fuzz::fuzz;
 use exesdb_gateway_http::body::{
-    check_packed, decode_append, decode_append_frames, decode_import, decode_import_states_request,
-    decode_query, decode_retention, decode_snapshot, decode_stream_append, decode_transaction,
-    take_packed_append,
+    Taken, check_packed, decode_append, decode_import, decode_import_states_request, decode_query,
+    decode_retention, decode_snapshot, decode_stream_append, decode_transaction, take_packed_append,
 };
-use exesdb_gateway_http::frame::{AppendedEvent, take_appended};
 use exesdb_gateway_http::query::{Query, percent_decode};
+use exesdb_packed::{EventParts, Events, push_event};
+use exesdb_sdk::types::ExpectedVersion;
 
-/// Tags that are kept of a frame.
-const TAGS_MAX: usize = 32;
-
+/// Each input is the body of an append to a stream, and that of a pipeline of appends.
 #[test]
-fn fuzzed_frames_are_read_or_refused() {
-    fuzz("frames", |bytes| {
-        drop(decode_append_frames(bytes));
-        let _ = check_packed(bytes, None);
-        let _ = take_packed_append(&mut &*bytes);
+fn fuzzed_packed_appends_are_read_or_refused() {
+    fuzz("appends", |bytes| {
+        check_events(bytes);
         let mut rest = bytes;
-        while !rest.is_empty() {
+        loop {
             let before = rest;
-            let Ok(event) = take_appended(&mut rest, TAGS_MAX) else { break };
-            let frame = &before[..before.len() - rest.len()];
-            if event.tags.len() <= TAGS_MAX {
-                assert_eq!(encode(&event), frame, "a frame that is read is the only form of its event");
-            }
+            let Ok(Taken::Append(expected, events)) = take_packed_append(&mut rest) else { break };
+            let append = &before[..before.len() - rest.len()];
+            assert_eq!(encode_append(expected, events), append, "an append has one form only");
+            check_events(events);
         }
     });
 }
 
-/// The frame of an event to append.
-fn encode(event: &AppendedEvent<'_>) -> Vec<u8> {
-    let mut fields = vec![3];
-    let text = |fields: &mut Vec<u8>, text: &str| {
-        fields.extend(u16::try_from(text.len()).expect("it was read from two bytes").to_be_bytes());
-        fields.extend(text.as_bytes());
-    };
-    [event.id, event.event_type, event.content_type].iter().for_each(|field| text(&mut fields, field));
-    fields.extend(u16::try_from(event.tags.len()).expect("there are few").to_be_bytes());
-    event.tags.iter().for_each(|tag| text(&mut fields, tag));
-    for bytes in [event.data, event.metadata] {
-        fields.extend(u32::try_from(bytes.len()).expect("it was read from four bytes").to_be_bytes());
-        fields.extend(bytes);
+/// What is accepted goes to the store as it came, so it must be the only form of its events.
+fn check_events(bytes: &[u8]) {
+    if check_packed(bytes, None).is_ok() {
+        assert_eq!(encode_events(bytes), bytes, "accepted events have one form only");
     }
-    [&u32::try_from(fields.len()).expect("inputs are short").to_be_bytes()[..], &fields].concat()
+}
+
+fn encode_events(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for event in Events::new(bytes) {
+        let (position, event) = event.expect("the events were accepted");
+        let tags: Vec<&str> = event.tags.collect();
+        let parts = EventParts {
+            flags: event.flags,
+            version: event.version,
+            created: event.created,
+            stream_id: event.stream_id,
+            id: event.id,
+            event_type: event.event_type,
+            content_type: event.content_type,
+            tags: &tags,
+            data: event.data,
+            metadata: event.metadata,
+        };
+        push_event(&mut out, position, &parts).expect("it was packed before");
+    }
+    out
+}
+
+fn encode_append(expected: ExpectedVersion, events: &[u8]) -> Vec<u8> {
+    let (kind, version) = match expected {
+        ExpectedVersion::Any => (0, 0),
+        ExpectedVersion::NoStream => (1, 0),
+        ExpectedVersion::StreamExists => (2, 0),
+        ExpectedVersion::Exact(version) => (3, version),
+    };
+    let length = u32::try_from(9 + events.len()).expect("inputs are short");
+    [&length.to_le_bytes()[..], &[kind], &version.to_le_bytes(), events].concat()
 }
 
 #[test]

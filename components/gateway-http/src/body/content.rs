@@ -66,7 +66,7 @@ impl<'de> ContentFields<'de> {
                 return Err(Problem::invalid(path.name_of("data_base64"), "cannot stand beside `data`"));
             }
             (None, Some(text), Some(content_type)) => {
-                let data = bytes(path, &text, &content_type)?;
+                let data = data_of_base64(path, &text, &content_type)?;
                 (Cow::Owned(content_type), Cow::Owned(data))
             }
             (None, Some(_), None) => {
@@ -94,39 +94,24 @@ impl<'de> ContentFields<'de> {
             (None, None) => Cow::Borrowed(&[][..]),
             (Some(metadata), None) if metadata.get() == "null" => Cow::Borrowed(&[][..]),
             (Some(metadata), None) => Cow::Borrowed(valid_json(path, "metadata", metadata)?),
-            (None, Some(text)) => {
-                let metadata = decode_base64(path, "metadata_base64", &text)?;
-                Cow::Owned(valid_metadata(path, "metadata_base64", &metadata)?.to_vec())
-            }
+            (None, Some(text)) => Cow::Owned(metadata_of_base64(path, &text)?),
         };
         check_size(path, &data, &metadata)?;
         Ok(Content { content_type, data, metadata })
     }
 }
 
-/// Checks data and metadata that were sent as bytes.
-pub(super) fn resolve_bytes<'de>(
-    path: &FieldPath,
-    content_type: &'de str,
-    data: &'de [u8],
-    metadata: &'de [u8],
-) -> Result<Content<'de>, Problem> {
-    check_size(path, data, metadata)?;
-    check_content_type(path, content_type)?;
-    check_bytes(path, "data", content_type, data)?;
-    let metadata = valid_metadata(path, "metadata", metadata)?;
-    Ok(Content { content_type: content_type.into(), data: data.into(), metadata: metadata.into() })
-}
-
 /// The detail for bytes that should be JSON and are not.
 const INVALID_JSON: &str = "is not JSON, or is nested too deep, or has half of a surrogate pair";
 
-/// Checks metadata that was sent as bytes: JSON, or nothing. As in JSON bodies, `null` is nothing.
-fn valid_metadata<'m>(path: &FieldPath, field: &str, metadata: &'m [u8]) -> Result<&'m [u8], Problem> {
-    match metadata {
-        b"" | b"null" => Ok(b""),
-        metadata if json::is_valid(metadata) => Ok(metadata),
-        _ => Err(Problem::invalid(path.name_of(field), INVALID_JSON)),
+/// Metadata that was sent as bytes: JSON, or nothing. As in JSON bodies, `null` is nothing.
+fn metadata_of_base64(path: &FieldPath, text: &str) -> Result<Vec<u8>, Problem> {
+    const FIELD: &str = "metadata_base64";
+    let metadata = decode_base64(path, FIELD, text)?;
+    match metadata.as_slice() {
+        b"" | b"null" => Ok(Vec::new()),
+        json if json::is_valid(json) => Ok(metadata),
+        _ => Err(Problem::invalid(path.name_of(FIELD), INVALID_JSON)),
     }
 }
 
@@ -145,15 +130,6 @@ pub(super) fn check_content_type(path: &FieldPath, content_type: &str) -> Result
         .map_err(|error| problem(error, Subject::Store))
 }
 
-/// Checks that data with a JSON content type is JSON, because responses embed it.
-fn check_bytes(path: &FieldPath, field: &str, content_type: &str, data: &[u8]) -> Result<(), Problem> {
-    if json::is_json(content_type) && !json::is_valid(data) {
-        let detail = format!("{INVALID_JSON}; its `content_type` says that it is JSON");
-        return Err(Problem::invalid(path.name_of(field), detail));
-    }
-    Ok(())
-}
-
 fn valid_json<'de>(path: &FieldPath, field: &str, value: &'de RawValue) -> Result<&'de [u8], Problem> {
     // The size is checked first, which saves the scan of an oversized value.
     if value.get().len() > EVENT_BYTES_MAX {
@@ -164,10 +140,15 @@ fn valid_json<'de>(path: &FieldPath, field: &str, value: &'de RawValue) -> Resul
     Ok(value.get().as_bytes())
 }
 
-fn bytes(path: &FieldPath, text: &str, content_type: &str) -> Result<Vec<u8>, Problem> {
+/// Data that was sent as bytes. With a content type that says JSON it is JSON, because responses embed it.
+fn data_of_base64(path: &FieldPath, text: &str, content_type: &str) -> Result<Vec<u8>, Problem> {
+    const FIELD: &str = "data_base64";
     check_content_type(path, content_type)?;
-    let data = decode_base64(path, "data_base64", text)?;
-    check_bytes(path, "data_base64", content_type, &data)?;
+    let data = decode_base64(path, FIELD, text)?;
+    if json::is_json(content_type) && !json::is_valid(&data) {
+        let detail = format!("{INVALID_JSON}; its `content_type` says that it is JSON");
+        return Err(Problem::invalid(path.name_of(FIELD), detail));
+    }
     Ok(data)
 }
 

@@ -15,9 +15,9 @@ use crate::problem::Problem;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent<'de> {
     /// The event's id; empty if the client sent none.
-    pub id: Cow<'de, str>,
+    pub id: String,
     /// Its type.
-    pub event_type: Cow<'de, str>,
+    pub event_type: String,
     /// The media type of the data.
     pub content_type: Cow<'de, str>,
     /// The payload.
@@ -25,7 +25,7 @@ pub struct NewEvent<'de> {
     /// JSON about the event; empty for none.
     pub metadata: Cow<'de, [u8]>,
     /// The event's labels.
-    pub tags: Vec<Cow<'de, str>>,
+    pub tags: Vec<String>,
 }
 
 impl NewEvent<'_> {
@@ -58,7 +58,7 @@ impl NewEvent<'_> {
 
     /// Bytes of its tags.
     pub(crate) fn tag_bytes(&self) -> usize {
-        self.tags.iter().map(|tag| tag.len()).sum()
+        self.tags.iter().map(String::len).sum()
     }
 }
 
@@ -115,12 +115,12 @@ impl<'de> EventFields<'de> {
         check_distinct(path, &self.tags)?;
         let content = self.fragments.resolve(path)?;
         Ok(NewEvent {
-            id: self.id.unwrap_or_default().into(),
-            event_type: event_type.into(),
+            id: self.id.unwrap_or_default(),
+            event_type,
             content_type: content.content_type,
             data: content.data,
             metadata: content.metadata,
-            tags: self.tags.into_iter().map(Cow::Owned).collect(),
+            tags: self.tags,
         })
     }
 

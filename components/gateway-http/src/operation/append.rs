@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{OneCall, Waiting, WithBody};
 use crate::argument::media_type;
 use crate::body::{
-    Append as Body, NewEvent, PACKED_MEDIA_TYPE, check_packed, decode_append, decode_append_frames,
-    parse_expected_version,
+    Append as Body, NewEvent, PACKED_MEDIA_TYPE, check_packed, decode_append, parse_expected_version,
 };
 use crate::event_id::EventIds;
 use crate::history::HistoryId;
@@ -19,7 +18,7 @@ use crate::query::Query;
 use crate::request::Head;
 use crate::route::Route;
 use crate::store_error::append_problem;
-use crate::{answer, encode, frame, response};
+use crate::{answer, encode, response};
 
 /// An append to a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +32,6 @@ pub struct Append {
 pub enum Encoding {
     /// JSON, which includes the expected version.
     Json,
-    /// Frames, with the expected version from the query.
-    Frames(Expected),
     /// Packed events, with the expected version from the query.
     Packed(Expected),
 }
@@ -82,16 +79,13 @@ impl Append {
     ) -> Result<Route, Problem> {
         let query = Query::parse(head.query, &["expected_version"])?;
         let expected = query.get("expected_version").map(parse_expected_version).transpose()?;
-        let known = ["application/json", frame::MEDIA_TYPE, PACKED_MEDIA_TYPE];
-        let shown = format!("`application/json`, `{}` or `{PACKED_MEDIA_TYPE}`", frame::MEDIA_TYPE);
-        let media_type = media_type(head, &known, &shown)?;
-        let of_query = expected.unwrap_or(types::ExpectedVersion::Any).into();
-        let encoding = match media_type {
-            frame::MEDIA_TYPE => Encoding::Frames(of_query),
-            PACKED_MEDIA_TYPE => Encoding::Packed(of_query),
+        let known = ["application/json", PACKED_MEDIA_TYPE];
+        let shown = format!("`application/json` or `{PACKED_MEDIA_TYPE}`");
+        let encoding = match media_type(head, &known, &shown)? {
+            PACKED_MEDIA_TYPE => Encoding::Packed(expected.unwrap_or(types::ExpectedVersion::Any).into()),
             _ if expected.is_none() => Encoding::Json,
             _ => {
-                let detail = format!("belongs into the body; here it is for `{}`", frame::MEDIA_TYPE);
+                let detail = format!("belongs into the body; here it is for `{PACKED_MEDIA_TYPE}`");
                 return Err(Problem::invalid("expected_version", detail));
             }
         };
@@ -105,9 +99,6 @@ impl WithBody for Append {
             Encoding::Json => {
                 let Body { expected, events } = decode_append(body)?;
                 (expected, pack(&self.stream, &events, ids)?)
-            }
-            Encoding::Frames(expected) => {
-                (expected.into(), pack(&self.stream, &decode_append_frames(body)?, ids)?)
             }
             Encoding::Packed(expected) => {
                 check_packed(body, Some(&self.stream))?;

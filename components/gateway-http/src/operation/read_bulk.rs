@@ -1,4 +1,4 @@
-//! Reads of many pages in one response, as lines, frames or packed events. The host sends the pages.
+//! Reads of many pages in one response, as lines or packed events. The host sends the pages.
 
 use exesdb_sdk::steps::handler::Calls;
 use exesdb_sdk::steps::{Bulk, BulkRead, Call, Event, Marks, ResponseHead};
@@ -46,7 +46,6 @@ impl ReadBulk {
         let Self { scope, from, count, direction, representation } = self;
         let history = log_end(calls)?.0;
         let form = match representation {
-            Representation::Frames => Form::Frames,
             Representation::Packed => Form::Packed,
             _ => Form::Lines,
         };

@@ -14,8 +14,8 @@ fn lines(target: &str) -> Request {
     Request::get(target).header("accept", "application/x-ndjson")
 }
 
-fn frames(target: &str) -> Request {
-    Request::get(target).header("accept", "application/vnd.exesdb.events")
+fn packed(target: &str) -> Request {
+    Request::get(target).header("accept", "application/vnd.exesdb.packed")
 }
 
 /// The positions in a response of lines, and its end.
@@ -30,17 +30,17 @@ fn read_lines(response: &TestResponse) -> (Vec<u64>, Value) {
     (positions, end["page"].clone())
 }
 
-/// The positions in a response of frames, and the fields of its end.
-fn read_frames(response: &TestResponse) -> (Vec<u64>, Value) {
+/// The positions in a response of packed events, and the fields of its end.
+fn read_packed(response: &TestResponse) -> (Vec<u64>, Value) {
     assert_eq!(
         (response.status, response.header("content-type")),
-        (200, Some("application/vnd.exesdb.events"))
+        (200, Some("application/vnd.exesdb.packed"))
     );
     let mut rest = response.body.as_slice();
     let mut positions = Vec::new();
     loop {
         match take_frame(&mut rest).expect("these are frames").expect("the last frame is an end") {
-            Frame::Event(event) => positions.push(event.position),
+            Frame::Event { position, .. } => positions.push(position),
             Frame::End { next, end, durable_position } => {
                 assert!(rest.is_empty(), "nothing follows the end");
                 return (positions, json!({"next": next, "end": end, "durable_position": durable_position}));
@@ -55,8 +55,8 @@ fn a_response_ends_with_its_place() {
     let expected = (vec![0, 2], json!({"next": 2, "end": true, "durable_position": 3}));
     let response = lines(STREAM).send(&mut store);
     assert_eq!(read_lines(&response), expected);
-    let response = frames(STREAM).send(&mut store);
-    assert_eq!(read_frames(&response), expected);
+    let response = packed(STREAM).send(&mut store);
+    assert_eq!(read_packed(&response), expected);
     let line = lines(ALL).send(&mut store).text().split('\n').nth(1).map(str::to_owned);
     assert_eq!(
         line.as_deref(),
@@ -68,7 +68,9 @@ fn a_response_ends_with_its_place() {
     let missing = lines("/v1/stores/main/streams/u/events").send(&mut store);
     assert_eq!((missing.status, missing.problem().as_str()), (404, "stream-not-found"));
     let empty = read_lines(&lines(ALL).send(&mut TestStore::default()));
-    assert_eq!(empty, (vec![], json!({"next": 0, "end": true, "durable_position": 0})));
+    let nothing = (vec![], json!({"next": 0, "end": true, "durable_position": 0}));
+    assert_eq!(empty, nothing);
+    assert_eq!(read_packed(&packed(ALL).send(&mut TestStore::default())), nothing);
 }
 
 #[test]
@@ -107,7 +109,7 @@ fn pages_are_read_until_the_count_or_the_end() {
             (whole.clone(), true, reads),
             "{target}"
         );
-        assert_eq!(read_frames(&frames(&target).send(&mut store)), whole, "{target}");
+        assert_eq!(read_packed(&packed(&target).send(&mut store)), whole, "{target}");
     }
 }
 
@@ -140,7 +142,7 @@ fn a_failing_store_ends_the_response_early() {
         assert_eq!(read_lines(&response), ((0..next).collect(), page.clone()));
         assert_eq!(store.failures_logged.len(), 1);
         let mut store = failing(read);
-        assert_eq!(read_frames(&frames(ALL).send(&mut store)), ((0..next).collect(), page));
+        assert_eq!(read_packed(&packed(ALL).send(&mut store)), ((0..next).collect(), page));
     }
 }
 
@@ -157,7 +159,7 @@ fn a_read_ends_when_the_client_leaves() {
 
 #[test]
 fn head_reads_one_page_and_writes_no_body() {
-    for accept in ["application/x-ndjson", "application/vnd.exesdb.events"] {
+    for accept in ["application/x-ndjson", "application/vnd.exesdb.packed"] {
         let mut store = TestStore { page_events: Some(1), ..TestStore::with(&["s"; 5]) };
         let response = Request::new("HEAD", ALL).header("accept", accept).send(&mut store);
         assert_eq!((response.status, response.header("content-type")), (200, Some(accept)));

@@ -50,7 +50,7 @@ fn reads_from_left_histories_are_refused() {
         (&format!("from=99&direction=backward&history={NOW}"), false),
         (&format!("from=7&stream_prefix=s&history={NOW}"), true),
     ] {
-        for accept in ["application/json", "application/x-ndjson", "application/vnd.exesdb.events"] {
+        for accept in ["application/json", "application/x-ndjson", "application/vnd.exesdb.packed"] {
             let response =
                 Request::get(&format!("{ALL}?{query}")).header("accept", accept).send(&mut store());
             assert_eq!(is_refused(&response, query), refused, "{query} as {accept}");

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use exesdb_gateway_http::body::{
-    decode_append, decode_append_frames, decode_import, decode_import_states_request, decode_query,
-    decode_retention, decode_snapshot, decode_transaction,
+    check_packed, decode_append, decode_import, decode_import_states_request, decode_query, decode_retention,
+    decode_snapshot, decode_transaction,
 };
 use exesdb_gateway_http::json::{find_issue, is_valid};
 use exesdb_gateway_http::query::percent_decode;
@@ -127,7 +127,7 @@ fn method() -> impl Strategy<Value = String> {
 fn headers() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
     let name = select(&["accept", "Last-Event-ID", "content-type", "content-encoding", "x"][..]);
     let value = proptest::prop_oneof![
-        4 => select(&["text/event-stream", "application/x-ndjson", "application/vnd.exesdb.events", "application/vnd.exesdb.packed", "*/*", "application/json", "q=;,;q=1", "7", "", "identity"][..])
+        4 => select(&["text/event-stream", "application/x-ndjson", "application/vnd.exesdb.packed", "*/*", "application/json", "q=;,;q=1", "7", "", "identity"][..])
             .prop_map(|value| value.as_bytes().to_vec()),
         1 => any::<Vec<u8>>(),
     ];
@@ -157,7 +157,7 @@ proptest! {
     #[test]
     fn decoders_accept_any_bytes(bytes in any::<Vec<u8>>()) {
         let _append = decode_append(&bytes);
-        let _frames = decode_append_frames(&bytes);
+        let _packed = check_packed(&bytes, None);
         let _transaction = decode_transaction(&bytes);
         let _import = decode_import(&bytes);
         let _question = decode_import_states_request(&bytes);

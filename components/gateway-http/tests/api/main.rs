@@ -6,7 +6,6 @@ mod bulk;
 mod client;
 mod events;
 mod follow;
-mod frames;
 mod history;
 mod hostile;
 mod openapi;

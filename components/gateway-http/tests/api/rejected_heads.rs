@@ -6,7 +6,7 @@ use exesdb_gateway_http::route::route;
 use exesdb_sdk::steps::Header;
 
 use crate::client::Request;
-use crate::routes::{BINARY, LINES, PACKED, SSE, routed};
+use crate::routes::{LINES, PACKED, SSE, routed};
 use crate::store::TestStore;
 
 /// A read with a parameter that is given this many times.
@@ -74,12 +74,12 @@ fn problems_name_the_field_at_fault() {
         (
             "POST",
             "/v1/stores/main/streams/s/events?expected_version=-1",
-            BINARY,
+            PACKED,
             invalid,
             "expected_version: ",
         ),
-        ("POST", "/v1/stores/main/streams/s/events?expected_version=", BINARY, invalid, "expected_version: "),
-        ("POST", "/v1/stores/main/transactions", BINARY, Kind::UnsupportedMediaType, "content-type: "),
+        ("POST", "/v1/stores/main/streams/s/events?expected_version=", PACKED, invalid, "expected_version: "),
+        ("POST", "/v1/stores/main/transactions", PACKED, Kind::UnsupportedMediaType, "content-type: "),
         ("POST", "/v1/stores/main/transactions?x=1", &[], invalid, "x: is not a known"),
         ("POST", "/v1/stores/main/append", &[], Kind::UnsupportedMediaType, "send `application/x-ndjson` or"),
         ("POST", "/v1/stores/main/append?count=1", PACKED, invalid, "count: is not a known"),
@@ -93,11 +93,11 @@ fn problems_name_the_field_at_fault() {
         ("GET", "/v1/stores/main/events?at_least=x", &[], invalid, "at_least: must be"),
         ("GET", "/v1/stores/main/streams/s/events?at_least=-1", SSE, invalid, "at_least: must be"),
         ("GET", "/v1/stores/main/streams/s/events?history=1", &[], invalid, "history: must be"),
-        ("POST", "/v1/stores/main/import", BINARY, Kind::UnsupportedMediaType, "content-type: "),
+        ("POST", "/v1/stores/main/import", PACKED, Kind::UnsupportedMediaType, "content-type: "),
         ("POST", "/v1/stores/main/import?count=1", &[], invalid, "count: is not a known"),
-        ("POST", "/v1/stores/main/import/states", BINARY, Kind::UnsupportedMediaType, "content-type: "),
+        ("POST", "/v1/stores/main/import/states", PACKED, Kind::UnsupportedMediaType, "content-type: "),
         ("POST", "/v1/stores/main/import/states?count=1", &[], invalid, "count: is not a known"),
-        ("PUT", "/v1/stores/main/streams/s/retention", BINARY, Kind::UnsupportedMediaType, "content-type: "),
+        ("PUT", "/v1/stores/main/streams/s/retention", PACKED, Kind::UnsupportedMediaType, "content-type: "),
         ("PUT", "/v1/stores/main/streams/%ff/retention", &[], invalid, "stream: "),
         ("PUT", "/v1/stores/main/streams/s/retention?max_count=1", &[], invalid, "max_count: is not a known"),
         ("DELETE", "/v1/stores/main/streams/s?tombstone=yes", &[], invalid, "tombstone: "),

@@ -59,7 +59,7 @@ fn a_body_over_the_limit_is_refused() {
         Request::new("POST", "/v1/stores/m/transactions").body(body.clone()),
         Request::new("POST", "/v1/stores/m/import").body(body.clone()),
         Request::new("POST", "/v1/stores/m/import/states").body(body.clone()),
-        Request::append("s", body).header("content-type", "application/vnd.exesdb.events"),
+        Request::append("s", body).header("content-type", "application/vnd.exesdb.packed"),
     ] {
         let response = request.send(&mut store);
         assert_eq!((response.status, response.problem().as_str()), (413, "too-large"));

@@ -14,7 +14,6 @@ use exesdb_sdk::types::{
 pub(crate) type Headers = &'static [(&'static str, &'static str)];
 
 pub(crate) const LINES: Headers = &[("accept", "application/x-ndjson")];
-pub(crate) const BINARY: Headers = &[("content-type", "application/vnd.exesdb.events")];
 pub(crate) const PACKED: Headers = &[("content-type", "application/vnd.exesdb.packed")];
 pub(crate) const SSE: Headers = &[("accept", "text/event-stream")];
 
@@ -190,7 +189,6 @@ fn other_heads_are_routed_with_their_arguments() {
     let all = |start: &str| follow("None", start, "None");
     let of_s = "Some(\"s\")";
     let sse = |id: &'static str| [("accept", "text/event-stream"), ("Last-Event-ID", id)];
-    let frames: Headers = &[("accept", "application/vnd.exesdb.events")];
     let packed: Headers = &[("accept", "application/vnd.exesdb.packed")];
     for (method, target, headers, expected) in [
         ("POST", "streams/s/events", &[][..], append("Json")),
@@ -200,18 +198,18 @@ fn other_heads_are_routed_with_their_arguments() {
             &[("Content-Type", "Application/JSON ; charset=utf-8"), ("content-encoding", "identity")],
             append("Json"),
         ),
-        ("POST", "streams/s/events", BINARY, append("Frames(Any)")),
+        ("POST", "streams/s/events", PACKED, append("Packed(Any)")),
         (
             "POST",
             "streams/s/events?expected_version=no_stream",
-            &[("content-type", "Application/VND.exesdb.Events")],
-            append("Frames(NoStream)"),
+            &[("content-type", "Application/VND.exesdb.Packed")],
+            append("Packed(NoStream)"),
         ),
         (
             "POST",
             "streams/s/events?expected_version=18446744073709551615",
-            BINARY,
-            append("Frames(Exact(18446744073709551615))"),
+            PACKED,
+            append("Packed(Exact(18446744073709551615))"),
         ),
         ("POST", "streams/s/events?expected_version=stream_exists", PACKED, append("Packed(StreamExists)")),
         ("POST", "transactions", &[], body("Transact(Transact { conditions: [] })")),
@@ -260,8 +258,8 @@ fn other_heads_are_routed_with_their_arguments() {
         (
             "GET",
             "events?count=1000000&from=5",
-            frames,
-            bulk("None", "Some(5)", 1_000_000, "Forward", "Frames"),
+            packed,
+            bulk("None", "Some(5)", 1_000_000, "Forward", "Packed"),
         ),
         // More than a response can have.
         (

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use exesdb_gateway_http::json;
 use exesdb_sdk::events::{EventData, RecordedEvent, pack, unpack};
 use exesdb_sdk::memory::{MemoryStore, MemoryView};
-use exesdb_sdk::packed::{DATA_IS_JSON, EventParts, Events, METADATA_IS_JSON, push_event};
+use exesdb_sdk::packed::{EventParts, push_event, set_json_flags};
 use exesdb_sdk::snapshots::SnapshotRequest;
 use exesdb_sdk::steps::double::{Backend, Wake};
 use exesdb_sdk::steps::{Answer, Call, Horizon, Outcome, Query, Reply, WriteCall};
@@ -166,13 +166,13 @@ impl TestStore {
 
     fn write(&mut self, mut request: WriteRequest) -> Result<ChangeResult, Error> {
         for append in &mut request.appends {
-            append.events = flagged(&append.events);
+            set_flags(&mut append.events);
         }
         self.settle(request, |view, requests| write::decide(view, CorrelationIndex::On, requests))
     }
 
     fn import(&mut self, mut request: ImportRequest) -> Result<ChangeResult, Error> {
-        request.events = flagged(&request.events);
+        set_flags(&mut request.events);
         self.settle(request, |view, requests| vec![import::decide(view, CorrelationIndex::On, &requests[0])])
     }
 
@@ -308,28 +308,9 @@ impl TestStore {
     }
 }
 
-/// The events with the flags that the host sets.
-fn flagged(events: &Packed) -> Packed {
-    let mut out = Vec::new();
-    for event in Events::new(events) {
-        let Ok((position, envelope)) = event else { return events.clone() };
-        let tags: Vec<&str> = envelope.tags.collect();
-        let flag = |bytes: &[u8], flag: u8| if json::is_valid(bytes) { flag } else { 0 };
-        let parts = EventParts {
-            flags: flag(envelope.data, DATA_IS_JSON) | flag(envelope.metadata, METADATA_IS_JSON),
-            version: envelope.version,
-            created: envelope.created,
-            stream_id: envelope.stream_id,
-            id: envelope.id,
-            event_type: envelope.event_type,
-            content_type: envelope.content_type,
-            tags: &tags,
-            data: envelope.data,
-            metadata: envelope.metadata,
-        };
-        push_event(&mut out, position, &parts).expect("it was packed before");
-    }
-    out
+/// Sets the flags as the host does.
+fn set_flags(events: &mut Packed) {
+    set_json_flags(events, json::is_valid).expect("the events are whole");
 }
 
 fn packed(events: &[RecordedEvent]) -> Packed {
@@ -349,7 +330,8 @@ fn packed(events: &[RecordedEvent]) -> Packed {
         };
         push_event(&mut out, event.position, &parts).expect("it can be packed");
     }
-    flagged(&out)
+    set_flags(&mut out);
+    out
 }
 
 impl Backend for TestStore {
