@@ -134,20 +134,46 @@ fn check(played: &Played, denial: &str, exception: &str) {
     assert!(words.contains(exception), "{exception:?} is not in {crash:#}");
 }
 
-#[test]
-fn the_rust_section_works_as_written() {
-    // `.ci/run` sets it where the target `wasm32-wasip2` cannot be installed.
+/// Whether the target `wasm32-wasip2` can be installed. `.ci/run` says so where it cannot.
+fn has_rust_target(section: &str) -> bool {
     if let Some(reason) = std::env::var_os("EXESDB_SKIP_RUST_PLUGIN") {
-        skip("the Rust section of docs/plugins.md", &reason.to_string_lossy());
-        return;
+        skip(&format!("the section {section} of docs/plugins.md"), &reason.to_string_lossy());
+        return false;
     }
     need("rustup", &["--version"], "rustup (https://rustup.rs)");
+    true
+}
+
+#[test]
+fn the_rust_section_works_as_written() {
+    if !has_rust_target("Rust") {
+        return;
+    }
     let played = play("Rust", own_loopback(1));
     check(&played, "No such file or directory", "the visits cannot be counted");
     let crash = &played.responses()[6]["detail"];
     let frames = crash["backtrace"].as_array().expect("there is a backtrace");
     let is_own = |frame: &Value| frame.as_str().is_some_and(|frame| frame.contains("src/lib.rs:"));
     assert!(frames.iter().any(is_own), "{crash:#}");
+}
+
+#[test]
+fn the_section_of_rust_on_steps_works_as_written() {
+    if !has_rust_target("Rust, on steps") {
+        return;
+    }
+    let played = play("Rust, on steps", own_loopback(4));
+    let responses = played.responses();
+    let shown = || format!("{responses:#?}\n{}", played.stdout);
+    assert!(responses.len() >= 7, "{}", shown());
+    assert_eq!((&responses[1]["version"], &responses[2]["version"]), (&0.into(), &1.into()), "{}", shown());
+    assert_eq!(responses[3]["visits"], 2, "{}", shown());
+    assert_eq!(responses[4]["error"], "there is nothing at /secret", "{}", shown());
+    // Made twice, in two instances.
+    let traps: Vec<&Value> = responses[6..].iter().map(|trap| &trap["detail"]).collect();
+    assert_eq!(traps.len(), 2, "{}", shown());
+    assert_eq!(traps[1]["incident"], responses[5]["incident"], "{}", shown());
+    assert!(traps.iter().all(|trap| trap["component"] == "gateway"), "{}", shown());
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Assembles the contract for authors of gateways: the packages in `wit/`, and the WASI packages that `exesdb:gateway` refers
-//! to. Those are not in the repository, but in the crate `wasip2`, in the version that the gateway is built with.
+//! Assembles the contract for authors of gateways: our packages, with the world that refers to WASI, and WASI's packages. Those
+//! are not in the repository, but in the crate `wasip2`, in the version that the SDK is built with.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,11 @@ use wit_parser::Resolve;
 
 use crate::workspace;
 
-/// The world of gateways.
-const WORLD: &str = "exesdb:gateway/gateway-plugin";
+/// The world of gateways that speak `wasi:http`.
+const WORLD: &str = "exesdb:gateway/gateway-http-plugin";
 
 /// The file that marks an assembled folder.
-const ROOT_FILE: &str = "gateway.wit";
+const ROOT_FILE: &str = "http.wit";
 
 /// Writes a complete WIT folder: the package `exesdb:gateway` at its root, the others in `deps`. An earlier assembled folder
 /// is replaced.
@@ -26,9 +26,10 @@ pub(crate) fn assemble(folder: &Path) -> Result<()> {
         }
         fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
     }
-    let ours = workspace::root().join("wit");
+    let ours = workspace::root().join("wit/next");
     copy_wit(&ours.join("gateway"), folder, "")?;
-    for package in ["host", "store"] {
+    copy_wit(&ours.join("gateway/wasi"), folder, "")?;
+    for package in ["host", "storage", "store"] {
         copy_wit(&ours.join(package), &deps.join(format!("exesdb-{package}")), "")?;
     }
     copy_wit(&wasi()?, &deps, "wasi-")?;

@@ -1,8 +1,9 @@
 // A gateway in JavaScript. `POST /visits` appends an event, `GET /visits` counts the events, `GET /secret` tries something
 // that a component may not do, and `GET /broken` has a bug.
 
-import { append, getStreamInfo } from 'exesdb:store/streams@0.1.0';
-import { Fields, OutgoingBody, OutgoingResponse, ResponseOutparam } from 'wasi:http/types@0.2.12';
+import { run } from 'exesdb:gateway/store@0.2.0';
+import { packed } from './packed.js';
+import { serve } from './serve.js';
 
 const BODY_BYTES_MAX = 64 * 1024;
 
@@ -10,51 +11,49 @@ const BODY_BYTES_MAX = 64 * 1024;
 // this between them until the host replaces it. It may hold a cache, but no state.
 let served = 0;
 
-export const incomingHandler = {
-  async handle(request, out) {
-    served += 1;
-    const path = request.pathWithQuery() ?? '/';
-    switch (`${request.method().tag} ${path}`) {
-      case 'post /visits':
-        return visit(out, new TextDecoder().decode(bodyOf(request)));
-      case 'get /visits':
-        return respond(out, 200, { visits: count(), served });
-      case 'get /secret':
-        return respond(out, 200, { denied: await secret() });
-      case 'get /broken':
-        throw new Error('the visits cannot be counted');
-      default:
-        return respond(out, 404, { error: `there is nothing at ${path}` });
-    }
-  },
-};
-
-function visit(out, name) {
-  const event = {
-    id: crypto.randomUUID(),
-    eventType: 'visited',
-    contentType: 'application/json',
-    data: new TextEncoder().encode(JSON.stringify({ name })),
-    metadata: new Uint8Array(),
-    tags: [],
-  };
-  // Each request has a result of its own. Functions that return one result throw its error instead.
-  const [result] = append([{ streamId: 'visits', expected: { tag: 'any' }, events: [event] }]);
-  if (result.tag === 'err') {
-    console.error(`the visit was not recorded: ${result.val.tag}`);
-    return respond(out, 503, { error: result.val.tag });
+// A function from a `Request` to a `Response`, as frameworks have it.
+export const incomingHandler = serve(async (request) => {
+  served += 1;
+  const path = new URL(request.url).pathname;
+  switch (`${request.method} ${path}`) {
+    case 'POST /visits':
+      return visit(new TextDecoder().decode(await request.arrayBuffer()));
+    case 'GET /visits':
+      return json(200, { visits: count(), served });
+    case 'GET /secret':
+      return json(200, { denied: await secret() });
+    case 'GET /broken':
+      throw new Error('the visits cannot be counted');
+    default:
+      return json(404, { error: `there is nothing at ${path}` });
   }
-  console.log(`recorded visit ${result.val.lastVersion} of ${name}`);
-  return respond(out, 201, { version: Number(result.val.lastVersion) });
+}, BODY_BYTES_MAX);
+
+function visit(name) {
+  const data = JSON.stringify({ name });
+  const event = { id: crypto.randomUUID(), type: 'visited', contentType: 'application/json', data };
+  const append = { streamId: 'visits', expected: { tag: 'any' }, events: packed('visits', event) };
+  const request = { appends: [append], checks: [], conditions: [], options: [] };
+  const outcome = call({ tag: 'write', val: { request, histories: [] } });
+  if (outcome.tag === 'err') {
+    console.error(`the visit was not recorded: ${outcome.val.tag}`);
+    return json(503, { error: outcome.val.tag });
+  }
+  const version = Number(outcome.val.reply.val.placed[0].lastVersion);
+  console.log(`recorded visit ${version} of ${name}`);
+  return json(201, { version });
 }
 
 function count() {
-  try {
-    return Number(getStreamInfo('visits').lastVersion) + 1;
-  } catch (error) {
-    if (error.payload?.tag === 'not-found') return 0;
-    throw error;
-  }
+  const outcome = call({ tag: 'stream-info', val: 'visits' });
+  if (outcome.tag === 'ok') return Number(outcome.val.reply.val.lastVersion) + 1;
+  if (outcome.val.tag === 'not-found') return 0;
+  throw new Error(outcome.val.tag);
+}
+
+// `run` makes many calls side by side, each of which has an outcome of its own. This makes one.
+function call(one) {
+  return run([one])[0];
 }
 
 async function secret() {
@@ -66,32 +65,6 @@ async function secret() {
   }
 }
 
-function bodyOf(request) {
-  const stream = request.consume().stream();
-  const chunks = [];
-  let length = 0;
-  while (length <= BODY_BYTES_MAX) {
-    try {
-      const chunk = stream.blockingRead(BigInt(BODY_BYTES_MAX));
-      chunks.push(...chunk);
-      length += chunk.length;
-    } catch (error) {
-      if (error.payload?.tag === 'closed') return new Uint8Array(chunks);
-      throw error;
-    }
-  }
-  throw new Error(`the body has more than ${BODY_BYTES_MAX} bytes`);
-}
-
-function respond(out, status, value) {
-  const headers = Fields.fromList([['content-type', new TextEncoder().encode('application/json')]]);
-  const response = new OutgoingResponse(headers);
-  response.setStatusCode(status);
-  const body = response.body();
-  ResponseOutparam.set(out, { tag: 'ok', val: response });
-  const stream = body.write();
-  stream.blockingWriteAndFlush(new TextEncoder().encode(JSON.stringify(value)));
-  // The stream belongs to the body, so it must be dropped first.
-  stream[Symbol.dispose]();
-  OutgoingBody.finish(body, undefined);
+function json(status, value) {
+  return new Response(JSON.stringify(value), { status, headers: { 'content-type': 'application/json' } });
 }

@@ -1,5 +1,9 @@
 //! Checks of arguments that the interfaces of `exesdb:store` share, and their errors. Arguments come from clients and are
-//! unchecked. Both versions of the contract have these rules.
+//! unchecked.
+
+use crate::types::Error;
+
+pub use crate::types::InvalidArgument;
 
 /// Maximum length of a stream id in bytes. It is part of several keys, and of URL paths, where it is percent-encoded.
 pub const STREAM_ID_BYTES_MAX: usize = 256;
@@ -10,26 +14,9 @@ pub const CONTENT_TYPE_BYTES_MAX: usize = 128;
 /// Maximum number of entries per call: as many as a page of a few MiB can hold.
 pub const COUNT_MAX: u32 = 1_000;
 
-/// An argument that breaks a rule. It converts into the errors of both versions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InvalidArgument {
-    /// The argument's name.
-    pub argument: String,
-    /// What is wrong and what would be right.
-    pub message: String,
-}
-
-#[cfg(any(feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
-impl From<InvalidArgument> for crate::types::Error {
-    fn from(InvalidArgument { argument, message }: InvalidArgument) -> Self {
-        Self::Invalid(crate::types::InvalidArgument { argument, message })
-    }
-}
-
-#[cfg(feature = "gateway")]
-impl From<InvalidArgument> for crate::gateway::types::Error {
-    fn from(InvalidArgument { argument, message }: InvalidArgument) -> Self {
-        Self::Invalid(crate::gateway::types::InvalidArgument { argument, message })
+impl From<InvalidArgument> for Error {
+    fn from(argument: InvalidArgument) -> Self {
+        Self::Invalid(argument)
     }
 }
 

@@ -7,7 +7,7 @@
 //! | `streams` | those of [`streams`] and [`maintenance`] | [`persistence_plugin!`] | `exesdb:store/streams-plugin` and more |
 //! | `snapshots` | those of [`snapshots`] and [`maintenance`] | [`persistence_plugin!`] | `exesdb:store/snapshots-plugin` and more |
 //! | `gateway-steps` | [`steps::Gateway`] | [`steps_plugin!`] | `exesdb:gateway/gateway-steps-plugin` |
-//! | `gateway` | [`gateway::Gateway`] | [`gateway_plugin!`] | `exesdb:gateway/gateway-plugin` |
+//! | `gateway` | [`gateway::Gateway`] | [`gateway_plugin!`] | `exesdb:gateway/gateway-http-plugin` |
 //!
 //! Enable one at least. Enable exactly one for a component, and build one component at a time (`cargo build -p my-component --target wasm32-unknown-unknown`):
 //! cargo unifies the features of packages that are built together, and each feature links its world's description into the
@@ -22,6 +22,7 @@
 #[doc(hidden)]
 pub mod bindings;
 
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
 pub mod arguments;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod batch;
@@ -29,7 +30,7 @@ pub mod batch;
 pub mod config;
 #[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
 pub mod describe;
-#[cfg(any(feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
 pub mod events;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod fields;
@@ -45,18 +46,20 @@ pub mod memory;
 mod panic;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 mod plugin;
+#[cfg(any(feature = "gateway", feature = "gateway-steps"))]
+pub mod requests;
 #[cfg(feature = "snapshots")]
 pub mod snapshots;
 #[cfg(feature = "gateway-steps")]
 pub mod steps;
 #[cfg(feature = "streams")]
 pub mod streams;
-#[cfg(any(feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
 pub mod types;
 #[cfg(any(feature = "streams", feature = "snapshots"))]
 pub mod view;
 
-#[cfg(any(feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
 pub use exesdb_packed as packed;
 
 /// Compiles and runs the example of the page for authors of persistence components.

@@ -6,10 +6,8 @@ pub use crate::bindings::host::logging::Level;
 
 #[cfg(target_arch = "wasm32")]
 use crate::bindings::host::logging;
-#[cfg(all(target_arch = "wasm32", not(feature = "gateway")))]
+#[cfg(target_arch = "wasm32")]
 use crate::types::Field;
-#[cfg(all(target_arch = "wasm32", feature = "gateway"))]
-use logging::Field;
 
 /// Writes one record with fields.
 ///
@@ -23,8 +21,9 @@ use logging::Field;
 pub fn log(level: Level, message: &str, fields: &[(&str, &str)]) {
     #[cfg(target_arch = "wasm32")]
     {
-        let fields: Vec<Field> =
-            fields.iter().map(|(name, value)| field((*name).to_owned(), (*value).to_owned())).collect();
+        let field =
+            |(name, value): &(&str, &str)| Field { name: (*name).to_owned(), value: (*value).to_owned() };
+        let fields: Vec<Field> = fields.iter().map(field).collect();
         logging::log(level, message, &fields);
     }
     #[cfg(all(feature = "testing", not(target_arch = "wasm32")))]
@@ -51,16 +50,6 @@ mod records {
     thread_local! {
         pub(super) static RECORDS: RefCell<Vec<(Level, String)>> = const { RefCell::new(Vec::new()) };
     }
-}
-
-#[cfg(all(target_arch = "wasm32", feature = "gateway"))]
-fn field(key: String, value: String) -> Field {
-    Field { key, value }
-}
-
-#[cfg(all(target_arch = "wasm32", not(feature = "gateway")))]
-fn field(name: String, value: String) -> Field {
-    Field { name, value }
 }
 
 /// Writes one record at level `error`.

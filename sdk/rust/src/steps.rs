@@ -21,18 +21,13 @@ use crate::types::{Error, code, problem};
 pub mod double;
 pub mod handler;
 
-pub use crate::bindings::steps::exesdb::gateway::requests::{
-    Answer, Call, Caller, Header, Horizon, ImportLookup, Latest, Listing, NamedCall, Outcome, Query, Reply,
-    Request, RequestBody, Response, ResponseHead, SnapshotListing, WriteCall,
+pub use crate::bindings::gateway::common::exesdb::gateway::requests::{
+    Header, Request, RequestBody, Response, ResponseHead,
 };
-/// The words of snapshots: `exesdb:store/snapshot-types`.
-pub mod snapshots {
-    pub use crate::bindings::store::common::exesdb::store::snapshot_types::{
-        NewSnapshot, Newest, RecordedSnapshot, SnapshotData, SnapshotId, SnapshotInfo, SnapshotPage,
-        SnapshotRequest, SnapshotScope,
-    };
-}
-
+pub use crate::requests::{
+    Answer, Call, Caller, Horizon, ImportLookup, Latest, Listing, NamedCall, Outcome, Query, Reply,
+    SnapshotListing, WriteCall, snapshots,
+};
 pub use wire::{
     Action, Called, Cause, Closing, Delivered, Ending, Event, Feed, Grant, Guest, Holding, Intake, Mark,
     MarkPlace, Marks, NumberedCall, Piece, Stopped, Subscription, Timer,

@@ -3,10 +3,10 @@
 //!
 //! It is a handler that is run again from its beginning when a call has an outcome: nothing in it waits.
 
-use exesdb_sdk::events::{EventData, pack};
+use exesdb_sdk::events::EventData;
 use exesdb_sdk::steps::handler::{self, Again, Calls, run};
-use exesdb_sdk::steps::{Call, Event, Gateway, Outcome, Reply, Request, Response, Step, WriteCall};
-use exesdb_sdk::types::{Append, Error, ExpectedVersion, WriteRequest};
+use exesdb_sdk::steps::{Answer, Call, Event, Gateway, Outcome, Request, Response, Step};
+use exesdb_sdk::types::{Error, ExpectedVersion};
 use serde_json::{Value, json};
 
 const BODY_BYTES_MAX: u32 = 64 << 10;
@@ -52,27 +52,19 @@ fn visit(request: &Request, calls: &mut Calls) -> Result<(u16, Value), Again> {
         metadata: Vec::new(),
         tags: Vec::new(),
     };
-    let events = pack("visits", [&event]).expect("the parts of the event are short");
-    let append = Append { stream_id: "visits".to_owned(), expected: ExpectedVersion::Any, events };
-    let request = WriteRequest {
-        appends: vec![append],
-        checks: Vec::new(),
-        conditions: Vec::new(),
-        options: Vec::new(),
-    };
-    let outcome = calls.call(Call::Write(WriteCall { request, histories: Vec::new() }))?;
-    Ok(match outcome.map(|answer| answer.reply) {
-        Ok(Reply::Changed(result)) => (201, json!({ "version": result.placed[0].last_version })),
-        other => (503, json!({ "error": format!("{other:?}") })),
+    let append = Call::append("visits", ExpectedVersion::Any, [&event]).expect("the event is short");
+    Ok(match calls.call(append)?.and_then(Answer::changed) {
+        Ok(result) => (201, json!({ "version": result.placed[0].last_version })),
+        Err(error) => (503, json!({ "error": format!("{error:?}") })),
     })
 }
 
 fn count(calls: &mut Calls) -> Result<(u16, Value), Again> {
-    let outcome = calls.call(Call::StreamInfo("visits".to_owned()))?;
-    Ok(match outcome.map(|answer| answer.reply) {
-        Ok(Reply::StreamInfo(info)) => (200, json!({ "visits": info.last_version + 1 })),
+    let info = calls.call(Call::StreamInfo("visits".to_owned()))?.and_then(Answer::stream_info);
+    Ok(match info {
+        Ok(info) => (200, json!({ "visits": info.last_version + 1 })),
         Err(Error::NotFound) => (200, json!({ "visits": 0 })),
-        other => (503, json!({ "error": format!("{other:?}") })),
+        Err(error) => (503, json!({ "error": format!("{error:?}") })),
     })
 }
 

@@ -3,13 +3,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use exesdb_sdk::gateway::streams::{AppendRequest, append, get_stream_info};
+use exesdb_sdk::events::EventData;
 use exesdb_sdk::gateway::wasip2::random::random::get_random_u64;
 use exesdb_sdk::gateway::{
-    Gateway, IncomingRequest, RespondError, ResponseOutparam, method_name, read_body, respond,
+    Gateway, IncomingRequest, RespondError, ResponseOutparam, method_name, read_body, respond, store,
 };
 use exesdb_sdk::logging;
-use exesdb_sdk::gateway::types::{Error, EventData, ExpectedVersion};
+use exesdb_sdk::requests::Call;
+use exesdb_sdk::types::{Error, ExpectedVersion};
 use serde_json::{Value, json};
 
 const BODY_BYTES_MAX: usize = 64 << 10;
@@ -45,29 +46,33 @@ fn visit(request: &IncomingRequest) -> (u16, Value) {
         Ok(body) => String::from_utf8_lossy(&body).into_owned(),
         Err(error) => return (400, json!({ "error": error.to_string() })),
     };
+    let id = format!("{:016x}{:016x}", get_random_u64(), get_random_u64());
+    match record(id, &name) {
+        Ok(version) => {
+            println!("recorded visit {version} of {name}");
+            (201, json!({ "version": version }))
+        }
+        Err(error) => (503, json!({ "error": format!("{error:?}") })),
+    }
+}
+
+fn record(id: String, name: &str) -> Result<u64, Error> {
     let event = EventData {
-        id: format!("{:016x}{:016x}", get_random_u64(), get_random_u64()),
+        id,
         event_type: "visited".to_owned(),
         content_type: "application/json".to_owned(),
         data: json!({ "name": name }).to_string().into_bytes(),
         metadata: Vec::new(),
         tags: Vec::new(),
     };
-    let request =
-        AppendRequest { stream_id: "visits".to_owned(), expected: ExpectedVersion::Any, events: vec![event] };
-    // Each request has a result of its own.
-    match append(&[request]).remove(0) {
-        Ok(result) => {
-            println!("recorded visit {} of {name}", result.last_version);
-            (201, json!({ "version": result.last_version }))
-        }
-        Err(error) => (503, json!({ "error": format!("{error:?}") })),
-    }
+    let append = Call::append("visits", ExpectedVersion::Any, [&event]).expect("the event is short");
+    let result = store::call(append)?.changed()?;
+    Ok(result.placed[0].last_version)
 }
 
 fn count() -> Result<u64, Error> {
-    match get_stream_info("visits") {
-        Ok(info) => Ok(info.last_version + 1),
+    match store::call(Call::StreamInfo("visits".to_owned())) {
+        Ok(answer) => Ok(answer.stream_info()?.last_version + 1),
         Err(Error::NotFound) => Ok(0),
         Err(error) => Err(error),
     }
@@ -86,3 +91,32 @@ fn send(out: ResponseOutparam, status: u16, response: &Value) -> Result<(), Resp
 }
 
 exesdb_sdk::gateway_plugin!(Visits);
+
+#[cfg(test)]
+mod tests {
+    use exesdb_sdk::events::unpack;
+    use exesdb_sdk::gateway::store::answered_by;
+    use exesdb_sdk::requests::{Answer, Call, Horizon, Reply};
+    use exesdb_sdk::types::{ChangeResult, Error, Placed};
+
+    use super::{count, record};
+
+    #[test]
+    fn a_visit_is_an_event_with_the_name() {
+        let store = |call| {
+            let Call::Write(write) = call else { panic!("{call:?}") };
+            let events = unpack(&write.request.appends[0].events).unwrap();
+            assert_eq!((events[0].id.as_str(), events[0].data.as_slice()), ("1", &br#"{"name":"Ada"}"#[..]));
+            let placed =
+                Placed { stream_id: "visits".into(), first_version: 7, last_version: 7, position: 9 };
+            let reply = Reply::Changed(ChangeResult { placed: vec![placed], count: 0 });
+            Ok(Answer { reply, horizon: Horizon { history_id: 1, end: 10 } })
+        };
+        assert_eq!(answered_by(store, || record("1".into(), "Ada")), Ok(7));
+    }
+
+    #[test]
+    fn a_store_without_visits_has_none() {
+        assert_eq!(answered_by(|_| Err(Error::NotFound), count), Ok(0));
+    }
+}

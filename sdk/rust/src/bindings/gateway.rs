@@ -1,51 +1,37 @@
-//! Version 0.1 of the contract, which gateways use.
-//!
-//! The host's interfaces and the store's types are generated once, in [`common`], and the worlds refer to them, so that
-//! each WIT type has one Rust type.
+//! What gateways ask of their store, for both worlds of gateways. Its words are those of [`store::common`](super::store::common).
 
-/// The interfaces that more than one world uses.
-#[allow(missing_docs)]
+#![allow(missing_docs)]
+
+/// Requests and their results, as data.
 pub mod common {
     wit_bindgen::generate!({
-        inline: "
-            package exesdb:sdk;
-
-            world common {
-                import exesdb:host/logging@0.1.0;
-                import exesdb:host/config@0.1.0;
-                import exesdb:store/types@0.1.0;
-            }
-        ",
-        path: ["../../wit/host", "../../wit/store"],
-        world: "exesdb:sdk/common",
+        inline: "package exesdb:sdk-requests; world sdk-requests { import exesdb:gateway/requests@0.2.0; }",
+        path: ["../../wit/next/storage", "../../wit/next/host", "../../wit/next/store", "../../wit/next/gateway"],
+        world: "exesdb:sdk-requests/sdk-requests",
+        with: {
+            "exesdb:storage/places@0.2.0": crate::bindings::store::common::exesdb::storage::places,
+            "exesdb:host/fields@0.2.0": crate::bindings::store::common::exesdb::host::fields,
+            "exesdb:store/types@0.2.0": crate::bindings::store::common::exesdb::store::types,
+            "exesdb:store/snapshot-types@0.2.0": crate::bindings::store::common::exesdb::store::snapshot_types,
+        },
         generate_all,
         additional_derives: [PartialEq, Eq],
     });
 }
 
-/// The interface by which a component describes itself.
-#[allow(missing_docs)]
-pub mod described {
+/// The calls of a gateway that waits in them.
+#[cfg(feature = "gateway")]
+pub mod calls {
     wit_bindgen::generate!({
-        path: "../../wit/host",
-        world: "exesdb:host/described",
-        additional_derives: [PartialEq, Eq],
-        pub_export_macro: true,
-        export_macro_name: "export_described",
-        default_bindings_module: "exesdb_sdk::bindings::described",
-    });
-}
-
-/// World `gateway-imports`: the store's interfaces for gateways.
-#[allow(missing_docs)]
-pub mod gateway_imports {
-    wit_bindgen::generate!({
-        path: ["../../wit/host", "../../wit/store"],
-        world: "exesdb:store/gateway-imports",
+        inline: "package exesdb:sdk-calls; world sdk-calls { import exesdb:gateway/store@0.2.0; }",
+        path: ["../../wit/next/storage", "../../wit/next/host", "../../wit/next/store", "../../wit/next/gateway"],
+        world: "exesdb:sdk-calls/sdk-calls",
         with: {
-            "exesdb:host/logging@0.1.0": crate::bindings::gateway::common::exesdb::host::logging,
-            "exesdb:host/config@0.1.0": crate::bindings::gateway::common::exesdb::host::config,
-            "exesdb:store/types@0.1.0": crate::bindings::gateway::common::exesdb::store::types,
+            "exesdb:storage/places@0.2.0": crate::bindings::store::common::exesdb::storage::places,
+            "exesdb:host/fields@0.2.0": crate::bindings::store::common::exesdb::host::fields,
+            "exesdb:store/types@0.2.0": crate::bindings::store::common::exesdb::store::types,
+            "exesdb:store/snapshot-types@0.2.0": crate::bindings::store::common::exesdb::store::snapshot_types,
+            "exesdb:gateway/requests@0.2.0": crate::bindings::gateway::common::exesdb::gateway::requests,
         },
         generate_all,
         additional_derives: [PartialEq, Eq],

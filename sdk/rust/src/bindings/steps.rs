@@ -1,5 +1,5 @@
-//! The interface that a gateway on steps exports, of version 0.2 of the contract. Its words are those of
-//! [`store::common`](super::store::common).
+//! The interface that a gateway on steps exports. Its words are those of [`store::common`](super::store::common) and of
+//! [`gateway::common`](super::gateway::common).
 
 #![allow(missing_docs)]
 
@@ -12,6 +12,7 @@ wit_bindgen::generate!({
         "exesdb:host/fields@0.2.0": crate::bindings::store::common::exesdb::host::fields,
         "exesdb:store/types@0.2.0": crate::bindings::store::common::exesdb::store::types,
         "exesdb:store/snapshot-types@0.2.0": crate::bindings::store::common::exesdb::store::snapshot_types,
+        "exesdb:gateway/requests@0.2.0": crate::bindings::gateway::common::exesdb::gateway::requests,
     },
     generate_all,
     additional_derives: [PartialEq, Eq],

@@ -1,4 +1,4 @@
-//! Version 0.2 of the contract, which persistence components and gateways on steps use.
+//! What components of every kind share.
 //!
 //! What persistence components import, and the words of all interfaces, are generated once, in [`common`]. Each interface that a component can
 //! export has a module with a macro of its own, so that a component exports just those that it has.
@@ -26,7 +26,6 @@ pub mod common {
 }
 
 /// The interface by which a component describes itself.
-#[cfg(not(feature = "gateway"))]
 #[allow(missing_docs)]
 pub mod described {
     wit_bindgen::generate!({

@@ -76,24 +76,33 @@ fn response(
     headers: &[(&str, &[u8])],
     content_length: Option<usize>,
 ) -> Result<OutgoingResponse, RespondError> {
-    let mut entries: Vec<(String, Vec<u8>)> =
+    let mut entries: Vec<Entry> =
         headers.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect();
     if let Some(length) = content_length {
         entries.push(("content-length".to_owned(), length.to_string().into_bytes()));
     }
     let fields = Fields::from_list(&entries).map_err(|error| {
-        // The error for the whole list does not say which header is wrong.
-        let wrong = entries.iter().find(|entry| Fields::from_list(std::slice::from_ref(entry)).is_err());
-        let which = wrong.map_or("the headers together".to_owned(), |(name, value)| {
-            format!("the header {name:?} with the value {:?}", String::from_utf8_lossy(value))
-        });
-        RespondError::InvalidHead(format!("{which}: {error:?}"))
+        let is_wrong = |entry: &&Entry| Fields::from_list(std::slice::from_ref(*entry)).is_err();
+        RespondError::InvalidHead(format!("{}: {error:?}", wrong_header(&entries, is_wrong)))
     })?;
     let response = OutgoingResponse::new(fields);
     response
         .set_status_code(status)
         .map_err(|()| RespondError::InvalidHead(format!("the status {status}")))?;
     Ok(response)
+}
+
+/// The name and value of a header.
+type Entry = (String, Vec<u8>);
+
+/// Names the header that is not valid: the error for the whole list does not say which one it is.
+fn wrong_header(entries: &[Entry], is_wrong: impl FnMut(&&Entry) -> bool) -> String {
+    match entries.iter().find(is_wrong) {
+        Some((name, value)) => {
+            format!("the header {name:?} with the value {:?}", String::from_utf8_lossy(value))
+        }
+        None => "the headers together".to_owned(),
+    }
 }
 
 /// The body of a streamed response. Dropping it without [`finish`](Self::finish) aborts the response, which the client can
@@ -157,4 +166,21 @@ impl StreamingBody {
 /// After any stream error, nothing more can be written.
 fn gone(_: StreamError) -> RespondError {
     RespondError::Gone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RespondError, wrong_header};
+
+    #[test]
+    fn the_invalid_header_is_named_and_escaped() {
+        let entry = |name: &str, value: &[u8]| (name.to_owned(), value.to_vec());
+        let entries = [entry("x-good", b"a"), entry("x-bad", b"a\nb"), entry("x-worse", b"\xff\r")];
+        let has_control = |entry: &&super::Entry| entry.1.iter().any(|byte| *byte < b' ');
+        let named = wrong_header(&entries, has_control);
+        assert_eq!(named, "the header \"x-bad\" with the value \"a\\nb\"");
+        let text = RespondError::InvalidHead(named).to_string();
+        assert!(text.starts_with("the head of the response is not valid: the header \"x-bad\""), "{text}");
+        assert_eq!(wrong_header(&entries[..1], has_control), "the headers together");
+    }
 }
