@@ -118,11 +118,16 @@ impl Host {
     /// A host with two stores: `main` with the test components, and `neighbour` with the builtin ones. `main` holds further
     /// keys of the table `[[store]]`.
     pub fn with_probes(main: &str) -> Self {
+        Self::with_gateway("gateway-probe", main)
+    }
+
+    /// The same with another gateway in `main`, which is named as in [`probe`].
+    pub fn with_gateway(gateway: &str, main: &str) -> Self {
         Self::with_config(&format!(
             "[[store]]\nname = \"main\"\n{main}\n[store.components]\nstreams = {:?}\ngateway = {:?}\n\n\
              [[store]]\nname = \"neighbour\"\n",
             probe("streams-probe"),
-            probe("gateway-probe"),
+            probe(gateway),
         ))
     }
 

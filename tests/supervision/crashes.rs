@@ -46,29 +46,37 @@ fn each_crash_is_one_warning_and_the_client_is_told_the_limit() {
         let response = ask();
         // What ends an instance is tried once more, and the client gets the second crash.
         crashes += 2;
-        assert!(response.status == 500 || response.status == 503, "{kind}: {}", response.text);
-        assert!(response.detail().contains(said), "{kind}: {}", response.text);
-        let warning = eventually("the crash is in the log", || warnings(&host).get(crashes - 1).cloned());
-        assert_eq!(
-            (&warning["component"], &warning["kind"]),
-            (&json!(component), &json!(kind)),
-            "{warning:#}"
-        );
-        let incident = warning["incident"].as_str().expect("an incident has an id");
-        assert!(response.text.contains(incident), "{} is not in {}", incident, response.text);
-        if kind != &"exit" && kind != &"trap" {
-            let limit = warning["limit"].as_str().unwrap_or_default();
-            assert!(
-                limit.contains(said) && warning["reason"].as_str().unwrap().starts_with(limit),
-                "{warning:#}"
-            );
-        }
-        let trap = host.traps().pop().expect("it is in the telemetry");
-        let detail = &trap["detail"];
-        assert_eq!((&detail["incident"], &detail["reason"]), (&warning["incident"], &warning["reason"]));
-        assert_eq!((&detail["sha256"], &warning["store"]), (&warning["sha256"], &json!("main")));
+        check_last(&host, crashes, &response, (component, kind, said));
     }
     assert_eq!(warnings(&host).len(), crashes, "one for each");
+}
+
+/// Checks what is told about the last of so many crashes: the component, the kind, and a text for the client, the log and the
+/// telemetry.
+pub(crate) fn check_last(
+    host: &Host,
+    crashes: usize,
+    response: &Response,
+    (component, kind, said): (&str, &str, &str),
+) {
+    assert!(response.status == 500 || response.status == 503, "{kind}: {}", response.text);
+    assert!(response.detail().contains(said), "{kind}: {}", response.text);
+    let warning = eventually("the crash is in the log", || warnings(host).get(crashes - 1).cloned());
+    assert_eq!((&warning["component"], &warning["kind"]), (&json!(component), &json!(kind)), "{warning:#}");
+    let incident = warning["incident"].as_str().expect("an incident has an id");
+    assert!(response.text.contains(incident), "{} is not in {}", incident, response.text);
+    if kind != "exit" && kind != "trap" {
+        let limit = warning["limit"].as_str().unwrap_or_default();
+        assert!(
+            limit.contains(said)
+                && warning["reason"].as_str().is_some_and(|reason| reason.starts_with(limit)),
+            "{warning:#}"
+        );
+    }
+    let trap = host.traps().pop().expect("it is in the telemetry");
+    let detail = &trap["detail"];
+    assert_eq!((&detail["incident"], &detail["reason"]), (&warning["incident"], &warning["reason"]));
+    assert_eq!((&detail["sha256"], &warning["store"]), (&warning["sha256"], &json!("main")));
 }
 
 #[test]
@@ -91,19 +99,23 @@ fn a_crash_has_its_source_line_and_the_last_output() {
 
 #[test]
 fn requests_that_sleep_give_their_instances_back() {
-    let host = Host::with_probes(
-        "gateway_pool_size = 1\n[store.limits]\ncall_wall_ms = 500\ngateway_instances_per_worker = 8",
+    give_sleepers_back("gateway-probe", "call_wall_ms", "/v1/stores/main/streams");
+}
+
+/// Has requests sleep on all instances of a gateway, until a limit ends them. It serves a path afterwards.
+pub(crate) fn give_sleepers_back(gateway: &str, limit: &str, served: &str) {
+    let host = Host::with_gateway(
+        gateway,
+        &format!("gateway_pool_size = 1\n[store.limits]\n{limit} = 500\ngateway_instances_per_worker = 8"),
     );
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 let response = host.http.get("/v1/stores/main/probe/sleep");
-                assert!(response.detail().contains("`call_wall_ms`"), "{}", response.text);
+                assert!(response.detail().contains(&format!("`{limit}`")), "{}", response.text);
             });
         }
-        eventually("others are served again", || {
-            (host.http.get("/v1/stores/main/streams").status == 200).then_some(())
-        });
+        eventually("others are served again", || (host.http.get(served).status == 200).then_some(()));
     });
 }
 

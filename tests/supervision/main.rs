@@ -14,3 +14,4 @@ mod steps;
 mod storm;
 mod strategies;
 mod wasi;
+mod wasi_http;

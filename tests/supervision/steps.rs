@@ -3,7 +3,6 @@
 mod actions;
 mod breaches;
 mod bulk;
-mod store_calls;
 
 use std::io::{Read as _, Write as _};
 

@@ -13,6 +13,11 @@ fn records(host: &Host) -> Vec<Value> {
 #[test]
 fn denied_calls_of_a_gateway_return_errors() {
     let host = Host::with_probes("");
+    check_denials(&host);
+}
+
+/// Checks what the gateway of `main` gets for everything that a component may not use.
+pub(crate) fn check_denials(host: &Host) {
     let response = host.http.get("/v1/stores/main/probe/denied").expect(200);
     let lines: Vec<&str> = response.text.lines().collect();
     let expected = [

@@ -28,7 +28,7 @@ const GUESTS: &[Guest] = &[
     Guest { package: "gateway-probe", component: "tests/gateway-probe" },
     Guest { package: "snapshots-probe", component: "tests/snapshots-probe" },
     Guest { package: "steps-probe", component: "tests/steps-probe" },
-    Guest { package: "store-probe", component: "tests/store-probe" },
+    Guest { package: "wasi-http-probe", component: "tests/wasi-http-probe" },
     Guest { package: "crossing-probe", component: "tests/crossing-probe" },
     Guest { package: "misfit", component: "tests/misfit" },
     Guest { package: "other-exports", component: "tests/other-exports" },

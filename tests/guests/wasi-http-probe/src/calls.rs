@@ -1,49 +1,13 @@
-//! A gateway that speaks `wasi:http` and waits in its calls of `exesdb:gateway/store`. It responds to every request with the
-//! outcomes of the same calls.
+//! Calls of `exesdb:gateway/store`.
 
-/// What wit-bindgen makes of the interfaces.
-#[allow(unsafe_code, clippy::wildcard_imports, missing_docs)]
-mod bindings {
-    wit_bindgen::generate!({
-        path: [
-            "../../../wit/next/host",
-            "../../../wit/next/storage",
-            "../../../wit/next/store",
-            "../../../wit/next/gateway",
-        ],
-        inline: "
-            package tests:store-probe@1.0.0;
-
-            world store-probe {
-                include exesdb:gateway/gateway-http-imports@0.2.0;
-            }
-        ",
-        world: "tests:store-probe/store-probe",
-        generate_all,
-    });
-}
-
-use bindings::exesdb::gateway::requests::{Call, Outcome, Query, Reply, WriteCall};
-use bindings::exesdb::gateway::store::{name, run, wait, who};
-use bindings::exesdb::store::types::{
+use crate::bindings::exesdb::gateway::requests::{Call, Outcome, Query, Reply, WriteCall};
+use crate::bindings::exesdb::gateway::store::{name, run, wait, who};
+use crate::bindings::exesdb::store::types::{
     AllSelection, Append, Direction, Error, ExpectedVersion, Selection, Source, WriteRequest,
 };
-use exesdb_sdk::gateway::{Gateway, IncomingRequest, ResponseOutparam, respond};
-
-struct Probe;
-
-impl Gateway for Probe {
-    fn handle(_request: IncomingRequest, out: ResponseOutparam) {
-        let text = outcomes().join("\n");
-        respond(out, 200, &[("content-type", b"text/plain")], Some(text.as_bytes()))
-            .expect("the client waits");
-    }
-}
-
-exesdb_sdk::gateway_plugin!(Probe);
 
 /// The outcomes of calls, as texts.
-fn outcomes() -> Vec<String> {
+pub(crate) fn outcomes() -> Vec<String> {
     let made = run(&[
         Call::LogEnd,
         append("first", ExpectedVersion::NoStream),
@@ -59,6 +23,11 @@ fn outcomes() -> Vec<String> {
     texts.push(format!("{} {:?} {}", name(), who().identity, who().scopes.len()));
     texts.push(format!("{:?} {:?}", wait(None, 0, 1_000), wait(Some("quiet"), 1_000, 1)));
     texts
+}
+
+/// The end of the store.
+pub(crate) fn end() -> String {
+    shown(&run(&[Call::LogEnd])[0])
 }
 
 fn append(id: &str, expected: ExpectedVersion) -> Call {
