@@ -103,14 +103,23 @@ fn the_error_names_a_component_of_another_contract_version() {
         ("gateway", "other-imports", "expected record of 2 fields, found 1 field"),
         ("gateway", "other-exports", "expected record of 3 fields, found 2 fields"),
         ("snapshots", "other-exports", "it does not export exesdb:store/snapshots@0.2.0."),
-        ("streams", "other-exports", "it exports exesdb:store/stream-writes@0.3.0"),
+        (
+            "gateway",
+            "earlier-contract",
+            "imports exesdb:store/streams@0.1.0, exports exesdb:host/describe@0.1.0",
+        ),
+        (
+            "streams",
+            "earlier-contract",
+            "imports exesdb:store/streams@0.1.0, exports exesdb:host/describe@0.1.0",
+        ),
     ];
     for (role, name, difference) in table {
         let file = probe(name);
         let said = refused(role, &file);
         let last = said.lines().last().unwrap_or_default();
         let (sentence, detail) =
-            last.split_once(" was built against another version of the contract: build it again against the WIT of exesdb ")
+            last.split_once(" was built against another version of the contract: build it again against version 0.2 of the contract ")
                 .unwrap_or_else(|| panic!("{last}"));
         assert!(
             sentence.starts_with("exesdb: cannot serve store main: ")

@@ -9,7 +9,7 @@ use wasmtime::{
     PoolingAllocationConfig,
 };
 
-use crate::bindings::{self, next};
+use crate::bindings::{gateway, next};
 use crate::limits::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX, TICK_MS, WASM_STACK_BYTES};
 use crate::state::State;
 
@@ -144,15 +144,8 @@ fn persistence_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Stat
 
 fn gateway_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
-    bindings::streams::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    bindings::snapshots::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    bindings::history::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    bindings::live::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    bindings::logging::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    bindings::config::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    bindings::types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    bindings::gateway::store::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    bindings::gateway::requests::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    gateway::store::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    gateway::requests::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     next::logging::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     next::config::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     next::fields::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;

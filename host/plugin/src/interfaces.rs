@@ -1,12 +1,4 @@
 //! The host functions that guests can call, one file per WIT interface. Arguments are untrusted: they are checked here or by
 //! the component that they are passed to, and an invalid one results in the interface's error, never in a trap.
 
-mod before;
-mod config;
-mod history;
-mod live;
-mod logging;
 pub(crate) mod next;
-mod snapshots;
-mod streams;
-mod types;

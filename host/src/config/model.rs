@@ -67,7 +67,7 @@ pub struct Components {
     pub streams: ComponentSource,
     /// World `snapshots-plugin`.
     pub snapshots: ComponentSource,
-    /// World `gateway-plugin`.
+    /// World `gateway-steps-plugin` or `gateway-http-plugin`.
     pub gateway: ComponentSource,
 }
 

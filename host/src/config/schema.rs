@@ -201,7 +201,8 @@ const fn component(role: &'static str, builtin: &'static str, meaning: &'static 
 
 pub(super) const STREAMS: Component = component("streams", "streams", "World `streams-plugin`.");
 pub(super) const SNAPSHOTS: Component = component("snapshots", "snapshots", "World `snapshots-plugin`.");
-pub(super) const GATEWAY: Component = component("gateway", "gateway-http", "World `gateway-plugin`.");
+pub(super) const GATEWAY: Component =
+    component("gateway", "gateway-http", "World `gateway-steps-plugin` or `gateway-http-plugin`.");
 
 pub(super) const CALL_CPU_MS: Number = Number {
     name: "call_cpu_ms",

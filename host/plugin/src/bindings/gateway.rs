@@ -1,4 +1,4 @@
-//! `exesdb:gateway` of version 0.2: what gateways ask of their store, and gateways as steps. The functions that steps
+//! The package `exesdb:gateway`: what gateways ask of their store, and gateways as steps. The functions that steps
 //! gateways export are called through typed functions (see `gateway/steps/exports.rs`).
 
 wasmtime::component::bindgen!({

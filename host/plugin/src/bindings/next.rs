@@ -1,5 +1,5 @@
-//! Version 0.2 of the contract, for persistence components. Every interface with types is generated as an
-//! import; the functions that components export are called through typed functions (see `persistence/exports.rs`).
+//! The packages `exesdb:host`, `exesdb:storage` and `exesdb:store`. Every interface with types is generated as
+//! an import; the functions that components export are called through typed functions (see `persistence/exports.rs`).
 
 wasmtime::component::bindgen!({
     path: ["../../wit/next/host", "../../wit/next/storage", "../../wit/next/store"],

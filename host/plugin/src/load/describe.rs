@@ -18,8 +18,8 @@ use crate::limits::Limits;
 use crate::state::State;
 use crate::trace::Trace;
 
-/// The interface with which a component describes itself: of version 0.2, or of 0.1 for gateways, whose types are the same.
-const INTERFACES: [&str; 2] = ["exesdb:host/describe@0.2.0", "exesdb:host/describe@0.1.0"];
+/// The interface with which a component describes itself.
+const INTERFACE: &str = "exesdb:host/describe@0.2.0";
 
 impl Loaded {
     /// Asks the component for its description; none if it does not export the interface.
@@ -34,10 +34,9 @@ impl Loaded {
         role: &'static str,
         limits: &Limits,
     ) -> Result<Option<Description>, LoadError> {
-        let exported = |name| Some((name, self.component.get_export_index(None, name)?));
-        let Some((name, interface)) = INTERFACES.into_iter().find_map(exported) else { return Ok(None) };
+        let Some(interface) = self.component.get_export_index(None, INTERFACE) else { return Ok(None) };
         let index = self.component.get_export_index(Some(&interface), "describe");
-        let index = index.ok_or_else(|| self.lacks(role, &format!("{name}.describe")))?;
+        let index = index.ok_or_else(|| self.lacks(role, &format!("{INTERFACE}.describe")))?;
         // The registry is empty: there is no store that the instance could reach.
         let (registry, telemetry) = (Registry::new(), Telemetry::new());
         let context = ComponentContext::new(

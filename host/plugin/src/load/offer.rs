@@ -3,12 +3,15 @@
 use super::shape::Shape;
 use crate::text::printable;
 
-/// What to do with a component that was built against another version of the contract.
+/// What to do with a component that was built against another version of the contract, which is [`CONTRACT`].
 pub(super) const BUILD_AGAIN: &str = concat!(
-    "build it again against the WIT of exesdb ",
+    "build it again against version 0.2 of the contract (the folder `wit` of the source of exesdb ",
     env!("CARGO_PKG_VERSION"),
-    " (the folder `wit` of its source)"
+    ")"
 );
+
+/// The version of the contract that this host has, of all packages of `exesdb`.
+const CONTRACT: &str = "0.2.0";
 
 /// Our interfaces for persistence components. Those that only have types are imported together with the types.
 const OFFERED_TO_PERSISTENCE: &[&str] = &[
@@ -23,7 +26,7 @@ const OFFERED_TO_PERSISTENCE: &[&str] = &[
     "exesdb:store/snapshot-types@0.2.0",
 ];
 
-/// Our interfaces for gateways that speak `wasi:http`, in both versions of the contract.
+/// Our interfaces for gateways that speak `wasi:http`.
 const OFFERED_TO_GATEWAYS: &[&str] = &[
     "exesdb:gateway/store@0.2.0",
     "exesdb:gateway/requests@0.2.0",
@@ -33,13 +36,6 @@ const OFFERED_TO_GATEWAYS: &[&str] = &[
     "exesdb:storage/places@0.2.0",
     "exesdb:store/types@0.2.0",
     "exesdb:store/snapshot-types@0.2.0",
-    "exesdb:host/logging@0.1.0",
-    "exesdb:host/config@0.1.0",
-    "exesdb:store/types@0.1.0",
-    "exesdb:store/streams@0.1.0",
-    "exesdb:store/snapshots@0.1.0",
-    "exesdb:store/live@0.1.0",
-    "exesdb:store/history@0.1.0",
 ];
 
 /// Our interfaces for gateways as steps, which ask their store for nothing within a call.
@@ -98,9 +94,6 @@ const KINDS: [(&str, &str); 4] = [
     (STEPS, "gateway"),
 ];
 
-/// What kinds exported in earlier versions of the contract under another name.
-const FORMER_KINDS: [(&str, &str); 1] = [("exesdb:store/streams@0.1.0", "streams")];
-
 /// Names in a message: a component has dozens of imports, a hostile one any number.
 const NAMED_MAX: usize = 40;
 
@@ -130,17 +123,11 @@ pub enum Misfit {
         /// How to make the right one.
         todo: &'static str,
     },
-    /// The component exports its role's interface in another version.
-    #[error(
-        "was built against another version of the contract: {BUILD_AGAIN}; it exports {exports}, and a {role} component of this host exports {wanted}"
-    )]
+    /// The component imports or exports interfaces of another version of the contract.
+    #[error("was built against another version of the contract: {BUILD_AGAIN}; it {}", others.join(", "))]
     OtherVersion {
-        /// The role that it was loaded for.
-        role: &'static str,
-        /// The interface that is missing.
-        wanted: &'static str,
-        /// What it exports.
-        exports: String,
+        /// Each of them, with whether it is imported or exported.
+        others: Vec<String>,
     },
     /// The component does not export its role's interface.
     #[error("does not export {wanted}, which a {role} component must; it exports {exports}")]
@@ -166,22 +153,15 @@ pub enum Misfit {
 
 /// Checks that a component fits its role.
 pub(crate) fn check(shape: &Shape, role: &'static str) -> Result<(), Misfit> {
-    let of_role = |kinds: &[(&'static str, &str)]| -> Vec<&'static str> {
-        kinds.iter().filter(|(_, kind)| *kind == role).map(|(wanted, _)| *wanted).collect()
-    };
-    let wanted = of_role(&KINDS);
-    let has = |wanted: &&str| shape.exports.iter().any(|export| satisfies(wanted, export));
-    if !wanted.iter().any(has) {
-        let exports = exports(shape);
-        let exported = |name: &&str| shape.exports.iter().any(|export| interface(export) == interface(name));
-        let (first, former) = (wanted.first().copied().unwrap_or(role), of_role(&FORMER_KINDS));
-        if let Some(wanted) = wanted.iter().copied().find(|wanted| exported(wanted)) {
-            return Err(Misfit::OtherVersion { role, wanted, exports });
-        }
-        if former.iter().any(exported) {
-            return Err(Misfit::OtherVersion { role, wanted: first, exports });
-        }
-        return Err(other_kind(shape, role).unwrap_or(Misfit::NoExport { role, wanted: first, exports }));
+    let others = of_other_versions(shape);
+    if !others.is_empty() {
+        return Err(Misfit::OtherVersion { others });
+    }
+    let mut wanted = KINDS.iter().filter(|(_, kind)| *kind == role).map(|(wanted, _)| *wanted);
+    let first = wanted.clone().next().unwrap_or(role);
+    if !wanted.any(|wanted| shape.exports.iter().any(|export| satisfies(wanted, export))) {
+        let none = || Misfit::NoExport { role, wanted: first, exports: exports(shape) };
+        return Err(other_kind(shape, role).unwrap_or_else(none));
     }
     let offered = offered(shape, role);
     let missing: Vec<&String> = shape.imports.iter().filter(|import| !is_offered(import, offered)).collect();
@@ -197,6 +177,24 @@ pub(crate) fn check(shape: &Shape, role: &'static str) -> Result<(), Misfit> {
         named.push(format!("and {} more", missing.len() - NAMED_MAX));
     }
     Err(Misfit::Imports { role, offered, missing: named })
+}
+
+/// Interfaces of ours in another version of the contract. A component may export several versions for several hosts, if one is
+/// this host's.
+fn of_other_versions(shape: &Shape) -> Vec<String> {
+    let is_other = |name: &&String| name.starts_with("exesdb:") && !is_of_contract(name);
+    let has_ours = |name: &&String| {
+        shape.exports.iter().any(|export| interface(export) == interface(name) && is_of_contract(export))
+    };
+    let imports = shape.imports.iter().filter(is_other).map(|name| ("imports", name));
+    let exports = shape.exports.iter().filter(|name| is_other(name) && !has_ours(name));
+    let all = imports.chain(exports.map(|name| ("exports", name)));
+    all.take(NAMED_MAX).map(|(verb, name)| format!("{verb} {}", printable(name, NAME_BYTES_MAX))).collect()
+}
+
+/// Whether an interface of ours has the version that this host has.
+fn is_of_contract(name: &str) -> bool {
+    satisfies(&format!("{}@{CONTRACT}", interface(name)), name)
 }
 
 /// Imports whose version is later than the offered one: they may have functions that this host does not have.
@@ -234,9 +232,7 @@ fn exports(shape: &Shape) -> String {
 /// The misfit of a component that is of another kind, in any version, or made for other hosts.
 fn other_kind(shape: &Shape, role: &'static str) -> Option<Misfit> {
     let exports = |wanted: &str| shape.exports.iter().any(|export| interface(export) == interface(wanted));
-    if let Some((_, kind)) =
-        KINDS.iter().chain(&FORMER_KINDS).find(|(exported, kind)| *kind != role && exports(exported))
-    {
+    if let Some((_, kind)) = KINDS.iter().find(|(exported, kind)| *kind != role && exports(exported)) {
         return Some(Misfit::OtherKind { kind, role });
     }
     let (what, todo) = if exports("wasi:http/handler") {
@@ -310,8 +306,8 @@ mod tests {
     fn an_offer_satisfies_imports_of_compatible_versions() {
         assert!(satisfies("wasi:http/types@0.2", "wasi:http/types@0.2.12"));
         assert!(satisfies("wasi:http/types@0.2", "wasi:http/types@0.2.0"));
-        assert!(satisfies("exesdb:store/live@0.1.0", "exesdb:store/live@0.1.7"));
-        assert!(!satisfies("exesdb:store/live@0.1.0", "exesdb:store/live@0.2.0"));
+        assert!(satisfies("exesdb:store/types@0.2.0", "exesdb:store/types@0.2.7"));
+        assert!(!satisfies("exesdb:store/types@0.2.0", "exesdb:store/types@0.3.0"));
         assert!(!satisfies("wasi:http/types@0.2", "wasi:http/types@0.3.0"));
         assert!(!satisfies("wasi:http/types@0.2", "wasi:http/outgoing-handler@0.2.0"));
         assert!(!satisfies("wasi:http/types@0.2", "unversioned"));
@@ -337,8 +333,7 @@ mod tests {
     fn every_import_that_is_not_offered_is_named_with_a_hint() {
         let imports = [
             "exesdb:storage/views@0.2.0",
-            "exesdb:store/streams@0.1.0",
-            "exesdb:store/live@0.9.0",
+            "exesdb:gateway/wishes@0.2.0",
             "wasi:http/types@0.3.0",
             "wasi:keyvalue/store@0.2.0-draft",
             "wasi:clocks/timezone@0.2.12",
@@ -349,7 +344,7 @@ mod tests {
         let Misfit::Imports { missing, .. } = &misfit else { panic!("{misfit}") };
         let expected = [
             "exesdb:storage/views@0.2.0 (only persistence components have it; ",
-            "exesdb:store/live@0.9.0 (build it against exesdb:store/live@0.1.0)",
+            "exesdb:gateway/wishes@0.2.0 (neither of exesdb nor of WASI; ",
             "wasi:http/types@0.3.0 (build it against wasi:http/types@0.2)",
             "wasi:keyvalue/store@0.2.0-draft (not a part of WASI 0.2's worlds; build without it)",
             "wasi:clocks/timezone@0.2.12 (unstable in WASI 0.2; ",
@@ -371,19 +366,36 @@ mod tests {
         assert_eq!(check(&[store, "exesdb:host/logging@0.2.0"], &[http]), Ok(()));
         assert_eq!(check(&["exesdb:store/types@0.2.0", "exesdb:host/logging@0.2.0"], &[steps]), Ok(()));
         for exports in [&[steps][..], &[http, steps]] {
-            let misfit = check(&[store, "exesdb:store/streams@0.1.0"], exports).unwrap_err().to_string();
-            for part in [
-                "exesdb:gateway/store@0.2.0 (a gateway as steps",
-                "exesdb:store/streams@0.1.0 (a gateway as steps",
-            ] {
-                assert!(misfit.contains(part), "{misfit}");
-            }
+            let misfit = check(&[store], exports).unwrap_err().to_string();
+            assert!(misfit.contains("exesdb:gateway/store@0.2.0 (a gateway as steps"), "{misfit}");
         }
-        let later = check(&[], &["exesdb:gateway/steps@0.3.0"]).unwrap_err().to_string();
-        assert!(
-            later.contains("a gateway component of this host exports exesdb:gateway/steps@0.2.0"),
-            "{later}"
-        );
+    }
+
+    #[test]
+    fn what_another_version_of_the_contract_has_is_named_first() {
+        let (handler, describe) = ("wasi:http/incoming-handler@0.2.0", "exesdb:host/describe@0.1.0");
+        // imports, exports, what is named
+        let table: [(&[&str], &[&str], &[&str]); 5] = [
+            (&["exesdb:store/streams@0.1.0"], &[handler], &["imports exesdb:store/streams@0.1.0"]),
+            (&["a:b/c@1.0.0"], &[handler, describe], &["exports exesdb:host/describe@0.1.0"]),
+            (&[], &["exesdb:gateway/steps@0.3.0"], &["exports exesdb:gateway/steps@0.3.0"]),
+            // Whatever role it had.
+            (&[], &["exesdb:store/streams@0.1.0"], &["exports exesdb:store/streams@0.1.0"]),
+            (
+                &["exesdb:host/logging", "exesdb:store/types@0.2.1"],
+                &[handler, describe],
+                &["imports exesdb:host/logging", "exports exesdb:host/describe@0.1.0"],
+            ),
+        ];
+        for (imports, exports, named) in table {
+            let others = named.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(check(&shape(imports, exports), "gateway"), Err(Misfit::OtherVersion { others }));
+        }
+        let both = ["exesdb:gateway/steps@0.1.0", "exesdb:gateway/steps@0.2.0"];
+        assert_eq!(check(&shape(&[], &both), "gateway"), Ok(()));
+        let said = Misfit::OtherVersion { others: vec!["imports x".into()] }.to_string();
+        let version = super::CONTRACT.trim_end_matches(".0");
+        assert!(said.contains(&format!("build it again against version {version} of")), "{said}");
     }
 
     #[test]
@@ -412,14 +424,7 @@ mod tests {
                 shape(&[], &[]),
                 "does not export exesdb:store/stream-writes@0.2.0, which a streams component must; it exports nothing",
             ),
-            (
-                shape(&[], &["exesdb:store/stream-writes@0.3.0", "a:b/c@1.0.0"]),
-                "it exports exesdb:store/stream-writes@0.3.0, a:b/c@1.0.0",
-            ),
-            (
-                shape(&[], &["exesdb:store/streams@0.1.0"]),
-                "was built against another version of the contract: build it again",
-            ),
+            (shape(&[], &["a:b/c@1.0.0", "a:b/d@1.0.0"]), "it exports a:b/c@1.0.0, a:b/d@1.0.0"),
         ];
         for (shape, expected) in table {
             let misfit = check(&shape, "streams").unwrap_err().to_string();
@@ -429,10 +434,10 @@ mod tests {
 
     #[test]
     fn imports_of_later_versions_are_found() {
-        let shape = shape(&["exesdb:store/streams@0.1.1", "exesdb:store/live@0.1.0"], &[]);
+        let shape = shape(&["exesdb:gateway/store@0.2.1", "exesdb:store/types@0.2.0"], &[]);
         assert_eq!(
             later_than_offered(&shape, "gateway"),
-            ["exesdb:store/streams@0.1.1 (this host offers exesdb:store/streams@0.1.0)"]
+            ["exesdb:gateway/store@0.2.1 (this host offers exesdb:gateway/store@0.2.0)"]
         );
     }
 }

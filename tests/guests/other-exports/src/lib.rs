@@ -1,6 +1,6 @@
-//! A component whose exports are those of other versions of the contract, another one for each role: to see how the loader
-//! says so. As streams it exports a later version of the interface, as snapshots it lacks functions, and as a gateway it
-//! describes itself with a record of fewer fields.
+//! A component whose exports are those of other versions of the contract, under the names of this
+//! version: to see how the loader says so. As snapshots it lacks functions, and as a gateway it describes itself with a record of
+//! fewer fields.
 
 /// What wit-bindgen makes of the interfaces.
 #[allow(unsafe_code, clippy::wildcard_imports)]
@@ -10,16 +10,9 @@ mod bindings {
             package tests:other-exports@1.0.0;
 
             world other-exports {
-                export exesdb:store/stream-writes@0.3.0;
                 export exesdb:store/snapshots@0.2.0;
-                export exesdb:host/describe@0.1.0;
+                export exesdb:host/describe@0.2.0;
                 export wasi:http/incoming-handler@0.2.12;
-            }
-
-            package exesdb:store@0.3.0 {
-                interface stream-writes {
-                    decide: func();
-                }
             }
 
             package exesdb:store@0.2.0 {
@@ -28,7 +21,7 @@ mod bindings {
                 }
             }
 
-            package exesdb:host@0.1.0 {
+            package exesdb:host@0.2.0 {
                 interface describe {
                     record description {
                         name: string,
@@ -50,11 +43,7 @@ mod bindings {
 
     export!(OtherExports);
 
-    impl exports::exesdb::store0_3_0::stream_writes::Guest for OtherExports {
-        fn decide() {}
-    }
-
-    impl exports::exesdb::store0_2_0::snapshots::Guest for OtherExports {
+    impl exports::exesdb::store::snapshots::Guest for OtherExports {
         fn put() {}
     }
 

@@ -10,11 +10,11 @@ mod bindings {
             package tests:other-imports@1.0.0;
 
             world other-imports {
-                import exesdb:host/logging@0.1.0;
+                import exesdb:host/logging@0.2.0;
                 export wasi:http/incoming-handler@0.2.12;
             }
 
-            package exesdb:host@0.1.0 {
+            package exesdb:host@0.2.0 {
                 interface logging {
                     enum level { trace, debug, info, warn, error }
                     record field {
