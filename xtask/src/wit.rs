@@ -26,7 +26,7 @@ pub(crate) fn assemble(folder: &Path) -> Result<()> {
         }
         fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
     }
-    let ours = workspace::root().join("wit/next");
+    let ours = workspace::root().join("wit");
     copy_wit(&ours.join("gateway"), folder, "")?;
     copy_wit(&ours.join("gateway/wasi"), folder, "")?;
     for package in ["host", "storage", "store"] {

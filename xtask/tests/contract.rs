@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use wit_parser::Resolve;
 
 fn contract() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/next")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::bindings::next::describe as wit;
+use crate::bindings::store::describe as wit;
 
 /// Bytes of a component's name: it is shown in messages and recorded in the store.
 const NAME_BYTES_MAX: usize = 64;

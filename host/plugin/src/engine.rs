@@ -9,7 +9,7 @@ use wasmtime::{
     PoolingAllocationConfig,
 };
 
-use crate::bindings::{gateway, next};
+use crate::bindings::{gateway, store};
 use crate::limits::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX, TICK_MS, WASM_STACK_BYTES};
 use crate::state::State;
 
@@ -129,15 +129,15 @@ fn start_ticking(engine: &wasmtime::Engine) {
 
 fn persistence_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
-    next::views::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::logging::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::config::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::fields::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::places::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::batches::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::decisions::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::snapshot_types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::views::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::logging::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::config::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::fields::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::places::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::batches::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::decisions::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::snapshot_types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     add_wasi(&mut linker)?;
     Ok(linker)
 }
@@ -146,12 +146,12 @@ fn gateway_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> 
     let mut linker = Linker::new(engine);
     gateway::store::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     gateway::requests::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::logging::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::config::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::fields::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::places::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
-    next::snapshot_types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::logging::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::config::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::fields::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::places::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::snapshot_types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     add_wasi(&mut linker)?;
     Ok(linker)
 }

@@ -16,7 +16,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::bindings::next::logging::Level;
+use crate::bindings::store::logging::Level;
 use crate::context::ComponentContext;
 use crate::log_rate::LogRate;
 use crate::text::{printable, truncated};

@@ -70,6 +70,6 @@ pub use wasmtime_wasi_http::Error as BodyError;
 
 /// The types of `exesdb:store`, for the host's own code.
 pub mod contract {
-    pub use crate::bindings::next::{maintenance, snapshot_types, types};
+    pub use crate::bindings::store::{maintenance, snapshot_types, types};
     pub use crate::problem::code;
 }

@@ -1,6 +1,6 @@
 //! Errors that have no case of their own: `exesdb:store/types.problem`.
 
-use crate::bindings::next::types::{Error, Problem};
+use crate::bindings::store::types::{Error, Problem};
 
 /// The codes of problems, as the interface says.
 pub mod code {

@@ -19,9 +19,9 @@ use crate::bindings::gateway::requests::{
     Answer, Call, Horizon, ImportLookup, Latest, Listing, NamedCall, Outcome, Query, Reply, SnapshotListing,
     WriteCall,
 };
-use crate::bindings::next::places::EndOfLog;
-use crate::bindings::next::snapshot_types::SnapshotRequest;
-use crate::bindings::next::types::{ChangeResult, Error};
+use crate::bindings::store::places::EndOfLog;
+use crate::bindings::store::snapshot_types::SnapshotRequest;
+use crate::bindings::store::types::{ChangeResult, Error};
 use crate::caller::Caller;
 use crate::context::ComponentContext;
 use crate::names;

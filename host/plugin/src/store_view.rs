@@ -6,7 +6,7 @@ use wasmtime::Store;
 use wasmtime::component::Resource;
 
 use crate::access::StoreAccess;
-use crate::bindings::next::types::Error;
+use crate::bindings::store::types::Error;
 use crate::names;
 use crate::problem::{code, problem};
 use crate::state::State;

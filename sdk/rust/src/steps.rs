@@ -6,7 +6,7 @@
 //! - as an enum of states ([`Gateway::State`]), from which the token is derived;
 //! - as a [`handler`] that is run again from its beginning with the outcomes so far, for a few calls.
 //!
-//! `exesdb:gateway/steps` (`wit/next/gateway/steps.wit`) has the rules.
+//! `exesdb:gateway/steps` (`wit/gateway/steps.wit`) has the rules.
 
 use std::marker::PhantomData;
 

@@ -17,7 +17,7 @@ pub const LOOKUPS_MAX: usize = 2_000;
 /// Maximum bytes that the host returns for one read. [`View::get_all`] reads in parts of this size.
 pub const READ_BYTES_MAX: u32 = 8 << 20;
 
-/// The functions of a view, whose contract is in `wit/next/storage/storage.wit`.
+/// The functions of a view, whose contract is in `wit/storage/storage.wit`.
 pub trait View {
     /// The value of a key, if it has one.
     ///

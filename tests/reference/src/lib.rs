@@ -2,7 +2,7 @@
 //! against it.
 //!
 //! The model keeps all events that were ever added in one list and finds everything in it by going through it: it is slow,
-//! and easy to check against the contract in `wit/next/store/`. It does not check arguments, so calls must have valid ones. It
+//! and easy to check against the contract in `wit/store/`. It does not check arguments, so calls must have valid ones. It
 //! does not scavenge, because scavenging changes no result.
 
 mod append;

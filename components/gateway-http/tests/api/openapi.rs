@@ -172,7 +172,10 @@ fn examples_of_responses_of_many_parts_are_as_documented() {
             assert_eq!(document.check_exchange(&exchange), Ok(()), "{method} {template}");
         }
     }
-    assert_eq!(examples, 6, "two of the store's events and two of a stream's, and the answers to appends and imports");
+    assert_eq!(
+        examples, 6,
+        "two of the store's events and two of a stream's, and the answers to appends and imports"
+    );
 }
 
 /// The error for an unknown parameter lists the known ones.

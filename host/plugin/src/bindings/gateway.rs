@@ -3,10 +3,10 @@
 
 wasmtime::component::bindgen!({
     path: [
-        "../../wit/next/host",
-        "../../wit/next/storage",
-        "../../wit/next/store",
-        "../../wit/next/gateway",
+        "../../wit/host",
+        "../../wit/storage",
+        "../../wit/store",
+        "../../wit/gateway",
     ],
     inline: "
         package exesdb:host-side-gateway;
@@ -17,10 +17,10 @@ wasmtime::component::bindgen!({
     ",
     world: "exesdb:host-side-gateway/contract",
     with: {
-        "exesdb:host/fields": crate::bindings::next::fields,
-        "exesdb:storage/places": crate::bindings::next::places,
-        "exesdb:store/types": crate::bindings::next::types,
-        "exesdb:store/snapshot-types": crate::bindings::next::snapshot_types,
+        "exesdb:host/fields": crate::bindings::store::fields,
+        "exesdb:storage/places": crate::bindings::store::places,
+        "exesdb:store/types": crate::bindings::store::types,
+        "exesdb:store/snapshot-types": crate::bindings::store::snapshot_types,
     },
     imports: {
         "exesdb:gateway/store.run": async,

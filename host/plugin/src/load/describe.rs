@@ -8,7 +8,7 @@ use exesdb_supervisor::{Registry, Telemetry};
 
 use super::Loaded;
 use super::error::{ASKED, LoadError, STARTED};
-use crate::bindings::next::describe as wit;
+use crate::bindings::store::describe as wit;
 use crate::clock::Clock;
 use crate::context::ComponentContext;
 use crate::crash::Crash;

@@ -9,7 +9,7 @@ use wasmtime::component::{ComponentNamedList, Lift, Lower};
 
 use super::exports::Missing;
 use super::exports::{Function, ViewParam};
-use crate::bindings::next::types::Error;
+use crate::bindings::store::types::Error;
 use crate::problem::{code, problem};
 use crate::state::State;
 use crate::store_view::Freshness;

@@ -2,7 +2,7 @@
 
 use wasmtime::component::{Component, ComponentExportIndex, Resource, TypedFunc};
 
-use crate::bindings::next::types::Error;
+use crate::bindings::store::types::Error;
 use crate::view::View;
 
 /// An exported function that reads a view and returns a result. `Params` has the view first.

@@ -8,8 +8,8 @@ use wasmtime::component::{Component, Instance, Resource};
 use super::decider::changes::Change;
 use super::exports::Missing;
 use super::maintenance::Maintained;
-use crate::bindings::next::decisions::Decision;
-use crate::bindings::next::types::ChangeResult;
+use crate::bindings::store::decisions::Decision;
+use crate::bindings::store::types::ChangeResult;
 use crate::state::State;
 use crate::view::View;
 

@@ -1,6 +1,6 @@
 //! The exports of `exesdb:store/maintenance`.
 
-use crate::bindings::next::maintenance as wit;
+use crate::bindings::store::maintenance as wit;
 use crate::persistence::exports::{Function, ViewParam, exports};
 
 exports! {

@@ -21,7 +21,7 @@ use super::decider::standing::ListLimits;
 use super::kind::Kind;
 use super::poison_tracker::PoisonTracker;
 use super::retry::{STRIKES_MAX, Verdict, verdict};
-use crate::bindings::next::types::Error;
+use crate::bindings::store::types::Error;
 use crate::crash::Crash;
 use crate::problem::{code, problem};
 use crate::trace::Trace;

@@ -16,7 +16,7 @@ use super::partition::Partition;
 use super::plugin::Plugin;
 use super::poison_tracker::PoisonTracker;
 use super::worker;
-use crate::bindings::next::types::{ChangeResult, Error};
+use crate::bindings::store::types::{ChangeResult, Error};
 use crate::caller::Caller;
 use crate::installed::Installed;
 use crate::limits::Limits;

@@ -12,11 +12,11 @@ use super::exports::{Function, ViewParam, exports};
 use super::kind::Kind;
 use super::maintenance::{self, Maintained};
 use super::pool::{Pool, Target};
-use crate::bindings::next::decisions::Decision;
-use crate::bindings::next::snapshot_types::{
+use crate::bindings::store::decisions::Decision;
+use crate::bindings::store::snapshot_types::{
     RecordedSnapshot, SnapshotId, SnapshotPage, SnapshotRequest, SnapshotScope,
 };
-use crate::bindings::next::types::{ChangeResult, Error};
+use crate::bindings::store::types::{ChangeResult, Error};
 use crate::caller::Caller;
 use crate::state::State;
 use crate::view::View;

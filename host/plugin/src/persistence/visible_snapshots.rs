@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use super::snapshots::SnapshotsPool;
 use super::streams::StreamsPool;
-use crate::bindings::next::snapshot_types::{
+use crate::bindings::store::snapshot_types::{
     NewSnapshot, Newest, RecordedSnapshot, SnapshotId, SnapshotInfo, SnapshotPage, SnapshotRequest,
     SnapshotScope,
 };
-use crate::bindings::next::types::{Error, MissingVersion, StreamLife};
+use crate::bindings::store::types::{Error, MissingVersion, StreamLife};
 use crate::caller::Caller;
 use crate::problem::{code, problem};
 
@@ -263,7 +263,7 @@ fn no_snapshot() -> SnapshotId {
 #[cfg(test)]
 mod tests {
     use super::has;
-    use crate::bindings::next::types::StreamLife;
+    use crate::bindings::store::types::StreamLife;
 
     #[test]
     fn a_life_has_exactly_its_versions() {

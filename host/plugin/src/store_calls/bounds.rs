@@ -3,8 +3,8 @@
 use exesdb_packed::Events;
 
 use crate::bindings::gateway::requests::Call;
-use crate::bindings::next::fields::Field;
-use crate::bindings::next::types::{Error, InvalidArgument, Selection, Source};
+use crate::bindings::store::fields::Field;
+use crate::bindings::store::types::{Error, InvalidArgument, Selection, Source};
 use crate::problem::{code, problem};
 use crate::text::printable;
 
@@ -110,10 +110,10 @@ mod tests {
     use crate::bindings::gateway::requests::{
         Call, ImportLookup, Listing, Query, SnapshotListing, WriteCall,
     };
-    use crate::bindings::next::fields::Field;
-    use crate::bindings::next::places::Direction;
-    use crate::bindings::next::snapshot_types::SnapshotScope;
-    use crate::bindings::next::types::{
+    use crate::bindings::store::fields::Field;
+    use crate::bindings::store::places::Direction;
+    use crate::bindings::store::snapshot_types::SnapshotScope;
+    use crate::bindings::store::types::{
         AllSelection, Append, AppendCondition, Error, EventFilter, ExpectedVersion, ImportRequest, Selection,
         Source, StreamSelection, WriteRequest,
     };

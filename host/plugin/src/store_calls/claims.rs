@@ -2,8 +2,8 @@
 
 use exesdb_packed::Events;
 
-use crate::bindings::next::places::Direction;
-use crate::bindings::next::types::{Error, PackedPage, Selection, Source};
+use crate::bindings::store::places::Direction;
+use crate::bindings::store::types::{Error, PackedPage, Selection, Source};
 use crate::problem::{code, problem};
 
 /// Checks the page that a component returned for a selection.
@@ -42,8 +42,10 @@ mod tests {
     use exesdb_packed::{EventParts, push_event, push_gap};
 
     use super::{page, progresses};
-    use crate::bindings::next::places::Direction::{Backward, Forward};
-    use crate::bindings::next::types::{AllSelection, Error, PackedPage, Selection, Source, StreamSelection};
+    use crate::bindings::store::places::Direction::{Backward, Forward};
+    use crate::bindings::store::types::{
+        AllSelection, Error, PackedPage, Selection, Source, StreamSelection,
+    };
 
     fn asked(count: u32, from: Option<u64>) -> Selection {
         let source = Source::All(AllSelection { from, until: None });

@@ -3,8 +3,8 @@
 use exesdb_storage::{HistoryChanged, HistoryId, Reader};
 
 use super::{POLL, StoreCalls};
-use crate::bindings::next::places::Direction;
-use crate::bindings::next::types::{AppendCondition, Error, HistoryChange, Selection, Source};
+use crate::bindings::store::places::Direction;
+use crate::bindings::store::types::{AppendCondition, Error, HistoryChange, Selection, Source};
 
 /// Fails if a condition of a write was decided on positions that are not in the store's history. `histories` has the history
 /// of each, or is empty.
@@ -74,8 +74,8 @@ fn check(reader: &Reader, end: u64, history: Option<HistoryId>, next: u64) -> Re
 #[cfg(test)]
 mod tests {
     use super::seen;
-    use crate::bindings::next::places::Direction;
-    use crate::bindings::next::types::{AllSelection, Selection, Source, StreamSelection};
+    use crate::bindings::store::places::Direction;
+    use crate::bindings::store::types::{AllSelection, Selection, Source, StreamSelection};
 
     #[test]
     fn a_read_says_what_its_client_has_seen() {

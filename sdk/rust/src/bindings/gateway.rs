@@ -6,7 +6,7 @@
 pub mod common {
     wit_bindgen::generate!({
         inline: "package exesdb:sdk-requests; world sdk-requests { import exesdb:gateway/requests@0.2.0; }",
-        path: ["../../wit/next/storage", "../../wit/next/host", "../../wit/next/store", "../../wit/next/gateway"],
+        path: ["../../wit/storage", "../../wit/host", "../../wit/store", "../../wit/gateway"],
         world: "exesdb:sdk-requests/sdk-requests",
         with: {
             "exesdb:storage/places@0.2.0": crate::bindings::store::common::exesdb::storage::places,
@@ -24,7 +24,7 @@ pub mod common {
 pub mod calls {
     wit_bindgen::generate!({
         inline: "package exesdb:sdk-calls; world sdk-calls { import exesdb:gateway/store@0.2.0; }",
-        path: ["../../wit/next/storage", "../../wit/next/host", "../../wit/next/store", "../../wit/next/gateway"],
+        path: ["../../wit/storage", "../../wit/host", "../../wit/store", "../../wit/gateway"],
         world: "exesdb:sdk-calls/sdk-calls",
         with: {
             "exesdb:storage/places@0.2.0": crate::bindings::store::common::exesdb::storage::places,

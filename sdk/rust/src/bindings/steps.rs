@@ -5,7 +5,7 @@
 
 wit_bindgen::generate!({
     inline: "package exesdb:sdk-steps; world sdk-steps { export exesdb:gateway/steps@0.2.0; }",
-    path: ["../../wit/next/storage", "../../wit/next/host", "../../wit/next/store", "../../wit/next/gateway"],
+    path: ["../../wit/storage", "../../wit/host", "../../wit/store", "../../wit/gateway"],
     world: "exesdb:sdk-steps/sdk-steps",
     with: {
         "exesdb:storage/places@0.2.0": crate::bindings::store::common::exesdb::storage::places,

@@ -18,7 +18,7 @@ pub mod common {
                 import exesdb:store/snapshot-types@0.2.0;
             }
         ",
-        path: ["../../wit/next/storage", "../../wit/next/host", "../../wit/next/store"],
+        path: ["../../wit/storage", "../../wit/host", "../../wit/store"],
         world: "exesdb:sdk-store/common",
         generate_all,
         additional_derives: [PartialEq, Eq],
@@ -29,7 +29,7 @@ pub mod common {
 #[allow(missing_docs)]
 pub mod described {
     wit_bindgen::generate!({
-        path: "../../wit/next/host",
+        path: "../../wit/host",
         world: "exesdb:host/described",
         additional_derives: [PartialEq, Eq],
         pub_export_macro: true,
@@ -46,7 +46,7 @@ macro_rules! exported {
         pub mod $module {
             wit_bindgen::generate!({
                 inline: $inline,
-                path: ["../../wit/next/storage", "../../wit/next/host", "../../wit/next/store"],
+                path: ["../../wit/storage", "../../wit/host", "../../wit/store"],
                 world: $world,
                 with: {
                     $($with)*

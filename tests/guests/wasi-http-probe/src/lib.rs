@@ -22,10 +22,10 @@
 mod bindings {
     wit_bindgen::generate!({
         path: [
-            "../../../wit/next/host",
-            "../../../wit/next/storage",
-            "../../../wit/next/store",
-            "../../../wit/next/gateway",
+            "../../../wit/host",
+            "../../../wit/storage",
+            "../../../wit/store",
+            "../../../wit/gateway",
         ],
         inline: "
             package tests:wasi-http-probe@1.0.0;

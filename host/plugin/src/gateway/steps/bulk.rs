@@ -16,7 +16,7 @@ use super::reader::Reader;
 use super::reading::Page;
 use super::rules;
 use crate::bindings::gateway::steps::{Bulk, Cause, Ending, Mark};
-use crate::bindings::next::types::Error;
+use crate::bindings::store::types::Error;
 use crate::clock::Clock;
 use crate::gateway::error::GatewayError;
 use crate::problem::{code, problem};

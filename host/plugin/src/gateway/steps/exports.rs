@@ -7,7 +7,7 @@ use wasmtime::{AsContextMut, Store};
 
 use crate::bindings::gateway::requests::{Outcome, Request};
 use crate::bindings::gateway::steps::{Closing, Ending, Event, Mark, Step};
-use crate::bindings::next::types::Error;
+use crate::bindings::store::types::Error;
 use crate::state::State;
 
 /// The interface that makes a gateway one of steps.

@@ -5,7 +5,7 @@ use super::reader::Reader;
 use super::reading::Reading;
 use crate::bindings::gateway::requests::Query;
 use crate::bindings::gateway::steps::Delivered;
-use crate::bindings::next::types::Error;
+use crate::bindings::store::types::Error;
 
 /// A subscription of a request.
 pub(super) struct Feed {

@@ -7,7 +7,7 @@ use exesdb_packed::{Frame, Frames, Record, push_envelope};
 
 use super::exports::{Call, Encode};
 use super::rules::Breach;
-use crate::bindings::next::types::Error;
+use crate::bindings::store::types::Error;
 use crate::crash::{Crash, CrashKind};
 use crate::gateway::error::GatewayError;
 use crate::gateway::instances::{Exports, Warm};

@@ -88,8 +88,8 @@ mod tests {
     use super::Marker;
     use crate::bindings::gateway::requests::{Answer, Horizon, Query, Reply, ResponseHead};
     use crate::bindings::gateway::steps::{Bulk, Mark, Marks};
-    use crate::bindings::next::places::Direction;
-    use crate::bindings::next::types::{AllSelection, PackedPage, Selection, Source};
+    use crate::bindings::store::places::Direction;
+    use crate::bindings::store::types::{AllSelection, PackedPage, Selection, Source};
     use crate::gateway::steps::reading::{Page, Reading};
 
     fn bulk(marks: Marks) -> Bulk {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::limits::{RESTART_PATIENCE, WAKE_UP_PATIENCE};
 use super::reading::{Page, Reading};
 use crate::bindings::gateway::requests::Call;
-use crate::bindings::next::types::Error;
+use crate::bindings::store::types::Error;
 use crate::caller::Caller;
 use crate::problem::code;
 use crate::store_calls::{POLL, StoreCalls};

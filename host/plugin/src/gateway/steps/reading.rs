@@ -2,8 +2,8 @@
 
 use super::limits::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 use crate::bindings::gateway::requests::{Answer, Horizon, Outcome, Query, Reply};
-use crate::bindings::next::places::Direction;
-use crate::bindings::next::types::{Error, HistoryChange, PackedPage, Source};
+use crate::bindings::store::places::Direction;
+use crate::bindings::store::types::{Error, HistoryChange, PackedPage, Source};
 use crate::problem::{code, problem};
 use crate::store_calls::progresses;
 
@@ -201,8 +201,10 @@ mod tests {
 
     use super::{Horizon, Page, Reading};
     use crate::bindings::gateway::requests::{Answer, Outcome, Query, Reply};
-    use crate::bindings::next::places::Direction;
-    use crate::bindings::next::types::{AllSelection, Error, PackedPage, Selection, Source, StreamSelection};
+    use crate::bindings::store::places::Direction;
+    use crate::bindings::store::types::{
+        AllSelection, Error, PackedPage, Selection, Source, StreamSelection,
+    };
 
     fn all(from: Option<u64>, count: u32, direction: Direction) -> Query {
         let source = Source::All(AllSelection { from, until: None });

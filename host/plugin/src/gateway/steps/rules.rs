@@ -9,8 +9,8 @@ use super::limits::{
 };
 use crate::bindings::gateway::requests::{Call, Header, Response, ResponseHead};
 use crate::bindings::gateway::steps::{Bulk, Intake, Marks, NumberedCall};
-use crate::bindings::next::snapshot_types::SnapshotRequest;
-use crate::bindings::next::types::Source;
+use crate::bindings::store::snapshot_types::SnapshotRequest;
+use crate::bindings::store::types::Source;
 use crate::text::printable;
 
 /// The step breaks the contract; the text says how.
@@ -181,8 +181,8 @@ mod tests {
     use super::{Breach, Content, bulk, call, head, headers, intake, token, trailers};
     use crate::bindings::gateway::requests::{Call, Header, Query, ResponseHead, WriteCall};
     use crate::bindings::gateway::steps::{Bulk, Intake, Marks, NumberedCall};
-    use crate::bindings::next::places::Direction;
-    use crate::bindings::next::types::{
+    use crate::bindings::store::places::Direction;
+    use crate::bindings::store::types::{
         AllSelection, Append, EventFilter, ExpectedVersion, Selection, Source, StreamSelection, WriteRequest,
     };
 

@@ -7,10 +7,10 @@ use exesdb_storage as storage;
 
 use super::Decided;
 use super::plan::{BrokenContract, Decision};
-use crate::bindings::next::batches::{Batch, Changes as WitChanges, Expectation, Guard, Location};
-use crate::bindings::next::decisions::{Decision as WitDecision, Planned, PlannedPlace};
-use crate::bindings::next::places::Range;
-use crate::bindings::next::types::{ChangeResult, Error, Placed};
+use crate::bindings::store::batches::{Batch, Changes as WitChanges, Expectation, Guard, Location};
+use crate::bindings::store::decisions::{Decision as WitDecision, Planned, PlannedPlace};
+use crate::bindings::store::places::Range;
+use crate::bindings::store::types::{ChangeResult, Error, Placed};
 use crate::context::ComponentContext;
 use crate::json;
 use crate::problem::{code, problem, unknown_outcome};

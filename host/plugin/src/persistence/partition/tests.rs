@@ -10,8 +10,8 @@ use wasmtime::Store;
 use wasmtime::component::{Component, Instance, Resource};
 
 use super::{Ask, Breaker, Partition, Service, Work};
-use crate::bindings::next::decisions::Decision;
-use crate::bindings::next::types::{ChangeResult, Error};
+use crate::bindings::store::decisions::Decision;
+use crate::bindings::store::types::{ChangeResult, Error};
 use crate::crash::Crash;
 use crate::persistence::decider::changes::{Change, Outcome};
 use crate::persistence::exports::Missing;

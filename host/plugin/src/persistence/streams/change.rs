@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::bindings::next::types::{DeletionRequest, ImportRequest, RetentionRequest, WriteRequest};
+use crate::bindings::store::types::{DeletionRequest, ImportRequest, RetentionRequest, WriteRequest};
 use crate::persistence::decider::changes::Change;
 
 /// A change of streams. The request is in an `Arc`, so that it can be passed again if the instance ends.

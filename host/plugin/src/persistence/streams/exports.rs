@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use wasmtime::component::TypedFunc;
 
-use crate::bindings::next::decisions::Decision;
-use crate::bindings::next::types::{
+use crate::bindings::store::decisions::Decision;
+use crate::bindings::store::types::{
     DeletionRequest, EventFilter, ImportRequest, ImportState, PackedPage, RetentionRequest, Selection,
     StreamInfo, StreamLife, StreamPage, WriteRequest,
 };

@@ -6,8 +6,8 @@ use wasmtime::component::{Component, Instance, Resource};
 
 use super::change::StreamChange;
 use super::exports::{Indices, StreamsExports, deletion, filters, import, listing, reads, retention, writes};
-use crate::bindings::next::decisions::Decision;
-use crate::bindings::next::types::{ChangeResult, Deletion};
+use crate::bindings::store::decisions::Decision;
+use crate::bindings::store::types::{ChangeResult, Deletion};
 use crate::persistence::exports::Missing;
 use crate::persistence::kind::Kind;
 use crate::persistence::maintenance;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::change::StreamChange;
 use super::kind::StreamsKind;
-use crate::bindings::next::types::{
+use crate::bindings::store::types::{
     ChangeResult, DeletionRequest, Error, EventFilter, ImportRequest, ImportState, PackedPage,
     RetentionRequest, Selection, StreamInfo, StreamLife, StreamPage, WriteRequest,
 };

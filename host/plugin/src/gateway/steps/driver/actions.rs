@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::{Driver, Over};
 use crate::bindings::gateway::requests::{Call, Outcome};
 use crate::bindings::gateway::steps::{Action, Feed as FeedSource, NumberedCall, Stopped, Subscription};
-use crate::bindings::next::types::Error;
+use crate::bindings::store::types::Error;
 use crate::gateway::error::GatewayError;
 use crate::gateway::steps::feed::{self, Ended, Feed, Turned};
 use crate::gateway::steps::limits::HELD_BYTES_MAX;

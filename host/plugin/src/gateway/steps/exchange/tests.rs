@@ -8,8 +8,8 @@ use crate::bindings::gateway::steps::{
     Action, Delivered, Event, Feed, Grant, Holding, Intake, NumberedCall, Pending, Piece, Step, Stopped,
     Subscription, Timer,
 };
-use crate::bindings::next::places::Direction;
-use crate::bindings::next::types::{
+use crate::bindings::store::places::Direction;
+use crate::bindings::store::types::{
     AllSelection, Append, ExpectedVersion, PackedPage, Selection, Source, WriteRequest,
 };
 use crate::gateway::steps::rules::Breach;

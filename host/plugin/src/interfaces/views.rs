@@ -3,8 +3,8 @@
 use exesdb_storage as storage;
 use wasmtime::component::Resource;
 
-use crate::bindings::next::places::{Direction, EndOfLog, Range};
-use crate::bindings::next::views::{Error, Host, HostView, LogPage, Page};
+use crate::bindings::store::places::{Direction, EndOfLog, Range};
+use crate::bindings::store::views::{Error, Host, HostView, LogPage, Page};
 use crate::state::State;
 use crate::view::View;
 

@@ -1,7 +1,7 @@
 //! Interfaces that have types and no functions.
 
 use crate::bindings::gateway::requests;
-use crate::bindings::next::{batches, decisions, fields, places, snapshot_types, types};
+use crate::bindings::store::{batches, decisions, fields, places, snapshot_types, types};
 use crate::state::State;
 
 impl fields::Host for State {}

@@ -1,7 +1,7 @@
 //! `exesdb:host/config`.
 
-use crate::bindings::next::config::Host;
-use crate::bindings::next::fields::Field;
+use crate::bindings::store::config::Host;
+use crate::bindings::store::fields::Field;
 use crate::gateway::steps::limits;
 use crate::state::State;
 

@@ -1,7 +1,7 @@
 //! `exesdb:host/logging`: writes a guest's records to the host's log, marked as the guest's.
 
-use crate::bindings::next::fields::Field;
-use crate::bindings::next::logging::{Host, Level};
+use crate::bindings::store::fields::Field;
+use crate::bindings::store::logging::{Host, Level};
 use crate::state::State;
 use crate::text::printable;
 

@@ -2,9 +2,9 @@
 //! an import; the functions that components export are called through typed functions (see `persistence/exports.rs`).
 
 wasmtime::component::bindgen!({
-    path: ["../../wit/next/host", "../../wit/next/storage", "../../wit/next/store"],
+    path: ["../../wit/host", "../../wit/storage", "../../wit/store"],
     inline: "
-        package exesdb:host-side-next;
+        package exesdb:host-side-store;
         world contract {
             import exesdb:host/logging@0.2.0;
             import exesdb:host/config@0.2.0;
@@ -15,7 +15,7 @@ wasmtime::component::bindgen!({
             import exesdb:store/maintenance@0.2.0;
         }
     ",
-    world: "exesdb:host-side-next/contract",
+    world: "exesdb:host-side-store/contract",
     with: { "exesdb:storage/views.view": crate::view::View },
     additional_derives: [Hash],
     require_store_data_send: true,
