@@ -93,8 +93,8 @@ mod tests {
     fn databases_and_connections_share_the_files() {
         let plan = |connections, open_tables| Some(FilePlan { connections, open_tables });
         for (files, stores, expected) in [
-            (usize::MAX, 1, plan(4_096, 900)),
-            (1 << 20, 256, plan(4_096, 900)),
+            (usize::MAX, 1, plan(8_192, 900)),
+            (1 << 20, 256, plan(8_192, 900)),
             (4_096, 1, plan(2_996, 900)),
             (1_164, 1, plan(64, 900)),
             (1_163, 1, plan(265, 698)),

@@ -107,8 +107,8 @@ fn bind_control(config: &Config, data: &Path) -> anyhow::Result<ControlSocket> {
 /// A tree that runs.
 struct Host {
     root: Root,
-    /// Keeps the pools of the stores registered.
-    _stores: Vec<StoreTree>,
+    /// They keep the pools of the stores registered.
+    stores: Vec<StoreTree>,
     routes: Vec<StoreRoute>,
     connections: Connections,
     readiness: Readiness,
@@ -156,7 +156,7 @@ impl Host {
             root.stop().await;
             anyhow::bail!(trouble);
         }
-        Ok(Self { root, _stores: stores, routes, connections, readiness, registry, telemetry })
+        Ok(Self { root, stores, routes, connections, readiness, registry, telemetry })
     }
 
     /// Finishes the requests in progress, and stops the tree.
@@ -173,6 +173,7 @@ impl Host {
         // The listener may have ended already, with the tree.
         drop(self.root.handle().terminate_child("host", "listener").await);
         self.connections.finish();
+        self.stores.iter().for_each(StoreTree::finish_followers);
         for store in &self.routes {
             for index in 0..store.workers {
                 let name = names::gateway_worker(&store.name, index);

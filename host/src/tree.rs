@@ -33,8 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exesdb_plugin::{
-    Clock, DecisionOrder, Engine, GatewayPlugin, Installed, Limits, Plugin, SnapshotsKind, SnapshotsPool,
-    StreamsKind, StreamsPool, VisibleSnapshots, names,
+    Clock, DecisionOrder, Engine, Followers, GatewayPlugin, Installed, Limits, Plugin, SnapshotsKind,
+    SnapshotsPool, StreamsKind, StreamsPool, VisibleSnapshots, names,
 };
 use exesdb_supervisor::{ChildSpec, Registration, Registry, Strategy, SupervisorSpec, Telemetry};
 
@@ -63,6 +63,8 @@ const GATEWAY_INTENSITY: (u32, Duration) = (15, Duration::from_secs(60));
 pub struct StoreTree {
     persistence: Persistence,
     gateway: Arc<Installed<GatewayPlugin>>,
+    /// They outlive the gateway workers, whose restart ends none of them.
+    followers: Arc<Followers>,
 }
 
 /// The part of a store below its gateway: the database, and the components that keep streams and snapshots in it.
@@ -172,7 +174,14 @@ impl StoreTree {
     /// Creates a store; its pools have no instances yet.
     pub fn new(engine: &Engine, config: StoreConfig, registry: &Registry, telemetry: &Telemetry) -> Self {
         let persistence = Persistence::new(engine, config, Clock::System, registry, telemetry);
-        Self { persistence, gateway: Arc::default() }
+        let config = &persistence.setup.config;
+        let followers = Followers::new(config.gateway_pool_size as usize, config.readers as usize);
+        Self { persistence, gateway: Arc::default(), followers }
+    }
+
+    /// Tells the store's followers that the host stops.
+    pub fn finish_followers(&self) {
+        self.followers.finish();
     }
 
     /// The store as a child of the host.
@@ -192,7 +201,8 @@ impl StoreTree {
         let config = &self.persistence.setup.config;
         let count = config.gateway_pool_size as usize;
         let instances = count * config.limits_of("gateway").gateway_instances_per_worker as usize;
-        let workers = exesdb_plugin::gateway_workers("gateway-workers", count, instances, &self.gateway);
+        let (gateway, followers) = (&self.gateway, &self.followers);
+        let workers = exesdb_plugin::gateway_workers("gateway-workers", count, instances, gateway, followers);
         let mut gateway =
             limited(SupervisorSpec::new("gateway-system", Strategy::OneForOne), GATEWAY_INTENSITY)
                 .child(workers);

@@ -21,5 +21,5 @@ mod worker;
 pub use body::GatewayBody;
 pub use error::GatewayError;
 pub use plugin::GatewayPlugin;
-pub use steps::LimitedBody;
+pub use steps::{Followers, LimitedBody};
 pub use worker::{GatewayWorker, workers};

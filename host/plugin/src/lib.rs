@@ -16,6 +16,7 @@ mod admission;
 mod bindings;
 mod caller;
 mod clock;
+mod closing;
 mod context;
 mod crash;
 mod damage;
@@ -53,7 +54,8 @@ pub use crash::{Crash, CrashKind};
 pub use description::{Description, SettingSpec, SettingValue};
 pub use engine::{Engine, EngineError, INSTANCES_MAX};
 pub use gateway::{
-    GatewayBody, GatewayError, GatewayPlugin, GatewayWorker, LimitedBody, workers as gateway_workers,
+    Followers, GatewayBody, GatewayError, GatewayPlugin, GatewayWorker, LimitedBody,
+    workers as gateway_workers,
 };
 pub use identity::Identity;
 pub use installed::{Deployment, Installed};

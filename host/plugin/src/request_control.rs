@@ -3,9 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
-
 use crate::admission::{LongShare, SHORT_TIME_MAX};
+use crate::closing::Closing;
 use crate::trace::Trace;
 
 /// How long a client may read nothing of a response that is ready for it. It occupies one of few gateway instances
@@ -25,8 +24,7 @@ pub(crate) struct RequestControl {
     /// The guest waits for events.
     is_live: AtomicBool,
     /// The guest was requested to finish.
-    closing: AtomicBool,
-    closed: Notify,
+    closing: Closing,
     started: Instant,
     /// When the connection last took a part of the response, in milliseconds from `started` and at least 1; 0 while it
     /// asks for more.
@@ -56,8 +54,7 @@ impl RequestControl {
             long,
             is_long: AtomicBool::new(false),
             is_live: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
-            closed: Notify::new(),
+            closing: Closing::default(),
             started: Instant::now(),
             taken_ms: AtomicU64::new(0),
             body_ms: AtomicU64::new(0),
@@ -138,17 +135,17 @@ impl RequestControl {
 
     /// Tells the guest to finish: the client is gone, or the host stops.
     pub(crate) fn close(&self) {
-        self.closing.store(true, Ordering::Release);
-        self.closed.notify_waiters();
+        self.closing.close();
+    }
+
+    /// The wish that the guest finish.
+    pub(crate) fn closing(&self) -> &Closing {
+        &self.closing
     }
 
     /// Completes when the guest was requested to finish.
     pub(crate) async fn closed(&self) {
-        let mut notified = std::pin::pin!(self.closed.notified());
-        notified.as_mut().enable();
-        if !self.closing.load(Ordering::Acquire) {
-            notified.await;
-        }
+        self.closing.closed().await;
     }
 
     /// The connection asks for more of the response.
@@ -237,18 +234,5 @@ mod tests {
             let waited = tokio::time::timeout(wall * 3, patient.no_response_within(wall)).await;
             assert!(waited.is_err());
         }
-    }
-
-    #[tokio::test]
-    async fn closing_is_noticed_by_earlier_and_later_waiters() {
-        let request = RequestControl::new(Trace::new(), LongShare::of(1));
-        {
-            let waiting = request.closed();
-            tokio::pin!(waiting);
-            assert!(futures_util::poll!(waiting.as_mut()).is_pending());
-            request.close();
-            waiting.await;
-        }
-        request.closed().await;
     }
 }

@@ -17,7 +17,7 @@ wasmtime::component::bindgen!({
     ",
     world: "exesdb:host-side-store/contract",
     with: { "exesdb:storage/views.view": crate::view::View },
-    additional_derives: [Hash],
+    additional_derives: [PartialEq, Eq, Hash],
     require_store_data_send: true,
 });
 

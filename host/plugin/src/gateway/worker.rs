@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use tokio::task::AbortHandle;
 
 use super::instances::Instances;
 use super::plugin::GatewayPlugin;
-use super::steps::{ROOM_BYTES_MAX, Room};
+use super::steps::limits::DRAIN_TIME;
+use super::steps::{Followers, Origin, ROOM_BYTES_MAX, Room, half};
 use crate::admission::{Admission, Load, LongShare, soonest};
 use crate::context::ComponentContext;
 use crate::installed::Installed;
@@ -25,18 +26,19 @@ use crate::request_control::RequestControl;
 /// How often idle instances that were not needed meanwhile are dropped.
 const TRIM_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The supervisor of a store's `count` gateway workers, which have `instances` instances together.
+/// The supervisor of a store's `count` gateway workers, which have `instances` instances together. `followers` are the store's.
 pub fn workers(
     id: &str,
     count: usize,
     instances: usize,
     installed: &Arc<Installed<GatewayPlugin>>,
+    followers: &Arc<Followers>,
 ) -> ChildSpec {
     let long = LongShare::of(instances);
     let child = |index: usize| {
-        let (installed, long) = (installed.clone(), long.clone());
+        let (installed, long, followers) = (installed.clone(), long.clone(), followers.clone());
         ChildSpec::worker(index.to_string(), move |context| {
-            start(context, index, installed.clone(), long.clone())
+            start(context, index, installed.clone(), long.clone(), followers.clone())
         })
     };
     ChildSpec::supervisor(SupervisorSpec::partitions(id, count, child)).detail({
@@ -50,11 +52,19 @@ async fn start(
     index: usize,
     installed: Arc<Installed<GatewayPlugin>>,
     long: LongShare,
+    followers: Arc<Followers>,
 ) -> Result<Start, Reason> {
     let deployment = installed.get()?;
     let context = deployment.context.clone();
     let registry = child.registry().clone();
     let name = names::gateway_worker(&context.store, index);
+    let origin = Origin {
+        context: context.clone(),
+        identity: deployment.plugin.identity().clone(),
+        workers: followers.workers,
+        turn: AtomicUsize::new(0),
+    };
+    let instances_of_long = half(context.limits.gateway_instances_per_worker);
     let worker = Arc::new(GatewayWorker {
         instances: Instances::new(deployment.plugin.clone(), context.clone(), child.path().into()),
         admission: Admission::to(context.limits.gateway_instances_per_worker),
@@ -65,8 +75,10 @@ async fn start(
         long,
         numbers: AtomicU64::new(0),
         has_steps: deployment.plugin.has_steps(),
-        encodings: Semaphore::new(available_parallelism().map_or(1, usize::from)),
+        of_long: Semaphore::new(available_parallelism().map_or(1, usize::from).min(instances_of_long)),
         room: Room::of(ROOM_BYTES_MAX),
+        origin: Arc::new(origin),
+        followers,
     });
     // The worker does not start if no instance can be made.
     worker.instances.warm_up().await.map_err(Reason::error)?;
@@ -106,11 +118,15 @@ pub struct GatewayWorker {
     pub(super) numbers: AtomicU64,
     /// The component is made of steps.
     pub(super) has_steps: bool,
-    /// Pages that are encoded at a time: no more than there are processors, so that short steps do not wait behind many long
-    /// ones.
-    pub(super) encodings: Semaphore,
+    /// Calls at a time for reads that may be long, such as those that encode pages: no more than there are processors, and with
+    /// half of the instances at most, so that steps of short requests do not wait behind many of them.
+    pub(super) of_long: Semaphore,
     /// For bodies and held events of requests as steps.
     pub(super) room: Room,
+    /// The component, for followers.
+    pub(super) origin: Arc<Origin>,
+    /// The store's followers.
+    pub(super) followers: Arc<Followers>,
 }
 
 /// A request in progress.
@@ -172,6 +188,8 @@ impl GatewayWorker {
                 _ = trims.tick() => self.instances.trim(),
             }
         }
+        // When the host stops, followers get their last bytes from the workers that are there.
+        drop(tokio::time::timeout(DRAIN_TIME, self.followers.finished()).await);
         drop(registration);
         self.finish();
         while !self.requests.lock().is_empty() {

@@ -18,27 +18,47 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use self::actions::{Arrived, Hold, Numbered};
-use super::bulk::{Sending, Unsent};
+use super::bulk::{Reached, Sending};
+use super::delivery::Delivery;
 use super::exchange::Exchange;
 use super::exports::NextStep;
 use super::feed::Feed;
-use super::guest::Guest;
+use super::form::Form;
+use super::guest::{Guest, Workers};
 use super::intake::{Arrival, LimitedBody, Lost};
 use super::limits::{DRAIN_TIME, INLINE_BODY_BYTES_MAX, READ_PAUSE_MAX, READS_AT_A_TIME, REQUESTS_MAX};
 use super::outflow::{Outflow, StepsBody, outflow};
 use super::reader::Reader;
-use super::reading::Reading;
+use super::reading::{Page, Reading};
 use super::rules::{self, Content};
 use crate::admission::NotAdmitted;
 use crate::bindings::gateway::requests::{Outcome, Request, RequestBody};
-use crate::bindings::gateway::steps::{Bulk, Event, Step};
+use crate::bindings::gateway::steps::{Bulk, Cause, Event, Step};
+use crate::bindings::store::types::Error;
 use crate::caller::Caller;
 use crate::crash::Crash;
 use crate::gateway::error::GatewayError;
 use crate::gateway::worker::{GatewayWorker, Listed, Running};
+use crate::problem::{code, problem};
 use crate::request_control::RequestControl;
 use crate::store_calls::StoreCalls;
 use crate::trace::Trace;
+
+/// What was sent of a bulk read.
+enum Sent {
+    /// All of it.
+    Over,
+    /// This page; the others follow.
+    Follows(Page),
+}
+
+/// Why a bulk read did not come to its end.
+enum Unsent {
+    /// It failed before the head was sent.
+    Failed(Error),
+    /// It failed later, and could not be concluded.
+    Broken(GatewayError),
+}
 
 /// Where the head of the response, or the error in its place, is sent.
 type HeadSender = oneshot::Sender<Result<Parts, GatewayError>>;
@@ -238,7 +258,7 @@ impl Driver {
 
     /// Makes a step, which is in force then.
     async fn step(&mut self, next: NextStep) -> Result<Step, GatewayError> {
-        let guest = Guest { worker: &self.worker, trace: &self.control.trace };
+        let guest = Guest { workers: Workers::One(&self.worker), trace: &self.control.trace };
         let exchange = &mut self.exchange;
         guest.call(&next, |step| exchange.follow(&step).map(|()| step)).await
     }
@@ -341,7 +361,8 @@ impl Driver {
     }
 
     fn reader(&self, reading: Reading) -> Reader {
-        Reader { calls: self.calls.clone(), caller: self.caller(), wall: self.wall(), reading }
+        let turns = self.worker.followers.turns.clone();
+        Reader { calls: self.calls.clone(), caller: self.caller(), wall: self.wall(), turns, reading }
     }
 
     /// Sends the head.
@@ -378,15 +399,61 @@ impl Driver {
         Ok(())
     }
 
-    /// Sends a bulk read. If that fails before its head, the gateway makes another step.
+    /// Sends a bulk read. If that fails before its head, the gateway makes another step. Once a follower has begun, it is the
+    /// store's.
     async fn bulk(&mut self, mut bulk: Bulk) -> Result<Step, Over> {
         self.drop_open();
         let token = Arc::new(std::mem::take(&mut bulk.token));
         let reading = Reading::of(bulk.query.clone(), bulk.follow, bulk.page_bytes);
-        let reader = self.reader(reading);
-        let guest = Guest { worker: &self.worker, trace: &self.control.trace };
-        let sending = Sending::of(&mut bulk, guest, reader, &self.out, &self.control, self.is_head);
-        let (sender, control) = (&mut self.head, &self.control);
+        let follows = reading.follows() && !self.is_head;
+        let followers = self.worker.followers.clone();
+        let seat = if follows { followers.seat() } else { None };
+        if follows && seat.is_none() {
+            let full = problem(code::OVERLOADED, "the store has as many followers as it may have");
+            return Ok(self.step(NextStep::Resume(token, Arc::new(Event::Failed(full)))).await?);
+        }
+        let form = Arc::new(Form::of(&mut bulk));
+        let out = std::mem::replace(&mut self.out, outflow().0);
+        let mut sending = Sending {
+            origin: self.worker.origin.clone(),
+            worker: Some(self.worker.clone()),
+            trace: self.control.trace.clone(),
+            reader: self.reader(reading),
+            delivery: Delivery::new(out, form.wanted(), bulk.within_ms, seat),
+            form,
+            closing: self.control.closing().clone(),
+        };
+        let left = sending.delivery.out.left();
+        let sent = tokio::select! {
+            begun = Self::send(&mut self.head, &self.control, self.is_head, &mut sending, bulk, follows) => begun,
+            () = left => return Err(Over::Done),
+        };
+        match sent {
+            Ok(Sent::Follows(page)) => {
+                sending.worker = None;
+                sending.closing = followers.closing.clone();
+                sending.reader.caller.request = None;
+                followers.go_on(sending, Some(page));
+                Err(Over::Done)
+            }
+            Ok(Sent::Over) => Err(Over::Done),
+            Err(Unsent::Broken(error)) => Err(error.into()),
+            Err(Unsent::Failed(error)) => {
+                self.out = sending.delivery.out;
+                Ok(self.step(NextStep::Resume(token, Arc::new(Event::Failed(error)))).await?)
+            }
+        }
+    }
+
+    /// Sends a bulk read to its end or, if it follows, its first page.
+    async fn send(
+        sender: &mut Option<HeadSender>,
+        control: &RequestControl,
+        is_head: bool,
+        sending: &mut Sending,
+        bulk: Bulk,
+        follows: bool,
+    ) -> Result<Sent, Unsent> {
         let begin = |head: Parts| {
             control.response_began();
             if let Some(sender) = sender.take() {
@@ -394,17 +461,19 @@ impl Driver {
                 drop(sender.send(Ok(head)));
             }
         };
-        let sent = tokio::select! {
-            sent = sending.send(bulk, begin) => sent,
-            () = self.out.left() => return Err(Over::Done),
-        };
-        match sent {
-            Ok(()) => Err(Over::Done),
-            Err(Unsent::Broken(error)) => Err(error.into()),
-            Err(Unsent::Failed(error)) => {
-                Ok(self.step(NextStep::Resume(token, Arc::new(Event::Failed(error)))).await?)
-            }
+        let page = sending.begin(&bulk.head, bulk.opening, is_head, begin).await.map_err(Unsent::Failed)?;
+        if is_head {
+            return Ok(Sent::Over);
         }
+        if follows {
+            return Ok(Sent::Follows(page));
+        }
+        let cause = match sending.rest(Some(page)).await {
+            Ok(Reached::End | Reached::Live) => Cause::Complete,
+            Err(cause) => cause,
+        };
+        sending.conclude(cause).await.map_err(Unsent::Broken)?;
+        Ok(Sent::Over)
     }
 }
 

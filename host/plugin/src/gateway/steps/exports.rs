@@ -78,6 +78,9 @@ impl Indices {
 pub(super) trait Call: Sync {
     type Returned: Send;
 
+    /// Whether it is made for a read that may be long, and not for a request that waits for it.
+    const IS_OF_LONG: bool;
+
     /// Makes the call.
     fn make(
         &self,
@@ -96,6 +99,8 @@ pub(super) enum NextStep {
 
 impl Call for NextStep {
     type Returned = Step;
+
+    const IS_OF_LONG: bool = false;
 
     async fn make(&self, exports: &Exports, store: &mut Store<State>) -> wasmtime::Result<Step> {
         let (step,) = match self {
@@ -120,6 +125,8 @@ pub(super) struct Encode {
 impl Call for Encode {
     type Returned = Result<Vec<u8>, Error>;
 
+    const IS_OF_LONG: bool = true;
+
     async fn make(&self, exports: &Exports, store: &mut Store<State>) -> wasmtime::Result<Self::Returned> {
         let params = (self.representation.clone(), self.page.clone());
         let (encoded,) = exports.encode.call_async(store, params).await?;
@@ -136,6 +143,8 @@ pub(super) struct EncodeMark {
 impl Call for EncodeMark {
     type Returned = Vec<u8>;
 
+    const IS_OF_LONG: bool = true;
+
     async fn make(&self, exports: &Exports, store: &mut Store<State>) -> wasmtime::Result<Vec<u8>> {
         let params = (self.representation.clone(), self.mark);
         let (encoded,) = exports.encode_mark.call_async(store, params).await?;
@@ -151,6 +160,8 @@ pub(super) struct Conclude {
 
 impl Call for Conclude {
     type Returned = Closing;
+
+    const IS_OF_LONG: bool = true;
 
     async fn make(&self, exports: &Exports, store: &mut Store<State>) -> wasmtime::Result<Closing> {
         let params = (self.representation.clone(), self.ending.clone());

@@ -84,7 +84,12 @@ impl Turn {
             if was_live && !is_first {
                 reader.news().await;
             }
-            let page = match reader.page(most).await {
+            let read = {
+                let turns = reader.turns.clone();
+                let _turn = turns.alone().await;
+                reader.page(most, None).await
+            };
+            let page = match read {
                 Err(error) => return Turned { reader, page: Err(error), count: 0 },
                 Ok(page) => page,
             };

@@ -49,8 +49,11 @@ pub(crate) const ROOM_BYTES_MAX: usize = 128 << 20;
 /// Bytes of its body that each request has for free: most bodies are smaller.
 pub(crate) const ROOM_FREE_BYTES: usize = 16 << 10;
 
-/// Requests in progress of one worker: as many as the host has connections. An idle follower is one of them.
+/// Requests in progress of one worker: far more than it serves at a time. Followers are not among them.
 pub(crate) const REQUESTS_MAX: usize = 4_096;
+
+/// Followers of one store: as many as the host has connections. An idle one costs its connection, and less than 1 KiB here.
+pub(crate) const FOLLOWERS_MAX: usize = 8_192;
 
 /// Bytes of a page of a bulk read or a subscription.
 pub(crate) const PAGE_BYTES_MAX: u32 = 1 << 20;

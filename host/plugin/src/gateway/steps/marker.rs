@@ -1,15 +1,23 @@
 //! When marks are due between the pages of a bulk read. Pure: it is told the time in milliseconds of any clock that only goes
 //! forward.
 
+use std::hash::{Hash, Hasher};
+
 use super::reading::{Page, Reading};
 use crate::bindings::gateway::steps::{Bulk, Mark, MarkPlace, Marks};
 
+/// Which marks a bulk read wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    marks: Marks,
+    idle_ms: u32,
+    progress_every: u32,
+    progress_ms: u32,
+}
+
 /// What was sent so far.
 pub(super) struct Marker {
-    wanted: Marks,
-    idle_ms: u64,
-    progress_every: u64,
-    progress_ms: u64,
+    wanted: Wanted,
     /// When events or a mark were last sent.
     told_ms: u64,
     /// Events that were looked at since then.
@@ -17,18 +25,36 @@ pub(super) struct Marker {
     is_live: bool,
 }
 
-impl Marker {
-    /// The marks that a bulk read wants, from now on.
-    pub(super) fn of(bulk: &Bulk, now_ms: u64) -> Self {
+/// A mark of many followers may come late by this part of `idle-ms`, so that one call makes it for all who are due by then.
+const IDLE_SLACK: u64 = 16;
+
+impl Wanted {
+    /// The marks that a bulk read wants.
+    pub(super) fn of(bulk: &Bulk) -> Self {
         Self {
-            wanted: bulk.marks,
-            idle_ms: u64::from(bulk.idle_ms),
-            progress_every: u64::from(bulk.progress_every),
-            progress_ms: u64::from(bulk.progress_ms),
-            told_ms: now_ms,
-            looked_at: 0,
-            is_live: false,
+            marks: bulk.marks,
+            idle_ms: bulk.idle_ms,
+            progress_every: bulk.progress_every,
+            progress_ms: bulk.progress_ms,
         }
+    }
+
+    /// By how many milliseconds the mark of one of many may come late.
+    pub(super) fn slack_ms(&self) -> u64 {
+        u64::from(self.idle_ms) / IDLE_SLACK
+    }
+}
+
+impl Hash for Wanted {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        (self.idle_ms, self.progress_every, self.progress_ms).hash(hasher);
+    }
+}
+
+impl Marker {
+    /// Nothing was sent yet.
+    pub(super) fn of(wanted: Wanted, now_ms: u64) -> Self {
+        Self { wanted, told_ms: now_ms, looked_at: 0, is_live: false }
     }
 
     /// A page was sent. Returns the mark that is due after it.
@@ -51,23 +77,26 @@ impl Marker {
 
     /// The mark that is due because nothing was sent for long.
     pub(super) fn idle(&mut self, reading: &Reading, now_ms: u64, time: u64) -> Option<Mark> {
-        let is_due = now_ms.saturating_sub(self.told_ms) >= self.idle_ms;
+        let is_due = now_ms.saturating_sub(self.told_ms) >= u64::from(self.wanted.idle_ms);
         if is_due { self.due(Marks::IDLE, Mark::Idle(place(reading, time)), now_ms) } else { None }
     }
 
     /// When `idle` is due next.
     pub(super) fn idle_due_ms(&self) -> Option<u64> {
-        self.wanted.contains(Marks::IDLE).then(|| self.told_ms.saturating_add(self.idle_ms))
+        self.wanted
+            .marks
+            .contains(Marks::IDLE)
+            .then(|| self.told_ms.saturating_add(u64::from(self.wanted.idle_ms)))
     }
 
     fn is_progress_due(&self, now_ms: u64) -> bool {
         self.looked_at > 0
-            && self.looked_at >= self.progress_every
-            && now_ms.saturating_sub(self.told_ms) >= self.progress_ms
+            && self.looked_at >= u64::from(self.wanted.progress_every)
+            && now_ms.saturating_sub(self.told_ms) >= u64::from(self.wanted.progress_ms)
     }
 
     fn due(&mut self, kind: Marks, mark: Mark, now_ms: u64) -> Option<Mark> {
-        if !self.wanted.contains(kind) {
+        if !self.wanted.marks.contains(kind) {
             return None;
         }
         self.told(now_ms);
@@ -85,7 +114,7 @@ fn place(reading: &Reading, time: u64) -> MarkPlace {
 
 #[cfg(test)]
 mod tests {
-    use super::Marker;
+    use super::{Marker, Wanted};
     use crate::bindings::gateway::requests::{Answer, Horizon, Query, Reply, ResponseHead};
     use crate::bindings::gateway::steps::{Bulk, Mark, Marks};
     use crate::bindings::store::places::Direction;
@@ -117,8 +146,9 @@ mod tests {
     fn after(marker: &mut Marker, reading: &mut Reading, next: u64, end: bool, now_ms: u64) -> String {
         let page = PackedPage { events: Vec::new(), next: Some(next), end, last_version: None };
         let horizon = Horizon { history_id: 1, end: 1_000 };
-        let page: Page =
-            reading.take(Ok(Answer { reply: Reply::Page(page), horizon }), Ok(horizon)).expect("a page");
+        let page: Page = reading
+            .take(Ok(Answer { reply: Reply::Page(page), horizon }), Ok(horizon), None)
+            .expect("a page");
         shown(marker.page(&page, reading, now_ms, 5))
     }
 
@@ -135,7 +165,8 @@ mod tests {
     #[test]
     fn marks_are_due_by_what_was_looked_at_and_by_time() {
         let bulk = bulk(Marks::all());
-        let (mut marker, mut reading) = (Marker::of(&bulk, 0), Reading::of(bulk.query.clone(), true, 1));
+        let (mut marker, mut reading) =
+            (Marker::of(Wanted::of(&bulk), 0), Reading::of(bulk.query.clone(), true, 1));
         // Up to a position, at the end, at a time; the mark.
         for (next, end, now_ms, expected) in [
             (9, false, 60, ""),
@@ -159,7 +190,8 @@ mod tests {
     #[test]
     fn marks_that_are_not_wanted_are_not_made() {
         let bulk = bulk(Marks::PROGRESS);
-        let (mut marker, mut reading) = (Marker::of(&bulk, 0), Reading::of(bulk.query.clone(), true, 1));
+        let (mut marker, mut reading) =
+            (Marker::of(Wanted::of(&bulk), 0), Reading::of(bulk.query.clone(), true, 1));
         assert_eq!(after(&mut marker, &mut reading, 20, true, 60), "");
         assert_eq!(after(&mut marker, &mut reading, 21, true, 60), "progress 21");
         assert_eq!(shown(marker.idle(&reading, 9_999, 5)), "");

@@ -35,7 +35,28 @@ struct State {
     taken: u64,
     end: End,
     has_left: bool,
+    /// Who else is told when the client leaves, and its number there.
+    watched: Option<(Arc<Departures>, u64)>,
     waker: Option<Waker>,
+}
+
+/// The clients that left of those that somebody watches together.
+#[derive(Default)]
+pub(super) struct Departures {
+    left: Mutex<Vec<u64>>,
+    told: Notify,
+}
+
+impl Departures {
+    /// The numbers of the clients that left since the last call.
+    pub(super) fn take(&self) -> Vec<u64> {
+        std::mem::take(&mut self.left.lock())
+    }
+
+    /// Completes when a client has left since the last call of this. Only one caller may wait.
+    pub(super) async fn some(&self) {
+        self.told.notified().await;
+    }
 }
 
 #[derive(Default)]
@@ -105,21 +126,31 @@ impl Outflow {
         self.0.state.lock().taken
     }
 
-    /// Whether the client has left.
-    fn has_left(&self) -> bool {
-        self.0.state.lock().has_left
-    }
-
     /// Completes when a part was taken since the last call. Only one caller may wait.
     pub(super) async fn more_taken(&self) {
         self.0.taken.notified().await;
     }
 
     /// Completes when the client has left. Only one caller may wait.
-    pub(super) async fn left(&self) {
-        while !self.has_left() {
-            self.0.left.notified().await;
+    pub(super) fn left(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = self.0.clone();
+        async move {
+            while !shared.state.lock().has_left {
+                shared.left.notified().await;
+            }
         }
+    }
+
+    /// Has `departures` told when the client leaves, by this number. Whether it is still there.
+    pub(super) fn watch(&self, departures: &Arc<Departures>, number: u64) -> bool {
+        let mut state = self.0.state.lock();
+        state.watched = Some((departures.clone(), number));
+        !state.has_left
+    }
+
+    /// Ends that.
+    pub(super) fn unwatch(&self) {
+        self.0.state.lock().watched = None;
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -184,20 +215,29 @@ impl Body for StepsBody {
 
 impl Drop for StepsBody {
     fn drop(&mut self) {
-        self.0.state.lock().has_left = true;
+        let watched = {
+            let mut state = self.0.state.lock();
+            state.has_left = true;
+            state.watched.take()
+        };
         self.0.left.notify_one();
+        if let Some((departures, number)) = watched {
+            departures.left.lock().push(number);
+            departures.told.notify_one();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
+    use std::sync::Arc;
     use std::task::{Context, Poll, Waker};
 
     use http::HeaderMap;
     use http_body::Body as _;
 
-    use super::{StepsBody, outflow};
+    use super::{Departures, StepsBody, outflow};
 
     /// The next frame, as text.
     fn poll(body: &mut StepsBody) -> String {
@@ -269,7 +309,24 @@ mod tests {
             drop(body);
             left.await;
         }
-        assert!(out.has_left());
         out.left().await;
+    }
+
+    #[tokio::test]
+    async fn one_watches_many_clients() {
+        let departures = Arc::<Departures>::default();
+        let clients: Vec<_> = (0..3).map(|_| outflow()).collect();
+        for (number, (out, _)) in (0..).zip(&clients) {
+            assert!(out.watch(&departures, number));
+        }
+        let (outs, mut bodies): (Vec<_>, Vec<_>) = clients.into_iter().unzip();
+        outs[0].unwatch();
+        drop(bodies.remove(0));
+        assert!(futures_util::poll!(std::pin::pin!(departures.some())).is_pending());
+        bodies.clear();
+        departures.some().await;
+        assert_eq!(departures.take(), [1, 2]);
+        assert!(!outs[0].watch(&departures, 7), "it left before");
+        assert!(departures.take().is_empty());
     }
 }

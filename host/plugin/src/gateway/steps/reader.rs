@@ -1,36 +1,43 @@
 //! Reads one page after the other from the store, and waits for the next one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::limits::{RESTART_PATIENCE, WAKE_UP_PATIENCE};
 use super::reading::{Page, Reading};
+use super::turns::Turns;
 use crate::bindings::gateway::requests::Call;
 use crate::bindings::store::types::Error;
 use crate::caller::Caller;
 use crate::problem::code;
 use crate::store_calls::{POLL, StoreCalls};
 
-/// A reader of the store on behalf of one request.
+/// A reader of the store on behalf of one request, or of all that follow the same.
+#[derive(Clone)]
 pub(super) struct Reader {
     pub(super) calls: StoreCalls,
     pub(super) caller: Caller,
     /// How long one read may take.
     pub(super) wall: Duration,
+    pub(super) turns: Arc<Turns>,
     pub(super) reading: Reading,
 }
 
 impl Reader {
-    /// The next page, of at most so many events. Once a reader that follows has begun, a restart of the store or of a component
-    /// only delays it (the rule P9).
-    pub(super) async fn page(&mut self, most: u32) -> Result<Page, Error> {
+    /// The next page, of at most so many events and up to `until`, exclusive. Once a reader that follows has begun, a restart of
+    /// the store or of a component only delays it (the rule P9).
+    pub(super) async fn page(&mut self, most: u32, until: Option<u64>) -> Result<Page, Error> {
         let begun = Instant::now();
         loop {
             let horizon = self.calls.horizon();
-            let call = Call::Read(self.reading.query(most));
-            let outcome = self.calls.run(self.caller.clone(), call, Instant::now() + self.wall).await;
-            let error = match self.reading.take(outcome, horizon) {
+            let call = Call::Read(self.reading.query(most, until));
+            let outcome = {
+                let _turn = self.turns.read().await;
+                self.calls.run(self.caller.clone(), call, Instant::now() + self.wall).await
+            };
+            let error = match self.reading.take(outcome, horizon, until) {
                 Ok(page) => return Ok(page),
                 Err(error) => error,
             };

@@ -1,16 +1,18 @@
 //! Where a read is that goes on page after page: a bulk read or a subscription. Pure.
 
+use std::sync::Arc;
+
 use super::limits::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX};
 use crate::bindings::gateway::requests::{Answer, Horizon, Outcome, Query, Reply};
 use crate::bindings::store::places::Direction;
-use crate::bindings::store::types::{Error, HistoryChange, PackedPage, Source};
+use crate::bindings::store::types::{Error, EventFilter, HistoryChange, PackedPage, Selection, Source};
 use crate::problem::{code, problem};
 use crate::store_calls::progresses;
 
 /// A read of many pages.
 #[derive(Clone)]
 pub(super) struct Reading {
-    query: Query,
+    query: Arc<Query>,
     follow: bool,
     page_bytes: u32,
     /// Events that are left; none for no bound.
@@ -24,6 +26,14 @@ pub(super) struct Reading {
     after_last: u64,
     at_end: bool,
     last_version: Option<u64>,
+}
+
+/// What the readers have in common who may share pages.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Shared {
+    /// Without the place.
+    selection: Selection,
+    filter: Option<EventFilter>,
 }
 
 /// A page of a read.
@@ -50,27 +60,27 @@ impl Reading {
             after_last: 0,
             at_end: false,
             last_version: None,
-            query,
+            query: Arc::new(query),
         }
     }
 
-    /// The query of the next page, of at most so many events.
-    pub(super) fn query(&self, most: u32) -> Query {
-        let mut query = self.query.clone();
+    /// The query of the next page, of at most so many events and up to this position or version, exclusive.
+    pub(super) fn query(&self, most: u32, until: Option<u64>) -> Query {
+        let mut query = Query::clone(&self.query);
         let selection = &mut query.selection;
         selection.max_bytes = self.page_bytes;
         selection.count = most.min(PAGE_EVENTS_MAX).min(self.left.unwrap_or(u32::MAX)).max(1);
         match &mut selection.source {
             Source::OneStream(stream) => {
                 stream.from = self.next;
-                if let (Some(bound), Some(next)) = (self.bound, self.next) {
+                if let (Some(bound), Some(next)) = (earlier(self.bound, until), self.next) {
                     let up_to_bound = u32::try_from(bound.saturating_sub(next)).unwrap_or(u32::MAX);
                     selection.count = selection.count.min(up_to_bound).max(1);
                 }
             }
             Source::All(all) => {
                 all.from = self.next;
-                all.until = all.until.or(self.bound);
+                all.until = earlier(all.until.or(self.bound), until);
             }
         }
         if self.horizon.is_some() {
@@ -80,8 +90,13 @@ impl Reading {
         query
     }
 
-    /// Takes the outcome of that query. `horizon` is how far the store was readable before it.
-    pub(super) fn take(&mut self, outcome: Outcome, horizon: Result<Horizon, Error>) -> Result<Page, Error> {
+    /// Takes the outcome of the query up to `until`. `horizon` is how far the store was readable before it.
+    pub(super) fn take(
+        &mut self,
+        outcome: Outcome,
+        horizon: Result<Horizon, Error>,
+        until: Option<u64>,
+    ) -> Result<Page, Error> {
         let is_forward = self.is_forward();
         let (page, horizon) = match outcome {
             Ok(Answer { reply: Reply::Page(page), horizon }) => (page, horizon),
@@ -116,7 +131,11 @@ impl Reading {
             _ => u64::from(count),
         };
         (self.next, self.horizon) = (page.next, Some(horizon));
-        (self.at_end, self.last_version) = (page.end, page.last_version);
+        // A page that was cut off there says nothing about the end.
+        if until.is_none() || page.next != until {
+            self.at_end = page.end;
+        }
+        self.last_version = page.last_version;
         Ok(Page { events: page.events, count, looked_at })
     }
 
@@ -124,6 +143,20 @@ impl Reading {
     pub(super) fn is_over(&self) -> bool {
         let is_at_bound = self.is_forward() && self.bound.is_some() && self.next >= self.bound;
         !self.follow && (self.at_end || is_at_bound) || self.next.is_none() || self.left == Some(0)
+    }
+
+    /// What two followers have in common who read the same, wherever they are. None for a read that ends by itself.
+    pub(super) fn shared(&self) -> Option<Shared> {
+        if !self.follow || self.left.is_some() {
+            return None;
+        }
+        let mut selection = self.query.selection.clone();
+        match &mut selection.source {
+            Source::OneStream(stream) => stream.from = None,
+            Source::All(all) => all.from = None,
+        }
+        selection.max_bytes = self.page_bytes;
+        Some(Shared { selection, filter: self.query.filter.clone() })
     }
 
     /// Whether the read goes on when it has reached the end.
@@ -188,6 +221,13 @@ impl Reading {
     }
 }
 
+fn earlier(bound: Option<u64>, until: Option<u64>) -> Option<u64> {
+    match (bound, until) {
+        (Some(bound), Some(until)) => Some(bound.min(until)),
+        (bound, until) => bound.or(until),
+    }
+}
+
 fn from(query: &Query) -> Option<u64> {
     match &query.selection.source {
         Source::OneStream(stream) => stream.from,
@@ -202,9 +242,7 @@ mod tests {
     use super::{Horizon, Page, Reading};
     use crate::bindings::gateway::requests::{Answer, Outcome, Query, Reply};
     use crate::bindings::store::places::Direction;
-    use crate::bindings::store::types::{
-        AllSelection, Error, PackedPage, Selection, Source, StreamSelection,
-    };
+    use crate::bindings::store::types::{AllSelection, Error, PackedPage, Selection, Source, StreamSelection};
 
     fn all(from: Option<u64>, count: u32, direction: Direction) -> Query {
         let source = Source::All(AllSelection { from, until: None });
@@ -250,12 +288,12 @@ mod tests {
     }
 
     fn take(reading: &mut Reading, outcome: Outcome) -> Result<Page, Error> {
-        reading.take(outcome, Ok(horizon(10)))
+        reading.take(outcome, Ok(horizon(10)), None)
     }
 
     /// From, until and count of the next page.
     fn asked(reading: &Reading) -> (Option<u64>, Option<u64>, u32) {
-        let selection = reading.query(u32::MAX).selection;
+        let selection = reading.query(u32::MAX, None).selection;
         match selection.source {
             Source::All(all) => (all.from, all.until, selection.count),
             Source::OneStream(stream) => (stream.from, None, selection.count),
@@ -266,12 +304,12 @@ mod tests {
     fn a_read_ends_where_the_log_ended_when_it_began() {
         let mut reading = Reading::of(all(None, 0, Direction::Forward), false, 1 << 20);
         assert_eq!(asked(&reading), (None, None, 1_000));
-        let first = reading.query(9);
+        let first = reading.query(9, None);
         assert_eq!((first.at_least, first.history_id, first.selection.count), (Some(3), Some(7), 9));
         let page_one = take(&mut reading, page(events(0..4), Some(6), false, None)).expect("a page");
         assert_eq!((page_one.count, page_one.looked_at, reading.covered()), (4, 6, 6));
         assert_eq!(asked(&reading), (Some(6), Some(10), 1_000));
-        assert_eq!((reading.query(9).at_least, reading.query(9).history_id), (None, None));
+        assert_eq!((reading.query(9, None).at_least, reading.query(9, None).history_id), (None, None));
         assert!(!reading.is_over());
         take(&mut reading, page(events(6..10), Some(10), false, None)).expect("a page");
         assert!(reading.is_over(), "the log has grown since, which is not read any more");
@@ -321,6 +359,44 @@ mod tests {
             Err(Error::HistoryChanged(change)) => assert_eq!((change.history_id, change.end), (8, 5)),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn a_page_can_be_cut_off_where_another_reader_is() {
+        let mut reading = Reading::of(all(None, 0, Direction::Forward), true, 1 << 20);
+        take(&mut reading, page(events(0..4), Some(4), true, None)).expect("a page");
+        let Source::All(selection) = reading.query(9, Some(7)).selection.source else {
+            panic!("it is of all")
+        };
+        assert_eq!((selection.from, selection.until), (Some(4), Some(7)));
+        // Whether the page that was cut off is at the end or not, the reader is as live as it was.
+        for end in [false, true] {
+            let mut reading = reading.clone();
+            reading.take(page(events(4..7), Some(7), end, None), Ok(horizon(10)), Some(7)).expect("a page");
+            assert!(reading.is_live(), "{end}");
+        }
+        // One that does not come so far says whether it is at the end.
+        reading.take(page(events(4..6), Some(6), false, None), Ok(horizon(10)), Some(7)).expect("a page");
+        assert!(!reading.is_live());
+
+        let mut reading = Reading::of(stream(Some(2)), true, 1 << 20);
+        take(&mut reading, page(events(2..3), Some(3), true, Some(2))).expect("a page");
+        assert_eq!(reading.query(9, Some(5)).selection.count, 2);
+        assert_eq!(reading.query(1, Some(5)).selection.count, 1);
+    }
+
+    #[test]
+    fn readers_of_the_same_share_it_wherever_they_are() {
+        let shared = |query: Query, follow, page_bytes| Reading::of(query, follow, page_bytes).shared();
+        let one = shared(all(Some(3), 0, Direction::Forward), true, 9);
+        assert!(one.is_some() && one == shared(all(None, 0, Direction::Forward), true, 9));
+        let other_history = Query { history_id: None, ..all(None, 0, Direction::Forward) };
+        assert_eq!(one, shared(other_history, true, 9), "the history of a live reader is that of the store");
+        assert_ne!(one, shared(all(None, 0, Direction::Forward), true, 8));
+        assert_ne!(one, shared(stream(None), true, 9));
+        assert_eq!(shared(stream(Some(1)), true, 9), shared(stream(Some(7)), true, 9));
+        assert_eq!(shared(all(None, 5, Direction::Forward), true, 9), None, "it ends by itself");
+        assert_eq!(shared(all(None, 0, Direction::Forward), false, 9), None);
     }
 
     #[test]
