@@ -11,6 +11,7 @@ mod body;
 mod client;
 mod curve;
 mod floor;
+mod follow;
 mod host;
 mod load;
 mod open;
@@ -52,7 +53,8 @@ Examples:
   exesdb-bench
   exesdb-bench --events 1000000 --rounds 15
   exesdb-bench --dir /mnt/disk-to-measure --json
-  exesdb-bench --curve 1000000                    what an append costs while the store grows";
+  exesdb-bench --curve 1000000                    what an append costs while the store grows
+  exesdb-bench --followers 5000 --rate 20         what followers cost";
 
 /// Measures an exesdb host on this machine, next to a minimal server and to the disk itself.
 #[derive(Debug, Parser)]
@@ -83,6 +85,14 @@ struct Options {
     #[arg(long, value_name = "NAME", conflicts_with = "curve")]
     only: Option<String>,
 
+    /// Instead of the workloads: measure this many followers of the whole store, next to the same appends without them.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=8_000))]
+    followers: Option<u64>,
+
+    /// With --followers: appends per second.
+    #[arg(long, default_value_t = 500, requires = "followers", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: u32,
+
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -111,6 +121,8 @@ struct Report {
     opened: Option<open::Opened>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     curve: Vec<curve::Point>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    followed: Option<follow::Followed>,
 }
 
 fn main() -> ExitCode {
@@ -188,6 +200,9 @@ fn print(output: &mut impl Write, report: &Report) -> io::Result<()> {
         writeln!(output, "{}", curve::Point::HEADING)?;
         report.curve.iter().try_for_each(|point| writeln!(output, "{}", point.line()))?;
     }
+    if let Some(followed) = &report.followed {
+        writeln!(output, "{}", followed.lines())?;
+    }
     Ok(())
 }
 
@@ -198,6 +213,12 @@ async fn measure(exesdb: &Path, folder: &Path, options: &Options) -> anyhow::Res
         let curve = curve::measure(host.address(), usize::try_from(most)?, rounds.time).await?;
         host.stop().await?;
         return Ok(Report { curve, ..Report::default() });
+    }
+    if let Some(followers) = options.followers {
+        let host = BenchHost::start(exesdb, folder).await?;
+        let followed = follow::measure(&host, usize::try_from(followers)?, options.rate, rounds).await?;
+        host.stop().await?;
+        return Ok(Report { followed: Some(followed), ..Report::default() });
     }
     let only = options.only.as_deref();
     let appends = measure_appends(exesdb, &folder.join("appended"), rounds, only.unwrap_or_default()).await?;
@@ -218,7 +239,7 @@ async fn measure(exesdb: &Path, folder: &Path, options: &Options) -> anyhow::Res
     drop(scan);
     let (host, opened) = open::measure(exesdb, host, &folder, events).await?;
     host.stop().await?;
-    Ok(Report { appends, reads: Some(reads), opened: Some(opened), curve: Vec::new() })
+    Ok(Report { appends, reads: Some(reads), opened: Some(opened), ..Report::default() })
 }
 
 async fn measure_appends(
