@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::body::Form;
@@ -27,6 +28,9 @@ const CONNECTING: usize = 32;
 
 /// How long followers are left alone before their memory is measured: less than the time after which they get a sign of life.
 const SETTLES: Duration = Duration::from_secs(3);
+
+/// One in so many followers connects before memory is measured.
+const FIRST: usize = 5;
 
 /// What begins the data of each message.
 const DATA: &[u8] = b"\ndata:";
@@ -114,15 +118,19 @@ pub(crate) async fn measure(
     let (mut without, mut with, mut idle) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds.count {
         without.push(turn(host, &mut clients, rate, rounds.time, &seen).await?);
+        // What the host makes for the first of them, such as instances, is no cost of one more.
+        let first = followers.div_ceil(FIRST);
+        let few = Followers::connect(host.address(), first, &seen).await?;
+        tokio::time::sleep(SETTLES).await;
         let before = host.memory_bytes()?;
-        let connected = Followers::connect(host.address(), followers, &seen).await?;
+        let rest = Followers::connect(host.address(), followers - first, &seen).await?;
         tokio::time::sleep(SETTLES).await;
         let grown = host.memory_bytes()? as f64 - before as f64;
-        idle.push(grown / followers as f64);
+        idle.push(grown / (followers - first).max(1) as f64);
         // Connections that were idle for long are closed.
         clients = Client::connect_all(host.address(), Form::Json, CLIENTS as usize).await?;
         with.push(turn(host, &mut clients, rate, rounds.time, &seen).await?);
-        drop(connected);
+        drop((few, rest));
         clients = Client::connect_all(host.address(), Form::Json, CLIENTS as usize).await?;
     }
     // Memory that the host has from an earlier round is no cost of the later ones: the first round says it.
@@ -210,26 +218,54 @@ async fn settled(seen: &AtomicU64) {
     }
 }
 
-/// Connections that follow; closed when dropped.
-struct Followers(#[expect(dead_code, reason = "they are held")] JoinSet<anyhow::Result<()>>);
+/// Connections that follow, which a thread of their own reads, so that those who append do not wait behind them; closed when
+/// dropped.
+struct Followers {
+    _stop: oneshot::Sender<()>,
+}
 
 impl Followers {
     /// Connects so many, which add the events that they get to `seen`.
     async fn connect(address: SocketAddr, count: usize, seen: &Arc<AtomicU64>) -> anyhow::Result<Self> {
-        let mut reading = JoinSet::new();
-        let mut connecting = JoinSet::new();
-        let mut left = count;
-        while left > 0 || !connecting.is_empty() {
-            while left > 0 && connecting.len() < CONNECTING {
-                connecting.spawn(connect(address));
-                left -= 1;
-            }
-            let connected = connecting.join_next().await.context("somebody connects")?;
-            let socket = connected.context("a follower failed")?;
-            reading.spawn(read(socket?, seen.clone()));
-        }
-        Ok(Self(reading))
+        let (stop, stopped) = oneshot::channel();
+        let (told, connected) = oneshot::channel();
+        let seen = seen.clone();
+        std::thread::spawn(move || {
+            let follow = async {
+                let reading = connect_all(address, count, &seen).await;
+                let (result, _reading) = match reading {
+                    Ok(reading) => (Ok(()), Some(reading)),
+                    Err(error) => (Err(error), None),
+                };
+                // An error means that nobody waits for them any more.
+                if told.send(result).is_ok() {
+                    drop(stopped.await);
+                }
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map(|runtime| runtime.block_on(follow))
+        });
+        connected.await.context("the thread of the followers ended")??;
+        Ok(Self { _stop: stop })
     }
+}
+
+async fn connect_all(
+    address: SocketAddr,
+    count: usize,
+    seen: &Arc<AtomicU64>,
+) -> anyhow::Result<JoinSet<anyhow::Result<()>>> {
+    let (mut reading, mut connecting, mut left) = (JoinSet::new(), JoinSet::new(), count);
+    while left > 0 || !connecting.is_empty() {
+        while left > 0 && connecting.len() < CONNECTING {
+            connecting.spawn(connect(address));
+            left -= 1;
+        }
+        let connected = connecting.join_next().await.context("somebody connects")?;
+        let socket = connected.context("a follower failed")?;
+        reading.spawn(read(socket?, seen.clone()));
+    }
+    Ok(reading)
 }
 
 async fn connect(address: SocketAddr) -> anyhow::Result<TcpStream> {

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Stdio;
 
-use exesdb_tests::{Client, Host, stderr};
+use exesdb_tests::{Client, Host, eventually, stderr};
 use serde_json::Value;
 
 fn append(http: &Client, stream: &str, count: usize) {
@@ -129,6 +129,37 @@ fn every_follower_of_a_busy_stream_sees_each_event_once() {
     }
     writers.into_iter().for_each(|writer| writer.join().unwrap());
     assert!(store.iter().chain(&stream).all(|follower| follower.is_silent()));
+}
+
+#[test]
+fn a_restart_of_a_part_ends_no_follower() {
+    let host = Host::start();
+    append(&host.http, "s", 3);
+    let paths = ["events", "streams/s/events", "events?stream_prefix=s", "events?from=1"];
+    let followers: Vec<_> =
+        paths.iter().map(|path| host.http.follow(&format!("/v1/stores/main/{path}"), None)).collect();
+    let parts = [
+        "system/gateway-system/gateway-workers/0",
+        "system/gateway-system/gateway-workers/1",
+        "system/gateway-system/pubsub",
+        "system/core-system/store-system/store",
+        "system/core-system/persistence-system/streams/readers",
+        "system",
+        // All components are loaded again.
+        "",
+    ];
+    for part in parts {
+        host.ok(&["kill", format!("host/main/{part}").trim_end_matches('/')]);
+        // It may be refused meanwhile.
+        eventually("an append is served", || (host.http.append_one("s").status == 200).then_some(()));
+    }
+    let all = positions(&host.http.read_all());
+    for (path, follower) in paths.iter().zip(&followers) {
+        let expected = if path.ends_with("from=1") { &all[1..] } else { &all[..] };
+        assert_eq!(positions(&follower.take(expected.len())), expected, "{path}");
+    }
+    append(&host.http, "s", 1);
+    assert!(followers.iter().all(|follower| positions(&follower.take(1)) == [all.len() as u64]));
 }
 
 #[test]

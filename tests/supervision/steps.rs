@@ -3,6 +3,7 @@
 mod actions;
 mod breaches;
 mod bulk;
+mod sharing;
 
 use std::io::{Read as _, Write as _};
 

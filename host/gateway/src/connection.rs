@@ -64,8 +64,9 @@ impl Connections {
             return;
         }
         let service = service_fn(move |request| {
-            let service = service.clone();
-            async move { Ok::<_, Infallible>(service.respond(request).await) }
+            // In a box, which is freed with the response's head: the connection keeps the future's place until it ends.
+            let response = Box::pin(service.clone().respond(request));
+            async move { Ok::<_, Infallible>(response.await) }
         });
         let mut builder = auto::Builder::new(TokioExecutor::new());
         builder
@@ -81,8 +82,7 @@ impl Connections {
             .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).expect("a limit of kilobytes"))
             .keep_alive_interval(Some(Duration::from_secs(30)));
         let mut stopping = self.stopping.subscribe();
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        let mut connection = std::pin::pin!(connection);
+        let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
             () = stop(&mut stopping) => {

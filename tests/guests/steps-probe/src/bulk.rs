@@ -1,10 +1,11 @@
 //! Bulk reads. A page is shown as `[` versions `]`, a mark by its name.
 
 use std::hint::black_box;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::bindings::exesdb::gateway::requests::{Header, Query};
 use crate::bindings::exesdb::store::types::{
-    Direction, Error, InvalidArgument, Selection, Source, StreamSelection,
+    AllSelection, Direction, Error, EventFilter, InvalidArgument, Selection, Source, StreamSelection,
 };
 use crate::bindings::exports::exesdb::gateway::steps::{Bulk, Cause, Closing, Ending, Mark, Marks, Step};
 use crate::{everything, text_head};
@@ -29,6 +30,37 @@ pub(crate) fn follow(stream: &str) -> Step {
     Step::Bulk(bulk("follow", query, true))
 }
 
+/// `<form>.<source>.<from>`. A source is `all`, a stream, or a prefix of streams with `*` behind it.
+pub(crate) fn live(argument: &str) -> Step {
+    let mut parts = argument.split('.');
+    let mut part = || parts.next().expect("a form, a source and a place");
+    let (form, source) = (part(), part());
+    let from = Some(part().parse().expect("a position or version"));
+    let of_all = |filter| {
+        let source = Source::All(AllSelection { from, until: None });
+        Query { selection: Selection { source, ..all().selection }, filter, ..all() }
+    };
+    let query = match source.strip_suffix('*') {
+        _ if source == "all" => of_all(None),
+        Some(prefix) => of_all(Some(EventFilter {
+            query: Vec::new(),
+            stream_prefixes: vec![prefix.to_owned()],
+            stream_pattern: None,
+            type_pattern: None,
+            correlation_id: None,
+            causation_id: None,
+            options: Vec::new(),
+        })),
+        None => {
+            let source = Source::OneStream(StreamSelection { stream_id: source.to_owned(), from });
+            Query { selection: Selection { source, ..all().selection }, ..all() }
+        }
+    };
+    let bulk = bulk(form, query, true);
+    let as_is = form == "as-is";
+    Step::Bulk(Bulk { as_is, marks: if as_is { Marks::empty() } else { bulk.marks }, ..bulk })
+}
+
 fn bulk(kind: &str, query: Query, follow: bool) -> Bulk {
     Bulk {
         query,
@@ -37,7 +69,11 @@ fn bulk(kind: &str, query: Query, follow: bool) -> Bulk {
         head: text_head(200),
         representation: kind.as_bytes().to_vec(),
         as_is: false,
-        opening: if kind == "as-is" { Vec::new() } else { b"opening ".to_vec() },
+        opening: if ["as-is", "counted", "positions"].contains(&kind) {
+            Vec::new()
+        } else {
+            b"opening ".to_vec()
+        },
         page_bytes: if kind == "small" || kind.starts_with("trap-") { 1 } else { 1 << 20 },
         marks: if follow {
             Marks::IDLE | Marks::CAUGHT_UP | Marks::FELL_BEHIND | Marks::PROGRESS
@@ -61,7 +97,27 @@ fn of_stream(stream: &str) -> Query {
     Query { selection: Selection { source, ..all().selection }, ..all() }
 }
 
+/// Pages that this instance has encoded with their numbers. The contract forbids that: a page has to depend on nothing else.
+static ENCODED: AtomicU32 = AtomicU32::new(0);
+
+/// The position and the stream of each event.
+fn positions(page: &[u8]) -> String {
+    let shown = |event: Result<(u64, exesdb_packed::Envelope<'_>), _>| {
+        let (position, envelope) = event.expect("pages have events");
+        format!("{position}@{};", envelope.stream_id)
+    };
+    exesdb_packed::Events::new(page).map(shown).collect()
+}
+
 pub(crate) fn encode(representation: &[u8], page: &[u8]) -> Result<Vec<u8>, Error> {
+    match representation {
+        b"counted" => {
+            let count = ENCODED.fetch_add(1, Ordering::Relaxed);
+            return Ok(format!("#{count} {}", positions(page)).into_bytes());
+        }
+        b"positions" => return Ok(positions(page).into_bytes()),
+        _ => {}
+    }
     let events: Vec<u64> =
         exesdb_packed::Events::new(page).map(|event| event.expect("pages have events").1.version).collect();
     match representation {

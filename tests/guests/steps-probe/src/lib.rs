@@ -13,6 +13,7 @@
 //! | `subscribe` | says each page of the store while it reads lines; ends with the body |
 //! | `bulk/<kind>` | a bulk read, or one that goes wrong |
 //! | `follow/<stream>` | the same for a stream, live |
+//! | `live/<form>.<source>.<from>` | follows from a place, in a form that names positions |
 //! | `poison` | makes this instance trap at its next call |
 //! | `trap`, `trap-later` | traps in the first step, or after `start` |
 //! | `break/<rule>` | breaks the contract |
@@ -148,6 +149,7 @@ fn begin(request: &Request, outcomes: &[Outcome]) -> Step {
         }
         "bulk" => bulk::begin(argument),
         "follow" => bulk::follow(argument),
+        "live" => bulk::live(argument),
         "poison" => {
             IS_POISONED.store(true, Ordering::Relaxed);
             respond(200, "poisoned")

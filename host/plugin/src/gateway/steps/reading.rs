@@ -242,7 +242,9 @@ mod tests {
     use super::{Horizon, Page, Reading};
     use crate::bindings::gateway::requests::{Answer, Outcome, Query, Reply};
     use crate::bindings::store::places::Direction;
-    use crate::bindings::store::types::{AllSelection, Error, PackedPage, Selection, Source, StreamSelection};
+    use crate::bindings::store::types::{
+        AllSelection, Error, PackedPage, Selection, Source, StreamSelection,
+    };
 
     fn all(from: Option<u64>, count: u32, direction: Direction) -> Query {
         let source = Source::All(AllSelection { from, until: None });

@@ -17,15 +17,12 @@ use super::super::limits::PAGE_EVENTS_MAX;
 use super::super::outflow::Departures;
 use super::super::reader::Reader;
 use super::super::reading::Page;
-use super::places::{Standing, pause_after, standing, until};
+use super::places::{Next, PAUSE, Pace, Standing, standing, until};
 use crate::bindings::gateway::steps::{Cause, Mark};
 use crate::bindings::store::types::Error;
 use crate::caller::Caller;
 use crate::closing::Closing;
 use crate::trace::Trace;
-
-/// Deliveries after which other tasks get a turn: those that were woken write, and requests go on.
-const DELIVERIES_AT_A_TIME: usize = 32;
 
 /// Followers that come to a group.
 #[derive(Default)]
@@ -66,8 +63,7 @@ pub(super) struct Group {
     ahead: Vec<Sending>,
     /// When a member has to be looked at, at the earliest.
     due: Option<Instant>,
-    /// No page is read before.
-    pause_until: Option<Instant>,
+    pace: Pace,
 }
 
 /// A follower that is at the place of its group.
@@ -114,7 +110,7 @@ impl Group {
             number: 0,
             ahead: Vec::new(),
             due: None,
-            pause_until: None,
+            pace: Pace::default(),
         }
     }
 
@@ -145,7 +141,6 @@ impl Group {
 
     async fn wake(&self) -> Wake {
         let news = async {
-            sleep_until_past(self.pause_until).await;
             if self.ahead.is_empty() && self.reader.reading.is_live() {
                 self.reader.news().await;
             }
@@ -262,15 +257,10 @@ impl Group {
         let marks: Vec<(u64, Mark)> = self.members.iter_mut().filter_map(marks).collect();
         let next = reading.next();
         if let Some(encoded) = &encoded {
-            let mut sent = 0;
             for member in self.members.values_mut() {
                 member.delivery.push_page(encoded.clone(), next);
-                sent += 1;
-                if sent % DELIVERIES_AT_A_TIME == 0 {
-                    tokio::task::yield_now().await;
-                }
+                pause(self.pace.delivered()).await;
             }
-            self.pause_until = pause_after(sent).map(|pause| Instant::now() + pause);
         } else {
             self.members.values_mut().for_each(|member| member.delivery.push_page(Bytes::new(), next));
         }
@@ -280,7 +270,7 @@ impl Group {
     /// Sends marks of the same time and place, each of which is encoded once.
     async fn send_marks(&mut self, marks: Vec<(u64, Mark)>) -> Result<(), Error> {
         let mut encoded: Vec<(std::mem::Discriminant<Mark>, Bytes)> = Vec::new();
-        for (sent, (number, mark)) in marks.into_iter().enumerate() {
+        for (number, mark) in marks {
             let kind = std::mem::discriminant(&mark);
             let bytes = match encoded.iter().find(|(known, _)| *known == kind) {
                 Some((_, bytes)) => bytes.clone(),
@@ -293,9 +283,7 @@ impl Group {
             if let Some(member) = self.members.get(&number) {
                 member.delivery.push(bytes);
             }
-            if sent % DELIVERIES_AT_A_TIME == DELIVERIES_AT_A_TIME - 1 {
-                tokio::task::yield_now().await;
-            }
+            pause(self.pace.delivered()).await;
         }
         Ok(())
     }
@@ -353,9 +341,10 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     [one, other].into_iter().flatten().min()
 }
 
-/// Waits until a time, if it has not passed.
-async fn sleep_until_past(time: Option<Instant>) {
-    if let Some(time) = time {
-        tokio::time::sleep_until(time).await;
+async fn pause(next: Next) {
+    match next {
+        Next::Goes => {}
+        Next::Yields => tokio::task::yield_now().await,
+        Next::Pauses => tokio::time::sleep(PAUSE).await,
     }
 }

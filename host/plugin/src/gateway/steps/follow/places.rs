@@ -13,14 +13,43 @@ pub(super) enum Standing {
     Behind,
 }
 
-/// The processor time of one delivery, rounded up; a write to a socket and the wake-up of the task that makes it.
-const DELIVERY: Duration = Duration::from_micros(10);
+/// Deliveries after which the tasks that they woke get a turn, and those of requests: each writes to a socket, which takes about
+/// 5 us.
+const DELIVERIES_OF_A_TURN: u32 = 10;
 
-/// A shorter pause is none: timers are as exact as this.
-const PAUSE_MIN: Duration = Duration::from_millis(1);
+/// Deliveries after which a group pauses for [`PAUSE`]. So deliveries take about half of one processor, however many followers
+/// there are: pages of many get longer, and appends find the processors free.
+const DELIVERIES_OF_A_PAUSE: u32 = 100;
 
-/// The longest pause: more followers than so many deliveries are many more than a host has.
-const PAUSE_MAX: Duration = Duration::from_millis(250);
+/// The shortest time that a timer waits.
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
+
+/// Counts the deliveries of a group.
+#[derive(Debug, Default)]
+pub(super) struct Pace(u32);
+
+/// What a group does after a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It goes on.
+    Goes,
+    /// It lets others have a turn.
+    Yields,
+    /// It pauses.
+    Pauses,
+}
+
+impl Pace {
+    /// One more delivery was made.
+    pub(super) fn delivered(&mut self) -> Next {
+        self.0 = (self.0 + 1) % DELIVERIES_OF_A_PAUSE;
+        match self.0 {
+            0 => Next::Pauses,
+            sent if sent % DELIVERIES_OF_A_TURN == 0 => Next::Yields,
+            _ => Next::Goes,
+        }
+    }
+}
 
 /// What becomes of a follower at a place, if the group is at another one, or is empty.
 pub(super) fn standing(of_group: Option<u64>, of_follower: u64) -> Standing {
@@ -37,19 +66,9 @@ pub(super) fn until(waiting: impl IntoIterator<Item = u64>) -> Option<u64> {
     waiting.into_iter().min()
 }
 
-/// How long a group waits after a page was sent to so many followers. Pages get longer meanwhile, so that deliveries take one
-/// processor at most, however many followers there are, and appends find the others free.
-pub(super) fn pause_after(deliveries: usize) -> Option<Duration> {
-    let deliveries = u32::try_from(deliveries).unwrap_or(u32::MAX);
-    let pause = DELIVERY.saturating_mul(deliveries).min(PAUSE_MAX);
-    (pause >= PAUSE_MIN).then_some(pause)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::{Standing, pause_after, standing, until};
+    use super::{Next, Pace, Standing, standing, until};
 
     #[test]
     fn a_follower_joins_where_the_group_is() {
@@ -136,11 +155,14 @@ mod tests {
     }
 
     #[test]
-    fn a_large_group_pauses() {
-        for (deliveries, expected) in
-            [(0, None), (99, None), (100, Some(1)), (5_000, Some(50)), (usize::MAX, Some(250))]
-        {
-            assert_eq!(pause_after(deliveries), expected.map(Duration::from_millis), "{deliveries}");
-        }
+    fn a_group_gives_others_a_turn_and_pauses() {
+        let mut pace = Pace::default();
+        let nexts: Vec<Next> = (0..1_000).map(|_| pace.delivered()).collect();
+        let count = |next| nexts.iter().filter(|other| **other == next).count();
+        assert_eq!((count(Next::Goes), count(Next::Yields), count(Next::Pauses)), (900, 90, 10));
+        assert_eq!(
+            (nexts[0], nexts[9], nexts[98], nexts[99]),
+            (Next::Goes, Next::Yields, Next::Goes, Next::Pauses)
+        );
     }
 }
