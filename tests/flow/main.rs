@@ -12,6 +12,7 @@ mod format;
 mod health;
 mod history;
 mod hostile;
+mod http2;
 mod import;
 mod limits;
 mod negotiation;

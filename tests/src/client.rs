@@ -249,10 +249,14 @@ impl Client {
 
     /// A plain TCP connection. The responses that are read from it are checked on drop.
     pub fn connect(&self) -> Connection {
-        let address = self.url.strip_prefix("http://").expect("the tests speak plain HTTP");
-        let connection = TcpStream::connect(address).expect("the host accepts");
+        let connection = TcpStream::connect(self.address()).expect("the host accepts");
         connection.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
         Connection::new(connection)
+    }
+
+    /// The address and port of the gateway.
+    pub fn address(&self) -> &str {
+        self.url.strip_prefix("http://").expect("the tests speak plain HTTP")
     }
 
     fn at(&self, path: &str) -> String {
