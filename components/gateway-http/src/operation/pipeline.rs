@@ -108,8 +108,8 @@ impl Pipeline {
         let mut rest = piece.bytes.as_slice();
         let mut calls = Vec::new();
         let at_least = loop {
-            if calls.len() == PIPELINE_STEP_APPENDS {
-                // The host has more already.
+            if calls.len() == PIPELINE_STEP_APPENDS && !(ends && rest.is_empty()) {
+                // The host may have more already.
                 break 1.min(rest.len());
             }
             match self.next_call(&mut rest, ends) {

@@ -148,6 +148,18 @@ fn what_is_no_import_ends_a_pipeline_of_imports() {
 }
 
 #[test]
+fn a_body_may_end_with_the_last_append_that_a_step_makes() {
+    for appends in [63, 64, 65, 128] {
+        let body: String = (0..appends).map(|number| line("s", number)).collect();
+        for piece_bytes in [50, 64 << 10] {
+            let conditions = Conditions { inline_body: 0, piece_bytes, ..Conditions::default() };
+            let response = lines(body.as_str()).under(conditions).send(&mut TestStore::default());
+            assert_eq!(answers(&response).len(), appends, "{conditions:?}");
+        }
+    }
+}
+
+#[test]
 fn many_appends_are_in_flight_and_few_steps_are_made() {
     let body: String = (0..1_000).map(|number| line("s", number)).collect();
     let mut store = TestStore::default();

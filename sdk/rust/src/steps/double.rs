@@ -155,7 +155,7 @@ pub fn exchange<G: Gateway>(
     let mut driver = Driver::<G> {
         conditions,
         is_head: request.method == "HEAD",
-        body: Body { bytes: body, at: 0, last: 0 },
+        body: Body { bytes: body, at: 0, last: 0, ended: false },
         open: Open::default(),
         started: None,
         outcomes: Vec::new(),
@@ -174,6 +174,8 @@ struct Body {
     at: usize,
     /// The bytes of the last piece.
     last: usize,
+    /// That was the end of the body.
+    ended: bool,
 }
 
 impl Body {
@@ -181,6 +183,7 @@ impl Body {
         let Intake { used, at_least, until, at_most } = intake;
         let used = used as usize;
         assert!(used <= self.last, "{used} bytes are used of {}", self.last);
+        assert!(!self.ended || used < self.last, "`receive` after the end of the body");
         self.at += used;
         let rest = &self.bytes[self.at..];
         let found = until.and_then(|until| rest.iter().position(|byte| *byte == until));
@@ -188,8 +191,8 @@ impl Body {
         let length = usual.clamp(at_least as usize, at_most as usize).min(rest.len());
         self.last = length;
         let bytes = rest[..length].to_vec();
-        let ends = length == rest.len();
-        Piece { bytes, trailers: ends.then(Vec::new) }
+        self.ended = length == rest.len();
+        Piece { bytes, trailers: self.ended.then(Vec::new) }
     }
 }
 
@@ -431,9 +434,10 @@ mod tests {
                         let ordered = call(0, vec![*first]).in_order();
                         actions.push(Action::Call(vec![ordered, call(1, vec![b'-'])]));
                         state.used += 1;
+                    }
+                    state.ended = piece.trailers.is_some() && piece.bytes.len() <= 1;
+                    if !state.ended {
                         actions.push(receive(1));
-                    } else {
-                        state.ended = true;
                     }
                 }
                 Event::Called(called) => {
