@@ -218,8 +218,8 @@ async fn settled(seen: &AtomicU64) {
     }
 }
 
-/// Connections that follow, which a thread of their own reads, so that those who append do not wait behind them; closed when
-/// dropped.
+/// The followers' connections. A thread of their own reads them, so that reading does not delay the clients that append. They are
+/// closed when dropped.
 struct Followers {
     _stop: oneshot::Sender<()>,
 }

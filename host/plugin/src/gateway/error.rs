@@ -27,7 +27,7 @@ pub enum GatewayError {
         /// The crash. Its message is for the operator, not for the client.
         crash: Box<Crash>,
     },
-    /// The request's body did not come to its end.
+    /// The connection ended before the request's body was complete.
     #[error("body: {}, {}", broke_off(*too_slow), what_was_done(*nothing_done))]
     BodyLost {
         /// It took longer than the host waits for one; otherwise the client has left, or sent what is not HTTP.

@@ -47,7 +47,7 @@ pub(super) enum Reached {
 }
 
 impl Sending {
-    /// Reads the first page, and sends it behind the opening. `begin` sends the head, as soon as the page is there; if the read
+    /// Reads the first page, and sends it after the opening. `begin` sends the head, as soon as the page is there; if the read
     /// fails before that, so does this. For a `HEAD` that is all.
     pub(super) async fn begin(
         &mut self,

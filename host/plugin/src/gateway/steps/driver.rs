@@ -1,4 +1,4 @@
-//! The task of a request: does what steps say, and waits for what comes of it.
+//! The task of a request: performs the actions of each step, and waits for the next event.
 
 mod actions;
 mod request;
@@ -52,7 +52,7 @@ enum Sent {
     Follows(Page),
 }
 
-/// Why a bulk read did not come to its end.
+/// Why a bulk read failed.
 enum Unsent {
     /// It failed before the head was sent.
     Failed(Error),

@@ -1,5 +1,5 @@
-//! The state of a request: what it has open, and which event comes next (the rules P2, P3, P5, P6 and P11). Pure: it is told
-//! what a step says and what has happened, and says what the next step is about.
+//! The state of a request: what it has open, and which event comes next (the rules P2, P3, P5, P6 and P11). Pure: the
+//! caller reports each step and each outcome, and asks for the next event.
 //!
 //! The driver does the actions of a step after [`Exchange::follow`] has accepted it, and reports each outcome under the number
 //! of its action. [`plan`] checks the actions of a step.
@@ -81,9 +81,10 @@ struct Body {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Draining {
     No,
-    /// The gateway was not told yet.
+    /// The event `draining` is to be delivered.
     Due(u32),
-    Told,
+    /// It was delivered.
+    Delivered,
 }
 
 impl<G> Exchange<G> {
@@ -229,7 +230,7 @@ impl<G> Exchange<G> {
     /// The event of the next step, if there is one. So many bytes of the response are not taken.
     pub(super) fn next(&mut self, untaken: usize) -> Option<Event> {
         if let (Draining::Due(ms), true) = (self.draining, self.started) {
-            self.draining = Draining::Told;
+            self.draining = Draining::Delivered;
             return Some(Event::Draining(ms));
         }
         if let Some(id) = self.timers.pop_front() {

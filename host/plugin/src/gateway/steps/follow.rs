@@ -54,7 +54,7 @@ impl Followers {
         self.closing.close();
     }
 
-    /// If the host stops, waits until all followers were told so.
+    /// If the host stops, waits until every follower has got its last bytes.
     pub(in crate::gateway) async fn finished(&self) {
         if self.closing.is_closed() {
             self.seats.all_free().await;
@@ -66,8 +66,8 @@ impl Followers {
         self.seats.take()
     }
 
-    /// Has a follower go on by itself, until it has reached the place of those who follow the same: behind the page that it was
-    /// sent last or, if it was not up to date, with another one.
+    /// Starts a task that reads for one follower until it reaches the place of its group, and then joins the group. The task goes
+    /// on after the page `sent`; without one, it reads the next page first.
     pub(super) fn go_on(self: &Arc<Self>, mut follower: Sending, sent: Option<Page>) {
         let followers = self.clone();
         tokio::spawn(async move {

@@ -113,7 +113,7 @@ impl Guest<'_> {
         check: &mut (impl FnMut(C::Returned) -> Result<T, Breach> + Send),
         fresh: bool,
     ) -> Result<T, GatewayError> {
-        // Long reads have few of the instances, so that short requests do not wait behind them.
+        // Long reads have few of the instances, so that they do not delay short requests.
         let _turn = if C::IS_OF_LONG { worker.of_long.acquire().await.ok() } else { None };
         // A worker that stops admits nobody, and still makes the last steps of those that it has.
         let _permit = worker.admission.enter_again().await;

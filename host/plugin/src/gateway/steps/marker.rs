@@ -1,5 +1,5 @@
-//! When marks are due between the pages of a bulk read. Pure: it is told the time in milliseconds of any clock that only goes
-//! forward.
+//! When marks are due between the pages of a bulk read. Pure: the caller passes the time, in milliseconds of a clock that never
+//! goes back.
 
 use std::hash::{Hash, Hasher};
 

@@ -171,7 +171,7 @@ impl<G> Exchange<G> {
     fn brings_event(&self, plan: &Plan) -> bool {
         self.body.intake.is_some()
             || plan.intake.is_some()
-            || self.draining == Draining::Told
+            || self.draining == Draining::Delivered
             || self.after(plan).any(|open| open != Open::Hold)
     }
 

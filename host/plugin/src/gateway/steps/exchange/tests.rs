@@ -1,4 +1,4 @@
-//! The rules of a request as tables: what happens, and what the gateway is told of it.
+//! The rules of a request as tables: what happens, and which events the gateway gets.
 
 use super::Exchange;
 use crate::bindings::gateway::requests::{
