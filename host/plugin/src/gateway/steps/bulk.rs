@@ -91,12 +91,18 @@ impl Sending {
             }
             let turns = self.reader.turns.clone();
             let turn = self.unless_ended(turns.alone()).await?;
+            let before = self.reader.reading.clone();
             let mut page = self.read().await?;
             let events = std::mem::take(&mut page.events);
             let encoded = match page.count {
-                0 => Bytes::new(),
-                _ => self.form.page(&self.guest(), events).await.map_err(Cause::Failed)?,
+                0 => Ok(Bytes::new()),
+                _ => self.form.page(&self.guest(), events).await,
             };
+            let encoded = encoded.map_err(|error| {
+                // The response ends before this page.
+                self.reader.reading = before;
+                Cause::Failed(error)
+            })?;
             drop(turn);
             self.delivery.push_page(encoded, self.reader.reading.next());
             sent = Some(page);

@@ -74,5 +74,5 @@ impl Reader {
 
 /// Whether an error passes by itself.
 fn passes(error: &Error) -> bool {
-    matches!(error, Error::Problem(problem) if [code::RESTARTING, code::OVERLOADED].contains(&problem.code.as_str()))
+    matches!(error, Error::Problem(problem) if [code::RESTARTING, code::UNAVAILABLE, code::OVERLOADED].contains(&problem.code.as_str()))
 }

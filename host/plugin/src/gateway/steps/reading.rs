@@ -116,7 +116,8 @@ impl Reading {
             let after_last = page.last_version.map(|last| last.saturating_add(1));
             self.bound = if self.stream().is_some() { after_last } else { Some(horizon.end) };
         }
-        if !page.end && !progresses(self.query.selection.direction, self.next, page.next) {
+        let leads_back = is_forward && page.next.is_some_and(|next| next < self.next.unwrap_or(0));
+        if leads_back || !page.end && !progresses(self.query.selection.direction, self.next, page.next) {
             return Err(problem(code::OTHER, "a page leads nowhere"));
         }
         let mut count = 0;
@@ -131,8 +132,8 @@ impl Reading {
             _ => u64::from(count),
         };
         (self.next, self.horizon) = (page.next, Some(horizon));
-        // A page that was cut off there says nothing about the end.
-        if until.is_none() || page.next != until {
+        // A page of the store that was cut off there says nothing about the end; one of a stream knows what the stream has after it.
+        if until.is_none() || page.next != until || self.stream().is_some() {
             self.at_end = page.end;
         }
         self.last_version = page.last_version;
@@ -141,8 +142,22 @@ impl Reading {
 
     /// Whether nothing more is to be read.
     pub(super) fn is_over(&self) -> bool {
-        let is_at_bound = self.is_forward() && self.bound.is_some() && self.next >= self.bound;
-        !self.follow && (self.at_end || is_at_bound) || self.next.is_none() || self.left == Some(0)
+        let is_at = |bound: Option<u64>| self.is_forward() && bound.is_some() && self.next >= bound;
+        let ends = self.next.is_none() || self.left == Some(0) || is_at(self.asked_until());
+        ends || !self.follow && (self.at_end || is_at(self.bound))
+    }
+
+    /// Goes on at a place before which there is nothing more to read.
+    pub(super) fn skip_to(&mut self, next: u64) {
+        self.next = Some(next);
+    }
+
+    /// Where the query itself ends.
+    fn asked_until(&self) -> Option<u64> {
+        match &self.query.selection.source {
+            Source::All(all) => all.until,
+            Source::OneStream(_) => None,
+        }
     }
 
     /// What two followers have in common who read the same, wherever they are. None for a read that ends by itself.
@@ -293,6 +308,10 @@ mod tests {
         reading.take(outcome, Ok(horizon(10)), None)
     }
 
+    fn take_until(reading: &mut Reading, outcome: Outcome, until: u64) {
+        reading.take(outcome, Ok(horizon(10)), Some(until)).expect("a page");
+    }
+
     /// From, until and count of the next page.
     fn asked(reading: &Reading) -> (Option<u64>, Option<u64>, u32) {
         let selection = reading.query(u32::MAX, None).selection;
@@ -385,6 +404,24 @@ mod tests {
         take(&mut reading, page(events(2..3), Some(3), true, Some(2))).expect("a page");
         assert_eq!(reading.query(9, Some(5)).selection.count, 2);
         assert_eq!(reading.query(1, Some(5)).selection.count, 1);
+        // The stream has got another event meanwhile, at a position that the page's horizon covers: it is read at once.
+        take_until(&mut reading, page(events(3..5), Some(5), false, Some(5)), 5);
+        assert_eq!((reading.is_live(), reading.covered()), (false, 5));
+        take(&mut reading, page(events(5..6), Some(6), true, Some(5))).expect("a page");
+        assert_eq!((reading.is_live(), reading.covered()), (true, 10));
+        take_until(&mut reading, page(events(6..7), Some(7), true, Some(6)), 7);
+        assert!(reading.is_live());
+    }
+
+    #[test]
+    fn a_reader_that_follows_ends_where_its_query_does() {
+        let mut query = all(None, 0, Direction::Forward);
+        query.selection.source = Source::All(AllSelection { from: None, until: Some(4) });
+        let mut reading = Reading::of(query, true, 1 << 20);
+        take(&mut reading, page(events(0..2), Some(2), true, None)).expect("a page");
+        assert!(!reading.is_over());
+        take(&mut reading, page(events(2..4), Some(4), true, None)).expect("a page");
+        assert!(reading.is_over());
     }
 
     #[test]
@@ -408,6 +445,10 @@ mod tests {
             assert!(take(&mut reading, page(Vec::new(), next, false, None)).is_err(), "{next:?}");
         }
         let mut reading = Reading::of(all(Some(3), 0, Direction::Forward), true, 1 << 20);
+        assert!(
+            take(&mut reading, page(Vec::new(), Some(2), true, None)).is_err(),
+            "events would come twice"
+        );
         let other = Answer { reply: Reply::Named(Vec::new()), horizon: horizon(1) };
         assert!(take(&mut reading, Ok(other)).is_err());
     }

@@ -232,9 +232,14 @@ impl Group {
             let mut page = page.map_err(Cause::Failed)?;
             let events = std::mem::take(&mut page.events);
             let encoded = match page.count {
-                0 => None,
-                _ => Some(self.form.page(&self.guest(), events).await.map_err(Cause::Failed)?),
+                0 => Ok(None),
+                _ => self.form.page(&self.guest(), events).await.map(Some),
             };
+            let encoded = encoded.map_err(|error| {
+                // The responses end before this page.
+                self.reader.reading = before.reading.clone();
+                Cause::Failed(error)
+            })?;
             (page, encoded)
         };
         let behind = self.numbers(Delivery::is_behind);
@@ -242,6 +247,10 @@ impl Group {
         self.send(page, encoded).await.map_err(Cause::Failed)?;
         if self.reader.reading.is_over() {
             return Err(Cause::Complete);
+        }
+        if let Some(first) = until.filter(|_| place(&self.reader) <= place(&before)) {
+            // What lay before the followers ahead is gone, as after the deletion of their stream.
+            self.reader.reading.skip_to(first);
         }
         let ahead = std::mem::take(&mut self.ahead);
         self.place(ahead, turned);
