@@ -1,6 +1,7 @@
 //! Limits: requests at a limit succeed, and requests over it are refused with the limit in the message.
 
 use std::io::{Read as _, Write as _};
+use std::time::Duration;
 
 use exesdb_tests::{Host, NO_EVENTS, Response};
 use serde_json::{Value, json};
@@ -76,6 +77,29 @@ fn a_body_that_never_ends_is_refused_without_being_read_to_its_end() {
     assert!(sent.is_err(), "a gigabyte was taken");
     host.http.append_one("s").expect(200);
     assert_eq!(host.traps(), NO_EVENTS);
+}
+
+/// The time until a response begins counts from the last part of the request, and not from the first.
+#[test]
+fn a_body_may_take_longer_than_the_beginning_of_a_response() {
+    let host =
+        Host::with_config("[[store]]\nname = \"main\"\n[store.limits.gateway]\nresponse_wall_ms = 1000\n");
+    let mut connection = host.http.connect();
+    let head = "POST /v1/stores/main/streams/s/events HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                transfer-encoding: chunked\r\nconnection: close\r\n\r\n";
+    connection.write_all(head.as_bytes()).expect("the host reads");
+    let body = json!({ "events": [event(20_000)] }).to_string();
+    for part in body.as_bytes().chunks(body.len() / 10) {
+        std::thread::sleep(Duration::from_millis(300));
+        let mut chunk = format!("{:x}\r\n", part.len()).into_bytes();
+        chunk.extend_from_slice(part);
+        chunk.extend_from_slice(b"\r\n");
+        connection.write_all(&chunk).expect("the host reads");
+    }
+    connection.write_all(b"0\r\n\r\n").expect("the host reads");
+    let mut response = String::new();
+    connection.read_to_string(&mut response).expect("the host responds");
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
 }
 
 /// Sends bytes on a connection of their own, and reads the response until it names the limit.

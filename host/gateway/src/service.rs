@@ -197,7 +197,10 @@ fn gateway_problem(store: &StoreRoute, error: &GatewayError) -> Response<Full<By
     let store = [("store", serde_json::Value::from(store.name.as_str()))];
     let detail = error.to_string();
     match error {
-        GatewayError::Overloaded | GatewayError::TooManyLong(_) => problem(
+        GatewayError::Overloaded
+        | GatewayError::TooManyLong(_)
+        | GatewayError::TooManyRequests(_)
+        | GatewayError::NoRoom => problem(
             StatusCode::SERVICE_UNAVAILABLE,
             "overloaded",
             "Too many requests at a time",

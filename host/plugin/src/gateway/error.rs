@@ -8,6 +8,12 @@ pub enum GatewayError {
     /// All instances are busy, and the queue for them is full or the request waited in it for too long.
     #[error("all gateway instances of the store are busy; try again later")]
     Overloaded,
+    /// The worker has as many requests as it may have.
+    #[error("the gateway has {0} requests in progress, and more there may not be; try again later")]
+    TooManyRequests(usize),
+    /// The bodies of all requests have as many bytes as they may have.
+    #[error("the requests in progress have as many bytes of bodies as there is room for; try again later")]
+    NoRoom,
     /// There are as many long responses as there may be.
     #[error(
         "{0} long responses are in progress (clients that follow events, read very much, or send or read slowly), and more there may not be; try again later"

@@ -1,6 +1,7 @@
 //! The task of a request: performs the actions of each step, and waits for the next event.
 
 mod actions;
+mod patience;
 mod request;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
 use self::actions::{Arrived, Hold, Numbered};
+use self::patience::{Patience, Waiting};
 use super::bulk::{Reached, Sending};
 use super::delivery::Delivery;
 use super::exchange::Exchange;
@@ -26,7 +28,7 @@ use super::feed::Feed;
 use super::form::Form;
 use super::guest::{Guest, Workers};
 use super::intake::{Arrival, LimitedBody, Lost};
-use super::limits::{DRAIN_TIME, INLINE_BODY_BYTES_MAX, READ_PAUSE_MAX, READS_AT_A_TIME, REQUESTS_MAX};
+use super::limits::{DRAIN_TIME, INLINE_BODY_BYTES_MAX, READS_AT_A_TIME, REQUESTS_MAX};
 use super::outflow::{Outflow, StepsBody, outflow};
 use super::reader::Reader;
 use super::reading::{Page, Reading};
@@ -104,7 +106,7 @@ impl GatewayWorker {
                 return Err(GatewayError::Restarting);
             }
             if requests.len() >= REQUESTS_MAX {
-                return Err(GatewayError::Overloaded);
+                return Err(GatewayError::TooManyRequests(REQUESTS_MAX));
             }
             let serving = serve(self.clone(), number, request, control.clone(), out, sender);
             let task = tokio::spawn(serving).abort_handle();
@@ -149,8 +151,6 @@ struct Driver {
     request: Arc<Request>,
     is_head: bool,
     arrival: Arrival,
-    /// When a part of the body last arrived.
-    arrived: Instant,
     exchange: Exchange<Option<OwnedSemaphorePermit>>,
     token: Arc<Vec<u8>>,
     /// For a request that runs again: all outcomes so far.
@@ -171,10 +171,7 @@ struct Driver {
     out: Outflow,
     /// None once the head was sent.
     head: Option<HeadSender>,
-    /// Until when the request may go on after the host began to stop.
-    drained: Option<Instant>,
-    /// Parts of the response that were taken, and since when no other was.
-    taken: (u64, Instant),
+    patience: Patience,
 }
 
 impl Driver {
@@ -197,7 +194,6 @@ impl Driver {
             request: Arc::new(request),
             is_head: parts.method == Method::HEAD,
             arrival: Arrival::of(body, worker.room.share()),
-            arrived: Instant::now(),
             exchange: Exchange::new(parts.method == Method::HEAD),
             token: Arc::default(),
             outcomes: Arc::default(),
@@ -212,8 +208,7 @@ impl Driver {
             snapshot_turn: Arc::default(),
             out,
             head: Some(head),
-            drained: None,
-            taken: (0, Instant::now()),
+            patience: Patience::new(),
             worker,
             control,
         }
@@ -252,7 +247,6 @@ impl Driver {
             () = self.control.closed() => return Err(GatewayError::Restarting.into()),
         };
         Arc::make_mut(&mut self.request).body = body;
-        self.arrived = Instant::now();
         Ok(())
     }
 
@@ -298,20 +292,27 @@ impl Driver {
                 intake.at_most += 1;
                 intake.at_least = intake.at_most;
             }
-            let deadline = self.deadline(untaken);
+            let waiting = Waiting {
+                has_begun: self.exchange.is_started(),
+                for_events: self.exchange.waits_for_events(),
+                for_body: intake.is_some(),
+                has_room: self.arrival.has_room(),
+                untaken,
+            };
+            self.patience.taken(self.out.taken(), untaken);
+            let deadline = self.patience.until(&waiting, self.arrival.last_part(), self.wall());
             let (changes, running) = (&mut self.changes, &mut self.running);
             tokio::select! {
                 Some(arrived) = changes.next(), if !changes.is_empty() => self.arrived(arrived),
                 Some(arrived) = running.next(), if !running.is_empty() => self.arrived(arrived),
                 piece = self.arrival.piece(intake.unwrap_or(NOTHING)), if intake.is_some() => {
-                    self.arrived = Instant::now();
                     let piece = piece.map_err(|error| lost(&error, &self.exchange))?;
                     self.exchange.body_came(piece);
                 }
                 () = self.out.more_taken(), if untaken > 0 => {}
                 () = self.out.left() => return Err(Over::Done),
-                () = self.control.closed(), if self.drained.is_none() => {
-                    self.drained = Some(Instant::now() + DRAIN_TIME);
+                () = self.control.closed(), if !self.patience.is_draining() => {
+                    self.patience.drain();
                     self.exchange.drain(u32::try_from(DRAIN_TIME.as_millis()).unwrap_or(u32::MAX));
                 }
                 () = tokio::time::sleep_until(deadline.unwrap_or_else(far)), if deadline.is_some() => {
@@ -328,26 +329,18 @@ impl Driver {
         }
     }
 
-    /// When the request is over, unless something happens before.
-    fn deadline(&mut self, untaken: usize) -> Option<Instant> {
-        let taken = self.out.taken();
-        if taken != self.taken.0 || untaken == 0 {
-            self.taken = (taken, Instant::now());
-        }
-        if self.drained.is_some() {
-            return self.drained;
-        }
-        if self.exchange.is_started() {
-            return (untaken > 0).then(|| self.taken.1 + READ_PAUSE_MAX);
-        }
-        (!self.exchange.waits_for_events()).then(|| self.arrived + self.wall())
-    }
-
     fn overdue(&self) -> Over {
-        if self.drained.is_some() || self.exchange.is_started() {
+        if self.patience.is_draining() || self.exchange.is_started() {
             return GatewayError::Restarting.into();
         }
         let crash = Crash::no_response(self.worker.context.limits.response_wall_ms);
+        tracing::warn!(
+            incident = crash.incident,
+            store = self.worker.context.store,
+            component = self.worker.context.role,
+            reason = crash.message,
+            "a gateway component did not begin its response"
+        );
         GatewayError::Crashed { crash: Box::new(crash) }.into()
     }
 
@@ -505,6 +498,6 @@ fn lost<G>(lost: &Lost, exchange: &Exchange<G>) -> GatewayError {
             too_slow: matches!(error, wasmtime_wasi_http::Error::ConnectionReadTimeout),
             nothing_done: !exchange.has_made_calls(),
         },
-        Lost::NoRoom => GatewayError::Overloaded,
+        Lost::NoRoom => GatewayError::NoRoom,
     }
 }

@@ -24,10 +24,13 @@ enum Open {
     Call {
         nth: u64,
         in_order: bool,
-        /// Bytes that it has.
+        /// Bytes that it has, with those that were held for it.
         bytes: usize,
     },
-    Hold,
+    Hold {
+        /// Bytes that are held.
+        bytes: usize,
+    },
     Subscription,
     Timer,
 }

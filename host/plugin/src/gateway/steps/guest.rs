@@ -207,7 +207,9 @@ fn halves(page: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 /// The error of a read whose pages the gateway cannot write.
 pub(super) fn failed(error: &GatewayError) -> Error {
     let code = match error {
-        GatewayError::Overloaded => code::OVERLOADED,
+        GatewayError::Overloaded | GatewayError::TooManyRequests(_) | GatewayError::NoRoom => {
+            code::OVERLOADED
+        }
         GatewayError::Restarting => code::RESTARTING,
         GatewayError::Unavailable => code::UNAVAILABLE,
         _ => code::OTHER,

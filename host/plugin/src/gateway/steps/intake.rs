@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame};
+use tokio::time::Instant;
 use wasmtime_wasi_http::Error;
 
 use super::limits::ROOM_FREE_BYTES;
@@ -58,6 +59,8 @@ pub(super) struct Arrival {
     searched: usize,
     trailers: Vec<Header>,
     share: Share,
+    /// When a part last came.
+    last_part: Instant,
 }
 
 impl Arrival {
@@ -67,7 +70,14 @@ impl Arrival {
         B::Error: Into<Error>,
     {
         let body: Option<Box<dyn AnyBody>> = if body.is_end_stream() { None } else { Some(Box::new(body)) };
-        Self { body, kept: BytesMut::new(), searched: 0, trailers: Vec::new(), share }
+        Self {
+            body,
+            kept: BytesMut::new(),
+            searched: 0,
+            trailers: Vec::new(),
+            share,
+            last_part: Instant::now(),
+        }
     }
 
     /// From now on the body may take as long as it likes.
@@ -96,6 +106,16 @@ impl Arrival {
             return Ok(RequestBody::Whole(self.kept.to_vec()));
         }
         Ok(RequestBody::Pieces(length))
+    }
+
+    /// When a part of the body last came, or the request.
+    pub(super) fn last_part(&self) -> Instant {
+        self.last_part
+    }
+
+    /// Whether it has some of the room that all requests share.
+    pub(super) fn has_room(&self) -> bool {
+        self.share.bytes() > 0
     }
 
     /// Drops what was used.
@@ -139,7 +159,9 @@ impl Arrival {
     /// Waits for more of the body, or its end.
     async fn more(&mut self) -> Result<(), Lost> {
         let Some(body) = &mut self.body else { return Ok(()) };
-        match poll_fn(|context| body.poll(context)).await {
+        let part = poll_fn(|context| body.poll(context)).await;
+        self.last_part = Instant::now();
+        match part {
             None => self.body = None,
             Some(Err(error)) => {
                 self.body = None;

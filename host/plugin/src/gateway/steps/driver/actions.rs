@@ -12,7 +12,7 @@ use crate::bindings::gateway::steps::{Action, Feed as FeedSource, NumberedCall, 
 use crate::bindings::store::types::Error;
 use crate::gateway::error::GatewayError;
 use crate::gateway::steps::feed::{self, Ended, Feed, Turned};
-use crate::gateway::steps::limits::HELD_BYTES_MAX;
+use crate::gateway::steps::limits::{CALLS_MAX, HELD_BYTES_MAX};
 use crate::gateway::steps::room::Share;
 use crate::gateway::steps::rules::{self, Content};
 use crate::problem::{code, problem};
@@ -58,6 +58,7 @@ impl Driver {
             }
             Action::Send(bytes) => {
                 if !self.is_head {
+                    self.patience.taken(self.out.taken(), self.out.untaken());
                     self.out.push(bytes);
                 }
             }
@@ -159,7 +160,11 @@ impl Driver {
             }
         };
         let within = within_ms.map_or(self.wall(), |ms| self.wall().min(Duration::from_millis(ms.into())));
-        let deadline = Instant::now() + within;
+        let mut deadline = Instant::now() + within;
+        if !self.exchange.is_started() {
+            // So that the outcome is there before the time of the request is over.
+            deadline = deadline.min(self.arrival.last_part() + self.wall());
+        }
         let (calls, caller) = (self.calls.clone(), self.caller());
         if !is_change(&call) {
             let reads = self.reads.clone();
@@ -173,15 +178,26 @@ impl Driver {
             });
             return;
         }
+        if self.changes.len() >= CALLS_MAX {
+            let message =
+                format!("{CALLS_MAX} changes of the request are in progress, cancelled ones among them");
+            self.exchange.call_finished(id, context, Err(problem(code::OVERLOADED, message)), None);
+            return;
+        }
         let serial = self.next_serial();
         self.numbered.insert(id, Numbered { serial, abort: None });
         let turn = matches!(call, Call::ChangeSnapshot(_)).then(|| self.snapshot_turn.clone());
         let mut change: BoxFuture<'static, Arrived> = Box::pin(async move {
-            let _turn = match turn {
-                Some(turn) => Some(turn.lock_owned().await),
-                None => None,
+            let outcome = match turn {
+                None => calls.run(caller, call, deadline).await,
+                Some(turn) => match tokio::time::timeout_at(deadline, turn.lock_owned()).await {
+                    Ok(_turn) => calls.run(caller, call, deadline).await,
+                    Err(_) => Err(problem(
+                        code::TIMEOUT,
+                        "the time was over before the change's turn; nothing was changed",
+                    )),
+                },
             };
-            let outcome = calls.run(caller, call, deadline).await;
             Arrived { id, serial, what: What::Called(Box::new(outcome), context, None) }
         });
         match futures_util::poll!(change.as_mut()) {

@@ -1,6 +1,6 @@
 //! Checks the actions of a step, one after the other, before any of them is in force.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Draining, Exchange, Open};
 use crate::bindings::gateway::steps::{Action, Intake, NumberedCall, Pending};
@@ -14,6 +14,8 @@ use crate::gateway::steps::rules::{self, Breach, Content, unless};
 struct Plan {
     /// Numbers, with what they stand for afterwards; none for a number that is free then.
     numbers: HashMap<u32, Option<Open>>,
+    /// Numbers that were taken. What a call brings at once must not be mistaken for the outcome of another one.
+    taken: HashSet<u32>,
     cancelled: Vec<u32>,
     in_order: Vec<u64>,
     calls: u64,
@@ -76,9 +78,11 @@ impl<G> Exchange<G> {
                 }
             }
             Action::Hold(holding) => {
-                let held = self.at(plan, holding.id) == Some(Open::Hold);
-                if !held {
-                    self.take_number(plan, holding.id, Open::Hold)?;
+                let more = holding.events.len();
+                if let Some(Open::Hold { bytes }) = self.at(plan, holding.id) {
+                    plan.numbers.insert(holding.id, Some(Open::Hold { bytes: bytes.saturating_add(more) }));
+                } else {
+                    self.take_number(plan, holding.id, Open::Hold { bytes: more })?;
                 }
                 exesdb_packed::Events::check(&holding.events)
                     .map_err(|broken| Breach(format!("hold {}: {broken}", holding.id)))?;
@@ -87,7 +91,12 @@ impl<G> Exchange<G> {
             Action::Subscribe(subscription) => {
                 self.take_number(plan, subscription.id, Open::Subscription)?;
             }
-            Action::Credit(grant) => self.expect(plan, grant.id, Open::Subscription, "credit")?,
+            Action::Credit(grant) => {
+                let is_open = self.at(plan, grant.id) == Some(Open::Subscription);
+                if !is_open {
+                    return Err(not_open("credit", grant.id));
+                }
+            }
             Action::Timer(timer) => self.take_number(plan, timer.id, Open::Timer)?,
             Action::Cancel(id) => {
                 match self.at(plan, *id) {
@@ -104,12 +113,15 @@ impl<G> Exchange<G> {
 
     fn add_call(&self, plan: &mut Plan, call: &NumberedCall) -> Result<(), Breach> {
         rules::call(call)?;
+        let mut bytes = rules::call_bytes(&call.call);
         if let Some(held) = call.held {
-            self.expect(plan, held, Open::Hold, "held")?;
+            let Some(Open::Hold { bytes: of_hold }) = self.at(plan, held) else {
+                return Err(not_open("held", held));
+            };
+            bytes = bytes.saturating_add(of_hold);
             plan.numbers.insert(held, None);
         }
         let nth = self.calls_made + plan.calls;
-        let bytes = rules::call_bytes(&call.call);
         self.take_number(plan, call.id, Open::Call { nth, in_order: call.in_order, bytes })?;
         plan.calls += 1;
         if call.in_order {
@@ -137,12 +149,9 @@ impl<G> Exchange<G> {
 
     fn take_number(&self, plan: &mut Plan, id: u32, open: Open) -> Result<(), Breach> {
         unless(self.at(plan, id).is_none(), || format!("the number {id} is in use"))?;
+        unless(plan.taken.insert(id), || format!("the number {id} is taken twice in one step"))?;
         plan.numbers.insert(id, Some(open));
         Ok(())
-    }
-
-    fn expect(&self, plan: &Plan, id: u32, open: Open, action: &str) -> Result<(), Breach> {
-        unless(self.at(plan, id) == Some(open), || format!("`{action}` of {id}, which is not open for it"))
     }
 
     /// Everything that is open after the actions.
@@ -157,7 +166,7 @@ impl<G> Exchange<G> {
             match open {
                 Open::Call { .. } => calls += 1,
                 Open::Subscription => subscriptions += 1,
-                Open::Hold | Open::Timer => others += 1,
+                Open::Hold { .. } | Open::Timer => others += 1,
             }
         }
         unless(calls <= CALLS_MAX, too_many_calls)?;
@@ -172,7 +181,7 @@ impl<G> Exchange<G> {
         self.body.intake.is_some()
             || plan.intake.is_some()
             || self.draining == Draining::Delivered
-            || self.after(plan).any(|open| open != Open::Hold)
+            || self.after(plan).any(|open| !matches!(open, Open::Hold { .. }))
     }
 
     fn adopt(&mut self, plan: Plan, runs_again: bool) {
@@ -209,6 +218,10 @@ impl<G> Exchange<G> {
             self.end();
         }
     }
+}
+
+fn not_open(action: &str, id: u32) -> Breach {
+    Breach(format!("`{action}` of {id}, which is not open for it"))
 }
 
 fn too_many_calls() -> String {

@@ -1,0 +1,128 @@
+//! Clients that take nothing of a long response are cut off after 30 s, with the place to go on from; others notice nothing. So
+//! are clients that send a part of a large message, and then nothing.
+
+use std::io::{Read as _, Write as _};
+use std::thread::sleep;
+use std::time::Duration;
+
+use exesdb_tests::{Connection, Host};
+use serde_json::{Value, json};
+
+/// Longer than a client may take nothing.
+const PAUSE: Duration = Duration::from_secs(35);
+
+/// More than the buffers of sockets and a window of pages can hold: 32 MiB in all.
+const EVENTS: u64 = 2_000;
+const DATA_BYTES: usize = 16 << 10;
+
+fn fill(host: &Host) {
+    let events = vec![json!({ "type": "t", "data": "x".repeat(DATA_BYTES) }); 100];
+    for _ in 0..EVENTS / 100 {
+        host.http.append("s", "any", &events).expect(200);
+    }
+}
+
+/// Requests all events of the store. With HTTP/1.0 the body of the response has no chunks.
+fn request(host: &Host, query: &str, accept: &str) -> Connection {
+    let mut connection = host.http.connect();
+    let request =
+        format!("GET /v1/stores/main/events{query} HTTP/1.0\r\nhost: localhost\r\naccept: {accept}\r\n\r\n");
+    connection.write_all(request.as_bytes()).expect("the host reads");
+    connection
+}
+
+/// The rest of a response, which the host ends.
+fn rest(connection: &mut Connection) -> String {
+    let mut rest = String::new();
+    connection.read_to_string(&mut rest).expect("the response ends, after a whole character");
+    rest
+}
+
+#[test]
+fn a_read_of_many_pages_that_nobody_takes_ends_with_its_place() {
+    let host = Host::start();
+    fill(&host);
+    let mut slow = request(&host, "", "application/x-ndjson");
+    sleep(PAUSE);
+    let response = rest(&mut slow);
+    let (_, body) = response.split_once("\r\n\r\n").expect("it has a head");
+    let lines: Vec<Value> =
+        body.lines().map(|line| serde_json::from_str(line).expect("lines are whole")).collect();
+    let (last, events) = lines.split_last().expect("it has lines");
+    for (position, event) in (0_u64..).zip(events) {
+        assert_eq!(event["position"], position);
+    }
+    let taken = events.len() as u64;
+    assert!(0 < taken && taken < EVENTS, "{taken}");
+    assert_eq!((&last["page"]["next"], &last["page"]["end"]), (&json!(taken), &json!(false)));
+    let mut later = request(&host, &format!("?from={taken}"), "application/x-ndjson");
+    // The lines of the other events, and the last one.
+    let response = rest(&mut later);
+    let (_, body) = response.split_once("\r\n\r\n").expect("it has a head");
+    assert_eq!(body.lines().count() as u64, EVENTS - taken + 1);
+}
+
+#[test]
+fn a_follower_that_takes_nothing_is_cut_off_and_others_of_its_group_are_not() {
+    let host = Host::start();
+    host.http.append_one("s").expect(200);
+    let mut slow = request(&host, "", "text/event-stream");
+    let mut begun = [0; 4_096];
+    assert!(slow.read(&mut begun).expect("it begins") > 0);
+    let other = host.http.follow("/v1/stores/main/events", None);
+    assert_eq!(other.take(1).len(), 1);
+    fill(&host);
+    // The other one gets everything meanwhile.
+    assert_eq!(
+        other.take(EVENTS as usize).last().map(|event| event["position"].clone()),
+        Some(json!(EVENTS))
+    );
+    sleep(PAUSE);
+    let rest = rest(&mut slow);
+    let ending = rest.rsplit_once("event: end\n").expect("the last message says why").1;
+    assert!(ending.contains("urn:exesdb:problem:overloaded") && ending.contains("the last id"), "{ending}");
+    let last_id = rest.rsplit_once("\nid: ").expect("events have ids").1;
+    let last: u64 = last_id.split_once('@').expect("with the history").0.parse().expect("it is a position");
+    assert!(0 < last && last < EVENTS, "{last}");
+    let resumed = host.http.follow("/v1/stores/main/events", Some(last));
+    let resumed = resumed.take(usize::try_from(EVENTS - last).expect("it is small"));
+    assert_eq!(resumed.first().map(|event| event["position"].clone()), Some(json!(last + 1)));
+    host.http.append_one("s").expect(200);
+    assert_eq!(other.take(1)[0]["position"], EVENTS + 1);
+}
+
+#[test]
+fn a_pipeline_may_be_silent_between_appends_but_not_within_a_large_one() {
+    let host = Host::start();
+    let begin = || {
+        let mut connection = host.http.connect();
+        let head = "POST /v1/stores/main/append HTTP/1.1\r\nhost: localhost\r\n\
+                    content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
+        connection.write_all(head.as_bytes()).expect("the host reads");
+        connection
+    };
+    let send = |connection: &mut Connection, text: &str| {
+        let chunk = format!("{:x}\r\n{text}\r\n", text.len());
+        connection.write_all(chunk.as_bytes()).expect("the host reads");
+    };
+    let until = |connection: &mut Connection, text: &str| {
+        let (mut response, mut buffer) = (String::new(), [0; 4_096]);
+        while !response.contains(text) {
+            let bytes = connection.read(&mut buffer).expect("the host goes on");
+            assert!(bytes > 0, "it ended without {text}: {response}");
+            response.push_str(&String::from_utf8_lossy(&buffer[..bytes]));
+        }
+    };
+    let append = "{\"stream\":\"s\",\"events\":[{\"type\":\"t\",\"data\":1}]}\n";
+    let (mut between, mut within) = (begin(), begin());
+    send(&mut between, append);
+    until(&mut between, "\"last_version\":0");
+    send(&mut within, append);
+    until(&mut within, "\"last_version\":1");
+    send(&mut within, &format!("{{\"stream\":\"{}", "x".repeat(64 << 10)));
+    sleep(PAUSE);
+    let mut buffer = [0; 4_096];
+    assert!(!matches!(within.read(&mut buffer), Ok(1..)), "it is cut off");
+    send(&mut between, append);
+    until(&mut between, "\"last_version\":2");
+}
