@@ -16,7 +16,7 @@ use super::ask::{Ask, fingerprint};
 use super::breaker::Breaker;
 use super::decider::changes::{Change, Changes, Outcome};
 use super::decider::order::DecisionOrder;
-use super::decider::queue::{List, Queue};
+use super::decider::queue::{List, Queue, QueueLimits};
 use super::decider::standing::ListLimits;
 use super::kind::Kind;
 use super::poison_tracker::PoisonTracker;
@@ -28,6 +28,10 @@ use crate::trace::Trace;
 
 /// Limits of a list of changes: those of the rule W5.
 const LIST_LIMITS: ListLimits = ListLimits { requests: 1_000, bytes: 8 << 20 };
+
+/// Bytes of the changes that wait for one partition: those of eight gateway requests with as many bytes of open calls as each
+/// may have (16 MiB).
+const WAITING_BYTES_MAX: usize = 128 << 20;
 
 /// How long a partition may be without an instance before its calls are refused instead of waiting for the next one. A
 /// restart takes less than a millisecond; after this time the component may not come back by itself.
@@ -67,7 +71,11 @@ impl<K: Kind> Partition<K> {
         order: DecisionOrder,
     ) -> Arc<Self> {
         Arc::new(Self {
-            changes: Queue::new(capacity, LIST_LIMITS, order),
+            changes: Queue::new(
+                QueueLimits { requests: capacity, bytes: WAITING_BYTES_MAX },
+                LIST_LIMITS,
+                order,
+            ),
             asks: Mutex::default(),
             asked: Notify::new(),
             asks_max: capacity,

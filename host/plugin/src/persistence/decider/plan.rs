@@ -78,7 +78,8 @@ impl<R, P> Plan<R, P> {
         let waits = decisions.into_iter().map(|decision| {
             if let Decision::Commit(batch, _) = &decision {
                 bytes += batch.bytes();
-                is_full |= bytes > COMMIT_BYTES_MAX;
+                // The storage refuses a first one that is too large by itself.
+                is_full |= bytes > COMMIT_BYTES_MAX && !batches.is_empty();
             }
             match decision {
                 // What follows may build on the batch that does not fit, so it is decided again as well.
@@ -226,6 +227,17 @@ mod tests {
             plan.settle([at(7), at(7)]),
             [applied("a"), Fate::Done("b"), applied("c"), again(), again(), again()]
         );
+    }
+
+    /// Deciding the first one again would never end.
+    #[test]
+    fn the_first_batch_is_left_to_the_storage_even_if_it_fits_into_no_commit() {
+        let huge = Decision::Commit(Batch { log: vec![0; 17 << 20], ..Batch::default() }, "a");
+        let (plan, batches) = plan(vec![huge, commit("b"), done("c")]);
+        assert_eq!(batches.len(), 1);
+        let error = BatchError::TooLarge { what: "the commit", actual: 17 << 20, limit: 16 << 20 };
+        let again = || Fate::Again { failed_guard: None };
+        assert_eq!(plan.settle([Err(error.clone())]), [Fate::Refused(error), again(), again()]);
     }
 
     #[test]

@@ -35,18 +35,27 @@ impl<K: Decided> Waiting<K> {
     }
 }
 
+/// Most requests that wait at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct QueueLimits {
+    pub(crate) requests: usize,
+    /// Bytes of their events and data. A single request may have more.
+    pub(crate) bytes: usize,
+}
+
 /// The queue of one decider.
 pub(crate) struct Queue<K: Decided> {
     state: Mutex<State<K>>,
     changed: Notify,
     order: DecisionOrder,
-    limits: ListLimits,
-    /// Most requests that wait at a time.
-    waiting_max: usize,
+    of_list: ListLimits,
+    of_queue: QueueLimits,
 }
 
 struct State<K: Decided> {
     waiting: BTreeMap<u64, Waiting<K>>,
+    /// Bytes of those that wait.
+    bytes: usize,
     next_place: u64,
     /// Whether a list is being decided or not applied yet. Until then nobody knows the state on which the next one is
     /// decided.
@@ -58,9 +67,9 @@ struct State<K: Decided> {
 pub(crate) struct Full;
 
 impl<K: Decided> Queue<K> {
-    pub(crate) fn new(waiting_max: usize, limits: ListLimits, order: DecisionOrder) -> Arc<Self> {
-        let state = State { waiting: BTreeMap::new(), next_place: 0, is_deciding: false };
-        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), order, limits, waiting_max })
+    pub(crate) fn new(of_queue: QueueLimits, of_list: ListLimits, order: DecisionOrder) -> Arc<Self> {
+        let state = State { waiting: BTreeMap::new(), bytes: 0, next_place: 0, is_deciding: false };
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new(), order, of_list, of_queue })
     }
 
     /// Adds a request. Its outcome comes from the receiver; an error there means that the queue is gone.
@@ -71,12 +80,14 @@ impl<K: Decided> Queue<K> {
     ) -> Result<oneshot::Receiver<K::Outcome>, Full> {
         let (outcome, receiver) = oneshot::channel();
         let mut state = self.state.lock();
-        if state.waiting.len() >= self.waiting_max {
+        let bytes = state.bytes.saturating_add(K::bytes(&request));
+        let is_too_large = bytes > self.of_queue.bytes && !state.waiting.is_empty();
+        if is_too_large || state.waiting.len() >= self.of_queue.requests {
             return Err(Full);
         }
         let place = state.next_place;
         state.next_place += 1;
-        state.waiting.insert(place, Waiting { request, outcome, trace, standing: Standing::NEW, place });
+        state.insert(Waiting { request, outcome, trace, standing: Standing::NEW, place });
         drop(state);
         self.changed.notify_one();
         Ok(receiver)
@@ -96,7 +107,7 @@ impl<K: Decided> Queue<K> {
 
     fn take_next(&self) -> Option<Vec<Waiting<K>>> {
         let mut state = self.state.lock();
-        state.waiting.retain(|_, waiting| !waiting.outcome.is_closed());
+        state.drop_abandoned();
         if state.is_deciding || state.waiting.is_empty() {
             return None;
         }
@@ -107,22 +118,47 @@ impl<K: Decided> Queue<K> {
             joins
         });
         let sizes = join.map(|waiting| (waiting.standing, K::bytes(&waiting.request)));
-        let count = list_len(sizes, self.limits);
-        let requests = std::iter::from_fn(|| state.waiting.pop_first()).take(count);
-        let requests = requests.map(|(_, waiting)| waiting).collect();
+        let count = list_len(sizes, self.of_list);
+        let requests = std::iter::from_fn(|| state.pop()).take(count).collect();
         state.is_deciding = true;
         Some(requests)
     }
 
     /// Puts requests back in their places.
     fn put_back(&self, requests: impl IntoIterator<Item = Waiting<K>>) {
-        self.state.lock().waiting.extend(requests.into_iter().map(|waiting| (waiting.place, waiting)));
+        let mut state = self.state.lock();
+        requests.into_iter().for_each(|waiting| state.insert(waiting));
     }
 
     /// Notes that a list is applied, or never will be: the next one can be decided.
     fn list_applied(&self) {
         self.state.lock().is_deciding = false;
         self.changed.notify_one();
+    }
+}
+
+impl<K: Decided> State<K> {
+    fn insert(&mut self, waiting: Waiting<K>) {
+        self.bytes += K::bytes(&waiting.request);
+        self.waiting.insert(waiting.place, waiting);
+    }
+
+    fn pop(&mut self) -> Option<Waiting<K>> {
+        let (_, waiting) = self.waiting.pop_first()?;
+        self.bytes -= K::bytes(&waiting.request);
+        Some(waiting)
+    }
+
+    /// Drops the requests whose callers have left.
+    fn drop_abandoned(&mut self) {
+        let bytes = &mut self.bytes;
+        self.waiting.retain(|_, waiting| {
+            let is_abandoned = waiting.outcome.is_closed();
+            if is_abandoned {
+                *bytes -= K::bytes(&waiting.request);
+            }
+            !is_abandoned
+        });
     }
 }
 

@@ -18,13 +18,14 @@ use super::Decided;
 use super::apply::{Observer, apply};
 use super::order::DecisionOrder;
 use super::plan::Decision;
-use super::queue::{Full, List, Queue};
+use super::queue::{Full, List, Queue, QueueLimits};
 use super::standing::ListLimits;
 use crate::trace::Trace;
 
 const OWNER: &str = "streams";
 const KEYSPACE: &str = "sets";
 const LIMITS: ListLimits = ListLimits { requests: 8, bytes: 1 << 20 };
+const WAITING: QueueLimits = QueueLimits { requests: 1_000, bytes: 1 << 20 };
 
 /// Adds an id to a set, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +169,7 @@ async fn outcomes(receivers: Vec<Receiver<Outcome>>) -> Vec<Outcome> {
 }
 
 fn queue() -> Arc<Queue<Sets>> {
-    Queue::new(1_000, LIMITS, DecisionOrder::default())
+    Queue::new(WAITING, LIMITS, DecisionOrder::default())
 }
 
 fn commit() -> Commit {
@@ -367,7 +368,7 @@ async fn a_request_whose_guard_never_holds_is_given_up() {
 async fn queues_that_decide_side_by_side_lose_nothing() {
     let disk = Disk::new();
     let order = DecisionOrder::default();
-    let queues: Vec<_> = (0..4).map(|_| Queue::new(1_000, LIMITS, order.clone())).collect();
+    let queues: Vec<_> = (0..4).map(|_| Queue::new(WAITING, LIMITS, order.clone())).collect();
     queues.iter().for_each(|queue| drop(sound_worker(&disk, queue)));
     let receivers = (0..200_u8).map(|id| add(&queues[usize::from(id) % 4], "a", id)).collect();
     let outcomes = outcomes(receivers).await;
@@ -419,15 +420,26 @@ async fn a_request_that_ends_instances_fails_alone_and_the_others_are_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_is_bounded_and_drops_those_who_left() {
-    let disk = Disk::new();
-    let queue = Queue::new(2, LIMITS, DecisionOrder::default());
-    let left = add(&queue, "a", 1);
-    let stays = add(&queue, "a", 2);
-    assert_eq!(queue.push(Add { set: "a", id: 3 }, Trace::new()).err(), Some(Full));
-    drop(left);
-    sound_worker(&disk, &queue);
-    assert_eq!(outcomes(vec![stays]).await, [Outcome::Added(0)]);
-    assert_eq!(disk.set("a"), [2]);
+    // Each request has one byte.
+    for limits in [QueueLimits { requests: 2, ..WAITING }, QueueLimits { bytes: 2, ..WAITING }] {
+        let disk = Disk::new();
+        let queue = Queue::new(limits, LIMITS, DecisionOrder::default());
+        let left = add(&queue, "a", 1);
+        let stays = add(&queue, "a", 2);
+        assert_eq!(queue.push(Add { set: "a", id: 3 }, Trace::new()).err(), Some(Full), "{limits:?}");
+        drop(left);
+        sound_worker(&disk, &queue);
+        assert_eq!(outcomes(vec![stays]).await, [Outcome::Added(0)]);
+        assert_eq!(disk.set("a"), [2]);
+        // There is room again.
+        assert_eq!(outcomes(vec![add(&queue, "a", 3)]).await, [Outcome::Added(1)]);
+    }
+    let queue: Arc<Queue<Sets>> =
+        Queue::new(QueueLimits { bytes: 0, ..WAITING }, LIMITS, DecisionOrder::default());
+    assert!(
+        queue.push(Add { set: "a", id: 1 }, Trace::new()).is_ok(),
+        "an empty queue takes a request of any size"
+    );
 }
 
 /// A list that was decided against the contract is put back as it was.
