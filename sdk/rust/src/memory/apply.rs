@@ -1,6 +1,5 @@
 //! Applying batches.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use exesdb_packed::{Envelope, Frames, Record};
@@ -52,14 +51,14 @@ impl MemoryStore {
         let first = state.next_position;
         for Changes { keyspace, puts, deletes } in &batch.changes {
             let map = state.keyspaces.entry(keyspace.clone()).or_default();
-            for key in deletes {
-                map.remove(key);
-            }
             let mut rest = &puts[..];
             while let Some((put, after)) = split_put(rest) {
                 let [in_key, in_value] = &put.stamps;
                 map.insert(stamped(put.key, in_key, first), stamped(put.value, in_value, first));
                 rest = after;
+            }
+            for key in deletes {
+                map.remove(key);
             }
         }
         for record in records {
@@ -114,11 +113,7 @@ impl State {
             records.push(record);
         }
         let (mut entries, mut bytes) = (0, batch.log.len());
-        let mut keyspaces = HashSet::new();
         for changes in &batch.changes {
-            if !keyspaces.insert(&changes.keyspace) {
-                return Err(format!("keyspace {} has two lists of changes", changes.keyspace));
-            }
             entries += check_changes(changes, positions)?;
             bytes += changes.puts.len();
         }
@@ -137,7 +132,7 @@ impl State {
 
 /// Checks the changes of one keyspace. Returns their number.
 fn check_changes(changes: &Changes, positions: u64) -> Result<usize, String> {
-    let mut keys: HashSet<&[u8]> = HashSet::new();
+    let mut count = changes.deletes.len();
     let mut rest = &changes.puts[..];
     while !rest.is_empty() {
         let (put, after) = split_put(rest).ok_or("a put is broken")?;
@@ -151,18 +146,13 @@ fn check_changes(changes: &Changes, positions: u64) -> Result<usize, String> {
                 return Err(format!("the stamp of index {index} at {at} leads out of the batch"));
             }
         }
-        // Keys with stamps may be alike before the positions are known.
-        if put.stamps[0].is_empty() && !keys.insert(put.key) {
-            return Err(format!("key {} is put twice", put.key.escape_ascii()));
-        }
+        count += 1;
         rest = after;
     }
-    for key in &changes.deletes {
-        if key.is_empty() || !keys.insert(key) {
-            return Err(format!("key {} is empty, or changed twice", key.escape_ascii()));
-        }
+    if changes.deletes.iter().any(Vec::is_empty) {
+        return Err("a key is empty".into());
     }
-    Ok(keys.len())
+    Ok(count)
 }
 
 fn split_put(bytes: &[u8]) -> Option<(Put<'_>, &[u8])> {
@@ -224,6 +214,20 @@ mod tests {
         assert_eq!(store.view().end().next_position, 24);
     }
 
+    /// The rule B4.
+    #[test]
+    fn of_two_writes_to_one_key_the_later_counts() {
+        let store = MemoryStore::new();
+        let mut batch = BatchBuilder::new();
+        batch.put("k", b"a", b"1");
+        batch.put("k", b"a", b"2");
+        batch.put("k", b"b", b"3");
+        batch.delete("k", b"b");
+        assert_eq!(store.apply(&batch.build()), Ok(0));
+        let view = store.view();
+        assert_eq!((view.get("k", b"a"), view.get("k", b"b")), (Ok(Some(b"2".to_vec())), Ok(None)));
+    }
+
     #[test]
     fn a_batch_whose_guard_fails_changes_nothing() {
         let store = MemoryStore::new();
@@ -254,10 +258,7 @@ mod tests {
         };
         assert!(!refused(&|_| ()));
         assert!(refused(&|batch| batch.put("k", b"", b"")));
-        assert!(refused(&|batch| {
-            batch.put("k", b"a", b"");
-            batch.delete("k", b"a");
-        }));
+        assert!(refused(&|batch| batch.delete("k", b"")));
         assert!(refused(&|batch| batch.remove_event(0)));
         let stamp = |at, index| {
             move |batch: &mut BatchBuilder| {
