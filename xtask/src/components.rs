@@ -41,12 +41,14 @@ const GUESTS: &[Guest] = &[
 pub(crate) fn build(names: &[String]) -> Result<()> {
     let guests = selected(names)?;
     let toolchain = toolchain::find()?;
+    let mut is_any_new = false;
     for guest in guests {
         let began = Instant::now();
         let module = compile(guest, &toolchain)?;
         let component = encode(&module).with_context(|| format!("{} is not a component", guest.package))?;
         let file = workspace::target().join("components").join(format!("{}.wasm", guest.component));
         let changed = write_if_changed(&file, &component)?;
+        is_any_new |= changed;
         eprintln!(
             "component {:<20} {:>6} KiB  {:>5.1} s  {}",
             guest.component,
@@ -55,7 +57,22 @@ pub(crate) fn build(names: &[String]) -> Result<()> {
             if changed { "written" } else { "unchanged" },
         );
     }
+    if is_any_new {
+        drop_compiled()?;
+    }
     Ok(())
+}
+
+/// Removes the compiled components that the tests share. Each test host gets a copy of all of them, so those of former
+/// components would fill the small disks of some tests.
+fn drop_compiled() -> Result<()> {
+    let folder = workspace::target().join("tmp/compiled");
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn selected(names: &[String]) -> Result<Vec<&'static Guest>> {
