@@ -17,8 +17,8 @@ Examples:
   exesdb kill main/system/gateway-system          see what is restarted
 
 Commands that read or write events use the gateway (--url). `tree`, `kill`, `restart`, `events`, `backup`, `scavenge` and
-`compact` use the host's control socket in its data directory (--data). `restore` and `doctor` work on a data directory
-whose host is stopped.
+`compact` use the host's control socket in its data directory (--data). `restore` works on a data directory
+whose host does not serve the store, and `doctor` on one whose host is stopped.
 
 Exit codes: 0 done, 1 failed (`doctor`: something is wrong), 2 invalid command line, 3 incomplete (`import`: something was
 refused; `follow`: the stream was deleted for good).";
@@ -73,7 +73,7 @@ pub enum Command {
     Import(command::import::ImportOptions),
     /// Copy a running store into a file.
     Backup(command::backup::BackupOptions),
-    /// Create a store from a backup, all of it or up to a position. Its host must be stopped.
+    /// Create a store from a backup, all of it or up to a position. A running host must not serve this store.
     Restore(command::restore::RestoreOptions),
     /// Remove what retention and deletion hide from a running store, and free its space.
     Scavenge(command::scavenge::ScavengeOptions),

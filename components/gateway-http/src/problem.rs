@@ -133,7 +133,7 @@ impl Kind {
             Self::StreamNotFound => "The stream has no events",
             Self::SnapshotNotFound => "There is no such snapshot",
             Self::MethodNotAllowed => "The path does not have this method",
-            Self::NotAcceptable => "No form of the answer is acceptable",
+            Self::NotAcceptable => "No form of the response is acceptable",
             Self::WrongExpectedVersion => "The stream is not at the expected version",
             Self::ConditionFailed => "An append condition does not hold",
             Self::HistoryChanged => "The position is not of this history of the store",

@@ -222,8 +222,8 @@ pub(super) const CALL_WALL_MS: Number = Number {
     min: 10,
     max: 600_000,
     unit: "milliseconds",
-    meaning: "Time from a call of a persistence component to its result, waiting for the disk included; of a gateway on steps, \
-              from a call to its step.",
+    meaning: "Time from a call of a persistence component to its result, reads from the disk included, commits not; of a \
+              gateway on steps, from a call to its step.",
     why_bounded: "A disk that takes ten minutes is broken.",
 };
 
@@ -258,7 +258,7 @@ pub(super) const MAILBOX: Number = Number {
     unit: "calls",
     meaning: "Changes that may wait for an instance of a persistence component, and as many reads. The next one is refused \
               as overloaded.",
-    why_bounded: "Each may hold a request of 4 MiB.",
+    why_bounded: "Each may hold a request of 8 MiB.",
 };
 
 pub(super) const GATEWAY_INSTANCES_PER_WORKER: Number = Number {

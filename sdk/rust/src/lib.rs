@@ -9,7 +9,7 @@
 //! | `gateway-steps` | [`steps::Gateway`] | [`steps_plugin!`] | `exesdb:gateway/gateway-steps-plugin` |
 //! | `gateway` | [`gateway::Gateway`] | [`gateway_plugin!`] | `exesdb:gateway/gateway-http-plugin` |
 //!
-//! Enable one at least. Enable exactly one for a component, and build one component at a time (`cargo build -p my-component --target wasm32-unknown-unknown`):
+//! Enable one at least. Enable exactly one for a component, and build one component at a time (`cargo build -p my-component --target wasm32-wasip2`):
 //! cargo unifies the features of packages that are built together, and each feature links its world's description into the
 //! component. The module [`snapshots`] has a complete component as an example.
 //!
