@@ -82,12 +82,13 @@ impl FieldPath {
         if let Some(rejection) = self.rejection.take() {
             return rejection;
         }
-        let kind = match error.classify() {
-            Category::Data => Kind::InvalidArgument,
-            Category::Syntax | Category::Eof | Category::Io => Kind::MalformedBody,
+        let (kind, mut detail) = match error.classify() {
+            Category::Data => (Kind::InvalidArgument, error.to_string()),
+            Category::Syntax | Category::Eof | Category::Io => {
+                (Kind::MalformedBody, format!("is not JSON: {error}"))
+            }
         };
         // Serde quotes the client's text at any length.
-        let mut detail = error.to_string();
         if detail.len() > DETAIL_BYTES_MAX {
             detail.truncate(detail.floor_char_boundary(DETAIL_BYTES_MAX));
             detail.push_str("...");

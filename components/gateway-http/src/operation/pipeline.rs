@@ -124,6 +124,7 @@ impl Pipeline {
                     break 0;
                 }
                 Err(problem) => {
+                    let problem = self.unreadable(problem);
                     self = self.refuse(&problem);
                     break 0;
                 }
@@ -209,6 +210,18 @@ impl Pipeline {
             lines.push(b'\n');
         }
         self.go_on(vec![Action::Send(lines)])
+    }
+
+    /// The problem of an append or import that cannot be read, with which one it is.
+    fn unreadable(&self, problem: Problem) -> Problem {
+        let name = match self.items {
+            Items::Appends | Items::PackedAppends => "append",
+            Items::Imports => "import",
+        };
+        // `next` is the number of those before it.
+        let number = u64::from(self.next) + 1;
+        let detail = format!("{name} {number} of the request: {}; nothing after it was read", problem.detail);
+        Problem { detail, ..problem }
     }
 
     /// Reads nothing more, and ends with a problem.

@@ -144,6 +144,8 @@ fn what_is_no_import_ends_a_pipeline_of_imports() {
         let answers = request.body(body).send(&mut store).lines();
         assert_eq!((answers.len(), store.events().len()), (2, 1), "{wrong}: {answers:?}");
         assert!(answers[1]["status"].as_u64().is_some_and(|status| status >= 400), "{wrong}: {answers:?}");
+        let detail = answers[1]["detail"].as_str().expect("it is a text");
+        assert!(detail.starts_with("import 2 of the request: "), "{detail}");
     }
 }
 
@@ -192,6 +194,10 @@ fn what_cannot_be_read_ends_the_response() {
             assert_eq!(found[0], json!(0), "{bad}");
             assert!(found[1] == json!(kind) || found[1] == json!("invalid-argument"), "{bad}: {found:?}");
             assert_eq!(store.end(), 1, "nothing after it is appended");
+            let last = response.lines().remove(1);
+            let detail = last["detail"].as_str().expect("it is a text");
+            assert!(detail.starts_with("append 2 of the request: "), "{bad}: {detail}");
+            assert!(detail.ends_with("; nothing after it was read"), "{bad}: {detail}");
         }
     }
     let response = lines(long).send(&mut TestStore::default());
