@@ -30,7 +30,7 @@ pub(crate) fn follow(stream: &str) -> Step {
     Step::Bulk(bulk("follow", query, true))
 }
 
-/// `<form>.<source>.<from>`. A source is `all`, a stream, or a prefix of streams with `*` behind it.
+/// Follows what `<form>.<source>.<from>` names. A source is `all`, the name of a stream, or a prefix of names followed by `*`.
 pub(crate) fn live(argument: &str) -> Step {
     let mut parts = argument.split('.');
     let mut part = || parts.next().expect("a form, a source and a place");

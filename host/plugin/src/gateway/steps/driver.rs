@@ -1,6 +1,7 @@
 //! The task of a request: performs the actions of each step, and waits for the next event.
 
 mod actions;
+mod bulk;
 mod patience;
 mod request;
 
@@ -20,47 +21,26 @@ use tokio::time::Instant;
 
 use self::actions::{Arrived, Hold, Numbered};
 use self::patience::{Patience, Waiting};
-use super::bulk::{Reached, Sending};
-use super::delivery::Delivery;
 use super::exchange::Exchange;
 use super::exports::NextStep;
 use super::feed::Feed;
-use super::form::Form;
 use super::guest::{Guest, Workers};
 use super::intake::{Arrival, LimitedBody, Lost};
 use super::limits::{DRAIN_TIME, INLINE_BODY_BYTES_MAX, READS_AT_A_TIME, REQUESTS_MAX};
 use super::outflow::{Outflow, StepsBody, outflow};
 use super::reader::Reader;
-use super::reading::{Page, Reading};
+use super::reading::Reading;
 use super::rules::{self, Content};
 use crate::admission::NotAdmitted;
 use crate::bindings::gateway::requests::{Outcome, Request, RequestBody};
-use crate::bindings::gateway::steps::{Bulk, Cause, Event, Step};
-use crate::bindings::store::types::Error;
+use crate::bindings::gateway::steps::{Event, Step};
 use crate::caller::Caller;
 use crate::crash::Crash;
 use crate::gateway::error::GatewayError;
 use crate::gateway::worker::{GatewayWorker, Listed, Running};
-use crate::problem::{code, problem};
 use crate::request_control::RequestControl;
 use crate::store_calls::StoreCalls;
 use crate::trace::Trace;
-
-/// What was sent of a bulk read.
-enum Sent {
-    /// All of it.
-    Over,
-    /// This page; the others follow.
-    Follows(Page),
-}
-
-/// Why a bulk read failed.
-enum Unsent {
-    /// It failed before the head was sent.
-    Failed(Error),
-    /// It failed later, and could not be concluded.
-    Broken(GatewayError),
-}
 
 /// Where the head of the response, or the error in its place, is sent.
 type HeadSender = oneshot::Sender<Result<Parts, GatewayError>>;
@@ -282,6 +262,9 @@ impl Driver {
         loop {
             let untaken = self.out.untaken();
             if let Some(event) = self.exchange.next(untaken) {
+                if matches!(event, Event::Timer(_) | Event::Page(_) | Event::Stopped(_)) {
+                    self.patience.resume();
+                }
                 return Ok(event);
             }
             self.start_turns(untaken);
@@ -390,83 +373,6 @@ impl Driver {
         }
         self.begin(head);
         Ok(())
-    }
-
-    /// Sends a bulk read. If that fails before its head, the gateway makes another step. Once a follower has begun, it is the
-    /// store's.
-    async fn bulk(&mut self, mut bulk: Bulk) -> Result<Step, Over> {
-        self.drop_open();
-        let token = Arc::new(std::mem::take(&mut bulk.token));
-        let reading = Reading::of(bulk.query.clone(), bulk.follow, bulk.page_bytes);
-        let follows = reading.follows() && !self.is_head;
-        let followers = self.worker.followers.clone();
-        let seat = if follows { followers.seat() } else { None };
-        if follows && seat.is_none() {
-            let full = problem(code::OVERLOADED, "the store has as many followers as it may have");
-            return Ok(self.step(NextStep::Resume(token, Arc::new(Event::Failed(full)))).await?);
-        }
-        let form = Arc::new(Form::of(&mut bulk));
-        let out = std::mem::replace(&mut self.out, outflow().0);
-        let mut sending = Sending {
-            origin: self.worker.origin.clone(),
-            worker: Some(self.worker.clone()),
-            trace: self.control.trace.clone(),
-            reader: self.reader(reading),
-            delivery: Delivery::new(out, form.wanted(), bulk.within_ms, seat),
-            form,
-            closing: self.control.closing().clone(),
-        };
-        let left = sending.delivery.out.left();
-        let sent = tokio::select! {
-            begun = Self::send(&mut self.head, &self.control, self.is_head, &mut sending, bulk, follows) => begun,
-            () = left => return Err(Over::Done),
-        };
-        match sent {
-            Ok(Sent::Follows(page)) => {
-                sending.worker = None;
-                sending.closing = followers.closing.clone();
-                sending.reader.caller.request = None;
-                followers.go_on(sending, Some(page));
-                Err(Over::Done)
-            }
-            Ok(Sent::Over) => Err(Over::Done),
-            Err(Unsent::Broken(error)) => Err(error.into()),
-            Err(Unsent::Failed(error)) => {
-                self.out = sending.delivery.out;
-                Ok(self.step(NextStep::Resume(token, Arc::new(Event::Failed(error)))).await?)
-            }
-        }
-    }
-
-    /// Sends a bulk read to its end or, if it follows, its first page.
-    async fn send(
-        sender: &mut Option<HeadSender>,
-        control: &RequestControl,
-        is_head: bool,
-        sending: &mut Sending,
-        bulk: Bulk,
-        follows: bool,
-    ) -> Result<Sent, Unsent> {
-        let begin = |head: Parts| {
-            control.response_began();
-            if let Some(sender) = sender.take() {
-                // The client may be gone.
-                drop(sender.send(Ok(head)));
-            }
-        };
-        let page = sending.begin(&bulk.head, bulk.opening, is_head, begin).await.map_err(Unsent::Failed)?;
-        if is_head {
-            return Ok(Sent::Over);
-        }
-        if follows {
-            return Ok(Sent::Follows(page));
-        }
-        let cause = match sending.rest(Some(page)).await {
-            Ok(Reached::End | Reached::Live) => Cause::Complete,
-            Err(cause) => cause,
-        };
-        sending.conclude(cause).await.map_err(Unsent::Broken)?;
-        Ok(Sent::Over)
     }
 }
 

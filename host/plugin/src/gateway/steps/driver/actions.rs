@@ -163,7 +163,7 @@ impl Driver {
         let mut deadline = Instant::now() + within;
         if !self.exchange.is_started() {
             // So that the outcome is there before the time of the request is over.
-            deadline = deadline.min(self.arrival.last_part() + self.wall());
+            deadline = deadline.min(self.patience.of_calls(self.arrival.last_part(), self.wall()));
         }
         let (calls, caller) = (self.calls.clone(), self.caller());
         if !is_change(&call) {

@@ -10,6 +10,8 @@ use crate::gateway::steps::limits::{DRAIN_TIME, OUTCOME_TIME, READ_PAUSE_MAX, SE
 pub(super) struct Patience {
     /// Parts of the response that were taken, and since when no other was, though there are some.
     taken: (u64, Instant),
+    /// When something last happened that the gateway may wait for as long as it likes.
+    resumed: Instant,
     /// Until when the request may go on after the host began to stop.
     drained: Option<Instant>,
 }
@@ -31,7 +33,19 @@ pub(super) struct Waiting {
 
 impl Patience {
     pub(super) fn new() -> Self {
-        Self { taken: (0, Instant::now()), drained: None }
+        let now = Instant::now();
+        Self { taken: (0, now), resumed: now, drained: None }
+    }
+
+    /// Something has happened that the gateway may wait for as long as it likes.
+    pub(super) fn resume(&mut self) {
+        self.resumed = Instant::now();
+    }
+
+    /// Until when a call may go on before the response has begun, so that its outcome is there in time. `last_part` is when a part
+    /// of the request last came, `wall` how long a response may take to begin.
+    pub(super) fn of_calls(&self, last_part: Instant, wall: Duration) -> Instant {
+        last_part.max(self.resumed) + wall
     }
 
     /// Notes how many parts of the response were taken, and how many bytes were not.
@@ -51,7 +65,7 @@ impl Patience {
         self.drained.is_some()
     }
 
-    /// Until when the request may wait. `last_part` is when a part of it last came, `wall` how long a response may take to begin.
+    /// Until when the request may wait; the arguments are those of [`of_calls`](Self::of_calls).
     pub(super) fn until(&self, waiting: &Waiting, last_part: Instant, wall: Duration) -> Option<Instant> {
         if self.drained.is_some() {
             return self.drained;
@@ -62,7 +76,7 @@ impl Patience {
             return [unread, silent].into_iter().flatten().min();
         }
         // Until the response begins, the body has a limit of its own.
-        (!waiting.for_events && !waiting.for_body).then(|| last_part + wall + OUTCOME_TIME)
+        (!waiting.for_events && !waiting.for_body).then(|| self.of_calls(last_part, wall) + OUTCOME_TIME)
     }
 }
 
@@ -83,6 +97,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_request_waits_as_long_as_nobody_is_too_slow() {
+        let patience = Patience::new();
+        advance(AGO * 2).await;
         let now = Instant::now();
         let silent = SEND_PAUSE_MAX - AGO;
         for (waiting, expected) in [
@@ -96,9 +112,22 @@ mod tests {
             (Waiting { for_body: true, has_room: true, ..BEGUN }, Some(silent)),
             (Waiting { for_body: true, has_room: true, untaken: 1, ..BEGUN }, Some(silent)),
         ] {
-            let until = Patience::new().until(&waiting, now - AGO, WALL);
+            let mut patience = Patience { ..patience };
+            patience.taken(1, waiting.untaken);
+            let until = patience.until(&waiting, now - AGO, WALL);
             assert_eq!(until.map(|until| until - now), expected);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_response_begins_again_after_what_may_take_long() {
+        let (mut patience, last_part) = (Patience::new(), Instant::now());
+        advance(WALL * 2).await;
+        assert!(patience.of_calls(last_part, WALL) < Instant::now());
+        patience.resume();
+        assert_eq!(patience.of_calls(last_part, WALL), Instant::now() + WALL);
+        let until = patience.until(&NOTHING, last_part, WALL);
+        assert_eq!(until, Some(Instant::now() + WALL + OUTCOME_TIME));
     }
 
     #[tokio::test(start_paused = true)]
