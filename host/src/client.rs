@@ -32,7 +32,7 @@ pub use import::{
     IMPORT_BYTES_MAX, IMPORT_EVENTS_MAX, IMPORT_SOURCE_BYTES_MAX, ImportMark, ImportRequest, ImportState,
     Imported, RowCount, RowsRequest,
 };
-pub use import_pipeline::{IMPORTS_IN_FLIGHT, ImportPipeline};
+pub use import_pipeline::{IMPORTS_IN_FLIGHT, ImportPipeline, import_body};
 pub use lines::Lines;
 pub use read_from::ReadFrom;
 pub use retry::Retry;

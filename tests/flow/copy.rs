@@ -1,6 +1,7 @@
 //! `exesdb import` of an export into a store that already has the streams: copies that are kept up to date, copies with
 //! events of their own, and different streams of the same names.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -238,6 +239,53 @@ fn a_gap_is_reported_as_a_gap() {
     assert_eq!(stores.read("c", "gq"), Some(vec![0, 1, 2]));
     stores.imported("new", &second);
     assert_eq!(stores.read("new", "gq"), Some(vec![6, 7]));
+}
+
+/// Batches are sent ahead, so the ones after a refused one may be carried out before what is left of it.
+#[test]
+fn a_refusal_amid_many_batches_leaves_out_its_stream_only() {
+    let stores = Stores::start();
+    let http = stores.host.http.of("a");
+    let append = |stream: &str, from: u64| {
+        let events: Vec<Value> =
+            (from..from + 500).map(|data| json!({ "type": "t", "data": data })).collect();
+        http.append(stream, "any", &events).expect(200);
+    };
+    stores.append("c", "clash", 99);
+    for block in 0..12 {
+        // A batch of the import has 1,000 events. Some have all streams, and some a stream of their own.
+        append("first", 500 * block);
+        if block % 3 == 0 {
+            append("second", 500 * block);
+        } else {
+            append(&format!("only-{block}"), 0);
+        }
+        if block == 5 {
+            (0..3).for_each(|data| stores.append("a", "clash", data));
+        }
+    }
+    let file = stores.export("a", "export");
+    let (summary, said) = stores.refused("c", &file);
+    let counts = ["events", "added", "already_there", "refused"].map(|name| summary[name].as_u64());
+    assert_eq!(counts, [12_003, 12_000, 0, 3].map(Some), "{said}");
+    assert!(said.contains("stream clash: its event of version 0 was not imported"), "{said}");
+    assert_eq!(stores.read("c", "clash"), Some(vec![99]));
+    let events = |file: &Path| {
+        let text = std::fs::read_to_string(file).expect("an export");
+        let mut streams: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for line in text.lines() {
+            let mut line: Value = serde_json::from_str(line).expect("a line of an export");
+            let Some(event) = line["event"].as_object_mut() else { continue };
+            event.remove("position");
+            let stream = event["stream"].as_str().expect("a stream").to_owned();
+            streams.entry(stream).or_default().push(Value::Object(std::mem::take(event)));
+        }
+        streams.remove("clash");
+        streams
+    };
+    assert_eq!(events(&stores.export("c", "copy")), events(&file));
+    let (summary, _) = stores.refused("c", &file);
+    assert_eq!((&summary["added"], &summary["already_there"]), (&json!(0), &json!(12_000)));
 }
 
 #[test]

@@ -81,7 +81,7 @@ struct StatesResponse {
 }
 
 /// The response to an import.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 pub struct Imported {
     /// The number of events that were added.
     pub added: u64,

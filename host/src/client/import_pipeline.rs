@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::error::{ClientError, Problem};
 use super::http::{Client, RESPONSE_TIMEOUT};
-use super::import::{Imported, RowsRequest};
+use super::import::Imported;
 use super::response_lines::{NDJSON, ResponseLines};
 
 /// Imports that may have no answer. Each has up to 3 MiB, and the host has one decided while another is synced.
@@ -21,6 +21,13 @@ pub const IMPORTS_IN_FLIGHT: usize = 4;
 pub struct ImportPipeline {
     imports: Sender<Bytes, Infallible>,
     answers: ResponseLines,
+}
+
+/// The line of an import, which is an [`ImportRequest`](super::ImportRequest) or a [`RowsRequest`](super::RowsRequest).
+pub fn import_body(request: &impl Serialize) -> Bytes {
+    let mut line = serde_json::to_vec(request).expect("requests of this client are JSON");
+    line.push(b'\n');
+    line.into()
 }
 
 impl Client {
@@ -39,15 +46,13 @@ impl Client {
 }
 
 impl ImportPipeline {
-    /// Sends an import. At most [`IMPORTS_IN_FLIGHT`] may have no answer.
-    pub async fn send<E: Serialize>(&mut self, request: &RowsRequest<'_, E>) -> Result<(), ClientError> {
-        let mut line = serde_json::to_vec(request).expect("requests of this client are JSON");
-        line.push(b'\n');
+    /// Sends an [import](import_body). At most [`IMPORTS_IN_FLIGHT`] may have no answer.
+    pub async fn send(&mut self, body: Bytes) -> Result<(), ClientError> {
         let lost = |_| ClientError::Lost {
             url: self.answers.url().to_owned(),
             detail: "the host reads no more".to_owned(),
         };
-        self.imports.send_data(line.into()).await.map_err(lost)
+        self.imports.send_data(body).await.map_err(lost)
     }
 
     /// Waits for the answer to the first import that has none.

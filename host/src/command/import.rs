@@ -4,6 +4,7 @@
 //! and the event is sent with its version, so sending it again adds nothing: an interrupted import continues when it is
 //! started again, and one that waits for the host repeats its request.
 
+mod ahead;
 mod csv_file;
 mod export_file;
 mod format;

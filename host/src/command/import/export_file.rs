@@ -25,6 +25,7 @@ use self::gaps::Gaps;
 pub(super) use self::sender::Imported;
 use self::sender::Sender;
 use self::snapshot_line::SnapshotLine;
+use super::ahead::Ahead;
 use super::rejections::Kind;
 use crate::client::{Client, IMPORT_BYTES_MAX, IMPORT_EVENTS_MAX, Retry};
 use crate::command::export::format::{Counts, ExportReader, FormatError, Line};
@@ -83,6 +84,7 @@ async fn send(
         gaps,
         batch: Vec::new(),
         batch_bytes: 0,
+        ahead: Ahead::default(),
         done: Imported::default(),
     };
     let result = send_lines(&mut sender, &mut reader).await;
@@ -116,7 +118,7 @@ async fn send_lines<R: BufRead>(sender: &mut Sender<'_>, reader: &mut ExportRead
                 }
                 let bytes = event.bytes();
                 if sender.batch.len() == IMPORT_EVENTS_MAX || sender.batch_bytes + bytes > IMPORT_BYTES_MAX {
-                    sender.flush().await.with_context(|| format!("events before line {number}"))?;
+                    sender.send_batch().await.with_context(|| format!("events before line {number}"))?;
                 }
                 sender.batch_bytes += bytes;
                 sender.batch.push(event);

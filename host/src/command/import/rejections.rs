@@ -138,6 +138,11 @@ impl Rejections {
         self.streams.contains(stream)
     }
 
+    /// Whether there is a stream of which nothing more is imported.
+    pub(super) fn rejects_streams(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
     /// The text for the end of the import; none if everything was accepted. `things` names the rows, in the plural.
     pub(super) fn text(&self, things: &str) -> Option<String> {
         if self.listed.is_empty() {

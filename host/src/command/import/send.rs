@@ -14,7 +14,8 @@ use futures_util::stream::{StreamExt as _, TryStreamExt as _, iter};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use self::pipeline::Ahead;
+use self::pipeline::Request;
+use super::ahead::Ahead;
 use super::lookup::Lookup;
 use super::rejections::{Rejections, is_about_events};
 use super::row_id;
@@ -124,7 +125,7 @@ struct Sender<'a> {
     has_responded: bool,
     retry: Retry,
     streams: HashMap<String, TrackedStream>,
-    ahead: Ahead,
+    ahead: Ahead<Request>,
     sent: Sent,
 }
 

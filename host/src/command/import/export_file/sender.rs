@@ -1,5 +1,9 @@
 //! Sends events and snapshots of an export, in batches. A request that the store refuses because of one stream is sent again
 //! without that stream.
+//!
+//! While nothing is refused, batches are sent [ahead](Ahead) of the answers to those before them. If one is refused, those that
+//! were already sent come before what is left of it, so that its events may stand after those of other streams. From then on,
+//! batches are sent one after the other.
 
 use std::collections::HashMap;
 
@@ -9,7 +13,8 @@ use super::continued::ContinuedStream;
 use super::event_line::EventLine;
 use super::gaps::Gaps;
 use super::snapshot_line::SnapshotLine;
-use crate::client::{Client, ClientError, ImportRequest, Retry};
+use crate::client::{self, Client, ClientError, ImportRequest, Retry, import_body};
+use crate::command::import::ahead::{Ahead, Answer};
 use crate::command::import::rejections::{Kind, Rejections, is_about_events};
 use crate::command::progress::Progress;
 
@@ -20,7 +25,7 @@ pub(in crate::command::import) struct Imported {
     pub(in crate::command::import) events: u64,
     /// Events that were not in the store before.
     pub(in crate::command::import) added: u64,
-    /// Events that an earlier import had added.
+    /// Events that an earlier import had added, or an attempt of this one whose response was lost.
     pub(in crate::command::import) already_there: u64,
     /// Events whose versions their streams have, hidden by retention or deletion.
     pub(in crate::command::import) hidden: u64,
@@ -39,6 +44,14 @@ pub(in crate::command::import) struct Imported {
     pub(in crate::command::import) rejections: Rejections,
 }
 
+impl Imported {
+    fn add(&mut self, imported: client::Imported) {
+        self.added += imported.added;
+        self.already_there += imported.repeated;
+        self.hidden += imported.hidden;
+    }
+}
+
 /// The state of the import.
 pub(super) struct Sender<'a> {
     pub(super) client: &'a Client,
@@ -52,21 +65,72 @@ pub(super) struct Sender<'a> {
     pub(super) gaps: Gaps,
     pub(super) batch: Vec<EventLine>,
     pub(super) batch_bytes: usize,
+    /// Batches without an answer.
+    pub(super) ahead: Ahead<Vec<EventLine>>,
     pub(super) done: Imported,
 }
 
 impl Sender<'_> {
-    /// Sends the batch.
-    pub(super) async fn flush(&mut self) -> Result<(), ClientError> {
+    /// Sends the batch. Its answer may come later.
+    pub(super) async fn send_batch(&mut self) -> Result<(), ClientError> {
         if self.batch.is_empty() {
             return Ok(());
         }
         let events = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
-        self.import(&events).await?;
+        if !self.ahead.may_send() || self.done.rejections.rejects_streams() {
+            self.settle().await?;
+            return self.import(&events).await;
+        }
+        while self.ahead.is_full() {
+            self.answer().await?;
+        }
+        if !self.ahead.open(self.client).await {
+            return self.import(&events).await;
+        }
+        let body = import_body(&ImportRequest { events: &events });
+        self.ahead.send(events, Some(body)).await;
+        Ok(())
+    }
+
+    /// Sends the batch, and waits for all answers.
+    pub(super) async fn flush(&mut self) -> Result<(), ClientError> {
+        self.send_batch().await?;
+        self.settle().await
+    }
+
+    async fn settle(&mut self) -> Result<(), ClientError> {
+        while self.answer().await? {}
+        Ok(())
+    }
+
+    /// Waits for the answer to the first batch that has none. Returns whether there was one.
+    async fn answer(&mut self) -> Result<bool, ClientError> {
+        match self.ahead.answer().await {
+            None => return Ok(false),
+            Some(Answer::Imported(events, imported)) => {
+                self.done.add(imported);
+                self.count(&events);
+            }
+            Some(Answer::Back(batches)) => {
+                for (events, imported) in batches {
+                    match imported {
+                        Some(imported) => {
+                            self.done.add(imported);
+                            self.count(&events);
+                        }
+                        None => self.import(&events).await?,
+                    }
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Counts the events of a batch that was imported or refused.
+    fn count(&mut self, events: &[EventLine]) {
         self.done.events += events.len() as u64;
         self.progress.inc(events.len() as u64);
-        Ok(())
     }
 
     /// Sends events in order, except those of rejected streams.
@@ -99,15 +163,14 @@ impl Sender<'_> {
                 Err(error) => return Err(error),
             }
         }
+        self.count(events);
         Ok(())
     }
 
     async fn import_once(&mut self, events: &[&EventLine]) -> Result<(), ClientError> {
         let client = self.client;
         let imported = self.retry.run(async || client.import(&ImportRequest { events }).await).await?;
-        self.done.added += imported.added;
-        self.done.already_there += imported.repeated;
-        self.done.hidden += imported.hidden;
+        self.done.add(imported);
         Ok(())
     }
 
