@@ -1,6 +1,7 @@
 //! Every action, and every way in which a body and a response come.
 
 use exesdb_tests::{Host, after, eventually, last_seq, of_kind};
+use serde_json::Value;
 
 use super::{Exchange, LAST_CHUNK, append, get, host, path};
 
@@ -96,6 +97,30 @@ fn appends_of_one_connection_are_pipelined_and_answered_in_order() {
     }
     exchange.until(LAST_CHUNK);
     assert_eq!(get(&host, "read"), "page 1000");
+}
+
+#[test]
+fn changes_that_were_cancelled_count_until_they_are_done() {
+    let host = host("");
+    append(&host, "s", "one");
+    assert_eq!(get(&host, "cancelled/s"), "problem overloaded unknown false");
+    append(&host, "s", "it goes on");
+    assert_eq!(get(&host, "read"), "page 2");
+}
+
+#[test]
+fn a_request_without_a_response_is_an_incident() {
+    let host = host("[store.limits]\nresponse_wall_ms = 300");
+    let text = host.http.get(&path("silent")).expect_problem(500, "internal").text;
+    let incident = eventually("it is in the log", || {
+        let mut records = host.log().into_iter().filter_map(|line| serde_json::from_str::<Value>(&line).ok());
+        records.find_map(|record| {
+            let is_it = record["message"] == "a gateway component did not begin its response";
+            is_it.then(|| record["incident"].as_str().expect("an incident has an id").to_owned())
+        })
+    });
+    assert!(text.contains(&incident), "{incident} is not in {text}");
+    assert_eq!(get(&host, "read"), "page 0");
 }
 
 #[test]

@@ -274,6 +274,51 @@ fn each_follower_gets_the_log_from_where_it_began() {
 }
 
 #[test]
+fn those_who_wait_for_what_is_to_come_take_nothing_from_others() {
+    let host = host("");
+    append(&host, "s", "0");
+    append(&host, "s", "1");
+    let mut now = Exchange::get(&host, "live/positions.s.0");
+    now.until("(idle 2)");
+    let mut later = Exchange::get(&host, "live/positions.s.5");
+    later.until("(idle ");
+    now.until("(idle 2)");
+    for number in 2..6 {
+        append(&host, "s", &number.to_string());
+    }
+    let got = now.until("5@s;");
+    let got: Vec<&str> = got.lines().filter(|line| line.contains("@s;")).collect();
+    assert_eq!(got, ["2@s;", "3@s;", "4@s;", "5@s;"]);
+    let got = later.until("5@s;");
+    assert_eq!(got.matches("@s;").count(), 1, "{got}");
+}
+
+#[test]
+fn followers_of_a_deleted_stream_wait_wherever_they_are() {
+    let host = host("");
+    (0..3).for_each(|number| drop(append(&host, "s", &format!("before {number}"))));
+    let begin = |from: u64| Exchange::get(&host, &format!("live/positions.s.{from}"));
+    let mut before = begin(0);
+    before.until("(idle 3)");
+    assert_eq!(get(&host, "delete/s"), "deleted");
+    let mut others = [0, 1, 2, 3, 4, 9].map(begin);
+    // A keepalive comes from a group that waits.
+    for follower in others.iter_mut().chain([&mut before]) {
+        follower.until("(idle ");
+        follower.until("(idle ");
+    }
+    append(&host, "s", "after 0");
+    for follower in others[..4].iter_mut().chain([&mut before]) {
+        follower.until("3@s;");
+    }
+    append(&host, "s", "after 1");
+    for follower in others[..5].iter_mut().chain([&mut before]) {
+        let got = follower.until("4@s;");
+        assert_eq!(got.matches("@s;").count(), 1, "{got}");
+    }
+}
+
+#[test]
 fn short_requests_have_an_instance_while_pages_are_encoded() {
     // One of the two instances may encode.
     let limits = "[store.limits]\ngateway_instances_per_worker = 2\ncall_cpu_ms = 10000";

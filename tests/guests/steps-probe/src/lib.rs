@@ -4,8 +4,11 @@
 //! |---|---|
 //! | `echo` | responds with what it got |
 //! | `append/<stream>` | appends the body as one event, and responds with where it is |
+//! | `delete/<stream>` | deletes a stream, which goes on with its next event |
 //! | `held/<stream>` | holds the body as an event twice, and appends both with a third |
 //! | `lines/<stream>` | appends each line of the body as it comes, with answers in order |
+//! | `cancelled/<stream>` | makes changes and cancels them, until one is refused |
+//! | `silent` | reads again and again, and does not respond |
 //! | `read` | responds with the number of events of the store |
 //! | `again` | runs again from its beginning, with two calls |
 //! | `again-body/<bytes>` | runs again with its whole body of at most so many bytes |
@@ -45,6 +48,7 @@ mod bindings {
 }
 mod breach;
 mod bulk;
+mod cancelled;
 mod lines;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -53,7 +57,8 @@ use bindings::exesdb::gateway::requests::{
     Call, Header, Outcome, Query, Reply, Request, RequestBody, Response, ResponseHead, WriteCall,
 };
 use bindings::exesdb::store::types::{
-    AllSelection, Append, Direction, Error, ExpectedVersion, Selection, Source, WriteRequest,
+    AllSelection, Append, Deletion, DeletionRequest, Direction, Error, ExpectedVersion, Selection, Source,
+    WriteRequest,
 };
 use bindings::exports::exesdb::gateway::steps::{
     Action, Closing, Ending, Event, Feed, Guest, Holding, Intake, Mark, NumberedCall, Pending, Step,
@@ -109,6 +114,15 @@ fn begin(request: &Request, outcomes: &[Outcome]) -> Step {
             let call = Call::Write(append(argument, &[data_of(request)]));
             pending("append", vec![Action::Call(vec![numbered(1, call, b"the context")])])
         }
+        "delete" => {
+            let deletion = DeletionRequest {
+                stream_id: argument.to_owned(),
+                expected: ExpectedVersion::Any,
+                deletion: Deletion::Soft,
+                options: Vec::new(),
+            };
+            pending("delete", vec![Action::Call(vec![numbered(1, Call::Remove(deletion), b"")])])
+        }
         "held" => {
             let hold = |id: &str| {
                 let events = packed(argument, id, data_of(request));
@@ -119,6 +133,8 @@ fn begin(request: &Request, outcomes: &[Outcome]) -> Step {
             pending("append", vec![hold("held-1"), hold("held-2"), Action::Call(vec![call])])
         }
         "lines" => lines::begin(argument),
+        "cancelled" => cancelled::begin(argument),
+        "silent" => pending("silent", vec![Action::Call(vec![numbered(1, Call::LogEnd, b"")])]),
         "read" => pending("read", vec![Action::Call(vec![numbered(1, Call::Read(everything()), b"")])]),
         "again" => match outcomes {
             [] => again(vec![Action::Call(vec![
@@ -170,6 +186,10 @@ fn resume(name: &str, state: &str, event: Event) -> Step {
             let context = String::from_utf8_lossy(&called.context);
             respond(200, format!("{} {context}", shown(&called.outcome)).trim_end())
         }
+        ("delete", Event::Called(called)) => respond(
+            200,
+            if called.iter().all(|called| called.outcome.is_ok()) { "deleted" } else { "failed" },
+        ),
         ("timer", Event::Timer(1)) => {
             let trailer = Header { name: "x-late".to_owned(), value: b"yes".to_vec() };
             pending("timer", vec![Action::Send(b"now".to_vec()), Action::Finish(vec![trailer])])
@@ -194,6 +214,10 @@ fn resume(name: &str, state: &str, event: Event) -> Step {
         }
         ("trap-later", _) => panic!("the probe traps in the middle of a response, as it was told"),
         ("lines", event) => lines::resume(state, event),
+        ("cancelled", event) => cancelled::resume(state, event),
+        ("silent", Event::Called(_)) => {
+            pending("silent", vec![Action::Call(vec![numbered(1, Call::LogEnd, b"")])])
+        }
         ("bulk", Event::Failed(error)) => respond(404, &error_shown(&error)),
         ("break", event) => breach::resume(state, &event),
         (name, event) => panic!("{name} got {event:?}"),

@@ -35,6 +35,8 @@ pub(super) struct Sending {
     pub(super) delivery: Delivery,
     /// Tells it to end.
     pub(super) closing: Closing,
+    /// The place at which its group did not take it. It shares with nobody if it is live there all the same.
+    pub(super) unreached: Option<u64>,
 }
 
 /// How far a read has come.

@@ -1,5 +1,6 @@
 //! Followers of a store. Those who follow the same in the same form, and have reached the end, are a group: it reads and
-//! encodes each page once, for all of them. A follower that is not at the place of its group reads on its own until it is.
+//! encodes each page once, for all of them. A follower that is not at the place of its group reads on its own until it is. One to
+//! which its group cannot come shares with nobody.
 //!
 //! Followers belong to no gateway worker: what a restart of one ends is its requests, and a follower goes on with another
 //! (the rule P9). [`group`] is the task of a group, [`places`] its rules, [`key`] says which followers form one.

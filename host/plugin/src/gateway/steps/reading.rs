@@ -147,11 +147,6 @@ impl Reading {
         ends || !self.follow && (self.at_end || is_at(self.bound))
     }
 
-    /// Goes on at a place before which there is nothing more to read.
-    pub(super) fn skip_to(&mut self, next: u64) {
-        self.next = Some(next);
-    }
-
     /// Where the query itself ends.
     fn asked_until(&self) -> Option<u64> {
         match &self.query.selection.source {

@@ -57,6 +57,7 @@ impl Driver {
             delivery: Delivery::new(out, form.wanted(), bulk.within_ms, seat),
             form,
             closing: self.control.closing().clone(),
+            unreached: None,
         };
         let left = sending.delivery.out.left();
         let sent = tokio::select! {

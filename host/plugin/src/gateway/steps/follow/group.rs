@@ -174,7 +174,7 @@ impl Group {
                     self.join(follower);
                 }
                 Standing::Waits => self.ahead.push(follower),
-                Standing::Behind => turned.returned.push(follower),
+                Standing::Behind => turned.returned.push(unreached(follower)),
             }
         }
         if self.members.is_empty() && !self.ahead.is_empty() {
@@ -213,6 +213,7 @@ impl Group {
                 form: self.form.clone(),
                 delivery,
                 closing: self.closing.clone(),
+                unreached: None,
             });
         }
     }
@@ -248,9 +249,10 @@ impl Group {
         if self.reader.reading.is_over() {
             return Err(Cause::Complete);
         }
-        if let Some(first) = until.filter(|_| place(&self.reader) <= place(&before)) {
-            // What lay before the followers ahead is gone, as after the deletion of their stream.
-            self.reader.reading.skip_to(first);
+        let is_short = until.is_some_and(|first| place(&self.reader) < first);
+        if is_short && self.reader.reading.is_live() {
+            // They wait for what is still to come, or their stream was deleted.
+            turned.returned.extend(self.ahead.drain(..).map(unreached));
         }
         let ahead = std::mem::take(&mut self.ahead);
         self.place(ahead, turned);
@@ -339,6 +341,11 @@ impl Group {
     fn slack(&self) -> Duration {
         Duration::from_millis(self.form.wanted().slack_ms())
     }
+}
+
+/// A follower to which its group does not come.
+fn unreached(follower: Sending) -> Sending {
+    Sending { unreached: Some(place(&follower.reader)), ..follower }
 }
 
 /// Where a reader goes on.

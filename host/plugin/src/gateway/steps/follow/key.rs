@@ -16,11 +16,13 @@ pub(super) struct Key {
 }
 
 impl Key {
-    /// The key of a follower; `single` numbers those who share with nobody.
+    /// The key of a follower; `single` numbers those who share with nobody. A follower that is live at another place than its group
+    /// shares with nobody, because a group has one place: it waits for what is still to come, or its stream was deleted.
     pub(super) fn of(follower: &Sending, single: impl FnOnce() -> u64) -> Self {
         let reading = &follower.reader.reading;
+        let is_unreached = follower.unreached.is_some_and(|place| reading.next() == Some(place));
         Self {
-            what: reading.shared().ok_or_else(single),
+            what: reading.shared().filter(|_| !is_unreached).ok_or_else(single),
             history: reading.horizon().history_id,
             form: Form::clone(&follower.form),
             component: follower.origin.identity.digest.clone(),
