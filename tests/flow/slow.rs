@@ -1,7 +1,7 @@
 //! Clients that take nothing of a long response are cut off after 30 s, with the place to go on from; others notice nothing. So
 //! are clients that send a part of a large message, and then nothing.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -114,15 +114,25 @@ fn a_pipeline_may_be_silent_between_appends_but_not_within_a_large_one() {
         }
     };
     let append = "{\"stream\":\"s\",\"events\":[{\"type\":\"t\",\"data\":1}]}\n";
-    let (mut between, mut within) = (begin(), begin());
+    let (mut between, mut within, mut little_by_little) = (begin(), begin(), begin());
     send(&mut between, append);
     until(&mut between, "\"last_version\":0");
-    send(&mut within, append);
-    until(&mut within, "\"last_version\":1");
-    send(&mut within, &format!("{{\"stream\":\"{}", "x".repeat(64 << 10)));
-    sleep(PAUSE);
+    let large = format!("{{\"stream\":\"{}", "x".repeat(64 << 10));
+    for (version, slow) in (1..).zip([&mut within, &mut little_by_little]) {
+        send(slow, append);
+        until(slow, &format!("\"last_version\":{version}"));
+        send(slow, &large);
+    }
+    for _ in 0..8 {
+        sleep(PAUSE / 8);
+        // Once it is cut off, nothing can be sent.
+        drop(little_by_little.write_all(b"1\r\nx\r\n"));
+    }
     let mut buffer = [0; 4_096];
-    assert!(!matches!(within.read(&mut buffer), Ok(1..)), "it is cut off");
+    for slow in [&mut within, &mut little_by_little] {
+        let end = slow.read(&mut buffer).map_err(|error| error.kind());
+        assert!(matches!(end, Ok(0) | Err(ErrorKind::ConnectionReset)), "it is not cut off: {end:?}");
+    }
     send(&mut between, append);
-    until(&mut between, "\"last_version\":2");
+    until(&mut between, "\"last_version\":3");
 }

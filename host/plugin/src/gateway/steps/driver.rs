@@ -279,7 +279,7 @@ impl Driver {
                 has_begun: self.exchange.is_started(),
                 for_events: self.exchange.waits_for_events(),
                 for_body: intake.is_some(),
-                has_room: self.arrival.has_room(),
+                slow_since: self.arrival.slow_since(),
                 untaken,
             };
             self.patience.taken(self.out.taken(), untaken);

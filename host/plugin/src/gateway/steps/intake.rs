@@ -9,7 +9,7 @@ use http_body::{Body, Frame};
 use tokio::time::Instant;
 use wasmtime_wasi_http::Error;
 
-use super::limits::ROOM_FREE_BYTES;
+use super::limits::{ROOM_FREE_BYTES, SEND_BYTES_MIN};
 use super::room::{NoRoom, Share};
 use crate::bindings::gateway::requests::{Header, RequestBody};
 use crate::bindings::gateway::steps::{Intake, Piece};
@@ -61,6 +61,10 @@ pub(super) struct Arrival {
     share: Share,
     /// When a part last came.
     last_part: Instant,
+    /// Since when fewer than [`SEND_BYTES_MIN`] have come of a message that has some of the room.
+    slow_since: Instant,
+    /// Bytes that have come since then.
+    slow_bytes: usize,
 }
 
 impl Arrival {
@@ -77,6 +81,8 @@ impl Arrival {
             trailers: Vec::new(),
             share,
             last_part: Instant::now(),
+            slow_since: Instant::now(),
+            slow_bytes: 0,
         }
     }
 
@@ -113,8 +119,13 @@ impl Arrival {
         self.last_part
     }
 
-    /// Whether it has some of the room that all requests share.
-    pub(super) fn has_room(&self) -> bool {
+    /// Since when fewer than [`SEND_BYTES_MIN`] have come of a message that has some of the room that all requests share; none if
+    /// it has none.
+    pub(super) fn slow_since(&self) -> Option<Instant> {
+        self.has_room().then_some(self.slow_since)
+    }
+
+    fn has_room(&self) -> bool {
         self.share.bytes() > 0
     }
 
@@ -123,6 +134,7 @@ impl Arrival {
         self.kept.advance(bytes.min(self.kept.len()));
         self.searched = 0;
         self.set_share().ok();
+        (self.slow_since, self.slow_bytes) = (Instant::now(), 0);
     }
 
     /// The piece that was asked for, when it has come. May be dropped and called again.
@@ -170,6 +182,10 @@ impl Arrival {
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => {
                     self.kept.extend_from_slice(&data);
+                    self.slow_bytes += data.len();
+                    if self.slow_bytes >= SEND_BYTES_MIN || !self.has_room() {
+                        (self.slow_since, self.slow_bytes) = (self.last_part, 0);
+                    }
                     self.set_share().map_err(|NoRoom| Lost::NoRoom)?;
                 }
                 Err(frame) => {
@@ -196,11 +212,13 @@ mod tests {
     use std::collections::VecDeque;
     use std::pin::Pin;
     use std::task::{Context, Poll};
+    use std::time::Duration;
 
     use bytes::Bytes;
     use http_body::{Body, Frame};
+    use tokio::time::{Instant, advance};
 
-    use super::{Arrival, Intake, LimitedBody, Lost, RequestBody};
+    use super::{Arrival, Intake, LimitedBody, Lost, ROOM_FREE_BYTES, RequestBody, SEND_BYTES_MIN};
     use crate::gateway::steps::room::Room;
 
     /// A body of these parts, which comes as far as they go; `None` is its end.
@@ -250,6 +268,23 @@ mod tests {
             let body = arrival.at_begin(length, 5).await.expect("there is room");
             assert_eq!(format!("{body:?}"), expected, "{parts:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_is_slow_from_when_it_has_some_of_the_room() {
+        let part = |bytes: usize| Some(&*"x".repeat(bytes).leak());
+        let (short, few) = (part(ROOM_FREE_BYTES), part(1));
+        let mut arrival =
+            arrival(&[short, few, few, part(SEND_BYTES_MIN), few, short, few], 10 * SEND_BYTES_MIN);
+        let mut times = Vec::new();
+        let begun = Instant::now();
+        for used in [0, 0, 0, 0, ROOM_FREE_BYTES, SEND_BYTES_MIN, 0] {
+            arrival.used(used);
+            advance(Duration::from_secs(1)).await;
+            arrival.more().await.expect("there is room");
+            times.push(arrival.slow_since().map(|since| (since - begun).as_secs()));
+        }
+        assert_eq!(times, [None, Some(2), Some(2), Some(4), Some(4), None, None]);
     }
 
     #[tokio::test]

@@ -78,9 +78,13 @@ pub(crate) const READS_AT_A_TIME: usize = 4;
 /// How long a client may take nothing of a response that is ready for it.
 pub(crate) const READ_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// How long a client may be silent within a part of a body that has some of the room, once the response has begun. Silence
-/// between messages has no limit (the rule P14).
+/// How long a client may take for [`SEND_BYTES_MIN`] of a message that has some of the room, once the response has begun.
+/// Silence between messages has no limit (the rule P14).
 pub(crate) const SEND_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// Bytes of a message that has some of the room which must come within [`SEND_PAUSE_MAX`]. At this pace, 2 KiB in a second, the
+/// largest message takes more than an hour; at a slower one, a few clients could hold all the room for days.
+pub(crate) const SEND_BYTES_MIN: usize = 64 << 10;
 
 /// How much longer than its calls a request without a response may take, so that the outcome of the last one reaches the gateway.
 pub(crate) const OUTCOME_TIME: Duration = Duration::from_secs(1);

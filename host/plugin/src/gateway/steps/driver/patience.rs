@@ -25,8 +25,8 @@ pub(super) struct Waiting {
     pub(super) for_events: bool,
     /// For more of its body.
     pub(super) for_body: bool,
-    /// Its body has some of the room that all requests share.
-    pub(super) has_room: bool,
+    /// Since when too little has come of a message that has some of the room that all requests share; none if it has none.
+    pub(super) slow_since: Option<Instant>,
     /// Bytes of the response that were not taken.
     pub(super) untaken: usize,
 }
@@ -72,8 +72,8 @@ impl Patience {
         }
         if waiting.has_begun {
             let unread = (waiting.untaken > 0).then(|| self.taken.1 + READ_PAUSE_MAX);
-            let silent = (waiting.for_body && waiting.has_room).then(|| last_part + SEND_PAUSE_MAX);
-            return [unread, silent].into_iter().flatten().min();
+            let unsent = waiting.slow_since.filter(|_| waiting.for_body).map(|since| since + SEND_PAUSE_MAX);
+            return [unread, unsent].into_iter().flatten().min();
         }
         // Until the response begins, the body has a limit of its own.
         (!waiting.for_events && !waiting.for_body).then(|| self.of_calls(last_part, wall) + OUTCOME_TIME)
@@ -89,7 +89,7 @@ mod tests {
     use super::{DRAIN_TIME, OUTCOME_TIME, Patience, READ_PAUSE_MAX, SEND_PAUSE_MAX, Waiting};
 
     const NOTHING: Waiting =
-        Waiting { has_begun: false, for_events: false, for_body: false, has_room: false, untaken: 0 };
+        Waiting { has_begun: false, for_events: false, for_body: false, slow_since: None, untaken: 0 };
     const BEGUN: Waiting = Waiting { has_begun: true, ..NOTHING };
     const WALL: Duration = Duration::from_secs(40);
     /// Since the last part of the request came.
@@ -100,17 +100,17 @@ mod tests {
         let patience = Patience::new();
         advance(AGO * 2).await;
         let now = Instant::now();
-        let silent = SEND_PAUSE_MAX - AGO;
+        let (slow_since, unsent) = (Some(now - AGO / 7), SEND_PAUSE_MAX - AGO / 7);
         for (waiting, expected) in [
             (NOTHING, Some(WALL + OUTCOME_TIME - AGO)),
             (Waiting { for_events: true, ..NOTHING }, None),
-            (Waiting { for_body: true, has_room: true, ..NOTHING }, None),
+            (Waiting { for_body: true, slow_since, ..NOTHING }, None),
             (BEGUN, None),
             (Waiting { untaken: 1, ..BEGUN }, Some(READ_PAUSE_MAX)),
             (Waiting { for_body: true, ..BEGUN }, None),
-            (Waiting { has_room: true, ..BEGUN }, None),
-            (Waiting { for_body: true, has_room: true, ..BEGUN }, Some(silent)),
-            (Waiting { for_body: true, has_room: true, untaken: 1, ..BEGUN }, Some(silent)),
+            (Waiting { slow_since, ..BEGUN }, None),
+            (Waiting { for_body: true, slow_since, ..BEGUN }, Some(unsent)),
+            (Waiting { for_body: true, slow_since, untaken: 1, ..BEGUN }, Some(unsent)),
         ] {
             let mut patience = Patience { ..patience };
             patience.taken(1, waiting.untaken);
