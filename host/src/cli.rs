@@ -33,9 +33,12 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if error.is::<Incomplete>() { INCOMPLETE } else { FAILURE }
 }
 
+/// Width of help texts. They contain files and commands whose lines must not be broken, and which are shorter.
+const HELP_COLUMNS: usize = 120;
+
 /// An event store whose parts are WebAssembly components under Erlang-style supervision.
 #[derive(Debug, Parser)]
-#[command(name = "exesdb", version, after_help = EXAMPLES)]
+#[command(name = "exesdb", version, after_help = EXAMPLES, term_width = HELP_COLUMNS)]
 pub struct Cli {
     /// What to log to stderr: a level, or `target=level` pairs (`serve` defaults to info, the others to warn).
     #[arg(long, global = true, env = "EXESDB_LOG", value_name = "FILTER", value_parser = parse_filter)]

@@ -71,7 +71,7 @@ pub(crate) fn absence(folder: &Path) -> String {
     let path = folder.display();
     if unfinished::is_unfinished(folder).unwrap_or(false) {
         return format!(
-            "a restore into {path} was not finished; repeat it, or end it with `exesdb restore --give-up`"
+            "a restore into {path} was not finished; repeat it, or end it with `exesdb restore --give-up`, and the same --store and --data"
         );
     }
     let stores = folder.parent().and_then(|data| stores_in(data).ok()).unwrap_or_default();

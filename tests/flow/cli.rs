@@ -331,7 +331,8 @@ fn a_failed_command_prints_nothing_and_names_options() {
         let output = host.exesdb(&[list, &["--store", "nope"]].concat());
         let said = stderr(&output);
         assert_eq!(
-            said, "exesdb: there is no store `nope`; there are `main`: name one with --store\n",
+            said,
+            "exesdb: there is no store `nope`; there are `main`: name one with --store, or add it to the configuration file and start the host again\n",
             "{list:?}"
         );
         assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(1), true), "{list:?}");

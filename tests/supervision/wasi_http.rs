@@ -113,6 +113,8 @@ fn a_request_without_a_response_is_a_500() {
     let response = ask(&host, "silent").expect_problem(500, "internal");
     assert!(response.detail().contains("gave no answer"), "{}", response.text);
     assert_eq!(host.traps().len(), 0);
+    let why = "it returned without setting a response";
+    eventually("the log says why", || host.log().iter().any(|line| line.contains(why)).then_some(()));
 }
 
 /// Requests a body without end, and reads its beginning.

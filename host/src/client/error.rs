@@ -71,7 +71,7 @@ pub enum ClientError {
         seconds: u64,
     },
     /// The gateway refused the request.
-    #[error("{problem}")]
+    #[error("{problem}{}", of_another_gateway(url, problem))]
     Refused {
         /// The URL of the request.
         url: String,
@@ -149,6 +149,14 @@ impl ClientError {
     }
 }
 
+/// The place of a request for which there is nothing, if somebody else than the API's gateway says so.
+fn of_another_gateway(url: &str, problem: &Problem) -> String {
+    if url.is_empty() || problem.status != 404 || problem.problem_type.starts_with(OWN_TYPE) {
+        return String::new();
+    }
+    format!("; this came from {url}, and not from exesdb's API: is another gateway configured for the store?")
+}
+
 /// A problem document (RFC 9457), or a substitute if the response is something else.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Problem {
@@ -223,7 +231,9 @@ impl Problem {
             (true, "store-not-found", Some(store)) => {
                 let there_are: Vec<String> = self.stores.iter().map(|store| format!("`{store}`")).collect();
                 let there_are = there_are.join(", ");
-                Some(format!("there is no store `{store}`; there are {there_are}: name one with --store"))
+                Some(format!(
+                    "there is no store `{store}`; there are {there_are}: name one with --store, or add it to the configuration file and start the host again"
+                ))
             }
             (true, kind, _) if DETAIL_BY_COMPONENT.contains(&kind) => {
                 Some(format!("{}: {}", self.title, self.detail))
@@ -337,7 +347,7 @@ mod tests {
             (own("stream-not-found", "the stream `s` has no events", ""), "the stream `s` has no events"),
             (
                 own("store-not-found", "see /v1/stores/NAME", ",\"store\":\"nope\",\"stores\":[\"a\",\"b\"]"),
-                "there is no store `nope`; there are `a`, `b`: name one with --store",
+                "there is no store `nope`; there are `a`, `b`: name one with --store, or add it to the configuration file and start the host again",
             ),
             (field("stream_pattern", "stream_pattern: is wrong"), "--stream-pattern: is wrong"),
             (field("query[0].typ", "query[0].typ: is unknown"), "--query[0].typ: is unknown"),

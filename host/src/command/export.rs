@@ -53,7 +53,7 @@ pub struct ExportOptions {
     #[arg(long = "stream-prefix", value_name = "PREFIX")]
     pub stream_prefixes: Vec<String>,
 
-    /// How long to wait for a host that is away, in seconds.
+    /// How long to wait for a host that goes away meanwhile, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub retry_for: u64,
 

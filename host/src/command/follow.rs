@@ -39,7 +39,7 @@ pub struct FollowOptions {
     #[arg(long, value_name = "N")]
     pub count: Option<u64>,
 
-    /// How long to wait for a host that is away, in seconds.
+    /// How long to wait for a host that goes away meanwhile, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub retry_for: u64,
 

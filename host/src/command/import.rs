@@ -111,7 +111,7 @@ pub struct ImportOptions {
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     pub batch: u16,
 
-    /// How long to wait for a host that is away, in seconds.
+    /// How long to wait for a host that goes away meanwhile, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub retry_for: u64,
 

@@ -146,10 +146,10 @@ impl GatewayWorker {
         let unusable = |error: wasmtime::Error| no_response(&error);
         let request =
             store.data_mut().http().new_incoming_request(Scheme::Http, request).map_err(unusable)?;
-        let (sender, responding, empty) = (sender.clone(), control.clone(), no_response.clone());
+        let (waiting, responding, empty) = (sender.clone(), control.clone(), no_response.clone());
         let respond = move |response: Result<_, ErrorCode>| {
             responding.response_began();
-            if let Some(sender) = sender.lock().take() {
+            if let Some(sender) = waiting.lock().take() {
                 let error = |code| empty(&format_args!("it said {code:?}"));
                 // The client may be gone.
                 drop(sender.send(response.map_err(error)));
@@ -180,7 +180,12 @@ impl GatewayWorker {
                 // The client may have left with the response's last byte.
                 let _ = completion.send(());
                 self.instances.give_back(warm);
-                Err(GatewayError::NoResponse)
+                let has_responded = sender.lock().is_none();
+                if has_responded {
+                    Ok(())
+                } else {
+                    Err(no_response(&"it returned without setting a response"))
+                }
             }
             Err(error) => {
                 let crash = store.data().crash(&error);

@@ -21,7 +21,7 @@ pub(super) fn explain(error: &OpenError, folder: &Path, repair: bool) -> Vec<Str
         ],
         OpenError::RestoreUnfinished { .. } => vec![
             "A restore was killed or failed before its store was complete. Nothing is damaged: there was no store before it, and there is none now.".to_owned(),
-            "Repeat it (`exesdb restore FILE`), or give it up (`exesdb restore --give-up`).".to_owned(),
+            "Repeat it (`exesdb restore FILE`), or give it up (`exesdb restore --give-up`), with the same --store and --data.".to_owned(),
         ],
         OpenError::UnknownFormat { .. } => vec![
             "The store was written by another version of exesdb; nothing says that it is damaged.".to_owned(),

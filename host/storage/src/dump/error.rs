@@ -79,7 +79,9 @@ pub enum InvalidDump {
         found: u32,
     },
     /// The dump ends too early.
-    #[error("the backup is cut short at byte {at}; copy it again, or use another")]
+    #[error(
+        "the backup is cut short: what begins at byte {at} is not complete; copy it again, or use another"
+    )]
     Truncated {
         /// Bytes that were read completely.
         at: u64,

@@ -39,7 +39,7 @@ pub enum OpenError {
     /// A restore into the folder was begun and not finished. There is no store, and a new one would be taken for the
     /// restored one.
     #[error(
-        "a restore into {} was not finished, so there is no store in it: repeat it (`exesdb restore FILE`), or give it up (`exesdb restore --give-up`), which leaves room for a new store",
+        "a restore into {} was not finished, so there is no store in it: repeat it (`exesdb restore FILE`), or give it up (`exesdb restore --give-up`), with the same --store and --data, which leaves room for a new store",
         path.display()
     )]
     RestoreUnfinished {

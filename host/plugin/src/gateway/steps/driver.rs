@@ -279,7 +279,6 @@ impl Driver {
                 has_begun: self.exchange.is_started(),
                 for_events: self.exchange.waits_for_events(),
                 for_body: intake.is_some(),
-                slow_since: self.arrival.slow_since(),
                 untaken,
             };
             self.patience.taken(self.out.taken(), untaken);

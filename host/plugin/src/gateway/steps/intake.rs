@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::{Body, Frame};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use wasmtime_wasi_http::Error;
 
-use super::limits::{ROOM_FREE_BYTES, SEND_BYTES_MIN};
+use super::limits::{ROOM_FREE_BYTES, SEND_BYTES_MIN, SEND_PAUSE_MAX};
 use super::room::{NoRoom, Share};
 use crate::bindings::gateway::requests::{Header, RequestBody};
 use crate::bindings::gateway::steps::{Intake, Piece};
@@ -65,6 +65,8 @@ pub(super) struct Arrival {
     slow_since: Instant,
     /// Bytes that have come since then.
     slow_bytes: usize,
+    /// The response has begun.
+    has_begun: bool,
 }
 
 impl Arrival {
@@ -83,11 +85,13 @@ impl Arrival {
             last_part: Instant::now(),
             slow_since: Instant::now(),
             slow_bytes: 0,
+            has_begun: false,
         }
     }
 
-    /// From now on the body may take as long as it likes.
+    /// From now on the body may take as long as it likes, as far as it has none of the room.
     pub(super) fn lift_time_limit(&mut self) {
+        self.has_begun = true;
         if let Some(body) = &mut self.body {
             body.lift_time_limit();
         }
@@ -119,10 +123,9 @@ impl Arrival {
         self.last_part
     }
 
-    /// Since when fewer than [`SEND_BYTES_MIN`] have come of a message that has some of the room that all requests share; none if
-    /// it has none.
-    pub(super) fn slow_since(&self) -> Option<Instant> {
-        self.has_room().then_some(self.slow_since)
+    /// Until when more has to come of a message that has some of the room that all requests share.
+    fn slow_at(&self) -> Option<Instant> {
+        (self.has_begun && self.has_room()).then(|| self.slow_since + SEND_PAUSE_MAX)
     }
 
     fn has_room(&self) -> bool {
@@ -170,8 +173,13 @@ impl Arrival {
 
     /// Waits for more of the body, or its end.
     async fn more(&mut self) -> Result<(), Lost> {
+        let slow_at = self.slow_at();
         let Some(body) = &mut self.body else { return Ok(()) };
-        let part = poll_fn(|context| body.poll(context)).await;
+        let part = poll_fn(|context| body.poll(context));
+        let part = match slow_at {
+            None => part.await,
+            Some(at) => timeout_at(at, part).await.unwrap_or(Some(Err(Error::ConnectionReadTimeout))),
+        };
         self.last_part = Instant::now();
         match part {
             None => self.body = None,
@@ -216,9 +224,12 @@ mod tests {
 
     use bytes::Bytes;
     use http_body::{Body, Frame};
-    use tokio::time::{Instant, advance};
+    use tokio::time::{Instant, advance, timeout};
 
-    use super::{Arrival, Intake, LimitedBody, Lost, ROOM_FREE_BYTES, RequestBody, SEND_BYTES_MIN};
+    use super::{
+        Arrival, Error, Intake, LimitedBody, Lost, ROOM_FREE_BYTES, RequestBody, SEND_BYTES_MIN,
+        SEND_PAUSE_MAX,
+    };
     use crate::gateway::steps::room::Room;
 
     /// A body of these parts, which comes as far as they go; `None` is its end.
@@ -271,20 +282,39 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_message_is_slow_from_when_it_has_some_of_the_room() {
+    async fn a_message_that_has_some_of_the_room_is_limited_in_time() {
         let part = |bytes: usize| Some(&*"x".repeat(bytes).leak());
-        let (short, few) = (part(ROOM_FREE_BYTES), part(1));
-        let mut arrival =
-            arrival(&[short, few, few, part(SEND_BYTES_MIN), few, short, few], 10 * SEND_BYTES_MIN);
-        let mut times = Vec::new();
+        let (free, few, enough) = (part(ROOM_FREE_BYTES), part(1), part(SEND_BYTES_MIN));
+        let mut arrival = arrival(&[free, few, few, enough, few, few], 10 * SEND_BYTES_MIN);
         let begun = Instant::now();
-        for used in [0, 0, 0, 0, ROOM_FREE_BYTES, SEND_BYTES_MIN, 0] {
+        let mut limits = Vec::new();
+        for used in [0, 0, 0, 0, ROOM_FREE_BYTES, SEND_BYTES_MIN] {
             arrival.used(used);
             advance(Duration::from_secs(1)).await;
             arrival.more().await.expect("there is room");
-            times.push(arrival.slow_since().map(|since| (since - begun).as_secs()));
+            assert_eq!(arrival.slow_at(), None, "the response has not begun");
+            arrival.has_begun = true;
+            limits.push(arrival.slow_at().map(|at| (at - SEND_PAUSE_MAX - begun).as_secs()));
+            arrival.has_begun = false;
         }
-        assert_eq!(times, [None, Some(2), Some(2), Some(4), Some(4), None, None]);
+        assert_eq!(limits, [None, Some(2), Some(2), Some(4), Some(4), None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_large_message_has_to_come_in_time() {
+        let large = "x".repeat(ROOM_FREE_BYTES + 1).leak();
+        for (part, expected) in [("x", None), (large, Some(SEND_PAUSE_MAX))] {
+            let mut arrival = arrival(&[Some(part)], SEND_BYTES_MIN);
+            arrival.lift_time_limit();
+            let begun = Instant::now();
+            let all = Intake { used: 0, at_least: u32::MAX, until: None, at_most: u32::MAX };
+            let waited = timeout(SEND_PAUSE_MAX * 10, arrival.piece(all)).await;
+            let slow = waited.ok().map(|piece| {
+                assert!(matches!(piece, Err(Lost::Connection(Error::ConnectionReadTimeout))), "{piece:?}");
+                begun.elapsed()
+            });
+            assert_eq!(slow, expected, "{} bytes", part.len());
+        }
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::gateway::steps::limits::{DRAIN_TIME, OUTCOME_TIME, READ_PAUSE_MAX, SEND_PAUSE_MAX};
+use crate::gateway::steps::limits::{DRAIN_TIME, OUTCOME_TIME, READ_PAUSE_MAX};
 
 /// How long a request has waited for its client.
 pub(super) struct Patience {
@@ -25,8 +25,6 @@ pub(super) struct Waiting {
     pub(super) for_events: bool,
     /// For more of its body.
     pub(super) for_body: bool,
-    /// Since when too little has come of a message that has some of the room that all requests share; none if it has none.
-    pub(super) slow_since: Option<Instant>,
     /// Bytes of the response that were not taken.
     pub(super) untaken: usize,
 }
@@ -71,9 +69,7 @@ impl Patience {
             return self.drained;
         }
         if waiting.has_begun {
-            let unread = (waiting.untaken > 0).then(|| self.taken.1 + READ_PAUSE_MAX);
-            let unsent = waiting.slow_since.filter(|_| waiting.for_body).map(|since| since + SEND_PAUSE_MAX);
-            return [unread, unsent].into_iter().flatten().min();
+            return (waiting.untaken > 0).then(|| self.taken.1 + READ_PAUSE_MAX);
         }
         // Until the response begins, the body has a limit of its own.
         (!waiting.for_events && !waiting.for_body).then(|| self.of_calls(last_part, wall) + OUTCOME_TIME)
@@ -86,10 +82,9 @@ mod tests {
 
     use tokio::time::{Instant, advance};
 
-    use super::{DRAIN_TIME, OUTCOME_TIME, Patience, READ_PAUSE_MAX, SEND_PAUSE_MAX, Waiting};
+    use super::{DRAIN_TIME, OUTCOME_TIME, Patience, READ_PAUSE_MAX, Waiting};
 
-    const NOTHING: Waiting =
-        Waiting { has_begun: false, for_events: false, for_body: false, slow_since: None, untaken: 0 };
+    const NOTHING: Waiting = Waiting { has_begun: false, for_events: false, for_body: false, untaken: 0 };
     const BEGUN: Waiting = Waiting { has_begun: true, ..NOTHING };
     const WALL: Duration = Duration::from_secs(40);
     /// Since the last part of the request came.
@@ -100,17 +95,14 @@ mod tests {
         let patience = Patience::new();
         advance(AGO * 2).await;
         let now = Instant::now();
-        let (slow_since, unsent) = (Some(now - AGO / 7), SEND_PAUSE_MAX - AGO / 7);
         for (waiting, expected) in [
             (NOTHING, Some(WALL + OUTCOME_TIME - AGO)),
             (Waiting { for_events: true, ..NOTHING }, None),
-            (Waiting { for_body: true, slow_since, ..NOTHING }, None),
+            (Waiting { for_body: true, ..NOTHING }, None),
             (BEGUN, None),
-            (Waiting { untaken: 1, ..BEGUN }, Some(READ_PAUSE_MAX)),
             (Waiting { for_body: true, ..BEGUN }, None),
-            (Waiting { slow_since, ..BEGUN }, None),
-            (Waiting { for_body: true, slow_since, ..BEGUN }, Some(unsent)),
-            (Waiting { for_body: true, slow_since, untaken: 1, ..BEGUN }, Some(unsent)),
+            (Waiting { untaken: 1, ..BEGUN }, Some(READ_PAUSE_MAX)),
+            (Waiting { for_body: true, untaken: 1, ..BEGUN }, Some(READ_PAUSE_MAX)),
         ] {
             let mut patience = Patience { ..patience };
             patience.taken(1, waiting.untaken);
