@@ -8,9 +8,9 @@
 pub mod gateway;
 #[cfg(feature = "gateway-steps")]
 pub mod steps;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
 pub mod store;
 
 /// What every component may use of the host.
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
 pub use store::{common::exesdb::host, described};

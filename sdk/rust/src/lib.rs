@@ -6,6 +6,7 @@
 //! |---|---|---|---|
 //! | `streams` | those of [`streams`] and [`maintenance`] | [`persistence_plugin!`] | `exesdb:store/streams-plugin` and more |
 //! | `snapshots` | those of [`snapshots`] and [`maintenance`] | [`persistence_plugin!`] | `exesdb:store/snapshots-plugin` and more |
+//! | `subscriptions` | those of [`subscriptions`] | [`persistence_plugin!`] | `exesdb:store/subscriptions-plugin` |
 //! | `gateway-steps` | [`steps::Gateway`] | [`steps_plugin!`] | `exesdb:gateway/gateway-steps-plugin` |
 //! | `gateway` | [`gateway::Gateway`] | [`gateway_plugin!`] | `exesdb:gateway/gateway-http-plugin` |
 //!
@@ -22,29 +23,29 @@
 #[doc(hidden)]
 pub mod bindings;
 
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
 pub mod arguments;
-#[cfg(any(feature = "streams", feature = "snapshots"))]
+#[cfg(feature = "persistence")]
 pub mod batch;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
 pub mod config;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
 pub mod describe;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
 pub mod events;
-#[cfg(any(feature = "streams", feature = "snapshots"))]
+#[cfg(feature = "persistence")]
 pub mod fields;
 #[cfg(feature = "gateway")]
 pub mod gateway;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
 pub mod logging;
-#[cfg(any(feature = "streams", feature = "snapshots"))]
+#[cfg(feature = "persistence")]
 pub mod maintenance;
-#[cfg(all(feature = "testing", any(feature = "streams", feature = "snapshots")))]
+#[cfg(all(feature = "testing", feature = "persistence"))]
 pub mod memory;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
 mod panic;
-#[cfg(any(feature = "streams", feature = "snapshots"))]
+#[cfg(feature = "persistence")]
 mod plugin;
 #[cfg(any(feature = "gateway", feature = "gateway-steps"))]
 pub mod requests;
@@ -54,12 +55,14 @@ pub mod snapshots;
 pub mod steps;
 #[cfg(feature = "streams")]
 pub mod streams;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
+#[cfg(feature = "subscriptions")]
+pub mod subscriptions;
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
 pub mod types;
-#[cfg(any(feature = "streams", feature = "snapshots"))]
+#[cfg(feature = "persistence")]
 pub mod view;
 
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "streams", feature = "snapshots"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
 pub use exesdb_packed as packed;
 
 /// Compiles and runs the example of the page for authors of persistence components.

@@ -13,6 +13,8 @@
 /// | `stream_import` | `streams::StreamImport` |
 /// | `stream_listing` | `streams::StreamListing` |
 /// | `snapshots` | `snapshots::Snapshots` |
+/// | `subscriptions` | `subscriptions::Subscriptions` |
+/// | `dispatch` | `subscriptions::Dispatch` |
 /// | `maintenance` | `maintenance::Maintenance` |
 #[macro_export]
 macro_rules! persistence_plugin {
@@ -27,6 +29,8 @@ macro_rules! persistence_plugin {
     (@ stream_import $plugin:ty) => { $crate::persistence_plugin!(@@ streams stream_import export_stream_import StreamImport $plugin); };
     (@ stream_listing $plugin:ty) => { $crate::persistence_plugin!(@@ streams stream_listing export_stream_listing StreamListing $plugin); };
     (@ snapshots $plugin:ty) => { $crate::persistence_plugin!(@@ snapshots snapshots export_snapshots Snapshots $plugin); };
+    (@ subscriptions $plugin:ty) => { $crate::persistence_plugin!(@@ subscriptions subscriptions export_subscriptions Subscriptions $plugin); };
+    (@ dispatch $plugin:ty) => { $crate::persistence_plugin!(@@ subscriptions dispatch export_dispatch Dispatch $plugin); };
     (@ maintenance $plugin:ty) => { $crate::persistence_plugin!(@@ maintenance maintenance export_maintenance Maintenance $plugin); };
     (@@ $home:ident $module:ident $export:ident $trait:ident $plugin:ty) => {
         #[cfg(target_arch = "wasm32")]

@@ -16,6 +16,7 @@ pub mod common {
                 import exesdb:store/types@0.2.0;
                 import exesdb:store/decisions@0.2.0;
                 import exesdb:store/snapshot-types@0.2.0;
+                import exesdb:store/subscription-types@0.2.0;
             }
         ",
         path: ["../../wit/storage", "../../wit/host", "../../wit/store"],
@@ -192,8 +193,41 @@ exported! {
 }
 
 exported! {
+    /// What is stored of durable subscriptions.
+    #[cfg(feature = "subscriptions")]
+    subscriptions,
+    "package exesdb:sdk-subscriptions; world sdk-subscriptions { export exesdb:store/subscriptions@0.2.0; }",
+    "exesdb:sdk-subscriptions/sdk-subscriptions",
+    "export_subscriptions",
+    {
+        "exesdb:storage/places@0.2.0": crate::bindings::store::common::exesdb::storage::places,
+        "exesdb:storage/views@0.2.0": crate::bindings::store::common::exesdb::storage::views,
+        "exesdb:host/fields@0.2.0": crate::bindings::store::common::exesdb::host::fields,
+        "exesdb:store/types@0.2.0": crate::bindings::store::common::exesdb::store::types,
+        "exesdb:storage/batches@0.2.0": crate::bindings::store::common::exesdb::storage::batches,
+        "exesdb:store/decisions@0.2.0": crate::bindings::store::common::exesdb::store::decisions,
+        "exesdb:store/subscription-types@0.2.0": crate::bindings::store::common::exesdb::store::subscription_types,
+    }
+}
+
+exported! {
+    /// What durable subscriptions deliver.
+    #[cfg(feature = "subscriptions")]
+    dispatch,
+    "package exesdb:sdk-dispatch; world sdk-dispatch { export exesdb:store/dispatch@0.2.0; }",
+    "exesdb:sdk-dispatch/sdk-dispatch",
+    "export_dispatch",
+    {
+        "exesdb:storage/places@0.2.0": crate::bindings::store::common::exesdb::storage::places,
+        "exesdb:host/fields@0.2.0": crate::bindings::store::common::exesdb::host::fields,
+        "exesdb:store/types@0.2.0": crate::bindings::store::common::exesdb::store::types,
+        "exesdb:store/subscription-types@0.2.0": crate::bindings::store::common::exesdb::store::subscription_types,
+    }
+}
+
+exported! {
     /// Upkeep.
-    #[cfg(any(feature = "streams", feature = "snapshots"))]
+    #[cfg(feature = "persistence")]
     maintenance,
     "package exesdb:sdk-maintenance; world sdk-maintenance { export exesdb:store/maintenance@0.2.0; }",
     "exesdb:sdk-maintenance/sdk-maintenance",
