@@ -23,6 +23,7 @@ struct Guest {
 const GUESTS: &[Guest] = &[
     Guest { package: "exesdb-streams", component: "streams" },
     Guest { package: "exesdb-snapshots", component: "snapshots" },
+    Guest { package: "exesdb-subscriptions", component: "subscriptions" },
     Guest { package: "exesdb-gateway-http", component: "gateway-http" },
     Guest { package: "streams-probe", component: "tests/streams-probe" },
     Guest { package: "gateway-probe", component: "tests/gateway-probe" },
