@@ -275,6 +275,7 @@ impl Driver {
                 intake.at_most += 1;
                 intake.at_least = intake.at_most;
             }
+            self.arrival.want(intake.is_some());
             let waiting = Waiting {
                 has_begun: self.exchange.is_started(),
                 for_events: self.exchange.waits_for_events(),

@@ -67,6 +67,8 @@ pub(super) struct Arrival {
     slow_bytes: usize,
     /// The response has begun.
     has_begun: bool,
+    /// The gateway waits for more.
+    is_wanted: bool,
 }
 
 impl Arrival {
@@ -86,7 +88,16 @@ impl Arrival {
             slow_since: Instant::now(),
             slow_bytes: 0,
             has_begun: false,
+            is_wanted: false,
         }
+    }
+
+    /// Notes whether the gateway waits for more. Time in which it did not is no slowness of the client.
+    pub(super) fn want(&mut self, is_wanted: bool) {
+        if is_wanted && !self.is_wanted {
+            (self.slow_since, self.slow_bytes) = (Instant::now(), 0);
+        }
+        self.is_wanted = is_wanted;
     }
 
     /// From now on the body may take as long as it likes, as far as it has none of the room.
@@ -298,6 +309,25 @@ mod tests {
             arrival.has_begun = false;
         }
         assert_eq!(limits, [None, Some(2), Some(2), Some(4), Some(4), None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_is_not_slow_while_the_gateway_takes_nothing() {
+        let large = &*"x".repeat(ROOM_FREE_BYTES + 1).leak();
+        let mut arrival = arrival(&[Some(large)], SEND_BYTES_MIN);
+        arrival.lift_time_limit();
+        arrival.want(true);
+        arrival.more().await.expect("there is room");
+        for is_wanted in [false, false, true] {
+            advance(SEND_PAUSE_MAX).await;
+            arrival.want(is_wanted);
+        }
+        let now = Instant::now();
+        assert_eq!(arrival.slow_at(), Some(now + SEND_PAUSE_MAX));
+        // Asked for again and again, as between the outcomes of calls, it is the same wait.
+        advance(SEND_PAUSE_MAX / 2).await;
+        arrival.want(true);
+        assert_eq!(arrival.slow_at(), Some(now + SEND_PAUSE_MAX));
     }
 
     #[tokio::test(start_paused = true)]
