@@ -27,6 +27,9 @@ const LATEST: Duration = Duration::from_millis(60);
 /// Latest moment of a cut after the start of the process, in rounds that cut the start as well.
 const LATEST_IN_START: Duration = Duration::from_millis(120);
 
+/// Appends of large events before another journal is begun. Each event has 100 KiB.
+const LARGE_APPENDS: u64 = 100;
+
 /// Longest time of a sync: as on a slow disk, so that there is time to see what should not be seen before its end.
 const SYNC: Duration = Duration::from_millis(4);
 
@@ -89,9 +92,12 @@ fn cut(
 fn begin_journal(host: &Host, name: &str) -> Report {
     let before = newest_journal(host);
     let load = Load::until_refused(&host.http, &format!("large-{name}"), CLIENTS);
+    load.go_on(LARGE_APPENDS);
+    // Before the compaction: how much they append during one depends on the machine, and a compaction needs as much room
+    // as the store has.
+    let report = load.finish();
     host.ok(&["scavenge"]);
     eventually("another journal is begun", || (newest_journal(host) > before).then_some(()));
-    let report = load.finish();
     eventually("zeroes are written ahead", || {
         let number = newest_journal(host);
         let newest = data(host).join(format!("{number}.jnl"));
