@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-const COMPONENTS: [&str; 3] = ["streams", "snapshots", "gateway-http"];
+const COMPONENTS: [&str; 4] = ["streams", "snapshots", "subscriptions", "gateway-http"];
 
 fn main() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/components");

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -9,7 +10,7 @@ use exesdb_gateway::{
     Connections, Listener, Readiness, ServiceConfig, StoreReadiness, StoreRoute, WebAccess, listener_child,
 };
 use exesdb_plugin::{Engine, GatewayWorker, names};
-use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registry, Root, Telemetry};
+use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registration, Registry, Root, Telemetry};
 use tokio::sync::oneshot;
 
 use crate::config::{Config, StoreConfig};
@@ -106,6 +107,8 @@ fn bind_control(config: &Config, data: &Path) -> anyhow::Result<ControlSocket> {
 
 /// A tree that runs.
 struct Host {
+    /// Starts emitters as children of the tree.
+    _handle: Registration,
     root: Root,
     /// They keep the pools of the stores registered.
     stores: Vec<StoreTree>,
@@ -151,12 +154,13 @@ impl Host {
         let options =
             Options { registry: registry.clone(), telemetry: telemetry.clone(), ..Options::default() };
         let root = Root::start(spec, options).await?;
+        let handle = registry.register(names::HANDLE, Arc::new(root.handle().clone()));
         tree_readiness.watch(root.handle());
         if let Some(trouble) = no_store_runs(&root.handle().tree().await, &registry) {
             root.stop().await;
             anyhow::bail!(trouble);
         }
-        Ok(Self { root, stores, routes, connections, readiness, registry, telemetry })
+        Ok(Self { _handle: handle, root, stores, routes, connections, readiness, registry, telemetry })
     }
 
     /// Finishes the requests in progress, and stops the tree.

@@ -12,7 +12,11 @@
 //! │     │  └─ persistence-system  one_for_one
 //! │     │     ├─ streams      one_for_one: `writers` and `readers`, a partition for each instance
 //! │     │     ├─ snapshots    a partition for each instance; parked when it gives up or does not start
-//! │     │     └─ subscriptions  one_for_one: no children yet
+//! │     │     └─ subscriptions  a partition for each instance; parked as above
+//! │     ├─ emitter-system     a partition of subscriptions each; parked as above
+//! │     │  └─ <partition>     rest_for_one
+//! │     │     ├─ emitters     dynamic: one for each active durable subscription
+//! │     │     └─ roster       starts them
 //! │     └─ gateway-system     one_for_one
 //! │        ├─ gateway-workers a partition for each worker
 //! │        └─ pubsub          when enabled
@@ -33,8 +37,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exesdb_plugin::{
-    Clock, DecisionOrder, Engine, Followers, GatewayPlugin, Installed, Limits, Plugin, SnapshotsKind,
-    SnapshotsPool, StreamsKind, StreamsPool, VisibleSnapshots, names,
+    Clock, DecisionOrder, Emitters, Engine, Followers, GatewayPlugin, Installed, Limits, Plugin,
+    SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool, SubscriptionsKind, SubscriptionsPool,
+    VisibleSnapshots, names,
 };
 use exesdb_supervisor::{ChildSpec, Registration, Registry, Strategy, SupervisorSpec, Telemetry};
 
@@ -65,6 +70,9 @@ pub struct StoreTree {
     gateway: Arc<Installed<GatewayPlugin>>,
     /// They outlive the gateway workers, whose restart ends none of them.
     followers: Arc<Followers>,
+    /// The emitters of its durable subscriptions, whose consumers outlive them.
+    emitters: Arc<Emitters>,
+    _registration: Registration,
 }
 
 /// The part of a store below its gateway: the database, and the components that keep streams and snapshots in it.
@@ -72,12 +80,14 @@ pub struct Persistence {
     setup: Setup,
     streams: Arc<Installed<Plugin<StreamsKind>>>,
     snapshots: Arc<Installed<Plugin<SnapshotsKind>>>,
+    subscriptions: Arc<Installed<Plugin<SubscriptionsKind>>>,
     writers: Arc<StreamsPool>,
     readers: Arc<StreamsPool>,
     snapshot_workers: Arc<SnapshotsPool>,
+    subscription_workers: Arc<SubscriptionsPool>,
     load_failure: Arc<LoadFailure>,
     /// Pools stay registered while their instances come and go.
-    _registrations: [Registration; 4],
+    _registrations: [Registration; 5],
 }
 
 impl Persistence {
@@ -96,21 +106,30 @@ impl Persistence {
         let snapshots = Limits::from(config.limits_of("snapshots"));
         let snapshot_workers =
             SnapshotsPool::new(config.snapshot_workers as usize, &snapshots, &DecisionOrder::default());
+        let subscriptions = Limits::from(config.limits_of("subscriptions"));
+        let subscription_workers = SubscriptionsPool::new(
+            config.subscription_workers as usize,
+            &subscriptions,
+            &DecisionOrder::default(),
+        );
         let load_failure = Arc::<LoadFailure>::default();
         let registrations = [
             registry.register(LoadFailure::name(&config.name), load_failure.clone()),
             registry.register(names::writers(&config.name), writers.clone()),
             registry.register(names::readers(&config.name), readers.clone()),
             registry.register(names::snapshots(&config.name), snapshot_workers.clone()),
+            registry.register(names::subscriptions(&config.name), subscription_workers.clone()),
         ];
         let (engine, registry, telemetry) = (engine.clone(), registry.clone(), telemetry.clone());
         Self {
             setup: Setup { engine, config, clock, registry, telemetry },
             streams: Arc::default(),
             snapshots: Arc::default(),
+            subscriptions: Arc::default(),
             writers,
             readers,
             snapshot_workers,
+            subscription_workers,
             load_failure,
             _registrations: registrations,
         }
@@ -131,6 +150,11 @@ impl Persistence {
         &self.snapshot_workers
     }
 
+    /// The instances of the subscriptions component that keep what is stored.
+    pub fn subscription_workers(&self) -> &Arc<SubscriptionsPool> {
+        &self.subscription_workers
+    }
+
     /// The snapshots of streams that are not deleted.
     pub fn visible_snapshots(&self) -> VisibleSnapshots {
         VisibleSnapshots::new(self.snapshot_workers.clone(), self.readers.clone())
@@ -145,7 +169,12 @@ impl Persistence {
     }
 
     fn components(&self, gateway: Option<Arc<Installed<GatewayPlugin>>>) -> ChildSpec {
-        let roles = Roles { streams: self.streams.clone(), snapshots: self.snapshots.clone(), gateway };
+        let roles = Roles {
+            streams: self.streams.clone(),
+            snapshots: self.snapshots.clone(),
+            subscriptions: self.subscriptions.clone(),
+            gateway,
+        };
         components::child(self.setup.clone(), roles, self.load_failure.clone())
     }
 
@@ -160,9 +189,13 @@ impl Persistence {
         let persistence =
             limited(SupervisorSpec::new("persistence-system", Strategy::OneForOne), PERSISTENCE_INTENSITY)
                 .child(ChildSpec::supervisor(streams))
-                // Without its streams a store is useless; without its snapshots it serves everything else.
+                // Without its streams a store is useless; without the others it serves everything else.
                 .child(self.snapshot_workers.supervisor("snapshots", &self.snapshots).park_when_given_up())
-                .child(ChildSpec::supervisor(SupervisorSpec::new("subscriptions", Strategy::OneForOne)));
+                .child(
+                    self.subscription_workers
+                        .supervisor("subscriptions", &self.subscriptions)
+                        .park_when_given_up(),
+                );
         let core = limited(SupervisorSpec::new("core-system", Strategy::OneForAll), CORE_INTENSITY)
             .child(ChildSpec::supervisor(store_system))
             .child(ChildSpec::supervisor(persistence));
@@ -176,7 +209,10 @@ impl StoreTree {
         let persistence = Persistence::new(engine, config, Clock::System, registry, telemetry);
         let config = &persistence.setup.config;
         let followers = Followers::new(config.gateway_pool_size as usize, config.readers as usize);
-        Self { persistence, gateway: Arc::default(), followers }
+        let emitters =
+            followers.emitters(config.emitter_pool_size as usize, config.subscriptions_max as usize);
+        let registration = registry.register(names::emitters(&config.name), emitters.clone());
+        Self { persistence, gateway: Arc::default(), followers, emitters, _registration: registration }
     }
 
     /// Tells the store's followers that the host stops.
@@ -189,12 +225,19 @@ impl StoreTree {
         let name = &self.persistence.setup.config.name;
         let system = SupervisorSpec::new("system", Strategy::RestForOne)
             .child(self.persistence.core_system(data.join(name)))
+            // A store whose emitters do not run serves everything else.
+            .child(self.emitter_system().park_when_given_up())
             .child(self.gateway_system());
         // When the components are loaded again, everything made of them is restarted.
         let store = limited(SupervisorSpec::new(name, Strategy::RestForOne), STORE_INTENSITY)
             .child(self.persistence.components(Some(self.gateway.clone())))
             .child(ChildSpec::supervisor(system));
         ChildSpec::supervisor(store).park_when_given_up()
+    }
+
+    fn emitter_system(&self) -> ChildSpec {
+        let Persistence { subscriptions, subscription_workers, .. } = &self.persistence;
+        self.emitters.supervisor("emitter-system", subscriptions, subscription_workers)
     }
 
     fn gateway_system(&self) -> ChildSpec {

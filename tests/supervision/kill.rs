@@ -49,6 +49,11 @@ fn the_tree_has_the_strategies_of_the_layered_supervision() {
         ("host/main/system/core-system/persistence-system/streams/writers", "one_for_one"),
         ("host/main/system/core-system/persistence-system/subscriptions", "one_for_one"),
         ("host/main/system/core-system/store-system", "rest_for_one"),
+        ("host/main/system/emitter-system", "one_for_one"),
+        ("host/main/system/emitter-system/0", "rest_for_one"),
+        ("host/main/system/emitter-system/0/emitters", "simple_one_for_one"),
+        ("host/main/system/emitter-system/1", "rest_for_one"),
+        ("host/main/system/emitter-system/1/emitters", "simple_one_for_one"),
         ("host/main/system/gateway-system", "one_for_one"),
         ("host/main/system/gateway-system/gateway-workers", "one_for_one"),
     ];
@@ -59,7 +64,10 @@ fn the_tree_has_the_strategies_of_the_layered_supervision() {
         node["children"].as_array().unwrap().iter().map(|child| child["id"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(order("host/main"), [json!("components"), json!("system")]);
-    assert_eq!(order("host/main/system"), [json!("core-system"), json!("gateway-system")]);
+    assert_eq!(
+        order("host/main/system"),
+        [json!("core-system"), json!("emitter-system"), json!("gateway-system")]
+    );
     assert_eq!(order("host/main/system/core-system"), [json!("store-system"), json!("persistence-system")]);
     assert_eq!(order("host/main/system/core-system/store-system"), [json!("store"), json!("store-cluster")]);
     assert_eq!(order("host/main/system/gateway-system"), [json!("gateway-workers"), json!("pubsub")]);
@@ -113,7 +121,7 @@ fn a_kill_restarts_what_the_strategies_say_and_loses_nothing() {
         assert_eq!(own.map(|event| &event["detail"]["reason"]), Some(&json!("killed")), "{path}");
         killed.push(path.clone());
     }
-    assert_eq!(killed.len(), 25, "{killed:#?}");
+    assert_eq!(killed.len(), 33, "{killed:#?}");
     assert_eq!(host.tree()["restarts"], 0);
     let report = neighbour.finish();
     report.expect_no_refusal();

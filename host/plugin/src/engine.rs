@@ -14,9 +14,9 @@ use crate::limits::{MEMORY_BYTES_MAX, TABLE_ELEMENTS_MAX, TICK_MS, WASM_STACK_BY
 use crate::state::State;
 
 /// Component instances of the whole process at a time. An idle one costs address space: a memory slot of 4 GiB each, which
-/// spares bounds checks, makes 32 TiB of the 128 TiB that a process has. The sum of the stores' limits must not
+/// spares bounds checks, makes 64 TiB of the 128 TiB that a process has. The sum of the stores' limits must not
 /// exceed this, so that no store can take another's instances.
-pub const INSTANCES_MAX: u32 = 8_000;
+pub const INSTANCES_MAX: u32 = 16_000;
 
 /// Core instances of one component. Rust makes one to four, Python 43, and many linked libraries make hundreds. Their
 /// memory has a limit of its own.
@@ -138,6 +138,7 @@ fn persistence_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Stat
     store::types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     store::decisions::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     store::snapshot_types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::subscription_types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
     add_wasi(&mut linker)?;
     Ok(linker)
 }

@@ -21,8 +21,10 @@ mod context;
 mod crash;
 mod damage;
 mod description;
+mod emitters;
 mod engine;
 mod gateway;
+mod guest_dispatcher;
 mod guest_log;
 mod identity;
 mod installed;
@@ -31,6 +33,7 @@ mod json;
 mod limits;
 mod load;
 mod log_rate;
+mod long_read;
 mod meter;
 mod metered_call;
 pub mod names;
@@ -52,11 +55,13 @@ pub use clock::Clock;
 pub use context::ComponentContext;
 pub use crash::{Crash, CrashKind};
 pub use description::{Description, SettingSpec, SettingValue};
+pub use emitters::Emitters;
 pub use engine::{Engine, EngineError, INSTANCES_MAX};
 pub use gateway::{
     Followers, GatewayBody, GatewayError, GatewayPlugin, GatewayWorker, LimitedBody,
     workers as gateway_workers,
 };
+pub use guest_dispatcher::GuestDispatcher;
 pub use identity::Identity;
 pub use installed::{Deployment, Installed};
 pub use json::is_json;
@@ -65,7 +70,7 @@ pub use load::{LoadError, Misfit, NotAComponent, WasmSource};
 pub use ownership::{StateOwner, owners};
 pub use persistence::{
     DecisionOrder, Kind, Plugin, Pool, ScavengeStep, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool,
-    SweepStep, VerifyStep, VisibleSnapshots,
+    SubscriptionsKind, SubscriptionsPool, SweepStep, VerifyStep, VisibleSnapshots,
 };
 pub use state::State;
 pub use wasmtime_wasi_http::Error as BodyError;

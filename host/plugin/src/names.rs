@@ -21,6 +21,19 @@ pub fn snapshots(store: &str) -> String {
     format!("{store}/snapshots")
 }
 
+/// The store's [`crate::SubscriptionsPool`].
+pub fn subscriptions(store: &str) -> String {
+    format!("{store}/subscriptions")
+}
+
+/// The store's [`crate::Emitters`].
+pub fn emitters(store: &str) -> String {
+    format!("{store}/emitters")
+}
+
+/// The handle of the tree that a store is in.
+pub const HANDLE: &str = "handle";
+
 /// The store's [`exesdb_pubsub::Bus`].
 pub fn pubsub(store: &str) -> String {
     format!("{store}/pubsub")

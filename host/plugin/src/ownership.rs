@@ -19,7 +19,7 @@ const OWNER: &str = "host";
 const KEYSPACE: &str = "roles";
 
 /// The roles that have state.
-const ROLES: [&str; 2] = ["streams", "snapshots"];
+const ROLES: [&str; 3] = ["streams", "snapshots", "subscriptions"];
 
 /// The role whose component writes the log, and the name of the built-in one.
 const LOG_KEEPER: &str = "streams";

@@ -34,6 +34,19 @@ pub mod code {
     pub const OTHER: &str = "other";
 }
 
+/// An error in words.
+pub(crate) fn message_of(error: &Error) -> String {
+    match error {
+        Error::Problem(Problem { message, .. }) => message.clone(),
+        Error::Invalid(invalid) => format!("{} {}", invalid.argument, invalid.message),
+        Error::StreamDeleted(stream) => format!("the stream {stream} is deleted for good"),
+        Error::HistoryChanged(change) => {
+            format!("the store was restored, and ends at position {} now", change.end)
+        }
+        other => format!("{other:?}"),
+    }
+}
+
 /// A problem of which nothing was done.
 pub(crate) fn problem(code: &str, message: impl Into<String>) -> Error {
     Error::Problem(Problem {

@@ -8,6 +8,7 @@ mod bounds;
 mod claims;
 mod histories;
 mod news;
+mod subscriptions;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use crate::problem::{code, problem, unknown_outcome};
 pub(crate) use bounds::check_options;
 pub(crate) use claims::progresses;
 pub(crate) use news::POLL;
+pub(crate) use subscriptions::{Consume, Notes, read as read_payload, written};
 
 /// The calls of one gateway to its store.
 #[derive(Clone)]
@@ -47,7 +49,7 @@ impl StoreCalls {
     /// Makes a call, which has until `deadline`.
     pub(crate) async fn run(&self, caller: Caller, call: Call, deadline: Instant) -> Outcome {
         let is_change = is_change(&call);
-        match tokio::time::timeout_at(deadline, self.made(caller, call)).await {
+        match tokio::time::timeout_at(deadline, self.made(caller, call, deadline)).await {
             Ok(outcome) => outcome,
             // It was queued at once, so it may have begun.
             Err(_) if is_change => Err(unknown_outcome(
@@ -63,7 +65,7 @@ impl StoreCalls {
         Ok(horizon_of(&*self.access()?))
     }
 
-    async fn made(&self, caller: Caller, call: Call) -> Outcome {
+    async fn made(&self, caller: Caller, call: Call, deadline: Instant) -> Outcome {
         bounds::check(&call)?;
         match call {
             Call::Write(write) => self.write(caller, write).await,
@@ -103,7 +105,11 @@ impl StoreCalls {
                 let horizon = Horizon { history_id, end: head.next_position };
                 Ok(Answer { reply: Reply::LogEnd(end), horizon })
             }
-            Call::Named(NamedCall { name, .. }) => Err(named(&name)),
+            Call::Named(NamedCall { name, payload }) => {
+                let called = self.subscription_call(caller, &name, &payload, deadline).await;
+                let reply = Reply::Named(called.unwrap_or_else(|| Err(named(&name)))?);
+                Ok(Answer { reply, horizon: self.horizon()? })
+            }
             snapshots => self.snapshot_call(caller, snapshots).await,
         }
     }
@@ -212,7 +218,7 @@ pub(crate) fn is_change(call: &Call) -> bool {
     }
 }
 
-/// The error of a named call or feed: this host has none yet.
+/// The error of a named call or feed that this host does not have.
 pub(crate) fn named(name: &str) -> Error {
     let name = crate::text::printable(name, bounds::NAME_BYTES_SHOWN);
     problem(code::UNSUPPORTED, format!("this host does not have `{name}`"))

@@ -39,6 +39,12 @@ pub struct StoreConfig {
     pub readers: u32,
     /// Instances of the snapshots component.
     pub snapshot_workers: u32,
+    /// Instances of the subscriptions component that keep what is stored.
+    pub subscription_workers: u32,
+    /// Supervisors of emitters.
+    pub emitter_pool_size: u32,
+    /// Durable subscriptions, each of which has an emitter.
+    pub subscriptions_max: u32,
     /// MiB of free disk space below which the store takes no writes but those that make room.
     pub disk_reserve_mib: u32,
     /// Whether the store has a pubsub child.
@@ -47,7 +53,7 @@ pub struct StoreConfig {
     pub components: Components,
     /// Where the file names components, by component.
     pub component_places: BTreeMap<String, Place>,
-    /// Settings by component (`streams`, `snapshots`, `gateway`), then by key. When the component is loaded, they are
+    /// Settings by component (`streams`, `snapshots`, `subscriptions`, `gateway`), then by key. When the component is loaded, they are
     /// checked against those that it declares.
     pub settings: BTreeMap<String, BTreeMap<String, Setting>>,
     /// What each instance may use if its component has no limits of its own.
@@ -67,6 +73,8 @@ pub struct Components {
     pub streams: ComponentSource,
     /// World `snapshots-plugin`.
     pub snapshots: ComponentSource,
+    /// World `subscriptions-plugin`.
+    pub subscriptions: ComponentSource,
     /// World `gateway-steps-plugin` or `gateway-http-plugin`.
     pub gateway: ComponentSource,
 }
@@ -74,7 +82,7 @@ pub struct Components {
 /// Where a component comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ComponentSource {
-    /// One that this binary carries: `streams`, `snapshots` or `gateway-http`.
+    /// One that this binary carries: `streams`, `snapshots`, `subscriptions` or `gateway-http`.
     Builtin(String),
     /// A component file. A relative path was resolved against the directory of the configuration file.
     File(PathBuf),
@@ -129,6 +137,9 @@ impl StoreConfig {
             writers: schema::WRITERS.default,
             readers: schema::READERS.default,
             snapshot_workers: schema::SNAPSHOT_WORKERS.default,
+            subscription_workers: schema::SUBSCRIPTION_WORKERS.default,
+            emitter_pool_size: schema::EMITTER_POOL_SIZE.default,
+            subscriptions_max: schema::SUBSCRIPTIONS_MAX.default,
             disk_reserve_mib: schema::DISK_RESERVE_MIB.default,
             pubsub: schema::PUBSUB.default,
             components: Components::default(),
@@ -148,8 +159,8 @@ impl StoreConfig {
 
     /// Makes all paths absolute, so that they stay valid when the process changes its working directory.
     pub fn with_absolute_paths(mut self) -> std::io::Result<Self> {
-        let Components { streams, snapshots, gateway } = &mut self.components;
-        for component in [streams, snapshots, gateway] {
+        let Components { streams, snapshots, subscriptions, gateway } = &mut self.components;
+        for component in [streams, snapshots, subscriptions, gateway] {
             if let ComponentSource::File(path) = component {
                 *path = std::path::absolute(&*path)?;
             }
@@ -171,7 +182,8 @@ impl StoreConfig {
     /// Component instances that the store may have at a time.
     pub fn instances(&self) -> u32 {
         let gateway = self.gateway_pool_size * self.limits.gateway_instances_per_worker;
-        self.writers + self.readers + self.snapshot_workers + gateway
+        let subscriptions = self.subscription_workers + self.subscriptions_max;
+        self.writers + self.readers + self.snapshot_workers + subscriptions + gateway
     }
 }
 
@@ -181,6 +193,7 @@ impl Default for Components {
         Components {
             streams: builtin(&schema::STREAMS),
             snapshots: builtin(&schema::SNAPSHOTS),
+            subscriptions: builtin(&schema::SUBSCRIPTIONS),
             gateway: builtin(&schema::GATEWAY),
         }
     }

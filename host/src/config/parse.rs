@@ -107,6 +107,9 @@ fn parse_store(table: &Table<'_>) -> Result<StoreConfig, Violation> {
         (&schema::WRITERS, &mut store.writers),
         (&schema::READERS, &mut store.readers),
         (&schema::SNAPSHOT_WORKERS, &mut store.snapshot_workers),
+        (&schema::SUBSCRIPTION_WORKERS, &mut store.subscription_workers),
+        (&schema::EMITTER_POOL_SIZE, &mut store.emitter_pool_size),
+        (&schema::SUBSCRIPTIONS_MAX, &mut store.subscriptions_max),
         (&schema::DISK_RESERVE_MIB, &mut store.disk_reserve_mib),
     ] {
         if let Some(number) = table.number(key)? {
@@ -134,10 +137,14 @@ fn parse_store(table: &Table<'_>) -> Result<StoreConfig, Violation> {
 }
 
 fn parse_components(table: &Table<'_>, store: &mut StoreConfig) -> Result<(), Violation> {
-    let Components { streams, snapshots, gateway } = &mut store.components;
-    for (key, component) in
-        [(&schema::STREAMS, streams), (&schema::SNAPSHOTS, snapshots), (&schema::GATEWAY, gateway)]
-    {
+    let Components { streams, snapshots, subscriptions, gateway } = &mut store.components;
+    let places = [
+        (&schema::STREAMS, streams),
+        (&schema::SNAPSHOTS, snapshots),
+        (&schema::SUBSCRIPTIONS, subscriptions),
+        (&schema::GATEWAY, gateway),
+    ];
+    for (key, component) in places {
         let Some(value) = table.get(key.name) else { continue };
         let expected = format!("\"builtin:{}\" or the path of a component file", key.builtin);
         let given = table.source.string(key.name, value, &expected)?;
@@ -375,7 +382,7 @@ mod tests {
             ),
             (
                 named("gateway_pool_size = 64\n[store.limits]\ngateway_instances_per_worker = 1000"),
-                "1:1: with this store there may be 64005",
+                "1:1: with this store there may be 64106",
             ),
             (named("[store.limits]\ncall_wall_ms = 1"), "4:16: call_wall_ms is 1"),
             (named("[store.limits]\nmemory_mib = 1025"), "4:14: memory_mib is 1025"),

@@ -32,7 +32,7 @@ pub fn example_file() -> String {
     push_commented(
         &mut lines,
         "[store.limits.gateway]",
-        "What each instance of one component (streams, snapshots or gateway) may use instead.",
+        "What each instance of one component (streams, snapshots, subscriptions or gateway) may use instead.",
     );
     lines.push(format!("{} = {}", schema::MEMORY_MIB.name, schema::MEMORY_MIB.default));
     lines.join("\n")
@@ -124,7 +124,7 @@ A file with every default:
         "
 ## Settings
 
-{declares} They are under `[store.settings.streams]`, `.snapshots` or `.gateway`,
+{declares} They are under `[store.settings.streams]`, `.snapshots`, `.subscriptions` or `.gateway`,
 and are checked when the component is loaded. Of the built-in components, `streams` has one:
 
 - `{index}`: {meaning}
@@ -186,7 +186,7 @@ mod tests {
         let source = SourceText { file: Path::new("exesdb.toml"), text: &example_file() };
         let mut config = parse(source).map_err(|violation| source.error(violation)).unwrap();
         let store = &mut config.stores[0];
-        assert_eq!((store.component_places.len(), store.limit_places.len()), (3, 7));
+        assert_eq!((store.component_places.len(), store.limit_places.len()), (4, 7));
         store.component_places.clear();
         store.limit_places.clear();
         store.settings.clear();

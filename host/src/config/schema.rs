@@ -178,6 +178,28 @@ pub(super) const READERS: Number = pool("readers", 2, "Instances of the streams 
 pub(super) const SNAPSHOT_WORKERS: Number =
     pool("snapshot_workers", 2, "Instances of the snapshots component.");
 
+pub(super) const SUBSCRIPTION_WORKERS: Number = pool(
+    "subscription_workers",
+    1,
+    "Instances of the subscriptions component that keep what is stored of durable subscriptions.",
+);
+pub(super) const EMITTER_POOL_SIZE: Number = pool(
+    "emitter_pool_size",
+    2,
+    "Supervisors of emitters, to which durable subscriptions are partitioned by name.",
+);
+
+pub(super) const SUBSCRIPTIONS_MAX: Number = Number {
+    name: "subscriptions_max",
+    // An idle emitter has about 300 KiB of memory.
+    default: 100,
+    min: 1,
+    max: 4_096,
+    unit: "subscriptions",
+    meaning: "Durable subscriptions of the store. Each has an emitter: an instance of the subscriptions component.",
+    why_bounded: "Each holds its memory as long as it is active.",
+};
+
 pub(super) const DISK_RESERVE_MIB: Number = Number {
     name: "disk_reserve_mib",
     // The next journal file, a flush of two memtables, and a compaction of what they became.
@@ -201,6 +223,8 @@ const fn component(role: &'static str, builtin: &'static str, meaning: &'static 
 
 pub(super) const STREAMS: Component = component("streams", "streams", "World `streams-plugin`.");
 pub(super) const SNAPSHOTS: Component = component("snapshots", "snapshots", "World `snapshots-plugin`.");
+pub(super) const SUBSCRIPTIONS: Component =
+    component("subscriptions", "subscriptions", "World `subscriptions-plugin`.");
 pub(super) const GATEWAY: Component =
     component("gateway", "gateway-http", "World `gateway-steps-plugin` or `gateway-http-plugin`.");
 
@@ -296,6 +320,9 @@ pub(super) const STORE_TABLE: Table = Table {
         Key::Number(&WRITERS),
         Key::Number(&READERS),
         Key::Number(&SNAPSHOT_WORKERS),
+        Key::Number(&SUBSCRIPTION_WORKERS),
+        Key::Number(&EMITTER_POOL_SIZE),
+        Key::Number(&SUBSCRIPTIONS_MAX),
         Key::Number(&DISK_RESERVE_MIB),
         Key::Flag(&PUBSUB),
     ],
@@ -305,12 +332,17 @@ pub(super) const STORE_TABLE: Table = Table {
 pub(super) const COMPONENTS_TABLE: Table = Table {
     header: "[store.components]",
     meaning: "A built-in component, or the path of a component file, relative to this file.",
-    keys: &[Key::Component(&STREAMS), Key::Component(&SNAPSHOTS), Key::Component(&GATEWAY)],
+    keys: &[
+        Key::Component(&STREAMS),
+        Key::Component(&SNAPSHOTS),
+        Key::Component(&SUBSCRIPTIONS),
+        Key::Component(&GATEWAY),
+    ],
     tables: &[],
 };
 
 /// The roles that components have in a store.
-pub(super) const ROLES: [&str; 3] = [STREAMS.name, SNAPSHOTS.name, GATEWAY.name];
+pub(super) const ROLES: [&str; 4] = [STREAMS.name, SNAPSHOTS.name, SUBSCRIPTIONS.name, GATEWAY.name];
 
 pub(super) const SETTINGS_TABLE: Table = Table {
     header: "[store.settings]",
@@ -337,9 +369,10 @@ const PERSISTENCE_LIMITS: &[Key] =
     &[Key::Number(&CALL_CPU_MS), Key::Number(&CALL_WALL_MS), Key::Number(&MEMORY_MIB), Key::Number(&MAILBOX)];
 
 /// The limits that a component can have for itself, by its role.
-pub(super) const COMPONENT_LIMITS: [Table; 3] = [
+pub(super) const COMPONENT_LIMITS: [Table; 4] = [
     component_limits("[store.limits.streams]", PERSISTENCE_LIMITS),
     component_limits("[store.limits.snapshots]", PERSISTENCE_LIMITS),
+    component_limits("[store.limits.subscriptions]", PERSISTENCE_LIMITS),
     component_limits(
         "[store.limits.gateway]",
         &[

@@ -1,6 +1,6 @@
 //! The supervision tree: shown, and its children killed and restarted.
 
-use exesdb_plugin::{SnapshotsPool, StreamsPool, names};
+use exesdb_plugin::{SnapshotsPool, StreamsPool, SubscriptionsPool, names};
 use exesdb_supervisor::{CallError, Node, NodeState, Reason, Registry};
 
 use super::host::Host;
@@ -24,10 +24,12 @@ fn note_troubles(tree: &mut Node, registry: &Registry) {
         }
         let streams = |name: String| registry.get::<StreamsPool>(&name)?.trouble();
         let snapshots = |name: String| registry.get::<SnapshotsPool>(&name)?.trouble();
+        let subscriptions = |name: String| registry.get::<SubscriptionsPool>(&name)?.trouble();
         let pools = [
             ("streams/writers", streams(names::writers(&name))),
             ("streams/readers", streams(names::readers(&name))),
             ("snapshots", snapshots(names::snapshots(&name))),
+            ("subscriptions", subscriptions(names::subscriptions(&name))),
         ];
         for (pool, trouble) in pools {
             let path = format!("{}/system/core-system/persistence-system/{pool}", store.path);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use exesdb_plugin::{
     Clock, ComponentContext, Deployment, Description, Engine, GatewayPlugin, Identity, Installed, LoadError,
-    Plugin, SnapshotsKind, StateOwner, StreamsKind, WasmSource, names,
+    Plugin, SnapshotsKind, StateOwner, StreamsKind, SubscriptionsKind, WasmSource, names,
 };
 use exesdb_supervisor::{ChildSpec, Context, Reason, Registry, Start, Telemetry};
 use parking_lot::Mutex;
@@ -13,9 +13,10 @@ use parking_lot::Mutex;
 use crate::config::{ComponentSource, StoreConfig, resolve_settings};
 
 /// The components that the binary carries.
-static BUILTIN: [(&str, &[u8]); 3] = [
+static BUILTIN: [(&str, &[u8]); 4] = [
     ("streams", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/streams.wasm"))),
     ("snapshots", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/snapshots.wasm"))),
+    ("subscriptions", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/subscriptions.wasm"))),
     ("gateway-http", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/gateway-http.wasm"))),
 ];
 
@@ -35,6 +36,7 @@ pub(super) struct Setup {
 pub(super) struct Roles {
     pub(super) streams: Arc<Installed<Plugin<StreamsKind>>>,
     pub(super) snapshots: Arc<Installed<Plugin<SnapshotsKind>>>,
+    pub(super) subscriptions: Arc<Installed<Plugin<SubscriptionsKind>>>,
     /// None for a store without a gateway.
     pub(super) gateway: Option<Arc<Installed<GatewayPlugin>>>,
 }
@@ -89,6 +91,8 @@ impl Setup {
         let components = &self.config.components;
         let streams = self.persistence::<StreamsKind>("streams", &components.streams).await?;
         let snapshots = self.persistence::<SnapshotsKind>("snapshots", &components.snapshots).await?;
+        let subscriptions =
+            self.persistence::<SubscriptionsKind>("subscriptions", &components.subscriptions).await?;
         let gateway = match &roles.gateway {
             Some(place) => Some((place, self.gateway(&components.gateway).await?)),
             None => None,
@@ -96,9 +100,11 @@ impl Setup {
         let mut loaded = vec![
             ("streams", streams.plugin.identity().clone()),
             ("snapshots", snapshots.plugin.identity().clone()),
+            ("subscriptions", subscriptions.plugin.identity().clone()),
         ];
         roles.streams.install(streams);
         roles.snapshots.install(snapshots);
+        roles.subscriptions.install(subscriptions);
         if let Some((place, gateway)) = gateway {
             loaded.push(("gateway", gateway.plugin.identity().clone()));
             place.install(gateway);

@@ -63,7 +63,8 @@ impl<'a> Frames<'a> {
     }
 
     /// The offset of the next frame.
-    pub(crate) fn at(&self) -> usize {
+    #[must_use]
+    pub fn at(&self) -> usize {
         self.at
     }
 

@@ -12,15 +12,20 @@ wasmtime::component::bindgen!({
             import exesdb:storage/views@0.2.0;
             import exesdb:store/decisions@0.2.0;
             import exesdb:store/snapshot-types@0.2.0;
+            import exesdb:store/subscription-types@0.2.0;
+            import exesdb:store/dispatch@0.2.0;
             import exesdb:store/maintenance@0.2.0;
         }
     ",
     world: "exesdb:host-side-store/contract",
-    with: { "exesdb:storage/views.view": crate::view::View },
+    with: {
+        "exesdb:storage/views.view": crate::view::View,
+        "exesdb:store/dispatch.dispatcher": crate::guest_dispatcher::GuestDispatcher,
+    },
     additional_derives: [PartialEq, Eq, Hash],
     require_store_data_send: true,
 });
 
 pub use exesdb::host::{config, describe, fields, logging};
 pub use exesdb::storage::{batches, places, views};
-pub use exesdb::store::{decisions, maintenance, snapshot_types, types};
+pub use exesdb::store::{decisions, dispatch, maintenance, snapshot_types, subscription_types, types};

@@ -24,6 +24,7 @@ const OFFERED_TO_PERSISTENCE: &[&str] = &[
     "exesdb:store/types@0.2.0",
     "exesdb:store/decisions@0.2.0",
     "exesdb:store/snapshot-types@0.2.0",
+    "exesdb:store/subscription-types@0.2.0",
 ];
 
 /// Our interfaces for gateways that speak `wasi:http`.
@@ -87,9 +88,10 @@ const WASI: &[&str] = &[
 const STEPS: &str = "exesdb:gateway/steps@0.2.0";
 
 /// The interface that each kind of component exports, in the version that this host calls. A gateway has one of two.
-const KINDS: [(&str, &str); 4] = [
+const KINDS: [(&str, &str); 5] = [
     ("exesdb:store/stream-writes@0.2.0", "streams"),
     ("exesdb:store/snapshots@0.2.0", "snapshots"),
+    ("exesdb:store/subscriptions@0.2.0", "subscriptions"),
     ("wasi:http/incoming-handler@0.2", "gateway"),
     (STEPS, "gateway"),
 ];

@@ -72,6 +72,7 @@ params!(A a);
 params!(A a, B b);
 params!(A a, B b, C c);
 params!(A a, B b, C c, D d);
+params!(A a, B b, C c, D d, E e);
 
 /// Selects a function with these parameters of the exports `E`.
 pub(crate) type Select<E, P, T> = fn(&E) -> Result<&Function<<P as Params>::WithView, T>, Missing>;

@@ -2,12 +2,18 @@
 
 use std::sync::Arc;
 
+use exesdb_supervisor::Reason;
+use wasmtime::Store;
+
 use super::kind::Kind;
 use crate::description::Description;
 use crate::engine::Engine;
 use crate::identity::Identity;
+use crate::installed::Deployment;
 use crate::limits::Limits;
-use crate::load::{LoadError, Loaded, WasmSource, load};
+use crate::load::{LoadError, Loaded, STARTED, WasmSource, load};
+use crate::ownership;
+use crate::state::State;
 
 /// A persistence component of which instances can be made.
 pub struct Plugin<K: Kind> {
@@ -16,7 +22,37 @@ pub struct Plugin<K: Kind> {
     pub(crate) engine: Engine,
 }
 
+/// An instance of a component.
+pub(crate) struct Made<K: Kind> {
+    pub(crate) store: Store<State>,
+    pub(crate) exports: K::Exports,
+}
+
 impl<K: Kind> Plugin<K> {
+    /// Makes an instance for the child at `path`.
+    ///
+    /// # Errors
+    ///
+    /// The instance traps, the engine has no room for it, or the state in the store is another component's.
+    pub(crate) async fn instance(deployment: &Deployment<Self>, path: &Arc<str>) -> Result<Made<K>, Reason> {
+        let (plugin, context) = (&deployment.plugin, &deployment.context);
+        ownership::claim(context, &deployment.owner).await.map_err(Reason::Error)?;
+        let loaded = &plugin.loaded;
+        let mut store = State::store(&plugin.engine.wasmtime, &loaded.identity, context, path);
+        let instance = match loaded.pre.instantiate_async(&mut store).await {
+            Ok(instance) => instance,
+            Err(error) => {
+                let crash = store.data().crash(&error);
+                store.data().report(&crash);
+                let error = loaded.not_started(context.role, STARTED, &crash, &context.limits);
+                return Err(Reason::error(error));
+            }
+        };
+        let exports = K::exports(&plugin.indices, &instance, &mut store)
+            .map_err(|error| Reason::error(loaded.mistyped(context.role, &error)))?;
+        Ok(Made { store, exports })
+    }
+
     /// Loads a persistence component for a role.
     ///
     /// # Errors

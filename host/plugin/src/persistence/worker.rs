@@ -15,14 +15,12 @@ use super::decider::changes::{Change, Changes, Grants, Outcome, decisions, refus
 use super::exports::Missing;
 use super::kind::Kind;
 use super::partition::{ChangeList, Partition, Service, Work};
-use super::plugin::Plugin;
+use super::plugin::{Made, Plugin};
 use crate::context::ComponentContext;
 use crate::crash::{Crash, CrashKind};
 use crate::installed::Installed;
-use crate::load::STARTED;
 use crate::metered_call::{MeteredCall, YieldState};
 use crate::names;
-use crate::ownership;
 use crate::state::State;
 use crate::store_view::Freshness;
 
@@ -65,24 +63,10 @@ impl<K: Kind> Worker<K> {
         partition: Arc<Partition<K>>,
     ) -> Result<Self, Reason> {
         let deployment = installed.get()?;
-        let (plugin, context) = (&deployment.plugin, &deployment.context);
-        ownership::claim(context, &deployment.owner).await.map_err(Reason::Error)?;
         let path: Arc<str> = child.path().into();
         let pool = path.rsplit_once('/').map_or(&*path, |(pool, _)| pool).into();
-        let mut store = State::store(&plugin.engine.wasmtime, &plugin.loaded.identity, context, &path);
-        let loaded = &plugin.loaded;
-        let instance = match loaded.pre.instantiate_async(&mut store).await {
-            Ok(instance) => instance,
-            Err(error) => {
-                let crash = store.data().crash(&error);
-                store.data().report(&crash);
-                let error = loaded.not_started(context.role, STARTED, &crash, &context.limits);
-                return Err(Reason::error(error));
-            }
-        };
-        let exports = K::exports(&plugin.indices, &instance, &mut store)
-            .map_err(|error| Reason::error(loaded.mistyped(context.role, &error)))?;
-        let call_wall = Duration::from_millis(context.limits.call_wall_ms);
+        let Made { store, exports } = Plugin::instance(&deployment, &path).await?;
+        let call_wall = Duration::from_millis(deployment.context.limits.call_wall_ms);
         let yield_state = store.data().meter.yield_state();
         partition.record_start();
         Ok(Self { store, exports, partition, pool, call_wall, yield_state })

@@ -10,9 +10,7 @@ use tokio::time::Instant;
 use super::delivery::Delivery;
 use super::form::Form;
 use super::guest::{Guest, Origin, Workers};
-use super::limits::{PAGE_EVENTS_MAX, READ_PAUSE_MAX};
-use super::reader::Reader;
-use super::reading::{Page, Reading};
+use super::limits::READ_PAUSE_MAX;
 use super::rules;
 use crate::bindings::gateway::requests::ResponseHead;
 use crate::bindings::gateway::steps::{Cause, Ending, Mark};
@@ -21,6 +19,7 @@ use crate::clock::Clock;
 use crate::closing::Closing;
 use crate::gateway::error::GatewayError;
 use crate::gateway::worker::GatewayWorker;
+use crate::long_read::{PAGE_EVENTS_MAX, Page, Reader, Reading};
 use crate::problem::{code, problem};
 use crate::trace::Trace;
 

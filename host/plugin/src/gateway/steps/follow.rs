@@ -19,11 +19,11 @@ use self::group::{Group, Inbox};
 use self::key::Key;
 use super::bulk::{Reached, Sending};
 use super::limits::FOLLOWERS_MAX;
-use super::reading::Page;
 use super::seats::{Seat, Seats};
-use super::turns::Turns;
 use crate::bindings::gateway::steps::Cause;
 use crate::closing::Closing;
+use crate::emitters::Emitters;
+use crate::long_read::{Page, Turns};
 
 /// The followers of one store. They outlive its gateway workers, and end with the host.
 pub struct Followers {
@@ -48,6 +48,11 @@ impl Followers {
             groups: Mutex::default(),
             single: AtomicU64::new(0),
         })
+    }
+
+    /// Emitters of the store, which share the turns of its long reads.
+    pub fn emitters(&self, partitions: usize, subscriptions_max: usize) -> Arc<Emitters> {
+        Emitters::new(partitions, subscriptions_max, self.turns.clone())
     }
 
     /// Tells all followers that the host stops.

@@ -8,7 +8,6 @@ use exesdb_packed::{Frame, Frames, Record, push_envelope};
 use tokio::time::Instant;
 
 use super::exports::{Call, Encode};
-use super::limits::RESTART_PATIENCE;
 use super::rules::Breach;
 use crate::bindings::store::types::Error;
 use crate::context::ComponentContext;
@@ -17,6 +16,7 @@ use crate::gateway::error::GatewayError;
 use crate::gateway::instances::{Exports, Warm};
 use crate::gateway::worker::GatewayWorker;
 use crate::identity::Identity;
+use crate::long_read::RESTART_PATIENCE;
 use crate::metered_call::MeteredCall;
 use crate::problem::{code, problem};
 use crate::state::State;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::long_read::PAGE_BYTES_MAX;
+
 /// Bytes of a token. It crosses the boundary twice for each step.
 pub(crate) const TOKEN_BYTES_MAX: usize = 64 << 10;
 
@@ -55,12 +57,6 @@ pub(crate) const REQUESTS_MAX: usize = 4_096;
 /// Followers of one store: as many as the host has connections. An idle one costs its connection, and less than 1 KiB here.
 pub(crate) const FOLLOWERS_MAX: usize = 8_192;
 
-/// Bytes of a page of a bulk read or a subscription.
-pub(crate) const PAGE_BYTES_MAX: u32 = 1 << 20;
-
-/// Events of such a page.
-pub(crate) const PAGE_EVENTS_MAX: u32 = 1_000;
-
 /// Bytes of a response that its client has not taken, from which on its pages wait. A page, so that the next one is read and
 /// encoded while the client takes one: with a quarter of that, reads of the whole store were a tenth slower.
 pub(crate) const UNTAKEN_BEFORE_PAGES: usize = PAGE_BYTES_MAX as usize;
@@ -91,13 +87,6 @@ pub(crate) const OUTCOME_TIME: Duration = Duration::from_secs(1);
 
 /// How long a request may go on when the host stops. Less than a worker has to shut down.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(4);
-
-/// How long a reader that follows waits for a store that is being restarted.
-pub(crate) const RESTART_PATIENCE: Duration = Duration::from_secs(30);
-
-/// How long a reader that follows waits for a wake-up before it looks for events by itself: one may be lost, as when a writer
-/// is killed between its commit and its result.
-pub(crate) const WAKE_UP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The mount of every gateway: a store has one gateway, below no path of its own.
 pub(crate) const MOUNT: &str = "http";

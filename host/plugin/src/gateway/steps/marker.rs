@@ -3,8 +3,8 @@
 
 use std::hash::{Hash, Hasher};
 
-use super::reading::{Page, Reading};
 use crate::bindings::gateway::steps::{Bulk, Mark, MarkPlace, Marks};
+use crate::long_read::{Page, Reading};
 
 /// Which marks a bulk read wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,7 @@ mod tests {
     use crate::bindings::gateway::steps::{Bulk, Mark, Marks};
     use crate::bindings::store::places::Direction;
     use crate::bindings::store::types::{AllSelection, PackedPage, Selection, Source};
-    use crate::gateway::steps::reading::{Page, Reading};
+    use crate::long_read::{Page, Reading};
 
     fn bulk(marks: Marks) -> Bulk {
         let source = Source::All(AllSelection { from: None, until: None });

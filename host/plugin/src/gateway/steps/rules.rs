@@ -4,13 +4,12 @@ use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::Parts;
 
-use super::limits::{
-    CONTEXT_BYTES_MAX, PAGE_BYTES_MAX, PIECE_BYTES_MAX, REPRESENTATION_BYTES_MAX, TOKEN_BYTES_MAX,
-};
+use super::limits::{CONTEXT_BYTES_MAX, PIECE_BYTES_MAX, REPRESENTATION_BYTES_MAX, TOKEN_BYTES_MAX};
 use crate::bindings::gateway::requests::{Call, Header, Response, ResponseHead};
 use crate::bindings::gateway::steps::{Bulk, Intake, Marks, NumberedCall};
 use crate::bindings::store::snapshot_types::SnapshotRequest;
 use crate::bindings::store::types::Source;
+use crate::long_read::PAGE_BYTES_MAX;
 use crate::text::printable;
 
 /// The step breaks the contract; the text says how.

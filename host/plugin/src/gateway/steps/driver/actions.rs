@@ -16,7 +16,10 @@ use crate::gateway::steps::limits::{CALLS_MAX, HELD_BYTES_MAX};
 use crate::gateway::steps::room::Share;
 use crate::gateway::steps::rules::{self, Content};
 use crate::problem::{code, problem};
-use crate::store_calls::{check_options, is_change, named};
+use crate::store_calls::{check_options, is_change, named, read_payload};
+
+/// The feed of a consumer of a durable subscription.
+const CONSUME: &str = "subscriptions/consume";
 
 /// What an action has brought, under its number.
 pub(super) struct Arrived {
@@ -247,6 +250,13 @@ impl Driver {
                 let reader = self.reader(feed::reading(query));
                 self.feeds.insert(id, Feed::of(reader, credit));
             }
+            FeedSource::Named(call) if call.name == CONSUME => match read_payload(&call.payload) {
+                Ok(consume) => {
+                    let feed = Feed::durable(self.calls.clone(), self.caller(), consume, credit);
+                    self.feeds.insert(id, feed);
+                }
+                Err(error) => self.exchange.feed_stopped(Stopped { id, error: Some(error) }),
+            },
             FeedSource::Named(call) => {
                 let error = Some(named(&call.name));
                 self.exchange.feed_stopped(Stopped { id, error });

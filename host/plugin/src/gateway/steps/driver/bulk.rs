@@ -13,7 +13,7 @@ use crate::gateway::steps::delivery::Delivery;
 use crate::gateway::steps::exports::NextStep;
 use crate::gateway::steps::form::Form;
 use crate::gateway::steps::outflow::outflow;
-use crate::gateway::steps::reading::{Page, Reading};
+use crate::long_read::{Page, Reading};
 use crate::problem::{code, problem};
 use crate::request_control::RequestControl;
 

@@ -13,15 +13,13 @@ use super::super::bulk::{Sending, ending, sleep_until, time};
 use super::super::delivery::Delivery;
 use super::super::form::Form;
 use super::super::guest::{Guest, Origin, Workers};
-use super::super::limits::PAGE_EVENTS_MAX;
 use super::super::outflow::Departures;
-use super::super::reader::Reader;
-use super::super::reading::Page;
 use super::places::{Next, PAUSE, Pace, Standing, standing, until};
 use crate::bindings::gateway::steps::{Cause, Mark};
 use crate::bindings::store::types::Error;
 use crate::caller::Caller;
 use crate::closing::Closing;
+use crate::long_read::{PAGE_EVENTS_MAX, Page, Reader};
 use crate::trace::Trace;
 
 /// Followers that come to a group.

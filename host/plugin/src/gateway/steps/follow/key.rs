@@ -2,7 +2,7 @@
 
 use super::super::bulk::Sending;
 use super::super::form::Form;
-use super::super::reading::Shared;
+use crate::long_read::Shared;
 
 /// What the followers of one group have in common. When callers have rights, theirs belong to it.
 #[derive(PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// The turns of one store.
-pub(super) struct Turns {
+pub(crate) struct Turns {
     /// Pages of reads that are on their own and are being read, encoded, or both. Each is in memory.
     alone: Semaphore,
     /// The same for groups of followers, which must not wait behind followers that catch up.
@@ -16,11 +16,11 @@ pub(super) struct Turns {
 }
 
 /// A turn; it is over when this is dropped.
-pub(super) struct Turn<'a>(#[expect(dead_code, reason = "it is held")] SemaphorePermit<'a>);
+pub(crate) struct Turn<'a>(#[expect(dead_code, reason = "it is held")] SemaphorePermit<'a>);
 
 impl Turns {
     /// The turns of a store with so many instances that read.
-    pub(super) fn of(readers: usize) -> Self {
+    pub(crate) fn of(readers: usize) -> Self {
         let pages = pages_at_a_time(available_parallelism().map_or(1, usize::from));
         Self {
             alone: Semaphore::new(pages),
@@ -30,17 +30,17 @@ impl Turns {
     }
 
     /// Waits for the turn of a page that one client reads.
-    pub(super) async fn alone(&self) -> Turn<'_> {
+    pub(crate) async fn alone(&self) -> Turn<'_> {
         turn(&self.alone).await
     }
 
     /// Waits for the turn of a page that a group reads.
-    pub(super) async fn shared(&self) -> Turn<'_> {
+    pub(crate) async fn shared(&self) -> Turn<'_> {
         turn(&self.shared).await
     }
 
     /// Waits for the turn of a call of the streams component.
-    pub(super) async fn read(&self) -> Turn<'_> {
+    pub(crate) async fn read(&self) -> Turn<'_> {
         turn(&self.reads).await
     }
 }
@@ -55,7 +55,7 @@ fn pages_at_a_time(processors: usize) -> usize {
 }
 
 /// Half of the instances, which leaves the other half to short requests. One is shared with them.
-pub(in crate::gateway) fn half(instances: usize) -> usize {
+pub(crate) fn half(instances: usize) -> usize {
     (instances / 2).max(1)
 }
 

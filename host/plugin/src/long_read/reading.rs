@@ -11,7 +11,7 @@ use crate::store_calls::progresses;
 
 /// A read of many pages.
 #[derive(Clone)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     query: Arc<Query>,
     follow: bool,
     page_bytes: u32,
@@ -30,7 +30,7 @@ pub(super) struct Reading {
 
 /// What the readers have in common who may share pages.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     /// Without the place.
     selection: Selection,
     filter: Option<EventFilter>,
@@ -38,17 +38,17 @@ pub(super) struct Shared {
 
 /// A page of a read.
 #[derive(Debug, Clone)]
-pub(super) struct Page {
-    pub(super) events: Vec<u8>,
+pub(crate) struct Page {
+    pub(crate) events: Vec<u8>,
     /// Events of the page.
-    pub(super) count: u32,
+    pub(crate) count: u32,
     /// Events that were looked at, whether a filter let them through or not.
-    pub(super) looked_at: u64,
+    pub(crate) looked_at: u64,
 }
 
 impl Reading {
     /// A read of a query, whose count bounds the whole of it; 0 for no bound.
-    pub(super) fn of(query: Query, follow: bool, page_bytes: u32) -> Self {
+    pub(crate) fn of(query: Query, follow: bool, page_bytes: u32) -> Self {
         let (next, count) = (from(&query), query.selection.count);
         Self {
             follow: follow && query.selection.direction == Direction::Forward,
@@ -65,7 +65,7 @@ impl Reading {
     }
 
     /// The query of the next page, of at most so many events and up to this position or version, exclusive.
-    pub(super) fn query(&self, most: u32, until: Option<u64>) -> Query {
+    pub(crate) fn query(&self, most: u32, until: Option<u64>) -> Query {
         let mut query = Query::clone(&self.query);
         let selection = &mut query.selection;
         selection.max_bytes = self.page_bytes;
@@ -91,7 +91,7 @@ impl Reading {
     }
 
     /// Takes the outcome of the query up to `until`. `horizon` is how far the store was readable before it.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         outcome: Outcome,
         horizon: Result<Horizon, Error>,
@@ -141,7 +141,7 @@ impl Reading {
     }
 
     /// Whether nothing more is to be read.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         let is_at = |bound: Option<u64>| self.is_forward() && bound.is_some() && self.next >= bound;
         let ends = self.next.is_none() || self.left == Some(0) || is_at(self.asked_until());
         ends || !self.follow && (self.at_end || is_at(self.bound))
@@ -156,7 +156,7 @@ impl Reading {
     }
 
     /// What two followers have in common who read the same, wherever they are. None for a read that ends by itself.
-    pub(super) fn shared(&self) -> Option<Shared> {
+    pub(crate) fn shared(&self) -> Option<Shared> {
         if !self.follow || self.left.is_some() {
             return None;
         }
@@ -170,42 +170,42 @@ impl Reading {
     }
 
     /// Whether the read goes on when it has reached the end.
-    pub(super) fn follows(&self) -> bool {
+    pub(crate) fn follows(&self) -> bool {
         self.follow
     }
 
     /// Whether the last page reached the end, so that what follows is live.
-    pub(super) fn is_live(&self) -> bool {
+    pub(crate) fn is_live(&self) -> bool {
         self.follow && self.at_end
     }
 
     /// Whether the last page reached the end.
-    pub(super) fn at_end(&self) -> bool {
+    pub(crate) fn at_end(&self) -> bool {
         self.at_end
     }
 
     /// The position or version to go on from.
-    pub(super) fn next(&self) -> Option<u64> {
+    pub(crate) fn next(&self) -> Option<u64> {
         self.next
     }
 
     /// The last version of the stream that is read.
-    pub(super) fn last_version(&self) -> Option<u64> {
+    pub(crate) fn last_version(&self) -> Option<u64> {
         self.last_version
     }
 
     /// How far the store was readable when the last page was read.
-    pub(super) fn horizon(&self) -> Horizon {
+    pub(crate) fn horizon(&self) -> Horizon {
         self.horizon.unwrap_or(Horizon { history_id: 0, end: 0 })
     }
 
     /// Whether a page was read.
-    pub(super) fn has_begun(&self) -> bool {
+    pub(crate) fn has_begun(&self) -> bool {
         self.horizon.is_some()
     }
 
     /// The position before which all that is read was read.
-    pub(super) fn covered(&self) -> u64 {
+    pub(crate) fn covered(&self) -> u64 {
         match self.query.selection.source {
             Source::All(_) => self.next.unwrap_or(0),
             Source::OneStream(_) if self.at_end => self.horizon().end,
@@ -214,12 +214,12 @@ impl Reading {
     }
 
     /// Whether the read is of the whole store.
-    pub(super) fn is_of_store(&self) -> bool {
+    pub(crate) fn is_of_store(&self) -> bool {
         self.stream().is_none()
     }
 
     /// The stream that is read; none for the whole store.
-    pub(super) fn stream(&self) -> Option<&str> {
+    pub(crate) fn stream(&self) -> Option<&str> {
         match &self.query.selection.source {
             Source::OneStream(stream) => Some(&stream.stream_id),
             Source::All(_) => None,

@@ -16,19 +16,19 @@ use crate::store_calls::{POLL, StoreCalls};
 
 /// A reader of the store on behalf of one request, or of all that follow the same.
 #[derive(Clone)]
-pub(super) struct Reader {
-    pub(super) calls: StoreCalls,
-    pub(super) caller: Caller,
+pub(crate) struct Reader {
+    pub(crate) calls: StoreCalls,
+    pub(crate) caller: Caller,
     /// How long one read may take.
-    pub(super) wall: Duration,
-    pub(super) turns: Arc<Turns>,
-    pub(super) reading: Reading,
+    pub(crate) wall: Duration,
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) reading: Reading,
 }
 
 impl Reader {
     /// The next page, of at most so many events and up to `until`, exclusive. Once a reader that follows has begun, a restart of
     /// the store or of a component only delays it (the rule P9).
-    pub(super) async fn page(&mut self, most: u32, until: Option<u64>) -> Result<Page, Error> {
+    pub(crate) async fn page(&mut self, most: u32, until: Option<u64>) -> Result<Page, Error> {
         let begun = Instant::now();
         loop {
             let horizon = self.calls.horizon();
@@ -50,7 +50,7 @@ impl Reader {
     }
 
     /// Waits until there may be another page for a reader that has reached the end.
-    pub(super) async fn news(&self) {
+    pub(crate) async fn news(&self) {
         let seen = match self.reading.stream() {
             None => self.reading.next().unwrap_or(0),
             Some(_) => self.reading.horizon().end,

@@ -1,0 +1,208 @@
+//! A consumer of a durable subscription: what is delivered to it and not taken yet.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use exesdb_packed::Frames;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::bindings::store::dispatch::{Delivered, Joining};
+use crate::bindings::store::types::Error;
+
+/// Bytes of events that wait for one consumer. The events of what is delivered beyond that are read again when it takes them.
+const WAITING_BYTES_MAX: usize = 4 << 20;
+
+/// A consumer. The gateway has it as long as its client is connected, and longer if the client asked for that.
+pub(crate) struct Consumer {
+    /// Its number, higher than those before it.
+    pub(crate) id: u64,
+    /// Events that may be in flight at it.
+    pub(crate) window: u32,
+    waiting: Mutex<Waiting>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    parts: VecDeque<Part>,
+    events: usize,
+    bytes: usize,
+    over: Option<Error>,
+    /// Somebody takes what is delivered.
+    is_attached: bool,
+    /// When it was attached, or heard of, the last time.
+    heard: Option<Instant>,
+}
+
+/// Events for a consumer.
+#[derive(Debug)]
+pub(crate) struct Part {
+    /// The events, in this order.
+    pub(crate) delivered: Vec<Delivered>,
+    /// The same, packed; none if they have to be read again.
+    pub(crate) events: Option<Vec<u8>>,
+}
+
+/// More is delivered than may be in flight.
+#[derive(Debug)]
+pub(super) struct BeyondWindow;
+
+impl Consumer {
+    pub(super) fn new(id: u64, window: u32) -> Self {
+        let waiting = Waiting { is_attached: true, ..Waiting::default() };
+        Self { id, window, waiting: Mutex::new(waiting), changed: Notify::new() }
+    }
+
+    pub(super) fn joining(&self) -> Joining {
+        Joining { consumer: self.id, window: self.window, by_id: false }
+    }
+
+    pub(super) fn deliver(&self, part: Part) -> Result<(), BeyondWindow> {
+        let mut waiting = self.waiting.lock();
+        if waiting.events + part.delivered.len() > self.window as usize {
+            return Err(BeyondWindow);
+        }
+        waiting.events += part.delivered.len();
+        let bytes = part.events.as_ref().map_or(0, Vec::len);
+        let fits = waiting.bytes == 0 || waiting.bytes + bytes <= WAITING_BYTES_MAX;
+        let part = if fits { part } else { Part { events: None, ..part } };
+        waiting.bytes += part.events.as_ref().map_or(0, Vec::len);
+        waiting.parts.push_back(part);
+        drop(waiting);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Forgets what was not taken: another emitter delivers it again.
+    pub(super) fn forget_untaken(&self) {
+        let mut waiting = self.waiting.lock();
+        waiting.parts.clear();
+        (waiting.events, waiting.bytes) = (0, 0);
+    }
+
+    /// Nothing more is delivered, for this reason.
+    pub(super) fn end(&self, error: Error) {
+        self.waiting.lock().over.get_or_insert(error);
+        self.changed.notify_one();
+    }
+
+    /// Says whether somebody takes what is delivered. Two at a time cannot.
+    pub(super) fn attach(&self) -> bool {
+        let mut waiting = self.waiting.lock();
+        let was_free = !waiting.is_attached;
+        waiting.is_attached = true;
+        was_free
+    }
+
+    pub(super) fn detach(&self) {
+        let mut waiting = self.waiting.lock();
+        (waiting.is_attached, waiting.heard) = (false, Some(Instant::now()));
+    }
+
+    pub(super) fn hear(&self) {
+        self.waiting.lock().heard = Some(Instant::now());
+    }
+
+    /// Whether nobody has come back for it, nor said anything, for so long.
+    pub(super) fn is_abandoned(&self, patience: Duration) -> bool {
+        let waiting = self.waiting.lock();
+        !waiting.is_attached && waiting.heard.is_none_or(|heard| heard.elapsed() > patience)
+    }
+
+    /// Waits for what is delivered next, and takes at most so many events of it.
+    pub(crate) async fn take(&self, most: usize) -> Result<Part, Error> {
+        loop {
+            {
+                let mut waiting = self.waiting.lock();
+                if let Some(error) = &waiting.over {
+                    return Err(error.clone());
+                }
+                if let Some(part) = waiting.parts.pop_front() {
+                    let (taken, rest) = part.split(most.max(1));
+                    if let Some(rest) = rest {
+                        waiting.parts.push_front(rest);
+                    }
+                    waiting.events -= taken.delivered.len();
+                    waiting.bytes -= taken.events.as_ref().map_or(0, Vec::len);
+                    return Ok(taken);
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+}
+
+impl Part {
+    fn split(mut self, most: usize) -> (Self, Option<Self>) {
+        if self.delivered.len() <= most {
+            return (self, None);
+        }
+        let rest = self.delivered.split_off(most);
+        let rest_events = self.events.as_mut().map(|events| {
+            let mut frames = Frames::new(events);
+            (&mut frames).take(most).for_each(drop);
+            let at = frames.at();
+            events.split_off(at)
+        });
+        (self, Some(Self { delivered: rest, events: rest_events }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Consumer, Delivered, Part, WAITING_BYTES_MAX};
+    use crate::emitters::events::tests::page;
+    use crate::problem::problem;
+
+    fn part(places: std::ops::Range<u64>, data: usize) -> Part {
+        let delivered = places.clone().map(|place| Delivered { place, earlier: 0 }).collect();
+        Part { delivered, events: Some(page(places, data)) }
+    }
+
+    fn places(part: &Part) -> Vec<u64> {
+        part.delivered.iter().map(|delivered| delivered.place).collect()
+    }
+
+    #[tokio::test]
+    async fn a_part_is_taken_in_pieces_with_their_events() {
+        let consumer = Consumer::new(1, 10);
+        consumer.deliver(part(0..5, 3)).expect("it fits");
+        let first = consumer.take(2).await.expect("a part");
+        assert_eq!((places(&first), first.events), (vec![0, 1], Some(page(0..2, 3))));
+        let second = consumer.take(100).await.expect("a part");
+        assert_eq!((places(&second), second.events), (vec![2, 3, 4], Some(page(2..5, 3))));
+    }
+
+    #[tokio::test]
+    async fn no_more_waits_than_may_be_in_flight() {
+        let consumer = Consumer::new(1, 5);
+        consumer.deliver(part(0..5, 0)).expect("it fits");
+        assert!(consumer.deliver(part(5..6, 0)).is_err());
+        consumer.forget_untaken();
+        consumer.deliver(part(5..6, 0)).expect("nothing waits any more");
+    }
+
+    #[tokio::test]
+    async fn the_events_of_what_waits_have_bounded_bytes() {
+        let consumer = Consumer::new(1, 100);
+        for place in 0..20 {
+            consumer.deliver(part(place..place + 1, 1 << 20)).expect("it fits");
+        }
+        let mut bytes = 0;
+        for _ in 0..20 {
+            bytes += consumer.take(100).await.expect("a part").events.map_or(0, |events| events.len());
+        }
+        assert!(bytes <= WAITING_BYTES_MAX, "{bytes}");
+    }
+
+    #[tokio::test]
+    async fn a_consumer_that_has_ended_gets_the_reason_at_once() {
+        let consumer = Consumer::new(1, 5);
+        consumer.deliver(part(0..1, 0)).expect("it fits");
+        consumer.end(problem("first", ""));
+        consumer.end(problem("second", ""));
+        assert_eq!(consumer.take(1).await.unwrap_err(), problem("first", ""));
+    }
+}

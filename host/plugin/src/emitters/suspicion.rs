@@ -1,0 +1,167 @@
+//! What follows from crashes of a subscription's emitters. Pure.
+//!
+//! An instance that ends while it takes a page is given the events of the page one at a time by the next one. An event that ends
+//! two instances alone is poison. Crashes that no event explains halt the subscription if they go on without progress.
+
+use crate::bindings::store::subscription_types::PoisonPolicy;
+
+/// Crashes with one event alone that make it poison.
+const STRIKES_MAX: u32 = 2;
+
+/// Crashes in a row without progress that no event explains, until the subscription halts.
+const UNEXPLAINED_MAX: u32 = 5;
+
+/// Bytes of the reason for which something is parked or halted, as the interface says.
+const REASON_BYTES_MAX: usize = 1_024;
+
+/// Events that an instance was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Given {
+    /// The place of the first one.
+    pub(super) first: u64,
+    /// The place of the last one.
+    pub(super) last: u64,
+}
+
+/// What is suspected of the events of one subscription. It outlives the emitters.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Suspicion {
+    /// The last place up to which events are given one at a time.
+    until: Option<u64>,
+    /// The event that ended instances alone, and how many.
+    alone: Option<(u64, u32)>,
+    unexplained: u32,
+    /// The last crash, in words.
+    crash: String,
+}
+
+/// What an emitter does when it begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// It serves the subscription.
+    Serve,
+    /// It parks this event first, for this reason.
+    Park(u64, String),
+    /// It halts the subscription, for this reason.
+    Halt(String),
+}
+
+impl Suspicion {
+    /// Records that an instance ended. `given` are the events that it was given in its last call.
+    pub(super) fn crashed(&mut self, given: Option<Given>, crash: &str) {
+        self.crash = crash.to_owned();
+        match given {
+            None => self.unexplained += 1,
+            Some(Given { first, last }) if first == last => {
+                let before = self.alone.filter(|(place, _)| *place == first);
+                self.alone = Some((first, before.map_or(1, |(_, strikes)| strikes + 1)));
+                self.until = self.until.max(Some(last));
+            }
+            Some(Given { last, .. }) => self.until = self.until.max(Some(last)),
+        }
+    }
+
+    /// Records that an instance took events.
+    pub(super) fn took(&mut self, Given { first, last }: Given) {
+        self.alone = self.alone.filter(|(place, _)| !(first..=last).contains(place));
+        self.until = self.until.filter(|until| *until > last);
+    }
+
+    /// Records that progress was stored.
+    pub(super) fn progressed(&mut self) {
+        self.unexplained = 0;
+    }
+
+    /// Whether events from this place on are given one at a time.
+    pub(super) fn is_about(&self, place: u64) -> bool {
+        self.until.is_some_and(|until| place <= until)
+    }
+
+    /// What the next emitter does. What it parks is not suspected any more.
+    pub(super) fn beginning(&mut self, policy: PoisonPolicy) -> Beginning {
+        if self.unexplained >= UNEXPLAINED_MAX {
+            self.unexplained = 0;
+            let what = format!("its emitter ended {UNEXPLAINED_MAX} times in a row: {}", self.crash);
+            return Beginning::Halt(shortened(what));
+        }
+        match self.alone {
+            Some((place, STRIKES_MAX..)) => {
+                self.alone = None;
+                let ended = format!("ended {STRIKES_MAX} instances of the subscriptions component");
+                match policy {
+                    PoisonPolicy::Park => {
+                        Beginning::Park(place, shortened(format!("it {ended}: {}", self.crash)))
+                    }
+                    PoisonPolicy::Halt => {
+                        let what = format!("the event at place {place} {ended}: {}", self.crash);
+                        Beginning::Halt(shortened(what))
+                    }
+                }
+            }
+            _ => Beginning::Serve,
+        }
+    }
+}
+
+fn shortened(reason: String) -> String {
+    crate::text::truncated(&reason, REASON_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Beginning, Given, REASON_BYTES_MAX, Suspicion, UNEXPLAINED_MAX};
+    use crate::bindings::store::subscription_types::PoisonPolicy::{Halt, Park};
+
+    const PAGE: Option<Given> = Some(Given { first: 3, last: 9 });
+    const ONE: Option<Given> = Some(Given { first: 5, last: 5 });
+
+    #[test]
+    fn an_event_that_ends_two_instances_alone_is_parked_or_halts() {
+        for policy in [Park, Halt] {
+            let mut suspicion = Suspicion::default();
+            suspicion.crashed(PAGE, "trap");
+            assert!(suspicion.is_about(3) && suspicion.is_about(9) && !suspicion.is_about(10));
+            assert_eq!(suspicion.beginning(policy), Beginning::Serve);
+            suspicion.crashed(ONE, "trap one");
+            assert_eq!(suspicion.beginning(policy), Beginning::Serve);
+            suspicion.crashed(ONE, "trap two");
+            match (policy, suspicion.beginning(policy)) {
+                (Park, Beginning::Park(5, why)) => assert!(why.contains("trap two"), "{why}"),
+                (Halt, Beginning::Halt(why)) => assert!(why.contains("place 5") && why.contains("trap two")),
+                (_, other) => panic!("{other:?}"),
+            }
+            assert_eq!(suspicion.beginning(policy), Beginning::Serve, "it is dealt with");
+        }
+    }
+
+    #[test]
+    fn what_was_taken_is_not_suspected_any_more() {
+        let mut suspicion = Suspicion::default();
+        suspicion.crashed(PAGE, "");
+        suspicion.crashed(ONE, "");
+        suspicion.took(Given { first: 5, last: 5 });
+        suspicion.crashed(ONE, "");
+        assert_eq!(suspicion.beginning(Park), Beginning::Serve, "it was taken once in between");
+        assert!(suspicion.is_about(6));
+        suspicion.took(Given { first: 9, last: 9 });
+        assert!(!suspicion.is_about(6));
+    }
+
+    #[test]
+    fn crashes_without_an_event_halt_if_there_is_no_progress() {
+        let mut suspicion = Suspicion::default();
+        for _ in 1..UNEXPLAINED_MAX {
+            suspicion.crashed(None, "");
+            assert_eq!(suspicion.beginning(Park), Beginning::Serve);
+        }
+        suspicion.progressed();
+        for _ in 0..UNEXPLAINED_MAX {
+            assert_eq!(suspicion.beginning(Park), Beginning::Serve);
+            suspicion.crashed(None, &"x".repeat(9_999));
+        }
+        match suspicion.beginning(Park) {
+            Beginning::Halt(why) => assert!(why.len() <= REASON_BYTES_MAX, "{}", why.len()),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Long reads: one page after the other, and then what is still to come. Gateways read so for their clients, and emitters for
+//! subscriptions.
+
+mod limits;
+mod reader;
+mod reading;
+mod turns;
+
+pub(crate) use limits::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, RESTART_PATIENCE};
+pub(crate) use reader::Reader;
+pub(crate) use reading::{Page, Reading, Shared};
+pub(crate) use turns::{Turns, half};
