@@ -66,6 +66,14 @@ pub fn event_representation(head: &Head<'_>, bounded: bool) -> Result<Representa
     negotiate(head, &ALL)
 }
 
+/// The representation of what a durable subscription delivers: JSON, or an event stream.
+///
+/// # Errors
+/// [`Kind::NotAcceptable`] if the header excludes both.
+pub fn stream_or_json(head: &Head<'_>) -> Result<Representation, Problem> {
+    negotiate(head, &[Representation::Json, Representation::EventStream])
+}
+
 /// The representation for a read of one item: JSON, or JSON on one line.
 ///
 /// # Errors

@@ -106,3 +106,12 @@ pub const PAGE_BYTES_MAX: u32 = 2 << 20;
 
 /// Bytes of packed events of a page of a bulk read: the most that the host passes at once.
 pub const BULK_PAGE_BYTES: u32 = 1 << 20;
+
+/// Events in flight at a consumer of a durable subscription, as the host permits.
+pub const CONSUMER_WINDOW_MAX: u64 = 10_000;
+
+/// The same, if the client says nothing.
+pub const CONSUMER_WINDOW_DEFAULT: u32 = 100;
+
+/// How long a request for a batch of events may wait for the first one, in milliseconds, as the host permits.
+pub const CONSUMER_WAIT_MS_MAX: u64 = 30_000;

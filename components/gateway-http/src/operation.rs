@@ -18,6 +18,7 @@ use crate::response;
 use crate::route::{Route, route};
 
 pub mod append;
+pub mod consume;
 pub mod delete_snapshot;
 pub mod delete_stream;
 pub mod follow;
@@ -34,6 +35,7 @@ pub mod read_snapshot;
 pub mod record_snapshot;
 pub mod retention;
 pub mod stream_info;
+pub mod subscription;
 pub mod transact;
 
 /// A step of this gateway.
@@ -86,6 +88,10 @@ pub enum Waiting {
     Search(follow::Search),
     /// Appends or imports come and are answered.
     Pipeline(pipeline::Pipeline),
+    /// Something about subscriptions is requested.
+    Subscription(subscription::OfSubscription),
+    /// A subscription delivers events.
+    Consume(consume::Consume),
 }
 
 /// An operation that makes one call.
@@ -121,6 +127,7 @@ pub(crate) fn begin(request: Request) -> Step {
                 }
             }
         }
+        Route::Consume(consume) => Ok(consume.begin().map(State::of)),
         Route::Pipeline(items) => Ok(pipeline::begin(items, EventIds::of(&request)).map(State::of)),
         Route::ReadBulk(_) | Route::Follow(_) | Route::ImportStates => Ok(run_again(&request, Vec::new())),
     });
@@ -188,6 +195,7 @@ impl State {
                 search.resume(event).map(|step| step.map(|waiting| Self { is_head, waiting }))
             }
             Waiting::Pipeline(pipeline) => Ok(pipeline.resume(event).map(Self::of)),
+            Waiting::Consume(consume) => consume.resume(event).map(|step| step.map(Self::of)),
             waiting => waiting.called(event).map(|response| finished(response, is_head).into()),
         };
         step.unwrap_or_else(|problem| refused(&problem, is_head))
@@ -206,6 +214,7 @@ impl Waiting {
             Self::Import(import) => import.call(body, ids),
             Self::Retention(retention) => retention.call(body, ids),
             Self::RecordSnapshot(record) => record.call(body, ids),
+            Self::Subscription(of) => of.call(body, ids),
             _ => Err(Problem::new(Kind::Internal, "this operation has no body")),
         }?;
         Ok(Pending::new(State { is_head, waiting: self }).call(call).into())
@@ -229,7 +238,8 @@ impl Waiting {
             Self::ListSnapshots(of) => respond(of, outcome),
             Self::DeleteSnapshot(of) => respond(of, outcome),
             Self::PruneSnapshots(of) => respond(of, outcome),
-            Self::Body(..) | Self::Pages(_) | Self::Search(_) | Self::Pipeline(_) => {
+            Self::Subscription(of) => respond(of, outcome),
+            Self::Body(..) | Self::Pages(_) | Self::Search(_) | Self::Pipeline(_) | Self::Consume(_) => {
                 Err(unexpected("an outcome"))
             }
         }

@@ -60,11 +60,21 @@ pub enum Kind {
     Unsupported,
     /// The request's time is over.
     Timeout,
+    /// There is no durable subscription of this name.
+    SubscriptionNotFound,
+    /// There is a durable subscription of this name with another selector or other settings.
+    SubscriptionExists,
+    /// The durable subscription has halted until somebody resumes it.
+    SubscriptionHalted,
+    /// The consumer left or was cut off, or there was none.
+    ConsumerNotFound,
+    /// Another request takes what is delivered to the consumer.
+    ConsumerInUse,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 30] = [
         Self::MalformedBody,
         Self::InvalidArgument,
         Self::Denied,
@@ -90,6 +100,11 @@ impl Kind {
         Self::ReadOnly,
         Self::Unsupported,
         Self::Timeout,
+        Self::SubscriptionNotFound,
+        Self::SubscriptionExists,
+        Self::SubscriptionHalted,
+        Self::ConsumerNotFound,
+        Self::ConsumerInUse,
     ];
 
     /// The URI of the kind.
@@ -120,6 +135,11 @@ impl Kind {
             Self::ReadOnly => "urn:exesdb:problem:read-only",
             Self::Unsupported => "urn:exesdb:problem:unsupported",
             Self::Timeout => "urn:exesdb:problem:timeout",
+            Self::SubscriptionNotFound => "urn:exesdb:problem:subscription-not-found",
+            Self::SubscriptionExists => "urn:exesdb:problem:subscription-exists",
+            Self::SubscriptionHalted => "urn:exesdb:problem:subscription-halted",
+            Self::ConsumerNotFound => "urn:exesdb:problem:consumer-not-found",
+            Self::ConsumerInUse => "urn:exesdb:problem:consumer-in-use",
         }
     }
 
@@ -151,6 +171,11 @@ impl Kind {
             Self::ReadOnly => "The store takes no writes",
             Self::Unsupported => "The store does not have this",
             Self::Timeout => "The request's time is over",
+            Self::SubscriptionNotFound => "There is no such subscription",
+            Self::SubscriptionExists => "There is another subscription of this name",
+            Self::SubscriptionHalted => "The subscription has halted",
+            Self::ConsumerNotFound => "There is no such consumer",
+            Self::ConsumerInUse => "The consumer is in use",
         }
     }
 
@@ -159,13 +184,20 @@ impl Kind {
         match self {
             Self::MalformedBody | Self::InvalidArgument => 400,
             Self::Denied => 403,
-            Self::PathNotFound | Self::StreamNotFound | Self::SnapshotNotFound => 404,
+            Self::PathNotFound
+            | Self::StreamNotFound
+            | Self::SnapshotNotFound
+            | Self::SubscriptionNotFound
+            | Self::ConsumerNotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::NotAcceptable => 406,
             Self::WrongExpectedVersion
             | Self::ConditionFailed
             | Self::HistoryChanged
             | Self::EventIdConflict
+            | Self::SubscriptionExists
+            | Self::SubscriptionHalted
+            | Self::ConsumerInUse
             | Self::NoSuchVersion => 409,
             Self::StreamDeleted => 410,
             Self::TooLarge => 413,

@@ -5,6 +5,7 @@ use exesdb_sdk::steps::{Call, Response};
 use crate::accept::{Representation, event_representation, require_json};
 use crate::argument::stream_name;
 use crate::operation::append::Append;
+use crate::operation::consume::Consume;
 use crate::operation::delete_snapshot::DeleteSnapshot;
 use crate::operation::delete_stream::DeleteStream;
 use crate::operation::follow::Follow;
@@ -20,6 +21,7 @@ use crate::operation::read_snapshot::ReadSnapshot;
 use crate::operation::record_snapshot::RecordSnapshot;
 use crate::operation::retention::SetRetention;
 use crate::operation::stream_info::StreamInfo;
+use crate::operation::subscription::{OfSubscription, What};
 use crate::operation::transact::Transact;
 use crate::operation::{Waiting, import_states, pipeline};
 use crate::problem::Problem;
@@ -49,6 +51,8 @@ pub enum Route {
     ImportStates,
     /// It makes appends or imports one after the other.
     Pipeline(Items),
+    /// It takes what a durable subscription delivers.
+    Consume(Consume),
 }
 
 /// Determines what a request does.
@@ -76,6 +80,7 @@ pub fn route(head: &Head<'_>) -> Result<Route, Problem> {
         (Resource::Snapshot, "GET") => return ReadSnapshot::parse(head, stream, version),
         (Resource::Appends, _) => return pipeline::parse(head),
         (Resource::Import, _) => return Import::parse(head),
+        (Resource::SubscriptionEvents, _) => return Consume::parse(head, stream),
         (Resource::OpenApi, _) => {
             Query::parse(head.query, &[])?;
             Route::Respond(response::json(OPENAPI))
@@ -87,6 +92,23 @@ pub fn route(head: &Head<'_>) -> Result<Route, Problem> {
         (Resource::Stream, "DELETE") => DeleteStream::parse(head, stream_name)?,
         (Resource::Stream, _) => StreamInfo::parse(head, stream_name)?,
         (Resource::Retention, _) => SetRetention::parse(head, stream_name)?,
+        (Resource::Subscriptions, _) => OfSubscription::list(head)?,
+        (Resource::Subscription, method) => OfSubscription::parse(
+            head,
+            stream,
+            match method {
+                "PUT" => What::Create,
+                "PATCH" => What::Update,
+                "DELETE" => What::Remove,
+                _ => What::Info,
+            },
+        )?,
+        (Resource::PausedSubscription, _) => OfSubscription::parse(head, stream, What::Pause)?,
+        (Resource::ResumedSubscription, _) => OfSubscription::parse(head, stream, What::Resume)?,
+        (Resource::Settlements, _) => OfSubscription::parse(head, stream, What::Settle)?,
+        (Resource::Parked, "DELETE") => OfSubscription::parse(head, stream, What::Truncate)?,
+        (Resource::Parked, _) => OfSubscription::parse(head, stream, What::Parked)?,
+        (Resource::Replay, _) => OfSubscription::parse(head, stream, What::Replay)?,
         (Resource::AllSnapshots, _) => ListSnapshots::of_store(head)?,
         (Resource::Snapshots, "DELETE") => PruneSnapshots::parse(head, stream_name()?)?,
         (Resource::Snapshots, _) => ListSnapshots::of_stream(head, stream_name()?)?,

@@ -17,6 +17,8 @@ pub(crate) enum Subject<'a> {
     Stream(&'a str),
     /// A snapshot of a stream and a source, at a version.
     Snapshot(&'a str, &'a str, u64),
+    /// A durable subscription.
+    Subscription(&'a str),
     /// The latest snapshot of a stream and a source.
     LatestSnapshot(&'a str, &'a str),
 }
@@ -77,6 +79,10 @@ fn of_code(problem: StoreProblem) -> Problem {
             Kind::ReadOnly,
             format!("{message}; nothing was done, and reads go on; try again when there is room"),
         ),
+        "already-exists" => Problem::new(Kind::SubscriptionExists, message),
+        "halted" => Problem::new(Kind::SubscriptionHalted, message),
+        "no-such-consumer" | "cut-off" => Problem::new(Kind::ConsumerNotFound, message),
+        "consumer-in-use" => Problem::new(Kind::ConsumerInUse, message),
         code::DENIED => Problem::new(Kind::Denied, message),
         code::DAMAGED => Problem::new(Kind::Damaged, message),
         code::UNSUPPORTED => Problem::new(Kind::Unsupported, message),
@@ -162,6 +168,10 @@ fn not_found(subject: Subject<'_>) -> Problem {
         Subject::Store => Problem::new(Kind::Internal, "the store did not find itself"),
         Subject::Stream(stream) => {
             Problem::new(Kind::StreamNotFound, format!("the stream {} has no events", quoted(stream)))
+        }
+        Subject::Subscription(name) => {
+            let detail = format!("there is no durable subscription {}", quoted(name));
+            Problem::new(Kind::SubscriptionNotFound, detail)
         }
         Subject::LatestSnapshot(stream, source) => Problem::new(
             Kind::SnapshotNotFound,

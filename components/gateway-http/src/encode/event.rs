@@ -77,6 +77,24 @@ fn push_event(out: &mut Vec<u8>, position: u64, event: &Envelope<'_>, layout: La
     out.push(b'}');
 }
 
+/// How an event is delivered by a durable subscription.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delivery {
+    pub(crate) place: u64,
+    pub(crate) earlier: u32,
+}
+
+/// Appends an event that a durable subscription delivers, on one line.
+pub(crate) fn push_delivered(out: &mut Vec<u8>, position: u64, event: &Envelope<'_>, delivery: Delivery) {
+    push_event(out, position, event, Layout::OneLine);
+    // The event's last brace.
+    out.pop();
+    out.extend_from_slice(b",\"delivery\":{\"place\":");
+    push_number(out, delivery.place);
+    push_number_field(out, "earlier", delivery.earlier.into());
+    out.extend_from_slice(b"}}");
+}
+
 /// Appends an event as a server-sent event. Its id is the position with its history, its data one line of JSON.
 pub(crate) fn push_message(out: &mut Vec<u8>, position: u64, event: &Envelope<'_>, history: HistoryId) {
     push_id(out, position, history);

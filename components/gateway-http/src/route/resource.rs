@@ -36,11 +36,27 @@ pub enum Resource {
     LatestSnapshot,
     /// A stream's snapshot at one version.
     Snapshot,
+    /// The durable subscriptions.
+    Subscriptions,
+    /// One durable subscription.
+    Subscription,
+    /// What a durable subscription delivers.
+    SubscriptionEvents,
+    /// A consumer's words about events.
+    Settlements,
+    /// A pause of a durable subscription.
+    PausedSubscription,
+    /// The end of a pause.
+    ResumedSubscription,
+    /// The parked events of a durable subscription.
+    Parked,
+    /// Another delivery of parked events.
+    Replay,
 }
 
 impl Resource {
     /// All resources.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         Self::OpenApi,
         Self::AllEvents,
         Self::Appends,
@@ -55,6 +71,14 @@ impl Resource {
         Self::Snapshots,
         Self::LatestSnapshot,
         Self::Snapshot,
+        Self::Subscriptions,
+        Self::Subscription,
+        Self::SubscriptionEvents,
+        Self::Settlements,
+        Self::PausedSubscription,
+        Self::ResumedSubscription,
+        Self::Parked,
+        Self::Replay,
     ];
 
     /// The path template, with parameters in braces.
@@ -74,6 +98,14 @@ impl Resource {
             Self::Snapshots => "/v1/stores/{store}/streams/{stream}/snapshots",
             Self::LatestSnapshot => "/v1/stores/{store}/streams/{stream}/snapshots/latest",
             Self::Snapshot => "/v1/stores/{store}/streams/{stream}/snapshots/{version}",
+            Self::Subscriptions => "/v1/stores/{store}/subscriptions",
+            Self::Subscription => "/v1/stores/{store}/subscriptions/{subscription}",
+            Self::SubscriptionEvents => "/v1/stores/{store}/subscriptions/{subscription}/events",
+            Self::Settlements => "/v1/stores/{store}/subscriptions/{subscription}/settlements",
+            Self::PausedSubscription => "/v1/stores/{store}/subscriptions/{subscription}/pause",
+            Self::ResumedSubscription => "/v1/stores/{store}/subscriptions/{subscription}/resume",
+            Self::Parked => "/v1/stores/{store}/subscriptions/{subscription}/parked",
+            Self::Replay => "/v1/stores/{store}/subscriptions/{subscription}/parked/replay",
         }
     }
 
@@ -83,6 +115,10 @@ impl Resource {
             Self::Appends | Self::Transactions | Self::Import | Self::ImportStates => "POST",
             Self::Stream | Self::Snapshots => "GET, HEAD, DELETE",
             Self::StreamEvents => "GET, HEAD, POST",
+            Self::Subscription => "GET, HEAD, PUT, PATCH, DELETE",
+            Self::SubscriptionEvents => "GET",
+            Self::Parked => "GET, HEAD, DELETE",
+            Self::Settlements | Self::PausedSubscription | Self::ResumedSubscription | Self::Replay => "POST",
             Self::Retention => "PUT",
             Self::Snapshot => "GET, HEAD, PUT, DELETE",
             _ => "GET, HEAD",
@@ -90,7 +126,7 @@ impl Resource {
     }
 }
 
-/// The resource of a path, with the encoded segments of the stream and the version.
+/// The resource of a path, with the encoded segments of the stream (or subscription) and the version.
 pub(super) fn resolve(path: &str) -> Result<(Resource, &str, &str), Problem> {
     let unknown = || {
         let mut detail = format!("no route has the path {}; GET /openapi.json lists them", quoted(path));
@@ -126,6 +162,14 @@ pub(super) fn resolve(path: &str) -> Result<(Resource, &str, &str), Problem> {
             (Resource::LatestSnapshot, stream, "")
         }
         ["v1", "stores", _, "streams", stream, "snapshots", version] => (Resource::Snapshot, stream, version),
+        ["v1", "stores", _, "subscriptions"] => (Resource::Subscriptions, "", ""),
+        ["v1", "stores", _, "subscriptions", name] => (Resource::Subscription, name, ""),
+        ["v1", "stores", _, "subscriptions", name, "events"] => (Resource::SubscriptionEvents, name, ""),
+        ["v1", "stores", _, "subscriptions", name, "settlements"] => (Resource::Settlements, name, ""),
+        ["v1", "stores", _, "subscriptions", name, "pause"] => (Resource::PausedSubscription, name, ""),
+        ["v1", "stores", _, "subscriptions", name, "resume"] => (Resource::ResumedSubscription, name, ""),
+        ["v1", "stores", _, "subscriptions", name, "parked"] => (Resource::Parked, name, ""),
+        ["v1", "stores", _, "subscriptions", name, "parked", "replay"] => (Resource::Replay, name, ""),
         _ => return Err(unknown()),
     })
 }
