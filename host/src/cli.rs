@@ -70,6 +70,10 @@ pub enum Command {
     Streams(command::streams::StreamsOptions),
     /// Record, read, list, delete and prune snapshots of streams.
     Snapshot(command::snapshot::SnapshotOptions),
+    /// Create, list, describe, change and remove durable subscriptions, and what is parked.
+    Subscription(command::subscription::SubscriptionOptions),
+    /// Take and acknowledge the events of a durable subscription.
+    Consume(command::consume::ConsumeOptions),
     /// Write a store, or a part of it, to a file that `import` takes.
     Export(command::export::ExportOptions),
     /// Import an export, or events from a CSV or NDJSON file. Running it again adds nothing twice.
@@ -109,6 +113,8 @@ impl Cli {
             Command::Follow(options) => wait_for(command::follow::run(options)),
             Command::Streams(options) => wait_for(command::streams::run(options)),
             Command::Snapshot(options) => wait_for(command::snapshot::run(options)),
+            Command::Subscription(options) => wait_for(command::subscription::run(options)),
+            Command::Consume(options) => wait_for(command::consume::run(options)),
             Command::Export(options) => wait_for(command::export::run(options)),
             Command::Import(options) => wait_for(command::import::run(options)),
             Command::Backup(options) => wait_for(command::backup::run(options)),
@@ -223,6 +229,14 @@ mod tests {
             "exesdb kill",
             "exesdb kill host/a --reason angry",
             "exesdb snapshot put s",
+            "exesdb subscription create",
+            "exesdb subscription create s --stream a --type t",
+            "exesdb subscription create s --pattern []",
+            "exesdb subscription create s --payload {",
+            "exesdb subscription create s --from start",
+            "exesdb subscription create s --strategy best",
+            "exesdb consume",
+            "exesdb consume s --window 0",
             "exesdb completions nosuchshell",
             "exesdb tree --log a=b=c",
         ];

@@ -18,6 +18,7 @@ mod retry;
 mod snapshots;
 mod sse;
 mod streams;
+mod subscriptions;
 mod url;
 
 pub use error::{ClientError, Problem};
@@ -38,4 +39,5 @@ pub use read_from::ReadFrom;
 pub use retry::Retry;
 pub use snapshots::{Snapshot, SnapshotInfo, SnapshotPage, SnapshotScope, WhichSnapshot};
 pub use streams::{Retention, StreamAppended, StreamInfo, StreamPage, StreamState, Transacted};
+pub use subscriptions::{Batch, ParkedScope, Settlement, SubscriptionPage};
 pub use url::{DEFAULT_URL, GatewayUrl};

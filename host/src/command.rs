@@ -4,6 +4,7 @@ pub mod append;
 pub mod backup;
 pub mod completions;
 pub mod connection;
+pub mod consume;
 pub mod delete;
 pub mod doctor;
 pub mod events;
@@ -21,6 +22,7 @@ pub mod scavenge;
 pub mod serve;
 pub mod snapshot;
 pub mod streams;
+pub mod subscription;
 pub mod transact;
 pub mod tree;
 

@@ -23,6 +23,7 @@ mod slow;
 mod snapshots;
 mod stores;
 mod streams;
+mod subscriptions;
 mod transactions;
 mod upkeep;
 mod web;

@@ -1,0 +1,373 @@
+//! `exesdb subscription`: creates, lists, describes, changes and removes durable subscriptions.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::connection::GatewayOptions;
+use crate::client::{Client, ParkedScope};
+use crate::output::{Output, printable};
+
+/// Options of `subscription`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  exesdb subscription create invoices --type order-placed --tag country:BE
+  exesdb subscription create audit --from end --strategy pinned
+  exesdb subscription create large --payload '{\"currency\":\"EUR\"}'
+  exesdb subscription info invoices
+  exesdb subscription parked invoices
+  exesdb subscription replay invoices
+
+`exesdb consume NAME` takes the events. A subscription remembers how far its consumers have come.")]
+pub struct SubscriptionOptions {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What is done.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Create a durable subscription. If it is there already, with the same selector and settings, nothing is changed.
+    Create(Box<CreateOptions>),
+    /// List durable subscriptions.
+    List(ListOptions),
+    /// Describe a durable subscription: how far it has come, its lag, its consumers.
+    Info(NameOptions),
+    /// Change settings of a durable subscription.
+    Update(UpdateOptions),
+    /// Deliver nothing until it is resumed.
+    Pause(NameOptions),
+    /// Go on with one that was paused or has halted.
+    Resume(NameOptions),
+    /// Remove a durable subscription, with what is parked.
+    Delete(NameOptions),
+    /// List parked events.
+    Parked(ParkedOptions),
+    /// Deliver parked events once more.
+    Replay(ScopeOptions),
+    /// Forget parked events.
+    Truncate(ScopeOptions),
+}
+
+/// A subscription.
+#[derive(Debug, Args)]
+pub struct NameOptions {
+    /// The name of the subscription.
+    pub name: String,
+
+    /// The store.
+    #[command(flatten)]
+    pub gateway: GatewayOptions,
+}
+
+/// Options of `subscription list`.
+#[derive(Debug, Args)]
+pub struct ListOptions {
+    /// Only names that begin with this.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub prefix: String,
+
+    /// Print each subscription as one JSON object per line.
+    #[arg(long)]
+    pub json: bool,
+
+    /// The store.
+    #[command(flatten)]
+    pub gateway: GatewayOptions,
+}
+
+/// Options of `subscription create`.
+#[derive(Debug, Args)]
+pub struct CreateOptions {
+    /// The name of the subscription.
+    pub name: String,
+
+    /// Only events of this stream; without it, of the whole store.
+    #[arg(long, value_name = "STREAM", conflicts_with_all = ["types", "tags", "regex", "stream_prefixes"])]
+    pub stream: Option<String>,
+
+    /// Only events of this type; given several times, of one of them.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+
+    /// Only events that have this tag; given several times, all of them.
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+
+    /// Only events of streams whose names begin with this; given several times, with one of them.
+    #[arg(long = "stream-prefix", value_name = "TEXT")]
+    pub stream_prefixes: Vec<String>,
+
+    /// Only events whose type matches this regular expression.
+    #[arg(long, value_name = "REGEX")]
+    pub regex: Option<String>,
+
+    /// Only events that have all of this JSON object, such as {"type":"placed","metadata":{"by":"web"}}.
+    #[arg(long, value_name = "JSON", value_parser = parse_object)]
+    pub pattern: Option<Value>,
+
+    /// Only events whose data have all of this JSON.
+    #[arg(long, value_name = "JSON", value_parser = parse_json)]
+    pub payload: Option<Value>,
+
+    /// Where it begins, inclusive: a version of the stream, a position of the store, or `end`.
+    #[arg(long, value_name = "N|end", default_value = "0", value_parser = parse_from)]
+    pub from: Value,
+
+    /// The settings.
+    #[command(flatten)]
+    pub settings: SettingsOptions,
+
+    /// The store.
+    #[command(flatten)]
+    pub gateway: GatewayOptions,
+}
+
+/// Settings of a subscription.
+#[derive(Debug, Args)]
+pub struct SettingsOptions {
+    /// Which consumer gets an event.
+    #[arg(long, value_parser = ["round-robin", "dispatch-to-single", "pinned", "pinned-by-correlation"])]
+    pub strategy: Option<String>,
+
+    /// What happens to an event that ends instances of the component.
+    #[arg(long, value_parser = ["park", "halt"])]
+    pub poison: Option<String>,
+
+    /// How long a consumer may take for an event, in milliseconds, before it is delivered again.
+    #[arg(long, value_name = "MS")]
+    pub ack_timeout: Option<u32>,
+
+    /// How often an event is delivered again before it is parked.
+    #[arg(long, value_name = "N")]
+    pub retries: Option<u32>,
+
+    /// Consumers at the same time.
+    #[arg(long, value_name = "N")]
+    pub consumers_max: Option<u32>,
+}
+
+/// Options of `subscription update`.
+#[derive(Debug, Args)]
+pub struct UpdateOptions {
+    /// The name of the subscription.
+    pub name: String,
+
+    /// The settings.
+    #[command(flatten)]
+    pub settings: SettingsOptions,
+
+    /// The store.
+    #[command(flatten)]
+    pub gateway: GatewayOptions,
+}
+
+/// Options of `subscription parked`.
+#[derive(Debug, Args)]
+pub struct ParkedOptions {
+    /// The name of the subscription.
+    pub name: String,
+
+    /// Print each parked event as one JSON object per line.
+    #[arg(long)]
+    pub json: bool,
+
+    /// The store.
+    #[command(flatten)]
+    pub gateway: GatewayOptions,
+}
+
+/// Options of `subscription replay` and `truncate`.
+#[derive(Debug, Args)]
+pub struct ScopeOptions {
+    /// The name of the subscription.
+    pub name: String,
+
+    /// From this place on, inclusive.
+    #[arg(long, value_name = "PLACE")]
+    pub from: Option<u64>,
+
+    /// Up to this place, inclusive.
+    #[arg(long, value_name = "PLACE")]
+    pub up_to: Option<u64>,
+
+    /// The store.
+    #[command(flatten)]
+    pub gateway: GatewayOptions,
+}
+
+fn parse_json(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))
+}
+
+fn parse_object(text: &str) -> Result<Value, String> {
+    match parse_json(text)? {
+        object @ Value::Object(_) => Ok(object),
+        _ => Err("write a JSON object, such as {\"type\":\"placed\"}".to_owned()),
+    }
+}
+
+fn parse_from(text: &str) -> Result<Value, String> {
+    match text {
+        "end" => Ok(json!("end")),
+        number => number.parse::<u64>().map(Value::from).map_err(|_| "write a number or end".to_owned()),
+    }
+}
+
+/// The selector of the options, as the gateway reads it.
+fn selector(options: &CreateOptions) -> Result<Value, anyhow::Error> {
+    let mut selector = Map::new();
+    let mut insert = |name: &str, value: Value| {
+        selector.insert(name.to_owned(), value);
+    };
+    if let Some(stream) = &options.stream {
+        insert("stream", json!(stream));
+    }
+    if !options.types.is_empty() || !options.tags.is_empty() {
+        insert("query", json!([{ "types": options.types, "tags": options.tags }]));
+    }
+    if !options.stream_prefixes.is_empty() {
+        insert("stream_prefixes", json!(options.stream_prefixes));
+    }
+    if let Some(regex) = &options.regex {
+        insert("type_pattern", json!(regex));
+    }
+    let pattern = match (options.pattern.clone(), options.payload.clone()) {
+        (Some(Value::Object(pattern)), Some(_)) if pattern.contains_key("data") => {
+            anyhow::bail!("--payload is the member `data` of --pattern: give one of them");
+        }
+        (Some(Value::Object(mut pattern)), Some(payload)) => {
+            pattern.insert("data".to_owned(), payload);
+            Some(Value::Object(pattern))
+        }
+        (pattern, None) => pattern,
+        (None | Some(_), Some(payload)) => Some(json!({ "data": payload })),
+    };
+    if let Some(pattern) = pattern {
+        insert("pattern", pattern);
+    }
+    Ok(Value::Object(selector))
+}
+
+impl SettingsOptions {
+    fn settings(&self) -> Value {
+        let mut settings = Map::new();
+        let texts = [("strategy", &self.strategy), ("poison", &self.poison)];
+        for (name, text) in texts {
+            if let Some(text) = text {
+                settings.insert(name.to_owned(), json!(text.replace('-', "_")));
+            }
+        }
+        let numbers = [
+            ("ack_timeout_ms", self.ack_timeout),
+            ("retries_max", self.retries),
+            ("consumers_max", self.consumers_max),
+        ];
+        for (name, number) in numbers {
+            if let Some(number) = number {
+                settings.insert(name.to_owned(), json!(number));
+            }
+        }
+        Value::Object(settings)
+    }
+}
+
+/// Does what the options say.
+pub async fn run(options: SubscriptionOptions) -> anyhow::Result<()> {
+    let mut output = Output::stdout();
+    match options.action {
+        Action::Create(options) => {
+            let new = json!({
+                "selector": selector(&options)?,
+                "from": options.from,
+                "settings": options.settings.settings(),
+            });
+            let created = options.gateway.client().create_subscription(&options.name, &new).await?;
+            let name = printable(&options.name);
+            let done = if created { "created" } else { "was there already, with the same settings" };
+            output.line(format!("{name}: {done}"))?;
+        }
+        Action::List(options) => list(&options, &mut output).await?,
+        Action::Info(options) => {
+            let info = options.gateway.client().describe_subscription(&options.name).await?;
+            let info: Value = serde_json::from_str(info.get())?;
+            output.line(serde_json::to_string_pretty(&info)?)?;
+        }
+        Action::Update(options) => {
+            let settings = options.settings.settings();
+            options.gateway.client().update_subscription(&options.name, &settings).await?;
+            output.line(format!("{}: changed", printable(&options.name)))?;
+        }
+        Action::Pause(options) => {
+            options.gateway.client().pause_subscription(&options.name).await?;
+            output.line(format!("{}: paused", printable(&options.name)))?;
+        }
+        Action::Resume(options) => {
+            options.gateway.client().resume_subscription(&options.name).await?;
+            output.line(format!("{}: resumed", printable(&options.name)))?;
+        }
+        Action::Delete(options) => {
+            options.gateway.client().delete_subscription(&options.name).await?;
+            output.line(format!("{}: deleted", printable(&options.name)))?;
+        }
+        Action::Parked(options) => parked(&options, &mut output).await?,
+        Action::Replay(options) => {
+            let scope = ParkedScope { from: options.from, up_to: options.up_to };
+            let count = options.gateway.client().replay_parked(&options.name, scope).await?;
+            output.line(format!("{count} parked events are delivered once more"))?;
+        }
+        Action::Truncate(options) => {
+            let scope = ParkedScope { from: options.from, up_to: options.up_to };
+            let count = options.gateway.client().truncate_parked(&options.name, scope).await?;
+            output.line(format!("{count} parked events are forgotten"))?;
+        }
+    }
+    output.flush()
+}
+
+async fn list(options: &ListOptions, output: &mut Output) -> anyhow::Result<()> {
+    let client: Client = options.gateway.client();
+    let mut after: Option<String> = None;
+    loop {
+        let page = client.subscriptions(&options.prefix, after.as_deref()).await?;
+        for subscription in &page.subscriptions {
+            let value: Value = serde_json::from_str(subscription.get())?;
+            let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+            if options.json {
+                output.line(subscription.get().to_owned())?;
+            } else {
+                let parked = value["parked"].as_u64().unwrap_or_default();
+                let checkpoint = value["checkpoint"].as_u64().unwrap_or_default();
+                let name = printable(&text("name")).to_string();
+                output.line(format!("{name}  {}  at {checkpoint}, {parked} parked", text("state")))?;
+            }
+            after = Some(text("name"));
+        }
+        if !page.more {
+            return Ok(());
+        }
+    }
+}
+
+async fn parked(options: &ParkedOptions, output: &mut Output) -> anyhow::Result<()> {
+    let client = options.gateway.client();
+    let mut from = 0;
+    loop {
+        let page = client.parked(&options.name, from).await?;
+        for event in page["parked"].as_array().into_iter().flatten() {
+            let place = event["place"].as_u64().unwrap_or_default();
+            if options.json {
+                output.line(event.to_string())?;
+            } else {
+                let deliveries = event["deliveries"].as_u64().unwrap_or_default();
+                let reason = event["reason"].as_str().unwrap_or_default();
+                output.line(format!("{place}  delivered {deliveries} times: {}", printable(reason)))?;
+            }
+            from = place.saturating_add(1);
+        }
+        if page["more"] != true {
+            return Ok(());
+        }
+    }
+}
