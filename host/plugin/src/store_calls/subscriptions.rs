@@ -12,7 +12,7 @@
 //! | `subscriptions/settle` | `name`, `consumer`, `ack`, `retry`, `park`, `skip`, `stop`, `reason`, `leave` | `acknowledged`, `refused` |
 //!
 //! The feed `subscriptions/consume` has the payload `name`, `consumer`, `window`, `wait_ms`, and notes with `consumer`, `places`
-//! and `earlier` beside its events.
+//! and `earlier` for its events.
 
 mod forms;
 

@@ -323,7 +323,7 @@ pub(crate) struct Consume {
     pub(crate) wait_ms: Option<u32>,
 }
 
-/// What stands beside the events that a consumer gets.
+/// What the feed says about the events that a consumer gets.
 #[derive(Serialize)]
 pub(crate) struct Notes {
     pub(crate) consumer: u64,
