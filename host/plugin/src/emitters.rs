@@ -34,6 +34,7 @@ use tokio::time::Instant;
 
 use self::consumer::Consumer;
 use self::mailbox::{Mailbox, Settled, Settlement as HowSettled, Word};
+use self::read::LiveReads;
 use crate::bindings::store::dispatch::{Delivered, DispatcherState, EventNames};
 use crate::bindings::store::subscription_types::{Subscribed, SubscriptionState};
 use crate::bindings::store::types::Error;
@@ -54,6 +55,7 @@ pub struct Emitters {
     partitions: Vec<Partition>,
     mailboxes: Mutex<HashMap<String, Arc<Mailbox>>>,
     turns: Arc<Turns>,
+    live: Arc<LiveReads>,
     /// The number of the last consumer.
     consumer: AtomicU64,
 }
@@ -76,6 +78,7 @@ impl Emitters {
             partitions: (0..partitions.max(1)).map(|_| Partition::default()).collect(),
             mailboxes: Mutex::default(),
             turns,
+            live: Arc::default(),
             consumer: AtomicU64::new(begun),
         })
     }

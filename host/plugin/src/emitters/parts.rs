@@ -26,6 +26,7 @@ impl Parts {
             context,
             pool: self.pool.clone(),
             turns: self.emitters.turns.clone(),
+            live: self.emitters.live.clone(),
         })
     }
 }

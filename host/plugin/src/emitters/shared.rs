@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::events::query;
-use super::read::Read;
+use super::read::{LiveReads, Read};
 use crate::bindings::store::subscription_types::Subscription;
 use crate::caller::Caller;
 use crate::clock::Clock;
@@ -19,6 +19,7 @@ pub(super) struct Shared {
     pub(super) calls: StoreCalls,
     pub(super) pool: Arc<SubscriptionsPool>,
     pub(super) turns: Arc<Turns>,
+    pub(super) live: Arc<LiveReads>,
 }
 
 impl Shared {
@@ -35,12 +36,13 @@ impl Shared {
     /// The read of a subscription, from its checkpoint on.
     pub(super) fn read(&self, subscription: &Subscription) -> Read {
         let query = query(&subscription.selector.source, subscription.progress.checkpoint, 0, None);
-        Read(Reader {
+        let reader = Reader {
             calls: self.calls.clone(),
             caller: Caller::operator(),
             wall: self.wall(),
             turns: self.turns.clone(),
             reading: Reading::of(query, true, PAGE_BYTES_MAX),
-        })
+        };
+        Read::new(reader, &self.live)
     }
 }
