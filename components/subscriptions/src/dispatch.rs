@@ -14,7 +14,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use exesdb_sdk::packed::{Envelope, Events};
 use exesdb_sdk::subscriptions::{
     Advance, Beginning, Delivered, Delivery, DispatcherState, Fed, Input, Joining, Leaving, Outcome, Output,
-    Parking, Place, Reading, Refusal, Refusing, Replaying, Settings, Settling, Strategy, Subscribed,
+    Parking, Place, Reading, Refusal, Refusing, Replaying, Resizing, Settings, Settling, Strategy,
+    Subscribed,
 };
 
 use self::consumers::Consumers;
@@ -145,6 +146,7 @@ impl Dispatcher {
                 Input::Page(fed) => self.page(&fed),
                 Input::Replay(replaying) => self.replay(&replaying),
                 Input::Joined(joining) => self.joined(&joining, &mut outputs),
+                Input::Resized(Resizing { consumer, window }) => self.consumers.resize(consumer, window),
                 Input::Left(leaving) => self.left(leaving),
                 Input::Acknowledged(settling) => counts.push(self.acknowledge(&settling)),
                 Input::Refused(refusing) => counts.push(self.refuse(refusing)),

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use exesdb_sdk::packed::{EventParts, push_event};
 use exesdb_sdk::subscriptions::{
     Advance, Beginning, EventNames, Fed, Input, Joining, Leaving, Output, Place, PoisonPolicy, Progress,
-    Reading, Refusal, Refusing, Replaying, Selector, Settings, Settling, Strategy as Sharing, Subscribed,
-    Subscription, SubscriptionState,
+    Reading, Refusal, Refusing, Replaying, Resizing, Selector, Settings, Settling, Strategy as Sharing,
+    Subscribed, Subscription, SubscriptionState,
 };
 use exesdb_subscriptions::dispatch::Dispatcher;
 use proptest::collection::vec;
@@ -34,6 +34,11 @@ enum Op {
     Join {
         window: u8,
         by_id: bool,
+    },
+    /// A consumer's window is another from now on, or nothing is to be delivered to it.
+    Resize {
+        consumer: u8,
+        window: u8,
     },
     Leave {
         consumer: u8,
@@ -72,7 +77,9 @@ fn op() -> impl Strategy<Value = Op> {
     let how = prop_oneof![Just(How::Retry), Just(How::Park), Just(How::Skip)];
     prop_oneof![
         4 => (0..4_u8, 1..20_u8).prop_map(|(stream, events)| Op::Append { stream, events }),
-        2 => (1..=WINDOW_MAX, any::<bool>()).prop_map(|(window, by_id)| Op::Join { window, by_id }),
+        2 => (0..=WINDOW_MAX, any::<bool>()).prop_map(|(window, by_id)| Op::Join { window, by_id }),
+        2 => (any::<u8>(), prop_oneof![Just(0), 1..=WINDOW_MAX])
+            .prop_map(|(consumer, window)| Op::Resize { consumer, window }),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(consumer, failed)| Op::Leave { consumer, failed }),
         6 => (any::<u8>(), 1..12_u8).prop_map(|(consumer, events)| Op::Acknowledge { consumer, events }),
         3 => (any::<u8>(), any::<u8>(), how)
@@ -282,14 +289,12 @@ impl Course {
         let until = self.now + TIMEOUT;
         let consumer = self.consumers.iter_mut().find(|consumer| consumer.number == number).unwrap();
         assert_eq!(consumer.silent, None, "it says nothing, and gets {place}");
+        assert!(consumer.in_flight.len() < consumer.window, "its window has no room for {place}");
         consumer.in_flight.push((place, until));
     }
 
     fn check(&mut self) {
         let state = self.dispatcher.state();
-        for consumer in &self.consumers {
-            assert!(consumer.in_flight.len() <= consumer.window);
-        }
         let in_flight: usize = self.consumers.iter().map(|consumer| consumer.in_flight.len()).sum();
         assert_eq!(state.in_flight as usize, in_flight);
         // What was read, what came back, and what is replayed. What is blocked in a pinned lane comes in addition.
@@ -336,6 +341,12 @@ impl Course {
                 let (in_flight, silent) = (Vec::new(), None);
                 self.consumers.push(Consumer { number, window: window.into(), by_id, in_flight, silent });
                 self.step(vec![Input::Joined(Joining { consumer: number, window: window.into(), by_id })]);
+            }
+            Op::Resize { consumer, window } => {
+                let Some(at) = pick(consumer, self.consumers.len()) else { return };
+                self.consumers[at].window = window.into();
+                let (consumer, window) = (self.consumers[at].number, window.into());
+                self.step(vec![Input::Resized(Resizing { consumer, window })]);
             }
             Op::Leave { consumer, failed } => {
                 let Some(at) = pick(consumer, self.consumers.len()) else { return };

@@ -32,7 +32,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use self::consumer::Consumer;
+use self::consumer::{Consumer, Part};
 use self::mailbox::{Mailbox, Settled, Settlement as HowSettled, Word};
 use self::read::LiveReads;
 use crate::bindings::store::dispatch::{Delivered, DispatcherState, EventNames};
@@ -178,6 +178,7 @@ impl Emitters {
                     let message = format!("another request takes what is delivered to the consumer {id}");
                     return Err(problem("consumer-in-use", message));
                 }
+                mailbox.resize(id);
                 consumer
             }
         };
@@ -244,18 +245,18 @@ impl Attachment {
     ) -> Result<Taken, Error> {
         loop {
             let taken = self.consumer.take(most);
-            let part = match until {
+            let taken = match until {
                 None => taken.await?,
                 Some(until) => match tokio::time::timeout_at(until, taken).await {
-                    Ok(part) => part?,
+                    Ok(taken) => taken?,
                     Err(_) => return Ok(Taken { events: Vec::new(), delivered: Vec::new() }),
                 },
             };
-            let mut delivered = part.delivered;
-            if let Some(events) = part.events {
-                return Ok(Taken { events, delivered });
+            if taken.is_whole() {
+                let Part { delivered, events } = taken.pass();
+                return Ok(Taken { events: events.unwrap_or_default(), delivered });
             }
-            let places: Vec<u64> = delivered.iter().map(|delivered| delivered.place).collect();
+            let places = taken.places();
             let page = loop {
                 let deadline = Instant::now() + READ_AGAIN_WALL;
                 match events::read_again(calls, caller, &self.source, &places, deadline).await {
@@ -265,6 +266,7 @@ impl Attachment {
                     read => break read?,
                 }
             };
+            let mut delivered = taken.pass().delivered;
             let (found, events) = page.found(&places);
             let gone: Vec<u64> = places.into_iter().filter(|place| !found.contains(place)).collect();
             if !gone.is_empty() {
@@ -292,6 +294,7 @@ impl Drop for Attachment {
     fn drop(&mut self) {
         if self.keep {
             self.consumer.detach();
+            self.mailbox.resize(self.consumer.id);
         } else {
             self.mailbox.leave(self.consumer.id, true);
         }

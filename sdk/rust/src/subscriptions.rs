@@ -21,7 +21,7 @@ pub use crate::bindings::store::common::exesdb::store::subscription_types::{
 };
 pub use crate::bindings::store::dispatch::exports::exesdb::store::dispatch::{
     Beginning, ConsumerState, Delivered, Delivery, DispatcherState, EventNames, Fed, GuestDispatcher, Input,
-    Joining, Leaving, Outcome, Output, Reading, Refusal, Refusing, Replaying, Settling,
+    Joining, Leaving, Outcome, Output, Reading, Refusal, Refusing, Replaying, Resizing, Settling,
 };
 
 /// Wraps the registered component in what the SDK does for each call.

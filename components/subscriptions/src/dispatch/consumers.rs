@@ -12,6 +12,8 @@ const PINS_MAX: usize = 100_000;
 struct Consumer {
     number: u64,
     window: usize,
+    /// The largest window that it has had.
+    window_max: usize,
     in_flight: BTreeSet<Place>,
     /// Events whose time at it was over. It may acknowledge them as long as nobody else has them.
     late: BTreeSet<Place>,
@@ -26,6 +28,11 @@ impl Consumer {
     /// Events that it may get.
     fn room(&self) -> usize {
         if self.silent_since.is_some() { 0 } else { self.window.saturating_sub(self.in_flight.len()) }
+    }
+
+    /// Whether lanes may be pinned to it.
+    fn is_open(&self) -> bool {
+        self.silent_since.is_none() && self.window > 0
     }
 
     fn forget_id(&mut self, id: &str, place: Place) {
@@ -81,9 +88,11 @@ impl Consumers {
     pub(super) fn join(&mut self, joining: &Joining) {
         let Err(at) = self.index(joining.consumer) else { return };
         self.pins.clear();
+        let window = usize::try_from(joining.window).unwrap_or(usize::MAX);
         let consumer = Consumer {
             number: joining.consumer,
-            window: usize::try_from(joining.window).unwrap_or(usize::MAX).max(1),
+            window,
+            window_max: window,
             in_flight: BTreeSet::new(),
             late: BTreeSet::new(),
             ids: joining.by_id.then(BTreeMap::new),
@@ -91,6 +100,17 @@ impl Consumers {
             silent_since: None,
         };
         self.list.insert(at, consumer);
+    }
+
+    /// Gives a consumer another window.
+    pub(super) fn resize(&mut self, number: u64, window: u32) {
+        let Some(consumer) = self.get_mut(number) else { return };
+        let was_open = consumer.is_open();
+        consumer.window = usize::try_from(window).unwrap_or(usize::MAX);
+        consumer.window_max = consumer.window_max.max(consumer.window);
+        if consumer.is_open() != was_open {
+            self.pins.clear();
+        }
     }
 
     /// Removes a consumer. Returns what was in flight at it, in the order of places.
@@ -130,13 +150,14 @@ impl Consumers {
         }
     }
 
-    /// The consumer with the highest weight, so that few lanes move when one joins or leaves. One that is silent has none.
+    /// The consumer with the highest weight, so that few lanes move when one joins or leaves. One that is silent, or has no window,
+    /// has none.
     fn pin(&mut self, lane: u64) -> Option<u64> {
         if let Some(number) = self.pins.get(&lane) {
             return Some(*number);
         }
-        let speaking = self.list.iter().filter(|consumer| consumer.silent_since.is_none());
-        let number = speaking.map(|consumer| consumer.number).max_by_key(|number| weight(lane, *number))?;
+        let open = self.list.iter().filter(|consumer| consumer.is_open());
+        let number = open.map(|consumer| consumer.number).max_by_key(|number| weight(lane, *number))?;
         if self.pins.len() >= PINS_MAX {
             self.pins.clear();
         }
@@ -180,7 +201,7 @@ impl Consumers {
         self.pins.clear();
         let Some(consumer) = self.get_mut(number) else { return };
         consumer.silent_since.get_or_insert(now);
-        if consumer.late.len() >= consumer.window {
+        if consumer.late.len() >= consumer.window_max {
             // What others have settled stays among them, so they are forgotten together.
             let Consumer { late, ids, in_flight, .. } = consumer;
             late.clear();

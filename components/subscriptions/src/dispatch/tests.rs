@@ -7,7 +7,7 @@ mod storing;
 use exesdb_sdk::packed::{DATA_IS_JSON, EventParts, METADATA_IS_JSON, push_event};
 use exesdb_sdk::subscriptions::{
     Advance, Beginning, EventNames, Fed, Input, Joining, Leaving, Outcome, Output, PoisonPolicy, Progress,
-    Reading, Refusal, Refusing, Selector, Settings, Settling, Strategy, Subscribed, Subscription,
+    Reading, Refusal, Refusing, Resizing, Selector, Settings, Settling, Strategy, Subscribed, Subscription,
     SubscriptionState,
 };
 
@@ -84,6 +84,10 @@ fn page(from: u64, count: u64) -> Input {
 
 fn join(consumer: u64, window: u32) -> Input {
     Input::Joined(Joining { consumer, window, by_id: false })
+}
+
+fn resize(consumer: u64, window: u32) -> Input {
+    Input::Resized(Resizing { consumer, window })
 }
 
 /// A consumer fails.

@@ -15,6 +15,7 @@ use crate::bindings::store::types::Error;
 const WAITING_BYTES_MAX: usize = 4 << 20;
 
 /// A consumer. The gateway has it as long as its client is connected, and longer if the client asked for that.
+#[derive(Debug)]
 pub(crate) struct Consumer {
     /// Its number, higher than those before it.
     pub(crate) id: u64,
@@ -24,9 +25,11 @@ pub(crate) struct Consumer {
     changed: Notify,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Waiting {
     parts: VecDeque<Part>,
+    /// How often what was not taken was forgotten.
+    forgotten: u64,
     events: usize,
     bytes: usize,
     over: Option<Error>,
@@ -56,7 +59,12 @@ impl Consumer {
     }
 
     pub(super) fn joining(&self) -> Joining {
-        Joining { consumer: self.id, window: self.window, by_id: false }
+        Joining { consumer: self.id, window: self.open_window(), by_id: false }
+    }
+
+    /// Events that may be in flight at it at the moment: none are delivered while nobody takes them (the rule D7).
+    pub(super) fn open_window(&self) -> u32 {
+        if self.waiting.lock().is_attached { self.window } else { 0 }
     }
 
     pub(super) fn deliver(&self, part: Part) -> Result<(), BeyondWindow> {
@@ -75,10 +83,25 @@ impl Consumer {
         Ok(())
     }
 
+    /// What was taken could not be passed on: it is taken again before what waits.
+    fn put_back(&self, part: Part, forgotten: u64) {
+        let mut waiting = self.waiting.lock();
+        if waiting.forgotten != forgotten {
+            // Another emitter delivers it again.
+            return;
+        }
+        waiting.events += part.delivered.len();
+        waiting.bytes += part.events.as_ref().map_or(0, Vec::len);
+        waiting.parts.push_front(part);
+        drop(waiting);
+        self.changed.notify_one();
+    }
+
     /// Forgets what was not taken: another emitter delivers it again.
     pub(super) fn forget_untaken(&self) {
         let mut waiting = self.waiting.lock();
         waiting.parts.clear();
+        waiting.forgotten += 1;
         (waiting.events, waiting.bytes) = (0, 0);
     }
 
@@ -112,7 +135,7 @@ impl Consumer {
     }
 
     /// Waits for what is delivered next, and takes at most so many events of it.
-    pub(crate) async fn take(&self, most: usize) -> Result<Part, Error> {
+    pub(super) async fn take(&self, most: usize) -> Result<TakenPart<'_>, Error> {
         loop {
             {
                 let mut waiting = self.waiting.lock();
@@ -126,10 +149,45 @@ impl Consumer {
                     }
                     waiting.events -= taken.delivered.len();
                     waiting.bytes -= taken.events.as_ref().map_or(0, Vec::len);
-                    return Ok(taken);
+                    let forgotten = waiting.forgotten;
+                    return Ok(TakenPart { consumer: self, part: Some(taken), forgotten });
                 }
             }
             self.changed.notified().await;
+        }
+    }
+}
+
+/// Events that were taken. They are put back if this is dropped, because whoever took them has gone.
+#[derive(Debug)]
+pub(super) struct TakenPart<'a> {
+    consumer: &'a Consumer,
+    part: Option<Part>,
+    /// How often what was not taken had been forgotten before.
+    forgotten: u64,
+}
+
+impl TakenPart<'_> {
+    /// The events, if they do not have to be read again.
+    pub(super) fn is_whole(&self) -> bool {
+        self.part.as_ref().is_some_and(|part| part.events.is_some())
+    }
+
+    /// Their places.
+    pub(super) fn places(&self) -> Vec<u64> {
+        self.part.iter().flat_map(|part| &part.delivered).map(|delivered| delivered.place).collect()
+    }
+
+    /// They are passed on.
+    pub(super) fn pass(mut self) -> Part {
+        self.part.take().expect("they are passed on once")
+    }
+}
+
+impl Drop for TakenPart<'_> {
+    fn drop(&mut self) {
+        if let Some(part) = self.part.take() {
+            self.consumer.put_back(part, self.forgotten);
         }
     }
 }
@@ -169,10 +227,14 @@ mod tests {
     async fn a_part_is_taken_in_pieces_with_their_events() {
         let consumer = Consumer::new(1, 10);
         consumer.deliver(part(0..5, 3)).expect("it fits");
-        let first = consumer.take(2).await.expect("a part");
+        let first = consumer.take(2).await.expect("a part").pass();
         assert_eq!((places(&first), first.events), (vec![0, 1], Some(page(0..2, 3))));
-        let second = consumer.take(100).await.expect("a part");
-        assert_eq!((places(&second), second.events), (vec![2, 3, 4], Some(page(2..5, 3))));
+        // Whoever takes it goes before it is passed on.
+        drop(consumer.take(1).await.expect("a part"));
+        let second = consumer.take(100).await.expect("a part").pass();
+        assert_eq!((places(&second), second.events.clone()), (vec![2], Some(page(2..3, 3))));
+        let second = consumer.take(100).await.expect("a part").pass();
+        assert_eq!((places(&second), second.events), (vec![3, 4], Some(page(3..5, 3))));
     }
 
     #[tokio::test]
@@ -192,9 +254,31 @@ mod tests {
         }
         let mut bytes = 0;
         for _ in 0..20 {
-            bytes += consumer.take(100).await.expect("a part").events.map_or(0, |events| events.len());
+            let part = consumer.take(100).await.expect("a part").pass();
+            bytes += part.events.map_or(0, |events| events.len());
         }
         assert!(bytes <= WAITING_BYTES_MAX, "{bytes}");
+    }
+
+    #[tokio::test]
+    async fn what_was_taken_before_a_restart_is_not_put_back() {
+        let consumer = Consumer::new(1, 5);
+        consumer.deliver(part(0..5, 0)).expect("it fits");
+        let taken = consumer.take(5).await.expect("a part");
+        consumer.forget_untaken();
+        drop(taken);
+        consumer.deliver(part(0..5, 0)).expect("it has the whole window again");
+        assert_eq!(places(&consumer.take(9).await.expect("a part").pass()), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_consumer_has_no_window_while_nobody_takes() {
+        let consumer = Consumer::new(1, 5);
+        assert_eq!(consumer.open_window(), 5);
+        consumer.detach();
+        assert_eq!((consumer.open_window(), consumer.joining().window), (0, 0));
+        assert!(consumer.attach());
+        assert_eq!(consumer.open_window(), 5);
     }
 
     #[tokio::test]

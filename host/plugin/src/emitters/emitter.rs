@@ -20,7 +20,7 @@ use super::read::{Fed, Read};
 use super::shared::Shared;
 use super::suspicion::Given;
 use crate::bindings::store::dispatch::{
-    Delivery, Fed as FedInput, Input, Leaving, Output, Refusing, Replaying, Settling,
+    Delivery, Fed as FedInput, Input, Leaving, Output, Refusing, Replaying, Resizing, Settling,
 };
 use crate::bindings::store::subscription_types::{Advance, Subscribed, Subscription, SubscriptionRequest};
 use crate::bindings::store::types::Error;
@@ -184,6 +184,12 @@ impl<'a> Emitter<'a> {
 
     /// Takes what was said in the meantime.
     async fn words(&mut self, step: &mut Step) -> Result<(), Over> {
+        for consumer in self.mailbox.take_resized() {
+            // The window of one that has not joined yet is that which it joins with.
+            if let Some(of) = self.consumers.get(&consumer) {
+                step.inputs.push(Input::Resized(Resizing { consumer, window: of.open_window() }));
+            }
+        }
         for word in self.mailbox.take_words(WORDS_OF_STEP_MAX) {
             match word {
                 Word::Joined(consumer) => {

@@ -1,6 +1,6 @@
 //! What a subscription's consumers have to say to its emitter. It outlives the emitters, so that a restart of one ends no consumer.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub(crate) struct Mailbox {
 struct Inner {
     words: VecDeque<Word>,
     consumers: BTreeMap<u64, Arc<Consumer>>,
+    /// Consumers that somebody began or ceased to take from.
+    resized: BTreeSet<u64>,
     is_served: bool,
     /// The emitter is to end, because the subscription was changed.
     is_draining: bool,
@@ -96,6 +98,21 @@ impl Mailbox {
         }
         drop(inner);
         self.woken.notify_one();
+    }
+
+    /// Somebody began or ceased to take from a consumer, so it has another window.
+    pub(super) fn resize(&self, consumer: u64) {
+        let mut inner = self.inner.lock();
+        if inner.consumers.contains_key(&consumer) {
+            inner.resized.insert(consumer);
+        }
+        drop(inner);
+        self.woken.notify_one();
+    }
+
+    /// Consumers that have another window.
+    pub(super) fn take_resized(&self) -> BTreeSet<u64> {
+        std::mem::take(&mut self.inner.lock().resized)
     }
 
     /// Removes a consumer.
@@ -216,6 +233,7 @@ impl Mailbox {
         let mut inner = self.inner.lock();
         (inner.is_served, inner.is_draining, inner.ack_timeout) = (true, false, ack_timeout);
         inner.words.retain(|word| !matches!(word, Word::Joined(_) | Word::Left { .. }));
+        inner.resized.clear();
         let consumers: Vec<Arc<Consumer>> = inner.consumers.values().cloned().collect();
         consumers.iter().for_each(|consumer| consumer.forget_untaken());
         drop(inner);

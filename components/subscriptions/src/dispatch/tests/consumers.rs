@@ -6,7 +6,7 @@ use exesdb_sdk::subscriptions::{
 
 use super::{
     SECOND, acknowledge, delivered, dispatcher, events, join, left, left_by_itself, page, read, refuse,
-    settings, stored,
+    resize, settings, stored,
 };
 use crate::dispatch::REASON_BYTES_MAX;
 
@@ -154,6 +154,39 @@ fn a_silent_consumer_gets_nothing_and_is_cut_off() {
         assert_eq!(outcome.outputs, [Output::CutOff(1)]);
         assert_eq!(dispatcher.state().consumers, []);
     }
+}
+
+#[test]
+fn a_consumer_without_a_window_keeps_what_it_has_and_gets_nothing_more() {
+    for strategy in
+        [Strategy::RoundRobin, Strategy::DispatchToSingle, Strategy::Pinned, Strategy::PinnedByCorrelation]
+    {
+        let mut dispatcher = dispatcher(settings(strategy));
+        dispatcher.step(0, vec![join(1, 3)]);
+        assert_eq!(delivered(&dispatcher.step(0, vec![page(0, 2)])), [(1, 0, 0), (1, 1, 0)]);
+        let outcome = dispatcher.step(0, vec![resize(1, 0)]);
+        assert_eq!(read(&outcome), None, "nobody has room for what would be read");
+        assert_eq!(delivered(&dispatcher.step(0, vec![page(2, 2)])), [], "{strategy:?}");
+        assert_eq!(dispatcher.step(0, vec![acknowledge(1, &[0, 1])]).counts, [2]);
+        // Nothing is pinned to it any more.
+        let outcome = dispatcher.step(0, vec![join(2, 1)]);
+        assert_eq!(delivered(&outcome), [(2, 2, 0)], "{strategy:?}");
+        let outcome = dispatcher.step(0, vec![left_by_itself(2), resize(1, 5)]);
+        assert_eq!(delivered(&outcome), [(1, 2, 1), (1, 3, 0)], "{strategy:?}");
+        // Nobody knows this one.
+        dispatcher.step(0, vec![resize(9, 5)]);
+        assert_eq!(dispatcher.state().consumers.len(), 1);
+    }
+}
+
+#[test]
+fn a_consumer_without_a_window_may_acknowledge_what_is_late() {
+    let mut dispatcher = dispatcher(settings(Strategy::RoundRobin));
+    dispatcher.step(0, vec![join(1, 5)]);
+    dispatcher.step(0, vec![page(0, 5)]);
+    dispatcher.step(0, vec![resize(1, 0)]);
+    dispatcher.step(10 * SECOND, Vec::new());
+    assert_eq!(dispatcher.step(11 * SECOND, vec![acknowledge(1, &[0, 1, 2, 3, 4])]).counts, [5]);
 }
 
 #[test]
