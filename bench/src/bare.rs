@@ -3,7 +3,8 @@
 //!
 //! An append is a frame: the length of the rest (`u32`), the expected version plus one (`u64`, 0 for no stream), the number
 //! of events (`u32`), the length of the stream's name (`u16`), the name, the events. The response is one byte: 1 if the
-//! append is on disk. All integers are little-endian.
+//! append is on disk. All integers are little-endian. A frame of length 0 makes the connection a follower: from then on it gets
+//! each frame that is on disk, after an empty one.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -11,6 +12,7 @@ use std::io::{BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -48,6 +50,13 @@ struct Append {
     reply: Sender<bool>,
 }
 
+/// What a connection asks of the writer.
+enum Request {
+    Append(Append),
+    /// Everything that is on disk from now on.
+    Follow(SyncSender<Arc<[u8]>>),
+}
+
 /// Prints the server's address, and serves until the process is killed.
 pub(crate) fn serve(folder: &Path) -> anyhow::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot listen on loopback")?;
@@ -66,19 +75,34 @@ pub(crate) fn serve(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The one writer: takes all waiting appends, checks and writes them, syncs once, and replies to each.
-fn write(mut file: File, receiver: &Receiver<Append>) -> anyhow::Result<()> {
+/// The one writer: takes all waiting appends, checks and writes them, syncs once, replies to each, and sends them to followers.
+fn write(mut file: File, receiver: &Receiver<Request>) -> anyhow::Result<()> {
     let mut versions: HashMap<Vec<u8>, u64> = HashMap::new();
+    let mut followers: Vec<SyncSender<Arc<[u8]>>> = Vec::new();
     while let Ok(first) = receiver.recv() {
         let (mut bytes, mut replies) = (Vec::new(), Vec::new());
-        for append in std::iter::once(first).chain(receiver.try_iter()) {
+        for request in std::iter::once(first).chain(receiver.try_iter()) {
+            let append = match request {
+                Request::Append(append) => append,
+                Request::Follow(follower) => {
+                    let empty = 0_u32.to_le_bytes();
+                    if follower.send(empty.as_slice().into()).is_ok() {
+                        followers.push(follower);
+                    }
+                    continue;
+                }
+            };
             let next = versions.entry(append.stream).or_default();
             let holds = *next == append.expected;
             if holds {
                 *next += u64::from(append.events);
+                bytes.extend_from_slice(&u32::try_from(append.frame.len())?.to_le_bytes());
                 bytes.extend_from_slice(&append.frame);
             }
             replies.push((append.reply, holds));
+        }
+        if replies.is_empty() {
+            continue;
         }
         file.write_all(&bytes)?;
         file.sync_data()?;
@@ -86,11 +110,15 @@ fn write(mut file: File, receiver: &Receiver<Append>) -> anyhow::Result<()> {
             // The connection may have ended.
             let _ = reply.send(holds);
         }
+        if !followers.is_empty() {
+            let bytes: Arc<[u8]> = bytes.into();
+            followers.retain(|follower| follower.send(bytes.clone()).is_ok());
+        }
     }
     Ok(())
 }
 
-fn connection(socket: TcpStream, writer: &SyncSender<Append>) -> anyhow::Result<()> {
+fn connection(socket: TcpStream, writer: &SyncSender<Request>) -> anyhow::Result<()> {
     socket.set_nodelay(true)?;
     let mut output = socket.try_clone()?;
     let mut input = BufReader::with_capacity(1 << 16, socket);
@@ -98,6 +126,14 @@ fn connection(socket: TcpStream, writer: &SyncSender<Append>) -> anyhow::Result<
     let mut length = [0; 4];
     while input.read_exact(&mut length).is_ok() {
         let length = u32::from_le_bytes(length);
+        if length == 0 {
+            let (sender, synced) = sync_channel(QUEUE);
+            writer.send(Request::Follow(sender))?;
+            for bytes in synced {
+                output.write_all(&bytes)?;
+            }
+            return Ok(());
+        }
         anyhow::ensure!((14..=FRAME_BYTES_MAX).contains(&length), "a frame of {length} bytes");
         let mut frame = vec![0; length as usize];
         input.read_exact(&mut frame)?;
@@ -106,7 +142,7 @@ fn connection(socket: TcpStream, writer: &SyncSender<Append>) -> anyhow::Result<
         let events = u32::from_le_bytes(head[8..12].try_into()?);
         let name = usize::from(u16::from_le_bytes(head[12..].try_into()?));
         let stream = rest.get(..name).context("a frame shorter than its stream's name")?.to_owned();
-        writer.send(Append { expected, events, stream, frame, reply: reply.clone() })?;
+        writer.send(Request::Append(Append { expected, events, stream, frame, reply: reply.clone() }))?;
         output.write_all(&[u8::from(result.recv()?)])?;
     }
     Ok(())
@@ -146,6 +182,16 @@ impl BareServer {
         Ok(connected)
     }
 
+    /// Connects a follower.
+    pub(crate) async fn follow(&self) -> anyhow::Result<BareFollower> {
+        let mut socket = tokio::net::TcpStream::connect(self.address).await?;
+        socket.set_nodelay(true)?;
+        socket.write_all(&0_u32.to_le_bytes()).await?;
+        let mut input = AsyncBufReader::new(socket);
+        anyhow::ensure!(input.read_u32_le().await? == 0, "the bare server sends no empty frame first");
+        Ok(BareFollower { input })
+    }
+
     /// The processor time that it took so far.
     pub(crate) fn processor_time(&self) -> anyhow::Result<ProcessorTime> {
         ProcessorTime::of(self.child.id().context("the bare server ended by itself")?)
@@ -157,6 +203,31 @@ pub(crate) struct BareClient {
     socket: tokio::net::TcpStream,
     stream: String,
     version: u64,
+}
+
+impl BareClient {
+    /// The stream and version of the last event.
+    pub(crate) fn place(&self) -> (String, u64) {
+        (self.stream.clone(), self.version.saturating_sub(1))
+    }
+}
+
+/// A connection that gets what is on disk.
+pub(crate) struct BareFollower {
+    input: AsyncBufReader<tokio::net::TcpStream>,
+}
+
+impl BareFollower {
+    /// The stream and version of the first event of the next append.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<(String, u64)> {
+        let mut frame = vec![0; self.input.read_u32_le().await? as usize];
+        self.input.read_exact(&mut frame).await?;
+        let (head, rest) = frame.split_at_checked(14).context("a frame shorter than its head")?;
+        let version = u64::from_le_bytes(head[..8].try_into()?);
+        let name = usize::from(u16::from_le_bytes(head[12..].try_into()?));
+        let name = rest.get(..name).context("a frame shorter than its stream's name")?;
+        Ok((String::from_utf8(name.to_owned())?, version))
+    }
 }
 
 impl Appender for BareClient {

@@ -81,6 +81,11 @@ impl Client {
         self.version = 0;
     }
 
+    /// The stream and version of the last event.
+    pub(crate) fn place(&self) -> (String, u64) {
+        (self.stream.clone(), self.version.saturating_sub(1) as u64)
+    }
+
     /// Number of events in the stream.
     pub(crate) fn version(&self) -> usize {
         self.version

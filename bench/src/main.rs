@@ -15,12 +15,14 @@ mod follow;
 mod host;
 mod load;
 mod open;
+mod paced;
 mod pipeline;
 mod processor;
 mod read;
 mod rounds;
 mod scan;
 mod spread;
+mod subscribe;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -54,7 +56,10 @@ Examples:
   exesdb-bench --events 1000000 --rounds 15
   exesdb-bench --dir /mnt/disk-to-measure --json
   exesdb-bench --curve 1000000                    what an append costs while the store grows
-  exesdb-bench --followers 5000 --rate 20         what followers cost";
+  exesdb-bench --followers 5000 --rate 20         what followers cost
+  exesdb-bench --delivery --rate 1000             how soon an event is delivered
+  exesdb-bench --catch-up 1000000                 how fast a durable subscription catches up
+  exesdb-bench --subscriptions 100 --rate 2000    what durable subscriptions cost";
 
 /// Measures an exesdb host on this machine, next to a minimal server and to the disk itself.
 #[derive(Debug, Parser)]
@@ -89,8 +94,27 @@ struct Options {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=8_000))]
     followers: Option<u64>,
 
-    /// With --followers: appends per second.
-    #[arg(long, default_value_t = 500, requires = "followers", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    /// With --followers: they follow the one stream that is appended to, and what is measured is how soon they get an event as well.
+    #[arg(long, requires = "followers")]
+    of_stream: bool,
+
+    /// Instead of the workloads: measure how soon a durable subscription delivers what is appended, next to the bare server.
+    #[arg(long, conflicts_with_all = ["curve", "only", "followers"])]
+    delivery: bool,
+
+    /// Instead of the workloads: measure how fast a durable subscription catches up with this many events.
+    #[arg(long, value_name = "EVENTS", conflicts_with_all = ["curve", "only", "followers", "delivery"],
+          value_parser = clap::value_parser!(u64).range(1_000..=100_000_000))]
+    catch_up: Option<u64>,
+
+    /// Instead of the workloads: measure this many durable subscriptions with different selectors, next to the same appends
+    /// without them.
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["curve", "only", "followers", "delivery", "catch_up"],
+          value_parser = clap::value_parser!(u64).range(1..=100))]
+    subscriptions: Option<u64>,
+
+    /// With --followers, --delivery and --subscriptions: appends per second.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
 
     /// Print one JSON document.
@@ -123,6 +147,12 @@ struct Report {
     curve: Vec<curve::Point>,
     #[serde(skip_serializing_if = "Option::is_none")]
     followed: Option<follow::Followed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<subscribe::Delivery>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caught_up: Option<subscribe::CaughtUp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscriptions: Option<subscribe::Many>,
 }
 
 fn main() -> ExitCode {
@@ -203,6 +233,15 @@ fn print(output: &mut impl Write, report: &Report) -> io::Result<()> {
     if let Some(followed) = &report.followed {
         writeln!(output, "{}", followed.lines())?;
     }
+    if let Some(delivery) = &report.delivery {
+        writeln!(output, "{}", delivery.lines())?;
+    }
+    if let Some(caught_up) = &report.caught_up {
+        writeln!(output, "{}", caught_up.line())?;
+    }
+    if let Some(subscriptions) = &report.subscriptions {
+        writeln!(output, "{}", subscriptions.lines())?;
+    }
     Ok(())
 }
 
@@ -215,10 +254,14 @@ async fn measure(exesdb: &Path, folder: &Path, options: &Options) -> anyhow::Res
         return Ok(Report { curve, ..Report::default() });
     }
     if let Some(followers) = options.followers {
+        let of = if options.of_stream { follow::Followers::OfStream } else { follow::Followers::OfStore };
         let host = BenchHost::start(exesdb, folder).await?;
-        let followed = follow::measure(&host, usize::try_from(followers)?, options.rate, rounds).await?;
+        let followed = follow::measure(&host, of, usize::try_from(followers)?, options.rate, rounds).await?;
         host.stop().await?;
         return Ok(Report { followed: Some(followed), ..Report::default() });
+    }
+    if let Some(report) = measure_subscriptions(exesdb, folder, options, rounds).await? {
+        return Ok(report);
     }
     let only = options.only.as_deref();
     let appends = measure_appends(exesdb, &folder.join("appended"), rounds, only.unwrap_or_default()).await?;
@@ -240,6 +283,36 @@ async fn measure(exesdb: &Path, folder: &Path, options: &Options) -> anyhow::Res
     let (host, opened) = open::measure(exesdb, host, &folder, events).await?;
     host.stop().await?;
     Ok(Report { appends, reads: Some(reads), opened: Some(opened), ..Report::default() })
+}
+
+/// Measures durable subscriptions; none if nobody asked for that.
+async fn measure_subscriptions(
+    exesdb: &Path,
+    folder: &Path,
+    options: &Options,
+    rounds: Rounds,
+) -> anyhow::Result<Option<Report>> {
+    if !options.delivery && options.catch_up.is_none() && options.subscriptions.is_none() {
+        return Ok(None);
+    }
+    let host = BenchHost::start(exesdb, folder).await?;
+    let mut report = Report::default();
+    if let Some(events) = options.catch_up {
+        read::fill(host.address(), usize::try_from(events)?).await?;
+        report.caught_up = Some(subscribe::measure_catch_up(&host, events, rounds.count).await?);
+    } else {
+        read::fill(host.address(), EVENTS_BEFORE).await?;
+    }
+    if options.delivery {
+        let bare = BareServer::start(folder).await?;
+        report.delivery = Some(subscribe::measure_delivery(&host, &bare, options.rate, rounds).await?);
+    }
+    if let Some(count) = options.subscriptions {
+        let count = usize::try_from(count)?;
+        report.subscriptions = Some(subscribe::measure_many(&host, count, options.rate, rounds).await?);
+    }
+    host.stop().await?;
+    Ok(Some(report))
 }
 
 async fn measure_appends(
