@@ -7,13 +7,13 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use exesdb_sdk::batch::BatchBuilder;
-use exesdb_sdk::maintenance::{Cursor, Finding, ScavengeStep, VerifyStep};
-use exesdb_sdk::types::{Batch, Direction, Error, Range, invalid};
-use exesdb_sdk::view::{Entry, Page, View, prefix_end};
+use exesdb_sdk::maintenance::{Cursor, Findings, ScavengeStep, VerifyStep, cursor};
+use exesdb_sdk::types::{Direction, Error, Range};
+use exesdb_sdk::view::{Entry, Page, View};
 
 use crate::layout::{
-    INFOS, SNAPSHOTS, SOURCES, decode_snapshot, encode_info, id_by_source, id_by_stream, key_after,
-    key_by_source, key_by_stream,
+    INFOS, SNAPSHOTS, SOURCES, decode_snapshot, encode_info, id_by_source, id_by_stream, key_by_source,
+    key_by_stream,
 };
 
 /// Maximum number of entries of each keyspace per step.
@@ -21,12 +21,6 @@ pub const STEP_ENTRIES: u32 = 1_000;
 
 /// Maximum bytes of each keyspace per step, unless a single snapshot is larger.
 const STEP_BYTES: u32 = 2 << 20;
-
-/// Maximum number of findings that one step names, as the interface says.
-const FINDINGS_MAX: usize = 100;
-
-/// Maximum length of a key in a cursor: longer than any key of this component, and short enough for a cursor.
-const CURSOR_KEY_BYTES_MAX: usize = 1_024;
 
 /// Does nothing: deleted snapshots are removed at once.
 ///
@@ -36,7 +30,7 @@ const CURSOR_KEY_BYTES_MAX: usize = 1_024;
 pub fn scavenge(from: Option<&Cursor>) -> Result<ScavengeStep, Error> {
     match from {
         None => Ok(ScavengeStep { batches: Vec::new(), next: None, examined: 0, removed: 0, bytes: 0 }),
-        Some(_) => Err(no_cursor()),
+        Some(_) => Err(cursor::unknown()),
     }
 }
 
@@ -47,18 +41,12 @@ pub fn scavenge(from: Option<&Cursor>) -> Result<ScavengeStep, Error> {
 /// [`Error::Invalid`] for a cursor that this function did not return; those of the storage.
 pub fn verify(view: &impl View, from: Option<&Cursor>, repair: bool) -> Result<VerifyStep, Error> {
     let place = from.map_or(Ok(Start::Snapshots(Vec::new())), |cursor| Start::decode(cursor))?;
-    let mut step = Step { view, repair, examined: 0, findings: Vec::new(), found: 0, batches: Vec::new() };
+    let mut step = Step { view, examined: 0, findings: Findings::new(repair) };
     let next = match place {
         Start::Snapshots(start) => step.snapshots(start)?,
         Start::Sources(start) => step.sources(start)?,
     };
-    Ok(VerifyStep {
-        batches: step.batches,
-        next: next.map(|place| place.encode()),
-        examined: step.examined,
-        findings: step.findings,
-        found: step.found,
-    })
+    Ok(step.findings.step(step.examined, next.map(|place| place.encode())))
 }
 
 /// The start of a step: the first key to read.
@@ -72,48 +60,25 @@ impl Start {
     const SOURCES: u8 = 2;
 
     fn encode(&self) -> Cursor {
-        let (tag, key) = match self {
-            Self::Snapshots(key) => (Self::SNAPSHOTS, key),
-            Self::Sources(key) => (Self::SOURCES, key),
-        };
-        [&[tag], &key[..]].concat()
+        match self {
+            Self::Snapshots(key) => cursor::of_key(Self::SNAPSHOTS, key),
+            Self::Sources(key) => cursor::of_key(Self::SOURCES, key),
+        }
     }
 
     fn decode(cursor: &[u8]) -> Result<Self, Error> {
-        match cursor.split_first() {
-            Some((&Self::SNAPSHOTS, key)) if key.len() <= CURSOR_KEY_BYTES_MAX => {
-                Ok(Self::Snapshots(key.to_owned()))
-            }
-            Some((&Self::SOURCES, key)) if key.len() <= CURSOR_KEY_BYTES_MAX => {
-                Ok(Self::Sources(key.to_owned()))
-            }
-            _ => Err(no_cursor()),
+        match cursor::parts(cursor)? {
+            (Self::SNAPSHOTS, key) => Ok(Self::Snapshots(key.to_owned())),
+            (Self::SOURCES, key) => Ok(Self::Sources(key.to_owned())),
+            _ => Err(cursor::unknown()),
         }
-    }
-}
-
-fn no_cursor() -> Error {
-    invalid("from", "is not a cursor that this function gave; begin without one")
-}
-
-/// The first key after this one; none if there is none. A longer key than this component writes is not its own, and all
-/// keys with the same beginning are skipped with it.
-fn following(key: &[u8]) -> Option<Vec<u8>> {
-    if key.len() < CURSOR_KEY_BYTES_MAX {
-        Some(key_after(key))
-    } else {
-        prefix_end(&key[..CURSOR_KEY_BYTES_MAX])
     }
 }
 
 struct Step<'a, V> {
     view: &'a V,
-    repair: bool,
     examined: u64,
-    findings: Vec<Finding>,
-    found: u64,
-    /// The repairs.
-    batches: Vec<Batch>,
+    findings: Findings,
 }
 
 impl<V: View> Step<'_, V> {
@@ -143,7 +108,7 @@ impl<V: View> Step<'_, V> {
         for orphan in infos {
             self.orphaned_info(orphan);
         }
-        let next = horizon.and_then(following);
+        let next = horizon.and_then(cursor::following);
         Ok(Some(next.map_or(Start::Sources(Vec::new()), Start::Snapshots)))
     }
 
@@ -157,7 +122,7 @@ impl<V: View> Step<'_, V> {
         self.examined += 1;
         let Some(id) = id_by_stream(entry.key) else {
             let problem = "the key is not a stream id, a source id and a version; nothing reads this entry";
-            self.add(SNAPSHOTS, entry.key, problem, None);
+            self.findings.entry(SNAPSHOTS, entry.key, problem, None);
             return;
         };
         let by_source = key_by_source(&id);
@@ -167,7 +132,7 @@ impl<V: View> Step<'_, V> {
                 let problem = format!(
                     "the snapshot cannot be read: {reason}; delete it, its source can compute it again from the stream"
                 );
-                self.add(SNAPSHOTS, entry.key, problem, None);
+                self.findings.entry(SNAPSHOTS, entry.key, problem, None);
                 return;
             }
         };
@@ -197,7 +162,7 @@ impl<V: View> Step<'_, V> {
         batch.require(SNAPSHOTS, snapshot.key, Some(snapshot.value));
         batch.require(keyspace, key, found);
         batch.put(keyspace, key, wanted);
-        self.add(keyspace, key, problem, Some(batch));
+        self.findings.entry(keyspace, key, problem, Some(batch));
     }
 
     fn orphaned_info(&mut self, info: Entry<'_>) {
@@ -206,7 +171,7 @@ impl<V: View> Step<'_, V> {
         batch.require(SNAPSHOTS, info.key, None);
         batch.require(INFOS, info.key, Some(info.value));
         batch.delete(INFOS, info.key);
-        self.add(
+        self.findings.entry(
             INFOS,
             info.key,
             "there is no such snapshot; lists show one that cannot be read",
@@ -227,7 +192,7 @@ impl<V: View> Step<'_, V> {
                 let mut batch = BatchBuilder::new();
                 batch.require(SOURCES, entry.key, Some(entry.value));
                 batch.delete(SOURCES, entry.key);
-                self.add(SOURCES, entry.key, problem, Some(batch));
+                self.findings.entry(SOURCES, entry.key, problem, Some(batch));
                 continue;
             };
             // If there is an info, the walk of both keyspaces has checked for its snapshot, and compared the
@@ -243,24 +208,14 @@ impl<V: View> Step<'_, V> {
             batch.require(SOURCES, entry.key, Some(entry.value));
             batch.delete(SOURCES, entry.key);
             let problem = "there is no such snapshot; lists by source show one that cannot be read";
-            self.add(SOURCES, entry.key, problem, Some(batch));
+            self.findings.entry(SOURCES, entry.key, problem, Some(batch));
         }
         let last = page.last().filter(|_| page.more);
-        Ok(last.and_then(|last| following(last.key)).map(Start::Sources))
+        Ok(last.and_then(|last| cursor::following(last.key)).map(Start::Sources))
     }
 
     fn page(&self, keyspace: &str, start: Vec<u8>) -> Result<Page, Error> {
         let range = Range { keyspace: keyspace.to_owned(), start, end: None };
         Ok(self.view.scan(&range, Direction::Forward, STEP_ENTRIES, STEP_BYTES)?)
-    }
-
-    fn add(&mut self, keyspace: &str, key: &[u8], problem: impl Into<String>, repair: Option<BatchBuilder>) {
-        self.found += 1;
-        let repair = repair.filter(|_| self.repair);
-        if self.findings.len() < FINDINGS_MAX {
-            let place = format!("keyspace `{keyspace}`, key `{}`", key.escape_ascii());
-            self.findings.push(Finding { place, problem: problem.into(), is_repaired: repair.is_some() });
-        }
-        self.batches.extend(repair.map(BatchBuilder::build));
     }
 }

@@ -9,7 +9,6 @@
 //! Both take steps over a bounded amount of data, and hand back batches for the host to apply. The cursor, not the store,
 //! holds the progress.
 
-mod cursor;
 mod labelled;
 mod located;
 mod log;

@@ -16,7 +16,6 @@ use exesdb_sdk::maintenance::{Cursor, ScavengeStep};
 use exesdb_sdk::types::{Batch, Direction, Error, Position, Range, Version};
 use exesdb_sdk::view::View;
 
-use super::cursor;
 use super::labelled::digests;
 use super::located::{Append, appends_from};
 use super::log::read_records;
@@ -26,6 +25,7 @@ use crate::layout::{
     Head, IDS, INDEX, LABELS, LabelDigest, RETAINED, STREAMS, id_key, index_key, label_key, number,
 };
 use crate::visible::{first_kept, is_too_old};
+use exesdb_sdk::maintenance::cursor;
 
 /// Maximum number of streams per step.
 pub const STEP_STREAMS: u32 = 500;

@@ -14,13 +14,13 @@ mod orphans;
 mod postings;
 
 use exesdb_sdk::batch::BatchBuilder;
-use exesdb_sdk::maintenance::{Cursor, Finding, VerifyStep};
-use exesdb_sdk::types::{Batch, Direction, Error, Position, Range};
+use exesdb_sdk::maintenance::{Cursor, Findings, VerifyStep};
+use exesdb_sdk::types::{Direction, Error, Position, Range};
 use exesdb_sdk::view::{Entry, Page, View};
 
-use super::cursor;
 use super::log::Records;
 use crate::layout::number;
+use exesdb_sdk::maintenance::cursor;
 
 /// Maximum number of log entries per step.
 pub const STEP_EVENTS: u32 = 2_000;
@@ -34,9 +34,6 @@ pub const STEP_EVENT_BYTES: u32 = 5 << 20;
 /// Approximate maximum number of labels that one step of the log looks up.
 pub const STEP_LABELS: usize = 10_000;
 
-/// Maximum number of findings that one step names, as the interface says.
-pub const FINDINGS_MAX: usize = 100;
-
 /// Runs one step.
 ///
 /// # Errors
@@ -44,7 +41,7 @@ pub const FINDINGS_MAX: usize = 100;
 /// [`Error::Invalid`] for a cursor that this function did not return; those of the storage.
 pub fn verify(view: &impl View, from: Option<&Cursor>, repair: bool) -> Result<VerifyStep, Error> {
     let place = from.map_or(Ok(Start::beginning()), |cursor| Start::decode(cursor))?;
-    let mut step = Step { view, repair, examined: 0, findings: Vec::new(), found: 0, batches: Vec::new() };
+    let mut step = Step { view, examined: 0, findings: Findings::new(repair) };
     let next = match place {
         Start::Log(place) => Some(log::walk(&mut step, place)?),
         Start::Keys(walk, start) => {
@@ -62,13 +59,7 @@ pub fn verify(view: &impl View, from: Option<&Cursor>, repair: bool) -> Result<V
             }
         }
     };
-    Ok(VerifyStep {
-        batches: step.batches,
-        next: next.map(|place| place.encode()),
-        examined: step.examined,
-        findings: step.findings,
-        found: step.found,
-    })
+    Ok(step.findings.step(step.examined, next.map(|place| place.encode())))
 }
 
 /// The keyspaces that are walked after the log, in this order.
@@ -138,12 +129,8 @@ impl Start {
 /// The findings of a step so far.
 struct Step<'a, V> {
     view: &'a V,
-    repair: bool,
     examined: u64,
-    findings: Vec<Finding>,
-    found: u64,
-    /// The repairs.
-    batches: Vec<Batch>,
+    findings: Findings,
 }
 
 impl<V: View> Step<'_, V> {
@@ -166,24 +153,11 @@ impl<V: View> Step<'_, V> {
         problem: impl Into<String>,
         repair: Option<BatchBuilder>,
     ) {
-        self.add(format!("keyspace `{keyspace}`, key `{}`", key.escape_ascii()), problem, repair);
+        self.findings.entry(keyspace, key, problem, repair);
     }
 
-    /// Adds a finding about an orphan. Its repair removes the entry if it is still as it was read.
+    /// Adds a finding about an orphan.
     fn orphan(&mut self, keyspace: &str, entry: Entry<'_>, problem: impl Into<String>) {
-        let mut batch = BatchBuilder::new();
-        batch.require(keyspace, entry.key, Some(entry.value));
-        batch.delete(keyspace, entry.key);
-        self.entry(keyspace, entry.key, problem, Some(batch));
-    }
-
-    fn add(&mut self, place: String, problem: impl Into<String>, repair: Option<BatchBuilder>) {
-        self.found += 1;
-        let repair = repair.filter(|_| self.repair);
-        if self.findings.len() < FINDINGS_MAX {
-            let is_repaired = repair.is_some();
-            self.findings.push(Finding { place, problem: problem.into(), is_repaired });
-        }
-        self.batches.extend(repair.map(BatchBuilder::build));
+        self.findings.orphan(keyspace, entry, problem);
     }
 }

@@ -4,12 +4,12 @@ use exesdb_sdk::batch::BatchBuilder;
 use exesdb_sdk::types::{Direction, Error, Position, Version};
 use exesdb_sdk::view::{Entry, View, prefix_range};
 
-use super::super::cursor;
 use super::super::located::last_append;
 use super::super::log::{At, Records};
 use super::{STEP_BYTES, STEP_ENTRIES, STEP_EVENT_BYTES, Step};
 use crate::events::Event;
 use crate::layout::{Head, IDS, INDEX, RETAINED, STREAMS, index_key, number};
+use exesdb_sdk::maintenance::cursor;
 
 /// Maximum number of events of a stream whose head is rebuilt. Counting more would take too long for one step.
 const REBUILT_EVENTS_MAX: u32 = 10_000;
@@ -62,7 +62,7 @@ fn head_of<V: View>(
     };
     let Some(head) = head else {
         let problem = "its head cannot be read, so neither can the stream; restore the store from a backup";
-        step.add(format!("stream `{stream_id}`"), problem, None);
+        step.findings.add(format!("stream `{stream_id}`"), problem, None);
         return;
     };
     if head.encode() != entry.value {
@@ -70,7 +70,7 @@ fn head_of<V: View>(
         batch.require(STREAMS, entry.key, Some(entry.value));
         batch.put(STREAMS, entry.key, &head.encode());
         let problem = "its head has another form than it should: appends would fail";
-        step.add(format!("stream `{stream_id}`"), problem, Some(batch));
+        step.findings.add(format!("stream `{stream_id}`"), problem, Some(batch));
     }
     if head.is_extended() && !is_retained {
         let mut batch = BatchBuilder::new();
@@ -79,7 +79,7 @@ fn head_of<V: View>(
         batch.put(RETAINED, entry.key, &[]);
         let problem = "it hides events, but has no entry in `retained`: reads of the whole store may show them, and \
                        scavenging leaves them";
-        step.add(format!("stream `{stream_id}`"), problem, Some(batch));
+        step.findings.add(format!("stream `{stream_id}`"), problem, Some(batch));
     }
     if head.reclaimed_before > head.last_version {
         return;
@@ -96,7 +96,7 @@ fn head_of<V: View>(
         Some(At::Nothing) => "it is missing, or cannot be read",
     };
     let place = format!("stream `{stream_id}`, version {}", head.last_version);
-    step.add(place, format!("the head says that this is the last version, but {problem}"), None);
+    step.findings.add(place, format!("the head says that this is the last version, but {problem}"), None);
 }
 
 /// Reconstructs the head of a stream whose head cannot be read, from its first event; none if it is not certain.

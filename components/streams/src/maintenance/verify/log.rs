@@ -105,7 +105,7 @@ impl<'s, 'a, 'e, V: View> Events<'s, 'a, 'e, V> {
             if repair.is_none() {
                 problem.push_str("; what it was cannot be told for certain from these events");
             }
-            step.add(format!("stream `{id}`"), problem, repair);
+            step.findings.add(format!("stream `{id}`"), problem, repair);
         }
         let (appends, trusted, spans) = (HashMap::new(), HashMap::new(), HashMap::new());
         Ok(Self { step, events, heads, appends, trusted, spans })
@@ -186,7 +186,7 @@ impl<'s, 'a, 'e, V: View> Events<'s, 'a, 'e, V> {
             }
             let repair = self.repair(event, IDS, key, value.as_deref(), version)?;
             let problem = "keyspace `ids` does not have it with its id and version: appended again, it would be added again";
-            self.step.add(place(event), problem, repair);
+            self.step.findings.add(place(event), problem, repair);
         }
         Ok(())
     }
@@ -244,7 +244,7 @@ impl<'s, 'a, 'e, V: View> Events<'s, 'a, 'e, V> {
         {
             let problem =
                 format!("position {} has an event of this version, too; reads give that one", other.position);
-            self.step.add(place(event), problem, None);
+            self.step.findings.add(place(event), problem, None);
             return Ok(Led::ToAnother);
         }
         Ok(if append.last == event.envelope.version { Led::AstrayByItsOwn } else { Led::Astray })
@@ -266,7 +266,7 @@ impl<'s, 'a, 'e, V: View> Events<'s, 'a, 'e, V> {
             last.envelope.stream_id, first.envelope.version, last.envelope.version
         );
         let problem = "keyspace `index` does not lead to them: the stream cannot be read there";
-        self.step.add(place, problem, repair);
+        self.step.findings.add(place, problem, repair);
         Ok(())
     }
 
@@ -302,7 +302,7 @@ impl<'s, 'a, 'e, V: View> Events<'s, 'a, 'e, V> {
         let value = self.step.view.get(LABELS, &key)?;
         let repair = self.repair(event, LABELS, &key, value.as_deref(), event.position)?;
         let problem = "keyspace `labels` does not have it with its type and tags: filtered reads and append conditions miss it";
-        self.step.add(place(event), problem, repair);
+        self.step.findings.add(place(event), problem, repair);
         Ok(())
     }
 
@@ -346,7 +346,7 @@ impl<'s, 'a, 'e, V: View> Events<'s, 'a, 'e, V> {
                  its events cannot be put right",
                 head.origin
             );
-            self.step.add(format!("stream `{stream_id}`"), problem, None);
+            self.step.findings.add(format!("stream `{stream_id}`"), problem, None);
         }
         self.trusted.insert(stream_id.to_owned(), trusted);
         Ok(trusted)
@@ -384,7 +384,7 @@ fn is_covered<V: View>(step: &mut Step<'_, V>, event: &Event<'_>, head: &Head) -
     } else {
         return true;
     };
-    step.add(place(event), problem, None);
+    step.findings.add(place(event), problem, None);
     false
 }
 

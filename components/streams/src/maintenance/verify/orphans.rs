@@ -6,12 +6,12 @@ use exesdb_sdk::batch::BatchBuilder;
 use exesdb_sdk::types::{Error, Position, Version};
 use exesdb_sdk::view::{Entry, Page, View};
 
-use super::super::cursor;
 use super::super::located::{appends_from, last_append};
 use super::super::log::{At, Records};
 use super::{STEP_ENTRIES, Step};
 use crate::events::Event;
 use crate::layout::{DIGEST_BYTES, Head, IDS, INDEX, RETAINED, STREAMS, id_key, number};
+use exesdb_sdk::maintenance::cursor;
 
 /// Where the walk continues after the first `seen` entries of a page.
 pub(super) fn continue_after(page: &Page, seen: usize) -> Option<Vec<u8>> {
@@ -173,7 +173,7 @@ fn removed<V: View>(
             let place = format!("stream `{stream_id}`, version {version}");
             let problem = "the event was removed, though the head does not say so: it is lost; restore the store from a \
                            backup";
-            step.add(place, problem, None);
+            step.findings.add(place, problem, None);
         }
         Owner::Stream(..) | Owner::Nobody => {
             step.orphan(keyspace, entry, "it leads to an event that was removed")

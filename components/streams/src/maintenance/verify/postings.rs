@@ -87,7 +87,7 @@ fn rewrite<V: View>(
     last: Position,
     problem: &str,
 ) -> Result<(), Error> {
-    if !step.repair {
+    if !step.findings.is_repairing() {
         step.entry(LABELS, entry.key, problem, None);
         return Ok(());
     }
