@@ -58,6 +58,13 @@ pub fn parked_key(name: &str, place: Place) -> Vec<u8> {
     key
 }
 
+/// The name in a key that [`parked_key`] made; none if it did not.
+#[must_use]
+pub fn name_of(key: &[u8]) -> Option<&[u8]> {
+    let (name, _) = key.split_last_chunk::<8>()?;
+    name.strip_suffix(&[SEPARATOR])
+}
+
 /// The place in a key that [`parked_key`] made; none if it did not.
 #[must_use]
 pub fn place_of(key: &[u8]) -> Option<Place> {

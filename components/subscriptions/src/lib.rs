@@ -29,12 +29,14 @@ pub mod check;
 pub mod decide;
 pub mod dispatch;
 pub mod layout;
+pub mod maintenance;
 pub mod pattern;
 pub mod read;
 
 use std::cell::RefCell;
 
 use exesdb_sdk::describe::{Description, description};
+use exesdb_sdk::maintenance::{Cursor, Maintenance, ScavengeStep, VerifyStep};
 use exesdb_sdk::subscriptions::{
     self, Beginning, DispatcherState, GuestDispatcher, Input, Outcome, ParkedPage, Place, Subscription,
     SubscriptionPage, SubscriptionRequest,
@@ -76,6 +78,16 @@ impl subscriptions::Subscriptions for Subscriptions {
     }
 }
 
+impl Maintenance for Subscriptions {
+    fn scavenge(_: &HostView, from: Option<Cursor>) -> Result<ScavengeStep, Error> {
+        maintenance::scavenge(from.as_ref())
+    }
+
+    fn verify(view: &HostView, from: Option<Cursor>, repair: bool) -> Result<VerifyStep, Error> {
+        maintenance::verify(view, from.as_ref(), repair)
+    }
+}
+
 impl subscriptions::Dispatch for Subscriptions {
     type Dispatcher = InstanceDispatcher;
 }
@@ -107,6 +119,6 @@ pub fn describe() -> Description {
 }
 
 #[cfg(feature = "export")]
-exesdb_sdk::persistence_plugin!(Subscriptions: subscriptions, dispatch);
+exesdb_sdk::persistence_plugin!(Subscriptions: subscriptions, dispatch, maintenance);
 #[cfg(feature = "export")]
 exesdb_sdk::describe_component!(describe);

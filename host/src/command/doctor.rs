@@ -21,6 +21,7 @@ use crate::data_directory::{absence, has_store};
 use crate::maintenance;
 use crate::offline::{self, OfflineHost, OfflineOptions, OfflineStore, Opening};
 use crate::output::{Output, printable};
+use crate::tree::Persistence;
 
 /// Records of the log that are checked in one step.
 const LOG_STEP: usize = 10_000;
@@ -227,22 +228,22 @@ impl Doctor {
             }
         };
         let examined = match host.stores() {
-            [persistence] => {
-                let (streams, snapshots) = (persistence.writers(), persistence.snapshot_workers());
-                // What the log determines is not repaired from a log that is damaged.
-                let repair = self.repair && self.log_is_sound;
-                let first = self.component("streams", &|from| Box::pin(streams.verify(from, repair))).await;
-                match first {
-                    Ok(()) => {
-                        self.component("snapshots", &|from| Box::pin(snapshots.verify(from, repair))).await
-                    }
-                    Err(error) => Err(error),
-                }
-            }
+            [persistence] => self.roles(persistence).await,
             _ => Err(anyhow!("one store was started, and others run")),
         };
         host.stop().await;
         examined
+    }
+
+    async fn roles(&mut self, persistence: &Persistence) -> anyhow::Result<()> {
+        // What the log determines is not repaired from a log that is damaged.
+        let repair = self.repair && self.log_is_sound;
+        let streams = persistence.writers();
+        self.component("streams", &|from| Box::pin(streams.verify(from, repair))).await?;
+        let snapshots = persistence.snapshot_workers();
+        self.component("snapshots", &|from| Box::pin(snapshots.verify(from, repair))).await?;
+        let subscriptions = persistence.subscription_workers();
+        self.component("subscriptions", &|from| Box::pin(subscriptions.verify(from, repair))).await
     }
 
     async fn component<'a>(
