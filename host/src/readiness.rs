@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use exesdb_gateway::{Readiness, StoreReadiness, StoreRoute};
-use exesdb_plugin::{GatewayWorker, SnapshotsPool, StoreAccess, StreamsPool, names};
+use exesdb_plugin::{GatewayWorker, SnapshotsPool, StoreAccess, StreamsPool, SubscriptionsPool, names};
 use exesdb_storage::Health;
 use exesdb_supervisor::{Handle, Node, NodeState, Reason, Registry};
 use futures_util::FutureExt as _;
@@ -64,14 +64,24 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
         }
     };
     // The store serves everything else, so a load balancer should not take it out.
-    let degraded = registry
-        .get::<SnapshotsPool>(&names::snapshots(name))
-        .and_then(|pool| pool.trouble())
-        .map(|trouble| format!("snapshots are unavailable: {trouble}"));
+    let snapshots = registry.get::<SnapshotsPool>(&names::snapshots(name)).and_then(|pool| pool.trouble());
+    let subscriptions =
+        registry.get::<SubscriptionsPool>(&names::subscriptions(name)).and_then(|pool| pool.trouble());
+    let degraded = degraded([("snapshots", snapshots), ("durable subscriptions", subscriptions)]);
     let components = registry.get::<Components>(&names::components(name));
     let components = components.iter().flat_map(|components| &components.0);
     let components = components.map(|(role, identity)| (*role, identity.digest.clone())).collect();
     StoreReadiness { store: name.clone(), trouble, degraded, components, next_position, history }
+}
+
+/// What the store does without.
+fn degraded(roles: [(&str, Option<String>); 2]) -> Option<String> {
+    let unavailable = roles.into_iter().filter_map(|(role, trouble)| {
+        let trouble = trouble?;
+        Some(format!("{role} are unavailable: {trouble}"))
+    });
+    let unavailable: Vec<String> = unavailable.collect();
+    (!unavailable.is_empty()).then(|| unavailable.join("; "))
 }
 
 /// Why nothing is committed although no write has failed, if the disk does not finish one.
@@ -103,7 +113,19 @@ fn last_exit(node: &Node) -> String {
 mod tests {
     use std::time::Duration;
 
-    use super::{WRITE_TIME_MAX, hung_write};
+    use super::{WRITE_TIME_MAX, degraded, hung_write};
+
+    #[test]
+    fn everything_that_a_store_does_without_is_named() {
+        let of = |snapshots: Option<&str>, subscriptions: Option<&str>| {
+            let roles = [("snapshots", snapshots), ("durable subscriptions", subscriptions)];
+            degraded(roles.map(|(role, trouble)| (role, trouble.map(str::to_owned))))
+        };
+        assert_eq!(of(None, None), None);
+        assert_eq!(of(Some("a"), None).as_deref(), Some("snapshots are unavailable: a"));
+        let both = "snapshots are unavailable: a; durable subscriptions are unavailable: b";
+        assert_eq!(of(Some("a"), Some("b")).as_deref(), Some(both));
+    }
 
     #[test]
     fn a_write_is_reported_once_it_exceeds_its_limit() {
