@@ -18,8 +18,13 @@ pub enum Form {
     Lines,
     /// As the store keeps them.
     Packed,
-    /// Server-sent events, with positions of this history.
-    Messages(u64),
+    /// Server-sent events.
+    Messages {
+        /// The history of the positions.
+        history: u64,
+        /// The client is told when it has caught up, and when it has fallen behind.
+        caught_up: bool,
+    },
 }
 
 impl Form {
@@ -28,22 +33,24 @@ impl Form {
         let encoded = match *self {
             Self::Packed => Ok(page.to_vec()),
             Self::Lines => each(page, push_line),
-            Self::Messages(history) => each(page, |out, position, event| {
+            Self::Messages { history, .. } => each(page, |out, position, event| {
                 push_message(out, position, event, HistoryId(history));
             }),
         };
         encoded.map_err(|broken| store_problem(code::OTHER, broken.to_string()))
     }
 
-    /// What stands between pages: a keepalive, and up to which position the client has all of its events, for when it comes
-    /// again. A client adopts the id of a message without data, and dispatches no event.
+    /// What stands between pages: a keepalive, whether the client has caught up, and up to which position it has all of its events,
+    /// for when it comes again. A client adopts the id of a message without data, and dispatches no event.
     pub(crate) fn encode_mark(&self, mark: Mark) -> Vec<u8> {
-        let Self::Messages(history) = *self else { return Vec::new() };
-        let (keepalive, MarkPlace { covered, .. }) = match mark {
+        let Self::Messages { history, caught_up } = *self else { return Vec::new() };
+        let (words, MarkPlace { covered, .. }) = match mark {
             Mark::Idle(place) => (": keepalive\n\n", place),
+            Mark::CaughtUp(place) if caught_up => ("event: caught-up\ndata: {}\n\n", place),
+            Mark::FellBehind(place) if caught_up => ("event: fell-behind\ndata: {}\n\n", place),
             Mark::CaughtUp(place) | Mark::FellBehind(place) | Mark::Progress(place) => ("", place),
         };
-        let mut out = keepalive.as_bytes().to_vec();
+        let mut out = words.as_bytes().to_vec();
         if let Some(last) = covered.checked_sub(1) {
             push_progress(&mut out, last, HistoryId(history));
         }
@@ -62,7 +69,7 @@ impl Form {
         match self {
             Self::Lines => push_end_line(&mut body, next, end, horizon.end),
             Self::Packed => push_packed_end(&mut body, next, end, horizon.end),
-            Self::Messages(_) => {
+            Self::Messages { .. } => {
                 if let Some(reason) = &reason {
                     push_end_message(&mut body, reason);
                 }
@@ -124,16 +131,26 @@ mod tests {
 
     use super::Form;
 
+    const MESSAGES: Form = Form::Messages { history: 1, caught_up: false };
+
     #[test]
     fn marks_name_the_last_position_that_was_covered() {
         let place = |covered| MarkPlace { next: 7, covered, now: 0 };
-        let form = Form::Messages(0xab);
+        let form = Form::Messages { history: 0xab, caught_up: false };
         let text = |mark| String::from_utf8(form.encode_mark(mark)).unwrap();
         assert_eq!(text(Mark::CaughtUp(place(5))), "id: 4@00000000000000ab\n\n");
         assert_eq!(text(Mark::Progress(place(1))), "id: 0@00000000000000ab\n\n");
         assert_eq!(text(Mark::Idle(place(5))), ": keepalive\n\nid: 4@00000000000000ab\n\n");
         assert_eq!(text(Mark::Idle(place(0))), ": keepalive\n\n");
         assert_eq!(text(Mark::CaughtUp(place(0))), "");
+        assert_eq!(text(Mark::FellBehind(place(5))), "id: 4@00000000000000ab\n\n");
+        let form = Form::Messages { history: 0xab, caught_up: true };
+        let text = |mark| String::from_utf8(form.encode_mark(mark)).unwrap();
+        let id = "id: 4@00000000000000ab\n\n";
+        assert_eq!(text(Mark::CaughtUp(place(5))), format!("event: caught-up\ndata: {{}}\n\n{id}"));
+        assert_eq!(text(Mark::FellBehind(place(5))), format!("event: fell-behind\ndata: {{}}\n\n{id}"));
+        assert_eq!(text(Mark::CaughtUp(place(0))), "event: caught-up\ndata: {}\n\n");
+        assert_eq!(text(Mark::Progress(place(5))), id);
         assert_eq!(Form::Lines.encode_mark(Mark::Idle(place(5))), b"");
     }
 
@@ -155,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_broken_page_is_an_error() {
-        for form in [Form::Lines, Form::Messages(1)] {
+        for form in [Form::Lines, MESSAGES] {
             assert!(matches!(form.encode(&[1, 2, 3]), Err(Error::Problem(_))), "{form:?}");
         }
     }
@@ -177,7 +194,7 @@ mod tests {
             (Cause::Failed(problem(code::RESTARTING, "soon")), 1),
         ] {
             let _ = exesdb_sdk::logging::take_records();
-            Form::Messages(1).conclude(ending(cause));
+            MESSAGES.conclude(ending(cause));
             assert_eq!(exesdb_sdk::logging::take_records().len(), logged);
         }
     }

@@ -122,7 +122,11 @@ pub fn route(head: &Head<'_>) -> Result<Route, Problem> {
 
 fn read(head: &Head<'_>, query: &Query<'_>, scope: Scope) -> Result<Route, Problem> {
     let is_bounded = query.get("count").is_some() || query.get("direction") == Some("backward");
-    match event_representation(head, is_bounded)? {
+    let representation = event_representation(head, is_bounded)?;
+    if representation != Representation::EventStream && query.get("caught_up").is_some() {
+        return Err(Problem::invalid("caught_up", "needs `accept: text/event-stream`"));
+    }
+    match representation {
         Representation::EventStream => Follow::parse(head, query, scope),
         Representation::Json => ReadPage::parse(query, scope),
         many => ReadBulk::parse(query, scope, many),

@@ -14,10 +14,10 @@ use crate::problem::Problem;
 use crate::query::Query;
 
 /// The parameters of a read of one stream.
-pub(crate) const OF_STREAM: [&str; 5] = ["from", "count", "direction", "history", "at_least"];
+pub(crate) const OF_STREAM: [&str; 6] = ["from", "count", "direction", "history", "at_least", "caught_up"];
 
 /// The parameters of a read of the whole store that may be given once.
-pub(crate) const OF_STORE: [&str; 10] = [
+pub(crate) const OF_STORE: [&str; 11] = [
     "from",
     "count",
     "direction",
@@ -28,6 +28,7 @@ pub(crate) const OF_STORE: [&str; 10] = [
     "causation_id",
     "stream_pattern",
     "type_pattern",
+    "caught_up",
 ];
 
 /// The parameters of a read of the whole store that may be repeated.

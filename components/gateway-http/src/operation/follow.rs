@@ -25,6 +25,8 @@ use crate::store_error::{Subject, history_changed, problem};
 pub struct Follow {
     scope: Scope,
     start: Start,
+    /// The client wants to know when it has caught up, and when it has fallen behind.
+    caught_up: bool,
 }
 
 /// The starting point of an event stream.
@@ -66,11 +68,11 @@ impl Follow {
                 Start::After(position)
             }
         };
-        Ok(Route::Follow(Self { scope, start }))
+        Ok(Route::Follow(Self { scope, start, caught_up: query.flag("caught_up")? }))
     }
 
     pub(super) fn run(self, calls: &mut Calls) -> Result<Step<Waiting>, Stop> {
-        let Self { scope, start } = self;
+        let Self { scope, start, caught_up } = self;
         match (scope.stream.clone(), start) {
             (None, start) => {
                 let (history, end) = log_end(calls)?;
@@ -79,25 +81,25 @@ impl Follow {
                     Start::End => end,
                     Start::After(position) => position.saturating_add(1),
                 };
-                Ok(pages(scope, next, history))
+                Ok(pages(scope, next, history, caught_up))
             }
             // A version belongs to no history.
             (Some(_), Start::From(0)) => {
                 let (history, _) = log_end(calls)?;
-                Ok(pages(scope, 0, history))
+                Ok(pages(scope, 0, history, caught_up))
             }
             (Some(stream), Start::From(from)) => {
                 let (next, horizon) = next_version(&stream, calls)?;
                 if next.is_some_and(|next| from > next) {
                     return Err(not_reached(&stream, from, next.unwrap_or(0), horizon).into());
                 }
-                Ok(pages(scope, from, HistoryId(horizon.history_id)))
+                Ok(pages(scope, from, HistoryId(horizon.history_id), caught_up))
             }
             (Some(stream), Start::End) => {
                 let (next, horizon) = next_version(&stream, calls)?;
-                Ok(pages(scope, next.unwrap_or(u64::MAX), HistoryId(horizon.history_id)))
+                Ok(pages(scope, next.unwrap_or(u64::MAX), HistoryId(horizon.history_id), caught_up))
             }
-            (Some(stream), Start::After(position)) => after(scope, &stream, position, calls),
+            (Some(stream), Start::After(position)) => after(scope, &stream, position, caught_up, calls),
         }
     }
 }
@@ -133,7 +135,13 @@ fn not_reached(stream: &str, from: u64, next: u64, horizon: HistoryChange) -> Pr
 
 /// Resumes a stream after a position, which is usually that of an event of this stream; then one read of the store gives the
 /// version. Otherwise a binary search over the versions finds it, because positions rise with versions.
-fn after(scope: Scope, stream: &str, position: u64, calls: &mut Calls) -> Result<Step<Waiting>, Stop> {
+fn after(
+    scope: Scope,
+    stream: &str,
+    position: u64,
+    caught_up: bool,
+    calls: &mut Calls,
+) -> Result<Step<Waiting>, Stop> {
     // A client of one stream, too, names the position of the last event that it has seen. The store must have given it.
     let seen = Scope { stream: None, filter: None, history: scope.history, at_least: Some(position) };
     let query = seen.query(Some(position), Direction::Forward, 1, 1);
@@ -144,7 +152,7 @@ fn after(scope: Scope, stream: &str, position: u64, calls: &mut Calls) -> Result
         && event.position == position
         && event.stream == stream
     {
-        return Ok(pages(scope, event.version.saturating_add(1), history));
+        return Ok(pages(scope, event.version.saturating_add(1), history, caught_up));
     }
     let query =
         Scope { history: None, at_least: None, ..scope.clone() }.query(None, Direction::Backward, 1, 1);
@@ -154,8 +162,10 @@ fn after(scope: Scope, stream: &str, position: u64, calls: &mut Calls) -> Result
         Err(error) => return Err(problem(error, Subject::Stream(stream)).into()),
     };
     match last {
-        None => Ok(pages(scope, 0, history)),
-        Some(last) if last.position <= position => Ok(pages(scope, last.version.saturating_add(1), history)),
+        None => Ok(pages(scope, 0, history, caught_up)),
+        Some(last) if last.position <= position => {
+            Ok(pages(scope, last.version.saturating_add(1), history, caught_up))
+        }
         Some(last) => {
             let search = Search {
                 stream: stream.to_owned(),
@@ -163,6 +173,7 @@ fn after(scope: Scope, stream: &str, position: u64, calls: &mut Calls) -> Result
                 position,
                 low: 0,
                 high: last.version,
+                caught_up,
             };
             Ok(search.step())
         }
@@ -194,6 +205,7 @@ pub struct Search {
     position: u64,
     low: u64,
     high: u64,
+    caught_up: bool,
 }
 
 impl Search {
@@ -207,7 +219,7 @@ impl Search {
 
     fn step(self) -> Step<Waiting> {
         if self.low >= self.high {
-            return pages(self.scope(), self.low, HistoryId(self.history));
+            return pages(self.scope(), self.low, HistoryId(self.history), self.caught_up);
         }
         let query = self.scope().query(Some(self.middle()), Direction::Forward, 1, 1);
         Pending::new(Waiting::Search(self)).call(Call::Read(query)).into()
@@ -232,7 +244,7 @@ impl Search {
 }
 
 /// The pages of an event stream.
-fn pages(mut scope: Scope, next: u64, history: HistoryId) -> Step<Waiting> {
+fn pages(mut scope: Scope, next: u64, history: HistoryId, caught_up: bool) -> Step<Waiting> {
     scope.history.get_or_insert(history.0);
     let head = ResponseHead::new(200)
         .header("content-type", Representation::EventStream.media_type())
@@ -240,15 +252,16 @@ fn pages(mut scope: Scope, next: u64, history: HistoryId) -> Step<Waiting> {
         .header(HISTORY_HEADER, history.to_string());
     let retry_ms = RETRY_AFTER_SECONDS.saturating_mul(1_000);
     let state = Waiting::Pages(Pages { stream: scope.stream.clone() });
+    let always = Marks::IDLE | Marks::CAUGHT_UP | Marks::PROGRESS;
     let read = BulkRead {
         query: scope.query(Some(next), Direction::Forward, 0, BULK_PAGE_BYTES),
         follow: true,
         head,
-        representation: Form::Messages(history.0),
+        representation: Form::Messages { history: history.0, caught_up },
         as_is: false,
         opening: format!("retry: {retry_ms}\n\n").into_bytes(),
         page_bytes: BULK_PAGE_BYTES,
-        marks: Marks::IDLE | Marks::CAUGHT_UP | Marks::PROGRESS,
+        marks: if caught_up { always | Marks::FELL_BEHIND } else { always },
         idle_ms: KEEPALIVE_MS,
         progress_every: 1,
         progress_ms: PROGRESS_MS,

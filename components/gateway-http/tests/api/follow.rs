@@ -100,6 +100,31 @@ fn long_streams_are_sent_in_pages() {
 }
 
 #[test]
+fn a_follower_that_asks_is_told_when_it_has_caught_up() {
+    const EVENT: &str = "\ndata: {\"stream\":";
+    for target in [STREAM, ALL] {
+        let mut store = TestStore::with(&["s"; 30]);
+        store.page_events = Some(7);
+        store.steps = VecDeque::from([Step::Append("s")]);
+        let response = Request::follow(&format!("{target}?caught_up=true")).send(&mut store);
+        let (before, after) =
+            response.text().split_once("event: caught-up\ndata: {}\n\n").expect("it has caught up");
+        assert_eq!((before.matches(EVENT).count(), after.matches(EVENT).count()), (30, 1));
+        let mut store = TestStore::with(&["s"; 3]);
+        let response = Request::follow(target).send(&mut store);
+        assert!(!response.text().contains("event: caught-up"), "nobody asked: {}", response.text());
+        for refused in [
+            Request::follow(&format!("{target}?caught_up=maybe")),
+            Request::get(&format!("{target}?caught_up=true")),
+            Request::get(&format!("{target}?caught_up=false")).header("accept", "application/x-ndjson"),
+        ] {
+            let response = refused.send(&mut store);
+            assert_eq!((response.status, response.problem().as_str()), (400, "invalid-argument"));
+        }
+    }
+}
+
+#[test]
 fn a_stream_without_events_can_be_followed() {
     for query in ["", "?from=end"] {
         let mut store = TestStore::with(&["t"]);

@@ -177,7 +177,7 @@ fn other_heads_are_routed_with_their_arguments() {
     let follow = |stream: &str, start: &str, history: &str| {
         format!(
             "Follow(Follow {{ scope: Scope {{ stream: {stream}, filter: None, history: {history}, at_least: None }}, \
-             start: {start} }})"
+             start: {start}, caught_up: false }})"
         )
     };
     let bulk = |stream: &str, from: &str, count: u32, direction: &str, form: &str| {
