@@ -176,6 +176,40 @@ fn what_is_refused_is_retried_parked_or_skipped() {
 }
 
 #[test]
+fn a_consumer_gets_nothing_while_its_client_asks_for_nothing() {
+    let host = Host::start();
+    let settings = json!({ "ack_timeout_ms": 600_000 });
+    let subscription = Subscription::create(&host.http, "s", &json!({ "settings": settings }));
+    let (idle, events) = subscription.batch("wait_ms=100");
+    assert_eq!(events.len(), 0);
+    host.http.append_many("a", 4).expect(200);
+    let (other, events) = subscription.batch("wait_ms=10000&window=10");
+    assert_eq!(versions(&events), [0, 1, 2, 3], "none of them waits for a client that has gone");
+    subscription.settle(&json!({ "consumer": other, "ack": places(&events), "leave": true }));
+    host.http.append_one("a").expect(200);
+    assert_eq!(versions(&subscription.batch(&format!("wait_ms=10000&consumer={idle}")).1), [4]);
+}
+
+#[test]
+fn a_consumer_may_name_events_by_their_ids() {
+    let host = Host::start();
+    host.http.append_many("a", 3).expect(200);
+    let subscription = Subscription::create(&host.http, "s", &json!({}));
+    let created = subscription.info()["created"].as_str().expect("a time").to_owned();
+    assert!(created.starts_with("20") && created.ends_with('Z'), "{created}");
+    let (consumer, events) = subscription.batch("wait_ms=10000&by_id=true");
+    let ids: Vec<&Value> = events.iter().map(|event| &event["id"]).collect();
+    let by_place = json!({ "consumer": consumer, "ack": ["unheard"], "park": [ids[1]], "reason": "why" });
+    assert_eq!(subscription.settle(&by_place), json!({ "acknowledged": 0, "refused": 1 }));
+    let mixed = json!({ "consumer": consumer, "ack": [ids[0], 2] });
+    let refused = host.http.post(&format!("{}/settlements", subscription.path), &mixed);
+    assert!(refused.expect_problem(400, "invalid-argument").detail().contains("a list of places"));
+    let rest = json!({ "consumer": consumer, "ack": [ids[0], ids[2]] });
+    assert_eq!(subscription.settle(&rest), json!({ "acknowledged": 2, "refused": 0 }));
+    eventually("the checkpoint is at the end", || (subscription.info()["checkpoint"] == 3).then_some(()));
+}
+
+#[test]
 fn events_of_a_consumer_that_dies_go_to_others() {
     let host = Host::start();
     host.http.append_many("a", 3).expect(200);

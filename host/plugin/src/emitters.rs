@@ -153,7 +153,7 @@ impl Emitters {
     ///
     /// There is no such subscription, or none such consumer, or somebody else has it; the subscription has halted.
     pub(crate) async fn join(&self, pool: &SubscriptionsPool, joining: Joining) -> Result<Attachment, Error> {
-        let Joining { name, consumer, window, keep } = joining;
+        let Joining { name, consumer, window, by_id, keep } = joining;
         let subscription = pool.describe(Caller::operator(), name.clone()).await?;
         if let SubscriptionState::Halted(reason) = &subscription.state {
             return Err(errors::halted(&name, reason));
@@ -162,7 +162,7 @@ impl Emitters {
         let consumer = match consumer {
             None => {
                 let id = self.consumer.fetch_add(1, Ordering::Relaxed) + 1;
-                let consumer = Arc::new(Consumer::new(id, window));
+                let consumer = Arc::new(Consumer::new(id, window, by_id));
                 mailbox.join(&consumer);
                 consumer
             }
@@ -205,6 +205,8 @@ pub(crate) struct Joining {
     pub(crate) consumer: Option<u64>,
     /// Events that may be in flight at it, 1 to 10,000.
     pub(crate) window: u32,
+    /// It names events by their ids; otherwise by their places. One that was kept does as it did.
+    pub(crate) by_id: bool,
     /// It stays when the attachment ends.
     pub(crate) keep: bool,
 }

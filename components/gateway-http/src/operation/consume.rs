@@ -32,6 +32,8 @@ pub struct Consume {
     subscription: String,
     consumer: Option<u64>,
     window: u32,
+    /// It names events by their ids.
+    by_id: bool,
     /// For one batch; none for an event stream.
     wait_ms: Option<u32>,
     has_begun: bool,
@@ -44,6 +46,7 @@ struct Payload<'a> {
     consumer: Option<u64>,
     window: u32,
     wait_ms: Option<u32>,
+    by_id: bool,
 }
 
 /// What the feed says about the events.
@@ -57,7 +60,7 @@ struct Notes {
 impl Consume {
     /// Reads the head.
     pub(crate) fn parse(head: &Head<'_>, subscription: &str) -> Result<Route, Problem> {
-        let query = Query::parse(head.query, &["consumer", "wait_ms", "window"])?;
+        let query = Query::parse(head.query, &["by_id", "consumer", "wait_ms", "window"])?;
         let narrow = |number: Option<u64>| number.and_then(|number| u32::try_from(number).ok());
         let is_stream = stream_or_json(head)? == Representation::EventStream;
         let wait_ms = narrow(query.number("wait_ms", 0, CONSUMER_WAIT_MS_MAX)?);
@@ -72,6 +75,7 @@ impl Consume {
             consumer: query.number("consumer", 0, u64::MAX)?,
             window: narrow(query.number("window", 1, CONSUMER_WINDOW_MAX)?)
                 .unwrap_or(CONSUMER_WINDOW_DEFAULT),
+            by_id: query.flag("by_id")?,
             wait_ms: (!is_stream).then(|| wait_ms.unwrap_or(0)),
             has_begun: false,
         }))
@@ -84,6 +88,7 @@ impl Consume {
             consumer: self.consumer,
             window: self.window,
             wait_ms: self.wait_ms,
+            by_id: self.by_id,
         };
         let payload = serde_json::to_vec(&payload).expect("writing into memory cannot fail");
         let feed = Feed::Named(NamedCall { name: "subscriptions/consume".to_owned(), payload });

@@ -21,6 +21,8 @@ pub(crate) struct Consumer {
     pub(crate) id: u64,
     /// Events that may be in flight at it.
     pub(crate) window: u32,
+    /// It names events by their ids.
+    by_id: bool,
     waiting: Mutex<Waiting>,
     changed: Notify,
 }
@@ -53,13 +55,13 @@ pub(crate) struct Part {
 pub(super) struct BeyondWindow;
 
 impl Consumer {
-    pub(super) fn new(id: u64, window: u32) -> Self {
+    pub(super) fn new(id: u64, window: u32, by_id: bool) -> Self {
         let waiting = Waiting { is_attached: true, ..Waiting::default() };
-        Self { id, window, waiting: Mutex::new(waiting), changed: Notify::new() }
+        Self { id, window, by_id, waiting: Mutex::new(waiting), changed: Notify::new() }
     }
 
     pub(super) fn joining(&self) -> Joining {
-        Joining { consumer: self.id, window: self.open_window(), by_id: false }
+        Joining { consumer: self.id, window: self.open_window(), by_id: self.by_id }
     }
 
     /// Events that may be in flight at it at the moment: none are delivered while nobody takes them (the rule D7).
@@ -225,7 +227,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_is_taken_in_pieces_with_their_events() {
-        let consumer = Consumer::new(1, 10);
+        let consumer = Consumer::new(1, 10, false);
         consumer.deliver(part(0..5, 3)).expect("it fits");
         let first = consumer.take(2).await.expect("a part").pass();
         assert_eq!((places(&first), first.events), (vec![0, 1], Some(page(0..2, 3))));
@@ -239,7 +241,7 @@ mod tests {
 
     #[tokio::test]
     async fn no_more_waits_than_may_be_in_flight() {
-        let consumer = Consumer::new(1, 5);
+        let consumer = Consumer::new(1, 5, false);
         consumer.deliver(part(0..5, 0)).expect("it fits");
         assert!(consumer.deliver(part(5..6, 0)).is_err());
         consumer.forget_untaken();
@@ -248,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_events_of_what_waits_have_bounded_bytes() {
-        let consumer = Consumer::new(1, 100);
+        let consumer = Consumer::new(1, 100, false);
         for place in 0..20 {
             consumer.deliver(part(place..place + 1, 1 << 20)).expect("it fits");
         }
@@ -262,7 +264,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_taken_before_a_restart_is_not_put_back() {
-        let consumer = Consumer::new(1, 5);
+        let consumer = Consumer::new(1, 5, false);
         consumer.deliver(part(0..5, 0)).expect("it fits");
         let taken = consumer.take(5).await.expect("a part");
         consumer.forget_untaken();
@@ -273,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_consumer_has_no_window_while_nobody_takes() {
-        let consumer = Consumer::new(1, 5);
+        let consumer = Consumer::new(1, 5, false);
         assert_eq!(consumer.open_window(), 5);
         consumer.detach();
         assert_eq!((consumer.open_window(), consumer.joining().window), (0, 0));
@@ -283,7 +285,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_consumer_that_has_ended_gets_the_reason_at_once() {
-        let consumer = Consumer::new(1, 5);
+        let consumer = Consumer::new(1, 5, false);
         consumer.deliver(part(0..1, 0)).expect("it fits");
         consumer.end(problem("first", ""));
         consumer.end(problem("second", ""));

@@ -11,7 +11,7 @@
 //! | `subscriptions/replay`, `/truncate` | `name`, `from`, `up_to` | `count` |
 //! | `subscriptions/settle` | `name`, `consumer`, `ack`, `retry`, `park`, `skip`, `stop`, `reason`, `leave` | `acknowledged`, `refused` |
 //!
-//! The feed `subscriptions/consume` has the payload `name`, `consumer`, `window`, `wait_ms`, and notes with `consumer`, `places`
+//! The feed `subscriptions/consume` has the payload `name`, `consumer`, `window`, `wait_ms`, `by_id`, and notes with `consumer`, `places`
 //! and `earlier` for its events.
 
 mod forms;
@@ -26,7 +26,7 @@ use self::forms::{
 };
 use super::StoreCalls;
 use crate::bindings::gateway::requests::{Call, Query, Reply};
-use crate::bindings::store::dispatch::{EventNames, Refusal};
+use crate::bindings::store::dispatch::Refusal;
 use crate::bindings::store::places::Direction;
 use crate::bindings::store::subscription_types::{
     NewSubscription, ParkedScope, Subscribed, Subscription, SubscriptionRequest, Update as NewSettings,
@@ -85,13 +85,14 @@ impl StoreCalls {
     ///
     /// See [`Emitters::join`].
     pub(crate) async fn consume(&self, consume: &Consume) -> Result<Attachment, Error> {
-        let Consume { name, consumer, window, wait_ms } = consume;
+        let Consume { name, consumer, window, wait_ms, by_id } = consume;
         bounded("window", *window, 1, WINDOW_MAX)?;
         bounded("wait_ms", wait_ms.unwrap_or(0), 0, WAIT_MS_MAX)?;
         let joining = Joining {
             name: name.clone(),
             consumer: *consumer,
             window: *window,
+            by_id: *by_id,
             keep: wait_ms.is_some() || consumer.is_some(),
         };
         self.emitters()?.join(&*self.subscriptions()?, joining).await
@@ -218,9 +219,9 @@ impl StoreCalls {
             ("retry", retry, Settlement::Refused(Refusal::Retry)),
             ("stop", stop, Settlement::Refused(Refusal::Stop(reason))),
         ];
-        for (argument, places, settlement) in &words {
-            if places.len() > NAMES_MAX {
-                let message = format!("has {} places; it may have {NAMES_MAX}", places.len());
+        for (argument, names, settlement) in &words {
+            if names.count() > NAMES_MAX {
+                let message = format!("names {} events; it may name {NAMES_MAX}", names.count());
                 return Err(forms::invalid(argument, message));
             }
             let (Settlement::Refused(Refusal::Park(reason)) | Settlement::Refused(Refusal::Stop(reason))) =
@@ -234,12 +235,12 @@ impl StoreCalls {
             }
         }
         let mut counts = Counts::default();
-        for (_, places, settlement) in words {
-            if places.is_empty() {
+        for (_, names, settlement) in words {
+            if names.count() == 0 {
                 continue;
             }
             let is_acknowledged = matches!(settlement, Settlement::Acknowledged);
-            let count = emitters.settle(&name, consumer, EventNames::Places(places), settlement).await?;
+            let count = emitters.settle(&name, consumer, names.names(), settlement).await?;
             let total = if is_acknowledged { &mut counts.acknowledged } else { &mut counts.refused };
             *total += count;
         }

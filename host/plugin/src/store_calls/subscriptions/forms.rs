@@ -1,12 +1,12 @@
 //! Durable subscriptions as JSON: the payloads and results of the named calls `subscriptions/...`.
 //!
-//! Places are versions for a subscription of one stream, and positions for others. Times are microseconds since
-//! 1970-01-01T00:00:00 UTC.
+//! Places are versions for a subscription of one stream, and positions for others.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::bindings::store::dispatch::DispatcherState;
+use crate::bindings::store::dispatch::{DispatcherState, EventNames};
 use crate::bindings::store::subscription_types::{
     ParkedPage, PoisonPolicy, Selector, Settings, Strategy, Subscribed, Subscription, SubscriptionState,
 };
@@ -278,19 +278,49 @@ pub(super) struct Settle {
     pub(super) name: String,
     pub(super) consumer: u64,
     #[serde(default)]
-    pub(super) ack: Vec<u64>,
+    pub(super) ack: NamesForm,
     #[serde(default)]
-    pub(super) retry: Vec<u64>,
+    pub(super) retry: NamesForm,
     #[serde(default)]
-    pub(super) park: Vec<u64>,
+    pub(super) park: NamesForm,
     #[serde(default)]
-    pub(super) skip: Vec<u64>,
+    pub(super) skip: NamesForm,
     #[serde(default)]
-    pub(super) stop: Vec<u64>,
+    pub(super) stop: NamesForm,
     #[serde(default)]
     pub(super) reason: String,
     #[serde(default)]
     pub(super) leave: bool,
+}
+
+/// Events that a consumer names: by their places, or by their ids if it said so when it began.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a list of places, or one of event ids")]
+pub(super) enum NamesForm {
+    Places(Vec<u64>),
+    Ids(Vec<String>),
+}
+
+impl Default for NamesForm {
+    fn default() -> Self {
+        Self::Places(Vec::new())
+    }
+}
+
+impl NamesForm {
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::Places(places) => places.len(),
+            Self::Ids(ids) => ids.len(),
+        }
+    }
+
+    pub(super) fn names(self) -> EventNames {
+        match self {
+            Self::Places(places) => EventNames::Places(places),
+            Self::Ids(ids) => EventNames::Ids(ids),
+        }
+    }
 }
 
 /// How many events were meant.
@@ -321,6 +351,9 @@ pub(crate) struct Consume {
     #[serde(default = "page")]
     pub(crate) window: u32,
     pub(crate) wait_ms: Option<u32>,
+    /// It names events by their ids.
+    #[serde(default)]
+    pub(crate) by_id: bool,
 }
 
 /// What the feed says about the events that a consumer gets.
@@ -345,8 +378,8 @@ pub(super) struct SubscriptionForm {
     reason: Option<String>,
     checkpoint: u64,
     parked: u64,
-    created_us: u64,
-    updated_us: u64,
+    created: String,
+    updated: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) lag: Option<Lag>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -419,8 +452,8 @@ impl SubscriptionForm {
             reason,
             checkpoint: progress.checkpoint,
             parked: progress.parked,
-            created_us: created,
-            updated_us: updated,
+            created: rfc3339(created),
+            updated: rfc3339(updated),
             lag: None,
             emitter: None,
         }
@@ -467,7 +500,7 @@ struct ParkedEventForm {
     place: u64,
     deliveries: u32,
     reason: String,
-    parked_us: u64,
+    parked: String,
     is_replayed: bool,
 }
 
@@ -477,11 +510,17 @@ impl ParkedForm {
             place: event.place,
             deliveries: event.deliveries,
             reason: event.reason,
-            parked_us: event.parked,
+            parked: rfc3339(event.parked),
             is_replayed: event.is_replayed,
         });
         Self { parked: parked.collect(), more: page.more }
     }
+}
+
+/// RFC 3339 with microseconds. What a component claims may be later than that can be written.
+fn rfc3339(micros: u64) -> String {
+    let time = i64::try_from(micros).ok().and_then(|micros| Timestamp::from_microsecond(micros).ok());
+    format!("{:.6}", time.unwrap_or(Timestamp::MAX))
 }
 
 pub(super) fn invalid(argument: &str, message: String) -> Error {
@@ -496,4 +535,16 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Error
 /// Writes a result.
 pub(crate) fn written(result: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(result).expect("a form has no maps and fails to write nothing")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rfc3339;
+
+    #[test]
+    fn every_number_of_microseconds_is_a_time() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(rfc3339(1_000_001), "1970-01-01T00:00:01.000001Z");
+        assert!(rfc3339(u64::MAX).starts_with("9999-12-3"));
+    }
 }
