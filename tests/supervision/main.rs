@@ -2,6 +2,7 @@
 
 mod breaker;
 mod crashes;
+mod emitters;
 mod gateway;
 mod kill;
 mod limits;

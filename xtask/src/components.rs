@@ -26,6 +26,7 @@ const GUESTS: &[Guest] = &[
     Guest { package: "exesdb-subscriptions", component: "subscriptions" },
     Guest { package: "exesdb-gateway-http", component: "gateway-http" },
     Guest { package: "streams-probe", component: "tests/streams-probe" },
+    Guest { package: "subscriptions-probe", component: "tests/subscriptions-probe" },
     Guest { package: "gateway-probe", component: "tests/gateway-probe" },
     Guest { package: "snapshots-probe", component: "tests/snapshots-probe" },
     Guest { package: "steps-probe", component: "tests/steps-probe" },

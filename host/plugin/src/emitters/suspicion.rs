@@ -1,12 +1,16 @@
 //! What follows from crashes of a subscription's emitters. Pure.
 //!
 //! An instance that ends while it takes a page is given the events of the page one at a time by the next one. An event that ends
-//! two instances alone is poison. Crashes that no event explains halt the subscription if they go on without progress.
+//! two instances alone is poison. If one event after the other is, or crashes that no event explains go on without progress, the
+//! component is to blame, and the subscription halts.
 
 use crate::bindings::store::subscription_types::PoisonPolicy;
 
 /// Crashes with one event alone that make it poison.
 const STRIKES_MAX: u32 = 2;
+
+/// Events in a row that are parked as poison. If there are more, and no event was taken in between, it is not they who are to blame.
+const POISON_MAX: u32 = 3;
 
 /// Crashes in a row without progress that no event explains, until the subscription halts.
 const UNEXPLAINED_MAX: u32 = 5;
@@ -30,6 +34,8 @@ pub(super) struct Suspicion {
     until: Option<u64>,
     /// The event that ended instances alone, and how many.
     alone: Option<(u64, u32)>,
+    /// Events that were parked as poison since one was taken.
+    poison: u32,
     unexplained: u32,
     /// The last crash, in words.
     crash: String,
@@ -63,6 +69,7 @@ impl Suspicion {
 
     /// Records that an instance took events.
     pub(super) fn took(&mut self, Given { first, last }: Given) {
+        self.poison = 0;
         self.alone = self.alone.filter(|(place, _)| !(first..=last).contains(place));
         self.until = self.until.filter(|until| *until > last);
     }
@@ -89,7 +96,16 @@ impl Suspicion {
                 self.alone = None;
                 let ended = format!("ended {STRIKES_MAX} instances of the subscriptions component");
                 match policy {
+                    PoisonPolicy::Park if self.poison >= POISON_MAX => {
+                        self.poison = 0;
+                        let what = format!(
+                            "the event at place {place}, like the {POISON_MAX} before it, {ended}: {}",
+                            self.crash
+                        );
+                        Beginning::Halt(shortened(what))
+                    }
                     PoisonPolicy::Park => {
+                        self.poison += 1;
                         Beginning::Park(place, shortened(format!("it {ended}: {}", self.crash)))
                     }
                     PoisonPolicy::Halt => {
@@ -132,6 +148,32 @@ mod tests {
             }
             assert_eq!(suspicion.beginning(policy), Beginning::Serve, "it is dealt with");
         }
+    }
+
+    #[test]
+    fn one_event_after_the_other_is_not_parked_without_end() {
+        let mut suspicion = Suspicion::default();
+        let poison = |suspicion: &mut Suspicion, place| {
+            for _ in 0..2 {
+                suspicion.crashed(Some(Given { first: place, last: place }), "trap");
+            }
+            suspicion.beginning(Park)
+        };
+        for place in 0..3 {
+            assert!(matches!(poison(&mut suspicion, place), Beginning::Park(..)), "{place}");
+        }
+        suspicion.took(Given { first: 3, last: 3 });
+        for place in 4..7 {
+            assert!(matches!(poison(&mut suspicion, place), Beginning::Park(..)), "{place}");
+        }
+        match poison(&mut suspicion, 7) {
+            Beginning::Halt(why) => assert!(why.contains("place 7") && why.contains("trap"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(
+            matches!(poison(&mut suspicion, 7), Beginning::Park(..)),
+            "it begins anew when it is resumed"
+        );
     }
 
     #[test]
