@@ -6,6 +6,7 @@
 mod json;
 mod operation;
 mod run;
+mod subscriptions;
 
 use std::cell::{Cell, RefCell};
 

@@ -70,6 +70,12 @@ const LONG: &[Long] = &[
         amount: ("EXESDB_MODEL_CASES", "100"),
     },
     Long {
+        name: "subscriptions",
+        targets: &["--test", "model"],
+        tests: "subscriptions_agree_with_a_model",
+        amount: ("EXESDB_SUBSCRIPTION_CASES", "200"),
+    },
+    Long {
         name: "storm",
         targets: &["--test", "supervision"],
         tests: "storm::",
