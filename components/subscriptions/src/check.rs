@@ -1,12 +1,12 @@
 //! Checks the arguments of requests, which come from clients.
 
+use exesdb_pattern::Pattern;
 use exesdb_sdk::arguments::{check_stream_id, check_text};
 use exesdb_sdk::subscriptions::{NewSubscription, Selector, Settings, Subscribed};
 use exesdb_sdk::types::{Error, EventFilter, Field, check_options, invalid, too_large};
 
 use crate::dispatch::REASON_BYTES_MAX;
 use crate::layout::{Definition, encode_definition};
-use crate::pattern::Pattern;
 
 /// Maximum length of a subscription's name in bytes: a stream and a group have to fit into it, as in `stream::group`.
 pub const NAME_BYTES_MAX: usize = 512;

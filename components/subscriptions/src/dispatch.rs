@@ -11,6 +11,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use exesdb_pattern::Pattern;
 use exesdb_sdk::packed::{Envelope, Events};
 use exesdb_sdk::subscriptions::{
     Advance, Beginning, Delivered, Delivery, DispatcherState, Fed, Input, Joining, Leaving, Outcome, Output,
@@ -20,7 +21,6 @@ use exesdb_sdk::subscriptions::{
 
 use self::consumers::Consumers;
 use self::outstanding::{Event, Outstanding};
-use crate::pattern::Pattern;
 
 /// Events of one read: as many as a page has.
 const READ_EVENTS_MAX: usize = 1_000;

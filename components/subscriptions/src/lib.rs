@@ -30,7 +30,6 @@ pub mod decide;
 pub mod dispatch;
 pub mod layout;
 pub mod maintenance;
-pub mod pattern;
 pub mod read;
 
 use std::cell::RefCell;

@@ -5,4 +5,5 @@ mod dumps;
 mod gateway;
 mod host;
 mod packed;
+mod patterns;
 mod streams;

@@ -1,8 +1,9 @@
-//! Patterns: a JSON object of which an event must have everything.
+//! Patterns: a JSON object of which an event must have everything. The subscriptions component has one for a durable
+//! subscription, the host for a topic.
 
 use std::fmt;
 
-use exesdb_sdk::packed::{DATA_IS_JSON, Envelope, METADATA_IS_JSON};
+use exesdb_packed::{DATA_IS_JSON, Envelope, METADATA_IS_JSON};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
@@ -167,7 +168,7 @@ fn are_equal(one: &Number, other: &Number) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::packed::{DATA_IS_JSON, Envelope, EventParts, Events, METADATA_IS_JSON, push_event};
+    use exesdb_packed::{DATA_IS_JSON, Envelope, EventParts, Events, METADATA_IS_JSON, push_event};
 
     use super::{PATTERN_BYTES_MAX, Pattern};
 
