@@ -5,7 +5,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use exesdb_gateway::{Readiness, StoreReadiness, StoreRoute};
-use exesdb_plugin::{GatewayWorker, SnapshotsPool, StoreAccess, StreamsPool, SubscriptionsPool, names};
+use exesdb_plugin::{
+    GatewayWorker, HealthSource, SnapshotsPool, StoreAccess, StoreHealth, StreamsPool, SubscriptionsPool,
+    names,
+};
 use exesdb_storage::Health;
 use exesdb_supervisor::{Handle, Node, NodeState, Reason, Registry};
 use futures_util::FutureExt as _;
@@ -36,6 +39,15 @@ impl TreeReadiness {
             routes.iter().map(|route| readiness(route, node(&route.name), &registry)).collect()
         })
     }
+}
+
+/// The same, for those who listen to the topic `$health` of a store.
+pub fn health(readiness: &Readiness) -> HealthSource {
+    let readiness = readiness.clone();
+    HealthSource::new(move |name| {
+        let store = readiness().into_iter().find(|store| store.store == name)?;
+        Some(StoreHealth { trouble: store.trouble, degraded: store.degraded })
+    })
 }
 
 fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> StoreReadiness {

@@ -17,7 +17,7 @@ use crate::config::{Config, StoreConfig};
 use crate::control::{self, ControlSocket};
 use crate::data_directory::{self, COMPILED, stores_in};
 use crate::file_limit;
-use crate::readiness::{TreeReadiness, cause};
+use crate::readiness::{self, TreeReadiness, cause};
 use crate::stop_signals::StopSignals;
 use crate::tree::{self, StoreTree};
 
@@ -107,8 +107,8 @@ fn bind_control(config: &Config, data: &Path) -> anyhow::Result<ControlSocket> {
 
 /// A tree that runs.
 struct Host {
-    /// Starts emitters as children of the tree.
-    _handle: Registration,
+    /// What emitters are started with, and what topics say about health.
+    _registrations: [Registration; 2],
     root: Root,
     /// They keep the pools of the stores registered.
     stores: Vec<StoreTree>,
@@ -154,13 +154,25 @@ impl Host {
         let options =
             Options { registry: registry.clone(), telemetry: telemetry.clone(), ..Options::default() };
         let root = Root::start(spec, options).await?;
-        let handle = registry.register(names::HANDLE, Arc::new(root.handle().clone()));
+        let registrations = [
+            registry.register(names::HANDLE, Arc::new(root.handle().clone())),
+            registry.register(names::HEALTH, Arc::new(readiness::health(&readiness))),
+        ];
         tree_readiness.watch(root.handle());
         if let Some(trouble) = no_store_runs(&root.handle().tree().await, &registry) {
             root.stop().await;
             anyhow::bail!(trouble);
         }
-        Ok(Self { _handle: handle, root, stores, routes, connections, readiness, registry, telemetry })
+        Ok(Self {
+            _registrations: registrations,
+            root,
+            stores,
+            routes,
+            connections,
+            readiness,
+            registry,
+            telemetry,
+        })
     }
 
     /// Finishes the requests in progress, and stops the tree.

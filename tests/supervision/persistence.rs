@@ -20,7 +20,7 @@ fn traps_of_one_writer(host: &Host, mark: Option<u64>) -> Vec<Value> {
         (of_kind(&events, "started").len() == of_kind(&events, "trap").len()).then_some(events)
     });
     let traps = of_kind(&events, "trap");
-    let kinds = ["trap", "terminated", "started", "restarting"];
+    let kinds = ["trap", "terminated", "started", "restarting", "quarantined"];
     let told = kinds.iter().flat_map(|kind| of_kind(&events, kind));
     let concerned: BTreeSet<&str> = told.map(path_of).filter(|path| !path.ends_with("/writers")).collect();
     assert!(concerned.len() == 1 && concerned.iter().all(|path| path.starts_with(WRITERS)), "{events:#?}");

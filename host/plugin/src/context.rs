@@ -9,6 +9,10 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::log_rate::LogRate;
+use crate::names;
+
+/// The kind of telemetry about a durable subscription; its detail `is` says what became of it.
+pub(crate) const SUBSCRIPTION: &str = "subscription";
 
 /// The context of a component in a store.
 pub struct ComponentContext {
@@ -55,5 +59,11 @@ impl ComponentContext {
             crash_rate: Mutex::default(),
             damage_rate: Mutex::default(),
         })
+    }
+
+    /// Writes to the telemetry what became of a durable subscription, and why.
+    pub(crate) fn report_subscription(&self, name: &str, is: &str, reason: Option<&str>) {
+        let detail = serde_json::json!({ "name": name, "is": is, "reason": reason });
+        self.telemetry.emit(&names::child(&self.store), SUBSCRIPTION, detail);
     }
 }

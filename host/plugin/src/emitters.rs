@@ -34,13 +34,12 @@ use tokio::time::Instant;
 
 use self::consumer::{Consumer, Part};
 use self::mailbox::{Mailbox, Settled, Settlement as HowSettled, Word};
-use self::read::LiveReads;
 use crate::bindings::store::dispatch::{Delivered, DispatcherState, EventNames};
 use crate::bindings::store::subscription_types::{Subscribed, SubscriptionState};
 use crate::bindings::store::types::Error;
 use crate::caller::Caller;
 use crate::clock::Clock;
-use crate::long_read::Turns;
+use crate::long_read::{LiveReads, Turns};
 use crate::persistence::SubscriptionsPool;
 use crate::problem::{code, problem};
 use crate::store_calls::StoreCalls;

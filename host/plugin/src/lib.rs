@@ -42,10 +42,12 @@ mod ownership;
 mod persistence;
 mod problem;
 mod request_control;
+mod seats;
 mod state;
 mod store_calls;
 mod store_view;
 mod text;
+mod topics;
 mod trace;
 mod view;
 
@@ -73,6 +75,7 @@ pub use persistence::{
     SubscriptionsKind, SubscriptionsPool, SweepStep, VerifyStep, VisibleSnapshots,
 };
 pub use state::State;
+pub use topics::{HealthSource, StoreHealth};
 pub use wasmtime_wasi_http::Error as BodyError;
 
 /// The types of `exesdb:store`, for the host's own code.

@@ -31,6 +31,14 @@ pub fn emitters(store: &str) -> String {
     format!("{store}/emitters")
 }
 
+/// A store in the supervision tree: its path.
+pub fn child(store: &str) -> String {
+    format!("host/{store}")
+}
+
+/// The [`crate::HealthSource`] of the host.
+pub const HEALTH: &str = "health";
+
 /// The handle of the tree that a store is in.
 pub const HANDLE: &str = "handle";
 

@@ -167,7 +167,7 @@ impl Setup {
             "state_version": owner.state_version,
             "sha256": digest,
         });
-        self.telemetry.emit(&format!("host/{}", self.config.name), "loaded", detail);
+        self.telemetry.emit(&names::child(&self.config.name), "loaded", detail);
         let (registry, telemetry) = (self.registry.clone(), self.telemetry.clone());
         let context = ComponentContext::new(
             &self.config.name,

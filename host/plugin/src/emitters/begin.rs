@@ -146,7 +146,10 @@ pub(super) async fn halt(
     let request =
         || SubscriptionRequest::Halt(Halting { name: name.to_owned(), epoch, reason: reason.to_owned() });
     match patiently(|| shared.pool.change(Caller::operator(), request())).await {
-        Ok(_) => mailbox.end_consumers(&halted(name, reason)),
+        Ok(_) => {
+            shared.context.report_subscription(name, "halted", Some(reason));
+            mailbox.end_consumers(&halted(name, reason));
+        }
         Err(Error::NotFound) => mailbox.end_consumers(&Error::NotFound),
         // Another emitter serves the subscription.
         Err(Error::Problem(Problem { code, .. })) if code == "superseded" => {}

@@ -1,7 +1,6 @@
 //! Reads the events of a subscription, page after page, in the order in which its dispatcher asks for them.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,24 +8,13 @@ use tokio::time::Instant;
 use super::errors::is_transient;
 use crate::bindings::store::dispatch::Reading as Asked;
 use crate::bindings::store::types::Error;
-use crate::long_read::{PAGE_EVENTS_MAX, Reader};
+use crate::long_read::{LiveReads, PAGE_EVENTS_MAX, Reader};
 
 /// After this time, a page says how far was read, also if it has no events.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// Pause after an error that passes by itself.
 const PAUSE: Duration = Duration::from_millis(500);
-
-/// How long a live read waits after the one before, for each other live read of the store. Without it, every append would wake all
-/// of them, and each would read for a single event: a hundred subscriptions would take all processors. So each reads what came in
-/// the meantime, and all of them together read at most 5,000 times a second.
-const PACE: Duration = Duration::from_micros(200);
-
-/// A wait that is shorter is left out, because timers have milliseconds.
-const PACE_MIN: Duration = Duration::from_millis(1);
-
-/// The longest of these waits.
-const PACE_MAX: Duration = Duration::from_secs(1);
 
 /// The read of one subscription.
 #[derive(Clone)]
@@ -35,37 +23,6 @@ pub(super) struct Read {
     live: Arc<LiveReads>,
     /// When the last live read began.
     last: Option<Instant>,
-}
-
-/// How many live reads a store has.
-#[derive(Default)]
-pub(super) struct LiveReads(AtomicUsize);
-
-/// A live read, as long as it is one.
-struct LiveRead<'a>(&'a LiveReads);
-
-impl LiveReads {
-    fn one_more(&self) -> LiveRead<'_> {
-        self.0.fetch_add(1, Ordering::Relaxed);
-        LiveRead(self)
-    }
-
-    fn count(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for LiveRead<'_> {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The time between two reads of one subscription, if there are so many live reads.
-fn pace(live_reads: usize) -> Duration {
-    let others = u32::try_from(live_reads.saturating_sub(1)).unwrap_or(u32::MAX);
-    let pace = PACE.saturating_mul(others).min(PACE_MAX);
-    if pace < PACE_MIN { Duration::ZERO } else { pace }
 }
 
 /// A page.
@@ -111,7 +68,7 @@ impl Read {
                     news.await;
                 }
                 if let Some(last) = self.last {
-                    tokio::time::sleep_until(last + pace(live.count())).await;
+                    tokio::time::sleep_until(last + live.pace()).await;
                 }
                 self.last = Some(Instant::now());
             }
@@ -131,30 +88,5 @@ impl Read {
                 Err(error) => return (self, Err(error)),
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::{LiveReads, pace};
-
-    #[test]
-    fn many_live_reads_take_their_time() {
-        for (live_reads, expected_us) in
-            [(0, 0), (5, 0), (6, 1_000), (100, 19_800), (5_001, 1_000_000), (usize::MAX, 1_000_000)]
-        {
-            assert_eq!(pace(live_reads), Duration::from_micros(expected_us), "{live_reads}");
-        }
-    }
-
-    #[test]
-    fn live_reads_are_counted_as_long_as_they_last() {
-        let reads = LiveReads::default();
-        let (one, other) = (reads.one_more(), reads.one_more());
-        assert_eq!(reads.count(), 2);
-        drop((one, other));
-        assert_eq!(reads.count(), 0);
     }
 }

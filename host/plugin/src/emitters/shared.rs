@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::events::query;
-use super::read::{LiveReads, Read};
+use super::read::Read;
 use crate::bindings::store::subscription_types::Subscription;
 use crate::caller::Caller;
 use crate::clock::Clock;
 use crate::context::ComponentContext;
-use crate::long_read::{PAGE_BYTES_MAX, Reader, Reading, Turns};
+use crate::long_read::{LiveReads, PAGE_BYTES_MAX, Reader, Reading, Turns};
 use crate::persistence::SubscriptionsPool;
 use crate::store_calls::StoreCalls;
 

@@ -23,7 +23,6 @@ mod marker;
 mod outflow;
 mod room;
 mod rules;
-mod seats;
 
 pub(super) use crate::long_read::half;
 pub(super) use exports::{Exports, Indices};

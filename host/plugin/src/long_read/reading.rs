@@ -140,6 +140,11 @@ impl Reading {
         Ok(Page { events: page.events, count, looked_at })
     }
 
+    /// Goes on at a later place, without what is before it.
+    pub(crate) fn skip_to(&mut self, place: u64) {
+        (self.next, self.at_end) = (Some(place), false);
+    }
+
     /// Whether nothing more is to be read.
     pub(crate) fn is_over(&self) -> bool {
         let is_at = |bound: Option<u64>| self.is_forward() && bound.is_some() && self.next >= bound;
@@ -431,6 +436,15 @@ mod tests {
         assert_eq!(shared(stream(Some(1)), true, 9), shared(stream(Some(7)), true, 9));
         assert_eq!(shared(all(None, 5, Direction::Forward), true, 9), None, "it ends by itself");
         assert_eq!(shared(all(None, 0, Direction::Forward), false, 9), None);
+    }
+
+    #[test]
+    fn a_read_can_skip_to_a_later_place() {
+        let mut reading = Reading::of(all(None, 0, Direction::Forward), true, 1 << 20);
+        take(&mut reading, page(events(0..4), Some(4), true, None)).expect("a page");
+        reading.skip_to(9);
+        assert!(!reading.is_live(), "what is there is read at once");
+        assert_eq!((reading.next(), asked(&reading).0), (Some(9), Some(9)));
     }
 
     #[test]

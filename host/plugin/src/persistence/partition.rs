@@ -345,17 +345,19 @@ impl<K: Kind> Partition<K> {
     }
 
     /// Puts back or fails what an instance was serving when it ended with `crash`. `to_blame` is false if the crash says
-    /// nothing about the requests.
-    pub(crate) fn put_back_or_fail(&self, mut work: Work<'_, K>, to_blame: bool, crash: &Crash) {
+    /// nothing about the requests. Returns what became of them.
+    pub(crate) fn put_back_or_fail(&self, mut work: Work<'_, K>, to_blame: bool, crash: &Crash) -> Verdict {
         let fingerprints = work.fingerprints();
         let strikes = match *fingerprints {
             [alone] if to_blame => Some(self.poison.record_strike(alone, Instant::now())),
             _ => None,
         };
-        match verdict(fingerprints.len(), strikes) {
+        let verdict = verdict(fingerprints.len(), strikes);
+        match verdict {
             Verdict::Again => work.put_back_after_crash(),
             Verdict::Fail => work.fail(&failed(crash)),
             Verdict::Quarantine => work.fail(&quarantine(Some(crash))),
         }
+        verdict
     }
 }

@@ -16,6 +16,7 @@ use super::exports::Missing;
 use super::kind::Kind;
 use super::partition::{ChangeList, Partition, Service, Work};
 use super::plugin::{Made, Plugin};
+use super::retry::Verdict;
 use crate::context::ComponentContext;
 use crate::crash::{Crash, CrashKind};
 use crate::installed::Installed;
@@ -134,7 +135,9 @@ impl<K: Kind> Worker<K> {
         }
         // A timeout may be the fault of a slow disk.
         let to_blame = crash.kind != CrashKind::Timeout;
-        partition.put_back_or_fail(work, to_blame, &crash);
+        if partition.put_back_or_fail(work, to_blame, &crash) == Verdict::Quarantine {
+            report_quarantine(state, &self.pool, &crash);
+        }
         Err(crash.reason())
     }
 
@@ -261,6 +264,14 @@ async fn wait_for_breaker<K: Kind>(
         }
     }
     reason
+}
+
+/// Writes to the telemetry stream that a request is not served any more, because it ends instances. The log has its crashes.
+fn report_quarantine(state: &State, pool: &str, crash: &Crash) {
+    let ComponentContext { role, telemetry, .. } = &*state.context;
+    let detail =
+        serde_json::json!({ "component": role, "reason": crash.to_string(), "incident": crash.incident });
+    telemetry.emit(pool, "quarantined", detail);
 }
 
 /// Writes to the telemetry stream and the log that a pool's breaker opened or closed.

@@ -66,9 +66,9 @@ impl StoreCalls {
         Some(match name {
             "create" => self.create(caller, payload, deadline).await,
             "update" => self.update(caller, payload).await,
-            "pause" => self.change(caller, payload, SubscriptionRequest::Pause).await,
-            "resume" => self.change(caller, payload, SubscriptionRequest::Resume).await,
-            "remove" => self.change(caller, payload, SubscriptionRequest::Remove).await,
+            "pause" => self.change(caller, payload, SubscriptionRequest::Pause, "paused").await,
+            "resume" => self.change(caller, payload, SubscriptionRequest::Resume, "resumed").await,
+            "remove" => self.change(caller, payload, SubscriptionRequest::Remove, "removed").await,
             "list" => self.list(caller, payload).await,
             "info" => self.info(caller, payload, deadline).await,
             "parked" => self.parked(caller, payload).await,
@@ -121,6 +121,7 @@ impl StoreCalls {
         let new = NewSubscription { name: name.clone(), selector, start, settings };
         let created = pool.change(caller, SubscriptionRequest::Create(new)).await?;
         if created > 0 {
+            self.context.report_subscription(&name, "created", None);
             emitters.changed(&name);
         }
         Ok(written(&Created { created: created > 0 }))
@@ -132,6 +133,7 @@ impl StoreCalls {
         let before = pool.describe(caller.clone(), name.clone()).await?.settings;
         let update = NewSettings { name: name.clone(), settings: settings.over(before) };
         let count = pool.change(caller, SubscriptionRequest::Update(update)).await?;
+        self.context.report_subscription(&name, "updated", None);
         self.emitters()?.changed(&name);
         Ok(written(&Count { count }))
     }
@@ -141,9 +143,11 @@ impl StoreCalls {
         caller: Caller,
         payload: &[u8],
         request: fn(String) -> SubscriptionRequest,
+        is: &str,
     ) -> Result<Vec<u8>, Error> {
         let Named { name } = read(payload)?;
         let count = self.subscriptions()?.change(caller, request(name.clone())).await?;
+        self.context.report_subscription(&name, is, None);
         self.emitters()?.changed(&name);
         Ok(written(&Count { count }))
     }
@@ -251,7 +255,12 @@ impl StoreCalls {
     }
 
     /// The place after the last event of a source.
-    async fn end(&self, caller: Caller, source: &Subscribed, deadline: Instant) -> Result<u64, Error> {
+    pub(crate) async fn end(
+        &self,
+        caller: Caller,
+        source: &Subscribed,
+        deadline: Instant,
+    ) -> Result<u64, Error> {
         match source {
             Subscribed::All(_) => Ok(self.horizon()?.end),
             stream @ Subscribed::OneStream(_) => {

@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::limits::UNTAKEN_BEFORE_PAGES;
 use super::marker::{Marker, Wanted};
 use super::outflow::Outflow;
-use super::seats::Seat;
 use crate::bindings::gateway::steps::Mark;
 use crate::long_read::{Page, Reading};
+use crate::seats::Seat;
 
 /// The response of one client.
 pub(super) struct Delivery {

@@ -1,4 +1,4 @@
-//! A subscription of a request: pages of a query, or what a durable subscription delivers, as events of the request.
+//! A subscription of a request: pages of a query, what a durable subscription delivers, or a topic, as events of the request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use crate::caller::Caller;
 use crate::emitters::{Attachment, Taken};
 use crate::long_read::{PAGE_BYTES_MAX, PAGE_EVENTS_MAX, Reader, Reading};
 use crate::store_calls::{Consume, Notes, StoreCalls, written};
+use crate::topics::{Heard, Listener};
 
 /// A subscription of a request.
 pub(super) struct Feed {
@@ -26,6 +27,7 @@ pub(super) struct Feed {
 enum Source {
     Query(Box<Reader>),
     Durable(Box<Durable>),
+    Topic(Box<Listener>),
 }
 
 /// A consumer of a durable subscription.
@@ -75,6 +77,12 @@ impl Feed {
         Self { source, credit: credit.map(u64::from), has_begun: false }
     }
 
+    /// A listener of a topic.
+    pub(super) fn topic(listener: Listener, credit: Option<u32>) -> Self {
+        let source = Some(Source::Topic(Box::new(listener)));
+        Self { source, credit: credit.map(u64::from), has_begun: false }
+    }
+
     /// Grants more events.
     pub(super) fn grant(&mut self, more: u32) {
         self.credit = self.credit.map(|credit| credit.saturating_add(u64::from(more)));
@@ -113,6 +121,7 @@ impl Turn {
         match source {
             Source::Query(reader) => next_page(reader, most, is_first, id).await,
             Source::Durable(durable) => durable.next(most, id).await,
+            Source::Topic(listener) => next_heard(listener, most, id).await,
         }
     }
 }
@@ -148,6 +157,17 @@ async fn next_page(mut reader: Box<Reader>, most: u32, is_first: bool, id: u32) 
             return Turned { source: Source::Query(reader), page: Ok(delivered), count: page.count, is_over };
         }
     }
+}
+
+async fn next_heard(mut listener: Box<Listener>, most: u32, id: u32) -> Turned {
+    let (page, count, is_over) = match listener.next(most).await {
+        Ok(Heard { events, count, next, notes, is_over }) => {
+            let notes = written(&notes);
+            (Ok(Delivered { id, events, next, notes, caught_up: count == 0 }), count, is_over)
+        }
+        Err(error) => (Err(error), 0, true),
+    };
+    Turned { source: Source::Topic(listener), page, count, is_over }
 }
 
 impl Durable {

@@ -19,11 +19,12 @@ use self::group::{Group, Inbox};
 use self::key::Key;
 use super::bulk::{Reached, Sending};
 use super::limits::FOLLOWERS_MAX;
-use super::seats::{Seat, Seats};
 use crate::bindings::gateway::steps::Cause;
 use crate::closing::Closing;
 use crate::emitters::Emitters;
 use crate::long_read::{Page, Turns};
+use crate::seats::{Seat, Seats};
+use crate::topics::Topics;
 
 /// The followers of one store. They outlive its gateway workers, and end with the host.
 pub struct Followers {
@@ -31,6 +32,8 @@ pub struct Followers {
     pub(in crate::gateway) workers: usize,
     pub(super) turns: Arc<Turns>,
     pub(super) closing: Closing,
+    /// The topics of the store, whose listeners share the turns of its long reads.
+    pub(super) topics: Arc<Topics>,
     seats: Seats,
     groups: Mutex<HashMap<Arc<Key>, Arc<Inbox>>>,
     /// Followers so far that share with nobody.
@@ -40,11 +43,13 @@ pub struct Followers {
 impl Followers {
     /// Those of a store with so many gateway workers, and instances of the streams component that read.
     pub fn new(workers: usize, readers: usize) -> Arc<Self> {
+        let seats = Seats::of(FOLLOWERS_MAX);
         Arc::new(Self {
             workers,
             turns: Arc::new(Turns::of(readers)),
             closing: Closing::default(),
-            seats: Seats::of(FOLLOWERS_MAX),
+            topics: Topics::of(&seats),
+            seats,
             groups: Mutex::default(),
             single: AtomicU64::new(0),
         })

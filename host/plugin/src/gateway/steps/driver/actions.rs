@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::{Driver, Over};
-use crate::bindings::gateway::requests::{Call, Outcome};
+use crate::bindings::gateway::requests::{Call, NamedCall, Outcome};
 use crate::bindings::gateway::steps::{Action, Feed as FeedSource, NumberedCall, Stopped, Subscription};
 use crate::bindings::store::types::Error;
 use crate::gateway::error::GatewayError;
@@ -17,9 +17,13 @@ use crate::gateway::steps::room::Share;
 use crate::gateway::steps::rules::{self, Content};
 use crate::problem::{code, problem};
 use crate::store_calls::{check_options, is_change, named, read_payload};
+use crate::topics::Listener;
 
 /// The feed of a consumer of a durable subscription.
 const CONSUME: &str = "subscriptions/consume";
+
+/// The feed of a listener of a topic.
+const TOPIC: &str = "topics/follow";
 
 /// What an action has brought, under its number.
 pub(super) struct Arrived {
@@ -250,17 +254,29 @@ impl Driver {
                 let reader = self.reader(feed::reading(query));
                 self.feeds.insert(id, Feed::of(reader, credit));
             }
-            FeedSource::Named(call) if call.name == CONSUME => match read_payload(&call.payload) {
-                Ok(consume) => {
-                    let feed = Feed::durable(self.calls.clone(), self.caller(), consume, credit);
+            FeedSource::Named(call) => match self.named_feed(&call, credit) {
+                Ok(feed) => {
                     self.feeds.insert(id, feed);
                 }
                 Err(error) => self.exchange.feed_stopped(Stopped { id, error: Some(error) }),
             },
-            FeedSource::Named(call) => {
-                let error = Some(named(&call.name));
-                self.exchange.feed_stopped(Stopped { id, error });
+        }
+    }
+
+    fn named_feed(&self, call: &NamedCall, credit: Option<u32>) -> Result<Feed, Error> {
+        match call.name.as_str() {
+            CONSUME => {
+                let consume = read_payload(&call.payload)?;
+                Ok(Feed::durable(self.calls.clone(), self.caller(), consume, credit))
             }
+            TOPIC => {
+                let (context, followers) = (&self.worker.context, &self.worker.followers);
+                let listen = read_payload(&call.payload)?;
+                let listener =
+                    Listener::new(context, &followers.topics, &followers.turns, self.caller(), listen)?;
+                Ok(Feed::topic(listener, credit))
+            }
+            name => Err(named(name)),
         }
     }
 

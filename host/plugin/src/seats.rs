@@ -1,4 +1,4 @@
-//! How many clients follow a store.
+//! How many clients follow a store, or listen to its topics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 /// The seats of one store; clones are the same ones.
 #[derive(Clone)]
-pub(super) struct Seats(Arc<State>);
+pub(crate) struct Seats(Arc<State>);
 
 struct State {
     max: usize,
@@ -16,24 +16,29 @@ struct State {
     freed: Notify,
 }
 
-/// The seat of one follower, which is freed when it is dropped.
-pub(super) struct Seat(Seats);
+/// The seat of one of them, which is freed when it is dropped.
+pub(crate) struct Seat(Seats);
 
 impl Seats {
     /// So many seats.
-    pub(super) fn of(max: usize) -> Self {
+    pub(crate) fn of(max: usize) -> Self {
         Self(Arc::new(State { max, taken: AtomicUsize::new(0), freed: Notify::new() }))
     }
 
     /// Takes a seat, if one is free.
-    pub(super) fn take(&self) -> Option<Seat> {
+    pub(crate) fn take(&self) -> Option<Seat> {
         let more = |taken| (taken < self.0.max).then_some(taken + 1);
         self.0.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
         Some(Seat(self.clone()))
     }
 
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.0.taken.load(Ordering::Acquire)
+    }
+
     /// Completes when no seat is taken.
-    pub(super) async fn all_free(&self) {
+    pub(crate) async fn all_free(&self) {
         loop {
             let mut freed = std::pin::pin!(self.0.freed.notified());
             freed.as_mut().enable();
@@ -63,7 +68,9 @@ mod tests {
         seats.all_free().await;
         let (first, second) = (seats.take(), seats.take());
         assert!(first.is_some() && second.is_some() && seats.take().is_none());
+        assert_eq!(seats.taken(), 2);
         drop(first);
+        assert_eq!(seats.taken(), 1);
         let third = seats.take().expect("one was freed");
         let mut all_free = std::pin::pin!(seats.all_free());
         drop(second);
