@@ -108,13 +108,24 @@ fn negotiate(head: &Head<'_>, available: &[Representation]) -> Result<Representa
 /// # Errors
 /// [`Kind::NotAcceptable`] if the header excludes them.
 pub fn require_lines(head: &Head<'_>) -> Result<(), Problem> {
+    require(head, Representation::Lines)
+}
+
+/// Checks that an event stream is acceptable.
+///
+/// # Errors
+/// [`Kind::NotAcceptable`] if the header excludes it.
+pub fn require_event_stream(head: &Head<'_>) -> Result<(), Problem> {
+    require(head, Representation::EventStream)
+}
+
+/// Checks that the only representation there is, which a wildcard includes, is acceptable.
+fn require(head: &Head<'_>, only: Representation) -> Result<(), Problem> {
     match head.header("accept")? {
         Some(accept)
-            if !accept.is_empty()
-                && !accept.contains("*/*")
-                && preference(&accept, Representation::Lines).weight == 0 =>
+            if !accept.is_empty() && !accept.contains("*/*") && preference(&accept, only).weight == 0 =>
         {
-            Err(not_acceptable(&accept, Representation::Lines.media_type()))
+            Err(not_acceptable(&accept, only.media_type()))
         }
         _ => Ok(()),
     }

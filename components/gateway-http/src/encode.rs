@@ -5,8 +5,8 @@ mod event;
 mod snapshot;
 
 pub(crate) use event::{
-    Delivery, event_page, push_delivered, push_end_line, push_end_message, push_line, push_message,
-    push_progress, text_bytes,
+    Delivery, event_page, push_data, push_delivered, push_end_line, push_end_message, push_line,
+    push_message, push_progress, text_bytes,
 };
 pub(crate) use snapshot::{deleted, snapshot, snapshot_line, snapshot_page};
 

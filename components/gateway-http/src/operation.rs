@@ -27,6 +27,8 @@ pub mod import_states;
 pub mod latest_snapshot;
 pub mod list_snapshots;
 pub mod list_streams;
+pub mod listen;
+mod live;
 pub mod pipeline;
 pub mod prune_snapshots;
 pub mod read_bulk;
@@ -92,6 +94,8 @@ pub enum Waiting {
     Subscription(subscription::OfSubscription),
     /// A subscription delivers events.
     Consume(consume::Consume),
+    /// A topic says something.
+    Listen(listen::Listen),
 }
 
 /// An operation that makes one call.
@@ -128,6 +132,7 @@ pub(crate) fn begin(request: Request) -> Step {
             }
         }
         Route::Consume(consume) => Ok(consume.begin().map(State::of)),
+        Route::Listen(listen) => Ok(listen.begin().map(State::of)),
         Route::Pipeline(items) => Ok(pipeline::begin(items, EventIds::of(&request)).map(State::of)),
         Route::ReadBulk(_) | Route::Follow(_) | Route::ImportStates => Ok(run_again(&request, Vec::new())),
     });
@@ -196,6 +201,7 @@ impl State {
             }
             Waiting::Pipeline(pipeline) => Ok(pipeline.resume(event).map(Self::of)),
             Waiting::Consume(consume) => consume.resume(event).map(|step| step.map(Self::of)),
+            Waiting::Listen(listen) => listen.resume(event).map(|step| step.map(Self::of)),
             waiting => waiting.called(event).map(|response| finished(response, is_head).into()),
         };
         step.unwrap_or_else(|problem| refused(&problem, is_head))
@@ -239,9 +245,12 @@ impl Waiting {
             Self::DeleteSnapshot(of) => respond(of, outcome),
             Self::PruneSnapshots(of) => respond(of, outcome),
             Self::Subscription(of) => respond(of, outcome),
-            Self::Body(..) | Self::Pages(_) | Self::Search(_) | Self::Pipeline(_) | Self::Consume(_) => {
-                Err(unexpected("an outcome"))
-            }
+            Self::Body(..)
+            | Self::Pages(_)
+            | Self::Search(_)
+            | Self::Pipeline(_)
+            | Self::Consume(_)
+            | Self::Listen(_) => Err(unexpected("an outcome")),
         }
     }
 }

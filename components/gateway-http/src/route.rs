@@ -13,6 +13,7 @@ use crate::operation::import::Import;
 use crate::operation::latest_snapshot::LatestSnapshot;
 use crate::operation::list_snapshots::ListSnapshots;
 use crate::operation::list_streams::ListStreams;
+use crate::operation::listen::Listen;
 use crate::operation::pipeline::Items;
 use crate::operation::prune_snapshots::PruneSnapshots;
 use crate::operation::read_bulk::ReadBulk;
@@ -53,6 +54,8 @@ pub enum Route {
     Pipeline(Items),
     /// It takes what a durable subscription delivers.
     Consume(Consume),
+    /// It listens to a topic.
+    Listen(Listen),
 }
 
 /// Determines what a request does.
@@ -81,6 +84,7 @@ pub fn route(head: &Head<'_>) -> Result<Route, Problem> {
         (Resource::Appends, _) => return pipeline::parse(head),
         (Resource::Import, _) => return Import::parse(head),
         (Resource::SubscriptionEvents, _) => return Consume::parse(head, stream),
+        (Resource::Topic, _) => return Listen::parse(head, stream),
         (Resource::OpenApi, _) => {
             Query::parse(head.query, &[])?;
             Route::Respond(response::json(OPENAPI))

@@ -98,7 +98,13 @@ pub(crate) fn push_delivered(out: &mut Vec<u8>, position: u64, event: &Envelope<
 /// Appends an event as a server-sent event. Its id is the position with its history, its data one line of JSON.
 pub(crate) fn push_message(out: &mut Vec<u8>, position: u64, event: &Envelope<'_>, history: HistoryId) {
     push_id(out, position, history);
-    out.extend_from_slice(b"\ndata: ");
+    out.push(b'\n');
+    push_data(out, position, event);
+}
+
+/// Appends an event as a server-sent event without an id: one line of JSON.
+pub(crate) fn push_data(out: &mut Vec<u8>, position: u64, event: &Envelope<'_>) {
+    out.extend_from_slice(b"data: ");
     push_event(out, position, event, Layout::OneLine);
     out.extend_from_slice(b"\n\n");
 }

@@ -1,30 +1,22 @@
 //! The events that a durable subscription delivers to a consumer: as an event stream, or one batch with each request.
 
 use exesdb_sdk::packed::{Broken, Envelope, Events};
-use exesdb_sdk::steps::{
-    Action, Delivered, Event, Feed, NamedCall, Pending, ResponseHead, Stopped, Subscription, Timer,
-};
+use exesdb_sdk::steps::{Delivered, Event, Stopped};
 use serde::{Deserialize, Serialize};
 
 use super::subscription::subscription_name;
-use super::{Step, Waiting, unexpected};
+use super::{Step, Waiting, live, unexpected};
 use crate::accept::{Representation, stream_or_json};
-use crate::encode::{Delivery, push_delivered, push_end_message, text_bytes};
+use crate::encode::{Delivery, push_delivered, text_bytes};
 use crate::form::closing;
 use crate::json::push_number;
-use crate::limits::{CONSUMER_WAIT_MS_MAX, CONSUMER_WINDOW_DEFAULT, CONSUMER_WINDOW_MAX, KEEPALIVE_MS};
+use crate::limits::{CONSUMER_WAIT_MS_MAX, CONSUMER_WINDOW_DEFAULT, CONSUMER_WINDOW_MAX};
 use crate::problem::{Kind, Problem};
 use crate::query::Query;
 use crate::request::Head;
 use crate::response;
 use crate::route::Route;
 use crate::store_error::{Subject, problem};
-
-/// The number of the feed.
-const FEED: u32 = 0;
-
-/// The number of the timer for lines that keep the connection alive.
-const TIMER: u32 = 1;
 
 /// A consumer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,11 +82,8 @@ impl Consume {
             wait_ms: self.wait_ms,
             by_id: self.by_id,
         };
-        let payload = serde_json::to_vec(&payload).expect("writing into memory cannot fail");
-        let feed = Feed::Named(NamedCall { name: "subscriptions/consume".to_owned(), payload });
         let credit = self.wait_ms.map(|_| self.window);
-        let subscribe = Action::Subscribe(Subscription { id: FEED, feed, credit });
-        Pending::new(Waiting::Consume(self)).action(subscribe).into()
+        live::subscribe(Waiting::Consume(self.clone()), "subscriptions/consume", &payload, credit)
     }
 
     pub(super) fn resume(self, event: Event) -> Result<Step<Waiting>, Problem> {
@@ -103,10 +92,10 @@ impl Consume {
             Event::Stopped(Stopped { error, .. }) => {
                 let reason = error
                     .map_or_else(closing, |error| problem(error, Subject::Subscription(&self.subscription)));
-                if self.has_begun { Ok(self.end(&reason)) } else { Err(reason) }
+                if self.has_begun { Ok(live::end(Waiting::Consume(self), &reason)) } else { Err(reason) }
             }
-            Event::Timer(_) => Ok(self.go_on(b": \n\n".to_vec())),
-            Event::Draining(_) => Ok(self.end(&closing())),
+            Event::Timer(_) => Ok(live::keep_alive(Waiting::Consume(self))),
+            Event::Draining(_) => Ok(live::end(Waiting::Consume(self), &closing())),
             _ => Err(unexpected("another event than what is delivered")),
         }
     }
@@ -131,33 +120,9 @@ impl Consume {
             out.extend_from_slice(b"\n\n");
         })
         .map_err(|error| broken(error.to_string()))?;
-        if std::mem::replace(&mut self.has_begun, true) {
-            // The timer goes on.
-            let pending = Pending::new(Waiting::Consume(self));
-            return Ok(pending.action(Action::Send(out)).into());
-        }
-        let head = ResponseHead::new(200)
-            .header("content-type", Representation::EventStream.media_type())
-            .header("cache-control", "no-cache");
-        let pending = Pending::new(Waiting::Consume(self)).action(Action::Start(head));
-        Ok(pending.action(Action::Send(out)).action(keep_alive()).into())
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        Ok(live::send(Waiting::Consume(self), out, is_first))
     }
-
-    /// Sends bytes, and sets the timer again.
-    fn go_on(self, bytes: Vec<u8>) -> Step<Waiting> {
-        Pending::new(Waiting::Consume(self)).action(Action::Send(bytes)).action(keep_alive()).into()
-    }
-
-    fn end(self, reason: &Problem) -> Step<Waiting> {
-        let mut out = Vec::new();
-        push_end_message(&mut out, reason);
-        let pending = Pending::new(Waiting::Consume(self));
-        pending.action(Action::Send(out)).action(Action::Finish(Vec::new())).into()
-    }
-}
-
-fn keep_alive() -> Action {
-    Action::Timer(Timer { id: TIMER, ms: KEEPALIVE_MS })
 }
 
 /// Calls `push` with each event and its delivery.

@@ -52,11 +52,13 @@ pub enum Resource {
     Parked,
     /// Another delivery of parked events.
     Replay,
+    /// A topic.
+    Topic,
 }
 
 impl Resource {
     /// All resources.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::OpenApi,
         Self::AllEvents,
         Self::Appends,
@@ -79,6 +81,7 @@ impl Resource {
         Self::ResumedSubscription,
         Self::Parked,
         Self::Replay,
+        Self::Topic,
     ];
 
     /// The path template, with parameters in braces.
@@ -106,6 +109,7 @@ impl Resource {
             Self::ResumedSubscription => "/v1/stores/{store}/subscriptions/{subscription}/resume",
             Self::Parked => "/v1/stores/{store}/subscriptions/{subscription}/parked",
             Self::Replay => "/v1/stores/{store}/subscriptions/{subscription}/parked/replay",
+            Self::Topic => "/v1/stores/{store}/topics/{topic}",
         }
     }
 
@@ -116,7 +120,7 @@ impl Resource {
             Self::Stream | Self::Snapshots => "GET, HEAD, DELETE",
             Self::StreamEvents => "GET, HEAD, POST",
             Self::Subscription => "GET, HEAD, PUT, PATCH, DELETE",
-            Self::SubscriptionEvents => "GET",
+            Self::SubscriptionEvents | Self::Topic => "GET",
             Self::Parked => "GET, HEAD, DELETE",
             Self::Settlements | Self::PausedSubscription | Self::ResumedSubscription | Self::Replay => "POST",
             Self::Retention => "PUT",
@@ -126,7 +130,7 @@ impl Resource {
     }
 }
 
-/// The resource of a path, with the encoded segments of the stream (or subscription) and the version.
+/// The resource of a path, with the encoded segments of the stream (or subscription, or topic) and the version.
 pub(super) fn resolve(path: &str) -> Result<(Resource, &str, &str), Problem> {
     let unknown = || {
         let mut detail = format!("no route has the path {}; GET /openapi.json lists them", quoted(path));
@@ -170,6 +174,7 @@ pub(super) fn resolve(path: &str) -> Result<(Resource, &str, &str), Problem> {
         ["v1", "stores", _, "subscriptions", name, "resume"] => (Resource::ResumedSubscription, name, ""),
         ["v1", "stores", _, "subscriptions", name, "parked"] => (Resource::Parked, name, ""),
         ["v1", "stores", _, "subscriptions", name, "parked", "replay"] => (Resource::Replay, name, ""),
+        ["v1", "stores", _, "topics", topic] => (Resource::Topic, topic, ""),
         _ => return Err(unknown()),
     })
 }
