@@ -74,6 +74,8 @@ pub enum Command {
     Subscription(command::subscription::SubscriptionOptions),
     /// Take and acknowledge the events of a durable subscription.
     Consume(command::consume::ConsumeOptions),
+    /// Print what a topic says from now on: events of the store, or what happens in it.
+    Listen(command::listen::ListenOptions),
     /// Write a store, or a part of it, to a file that `import` takes.
     Export(command::export::ExportOptions),
     /// Import an export, or events from a CSV or NDJSON file. Running it again adds nothing twice.
@@ -115,6 +117,7 @@ impl Cli {
             Command::Snapshot(options) => wait_for(command::snapshot::run(options)),
             Command::Subscription(options) => wait_for(command::subscription::run(options)),
             Command::Consume(options) => wait_for(command::consume::run(options)),
+            Command::Listen(options) => wait_for(command::listen::run(options)),
             Command::Export(options) => wait_for(command::export::run(options)),
             Command::Import(options) => wait_for(command::import::run(options)),
             Command::Backup(options) => wait_for(command::backup::run(options)),
@@ -236,6 +239,8 @@ mod tests {
             "exesdb subscription create s --from start",
             "exesdb subscription create s --strategy best",
             "exesdb consume",
+            "exesdb listen",
+            "exesdb listen $all --count -1",
             "exesdb consume s --window 0",
             "exesdb completions nosuchshell",
             "exesdb tree --log a=b=c",

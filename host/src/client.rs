@@ -12,6 +12,7 @@ mod http;
 mod import;
 mod import_pipeline;
 mod lines;
+mod listen;
 mod read_from;
 mod response_lines;
 mod retry;
@@ -35,6 +36,7 @@ pub use import::{
 };
 pub use import_pipeline::{IMPORTS_IN_FLIGHT, ImportPipeline, import_body};
 pub use lines::Lines;
+pub use listen::{Dropped, Heard, Listen};
 pub use read_from::ReadFrom;
 pub use retry::Retry;
 pub use snapshots::{Snapshot, SnapshotInfo, SnapshotPage, SnapshotScope, WhichSnapshot};

@@ -14,6 +14,7 @@ pub mod follow;
 pub mod import;
 pub mod incomplete;
 pub mod kill;
+pub mod listen;
 pub mod read;
 pub mod restart;
 pub mod restore;

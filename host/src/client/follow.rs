@@ -1,34 +1,18 @@
 //! Live reads of a stream, or of the whole store: from some event on, then new events as they are appended. A broken
 //! connection is opened again.
 
-use std::pin::Pin;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{FutureExt as _, StreamExt as _};
-use http::header::{ACCEPT, HeaderName};
-use http::{HeaderMap, HeaderValue, Method};
 use serde_json::value::RawValue;
-use sse_stream::{Error, Sse};
+use sse_stream::Sse;
 
-use super::error::{ClientError, Problem};
+use super::error::ClientError;
 use super::filter::Filter;
-use super::http::{Client, RESPONSE_TIMEOUT, innermost, whole};
+use super::http::Client;
 use super::read_from::ReadFrom;
 use super::retry::Retry;
-use super::sse::{BodyError, Messages, messages};
-
-/// How long a live stream may be silent. The gateway sends something every 15 s, so the peer is gone then.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The type of a message that carries an event, which need not be named.
-const MESSAGE: &str = "message";
-
-/// The type of the message that says, as a problem document, why the gateway ends the stream.
-const END: &str = "end";
-
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+use super::sse::{EventStream, is_event, unreadable};
 
 /// Where a live read begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +39,7 @@ pub struct Follow<'a> {
     client: &'a Client,
     url: String,
     last_id: Option<String>,
-    messages: Option<Messages>,
+    messages: Option<EventStream>,
     retry: Retry,
     /// Whether the host has ever responded. If it has not, the address is probably wrong, and retrying is of no use.
     has_connected: bool,
@@ -91,7 +75,7 @@ impl<'a> Follow<'a> {
                 Ok(message) => {
                     self.retry.succeeded();
                     let event = RawValue::from_string(message.data.unwrap_or_default())
-                        .map_err(|error| self.unreadable(error.to_string()))?;
+                        .map_err(|error| unreadable(&self.url, error.to_string()))?;
                     self.advance(message.id);
                     return Ok(event);
                 }
@@ -113,9 +97,7 @@ impl<'a> Follow<'a> {
 
     /// Whether the next event has arrived, so that [`Follow::next`] will not wait.
     pub fn is_ready(&mut self) -> bool {
-        let Some(messages) = &mut self.messages else { return false };
-        let next = Pin::new(messages).peek().now_or_never().flatten();
-        matches!(next, Some(Ok(message)) if message.data.is_some() && is_event(message))
+        self.messages.as_mut().is_some_and(EventStream::is_ready)
     }
 
     /// The next message that carries an event.
@@ -124,26 +106,16 @@ impl<'a> Follow<'a> {
             let messages = match &mut self.messages {
                 Some(messages) => messages,
                 None => {
-                    let messages = self.connect().await?;
+                    let messages = EventStream::open(self.client, &self.url, self.last_id.as_deref()).await?;
                     self.has_connected = true;
                     self.messages.insert(messages)
                 }
             };
-            let lost = |detail: String| ClientError::Lost { url: self.url.clone(), detail };
-            let message = match tokio::time::timeout(SILENCE_TIMEOUT, messages.next()).await {
-                Ok(Some(Ok(message))) => message,
-                Ok(Some(Err(error))) => return Err(self.broken(&error)),
-                Ok(None) => return Err(lost("the host ended it".to_owned())),
-                Err(_) => return Err(lost(format!("silent for {} s", SILENCE_TIMEOUT.as_secs()))),
-            };
+            let message = messages.next().await?;
             match &message.data {
                 // Only the id moves on, past events that the filter does not match.
                 None => self.advance(message.id),
                 Some(_) if is_event(&message) => return Ok(message),
-                Some(problem) if message.event.as_deref() == Some(END) => {
-                    let problem = Box::new(Problem::of_document(problem.as_bytes()));
-                    return Err(ClientError::Refused { url: self.url.clone(), problem });
-                }
                 // Other types are ignored, as a browser's EventSource does.
                 Some(_) => {}
             }
@@ -155,36 +127,6 @@ impl<'a> Follow<'a> {
             self.last_id = id;
         }
     }
-
-    async fn connect(&self) -> Result<Messages, ClientError> {
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
-        if let Some(id) = &self.last_id {
-            let id = HeaderValue::from_str(id).map_err(|error| self.unreadable(error.to_string()))?;
-            headers.insert(LAST_EVENT_ID, id);
-        }
-        let response = self.client.send(Method::GET, &self.url, headers, whole(Bytes::new()));
-        let response = tokio::time::timeout(RESPONSE_TIMEOUT, response).await.unwrap_or_else(|_| {
-            Err(ClientError::TimedOut { url: self.url.clone(), seconds: RESPONSE_TIMEOUT.as_secs() })
-        })?;
-        Ok(messages(response.into_body()))
-    }
-
-    fn broken(&self, error: &Error) -> ClientError {
-        let Error::Body(source) = error else { return self.unreadable(error.to_string()) };
-        match source.downcast_ref::<BodyError<hyper::Error>>() {
-            Some(BodyError::TooLarge) => self.unreadable(source.to_string()),
-            _ => ClientError::Lost { url: self.url.clone(), detail: innermost(&**source) },
-        }
-    }
-
-    fn unreadable(&self, detail: String) -> ClientError {
-        ClientError::Unreadable { url: self.url.clone(), detail }
-    }
-}
-
-fn is_event(message: &Sse) -> bool {
-    matches!(message.event.as_deref(), None | Some("" | MESSAGE))
 }
 
 #[cfg(test)]

@@ -1,11 +1,31 @@
 //! Server-sent events of a response. The crate `sse-stream` parses them, and buffers a message until it is complete, so the
 //! size of a message is limited before.
 
+use std::pin::Pin;
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use futures_util::stream::{BoxStream, Peekable, Stream, StreamExt as _};
+use http::header::{ACCEPT, HeaderName};
+use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyDataStream;
 use hyper::body::Incoming;
 use sse_stream::{Error, Sse, SseByteStream};
+
+use super::error::{ClientError, Problem};
+use super::http::{Client, RESPONSE_TIMEOUT, innermost, whole};
+
+/// How long a live stream may be silent. The gateway sends something every 15 s, so the peer is gone then.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The type of a message that carries an event, which need not be named.
+const MESSAGE: &str = "message";
+
+/// The type of the message that says, as a problem document, why the gateway ends the stream.
+const END: &str = "end";
+
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The largest message, in bytes. An event of 1 MiB takes less, also in base64 and with its metadata.
 const MESSAGE_BYTES_MAX: usize = 8 << 20;
@@ -13,19 +33,84 @@ const MESSAGE_BYTES_MAX: usize = 8 << 20;
 const MESSAGE_END: &[u8] = b"\n\n";
 
 /// The messages of a response. A message without data has only an id, or a delay for the next attempt.
-pub(super) type Messages = Peekable<BoxStream<'static, Result<Sse, Error>>>;
+type Messages = Peekable<BoxStream<'static, Result<Sse, Error>>>;
 
 /// Why the bytes of a response end early. [`Error::Body`] has it as its source.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BodyError<E: std::error::Error + 'static> {
+enum BodyError<E: std::error::Error + 'static> {
     #[error(transparent)]
     Connection(E),
     #[error("a message is larger than {MESSAGE_BYTES_MAX} bytes")]
     TooLarge,
 }
 
+/// A live stream of messages.
+pub(super) struct EventStream {
+    url: String,
+    messages: Messages,
+}
+
+impl EventStream {
+    /// Opens a stream, after the message with this id.
+    pub(super) async fn open(client: &Client, url: &str, last_id: Option<&str>) -> Result<Self, ClientError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+        if let Some(id) = last_id {
+            let id = HeaderValue::from_str(id).map_err(|error| unreadable(url, error.to_string()))?;
+            headers.insert(LAST_EVENT_ID, id);
+        }
+        let response = client.send(Method::GET, url, headers, whole(Bytes::new()));
+        let response = tokio::time::timeout(RESPONSE_TIMEOUT, response).await.unwrap_or_else(|_| {
+            Err(ClientError::TimedOut { url: url.to_owned(), seconds: RESPONSE_TIMEOUT.as_secs() })
+        })?;
+        Ok(Self { url: url.to_owned(), messages: messages(response.into_body()) })
+    }
+
+    /// The next message. The end of the stream is an error.
+    pub(super) async fn next(&mut self) -> Result<Sse, ClientError> {
+        let lost = |detail: String| ClientError::Lost { url: self.url.clone(), detail };
+        let message = match tokio::time::timeout(SILENCE_TIMEOUT, self.messages.next()).await {
+            Ok(Some(Ok(message))) => message,
+            Ok(Some(Err(error))) => return Err(self.broken(&error)),
+            Ok(None) => return Err(lost("the host ended it".to_owned())),
+            Err(_) => return Err(lost(format!("silent for {} s", SILENCE_TIMEOUT.as_secs()))),
+        };
+        match &message.data {
+            Some(problem) if message.event.as_deref() == Some(END) => {
+                let problem = Box::new(Problem::of_document(problem.as_bytes()));
+                Err(ClientError::Refused { url: self.url.clone(), problem })
+            }
+            _ => Ok(message),
+        }
+    }
+
+    /// Whether the next message has arrived and has an event.
+    pub(super) fn is_ready(&mut self) -> bool {
+        let next = Pin::new(&mut self.messages).peek().now_or_never().flatten();
+        matches!(next, Some(Ok(message)) if message.data.is_some() && is_event(message))
+    }
+
+    fn broken(&self, error: &Error) -> ClientError {
+        let Error::Body(source) = error else { return unreadable(&self.url, error.to_string()) };
+        match source.downcast_ref::<BodyError<hyper::Error>>() {
+            Some(BodyError::TooLarge) => unreadable(&self.url, source.to_string()),
+            _ => ClientError::Lost { url: self.url.clone(), detail: innermost(&**source) },
+        }
+    }
+}
+
+/// Whether a message is of the type that carries an event.
+pub(super) fn is_event(message: &Sse) -> bool {
+    matches!(message.event.as_deref(), None | Some("" | MESSAGE))
+}
+
+/// The error of what the gateway sent and cannot be read.
+pub(super) fn unreadable(url: &str, detail: String) -> ClientError {
+    ClientError::Unreadable { url: url.to_owned(), detail }
+}
+
 /// Parses the body of a response.
-pub(super) fn messages(body: Incoming) -> Messages {
+fn messages(body: Incoming) -> Messages {
     SseByteStream::new(limited(BodyDataStream::new(body))).boxed().peekable()
 }
 
