@@ -24,6 +24,7 @@ mod snapshots;
 mod stores;
 mod streams;
 mod subscriptions;
+mod topics;
 mod transactions;
 mod upkeep;
 mod web;

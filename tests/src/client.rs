@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::io::Read as _;
 use std::net::TcpStream;
 
-use exesdb_api_document::{Exchange, Head};
+use exesdb_api_document::{BodyCheck, Exchange, Head};
 use serde_json::{Value, json};
 
 use crate::api::AGAINST;
 use crate::connection::Connection;
 use crate::follower::Follower;
+use crate::listener::Listener;
 use crate::{PATIENCE, api};
 
 /// Bytes of a response that are read at most: more than any page has.
@@ -151,6 +152,12 @@ impl Client {
         received("PUT", path, request.send(body.to_string()))
     }
 
+    /// PATCH of a JSON document.
+    pub fn patch(&self, path: &str, body: &Value) -> Response {
+        let request = self.agent.patch(self.at(path)).header("content-type", "application/json");
+        received("PATCH", path, request.send(body.to_string()))
+    }
+
     /// POST of a JSON document.
     pub fn post(&self, path: &str, body: &Value) -> Response {
         self.post_bytes(path, "application/json", body.to_string().as_bytes())
@@ -235,6 +242,24 @@ impl Client {
     /// Follows a route of server-sent events in a thread of its own, after an event that was seen, if any.
     #[track_caller]
     pub fn follow(&self, path: &str, last_event_id: Option<u64>) -> Follower {
+        let (response, body) = self.live(path, last_event_id);
+        Follower::new(response, body)
+    }
+
+    /// Listens to a topic in a thread of its own.
+    #[track_caller]
+    pub fn listen(&self, topic: &str) -> Listener {
+        let (response, body) = self.live(&format!("{}/topics/{}", self.path(), encoded(topic)), None);
+        Listener::new(response, body)
+    }
+
+    /// The body of a live response, and what checks it.
+    #[track_caller]
+    fn live(
+        &self,
+        path: &str,
+        last_event_id: Option<u64>,
+    ) -> (impl std::io::Read + Send + use<>, Option<BodyCheck<'static>>) {
         let mut request = self.agent.get(self.at(path)).header("accept", "text/event-stream");
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id.to_string());
@@ -244,7 +269,7 @@ impl Client {
         let headers = headers(&response);
         let head = Head { method: "GET", path, status: 200, headers: &headers };
         let body = api::check_head(&head).unwrap_or_else(|complaint| panic!("{AGAINST}: {complaint}"));
-        Follower::new(response.into_body().into_reader(), body)
+        (response.into_body().into_reader(), body)
     }
 
     /// A plain TCP connection. The responses that are read from it are checked on drop.

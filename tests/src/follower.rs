@@ -3,51 +3,31 @@
 use std::io::Read;
 use std::sync::mpsc::{self, RecvTimeoutError};
 
-use exesdb_api_document::{BodyCheck, Message, Messages};
+use exesdb_api_document::{BodyCheck, Message};
 use serde_json::Value;
 
 use crate::PATIENCE;
 use crate::api::AGAINST;
-
-/// Bytes of a live response that are read at a time.
-const FOLLOWED_BYTES: usize = 64 << 10;
+use crate::live::read_messages;
 
 /// The id and the event of a message, or what is wrong with the response.
 type Followed = Result<(u64, Value), String>;
 
-/// Sends the events of a live response to `receiver` while it exists, and checks every byte that arrives.
+/// Sends the events of a live response to `receiver` while it exists.
 fn pass_on(
-    mut response: impl Read,
-    mut body: Option<BodyCheck<'static>>,
+    response: impl Read,
+    body: Option<BodyCheck<'static>>,
     receiver: &mpsc::Sender<Followed>,
 ) -> Result<(), String> {
-    let mut messages = Messages::default();
-    let mut buffer = vec![0; FOLLOWED_BYTES];
-    loop {
-        // A response that breaks off is incomplete, but must be valid up to there.
-        let read = response.read(&mut buffer);
-        let has_ended = !matches!(read, Ok(1..));
-        if has_ended {
-            return body.map_or(Ok(()), |body| body.finish(read.is_ok()));
-        }
-        let bytes = &buffer[..read.unwrap_or_default()];
-        if let Some(body) = &mut body {
-            body.push(bytes)?;
-        }
-        for message in messages.push(bytes)? {
-            // The reason for the end is a message of another kind; the end of the response shows it, too.
-            if let Message { id: Some(id), data: Some(data), event: None, .. } = message {
-                // An id is `POSITION@HISTORY`.
-                let position = id.split('@').next().and_then(|position| position.parse().ok());
-                let position =
-                    position.ok_or_else(|| format!("the id does not begin with a position: {id}"))?;
-                let event = serde_json::from_str(&data).map_err(|error| format!("{error}: {data}"))?;
-                if receiver.send(Ok((position, event))).is_err() {
-                    return Ok(());
-                }
-            }
-        }
-    }
+    read_messages(response, body, |message| {
+        // The reason for the end is a message of another kind; the end of the response shows it, too.
+        let Message { id: Some(id), data: Some(data), event: None, .. } = message else { return Ok(true) };
+        // An id is `POSITION@HISTORY`.
+        let position = id.split('@').next().and_then(|position| position.parse().ok());
+        let position = position.ok_or_else(|| format!("the id does not begin with a position: {id}"))?;
+        let event = serde_json::from_str(&data).map_err(|error| format!("{error}: {data}"))?;
+        Ok(receiver.send(Ok((position, event))).is_ok())
+    })
 }
 
 /// The messages of a live response. They end with it.

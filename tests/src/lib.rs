@@ -11,6 +11,8 @@ pub mod fault_fs;
 mod follower;
 mod host;
 mod ledger;
+mod listener;
+mod live;
 mod load;
 mod telemetry;
 
@@ -25,6 +27,7 @@ pub use exesdb_api_document::{Frame, take_frame};
 pub use follower::Follower;
 pub use host::{Down, Host, Stopped, own_loopback};
 pub use ledger::{Append, NO_FAULTS, Outcome, Transaction, faults, halves};
+pub use listener::Listener;
 pub use load::{Load, Report};
 pub use telemetry::{NO_EVENTS, after, last_seq, of_kind, path_of};
 
