@@ -1,6 +1,6 @@
 //! A consumer of a durable subscription: what is delivered to it and not taken yet.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
 use exesdb_packed::Frames;
@@ -69,17 +69,22 @@ impl Consumer {
         if self.waiting.lock().is_attached { self.window } else { 0 }
     }
 
+    /// Adds what waits for it. As the dispatcher has at most a window in flight, what would be beyond it was taken back when its
+    /// time was over: that is what was delivered first, and it is not to be taken any more.
     pub(super) fn deliver(&self, part: Part) -> Result<(), BeyondWindow> {
-        let mut waiting = self.waiting.lock();
-        if waiting.events + part.delivered.len() > self.window as usize {
+        let window = self.window as usize;
+        if part.delivered.len() > window {
             return Err(BeyondWindow);
         }
-        waiting.events += part.delivered.len();
-        let bytes = part.events.as_ref().map_or(0, Vec::len);
-        let fits = waiting.bytes == 0 || waiting.bytes + bytes <= WAITING_BYTES_MAX;
-        let part = if fits { part } else { Part { events: None, ..part } };
-        waiting.bytes += part.events.as_ref().map_or(0, Vec::len);
-        waiting.parts.push_back(part);
+        let mut waiting = self.waiting.lock();
+        let mut beyond = (waiting.events + part.delivered.len()).saturating_sub(window);
+        while beyond > 0
+            && let Some(taken_back) = waiting.pop(beyond)
+        {
+            beyond -= taken_back.delivered.len();
+        }
+        let fits = waiting.bytes == 0 || waiting.bytes + part.bytes() <= WAITING_BYTES_MAX;
+        waiting.push_back(if fits { part } else { Part { events: None, ..part } });
         drop(waiting);
         self.changed.notify_one();
         Ok(())
@@ -92,11 +97,26 @@ impl Consumer {
             // Another emitter delivers it again.
             return;
         }
-        waiting.events += part.delivered.len();
-        waiting.bytes += part.events.as_ref().map_or(0, Vec::len);
-        waiting.parts.push_front(part);
+        waiting.push_front(part);
         drop(waiting);
         self.changed.notify_one();
+    }
+
+    /// Forgets those of these places that wait: the consumer had them before, and has settled them now.
+    pub(super) fn withdraw(&self, places: &[u64]) {
+        let (Some(first), Some(last)) = (places.iter().min(), places.iter().max()) else { return };
+        let mut waiting = self.waiting.lock();
+        let waits = |part: &Part| part.delivered.iter().any(|it| (first..=last).contains(&&it.place));
+        // What waits comes after what was settled, unless it was delivered again.
+        if !waiting.parts.iter().any(waits) {
+            return;
+        }
+        let settled: HashSet<u64> = places.iter().copied().collect();
+        for mut part in std::mem::take(&mut waiting.parts) {
+            waiting.forget(&part);
+            part.retain(|place| !settled.contains(&place));
+            waiting.push_back(part);
+        }
     }
 
     /// Forgets what was not taken: another emitter delivers it again.
@@ -144,13 +164,7 @@ impl Consumer {
                 if let Some(error) = &waiting.over {
                     return Err(error.clone());
                 }
-                if let Some(part) = waiting.parts.pop_front() {
-                    let (taken, rest) = part.split(most.max(1));
-                    if let Some(rest) = rest {
-                        waiting.parts.push_front(rest);
-                    }
-                    waiting.events -= taken.delivered.len();
-                    waiting.bytes -= taken.events.as_ref().map_or(0, Vec::len);
+                if let Some(taken) = waiting.pop(most.max(1)) {
                     let forgotten = waiting.forgotten;
                     return Ok(TakenPart { consumer: self, part: Some(taken), forgotten });
                 }
@@ -194,7 +208,62 @@ impl Drop for TakenPart<'_> {
     }
 }
 
+impl Waiting {
+    fn push_back(&mut self, part: Part) {
+        if part.delivered.is_empty() {
+            return;
+        }
+        self.events += part.delivered.len();
+        self.bytes += part.bytes();
+        self.parts.push_back(part);
+    }
+
+    fn push_front(&mut self, part: Part) {
+        self.events += part.delivered.len();
+        self.bytes += part.bytes();
+        self.parts.push_front(part);
+    }
+
+    fn forget(&mut self, part: &Part) {
+        self.events -= part.delivered.len();
+        self.bytes -= part.bytes();
+    }
+
+    /// Takes what was delivered first, at most so many events.
+    fn pop(&mut self, most: usize) -> Option<Part> {
+        let (taken, rest) = self.parts.pop_front()?.split(most);
+        if let Some(rest) = rest {
+            self.parts.push_front(rest);
+        }
+        self.forget(&taken);
+        Some(taken)
+    }
+}
+
 impl Part {
+    fn bytes(&self) -> usize {
+        self.events.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Keeps the events at places for which this holds.
+    fn retain(&mut self, keeps: impl Fn(u64) -> bool) {
+        if let Some(events) = &mut self.events {
+            let (mut kept, mut begin) = (Vec::new(), 0);
+            let mut frames = Frames::new(events);
+            for delivered in &self.delivered {
+                if frames.next().is_none() {
+                    break;
+                }
+                if keeps(delivered.place) {
+                    kept.extend_from_slice(&events[begin..frames.at()]);
+                }
+                begin = frames.at();
+            }
+            *events = kept;
+        }
+        self.delivered.retain(|delivered| keeps(delivered.place));
+    }
+
     fn split(mut self, most: usize) -> (Self, Option<Self>) {
         if self.delivered.len() <= most {
             return (self, None);
@@ -242,10 +311,28 @@ mod tests {
     #[tokio::test]
     async fn no_more_waits_than_may_be_in_flight() {
         let consumer = Consumer::new(1, 5, false);
-        consumer.deliver(part(0..5, 0)).expect("it fits");
-        assert!(consumer.deliver(part(5..6, 0)).is_err());
+        assert!(consumer.deliver(part(0..6, 0)).is_err());
+        consumer.deliver(part(0..2, 0)).expect("it fits");
+        consumer.deliver(part(2..5, 0)).expect("it fits");
+        // The time of the first ones is over, or there would be no room.
+        consumer.deliver(part(5..8, 0)).expect("it fits");
+        let taken = consumer.take(10).await.expect("a part").pass();
+        assert_eq!((places(&taken), taken.events), (vec![3, 4], Some(page(3..5, 0))));
         consumer.forget_untaken();
-        consumer.deliver(part(5..6, 0)).expect("nothing waits any more");
+        consumer.deliver(part(8..13, 0)).expect("nothing waits any more");
+    }
+
+    #[tokio::test]
+    async fn what_is_settled_meanwhile_does_not_wait_any_more() {
+        let consumer = Consumer::new(1, 5, false);
+        consumer.deliver(part(0..3, 7)).expect("it fits");
+        consumer.deliver(part(3..5, 7)).expect("it fits");
+        consumer.withdraw(&[0, 2, 3, 4, 9]);
+        consumer.deliver(part(5..9, 7)).expect("it fits");
+        let taken = consumer.take(10).await.expect("a part").pass();
+        assert_eq!((places(&taken), taken.events), (vec![1], Some(page(1..2, 7))));
+        let taken = consumer.take(10).await.expect("a part").pass();
+        assert_eq!((places(&taken), taken.events), (vec![5, 6, 7, 8], Some(page(5..9, 7))));
     }
 
     #[tokio::test]

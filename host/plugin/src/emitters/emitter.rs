@@ -20,7 +20,7 @@ use super::read::{Fed, Read};
 use super::shared::Shared;
 use super::suspicion::Given;
 use crate::bindings::store::dispatch::{
-    Delivery, Fed as FedInput, Input, Leaving, Output, Refusing, Replaying, Resizing, Settling,
+    Delivery, EventNames, Fed as FedInput, Input, Leaving, Output, Refusing, Replaying, Resizing, Settling,
 };
 use crate::bindings::store::subscription_types::{Advance, Subscribed, Subscription, SubscriptionRequest};
 use crate::bindings::store::types::Error;
@@ -204,6 +204,9 @@ impl<'a> Emitter<'a> {
                 Word::Settled(Settled { consumer, events, settlement, reply }) => {
                     if let Some(consumer) = self.consumers.get(&consumer) {
                         consumer.hear();
+                        if let EventNames::Places(places) = &events {
+                            consumer.withdraw(places);
+                        }
                     }
                     step.inputs.push(match settlement {
                         Settlement::Acknowledged => Input::Acknowledged(Settling { consumer, events }),
