@@ -3,47 +3,16 @@
 //! So many kills exceed the restart intensities, and the store is parked. The test restarts it each time, as an operator
 //! would.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use exesdb_test_support::{number, random};
-use exesdb_tests::{Host, Load, NO_FAULTS, eventually, faults};
-use serde_json::{Value, json};
+use exesdb_tests::{Control, Host, Load, NO_FAULTS, eventually, faults};
+use serde_json::Value;
 
 use crate::strategies::paths;
 
 /// The interval between two kills.
 const BETWEEN_KILLS: Duration = Duration::from_millis(10);
-
-/// A connection to a host's control socket that sends and receives lines.
-struct Control {
-    write: UnixStream,
-    read: BufReader<UnixStream>,
-}
-
-impl Control {
-    fn of(host: &Host) -> Self {
-        let write =
-            UnixStream::connect(host.data().join("control.sock")).expect("the host has a control socket");
-        let read = BufReader::new(write.try_clone().expect("a socket has two ends"));
-        let mut control = Self { write, read };
-        let host = control.ask(&json!({ "exesdb": "0.1.0", "control": 1 }));
-        assert_eq!(host["control"], 1, "{host}");
-        control
-    }
-
-    fn ask(&mut self, request: &Value) -> Value {
-        writeln!(self.write, "{request}").expect("the host reads requests");
-        let mut line = String::new();
-        self.read.read_line(&mut line).expect("the host responds");
-        serde_json::from_str(&line).expect("a response is JSON")
-    }
-
-    fn tree(&mut self) -> Value {
-        self.ask(&json!({ "request": "tree" }))["tree"].take()
-    }
-}
 
 /// The path, strategy and state of each node.
 fn shape(node: &Value) -> Vec<(Value, Value, Value)> {
@@ -72,17 +41,14 @@ fn a_storm_of_kills_leaves_the_tree_as_it_was_and_loses_nothing() {
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(seconds) {
         let target = &targets[random.usize(..targets.len())];
-        match control.ask(&json!({ "request": "kill", "path": target, "reason": "killed" }))["response"]
-            .as_str()
-        {
-            Some("killed") => killed += 1,
-            // The child was not running, because of a kill above it.
-            Some("error") => refused += 1,
-            other => panic!("{target}: {other:?}"),
+        if control.kill(target) {
+            killed += 1;
+        } else {
+            refused += 1;
         }
         if (killed + refused).is_multiple_of(10) && is_parked(&control.tree(), "main") {
             parked += 1;
-            let response = control.ask(&json!({ "request": "restart", "path": "main" }));
+            let response = control.restart("main");
             assert_eq!(response["response"], "restarted", "{response}");
         }
         std::thread::sleep(BETWEEN_KILLS);
@@ -95,7 +61,7 @@ fn a_storm_of_kills_leaves_the_tree_as_it_was_and_loses_nothing() {
     eventually("the tree is the same as before the storm", || {
         let tree = control.tree();
         if is_parked(&tree, "main") {
-            control.ask(&json!({ "request": "restart", "path": "main" }));
+            control.restart("main");
         }
         (shape(&tree) == shape(&before)).then_some(())
     });
