@@ -23,6 +23,8 @@ mod damage;
 mod description;
 mod emitters;
 mod engine;
+#[cfg(feature = "faults")]
+mod fault;
 mod gateway;
 mod guest_dispatcher;
 mod guest_log;
@@ -59,6 +61,8 @@ pub use crash::{Crash, CrashKind};
 pub use description::{Description, SettingSpec, SettingValue};
 pub use emitters::Emitters;
 pub use engine::{Engine, EngineError, INSTANCES_MAX};
+#[cfg(feature = "faults")]
+pub use fault::{Fault, inject};
 pub use gateway::{
     Followers, GatewayBody, GatewayError, GatewayPlugin, GatewayWorker, LimitedBody,
     workers as gateway_workers,

@@ -16,6 +16,7 @@ mod faulty {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
+    use exesdb_plugin::Fault as PluginFault;
     use exesdb_storage::{FailPoint, FailPoints, Fault, Options};
     use rustix::process::{Signal, getpid, kill_process};
 
@@ -42,20 +43,32 @@ mod faulty {
         ("zero-last-record", Fault::ZeroLastRecord),
     ];
 
+    /// The same of durable subscriptions.
+    const PLUGIN_FAULTS: [(&str, PluginFault); 3] = [
+        ("checkpoint-before-ack", PluginFault::CheckpointBeforeAck),
+        ("lose-redelivery", PluginFault::LoseRedelivery),
+        ("skip-at-switch", PluginFault::SkipAtSwitch),
+    ];
+
     /// The options of every store, as the environment says.
     pub(in super::super) fn options() -> Options {
         let named = |variable: &str| std::env::var(variable).ok();
         Options {
             fail_points: named("EXESDB_FAIL_POINT").map(|text| fail_points(&text)),
-            fault: named("EXESDB_FAULT").map(|text| fault(&text)),
+            fault: named("EXESDB_FAULT").and_then(|text| fault(&text)),
             is_json: exesdb_plugin::is_json,
             ..Options::default()
         }
     }
 
-    fn fault(text: &str) -> Fault {
+    /// The fault of the storage with this name. One of durable subscriptions is injected at once.
+    fn fault(text: &str) -> Option<Fault> {
+        if let Some((_, fault)) = PLUGIN_FAULTS.into_iter().find(|(name, _)| *name == text) {
+            exesdb_plugin::inject(fault);
+            return None;
+        }
         let found = FAULTS.into_iter().find(|(name, _)| *name == text);
-        found.unwrap_or_else(|| panic!("EXESDB_FAULT={text}: there is no such fault")).1
+        Some(found.unwrap_or_else(|| panic!("EXESDB_FAULT={text}: there is no such fault")).1)
     }
 
     /// Kills the process at the point and count that the text says.

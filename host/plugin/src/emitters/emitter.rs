@@ -198,6 +198,13 @@ impl<'a> Emitter<'a> {
                 }
                 Word::Left { consumer, failed } => {
                     if self.consumers.remove(&consumer).is_some() {
+                        #[cfg(feature = "faults")]
+                        if let Some((input, reply)) =
+                            failed.then(|| crate::fault::last_word(consumer)).flatten()
+                        {
+                            step.inputs.push(input);
+                            step.replies.push(reply);
+                        }
                         step.inputs.push(Input::Left(Leaving { consumer, failed }));
                     }
                 }
@@ -387,6 +394,8 @@ impl<'a> Emitter<'a> {
         if advance.name != self.subscription.name || advance.epoch != self.epoch {
             return Err(self.breach("a dispatcher stores what is not its own", None));
         }
+        #[cfg(feature = "faults")]
+        let advance = crate::fault::checkpoint(advance, self.read.place());
         let pool = self.shared.pool.clone();
         self.storing = Some(Box::pin(async move {
             loop {

@@ -37,6 +37,12 @@ impl Read {
         Self { reader, live: live.clone(), last: None }
     }
 
+    /// Where the next page begins; none before the first one.
+    #[cfg(feature = "faults")]
+    pub(super) fn place(&self) -> Option<u64> {
+        self.reader.reading.next()
+    }
+
     /// Checks what a dispatcher asks for: the next page.
     pub(super) fn check(&self, asked: &Asked) -> Result<(), String> {
         let next = self.reader.reading.next().unwrap_or(0);

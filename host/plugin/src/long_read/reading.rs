@@ -134,6 +134,15 @@ impl Reading {
         (self.next, self.horizon) = (page.next, Some(horizon));
         // A page of the store that was cut off there says nothing about the end; one of a stream knows what the stream has after it.
         if until.is_none() || page.next != until || self.stream().is_some() {
+            #[cfg(feature = "faults")]
+            if crate::fault::injects(crate::fault::Fault::SkipAtSwitch)
+                && self.query.filter.is_some()
+                && self.follow
+                && page.end
+                && !self.at_end
+            {
+                self.next = self.next.map(|next| next.saturating_add(1));
+            }
             self.at_end = page.end;
         }
         self.last_version = page.last_version;
