@@ -274,9 +274,18 @@ impl Client {
 
     /// A plain TCP connection. The responses that are read from it are checked on drop.
     pub fn connect(&self) -> Connection {
-        let connection = TcpStream::connect(self.address()).expect("the host accepts");
-        connection.set_read_timeout(Some(PATIENCE)).expect("the timeout is not zero");
-        Connection::new(connection)
+        self.try_connect().expect("the host accepts")
+    }
+
+    /// As [`Client::connect`], to a host that may be down.
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub fn try_connect(&self) -> std::io::Result<Connection> {
+        let connection = TcpStream::connect(self.address())?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        Ok(Connection::new(connection))
     }
 
     /// The address and port of the gateway.

@@ -82,6 +82,12 @@ const LONG: &[Long] = &[
         amount: ("EXESDB_STORM_SECONDS", "60"),
     },
     Long {
+        name: "chaos",
+        targets: &["--test", "chaos"],
+        tests: "nothing_acknowledged_goes_undelivered",
+        amount: ("EXESDB_CHAOS_SECONDS", "600"),
+    },
+    Long {
         name: "otp",
         targets: &["--test", "otp_random"],
         tests: "",
