@@ -14,10 +14,13 @@ use std::ops::Range;
 
 use crate::load::Event;
 use crate::plan::{Decision, Subscription};
-use crate::record::{Delivery, Record, Seen};
+use crate::record::{Delivery, Known, Record, Seen};
 
 /// Violations of one kind that are described, of one subscription.
 const DESCRIBED_MAX: usize = 5;
+
+/// Numbers of missing events that are listed.
+const NUMBERS_MAX: usize = 20;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -34,11 +37,9 @@ pub(crate) struct Findings {
 }
 
 /// The numbers of the events that a subscription selects and that nobody was able to settle.
-pub(crate) fn missing(record: &Record, events: &[Event]) -> Vec<usize> {
-    record.with_seen(|seen| {
-        let is_done = |number: &usize| seen.get(number).is_some_and(|seen| !seen.settlements.is_empty());
-        selected(&record.subscription, events).filter(|number| !is_done(number)).collect()
-    })
+pub(crate) fn missing(known: Known<'_>) -> Vec<usize> {
+    let is_done = |number: &usize| known.seen.get(number).is_some_and(|seen| !seen.settlements.is_empty());
+    selected(known.subscription, known.events).filter(|number| !is_done(number)).collect()
 }
 
 fn selected<'a>(subscription: &'a Subscription, events: &'a [Event]) -> impl Iterator<Item = usize> + 'a {
@@ -55,45 +56,46 @@ pub(crate) fn parked(subscription: &Subscription, events: &[Event]) -> BTreeSet<
         .collect()
 }
 
-/// Checks everything.
-pub(crate) fn check(record: &Record, events: &[Event], quiet: &[Range<u64>]) -> Findings {
-    let mut findings = Findings { violations: record.violations(), ..Findings::default() };
-    let (seen, name) = (record.with_seen(Clone::clone), &record.subscription.name);
-    findings.events = seen.len();
-    findings.deliveries = seen.values().map(|seen| seen.deliveries.len()).sum();
-    findings.delivered_again = seen.values().filter(|seen| seen.deliveries.len() > 1).count();
-    let missing = missing(record, events);
+/// Checks all that is known of a subscription, with what was seen at once to be wrong.
+pub(crate) fn findings(record: &Record, events: &[Event], quiet: &[Range<u64>]) -> Findings {
+    let mut findings = record.known(events, |known| check(known, quiet));
+    findings.violations.splice(0..0, record.violations());
+    findings
+}
+
+fn check(known: Known<'_>, quiet: &[Range<u64>]) -> Findings {
+    let Known { subscription, events, seen } = known;
+    let mut findings = Findings {
+        events: seen.len(),
+        deliveries: seen.values().map(|seen| seen.deliveries.len()).sum(),
+        delivered_again: seen.values().filter(|seen| seen.deliveries.len() > 1).count(),
+        ..Findings::default()
+    };
+    let missing = missing(known);
     if !missing.is_empty() {
-        let places: Vec<_> = missing.iter().take(20).collect();
-        findings.violations.push(format!("{name}: {} events are missing: {places:?}", missing.len()));
+        let (name, first) = (&subscription.name, &missing[..missing.len().min(NUMBERS_MAX)]);
+        findings.violations.push(format!("{name}: {} events are missing: {first:?}", missing.len()));
     }
     for number in missing.into_iter().take(DESCRIBED_MAX) {
-        findings.violations.push(describe("was not delivered for good", record, events, number));
+        findings.violations.push(describe(known, "was not delivered for good", number));
     }
-    for (number, seen) in &seen {
-        let place = events[*number].stored.map(|stored| record.subscription.place(stored));
-        let is_there = |delivery: &Delivery| place == Some(delivery.place);
-        if !seen.deliveries.iter().all(is_there) {
-            findings.violations.push(describe(
-                "was delivered, and is not stored there",
-                record,
-                events,
-                *number,
-            ));
+    for (number, seen) in seen {
+        let place = events[*number].stored.map(|stored| subscription.place(stored));
+        if !seen.deliveries.iter().all(|delivery| place == Some(delivery.place)) {
+            findings.violations.push(describe(known, "was delivered, and is not stored there", *number));
         }
     }
     for window in quiet {
-        again(record, events, &seen, window, &mut findings);
-        order(record, events, &seen, window, &mut findings);
+        again(known, window, &mut findings);
+        order(known, window, &mut findings);
     }
     findings
 }
 
 /// What happened to an event, for people.
-fn describe(what: &str, record: &Record, events: &[Event], number: usize) -> String {
-    let seen = record.with_seen(|seen| seen.get(&number).cloned()).unwrap_or_default();
-    let Subscription { name, settings, transport, .. } = &record.subscription;
-    let event = &events[number];
+fn describe(known: Known<'_>, what: &str, number: usize) -> String {
+    let Subscription { name, settings, transport, .. } = known.subscription;
+    let (event, seen) = (&known.events[number], known.seen.get(&number));
     format!("{name}: {number} {what}: {event:?}, {seen:?}; {transport:?}, {settings}")
 }
 
@@ -102,14 +104,9 @@ fn timeout(subscription: &Subscription) -> u64 {
 }
 
 /// Finds what came again without a fault.
-fn again(
-    record: &Record,
-    events: &[Event],
-    seen: &BTreeMap<usize, Seen>,
-    window: &Range<u64>,
-    findings: &mut Findings,
-) {
-    let timeout = timeout(&record.subscription);
+fn again(known: Known<'_>, window: &Range<u64>, findings: &mut Findings) {
+    let Known { subscription, events, seen } = known;
+    let timeout = timeout(subscription);
     let mut described = 0;
     for (number, seen) in seen.iter().filter(|(number, _)| window.contains(&events[**number].begun)) {
         let begun = events[*number].begun;
@@ -121,7 +118,7 @@ fn again(
         let one_too_many = received.map(|delivery| delivery.at).nth(1 + seen.retried);
         if one_too_many.is_some_and(|at| in_time(at) || settled_in_time) && described < DESCRIBED_MAX {
             described += 1;
-            findings.violations.push(describe("came again without a fault", record, events, *number));
+            findings.violations.push(describe(known, "came again without a fault", *number));
         }
     }
 }
@@ -135,36 +132,28 @@ struct First<'a> {
     seen: &'a Seen,
 }
 
-/// Finds what came before what it has to follow.
-fn order(
-    record: &Record,
-    events: &[Event],
-    seen: &BTreeMap<usize, Seen>,
-    window: &Range<u64>,
-    findings: &mut Findings,
-) {
-    let subscription = &record.subscription;
-    let first = |(number, seen): (&usize, &'_ Seen)| {
-        let (number, event) = (*number, &events[*number]);
+/// The first deliveries of the events that were sent and delivered in a quiet time.
+fn firsts<'a>(known: Known<'a>, window: &Range<u64>) -> Vec<First<'a>> {
+    let first = |(number, seen): (&usize, &'a Seen)| {
+        let event = &known.events[*number];
         let delivery = *seen.deliveries.iter().find(|delivery| delivery.earlier == 0)?;
+        let (place, lane) = (known.subscription.place(event.stored?), known.subscription.lane(event));
         let is_within = window.contains(&event.begun) && window.contains(&delivery.at);
-        let place = subscription.place(event.stored?);
-        is_within.then_some((number, place, delivery))
+        is_within.then_some(First { number: *number, place, lane, delivery, seen })
     };
-    let mut firsts: Vec<First<'_>> = Vec::new();
-    for (number, seen) in seen {
-        if let Some((number, place, delivery)) = first((number, seen)) {
-            let lane = subscription.lane(&events[number]);
-            firsts.push(First { number, place, lane, delivery, seen });
-        }
-    }
+    known.seen.iter().filter_map(first).collect()
+}
+
+/// Finds what came before what it has to follow.
+fn order(known: Known<'_>, window: &Range<u64>, findings: &mut Findings) {
+    let mut firsts = firsts(known, window);
     firsts.sort_by_key(|first| first.delivery.order);
     let mut last: BTreeMap<(u32, Option<&str>), u64> = BTreeMap::new();
     for First { number, place, lane, delivery, .. } in &firsts {
         let before = last.insert((delivery.session, *lane), *place);
         findings.checked_order += usize::from(before.is_some());
         if before.is_some_and(|before| before > *place) {
-            findings.violations.push(describe("came after what follows it", record, events, *number));
+            findings.violations.push(describe(known, "came after what follows it", *number));
         }
     }
     firsts.sort_by_key(|first| (first.lane, first.place));
@@ -176,10 +165,110 @@ fn order(
         }
         let at = next.delivery.at;
         let settled = one.seen.settlements.iter().map(|settlement| settlement.begun).min();
-        let is_in_time = at - events[one.number].begun < timeout(subscription);
+        let is_in_time = at - known.events[one.number].begun < timeout(known.subscription);
         if is_in_time && settled.is_none_or(|settled| settled > at) {
             let what = format!("was with a consumer when {} came to another one", next.number);
-            findings.violations.push(describe(&what, record, events, one.number));
+            findings.violations.push(describe(known, &what, one.number));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::ops::Range;
+
+    use super::check;
+    use crate::load::Event;
+    use crate::plan::{Subscription, subscriptions};
+    use crate::record::{Delivery, Known, Seen, Settlement};
+
+    /// A pinned subscription of the whole store, in which an event has this many microseconds.
+    fn subscription() -> (Subscription, u64) {
+        let pinned = subscriptions()
+            .into_iter()
+            .find(|it| it.name.ends_with("pinned") && it.selector == serde_json::json!({}));
+        let subscription = pinned.expect("there is one");
+        let timeout = subscription.ack_timeout_ms * 1_000;
+        (subscription, timeout)
+    }
+
+    /// An event of one stream that was sent then, at this place.
+    fn event(begun: u64, place: u64) -> Event {
+        Event {
+            stream: "order-0",
+            kind: "paid",
+            tag: "t0",
+            country: "BE",
+            amount: 1,
+            correlation: None,
+            begun,
+            stored: Some((place, place)),
+        }
+    }
+
+    fn delivery(at: u64, session: u32, place: u64) -> Delivery {
+        Delivery { at, order: usize::try_from(at).expect("it is small"), session, place, earlier: 0 }
+    }
+
+    /// Delivered at these times to these sessions; settled in the first one then, if at all.
+    fn seen(place: u64, deliveries: &[(u64, u32)], settled: Option<u64>) -> Seen {
+        let deliveries = deliveries.iter().map(|(at, session)| delivery(*at, *session, place)).collect();
+        let settlement = |at| Settlement { session: 1, begun: at, confirmed: Some(at + 1), parked: false };
+        Seen { deliveries, settlements: settled.map(settlement).into_iter().collect(), retried: 0 }
+    }
+
+    const QUIET: Range<u64> = 5..1_000_000_000;
+
+    /// What is found of two events that were sent at 10 and 11.
+    #[track_caller]
+    fn expect(seen: [Seen; 2], found: &[&str]) {
+        let (subscription, _) = subscription();
+        let events = [event(10, 0), event(11, 1)];
+        let seen: BTreeMap<usize, Seen> = seen.into_iter().enumerate().collect();
+        let known = Known { subscription: &subscription, events: &events, seen: &seen };
+        let violations = check(known, std::slice::from_ref(&QUIET)).violations;
+        assert_eq!(violations.len(), found.len(), "{violations:#?}");
+        for (violation, part) in violations.iter().zip(found) {
+            assert!(violation.contains(part), "{violation}: {part}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_settled_is_missing() {
+        expect([seen(0, &[(20, 1)], Some(30)), seen(1, &[(21, 1)], Some(31))], &[]);
+        let missing = ["1 events are missing: [1]", "1 was not delivered for good"];
+        expect([seen(0, &[(20, 1)], Some(30)), seen(1, &[(21, 1)], None)], &missing);
+        expect([seen(0, &[(20, 1)], Some(30)), Seen::default()], &missing);
+    }
+
+    #[test]
+    fn what_is_not_stored_there_is_found() {
+        let there = "1 was delivered, and is not stored there";
+        expect([seen(0, &[(20, 1)], Some(30)), seen(7, &[(21, 1)], Some(31))], &[there]);
+    }
+
+    #[test]
+    fn what_comes_again_needs_a_reason() {
+        let (_, timeout) = subscription();
+        let again = "0 came again without a fault";
+        let other = || seen(1, &[(21, 1)], Some(31));
+        expect([seen(0, &[(20, 1), (40, 1)], Some(30)), other()], &[again]);
+        expect([seen(0, &[(20, 1), (40, 2)], Some(50)), other()], &[again]);
+        // Its time was over; or it was not, because the acknowledgement came in time.
+        expect([seen(0, &[(20, 1), (20 + timeout, 1)], Some(20 + timeout)), other()], &[]);
+        expect([seen(0, &[(20, 1), (20 + timeout, 1)], Some(30)), other()], &[again]);
+        // It is not quiet any more.
+        expect([seen(0, &[(20, 1), (2_000_000_000, 1)], Some(30)), other()], &[]);
+        expect([Seen { retried: 1, ..seen(0, &[(20, 1), (40, 1)], Some(50)) }, other()], &[]);
+    }
+
+    #[test]
+    fn a_lane_is_in_order_and_with_one_consumer_at_a_time() {
+        let after = "0 came after what follows it";
+        expect([seen(0, &[(22, 1)], Some(30)), seen(1, &[(21, 1)], Some(31))], &[after]);
+        let with_two = "0 was with a consumer when 1 came to another one";
+        expect([seen(0, &[(20, 1)], Some(30)), seen(1, &[(21, 2)], Some(31))], &[with_two]);
+        expect([seen(0, &[(20, 1)], Some(30)), seen(1, &[(40, 2)], Some(41))], &[]);
     }
 }

@@ -31,7 +31,7 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// Why an event is parked.
 pub(crate) const REASON: &str = "chaos";
 
-/// What time it is: whether consumers die and stall.
+/// Whether it is a storm, in which consumers die and stall, or a quiet time.
 #[derive(Debug, Default)]
 pub(crate) struct Time {
     /// Goes up when another time begins. Odd in a storm.

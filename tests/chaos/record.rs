@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use serde_json::Value;
 
-use crate::load::{Clock, Events};
+use crate::load::{Clock, Event, Events};
 use crate::plan::{Decision, Subscription};
 
 /// A delivery of an event.
@@ -41,6 +41,14 @@ pub(crate) struct Seen {
     pub(crate) settlements: Vec<Settlement>,
     /// How often it was refused, to be delivered again.
     pub(crate) retried: usize,
+}
+
+/// What is known about the events of one subscription.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    pub(crate) subscription: &'a Subscription,
+    pub(crate) events: &'a [Event],
+    pub(crate) seen: &'a BTreeMap<usize, Seen>,
 }
 
 /// An event that a consumer has.
@@ -169,9 +177,9 @@ impl Record {
         }
     }
 
-    /// What is known about each event.
-    pub(crate) fn with_seen<T>(&self, look: impl FnOnce(&BTreeMap<usize, Seen>) -> T) -> T {
-        look(&self.state().seen)
+    /// Looks at what is known about each event.
+    pub(crate) fn known<T>(&self, events: &[Event], look: impl FnOnce(Known<'_>) -> T) -> T {
+        look(Known { subscription: &self.subscription, events, seen: &self.state().seen })
     }
 
     /// What was seen at once to be wrong.

@@ -10,7 +10,7 @@ use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk};
 use exesdb_tests::{Client, Down, Host, eventually};
 use serde_json::{Value, json};
 
-use crate::check::check;
+use crate::check::findings;
 use crate::consumer::{Received, Stream};
 use crate::load::{Clock, Event, Events};
 use crate::path;
@@ -116,7 +116,7 @@ impl Scene {
     }
 
     fn violations(&self) -> Vec<String> {
-        check(&self.record, &self.events.all(), &[]).violations
+        findings(&self.record, &self.events.all(), &[]).violations
     }
 }
 
