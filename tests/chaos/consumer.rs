@@ -70,6 +70,11 @@ impl Time {
     }
 }
 
+/// The path of a subscription.
+pub(crate) fn path(http: &Client, name: &str) -> String {
+    format!("{}/subscriptions/{}", http.path(), encoded(name))
+}
+
 /// What a consumer does next in a storm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mishap {
@@ -163,9 +168,8 @@ impl Consumer {
         }
     }
 
-    /// The path of the subscription.
     fn path(&self) -> String {
-        format!("{}/subscriptions/{}", self.http.path(), encoded(&self.record.subscription.name))
+        path(&self.http, &self.record.subscription.name)
     }
 
     /// Notes that a session of this time has begun. Returns its number.

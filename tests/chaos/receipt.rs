@@ -14,8 +14,7 @@ use exesdb_test_support::skip;
 use exesdb_tests::{Client, Host, NO_EVENTS, eventually, root};
 use serde_json::{Value, json};
 
-use crate::consumer::{Received, Stream};
-use crate::path;
+use crate::consumer::{Received, Stream, path};
 
 const NAME: &str = "receipts";
 

@@ -11,9 +11,8 @@ use exesdb_tests::{Client, Down, Host, eventually};
 use serde_json::{Value, json};
 
 use crate::check::findings;
-use crate::consumer::{Received, Stream};
+use crate::consumer::{Received, Stream, path};
 use crate::load::{Clock, Event, Events};
-use crate::path;
 use crate::plan::{Decision, Strategy, Subscription, Transport};
 use crate::record::{Record, Taken};
 
