@@ -43,7 +43,7 @@ pub(crate) fn missing(known: Known<'_>) -> Vec<usize> {
 }
 
 fn selected<'a>(subscription: &'a Subscription, events: &'a [Event]) -> impl Iterator<Item = usize> + 'a {
-    let is_selected = |event: &Event| event.stored.is_some() && (subscription.selects)(event);
+    let is_selected = |event: &Event| event.stored.is_some() && subscription.delivers(event);
     events.iter().enumerate().filter(move |(_, event)| is_selected(event)).map(|(number, _)| number)
 }
 
@@ -54,6 +54,12 @@ pub(crate) fn parked(subscription: &Subscription, events: &[Event]) -> BTreeSet<
         .filter_map(|number| events[number].stored)
         .map(|stored| subscription.place(stored))
         .collect()
+}
+
+/// The places of the events that are parked because they end the instances to which they are given.
+pub(crate) fn poison(subscription: &Subscription, events: &[Event]) -> BTreeSet<u64> {
+    let poison = events.iter().filter(|event| event.is_poison() && subscription.reads_all());
+    poison.filter_map(|event| Some(subscription.place(event.stored?))).collect()
 }
 
 /// Checks all that is known of a subscription, with what was seen at once to be wrong.

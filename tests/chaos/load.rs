@@ -27,6 +27,9 @@ const TAGS: [&str; 4] = ["t0", "t1", "t2", "t3"];
 const COUNTRIES: [&str; 3] = ["BE", "NL", "FR"];
 const CORRELATIONS: [&str; 3] = ["c0", "c1", "c2"];
 
+/// The type of the events at which the subscriptions component of the tests traps, and the stream that has them.
+const POISON: &str = "poison";
+
 /// Amounts are below this.
 const AMOUNTS: u64 = 8;
 
@@ -75,6 +78,24 @@ impl Event {
             (one_of(&TYPES), one_of(&TAGS), one_of(&COUNTRIES), one_of(&CORRELATIONS));
         let correlation = random.bool().then_some(correlation);
         Self { stream, kind, tag, country, amount: random.u64(..AMOUNTS), correlation, begun, stored: None }
+    }
+
+    /// An event that ends the instances to which it is given.
+    fn poison(begun: u64) -> Self {
+        Self {
+            stream: POISON,
+            kind: POISON,
+            tag: POISON,
+            country: POISON,
+            amount: 0,
+            correlation: None,
+            begun,
+            stored: None,
+        }
+    }
+
+    pub(crate) fn is_poison(&self) -> bool {
+        self.kind == POISON
     }
 
     fn json(&self, number: usize) -> Value {
@@ -135,9 +156,13 @@ impl Events {
         count: usize,
         random: &mut Rng,
     ) -> (usize, Vec<Value>) {
+        self.add(count, || Event::random(stream, clock.now(), random))
+    }
+
+    fn add(&self, count: usize, mut event: impl FnMut() -> Event) -> (usize, Vec<Value>) {
         let mut events = self.0.lock().expect("nobody panics");
-        let (first, begun) = (events.len(), clock.now());
-        events.extend((0..count).map(|_| Event::random(stream, begun, random)));
+        let first = events.len();
+        events.extend((0..count).map(|_| event()));
         let sent = events[first..].iter().enumerate().map(|(at, event)| event.json(first + at)).collect();
         (first, sent)
     }
@@ -166,15 +191,25 @@ impl Events {
         random: &mut Rng,
     ) {
         let (first, sent) = self.begin(clock, stream, count, random);
+        self.send(http, stream, first, &sent);
+    }
+
+    /// Appends an event that ends the instances to which it is given.
+    pub(crate) fn append_poison(&self, http: &Client, clock: Clock) {
+        let (first, sent) = self.add(1, || Event::poison(clock.now()));
+        self.send(http, POISON, first, &sent);
+    }
+
+    fn send(&self, http: &Client, stream: &str, first: usize, sent: &[Value]) {
         let response = loop {
-            let response = http.append(stream, "any", &sent);
+            let response = http.append(stream, "any", sent);
             match response.status {
                 200 => break response,
                 status if may_pass(status) => std::thread::sleep(AGAIN),
                 _ => panic!("an append is refused: {response:?}"),
             }
         };
-        self.acknowledged(first, count, &response);
+        self.acknowledged(first, sent.len(), &response);
     }
 
     fn acknowledged(&self, first: usize, count: usize, response: &Response) {

@@ -1,8 +1,8 @@
 //! Durable subscriptions while everything goes wrong: nothing that was acknowledged goes undelivered.
 //!
 //! Clients append to several streams, 50 subscriptions of all kinds have one to three consumers each, and some clients follow
-//! the store. Storms and quiet times alternate. In a storm, children of the supervision tree are killed at random, a
-//! component traps, every other time the process is killed, and consumers die, stall and forget to settle. A quiet time
+//! the store. Storms and quiet times alternate. In a storm, children of the supervision tree are killed at random, components
+//! trap (at an append, and at an event that ends instances until it is parked), every other time the process is killed, and consumers die, stall and forget to settle. A quiet time
 //! begins when the tree runs again and each consumer has begun another session.
 //!
 //! | module | |
@@ -65,7 +65,10 @@ fn alternate(world: &mut World, mut host: Host, time: Duration, random: &mut Rng
             break;
         }
         world.time.begin(true);
+        let (events, http, clock) = (world.events.clone(), host.http.clone(), world.clock);
+        let poisoning = std::thread::spawn(move || events.append_poison(&http, clock));
         host = storm(host, STORM, round % 2 == 1, random, tally);
+        poisoning.join().expect("the append is acknowledged at last");
         let (quiet, mark) = world.begin_quiet(&host, tally);
         std::thread::sleep(QUIET);
         world.end_quiet(quiet, &host, mark);
@@ -122,9 +125,10 @@ fn judge(world: &World, host: &Host, followers: Vec<Follower>, tally: &Tally) {
 fn nothing_acknowledged_goes_undelivered_whatever_is_killed() {
     let seconds = Duration::from_secs(number("EXESDB_CHAOS_SECONDS", 60));
     let mut random = random();
-    let streams = probe("streams-probe");
+    let (streams, subscriptions) = (probe("streams-probe"), probe("subscriptions-probe"));
     let host = Host::with_config(&format!(
-        "[[store]]\nname = \"main\"\n[store.components]\nstreams = {streams:?}\n"
+        "[[store]]\nname = \"main\"\n[store.components]\nstreams = {streams:?}\n\
+         subscriptions = {subscriptions:?}\n"
     ));
     let mut world = World::start(&host, &mut random);
     let (stop, ending): (Arc<AtomicBool>, Arc<AtomicBool>) = Default::default();

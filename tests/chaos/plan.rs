@@ -71,6 +71,16 @@ impl Subscription {
         self.selector["stream"].is_string()
     }
 
+    /// Whether it selects an event, and its dispatcher can be given it.
+    pub(crate) fn delivers(&self, event: &Event) -> bool {
+        (self.selects)(event) && !event.is_poison()
+    }
+
+    /// Whether its dispatcher is given all events, of which its pattern selects.
+    pub(crate) fn reads_all(&self) -> bool {
+        self.selector.as_object().is_some_and(|selector| selector.keys().all(|key| key == "pattern"))
+    }
+
     /// The place of an event that is stored there.
     pub(crate) fn place(&self, (version, position): (u64, u64)) -> u64 {
         if self.is_of_stream() { version } else { position }

@@ -138,8 +138,8 @@ impl Record {
     /// Checks an event. Returns its number, its place, and how often it was delivered before.
     fn check(&self, events: &Events, value: &Value) -> Result<(usize, u64, u64), String> {
         let (number, event) = events.find(value)?;
-        if !(self.subscription.selects)(&event) {
-            return Err(format!("was given {value}, which it does not select"));
+        if !self.subscription.delivers(&event) {
+            return Err(format!("was given {value}, which it does not deliver"));
         }
         let number_at = |name: &str| value["delivery"][name].as_u64();
         let place = if self.subscription.is_of_stream() { &value["version"] } else { &value["position"] };

@@ -1,6 +1,6 @@
 //! All that goes on in the test: the subscriptions with their consumers, and what is known about them.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use exesdb_test_support::Rng;
 use exesdb_tests::{Client, Host, PATIENCE, after, eventually, last_seq};
 use serde_json::{Value, json};
 
-use crate::check::{missing, parked};
+use crate::check::{missing, parked, poison};
 use crate::consumer::{self, REASON, Running, Time, path};
 use crate::follower::Follower;
 use crate::load::{Clock, Events};
@@ -19,6 +19,9 @@ use crate::trouble::{Tally, calm};
 
 /// Longest time without progress until the test gives up.
 const STANDSTILL_MAX: Duration = PATIENCE;
+
+/// The beginning of the reason for which an event is parked that ends instances.
+const POISON_REASON: &str = "it ended 2 instances of the subscriptions component";
 
 /// Subscriptions that are described when there is no progress.
 const DESCRIBED_MAX: usize = 5;
@@ -87,19 +90,21 @@ impl World {
         (self.clock.now(), mark)
     }
 
-    /// Ends a quiet time that began then. Nothing may have ended in it by itself, unless the machine is so busy that a call took
-    /// too long: then it was none.
+    /// Ends a quiet time that began then. Nothing may have ended in it by itself. If the machine is so busy that a call took too
+    /// long, or that an event of the storm ends instances only now, it was none.
     pub(crate) fn end_quiet(&mut self, begun: u64, host: &Host, mark: Option<u64>) {
         let ended: Vec<Value> =
             after(&host.events(), mark).into_iter().filter(|event| event["kind"] == "terminated").collect();
         let reason = |event: &Value| event["detail"]["reason"].as_str().unwrap_or_default().to_owned();
-        let (slow, wrong): (Vec<Value>, Vec<Value>) =
-            ended.into_iter().partition(|event| reason(event).starts_with("error:timeout:"));
+        let has_a_reason = |event: &Value| {
+            ["error:timeout:", "error:trap:"].iter().any(|known| reason(event).starts_with(known))
+        };
+        let (late, wrong): (Vec<Value>, Vec<Value>) = ended.into_iter().partition(has_a_reason);
         assert!(wrong.is_empty(), "children ended in a quiet time: {wrong:#?}");
-        if slow.is_empty() {
+        if late.is_empty() {
             self.quiet.push(begun..self.clock.now());
         } else {
-            println!("not a quiet time: {slow:?}");
+            self.say(&format!("no quiet time: {} children ended", late.len()));
         }
     }
 
@@ -149,28 +154,44 @@ impl World {
         }
     }
 
-    /// Compares what is parked with what consumers parked, and has it delivered once more.
+    /// Compares what is parked with what consumers parked and what ended instances, and has the former delivered once more.
     pub(crate) fn replay_parked(&self, host: &Host) -> usize {
         let events = self.events.all();
         let (mut total, mut replayed) = (0, Vec::new());
         for record in &self.records {
             let path = path(&host.http, &record.subscription.name);
+            let (by_consumers, by_host) =
+                (parked(&record.subscription, &events), poison(&record.subscription, &events));
+            let mut expected: BTreeMap<u64, &str> =
+                by_consumers.iter().map(|place| (*place, REASON)).collect();
+            expected.extend(by_host.iter().map(|place| (*place, POISON_REASON)));
             let listed = listed(&host.http, &path);
-            let expected = parked(&record.subscription, &events);
-            let before = self.clock.now();
-            let found: BTreeSet<u64> = listed.iter().filter_map(|parked| parked["place"].as_u64()).collect();
-            assert_eq!(found, expected, "{path}: what is parked, and what consumers parked");
-            assert!(listed.iter().all(|parked| parked["reason"] == REASON), "{path}: {listed:?}");
-            total += found.len();
+            assert_eq!(
+                listed.iter().map(|(place, _)| *place).collect::<Vec<_>>(),
+                expected.keys().copied().collect::<Vec<_>>(),
+                "{path}: what is parked, and what should be: {listed:?}"
+            );
+            for ((place, reason), expected) in listed.iter().zip(expected.values()) {
+                assert!(reason.starts_with(expected), "{path}: {place} is parked, because {reason}");
+            }
+            total += by_consumers.len();
             record.acknowledge_all();
-            replayed.push(before);
-            let count = host.http.post(&format!("{path}/parked/replay"), &json!({})).expect(200).json;
-            assert!(count["count"].as_u64() <= Some(found.len() as u64), "{path}: {count}");
+            replayed.push(self.clock.now());
+            // What ends instances would do so again, so what is between is replayed.
+            let mut from = 0;
+            for poison in by_host.into_iter().chain([u64::MAX]) {
+                if let Some(up_to) = poison.checked_sub(1).filter(|up_to| from <= *up_to) {
+                    let path = format!("{path}/parked/replay?from={from}&up_to={up_to}");
+                    host.http.post(&path, &json!({})).expect(200);
+                }
+                from = poison.saturating_add(1);
+            }
         }
         for (record, begun) in self.records.iter().zip(replayed) {
             let path = path(&host.http, &record.subscription.name);
-            eventually(&format!("{path}: nothing is parked any more"), || {
-                (host.http.get(&path).json["parked"] == 0).then_some(())
+            eventually(&format!("{path}: what consumers parked is not parked any more"), || {
+                let left = poison(&record.subscription, &events).len();
+                (host.http.get(&path).json["parked"] == left).then_some(())
             });
             let is_replayed = |seen: &&Seen| {
                 let is_parked = seen.settlements.iter().any(|settlement| settlement.parked);
@@ -186,15 +207,18 @@ impl World {
     }
 }
 
-/// What is parked, page by page.
-fn listed(http: &Client, path: &str) -> Vec<Value> {
-    let (mut parked, mut from): (Vec<Value>, u64) = Default::default();
+/// The places of what is parked, and why, page by page.
+fn listed(http: &Client, path: &str) -> Vec<(u64, String)> {
+    let (mut listed, mut from): (Vec<(u64, String)>, u64) = Default::default();
     loop {
         let page = http.get(&format!("{path}/parked?count=1000&from={from}")).expect(200).json;
-        parked.extend_from_slice(page["parked"].as_array().expect("it is a list"));
-        match parked.last() {
-            Some(last) if page["more"] == true => from = last["place"].as_u64().expect("it has a place") + 1,
-            _ => return parked,
+        for parked in page["parked"].as_array().expect("it is a list") {
+            let place = parked["place"].as_u64().expect("it has a place");
+            listed.push((place, parked["reason"].as_str().expect("it has a reason").to_owned()));
+        }
+        match listed.last() {
+            Some((place, _)) if page["more"] == true => from = place + 1,
+            _ => return listed,
         }
     }
 }

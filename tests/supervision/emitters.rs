@@ -78,7 +78,7 @@ fn an_event_that_ends_two_instances_alone_is_parked_with_the_crash() {
     let host = host();
     let kinds = ["fine", "fine", "poison", "fine", "fine", "poison"];
     append(&host, &kinds);
-    for (name, crash) in [("probe-trap", "as it was told"), ("probe-loop", "`call_cpu_ms`")] {
+    for (name, crash) in [("trap", "as it was told"), ("probe-loop", "`call_cpu_ms`")] {
         create(&host, name, &json!({}));
         assert_eq!(take(&host, name, 4), [0, 1, 3, 4], "{name}");
         let parked = eventually("both are parked", || {
@@ -100,12 +100,12 @@ fn an_event_that_ends_two_instances_alone_is_parked_with_the_crash() {
 fn an_event_that_ends_two_instances_alone_halts_if_its_subscription_says_so() {
     let host = host();
     append(&host, &["fine", "poison", "fine"]);
-    create(&host, "probe-trap", &json!({ "poison": "halt" }));
-    let reason = halted(&host, "probe-trap");
+    create(&host, "trap", &json!({ "poison": "halt" }));
+    let reason = halted(&host, "trap");
     assert!(reason.contains("place 1") && reason.contains("as it was told"), "{reason}");
-    assert_eq!(info(&host, "probe-trap")["parked"], 0);
+    assert_eq!(info(&host, "trap")["parked"], 0);
     // It has to go on before the poison.
-    assert!(info(&host, "probe-trap")["checkpoint"].as_u64().expect("a number") <= 1);
+    assert!(info(&host, "trap")["checkpoint"].as_u64().expect("a number") <= 1);
 }
 
 #[test]

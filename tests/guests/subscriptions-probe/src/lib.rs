@@ -1,10 +1,10 @@
-//! The subscriptions component that ships with exesdb, whose dispatchers misbehave for tests if the subscription's name begins with
-//! `probe-`. Everything else behaves like the original.
+//! The subscriptions component that ships with exesdb, whose dispatchers misbehave for tests: they panic when they look at an event
+//! of the type `poison`, whether their subscription selects it or not, and some of them do something else, as the name of the
+//! subscription says. A dispatcher does not look at what was parked before it began. Everything else behaves like the original.
 //!
 //! | name begins with | a step |
 //! |---|---|
-//! | `probe-trap` | panics if it is given an event of the type `poison` |
-//! | `probe-loop` | loops forever if it is given one |
+//! | `probe-loop` | loops forever at an event of the type `poison` |
 //! | `probe-broken` | panics if it is given any event |
 //! | `probe-ahead` | reads from a place that it has not come to |
 //! | `probe-much` | reads more events than a page has |
@@ -16,12 +16,13 @@
 //! | `probe-epoch` | stores with another epoch |
 //! | `probe-count` | counts a word that nobody said |
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
 
-use exesdb_sdk::packed::Events;
+use exesdb_sdk::packed::{Envelope, Events};
 use exesdb_sdk::subscriptions::{
     Advance, Beginning, Delivered, Delivery, Dispatch, DispatcherState, GuestDispatcher, Input, Outcome,
-    Output, Reading,
+    Output, Place, Reading, Subscribed,
 };
 use exesdb_subscriptions::{InstanceDispatcher, Subscriptions};
 
@@ -30,7 +31,6 @@ struct Probe;
 /// The way in which a dispatcher misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Misdeed {
-    Trap,
     Loop,
     Broken,
     Ahead,
@@ -44,8 +44,7 @@ enum Misdeed {
     Count,
 }
 
-const MISDEEDS: [(&str, Misdeed); 12] = [
-    ("probe-trap", Misdeed::Trap),
+const MISDEEDS: [(&str, Misdeed); 11] = [
     ("probe-loop", Misdeed::Loop),
     ("probe-broken", Misdeed::Broken),
     ("probe-ahead", Misdeed::Ahead),
@@ -67,6 +66,8 @@ struct ProbeDispatcher {
     misdeed: Option<Misdeed>,
     name: String,
     epoch: u64,
+    is_of_stream: bool,
+    parked: BTreeSet<Place>,
     original: InstanceDispatcher,
 }
 
@@ -76,7 +77,10 @@ impl Dispatch for Probe {
 
 impl GuestDispatcher for ProbeDispatcher {
     fn new(beginning: Beginning) -> Self {
+        let source = &beginning.subscription.selector.source;
         Self {
+            is_of_stream: matches!(source, Subscribed::OneStream(_)),
+            parked: beginning.parked.iter().copied().collect(),
             misdeed: misdeed(&beginning.subscription.name),
             name: beginning.subscription.name.clone(),
             epoch: beginning.epoch,
@@ -85,7 +89,14 @@ impl GuestDispatcher for ProbeDispatcher {
     }
 
     fn step(&self, now: u64, inputs: Vec<Input>) -> Outcome {
-        let (is_given, is_poison) = (has(&inputs, |_| true), has(&inputs, |kind| kind == "poison"));
+        let is_given = self.looks_at(&inputs, |_| true);
+        let is_poison = self.looks_at(&inputs, |event| event.event_type == "poison");
+        if is_poison && self.misdeed == Some(Misdeed::Loop) {
+            loop {
+                black_box(());
+            }
+        }
+        assert!(!is_poison, "the probe traps, as it was told");
         let mut outcome = self.original.step(now, inputs);
         let outputs = &mut outcome.outputs;
         let advance = |name: &str, epoch| {
@@ -93,11 +104,7 @@ impl GuestDispatcher for ProbeDispatcher {
             Output::Store(Advance { name: name.to_owned(), epoch, checkpoint, parked, unparked })
         };
         match self.misdeed {
-            Some(Misdeed::Trap) if is_poison => panic!("the probe traps, as it was told"),
             Some(Misdeed::Broken) if is_given => panic!("the probe is broken, as it was told"),
-            Some(Misdeed::Loop) if is_poison => loop {
-                black_box(());
-            },
             Some(Misdeed::Ahead) => outputs.push(Output::Read(Reading { from: 1_000, count: 1 })),
             Some(Misdeed::Much) => outputs.push(Output::Read(Reading { from: 0, count: u32::MAX })),
             Some(Misdeed::TwoReads) => {
@@ -119,7 +126,7 @@ impl GuestDispatcher for ProbeDispatcher {
             Some(Misdeed::Foreign) => outputs.push(advance("fine", self.epoch)),
             Some(Misdeed::Epoch) => outputs.push(advance(&self.name, u64::MAX)),
             Some(Misdeed::Count) => outcome.counts.push(1),
-            None | Some(Misdeed::Trap | Misdeed::Broken | Misdeed::Loop) => {}
+            None | Some(Misdeed::Broken | Misdeed::Loop) => {}
         }
         outcome
     }
@@ -129,21 +136,22 @@ impl GuestDispatcher for ProbeDispatcher {
     }
 }
 
+impl ProbeDispatcher {
+    /// Whether one of the events of a page is such a one, and was not parked before.
+    fn looks_at(&self, inputs: &[Input], is: fn(&Envelope<'_>) -> bool) -> bool {
+        inputs.iter().any(|input| {
+            let Input::Page(fed) = input else { return false };
+            Events::new(&fed.events).flatten().any(|(position, event)| {
+                let place = if self.is_of_stream { event.version } else { position };
+                is(&event) && !self.parked.contains(&place)
+            })
+        })
+    }
+}
+
 fn delivery(consumer: u64, count: u64) -> Output {
     let events = (0..count).map(|place| Delivered { place, earlier: 0 }).collect();
     Output::Deliver(Delivery { consumer, events })
-}
-
-/// Whether an event is given whose type is one of these.
-fn has(inputs: &[Input], is: fn(&str) -> bool) -> bool {
-    inputs.iter().any(|input| {
-        let packed = match input {
-            Input::Page(fed) => &fed.events,
-            Input::Replay(replaying) => &replaying.events,
-            _ => return false,
-        };
-        Events::new(packed).flatten().any(|(_, event)| is(event.event_type))
-    })
 }
 
 exesdb_sdk::persistence_plugin!(Probe: dispatch);
@@ -159,7 +167,7 @@ mod tests {
     fn a_name_chooses_the_misdeed() {
         assert_eq!(misdeed("orders"), None);
         assert_eq!(misdeed("probe-fine"), None);
-        assert_eq!(misdeed("probe-trap"), Some(Misdeed::Trap));
+        assert_eq!(misdeed("probe-loop"), Some(Misdeed::Loop));
         assert_eq!(misdeed("probe-two-stores-7"), Some(Misdeed::TwoStores));
     }
 }
