@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::bindings::store::dispatch::{Delivered, Joining};
 use crate::bindings::store::types::Error;
+use crate::long_read::PAGE_BYTES_MAX;
 
 /// Bytes of events that wait for one consumer. The events of what is delivered beyond that are read again when it takes them.
 const WAITING_BYTES_MAX: usize = 4 << 20;
@@ -229,11 +230,20 @@ impl Waiting {
         self.bytes -= part.bytes();
     }
 
-    /// Takes what was delivered first, at most so many events.
+    /// Takes what was delivered first, at most so many events. What was delivered at different times comes together, up to the
+    /// bytes of a page, unless it has to be read again.
     fn pop(&mut self, most: usize) -> Option<Part> {
-        let (taken, rest) = self.parts.pop_front()?.split(most);
+        let (mut taken, rest) = self.parts.pop_front()?.split(most);
         if let Some(rest) = rest {
             self.parts.push_front(rest);
+        }
+        while let Some(next) = self.parts.front()
+            && taken.delivered.len() + next.delivered.len() <= most
+            && taken.bytes() + next.bytes() <= PAGE_BYTES_MAX as usize
+            && let (Some(events), Some(more)) = (&mut taken.events, &next.events)
+        {
+            events.extend_from_slice(more);
+            taken.delivered.extend(self.parts.pop_front().into_iter().flat_map(|next| next.delivered));
         }
         self.forget(&taken);
         Some(taken)
@@ -303,9 +313,7 @@ mod tests {
         // Whoever takes it goes before it is passed on.
         drop(consumer.take(1).await.expect("a part"));
         let second = consumer.take(100).await.expect("a part").pass();
-        assert_eq!((places(&second), second.events.clone()), (vec![2], Some(page(2..3, 3))));
-        let second = consumer.take(100).await.expect("a part").pass();
-        assert_eq!((places(&second), second.events), (vec![3, 4], Some(page(3..5, 3))));
+        assert_eq!((places(&second), second.events), (vec![2, 3, 4], Some(page(2..5, 3))));
     }
 
     #[tokio::test]
@@ -317,9 +325,28 @@ mod tests {
         // The time of the first ones is over, or there would be no room.
         consumer.deliver(part(5..8, 0)).expect("it fits");
         let taken = consumer.take(10).await.expect("a part").pass();
-        assert_eq!((places(&taken), taken.events), (vec![3, 4], Some(page(3..5, 0))));
+        assert_eq!((places(&taken), taken.events), (vec![3, 4, 5, 6, 7], Some(page(3..8, 0))));
         consumer.forget_untaken();
         consumer.deliver(part(8..13, 0)).expect("nothing waits any more");
+    }
+
+    #[tokio::test]
+    async fn what_was_delivered_at_different_times_comes_together() {
+        let consumer = Consumer::new(1, 10, false);
+        for places in [0..2, 2..3, 3..7] {
+            consumer.deliver(part(places, 5)).expect("it fits");
+        }
+        let taken = consumer.take(5).await.expect("a part").pass();
+        assert_eq!((places(&taken), taken.events), (vec![0, 1, 2], Some(page(0..3, 5))));
+        let taken = consumer.take(5).await.expect("a part").pass();
+        assert_eq!((places(&taken), taken.events), (vec![3, 4, 5, 6], Some(page(3..7, 5))));
+        // A page has a bound.
+        for place in 0..3 {
+            consumer.deliver(part(place..place + 1, 600_000)).expect("it fits");
+        }
+        for place in 0..3 {
+            assert_eq!(places(&consumer.take(9).await.expect("a part").pass()), [place]);
+        }
     }
 
     #[tokio::test]
@@ -330,9 +357,8 @@ mod tests {
         consumer.withdraw(&[0, 2, 3, 4, 9]);
         consumer.deliver(part(5..9, 7)).expect("it fits");
         let taken = consumer.take(10).await.expect("a part").pass();
-        assert_eq!((places(&taken), taken.events), (vec![1], Some(page(1..2, 7))));
-        let taken = consumer.take(10).await.expect("a part").pass();
-        assert_eq!((places(&taken), taken.events), (vec![5, 6, 7, 8], Some(page(5..9, 7))));
+        let events = [page(1..2, 7), page(5..9, 7)].concat();
+        assert_eq!((places(&taken), taken.events), (vec![1, 5, 6, 7, 8], Some(events)));
     }
 
     #[tokio::test]
