@@ -1,7 +1,6 @@
 //! Content negotiation: the representation of a response that the header `accept` prefers.
 
 use crate::body::PACKED_MEDIA_TYPE;
-use crate::json::essence;
 use crate::problem::{Kind, Problem, quoted};
 use crate::request::Head;
 
@@ -183,6 +182,11 @@ fn weight(range: &str) -> u16 {
         .and_then(|value| value.parse::<f32>().ok())
         .filter(|quality| (0.0..=1.0).contains(quality))
         .map_or(1_000, |quality| (quality * 1_000.0) as u16)
+}
+
+/// A media type without its parameters.
+pub(crate) fn essence(media_type: &str) -> &str {
+    media_type.split_once(';').map_or(media_type, |(essence, _)| essence).trim()
 }
 
 #[cfg(test)]

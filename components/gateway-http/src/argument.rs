@@ -2,7 +2,7 @@
 
 use exesdb_sdk::arguments::{self, COUNT_MAX, InvalidArgument};
 
-use crate::json::essence;
+use crate::accept::essence;
 use crate::limits::{PAGE_COUNT_DEFAULT, SOURCE_BYTES_MAX};
 use crate::problem::{Kind, Problem, quoted};
 use crate::query::{Query, percent_decode};

@@ -1,21 +1,20 @@
 //! Encodes responses as JSON.
 
-mod content;
 mod event;
 mod snapshot;
 
 pub(crate) use event::{
-    Delivery, event_page, push_data, push_delivered, push_end_line, push_end_message, push_line,
-    push_message, push_progress, text_bytes,
+    Delivery, event_page, push_data, push_delivered, push_end_line, push_end_message, push_message,
+    push_progress,
 };
 pub(crate) use snapshot::{deleted, snapshot, snapshot_line, snapshot_page};
 
 use serde::Serialize;
 
+use exesdb_json::Timestamp;
 use exesdb_sdk::types::{ImportState, Placed, Retention, StreamInfo, StreamPage, StreamState};
 
 use crate::history::HistoryId;
-use crate::timestamp::Timestamp;
 
 fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("writing into memory cannot fail")

@@ -1,12 +1,13 @@
 //! The forms of responses that the host sends page by page.
 
+use exesdb_json::{push_line, text_bytes};
 use exesdb_sdk::logging;
 use exesdb_sdk::packed::{Broken, Envelope, Events};
 use exesdb_sdk::steps::{Cause, Closing, Ending, Mark, MarkPlace};
 use exesdb_sdk::types::{Error, code, problem as store_problem};
 use serde::{Deserialize, Serialize};
 
-use crate::encode::{push_end_line, push_end_message, push_line, push_message, push_progress, text_bytes};
+use crate::encode::{push_end_line, push_end_message, push_message, push_progress};
 use crate::history::HistoryId;
 use crate::problem::{Kind, Problem};
 use crate::store_error::{Subject, problem};

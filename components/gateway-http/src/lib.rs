@@ -20,7 +20,6 @@ mod encode;
 mod event_id;
 mod form;
 pub mod history;
-pub mod json;
 pub mod limits;
 pub mod operation;
 pub mod problem;
@@ -30,11 +29,11 @@ mod response;
 pub mod route;
 mod selection;
 mod store_error;
-mod timestamp;
 
 use exesdb_sdk::steps::{Closing, Ending, Event, Gateway, Mark, Outcome, Request, Step};
 use exesdb_sdk::types::Error;
 
+pub use exesdb_json as json;
 pub use form::Form;
 pub use operation::State;
 pub use response::OPENAPI;

@@ -21,9 +21,7 @@ pub const EVENT_TYPE_BYTES_MAX: usize = 256;
 /// Bytes of an event's id in UTF-8: enough for a UUID or a compound key.
 pub const EVENT_ID_BYTES_MAX: usize = 128;
 
-/// Nesting depth of arrays and objects in `data` and `metadata`. Parsers commonly recurse, and their default limit is
-/// often 128.
-pub const JSON_NESTING_MAX: usize = 128;
+pub use exesdb_json::NESTING_MAX as JSON_NESTING_MAX;
 
 /// Milliseconds between keepalives on a silent event stream: less than the 30 seconds after which proxies commonly close
 /// an idle connection.

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use crate::problem::{Problem, quoted};
 
+pub use exesdb_json::number;
+
 /// The parameters of a query: each one is known, and given once unless it is repeatable.
 #[derive(Debug)]
 pub struct Query<'a> {
@@ -87,12 +89,6 @@ impl<'a> Query<'a> {
             Some(_) => Err(Problem::invalid(name, "must be `true` or `false`")),
         }
     }
-}
-
-/// Parses a number that consists of decimal digits only.
-pub fn number(text: &str) -> Option<u64> {
-    // `parse` alone would accept a plus sign.
-    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 fn form_decode(text: &str) -> Result<Cow<'_, str>, &'static str> {

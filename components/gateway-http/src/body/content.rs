@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use exesdb_sdk::arguments;
+use exesdb_sdk::packed::says_json;
 use serde::de::MapAccess;
 use serde_json::value::RawValue;
 
@@ -55,7 +56,7 @@ impl<'de> ContentFields<'de> {
             (Some(data), None, None) => (Cow::Borrowed(JSON), Cow::Borrowed(valid_json(path, "data", data)?)),
             (Some(data), None, Some(content_type)) => {
                 check_content_type(path, &content_type)?;
-                if !json::is_json(&content_type) {
+                if !says_json(&content_type) {
                     let detail = "does not say JSON, which `data` is; give other bytes as `data_base64`";
                     return Err(Problem::invalid(path.name_of("content_type"), detail));
                 }
@@ -145,7 +146,7 @@ fn data_of_base64(path: &FieldPath, text: &str, content_type: &str) -> Result<Ve
     const FIELD: &str = "data_base64";
     check_content_type(path, content_type)?;
     let data = decode_base64(path, FIELD, text)?;
-    if json::is_json(content_type) && !json::is_valid(&data) {
+    if says_json(content_type) && !json::is_valid(&data) {
         let detail = format!("{INVALID_JSON}; its `content_type` says that it is JSON");
         return Err(Problem::invalid(path.name_of(FIELD), detail));
     }

@@ -13,7 +13,7 @@ use super::list::{List, Text, check_text};
 use super::transaction::read_stream;
 use crate::limits::{IMPORT_EVENTS_MAX, IMPORT_MARKS_MAX, IMPORT_SOURCE_BYTES_MAX, IMPORT_STATES_MAX};
 use crate::problem::{Problem, quoted};
-use crate::timestamp::parse_rfc3339;
+use exesdb_json::parse_rfc3339;
 
 /// An event with the place that it has in another store.
 #[derive(Clone, Debug)]

@@ -1,11 +1,12 @@
 //! Events, pages of events, and the messages and lines that carry them.
 
+use exesdb_json::{
+    Layout, push_bool, push_event, push_name, push_number, push_number_field, push_string, text_bytes,
+};
 use exesdb_sdk::packed::{Broken, Envelope, Events};
 use exesdb_sdk::types::PackedPage;
 
-use super::content::{Content, Layout, push_content, push_name, push_number_field, push_time_field};
 use crate::history::HistoryId;
-use crate::json::{push_bool, push_number, push_string};
 use crate::problem::Problem;
 
 /// A page of events.
@@ -31,11 +32,6 @@ pub(crate) fn event_page(page: &PackedPage, history: HistoryId) -> Result<Vec<u8
     Ok(out)
 }
 
-/// About so many bytes has the text of packed events: the names of the fields are longer than what is around them there.
-pub(crate) fn text_bytes(packed: &[u8]) -> usize {
-    packed.len() * 2
-}
-
 /// Appends the value of `next`, and the field `end`.
 fn push_next_and_end(out: &mut Vec<u8>, next: Option<u64>, end: bool) {
     match next {
@@ -44,37 +40,6 @@ fn push_next_and_end(out: &mut Vec<u8>, next: Option<u64>, end: bool) {
     }
     out.extend_from_slice(b",\"end\":");
     push_bool(out, end);
-}
-
-fn push_event(out: &mut Vec<u8>, position: u64, event: &Envelope<'_>, layout: Layout) {
-    out.extend_from_slice(b"{\"stream\":");
-    push_string(out, event.stream_id);
-    push_number_field(out, "version", event.version);
-    push_number_field(out, "position", position);
-    out.extend_from_slice(b",\"id\":");
-    push_string(out, event.id);
-    out.extend_from_slice(b",\"type\":");
-    push_string(out, event.event_type);
-    let content = Content {
-        content_type: event.content_type,
-        data: event.data,
-        data_is_json: event.data_is_json(),
-        metadata: event.metadata,
-        metadata_is_json: event.metadata_is_json(),
-    };
-    push_content(out, content, layout);
-    if event.tags.len() > 0 {
-        out.extend_from_slice(b",\"tags\":[");
-        for (index, tag) in event.tags.enumerate() {
-            if index > 0 {
-                out.push(b',');
-            }
-            push_string(out, tag);
-        }
-        out.push(b']');
-    }
-    push_time_field(out, "created", event.created);
-    out.push(b'}');
 }
 
 /// How an event is delivered by a durable subscription.
@@ -132,12 +97,6 @@ pub(crate) fn push_end_message(out: &mut Vec<u8>, reason: &Problem) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// Appends an event as one line of JSON, from which it can be imported byte for byte.
-pub(crate) fn push_line(out: &mut Vec<u8>, position: u64, event: &Envelope<'_>) {
-    push_event(out, position, event, Layout::Exact);
-    out.push(b'\n');
-}
-
 /// Appends the last line of a response.
 pub(crate) fn push_end_line(out: &mut Vec<u8>, next: Option<u64>, end: bool, durable_position: u64) {
     out.extend_from_slice(b"{\"page\":{\"next\":");
@@ -150,12 +109,12 @@ pub(crate) fn push_end_line(out: &mut Vec<u8>, next: Option<u64>, end: bool, dur
 mod tests {
     use serde_json::{Value, json};
 
+    use exesdb_json::{is_valid, push_line};
     use exesdb_sdk::packed::{self, DATA_IS_JSON, EventParts, Events, METADATA_IS_JSON};
     use exesdb_sdk::types::PackedPage;
 
-    use super::{event_page, push_end_line, push_line, push_message};
+    use super::{event_page, push_end_line, push_message};
     use crate::history::HistoryId;
-    use crate::json::is_valid;
 
     /// An event as the host has stored it.
     fn event(content_type: &str, data: &[u8], metadata: &[u8]) -> Vec<u8> {

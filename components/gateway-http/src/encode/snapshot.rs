@@ -1,13 +1,14 @@
 //! Snapshots and pages of them.
 
+use exesdb_json::{
+    Content, Layout, Timestamp, is_valid, push_content, push_name, push_number_field, push_string,
+    push_time_field,
+};
 use exesdb_sdk::steps::snapshots::{RecordedSnapshot, SnapshotData, SnapshotInfo, SnapshotPage};
 use serde::Serialize;
 
-use super::content::{Content, Layout, push_content, push_name, push_number_field, push_time_field};
 use super::to_json;
 use crate::cursor;
-use crate::json::{is_valid, push_string};
-use crate::timestamp::Timestamp;
 
 /// Bytes of a snapshot's JSON without its texts and content: field names, numbers, the time, punctuation.
 const SNAPSHOT_OVERHEAD_BYTES: usize = 256;

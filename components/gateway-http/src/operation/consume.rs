@@ -1,5 +1,6 @@
 //! The events that a durable subscription delivers to a consumer: as an event stream, or one batch with each request.
 
+use exesdb_json::{push_number, text_bytes};
 use exesdb_sdk::packed::{Broken, Envelope, Events};
 use exesdb_sdk::steps::{Delivered, Event, Stopped};
 use serde::{Deserialize, Serialize};
@@ -7,9 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::subscription::subscription_name;
 use super::{Step, Waiting, live, unexpected};
 use crate::accept::{Representation, stream_or_json};
-use crate::encode::{Delivery, push_delivered, text_bytes};
+use crate::encode::{Delivery, push_delivered};
 use crate::form::closing;
-use crate::json::push_number;
 use crate::limits::{CONSUMER_WAIT_MS_MAX, CONSUMER_WINDOW_DEFAULT, CONSUMER_WINDOW_MAX};
 use crate::problem::{Kind, Problem};
 use crate::query::Query;

@@ -1,5 +1,6 @@
 //! What a topic says, as an event stream: from now on, and lost with the connection.
 
+use exesdb_json::text_bytes;
 use exesdb_sdk::packed::{Broken, Events};
 use exesdb_sdk::steps::{Delivered, Event, Stopped};
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{Step, Waiting, live, unexpected};
 use crate::accept::require_event_stream;
-use crate::encode::{push_data, text_bytes};
+use crate::encode::push_data;
 use crate::form::closing;
 use crate::problem::{Kind, Problem};
 use crate::query::{Query, percent_decode};

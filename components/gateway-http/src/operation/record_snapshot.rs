@@ -15,8 +15,8 @@ use crate::query::{Query, number};
 use crate::request::Head;
 use crate::route::Route;
 use crate::store_error::{Subject, problem};
-use crate::timestamp::parse_rfc3339;
 use crate::{answer, response};
+use exesdb_json::parse_rfc3339;
 
 /// A snapshot to record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,14 +6,16 @@
 
 use std::fmt;
 
-use crate::limits::JSON_NESTING_MAX;
+/// Nesting depth of arrays and objects in `data` and `metadata`. Parsers commonly recurse, and their default limit is
+/// often 128.
+pub const NESTING_MAX: usize = 128;
 
 /// The reason why JSON text is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JsonIssue {
     /// The text breaks the grammar (RFC 8259), or continues after the value.
     NotJson,
-    /// Arrays and objects are nested deeper than [`JSON_NESTING_MAX`].
+    /// Arrays and objects are nested deeper than [`NESTING_MAX`].
     NestedTooDeep,
     /// A `\u` escape is half of a surrogate pair, which Unicode text cannot represent.
     LoneSurrogate,
@@ -24,7 +26,7 @@ impl fmt::Display for JsonIssue {
         match self {
             Self::NotJson => out.write_str("it is not one JSON value"),
             Self::NestedTooDeep => {
-                write!(out, "arrays and objects are nested deeper than {JSON_NESTING_MAX} levels")
+                write!(out, "arrays and objects are nested deeper than {NESTING_MAX} levels")
             }
             Self::LoneSurrogate => {
                 out.write_str("a \\u escape is half of a surrogate pair; write both halves or neither")
@@ -51,7 +53,7 @@ pub fn find_issue(json: &str) -> Result<(), JsonIssue> {
             b']' | b'}' => depth = depth.saturating_sub(1),
             _ => {}
         }
-        if depth > JSON_NESTING_MAX {
+        if depth > NESTING_MAX {
             return Err(JsonIssue::NestedTooDeep);
         }
     }
@@ -72,7 +74,7 @@ fn needs_no_scan(json: &[u8]) -> bool {
         opening += (found.wrapping_mul(LOW) >> 56) as usize;
     }
     opening += rest.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    escapes == 0 && !rest.contains(&b'\\') && opening <= JSON_NESTING_MAX
+    escapes == 0 && !rest.contains(&b'\\') && opening <= NESTING_MAX
 }
 
 /// The bytes after a string. `rest` begins after its opening quote.
@@ -144,9 +146,8 @@ fn code_unit(digits: &[u8]) -> Result<u32, JsonIssue> {
 
 #[cfg(test)]
 mod tests {
-    use super::{JsonIssue, find_issue};
-    use crate::json::is_valid;
-    use crate::limits::JSON_NESTING_MAX;
+    use super::{JsonIssue, NESTING_MAX, find_issue};
+    use crate::is_valid;
     use proptest::prelude::{Just, Strategy, prop, prop_assert_eq, prop_oneof, proptest};
 
     fn nested(depth: usize) -> String {
@@ -198,15 +199,15 @@ mod tests {
         ] {
             assert_eq!(find_issue(json), expected, "{json}");
         }
-        assert_eq!(find_issue(&nested(JSON_NESTING_MAX)), Ok(()));
-        assert_eq!(find_issue(&nested(JSON_NESTING_MAX + 1)), Err(JsonIssue::NestedTooDeep));
+        assert_eq!(find_issue(&nested(NESTING_MAX)), Ok(()));
+        assert_eq!(find_issue(&nested(NESTING_MAX + 1)), Err(JsonIssue::NestedTooDeep));
         for flat in ["[]", "{}", "\"[\",", "[\"{{{{{{{{\"],"] {
-            assert_eq!(find_issue(&flat.repeat(JSON_NESTING_MAX + 1)), Ok(()), "{flat}");
+            assert_eq!(find_issue(&flat.repeat(NESTING_MAX + 1)), Ok(()), "{flat}");
         }
         for (at, length) in (0..40).flat_map(|length| (0..length).map(move |at| (at, length))) {
             let before = " ".repeat(at);
             let after = " ".repeat(length - at);
-            let deep = format!("{before}{}{after}", nested(JSON_NESTING_MAX + 1));
+            let deep = format!("{before}{}{after}", nested(NESTING_MAX + 1));
             assert_eq!(find_issue(&deep), Err(JsonIssue::NestedTooDeep));
             let lone = format!("{before}\"{after}\\ud800{after}\"");
             assert_eq!(find_issue(&lone), Err(JsonIssue::LoneSurrogate), "{lone}");
@@ -225,7 +226,7 @@ mod tests {
         }
         assert!(!is_valid(b"\"\xff\""));
         assert!(!is_valid(nested(100_000).as_bytes()));
-        assert!(!is_valid(nested(JSON_NESTING_MAX + 1).as_bytes()));
-        assert!(is_valid(nested(JSON_NESTING_MAX).as_bytes()));
+        assert!(!is_valid(nested(NESTING_MAX + 1).as_bytes()));
+        assert!(is_valid(nested(NESTING_MAX).as_bytes()));
     }
 }

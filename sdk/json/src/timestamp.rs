@@ -2,8 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use crate::json::push_number;
-use crate::query::number;
+use crate::{number, push_number};
 
 const MICROS_PER_SECOND: u64 = 1_000_000;
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -19,7 +18,7 @@ const YEAR_MAX: u64 = 586_524;
 
 /// Microseconds since 1970-01-01T00:00:00 UTC, which JSON holds as text.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Timestamp(pub(crate) u64);
+pub struct Timestamp(pub u64);
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -61,7 +60,7 @@ pub(crate) fn push_rfc3339(out: &mut Vec<u8>, micros: u64) {
 
 /// Parses a timestamp in UTC, with at most six decimals, into microseconds since 1970-01-01T00:00:00. It parses
 /// everything that [`push_rfc3339`] writes, including years after 9999.
-pub(crate) fn parse_rfc3339(text: &str) -> Option<u64> {
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
     let (date, time) = text.strip_suffix(['Z', 'z'])?.split_once(['T', 't'])?;
     let [year, month, day] = parts::<3>(date, '-')?;
     if year.len() < 4 || month.len() != 2 || day.len() != 2 {

@@ -7,15 +7,17 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::json::{is_json, push_number, push_string};
+use exesdb_packed::says_json;
+
 use crate::timestamp::push_rfc3339;
+use crate::{push_number, push_string};
 
 /// The content type that responses omit.
 const JSON: &str = "application/json";
 
 /// The treatment of white space in stored JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Layout {
+pub enum Layout {
     /// White space is kept.
     Kept,
     /// Line breaks become spaces. JSON allows them only between tokens, where a space is equivalent.
@@ -26,14 +28,17 @@ pub(super) enum Layout {
 
 /// The fields that events and snapshots share.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Content<'a> {
-    pub(super) content_type: &'a str,
-    pub(super) data: &'a [u8],
+pub struct Content<'a> {
+    /// The media type of the data.
+    pub content_type: &'a str,
+    /// The payload.
+    pub data: &'a [u8],
     /// Whether the data was checked to be JSON.
-    pub(super) data_is_json: bool,
-    pub(super) metadata: &'a [u8],
+    pub data_is_json: bool,
+    /// JSON about the event or snapshot; empty for none.
+    pub metadata: &'a [u8],
     /// Whether the metadata was checked to be JSON.
-    pub(super) metadata_is_json: bool,
+    pub metadata_is_json: bool,
 }
 
 impl Layout {
@@ -50,10 +55,10 @@ fn has_line_breaks(json: &[u8]) -> bool {
 }
 
 /// Appends `data` or `data_base64`, `content_type` unless it is [`JSON`], and `metadata` or `metadata_base64`.
-pub(super) fn push_content(out: &mut Vec<u8>, content: Content<'_>, layout: Layout) {
+pub fn push_content(out: &mut Vec<u8>, content: Content<'_>, layout: Layout) {
     let Content { content_type, data, metadata, .. } = content;
     let plain = content_type == JSON;
-    let embeds = content.data_is_json && (plain || is_json(content_type)) && layout.embeds(data);
+    let embeds = content.data_is_json && (plain || says_json(content_type)) && layout.embeds(data);
     if embeds {
         out.extend_from_slice(b",\"data\":");
         push_json(out, data, layout);
@@ -97,20 +102,20 @@ fn push_base64(out: &mut Vec<u8>, name: &str, bytes: &[u8]) {
 }
 
 /// Appends a comma and the name of a field.
-pub(super) fn push_name(out: &mut Vec<u8>, name: &str) {
+pub fn push_name(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
 }
 
 /// Appends a field that is a number.
-pub(super) fn push_number_field(out: &mut Vec<u8>, name: &str, number: u64) {
+pub fn push_number_field(out: &mut Vec<u8>, name: &str, number: u64) {
     push_name(out, name);
     push_number(out, number);
 }
 
 /// Appends a field that is a timestamp.
-pub(super) fn push_time_field(out: &mut Vec<u8>, name: &str, micros: u64) {
+pub fn push_time_field(out: &mut Vec<u8>, name: &str, micros: u64) {
     push_name(out, name);
     out.push(b'"');
     push_rfc3339(out, micros);
