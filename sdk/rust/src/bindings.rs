@@ -8,9 +8,9 @@
 pub mod gateway;
 #[cfg(feature = "gateway-steps")]
 pub mod steps;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence", feature = "sink"))]
 pub mod store;
 
 /// What every component may use of the host.
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence", feature = "sink"))]
 pub use store::{common::exesdb::host, described};

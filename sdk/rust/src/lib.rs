@@ -7,6 +7,7 @@
 //! | `streams` | those of [`streams`] and [`maintenance`] | [`persistence_plugin!`] | `exesdb:store/streams-plugin` and more |
 //! | `snapshots` | those of [`snapshots`] and [`maintenance`] | [`persistence_plugin!`] | `exesdb:store/snapshots-plugin` and more |
 //! | `subscriptions` | those of [`subscriptions`] | [`persistence_plugin!`] | `exesdb:store/subscriptions-plugin` |
+//! | `sink` | [`sinks::Sink`] | [`sink_plugin!`] | `exesdb:store/emitter-plugin` |
 //! | `gateway-steps` | [`steps::Gateway`] | [`steps_plugin!`] | `exesdb:gateway/gateway-steps-plugin` |
 //! | `gateway` | [`gateway::Gateway`] | [`gateway_plugin!`] | `exesdb:gateway/gateway-http-plugin` |
 //!
@@ -23,32 +24,34 @@
 #[doc(hidden)]
 pub mod bindings;
 
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence", feature = "sink"))]
 pub mod arguments;
 #[cfg(feature = "persistence")]
 pub mod batch;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence", feature = "sink"))]
 pub mod config;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence", feature = "sink"))]
 pub mod describe;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence", feature = "sink"))]
 pub mod events;
 #[cfg(feature = "persistence")]
 pub mod fields;
 #[cfg(feature = "gateway")]
 pub mod gateway;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence", feature = "sink"))]
 pub mod logging;
 #[cfg(feature = "persistence")]
 pub mod maintenance;
 #[cfg(all(feature = "testing", feature = "persistence"))]
 pub mod memory;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence", feature = "sink"))]
 mod panic;
 #[cfg(feature = "persistence")]
 mod plugin;
 #[cfg(any(feature = "gateway", feature = "gateway-steps"))]
 pub mod requests;
+#[cfg(feature = "sink")]
+pub mod sinks;
 #[cfg(feature = "snapshots")]
 pub mod snapshots;
 #[cfg(feature = "gateway-steps")]
@@ -57,12 +60,12 @@ pub mod steps;
 pub mod streams;
 #[cfg(feature = "subscriptions")]
 pub mod subscriptions;
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence", feature = "sink"))]
 pub mod types;
 #[cfg(feature = "persistence")]
 pub mod view;
 
-#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence"))]
+#[cfg(any(feature = "gateway", feature = "gateway-steps", feature = "persistence", feature = "sink"))]
 pub use exesdb_packed as packed;
 
 /// Compiles and runs the example of the page for authors of persistence components.

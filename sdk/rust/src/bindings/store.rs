@@ -226,6 +226,20 @@ exported! {
 }
 
 exported! {
+    /// Deliveries to a sink.
+    #[cfg(feature = "sink")]
+    sink,
+    "package exesdb:sdk-sink; world sdk-sink { export exesdb:store/sink@0.2.0; }",
+    "exesdb:sdk-sink/sdk-sink",
+    "export_sink",
+    {
+        "exesdb:storage/places@0.2.0": crate::bindings::store::common::exesdb::storage::places,
+        "exesdb:host/fields@0.2.0": crate::bindings::store::common::exesdb::host::fields,
+        "exesdb:store/types@0.2.0": crate::bindings::store::common::exesdb::store::types,
+    }
+}
+
+exported! {
     /// Upkeep.
     #[cfg(feature = "persistence")]
     maintenance,

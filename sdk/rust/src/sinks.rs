@@ -1,0 +1,94 @@
+//! Sinks: components that take the events of a durable subscription.
+//!
+//! ```
+//! use exesdb_sdk::packed::Events;
+//! use exesdb_sdk::sinks::{Batch, Failure, Outcome, Sink};
+//!
+//! /// Counts events, and takes none of the type `secret`.
+//! struct Counter;
+//!
+//! impl Sink for Counter {
+//!     fn deliver(batch: Batch) -> Outcome {
+//!         let mut done = 0;
+//!         for event in Events::new(&batch.events) {
+//!             let (position, event) = event.expect("the host checks what it passes");
+//!             if event.event_type == "secret" {
+//!                 let reason = format!("the event at position {position} is secret");
+//!                 return Outcome { done, failure: Some(Failure::Rejected(reason)) };
+//!             }
+//!             exesdb_sdk::logging::info(event.stream_id);
+//!             done += 1;
+//!         }
+//!         Outcome { done, failure: None }
+//!     }
+//! }
+//!
+//! exesdb_sdk::sink_plugin!(Counter);
+//! ```
+//!
+//! The operator grants a sink hosts (`allowed_hosts`) and a directory (`directory`). It uses them through [`wasip2`], or
+//! through the standard library if it is built for `wasm32-wasip2`.
+
+use std::marker::PhantomData;
+
+use crate::panic;
+
+pub use wasip2;
+
+/// A sink. Register the type that implements it with [`sink_plugin!`](crate::sink_plugin).
+pub use crate::bindings::store::sink::exports::exesdb::store::sink::Guest as Sink;
+
+pub use crate::bindings::store::sink::exports::exesdb::store::sink::{
+    Batch, Failure, Outcome, Unavailability,
+};
+
+impl Outcome {
+    /// All events of a batch, or the first ones of it, are done.
+    #[must_use]
+    pub fn done(done: u32) -> Self {
+        Self { done, failure: None }
+    }
+
+    /// So many events are done, and the next one is not.
+    #[must_use]
+    pub fn failed(done: u32, failure: Failure) -> Self {
+        Self { done, failure: Some(failure) }
+    }
+}
+
+/// The failure of an event for which the receiver is not there.
+#[must_use]
+pub fn unavailable(reason: impl Into<String>) -> Failure {
+    Failure::Unavailable(Unavailability { reason: reason.into(), retry_after_ms: None })
+}
+
+/// Wraps the registered sink in what the SDK does for each call.
+#[doc(hidden)]
+pub struct Registered<S>(PhantomData<S>);
+
+impl<S: Sink> Sink for Registered<S> {
+    fn deliver(batch: Batch) -> Outcome {
+        panic::install_hook();
+        S::deliver(batch)
+    }
+}
+
+/// Makes this crate a sink: exports the interface of a type that implements [`Sink`](crate::sinks::Sink). Use it once per
+/// component. It expands to nothing on targets other than WebAssembly, so that the rules can be tested there.
+#[macro_export]
+macro_rules! sink_plugin {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type Registered = $crate::sinks::Registered<$plugin>;
+            $crate::bindings::store::sink::export_sink!(
+                Registered with_types_in $crate::bindings::store::sink
+            );
+        };
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            const fn implements<S: $crate::sinks::Sink>() {}
+            implements::<$plugin>();
+        };
+    };
+}
