@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-const COMPONENTS: [&str; 4] = ["streams", "snapshots", "subscriptions", "gateway-http"];
+const COMPONENTS: [&str; 6] =
+    ["streams", "snapshots", "subscriptions", "gateway-http", "webhook", "ndjson-file"];
 
 fn main() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/components");

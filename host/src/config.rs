@@ -17,7 +17,7 @@ mod table;
 mod web;
 
 pub use listen::parse_listen;
-pub use model::{ComponentSource, Components, Config, Limits, Setting, StoreConfig};
+pub use model::{ComponentSource, Components, Config, Limits, Setting, SinkConfig, StoreConfig};
 pub use reference::{example_file, page as reference_page};
 pub use schema::{DEFAULT_DATA, DEFAULT_LISTEN, DEFAULT_STORE};
 pub use settings::resolve as resolve_settings;

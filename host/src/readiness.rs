@@ -82,7 +82,7 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     let degraded = degraded([("snapshots", snapshots), ("durable subscriptions", subscriptions)]);
     let components = registry.get::<Components>(&names::components(name));
     let components = components.iter().flat_map(|components| &components.0);
-    let components = components.map(|(role, identity)| (*role, identity.digest.clone())).collect();
+    let components = components.map(|(role, identity)| (role.clone(), identity.digest.clone())).collect();
     StoreReadiness { store: name.clone(), trouble, degraded, components, next_position, history }
 }
 

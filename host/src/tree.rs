@@ -14,9 +14,10 @@
 //! │     │     ├─ snapshots    a partition for each instance; parked when it gives up or does not start
 //! │     │     └─ subscriptions  a partition for each instance; parked as above
 //! │     ├─ emitter-system     a partition of subscriptions each; parked as above
-//! │     │  └─ <partition>     rest_for_one
-//! │     │     ├─ emitters     dynamic: one for each active durable subscription
-//! │     │     └─ roster       starts them
+//! │     │  ├─ <partition>     rest_for_one
+//! │     │  │  ├─ emitters     dynamic: one for each active durable subscription
+//! │     │  │  └─ roster       starts them
+//! │     │  └─ sinks           one_for_one: a child for each sink, when there are any; parked as above
 //! │     └─ gateway-system     one_for_one
 //! │        ├─ gateway-workers a partition for each worker
 //! │        └─ pubsub          when enabled
@@ -37,8 +38,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use exesdb_plugin::{
-    Clock, DecisionOrder, Emitters, Engine, Followers, GatewayPlugin, Installed, Limits, Plugin,
-    SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool, SubscriptionsKind, SubscriptionsPool,
+    Clock, DecisionOrder, Emitters, Engine, Followers, GatewayPlugin, Installed, Limits, Plugin, SinkSpec,
+    Sinks, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool, SubscriptionsKind, SubscriptionsPool,
     VisibleSnapshots, names,
 };
 use exesdb_supervisor::{ChildSpec, Registration, Registry, Strategy, SupervisorSpec, Telemetry};
@@ -72,7 +73,8 @@ pub struct StoreTree {
     followers: Arc<Followers>,
     /// The emitters of its durable subscriptions, whose consumers outlive them.
     emitters: Arc<Emitters>,
-    _registration: Registration,
+    sinks: Arc<Sinks>,
+    _registrations: [Registration; 2],
 }
 
 /// The part of a store below its gateway: the database, and the components that keep streams and snapshots in it.
@@ -163,17 +165,19 @@ impl Persistence {
     /// The store as a child of the host, without a gateway. Its database is in `folder`.
     pub fn child(&self, folder: PathBuf) -> ChildSpec {
         let store = SupervisorSpec::new(&self.setup.config.name, Strategy::RestForOne);
-        let store =
-            limited(store, STORE_INTENSITY).child(self.components(None)).child(self.core_system(folder));
+        let store = limited(store, STORE_INTENSITY)
+            .child(self.components(None, &Sinks::new([])))
+            .child(self.core_system(folder));
         ChildSpec::supervisor(store)
     }
 
-    fn components(&self, gateway: Option<Arc<Installed<GatewayPlugin>>>) -> ChildSpec {
+    fn components(&self, gateway: Option<Arc<Installed<GatewayPlugin>>>, sinks: &Arc<Sinks>) -> ChildSpec {
         let roles = Roles {
             streams: self.streams.clone(),
             snapshots: self.snapshots.clone(),
             subscriptions: self.subscriptions.clone(),
             gateway,
+            sinks: sinks.clone(),
         };
         components::child(self.setup.clone(), roles, self.load_failure.clone())
     }
@@ -211,8 +215,18 @@ impl StoreTree {
         let followers = Followers::new(config.gateway_pool_size as usize, config.readers as usize);
         let emitters =
             followers.emitters(config.emitter_pool_size as usize, config.subscriptions_max as usize);
-        let registration = registry.register(names::emitters(&config.name), emitters.clone());
-        Self { persistence, gateway: Arc::default(), followers, emitters, _registration: registration }
+        let sinks = Sinks::new(config.sinks.iter().map(|(name, sink)| SinkSpec {
+            name: name.clone(),
+            subscription: sink.subscription.clone(),
+            batch_events: sink.batch_events,
+            grants: sink.grants.clone(),
+        }));
+        let registrations = [
+            registry.register(names::emitters(&config.name), emitters.clone()),
+            registry.register(names::sinks(&config.name), sinks.clone()),
+        ];
+        let gateway = Arc::default();
+        Self { persistence, gateway, followers, emitters, sinks, _registrations: registrations }
     }
 
     /// Tells the store's followers that the host stops.
@@ -230,14 +244,15 @@ impl StoreTree {
             .child(self.gateway_system());
         // When the components are loaded again, everything made of them is restarted.
         let store = limited(SupervisorSpec::new(name, Strategy::RestForOne), STORE_INTENSITY)
-            .child(self.persistence.components(Some(self.gateway.clone())))
+            .child(self.persistence.components(Some(self.gateway.clone()), &self.sinks))
             .child(ChildSpec::supervisor(system));
         ChildSpec::supervisor(store).park_when_given_up()
     }
 
     fn emitter_system(&self) -> ChildSpec {
         let Persistence { subscriptions, subscription_workers, .. } = &self.persistence;
-        self.emitters.supervisor("emitter-system", subscriptions, subscription_workers)
+        let sinks = self.sinks.supervisor("sinks", &self.emitters, subscription_workers);
+        self.emitters.supervisor("emitter-system", subscriptions, subscription_workers, sinks)
     }
 
     fn gateway_system(&self) -> ChildSpec {

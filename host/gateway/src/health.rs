@@ -16,7 +16,7 @@ pub struct StoreReadiness {
     /// What is missing although it serves, if anything.
     pub degraded: Option<String>,
     /// The SHA-256 of each component that it runs, by role.
-    pub components: Vec<(&'static str, String)>,
+    pub components: Vec<(String, String)>,
     /// The next position of its log; none while it is not open.
     pub next_position: Option<u64>,
     /// The history that its positions belong to, as 16 hexadecimal digits; none while it is not open.
@@ -43,7 +43,7 @@ pub(crate) fn ready(stores: &[StoreReadiness]) -> Response<Full<Bytes>> {
 
 /// The digests of a store's components: `{"gateway": "...", ...}`.
 fn digests(store: &StoreReadiness) -> serde_json::Value {
-    let digest = |(role, digest): &(&str, String)| ((*role).to_owned(), digest.clone().into());
+    let digest = |(role, digest): &(String, String)| (role.clone(), digest.clone().into());
     serde_json::Value::Object(store.components.iter().map(digest).collect())
 }
 
@@ -74,7 +74,7 @@ mod tests {
             store: name.into(),
             trouble: trouble.map(str::to_owned),
             degraded: None,
-            components: vec![("gateway", "00ff".to_owned())],
+            components: vec![("gateway".to_owned(), "00ff".to_owned())],
             next_position: None,
             history: None,
         };

@@ -18,7 +18,7 @@ pub(crate) const SUBSCRIPTION: &str = "subscription";
 pub struct ComponentContext {
     /// The store's name.
     pub store: String,
-    /// The component's role in the store: `streams`, `snapshots` or `gateway`. Names its keyspaces, too, so that a
+    /// The component's role in the store: `streams`, `snapshots`, `subscriptions`, `gateway` or `sink`. Names its keyspaces, too, so that a
     /// replacement finds its predecessor's data.
     pub role: &'static str,
     /// The operator's settings for the component.

@@ -44,8 +44,12 @@ use crate::persistence::SubscriptionsPool;
 use crate::problem::{code, problem};
 use crate::store_calls::StoreCalls;
 
+pub(crate) use begin::BACKOFF;
 pub(crate) use events::query;
+#[cfg(test)]
+pub(crate) use events::tests::page;
 pub(crate) use mailbox::Settlement;
+pub(crate) use suspicion::{Beginning, Given, REASON_BYTES_MAX, Suspicion, Whose};
 
 /// The emitters of one store: their mailboxes, and what is to be looked at. It outlives them.
 pub struct Emitters {

@@ -59,6 +59,7 @@ pub struct Engine {
     pub(crate) wasmtime: wasmtime::Engine,
     pub(crate) persistence: Linker<State>,
     pub(crate) gateway: Linker<State>,
+    pub(crate) sink: Linker<State>,
 }
 
 impl Engine {
@@ -73,7 +74,8 @@ impl Engine {
         start_ticking(&wasmtime);
         let persistence = persistence_linker(&wasmtime)?;
         let gateway = gateway_linker(&wasmtime)?;
-        Ok(Self { wasmtime, persistence, gateway })
+        let sink = sink_linker(&wasmtime)?;
+        Ok(Self { wasmtime, persistence, gateway, sink })
     }
 }
 
@@ -157,8 +159,19 @@ fn gateway_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> 
     Ok(linker)
 }
 
-/// All of WASI is linked, because toolchains import all of it; the instance's state has no files, sockets or environment
-/// (see [`State::store`]).
+fn sink_linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    store::logging::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::config::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::fields::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::places::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    store::types::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state)?;
+    add_wasi(&mut linker)?;
+    Ok(linker)
+}
+
+/// All of WASI is linked, because toolchains import all of it; the instance's state has no files, sockets or environment,
+/// but for what a sink was granted (see [`State::store`]).
 fn add_wasi(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_async(linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)

@@ -26,6 +26,7 @@ mod engine;
 #[cfg(feature = "faults")]
 mod fault;
 mod gateway;
+mod grants;
 mod guest_dispatcher;
 mod guest_log;
 mod identity;
@@ -40,11 +41,13 @@ mod meter;
 mod metered_call;
 pub mod names;
 mod offload;
+mod outgoing;
 mod ownership;
 mod persistence;
 mod problem;
 mod request_control;
 mod seats;
+mod sinks;
 mod state;
 mod store_calls;
 mod store_view;
@@ -67,6 +70,7 @@ pub use gateway::{
     Followers, GatewayBody, GatewayError, GatewayPlugin, GatewayWorker, LimitedBody,
     workers as gateway_workers,
 };
+pub use grants::{AllowedHost, Grants};
 pub use guest_dispatcher::GuestDispatcher;
 pub use identity::Identity;
 pub use installed::{Deployment, Installed};
@@ -78,6 +82,7 @@ pub use persistence::{
     DecisionOrder, Kind, Plugin, Pool, ScavengeStep, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool,
     SubscriptionsKind, SubscriptionsPool, SweepStep, VerifyStep, VisibleSnapshots,
 };
+pub use sinks::{SinkPlugin, SinkSpec, Sinks};
 pub use state::State;
 pub use topics::{HealthSource, StoreHealth};
 pub use wasmtime_wasi_http::Error as BodyError;

@@ -39,6 +39,11 @@ pub fn child(store: &str) -> String {
 /// The [`crate::HealthSource`] of the host.
 pub const HEALTH: &str = "health";
 
+/// The store's [`crate::Sinks`].
+pub fn sinks(store: &str) -> String {
+    format!("{store}/sinks")
+}
+
 /// The handle of the tree that a store is in.
 pub const HANDLE: &str = "handle";
 

@@ -5,19 +5,19 @@ use std::time::Instant;
 
 use wasmtime::component::{Resource, ResourceTable};
 use wasmtime::{Store, UpdateDeadline};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
-use wasmtime_wasi_http::{
-    RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::caller::Caller;
 use crate::context::ComponentContext;
 use crate::crash::{CallLog, Crash};
+use crate::grants::Grants;
 use crate::guest_log::{GuestLog, Output};
 use crate::identity::Identity;
 use crate::limits::{HANDLES_MAX, HOSTCALL_BYTES_MAX, RANDOM_BYTES_MAX};
 use crate::meter::Meter;
 use crate::offload::ReadOffload;
+use crate::outgoing::{CallsOut, Granted};
 use crate::request_control::RequestControl;
 use crate::trace::Trace;
 use crate::view::View;
@@ -40,7 +40,7 @@ pub struct State {
     table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    no_calls_out: NoCallsOut,
+    calls_out: CallsOut,
 }
 
 impl State {
@@ -52,6 +52,38 @@ impl State {
         path: &Arc<str>,
     ) -> Store<Self> {
         let log = GuestLog::new(context.clone(), path.clone());
+        let wasi = wasi(&log, context).build();
+        Self::with(engine, component, context, path, (log, wasi, CallsOut::Denied))
+    }
+
+    /// The same for an instance of a sink, with what it was granted.
+    ///
+    /// # Errors
+    ///
+    /// The granted directory cannot be opened.
+    pub(crate) fn store_with_grants(
+        engine: &wasmtime::Engine,
+        component: &Arc<Identity>,
+        context: &Arc<ComponentContext>,
+        path: &Arc<str>,
+        grants: &Grants,
+    ) -> wasmtime::Result<Store<Self>> {
+        let log = GuestLog::new(context.clone(), path.clone());
+        let mut wasi = wasi(&log, context);
+        if let Some(directory) = &grants.directory {
+            wasi.preopened_dir(directory, GRANTED_DIRECTORY, FsPerms::ReadWrite)?;
+        }
+        let calls_out = CallsOut::Granted(Granted::new(grants.allowed_hosts.clone(), path.clone()));
+        Ok(Self::with(engine, component, context, path, (log, wasi.build(), calls_out)))
+    }
+
+    fn with(
+        engine: &wasmtime::Engine,
+        component: &Arc<Identity>,
+        context: &Arc<ComponentContext>,
+        path: &Arc<str>,
+        (log, wasi, calls_out): (GuestLog, WasiCtx, CallsOut),
+    ) -> Store<Self> {
         let mut table = ResourceTable::new();
         table.set_max_capacity(HANDLES_MAX);
         let state = Self {
@@ -63,20 +95,9 @@ impl State {
             traces: Vec::new(),
             request: None,
             table,
-            // No files, no sockets, no name lookup, no environment, no arguments: a guest that asks for them gets WASI's own
-            // error, which is an exception or a result in its language. Random numbers are real, and so are clocks,
-            // unless the store has another time of day.
-            wasi: WasiCtxBuilder::new()
-                .stdout(log.output(Output::Stdout))
-                .stderr(log.output(Output::Stderr))
-                .max_random_size(RANDOM_BYTES_MAX)
-                .wall_clock(context.clock)
-                .allow_tcp(false)
-                .allow_udp(false)
-                .allow_ip_name_lookup(false)
-                .build(),
+            wasi,
             http: WasiHttpCtx::new(),
-            no_calls_out: NoCallsOut,
+            calls_out,
             log,
         };
         let mut store = Store::new(engine, state);
@@ -178,23 +199,22 @@ impl State {
     }
 }
 
-/// Denies outgoing requests: each fails with `HTTP-request-denied`.
-struct NoCallsOut;
+/// The granted directory's name in the component. Relative paths lead there, too.
+const GRANTED_DIRECTORY: &str = "/";
 
-type Transmission = Box<dyn Future<Output = Result<(), wasmtime_wasi_http::Error>> + Send>;
-
-impl WasiHttpHooks for NoCallsOut {
-    fn send_request(
-        &mut self,
-        _request: http::Request<WasiBody>,
-        _options: Option<RequestOptions>,
-        _transmission: Transmission,
-    ) -> Box<
-        dyn Future<Output = Result<(http::Response<WasiBody>, Transmission), wasmtime_wasi_http::Error>>
-            + Send,
-    > {
-        Box::new(std::future::ready(Err(wasmtime_wasi_http::Error::HttpRequestDenied)))
-    }
+/// No files, no sockets, no name lookup, no environment, no arguments: a guest that asks for them gets WASI's own error, which
+/// is an exception or a result in its language. Random numbers are real, and so are clocks, unless the store has another
+/// time of day.
+fn wasi(log: &GuestLog, context: &ComponentContext) -> WasiCtxBuilder {
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.stdout(log.output(Output::Stdout))
+        .stderr(log.output(Output::Stderr))
+        .max_random_size(RANDOM_BYTES_MAX)
+        .wall_clock(context.clock)
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false);
+    wasi
 }
 
 impl WasiView for State {
@@ -205,6 +225,6 @@ impl WasiView for State {
 
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.no_calls_out }
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.calls_out }
     }
 }

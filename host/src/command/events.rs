@@ -34,7 +34,8 @@ pub struct EventsOptions {
 }
 
 /// Kinds of events that other parts of the host report than supervisors.
-const OTHER_KINDS: [&str; 6] = ["breaker", "loaded", "membership", "quarantined", "subscription", "trap"];
+const OTHER_KINDS: [&str; 7] =
+    ["breaker", "loaded", "membership", "quarantined", "sink", "subscription", "trap"];
 
 /// Checks that a kind exists: no event would ever match another.
 fn parse_kind(text: &str) -> Result<String, String> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use exesdb_plugin::SettingValue;
+use exesdb_plugin::{Grants, SettingValue};
 
 use super::schema;
 use super::schema::Number;
@@ -56,6 +56,8 @@ pub struct StoreConfig {
     /// Settings by component (`streams`, `snapshots`, `subscriptions`, `gateway`), then by key. When the component is loaded, they are
     /// checked against those that it declares.
     pub settings: BTreeMap<String, BTreeMap<String, Setting>>,
+    /// Sinks, by their names.
+    pub sinks: BTreeMap<String, SinkConfig>,
     /// What each instance may use if its component has no limits of its own.
     pub limits: Limits,
     /// What each instance of a component may use, by component, where it differs from [`StoreConfig::limits`].
@@ -82,10 +84,29 @@ pub struct Components {
 /// Where a component comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ComponentSource {
-    /// One that this binary carries: `streams`, `snapshots`, `subscriptions` or `gateway-http`.
+    /// One that this binary carries: `streams`, `snapshots`, `subscriptions`, `gateway-http`, `webhook` or `ndjson-file`.
     Builtin(String),
     /// A component file. A relative path was resolved against the directory of the configuration file.
     File(PathBuf),
+}
+
+/// A sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkConfig {
+    /// World `emitter-plugin`.
+    pub component: ComponentSource,
+    /// Where the file names the component.
+    pub component_place: Place,
+    /// The durable subscription whose events it takes.
+    pub subscription: String,
+    /// Events that are passed to it at a time.
+    pub batch_events: u32,
+    /// What it may use outside of itself. A relative path was resolved against the directory of the configuration file.
+    pub grants: Grants,
+    /// Where the file names the directory, if it does.
+    pub directory_place: Option<Place>,
+    /// The settings of its component.
+    pub settings: BTreeMap<String, Setting>,
 }
 
 /// A setting as the operator wrote it.
@@ -145,6 +166,7 @@ impl StoreConfig {
             components: Components::default(),
             component_places: BTreeMap::new(),
             settings: BTreeMap::new(),
+            sinks: BTreeMap::new(),
             limits: Limits::default(),
             component_limits: BTreeMap::new(),
             limit_places: BTreeMap::new(),
@@ -165,6 +187,14 @@ impl StoreConfig {
                 *path = std::path::absolute(&*path)?;
             }
         }
+        for sink in self.sinks.values_mut() {
+            if let ComponentSource::File(path) = &mut sink.component {
+                *path = std::path::absolute(&*path)?;
+            }
+            if let Some(directory) = &mut sink.grants.directory {
+                *directory = std::path::absolute(&*directory)?;
+            }
+        }
         Ok(self)
     }
 
@@ -183,7 +213,8 @@ impl StoreConfig {
     pub fn instances(&self) -> u32 {
         let gateway = self.gateway_pool_size * self.limits.gateway_instances_per_worker;
         let subscriptions = self.subscription_workers + self.subscriptions_max;
-        self.writers + self.readers + self.snapshot_workers + subscriptions + gateway
+        let sinks = u32::try_from(self.sinks.len()).unwrap_or(u32::MAX);
+        self.writers + self.readers + self.snapshot_workers + subscriptions + gateway + sinks
     }
 }
 

@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use exesdb_plugin::SettingValue;
+use exesdb_plugin::{AllowedHost, Grants, SettingValue};
 use toml::de::{DeTable, DeValue};
 
 use super::listen::parse_listen;
-use super::model::{ComponentSource, Components, Config, Limits, Setting, StoreConfig};
-use super::schema::{self, SETTING_BYTES_MAX, SETTINGS_MAX, STORE_INSTANCES_MAX, STORES_MAX};
+use super::model::{ComponentSource, Components, Config, Limits, Setting, SinkConfig, StoreConfig};
+use super::schema::{self, SETTING_BYTES_MAX, SETTINGS_MAX, SINKS_MAX, STORE_INSTANCES_MAX, STORES_MAX};
 use super::source::{self, ConfigError, Place, SourceText, Violation};
 use super::table::{Table, Value, integer};
 use super::web;
@@ -133,7 +133,70 @@ fn parse_store(table: &Table<'_>) -> Result<StoreConfig, Violation> {
             }
         }
     }
+    if let Some(sinks) = table.table(schema::SINKS)? {
+        for (name, value) in sinks.entries() {
+            if store.sinks.len() == SINKS_MAX {
+                let message = format!("there are more than {SINKS_MAX} sinks; a store has at most so many");
+                return Err(Violation::at(name, message));
+            }
+            let text = name.get_ref();
+            if !schema::is_name(text) {
+                let expected = schema::NAME.expected;
+                return Err(Violation::at(
+                    name,
+                    format!("the sink's name is {text:?}; it must be {expected}"),
+                ));
+            }
+            let sink = parse_sink(&sinks.inner(text, value)?.check_keys(&schema::SINK_TABLE)?)?;
+            store.sinks.insert(text.to_string(), sink);
+        }
+    }
     Ok(store)
+}
+
+fn parse_sink(table: &Table<'_>) -> Result<SinkConfig, Violation> {
+    let required = |key: &'static schema::Text| {
+        let missing =
+            || table.violation(format!("the sink has no {}; it must be {}", key.name, key.expected));
+        let value = table.get(key.name).ok_or_else(missing)?;
+        Ok((table.source.string(key.name, value, key.expected)?, value))
+    };
+    let (given, value) = required(&schema::SINK_COMPONENT)?;
+    let wrong = || table.source.wrong(schema::SINK_COMPONENT.name, value, schema::SINK_COMPONENT.expected);
+    let component = match given.strip_prefix("builtin:") {
+        Some(builtin) if schema::SINK_BUILTINS.contains(&builtin) => {
+            ComponentSource::Builtin(builtin.to_owned())
+        }
+        // It would be a file of that name.
+        None if !given.is_empty() && !schema::SINK_BUILTINS.contains(&given) => {
+            ComponentSource::File(table.source.resolve(given))
+        }
+        _ => return Err(wrong()),
+    };
+    let component_place = table.source.place(&value.span());
+    let (subscription, value) = required(&schema::SINK_SUBSCRIPTION)?;
+    let is_short = (1..=schema::SUBSCRIPTION_BYTES_MAX).contains(&subscription.len());
+    if !is_short || subscription.chars().any(char::is_control) {
+        let schema::Text { name, expected, .. } = schema::SINK_SUBSCRIPTION;
+        return Err(table.source.wrong(name, value, expected));
+    }
+    let hosts =
+        table.names(&schema::SINK_ALLOWED_HOSTS, |text| Some(AllowedHost::parse(text)?.to_string()))?;
+    let directory = table.text(&schema::DIRECTORY)?;
+    let grants = Grants {
+        allowed_hosts: hosts.iter().filter_map(|host| AllowedHost::parse(host)).collect(),
+        directory: directory.map(|directory| table.source.resolve(directory)),
+    };
+    let settings = table.table(schema::SETTINGS)?;
+    Ok(SinkConfig {
+        component,
+        component_place,
+        subscription: subscription.to_owned(),
+        batch_events: table.number(&schema::BATCH_EVENTS)?.unwrap_or(schema::BATCH_EVENTS.default),
+        grants,
+        directory_place: table.place(schema::DIRECTORY.name),
+        settings: settings.map(|table| parse_settings("the sink", &table)).transpose()?.unwrap_or_default(),
+    })
 }
 
 fn parse_components(table: &Table<'_>, store: &mut StoreConfig) -> Result<(), Violation> {
@@ -162,7 +225,7 @@ fn parse_components(table: &Table<'_>, store: &mut StoreConfig) -> Result<(), Vi
 fn parse_limits(table: &Table<'_>, store: &mut StoreConfig) -> Result<(), Violation> {
     let places = &mut store.limit_places;
     set_limits(table, "", &mut store.limits, places)?;
-    for (role, schema) in schema::ROLES.into_iter().zip(&schema::COMPONENT_LIMITS) {
+    for (role, schema) in schema::LIMITED.into_iter().zip(&schema::COMPONENT_LIMITS) {
         let Some(own) = table.table(role)? else { continue };
         let mut limits = store.limits;
         set_limits(&own.check_keys(schema)?, role, &mut limits, places)?;
@@ -221,7 +284,7 @@ mod tests {
     use super::parse;
     use crate::config::model::{ComponentSource, Config, Limits, StoreConfig};
     use crate::config::source::{ConfigError, Place, SourceText};
-    use exesdb_plugin::SettingValue;
+    use exesdb_plugin::{Grants, SettingValue};
     use std::path::{Path, PathBuf};
 
     fn parsed(text: &str) -> Result<Config, ConfigError> {
@@ -271,6 +334,19 @@ mod tests {
             call_cpu_ms = 16
             call_wall_ms = 17
             mailbox = 18
+            [store.limits.sink]
+            memory_mib = 19
+            [store.sinks.s-1]
+            component = "builtin:webhook"
+            subscription = "a b"
+            batch_events = 20
+            allowed_hosts = ["Hooks.example.org", "[::1]:8080"]
+            directory = "there"
+            [store.sinks.s-1.settings]
+            url = "http://a"
+            [store.sinks.t]
+            component = "there.wasm"
+            subscription = "c"
             [[store]]
             name = "b"
             "#,
@@ -310,6 +386,18 @@ mod tests {
         let snapshots = Limits { call_cpu_ms: 16, call_wall_ms: 17, mailbox: 18, ..limits };
         assert_eq!(store.limits_of("snapshots"), &snapshots);
         assert_eq!(store.limits_of("streams"), &limits);
+        assert_eq!(store.limits_of("sink"), &Limits { memory_mib: 19, ..limits });
+        let sink = &store.sinks["s-1"];
+        assert_eq!(sink.component, ComponentSource::Builtin("webhook".to_owned()));
+        assert_eq!((sink.subscription.as_str(), sink.batch_events), ("a b", 20));
+        let hosts: Vec<String> = sink.grants.allowed_hosts.iter().map(ToString::to_string).collect();
+        assert_eq!(hosts, ["hooks.example.org", "[::1]:8080"]);
+        assert_eq!(sink.grants.directory.as_deref(), Some(Path::new("etc/there")));
+        assert_eq!(sink.settings["url"].value, SettingValue::Text("http://a".to_owned()));
+        assert_eq!(place(&sink.component_place).1, 38);
+        let other = &store.sinks["t"];
+        assert_eq!(other.component, ComponentSource::File(PathBuf::from("etc/there.wasm")));
+        assert_eq!((other.batch_events, &other.grants), (100, &Grants::default()));
         assert_eq!(config.stores[1], StoreConfig::named("b"));
     }
 
@@ -390,6 +478,33 @@ mod tests {
             (named("[store.limits.gateway]\nmailbox = 1"), "4:1: unknown field `mailbox`, expected one of"),
             (named("[store.limits.streams]\nmemory_mib = 0"), "4:14: memory_mib is 0; it must be"),
             (named("[store.limits]\nmemory_mb = 1"), "4:1: unknown field `memory_mb`"),
+            (named("sinks = 1"), "3:9: sinks is 1; it must be a table"),
+            (named("[store.sinks.A]"), "3:14: the sink's name is \"A\"; it must be 1 to 64"),
+            (named("[store.sinks.a]"), "3:1: the sink has no component; it must be \"builtin:webhook\""),
+            (
+                named("[store.sinks.a]\ncomponent = \"builtin:streams\""),
+                "4:13: component is \"builtin:streams\"; it must be \"builtin:webhook\", \"builtin:ndjson-file\" or",
+            ),
+            (named("[store.sinks.a]\ncomponent = \"webhook\""), "4:13: component is \"webhook\"; it must be"),
+            (
+                named("[store.sinks.a]\ncomponent = \"x.wasm\""),
+                "3:1: the sink has no subscription; it must be the name of a durable subscription",
+            ),
+            (
+                named("[store.sinks.a]\ncomponent = \"x.wasm\"\nsubscription = \"\""),
+                "5:16: subscription is \"\"; it must be the name",
+            ),
+            (
+                named(
+                    "[store.sinks.a]\ncomponent = \"x.wasm\"\nsubscription = \"s\"\nallowed_hosts = [\"http://a\"]",
+                ),
+                "6:17: allowed_hosts[0] is \"http://a\"; it must be a host such as",
+            ),
+            (
+                named("[store.sinks.a]\ncomponent = \"x.wasm\"\nsubscription = \"s\"\nbatch_events = 1001"),
+                "6:16: batch_events is 1001; it must be a whole number from 1 to 1000",
+            ),
+            (named("[store.sinks.a]\nhosts = []"), "4:1: unknown field `hosts`, expected one of `component`"),
             ("# ä\n[[store]]\n\"ä\" = 1".to_owned(), "3:1: unknown field `ä`"),
         ];
         for (text, expected) in cases {

@@ -17,6 +17,27 @@ const SETTINGS_EXAMPLE: [(&str, &str); 2] = [
     ),
 ];
 
+/// Sinks, which a store has none of by default.
+const SINKS_EXAMPLE: &str = r#"[[store]]
+name = "main"
+
+[store.sinks.billing]
+component = "builtin:webhook"
+subscription = "billing"          # exesdb subscription create billing --type paid
+allowed_hosts = ["127.0.0.1:8080"]
+
+[store.sinks.billing.settings]
+url = "http://127.0.0.1:8080/paid"
+secret = "not this one"
+
+[store.sinks.audit]
+component = "builtin:ndjson-file"
+subscription = "audit"
+directory = "./audit"
+
+[store.sinks.audit.settings]
+file = "audit.ndjson""#;
+
 /// A configuration file with every default.
 pub fn example_file() -> String {
     let mut lines = Vec::new();
@@ -32,7 +53,7 @@ pub fn example_file() -> String {
     push_commented(
         &mut lines,
         "[store.limits.gateway]",
-        "What each instance of one component (streams, snapshots, subscriptions or gateway) may use instead.",
+        "What each instance of one component (streams, snapshots, subscriptions, gateway or sink) may use instead.",
     );
     lines.push(format!("{} = {}", schema::MEMORY_MIB.name, schema::MEMORY_MIB.default));
     lines.join("\n")
@@ -109,10 +130,12 @@ A file with every default:
     );
     write!(page, "\n## {}\n\n", schema::TOP_TABLE.meaning).expect("a String takes all");
     push_keys(&mut page, &schema::TOP_TABLE);
-    for table in [&schema::STORE_TABLE, &schema::COMPONENTS_TABLE, &schema::LIMITS_TABLE] {
+    for table in [&schema::STORE_TABLE, &schema::COMPONENTS_TABLE, &schema::LIMITS_TABLE, &schema::SINK_TABLE]
+    {
         write!(page, "\n## `{}`\n\n{}\n\n", table.header, table.meaning).expect("a String takes all");
         push_keys(&mut page, table);
     }
+    write!(page, "\n```toml\n{SINKS_EXAMPLE}\n```\n").expect("a String takes all");
     page.push_str("\n## Limits of one component\n\nA component can have limits of its own, where they differ from those of the store:\n\n");
     for table in &schema::COMPONENT_LIMITS {
         let keys: Vec<String> = table.keys.iter().map(|key| format!("`{}`", key.name())).collect();
@@ -125,9 +148,11 @@ A file with every default:
 ## Settings
 
 {declares} They are under `[store.settings.streams]`, `.snapshots`, `.subscriptions` or `.gateway`,
-and are checked when the component is loaded. Of the built-in components, `streams` has one:
+or `[store.sinks.NAME.settings]`, and are checked when the component is loaded. Of the built-in components, `streams` has one:
 
 - `{index}`: {meaning}
+
+[sinks.md](sinks.md) has those of the built-in sinks.
 
 ## Bounds
 
@@ -137,6 +162,8 @@ and are checked when the component is loaded. Of the built-in components, `strea
 | stores | {stores} | Each has a database with threads and files of its own. |
 | component instances of all stores | {instances} | The engine's pool has room for so many. |
 | names in `allowed_hosts` or `allowed_origins` | {names} | People write them by hand. |
+| hosts in `allowed_hosts` of a sink | {names} | People write them by hand. |
+| sinks of a store | {sinks} | Each has an instance, and a consumer of a subscription. |
 | settings of a component | {settings} | It gets them as one list. |
 | a setting's text | {setting} bytes | Larger data belongs in a file. |
 ",
@@ -147,6 +174,7 @@ and are checked when the component is loaded. Of the built-in components, `strea
         stores = schema::STORES_MAX,
         instances = schema::STORE_INSTANCES_MAX,
         names = schema::NAMES_MAX,
+        sinks = schema::SINKS_MAX,
         settings = schema::SETTINGS_MAX,
         setting = schema::SETTING_BYTES_MAX,
     )
@@ -176,7 +204,7 @@ fn push_keys(page: &mut String, table: &Table) {
 mod tests {
     use std::path::Path;
 
-    use super::{example_file, page};
+    use super::{SINKS_EXAMPLE, example_file, page};
     use crate::config::model::Config;
     use crate::config::parse::parse;
     use crate::config::source::SourceText;
@@ -192,6 +220,15 @@ mod tests {
         store.settings.clear();
         assert_eq!(config, Config::default());
         assert!(example_file().lines().all(|line| line.chars().count() <= super::LINE_CHARS_MAX));
+    }
+
+    #[test]
+    fn the_example_of_sinks_can_be_read() {
+        let source = SourceText { file: Path::new("exesdb.toml"), text: SINKS_EXAMPLE };
+        let config = parse(source).map_err(|violation| source.error(violation)).unwrap();
+        let sinks = &config.stores[0].sinks;
+        assert_eq!(sinks.keys().collect::<Vec<_>>(), ["audit", "billing"]);
+        assert_eq!(sinks["audit"].batch_events, super::schema::BATCH_EVENTS.default);
     }
 
     #[test]

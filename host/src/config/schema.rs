@@ -22,6 +22,11 @@ pub(super) const SETTINGS_MAX: usize = 256;
 /// A setting's value, in bytes: larger data belongs in a file.
 pub(super) const SETTING_BYTES_MAX: usize = 64 << 10;
 
+/// Sinks of one store: each has an instance, and a consumer of a subscription.
+pub(super) const SINKS_MAX: usize = 64;
+/// The longest name of a durable subscription, in bytes, as the contract says.
+pub(super) const SUBSCRIPTION_BYTES_MAX: usize = 512;
+
 /// The data directory, relative to the working directory.
 pub const DEFAULT_DATA: &str = DATA.default;
 /// The address and port of the gateway's listener.
@@ -228,6 +233,48 @@ pub(super) const SUBSCRIPTIONS: Component =
 pub(super) const GATEWAY: Component =
     component("gateway", "gateway-http", "World `gateway-steps-plugin` or `gateway-http-plugin`.");
 
+pub(super) const SINK_COMPONENT: Text = Text {
+    name: "component",
+    default: "",
+    expected: "\"builtin:webhook\", \"builtin:ndjson-file\" or the path of a component file",
+    meaning: "The component, required. World `emitter-plugin`.",
+};
+
+/// The built-in components that a sink can have.
+pub(super) const SINK_BUILTINS: [&str; 2] = ["webhook", "ndjson-file"];
+
+pub(super) const SINK_SUBSCRIPTION: Text = Text {
+    name: "subscription",
+    default: "",
+    expected: "the name of a durable subscription, 1 to 512 bytes without control characters",
+    meaning: "The durable subscription whose events the sink takes, required. The sink waits until it is created.",
+};
+
+pub(super) const BATCH_EVENTS: Number = Number {
+    name: "batch_events",
+    default: 100,
+    min: 1,
+    max: 1_000,
+    unit: "events",
+    meaning: "Events that are passed to the sink at a time. What it has not done in a quarter of the subscription's \
+              `ack_timeout_ms` is passed again later.",
+    why_bounded: "A page has at most so many.",
+};
+
+pub(super) const SINK_ALLOWED_HOSTS: Names = Names {
+    name: "allowed_hosts",
+    expected: "a host such as \"hooks.example.org\", or one port of it such as \"hooks.example.org:8080\"",
+    meaning: "Hosts that the sink may send HTTP requests to. Others are denied.",
+};
+
+pub(super) const DIRECTORY: Text = Text {
+    name: "directory",
+    default: "",
+    expected: "a directory such as \"./events\"",
+    meaning: "A directory that the sink may read and write, relative to this file. It must exist. Without it, the sink has no \
+              files.",
+};
+
 pub(super) const CALL_CPU_MS: Number = Number {
     name: "call_cpu_ms",
     // A call of a built-in component takes microseconds: one that takes a second loops.
@@ -247,7 +294,7 @@ pub(super) const CALL_WALL_MS: Number = Number {
     max: 600_000,
     unit: "milliseconds",
     meaning: "Time from a call of a persistence component to its result, reads from the disk included, commits not; of a \
-              gateway on steps, from a call to its step.",
+              gateway on steps, from a call to its step; of a sink, from a call to its result, requests and files included.",
     why_bounded: "A disk that takes ten minutes is broken.",
 };
 
@@ -303,6 +350,9 @@ pub(super) const STORE: &str = "store";
 pub(super) const COMPONENTS: &str = "components";
 pub(super) const SETTINGS: &str = "settings";
 pub(super) const LIMITS: &str = "limits";
+pub(super) const SINKS: &str = "sinks";
+/// The role of the components of sinks.
+pub(super) const SINK: &str = "sink";
 
 pub(super) const TOP_TABLE: Table = Table {
     header: "",
@@ -326,7 +376,7 @@ pub(super) const STORE_TABLE: Table = Table {
         Key::Number(&DISK_RESERVE_MIB),
         Key::Flag(&PUBSUB),
     ],
-    tables: &[COMPONENTS, SETTINGS, LIMITS],
+    tables: &[COMPONENTS, SETTINGS, LIMITS, SINKS],
 };
 
 pub(super) const COMPONENTS_TABLE: Table = Table {
@@ -343,6 +393,23 @@ pub(super) const COMPONENTS_TABLE: Table = Table {
 
 /// The roles that components have in a store.
 pub(super) const ROLES: [&str; 4] = [STREAMS.name, SNAPSHOTS.name, SUBSCRIPTIONS.name, GATEWAY.name];
+
+/// The components whose instances can have limits of their own.
+pub(super) const LIMITED: [&str; 5] = [STREAMS.name, SNAPSHOTS.name, SUBSCRIPTIONS.name, GATEWAY.name, SINK];
+
+pub(super) const SINK_TABLE: Table = Table {
+    header: "[store.sinks.NAME]",
+    meaning: "One for each sink of the store, with a name of its own: 1 to 64 characters of a-z, 0-9 and -. Its component's \
+              settings are in `[store.sinks.NAME.settings]`.",
+    keys: &[
+        Key::Text(&SINK_COMPONENT),
+        Key::Text(&SINK_SUBSCRIPTION),
+        Key::Number(&BATCH_EVENTS),
+        Key::Names(&SINK_ALLOWED_HOSTS),
+        Key::Text(&DIRECTORY),
+    ],
+    tables: &[SETTINGS],
+};
 
 pub(super) const SETTINGS_TABLE: Table = Table {
     header: "[store.settings]",
@@ -362,14 +429,14 @@ pub(super) const LIMITS_TABLE: Table = Table {
         Key::Number(&RESPONSE_WALL_MS),
         Key::Number(&GATEWAY_INSTANCES_PER_WORKER),
     ],
-    tables: &ROLES,
+    tables: &LIMITED,
 };
 
 const PERSISTENCE_LIMITS: &[Key] =
     &[Key::Number(&CALL_CPU_MS), Key::Number(&CALL_WALL_MS), Key::Number(&MEMORY_MIB), Key::Number(&MAILBOX)];
 
 /// The limits that a component can have for itself, by its role.
-pub(super) const COMPONENT_LIMITS: [Table; 4] = [
+pub(super) const COMPONENT_LIMITS: [Table; 5] = [
     component_limits("[store.limits.streams]", PERSISTENCE_LIMITS),
     component_limits("[store.limits.snapshots]", PERSISTENCE_LIMITS),
     component_limits("[store.limits.subscriptions]", PERSISTENCE_LIMITS),
@@ -382,6 +449,10 @@ pub(super) const COMPONENT_LIMITS: [Table; 4] = [
             Key::Number(&MEMORY_MIB),
         ],
     ),
+    component_limits(
+        "[store.limits.sink]",
+        &[Key::Number(&CALL_CPU_MS), Key::Number(&CALL_WALL_MS), Key::Number(&MEMORY_MIB)],
+    ),
 ];
 
 const fn component_limits(header: &'static str, keys: &'static [Key]) -> Table {
@@ -391,9 +462,11 @@ const fn component_limits(header: &'static str, keys: &'static [Key]) -> Table {
 
 /// Whether a text can be a store's name; otherwise, what it must be.
 pub(super) fn check_name(name: &str) -> Result<(), String> {
+    if is_name(name) { Ok(()) } else { Err(format!("name is {name:?}; it must be {}", NAME.expected)) }
+}
+
+/// Whether a text can be the name of a store, or of a sink, which is a part of paths, too.
+pub(super) fn is_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if name.is_empty() || name.len() > STORE_NAME_BYTES_MAX || !name.bytes().all(allowed) {
-        return Err(format!("name is {name:?}; it must be {}", NAME.expected));
-    }
-    Ok(())
+    (1..=STORE_NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed)
 }

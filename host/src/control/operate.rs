@@ -1,6 +1,6 @@
 //! The supervision tree: shown, and its children killed and restarted.
 
-use exesdb_plugin::{SnapshotsPool, StreamsPool, SubscriptionsPool, names};
+use exesdb_plugin::{Sinks, SnapshotsPool, StreamsPool, SubscriptionsPool, names};
 use exesdb_supervisor::{CallError, Node, NodeState, Reason, Registry};
 
 use super::host::Host;
@@ -15,7 +15,7 @@ pub(super) async fn tree(host: &Host) -> Response {
     Response::Tree { tree }
 }
 
-/// Notes at each store why it is parked, and at its pools why they refuse calls, if they do.
+/// Notes at each store why it is parked, at its pools why they refuse calls, and at its sinks why they do not deliver, if so.
 fn note_troubles(tree: &mut Node, registry: &Registry) {
     for store in &mut tree.children {
         let name = store.id.clone();
@@ -35,6 +35,14 @@ fn note_troubles(tree: &mut Node, registry: &Registry) {
             let path = format!("{}/system/core-system/persistence-system/{pool}", store.path);
             if let Some(node) = trouble.is_some().then(|| store.find_mut(&path)).flatten() {
                 node.note = trouble;
+            }
+        }
+        for (sink, trouble) in
+            registry.get::<Sinks>(&names::sinks(&name)).iter().flat_map(|sinks| sinks.troubles())
+        {
+            let path = format!("{}/system/emitter-system/sinks/{sink}", store.path);
+            if let Some(node) = store.find_mut(&path) {
+                node.note = Some(trouble);
             }
         }
     }

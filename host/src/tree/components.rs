@@ -1,23 +1,26 @@
 //! `components`: loads the components of a store whenever the store starts, for its other children. A component that
 //! cannot be loaded keeps its own store from starting and no other. Component files are read again each time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use exesdb_plugin::{
     Clock, ComponentContext, Deployment, Description, Engine, GatewayPlugin, Identity, Installed, LoadError,
-    Plugin, SnapshotsKind, StateOwner, StreamsKind, SubscriptionsKind, WasmSource, names,
+    Plugin, SinkPlugin, Sinks, SnapshotsKind, StateOwner, StreamsKind, SubscriptionsKind, WasmSource, names,
 };
 use exesdb_supervisor::{ChildSpec, Context, Reason, Registry, Start, Telemetry};
 use parking_lot::Mutex;
 
-use crate::config::{ComponentSource, StoreConfig, resolve_settings};
+use crate::config::{ComponentSource, Place, Setting, SinkConfig, StoreConfig, resolve_settings};
 
 /// The components that the binary carries.
-static BUILTIN: [(&str, &[u8]); 4] = [
+static BUILTIN: [(&str, &[u8]); 6] = [
     ("streams", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/streams.wasm"))),
     ("snapshots", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/snapshots.wasm"))),
     ("subscriptions", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/subscriptions.wasm"))),
     ("gateway-http", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/gateway-http.wasm"))),
+    ("webhook", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/webhook.wasm"))),
+    ("ndjson-file", include_bytes!(concat!(env!("EXESDB_COMPONENTS"), "/ndjson-file.wasm"))),
 ];
 
 /// What is needed to load a store's components.
@@ -39,10 +42,11 @@ pub(super) struct Roles {
     pub(super) subscriptions: Arc<Installed<Plugin<SubscriptionsKind>>>,
     /// None for a store without a gateway.
     pub(super) gateway: Option<Arc<Installed<GatewayPlugin>>>,
+    pub(super) sinks: Arc<Sinks>,
 }
 
-/// The components that a store runs, by their roles. Registered as [`names::components`].
-pub struct Components(pub Vec<(&'static str, Arc<Identity>)>);
+/// The components that a store runs, by their roles; those of sinks as `sinks.NAME`. Registered as [`names::components`].
+pub struct Components(pub Vec<(String, Arc<Identity>)>);
 
 /// Why the components of a store could not be loaded the last time, if so. The store's own exit reason does not say it: a
 /// store that gave up was shut down.
@@ -97,17 +101,25 @@ impl Setup {
             Some(place) => Some((place, self.gateway(&components.gateway).await?)),
             None => None,
         };
+        let mut sinks = Vec::new();
+        for (name, place) in roles.sinks.components() {
+            sinks.push((name, place, self.sink(name).await?));
+        }
         let mut loaded = vec![
-            ("streams", streams.plugin.identity().clone()),
-            ("snapshots", snapshots.plugin.identity().clone()),
-            ("subscriptions", subscriptions.plugin.identity().clone()),
+            ("streams".to_owned(), streams.plugin.identity().clone()),
+            ("snapshots".to_owned(), snapshots.plugin.identity().clone()),
+            ("subscriptions".to_owned(), subscriptions.plugin.identity().clone()),
         ];
         roles.streams.install(streams);
         roles.snapshots.install(snapshots);
         roles.subscriptions.install(subscriptions);
         if let Some((place, gateway)) = gateway {
-            loaded.push(("gateway", gateway.plugin.identity().clone()));
+            loaded.push(("gateway".to_owned(), gateway.plugin.identity().clone()));
             place.install(gateway);
+        }
+        for (name, place, sink) in sinks {
+            loaded.push((format!("sinks.{name}"), sink.plugin.identity().clone()));
+            place.install(sink);
         }
         Ok(Components(loaded))
     }
@@ -118,24 +130,40 @@ impl Setup {
         component: &ComponentSource,
     ) -> Result<Deployment<Plugin<K>>, String> {
         let load = move |engine: &Engine, source: &WasmSource| Plugin::<K>::load(engine, role, source);
-        let plugin = self.compile(role, component, load).await?;
+        let place = self.config.component_places.get(role);
+        let plugin = self.compile(role, component, place, load).await?;
         let description = plugin
             .describe(role, &self.config.limits_of(role).into())
             .await
-            .map_err(|error| self.refused(role, &error))?;
+            .map_err(|error| self.refused(role, place, &error))?;
         let digest = plugin.digest().to_owned();
         self.deployment(role, plugin, description.as_ref(), &digest)
     }
 
     async fn gateway(&self, component: &ComponentSource) -> Result<Deployment<GatewayPlugin>, String> {
         let role = "gateway";
-        let plugin = self.compile(role, component, GatewayPlugin::load).await?;
+        let place = self.config.component_places.get(role);
+        let plugin = self.compile(role, component, place, GatewayPlugin::load).await?;
         let description = plugin
             .describe(&self.config.limits_of(role).into())
             .await
-            .map_err(|error| self.refused(role, &error))?;
+            .map_err(|error| self.refused(role, place, &error))?;
         let digest = plugin.digest().to_owned();
         self.deployment(role, plugin, description.as_ref(), &digest)
+    }
+
+    async fn sink(&self, name: &str) -> Result<Deployment<SinkPlugin>, String> {
+        let role = "sink";
+        let sink = self.config.sinks.get(name).ok_or_else(|| format!("there is no sink {name}"))?;
+        let place = Some(&sink.component_place);
+        check_directory(sink)?;
+        let plugin = self.compile(role, &sink.component, place, SinkPlugin::load).await?;
+        let description = plugin
+            .describe(&self.config.limits_of(role).into())
+            .await
+            .map_err(|error| self.refused(role, place, &error))?;
+        let digest = plugin.identity().digest.clone();
+        self.deployment_with(role, plugin, description.as_ref(), &digest, &sink.settings)
     }
 
     /// Reads and compiles a component, away from the threads that serve the other stores.
@@ -143,11 +171,12 @@ impl Setup {
         &self,
         role: &'static str,
         component: &ComponentSource,
+        place: Option<&Place>,
         load: impl FnOnce(&Engine, &WasmSource) -> Result<P, LoadError> + Send + 'static,
     ) -> Result<P, String> {
         let (engine, source) = (self.engine.clone(), source(component)?);
         let loaded = tokio::task::spawn_blocking(move || load(&engine, &source)).await;
-        loaded.map_err(|error| error.to_string())?.map_err(|error| self.refused(role, &error))
+        loaded.map_err(|error| error.to_string())?.map_err(|error| self.refused(role, place, &error))
     }
 
     fn deployment<P>(
@@ -157,9 +186,20 @@ impl Setup {
         description: Option<&Description>,
         digest: &str,
     ) -> Result<Deployment<P>, String> {
-        let declared = description.map_or(&[][..], |description| &description.settings);
         let given = self.config.settings.get(role);
-        let settings = resolve_settings(role, declared, given.unwrap_or(&Default::default()))?;
+        self.deployment_with(role, plugin, description, digest, given.unwrap_or(&BTreeMap::new()))
+    }
+
+    fn deployment_with<P>(
+        &self,
+        role: &'static str,
+        plugin: Arc<P>,
+        description: Option<&Description>,
+        digest: &str,
+        given: &BTreeMap<String, Setting>,
+    ) -> Result<Deployment<P>, String> {
+        let declared = description.map_or(&[][..], |description| &description.settings);
+        let settings = resolve_settings(role, declared, given)?;
         let owner = StateOwner::of(description, digest);
         let detail = serde_json::json!({
             "component": role,
@@ -183,13 +223,27 @@ impl Setup {
 
     /// The error, with the place in the configuration of the limit that was reached, or else of the component, if it has
     /// one.
-    fn refused(&self, role: &'static str, error: &LoadError) -> String {
+    fn refused(&self, role: &'static str, place: Option<&Place>, error: &LoadError) -> String {
         let limit = error.limit().and_then(|limit| self.config.limit_place(role, limit));
-        match limit.or_else(|| self.config.component_places.get(role)) {
+        match limit.or(place) {
             Some(place) => format!("{place}: {error}"),
             None => error.to_string(),
         }
     }
+}
+
+/// Checks that the directory of a sink is there, so that a mistake is seen when the store starts.
+fn check_directory(sink: &SinkConfig) -> Result<(), String> {
+    let (Some(directory), Some(place)) = (&sink.grants.directory, &sink.directory_place) else {
+        return Ok(());
+    };
+    let is_there = std::fs::metadata(directory);
+    let wrong = match is_there {
+        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(_) => "is not a directory; name a directory, or leave it out".to_owned(),
+        Err(error) => format!("cannot be opened: {error}; create it, or name another one"),
+    };
+    Err(format!("{place}: directory {} {wrong}", directory.display()))
 }
 
 fn source(component: &ComponentSource) -> Result<WasmSource, String> {

@@ -72,3 +72,8 @@ pub use exesdb_packed as packed;
 #[cfg(all(doctest, feature = "snapshots", feature = "testing"))]
 #[doc = include_str!("../../../docs/persistence.md")]
 mod persistence_page {}
+
+/// Compiles and runs the example of the page about sinks.
+#[cfg(all(doctest, feature = "sink"))]
+#[doc = include_str!("../../../docs/sinks.md")]
+mod sinks_page {}

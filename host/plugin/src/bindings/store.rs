@@ -15,6 +15,7 @@ wasmtime::component::bindgen!({
             import exesdb:store/subscription-types@0.2.0;
             import exesdb:store/dispatch@0.2.0;
             import exesdb:store/maintenance@0.2.0;
+            import exesdb:store/sink@0.2.0;
         }
     ",
     world: "exesdb:host-side-store/contract",
@@ -28,4 +29,4 @@ wasmtime::component::bindgen!({
 
 pub use exesdb::host::{config, describe, fields, logging};
 pub use exesdb::storage::{batches, places, views};
-pub use exesdb::store::{decisions, dispatch, maintenance, snapshot_types, subscription_types, types};
+pub use exesdb::store::{decisions, dispatch, maintenance, sink, snapshot_types, subscription_types, types};

@@ -9,7 +9,7 @@ use super::guest::{Dispatcher, Instance};
 use super::mailbox::Mailbox;
 use super::over::Over;
 use super::shared::Shared;
-use super::suspicion::Beginning as What;
+use super::suspicion::{Beginning as What, Whose};
 use crate::bindings::store::dispatch::Beginning;
 use crate::bindings::store::subscription_types::{
     Advance, Halting, Parking, Subscription, SubscriptionRequest, SubscriptionState,
@@ -28,6 +28,9 @@ pub(super) struct Begun {
     pub(super) dispatcher: Dispatcher,
     pub(super) consumers: Vec<Arc<Consumer>>,
 }
+
+/// Whose instances end, as reasons say it.
+const WHOSE: Whose = Whose { child: "its emitter", component: "the subscriptions component" };
 
 /// Claims the subscription.
 pub(super) async fn begin(
@@ -50,7 +53,7 @@ pub(super) async fn begin(
             return Err(Over::Done);
         }
     }
-    match mailbox.suspicion(|suspicion| suspicion.beginning(subscription.settings.poison)) {
+    match mailbox.suspicion(|suspicion| suspicion.beginning(subscription.settings.poison, WHOSE)) {
         What::Serve => {}
         What::Park(place, reason) => park(shared, &subscription, epoch, place, reason).await?,
         What::Halt(reason) => {
@@ -159,4 +162,4 @@ pub(super) async fn halt(
 }
 
 /// How long an emitter that could not begin waits before its supervisor starts it again, at least and at most.
-pub(super) const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+pub(crate) const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));

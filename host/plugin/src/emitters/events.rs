@@ -127,13 +127,13 @@ pub(super) async fn read_again(
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use exesdb_packed::{EventParts, push_event};
 
     use super::Page;
 
     /// Events of one stream at positions, each with a version that is 100 more.
-    pub(in crate::emitters) fn page(positions: std::ops::Range<u64>, data: usize) -> Vec<u8> {
+    pub(crate) fn page(positions: std::ops::Range<u64>, data: usize) -> Vec<u8> {
         let (mut packed, data) = (Vec::new(), vec![b'x'; data]);
         for position in positions {
             let event = EventParts::<'_, String> {

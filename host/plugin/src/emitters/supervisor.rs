@@ -6,6 +6,8 @@
 //!    ├─ emitters        dynamic: a child for each active subscription
 //!    └─ roster          starts them
 //! ```
+//!
+//! The sinks follow after the partitions, if the store has any.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,18 +34,21 @@ const EMITTERS_INTENSITY: (u32, Duration) = (1_000, Duration::from_secs(10));
 const PARTITION_INTENSITY: (u32, Duration) = (10, Duration::from_secs(60));
 
 impl Emitters {
-    /// The supervisor of the store's emitters.
+    /// The supervisor of the store's emitters, and after them of its sinks, if it has any.
     pub fn supervisor(
         self: &Arc<Self>,
         id: &str,
         installed: &Arc<Installed<Plugin<SubscriptionsKind>>>,
         pool: &Arc<SubscriptionsPool>,
+        sinks: Option<ChildSpec>,
     ) -> ChildSpec {
         let parts = Parts { installed: installed.clone(), emitters: self.clone(), pool: pool.clone() };
         let partition = |index: usize| ChildSpec::supervisor(partition(index, &parts));
         let (restarts, period) = PARTITION_INTENSITY;
         ChildSpec::supervisor(
-            SupervisorSpec::partitions(id, self.partitions.len(), partition).intensity(restarts, period),
+            SupervisorSpec::partitions(id, self.partitions.len(), partition)
+                .children(sinks)
+                .intensity(restarts, period),
         )
     }
 }

@@ -1,6 +1,6 @@
-//! What follows from crashes of a subscription's emitters. Pure.
+//! What follows from crashes of the instances that get a subscription's events: those of its emitters, or of a sink. Pure.
 //!
-//! An instance that ends while it takes a page is given the events of the page one at a time by the next one. An event that ends
+//! After an instance that ends while it takes events, the next one is given the same events one at a time. An event that ends
 //! two instances alone is poison. If one event after the other is, or crashes that no event explains go on without progress, the
 //! component is to blame, and the subscription halts.
 
@@ -16,20 +16,20 @@ const POISON_MAX: u32 = 3;
 const UNEXPLAINED_MAX: u32 = 5;
 
 /// Bytes of the reason for which something is parked or halted, as the interface says.
-const REASON_BYTES_MAX: usize = 1_024;
+pub(crate) const REASON_BYTES_MAX: usize = 1_024;
 
 /// Events that an instance was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Given {
+pub(crate) struct Given {
     /// The place of the first one.
-    pub(super) first: u64,
+    pub(crate) first: u64,
     /// The place of the last one.
-    pub(super) last: u64,
+    pub(crate) last: u64,
 }
 
-/// What is suspected of the events of one subscription. It outlives the emitters.
+/// What is suspected of the events of one subscription. It outlives what ends.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Suspicion {
+pub(crate) struct Suspicion {
     /// The last place up to which events are given one at a time.
     until: Option<u64>,
     /// The event that ended instances alone, and how many.
@@ -41,10 +41,19 @@ pub(super) struct Suspicion {
     crash: String,
 }
 
-/// What an emitter does when it begins.
+/// Whose instances end, in words.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whose {
+    /// What ended.
+    pub(crate) child: &'static str,
+    /// What its instances are made of.
+    pub(crate) component: &'static str,
+}
+
+/// What an emitter, or a sink, does before it goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Beginning {
-    /// It serves the subscription.
+pub(crate) enum Beginning {
+    /// It serves.
     Serve,
     /// It parks this event first, for this reason.
     Park(u64, String),
@@ -54,7 +63,7 @@ pub(super) enum Beginning {
 
 impl Suspicion {
     /// Records that an instance ended. `given` are the events that it was given in its last call.
-    pub(super) fn crashed(&mut self, given: Option<Given>, crash: &str) {
+    pub(crate) fn crashed(&mut self, given: Option<Given>, crash: &str) {
         self.crash = crash.to_owned();
         match given {
             None => self.unexplained += 1,
@@ -68,33 +77,34 @@ impl Suspicion {
     }
 
     /// Records that an instance took events.
-    pub(super) fn took(&mut self, Given { first, last }: Given) {
+    pub(crate) fn took(&mut self, Given { first, last }: Given) {
         self.poison = 0;
         self.alone = self.alone.filter(|(place, _)| !(first..=last).contains(place));
         self.until = self.until.filter(|until| *until > last);
     }
 
     /// Records that progress was stored.
-    pub(super) fn progressed(&mut self) {
+    pub(crate) fn progressed(&mut self) {
         self.unexplained = 0;
     }
 
     /// Whether events from this place on are given one at a time.
-    pub(super) fn is_about(&self, place: u64) -> bool {
+    pub(crate) fn is_about(&self, place: u64) -> bool {
         self.until.is_some_and(|until| place <= until)
     }
 
-    /// What the next emitter does. What it parks is not suspected any more.
-    pub(super) fn beginning(&mut self, policy: PoisonPolicy) -> Beginning {
+    /// What the next one does. What it parks is not suspected any more.
+    pub(crate) fn beginning(&mut self, policy: PoisonPolicy, whose: Whose) -> Beginning {
+        let Whose { child, component } = whose;
         if self.unexplained >= UNEXPLAINED_MAX {
             self.unexplained = 0;
-            let what = format!("its emitter ended {UNEXPLAINED_MAX} times in a row: {}", self.crash);
+            let what = format!("{child} ended {UNEXPLAINED_MAX} times in a row: {}", self.crash);
             return Beginning::Halt(shortened(what));
         }
         match self.alone {
             Some((place, STRIKES_MAX..)) => {
                 self.alone = None;
-                let ended = format!("ended {STRIKES_MAX} instances of the subscriptions component");
+                let ended = format!("ended {STRIKES_MAX} instances of {component}");
                 match policy {
                     PoisonPolicy::Park if self.poison >= POISON_MAX => {
                         self.poison = 0;
@@ -125,11 +135,13 @@ fn shortened(reason: String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Beginning, Given, REASON_BYTES_MAX, Suspicion, UNEXPLAINED_MAX};
+    use super::{Beginning, Given, REASON_BYTES_MAX, Suspicion, UNEXPLAINED_MAX, Whose};
     use crate::bindings::store::subscription_types::PoisonPolicy::{Halt, Park};
 
     const PAGE: Option<Given> = Some(Given { first: 3, last: 9 });
     const ONE: Option<Given> = Some(Given { first: 5, last: 5 });
+
+    const WHOSE: Whose = Whose { child: "its emitter", component: "the subscriptions component" };
 
     #[test]
     fn an_event_that_ends_two_instances_alone_is_parked_or_halts() {
@@ -137,16 +149,16 @@ mod tests {
             let mut suspicion = Suspicion::default();
             suspicion.crashed(PAGE, "trap");
             assert!(suspicion.is_about(3) && suspicion.is_about(9) && !suspicion.is_about(10));
-            assert_eq!(suspicion.beginning(policy), Beginning::Serve);
+            assert_eq!(suspicion.beginning(policy, WHOSE), Beginning::Serve);
             suspicion.crashed(ONE, "trap one");
-            assert_eq!(suspicion.beginning(policy), Beginning::Serve);
+            assert_eq!(suspicion.beginning(policy, WHOSE), Beginning::Serve);
             suspicion.crashed(ONE, "trap two");
-            match (policy, suspicion.beginning(policy)) {
+            match (policy, suspicion.beginning(policy, WHOSE)) {
                 (Park, Beginning::Park(5, why)) => assert!(why.contains("trap two"), "{why}"),
                 (Halt, Beginning::Halt(why)) => assert!(why.contains("place 5") && why.contains("trap two")),
                 (_, other) => panic!("{other:?}"),
             }
-            assert_eq!(suspicion.beginning(policy), Beginning::Serve, "it is dealt with");
+            assert_eq!(suspicion.beginning(policy, WHOSE), Beginning::Serve, "it is dealt with");
         }
     }
 
@@ -157,7 +169,7 @@ mod tests {
             for _ in 0..2 {
                 suspicion.crashed(Some(Given { first: place, last: place }), "trap");
             }
-            suspicion.beginning(Park)
+            suspicion.beginning(Park, WHOSE)
         };
         for place in 0..3 {
             assert!(matches!(poison(&mut suspicion, place), Beginning::Park(..)), "{place}");
@@ -183,7 +195,7 @@ mod tests {
         suspicion.crashed(ONE, "");
         suspicion.took(Given { first: 5, last: 5 });
         suspicion.crashed(ONE, "");
-        assert_eq!(suspicion.beginning(Park), Beginning::Serve, "it was taken once in between");
+        assert_eq!(suspicion.beginning(Park, WHOSE), Beginning::Serve, "it was taken once in between");
         assert!(suspicion.is_about(6));
         suspicion.took(Given { first: 9, last: 9 });
         assert!(!suspicion.is_about(6));
@@ -194,14 +206,14 @@ mod tests {
         let mut suspicion = Suspicion::default();
         for _ in 1..UNEXPLAINED_MAX {
             suspicion.crashed(None, "");
-            assert_eq!(suspicion.beginning(Park), Beginning::Serve);
+            assert_eq!(suspicion.beginning(Park, WHOSE), Beginning::Serve);
         }
         suspicion.progressed();
         for _ in 0..UNEXPLAINED_MAX {
-            assert_eq!(suspicion.beginning(Park), Beginning::Serve);
+            assert_eq!(suspicion.beginning(Park, WHOSE), Beginning::Serve);
             suspicion.crashed(None, &"x".repeat(9_999));
         }
-        match suspicion.beginning(Park) {
+        match suspicion.beginning(Park, WHOSE) {
             Beginning::Halt(why) => assert!(why.len() <= REASON_BYTES_MAX, "{}", why.len()),
             other => panic!("{other:?}"),
         }

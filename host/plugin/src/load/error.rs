@@ -116,7 +116,8 @@ pub enum LoadError {
     },
     /// An instance ended while it was started or asked for its description.
     #[error(
-        "the {role} component {name} fails when {step}: {reason}; mend it, or name another one under [store.components]"
+        "the {role} component {name} fails when {step}: {reason}; mend it, or name another one under {}",
+        table(role)
     )]
     Failed {
         /// Where it comes from.
@@ -130,7 +131,8 @@ pub enum LoadError {
     },
     /// The component's description breaks a rule of the interface.
     #[error(
-        "the {role} component {name} does not describe itself as exesdb:host/describe says: {reason}; mend it, or name another one under [store.components]"
+        "the {role} component {name} does not describe itself as exesdb:host/describe says: {reason}; mend it, or name another one under {}",
+        table(role)
     )]
     Describe {
         /// Where it comes from.
@@ -166,6 +168,11 @@ impl LoadError {
             _ => None,
         }
     }
+}
+
+/// The table of the configuration that names components of this role.
+fn table(role: &str) -> &'static str {
+    if role == "sink" { "[store.sinks]" } else { "[store.components]" }
 }
 
 /// What a limit restricts.

@@ -50,8 +50,18 @@ const OFFERED_TO_STEPS: &[&str] = &[
     "exesdb:store/snapshot-types@0.2.0",
 ];
 
+/// Our interfaces for sinks.
+const OFFERED_TO_SINKS: &[&str] = &[
+    "exesdb:host/logging@0.2.0",
+    "exesdb:host/config@0.2.0",
+    "exesdb:host/fields@0.2.0",
+    "exesdb:storage/places@0.2.0",
+    "exesdb:store/types@0.2.0",
+];
+
 /// All stable interfaces of WASI 0.2, for every component: toolchains import many of them whether they are used or not. A
-/// component that asks for files, sockets, the environment or outgoing requests gets an error value.
+/// component that asks for files, sockets, the environment or outgoing requests gets an error value, but for what a sink was
+/// granted.
 const WASI: &[&str] = &[
     "wasi:cli/environment@0.2",
     "wasi:cli/exit@0.2",
@@ -88,12 +98,13 @@ const WASI: &[&str] = &[
 const STEPS: &str = "exesdb:gateway/steps@0.2.0";
 
 /// The interface that each kind of component exports, in the version that this host calls. A gateway has one of two.
-const KINDS: [(&str, &str); 5] = [
+const KINDS: [(&str, &str); 6] = [
     ("exesdb:store/stream-writes@0.2.0", "streams"),
     ("exesdb:store/snapshots@0.2.0", "snapshots"),
     ("exesdb:store/subscriptions@0.2.0", "subscriptions"),
     ("wasi:http/incoming-handler@0.2", "gateway"),
     (STEPS, "gateway"),
+    ("exesdb:store/sink@0.2.0", "sink"),
 ];
 
 /// Names in a message: a component has dozens of imports, a hostile one any number.
@@ -106,9 +117,7 @@ const NAME_BYTES_MAX: usize = 160;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Misfit {
     /// The component is of another kind.
-    #[error(
-        "is a {kind} component and cannot be the {role}; write it as `{kind} = ...` under [store.components]"
-    )]
+    #[error("is a {kind} component and cannot be the {role}; {}", written(kind))]
     OtherKind {
         /// Its kind.
         kind: &'static str,
@@ -151,6 +160,14 @@ pub enum Misfit {
         /// Each of them, with what to do about it.
         missing: Vec<String>,
     },
+}
+
+/// Where the configuration names a component of this kind.
+fn written(kind: &str) -> String {
+    match kind {
+        "sink" => "write it as `component = ...` under [store.sinks.NAME]".to_owned(),
+        kind => format!("write it as `{kind} = ...` under [store.components]"),
+    }
 }
 
 /// Checks that a component fits its role.
@@ -212,6 +229,7 @@ fn offered(shape: &Shape, role: &str) -> &'static [&'static str] {
     match role {
         "gateway" if shape.exports.iter().any(|export| satisfies(STEPS, export)) => OFFERED_TO_STEPS,
         "gateway" => OFFERED_TO_GATEWAYS,
+        "sink" => OFFERED_TO_SINKS,
         _ => OFFERED_TO_PERSISTENCE,
     }
 }
@@ -278,6 +296,7 @@ fn hint(import: &str, role: &str, offered: &[&str]) -> String {
         Some(_) if role == "gateway" => {
             "only persistence components have it; a gateway asks exesdb:gateway/store".into()
         }
+        Some(_) if role == "sink" => "sinks do not have it: they get all that they need with the call".into(),
         Some(_) => "only gateways have it".into(),
         None if wanted == "wasi:clocks/timezone" => {
             "unstable in WASI 0.2; build without it, and take UTC from wasi:clocks/wall-clock".into()
@@ -329,6 +348,18 @@ mod tests {
         assert_eq!(check(&shape(&imports, &["exesdb:store/snapshots@0.2.0"]), "snapshots"), Ok(()));
         assert_eq!(check(&shape(&imports, &["wasi:http/incoming-handler@0.2.0"]), "gateway"), Ok(()));
         assert_eq!(check(&shape(&imports, &["exesdb:gateway/steps@0.2.0"]), "gateway"), Ok(()));
+        assert_eq!(check(&shape(&imports, &["exesdb:store/sink@0.2.0"]), "sink"), Ok(()));
+    }
+
+    #[test]
+    fn a_sink_reads_no_views_and_is_named_in_a_table_of_its_own() {
+        let sink = shape(&["exesdb:storage/views@0.2.0"], &["exesdb:store/sink@0.2.0"]);
+        assert!(matches!(check(&sink, "sink"), Err(Misfit::Imports { .. })));
+        let elsewhere = check(&sink, "snapshots").unwrap_err().to_string();
+        assert!(
+            elsewhere.contains("is a sink component") && elsewhere.contains("[store.sinks.NAME]"),
+            "{elsewhere}"
+        );
     }
 
     #[test]

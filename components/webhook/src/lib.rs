@@ -1,0 +1,62 @@
+//! The sink that ships with exesdb and sends events to an HTTP server: one request for each event, or for several.
+//!
+//! The rules are pure and have their tests: [`settings`] reads the settings, [`request`](mod@request) makes a request of
+//! events and signs it, [`response`] says what follows from a response, and [`deliver`] goes through a batch. [`client`] sends.
+
+pub mod client;
+pub mod deliver;
+pub mod request;
+pub mod response;
+pub mod settings;
+
+use exesdb_sdk::config;
+use exesdb_sdk::describe::{Description, SettingDefault, description};
+use exesdb_sdk::sinks::{Batch, Failure, Outcome, Sink};
+
+use crate::client::Client;
+use crate::settings::Settings;
+
+/// The component.
+pub struct Webhook;
+
+impl Sink for Webhook {
+    fn deliver(batch: Batch) -> Outcome {
+        match Settings::read(config::get) {
+            Ok(settings) => deliver::deliver(&batch, &settings, &mut Client::begin()),
+            Err(why) => Outcome::failed(0, Failure::Broken(why)),
+        }
+    }
+}
+
+/// Describes the component. It has no state in the store.
+#[must_use]
+pub fn describe() -> Description {
+    let text = |text: &str| SettingDefault::Text(text.to_owned());
+    description("webhook", 0)
+        .setting(settings::URL, text(""), "Where requests are sent to, required: http://HOST[:PORT][/PATH].")
+        .setting(
+            settings::SECRET,
+            text(""),
+            "The key of the signature in exesdb-signature; without one there is none.",
+        )
+        .setting(
+            settings::EVENTS_PER_REQUEST,
+            SettingDefault::Number(settings::EVENTS_PER_REQUEST_DEFAULT),
+            "Events of a request. With 1, the body is an object; with more, an array.",
+        )
+        .setting(
+            settings::TIMEOUT_MS,
+            SettingDefault::Number(settings::TIMEOUT_MS_DEFAULT),
+            "How long a request may take until its response begins, in milliseconds.",
+        )
+        .setting(
+            settings::HEADERS,
+            text(""),
+            "Further headers of each request, a line for each: name: value.",
+        )
+}
+
+#[cfg(feature = "export")]
+exesdb_sdk::sink_plugin!(Webhook);
+#[cfg(feature = "export")]
+exesdb_sdk::describe_component!(describe);
