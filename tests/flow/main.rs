@@ -19,6 +19,7 @@ mod negotiation;
 mod read;
 mod retention;
 mod rows;
+mod sinks;
 mod slow;
 mod snapshots;
 mod stores;
