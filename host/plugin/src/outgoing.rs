@@ -81,13 +81,16 @@ impl Granted {
     }
 }
 
-/// The host and port that a connection is made to.
+/// The host and port that a connection is made to; none if the port is no port, which `Authority` reads as none.
 fn target(authority: &Authority) -> Option<(String, u16)> {
-    let port = match authority.port() {
-        Some(port) => port.as_str().parse().ok()?,
+    let (whole, host) = (authority.as_str(), authority.host());
+    let without_user = whole.rsplit_once('@').map_or(whole, |(_, rest)| rest);
+    let port = match without_user.strip_prefix(host)?.strip_prefix(':') {
+        Some(port) if port.bytes().all(|byte| byte.is_ascii_digit()) => port.parse().ok()?,
+        Some(_) => return None,
         None => HTTP_PORT,
     };
-    (!authority.host().is_empty()).then(|| (authority.host().to_owned(), port))
+    (!host.is_empty()).then(|| (host.to_owned(), port))
 }
 
 type Transmission = Box<dyn Future<Output = Result<(), Error>> + Send>;
