@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use futures_util::stream::{BoxStream, Peekable, Stream, StreamExt as _};
+use futures_util::stream::{BoxStream, Peekable, Stream, StreamExt as _, unfold};
 use http::header::{ACCEPT, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyDataStream;
@@ -42,6 +42,8 @@ enum BodyError<E: std::error::Error + 'static> {
     Connection(E),
     #[error("a message is larger than {MESSAGE_BYTES_MAX} bytes")]
     TooLarge,
+    #[error("silent for {} s", SILENCE_TIMEOUT.as_secs())]
+    Silent,
 }
 
 /// A live stream of messages.
@@ -69,11 +71,10 @@ impl EventStream {
     /// The next message. The end of the stream is an error.
     pub(super) async fn next(&mut self) -> Result<Sse, ClientError> {
         let lost = |detail: String| ClientError::Lost { url: self.url.clone(), detail };
-        let message = match tokio::time::timeout(SILENCE_TIMEOUT, self.messages.next()).await {
-            Ok(Some(Ok(message))) => message,
-            Ok(Some(Err(error))) => return Err(self.broken(&error)),
-            Ok(None) => return Err(lost("the host ended it".to_owned())),
-            Err(_) => return Err(lost(format!("silent for {} s", SILENCE_TIMEOUT.as_secs()))),
+        let message = match self.messages.next().await {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(self.broken(&error)),
+            None => return Err(lost("the host ended it".to_owned())),
         };
         match &message.data {
             Some(problem) if message.event.as_deref() == Some(END) => {
@@ -111,16 +112,29 @@ pub(super) fn unreadable(url: &str, detail: String) -> ClientError {
 
 /// Parses the body of a response.
 fn messages(body: Incoming) -> Messages {
-    SseByteStream::new(limited(BodyDataStream::new(body))).boxed().peekable()
+    SseByteStream::new(limited(heard(BodyDataStream::new(body)))).boxed().peekable()
+}
+
+/// Fails when nothing is heard for long. A comment is no message, but a sign of life.
+fn heard<E: std::error::Error + Send + 'static>(
+    pieces: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
+) -> impl Stream<Item = Result<Bytes, BodyError<E>>> {
+    unfold(Some(Box::pin(pieces)), |pieces| async move {
+        let mut pieces = pieces?;
+        match tokio::time::timeout(SILENCE_TIMEOUT, pieces.next()).await {
+            Ok(piece) => Some((piece?.map_err(BodyError::Connection), Some(pieces))),
+            Err(_) => Some((Err(BodyError::Silent), None)),
+        }
+    })
 }
 
 /// Fails where more bytes come in succession than a message may have.
 fn limited<E: std::error::Error + 'static>(
-    pieces: impl Stream<Item = Result<Bytes, E>>,
+    pieces: impl Stream<Item = Result<Bytes, BodyError<E>>>,
 ) -> impl Stream<Item = Result<Bytes, BodyError<E>>> {
     let mut unfinished = 0;
     pieces.map(move |piece| {
-        let piece = piece.map_err(BodyError::Connection)?;
+        let piece = piece?;
         let end = piece.windows(MESSAGE_END.len()).rposition(|window| window == MESSAGE_END);
         unfinished = end.map_or(unfinished + piece.len(), |end| piece.len() - end);
         if unfinished > MESSAGE_BYTES_MAX { Err(BodyError::TooLarge) } else { Ok(piece) }
@@ -132,14 +146,28 @@ mod tests {
     use std::convert::Infallible;
 
     use bytes::Bytes;
-    use futures_util::stream::{StreamExt as _, iter};
+    use futures_util::stream::{self, StreamExt as _, iter};
     use sse_stream::{Error, Sse, SseByteStream};
 
-    use super::{BodyError, MESSAGE_BYTES_MAX, limited};
+    use super::{BodyError, MESSAGE_BYTES_MAX, SILENCE_TIMEOUT, heard, limited};
 
     async fn parse(pieces: Vec<Bytes>) -> Vec<Result<Sse, Error>> {
         let pieces = iter(pieces.into_iter().map(Ok::<_, Infallible>));
-        SseByteStream::new(limited(pieces)).collect().await
+        SseByteStream::new(limited(heard(pieces))).collect().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_comment_is_a_sign_of_life_and_silence_is_none() {
+        let comments = stream::unfold(0, |sent| async move {
+            let pause = if sent < 10 { SILENCE_TIMEOUT / 4 } else { SILENCE_TIMEOUT * 2 };
+            tokio::time::sleep(pause).await;
+            Some((Ok::<_, Infallible>(Bytes::from_static(b": \n\n")), sent + 1))
+        });
+        let begun = tokio::time::Instant::now();
+        let found: Vec<_> = SseByteStream::new(limited(heard(comments))).collect().await;
+        let [Err(Error::Body(error))] = found.as_slice() else { panic!("{found:?}") };
+        assert!(matches!(error.downcast_ref(), Some(BodyError::<Infallible>::Silent)), "{error}");
+        assert_eq!(begun.elapsed(), SILENCE_TIMEOUT / 4 * 10 + SILENCE_TIMEOUT);
     }
 
     #[tokio::test]
