@@ -32,6 +32,7 @@ fn shown(kind: &str, detail: &Value) -> Value {
         "trap" => only(detail, &["component", "sha256", "kind", "limit", "incident"]),
         "breaker" => only(detail, &["component", "is"]),
         "quarantined" => only(detail, &["component", "incident"]),
+        "sink" => only(detail, &["sink", "is"]),
         SUBSCRIPTION => detail.clone(),
         _ => {
             let mut detail = detail.clone();
@@ -61,6 +62,7 @@ fn is_about(kind: &str, detail: &Value, topic: SystemTopic) -> bool {
     match kind {
         "gave_up" | "parked" => matches!(topic, Lifecycle | Alerts),
         "trap" | "breaker" | "quarantined" => topic == Alerts,
+        "sink" => topic == Alerts && (detail["is"] == "unavailable" || detail["is"] == "open"),
         SUBSCRIPTION => topic == Subscriptions || topic == Alerts && detail["is"] == "halted",
         "started" | "start_failed" | "terminated" | "restarting" | "sup_started" | "sup_start_failed"
         | "sup_terminated" | "pausing" | "kill_pending" | "loaded" => topic == Lifecycle,
@@ -104,6 +106,9 @@ mod tests {
             ("trap", "", &[Alerts]),
             ("breaker", "open", &[Alerts]),
             ("quarantined", "", &[Alerts]),
+            ("sink", "unavailable", &[Alerts]),
+            ("sink", "open", &[Alerts]),
+            ("sink", "serving", &[]),
             ("subscription", "created", &[Subscriptions]),
             ("subscription", "halted", &[Alerts, Subscriptions]),
             ("missed", "", &[]),
