@@ -15,6 +15,10 @@ use crate::long_read::PAGE_BYTES_MAX;
 /// Bytes of events that wait for one consumer. The events of what is delivered beyond that are read again when it takes them.
 const WAITING_BYTES_MAX: usize = 4 << 20;
 
+/// How long a client that has just taken events may take to ask for more. As long as that, its consumer keeps its window, and with it
+/// the lanes that are pinned to it.
+const RETURN_TIME: Duration = Duration::from_secs(5);
+
 /// A consumer. The gateway has it as long as its client is connected, and longer if the client asked for that.
 #[derive(Debug)]
 pub(crate) struct Consumer {
@@ -38,6 +42,8 @@ struct Waiting {
     over: Option<Error>,
     /// Somebody takes what is delivered.
     is_attached: bool,
+    /// Whoever is attached, or was the last one, has taken something.
+    has_taken: bool,
     /// When it was attached, or heard of, the last time.
     heard: Option<Instant>,
 }
@@ -65,9 +71,16 @@ impl Consumer {
         Joining { consumer: self.id, window: self.open_window(), by_id: self.by_id }
     }
 
-    /// Events that may be in flight at it at the moment: none are delivered while nobody takes them (the rule D7).
+    /// Events that may be in flight at it at the moment: none are delivered while nobody takes them, or is about to (the rule D7).
     pub(super) fn open_window(&self) -> u32 {
-        if self.waiting.lock().is_attached { self.window } else { 0 }
+        let waiting = self.waiting.lock();
+        let comes_again =
+            waiting.has_taken && waiting.heard.is_some_and(|heard| heard.elapsed() < RETURN_TIME);
+        if waiting.is_attached || comes_again { self.window } else { 0 }
+    }
+
+    pub(super) fn is_attached(&self) -> bool {
+        self.waiting.lock().is_attached
     }
 
     /// Adds what waits for it. As the dispatcher has at most a window in flight, what would be beyond it was taken back when its
@@ -138,7 +151,7 @@ impl Consumer {
     pub(super) fn attach(&self) -> bool {
         let mut waiting = self.waiting.lock();
         let was_free = !waiting.is_attached;
-        waiting.is_attached = true;
+        (waiting.is_attached, waiting.has_taken) = (true, false);
         was_free
     }
 
@@ -166,6 +179,7 @@ impl Consumer {
                     return Err(error.clone());
                 }
                 if let Some(taken) = waiting.pop(most.max(1)) {
+                    waiting.has_taken = true;
                     let forgotten = waiting.forgotten;
                     return Ok(TakenPart { consumer: self, part: Some(taken), forgotten });
                 }
@@ -291,7 +305,7 @@ impl Part {
 
 #[cfg(test)]
 mod tests {
-    use super::{Consumer, Delivered, Part, WAITING_BYTES_MAX};
+    use super::{Consumer, Delivered, Part, RETURN_TIME, WAITING_BYTES_MAX};
     use crate::emitters::events::tests::page;
     use crate::problem::problem;
 
@@ -386,14 +400,22 @@ mod tests {
         assert_eq!(places(&consumer.take(9).await.expect("a part").pass()), [0, 1, 2, 3, 4]);
     }
 
-    #[test]
-    fn a_consumer_has_no_window_while_nobody_takes() {
+    #[tokio::test(start_paused = true)]
+    async fn a_consumer_has_no_window_while_nobody_takes() {
         let consumer = Consumer::new(1, 5, false);
         assert_eq!(consumer.open_window(), 5);
+        // Its client has waited in vain.
         consumer.detach();
         assert_eq!((consumer.open_window(), consumer.joining().window), (0, 0));
         assert!(consumer.attach());
         assert_eq!(consumer.open_window(), 5);
+        consumer.deliver(part(0..1, 0)).expect("it fits");
+        consumer.take(1).await.expect("a part").pass();
+        // Its client has something to do, and comes again.
+        consumer.detach();
+        assert_eq!(consumer.open_window(), 5);
+        tokio::time::advance(RETURN_TIME).await;
+        assert_eq!(consumer.open_window(), 0);
     }
 
     #[tokio::test]

@@ -180,6 +180,10 @@ impl<'a> Emitter<'a> {
         for consumer in self.mailbox.abandoned() {
             self.mailbox.leave(consumer, true);
         }
+        // Those whose clients were to come again, and have not, have no window any more.
+        for (id, _) in self.consumers.iter().filter(|(_, consumer)| !consumer.is_attached()) {
+            self.mailbox.resize(*id);
+        }
     }
 
     /// Takes what was said in the meantime.
