@@ -143,6 +143,11 @@ impl Emitters {
         Ok(count)
     }
 
+    /// Whether somebody has asked for a subscription of this name, or serves it.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.mailboxes.lock().contains_key(name)
+    }
+
     /// A consumer leaves, and has not failed.
     pub(crate) fn leave(&self, name: &str, consumer: u64) {
         if let Some(mailbox) = self.mailboxes.lock().get(name) {

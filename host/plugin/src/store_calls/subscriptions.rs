@@ -216,6 +216,10 @@ impl StoreCalls {
     async fn settle(&self, payload: &[u8]) -> Result<Vec<u8>, Error> {
         let Settle { name, consumer, ack, retry, park, skip, stop, reason, leave } = read(payload)?;
         let emitters = self.emitters()?;
+        if !emitters.has(&name) {
+            // Nobody has taken anything from it, or it does not exist: whoever has its name wrong should not think that it was heard.
+            self.subscriptions()?.describe(Caller::operator(), name.clone()).await?;
+        }
         let words = [
             ("ack", ack, Settlement::Acknowledged),
             ("skip", skip, Settlement::Refused(Refusal::Skip)),
