@@ -1,11 +1,15 @@
 //! `exesdb subscription`: creates, lists, describes, changes and removes durable subscriptions.
 
+use anyhow::ensure;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::connection::GatewayOptions;
 use crate::client::{Client, ParkedScope};
 use crate::output::{Output, printable};
+
+/// What `--stream` calls the whole store.
+const ALL: &str = "$all";
 
 /// Options of `subscription`.
 #[derive(Debug, Args)]
@@ -83,7 +87,7 @@ pub struct CreateOptions {
     /// The name of the subscription.
     pub name: String,
 
-    /// Only events of this stream; without it, of the whole store.
+    /// Only events of this stream; without it, or with `$all`, of the whole store.
     #[arg(long, value_name = "STREAM", conflicts_with_all = ["types", "tags", "regex", "stream_prefixes"])]
     pub stream: Option<String>,
 
@@ -221,7 +225,7 @@ fn selector(options: &CreateOptions) -> Result<Value, anyhow::Error> {
     let mut insert = |name: &str, value: Value| {
         selector.insert(name.to_owned(), value);
     };
-    if let Some(stream) = &options.stream {
+    if let Some(stream) = options.stream.as_deref().filter(|stream| *stream != ALL) {
         insert("stream", json!(stream));
     }
     if !options.types.is_empty() || !options.tags.is_empty() {
@@ -296,6 +300,10 @@ pub async fn run(options: SubscriptionOptions) -> anyhow::Result<()> {
         }
         Action::Update(options) => {
             let settings = options.settings.settings();
+            ensure!(
+                settings.as_object().is_some_and(|given| !given.is_empty()),
+                "give a setting to change; see --help"
+            );
             options.gateway.client().update_subscription(&options.name, &settings).await?;
             output.line(format!("{}: changed", printable(&options.name)))?;
         }
