@@ -38,7 +38,7 @@ pub use import_pipeline::{IMPORTS_IN_FLIGHT, ImportPipeline, import_body};
 pub use lines::Lines;
 pub use listen::{Dropped, Heard, Listen};
 pub use read_from::ReadFrom;
-pub use retry::Retry;
+pub use retry::{Retry, notify};
 pub use snapshots::{Snapshot, SnapshotInfo, SnapshotPage, SnapshotScope, WhichSnapshot};
 pub use streams::{Retention, StreamAppended, StreamInfo, StreamPage, StreamState, Transacted};
 pub use subscriptions::{Batch, ParkedScope, Settlement, SubscriptionPage};

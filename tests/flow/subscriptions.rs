@@ -1,6 +1,9 @@
 //! Durable subscriptions: created, consumed, settled, parked, replayed, paused; over restarts and crashes of the host.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::time::Duration;
 
 use exesdb_tests::{Client, Host, eventually};
 use serde_json::{Value, json};
@@ -257,6 +260,8 @@ fn mistakes_are_explained() {
     let put = |body: &Value| host.http.put(&path("s"), body);
     host.http.get(&path("s")).expect_problem(404, "subscription-not-found");
     host.http.get(&path("s/events")).expect_problem(404, "subscription-not-found");
+    let settled = host.http.post(&path("s/settlements"), &json!({ "consumer": 3, "ack": [1] }));
+    settled.expect_problem(404, "subscription-not-found");
     host.http.delete(&path("s")).expect_problem(404, "subscription-not-found");
     for (body, field) in [
         (json!({ "selector": { "unheard": 1 } }), "unheard"),
@@ -354,6 +359,39 @@ fn restarts_of_any_layer_lose_no_event() {
         assert!(taken.len() > before, "{layer}");
     }
     assert_eq!(taken, appended);
+}
+
+#[test]
+fn a_slow_reader_of_the_command_gets_each_event_once() {
+    const EVENTS: u64 = 16;
+    let host = Host::start();
+    // A pipe holds hardly more than one of them.
+    let event = json!({ "type": "t", "data": "x".repeat(40_000) });
+    for _ in 0..EVENTS {
+        host.http.append("a", "any", std::slice::from_ref(&event)).expect(200);
+    }
+    let create =
+        ["subscription", "create", "s", "--stream", "$all", "--ack-timeout", "4000", "--retries", "0"];
+    host.ok(&create);
+    let subscription =
+        Subscription { http: &host.http, path: format!("{}/subscriptions/s", host.http.path()) };
+    assert_eq!(subscription.info()["selector"], json!({}), "`$all` is the whole store");
+    let said = exesdb_tests::stderr(&host.exesdb(&["subscription", "update", "s"]));
+    assert!(said.contains("give a setting"), "{said}");
+    let mut command = host.command();
+    command.args(["consume", "s", "--json", "--count", "16"]).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let mut versions = Vec::new();
+    for line in BufReader::new(child.stdout.take().expect("it is a pipe")).lines() {
+        let event: Value = serde_json::from_str(&line.expect("a line")).expect("an event");
+        versions.push(event["version"].as_u64().expect("a number"));
+        // All of them take longer than the subscription gives a consumer for one.
+        std::thread::sleep(Duration::from_millis(400));
+    }
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(versions, (0..EVENTS).collect::<Vec<u64>>());
+    eventually("all are settled", || (subscription.info()["checkpoint"] == EVENTS).then_some(()));
+    assert_eq!(subscription.info()["parked"], 0);
 }
 
 /// Runs `exesdb consume`, and returns the versions of what it prints.

@@ -1,6 +1,5 @@
 //! Repeating requests while a host is away, with growing pauses and a time limit.
 
-use std::fmt;
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
@@ -28,7 +27,7 @@ impl Retry {
     /// Notes a success: the patience and the pauses start anew.
     pub fn succeeded(&mut self) {
         if self.failing_since.take().is_some() {
-            notify(format_args!("the host answers again"));
+            notify("the host answers again");
         }
         self.pause = PAUSE_MIN;
     }
@@ -46,7 +45,7 @@ impl Retry {
         tracing::debug!(%error, pause_ms, "trying again");
         if is_first {
             let seconds = self.patience.as_secs();
-            notify(format_args!("{}; trying again for up to {seconds} s", error.while_waiting()));
+            notify(&format!("{}; trying again for up to {seconds} s", error.while_waiting()));
         }
         tokio::time::sleep(pause).await;
         Ok(())
@@ -78,8 +77,8 @@ impl Retry {
     }
 }
 
-/// Tells the user that the client waits, and that the wait is over.
-fn notify(text: fmt::Arguments<'_>) {
+/// Says something to the user that is no result: that the client waits, say, and that the wait is over.
+pub fn notify(text: &str) {
     // If stderr is closed, nobody reads it.
     let _ = writeln!(io::stderr(), "exesdb: {text}");
 }

@@ -1,17 +1,20 @@
 //! `exesdb consume`: prints what a durable subscription delivers, and acknowledges what it has printed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Deserialize;
 
 use super::connection::GatewayOptions;
 use super::print;
-use crate::client::{Batch, Client, ClientError, Retry, Settlement};
+use crate::client::{Batch, Client, Retry, Settlement, notify};
 use crate::output::Output;
 
 /// How long one request waits for events, in milliseconds.
 const WAIT_MS: u32 = 20_000;
+
+/// How often a slow reader's events are acknowledged.
+const ACKNOWLEDGES: Duration = Duration::from_secs(1);
 
 /// The kind of problem of a consumer that was cut off, or that another run of the host had.
 const NO_CONSUMER: &str = "consumer-not-found";
@@ -24,8 +27,9 @@ Examples:
   exesdb consume invoices --json | while read -r event; do ./invoice \"$event\"; done
   exesdb consume invoices --count 100
 
-An event is acknowledged when it was written, with those that came together with it. What was not acknowledged is delivered
-again, to this command or another one: at least once, whatever ends. After a restart of the host, the command goes on.")]
+An event is acknowledged when it was written, also if whoever reads it has not got to it: a pipe holds some dozens of
+events. If they must not be lost with their reader, consume over HTTP, or use a sink. What was not acknowledged is delivered
+again, to this command or another one, whatever ends. After a restart of the host, the command goes on.")]
 pub struct ConsumeOptions {
     /// The durable subscription.
     pub name: String,
@@ -91,12 +95,16 @@ async fn consume(
     let wait_ms = options.idle_for.map_or(WAIT_MS, |seconds| seconds * 1_000);
     let mut output = Output::stdout();
     let mut left = options.count.unwrap_or(u64::MAX);
+    let mut window = options.window;
     let mut has_connected = false;
     while left > 0 {
-        let window = u32::try_from(left).map_or(options.window, |left| left.min(options.window));
-        let batch = match client.consume(&options.name, *consumer, window, wait_ms).await {
+        let most = u32::try_from(left).map_or(window, |left| left.min(window));
+        let batch = match client.consume(&options.name, *consumer, most, wait_ms).await {
             Ok(batch) => batch,
             Err(error) if error.problem_kind() == NO_CONSUMER && consumer.is_some() => {
+                notify(
+                    "the subscription has cut off this consumer, or was restarted; going on as another one",
+                );
                 *consumer = None;
                 continue;
             }
@@ -112,35 +120,78 @@ async fn consume(
         if batch.events.is_empty() && options.idle_for.is_some() {
             break;
         }
-        left -= batch.events.len() as u64;
-        print(options, &batch, &mut output)?;
-        acknowledge(options, client, &batch, &mut retry).await?;
+        let time = time_for_batch(&options.name, client, &mut retry).await?;
+        let mut printing = Printing { options, client, retry: &mut retry, output: &mut output };
+        let printed = printing.print(&batch, time).await?;
+        left -= printed as u64;
+        if printed < batch.events.len() {
+            // The rest goes back and counts against nothing; this consumer takes no more than it can print in time.
+            let leaving = Settlement { consumer: batch.consumer, leave: true, ..Settlement::default() };
+            retry.run(async || client.settle(&options.name, &leaving).await).await?;
+            *consumer = None;
+            window = u32::try_from(printed).unwrap_or(window).clamp(1, options.window);
+        }
     }
     output.flush()
 }
 
-/// Prints the events of a batch.
-fn print(options: &ConsumeOptions, batch: &Batch, output: &mut Output) -> anyhow::Result<()> {
-    for event in &batch.events {
-        print::event(output, event, options.json)?;
-    }
-    output.flush()
+/// How long printing a batch may take: a half of the time that the subscription gives a consumer for an event.
+async fn time_for_batch(name: &str, client: &Client, retry: &mut Retry) -> anyhow::Result<Duration> {
+    let described = retry.run(async || client.describe_subscription(name).await).await?;
+    let described: Described = serde_json::from_str(described.get())?;
+    Ok(Duration::from_millis(described.settings.ack_timeout_ms) / 2)
 }
 
-async fn acknowledge(
-    options: &ConsumeOptions,
-    client: &Client,
-    batch: &Batch,
-    retry: &mut Retry,
-) -> anyhow::Result<()> {
-    let places = batch.events.iter().map(|event| {
-        serde_json::from_str::<Delivered>(event.get()).map(|delivered| delivered.delivery.place)
-    });
-    let ack = places.collect::<Result<Vec<u64>, _>>()?;
-    if ack.is_empty() {
-        return Ok(());
+/// What is known of a subscription.
+#[derive(Deserialize)]
+struct Described {
+    settings: Settings,
+}
+
+#[derive(Deserialize)]
+struct Settings {
+    ack_timeout_ms: u64,
+}
+
+/// Prints batches, and acknowledges what it has printed.
+struct Printing<'a> {
+    options: &'a ConsumeOptions,
+    client: &'a Client,
+    retry: &'a mut Retry,
+    output: &'a mut Output,
+}
+
+impl Printing<'_> {
+    /// Prints the events of a batch, as long as there is time. Whoever reads them may be slow, so what was printed is acknowledged
+    /// once in a while. Returns how many events were printed, at least one.
+    async fn print(&mut self, batch: &Batch, time: Duration) -> anyhow::Result<usize> {
+        let (begun, mut acknowledged_at) = (Instant::now(), Instant::now());
+        let (mut places, mut printed) = (Vec::new(), 0);
+        for event in &batch.events {
+            if printed > 0 && begun.elapsed() > time {
+                break;
+            }
+            print::event(self.output, event, self.options.json)?;
+            places.push(serde_json::from_str::<Delivered>(event.get())?.delivery.place);
+            printed += 1;
+            if acknowledged_at.elapsed() >= ACKNOWLEDGES {
+                self.acknowledge(batch.consumer, &mut places).await?;
+                acknowledged_at = Instant::now();
+            }
+        }
+        self.acknowledge(batch.consumer, &mut places).await?;
+        Ok(printed)
     }
-    let settlement = Settlement { consumer: batch.consumer, ack, leave: false };
-    let settled = async || -> Result<(), ClientError> { client.settle(&options.name, &settlement).await };
-    Ok(retry.run(settled).await?)
+
+    /// Acknowledges what has been printed, when it is really written.
+    async fn acknowledge(&mut self, consumer: u64, places: &mut Vec<u64>) -> anyhow::Result<()> {
+        self.output.flush()?;
+        let ack = std::mem::take(places);
+        if ack.is_empty() {
+            return Ok(());
+        }
+        let settlement = Settlement { consumer, ack, leave: false };
+        let settled = async || self.client.settle(&self.options.name, &settlement).await;
+        Ok(self.retry.run(settled).await?)
+    }
 }

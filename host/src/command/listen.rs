@@ -1,13 +1,12 @@
 //! `exesdb listen`: prints what a topic says from now on.
 
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use clap::Args;
 
 use super::connection::GatewayOptions;
 use super::print;
-use crate::client::{Dropped, Heard, Listen};
+use crate::client::{Dropped, Heard, Listen, notify};
 use crate::output::Output;
 
 /// Options of `listen`.
@@ -76,8 +75,7 @@ pub async fn run(options: ListenOptions) -> anyhow::Result<()> {
 /// Says something on stderr, after what was printed before it.
 fn note(output: &mut Output, text: &str) -> anyhow::Result<()> {
     output.flush()?;
-    // If nobody reads it, the command goes on.
-    drop(writeln!(io::stderr(), "exesdb: {text}"));
+    notify(text);
     Ok(())
 }
 
