@@ -35,7 +35,7 @@ so that a truncated file is noticed. It gets its name when it is complete: an in
 
 Events that retention or deletion hides are not in the file; that a stream was deleted is. Importing a newer export adds
 what is new to an earlier copy, unless new events were hidden before they were exported. Data is exact to the byte: JSON
-with line breaks, or with white space around it, is in base64.")]
+with line breaks, or with white space around it, is in base64. Durable subscriptions are not in the file; a backup has them.")]
 pub struct ExportOptions {
     /// The file, which must not exist yet; `-` is stdout.
     #[arg(default_value = "-")]

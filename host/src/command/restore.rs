@@ -49,7 +49,7 @@ pub struct RestoreOptions {
     #[arg(required_unless_present = "give_up")]
     pub file: Option<PathBuf>,
 
-    /// Restore only events up to this position.
+    /// Restore only events up to this position, and no durable subscriptions.
     #[arg(long, value_name = "POSITION")]
     pub up_to: Option<u64>,
 
