@@ -28,14 +28,16 @@ pub(crate) struct Given {
 }
 
 /// What is suspected of the events of one subscription. It outlives what ends.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Suspicion {
     /// The last place up to which events are given one at a time.
     until: Option<u64>,
     /// The event that ended instances alone, and how many.
     alone: Option<(u64, u32)>,
-    /// Events that were parked as poison since one was taken.
+    /// Events that were parked as poison since one after them was taken.
     poison: u32,
+    /// The place of the last one of these. What is parked is given to later instances, too, and says nothing when it is taken.
+    poison_at: u64,
     unexplained: u32,
     /// The last crash, in words.
     crash: String,
@@ -78,7 +80,9 @@ impl Suspicion {
 
     /// Records that an instance took events.
     pub(crate) fn took(&mut self, Given { first, last }: Given) {
-        self.poison = 0;
+        if last > self.poison_at {
+            (self.poison, self.poison_at) = (0, 0);
+        }
         self.alone = self.alone.filter(|(place, _)| !(first..=last).contains(place));
         self.until = self.until.filter(|until| *until > last);
     }
@@ -107,7 +111,7 @@ impl Suspicion {
                 let ended = format!("ended {STRIKES_MAX} instances of {component}");
                 match policy {
                     PoisonPolicy::Park if self.poison >= POISON_MAX => {
-                        self.poison = 0;
+                        (self.poison, self.poison_at) = (0, 0);
                         let what = format!(
                             "the event at place {place}, like the {POISON_MAX} before it, {ended}: {}",
                             self.crash
@@ -115,7 +119,7 @@ impl Suspicion {
                         Beginning::Halt(shortened(what))
                     }
                     PoisonPolicy::Park => {
-                        self.poison += 1;
+                        (self.poison, self.poison_at) = (self.poison + 1, self.poison_at.max(place));
                         Beginning::Park(place, shortened(format!("it {ended}: {}", self.crash)))
                     }
                     PoisonPolicy::Halt => {
@@ -174,6 +178,9 @@ mod tests {
         for place in 0..3 {
             assert!(matches!(poison(&mut suspicion, place), Beginning::Park(..)), "{place}");
         }
+        // What is parked is given to the next instance, and taken.
+        suspicion.took(Given { first: 0, last: 2 });
+        assert!(matches!(poison(&mut suspicion.clone(), 3), Beginning::Halt(_)));
         suspicion.took(Given { first: 3, last: 3 });
         for place in 4..7 {
             assert!(matches!(poison(&mut suspicion, place), Beginning::Park(..)), "{place}");
