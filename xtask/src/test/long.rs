@@ -73,7 +73,7 @@ const LONG: &[Long] = &[
         name: "subscriptions",
         targets: &["--test", "model"],
         tests: "subscriptions_agree_with_a_model",
-        amount: ("EXESDB_SUBSCRIPTION_CASES", "200"),
+        amount: ("EXESDB_SUBSCRIPTION_CASES", "60"),
     },
     Long {
         name: "storm",
