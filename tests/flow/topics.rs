@@ -8,7 +8,7 @@ use std::sync::{Arc, mpsc};
 use exesdb_tests::{Host, NO_EVENTS, encoded, eventually, probe, stderr};
 use serde_json::{Value, json};
 
-/// Positions behind after a page from which on a listener is put ahead, and how many of the newest it still gets.
+/// A listener that lags by more positions than the first number skips to the newest events, and reads as many of them as the second.
 const LAG_MAX: u64 = 4_096;
 const KEPT: u64 = 256;
 
@@ -119,7 +119,7 @@ fn a_listener_that_does_not_read_is_told_what_it_has_missed() {
         assert_eq!(next, EVENTS, "{topic}");
         assert!(dropped > 0, "{topic}: nothing was dropped for who did not read");
     }
-    // The one that reads has heard all, or was told.
+    // The listener that reads got every event, or a message about what was dropped.
     let (mut next, mut heard) = (0, 0);
     while next < EVENTS {
         let (kind, data) = other.next().expect("it goes on");

@@ -142,7 +142,7 @@ fn a_dispatcher_that_breaks_its_contract_halts_its_subscription_and_no_other() {
     for (name, breach) in misdeeds {
         let reason = halted(&host, name);
         assert!(reason.contains(breach), "{name}: {reason}");
-        // Who asks is told.
+        // A request gets the reason.
         let refused = host.http.get(&path(&host, &format!("{name}/events")));
         assert!(refused.expect_problem(409, "subscription-halted").detail().contains(breach), "{name}");
     }

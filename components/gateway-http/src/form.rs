@@ -23,7 +23,7 @@ pub enum Form {
     Messages {
         /// The history of the positions.
         history: u64,
-        /// The client is told when it has caught up, and when it has fallen behind.
+        /// The stream says when the client has read all stored events, and when it lags again.
         caught_up: bool,
     },
 }

@@ -25,7 +25,7 @@ use crate::store_error::{Subject, history_changed, problem};
 pub struct Follow {
     scope: Scope,
     start: Start,
-    /// The client wants to know when it has caught up, and when it has fallen behind.
+    /// The client asked for messages when it has read all stored events, and when it lags again.
     caught_up: bool,
 }
 

@@ -189,7 +189,7 @@ impl Consumer {
     }
 }
 
-/// Events that were taken. They are put back if this is dropped, because whoever took them has gone.
+/// Events that a request took. If the request is cancelled, dropping this returns them to the queue.
 #[derive(Debug)]
 pub(super) struct TakenPart<'a> {
     consumer: &'a Consumer,

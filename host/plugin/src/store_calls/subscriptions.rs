@@ -217,7 +217,7 @@ impl StoreCalls {
         let Settle { name, consumer, ack, retry, park, skip, stop, reason, leave } = read(payload)?;
         let emitters = self.emitters()?;
         if !emitters.has(&name) {
-            // Nobody has taken anything from it, or it does not exist: whoever has its name wrong should not think that it was heard.
+            // There is no mailbox: the subscription has had no consumer, or does not exist. A wrong name is an error.
             self.subscriptions()?.describe(Caller::operator(), name.clone()).await?;
         }
         let words = [

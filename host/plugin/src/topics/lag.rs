@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 /// Positions of the store, or versions of a stream, that may lie between a listener's place and the end after it has read a page.
-/// A page has 1,000 events at most, so one that keeps up is never so far behind, and one that is restarted for a moment catches up.
+/// A page has at most 1,000 events, so a listener that keeps up never lags by so many, and a short restart drops nothing.
 pub(super) const LAG_MAX: u64 = 4_096;
 
-/// So many of the newest are still read by a listener that is put ahead.
+/// A listener that skips ahead reads so many of the newest events.
 pub(super) const KEPT: u64 = 256;
 
 /// What a listener does not get.

@@ -1,4 +1,4 @@
-//! Stored events, as a listener hears them: read from the log from now on. A listener that is too far behind is put ahead.
+//! Stored events, as a listener hears them: read from the log, beginning now. A listener that lags too far skips to the newest events.
 
 use std::sync::Arc;
 use std::time::Duration;

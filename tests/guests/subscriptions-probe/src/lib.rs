@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `probe-loop` | loops forever at an event of the type `poison` |
 //! | `probe-broken` | panics if it is given any event |
-//! | `probe-ahead` | reads from a place that it has not come to |
+//! | `probe-ahead` | reads from a place after the next one |
 //! | `probe-much` | reads more events than a page has |
 //! | `probe-two-reads` | reads while a read is open |
 //! | `probe-nobody` | delivers to a consumer that is not there |
