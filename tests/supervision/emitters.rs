@@ -82,6 +82,8 @@ fn an_event_that_ends_two_instances_alone_is_parked_with_the_crash() {
         create(&host, name, &json!({}));
         assert_eq!(take(&host, name, 4), [0, 1, 3, 4], "{name}");
         let parked = eventually("both are parked", || {
+            // Nothing is read while no consumer asks.
+            ask(&host, name);
             let parked =
                 host.http.get(&path(&host, &format!("{name}/parked"))).expect(200).json["parked"].clone();
             (parked.as_array()?.len() == 2).then_some(parked)
