@@ -1,4 +1,4 @@
-//! The named calls of durable subscriptions. Payloads and results are JSON (see [`forms`]).
+//! The named calls of durable subscriptions. [`payloads`] and [`results`] are JSON.
 //!
 //! | name | payload | result |
 //! |---|---|---|
@@ -15,15 +15,15 @@
 //! and `earlier` for its events.
 
 mod forms;
+mod payloads;
+mod results;
 
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use self::forms::{
-    Count, Counts, Create, Created, EmitterForm, From, FromWord, Lag, List, ListForm, Named, Parked,
-    ParkedForm, Scope, Settle, SubscriptionForm, Update,
-};
+use self::payloads::{Create, From, FromWord, List, Named, Parked, Scope, Settle, Update};
+use self::results::{Count, Counts, Created, EmitterForm, Lag, ListForm, ParkedForm, SubscriptionForm};
 use super::StoreCalls;
 use crate::bindings::gateway::requests::{Call, Query, Reply};
 use crate::bindings::store::dispatch::Refusal;
@@ -38,7 +38,9 @@ use crate::names;
 use crate::persistence::SubscriptionsPool;
 use crate::problem::{code, problem};
 
-pub(crate) use forms::{Consume, Notes, read, written};
+pub(crate) use forms::{read, written};
+pub(crate) use payloads::Consume;
+pub(crate) use results::Notes;
 
 /// Events in flight at a consumer, as the interface says.
 const WINDOW_MAX: u32 = 10_000;
