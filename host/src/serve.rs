@@ -127,7 +127,8 @@ impl Host {
         let files = file_limit::raise(config.stores.len())?;
         let mut stores = Vec::with_capacity(config.stores.len());
         for store in &config.stores {
-            let store = StoreConfig { open_tables: files.open_tables, ..store.clone() };
+            let (open_tables, data) = (files.open_tables, data.to_owned());
+            let store = StoreConfig { open_tables, data, ..store.clone() };
             let store = store.with_absolute_paths().context("cannot find the working directory")?;
             stores.push(StoreTree::new(&engine, store, &registry, &telemetry));
         }

@@ -230,23 +230,6 @@ fn a_rejected_event_is_parked_at_once_or_halts_the_subscription() {
 }
 
 #[test]
-fn a_host_that_was_not_granted_is_denied_and_the_message_names_the_key() {
-    let receiver = Receiver::start();
-    let address = receiver.address;
-    let other = format!("allowed_hosts = [\"{}:1\", \"localhost\"]", address.ip());
-    let host = Host::with_config(&config("builtin:webhook", &other, &format!("url = \"http://{address}/\"")));
-    subscribe(&host, json!({}));
-    append(&host, "t");
-    eventually("it halts", || (info(&host)["state"] == "halted").then_some(()));
-    let halted = info(&host);
-    let reason = halted["reason"].as_str().expect("a text");
-    assert!(reason.contains("the sink cannot deliver") && reason.contains("`allowed_hosts`"), "{reason}");
-    let log = host.log().join("\n");
-    assert!(log.contains("`allowed_hosts` of its [store.sinks]"), "{log}");
-    assert!(receiver.requests().is_empty());
-}
-
-#[test]
 fn a_redirect_is_not_followed() {
     let (receiver, target) = (Receiver::start(), Receiver::start());
     receiver.respond(|_| 307);
@@ -470,11 +453,33 @@ fn a_sink_reaches_the_hosts_that_it_was_granted_and_no_others() {
 fn mistakes_are_reported_with_their_line() {
     let streams = "the streams component";
     // keys and settings of the sink, line, parts of the message
-    let table: [(&str, &str, &str, u32, &[&str]); 7] = [
+    let table: [(&str, &str, &str, u32, &[&str]); 17] = [
         ("builtin:ndjson-file", "directory = \"nowhere\"", "", 6, &["nowhere", "create it"]),
         ("builtin:ndjson-file", "directory = \"exesdb.toml\"", "", 6, &["is not a directory"]),
+        ("builtin:ndjson-file", "directory = \"data\"", "", 6, &["the data directory", "name another one"]),
+        ("builtin:ndjson-file", "directory = \".\"", "", 6, &["the data directory", "name another one"]),
         ("builtin:webhook", "", "urls = \"x\"", 8, &["no setting `urls`", "`url` (a text in quotes"]),
         ("builtin:webhook", "", "timeout_ms = \"5\"", 8, &["timeout_ms is \"5\"", "a whole number"]),
+        ("builtin:webhook", "", "", 4, &["the sink s cannot start", "`url` is \"\"; it must be an http URL"]),
+        ("builtin:webhook", "", "url = \"https://a.org\"", 4, &["requests over TLS"]),
+        (
+            "builtin:webhook",
+            "allowed_hosts = [\"a.org:1\", \"localhost\"]",
+            "url = \"http://a.org\"",
+            4,
+            &["add \"a.org\" to `allowed_hosts`"],
+        ),
+        ("builtin:ndjson-file", "", "", 4, &["it was granted no directory; set `directory`"]),
+        ("builtin:ndjson-file", "directory = \"/usr\"", "file = \"../x\"", 4, &["a file's name"]),
+        ("PROBE", "allowed_hosts = [\"refuse.test\"]", "", 4, &["the sink s cannot start: no\\nlevel=error"]),
+        (
+            "PROBE",
+            "allowed_hosts = [\"trap.test\"]",
+            "",
+            4,
+            &["ended while it checked", "traps in its check"],
+        ),
+        ("PROBE", "allowed_hosts = [\"long.test\"]", "", 4, &["a reason of 1025 bytes"]),
         ("missing.wasm", "", "", 4, &["missing.wasm", "no such file"]),
         ("PROBE", "", "x = 1", 8, &["the sink component has no setting `x`; it declares no settings"]),
         ("STREAMS", "", "", 4, &["is a streams component and cannot be the sink"]),

@@ -28,6 +28,10 @@ thread_local! {
 }
 
 impl Sink for NdjsonFile {
+    fn check() -> Result<(), String> {
+        opened().map(drop)
+    }
+
     fn deliver(batch: Batch) -> Outcome {
         LOG.with_borrow_mut(|log| {
             let log = match log {

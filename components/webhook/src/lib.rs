@@ -20,6 +20,11 @@ use crate::settings::Settings;
 pub struct Webhook;
 
 impl Sink for Webhook {
+    fn check() -> Result<(), String> {
+        let allowed = config::about("allowed-hosts").unwrap_or_default();
+        Settings::read(config::get)?.url.permitted_by(&allowed)
+    }
+
     fn deliver(batch: Batch) -> Outcome {
         match Settings::read(config::get) {
             Ok(settings) => deliver::deliver(&batch, &settings, &mut Client::begin()),

@@ -103,6 +103,25 @@ impl Url {
     }
 }
 
+impl Url {
+    /// Checks that one of the `allowed` hosts, a line for each, is that of the URL. The host decides when a request is sent.
+    ///
+    /// # Errors
+    ///
+    /// The host is to be added to `allowed_hosts`.
+    pub fn permitted_by(&self, allowed: &str) -> Result<(), String> {
+        let normal = |host: &str| host.trim_end_matches('.').to_ascii_lowercase();
+        let port_at = self.authority.rfind(':').filter(|at| !self.authority[*at..].contains(']'));
+        let (host, port) = self.authority.split_at(port_at.unwrap_or(self.authority.len()));
+        let port = if port.is_empty() { ":80" } else { port };
+        let permits = |entry: &str| entry == normal(host) || entry == normal(host) + port;
+        if allowed.lines().any(permits) {
+            return Ok(());
+        }
+        Err(format!("`{URL}` is {self}; add {:?} to `allowed_hosts` of the sink", self.authority))
+    }
+}
+
 fn headers(lines: &str) -> Result<Vec<(String, String)>, String> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let header = |line: &str| {
@@ -168,6 +187,25 @@ mod tests {
         ] {
             let error = read(&[("url", url)]).unwrap_err();
             assert!(error.contains(why), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_host_must_be_an_allowed_one() {
+        for (url, allowed, is_permitted) in [
+            ("http://A.org.", "b.org\na.org", true),
+            ("http://a.org:8080/x", "a.org", true),
+            ("http://a.org:8080/x", "a.org:8080", true),
+            ("http://a.org", "a.org:80", true),
+            ("http://[::1]:80", "[::1]", true),
+            ("http://[::1]", "[::1]:80", true),
+            ("http://a.org:81", "a.org:80", false),
+            ("http://b.a.org", "a.org", false),
+            ("http://a.org", "", false),
+        ] {
+            let permitted = read(&[("url", url)]).unwrap().url.permitted_by(allowed);
+            assert_eq!(permitted.is_ok(), is_permitted, "{url} {allowed}");
+            assert!(permitted.err().is_none_or(|why| why.contains("`allowed_hosts`")));
         }
     }
 

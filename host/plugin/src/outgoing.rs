@@ -46,6 +46,15 @@ pub(crate) enum CallsOut {
     Granted(Granted),
 }
 
+impl CallsOut {
+    /// The hosts that requests may be sent to, a line for each; none for a component that is no sink.
+    pub(crate) fn allowed_hosts(&self) -> Option<String> {
+        let Self::Granted(granted) = self else { return None };
+        let lines: Vec<String> = granted.allowed.iter().map(ToString::to_string).collect();
+        Some(lines.join("\n"))
+    }
+}
+
 /// The requests that a sink may make.
 pub(crate) struct Granted {
     allowed: Vec<AllowedHost>,

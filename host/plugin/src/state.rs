@@ -40,7 +40,7 @@ pub struct State {
     table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    calls_out: CallsOut,
+    pub(crate) calls_out: CallsOut,
 }
 
 impl State {

@@ -66,6 +66,8 @@ pub struct StoreConfig {
     pub limit_places: BTreeMap<(&'static str, &'static str), Place>,
     /// Table files that its database keeps open. Not a key of the file: derived from the process's limit on open files.
     pub open_tables: usize,
+    /// The data directory, as a path that is valid when the store starts. No sink is granted it.
+    pub data: PathBuf,
 }
 
 /// Where the components of a store come from.
@@ -171,6 +173,7 @@ impl StoreConfig {
             component_limits: BTreeMap::new(),
             limit_places: BTreeMap::new(),
             open_tables: exesdb_storage::Options::default().open_tables,
+            data: PathBuf::new(),
         }
     }
 

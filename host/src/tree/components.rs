@@ -2,6 +2,7 @@
 //! cannot be loaded keeps its own store from starting and no other. Component files are read again each time.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use exesdb_plugin::{
@@ -156,14 +157,17 @@ impl Setup {
         let role = "sink";
         let sink = self.config.sinks.get(name).ok_or_else(|| format!("there is no sink {name}"))?;
         let place = Some(&sink.component_place);
-        check_directory(sink)?;
+        check_directory(sink, &self.config.data)?;
         let plugin = self.compile(role, &sink.component, place, SinkPlugin::load).await?;
         let description = plugin
             .describe(&self.config.limits_of(role).into())
             .await
             .map_err(|error| self.refused(role, place, &error))?;
         let digest = plugin.identity().digest.clone();
-        self.deployment_with(role, plugin, description.as_ref(), &digest, &sink.settings)
+        let deployment = self.deployment_with(role, plugin, description.as_ref(), &digest, &sink.settings)?;
+        let checked = SinkPlugin::check(&deployment, &sink.grants).await;
+        checked.map_err(|why| format!("{}: the sink {name} cannot start: {why}", sink.component_place))?;
+        Ok(deployment)
     }
 
     /// Reads and compiles a component, away from the threads that serve the other stores.
@@ -232,18 +236,30 @@ impl Setup {
     }
 }
 
-/// Checks that the directory of a sink is there, so that a mistake is seen when the store starts.
-fn check_directory(sink: &SinkConfig) -> Result<(), String> {
+/// Checks that the directory of a sink is there and has no part of the data directory, so that a mistake is seen when the
+/// store starts.
+fn check_directory(sink: &SinkConfig, data: &Path) -> Result<(), String> {
     let (Some(directory), Some(place)) = (&sink.grants.directory, &sink.directory_place) else {
         return Ok(());
     };
     let is_there = std::fs::metadata(directory);
     let wrong = match is_there {
-        Ok(found) if found.is_dir() => return Ok(()),
+        Ok(found) if found.is_dir() => {
+            let (own, data) = (real(directory), real(data));
+            if !own.starts_with(&data) && !data.starts_with(&own) {
+                return Ok(());
+            }
+            format!("would give the sink files of the data directory {}; name another one", data.display())
+        }
         Ok(_) => "is not a directory; name a directory, or leave it out".to_owned(),
         Err(error) => format!("cannot be opened: {error}; create it, or name another one"),
     };
     Err(format!("{place}: directory {} {wrong}", directory.display()))
+}
+
+/// The path without links, as far as it can be told.
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 fn source(component: &ComponentSource) -> Result<WasmSource, String> {

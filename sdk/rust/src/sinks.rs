@@ -35,12 +35,26 @@ use crate::panic;
 
 pub use wasip2;
 
-/// A sink. Register the type that implements it with [`sink_plugin!`](crate::sink_plugin).
-pub use crate::bindings::store::sink::exports::exesdb::store::sink::Guest as Sink;
+use crate::bindings::store::sink::exports::exesdb::store::sink::Guest;
 
 pub use crate::bindings::store::sink::exports::exesdb::store::sink::{
     Batch, Failure, Outcome, Unavailability,
 };
+
+/// A sink. Register the type that implements it with [`sink_plugin!`](crate::sink_plugin).
+pub trait Sink {
+    /// Checks the settings and what was granted, when the component is loaded. It sends nothing and writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// Which setting is wrong and what it must be, in at most 1 KiB. The store does not start with it.
+    fn check() -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Delivers events: at least one, or says why not.
+    fn deliver(batch: Batch) -> Outcome;
+}
 
 impl Outcome {
     /// All events of a batch, or the first ones of it, are done.
@@ -66,7 +80,12 @@ pub fn unavailable(reason: impl Into<String>) -> Failure {
 #[doc(hidden)]
 pub struct Registered<S>(PhantomData<S>);
 
-impl<S: Sink> Sink for Registered<S> {
+impl<S: Sink> Guest for Registered<S> {
+    fn check() -> Result<(), String> {
+        panic::install_hook();
+        S::check()
+    }
+
     fn deliver(batch: Batch) -> Outcome {
         panic::install_hook();
         S::deliver(batch)

@@ -23,6 +23,7 @@ impl Host for State {
             return Some(value);
         }
         match name.as_str() {
+            "allowed-hosts" => self.calls_out.allowed_hosts(),
             "store" => Some(self.context.store.clone()),
             "host-version" => Some(env!("CARGO_PKG_VERSION").to_owned()),
             "limits.call-cpu-ms" => Some(limits.call_cpu_ms.to_string()),

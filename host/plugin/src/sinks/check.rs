@@ -21,29 +21,32 @@ pub(super) fn checked(outcome: Outcome, events: usize) -> Result<Outcome, String
     Ok(Outcome { done, failure })
 }
 
+/// Checks what a sink says of its settings (rule E11), and escapes it. The error is the breach.
+pub(super) fn checked_settings(checked: Result<(), String>) -> Result<Result<(), String>, String> {
+    checked.map_or_else(|why| reason(&why).map(Err), |()| Ok(Ok(())))
+}
+
 fn with_reason(failure: Failure) -> Result<Failure, String> {
-    let reason = |text: String| {
-        if text.len() > REASON_BYTES_MAX {
-            return Err(format!(
-                "a sink gives a reason of {} bytes; {REASON_BYTES_MAX} are allowed",
-                text.len()
-            ));
-        }
-        Ok(printable(&text, REASON_BYTES_MAX))
-    };
     Ok(match failure {
         Failure::Unavailable(Unavailability { reason: text, retry_after_ms }) => {
-            Failure::Unavailable(Unavailability { reason: reason(text)?, retry_after_ms })
+            Failure::Unavailable(Unavailability { reason: reason(&text)?, retry_after_ms })
         }
-        Failure::Failed(text) => Failure::Failed(reason(text)?),
-        Failure::Rejected(text) => Failure::Rejected(reason(text)?),
-        Failure::Broken(text) => Failure::Broken(reason(text)?),
+        Failure::Failed(text) => Failure::Failed(reason(&text)?),
+        Failure::Rejected(text) => Failure::Rejected(reason(&text)?),
+        Failure::Broken(text) => Failure::Broken(reason(&text)?),
     })
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    if text.len() > REASON_BYTES_MAX {
+        return Err(format!("a sink gives a reason of {} bytes; {REASON_BYTES_MAX} are allowed", text.len()));
+    }
+    Ok(printable(text, REASON_BYTES_MAX))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Failure, Outcome, REASON_BYTES_MAX, checked};
+    use super::{Failure, Outcome, REASON_BYTES_MAX, checked, checked_settings};
 
     #[test]
     fn what_a_sink_returns_is_checked() {
@@ -67,6 +70,9 @@ mod tests {
                 Some(part) => assert!(checked.as_ref().is_err_and(|what| what.contains(part)), "{checked:?}"),
             }
         }
+        assert_eq!(checked_settings(Ok(())), Ok(Ok(())));
+        assert_eq!(checked_settings(Err("a\nb".to_owned())), Ok(Err("a\\nb".to_owned())));
+        assert!(checked_settings(Err(long)).is_err_and(|what| what.contains("a reason of 1025 bytes")));
         let forged = Outcome { done: 0, failure: failed("a\nlevel=error b") };
         let expected = Outcome { done: 0, failure: failed("a\\nlevel=error b") };
         assert_eq!(checked(forged, 1), Ok(expected));

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::Store;
+use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
 
-use super::plugin::{Deliver, SinkPlugin};
+use super::check::checked_settings;
+use super::plugin::{Check, Deliver, SinkPlugin};
 use crate::bindings::store::sink::{Batch, Outcome};
 use crate::crash::Crash;
 use crate::grants::Grants;
@@ -18,6 +20,7 @@ use crate::trace::Trace;
 pub(super) struct Instance {
     store: Store<State>,
     deliver: Deliver,
+    check: Check,
     call_wall_ms: u64,
 }
 
@@ -51,22 +54,39 @@ impl Instance {
             let crash = store.data().crash(&error);
             NotMade::Crashed(reported(&mut store, crash))
         })?;
-        let deliver = instance.get_typed_func(&mut store, plugin.deliver);
-        let deliver =
-            deliver.map_err(|error| NotMade::Broken(loaded.mistyped(context.role, &error).to_string()))?;
-        Ok(Self { store, deliver, call_wall_ms: context.limits.call_wall_ms })
+        let mistyped = |error| NotMade::Broken(loaded.mistyped(context.role, &error).to_string());
+        let deliver = instance.get_typed_func(&mut store, plugin.deliver).map_err(mistyped)?;
+        let check = instance.get_typed_func(&mut store, plugin.check).map_err(mistyped)?;
+        Ok(Self { store, deliver, check, call_wall_ms: context.limits.call_wall_ms })
     }
 
     /// Passes a batch.
     pub(super) async fn deliver(&mut self, batch: Batch) -> Result<Outcome, Box<Crash>> {
-        let Self { store, deliver, call_wall_ms } = self;
+        let deliver = self.deliver;
+        self.call(deliver, (batch,)).await
+    }
+
+    /// Lets it check its settings and grants. The inner error is what it says is wrong.
+    pub(super) async fn check(&mut self) -> Result<Result<(), String>, Box<Crash>> {
+        let check = self.check;
+        let checked = self.call(check, ()).await?;
+        checked_settings(checked).map_err(|what| self.breach(&what))
+    }
+
+    async fn call<P, R>(&mut self, function: TypedFunc<P, (R,)>, parameters: P) -> Result<R, Box<Crash>>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: Send + Sync + 'static,
+        (R,): ComponentNamedList + Lift + Send + Sync,
+    {
+        let Self { store, call_wall_ms, .. } = self;
         State::begin_call(store, vec![Trace::new()]);
         let yield_state = store.data().meter.yield_state();
-        let call = MeteredCall::new(deliver.call_async(&mut *store, (batch,)), yield_state);
+        let call = MeteredCall::new(function.call_async(&mut *store, parameters), yield_state);
         let crash = match tokio::time::timeout(Duration::from_millis(*call_wall_ms), call).await {
-            Ok(Ok((outcome,))) => {
+            Ok(Ok((result,))) => {
                 store.data_mut().end_call();
-                return Ok(outcome);
+                return Ok(result);
             }
             Ok(Err(error)) => store.data().crash(&error),
             Err(_) => Crash::timeout(*call_wall_ms),

@@ -11,20 +11,35 @@
 //! | `write` | writes outside of its directory and within it, and logs the results |
 //! | `call` | sends requests to a host that it was not granted, and to the one in the event's data, and logs the results |
 //! | others | is done with it |
+//!
+//! What it says of its settings depends on the hosts that it was granted: `refuse.test`, `trap.test` and `long.test` are mistakes.
 
 use std::hint::black_box;
 
-use exesdb_sdk::logging;
 use exesdb_sdk::packed::{Envelope, Events};
 use exesdb_sdk::sinks::wasip2::filesystem::preopens;
 use exesdb_sdk::sinks::wasip2::filesystem::types::{Descriptor, DescriptorFlags, OpenFlags, PathFlags};
 use exesdb_sdk::sinks::wasip2::http::outgoing_handler;
 use exesdb_sdk::sinks::wasip2::http::types::{Fields, OutgoingRequest, Scheme};
 use exesdb_sdk::sinks::{Batch, Failure, Outcome, Sink, unavailable};
+use exesdb_sdk::{config, logging};
 
 struct Probe;
 
 impl Sink for Probe {
+    fn check() -> Result<(), String> {
+        let allowed = config::about("allowed-hosts").unwrap_or_default();
+        for host in allowed.lines() {
+            match host {
+                "refuse.test" => return Err("no\nlevel=error forged".to_owned()),
+                "trap.test" => panic!("the probe traps in its check"),
+                "long.test" => return Err("x".repeat(1_025)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     fn deliver(batch: Batch) -> Outcome {
         let mut done = 0;
         for event in Events::new(&batch.events) {
