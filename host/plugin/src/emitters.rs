@@ -190,7 +190,8 @@ impl Emitters {
                 consumer
             }
         };
-        Ok(Attachment { mailbox, source: subscription.selector.source, consumer, keep })
+        let source = subscription.selector.source;
+        Ok(Attachment { mailbox, source, consumer, keep, has_failed: false })
     }
 
     fn mailbox(&self, name: &str) -> Arc<Mailbox> {
@@ -225,6 +226,7 @@ pub(crate) struct Attachment {
     source: Subscribed,
     consumer: Arc<Consumer>,
     keep: bool,
+    has_failed: bool,
 }
 
 /// Events that were taken.
@@ -239,6 +241,11 @@ impl Attachment {
     /// The consumer's number.
     pub(crate) fn consumer(&self) -> u64 {
         self.consumer.id
+    }
+
+    /// The consumer ends because it has failed: the first event that it has not settled counts as failed.
+    pub(crate) fn fail(mut self) {
+        self.has_failed = true;
     }
 
     /// Waits for what is delivered next, at most until then. At most so many events.
@@ -306,7 +313,7 @@ impl Drop for Attachment {
             self.consumer.detach();
             self.mailbox.resize(self.consumer.id);
         } else {
-            self.mailbox.leave(self.consumer.id, true);
+            self.mailbox.leave(self.consumer.id, self.has_failed);
         }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct RequestControl {
     awaited_ms: AtomicU64,
     /// When the response began, in milliseconds from `started` and at least 1; 0 before.
     response_ms: AtomicU64,
+    /// The client left, or the component crashed, so what they were given may be to blame.
+    has_failed: AtomicBool,
 }
 
 /// Why the host ends a response.
@@ -60,6 +62,7 @@ impl RequestControl {
             body_ms: AtomicU64::new(0),
             awaited_ms: AtomicU64::new(0),
             response_ms: AtomicU64::new(0),
+            has_failed: AtomicBool::new(false),
         }
     }
 
@@ -109,6 +112,16 @@ impl RequestControl {
     pub(crate) fn body_arrived(&self) {
         self.body_ms.store(self.now_ms(), Ordering::Relaxed);
         self.awaited_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// Notes that the client left, or that the component crashed.
+    pub(crate) fn fail(&self) {
+        self.has_failed.store(true, Ordering::Release);
+    }
+
+    /// Whether the client left, or the component crashed. False when the host ends the request.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
     }
 
     /// The guest's response began.

@@ -15,12 +15,6 @@ pub(super) struct Joined<'a> {
     pub(super) attachment: Attachment,
 }
 
-impl Drop for Joined<'_> {
-    fn drop(&mut self) {
-        self.emitters.leave(self.subscription, self.attachment.consumer());
-    }
-}
-
 impl Joined<'_> {
     /// Settles events; whether the subscription has heard it.
     pub(super) async fn settle(&self, places: Vec<u64>, settlement: Settlement) -> bool {

@@ -113,6 +113,9 @@ async fn serve<B>(
     match over {
         Over::Done => {}
         Over::Failed(error) => {
+            if matches!(error, GatewayError::Crashed { .. }) {
+                driver.control.fail();
+            }
             if let Some(sender) = driver.head.take() {
                 // The client may be gone.
                 drop(sender.send(Err(error)));
@@ -222,7 +225,7 @@ impl Driver {
         let RequestBody::Pieces(length) = self.request.body else { return Ok(()) };
         let body = tokio::select! {
             body = self.arrival.at_begin(length, INLINE_BODY_BYTES_MAX) => body.map_err(|error| lost(&error, &self.exchange))?,
-            () = self.out.left() => return Err(Over::Done),
+            () = self.out.left() => return Err(self.client_left()),
             () = self.control.closed() => return Err(GatewayError::Restarting.into()),
         };
         Arc::make_mut(&mut self.request).body = body;
@@ -292,7 +295,7 @@ impl Driver {
                     self.exchange.body_came(piece);
                 }
                 () = self.out.more_taken(), if untaken > 0 => {}
-                () = self.out.left() => return Err(Over::Done),
+                () = self.out.left() => return Err(self.client_left()),
                 () = self.control.closed(), if !self.patience.is_draining() => {
                     self.patience.drain();
                     self.exchange.drain(u32::try_from(DRAIN_TIME.as_millis()).unwrap_or(u32::MAX));
@@ -309,6 +312,11 @@ impl Driver {
                 self.arrived(arrived);
             }
         }
+    }
+
+    fn client_left(&self) -> Over {
+        self.control.fail();
+        Over::Done
     }
 
     fn overdue(&self) -> Over {

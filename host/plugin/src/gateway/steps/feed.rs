@@ -170,6 +170,16 @@ async fn next_heard(mut listener: Box<Listener>, most: u32, id: u32) -> Turned {
     Turned { source: Source::Topic(listener), page, count, is_over }
 }
 
+impl Drop for Durable {
+    /// A request that the host ends says nothing about the events that were delivered to it.
+    fn drop(&mut self) {
+        let has_failed = self.caller.request.as_ref().is_some_and(|request| request.has_failed());
+        if let (Some(attachment), true) = (self.attachment.take(), has_failed) {
+            attachment.fail();
+        }
+    }
+}
+
 impl Durable {
     /// Joins, and says as which consumer; after that, waits for events. One who asks again and again gets both at once, and then
     /// the feed is over.
