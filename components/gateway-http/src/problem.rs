@@ -70,11 +70,13 @@ pub enum Kind {
     ConsumerNotFound,
     /// Another request takes what is delivered to the consumer.
     ConsumerInUse,
+    /// The durable subscription has as many consumers as it may have.
+    TooManyConsumers,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::MalformedBody,
         Self::InvalidArgument,
         Self::Denied,
@@ -105,6 +107,7 @@ impl Kind {
         Self::SubscriptionHalted,
         Self::ConsumerNotFound,
         Self::ConsumerInUse,
+        Self::TooManyConsumers,
     ];
 
     /// The URI of the kind.
@@ -140,6 +143,7 @@ impl Kind {
             Self::SubscriptionHalted => "urn:exesdb:problem:subscription-halted",
             Self::ConsumerNotFound => "urn:exesdb:problem:consumer-not-found",
             Self::ConsumerInUse => "urn:exesdb:problem:consumer-in-use",
+            Self::TooManyConsumers => "urn:exesdb:problem:too-many-consumers",
         }
     }
 
@@ -176,6 +180,7 @@ impl Kind {
             Self::SubscriptionHalted => "The subscription has halted",
             Self::ConsumerNotFound => "There is no such consumer",
             Self::ConsumerInUse => "The consumer is in use",
+            Self::TooManyConsumers => "The subscription has its consumers",
         }
     }
 
@@ -198,6 +203,7 @@ impl Kind {
             | Self::SubscriptionExists
             | Self::SubscriptionHalted
             | Self::ConsumerInUse
+            | Self::TooManyConsumers
             | Self::NoSuchVersion => 409,
             Self::StreamDeleted => 410,
             Self::TooLarge => 413,

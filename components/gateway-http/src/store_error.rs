@@ -83,6 +83,7 @@ fn of_code(problem: StoreProblem) -> Problem {
         "halted" => Problem::new(Kind::SubscriptionHalted, message),
         "no-such-consumer" | "cut-off" => Problem::new(Kind::ConsumerNotFound, message),
         "consumer-in-use" => Problem::new(Kind::ConsumerInUse, message),
+        "too-many-consumers" => Problem::new(Kind::TooManyConsumers, message),
         code::DENIED => Problem::new(Kind::Denied, message),
         code::DAMAGED => Problem::new(Kind::Damaged, message),
         code::UNSUPPORTED => Problem::new(Kind::Unsupported, message),

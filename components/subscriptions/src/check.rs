@@ -19,15 +19,15 @@ pub(crate) fn check_name(argument: &str, name: &str) -> Result<(), Error> {
 }
 
 pub(crate) fn check_new(new: &NewSubscription) -> Result<(), Error> {
-    check_name("create.name", &new.name)?;
+    check_name("name", &new.name)?;
     check_selector(&new.selector)?;
-    check_settings("create.settings", &new.settings)
+    check_settings("settings", &new.settings)
 }
 
 /// The host tries a filter before, because the streams component knows what it can filter.
 fn check_selector(selector: &Selector) -> Result<(), Error> {
     match &selector.source {
-        Subscribed::OneStream(stream_id) => check_stream_id("create.selector.source", stream_id)?,
+        Subscribed::OneStream(stream_id) => check_stream_id("selector.source", stream_id)?,
         Subscribed::All(Some(filter)) => {
             check_options(&filter.options)?;
             if bytes_of(filter) >= DEFINITION_BYTES_MAX {
@@ -37,7 +37,7 @@ fn check_selector(selector: &Selector) -> Result<(), Error> {
         Subscribed::All(None) => {}
     }
     match selector.pattern.as_deref().map(Pattern::parse) {
-        Some(Err(wrong)) => Err(invalid("create.selector.pattern", wrong)),
+        Some(Err(wrong)) => Err(invalid("selector.pattern", wrong)),
         _ => Ok(()),
     }
 }

@@ -86,7 +86,7 @@ fn plan(view: &impl View, request: &SubscriptionRequest) -> Result<Change, Error
     match request {
         SubscriptionRequest::Create(_) => Ok(None),
         SubscriptionRequest::Update(update) => {
-            check_settings("update.settings", &update.settings)?;
+            check_settings("settings", &update.settings)?;
             redefine(view, name, &stored, |new| new.settings = update.settings.clone())
         }
         SubscriptionRequest::Pause(_) => {
@@ -96,7 +96,7 @@ fn plan(view: &impl View, request: &SubscriptionRequest) -> Result<Change, Error
             redefine(view, name, &stored, |new| new.state = SubscriptionState::Active)
         }
         SubscriptionRequest::Halt(halting) => {
-            check_reason("halt.reason", &halting.reason)?;
+            check_reason("reason", &halting.reason)?;
             let known = progress(view, name)?;
             check_epoch(halting.epoch, &known.value.progress)?;
             let change = redefine(view, name, &stored, |new| {
@@ -127,8 +127,10 @@ fn create(view: &impl View, new: &NewSubscription) -> Result<Change, Error> {
             return Ok(None);
         }
         Ok(_) => {
-            let message =
-                format!("there is a subscription {} with another selector or other settings", new.name);
+            let message = format!(
+                "there is a subscription {} with another selector or other settings; update its settings, delete it, or choose another name",
+                new.name
+            );
             return Err(problem(ALREADY_EXISTS, message));
         }
     }

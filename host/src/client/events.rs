@@ -205,6 +205,25 @@ impl Client {
         self.json(Method::GET, &path, None::<&()>).await
     }
 
+    /// The event at a version of a stream, or (none) at a position of the store; none if it is not there any more.
+    pub async fn event_at(
+        &self,
+        stream: Option<&str>,
+        place: u64,
+    ) -> Result<Option<Box<RawValue>>, ClientError> {
+        let from = Some(ReadFrom::of(place));
+        let page = match self.read(stream, &Filter::default(), from, 1, Direction::Forward).await {
+            Err(error) if matches!(error.problem_kind(), "stream-not-found" | "stream-deleted") => {
+                return Ok(None);
+            }
+            page => page?,
+        };
+        let Some(event) = page.events.into_iter().next() else { return Ok(None) };
+        let found = Event::parse(&event)?;
+        let number = if stream.is_some() { found.version } else { found.position };
+        Ok((number == place).then_some(event))
+    }
+
     /// The position that the store's next event gets: one more than that of its last event.
     pub async fn end_position(&self) -> Result<u64, ClientError> {
         let page = self.read(None, &Filter::default(), None, 1, Direction::Backward).await?;

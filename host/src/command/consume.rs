@@ -4,17 +4,22 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde::Deserialize;
+use tokio::sync::oneshot;
 
 use super::connection::GatewayOptions;
 use super::print;
-use crate::client::{Batch, Client, Retry, Settlement, notify};
-use crate::output::Output;
+use crate::client::{Batch, Client, ClientError, Retry, Settlement, notify};
+use crate::output::{Output, printable};
+use crate::stop_signals::StopSignals;
 
 /// How long one request waits for events, in milliseconds.
 const WAIT_MS: u32 = 20_000;
 
 /// How often a slow reader's events are acknowledged.
 const ACKNOWLEDGES: Duration = Duration::from_secs(1);
+
+/// How long leaving a subscription may take.
+const LEAVE_TIME: Duration = Duration::from_secs(2);
 
 /// The kind of problem of a consumer that was cut off, or that another run of the host had.
 const NO_CONSUMER: &str = "consumer-not-found";
@@ -73,10 +78,11 @@ struct Delivery {
 /// Prints events until their count is reached, the output is closed, Ctrl-C is pressed, or the host stays away.
 pub async fn run(options: ConsumeOptions) -> anyhow::Result<()> {
     let client = options.gateway.client();
+    let stop = stop_requested()?;
     let mut consumer = None;
     let consumed = tokio::select! {
         consumed = consume(&options, &client, &mut consumer) => consumed,
-        _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = stop => Ok(()),
     };
     if let Some(consumer) = consumer {
         // What was delivered and not printed goes to others at once. If the host is away, it does so later.
@@ -84,6 +90,24 @@ pub async fn run(options: ConsumeOptions) -> anyhow::Result<()> {
         drop(client.settle(&options.name, &leaving).await);
     }
     consumed
+}
+
+/// Completes when a signal asks the command to stop. It leaves its subscription then, so that its events go to others at once.
+/// Writing to a pipe that nobody reads does not end, so after some time the process does.
+fn stop_requested() -> anyhow::Result<oneshot::Receiver<()>> {
+    let (sender, stop) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = {
+        let _entered = runtime.enter();
+        StopSignals::listen()?
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(signals.next());
+        sender.send(()).ok();
+        std::thread::sleep(LEAVE_TIME);
+        std::process::exit(1);
+    })?;
+    Ok(stop)
 }
 
 async fn consume(
@@ -97,7 +121,16 @@ async fn consume(
     let mut left = options.count.unwrap_or(u64::MAX);
     let mut window = options.window;
     let mut has_connected = false;
+    let mut was_paused = false;
     while left > 0 {
+        let described = match describe(&options.name, client).await {
+            Err(error) if has_connected => {
+                retry.wait_after(error).await?;
+                continue;
+            }
+            described => described?,
+        };
+        was_paused = described.say_if_paused(&options.name, was_paused);
         let most = u32::try_from(left).map_or(window, |left| left.min(window));
         let batch = match client.consume(&options.name, *consumer, most, wait_ms).await {
             Ok(batch) => batch,
@@ -120,7 +153,7 @@ async fn consume(
         if batch.events.is_empty() && options.idle_for.is_some() {
             break;
         }
-        let time = time_for_batch(&options.name, client, &mut retry).await?;
+        let time = described.time_for_batch();
         let mut printing = Printing { options, client, retry: &mut retry, output: &mut output };
         let printed = printing.print(&batch, time).await?;
         left -= printed as u64;
@@ -135,16 +168,38 @@ async fn consume(
     output.flush()
 }
 
-/// How long printing a batch may take: a half of the time that the subscription gives a consumer for an event.
-async fn time_for_batch(name: &str, client: &Client, retry: &mut Retry) -> anyhow::Result<Duration> {
-    let described = retry.run(async || client.describe_subscription(name).await).await?;
-    let described: Described = serde_json::from_str(described.get())?;
-    Ok(Duration::from_millis(described.settings.ack_timeout_ms) / 2)
+/// Describes the subscription.
+async fn describe(name: &str, client: &Client) -> Result<Described, ClientError> {
+    let described = client.describe_subscription(name).await?;
+    serde_json::from_str(described.get())
+        .map_err(|error| ClientError::Unreadable { url: "the gateway".to_owned(), detail: error.to_string() })
+}
+
+impl Described {
+    /// Says that the subscription is paused, or is not any more. Returns whether it is.
+    fn say_if_paused(&self, name: &str, was_paused: bool) -> bool {
+        let is_paused = self.state == "paused";
+        match (was_paused, is_paused) {
+            (false, true) => notify(&format!(
+                "the subscription is paused: nothing is delivered until `exesdb subscription resume {}`",
+                printable(name)
+            )),
+            (true, false) => notify("the subscription is not paused any more"),
+            _ => {}
+        }
+        is_paused
+    }
+
+    /// How long printing a batch may take: a half of the time that the subscription gives a consumer for an event.
+    fn time_for_batch(&self) -> Duration {
+        Duration::from_millis(self.settings.ack_timeout_ms) / 2
+    }
 }
 
 /// What is known of a subscription.
 #[derive(Deserialize)]
 struct Described {
+    state: String,
     settings: Settings,
 }
 

@@ -16,7 +16,8 @@ pub(super) fn event(output: &mut Output, raw: &RawValue, json: bool) -> anyhow::
     if json { output.line(raw.get()) } else { output.line(line(raw)?) }
 }
 
-fn line(raw: &RawValue) -> Result<String, ClientError> {
+/// An event as one line.
+pub(super) fn line(raw: &RawValue) -> Result<String, ClientError> {
     let event = Event::parse(raw)?;
     let data = match (&event.data, &event.data_base64) {
         (Some(json), _) => shortened(json.get()),

@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::connection::GatewayOptions;
+use super::print;
 use crate::client::{Client, ParkedScope};
 use crate::output::{Output, printable};
 
@@ -46,11 +47,11 @@ pub enum Action {
     Resume(NameOptions),
     /// Remove a durable subscription, with what is parked.
     Delete(NameOptions),
-    /// List parked events.
+    /// List parked events, with the reason of each.
     Parked(ParkedOptions),
     /// Deliver parked events once more.
     Replay(ScopeOptions),
-    /// Forget parked events.
+    /// Forget parked events. One that the checkpoint has not passed is delivered again when the subscription starts anew.
     Truncate(ScopeOptions),
 }
 
@@ -135,7 +136,7 @@ pub struct SettingsOptions {
     #[arg(long, value_parser = ["round-robin", "dispatch-to-single", "pinned", "pinned-by-correlation"])]
     pub strategy: Option<String>,
 
-    /// What happens to an event that ends instances of the component.
+    /// What happens to an event that ends instances of the subscriptions component or of a sink, or that a sink rejects.
     #[arg(long, value_parser = ["park", "halt"])]
     pub poison: Option<String>,
 
@@ -150,7 +151,34 @@ pub struct SettingsOptions {
     /// Consumers at the same time.
     #[arg(long, value_name = "N")]
     pub consumers_max: Option<u32>,
+
+    /// Events that are read before consumers have room for them.
+    #[arg(long, value_name = "N")]
+    pub buffer_events: Option<u32>,
+
+    /// The checkpoint is stored when so many events were acknowledged since the last one.
+    #[arg(long, value_name = "N")]
+    pub checkpoint_events_max: Option<u32>,
+
+    /// The checkpoint is stored after this many milliseconds, if enough events were acknowledged.
+    #[arg(long, value_name = "MS")]
+    pub checkpoint_ms: Option<u32>,
+
+    /// How many events are enough for that.
+    #[arg(long, value_name = "N")]
+    pub checkpoint_events_min: Option<u32>,
 }
+
+/// Numbers among the settings: the option's name, and the setting's.
+const NUMBERS: [(&str, &str); 7] = [
+    ("--ack-timeout", "ack_timeout_ms"),
+    ("--retries", "retries_max"),
+    ("--consumers-max", "consumers_max"),
+    ("--buffer-events", "buffer_events"),
+    ("--checkpoint-events-max", "checkpoint_events_max"),
+    ("--checkpoint-ms", "checkpoint_ms"),
+    ("--checkpoint-events-min", "checkpoint_events_min"),
+];
 
 /// Options of `subscription update`.
 #[derive(Debug, Args)]
@@ -173,7 +201,7 @@ pub struct ParkedOptions {
     /// The name of the subscription.
     pub name: String,
 
-    /// Print each parked event as one JSON object per line.
+    /// Print each parked event as one JSON object per line; `event` is the event itself, if the store still has it.
     #[arg(long)]
     pub json: bool,
 
@@ -264,17 +292,40 @@ impl SettingsOptions {
             }
         }
         let numbers = [
-            ("ack_timeout_ms", self.ack_timeout),
-            ("retries_max", self.retries),
-            ("consumers_max", self.consumers_max),
+            self.ack_timeout,
+            self.retries,
+            self.consumers_max,
+            self.buffer_events,
+            self.checkpoint_events_max,
+            self.checkpoint_ms,
+            self.checkpoint_events_min,
         ];
-        for (name, number) in numbers {
+        for ((_, name), number) in NUMBERS.into_iter().zip(numbers) {
             if let Some(number) = number {
                 settings.insert(name.to_owned(), json!(number));
             }
         }
         Value::Object(settings)
     }
+}
+
+/// The name of a subscription's field in terms of the command line.
+fn argument_name(field: &str, is_payload: bool) -> Option<String> {
+    let name = field.rsplit_once('.').map_or(field, |(_, name)| name);
+    let name = name.split('[').next().unwrap_or(name);
+    let option = match name {
+        "types" => "--type",
+        "tags" => "--tag",
+        "stream_prefixes" => "--stream-prefix",
+        "type_pattern" => "--regex",
+        "pattern" if is_payload => "--payload",
+        "pattern" => "--pattern",
+        "stream" => "--stream",
+        "from" => "--from",
+        "name" => "the name",
+        setting => NUMBERS.iter().find(|(_, name)| *name == setting)?.0,
+    };
+    Some(option.to_owned())
 }
 
 /// Does what the options say.
@@ -287,7 +338,9 @@ pub async fn run(options: SubscriptionOptions) -> anyhow::Result<()> {
                 "from": options.from,
                 "settings": options.settings.settings(),
             });
-            let created = options.gateway.client().create_subscription(&options.name, &new).await?;
+            let is_payload = options.pattern.is_none();
+            let created = options.gateway.client().create_subscription(&options.name, &new).await;
+            let created = created.map_err(|error| error.renamed(|field| argument_name(field, is_payload)))?;
             let name = printable(&options.name);
             let done = if created { "created" } else { "was there already, with the same settings" };
             output.line(format!("{name}: {done}"))?;
@@ -304,7 +357,8 @@ pub async fn run(options: SubscriptionOptions) -> anyhow::Result<()> {
                 settings.as_object().is_some_and(|given| !given.is_empty()),
                 "give a setting to change; see --help"
             );
-            options.gateway.client().update_subscription(&options.name, &settings).await?;
+            let updated = options.gateway.client().update_subscription(&options.name, &settings).await;
+            updated.map_err(|error| error.renamed(|field| argument_name(field, false)))?;
             output.line(format!("{}: changed", printable(&options.name)))?;
         }
         Action::Pause(options) => {
@@ -360,17 +414,28 @@ async fn list(options: &ListOptions, output: &mut Output) -> anyhow::Result<()> 
 
 async fn parked(options: &ParkedOptions, output: &mut Output) -> anyhow::Result<()> {
     let client = options.gateway.client();
+    let described = client.describe_subscription(&options.name).await?;
+    let described: Value = serde_json::from_str(described.get())?;
+    let stream = described["selector"]["stream"].as_str();
     let mut from = 0;
     loop {
         let page = client.parked(&options.name, from).await?;
-        for event in page["parked"].as_array().into_iter().flatten() {
-            let place = event["place"].as_u64().unwrap_or_default();
+        for parked in page["parked"].as_array().into_iter().flatten() {
+            let place = parked["place"].as_u64().unwrap_or_default();
+            let event = client.event_at(stream, place).await?;
             if options.json {
-                output.line(event.to_string())?;
+                let mut parked = parked.clone();
+                parked["event"] =
+                    event.as_deref().map_or(Ok(Value::Null), |event| serde_json::from_str(event.get()))?;
+                output.line(parked.to_string())?;
             } else {
-                let deliveries = event["deliveries"].as_u64().unwrap_or_default();
-                let reason = event["reason"].as_str().unwrap_or_default();
-                output.line(format!("{place}  delivered {deliveries} times: {}", printable(reason)))?;
+                let deliveries = parked["deliveries"].as_u64().unwrap_or_default();
+                let reason = printable(parked["reason"].as_str().unwrap_or_default()).to_string();
+                output.line(format!("{place}  delivered {deliveries} times: {reason}"))?;
+                match event {
+                    Some(event) => output.line(format!("  {}", print::line(&event)?))?,
+                    None => output.line("  the store does not have the event any more")?,
+                }
             }
             from = place.saturating_add(1);
         }

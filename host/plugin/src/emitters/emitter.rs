@@ -26,7 +26,7 @@ use crate::bindings::store::subscription_types::{Advance, Subscribed, Subscripti
 use crate::bindings::store::types::Error;
 use crate::caller::Caller;
 use crate::crash::Crash;
-use crate::problem::{code, problem};
+use crate::problem::problem;
 use crate::store_calls::POLL;
 
 /// Time between steps that only the dispatcher asks for, at least.
@@ -359,7 +359,7 @@ impl<'a> Emitter<'a> {
             Output::TurnAway(id) => {
                 let most = self.subscription.settings.consumers_max;
                 let message = format!("the subscription has its {most} consumers (consumers_max)");
-                self.end_consumer(id, problem(code::TOO_LARGE, message));
+                self.end_consumer(id, problem("too-many-consumers", message));
             }
             Output::CutOff(id) => {
                 let message = "the consumer said nothing for three times as long as it may take for an event \

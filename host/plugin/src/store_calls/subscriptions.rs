@@ -31,7 +31,7 @@ use crate::bindings::store::places::Direction;
 use crate::bindings::store::subscription_types::{
     NewSubscription, ParkedScope, Subscribed, Subscription, SubscriptionRequest, Update as NewSettings,
 };
-use crate::bindings::store::types::{Error, PackedPage};
+use crate::bindings::store::types::{Error, InvalidArgument, PackedPage};
 use crate::caller::Caller;
 use crate::emitters::{Attachment, Emitters, Joining, Settlement, query};
 use crate::names;
@@ -111,7 +111,8 @@ impl StoreCalls {
         };
         if !is_there(pool.describe(caller.clone(), name.clone()).await)? {
             // What cannot be read would halt it at once.
-            self.page(caller.clone(), query(&selector.source, start, 1, None), deadline).await?;
+            let page = self.page(caller.clone(), query(&selector.source, start, 1, None), deadline).await;
+            page.map_err(of_selector)?;
             let most = emitters.subscriptions_max;
             let listed = pool.list(caller.clone(), String::new(), None, PAGE_MAX.min(as_u32(most))).await?;
             if listed.subscriptions.len() >= most || listed.more && most > PAGE_MAX as usize {
@@ -180,8 +181,15 @@ impl StoreCalls {
         deadline: Instant,
     ) -> Result<Lag, Error> {
         let (source, checkpoint) = (&subscription.selector.source, subscription.progress.checkpoint);
-        let end = self.end(caller.clone(), source, deadline).await?;
-        let page = self.page(caller, query(source, checkpoint, 1, None), deadline).await?;
+        let found = async {
+            let end = self.end(caller.clone(), source, deadline).await?;
+            Ok((end, self.page(caller, query(source, checkpoint, 1, None), deadline).await?))
+        };
+        let (end, page) = match found.await {
+            // Nothing of such a stream can be delivered any more. The subscription has halted, and says why.
+            Err(Error::StreamDeleted(_)) => return Ok(Lag { events: 0, ms: 0 }),
+            found => found?,
+        };
         let first = exesdb_packed::Events::new(&page.events).next();
         let Some(Ok((_, envelope))) = first else { return Ok(Lag { events: 0, ms: 0 }) };
         let now = u64::try_from(self.context.clock.since_epoch().as_micros()).unwrap_or(u64::MAX);
@@ -306,6 +314,16 @@ impl StoreCalls {
 
 /// Bytes of a reason, as the interface says.
 const REASON_BYTES_MAX: usize = 1_024;
+
+/// The error of a query, whose arguments are parts of the selector.
+fn of_selector(error: Error) -> Error {
+    match error {
+        Error::Invalid(InvalidArgument { argument, message }) => {
+            forms::invalid(&format!("selector.{argument}"), message)
+        }
+        other => other,
+    }
+}
 
 fn is_there(described: Result<Subscription, Error>) -> Result<bool, Error> {
     match described {

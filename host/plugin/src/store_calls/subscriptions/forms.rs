@@ -1,9 +1,12 @@
 //! What payloads and results have in common: the selector and the settings of a subscription as JSON, and how JSON is read and
 //! written.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::bindings::store::fields::Field;
 use crate::bindings::store::subscription_types::{PoisonPolicy, Selector, Settings, Strategy, Subscribed};
 use crate::bindings::store::types::{Error, EventFilter, InvalidArgument, QueryItem};
 
@@ -25,6 +28,9 @@ pub(super) struct SelectorForm {
     correlation_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     causation_id: Option<String>,
+    /// What a gateway keeps with the filter, or the component knows.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    options: BTreeMap<String, String>,
     /// As it was written: numbers are not rounded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pattern: Option<Box<RawValue>>,
@@ -45,6 +51,7 @@ impl SelectorForm {
         let Self { stream, query, stream_prefixes, stream_pattern, type_pattern, .. } = self;
         let (correlation_id, causation_id) = (self.correlation_id, self.causation_id);
         let is_filtered = !query.is_empty()
+            || !self.options.is_empty()
             || !stream_prefixes.is_empty()
             || [&stream_pattern, &type_pattern, &correlation_id, &causation_id]
                 .iter()
@@ -65,7 +72,7 @@ impl SelectorForm {
                 type_pattern,
                 correlation_id,
                 causation_id,
-                options: Vec::new(),
+                options: fields(self.options),
             })),
         };
         Ok(Selector { source, pattern: self.pattern.map(|pattern| pattern.get().to_owned()) })
@@ -84,6 +91,7 @@ impl SelectorForm {
                 form.type_pattern = filter.type_pattern;
                 form.correlation_id = filter.correlation_id;
                 form.causation_id = filter.causation_id;
+                form.options = texts(filter.options);
             }
         }
         form.pattern = selector.pattern.and_then(|pattern| RawValue::from_string(pattern).ok());
@@ -104,6 +112,8 @@ pub(super) struct SettingsForm {
     checkpoint_events_max: Option<u32>,
     checkpoint_ms: Option<u32>,
     checkpoint_events_min: Option<u32>,
+    /// What a gateway keeps with the subscription, or the component knows. All of them are replaced.
+    options: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Clone, Copy, Deserialize, Serialize)]
@@ -161,7 +171,7 @@ impl SettingsForm {
             checkpoint_events_max: self.checkpoint_events_max.unwrap_or(others.checkpoint_events_max),
             checkpoint_ms: self.checkpoint_ms.unwrap_or(others.checkpoint_ms),
             checkpoint_events_min: self.checkpoint_events_min.unwrap_or(others.checkpoint_events_min),
-            options: others.options,
+            options: self.options.map_or(others.options, fields),
         }
     }
 }
@@ -178,6 +188,8 @@ pub(super) struct AllSettingsForm {
     checkpoint_events_max: u32,
     checkpoint_ms: u32,
     checkpoint_events_min: u32,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    options: BTreeMap<String, String>,
 }
 
 impl AllSettingsForm {
@@ -200,8 +212,17 @@ impl AllSettingsForm {
             checkpoint_events_max: settings.checkpoint_events_max,
             checkpoint_ms: settings.checkpoint_ms,
             checkpoint_events_min: settings.checkpoint_events_min,
+            options: texts(settings.options.clone()),
         }
     }
+}
+
+fn fields(options: BTreeMap<String, String>) -> Vec<Field> {
+    options.into_iter().map(|(name, value)| Field { name, value }).collect()
+}
+
+fn texts(options: Vec<Field>) -> BTreeMap<String, String> {
+    options.into_iter().map(|Field { name, value }| (name, value)).collect()
 }
 
 pub(super) fn invalid(argument: &str, message: String) -> Error {
