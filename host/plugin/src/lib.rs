@@ -46,6 +46,8 @@ mod ownership;
 mod persistence;
 mod problem;
 mod request_control;
+#[cfg(test)]
+mod sample_events;
 mod seats;
 mod sinks;
 mod state;

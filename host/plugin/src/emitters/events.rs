@@ -128,27 +128,14 @@ pub(super) async fn read_again(
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use exesdb_packed::{EventParts, push_event};
-
     use super::Page;
+    use crate::sample_events;
 
     /// Events of one stream at positions, each with a version that is 100 more.
     pub(crate) fn page(positions: std::ops::Range<u64>, data: usize) -> Vec<u8> {
         let (mut packed, data) = (Vec::new(), vec![b'x'; data]);
         for position in positions {
-            let event = EventParts::<'_, String> {
-                flags: 0,
-                version: position + 100,
-                created: 1,
-                stream_id: "s",
-                id: "i",
-                event_type: "t",
-                content_type: "c",
-                tags: &[],
-                data: &data,
-                metadata: b"",
-            };
-            push_event(&mut packed, position, &event).expect("it is short");
+            sample_events::push(&mut packed, "s", position, position + 100, &data);
         }
         packed
     }

@@ -261,14 +261,13 @@ fn from(query: &Query) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_packed::{EventParts, push_event};
-
     use super::{Horizon, Page, Reading};
     use crate::bindings::gateway::requests::{Answer, Outcome, Query, Reply};
     use crate::bindings::store::places::Direction;
     use crate::bindings::store::types::{
         AllSelection, Error, PackedPage, Selection, Source, StreamSelection,
     };
+    use crate::sample_events;
 
     fn all(from: Option<u64>, count: u32, direction: Direction) -> Query {
         let source = Source::All(AllSelection { from, until: None });
@@ -285,19 +284,7 @@ mod tests {
     fn events(positions: std::ops::Range<u64>) -> Vec<u8> {
         let mut packed = Vec::new();
         for position in positions {
-            let event = EventParts::<'_, String> {
-                flags: 0,
-                version: position,
-                created: 1,
-                stream_id: "s",
-                id: "i",
-                event_type: "t",
-                content_type: "c",
-                tags: &[],
-                data: b"",
-                metadata: b"",
-            };
-            push_event(&mut packed, position, &event).expect("it is short");
+            sample_events::push(&mut packed, "s", position, position, b"");
         }
         packed
     }

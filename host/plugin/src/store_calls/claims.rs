@@ -39,13 +39,14 @@ fn broken(what: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_packed::{EventParts, push_event, push_gap};
+    use exesdb_packed::push_gap;
 
     use super::{page, progresses};
     use crate::bindings::store::places::Direction::{Backward, Forward};
     use crate::bindings::store::types::{
         AllSelection, Error, PackedPage, Selection, Source, StreamSelection,
     };
+    use crate::sample_events;
 
     fn asked(count: u32, from: Option<u64>) -> Selection {
         let source = Source::All(AllSelection { from, until: None });
@@ -55,19 +56,7 @@ mod tests {
     fn events(count: u64) -> Vec<u8> {
         let mut packed = Vec::new();
         for version in 0..count {
-            let event = EventParts::<'_, String> {
-                flags: 0,
-                version,
-                created: 1,
-                stream_id: "s",
-                id: "i",
-                event_type: "t",
-                content_type: "c",
-                tags: &[],
-                data: b"d",
-                metadata: b"",
-            };
-            push_event(&mut packed, version, &event).expect("it is short");
+            sample_events::push(&mut packed, "s", version, version, b"d");
         }
         packed
     }

@@ -126,28 +126,17 @@ fn matching(pattern: &Pattern, page: &[u8]) -> Result<(Vec<u8>, u32), Error> {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_packed::{EventParts, Events, push_event};
+    use exesdb_packed::Events;
     use exesdb_pattern::Pattern;
 
     use super::matching;
+    use crate::sample_events;
 
     #[test]
     fn only_what_has_the_pattern_is_left() {
         let mut page = Vec::new();
         for (position, event_type) in [(3, "paid"), (5, "sent"), (6, "paid")] {
-            let event = EventParts::<'_, String> {
-                flags: 0,
-                version: position,
-                created: 1,
-                stream_id: "s",
-                id: "i",
-                event_type,
-                content_type: "c",
-                tags: &[],
-                data: b"x",
-                metadata: b"",
-            };
-            push_event(&mut page, position, &event).expect("it is short");
+            sample_events::push_of_type(&mut page, event_type, "s", position, position, b"x");
         }
         let left = |pattern: &str| {
             let (events, count) =

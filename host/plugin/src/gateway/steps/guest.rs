@@ -219,27 +219,16 @@ pub(super) fn failed(error: &GatewayError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_packed::{EventParts, Events, push_event};
+    use exesdb_packed::Events;
 
     use super::halves;
+    use crate::sample_events;
 
     fn page(events: u64) -> Vec<u8> {
         let mut page = Vec::new();
         for version in 0..events {
             let data = vec![b'x'; usize::try_from(version).expect("it is small") * 7];
-            let event = EventParts::<'_, String> {
-                flags: 0,
-                version,
-                created: 1,
-                stream_id: "s",
-                id: "i",
-                event_type: "t",
-                content_type: "c",
-                tags: &[],
-                data: &data,
-                metadata: b"",
-            };
-            push_event(&mut page, version, &event).expect("it is short");
+            sample_events::push(&mut page, "s", version, version, &data);
         }
         page
     }
