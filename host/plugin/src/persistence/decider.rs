@@ -12,6 +12,7 @@
 //! A request is either in the queue, in a list that is being decided, or with the committer. An instance that ends puts its
 //! list back: nothing was written.
 
+pub(super) mod appended;
 pub(super) mod apply;
 pub(super) mod changes;
 pub(super) mod order;

@@ -5,11 +5,11 @@ use std::future::Future;
 use wasmtime::Store;
 use wasmtime::component::{Component, Instance, Resource};
 
+use super::decider::appended::Appended;
 use super::decider::changes::Change;
 use super::exports::Missing;
 use super::maintenance::Maintained;
 use crate::bindings::store::decisions::Decision;
-use crate::bindings::store::types::ChangeResult;
 use crate::state::State;
 use crate::view::View;
 
@@ -52,6 +52,6 @@ pub trait Kind: Send + Sync + 'static {
         changes: Vec<Self::Change>,
     ) -> impl Future<Output = wasmtime::Result<Result<Vec<Decision>, Missing>>> + Send;
 
-    /// Wakes those who wait for a change, which is durable now.
-    fn wake(bus: &exesdb_pubsub::Bus, change: &Self::Change, result: &ChangeResult);
+    /// Wakes those who wait for a change that is durable now: for the events that it appended, or for something else.
+    fn wake(bus: &exesdb_pubsub::Bus, change: &Self::Change, appended: &Appended, first_position: u64);
 }

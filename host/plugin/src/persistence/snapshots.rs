@@ -6,6 +6,7 @@ use exesdb_pubsub::Bus;
 use wasmtime::Store;
 use wasmtime::component::{Component, Instance, Resource, TypedFunc};
 
+use super::decider::appended::Appended;
 use super::decider::changes::Change;
 use super::exports::Missing;
 use super::exports::{Function, ViewParam, exports};
@@ -102,7 +103,7 @@ impl Kind for SnapshotsKind {
         Ok(Ok(exports.snapshots.decide.call_async(store, (view, requests)).await?.0))
     }
 
-    fn wake(_bus: &Bus, _change: &SnapshotChange, _result: &ChangeResult) {}
+    fn wake(_: &Bus, _: &SnapshotChange, _: &Appended, _: u64) {}
 }
 
 /// The pool of a store's snapshots component.

@@ -6,6 +6,7 @@ use exesdb_pubsub::Bus;
 use wasmtime::Store;
 use wasmtime::component::{Component, Instance, Resource, ResourceAny, TypedFunc};
 
+use super::decider::appended::Appended;
 use super::decider::changes::Change;
 use super::exports::Missing;
 use super::exports::{Function, ViewParam, exports};
@@ -17,7 +18,7 @@ use crate::bindings::store::dispatch::{Beginning, DispatcherState, Input, Outcom
 use crate::bindings::store::subscription_types::{
     NewSubscription, ParkedPage, Subscription, SubscriptionPage, SubscriptionRequest,
 };
-use crate::bindings::store::types::{ChangeResult, Error};
+use crate::bindings::store::types::Error;
 use crate::caller::Caller;
 use crate::state::State;
 use crate::view::View;
@@ -118,7 +119,7 @@ impl Kind for SubscriptionsKind {
         Ok(Ok(exports.subscriptions.decide.call_async(store, (view, requests)).await?.0))
     }
 
-    fn wake(_bus: &Bus, _change: &SubscriptionChange, _result: &ChangeResult) {}
+    fn wake(_: &Bus, _: &SubscriptionChange, _: &Appended, _: u64) {}
 }
 
 /// The pool of a store's subscriptions component. Its emitters have instances of their own.

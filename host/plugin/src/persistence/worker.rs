@@ -5,13 +5,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use exesdb_pubsub::Bus;
-use exesdb_storage::{BatchError, Commit};
+use exesdb_storage::{BatchError, Commit, Committed};
 use exesdb_supervisor::{ChildSpec, Context, Reason, ShutdownSignal, Start};
 use wasmtime::Store;
 
 use super::ask::unsupported;
 use super::decider::apply::{Observer, apply};
-use super::decider::changes::{Change, Changes, Grants, Outcome, decisions, refused};
+use super::decider::changes::{Change, Changes, Grants, Outcome, PlannedChange, decisions, refused};
 use super::exports::Missing;
 use super::kind::Kind;
 use super::partition::{ChangeList, Partition, Service, Work};
@@ -233,11 +233,10 @@ impl<K> Observed<K> {
 }
 
 impl<K: Kind> Observer<Changes<K::Change>> for Observed<K> {
-    fn durable(&self, change: &K::Change, outcome: &Outcome) {
-        let Ok(result) = outcome else { return };
+    fn durable(&self, change: &K::Change, planned: &PlannedChange, committed: Committed) {
         let bus = || self.context.registry.get(&names::pubsub(&self.context.store));
         if let Some(bus) = self.bus.get_or_init(bus) {
-            K::wake(bus, change, result);
+            K::wake(bus, change, &planned.appended, committed.first_position);
         }
     }
 

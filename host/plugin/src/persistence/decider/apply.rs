@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use exesdb_storage::{BatchError, Commit, CommitError, Outcomes, Writer};
+use exesdb_storage::{BatchError, Commit, CommitError, Committed, Outcomes, Writer};
 use parking_lot::Mutex;
 
 use super::Decided;
@@ -11,8 +11,8 @@ use super::queue::{List, Unapplied, Waiting};
 
 /// Is called on the committer's thread, and must be quick.
 pub(crate) trait Observer<K: Decided>: Send + Sync + 'static {
-    /// Sees each outcome that is durable before it is sent, also if the request's caller is gone.
-    fn durable(&self, request: &K::Request, outcome: &K::Outcome);
+    /// Sees each batch that was applied and is durable before the outcome is sent, also if the request's caller is gone.
+    fn durable(&self, request: &K::Request, planned: &K::Planned, committed: Committed);
 
     /// The outcome of a request whose batch was refused for good.
     fn refused(&self, error: &BatchError) -> K::Outcome;
@@ -159,9 +159,10 @@ fn send_all<K: Decided>(held: Vec<Held<K>>, observer: &dyn Observer<K>, durable:
     for Held { waiting, fate } in held {
         match durable {
             Ok(()) => {
-                let outcome = outcome(fate, observer);
-                observer.durable(&waiting.request, &outcome);
-                waiting.send(outcome);
+                if let Fate::Applied(planned, committed) = &fate {
+                    observer.durable(&waiting.request, planned, *committed);
+                }
+                waiting.send(outcome(fate, observer));
             }
             Err(error) => waiting.fail(error),
         }

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use exesdb_storage as storage;
 
 use super::Decided;
+use super::appended::Appended;
 use super::plan::{BrokenContract, Decision};
 use crate::bindings::store::batches::{Batch, Changes as WitChanges, Expectation, Guard, Location};
 use crate::bindings::store::decisions::{Decision as WitDecision, Planned, PlannedPlace};
@@ -42,6 +43,8 @@ pub(crate) type Outcome = Result<ChangeResult, Error>;
 pub(crate) struct PlannedChange {
     placed: Vec<PlannedPlace>,
     count: u64,
+    /// What the batch appends to the log.
+    pub(crate) appended: Appended,
 }
 
 impl<C: Change> Decided for Changes<C> {
@@ -160,7 +163,10 @@ fn one<C: Change>(
             let batch = batch_of(batch, grants)?;
             let positions = batch.positions();
             match placed.iter().find(|place| u64::from(place.offset) >= positions) {
-                None => Ok(Decision::Commit(batch, PlannedChange { placed, count })),
+                None => {
+                    let appended = Appended::of(&batch.log);
+                    Ok(Decision::Commit(batch, PlannedChange { placed, count, appended }))
+                }
                 Some(place) => Err(format!(
                     "it places events at offset {} of a batch that takes {positions} positions",
                     place.offset

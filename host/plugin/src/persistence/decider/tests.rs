@@ -69,7 +69,7 @@ impl Decided for Sets {
 struct Blind;
 
 impl Observer<Sets> for Blind {
-    fn durable(&self, _: &Add, _: &Outcome) {}
+    fn durable(&self, _: &Add, (): &(), _: Committed) {}
 
     fn refused(&self, error: &BatchError) -> Outcome {
         assert!(matches!(error, BatchError::GuardFailed { .. }), "{error}");
@@ -77,12 +77,12 @@ impl Observer<Sets> for Blind {
     }
 }
 
-struct Seeing(mpsc::Sender<(u8, bool)>);
+struct Seeing(mpsc::Sender<(u8, u64)>);
 
 impl Observer<Sets> for Seeing {
-    fn durable(&self, add: &Add, outcome: &Outcome) {
+    fn durable(&self, add: &Add, (): &(), committed: Committed) {
         // The test may have ended.
-        let _ = self.0.send((add.id, matches!(outcome, Outcome::Added(0))));
+        let _ = self.0.send((add.id, committed.first_position));
     }
 
     fn refused(&self, error: &BatchError) -> Outcome {
@@ -393,7 +393,7 @@ async fn outcomes_are_observed_when_they_are_durable() {
     disk.applied();
     assert!(observed.try_recv().is_err(), "it is not durable");
     disk.release(Ok(()));
-    assert_eq!(observed.recv_timeout(Duration::from_secs(20)), Ok((1, true)));
+    assert_eq!(observed.recv_timeout(Duration::from_secs(20)), Ok((1, 0)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,8 +11,9 @@ use wasmtime::component::{Component, Instance, Resource};
 
 use super::{Ask, Breaker, Partition, Service, Work};
 use crate::bindings::store::decisions::Decision;
-use crate::bindings::store::types::{ChangeResult, Error};
+use crate::bindings::store::types::Error;
 use crate::crash::Crash;
+use crate::persistence::decider::appended::Appended;
 use crate::persistence::decider::changes::{Change, Outcome};
 use crate::persistence::exports::Missing;
 use crate::persistence::kind::Kind;
@@ -77,7 +78,7 @@ impl Kind for Probe {
         Ok(Ok(Vec::new()))
     }
 
-    fn wake(_: &exesdb_pubsub::Bus, _: &Numbered, _: &ChangeResult) {}
+    fn wake(_: &exesdb_pubsub::Bus, _: &Numbered, _: &Appended, _: u64) {}
 }
 
 /// An ask with its number, and where its failures are counted.

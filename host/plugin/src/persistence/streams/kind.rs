@@ -7,7 +7,8 @@ use wasmtime::component::{Component, Instance, Resource};
 use super::change::StreamChange;
 use super::exports::{Indices, StreamsExports, deletion, filters, import, listing, reads, retention, writes};
 use crate::bindings::store::decisions::Decision;
-use crate::bindings::store::types::{ChangeResult, Deletion};
+use crate::bindings::store::types::Deletion;
+use crate::persistence::decider::appended::Appended;
 use crate::persistence::exports::Missing;
 use crate::persistence::kind::Kind;
 use crate::persistence::maintenance;
@@ -99,22 +100,13 @@ impl Kind for StreamsKind {
         Ok(Ok(decided))
     }
 
-    fn wake(bus: &Bus, change: &StreamChange, result: &ChangeResult) {
-        match change {
-            StreamChange::Write(_) => {
-                result.placed.iter().for_each(|placed| bus.publish(&placed.stream_id, placed.position));
-            }
-            // The events are of many streams: all who wait are woken, and read what is durable.
-            StreamChange::Import(_) => {
-                if let Some(last) = result.placed.iter().map(|placed| placed.position).max() {
-                    bus.resync(last + 1);
-                }
-            }
-            // Wakes the stream's followers, who then see that it was deleted.
-            StreamChange::Remove(request) if request.deletion == Deletion::Tombstone => {
-                bus.touch(&request.stream_id);
-            }
-            StreamChange::Remove(_) | StreamChange::Retain(_) => {}
+    fn wake(bus: &Bus, change: &StreamChange, appended: &Appended, first_position: u64) {
+        appended.publish(bus, first_position);
+        // Wakes the stream's followers, who then see that it was deleted.
+        if let StreamChange::Remove(request) = change
+            && request.deletion == Deletion::Tombstone
+        {
+            bus.touch(&request.stream_id);
         }
     }
 }
