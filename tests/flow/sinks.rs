@@ -188,6 +188,7 @@ fn an_event_that_fails_is_parked_after_its_retries_and_others_follow() {
     }
     settled(&host, 3);
     assert_eq!(positions(&receiver.requests()), [0, 1, 1, 1, 2], "the one after it waits");
+    assert!(changes(&host).contains(&"retrying".to_owned()), "the tree says why nothing comes");
     let parked = parked(&host);
     let reason = parked[0]["reason"].as_str().expect("a text");
     assert_eq!((parked.len(), &parked[0]["place"]), (1, &json!(1)));

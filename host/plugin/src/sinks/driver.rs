@@ -15,7 +15,8 @@ use super::plugin::SinkPlugin;
 use super::rules::Next;
 use super::shared::{LOOK_INTERVAL, Shared};
 use super::status::Status;
-use crate::bindings::store::sink::{Batch as Passed, Failure, Outcome};
+use crate::bindings::store::dispatch::Refusal;
+use crate::bindings::store::sink::{Batch as Passed, Failure, Outcome, Unavailability};
 use crate::bindings::store::subscription_types::Settings;
 use crate::caller::Caller;
 use crate::crash::Crash;
@@ -72,7 +73,10 @@ impl<'a> Driver<'a> {
             Err(error) => return Ok(self.shared.wait(message_of(&error))),
         };
         let joined = Joined { emitters, subscription, attachment };
-        if !matches!(&*self.shared.sink.status.lock(), Status::Unavailable(_) | Status::Open(_)) {
+        let is_failing = |status: &Status| {
+            matches!(status, Status::Retrying(_) | Status::Unavailable(_) | Status::Open(_))
+        };
+        if !is_failing(&self.shared.sink.status.lock()) {
             self.shared.say(Status::Serving);
         }
         loop {
@@ -161,10 +165,7 @@ impl<'a> Driver<'a> {
             self.shared.sink.suspicion.lock().progressed();
             batch.pass(done);
         }
-        let unavailable = match &outcome.failure {
-            Some(Failure::Unavailable(unavailable)) => Some(unavailable.reason.clone()),
-            _ => None,
-        };
+        let failure = outcome.failure.clone();
         // They may have been changed since the sink has joined.
         let changed = match outcome.failure {
             Some(_) => self.shared.look().await.ok(),
@@ -176,10 +177,13 @@ impl<'a> Driver<'a> {
             let next = rules.after(outcome, batch.first(), settings, fastrand::u64(..));
             (next, rules.is_open())
         };
-        self.shared.say(match unavailable {
-            Some(reason) if is_open => Status::Open(reason),
-            Some(reason) => Status::Unavailable(reason),
-            None => Status::Serving,
+        self.shared.say(match failure {
+            Some(Failure::Unavailable(Unavailability { reason, .. })) if is_open => Status::Open(reason),
+            Some(Failure::Unavailable(Unavailability { reason, .. })) => Status::Unavailable(reason),
+            Some(Failure::Failed(reason)) if matches!(next, Next::GiveBack(Some(Refusal::Retry), _)) => {
+                Status::Retrying(reason)
+            }
+            _ => Status::Serving,
         });
         Ok(Some(next))
     }

@@ -10,6 +10,8 @@ pub(super) enum Status {
     Serving,
     /// It cannot consume its subscription, for this reason.
     Waiting(String),
+    /// An event failed, for this reason, and is passed again.
+    Retrying(String),
     /// Its receiver is not there, for this reason.
     Unavailable(String),
     /// The same, so often that the breaker is open.
@@ -23,6 +25,7 @@ impl Status {
             Self::Starting => "starting",
             Self::Serving => "serving",
             Self::Waiting(_) => "waiting",
+            Self::Retrying(_) => "retrying",
             Self::Unavailable(_) => "unavailable",
             Self::Open(_) => "open",
         }
@@ -31,11 +34,14 @@ impl Status {
     pub(super) fn reason(&self) -> Option<&str> {
         match self {
             Self::Starting | Self::Serving => None,
-            Self::Waiting(reason) | Self::Unavailable(reason) | Self::Open(reason) => Some(reason),
+            Self::Waiting(reason)
+            | Self::Retrying(reason)
+            | Self::Unavailable(reason)
+            | Self::Open(reason) => Some(reason),
         }
     }
 
-    /// Whether this is worth a word after the other. That the receiver is still away is not, whatever it says.
+    /// Whether this is reported after the other. That the receiver is still away is not, nor that an event failed again.
     pub(super) fn is_news_after(&self, before: &Self) -> bool {
         match (self, before) {
             (Self::Waiting(now), Self::Waiting(before)) => now != before,
@@ -48,6 +54,7 @@ impl Status {
         match self {
             Self::Starting | Self::Serving => None,
             Self::Waiting(reason) => Some(format!("waits: {reason}")),
+            Self::Retrying(reason) => Some(format!("an event failed and is passed again: {reason}")),
             Self::Unavailable(reason) => Some(format!("the receiver is unavailable: {reason}")),
             Self::Open(reason) => Some(format!("the receiver is unavailable, the breaker is open: {reason}")),
         }
@@ -71,6 +78,8 @@ mod tests {
             (away("a"), Status::Serving, true),
             (away("b"), away("a"), false),
             (Status::Open("a".into()), away("a"), true),
+            (Status::Retrying("a".into()), Status::Serving, true),
+            (Status::Retrying("b".into()), Status::Retrying("a".into()), false),
             (Status::Serving, Status::Open("a".into()), true),
         ] {
             assert_eq!(now.is_news_after(&before), is_news, "{now:?} after {before:?}");

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 use super::topic::SystemTopic;
 use crate::context::SUBSCRIPTION;
 
+/// What a sink is when an operator should know: its events do not arrive.
+const SINK_ALERTS: [&str; 3] = ["retrying", "unavailable", "open"];
+
 /// What a system topic says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Record {
@@ -62,7 +65,7 @@ fn is_about(kind: &str, detail: &Value, topic: SystemTopic) -> bool {
     match kind {
         "gave_up" | "parked" => matches!(topic, Lifecycle | Alerts),
         "trap" | "breaker" | "quarantined" => topic == Alerts,
-        "sink" => topic == Alerts && (detail["is"] == "unavailable" || detail["is"] == "open"),
+        "sink" => topic == Alerts && SINK_ALERTS.iter().any(|is| detail["is"] == *is),
         SUBSCRIPTION => topic == Subscriptions || topic == Alerts && detail["is"] == "halted",
         "started" | "start_failed" | "terminated" | "restarting" | "sup_started" | "sup_start_failed"
         | "sup_terminated" | "pausing" | "kill_pending" | "loaded" => topic == Lifecycle,
@@ -107,6 +110,7 @@ mod tests {
             ("breaker", "open", &[Alerts]),
             ("quarantined", "", &[Alerts]),
             ("sink", "unavailable", &[Alerts]),
+            ("sink", "retrying", &[Alerts]),
             ("sink", "open", &[Alerts]),
             ("sink", "serving", &[]),
             ("subscription", "created", &[Subscriptions]),
