@@ -3,17 +3,21 @@
 //! [`super::schema`] has the keys, and `docs/configuration.md` shows the format. Every value is read with its place in
 //! the text, so that an error can point at it. Tables refuse unknown keys.
 
+mod settings;
+mod sinks;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use exesdb_plugin::{AllowedHost, Grants, SettingValue};
 use toml::de::{DeTable, DeValue};
 
+use self::settings::parse_settings;
+use self::sinks::parse_sinks;
 use super::listen::parse_listen;
-use super::model::{ComponentSource, Components, Config, Limits, Setting, SinkConfig, StoreConfig};
-use super::schema::{self, SETTING_BYTES_MAX, SETTINGS_MAX, SINKS_MAX, STORE_INSTANCES_MAX, STORES_MAX};
+use super::model::{ComponentSource, Components, Config, Limits, StoreConfig};
+use super::schema::{self, STORE_INSTANCES_MAX, STORES_MAX};
 use super::source::{self, ConfigError, Place, SourceText, Violation};
-use super::table::{Table, Value, integer};
+use super::table::{Table, Value};
 use super::web;
 
 impl Config {
@@ -134,69 +138,9 @@ fn parse_store(table: &Table<'_>) -> Result<StoreConfig, Violation> {
         }
     }
     if let Some(sinks) = table.table(schema::SINKS)? {
-        for (name, value) in sinks.entries() {
-            if store.sinks.len() == SINKS_MAX {
-                let message = format!("there are more than {SINKS_MAX} sinks; a store has at most so many");
-                return Err(Violation::at(name, message));
-            }
-            let text = name.get_ref();
-            if !schema::is_name(text) {
-                let expected = schema::NAME.expected;
-                return Err(Violation::at(
-                    name,
-                    format!("the sink's name is {text:?}; it must be {expected}"),
-                ));
-            }
-            let sink = parse_sink(&sinks.inner(text, value)?.check_keys(&schema::SINK_TABLE)?)?;
-            store.sinks.insert(text.to_string(), sink);
-        }
+        store.sinks = parse_sinks(&sinks)?;
     }
     Ok(store)
-}
-
-fn parse_sink(table: &Table<'_>) -> Result<SinkConfig, Violation> {
-    let required = |key: &'static schema::Text| {
-        let missing =
-            || table.violation(format!("the sink has no {}; it must be {}", key.name, key.expected));
-        let value = table.get(key.name).ok_or_else(missing)?;
-        Ok((table.source.string(key.name, value, key.expected)?, value))
-    };
-    let (given, value) = required(&schema::SINK_COMPONENT)?;
-    let wrong = || table.source.wrong(schema::SINK_COMPONENT.name, value, schema::SINK_COMPONENT.expected);
-    let component = match given.strip_prefix("builtin:") {
-        Some(builtin) if schema::SINK_BUILTINS.contains(&builtin) => {
-            ComponentSource::Builtin(builtin.to_owned())
-        }
-        // It would be a file of that name.
-        None if !given.is_empty() && !schema::SINK_BUILTINS.contains(&given) => {
-            ComponentSource::File(table.source.resolve(given))
-        }
-        _ => return Err(wrong()),
-    };
-    let component_place = table.source.place(&value.span());
-    let (subscription, value) = required(&schema::SINK_SUBSCRIPTION)?;
-    let is_short = (1..=schema::SUBSCRIPTION_BYTES_MAX).contains(&subscription.len());
-    if !is_short || subscription.chars().any(char::is_control) {
-        let schema::Text { name, expected, .. } = schema::SINK_SUBSCRIPTION;
-        return Err(table.source.wrong(name, value, expected));
-    }
-    let hosts =
-        table.names(&schema::SINK_ALLOWED_HOSTS, |text| Some(AllowedHost::parse(text)?.to_string()))?;
-    let directory = table.text(&schema::DIRECTORY)?;
-    let grants = Grants {
-        allowed_hosts: hosts.iter().filter_map(|host| AllowedHost::parse(host)).collect(),
-        directory: directory.map(|directory| table.source.resolve(directory)),
-    };
-    let settings = table.table(schema::SETTINGS)?;
-    Ok(SinkConfig {
-        component,
-        component_place,
-        subscription: subscription.to_owned(),
-        batch_events: table.number(&schema::BATCH_EVENTS)?.unwrap_or(schema::BATCH_EVENTS.default),
-        grants,
-        directory_place: table.place(schema::DIRECTORY.name),
-        settings: settings.map(|table| parse_settings("the sink", &table)).transpose()?.unwrap_or_default(),
-    })
 }
 
 fn parse_components(table: &Table<'_>, store: &mut StoreConfig) -> Result<(), Violation> {
@@ -248,35 +192,6 @@ fn set_limits(
         places.insert((role, key.name), place);
     }
     Ok(())
-}
-
-/// The settings of a component. Whether it declares such settings is checked when it is loaded.
-fn parse_settings(role: &str, table: &Table<'_>) -> Result<BTreeMap<String, Setting>, Violation> {
-    let mut settings = BTreeMap::new();
-    for (key, value) in table.entries() {
-        let name = key.get_ref();
-        if settings.len() == SETTINGS_MAX {
-            let message = format!("{role} has more than {SETTINGS_MAX} settings; put them into fewer keys");
-            return Err(Violation::at(key, message));
-        }
-        let given = match value.get_ref() {
-            DeValue::String(text) if text.len() > SETTING_BYTES_MAX => {
-                let bytes = text.len();
-                let message = format!("{name} has {bytes} bytes; at most {SETTING_BYTES_MAX} fit a setting");
-                return Err(Violation::at(value, message));
-            }
-            DeValue::String(text) => Some(SettingValue::Text(text.clone().into_owned())),
-            DeValue::Boolean(flag) => Some(SettingValue::Flag(*flag)),
-            _ => integer(value).map(SettingValue::Number),
-        };
-        let expected = "a string, a whole number, true or false";
-        let given = given.ok_or_else(|| table.source.wrong(name, value, expected))?;
-        let place = |span| table.source.place(&span);
-        let setting =
-            Setting { value: given, key_place: place(key.span()), value_place: place(value.span()) };
-        settings.insert(name.clone().into_owned(), setting);
-    }
-    Ok(settings)
 }
 
 #[cfg(test)]
