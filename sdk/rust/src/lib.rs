@@ -17,6 +17,9 @@
 //!
 //! [`describe_component!`] declares a component's name, the version of its state, and its settings.
 //!
+//! The contract has two more kinds of components, for which there is no feature, because no host calls them yet: filters
+//! (`exesdb:store/filter` and `snapshot-filter`), and streams components with a log of their own (`exesdb:store/own-log`).
+//!
 //! A panic in a component ends its instance. The macros install a hook that first writes the panic's message and location
 //! to the store's log, at level error.
 
