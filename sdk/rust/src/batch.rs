@@ -107,7 +107,8 @@ impl BatchBuilder {
         self.guards.push(Guard::LogEndsAt(position));
     }
 
-    /// Writes a value, replacing an existing one. A batch writes or deletes a key at most once.
+    /// Writes a value, replacing an existing one. Of two writes to one key the later counts, and a delete comes after all puts of
+    /// its keyspace (the rule B4).
     pub fn put(&mut self, keyspace: &str, key: &[u8], value: &[u8]) {
         self.put_stamped(keyspace, key.into(), value.into());
     }
