@@ -1,4 +1,5 @@
-//! Gateways as steps: a component that was made with nothing but the WIT does every action and breaks every rule.
+//! Gateways as steps: a component that was made from the WIT without the SDK, and packs events with `exesdb-packed`, does every
+//! action and breaks every rule.
 
 mod actions;
 mod breaches;

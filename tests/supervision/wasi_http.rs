@@ -1,4 +1,5 @@
-//! A gateway that speaks `wasi:http`: a component that was made with nothing but the WIT. It makes calls and misbehaves.
+//! A gateway that speaks `wasi:http`: a component that was made from the WIT without the SDK, and packs events with
+//! `exesdb-packed`. It makes calls and misbehaves.
 
 use std::io::{Read as _, Write as _};
 
