@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 
-use exesdb_tests::{Client, Connection, Host};
+use exesdb_tests::{Append, Client, Connection, Host, Load, NO_FAULTS, Outcome, disorder, faults};
 use serde_json::{Value, json};
 
 fn events(ids: &[&str]) -> Vec<Value> {
@@ -187,6 +187,22 @@ fn a_pipeline_answers_each_append_although_its_writer_waits_for_the_answer() {
     }
     connection.get_mut().write_all(b"0\r\n\r\n").expect("the host reads");
     assert_eq!(host.http.read("s").len(), 6);
+}
+
+/// The pipelines of the tests of recovery, on a host to which nothing happens.
+#[test]
+fn appends_of_pipelines_are_all_answered_and_stored_in_their_order() {
+    let host = Host::start();
+    let load = Load::piped(&host.http, "piped", 4, 1);
+    load.go_on(400);
+    let report = load.finish();
+    report.expect_no_refusal();
+    assert_eq!(report.violations, NO_FAULTS);
+    let appends: Vec<Append> = report.pipelines.iter().flatten().cloned().collect();
+    assert!(appends.iter().all(|append| matches!(append.outcome, Outcome::Acknowledged { .. })));
+    let events = host.http.read_all();
+    assert_eq!(faults(&events, &appends), NO_FAULTS);
+    assert_eq!(disorder(&events, &report.pipelines), NO_FAULTS);
 }
 
 /// The next line that begins like this.

@@ -8,7 +8,7 @@ use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk};
 use exesdb_tests::{Down, Host, Load};
 
 use crate::Subject;
-use crate::lives::{DEATHS, LARGE_EACH, Lives};
+use crate::lives::{DEATHS, LARGE_EACH, Lives, PIPELINES};
 use crate::witness::{NO_VIOLATIONS, Tally, Witness};
 
 /// The number of kills, unless `EXESDB_CRASH_ROUNDS` is set.
@@ -77,6 +77,7 @@ fn a_killed_host_loses_nothing_and_stores_nothing_in_part() {
     println!("{}", tally.summary("kills"));
     assert_eq!(violations, NO_VIOLATIONS);
     assert_eq!(tally.rounds(), rounds);
+    assert!(tally.piped() >= rounds, "each host had pipelines");
 }
 
 #[test]
@@ -86,6 +87,7 @@ fn a_killed_host_with_many_writers_loses_nothing_and_stores_nothing_in_part() {
     println!("{}", tally.summary("kills with four writers"));
     assert_eq!(violations, NO_VIOLATIONS);
     assert_eq!(tally.rounds(), rounds);
+    assert!(tally.piped() >= rounds, "each host had pipelines");
 }
 
 /// Lets the host die at each fail point, after a random number of passes, and calls `then` with the stopped host.
@@ -97,9 +99,11 @@ fn die_at_each_fail_point(new: impl Fn() -> Down, mut then: impl FnMut(&Down, &m
         let host = new().with_faults(&[("EXESDB_FAIL_POINT", &format!("{point}:{passing}"))]).start();
         let follower = host.http.follow("/v1/stores/main/events?from=end", None);
         let load = Load::mixed(&host.http, "load", 6, random.u64(..));
+        let piped = Load::piped(&host.http, "piped", PIPELINES, random.u64(..));
         let stopped = host.ended();
         assert!(stopped.status.signal().is_some(), "{point}:{passing}: {}", stopped.log.join("\n"));
         witness.record(load.wait(), &mut tally);
+        witness.record(piped.wait(), &mut tally);
         witness.record_follower(follower);
         then(&stopped.down, &mut random);
         if let Err(violations) = witness.reopen(stopped.down, &mut tally) {
@@ -108,6 +112,7 @@ fn die_at_each_fail_point(new: impl Fn() -> Down, mut then: impl FnMut(&Down, &m
     }
     println!("{}", tally.summary("deaths at fail points"));
     assert_eq!(tally.rounds(), FAIL_POINTS.len() as u64);
+    assert_ne!(tally.piped(), 0, "the hosts had pipelines");
 }
 
 #[test]

@@ -23,6 +23,9 @@ const LATEST_LARGE: Duration = Duration::from_millis(500);
 /// The number of clients that append.
 pub(crate) const CLIENTS: usize = 6;
 
+/// The number of clients that append in pipelines besides.
+pub(crate) const PIPELINES: usize = 2;
+
 /// How stores live and die.
 pub(crate) struct Lives<'a> {
     /// Longest time from the first acknowledgement to a death.
@@ -81,13 +84,17 @@ impl Lives<'_> {
             let load = Load::mixed(&host.http, &name, CLIENTS, random.u64(..));
             load.go_on(1);
             let more = (self.under_load)(&host, &name);
+            // Their events are small in every store, and begin late: there are many, and all are read after each death.
+            let piped = Load::piped(&host.http, &format!("piped-{death}"), PIPELINES, random.u64(..));
+            piped.go_on(1);
             std::thread::sleep(time_below(random, if large { LATEST_LARGE } else { self.latest }));
             let down = host.crash();
-            let report = load.wait();
-            if let Some(response) = report.refusals.iter().find(|response| response.status != 0) {
+            let reports = [load.wait(), piped.wait()];
+            let mut refusals = reports.iter().flat_map(|report| &report.refusals);
+            if let Some(response) = refusals.find(|response| response.status != 0) {
                 return Err(vec![format!("before its death: {}: {}", response.status, response.text)]);
             }
-            for report in more.into_iter().chain([report]) {
+            for report in more.into_iter().chain(reports) {
                 witness.record(report, tally);
             }
             witness.record_follower(follower);

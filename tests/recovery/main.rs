@@ -3,8 +3,9 @@
 //! Each test keeps a ledger of what writers were told and followers were shown. After each death the whole store is read
 //! and compared with it. No acknowledged or shown event may be missing or moved, and none may be stored twice, in part or
 //! without having been sent. Positions and versions are dense. A refused append is not stored. An append with an unknown
-//! outcome is stored at most once, and exactly once after it was sent again. `exesdb doctor` agrees: it finds no fault
-//! after a kill or a loss of power, and finds every damage that does harm.
+//! outcome is stored at most once, and exactly once after it was sent again. Of the appends of a pipeline to one stream,
+//! none is stored before or without those that were sent before it. `exesdb doctor` agrees: it finds no fault after a kill
+//! or a loss of power, and finds every damage that does harm.
 //!
 //! | module | what happens to the host | how often by default, and the variable that changes it |
 //! |---|---|---|

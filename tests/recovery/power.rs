@@ -129,6 +129,7 @@ fn a_loss_of_power_loses_nothing_that_was_acknowledged_or_shown() {
     println!("{}", tally.summary("cuts of power"));
     assert_eq!(violations, NO_VIOLATIONS);
     assert_eq!(tally.rounds(), rounds);
+    assert!(tally.piped() >= rounds, "each host had pipelines");
 }
 
 #[test]
@@ -138,4 +139,5 @@ fn a_loss_of_power_with_zeroes_ahead_loses_nothing_that_was_acknowledged_or_show
     println!("{}", tally.summary("cuts of power with zeroes ahead"));
     assert_eq!(violations, NO_VIOLATIONS);
     assert_eq!(tally.rounds(), rounds);
+    assert!(tally.piped() >= rounds, "each host had pipelines");
 }

@@ -3,7 +3,9 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
-use exesdb_tests::{Append, Host, Load, NO_FAULTS, Outcome, faults};
+use exesdb_tests::{Append, Host, Load, NO_FAULTS, Outcome, disorder, faults};
+
+use crate::lives::PIPELINES;
 
 /// How often a host is stopped under load.
 const STOPS: usize = 10;
@@ -11,27 +13,36 @@ const STOPS: usize = 10;
 #[test]
 fn a_stop_under_load_finishes_accepted_requests() {
     let mut host = Host::start();
-    let mut ledger: Vec<Append> = Vec::new();
+    let (mut ledger, mut pipelines): (Vec<Append>, Vec<Vec<Append>>) = Default::default();
     for round in 0..STOPS {
         let load = Load::until_refused(&host.http, &format!("round-{round}"), 6);
+        let piped = Load::piped(&host.http, &format!("piped-{round}"), PIPELINES, round as u64);
         let followers = [
             host.http.follow("/v1/stores/main/events?from=end", None),
             host.http.follow("/v1/stores/main/streams/shared/events", None),
         ];
         load.go_on(20);
+        piped.go_on(20);
         let stopped = host.stop();
         let log = stopped.log.join("\n");
         assert_eq!(stopped.status.code(), Some(0), "round {round}: {log}");
         assert!(log.contains("everything acknowledged is on disk"), "round {round}: {log}");
         // Live responses ended with the host.
         followers.into_iter().for_each(|follower| drop(follower.rest()));
-        let report = load.wait();
+        let (report, piped) = (load.wait(), piped.wait());
         // A late client was told to retry, or could not connect.
         let late = |status: u16| [0, 503].contains(&status);
-        assert!(report.refusals.iter().all(|response| late(response.status)), "{:#?}", report.refusals);
+        for refusals in [&report.refusals, &piped.refusals] {
+            assert!(refusals.iter().all(|response| late(response.status)), "{refusals:#?}");
+        }
+        assert_eq!(piped.violations, NO_FAULTS, "round {round}");
         ledger.extend(report.appends);
+        ledger.extend(piped.pipelines.iter().flatten().cloned());
+        pipelines.extend(piped.pipelines);
         host = stopped.down.start();
-        assert_eq!(faults(&host.http.read_all(), &ledger), NO_FAULTS, "round {round}");
+        let events = host.http.read_all();
+        assert_eq!(faults(&events, &ledger), NO_FAULTS, "round {round}");
+        assert_eq!(disorder(&events, &pipelines), NO_FAULTS, "round {round}");
     }
     for append in ledger.iter_mut().filter(|append| append.outcome == Outcome::Unknown) {
         append.send(&host.http).expect(200);

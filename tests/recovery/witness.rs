@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use exesdb_test_support::Rng;
 use exesdb_tests::{
-    Append, Down, Follower, Host, Outcome, Report, Response, Stopped, Transaction, faults, halves,
+    Append, Down, Follower, Host, Outcome, Report, Response, Stopped, Transaction, disorder, faults, halves,
 };
 use serde_json::Value;
 
@@ -17,6 +17,8 @@ pub(crate) struct Witness {
     /// The appends, with their outcomes.
     appends: Vec<Append>,
     transactions: Vec<Transaction>,
+    /// The appends of each pipeline, in its order.
+    pipelines: Vec<Vec<Append>>,
     /// The events that followers were shown, with their positions.
     shown: Vec<(u64, Value)>,
     /// Responses that contradict each other.
@@ -28,6 +30,8 @@ pub(crate) struct Witness {
 pub(crate) struct Tally {
     rounds: u64,
     acknowledged: u64,
+    piped: u64,
+    unanswered: u64,
     reopened: Vec<Duration>,
     table_bytes: u64,
 }
@@ -44,10 +48,14 @@ impl Witness {
         let acknowledged = |append: &&Append| matches!(append.outcome, Outcome::Acknowledged { .. });
         let events = |append: &Append| append.ids.len() as u64;
         let of_transactions = report.transactions.iter().flat_map(|transaction| &transaction.appends);
-        let all = report.appends.iter().chain(of_transactions);
+        let piped = report.pipelines.iter().flatten();
+        tally.piped += piped.clone().filter(acknowledged).count() as u64;
+        tally.unanswered += piped.clone().filter(|append| append.outcome == Outcome::Unknown).count() as u64;
+        let all = report.appends.iter().chain(of_transactions).chain(piped);
         tally.acknowledged += all.filter(acknowledged).map(events).sum::<u64>();
         self.appends.extend(report.appends);
         self.transactions.extend(report.transactions);
+        self.pipelines.extend(report.pipelines);
         self.violations.extend(report.violations);
     }
 
@@ -69,7 +77,8 @@ impl Witness {
         self.check(&host)?;
         let mut sent = false;
         let unknown = |outcome: Outcome| outcome == Outcome::Unknown;
-        for append in self.appends.iter_mut().filter(|append| unknown(append.outcome)) {
+        let piped = self.pipelines.iter_mut().flatten();
+        for append in self.appends.iter_mut().chain(piped).filter(|append| unknown(append.outcome)) {
             let response = append.send(&host.http);
             if unknown(append.outcome) {
                 return Err(vec![format!("the outcome is still unknown: {append:?}: {}", response.text)]);
@@ -132,8 +141,10 @@ impl Witness {
     pub(crate) fn violations(&self, events: &[Value]) -> Vec<String> {
         let mut violations = self.violations.clone();
         let of_transactions = self.transactions.iter().flat_map(|transaction| &transaction.appends);
-        let appends: Vec<Append> = self.appends.iter().chain(of_transactions).cloned().collect();
+        let piped = self.pipelines.iter().flatten();
+        let appends: Vec<Append> = self.appends.iter().chain(of_transactions).chain(piped).cloned().collect();
         violations.extend(faults(events, &appends));
+        violations.extend(disorder(events, &self.pipelines));
         violations.extend(halves(events, &self.transactions));
         for (position, shown) in &self.shown {
             let found = usize::try_from(*position).ok().and_then(|position| events.get(position));
@@ -161,9 +172,9 @@ impl Tally {
         self.reopened.sort_unstable();
         let median = self.reopened.get(self.reopened.len() / 2).copied().unwrap_or_default();
         let longest = self.reopened.last().copied().unwrap_or_default();
-        let Self { rounds, acknowledged, table_bytes, .. } = self;
+        let Self { rounds, acknowledged, piped, unanswered, table_bytes, .. } = self;
         format!(
-            "{what}: {rounds} rounds, {acknowledged} events acknowledged, until it was ready again {} ms (median), {} ms (longest), at most {} MiB in tables",
+            "{what}: {rounds} rounds, {acknowledged} events acknowledged, in pipelines {piped} appends and {unanswered} without an answer, until it was ready again {} ms (median), {} ms (longest), at most {} MiB in tables",
             median.as_millis(),
             longest.as_millis(),
             *table_bytes >> 20
@@ -173,6 +184,11 @@ impl Tally {
     /// The number of rounds after which the host became ready again.
     pub(crate) fn rounds(&self) -> u64 {
         self.rounds
+    }
+
+    /// The number of acknowledged appends of pipelines.
+    pub(crate) fn piped(&self) -> u64 {
+        self.piped
     }
 }
 

@@ -36,7 +36,7 @@ impl Append {
     }
 
     /// Records a response; `result` is the part of it with the events' versions.
-    fn record(&mut self, response: &Response, result: &Value) {
+    pub(crate) fn record(&mut self, response: &Response, result: &Value) {
         if response.status == 200 {
             let number = |name: &str| result[name].as_u64().expect("the response has numbers");
             self.outcome = Outcome::Acknowledged {
@@ -173,6 +173,37 @@ pub fn halves(events: &[Value], transactions: &[Transaction]) -> Vec<String> {
     halved.map(|transaction| format!("is stored in part: {transaction:?}")).collect()
 }
 
+/// The appends of pipelines that are stored before one that was sent to the same stream earlier, or without it. [`faults`]
+/// checks each append by itself.
+pub fn disorder(events: &[Value], pipelines: &[Vec<Append>]) -> Vec<String> {
+    let place = |(place, event): (usize, &Value)| Some((event["id"].as_str()?.to_owned(), place));
+    let places: HashMap<String, usize> = events.iter().enumerate().filter_map(place).collect();
+    let mut faults = Vec::new();
+    for pipeline in pipelines {
+        // For each stream: the place of its last append so far; none once one is missing.
+        let mut ends: BTreeMap<&str, Option<usize>> = BTreeMap::new();
+        for append in pipeline.iter().filter(|append| append.outcome != Outcome::Refused) {
+            let place = append.ids.first().and_then(|id| places.get(id).copied());
+            let end = ends.get(append.stream.as_str()).copied();
+            let is_ordered = match (end, place) {
+                (Some(None), Some(_)) => false,
+                (Some(Some(before)), Some(place)) => before < place,
+                (None, _) | (_, None) => true,
+            };
+            if !is_ordered {
+                let Append { stream, .. } = append;
+                faults.push(format!(
+                    "{stream}: {append:?} is stored before or without one that was sent before it"
+                ));
+            }
+            if end != Some(None) {
+                ends.insert(&append.stream, place);
+            }
+        }
+    }
+    faults
+}
+
 fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) -> Option<String> {
     let found: Vec<usize> = append.ids.iter().filter_map(|id| places.get(id.as_str()).copied()).collect();
     let Append { stream, ids, outcome } = append;
@@ -205,7 +236,7 @@ fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) ->
 
 #[cfg(test)]
 mod tests {
-    use super::{Append, NO_FAULTS, Outcome, Transaction, faults, halves};
+    use super::{Append, NO_FAULTS, Outcome, Transaction, disorder, faults, halves};
     use serde_json::{Value, json};
 
     fn event(position: u64, stream: &str, version: u64, id: &str) -> Value {
@@ -249,6 +280,25 @@ mod tests {
         };
         assert_eq!(halves(&events, &[transaction(0, 1), transaction(2, 3)]), NO_FAULTS);
         assert_eq!(halves(&events, &[transaction(0, 2)]).len(), 1);
+    }
+
+    #[test]
+    fn a_pipeline_that_was_stored_in_another_order_or_with_a_gap_is_found() {
+        let (events, _) = good();
+        let unknown = |stream: &str, id: &str| append(stream, &[id], Outcome::Unknown);
+        let refused = || append("b", &["never"], Outcome::Refused);
+        for (pipeline, count) in [
+            (vec![unknown("b", "b0"), unknown("b", "b1"), unknown("b", "b2")], 0),
+            // What was refused, and other streams, have no order with the rest.
+            (vec![refused(), unknown("b", "b0"), unknown("a", "a0"), unknown("b", "b1")], 0),
+            (vec![unknown("b", "never"), unknown("a", "a0")], 0),
+            (vec![unknown("b", "b1"), unknown("b", "b0")], 1),
+            (vec![unknown("b", "never"), unknown("b", "b0"), unknown("b", "b1")], 2),
+            (vec![unknown("b", "b0"), unknown("b", "never"), unknown("b", "b1")], 1),
+        ] {
+            let found = disorder(&events, std::slice::from_ref(&pipeline));
+            assert_eq!(found.len(), count, "{pipeline:?}: {found:?}");
+        }
     }
 
     #[test]

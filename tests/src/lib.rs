@@ -15,6 +15,7 @@ mod ledger;
 mod listener;
 mod live;
 mod load;
+mod piped;
 mod telemetry;
 
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ pub use control::Control;
 pub use exesdb_api_document::{Frame, take_frame};
 pub use follower::Follower;
 pub use host::{Down, Host, Stopped, own_loopback};
-pub use ledger::{Append, NO_FAULTS, Outcome, Transaction, faults, halves};
+pub use ledger::{Append, NO_FAULTS, Outcome, Transaction, disorder, faults, halves};
 pub use listener::Listener;
 pub use load::{Load, Report};
 pub use telemetry::{NO_EVENTS, after, last_seq, of_kind, path_of};

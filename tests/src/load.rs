@@ -10,13 +10,14 @@ use exesdb_test_support::Rng;
 use serde_json::{Value, json};
 
 use crate::ledger::LARGE;
+use crate::piped::PipedAppender;
 use crate::{Append, Client, Outcome, Response, Transaction, eventually};
 
 /// Pause before a retry.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// A stream that every client of a load appends to, besides its own streams.
-const SHARED_STREAM: &str = "shared";
+pub(crate) const SHARED_STREAM: &str = "shared";
 
 /// A stream that every client of a mixed load appends to, each with the version that it last knew.
 const CONTENDED_STREAM: &str = "contended";
@@ -36,6 +37,8 @@ pub struct Report {
     pub appends: Vec<Append>,
     /// Every transaction, in each client's order.
     pub transactions: Vec<Transaction>,
+    /// Every append of each pipeline, in the pipeline's order.
+    pub pipelines: Vec<Vec<Append>>,
     /// Responses that were neither an acknowledgement nor a version conflict.
     pub refusals: Vec<Response>,
     /// Responses that contradict the request, or earlier responses to the same client.
@@ -86,6 +89,18 @@ impl Load {
     /// begins with `large-`, events have 100 KiB.
     pub fn mixed(client: &Client, name: &str, clients: usize, seed: u64) -> Self {
         Self::start(client, name, clients, Refused::Stop, Versions::Mixed, seed)
+    }
+
+    /// Clients of a host that will end, each of which sends small appends in a pipeline until the first answer that is not an
+    /// acknowledgement. Some have exact versions, in streams of one client, where they always hold.
+    pub fn piped(client: &Client, name: &str, pipelines: usize, seed: u64) -> Self {
+        let (ending, acknowledged): (Arc<AtomicBool>, Arc<AtomicU64>) = Default::default();
+        let pipeline = |index: usize| {
+            let (name, seed) = (format!("{name}-{index}"), seed.wrapping_add(index as u64 + 1));
+            let appender = PipedAppender::new(client, name, seed, ending.clone(), acknowledged.clone());
+            std::thread::spawn(move || appender.run())
+        };
+        Self { clients: (0..pipelines).map(pipeline).collect(), ending, acknowledged }
     }
 
     fn start(
@@ -147,6 +162,7 @@ impl Load {
             let its = client.join().expect("a client does not panic");
             report.appends.extend(its.appends);
             report.transactions.extend(its.transactions);
+            report.pipelines.extend(its.pipelines);
             report.refusals.extend(its.refusals);
             report.violations.extend(its.violations);
         }
