@@ -18,7 +18,7 @@ const ROUNDS: u64 = 50;
 const LATEST: Duration = Duration::from_millis(200);
 
 /// The points of a commit at which the host can be made to die.
-const FAIL_POINTS: [&str; 8] = [
+const COMMIT_POINTS: [&str; 8] = [
     "before-write",
     "after-write",
     "before-sync",
@@ -29,8 +29,14 @@ const FAIL_POINTS: [&str; 8] = [
     "after-reply",
 ];
 
+/// The points after a commit, where zeroes are written ahead in a journal that was begun while the store was open.
+const ZEROES_POINTS: [&str; 2] = ["before-zeroes", "after-zeroes"];
+
 /// The host dies when it reaches a fail point for the nth time; n is random, below this.
 const PASSINGS: u64 = 100;
+
+/// The same for zeroes. This often they are written after small commits; later they take a mebibyte of records each.
+const PASSINGS_OF_ZEROES: u64 = 4;
 
 /// How often a new host may reach a fail point before it is ready: its first commits store the format and the owners of
 /// its data.
@@ -93,13 +99,23 @@ fn a_killed_host_with_many_writers_loses_nothing_and_stores_nothing_in_part() {
 /// Lets the host die at each fail point, after a random number of passes, and calls `then` with the stopped host.
 fn die_at_each_fail_point(new: impl Fn() -> Down, mut then: impl FnMut(&Down, &mut Rng)) {
     let (mut random, mut tally) = (random(), Tally::default());
-    for point in FAIL_POINTS {
+    for point in COMMIT_POINTS.into_iter().chain(ZEROES_POINTS) {
+        let in_zeroes = ZEROES_POINTS.contains(&point);
+        let passing = if in_zeroes {
+            1 + random.u64(..PASSINGS_OF_ZEROES)
+        } else {
+            PASSINGS_AT_START + random.u64(..PASSINGS)
+        };
         let mut witness = Witness::default();
-        let passing = PASSINGS_AT_START + random.u64(..PASSINGS);
         let host = new().with_faults(&[("EXESDB_FAIL_POINT", &format!("{point}:{passing}"))]).start();
         let follower = host.http.follow("/v1/stores/main/events?from=end", None);
         let load = Load::mixed(&host.http, "load", 6, random.u64(..));
         let piped = Load::piped(&host.http, "piped", PIPELINES, random.u64(..));
+        if in_zeroes {
+            // It begins another journal, in which the clients go on. The host may die before it ends.
+            load.go_on(1);
+            drop(host.exesdb(&["scavenge"]));
+        }
         let stopped = host.ended();
         assert!(stopped.status.signal().is_some(), "{point}:{passing}: {}", stopped.log.join("\n"));
         witness.record(load.wait(), &mut tally);
@@ -111,7 +127,7 @@ fn die_at_each_fail_point(new: impl Fn() -> Down, mut then: impl FnMut(&Down, &m
         }
     }
     println!("{}", tally.summary("deaths at fail points"));
-    assert_eq!(tally.rounds(), FAIL_POINTS.len() as u64);
+    assert_eq!(tally.rounds(), (COMMIT_POINTS.len() + ZEROES_POINTS.len()) as u64);
     assert_ne!(tally.piped(), 0, "the hosts had pipelines");
 }
 

@@ -10,7 +10,7 @@
 //! | module | what happens to the host | how often by default, and the variable that changes it |
 //! |---|---|---|
 //! | `crash` | `kill -9` at random times | 50, `EXESDB_CRASH_ROUNDS` |
-//! | `crash` | death at each fail point of a commit, with and without a loss of power | 24 |
+//! | `crash` | death at each fail point of a commit and of the zeroes after it, with and without a loss of power | 30 |
 //! | `power` | loss of power at random times, also while the host starts | 50, `EXESDB_CUT_ROUNDS` |
 //! | `power` | the same after the store has begun another journal, in which zeroes are written ahead | 5, `EXESDB_CUT_ZEROES_ROUNDS` |
 //! | `errors` | `EIO` and `ENOSPC` from a write or a sync; a full disk | 20, `EXESDB_ERROR_ROUNDS` |
