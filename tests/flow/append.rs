@@ -206,7 +206,7 @@ fn appends_of_pipelines_are_all_answered_and_stored_in_their_order() {
 }
 
 /// The next line that begins like this.
-fn next_line(connection: &mut BufReader<Connection>, start: &str) -> String {
+pub(crate) fn next_line(connection: &mut BufReader<Connection>, start: &str) -> String {
     loop {
         let mut line = String::new();
         assert!(connection.read_line(&mut line).expect("the host answers in time") > 0, "it was the end");

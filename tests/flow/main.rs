@@ -16,6 +16,7 @@ mod http2;
 mod import;
 mod limits;
 mod negotiation;
+mod packed;
 mod read;
 mod retention;
 mod rows;
