@@ -174,3 +174,33 @@ fn a_follower_across_a_restore_gets_an_error() {
         host.command().args(["follow", "--json", "--count", "1", "--from"]).arg(format!("2@{old}")).output();
     assert!(resumed.unwrap().status.success());
 }
+
+/// An append is answered with a position that is readable, so what was answered never has to be waited for on this host.
+#[test]
+fn a_read_up_to_a_position_that_the_store_has_not_given_is_refused() {
+    let host = Host::start();
+    append(&host.http, 2);
+    let current = history(&host.http);
+    for target in ["/v1/stores/main/events", "/v1/stores/main/streams/s/events"] {
+        for accept in ["application/json", "application/x-ndjson"] {
+            let read = |query: &str| host.http.get_with(&format!("{target}?{query}"), &[("accept", accept)]);
+            read("at_least=1").expect(200);
+            read(&format!("at_least=1&history={current}")).expect(200);
+            read("at_least=0&history=0000000000000001").expect_problem(409, "history-changed");
+            for beyond in [2, u64::MAX] {
+                let refused = read(&format!("at_least={beyond}")).expect_problem(409, "history-changed");
+                assert_eq!(
+                    (&refused.json["history"], &refused.json["end"]),
+                    (&json!(current), &json!(2)),
+                    "{target}, {accept}, {beyond}"
+                );
+            }
+        }
+    }
+    for number in 2..12 {
+        let position = host.http.append_one(&format!("t-{}", number % 3)).expect(200).json["position"].take();
+        let read =
+            host.http.get(&format!("/v1/stores/main/events?from={position}&at_least={position}")).expect(200);
+        assert_eq!((&read.json["events"][0]["position"], position), (&json!(number), json!(number)));
+    }
+}

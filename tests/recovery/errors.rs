@@ -1,10 +1,10 @@
-//! A disk that returns errors, and one that is full.
+//! A disk that returns errors, one that hangs, and one that is full.
 
 use std::time::Duration;
 
 use exesdb_test_support::{Rng, number, random, time_below};
 use exesdb_tests::fault_fs::{CAPACITY_MAX, Cut, Disk, Errno, Fault, Operation};
-use exesdb_tests::{Append, Down, Host, Load, Outcome, eventually};
+use exesdb_tests::{Append, Down, Host, Load, NO_EVENTS, Outcome, Response, eventually};
 use serde_json::json;
 
 use crate::STORE;
@@ -21,6 +21,9 @@ const RESERVE: u64 = 256 << 20;
 
 /// Space above the reserve, in bytes: enough for some dozens of the largest events.
 const ROOM: u64 = 24 << 20;
+
+/// A read of the second event of a store.
+const EVENT: &str = "/v1/stores/main/events?from=1";
 
 fn is_ready(host: &Host) -> bool {
     host.http.get("/health/ready").status == 200
@@ -135,6 +138,50 @@ fn a_disk_that_hangs_is_reported_until_it_goes_on() {
         eventually("the store is ready again", || is_ready(&host).then_some(()));
     });
     host.http.append_one("other").expect(200);
+}
+
+/// Appends an event to a store that has one, on a disk that hangs, and returns the first response to a read up to that event
+/// which is no refusal of a position that the store has not given; and whether the event was readable before.
+fn read_while_a_sync_hangs(host: &Host, disk: &Disk, hangs: Duration) -> (Response, bool) {
+    disk.syncs_take(hangs);
+    let found = std::thread::scope(|scope| {
+        scope.spawn(|| host.http.append_one("s"));
+        let found = eventually("the store gives the position", || {
+            let is_readable = !host.http.get(EVENT).json["events"][0].is_null();
+            let read = host.http.get(&format!("{EVENT}&at_least=1"));
+            (read.problem() != "history-changed").then_some((read, is_readable))
+        });
+        disk.syncs_take(Duration::ZERO);
+        found
+    });
+    let later = eventually("the sync ends", || {
+        let read = host.http.get(&format!("{EVENT}&at_least=1"));
+        (read.status == 200).then_some(read)
+    });
+    assert_eq!(later.json["events"][0]["position"], 1);
+    found
+}
+
+#[test]
+fn a_read_up_to_a_position_waits_until_it_is_on_the_disk() {
+    let disk = Disk::new(CAPACITY_MAX);
+    let host = Down::on_disk(None, &disk).start();
+    host.http.append_one("s").expect(200);
+    host.http.get(&format!("{EVENT}&at_least=1")).expect_problem(409, "history-changed");
+    let (read, is_readable) = read_while_a_sync_hangs(&host, &disk, Duration::from_secs(5));
+    assert_eq!(read.expect(200).json["events"][0]["position"], 1);
+    assert!(!is_readable, "the read has waited for the event");
+}
+
+#[test]
+fn a_read_up_to_a_position_waits_no_longer_than_a_response_may_take() {
+    let disk = Disk::new(CAPACITY_MAX);
+    let config = "[[store]]\nname = \"main\"\n[store.limits.gateway]\nresponse_wall_ms = 1000\n";
+    let host = Down::on_disk(Some(config), &disk).start();
+    host.http.append_one("s").expect(200);
+    let (read, _) = read_while_a_sync_hangs(&host, &disk, Duration::from_secs(13));
+    read.expect_problem(503, "timeout");
+    assert_eq!(host.traps(), NO_EVENTS);
 }
 
 /// Appends large events to a stream until the store is read-only.
