@@ -28,5 +28,6 @@ mod streams;
 mod subscriptions;
 mod topics;
 mod transactions;
+mod unsupported;
 mod upkeep;
 mod web;

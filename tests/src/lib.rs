@@ -56,7 +56,7 @@ pub fn binary_with_faults() -> PathBuf {
     binary
 }
 
-/// A component built for the tests: `streams-probe`, `snapshots-probe`, `subscriptions-probe`, `gateway-probe`, `sink-probe`, `wasi-http-probe`, `misfit`, `other-exports`, `other-imports`.
+/// A component built for the tests: `streams-probe`, `snapshots-probe`, `subscriptions-probe`, `gateway-probe`, `sink-probe`, `wasi-http-probe`, `bare-streams`, `misfit`, `other-exports`, `other-imports`.
 pub fn probe(name: &str) -> PathBuf {
     let probe = root().join(format!("target/components/tests/{name}.wasm"));
     assert!(probe.is_file(), "{} is missing; run the tests with `cargo xtask test`", probe.display());

@@ -36,6 +36,7 @@ const GUESTS: &[Guest] = &[
     Guest { package: "wasi-http-probe", component: "tests/wasi-http-probe" },
     Guest { package: "crossing-probe", component: "tests/crossing-probe" },
     Guest { package: "earlier-contract", component: "tests/earlier-contract" },
+    Guest { package: "bare-streams", component: "tests/bare-streams" },
     Guest { package: "misfit", component: "tests/misfit" },
     Guest { package: "other-exports", component: "tests/other-exports" },
     Guest { package: "other-imports", component: "tests/other-imports" },
