@@ -1,11 +1,11 @@
-//! Clients that take nothing of a long response are cut off after 30 s, with the place to go on from; others notice nothing. So
-//! are clients that send a part of a large message, and then nothing.
+//! Clients that take nothing of a long response are cut off after 30 s, reads with the place to go on from; others notice nothing.
+//! So are clients that send a part of a large message, and then nothing.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::thread::sleep;
 use std::time::Duration;
 
-use exesdb_tests::{Connection, Host};
+use exesdb_tests::{Connection, Host, NO_EVENTS};
 use serde_json::{Value, json};
 
 /// Longer than a client may take nothing.
@@ -91,30 +91,40 @@ fn a_follower_that_takes_nothing_is_cut_off_and_others_of_its_group_are_not() {
     assert_eq!(other.take(1)[0]["position"], EVENTS + 1);
 }
 
+/// Begins a pipeline of appends.
+fn pipeline(host: &Host) -> Connection {
+    let mut connection = host.http.connect();
+    let head = "POST /v1/stores/main/append HTTP/1.1\r\nhost: localhost\r\n\
+                content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
+    connection.write_all(head.as_bytes()).expect("the host reads");
+    connection
+}
+
+/// A part of a body that is sent in chunks.
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+fn send(connection: &mut Connection, text: &str) {
+    connection.write_all(chunk(text).as_bytes()).expect("the host reads");
+}
+
+/// Reads until a text comes.
+#[track_caller]
+fn until(connection: &mut Connection, text: &str) {
+    let (mut response, mut buffer) = (String::new(), [0; 4_096]);
+    while !response.contains(text) {
+        let bytes = connection.read(&mut buffer).expect("the host goes on");
+        assert!(bytes > 0, "it ended without {text}: {response}");
+        response.push_str(&String::from_utf8_lossy(&buffer[..bytes]));
+    }
+}
+
 #[test]
 fn a_pipeline_may_be_silent_between_appends_but_not_within_a_large_one() {
     let host = Host::start();
-    let begin = || {
-        let mut connection = host.http.connect();
-        let head = "POST /v1/stores/main/append HTTP/1.1\r\nhost: localhost\r\n\
-                    content-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
-        connection.write_all(head.as_bytes()).expect("the host reads");
-        connection
-    };
-    let send = |connection: &mut Connection, text: &str| {
-        let chunk = format!("{:x}\r\n{text}\r\n", text.len());
-        connection.write_all(chunk.as_bytes()).expect("the host reads");
-    };
-    let until = |connection: &mut Connection, text: &str| {
-        let (mut response, mut buffer) = (String::new(), [0; 4_096]);
-        while !response.contains(text) {
-            let bytes = connection.read(&mut buffer).expect("the host goes on");
-            assert!(bytes > 0, "it ended without {text}: {response}");
-            response.push_str(&String::from_utf8_lossy(&buffer[..bytes]));
-        }
-    };
     let append = "{\"stream\":\"s\",\"events\":[{\"type\":\"t\",\"data\":1}]}\n";
-    let (mut between, mut within, mut little_by_little) = (begin(), begin(), begin());
+    let (mut between, mut within, mut little_by_little) = (pipeline(&host), pipeline(&host), pipeline(&host));
     send(&mut between, append);
     until(&mut between, "\"last_version\":0");
     let large = format!("{{\"stream\":\"{}", "x".repeat(64 << 10));
@@ -135,4 +145,79 @@ fn a_pipeline_may_be_silent_between_appends_but_not_within_a_large_one() {
     }
     send(&mut between, append);
     until(&mut between, "\"last_version\":3");
+}
+
+/// Appends that are sent at once by a client that takes no answers. One of so many is made, and the others are refused, because
+/// that fills a response sooner.
+const LINES: usize = 50;
+
+/// More than the host, its answers and the buffers of sockets can hold of what is sent.
+const SENT_MAX: usize = 256 << 20;
+
+/// If nothing is taken for so long, the host reads no more.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// Sends appends without taking an answer until the host reads no more. Returns how many it could have made.
+fn send_until_stuck(connection: &mut Connection) -> usize {
+    connection.set_write_timeout(Some(STUCK)).expect("a socket has a timeout");
+    let event = "\"events\":[{\"type\":\"t\",\"data\":";
+    let refused = format!("{{\"stream\":\"{}\",\"expected_version\":7,{event}1}}]}}\n", "x".repeat(256));
+    let refused = refused.repeat(LINES - 1);
+    let mut sent = 0;
+    for number in 0.. {
+        let chunk = chunk(&format!("{{\"stream\":\"slow\",{event}{number}}}]}}\n{refused}"));
+        let mut left = chunk.as_bytes();
+        while !left.is_empty() {
+            match connection.write(left) {
+                Ok(bytes) => left = &left[bytes..],
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return number + 1;
+                }
+                Err(error) => panic!("the host has cut it off before it read no more: {error}"),
+            }
+        }
+        sent += chunk.len();
+        assert!(sent < SENT_MAX, "the host goes on although no answer is taken");
+    }
+    unreachable!("it returns, or sends too much")
+}
+
+#[test]
+fn a_pipeline_whose_answers_nobody_takes_is_cut_off_and_others_are_not() {
+    let host = Host::start();
+    let mut slow = pipeline(&host);
+    let slow = std::thread::spawn(move || {
+        let sent = send_until_stuck(&mut slow);
+        sleep(PAUSE);
+        let mut response = Vec::new();
+        if let Err(error) = slow.read_to_end(&mut response) {
+            assert_eq!(error.kind(), ErrorKind::ConnectionReset, "it is not cut off: {error}");
+        }
+        (sent, String::from_utf8_lossy(&response).into_owned())
+    });
+    // All the while, others append and get their answers.
+    let mut other = pipeline(&host);
+    for version in 0.. {
+        send(&mut other, "{\"stream\":\"other\",\"events\":[{\"type\":\"t\",\"data\":1}]}\n");
+        until(&mut other, &format!("\"last_version\":{version},"));
+        host.http.append_one("single").expect(200);
+        if slow.is_finished() {
+            break;
+        }
+        sleep(Duration::from_millis(20));
+    }
+    let (sent, response) = slow.join().expect("the slow client was cut off");
+    let (_, body) = response.split_once("\r\n\r\n").expect("it has a head");
+    assert!(!body.ends_with("0\r\n\r\n"), "the response is complete");
+    // The last line may have come in part.
+    let answers = body.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let versions: Vec<u64> = answers.filter_map(|answer| answer["last_version"].as_u64()).collect();
+    assert_eq!(versions, (0..versions.len() as u64).collect::<Vec<_>>());
+    let stored = host.http.read("slow");
+    for (number, event) in stored.iter().enumerate() {
+        assert_eq!(event["data"], number, "appends are made in their order");
+    }
+    let (answered, stored) = (versions.len(), stored.len());
+    assert!(0 < answered && answered <= stored && stored < sent, "{answered}, {stored}, {sent}");
+    assert_eq!(host.traps(), NO_EVENTS);
 }

@@ -44,6 +44,15 @@ impl Connection {
     pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         self.stream.set_read_timeout(timeout)
     }
+
+    /// As [`TcpStream::set_write_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// Those of the socket.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.stream.set_write_timeout(timeout)
+    }
 }
 
 impl Read for Connection {
