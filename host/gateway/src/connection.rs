@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -17,6 +18,10 @@ pub const CONNECTIONS_MAX: usize = 8_192;
 
 /// How long a client may take to send a request's head, and how long a connection may be idle.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client may take nothing of what was sent before the system breaks the connection off. More than the 30 s after which
+/// a gateway ends such a response, which frees everything else.
+const UNTAKEN_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Headers of a request, and bytes of its head.
 const HEADERS_MAX: usize = 100;
@@ -81,6 +86,11 @@ impl Connections {
             .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
             .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).expect("a limit of kilobytes"))
             .keep_alive_interval(Some(Duration::from_secs(30)));
+        // The HTTP library waits without limit for a client that takes nothing.
+        if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(UNTAKEN_TIME_MAX)) {
+            tracing::debug!(%error, "a connection is gone already");
+            return;
+        }
         let mut stopping = self.stopping.subscribe();
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
         let ended = tokio::select! {

@@ -33,6 +33,7 @@ use crate::admission::NotAdmitted;
 use crate::bindings::gateway::requests::{Outcome, Request, RequestBody};
 use crate::bindings::gateway::steps::{Event, Step};
 use crate::caller::Caller;
+use crate::context::ComponentContext;
 use crate::crash::Crash;
 use crate::gateway::error::GatewayError;
 use crate::gateway::worker::{GatewayWorker, Listed, Running};
@@ -320,6 +321,10 @@ impl Driver {
     }
 
     fn overdue(&self) -> Over {
+        if !self.patience.is_draining() && self.exchange.is_started() {
+            let ComponentContext { store, role, .. } = &*self.worker.context;
+            tracing::info!(store, component = role, "a response was cut off: its client took nothing of it, or sent nothing");
+        }
         if self.patience.is_draining() || self.exchange.is_started() {
             return GatewayError::Restarting.into();
         }
