@@ -16,6 +16,11 @@ pub fn is_passing(error: &Error) -> bool {
     matches!(problem.code.as_str(), code::RESTARTING | code::OVERLOADED)
 }
 
+/// Whether the component lacks what the call needs.
+pub fn is_unsupported(error: &Error) -> bool {
+    matches!(error, Error::Problem(problem) if problem.code == code::UNSUPPORTED)
+}
+
 /// A component's error, as text for an operator.
 pub fn explain(error: &Error) -> String {
     match error {

@@ -254,10 +254,17 @@ impl Doctor {
         let bar = progress::count("entries");
         let (mut from, mut examined) = (None, 0_u64);
         loop {
-            let done = step(from.clone()).await.map_err(|error| {
-                let why = maintenance::explain(&error);
-                anyhow!("the component {component} could not verify its data: {why}")
-            })?;
+            let done = match step(from.clone()).await {
+                Ok(done) => done,
+                Err(error) if maintenance::is_unsupported(&error) => {
+                    bar.finish_and_clear();
+                    return self.not_examined(component, &maintenance::explain(&error));
+                }
+                Err(error) => {
+                    let why = maintenance::explain(&error);
+                    bail!("the component {component} could not verify its data: {why}");
+                }
+            };
             examined = examined.saturating_add(done.examined);
             bar.set_position(examined);
             for finding in &done.findings {
@@ -277,6 +284,14 @@ impl Doctor {
         bar.finish_and_clear();
         self.tally.entries += examined;
         self.print(&format!("{component}: {examined} entries compared"))
+    }
+
+    /// Says that a component cannot be asked to verify its data.
+    fn not_examined(&mut self, component: &str, why: &str) -> anyhow::Result<()> {
+        if self.json {
+            return self.output.line(json!({ "layer": component, "not_examined": why }));
+        }
+        self.output.line(format!("{component}: not examined: {}", printable(why)))
     }
 
     fn report(&mut self, finding: &Finding<'_>) -> anyhow::Result<()> {

@@ -6,7 +6,7 @@ use clap::Args;
 use super::connection::ControlStoreOptions;
 use super::progress;
 use crate::control::{ControlClient, Request, Response};
-use crate::output::Output;
+use crate::output::{Output, printable};
 
 /// Options of `scavenge`.
 #[derive(Debug, Args)]
@@ -50,8 +50,8 @@ pub struct CompactOptions {
 /// Removes hidden events, and rewrites the files.
 pub async fn scavenge(options: ScavengeOptions) -> anyhow::Result<()> {
     let request = Request::Scavenge { store: options.control.store.clone() };
-    run_steps(&options.control, &request, options.json).await?;
-    if options.json {
+    let total = run_steps(&options.control, &request, options.json).await?;
+    if options.json || !total.not_scavenged.is_empty() {
         return Ok(());
     }
     let mut output = Output::stdout();
@@ -62,7 +62,7 @@ pub async fn scavenge(options: ScavengeOptions) -> anyhow::Result<()> {
 /// Rewrites the files.
 pub async fn compact(options: CompactOptions) -> anyhow::Result<()> {
     let request = Request::Compact { store: options.control.store.clone() };
-    run_steps(&options.control, &request, options.json).await
+    run_steps(&options.control, &request, options.json).await.map(drop)
 }
 
 /// The sum of the steps.
@@ -70,12 +70,14 @@ pub async fn compact(options: CompactOptions) -> anyhow::Result<()> {
 struct Total {
     /// For each component: its name, and how many entries were examined, how many removed, and their bytes.
     scavenged: Vec<(String, [u64; 3])>,
+    /// Components that cannot be asked for it, and why.
+    not_scavenged: Vec<(String, String)>,
     keyspaces: u64,
     bytes_before: u64,
     bytes_after: u64,
 }
 
-async fn run_steps(control: &ControlStoreOptions, request: &Request, json: bool) -> anyhow::Result<()> {
+async fn run_steps(control: &ControlStoreOptions, request: &Request, json: bool) -> anyhow::Result<Total> {
     let mut client = ControlClient::connect(&control.host.data).await?;
     let bar = progress::count("looked at");
     let mut output = Output::stdout();
@@ -88,6 +90,7 @@ async fn run_steps(control: &ControlStoreOptions, request: &Request, json: bool)
         }
         match &response {
             Response::Scavenged { examined, .. } => bar.set_position(*examined),
+            Response::NotScavenged { .. } => {}
             Response::Compacted { done, .. } => bar.set_position(*done),
             Response::End => break,
             other => return Err(client.unexpected(other).into()),
@@ -101,7 +104,8 @@ async fn run_steps(control: &ControlStoreOptions, request: &Request, json: bool)
             output.line(line)?;
         }
     }
-    output.flush()
+    output.flush()?;
+    Ok(total)
 }
 
 impl Total {
@@ -112,6 +116,7 @@ impl Total {
                 self.scavenged.retain(|(known, _)| *known != component);
                 self.scavenged.push((component, [examined, removed, bytes]));
             }
+            Response::NotScavenged { component, reason } => self.not_scavenged.push((component, reason)),
             Response::Compacted { bytes_before, bytes_after, .. } => {
                 self.keyspaces += 1;
                 self.bytes_before = self.bytes_before.saturating_add(bytes_before);
@@ -128,7 +133,10 @@ impl Total {
         let Total { keyspaces, bytes_before, bytes_after, .. } = self;
         let compacted =
             format!("{keyspaces} keyspaces rewritten: {bytes_before} bytes before, {bytes_after} now");
-        scavenged.chain([compacted]).collect()
+        let not_scavenged = self.not_scavenged.iter().map(|(component, reason)| {
+            format!("{}: not scavenged: {}", printable(component), printable(reason))
+        });
+        scavenged.chain(not_scavenged).chain([compacted]).collect()
     }
 }
 

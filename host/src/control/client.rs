@@ -173,7 +173,7 @@ impl ControlClient {
             Response::Restarted { .. } => "a restart",
             Response::Event { .. } => "an event",
             Response::End => "an end",
-            Response::Scavenged { .. } => "a step of scavenging",
+            Response::Scavenged { .. } | Response::NotScavenged { .. } => "a step of scavenging",
             Response::Compacted { .. } => "a step of compacting",
             Response::Data { .. } => "a piece of a backup",
             Response::BackedUp { .. } => "the end of a backup",

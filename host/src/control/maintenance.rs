@@ -13,7 +13,7 @@ use super::connection::{Connection, Disconnected};
 use super::host::Host;
 use super::protocol::Response;
 use super::stopped::{Stopped, send_last};
-use crate::maintenance::{explain, has_advanced, is_passing};
+use crate::maintenance::{explain, has_advanced, is_passing, is_unsupported};
 use crate::tree::Compactor;
 
 /// How often a step that failed in passing is tried again: an instance is back within milliseconds.
@@ -112,7 +112,7 @@ impl Progress {
     }
 }
 
-/// Takes step after step until there is no next one, and reports each.
+/// Takes step after step until there is no next one, and reports each. A component that has no such steps is reported, too.
 async fn step_through<Cursor, Stepping>(
     what: &str,
     component: &str,
@@ -133,6 +133,11 @@ where
                 retries += 1;
                 tokio::time::sleep(STEP_PAUSE).await;
                 continue;
+            }
+            Err(error) if is_unsupported(&error) => {
+                let (component, reason) = (component.to_owned(), explain(&error));
+                connection.send(&Response::NotScavenged { component, reason }).await?;
+                return Ok(progress);
             }
             Err(error) => {
                 let why = explain(&error);

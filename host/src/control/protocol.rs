@@ -156,6 +156,13 @@ pub enum Response {
         /// Bytes removed so far.
         bytes: u64,
     },
+    /// To `scavenge`, if a component cannot be asked for it. The others are.
+    NotScavenged {
+        /// The component.
+        component: String,
+        /// What it lacks.
+        reason: String,
+    },
     /// To `scavenge` and `compact`, after each keyspace.
     Compacted {
         /// The component and the keyspace, with a dot between.
