@@ -15,6 +15,8 @@ pub(crate) struct Reading {
     query: Arc<Query>,
     follow: bool,
     page_bytes: u32,
+    /// A lower bound on that for the time being.
+    limit: Option<u32>,
     /// Events that are left; none for no bound.
     left: Option<u32>,
     next: Option<u64>,
@@ -53,6 +55,7 @@ impl Reading {
         Self {
             follow: follow && query.selection.direction == Direction::Forward,
             page_bytes: page_bytes.min(PAGE_BYTES_MAX),
+            limit: None,
             left: (count > 0).then_some(count),
             next,
             bound: None,
@@ -64,11 +67,16 @@ impl Reading {
         }
     }
 
+    /// Bounds the bytes of the next pages; none for no other bound than that of the query.
+    pub(crate) fn limit_pages(&mut self, bytes: Option<u32>) {
+        self.limit = bytes;
+    }
+
     /// The query of the next page, of at most so many events and up to this position or version, exclusive.
     pub(crate) fn query(&self, most: u32, until: Option<u64>) -> Query {
         let mut query = Query::clone(&self.query);
         let selection = &mut query.selection;
-        selection.max_bytes = self.page_bytes;
+        selection.max_bytes = self.limit.unwrap_or(u32::MAX).min(self.page_bytes);
         selection.count = most.min(PAGE_EVENTS_MAX).min(self.left.unwrap_or(u32::MAX)).max(1);
         match &mut selection.source {
             Source::OneStream(stream) => {

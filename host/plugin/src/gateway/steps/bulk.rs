@@ -7,10 +7,10 @@ use http::HeaderMap;
 use http::response::Parts;
 use tokio::time::Instant;
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, PageSize};
 use super::form::Form;
 use super::guest::{Guest, Origin, Workers};
-use super::limits::READ_PAUSE_MAX;
+use super::limits::{READ_PAUSE_MAX, SMALL_PAGE_BYTES};
 use super::rules;
 use crate::bindings::gateway::requests::ResponseHead;
 use crate::bindings::gateway::steps::{Cause, Ending, Mark};
@@ -61,6 +61,7 @@ impl Sending {
             rules::head(head, rules::Content::Streamed).map_err(|breach| problem(code::OTHER, breach.0))?;
         let turns = self.reader.turns.clone();
         let turn = self.unless_ended(turns.alone()).await.map_err(error_of)?;
+        self.taken().await.map_err(error_of)?;
         let mut page = self.read().await.map_err(error_of)?;
         // It is sent even if it is empty (the rule P10).
         let encoded = self.form.page(&self.guest(), std::mem::take(&mut page.events)).await?;
@@ -143,15 +144,18 @@ impl Sending {
         Ok(())
     }
 
-    /// Waits until the client has taken enough for another page.
-    async fn taken(&self) -> Result<(), Cause> {
-        while self.delivery.is_behind() {
+    /// Waits until the client has taken enough for another page, and says how large it may be.
+    async fn taken(&mut self) -> Result<(), Cause> {
+        loop {
+            if let Some(size) = self.delivery.next_page() {
+                self.reader.reading.limit_pages((size == PageSize::Small).then_some(SMALL_PAGE_BYTES));
+                return Ok(());
+            }
             let taken = tokio::time::timeout(READ_PAUSE_MAX, self.delivery.out.more_taken());
             if self.unless_ended(taken).await?.is_err() {
                 return Err(Cause::Slow);
             }
         }
-        Ok(())
     }
 
     async fn unless_ended<T>(&self, work: impl Future<Output = T>) -> Result<T, Cause> {

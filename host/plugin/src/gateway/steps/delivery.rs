@@ -7,12 +7,21 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::limits::UNTAKEN_BEFORE_PAGES;
+use super::limits::{UNTAKEN_BEFORE_PAGES, UNTAKEN_OF_ALL_MAX};
 use super::marker::{Marker, Wanted};
 use super::outflow::Outflow;
 use crate::bindings::gateway::steps::Mark;
 use crate::long_read::{Page, Reading};
 use crate::seats::Seat;
+
+/// How large a page may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageSize {
+    /// As the gateway asked for it.
+    Whole,
+    /// Small, because clients have not taken much already.
+    Small,
+}
 
 /// The response of one client.
 pub(super) struct Delivery {
@@ -73,7 +82,16 @@ impl Delivery {
 
     /// Whether the client has taken too little for another page.
     pub(super) fn is_behind(&self) -> bool {
-        self.out.untaken() > UNTAKEN_BEFORE_PAGES
+        self.next_page().is_none()
+    }
+
+    /// How large another page may be; none while the client has taken too little for one.
+    pub(super) fn next_page(&self) -> Option<PageSize> {
+        let untaken = self.out.untaken();
+        match self.out.untaken_of_all() > UNTAKEN_OF_ALL_MAX {
+            false => (untaken <= UNTAKEN_BEFORE_PAGES).then_some(PageSize::Whole),
+            true => (untaken == 0).then_some(PageSize::Small),
+        }
     }
 
     /// When the read has to be over.

@@ -76,7 +76,7 @@ impl GatewayWorker {
         // Each step is admitted again: none is made yet.
         drop(permit);
         let control = Arc::new(RequestControl::new(Trace::of(request.headers()), self.long.clone()));
-        let (out, body) = outflow();
+        let (out, body) = outflow(&self.followers.untaken);
         let (sender, head) = oneshot::channel();
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         {
@@ -323,7 +323,11 @@ impl Driver {
     fn overdue(&self) -> Over {
         if !self.patience.is_draining() && self.exchange.is_started() {
             let ComponentContext { store, role, .. } = &*self.worker.context;
-            tracing::info!(store, component = role, "a response was cut off: its client took nothing of it, or sent nothing");
+            tracing::info!(
+                store,
+                component = role,
+                "a response was cut off: its client took nothing of it, or sent nothing"
+            );
         }
         if self.patience.is_draining() || self.exchange.is_started() {
             return GatewayError::Restarting.into();

@@ -19,6 +19,7 @@ use self::group::{Group, Inbox};
 use self::key::Key;
 use super::bulk::{Reached, Sending};
 use super::limits::FOLLOWERS_MAX;
+use super::outflow::Untaken;
 use crate::bindings::gateway::steps::Cause;
 use crate::closing::Closing;
 use crate::emitters::Emitters;
@@ -38,6 +39,8 @@ pub struct Followers {
     groups: Mutex<HashMap<Arc<Key>, Arc<Inbox>>>,
     /// Followers so far that share with nobody.
     single: AtomicU64,
+    /// What the clients of all workers have not taken.
+    pub(super) untaken: Untaken,
 }
 
 impl Followers {
@@ -52,6 +55,7 @@ impl Followers {
             seats,
             groups: Mutex::default(),
             single: AtomicU64::new(0),
+            untaken: Untaken::default(),
         })
     }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -16,6 +17,16 @@ pub(super) struct Outflow(Arc<Shared>);
 
 /// The connection's side: the body of a response. Its client has left when it is dropped.
 pub struct StepsBody(Arc<Shared>);
+
+/// Bytes that the clients of one store have not taken of their responses, all together.
+#[derive(Clone, Default)]
+pub(in crate::gateway) struct Untaken(Arc<AtomicUsize>);
+
+impl Untaken {
+    pub(super) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 #[derive(Default)]
 struct Shared {
@@ -31,6 +42,8 @@ struct State {
     parts: VecDeque<Bytes>,
     /// Bytes of the parts.
     untaken: usize,
+    /// That, with those of the other clients.
+    of_all: Untaken,
     /// Parts that were taken so far.
     taken: u64,
     end: End,
@@ -38,6 +51,33 @@ struct State {
     /// Who else is told when the client leaves, and its number there.
     watched: Option<(Arc<Departures>, u64)>,
     waker: Option<Waker>,
+}
+
+impl State {
+    fn add(&mut self, part: Bytes) {
+        self.untaken += part.len();
+        self.of_all.0.fetch_add(part.len(), Ordering::Relaxed);
+        self.parts.push_back(part);
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        let part = self.parts.pop_front()?;
+        self.untaken -= part.len();
+        self.of_all.0.fetch_sub(part.len(), Ordering::Relaxed);
+        self.taken += 1;
+        Some(part)
+    }
+
+    fn clear(&mut self) {
+        self.parts.clear();
+        self.of_all.0.fetch_sub(std::mem::take(&mut self.untaken), Ordering::Relaxed);
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
 
 /// The clients that left of those that somebody watches together.
@@ -72,9 +112,10 @@ enum End {
     Told,
 }
 
-/// A body without content yet.
-pub(super) fn outflow() -> (Outflow, StepsBody) {
+/// A body without content yet, which is counted among all of its store.
+pub(super) fn outflow(of_all: &Untaken) -> (Outflow, StepsBody) {
     let shared = Arc::<Shared>::default();
+    shared.state.lock().of_all = of_all.clone();
     (Outflow(shared.clone()), StepsBody(shared))
 }
 
@@ -84,8 +125,7 @@ impl Outflow {
         let part = part.into();
         self.change(|state| {
             if !part.is_empty() {
-                state.untaken += part.len();
-                state.parts.push_back(part);
+                state.add(part);
             }
             state.taken + state.parts.len() as u64
         })
@@ -101,8 +141,7 @@ impl Outflow {
     pub(super) fn reset(&self) {
         self.change(|state| {
             if !matches!(state.end, End::Complete(_) | End::Told) {
-                state.parts.clear();
-                state.untaken = 0;
+                state.clear();
                 state.end = End::Reset;
             }
         });
@@ -111,14 +150,18 @@ impl Outflow {
     /// Drops the parts that were not taken. Returns how many were taken.
     pub(super) fn drop_untaken(&self) -> u64 {
         let mut state = self.0.state.lock();
-        state.parts.clear();
-        state.untaken = 0;
+        state.clear();
         state.taken
     }
 
     /// Bytes that were not taken.
     pub(super) fn untaken(&self) -> usize {
         self.0.state.lock().untaken
+    }
+
+    /// Bytes that all clients of the store have not taken.
+    pub(super) fn untaken_of_all(&self) -> usize {
+        self.0.state.lock().of_all.bytes()
     }
 
     /// Parts that were taken so far.
@@ -180,9 +223,7 @@ impl Body for StepsBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let mut state = self.0.state.lock();
-        if let Some(part) = state.parts.pop_front() {
-            state.untaken -= part.len();
-            state.taken += 1;
+        if let Some(part) = state.take() {
             drop(state);
             self.0.taken.notify_one();
             return Poll::Ready(Some(Ok(Frame::data(part))));
@@ -218,6 +259,7 @@ impl Drop for StepsBody {
         let watched = {
             let mut state = self.0.state.lock();
             state.has_left = true;
+            state.clear();
             state.watched.take()
         };
         self.0.left.notify_one();
@@ -237,7 +279,7 @@ mod tests {
     use http::HeaderMap;
     use http_body::Body as _;
 
-    use super::{Departures, StepsBody, outflow};
+    use super::{Departures, StepsBody, Untaken, outflow};
 
     /// The next frame, as text.
     fn poll(body: &mut StepsBody) -> String {
@@ -254,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_body_that_is_complete_at_once_has_a_length() {
-        let (out, mut body) = outflow();
+        let (out, mut body) = outflow(&Untaken::default());
         assert_eq!(body.size_hint().exact(), None);
         out.push("one");
         out.push("");
@@ -264,14 +306,14 @@ mod tests {
         assert!(!body.is_end_stream());
         assert_eq!([poll(&mut body), poll(&mut body), poll(&mut body)], ["one", "two", "end"]);
         assert!(body.is_end_stream());
-        let (out, body) = outflow();
+        let (out, body) = outflow(&Untaken::default());
         out.finish(HeaderMap::new());
         assert!(body.is_end_stream(), "a response without a body ends with its head");
     }
 
     #[test]
     fn what_is_not_taken_is_counted() {
-        let (out, mut body) = outflow();
+        let (out, mut body) = outflow(&Untaken::default());
         assert_eq!(poll(&mut body), "pending");
         out.push("1234");
         out.push("567");
@@ -288,12 +330,35 @@ mod tests {
     }
 
     #[test]
+    fn what_the_clients_of_a_store_have_not_taken_is_counted_until_it_is_gone() {
+        let of_all = Untaken::default();
+        let (one, mut body) = outflow(&of_all);
+        let (other, other_body) = outflow(&of_all);
+        one.push("1234");
+        other.push("567");
+        assert_eq!((one.untaken_of_all(), other.untaken()), (7, 3));
+        assert_eq!((poll(&mut body), of_all.bytes()), ("1234".to_owned(), 3));
+        drop(other_body);
+        assert_eq!(of_all.bytes(), 0, "the client left");
+        one.push("89");
+        drop(one);
+        assert_eq!((of_all.bytes(), poll(&mut body)), (0, "reset".to_owned()));
+        let (out, body) = outflow(&of_all);
+        out.push("whole");
+        out.finish(HeaderMap::new());
+        drop(out);
+        assert_eq!(of_all.bytes(), 5, "the connection has it");
+        drop(body);
+        assert_eq!(of_all.bytes(), 0);
+    }
+
+    #[test]
     fn a_body_that_is_not_finished_is_reset() {
-        let (out, mut body) = outflow();
+        let (out, mut body) = outflow(&Untaken::default());
         out.push("part");
         drop(out);
         assert_eq!([poll(&mut body), poll(&mut body)], ["reset", "end"]);
-        let (out, mut body) = outflow();
+        let (out, mut body) = outflow(&Untaken::default());
         out.push("whole");
         out.finish(HeaderMap::new());
         drop(out);
@@ -302,7 +367,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_driver_is_told_when_its_client_leaves() {
-        let (out, body) = outflow();
+        let (out, body) = outflow(&Untaken::default());
         {
             let mut left = std::pin::pin!(out.left());
             assert!(futures_util::poll!(left.as_mut()).is_pending());
@@ -315,7 +380,7 @@ mod tests {
     #[tokio::test]
     async fn one_watches_many_clients() {
         let departures = Arc::<Departures>::default();
-        let clients: Vec<_> = (0..3).map(|_| outflow()).collect();
+        let clients: Vec<_> = (0..3).map(|_| outflow(&Untaken::default())).collect();
         for (number, (out, _)) in (0..).zip(&clients) {
             assert!(out.watch(&departures, number));
         }

@@ -48,7 +48,7 @@ impl Driver {
             return Ok(self.step(NextStep::Resume(token, Arc::new(Event::Failed(full)))).await?);
         }
         let form = Arc::new(Form::of(&mut bulk));
-        let out = std::mem::replace(&mut self.out, outflow().0);
+        let out = std::mem::replace(&mut self.out, outflow(&self.worker.followers.untaken).0);
         let mut sending = Sending {
             origin: self.worker.origin.clone(),
             worker: Some(self.worker.clone()),
