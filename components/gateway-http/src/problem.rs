@@ -66,6 +66,8 @@ pub enum Kind {
     SubscriptionExists,
     /// The durable subscription has halted until somebody resumes it.
     SubscriptionHalted,
+    /// The durable subscription is paused.
+    SubscriptionPaused,
     /// The consumer left or was cut off, or there was none.
     ConsumerNotFound,
     /// Another request takes what is delivered to the consumer.
@@ -76,7 +78,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::MalformedBody,
         Self::InvalidArgument,
         Self::Denied,
@@ -105,6 +107,7 @@ impl Kind {
         Self::SubscriptionNotFound,
         Self::SubscriptionExists,
         Self::SubscriptionHalted,
+        Self::SubscriptionPaused,
         Self::ConsumerNotFound,
         Self::ConsumerInUse,
         Self::TooManyConsumers,
@@ -141,6 +144,7 @@ impl Kind {
             Self::SubscriptionNotFound => "urn:exesdb:problem:subscription-not-found",
             Self::SubscriptionExists => "urn:exesdb:problem:subscription-exists",
             Self::SubscriptionHalted => "urn:exesdb:problem:subscription-halted",
+            Self::SubscriptionPaused => "urn:exesdb:problem:subscription-paused",
             Self::ConsumerNotFound => "urn:exesdb:problem:consumer-not-found",
             Self::ConsumerInUse => "urn:exesdb:problem:consumer-in-use",
             Self::TooManyConsumers => "urn:exesdb:problem:too-many-consumers",
@@ -178,6 +182,7 @@ impl Kind {
             Self::SubscriptionNotFound => "There is no such subscription",
             Self::SubscriptionExists => "There is another subscription of this name",
             Self::SubscriptionHalted => "The subscription has halted",
+            Self::SubscriptionPaused => "The subscription is paused",
             Self::ConsumerNotFound => "There is no such consumer",
             Self::ConsumerInUse => "The consumer is in use",
             Self::TooManyConsumers => "The subscription has its consumers",
@@ -202,6 +207,7 @@ impl Kind {
             | Self::EventIdConflict
             | Self::SubscriptionExists
             | Self::SubscriptionHalted
+            | Self::SubscriptionPaused
             | Self::ConsumerInUse
             | Self::TooManyConsumers
             | Self::NoSuchVersion => 409,

@@ -81,6 +81,7 @@ fn of_code(problem: StoreProblem) -> Problem {
         ),
         "already-exists" => Problem::new(Kind::SubscriptionExists, message),
         "halted" => Problem::new(Kind::SubscriptionHalted, message),
+        "paused" => Problem::new(Kind::SubscriptionPaused, message),
         "no-such-consumer" | "cut-off" => Problem::new(Kind::ConsumerNotFound, message),
         "consumer-in-use" => Problem::new(Kind::ConsumerInUse, message),
         "too-many-consumers" => Problem::new(Kind::TooManyConsumers, message),

@@ -169,7 +169,7 @@ fn redefine(
     let mut batch = BatchBuilder::new();
     batch.require(SUBSCRIPTIONS, name.as_bytes(), Some(&stored.bytes));
     batch.put(SUBSCRIPTIONS, name.as_bytes(), &value);
-    Ok(Some((batch.build(), 0)))
+    Ok(Some((batch.build(), 1)))
 }
 
 fn remove(view: &impl View, name: &str, stored: &Stored<Definition>) -> Result<Change, Error> {
@@ -190,7 +190,7 @@ fn remove(view: &impl View, name: &str, stored: &Stored<Definition>) -> Result<C
         }
         start = page.next;
     }
-    Ok(Some((batch.build(), 0)))
+    Ok(Some((batch.build(), 1)))
 }
 
 fn claim(view: &impl View, name: &str) -> Result<Change, Error> {

@@ -45,6 +45,7 @@ use crate::problem::{code, problem};
 use crate::store_calls::StoreCalls;
 
 pub(crate) use begin::BACKOFF;
+pub(crate) use errors::halted;
 pub(crate) use events::query;
 #[cfg(test)]
 pub(crate) use events::tests::page;
@@ -143,9 +144,9 @@ impl Emitters {
         Ok(count)
     }
 
-    /// Whether somebody has asked for a subscription of this name, or serves it.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.mailboxes.lock().contains_key(name)
+    /// Whether an emitter serves a subscription of this name.
+    pub(crate) fn serves(&self, name: &str) -> bool {
+        self.mailboxes.lock().get(name).is_some_and(|mailbox| mailbox.is_served())
     }
 
     /// A consumer leaves, and has not failed.
@@ -274,7 +275,7 @@ impl Attachment {
                 return Ok(Taken { events: events.unwrap_or_default(), delivered });
             }
             let places = taken.places();
-            let page = loop {
+            let (page, unread) = loop {
                 let deadline = Instant::now() + READ_AGAIN_WALL;
                 match events::read_again(calls, caller, &self.source, &places, deadline).await {
                     Err(error) if errors::is_transient(&error) => {
@@ -283,9 +284,10 @@ impl Attachment {
                     read => break read?,
                 }
             };
-            let mut delivered = taken.pass().delivered;
+            let mut delivered = taken.pass_but(&unread);
             let (found, events) = page.found(&places);
-            let gone: Vec<u64> = places.into_iter().filter(|place| !found.contains(place)).collect();
+            let is_gone = |place: &u64| !found.contains(place) && !unread.contains(place);
+            let gone: Vec<u64> = places.iter().copied().filter(is_gone).collect();
             if !gone.is_empty() {
                 // They are hidden by now, so there is nothing that could be done with them.
                 let (reply, _) = oneshot::channel();

@@ -16,6 +16,7 @@ use crate::bindings::store::subscription_types::{
 };
 use crate::bindings::store::types::{Error, Problem};
 use crate::caller::Caller;
+use crate::problem::code as codes;
 use crate::store_calls::POLL;
 
 /// Parked events that are listed at a time.
@@ -55,7 +56,16 @@ pub(super) async fn begin(
     }
     match mailbox.suspicion(|suspicion| suspicion.beginning(subscription.settings.poison, WHOSE)) {
         What::Serve => {}
-        What::Park(place, reason) => park(shared, &subscription, epoch, place, reason).await?,
+        What::Park(place, reason) => match park(shared, &subscription, epoch, place, reason).await {
+            Ok(()) => {}
+            // As many are parked as may be.
+            Err(Error::Problem(Problem { code, message, .. })) if code == codes::TOO_LARGE => {
+                let reason = format!("the event at place {place} cannot be parked: {message}");
+                halt(shared, mailbox, name, epoch, &reason).await.map_err(Over::Failed)?;
+                return Err(Over::Done);
+            }
+            Err(error) => return Err(Over::Failed(error)),
+        },
         What::Halt(reason) => {
             halt(shared, mailbox, name, epoch, &reason).await.map_err(Over::Failed)?;
             return Err(Over::Done);
@@ -99,7 +109,7 @@ async fn park(
     epoch: u64,
     place: u64,
     reason: String,
-) -> Result<(), Over> {
+) -> Result<(), Error> {
     tracing::warn!(
         store = shared.context.store,
         subscription = subscription.name,
@@ -115,7 +125,7 @@ async fn park(
         unparked: Vec::new(),
     };
     let change = || shared.pool.change(Caller::operator(), SubscriptionRequest::Advance(advance()));
-    patiently(change).await.map(drop).map_err(Over::Failed)
+    patiently(change).await.map(drop)
 }
 
 /// The places at or after the checkpoint that are parked.

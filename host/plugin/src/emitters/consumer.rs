@@ -1,6 +1,6 @@
 //! A consumer of a durable subscription: what is delivered to it and not taken yet.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::time::Duration;
 
 use exesdb_packed::Frames;
@@ -212,6 +212,15 @@ impl TakenPart<'_> {
     /// They are passed on.
     pub(super) fn pass(mut self) -> Part {
         self.part.take().expect("they are passed on once")
+    }
+
+    /// All but those at these places are passed on, whose events were read again. The others are taken again after that.
+    pub(super) fn pass_but(mut self, unread: &BTreeSet<u64>) -> Vec<Delivered> {
+        let Part { delivered, .. } = self.part.take().expect("they are passed on once");
+        let (rest, passed): (Vec<_>, Vec<_>) =
+            delivered.into_iter().partition(|delivered| unread.contains(&delivered.place));
+        self.part = (!rest.is_empty()).then_some(Part { delivered: rest, events: None });
+        passed
     }
 }
 

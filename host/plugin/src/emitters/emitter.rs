@@ -291,22 +291,28 @@ impl<'a> Emitter<'a> {
             }
             Err(error) => return Err(Over::Failed(error)),
         };
-        let places: Vec<u64> = listed.events.iter().map(|parked| parked.place).collect();
+        let mut places: Vec<u64> = listed.events.iter().map(|parked| parked.place).collect();
         self.replay_from = places.last().filter(|_| listed.more).map(|last| last.saturating_add(1));
-        let (Some(first), Some(last)) = (places.first().copied(), places.last().copied()) else {
+        if places.is_empty() {
             return Ok(());
-        };
+        }
         let source = &self.subscription.selector.source;
         let deadline = Instant::now() + self.shared.wall();
         let read = read_again(&self.shared.calls, &caller, source, &places, deadline).await;
-        let page = match read {
-            Ok(page) => page,
+        let (page, unread) = match read {
+            Ok(read) => read,
             Err(error) if is_transient(&error) => {
                 self.replay_from = Some(from);
                 tokio::time::sleep(POLL).await;
                 return Ok(());
             }
             Err(error) => return Err(Over::Failed(error)),
+        };
+        // What did not fit the page comes with the next one.
+        self.replay_from = unread.first().copied().or(self.replay_from);
+        places.retain(|place| !unread.contains(place));
+        let (Some(first), Some(last)) = (places.first().copied(), places.last().copied()) else {
+            return Ok(());
         };
         let given = step.given.get_or_insert(Given { first, last });
         (given.first, given.last) = (given.first.min(first), given.last.max(last));

@@ -4,7 +4,7 @@ use crate::bindings::store::types::Error;
 use crate::problem::{code, problem};
 
 /// The error of a consumer of a subscription that has halted.
-pub(super) fn halted(name: &str, reason: &str) -> Error {
+pub(crate) fn halted(name: &str, reason: &str) -> Error {
     problem("halted", format!("the subscription {name} has halted, until it is resumed: {reason}"))
 }
 

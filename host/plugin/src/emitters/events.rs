@@ -1,6 +1,6 @@
 //! The events of a subscription by their places.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use exesdb_packed::{Frames, Record};
@@ -82,14 +82,15 @@ pub(crate) fn query(source: &Subscribed, from: u64, count: u32, until: Option<u6
     Query { selection, filter, at_least: None, history_id: None }
 }
 
-/// Reads the events at these places again, in their order. One that retention or deletion hides is left out.
+/// Reads the events at these places again, in their order: as many as fit a page, and the first one even if it does not. One that
+/// retention or deletion hides is left out. Returns the places that are still to be read, too.
 pub(super) async fn read_again(
     calls: &StoreCalls,
     caller: &Caller,
     source: &Subscribed,
     places: &[u64],
     deadline: Instant,
-) -> Result<Page, Error> {
+) -> Result<(Page, BTreeSet<u64>), Error> {
     let is_of_stream = matches!(source, Subscribed::OneStream(_));
     // What was selected is not looked for by the filter again.
     let source = match source {
@@ -101,7 +102,9 @@ pub(super) async fn read_again(
     wanted.dedup();
     let mut bytes = Vec::new();
     let mut rest = wanted.as_slice();
-    while let [first, ..] = *rest {
+    while let [first, ..] = *rest
+        && bytes.len() < PAGE_BYTES_MAX as usize
+    {
         let run = rest.iter().zip(first..).take_while(|(place, expected)| **place == *expected).count();
         let count = u32::try_from(run).unwrap_or(u32::MAX);
         let call = Call::Read(query(source, first, count, Some(first.saturating_add(u64::from(count)))));
@@ -123,7 +126,7 @@ pub(super) async fn read_again(
         bytes.extend(read.found(&rest[..passed]).1);
         rest = &rest[passed..];
     }
-    Ok(Page::of(bytes, is_of_stream))
+    Ok((Page::of(bytes, is_of_stream), rest.iter().copied().collect()))
 }
 
 #[cfg(test)]

@@ -29,11 +29,12 @@ use crate::bindings::gateway::requests::{Call, Query, Reply};
 use crate::bindings::store::dispatch::Refusal;
 use crate::bindings::store::places::Direction;
 use crate::bindings::store::subscription_types::{
-    NewSubscription, ParkedScope, Subscribed, Subscription, SubscriptionRequest, Update as NewSettings,
+    NewSubscription, ParkedScope, Subscribed, Subscription, SubscriptionRequest, SubscriptionState,
+    Update as NewSettings,
 };
 use crate::bindings::store::types::{Error, InvalidArgument, PackedPage};
 use crate::caller::Caller;
-use crate::emitters::{Attachment, Emitters, Joining, Settlement, query};
+use crate::emitters::{Attachment, Emitters, Joining, Settlement, halted, query};
 use crate::names;
 use crate::persistence::SubscriptionsPool;
 use crate::problem::{code, problem};
@@ -136,8 +137,10 @@ impl StoreCalls {
         let before = pool.describe(caller.clone(), name.clone()).await?.settings;
         let update = NewSettings { name: name.clone(), settings: settings.over(before) };
         let count = pool.change(caller, SubscriptionRequest::Update(update)).await?;
-        self.context.report_subscription(&name, "updated", None);
-        self.emitters()?.changed(&name);
+        if count > 0 {
+            self.context.report_subscription(&name, "updated", None);
+            self.emitters()?.changed(&name);
+        }
         Ok(written(&Count { count }))
     }
 
@@ -150,8 +153,10 @@ impl StoreCalls {
     ) -> Result<Vec<u8>, Error> {
         let Named { name } = read(payload)?;
         let count = self.subscriptions()?.change(caller, request(name.clone())).await?;
-        self.context.report_subscription(&name, is, None);
-        self.emitters()?.changed(&name);
+        if count > 0 {
+            self.context.report_subscription(&name, is, None);
+            self.emitters()?.changed(&name);
+        }
         Ok(written(&Count { count }))
     }
 
@@ -226,9 +231,10 @@ impl StoreCalls {
     async fn settle(&self, payload: &[u8]) -> Result<Vec<u8>, Error> {
         let Settle { name, consumer, ack, retry, park, skip, stop, reason, leave } = read(payload)?;
         let emitters = self.emitters()?;
-        if !emitters.has(&name) {
-            // There is no mailbox: the subscription has had no consumer, or does not exist. A wrong name is an error.
-            self.subscriptions()?.describe(Caller::operator(), name.clone()).await?;
+        if !emitters.serves(&name) {
+            // Its emitter is being restarted, or it has none.
+            let subscription = self.subscriptions()?.describe(Caller::operator(), name.clone()).await?;
+            not_delivering(&subscription)?;
         }
         let words = [
             ("ack", ack, Settlement::Acknowledged),
@@ -314,6 +320,21 @@ impl StoreCalls {
 
 /// Bytes of a reason, as the interface says.
 const REASON_BYTES_MAX: usize = 1_024;
+
+/// The error of a consumer of a subscription that delivers nothing, if it does not.
+fn not_delivering(subscription: &Subscription) -> Result<(), Error> {
+    let name = &subscription.name;
+    match &subscription.state {
+        SubscriptionState::Active => Ok(()),
+        SubscriptionState::Paused => {
+            let message = format!(
+                "the subscription {name} is paused; what was not acknowledged is delivered again when it is resumed"
+            );
+            Err(problem("paused", message))
+        }
+        SubscriptionState::Halted(reason) => Err(halted(name, reason)),
+    }
+}
 
 /// The error of a query, whose arguments are parts of the selector.
 fn of_selector(error: Error) -> Error {

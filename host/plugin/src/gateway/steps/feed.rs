@@ -39,6 +39,9 @@ struct Durable {
     attachment: Option<Attachment>,
 }
 
+/// How long a batch waits at least for what is there already: an emitter delivers it when it has heard of the consumer.
+const DELIVERY_TIME: Duration = Duration::from_millis(100);
+
 /// A turn of a feed: the next page.
 pub(super) struct Turn {
     source: Source,
@@ -212,7 +215,7 @@ impl Durable {
         match self.consume.wait_ms {
             None => Ok(Taken { events: Vec::new(), delivered: Vec::new() }),
             Some(wait_ms) => {
-                let until = Instant::now() + Duration::from_millis(wait_ms.into());
+                let until = Instant::now() + Duration::from_millis(wait_ms.into()).max(DELIVERY_TIME);
                 attachment.take(&self.calls, &self.caller, most, Some(until)).await
             }
         }
