@@ -24,7 +24,7 @@ fn once_each(paths: &BTreeSet<String>) -> Counts {
 }
 
 /// Whether the whole tree runs.
-fn runs(node: &Value) -> bool {
+pub(crate) fn runs(node: &Value) -> bool {
     node["state"] == "running" && node["children"].as_array().is_none_or(|children| children.iter().all(runs))
 }
 

@@ -1,6 +1,7 @@
 //! What is restarted when a part of the host ends, and what clients notice.
 
 mod breaker;
+mod consumers;
 mod crashes;
 mod emitters;
 mod gateway;
