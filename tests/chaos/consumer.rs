@@ -10,10 +10,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use exesdb_test_support::{Rng, time_below};
-use exesdb_tests::{Client, encoded};
+use exesdb_tests::{Client, Response, encoded};
 use serde_json::{Value, json};
 
-use crate::load::Events;
+use crate::load::{Events, may_pass};
 use crate::plan::{Decision, Transport};
 use crate::record::{Record, Taken};
 
@@ -179,8 +179,12 @@ impl Consumer {
         session
     }
 
+    fn is_steady(&self) -> bool {
+        self.record.subscription.is_steady
+    }
+
     fn mishap(&mut self) -> Mishap {
-        if !self.time.is_storm() {
+        if !self.time.is_storm() || self.is_steady() {
             return Mishap::None;
         }
         match self.random.u8(..40) {
@@ -216,7 +220,7 @@ impl Consumer {
             "reason": REASON,
         });
         self.record.settling(session, taken);
-        let response = self.http.post(&format!("{}/settlements", self.path()), &words);
+        let response = self.say(&words);
         if response.status != 200 {
             return;
         }
@@ -231,12 +235,19 @@ impl Consumer {
 
     fn leave(&self, consumer: u64) {
         // If the host is down, the consumer is gone with it.
-        drop(
-            self.http.post(
-                &format!("{}/settlements", self.path()),
-                &json!({ "consumer": consumer, "leave": true }),
-            ),
-        );
+        drop(self.say(&json!({ "consumer": consumer, "leave": true })));
+    }
+
+    /// Says something to the host. A steady consumer says it until it is heard, or its events would wait for it.
+    fn say(&self, words: &Value) -> Response {
+        loop {
+            let response = self.http.post(&format!("{}/settlements", self.path()), words);
+            if response.status == 200 || !self.is_steady() {
+                return response;
+            }
+            assert!(may_pass(response.status), "{words}: {response:?}");
+            std::thread::sleep(AGAIN);
+        }
     }
 
     fn delivered(&self, session: u32, events: &[Value]) -> Vec<Taken> {

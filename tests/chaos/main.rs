@@ -2,8 +2,10 @@
 //!
 //! Clients append to several streams, 50 subscriptions of all kinds have one to three consumers each, and some clients follow
 //! the store. Storms and quiet times alternate. In a storm, children of the supervision tree are killed at random, components
-//! trap (at an append, and at an event that ends instances until it is parked), every other time the process is killed, and consumers die, stall and forget to settle. A quiet time
-//! begins when the tree runs again and each consumer has begun another session.
+//! trap (at an append, and at an event that ends instances until it is parked), every other time the process is killed, and
+//! consumers die, stall and forget to settle. Those of a few subscriptions do not: their events are parked as soon as something
+//! counts against them, and nothing that is done to the host may. A quiet time begins when the tree runs again and each consumer
+//! has begun another session.
 //!
 //! | module | |
 //! |---|---|

@@ -53,6 +53,7 @@ impl Scene {
             consumers: 1,
             window: 100,
             refuses: None,
+            is_steady: false,
         };
         host.http.put(&path(&host.http, "s"), &subscription.request()).expect(201);
         let clock = Clock::start();

@@ -76,12 +76,13 @@ impl Stream {
 }
 
 impl Consumer {
-    /// Follows until the session ends. The consumer leaves with its connection.
+    /// Follows until the session ends. The consumer leaves with its connection, as one that fails, and before that if it is steady.
     pub(super) fn stream(&mut self, begun: u64) {
         let path = format!("{}/events?window={}", self.path(), self.record.subscription.window);
         let Some(mut stream) = Stream::begin(&self.http, &path, None) else { return };
         let mut known = None;
-        while !self.time.is_over(begun) {
+        // One that does not know its number cannot leave.
+        while !self.time.is_over(begun) || self.is_steady() && known.is_none() {
             let Received::Messages(messages) = stream.read() else { return };
             let mut events = Vec::new();
             for message in messages {
@@ -105,6 +106,9 @@ impl Consumer {
                 Mishap::None => self.work(taken.len()),
             }
             self.settle(session, consumer, &taken);
+        }
+        if let Some((_, consumer)) = known.filter(|_| self.is_steady()) {
+            self.leave(consumer);
         }
     }
 }
