@@ -23,6 +23,7 @@ mod rows;
 mod sinks;
 mod slow;
 mod snapshots;
+mod stalled;
 mod stores;
 mod streams;
 mod subscriptions;

@@ -16,6 +16,7 @@ mod ledger;
 mod listener;
 mod live;
 mod load;
+mod memory;
 mod piped;
 mod telemetry;
 
@@ -34,6 +35,7 @@ pub use host::{Down, Host, Stopped, own_loopback};
 pub use ledger::{Append, NO_FAULTS, Outcome, Transaction, disorder, faults, halves};
 pub use listener::Listener;
 pub use load::{Load, Report};
+pub use memory::allocated_bytes;
 pub use telemetry::{NO_EVENTS, after, last_seq, of_kind, path_of};
 
 /// How long a test waits for an expected result, on a machine that may be busy.
