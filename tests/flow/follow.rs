@@ -3,8 +3,8 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Stdio;
 
-use exesdb_tests::{Client, Host, eventually, stderr};
-use serde_json::Value;
+use exesdb_tests::{Client, Connection, Host, eventually, stderr};
+use serde_json::{Value, json};
 
 fn append(http: &Client, stream: &str, count: usize) {
     for _ in 0..count {
@@ -267,4 +267,62 @@ fn a_filtered_follower_can_resume_where_nothing_matched() {
     // A follower from the end knows where to resume before the first event.
     let at_end = messages_until(&host, "/v1/stores/main/events?from=end", None, "id: ");
     assert!(at_end.contains("id: 26@"), "{at_end}");
+}
+
+/// Begins to follow. With HTTP/1.0 the body of the response has no chunks.
+fn begin(host: &Host, path: &str) -> Connection {
+    let mut connection = host.http.connect();
+    let request = format!("GET {path} HTTP/1.0\r\nhost: localhost\r\naccept: text/event-stream\r\n\r\n");
+    connection.write_all(request.as_bytes()).expect("the host reads");
+    connection
+}
+
+/// Reads until the response has a text so often.
+fn read_until(connection: &mut Connection, response: &mut String, text: &str, times: usize) {
+    let mut buffer = vec![0; 64 << 10];
+    while response.matches(text).count() < times {
+        let bytes = connection.read(&mut buffer).expect("the host goes on");
+        assert!(bytes > 0, "it ended without {text}");
+        response.push_str(&String::from_utf8_lossy(&buffer[..bytes]));
+    }
+}
+
+/// The kinds of the messages with data; `event` for an event.
+fn kinds(response: &str) -> Vec<&str> {
+    let (_, body) = response.split_once("\r\n\r\n").expect("it has a head");
+    let has_data = |message: &&str| message.lines().any(|line| line.starts_with("data: "));
+    let messages = body.split("\n\n").filter(has_data);
+    let names = messages.map(|message| message.lines().find_map(|line| line.strip_prefix("event: ")));
+    names.map(|name| name.unwrap_or("event")).collect()
+}
+
+#[test]
+fn a_follower_that_asks_is_told_when_it_falls_behind() {
+    const CAUGHT_UP: &str = "event: caught-up\ndata: {}\n\n";
+    const EVENT: &str = "\ndata: {\"";
+    let host = Host::start();
+    append(&host.http, "s", 1);
+    let paths = ["/v1/stores/main/events", "/v1/stores/main/streams/s/events"];
+    let mut asked = paths.map(|path| (begin(&host, &format!("{path}?caught_up=true")), String::new()));
+    let mut others = paths.map(|path| (begin(&host, path), String::new()));
+    for (connection, response) in &mut asked {
+        read_until(connection, response, CAUGHT_UP, 1);
+    }
+    for (connection, response) in &mut others {
+        read_until(connection, response, EVENT, 1);
+    }
+    // One append of more than a page has: all of it is there when the page is read, which does not reach the end.
+    let event = json!({ "type": "t", "data": "x".repeat(600 << 10) });
+    host.http.append("s", "any", &[event.clone(), event.clone(), event]).expect(200);
+    for (connection, response) in &mut asked {
+        read_until(connection, response, CAUGHT_UP, 2);
+        let mut kinds = kinds(response);
+        assert_eq!(kinds.iter().filter(|kind| **kind == "event").count(), 4, "each event comes once");
+        kinds.dedup();
+        assert_eq!(kinds, ["event", "caught-up", "event", "fell-behind", "event", "caught-up"]);
+    }
+    for (connection, response) in &mut others {
+        read_until(connection, response, EVENT, 4);
+        assert!(kinds(response).iter().all(|kind| *kind == "event"), "who has not asked is not told");
+    }
 }
