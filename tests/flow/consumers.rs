@@ -95,3 +95,63 @@ fn a_store_has_as_many_supervisors_of_emitters_as_its_configuration_says() {
         assert!(emitters.iter().all(|emitters| !emitters.is_empty()), "{emitters:?}");
     }
 }
+
+/// Appends so many events to one stream, at once.
+fn append(host: &Host, count: usize) {
+    host.http.append_many("a", count).expect(200);
+}
+
+#[test]
+fn with_round_robin_consumers_get_one_event_after_the_other() {
+    let host = Host::start();
+    create(&host, "s", json!({ "strategy": "round_robin" }));
+    let (mut one, mut other) = (host.http.consume("s", 4), host.http.consume("s", 4));
+    are_known(&host, "s", &[&one, &other]);
+    // At once, and one by one.
+    append(&host, 4);
+    (0..4).for_each(|_| append(&host, 1));
+    let (of_one, of_other) = (one.take(4), other.take(4));
+    let mut taken = [positions(&of_one), positions(&of_other)];
+    taken.sort();
+    assert_eq!(taken, [vec![0, 2, 4, 6], vec![1, 3, 5, 7]], "they take turns");
+
+    // One whose window is full is passed over, and gets its turn when there is room.
+    append(&host, 3);
+    one.acknowledge(&of_one[..2]);
+    assert_eq!(positions(&one.take(2)), [8, 9]);
+    other.acknowledge(&of_other[..1]);
+    assert_eq!(positions(&other.take(1)), [10]);
+}
+
+#[test]
+fn with_dispatch_to_single_one_consumer_gets_everything_until_its_window_is_full() {
+    let host = Host::start();
+    create(&host, "s", json!({ "strategy": "dispatch_to_single" }));
+    let (mut one, mut other) = (host.http.consume("s", 3), host.http.consume("s", 3));
+    are_known(&host, "s", &[&one, &other]);
+    append(&host, 1);
+    // Which of them is the one, nobody promises.
+    let chosen = eventually("the event is delivered", || {
+        known(&host, "s").into_iter().find(|consumer| consumer["in_flight"] == 1)
+    });
+    if chosen["consumer"] == other.number {
+        std::mem::swap(&mut one, &mut other);
+    }
+    let first = one.take(1);
+    assert_eq!(positions(&first), [0]);
+    one.acknowledge(&first);
+    for position in 1..5 {
+        append(&host, 1);
+        let events = one.take(1);
+        assert_eq!(positions(&events), [position], "it has room again");
+        one.acknowledge(&events);
+    }
+    // Nothing is acknowledged from here on.
+    append(&host, 5);
+    assert_eq!(positions(&one.take(3)), [5, 6, 7]);
+    let rest = other.take(2);
+    assert_eq!(positions(&rest), [8, 9], "it had nothing before");
+    // Now it is the one that gets everything until its window is full.
+    append(&host, 1);
+    assert_eq!(positions(&other.take(1)), [10]);
+}
