@@ -27,6 +27,7 @@ mod snapshots;
 mod stalled;
 mod stores;
 mod streams;
+mod subscription_commands;
 mod subscriptions;
 mod topics;
 mod transactions;
