@@ -4,6 +4,7 @@ mod aged;
 mod append;
 mod cli;
 mod config;
+mod consume;
 mod consumers;
 mod copy;
 mod erasure;
