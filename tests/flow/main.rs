@@ -7,6 +7,7 @@ mod config;
 mod consume;
 mod consumers;
 mod copy;
+mod descriptions;
 mod erasure;
 mod export;
 mod follow;
