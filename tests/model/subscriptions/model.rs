@@ -139,6 +139,11 @@ impl Model {
         self.places(|state| matches!(state, State::Parked | State::Replayed))
     }
 
+    /// What is parked, and not to be delivered once more.
+    pub(super) fn parked_for_good(&self) -> Vec<u64> {
+        self.places(|state| state == State::Parked)
+    }
+
     fn places(&self, is: impl Fn(State) -> bool) -> Vec<u64> {
         self.events.iter().filter(|(_, (_, state))| is(*state)).map(|(place, _)| *place).collect()
     }

@@ -131,7 +131,7 @@ impl Run<'_> {
                 Ok(())
             }
             Operation::Replay { subscription } => {
-                let listed = self.parked(subscription);
+                let listed = self.parked_as_known(subscription)?;
                 let Subscription { path, model, .. } = &mut self.subscriptions[subscription];
                 model.looked_at(&listed)?;
                 self.http.post(&format!("{path}/parked/replay"), &json!({})).expect(200);
@@ -139,7 +139,7 @@ impl Run<'_> {
                 Ok(())
             }
             Operation::Truncate { subscription } => {
-                let listed = self.parked(subscription);
+                let listed = self.parked_as_known(subscription)?;
                 let Subscription { path, model, .. } = &mut self.subscriptions[subscription];
                 model.looked_at(&listed)?;
                 self.http.delete(&format!("{path}/parked")).expect(200);
@@ -231,6 +231,16 @@ impl Run<'_> {
         let listed = self.http.get(&target).expect(200).json["parked"].clone();
         let entry = |event: &Value| Some((event["place"].as_u64()?, event["is_replayed"].as_bool()?));
         listed.as_array().into_iter().flatten().filter_map(entry).collect()
+    }
+
+    /// The same, once everything is stored that the model has parked: what is stored between this and the next request would be
+    /// meant by that, and the model would not know it.
+    fn parked_as_known(&self, at: usize) -> Checked<BTreeMap<u64, bool>> {
+        until("what is parked is stored", || {
+            let listed = self.parked(at);
+            let is_stored = |place: &u64| listed.get(place) == Some(&false);
+            Ok(self.subscriptions[at].model.parked_for_good().iter().all(is_stored).then_some(listed))
+        })
     }
 
     fn kill(&mut self, part: Part, subscription: usize) -> Checked {
