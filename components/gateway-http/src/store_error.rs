@@ -219,7 +219,8 @@ fn field_of_argument(argument: &str) -> String {
         "source-id" => "source".to_owned(),
         "event-type" => "type".to_owned(),
         "expected" => "expected_version".to_owned(),
-        other if other.starts_with("stream-prefixes") => "stream_prefix".to_owned(),
+        // A parameter of queries, which is repeated.
+        other if other.starts_with("stream-prefixes") && list.is_none() => "stream_prefix".to_owned(),
         other => other.replace('-', "_"),
     };
     match list {
@@ -248,6 +249,10 @@ mod tests {
             ("events[3].id", "events[3].id"),
             ("events[3].event-type", "events[3].type"),
             ("selection.source", "source"),
+            ("filter.stream-prefixes[2]", "stream_prefix"),
+            ("selector.stream-prefixes[2]", "selector.stream_prefixes[2]"),
+            ("selector.query[0].tags[1]", "selector.query[0].tags[1]"),
+            ("settings.ack-timeout-ms", "settings.ack_timeout_ms"),
             ("events[12].content-type", "events[12].content_type"),
             ("expected", "expected_version"),
             ("snapshot.content-type", "content_type"),

@@ -24,6 +24,9 @@ const LEAVE_TIME: Duration = Duration::from_secs(2);
 /// The kind of problem of a consumer that was cut off, or that another run of the host had.
 const NO_CONSUMER: &str = "consumer-not-found";
 
+/// The kind of problem of a settlement while a subscription is paused.
+const PAUSED: &str = "subscription-paused";
+
 /// Options of `consume`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -247,6 +250,14 @@ impl Printing<'_> {
         }
         let settlement = Settlement { consumer, ack, leave: false };
         let settled = async || self.client.settle(&self.options.name, &settlement).await;
-        Ok(self.retry.run(settled).await?)
+        match self.retry.run(settled).await {
+            Err(error) if error.problem_kind() == PAUSED => {
+                notify(
+                    "the subscription was paused: what was printed last is delivered again when it is resumed",
+                );
+                Ok(())
+            }
+            settled => Ok(settled?),
+        }
     }
 }

@@ -152,7 +152,7 @@ pub struct SettingsOptions {
     #[arg(long, value_name = "N")]
     pub consumers_max: Option<u32>,
 
-    /// Events that are read before consumers have room for them.
+    /// Events that are read at a time; a read has at most 1,000.
     #[arg(long, value_name = "N")]
     pub buffer_events: Option<u32>,
 

@@ -234,7 +234,9 @@ impl StoreCalls {
         if !emitters.serves(&name) {
             // Its emitter is being restarted, or it has none.
             let subscription = self.subscriptions()?.describe(Caller::operator(), name.clone()).await?;
-            not_delivering(&subscription)?;
+            if [&ack, &skip, &park, &retry, &stop].iter().any(|names| names.count() > 0) {
+                not_delivering(&subscription)?;
+            }
         }
         let words = [
             ("ack", ack, Settlement::Acknowledged),
@@ -340,7 +342,8 @@ fn not_delivering(subscription: &Subscription) -> Result<(), Error> {
 fn of_selector(error: Error) -> Error {
     match error {
         Error::Invalid(InvalidArgument { argument, message }) => {
-            forms::invalid(&format!("selector.{argument}"), message)
+            let part = ["filter.", "selection."].iter().find_map(|record| argument.strip_prefix(record));
+            forms::invalid(&format!("selector.{}", part.unwrap_or(&argument)), message)
         }
         other => other,
     }
