@@ -1,142 +1,116 @@
 //! Drives a gateway in tests as the host does: it makes the steps of a request, does their actions against a store of the
-//! test's, delivers the body in pieces, and reads on for bulk reads. A step that breaks the contract is a panic, as is one that
-//! is not the same when it is made once more. It has no clock, no subscriptions and no timers of its own.
+//! test's, delivers the body in pieces and what subscriptions bring, and reads on for bulk reads. A step that breaks the contract
+//! is a panic that names the rule, as is one that is not the same when it is made once more, and a request to which nothing more
+//! can come.
+//!
+//! Time passes only when the store says so ([`Backend::clock_ms`]), or when nothing else can happen: then the next timer fires at
+//! once. Of an exchange of an hour, a test takes no longer than its steps.
+//!
+//! ```
+//! use exesdb_sdk::steps::double::{Backend, Conditions, Page, Supply, exchange};
+//! use exesdb_sdk::steps::{
+//!     Action, Call, Caller, Event, Feed, Gateway, NamedCall, Outcome, Pending, Request, RequestBody, ResponseHead, Step,
+//!     Subscription, Timer,
+//! };
+//! use exesdb_sdk::types::Error;
+//!
+//! /// Sends what a feed says, and a dot in each second without.
+//! struct Ticker;
+//!
+//! fn timer() -> Action {
+//!     Action::Timer(Timer { id: 1, ms: 1_000 })
+//! }
+//!
+//! impl Gateway for Ticker {
+//!     type State = ();
+//!     type Representation = ();
+//!
+//!     fn begin(_: Request) -> Step<(), ()> {
+//!         let feed = Feed::Named(NamedCall { name: "words".into(), payload: Vec::new() });
+//!         let subscribe = Action::Subscribe(Subscription { id: 0, feed, credit: None });
+//!         Pending::new(()).action(Action::Start(ResponseHead::new(200))).action(subscribe).action(timer()).into()
+//!     }
+//!
+//!     fn resume((): (), event: Event) -> Step<(), ()> {
+//!         match event {
+//!             Event::Page(page) => Pending::new(()).action(Action::Send(page.notes)).into(),
+//!             Event::Timer(_) => Pending::new(()).action(Action::Send(b".".to_vec())).action(timer()).into(),
+//!             _ => Pending::new(()).action(Action::Finish(Vec::new())).into(),
+//!         }
+//!     }
+//! }
+//!
+//! /// What the feed brings, one after the other.
+//! struct Words(Vec<Supply>);
+//!
+//! impl Backend for Words {
+//!     fn call(&mut self, _: Call) -> Outcome {
+//!         Err(Error::NotFound)
+//!     }
+//!
+//!     fn supply(&mut self, _: u32, _: &NamedCall, _: u32) -> Supply {
+//!         self.0.remove(0)
+//!     }
+//! }
+//!
+//! let word = |notes: &str| Supply::Page(Page { notes: notes.into(), ..Page::default() });
+//! let mut words = Words(vec![word("one"), Supply::Later(2_500), word("two"), Supply::Stopping]);
+//! let request = Request {
+//!     id: "r".into(),
+//!     method: "GET".into(),
+//!     path: "/".into(),
+//!     query: None,
+//!     headers: Vec::new(),
+//!     body: RequestBody::Whole(Vec::new()),
+//!     store: "main".into(),
+//!     mount: "http".into(),
+//!     caller: Caller { identity: None, scopes: Vec::new() },
+//!     traceparent: None,
+//!     fields: Vec::new(),
+//! };
+//! let received = exchange::<Ticker>(&mut words, Conditions::default(), request);
+//! assert_eq!(received.body, b"one..two");
+//! ```
 
+mod backend;
 mod bulk;
+mod conditions;
+mod feeds;
+mod numbers;
 mod open;
+mod reader;
+mod rules;
+mod timers;
 
 use super::{
-    Action, Called, Error, Event, Gateway, Guest, Header, Intake, Outcome, Piece, Query, Registered, Reply,
-    Request, RequestBody, Response, ResponseHead, wire,
+    Action, Called, Error, Event, Gateway, Guest, Intake, Outcome, Piece, Registered, Request, RequestBody,
+    Response, wire,
 };
-use crate::types::{code, problem};
+use feeds::Brought;
 use open::Open;
+use timers::Clock;
 
 pub use super::Call;
-
-/// The most bytes of a token.
-const TOKEN_BYTES_MAX: usize = 64 << 10;
-
-/// The most actions of a step.
-const ACTIONS_MAX: usize = 256;
-
-/// The most bytes of the context of a call.
-const CONTEXT_BYTES_MAX: usize = 4 << 10;
-
-/// The most bytes of a piece of a body.
-const PIECE_BYTES_MAX: u32 = 9 << 20;
+pub use backend::{Backend, Page, Supply, Wake};
+pub use conditions::{Conditions, Delivery, Received};
 
 /// The calls of a request that may be open before no more of its body is delivered.
 const CALLS_OPEN: usize = 256;
 
-/// The calls of a request that may be open at all.
-const CALLS_MAX: usize = 4 * CALLS_OPEN;
+/// The calls of a request that runs again.
+const CALLS_OF_RERUNS_MAX: usize = 16;
 
-/// Why a follower is woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wake {
-    /// There may be events.
-    Events,
-    /// The time is over.
-    Timeout,
-    /// The host stops.
-    Stopping,
-    /// The client takes events too slowly.
-    Slow,
-    /// The client has left.
-    Left,
-}
+/// Milliseconds that a gateway has when the host stops.
+const DRAINING_MS: u32 = 1_000;
 
-/// The store of a test. A function from calls to outcomes is one without live events.
-pub trait Backend {
-    /// Makes a call.
-    fn call(&mut self, call: Call) -> Outcome;
-
-    /// Waits at most so many milliseconds for events of a query that are not before `next`.
-    fn wait(&mut self, query: &Query, next: u64, ms: u32) -> Wake {
-        let _ = (query, next, ms);
-        Wake::Stopping
-    }
-
-    /// The time of a monotonic clock in milliseconds.
-    fn clock_ms(&mut self) -> u64 {
-        0
-    }
-}
-
-impl<F: FnMut(Call) -> Outcome> Backend for F {
-    fn call(&mut self, call: Call) -> Outcome {
-        self(call)
-    }
-}
-
-/// In which events the outcomes of calls come that are there at the same time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Delivery {
-    /// All in one event, in the order of the calls.
-    #[default]
-    Together,
-    /// Each in an event of its own, in the order of the calls.
-    Alone,
-    /// Each in an event of its own, the last one first, but for those that are in order.
-    Reversed,
-}
-
-/// The conditions of a request.
-#[derive(Clone, Copy, Debug)]
-pub struct Conditions {
-    /// The most bytes of a body that comes with the request.
-    pub inline_body: usize,
-    /// The most bytes of a piece, unless a step asks for more.
-    pub piece_bytes: usize,
-    /// Whether the client says the length of a body that comes in pieces.
-    pub says_length: bool,
-    /// How outcomes come.
-    pub delivery: Delivery,
-    /// Outcomes are awaited before more of the body is delivered.
-    pub outcomes_first: bool,
-    /// The client leaves after so many writes.
-    pub writes: usize,
-    /// The host begins to stop after so many events.
-    pub draining_after: usize,
-}
-
-impl Default for Conditions {
-    fn default() -> Self {
-        Self {
-            inline_body: 1 << 20,
-            piece_bytes: 64 << 10,
-            says_length: true,
-            delivery: Delivery::Together,
-            outcomes_first: false,
-            writes: usize::MAX,
-            draining_after: usize::MAX,
-        }
-    }
-}
-
-/// What a client got.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// The head.
-    pub head: ResponseHead,
-    /// All bytes of the body.
-    pub body: Vec<u8>,
-    /// The trailers.
-    pub trailers: Vec<Header>,
-    /// The number of writes after the head; 0 if the body came with it.
-    pub writes: usize,
-    /// Whether the response came to its end, and was not reset.
-    pub is_whole: bool,
-    /// The number of steps.
-    pub steps: usize,
-}
+/// Timers that fire one after the other without another event between them. More are an exchange that does not end.
+const TIMERS_ALONE_MAX: usize = 10_000;
 
 /// Makes a request, whose body is `whole` and is delivered as the conditions say.
 ///
 /// # Panics
 ///
-/// If the gateway breaks the contract.
+/// If the gateway breaks the contract, or waits for what cannot come.
 pub fn exchange<G: Gateway>(
     backend: &mut impl Backend,
     conditions: Conditions,
@@ -157,9 +131,12 @@ pub fn exchange<G: Gateway>(
         is_head: request.method == "HEAD",
         body: Body { bytes: body, at: 0, last: 0, ended: false },
         open: Open::default(),
+        clock: Clock::default(),
         started: None,
         outcomes: Vec::new(),
         request,
+        stop: Stop::No,
+        timers_alone: 0,
         events: 0,
         steps: 0,
         gateway: std::marker::PhantomData,
@@ -182,8 +159,8 @@ impl Body {
     fn piece(&mut self, intake: Intake, usual: usize) -> Piece {
         let Intake { used, at_least, until, at_most } = intake;
         let used = used as usize;
-        assert!(used <= self.last, "{used} bytes are used of {}", self.last);
-        assert!(!self.ended || used < self.last, "`receive` after the end of the body");
+        assert!(used <= self.last, "{used} bytes are used of {} (P29)", self.last);
+        assert!(!self.ended || used < self.last, "`receive` after the end of the body (P14)");
         self.at += used;
         let rest = &self.bytes[self.at..];
         let found = until.and_then(|until| rest.iter().position(|byte| *byte == until));
@@ -202,13 +179,27 @@ struct Driver<G> {
     request: Request,
     body: Body,
     open: Open,
+    clock: Clock,
     /// What was sent since `start`.
     started: Option<Received>,
     /// For handlers that run again.
     outcomes: Vec<Outcome>,
+    stop: Stop,
+    /// Timers that have fired since another event.
+    timers_alone: usize,
     events: usize,
     steps: usize,
     gateway: std::marker::PhantomData<G>,
+}
+
+/// Whether the host stops.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    No,
+    /// The gateway is told so when the response has begun.
+    Due,
+    /// It was told so.
+    Told,
 }
 
 impl Next {
@@ -250,25 +241,37 @@ impl<G: Gateway> Driver<G> {
 
     fn follow(&mut self, backend: &mut impl Backend, step: wire::Step) -> Next {
         match step {
-            wire::Step::Respond(Response { head, body, trailers }) => {
-                assert!(self.started.is_none(), "`respond` after `start`");
+            wire::Step::Respond(response) => {
+                assert!(self.started.is_none(), "`respond` after `start` (P5)");
+                rules::response(&response, self.is_head);
+                let Response { head, body, trailers } = response;
                 Next::Over(Received { head, body, trailers, writes: 0, is_whole: true, steps: 0 })
             }
             wire::Step::Bulk(bulk) => {
-                assert!(self.started.is_none(), "`bulk` after `start`");
+                assert!(self.started.is_none(), "`bulk` after `start` (P5)");
+                rules::bulk(&bulk);
                 let token = bulk.token.clone();
                 match bulk::send::<G>(backend, &bulk, self.is_head, self.conditions.writes) {
                     Ok(received) => Next::Over(received),
                     Err(error) => Next::step(self.resume(&token, &Event::Failed(error))),
                 }
             }
-            wire::Step::Pending(wire::Pending { token, actions }) => {
-                assert!(token.len() <= TOKEN_BYTES_MAX, "the token has {} bytes", token.len());
-                assert!(actions.len() <= ACTIONS_MAX, "the step has {} actions", actions.len());
+            wire::Step::Pending(pending) => {
+                rules::pending(&pending);
+                let wire::Pending { token, actions } = pending;
+                self.open.begin_step();
                 for action in actions {
-                    if let Some(received) = self.act(action) {
+                    if let Some(received) = self.act(backend, action) {
                         return Next::Over(received);
                     }
+                }
+                if token.is_empty() {
+                    assert!(self.started.is_none(), "a step that runs again after `start` (P16)");
+                    let calls = self.outcomes.len() + self.open.calls();
+                    assert!(calls <= CALLS_OF_RERUNS_MAX, "{calls} calls of a request that runs again (P16)");
+                }
+                if self.stop != Stop::Told {
+                    self.open.end_step();
                 }
                 self.wait(backend, &token)
             }
@@ -276,15 +279,16 @@ impl<G: Gateway> Driver<G> {
     }
 
     /// Does an action. Returns what the client got if that was the end.
-    fn act(&mut self, action: Action) -> Option<Received> {
+    fn act(&mut self, backend: &mut impl Backend, action: Action) -> Option<Received> {
         match action {
             Action::Start(head) => {
-                assert!(self.started.is_none(), "`start` comes once");
+                assert!(self.started.is_none(), "`start` comes once (P5)");
+                rules::started(&head);
                 let (body, trailers) = (Vec::new(), Vec::new());
                 self.started = Some(Received { head, body, trailers, writes: 0, is_whole: false, steps: 0 });
             }
             Action::Send(bytes) => {
-                let received = self.started.as_mut().expect("`send` comes after `start`");
+                let received = self.started.as_mut().expect("`send` comes after `start` (P5)");
                 received.writes += 1;
                 if received.writes > self.conditions.writes {
                     return self.started.take();
@@ -292,55 +296,150 @@ impl<G: Gateway> Driver<G> {
                 received.body.extend_from_slice(&bytes);
             }
             Action::Finish(trailers) => {
-                let received = self.started.take().expect("`finish` comes after `start`");
+                let received = self.started.take().expect("`finish` comes after `start` (P5)");
+                rules::trailers(&trailers);
                 return Some(Received { trailers, is_whole: true, ..received });
             }
-            Action::Receive(intake) => {
-                assert!(intake.at_least <= intake.at_most, "at least {} bytes", intake.at_least);
-                assert!(intake.at_most <= PIECE_BYTES_MAX, "at most {} bytes", intake.at_most);
-                self.open.receive(intake);
-            }
+            Action::Receive(intake) => self.open.receive(intake),
             Action::Call(calls) => calls.into_iter().for_each(|call| self.open.add(call)),
             Action::Cancel(id) => self.open.cancel(id),
             Action::Hold(holding) => self.open.hold(holding),
-            Action::Subscribe(_) | Action::Credit(_) | Action::Timer(_) => {
-                panic!("the double has no subscriptions and no timers")
-            }
+            Action::Subscribe(subscription) => self.open.subscribe(subscription),
+            Action::Credit(grant) => self.open.grant(grant),
+            Action::Timer(timer) => self.open.set_timer(timer, self.clock.now(backend)),
         }
         None
     }
 
     /// The step for the next event.
     fn wait(&mut self, backend: &mut impl Backend, token: &[u8]) -> Next {
-        let is_draining = self.started.is_some() && self.events == self.conditions.draining_after;
+        let Some(event) = self.event(backend, token.is_empty()) else {
+            return Next::Over(
+                self.started.take().expect("a client that leaves before `start` gets nothing"),
+            );
+        };
         self.events += 1;
-        if is_draining {
-            self.open.drain();
-            return Next::step(self.resume(token, &Event::Draining(1_000)));
-        }
-        let takes_body = self.open.awaits_body()
-            && self.open.calls() < CALLS_OPEN
-            && !(self.conditions.outcomes_first && self.open.calls() > 0);
-        if takes_body {
-            let intake = self.open.take_intake().expect("it is open");
-            let piece = self.body.piece(intake, self.conditions.piece_bytes);
-            if token.is_empty() {
+        self.timers_alone = if matches!(event, Event::Timer(_)) { self.timers_alone + 1 } else { 0 };
+        assert!(self.timers_alone <= TIMERS_ALONE_MAX, "only timers fire, and nothing else can come");
+        match event {
+            Event::Body(piece) if token.is_empty() => {
                 if piece.trailers.is_none() {
-                    let response = Response::new(413);
-                    return Next::step(wire::Step::Respond(response));
+                    return Next::step(wire::Step::Respond(Response::new(413)));
                 }
                 self.request.body = RequestBody::Whole(piece.bytes);
-                return Next::step(self.run_again());
+                Next::step(self.run_again())
             }
-            return Next::step(self.resume(token, &Event::Body(piece)));
+            Event::Called(called) if token.is_empty() => {
+                self.outcomes.extend(called.into_iter().map(|called| called.outcome));
+                Next::step(self.run_again())
+            }
+            event => Next::step(self.resume(token, &event)),
         }
-        let called = self.open.outcomes(backend, self.conditions.delivery);
-        assert!(!called.is_empty(), "nothing is open that could bring an event");
-        if token.is_empty() {
-            self.outcomes.extend(called.into_iter().map(|called| called.outcome));
-            return Next::step(self.run_again());
+    }
+
+    /// The next event, in the order in which the host passes what is there. None if the client has left.
+    fn event(&mut self, backend: &mut impl Backend, runs_again: bool) -> Option<Event> {
+        let delivery = if runs_again { Delivery::Together } else { self.conditions.delivery };
+        loop {
+            if let Some(event) = self.draining() {
+                return Some(event);
+            }
+            if let Some(id) = self.fired(backend) {
+                return Some(Event::Timer(id));
+            }
+            let brought = if let Some(stopped) = self.open.feeds.ended() {
+                Some(Brought::Stopped(stopped))
+            } else if self.conditions.pages_first {
+                self.polled(backend)
+            } else {
+                None
+            };
+            let brought = match brought {
+                Some(brought) => Some(brought),
+                None if self.takes_body() => {
+                    let intake = self.open.take_intake().expect("it is open");
+                    return Some(Event::Body(self.body.piece(intake, self.conditions.piece_bytes)));
+                }
+                None if self.open.calls() > 0 => {
+                    self.open.make_calls(backend);
+                    // A call may take longer than a timer.
+                    let fired = self.fired(backend).map(Event::Timer);
+                    return Some(fired.unwrap_or_else(|| Event::Called(self.open.outcomes(delivery))));
+                }
+                None => self.polled(backend),
+            };
+            match brought {
+                Some(Brought::Page(page)) => return Some(Event::Page(page)),
+                Some(Brought::Stopped(stopped)) => {
+                    self.open.is_over(stopped.id);
+                    return Some(Event::Stopped(stopped));
+                }
+                Some(Brought::Stopping) => self.stops(),
+                Some(Brought::Left) => return None,
+                None if self.let_time_pass(backend) => {}
+                None => return None,
+            }
         }
-        Next::step(self.resume(token, &Event::Called(called)))
+    }
+
+    fn takes_body(&self) -> bool {
+        let (calls, outcomes_first) = (self.open.calls(), self.conditions.outcomes_first);
+        self.open.awaits_body() && calls < CALLS_OPEN && !(outcomes_first && calls > 0)
+    }
+
+    fn polled(&mut self, backend: &mut impl Backend) -> Option<Brought> {
+        let now = self.clock.now(backend);
+        self.open.feeds.poll(backend, now)
+    }
+
+    /// The timer whose time is over.
+    fn fired(&mut self, backend: &mut impl Backend) -> Option<u32> {
+        let id = self.open.timers.fire(self.clock.now(backend))?;
+        self.open.is_over(id);
+        Some(id)
+    }
+
+    fn stops(&mut self) {
+        if self.stop == Stop::No {
+            self.stop = Stop::Due;
+        }
+    }
+
+    /// What the gateway is told when the host stops. From then on, nothing is received or delivered.
+    fn draining(&mut self) -> Option<Event> {
+        if self.events >= self.conditions.draining_after {
+            self.stops();
+        }
+        let is_due = self.stop == Stop::Due && self.started.is_some();
+        if is_due {
+            self.stop = Stop::Told;
+        }
+        if self.stop == Stop::Told {
+            self.open.drain();
+        }
+        is_due.then_some(Event::Draining(DRAINING_MS))
+    }
+
+    /// Nothing is there: time goes on until something can be. Returns whether the client stays.
+    fn let_time_pass(&mut self, backend: &mut impl Backend) -> bool {
+        let now = self.clock.now(backend);
+        let until = [self.open.timers.next(), self.open.feeds.next()].into_iter().flatten().min();
+        let left = until.map_or(u64::MAX, |until| until.saturating_sub(now));
+        let wake = self.open.feeds.wait(backend, u32::try_from(left).unwrap_or(u32::MAX));
+        match (wake, until) {
+            (Some(Wake::Events), _) => {}
+            (Some(Wake::Stopping), _) => self.stops(),
+            (Some(Wake::Left | Wake::Slow), _) => return false,
+            (Some(Wake::Timeout) | None, Some(until)) => self.clock.reach(backend, until),
+            (Some(Wake::Timeout) | None, None) => {
+                let why = match self.stop {
+                    Stop::No => self.open.feeds.why_silent(),
+                    Stop::Due | Stop::Told => "the host stops",
+                };
+                panic!("nothing more can come: {why}");
+            }
+        }
+        true
     }
 
     fn run_again(&mut self) -> wire::Step {
@@ -348,225 +447,5 @@ impl<G: Gateway> Driver<G> {
     }
 }
 
-/// The error for what the double does not have.
-fn unsupported(what: &str) -> Error {
-    problem(code::UNSUPPORTED, format!("the double has no {what}"))
-}
-
-/// The page of an outcome of a read.
-fn page_of(outcome: Outcome) -> Result<(crate::types::PackedPage, super::Horizon), Error> {
-    let answer = outcome?;
-    match answer.reply {
-        Reply::Page(page) => Ok((page, answer.horizon)),
-        other => panic!("a read brought {other:?}"),
-    }
-}
-
-/// The calls of a request, as they come.
-type CalledList = Vec<Called>;
-
 #[cfg(test)]
-mod tests {
-    use serde::{Deserialize, Serialize};
-
-    use super::{Backend, Call, Conditions, Delivery, exchange};
-    use crate::events::{EventData, pack};
-    use crate::steps::{
-        Action, Answer, Caller, Event, Gateway, Holding, Horizon, Intake, NumberedCall, Outcome, Pending,
-        Reply, Request, RequestBody, Response, ResponseHead, Step, WriteCall,
-    };
-    use crate::types::{Append, ExpectedVersion, WriteRequest};
-
-    /// Counts the bytes of a body, of which it uses one in each step, and makes two calls for each.
-    struct Counter;
-
-    #[derive(Serialize, Deserialize)]
-    struct Counting {
-        used: u32,
-        ended: bool,
-        answered: u32,
-        seen: Vec<u8>,
-    }
-
-    fn request(body: &[u8]) -> Request {
-        Request {
-            id: "r".into(),
-            method: "POST".into(),
-            path: "/".into(),
-            query: None,
-            headers: Vec::new(),
-            body: RequestBody::Whole(body.to_vec()),
-            store: "s".into(),
-            mount: "m".into(),
-            caller: Caller { identity: None, scopes: Vec::new() },
-            traceparent: None,
-            fields: Vec::new(),
-        }
-    }
-
-    fn named(of: u8) -> Outcome {
-        let horizon = Horizon { history_id: 1, end: 2 };
-        Ok(Answer { reply: Reply::Named(vec![of]), horizon })
-    }
-
-    fn receive(used: u32) -> Action {
-        Action::Receive(Intake { used, at_least: 1, until: None, at_most: 3 })
-    }
-
-    impl Gateway for Counter {
-        type State = Counting;
-        type Representation = ();
-
-        fn begin(_: Request) -> Step<Counting, ()> {
-            let state = Counting { used: 0, ended: false, answered: 0, seen: Vec::new() };
-            Pending::new(state).action(Action::Start(ResponseHead::new(200))).action(receive(0)).into()
-        }
-
-        fn resume(mut state: Counting, event: Event) -> Step<Counting, ()> {
-            let mut actions = Vec::new();
-            match event {
-                Event::Body(piece) => {
-                    if let Some(first) = piece.bytes.first() {
-                        let call = |id, payload| {
-                            let call = Call::Named(crate::steps::NamedCall { name: "n".into(), payload });
-                            NumberedCall::new(2 * state.used + id, call)
-                        };
-                        let ordered = call(0, vec![*first]).in_order();
-                        actions.push(Action::Call(vec![ordered, call(1, vec![b'-'])]));
-                        state.used += 1;
-                    }
-                    state.ended = piece.trailers.is_some() && piece.bytes.len() <= 1;
-                    if !state.ended {
-                        actions.push(receive(1));
-                    }
-                }
-                Event::Called(called) => {
-                    for called in called {
-                        state.answered += 1;
-                        match called.outcome.map(|answer| answer.reply) {
-                            Ok(Reply::Named(bytes)) => state.seen.extend(bytes),
-                            other => panic!("{other:?}"),
-                        }
-                    }
-                }
-                other => panic!("{other:?}"),
-            }
-            if state.ended && state.answered == 2 * state.used {
-                actions.push(Action::Send(state.seen.clone()));
-                actions.push(Action::Finish(Vec::new()));
-            }
-            actions.into_iter().fold(Pending::new(state), Pending::action).into()
-        }
-    }
-
-    #[test]
-    fn unused_bytes_come_again_and_ordered_outcomes_stay_in_order() {
-        for delivery in [Delivery::Together, Delivery::Alone, Delivery::Reversed] {
-            for (inline_body, outcomes_first) in [(0, false), (0, true), (100, false), (100, true)] {
-                let conditions =
-                    Conditions { delivery, inline_body, outcomes_first, ..Conditions::default() };
-                let mut backend = |call| match call {
-                    Call::Named(call) => named(call.payload[0]),
-                    other => panic!("{other:?}"),
-                };
-                let received = exchange::<Counter>(&mut backend, conditions, request(b"abcd"));
-                let ordered: Vec<u8> = received.body.iter().copied().filter(|byte| *byte != b'-').collect();
-                assert_eq!(ordered, b"abcd", "{conditions:?}");
-                assert_eq!((received.body.len(), received.is_whole), (8, true));
-            }
-        }
-    }
-
-    /// Sends one write in two parts, of which the first is held.
-    struct Holder;
-
-    impl Gateway for Holder {
-        type State = ();
-        type Representation = ();
-
-        fn begin(_: Request) -> Step<(), ()> {
-            let event = |id: &str| pack("s", [&EventData { id: id.into(), ..EventData::default() }]).unwrap();
-            let expected = ExpectedVersion::Any;
-            let append = Append { stream_id: "s".into(), expected, events: event("b") };
-            let (checks, conditions, options) = (Vec::new(), Vec::new(), Vec::new());
-            let request = WriteRequest { appends: vec![append], checks, conditions, options };
-            let call = Call::Write(WriteCall { request, histories: Vec::new() });
-            Pending::new(())
-                .action(Action::Hold(Holding { id: 1, events: event("a") }))
-                .action(Action::Call(vec![NumberedCall { held: Some(1), ..NumberedCall::new(2, call) }]))
-                .into()
-        }
-
-        fn resume((): (), _: Event) -> Step<(), ()> {
-            Response::new(204).into()
-        }
-    }
-
-    #[derive(Default)]
-    struct Written(Vec<String>);
-
-    impl Backend for Written {
-        fn call(&mut self, call: Call) -> Outcome {
-            let Call::Write(write) = call else { panic!("{call:?}") };
-            let events = crate::events::unpack(&write.request.appends[0].events).unwrap();
-            self.0.extend(events.into_iter().map(|event| event.id));
-            named(0)
-        }
-    }
-
-    #[test]
-    fn held_events_precede_those_of_the_call() {
-        let mut written = Written::default();
-        let received = exchange::<Holder>(&mut written, Conditions::default(), request(b""));
-        assert_eq!((received.head.status, written.0), (204, vec!["a".to_owned(), "b".to_owned()]));
-    }
-
-    /// Breaks the contract in the way that the path says.
-    struct Breaker;
-
-    impl Gateway for Breaker {
-        type State = Vec<u8>;
-        type Representation = ();
-
-        fn begin(request: Request) -> Step<Vec<u8>, ()> {
-            let start = || Action::Start(ResponseHead::new(200));
-            let call = |id| Action::Call(vec![NumberedCall::new(id, Call::LogEnd)]);
-            let pending = Pending::new(Vec::new());
-            match request.path.as_str() {
-                "/nothing open" => pending.into(),
-                "/two starts" => pending.action(start()).action(start()).into(),
-                "/send before start" => pending.action(Action::Send(Vec::new())).into(),
-                "/two receipts" => pending.action(receive(0)).action(receive(0)).into(),
-                "/a number twice" => pending.action(call(1)).action(call(1)).into(),
-                "/more used than given" => pending.action(receive(1)).into(),
-                "/a long token" => Pending::new(vec![0; 64 << 10]).action(call(1)).into(),
-                "/many actions" => (0..257).fold(pending, |pending, id| pending.action(call(id))).into(),
-                other => panic!("{other}"),
-            }
-        }
-
-        fn resume(_: Vec<u8>, _: Event) -> Step<Vec<u8>, ()> {
-            Response::new(204).into()
-        }
-    }
-
-    #[test]
-    fn what_breaks_the_contract_is_a_panic() {
-        for path in [
-            "/nothing open",
-            "/two starts",
-            "/send before start",
-            "/two receipts",
-            "/a number twice",
-            "/more used than given",
-            "/a long token",
-            "/many actions",
-        ] {
-            let request = Request { path: path.into(), ..request(b"body") };
-            let broken = std::panic::catch_unwind(|| {
-                exchange::<Breaker>(&mut |_| named(0), Conditions::default(), request.clone())
-            });
-            assert!(broken.is_err(), "{path}");
-        }
-    }
-}
+mod tests;

@@ -1,14 +1,9 @@
 //! Bulk reads: one page after the other.
 
-use super::{Backend, Call, Error, Gateway, Guest, Query, Received, Registered, Wake, page_of, wire};
-use crate::steps::{Cause, Closing, Ending, Horizon, Mark, MarkPlace, Marks};
-use crate::types::{Direction, PackedPage, Source};
-
-/// The most events of a page.
-const PAGE_EVENTS_MAX: u32 = 1_000;
-
-/// The most bytes of a representation.
-const REPRESENTATION_BYTES_MAX: usize = 256;
+use super::reader::{PAGE_EVENTS_MAX, Reader};
+use super::{Backend, Error, Gateway, Guest, Received, Registered, Wake, wire};
+use crate::steps::{Cause, Closing, Ending, Mark, MarkPlace, Marks};
+use crate::types::{PackedPage, Source};
 
 /// Sends a bulk read.
 ///
@@ -21,10 +16,8 @@ pub(super) fn send<G: Gateway>(
     is_head: bool,
     writes: usize,
 ) -> Result<Received, Error> {
-    assert!(bulk.representation.len() <= REPRESENTATION_BYTES_MAX, "the representation is too long");
-    assert!((1..=1 << 20).contains(&bulk.page_bytes), "a page of {} bytes", bulk.page_bytes);
-    let mut reader = Reader::new(bulk);
-    let mut page = reader.read(backend)?;
+    let mut reader = Reader::new(&bulk.query, bulk.follow, bulk.page_bytes);
+    let mut page = reader.read(backend, PAGE_EVENTS_MAX)?;
     let (head, body, trailers) = (bulk.head.clone(), Vec::new(), Vec::new());
     let mut received = Received { head, body, trailers, writes: 0, is_whole: is_head, steps: 0 };
     if is_head {
@@ -50,7 +43,7 @@ pub(super) fn send<G: Gateway>(
         if !client.is_there {
             break Cause::Complete;
         }
-        if reader.is_over(&page) {
+        if reader.is_over() {
             break Cause::Complete;
         }
         if bulk.follow && page.end {
@@ -61,7 +54,7 @@ pub(super) fn send<G: Gateway>(
         } else {
             marker.progress::<G>(backend, bulk, &reader, &mut client);
         }
-        match reader.read(backend) {
+        match reader.read(backend, PAGE_EVENTS_MAX) {
             Ok(next) => page = next,
             Err(error) => break Cause::Failed(error),
         }
@@ -101,123 +94,6 @@ impl Client<'_> {
             self.received.body.extend_from_slice(bytes);
         }
     }
-}
-
-/// Where a bulk read is.
-struct Reader {
-    query: Query,
-    follow: bool,
-    page_bytes: u32,
-    /// The events that are left; none for no bound.
-    left: Option<u32>,
-    next: Option<u64>,
-    horizon: Horizon,
-    /// Where a forward read ends, exclusive: a position or version.
-    bound: Option<u64>,
-    is_first: bool,
-    looked_at: u64,
-    /// The position of the last event.
-    last: Option<u64>,
-}
-
-impl Reader {
-    fn new(bulk: &wire::Bulk) -> Self {
-        let next = match &bulk.query.selection.source {
-            Source::OneStream(of) => of.from,
-            Source::All(of) => of.from,
-        };
-        let count = bulk.query.selection.count;
-        Self {
-            query: bulk.query.clone(),
-            follow: bulk.follow,
-            page_bytes: bulk.page_bytes,
-            left: (count > 0).then_some(count),
-            next,
-            horizon: Horizon { history_id: 0, end: 0 },
-            bound: None,
-            is_first: true,
-            looked_at: 0,
-            last: None,
-        }
-    }
-
-    fn is_forward(&self) -> bool {
-        self.query.selection.direction == Direction::Forward
-    }
-
-    fn read(&mut self, backend: &mut impl Backend) -> Result<PackedPage, Error> {
-        let is_of_stream = matches!(self.query.selection.source, Source::OneStream(_));
-        let mut query = self.query.clone();
-        query.selection.max_bytes = self.page_bytes;
-        query.selection.count = self.left.unwrap_or(PAGE_EVENTS_MAX).min(PAGE_EVENTS_MAX);
-        match &mut query.selection.source {
-            Source::OneStream(of) => {
-                of.from = self.next;
-                if let (Some(bound), Some(next)) = (self.bound, self.next) {
-                    let most = u32::try_from(bound - next).unwrap_or(u32::MAX).max(1);
-                    query.selection.count = query.selection.count.min(most);
-                }
-            }
-            Source::All(of) => {
-                of.from = self.next;
-                of.until = of.until.or(self.bound);
-            }
-        }
-        if !self.is_first {
-            (query.at_least, query.history_id) = (None, None);
-        }
-        let (page, horizon) = match page_of(backend.call(Call::Read(query))) {
-            Err(Error::NotFound) if self.follow && is_of_stream => {
-                // The stream is waited for.
-                let next = Some(self.next.unwrap_or(0));
-                let page = PackedPage { events: Vec::new(), next, end: true, last_version: None };
-                let end = page_of(backend.call(Call::Read(end_of_store())));
-                (page, end.map_or(self.horizon, |(_, horizon)| horizon))
-            }
-            other => other?,
-        };
-        if !self.follow && self.is_first && self.is_forward() {
-            let last = page.last_version.map(|last| last.saturating_add(1));
-            self.bound = if is_of_stream { last } else { Some(horizon.end) };
-        }
-        let positions: Vec<u64> = crate::packed::Events::new(&page.events)
-            .map(|event| event.expect("a page has events").0)
-            .collect();
-        self.last = positions.last().copied().or(self.last);
-        let events = u32::try_from(positions.len()).expect("a page is short");
-        self.left = self.left.map(|left| left.saturating_sub(events));
-        self.looked_at = match (self.next, page.next) {
-            (before, Some(next)) if self.is_forward() => next.saturating_sub(before.unwrap_or(0)),
-            _ => u64::from(events),
-        };
-        assert!(
-            events > 0 || page.end || page.next != self.next || self.is_first,
-            "a page that leads nowhere"
-        );
-        (self.next, self.horizon, self.is_first) = (page.next, horizon, false);
-        Ok(page)
-    }
-
-    fn is_over(&self, page: &PackedPage) -> bool {
-        let is_at_bound = self.is_forward() && self.bound.is_some() && self.next >= self.bound;
-        !self.follow && (page.end || is_at_bound) || self.next.is_none() || self.left == Some(0)
-    }
-
-    /// The position up to which all was sent.
-    fn covered(&self, is_at_end: bool) -> u64 {
-        match self.query.selection.source {
-            Source::All(_) => self.next.unwrap_or(0),
-            Source::OneStream(_) if is_at_end => self.horizon.end,
-            Source::OneStream(_) => self.last.map_or(0, |last| last + 1),
-        }
-    }
-}
-
-fn end_of_store() -> Query {
-    let source = Source::All(crate::types::AllSelection { from: None, until: None });
-    let (direction, options) = (Direction::Backward, Vec::new());
-    let selection = crate::types::Selection { source, direction, count: 1, max_bytes: 1, options };
-    Query { selection, filter: None, at_least: None, history_id: None }
 }
 
 /// When marks are due.
