@@ -17,6 +17,8 @@ pub(crate) struct TestResponse {
     pub(crate) body: Vec<u8>,
     /// Whether the body was completed rather than aborted.
     pub(crate) is_whole: bool,
+    /// Whether the body came with the head.
+    pub(crate) is_sent_at_once: bool,
     /// The number of steps.
     pub(crate) steps: usize,
 }
@@ -62,6 +64,7 @@ impl From<Received> for TestResponse {
             headers: received.head.headers.into_iter().map(header).collect(),
             body: received.body,
             is_whole: received.is_whole,
+            is_sent_at_once: received.writes == 0,
             steps: received.steps,
         }
     }

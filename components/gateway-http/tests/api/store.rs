@@ -13,8 +13,8 @@ use exesdb_sdk::events::{EventData, RecordedEvent, pack, unpack};
 use exesdb_sdk::memory::{MemoryStore, MemoryView};
 use exesdb_sdk::packed::{EventParts, push_event, set_json_flags};
 use exesdb_sdk::snapshots::SnapshotRequest;
-use exesdb_sdk::steps::double::{Backend, Wake};
-use exesdb_sdk::steps::{Answer, Call, Horizon, Outcome, Query, Reply, WriteCall};
+use exesdb_sdk::steps::double::{Backend, Supply, Wake};
+use exesdb_sdk::steps::{Answer, Call, Horizon, NamedCall, Outcome, Query, Reply, WriteCall};
 use exesdb_sdk::types::{
     AllSelection, Append, ChangeResult, Deletion, DeletionRequest, Direction, EndOfLog, Error,
     ExpectedVersion, HistoryChange, ImportRequest, Packed, PackedPage, Source, WriteRequest,
@@ -22,6 +22,7 @@ use exesdb_sdk::types::{
 use exesdb_streams::correlation::CorrelationIndex;
 use exesdb_streams::{delete, import, read, retention, write};
 
+use crate::host;
 use {snapshot_rules as snapshots, stream_rules as rules};
 
 /// One thing that happens during a wait of a follower.
@@ -75,6 +76,10 @@ pub(crate) struct TestStore {
     pub(crate) clock_ms: u64,
     /// The duration of a read.
     pub(crate) read_ms: u64,
+    /// What named feeds bring; after that the store closes.
+    pub(crate) supplies: VecDeque<Supply>,
+    /// The named feeds that were asked so far, and for how many events.
+    pub(crate) asked: Vec<(NamedCall, u32)>,
     /// The end of the old history.
     pub(crate) left_at: u64,
     pub(crate) failures_logged: Vec<String>,
@@ -86,6 +91,11 @@ impl TestStore {
         let mut store = Self::default();
         streams.iter().for_each(|stream| store.add(stream));
         store
+    }
+
+    /// A store without events, whose named feeds bring this.
+    pub(crate) fn supplying(supplies: impl Into<VecDeque<Supply>>) -> Self {
+        Self { supplies: supplies.into(), ..Self::default() }
     }
 
     /// Appends an event with JSON data.
@@ -303,7 +313,10 @@ impl TestStore {
                 let next_position = self.end();
                 Reply::LogEnd(EndOfLog { next_position, chain: 0, history_id: HISTORY })
             }
-            Call::Named(_) => panic!("the gateway makes no named calls"),
+            Call::Named(call) => {
+                let reply = host::reply(&call.name).ok_or_else(|| host::unsupported(&call.name))?;
+                Reply::Named(reply.to_string().into_bytes())
+            }
         })
     }
 }
@@ -313,7 +326,7 @@ fn set_flags(events: &mut Packed) {
     set_json_flags(events, json::is_valid).expect("the events are whole");
 }
 
-fn packed(events: &[RecordedEvent]) -> Packed {
+pub(crate) fn packed(events: &[RecordedEvent]) -> Packed {
     let mut out = Vec::new();
     for event in events {
         let parts = EventParts {
@@ -384,6 +397,14 @@ impl Backend for TestStore {
             }
             None => Wake::Stopping,
         }
+    }
+
+    fn supply(&mut self, _: u32, feed: &NamedCall, most: u32) -> Supply {
+        self.asked.push((feed.clone(), most));
+        if let Err(error) = self.fail() {
+            return Supply::End(Some(error));
+        }
+        self.supplies.pop_front().unwrap_or(Supply::Stopping)
     }
 
     fn clock_ms(&mut self) -> u64 {
