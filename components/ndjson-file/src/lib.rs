@@ -92,3 +92,48 @@ pub fn describe() -> Description {
 exesdb_sdk::sink_plugin!(NdjsonFile);
 #[cfg(feature = "export")]
 exesdb_sdk::describe_component!(describe);
+
+#[cfg(test)]
+mod tests {
+    use exesdb_sdk::config::Given;
+    use exesdb_sdk::events::EventData;
+    use exesdb_sdk::sinks::testing::{Event, batch, check};
+
+    use super::{NdjsonFile, describe, lines};
+
+    #[test]
+    fn each_event_is_a_line_with_its_place() {
+        let event = |content_type: &str, data: &[u8]| EventData {
+            id: "i".into(),
+            event_type: "t".into(),
+            content_type: content_type.into(),
+            data: data.into(),
+            ..EventData::default()
+        };
+        let batch = batch([
+            Event::new("s", event("application/json", b"{\"a\": 1}")).at(41).version(7).created(1),
+            Event::new("t", event("image/png", b"\xff")),
+        ]);
+        let (count, lines) = lines(&batch.events);
+        let text = String::from_utf8(lines).expect("lines are text");
+        let found: Vec<&str> = text.lines().collect();
+        assert_eq!((count, found.len(), text.ends_with('\n')), (2, 2, true));
+        for (line, parts) in [
+            (found[0], ["\"stream\":\"s\"", "\"version\":7", "\"position\":41", "\"data\":{\"a\": 1}"]),
+            (found[1], ["\"stream\":\"t\"", "\"version\":0", "\"position\":42", "\"data_base64\":\"/w==\""]),
+        ] {
+            for part in parts {
+                assert!(line.contains(part), "{line} has not {part}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_settings_are_refused_before_the_directory_is_looked_for() {
+        for (name, value) in [("file", "../events"), ("rotate_bytes", "-1")] {
+            let given = Given::defaults(&describe()).setting(name, value);
+            let why = given.during(check::<NdjsonFile>).expect_err("the setting is wrong");
+            assert!(why.contains(name), "{why}");
+        }
+    }
+}

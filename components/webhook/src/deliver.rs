@@ -57,8 +57,8 @@ pub fn deliver(batch: &Batch, settings: &Settings, sender: &mut impl Sender) -> 
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::events::{EventData, pack};
-    use exesdb_sdk::sinks::{Batch, Failure, Outcome};
+    use exesdb_sdk::events::EventData;
+    use exesdb_sdk::sinks::{Batch, Failure, Outcome, testing};
     use serde_json::Value;
 
     use super::{NoResponse, Request, Response, Sender, Settings, Url, deliver};
@@ -112,8 +112,7 @@ mod tests {
 
     fn batch() -> Batch {
         let event = |id: char| EventData { id: id.into(), event_type: "t".into(), ..EventData::default() };
-        let events = pack("s", &"abcdef".chars().map(event).collect::<Vec<_>>()).unwrap();
-        Batch { subscription: "s".into(), events, earlier: vec![0; 6], time_ms: 1_000 }
+        Batch { time_ms: 1_000, ..testing::batch("abcdef".chars().map(|id| ("s", event(id)))) }
     }
 
     fn settings(events_per_request: usize) -> Settings {

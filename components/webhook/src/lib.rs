@@ -65,3 +65,46 @@ pub fn describe() -> Description {
 exesdb_sdk::sink_plugin!(Webhook);
 #[cfg(feature = "export")]
 exesdb_sdk::describe_component!(describe);
+
+#[cfg(test)]
+mod tests {
+    use exesdb_sdk::config::Given;
+    use exesdb_sdk::events::EventData;
+    use exesdb_sdk::sinks::testing::{batch, check, deliver};
+    use exesdb_sdk::sinks::{Failure, Outcome};
+
+    use super::{Webhook, describe};
+
+    #[test]
+    fn the_settings_and_the_allowed_hosts_are_checked() {
+        for (url, allowed, wrong) in [
+            ("http://a.org/x", "a.org", ""),
+            ("http://a.org/x", "b.org\na.org:80", ""),
+            ("http://a.org/x", "b.org", "`allowed_hosts`"),
+            ("http://a.org/x", "", "`allowed_hosts`"),
+            ("", "a.org", "`url`"),
+        ] {
+            let given = Given::defaults(&describe()).setting("url", url).about("allowed-hosts", allowed);
+            match given.during(check::<Webhook>) {
+                Ok(()) => assert_eq!(wrong, "", "{url} with {allowed:?}"),
+                Err(why) => {
+                    assert!(!wrong.is_empty() && why.contains(wrong), "{url} with {allowed:?}: {why}")
+                }
+            }
+        }
+        let given = Given::defaults(&describe()).setting("url", "http://a.org");
+        assert!(given.during(check::<Webhook>).unwrap_err().contains("`allowed_hosts`"));
+    }
+
+    #[test]
+    fn nothing_is_delivered_with_wrong_settings() {
+        let given = Given::defaults(&describe()).setting("url", "http://a").setting("timeout_ms", "0");
+        let outcome = given.during(|| deliver::<Webhook>(batch([("s", EventData::default())])));
+        match outcome {
+            Outcome { done: 0, failure: Some(Failure::Broken(why)) } => {
+                assert!(why.contains("`timeout_ms`"), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

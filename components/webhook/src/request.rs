@@ -84,8 +84,9 @@ fn header_text(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use exesdb_sdk::events::{EventData, pack};
+    use exesdb_sdk::events::EventData;
     use exesdb_sdk::packed::Events;
+    use exesdb_sdk::sinks::testing::{Event, batch};
     use serde_json::Value;
 
     use super::{header_text, request, signature};
@@ -107,7 +108,7 @@ mod tests {
             data: b"hello".to_vec(),
             ..EventData::default()
         };
-        pack("s", &(0..count).map(event).collect::<Vec<_>>()).unwrap()
+        batch((0..count).map(|index| ("s", event(index)))).events
     }
 
     #[test]
@@ -122,6 +123,23 @@ mod tests {
             assert_eq!(first["data_base64"], "aGVsbG8=");
             assert_eq!(body.as_array().map_or(1, Vec::len), count);
         }
+    }
+
+    #[test]
+    fn an_event_says_where_it_is_and_has_its_data_as_json() {
+        let data = EventData {
+            content_type: "application/json".into(),
+            data: br#"{"a": 1}"#.to_vec(),
+            ..EventData::default()
+        };
+        let batch = batch([Event::new("s", data).at(41).version(7).created(1)]);
+        let events: Vec<_> = Events::new(&batch.events).map(Result::unwrap).collect();
+        let body: Value = serde_json::from_slice(&request(&events, "s", 7, &settings(&[])).body).unwrap();
+        assert_eq!((&body["position"], &body["version"]), (&41.into(), &7.into()));
+        assert_eq!(
+            (&body["data"]["a"], &body["created"]),
+            (&1.into(), &"1970-01-01T00:00:00.000001Z".into())
+        );
     }
 
     #[test]

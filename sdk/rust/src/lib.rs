@@ -77,6 +77,6 @@ pub use exesdb_packed as packed;
 mod persistence_page {}
 
 /// Compiles and runs the example of the page about sinks.
-#[cfg(all(doctest, feature = "sink"))]
+#[cfg(all(doctest, feature = "sink", feature = "testing"))]
 #[doc = include_str!("../../../docs/sinks.md")]
 mod sinks_page {}

@@ -24,10 +24,21 @@
 //! }
 //!
 //! exesdb_sdk::sink_plugin!(Counter);
+//!
+//! // In a test, with the feature `testing`.
+//! use exesdb_sdk::events::EventData;
+//! use exesdb_sdk::sinks::testing::{batch, deliver};
+//!
+//! let event = |event_type: &str| ("s", EventData { event_type: event_type.into(), ..EventData::default() });
+//! let outcome = deliver::<Counter>(batch([event("a"), event("secret")]));
+//! assert_eq!((outcome.done, outcome.failure.is_some()), (1, true));
 //! ```
 //!
 //! The operator grants a sink hosts (`allowed_hosts`) and a directory (`directory`). It uses them through [`wasip2`], or
 //! through the standard library if it is built for `wasm32-wasip2`.
+
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::marker::PhantomData;
 
