@@ -95,6 +95,7 @@ fn a_listener_that_does_not_read_is_told_what_it_has_missed() {
     for _ in 0..EVENTS / 100 {
         host.http.append("s", "any", &events).expect(200);
     }
+    let mut dropped_in_all = 0;
     for (mut connection, topic) in slow.into_iter().zip(topics) {
         let (mut text, mut buffer) = (String::new(), vec![0; 1 << 20]);
         let last = format!("\"position\":{},", EVENTS - 1);
@@ -118,6 +119,7 @@ fn a_listener_that_does_not_read_is_told_what_it_has_missed() {
         }
         assert_eq!(next, EVENTS, "{topic}");
         assert!(dropped > 0, "{topic}: nothing was dropped for who did not read");
+        dropped_in_all += dropped;
     }
     // The listener that reads got every event, or a message about what was dropped.
     let (mut next, mut heard) = (0, 0);
@@ -132,6 +134,8 @@ fn a_listener_that_does_not_read_is_told_what_it_has_missed() {
         }
     }
     assert!(heard > 0);
+    let figures = host.http.listen("$metrics").take("record", 1).remove(0);
+    assert!(figures["detail"]["dropped"].as_u64().expect("a number") >= dropped_in_all, "{figures}");
 }
 
 #[test]

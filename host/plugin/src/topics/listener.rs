@@ -73,6 +73,14 @@ impl Listener {
     ///
     /// Nothing more is heard.
     pub(crate) async fn next(&mut self, most: u32) -> Result<Heard, Error> {
+        let heard = self.hear(most).await?;
+        if let Some(dropped) = &heard.notes.dropped {
+            self.topics.samples.count_dropped(dropped.events);
+        }
+        Ok(heard)
+    }
+
+    async fn hear(&mut self, most: u32) -> Result<Heard, Error> {
         let (context, samples) = (&*self.context, &self.topics.samples);
         match &mut self.hearing {
             Hearing::Nothing(_) => self.begin(most).await,

@@ -1,6 +1,7 @@
 //! The states of a store that topics say: its readiness, and its figures.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use exesdb_supervisor::Registry;
@@ -55,6 +56,8 @@ pub(super) struct Samples {
     listeners: Seats,
     health: Mutex<Option<(Instant, StoreHealth)>>,
     metrics: tokio::sync::Mutex<Option<Figures>>,
+    /// Events that were left out for listeners that were too slow, since the store was opened.
+    dropped: AtomicU64,
 }
 
 /// Figures that were taken.
@@ -67,7 +70,18 @@ struct Figures {
 impl Samples {
     pub(super) fn of(followers: &Seats, listeners: &Seats) -> Self {
         let (followers, listeners) = (followers.clone(), listeners.clone());
-        Self { followers, listeners, health: Mutex::default(), metrics: tokio::sync::Mutex::default() }
+        Self {
+            followers,
+            listeners,
+            health: Mutex::default(),
+            metrics: tokio::sync::Mutex::default(),
+            dropped: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts events that were left out for a listener.
+    pub(super) fn count_dropped(&self, events: u64) {
+        self.dropped.fetch_add(events, Ordering::Relaxed);
     }
 
     /// The readiness of the store, not older than its interval. None if the host does not say it.
@@ -117,6 +131,7 @@ impl Samples {
             "subscriptions": subscriptions(context).await,
             "followers": self.followers.taken(),
             "listeners": self.listeners.taken(),
+            "dropped": self.dropped.load(Ordering::Relaxed),
         });
         let record = record_of(context, "metrics", detail);
         *last = Some(Figures { taken, next_position, record: record.clone() });
