@@ -298,6 +298,10 @@ impl Driver {
                 () = self.out.more_taken(), if untaken > 0 => {}
                 () = self.out.left() => return Err(self.client_left()),
                 () = self.control.closed(), if !self.patience.is_draining() => {
+                    if !self.exchange.is_started() && self.exchange.waits_for_events() && self.changes.is_empty() {
+                        // Nothing was done, and what it waits for may never come.
+                        return Err(GatewayError::Restarting.into());
+                    }
                     self.patience.drain();
                     self.exchange.drain(u32::try_from(DRAIN_TIME.as_millis()).unwrap_or(u32::MAX));
                 }
