@@ -15,6 +15,9 @@ const KINDS: [&str; 3] = ["placed", "paid", "shipped"];
 /// How long something may take that has to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long settled events may be without a stored checkpoint: some operations wait for it, and others come before it.
+const CHECKPOINT_MS: u32 = 100;
+
 /// How long a batch is waited for that need not come.
 const WAIT_MS: u32 = 30;
 
@@ -56,7 +59,13 @@ pub(super) fn run(host: &Host, number: u64, operations: &[Operation]) -> Checked
         let model = Model::new(kind, &prefix);
         let new = json!({
             "selector": model.selector(),
-            "settings": { "strategy": kind.1, "retries_max": RETRIES_MAX, "ack_timeout_ms": 3_600_000 },
+            "settings": {
+                "strategy": kind.1,
+                "retries_max": RETRIES_MAX,
+                "ack_timeout_ms": 3_600_000,
+                "checkpoint_ms": CHECKPOINT_MS,
+                "checkpoint_events_min": 0,
+            },
         });
         run.http.put(&path, &new).expect(201);
         run.subscriptions.push(Subscription { name, path, model, consumers: [None; CONSUMERS] });
