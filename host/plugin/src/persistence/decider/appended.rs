@@ -9,7 +9,7 @@ const STREAMS_MAX: usize = 100;
 /// The events that a batch appends to the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Appended {
-    /// The streams, each with the offset of its last event from the batch's first position. A stream may be there more than once.
+    /// The streams, each with the offset of its last event from the batch's first position.
     streams: Vec<(String, u64)>,
     /// Positions that the batch takes.
     positions: u64,
@@ -23,10 +23,11 @@ impl Appended {
         let mut appended = Self::default();
         for frame in Frames::new(log).map_while(Result::ok) {
             let offset = appended.positions;
-            appended.positions += match frame.record {
+            // The storage refuses a batch of too many positions.
+            appended.positions = appended.positions.saturating_add(match frame.record {
                 Record::Gap { positions } => positions,
                 Record::Event(_) | Record::Removed { .. } => 1,
-            };
+            });
             if let Record::Event(envelope) = frame.record
                 && let Ok(event) = Envelope::read(envelope)
             {
@@ -38,10 +39,10 @@ impl Appended {
 
     fn add(&mut self, stream: &str, offset: u64) {
         let is_full = self.streams.len() == STREAMS_MAX;
-        match self.streams.last_mut() {
-            Some((last, at)) if last == stream => *at = offset,
-            _ if is_full => self.is_cut = true,
-            _ => self.streams.push((stream.to_owned(), offset)),
+        match self.streams.iter_mut().rev().find(|(known, _)| known == stream) {
+            Some((_, at)) => *at = offset,
+            None if is_full => self.is_cut = true,
+            None => self.streams.push((stream.to_owned(), offset)),
         }
     }
 
@@ -59,6 +60,10 @@ impl Appended {
 
 #[cfg(test)]
 mod tests {
+    use exesdb_packed::push_gap;
+    use exesdb_pubsub::Bus;
+    use futures_util::FutureExt as _;
+
     use super::{Appended, STREAMS_MAX};
     use crate::sample_events;
 
@@ -70,7 +75,7 @@ mod tests {
             sample_events::push(&mut log, stream, 0, version, b"");
         }
         let appended = Appended::of(&log);
-        let expected = [("a".to_owned(), 1), ("b".to_owned(), 2), ("a".to_owned(), 3)];
+        let expected = [("a".to_owned(), 3), ("b".to_owned(), 2)];
         assert_eq!(
             (appended.streams.as_slice(), appended.positions, appended.is_cut),
             (&expected[..], 4, false)
@@ -78,11 +83,28 @@ mod tests {
     }
 
     #[test]
-    fn more_streams_than_can_be_named_are_not() {
+    fn gaps_of_any_length_are_counted() {
+        let mut log = Vec::new();
+        push_gap(&mut log, 0, 3);
+        sample_events::push(&mut log, "a", 0, 0, b"");
+        assert_eq!(Appended::of(&log).streams, [("a".to_owned(), 3)]);
+        push_gap(&mut log, 0, u64::MAX);
+        sample_events::push(&mut log, "b", 0, 0, b"");
+        let appended = Appended::of(&log);
+        assert_eq!(appended.positions, u64::MAX);
+        appended.publish(&Bus::new(u64::MAX), u64::MAX);
+    }
+
+    #[test]
+    fn a_batch_of_more_streams_than_can_be_named_wakes_everybody() {
         let mut log = Vec::new();
         (0..=STREAMS_MAX).for_each(|n| sample_events::push(&mut log, &n.to_string(), 0, 0, b""));
         let appended = Appended::of(&log);
         assert!(appended.is_cut && appended.streams.len() == STREAMS_MAX);
         assert_eq!(appended.positions, STREAMS_MAX as u64 + 1);
+        let bus = Bus::new(0);
+        let wait = bus.wait(Some("other"), 0).expect("there is room");
+        appended.publish(&bus, 0);
+        assert!(wait.woken().now_or_never().is_some());
     }
 }
