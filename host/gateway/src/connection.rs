@@ -1,7 +1,7 @@
 //! Connections: HTTP/1.1 and HTTP/2, with limits on what a client may occupy.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -88,8 +88,10 @@ impl Connections {
             .keep_alive_interval(Some(Duration::from_secs(30)));
         // The HTTP library waits without limit for a client that takes nothing.
         if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(UNTAKEN_TIME_MAX)) {
-            tracing::debug!(%error, "a connection is gone already");
-            return;
+            static SAID: Once = Once::new();
+            SAID.call_once(|| {
+                tracing::warn!(%error, "the system has no time limit for clients that take nothing");
+            });
         }
         let mut stopping = self.stopping.subscribe();
         let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));

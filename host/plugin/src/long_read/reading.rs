@@ -15,7 +15,7 @@ pub(crate) struct Reading {
     query: Arc<Query>,
     follow: bool,
     page_bytes: u32,
-    /// A lower bound on that for the time being.
+    /// A smaller limit, for the time being.
     limit: Option<u32>,
     /// Events that are left; none for no bound.
     left: Option<u32>,

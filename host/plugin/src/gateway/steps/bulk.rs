@@ -17,6 +17,7 @@ use crate::bindings::gateway::steps::{Cause, Ending, Mark};
 use crate::bindings::store::types::Error;
 use crate::clock::Clock;
 use crate::closing::Closing;
+use crate::context::ComponentContext;
 use crate::gateway::error::GatewayError;
 use crate::gateway::worker::GatewayWorker;
 use crate::long_read::{PAGE_EVENTS_MAX, Page, Reader, Reading};
@@ -89,6 +90,8 @@ impl Sending {
             }
             self.taken().await?;
             if sent.is_some() && self.reader.reading.is_live() {
+                // Those who share a reader from here on have no such limit.
+                self.reader.reading.limit_pages(None);
                 return Ok(Reached::Live);
             }
             let turns = self.reader.turns.clone();
@@ -115,6 +118,8 @@ impl Sending {
     pub(super) async fn conclude(&mut self, cause: Cause) -> Result<(), GatewayError> {
         let mut next = self.reader.reading.next();
         if matches!(cause, Cause::Slow) {
+            let ComponentContext { store, role, .. } = &*self.origin.context;
+            tracing::info!(store, component = role, "a response was cut off: its client took nothing of it");
             next = self.delivery.drop_untaken().ok_or(GatewayError::NoResponse)?;
         }
         let (body, trailers) =

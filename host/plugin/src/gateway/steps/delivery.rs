@@ -19,7 +19,7 @@ use crate::seats::Seat;
 pub(super) enum PageSize {
     /// As the gateway asked for it.
     Whole,
-    /// Small, because clients have not taken much already.
+    /// Small, because the store's clients have much that they have not taken.
     Small,
 }
 
@@ -82,15 +82,14 @@ impl Delivery {
 
     /// Whether the client has taken too little for another page.
     pub(super) fn is_behind(&self) -> bool {
-        self.next_page().is_none()
+        self.out.untaken() > UNTAKEN_BEFORE_PAGES
     }
 
     /// How large another page may be; none while the client has taken too little for one.
     pub(super) fn next_page(&self) -> Option<PageSize> {
-        let untaken = self.out.untaken();
         match self.out.untaken_of_all() > UNTAKEN_OF_ALL_MAX {
-            false => (untaken <= UNTAKEN_BEFORE_PAGES).then_some(PageSize::Whole),
-            true => (untaken == 0).then_some(PageSize::Small),
+            false => (!self.is_behind()).then_some(PageSize::Whole),
+            true => (self.out.untaken() == 0).then_some(PageSize::Small),
         }
     }
 

@@ -225,7 +225,7 @@ impl Driver {
     async fn receive_begin(&mut self) -> Result<(), Over> {
         let RequestBody::Pieces(length) = self.request.body else { return Ok(()) };
         let body = tokio::select! {
-            body = self.arrival.at_begin(length, INLINE_BODY_BYTES_MAX) => body.map_err(|error| lost(&error, &self.exchange))?,
+            body = self.arrival.at_begin(length, INLINE_BODY_BYTES_MAX) => body.map_err(|error| self.lost(&error))?,
             () = self.out.left() => return Err(self.client_left()),
             () = self.control.closed() => return Err(GatewayError::Restarting.into()),
         };
@@ -292,14 +292,14 @@ impl Driver {
                 Some(arrived) = changes.next(), if !changes.is_empty() => self.arrived(arrived),
                 Some(arrived) = running.next(), if !running.is_empty() => self.arrived(arrived),
                 piece = self.arrival.piece(intake.unwrap_or(NOTHING)), if intake.is_some() => {
-                    let piece = piece.map_err(|error| lost(&error, &self.exchange))?;
+                    let piece = piece.map_err(|error| self.lost(&error))?;
                     self.exchange.body_came(piece);
                 }
                 () = self.out.more_taken(), if untaken > 0 => {}
                 () = self.out.left() => return Err(self.client_left()),
                 () = self.control.closed(), if !self.patience.is_draining() => {
-                    if !self.exchange.is_started() && self.exchange.waits_for_events() && self.changes.is_empty() {
-                        // Nothing was done, and what it waits for may never come.
+                    if !self.exchange.is_started() && self.exchange.waits_only_for_pages() {
+                        // It may wait for a long time, and cannot be told to begin.
                         return Err(GatewayError::Restarting.into());
                     }
                     self.patience.drain();
@@ -316,6 +316,21 @@ impl Driver {
             while let Some(Some(arrived)) = self.running.next().now_or_never() {
                 self.arrived(arrived);
             }
+        }
+    }
+
+    /// The error of a request whose body does not come.
+    fn lost(&self, lost: &Lost) -> GatewayError {
+        match lost {
+            Lost::Connection(error) => {
+                let too_slow = matches!(error, wasmtime_wasi_http::Error::ConnectionReadTimeout);
+                if !too_slow {
+                    // The client left.
+                    self.control.fail();
+                }
+                GatewayError::BodyLost { too_slow, nothing_done: !self.exchange.has_made_calls() }
+            }
+            Lost::NoRoom => GatewayError::NoRoom,
         }
     }
 
@@ -415,15 +430,4 @@ const NOTHING: crate::bindings::gateway::steps::Intake =
 
 fn far() -> Instant {
     Instant::now() + Duration::from_secs(3_600)
-}
-
-/// The error of a request whose body does not come.
-fn lost<G>(lost: &Lost, exchange: &Exchange<G>) -> GatewayError {
-    match lost {
-        Lost::Connection(error) => GatewayError::BodyLost {
-            too_slow: matches!(error, wasmtime_wasi_http::Error::ConnectionReadTimeout),
-            nothing_done: !exchange.has_made_calls(),
-        },
-        Lost::NoRoom => GatewayError::NoRoom,
-    }
 }

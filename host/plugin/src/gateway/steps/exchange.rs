@@ -161,6 +161,13 @@ impl<G> Exchange<G> {
         self.open.values().any(|open| matches!(open, Open::Timer | Open::Subscription))
     }
 
+    /// Whether the gateway waits for pages of subscriptions, and for nothing that it has begun.
+    pub(super) fn waits_only_for_pages(&self) -> bool {
+        self.calls == 0
+            && self.finished.is_empty()
+            && self.open.values().any(|open| matches!(open, Open::Subscription))
+    }
+
     /// Whether so much is open that no more of the body is delivered.
     fn has_many_calls(&self) -> bool {
         self.calls >= CALLS_OPEN || self.call_bytes >= CALL_BYTES_OPEN

@@ -61,15 +61,16 @@ pub(crate) const FOLLOWERS_MAX: usize = 8_192;
 /// encoded while the client takes one: with a quarter of that, reads of the whole store were a tenth slower.
 pub(crate) const UNTAKEN_BEFORE_PAGES: usize = PAGE_BYTES_MAX as usize;
 
-/// Bytes that all clients of one store have not taken, from which on a page waits until the one before it is taken, and is a small
-/// one. So clients that take nothing cost this and a small page each, for the 30 s after which they are cut off.
+/// Bytes that all clients of one store have not taken. If there are more, a bulk read gets its next page, a small one, when the one
+/// before is taken. So thousands of clients that take nothing cost this and a small page each. What the clients of a group share
+/// counts for each of them.
 pub(crate) const UNTAKEN_OF_ALL_MAX: usize = 256 << 20;
 
-/// Bytes of a small page: reads go on, at more cost.
+/// Bytes of a small page: reads go on, at more cost. A complete body of no more bytes than that is not watched any more.
 pub(crate) const SMALL_PAGE_BYTES: u32 = 64 << 10;
 
-/// The same as [`UNTAKEN_BEFORE_PAGES`] for its body and its outcomes. It is more than that and one page encoded, because an answer to what a client sends
-/// must not wait for pages that it takes only after that.
+/// Bytes that the client has not taken, from which on outcomes and pieces of the body wait. More than [`UNTAKEN_BEFORE_PAGES`] and
+/// one page encoded, because an answer to what a client sends must not wait for pages that it takes only after that.
 pub(crate) const UNTAKEN_BEFORE_OUTCOMES: usize = 4 << 20;
 
 /// Bytes of pages in the outcomes of one event, if it has more than one outcome.

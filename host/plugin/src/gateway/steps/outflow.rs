@@ -12,6 +12,8 @@ use http_body::{Body, Frame, SizeHint};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::limits::{READ_PAUSE_MAX, SMALL_PAGE_BYTES};
+
 /// The driver's side.
 pub(super) struct Outflow(Arc<Shared>);
 
@@ -211,6 +213,39 @@ impl Outflow {
 impl Drop for Outflow {
     fn drop(&mut self) {
         self.reset();
+        let (is_large, is_complete) = {
+            let state = self.0.state.lock();
+            (state.untaken > SMALL_PAGE_BYTES as usize, matches!(state.end, End::Complete(_)))
+        };
+        // Without a runtime the host has ended.
+        if is_large
+            && is_complete
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(see_off(self.0.clone()));
+        }
+    }
+}
+
+/// Cuts a complete body off when its client takes nothing of it for [`READ_PAUSE_MAX`].
+async fn see_off(body: Arc<Shared>) {
+    while body.state.lock().untaken > 0 {
+        if tokio::time::timeout(READ_PAUSE_MAX, body.taken.notified()).await.is_err() {
+            let waker = {
+                let mut state = body.state.lock();
+                if state.untaken == 0 {
+                    return;
+                }
+                state.clear();
+                state.end = End::Reset;
+                state.waker.take()
+            };
+            tracing::info!("a response was cut off: its client took nothing of it");
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+            return;
+        }
     }
 }
 
@@ -263,6 +298,7 @@ impl Drop for StepsBody {
             state.watched.take()
         };
         self.0.left.notify_one();
+        self.0.taken.notify_one();
         if let Some((departures, number)) = watched {
             departures.left.lock().push(number);
             departures.told.notify_one();
@@ -279,7 +315,7 @@ mod tests {
     use http::HeaderMap;
     use http_body::Body as _;
 
-    use super::{Departures, StepsBody, Untaken, outflow};
+    use super::{Departures, READ_PAUSE_MAX, SMALL_PAGE_BYTES, StepsBody, Untaken, outflow};
 
     /// The next frame, as text.
     fn poll(body: &mut StepsBody) -> String {
@@ -349,6 +385,23 @@ mod tests {
         drop(out);
         assert_eq!(of_all.bytes(), 5, "the connection has it");
         drop(body);
+        assert_eq!(of_all.bytes(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_complete_body_that_is_not_taken_is_cut_off_unless_it_is_small() {
+        let of_all = Untaken::default();
+        let [(large, mut large_body), (small, mut small_body)] = [outflow(&of_all), outflow(&of_all)];
+        let page = "x".repeat(SMALL_PAGE_BYTES as usize);
+        for _ in 0..2 {
+            large.push(page.clone());
+        }
+        small.push(page.clone());
+        [large, small].into_iter().for_each(|out| out.finish(HeaderMap::new()));
+        assert_eq!(poll(&mut large_body), page);
+        tokio::time::sleep(READ_PAUSE_MAX * 2).await;
+        assert_eq!([poll(&mut large_body), poll(&mut large_body)], ["reset", "end"]);
+        assert_eq!([poll(&mut small_body), poll(&mut small_body)], [page, "end".to_owned()]);
         assert_eq!(of_all.bytes(), 0);
     }
 
