@@ -185,7 +185,7 @@ impl Kind {
             Self::SubscriptionPaused => "The subscription is paused",
             Self::ConsumerNotFound => "There is no such consumer",
             Self::ConsumerInUse => "The consumer is in use",
-            Self::TooManyConsumers => "The subscription has its consumers",
+            Self::TooManyConsumers => "The subscription has as many consumers as it may have",
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) fn check_new(new: &NewSubscription) -> Result<(), Error> {
 /// The host tries a filter before, because the streams component knows what it can filter.
 fn check_selector(selector: &Selector) -> Result<(), Error> {
     match &selector.source {
-        Subscribed::OneStream(stream_id) => check_stream_id("selector.source", stream_id)?,
+        Subscribed::OneStream(stream_id) => check_stream_id("selector.stream", stream_id)?,
         Subscribed::All(Some(filter)) => {
             check_options(&filter.options)?;
             if bytes_of(filter) >= DEFINITION_BYTES_MAX {

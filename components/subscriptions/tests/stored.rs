@@ -376,7 +376,7 @@ fn hostile_requests_are_refused() {
         (created(|new| new.name = "x".repeat(513)), "name"),
         (created(|new| new.name = "a\0b".to_owned()), "name"),
         (created(|new| new.selector.pattern = Some("[]".to_owned())), "selector.pattern"),
-        (created(|new| new.selector.source = Subscribed::OneStream(String::new())), "selector.source"),
+        (created(|new| new.selector.source = Subscribed::OneStream(String::new())), "selector.stream"),
         (Request::Create(filtered), "too-large"),
         (created(|new| new.settings.ack_timeout_ms = 99), "settings.ack-timeout-ms"),
         (created(|new| new.settings.retries_max = 1_001), "settings.retries-max"),

@@ -96,7 +96,7 @@ pub async fn run(options: ConsumeOptions) -> anyhow::Result<()> {
 }
 
 /// Completes when a signal asks the command to stop. It leaves its subscription then, so that its events go to others at once.
-/// Writing to a pipe that nobody reads does not end, so after some time the process does.
+/// A write to a pipe that nobody reads never ends, so the process exits after [`LEAVE_TIME`].
 fn stop_requested() -> anyhow::Result<oneshot::Receiver<()>> {
     let (sender, stop) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -84,6 +84,8 @@ struct Tally {
     repaired: u64,
     /// The problems that no repair can put right.
     beyond_repair: u64,
+    /// Components that cannot verify their data.
+    not_examined: u64,
 }
 
 struct Doctor {
@@ -288,6 +290,7 @@ impl Doctor {
 
     /// Says that a component cannot be asked to verify its data.
     fn not_examined(&mut self, component: &str, why: &str) -> anyhow::Result<()> {
+        self.tally.not_examined += 1;
         if self.json {
             return self.output.line(json!({ "layer": component, "not_examined": why }));
         }
@@ -315,10 +318,18 @@ impl Doctor {
     }
 
     fn conclude(mut self) -> anyhow::Result<()> {
-        let Tally { entries, found, repaired, beyond_repair } = self.tally;
+        let Tally { entries, found, repaired, beyond_repair, not_examined } = self.tally;
         let left = found - repaired;
         if self.json {
-            self.output.line(json!({ "examined": entries, "found": found, "repaired": repaired }))?;
+            let sum = json!({
+                "examined": entries,
+                "found": found,
+                "repaired": repaired,
+                "components_not_examined": not_examined,
+            });
+            self.output.line(sum)?;
+        } else if found == 0 && not_examined > 0 {
+            self.output.line("Nothing is wrong in what was examined.")?;
         } else if found == 0 {
             self.output.line("Nothing is wrong.")?;
         } else {

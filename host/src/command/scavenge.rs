@@ -1,6 +1,7 @@
 //! `exesdb scavenge`: removes what retention and deletion hide, and rewrites the store's files. `exesdb compact`: only
 //! rewrites them.
 
+use anyhow::bail;
 use clap::Args;
 
 use super::connection::ControlStoreOptions;
@@ -51,7 +52,14 @@ pub struct CompactOptions {
 pub async fn scavenge(options: ScavengeOptions) -> anyhow::Result<()> {
     let request = Request::Scavenge { store: options.control.store.clone() };
     let total = run_steps(&options.control, &request, options.json).await?;
-    if options.json || !total.not_scavenged.is_empty() {
+    if let Some((component, reason)) = total.not_scavenged.first() {
+        bail!(
+            "what {} hides was not removed, because it cannot be asked for that: {}; everything else was done",
+            printable(component),
+            printable(reason)
+        );
+    }
+    if options.json {
         return Ok(());
     }
     let mut output = Output::stdout();
@@ -133,10 +141,7 @@ impl Total {
         let Total { keyspaces, bytes_before, bytes_after, .. } = self;
         let compacted =
             format!("{keyspaces} keyspaces rewritten: {bytes_before} bytes before, {bytes_after} now");
-        let not_scavenged = self.not_scavenged.iter().map(|(component, reason)| {
-            format!("{}: not scavenged: {}", printable(component), printable(reason))
-        });
-        scavenged.chain(not_scavenged).chain([compacted]).collect()
+        scavenged.chain([compacted]).collect()
     }
 }
 

@@ -2,6 +2,8 @@
 
 use anyhow::ensure;
 use clap::{Args, Subcommand};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::connection::GatewayOptions;
@@ -412,6 +414,14 @@ async fn list(options: &ListOptions, output: &mut Output) -> anyhow::Result<()> 
     }
 }
 
+/// A parked event as `--json` prints it, with the event as the gateway wrote it.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    parked: &'a Value,
+    event: Option<&'a RawValue>,
+}
+
 async fn parked(options: &ParkedOptions, output: &mut Output) -> anyhow::Result<()> {
     let client = options.gateway.client();
     let described = client.describe_subscription(&options.name).await?;
@@ -424,10 +434,7 @@ async fn parked(options: &ParkedOptions, output: &mut Output) -> anyhow::Result<
             let place = parked["place"].as_u64().unwrap_or_default();
             let event = client.event_at(stream, place).await?;
             if options.json {
-                let mut parked = parked.clone();
-                parked["event"] =
-                    event.as_deref().map_or(Ok(Value::Null), |event| serde_json::from_str(event.get()))?;
-                output.line(parked.to_string())?;
+                output.line(serde_json::to_string(&Shown { parked, event: event.as_deref() })?)?;
             } else {
                 let deliveries = parked["deliveries"].as_u64().unwrap_or_default();
                 let reason = printable(parked["reason"].as_str().unwrap_or_default()).to_string();

@@ -165,7 +165,8 @@ impl Setup {
             .map_err(|error| self.refused(role, place, &error))?;
         let digest = plugin.identity().digest.clone();
         let deployment = self.deployment_with(role, plugin, description.as_ref(), &digest, &sink.settings)?;
-        let checked = SinkPlugin::check(&deployment, &sink.grants).await;
+        let path = format!("{}/components", names::child(&self.config.name)).into();
+        let checked = SinkPlugin::check(&deployment, &sink.grants, &path).await;
         checked.map_err(|why| format!("{}: the sink {name} cannot start: {why}", sink.component_place))?;
         Ok(deployment)
     }

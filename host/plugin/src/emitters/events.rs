@@ -107,7 +107,10 @@ pub(super) async fn read_again(
     {
         let run = rest.iter().zip(first..).take_while(|(place, expected)| **place == *expected).count();
         let count = u32::try_from(run).unwrap_or(u32::MAX);
-        let call = Call::Read(query(source, first, count, Some(first.saturating_add(u64::from(count)))));
+        let mut query = query(source, first, count, Some(first.saturating_add(u64::from(count))));
+        query.selection.max_bytes =
+            PAGE_BYTES_MAX.saturating_sub(u32::try_from(bytes.len()).unwrap_or(u32::MAX)).max(1);
+        let call = Call::Read(query);
         let page = match calls.run(caller.clone(), call, deadline).await {
             Ok(answer) => match answer.reply {
                 Reply::Page(page) => page,

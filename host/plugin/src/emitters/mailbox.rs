@@ -232,7 +232,10 @@ impl Mailbox {
         let serving = self.serving.lock().await;
         let mut inner = self.inner.lock();
         (inner.is_served, inner.is_draining, inner.ack_timeout) = (true, false, ack_timeout);
-        inner.words.retain(|word| !matches!(word, Word::Joined(_) | Word::Left { .. }));
+        // What nobody waits for any more was said of deliveries that are made again now.
+        inner
+            .words
+            .retain(|word| !matches!(word, Word::Joined(_) | Word::Left { .. }) && !word.is_abandoned());
         inner.resized.clear();
         let consumers: Vec<Arc<Consumer>> = inner.consumers.values().cloned().collect();
         consumers.iter().for_each(|consumer| consumer.forget_untaken());

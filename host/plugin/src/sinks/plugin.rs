@@ -59,14 +59,17 @@ impl SinkPlugin {
         self.loaded.describe(&self.engine, ROLE, limits).await
     }
 
-    /// Lets the component check its settings and grants (rule E11).
+    /// Lets the component check its settings and grants (rule E11), for the child at `path`.
     ///
     /// # Errors
     ///
     /// What the component says is wrong, or why it could not be asked.
-    pub async fn check(deployment: &Deployment<Self>, grants: &Grants) -> Result<(), String> {
-        let path = ROLE.into();
-        let checked = match Instance::new(deployment, &path, grants).await {
+    pub async fn check(
+        deployment: &Deployment<Self>,
+        grants: &Grants,
+        path: &Arc<str>,
+    ) -> Result<(), String> {
+        let checked = match Instance::new(deployment, path, grants).await {
             Ok(mut instance) => instance.check().await,
             Err(NotMade::Broken(why)) => Ok(Err(why)),
             Err(NotMade::Crashed(crash)) => Err(crash),

@@ -19,6 +19,7 @@ mod payloads;
 mod results;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -52,6 +53,9 @@ const NAMES_MAX: usize = 10_000;
 /// How long a consumer that asks again and again may wait for events at a time, in milliseconds. Less than the time that a
 /// gateway has until it begins its response.
 const WAIT_MS_MAX: u32 = 30_000;
+
+/// How often somebody who waits for an emitter's reply looks whether there is one at all.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Subscriptions of a page, and parked events of one.
 const PAGE_MAX: u32 = 1_000;
@@ -139,8 +143,9 @@ impl StoreCalls {
         let count = pool.change(caller, SubscriptionRequest::Update(update)).await?;
         if count > 0 {
             self.context.report_subscription(&name, "updated", None);
-            self.emitters()?.changed(&name);
         }
+        // Also if nothing was changed: the request before this one may have ended when its change was durable and not told.
+        self.emitters()?.changed(&name);
         Ok(written(&Count { count }))
     }
 
@@ -155,8 +160,8 @@ impl StoreCalls {
         let count = self.subscriptions()?.change(caller, request(name.clone())).await?;
         if count > 0 {
             self.context.report_subscription(&name, is, None);
-            self.emitters()?.changed(&name);
         }
+        self.emitters()?.changed(&name);
         Ok(written(&Count { count }))
     }
 
@@ -266,7 +271,8 @@ impl StoreCalls {
                 continue;
             }
             let is_acknowledged = matches!(settlement, Settlement::Acknowledged);
-            let count = emitters.settle(&name, consumer, names.names(), settlement).await?;
+            let settled = emitters.settle(&name, consumer, names.names(), settlement);
+            let count = self.settled(&emitters, &name, settled).await?;
             let total = if is_acknowledged { &mut counts.acknowledged } else { &mut counts.refused };
             *total += count;
         }
@@ -274,6 +280,27 @@ impl StoreCalls {
             emitters.leave(&name, consumer);
         }
         Ok(written(&counts))
+    }
+
+    /// Waits for the reply of the subscription's emitter, or of the next one if it is being restarted. Not if there is none.
+    async fn settled(
+        &self,
+        emitters: &Emitters,
+        name: &str,
+        settled: impl Future<Output = Result<u32, Error>>,
+    ) -> Result<u32, Error> {
+        let mut settled = std::pin::pin!(settled);
+        loop {
+            match tokio::time::timeout(LOOK_INTERVAL, settled.as_mut()).await {
+                Ok(count) => return count,
+                Err(_) if emitters.serves(name) => {}
+                Err(_) => {
+                    not_delivering(
+                        &self.subscriptions()?.describe(Caller::operator(), name.to_owned()).await?,
+                    )?;
+                }
+            }
+        }
     }
 
     /// The place after the last event of a source.

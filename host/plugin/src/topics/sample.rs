@@ -56,7 +56,7 @@ pub(super) struct Samples {
     listeners: Seats,
     health: Mutex<Option<(Instant, StoreHealth)>>,
     metrics: tokio::sync::Mutex<Option<Figures>>,
-    /// Events that were left out for listeners that were too slow, since the store was opened.
+    /// What was left out for listeners that were too slow, since the host was started.
     dropped: AtomicU64,
 }
 

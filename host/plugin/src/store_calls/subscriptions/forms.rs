@@ -236,5 +236,5 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Error
 
 /// Writes a result.
 pub(crate) fn written(result: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(result).expect("a form has no maps and fails to write nothing")
+    serde_json::to_vec(result).expect("keys are texts, and memory is all that is written to")
 }
