@@ -1,9 +1,8 @@
 //! Committing: a bounded queue of commits, and the one thread that writes them in groups.
 //!
 //! A [`Writer`] checks a commit on its caller's thread and puts it into the [queue]. The [`Committer`] takes
-//! [groups](group) from there, checks [guards], creates [missing keyspaces](keyspaces), writes one journal
-//! [record] for each batch, syncs once for the group, publishes, and only then replies. After the replies it may
-//! [prepare the journal](zeroed_ahead) for the next groups.
+//! [groups](group) from there, [applies](crate::apply) each batch, syncs once for the group, publishes, and only then
+//! replies. After the replies it may [prepare the journal](zeroed_ahead) for the next groups.
 
 mod active_journal;
 mod backpressure;
@@ -13,12 +12,8 @@ mod disk_room;
 #[cfg(feature = "faults")]
 mod early_guards;
 mod group;
-mod guards;
 mod health;
-mod keyspaces;
-mod log_writer;
 mod queue;
-mod record;
 mod request;
 mod write_clock;
 mod writer;

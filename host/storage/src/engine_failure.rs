@@ -27,9 +27,9 @@ const EIO: i32 = 5;
 impl EngineFailure {
     /// Runs a read or write of the engine. The engine asserts in places that a table is as it wrote it, so a damaged
     /// table can make it panic; that must fail this call and not end the thread.
-    pub(crate) fn catch<T>(call: impl FnOnce() -> fjall::Result<T>) -> Result<T, Self> {
+    pub(crate) fn catch<T, E: Into<Self>>(call: impl FnOnce() -> Result<T, E>) -> Result<T, Self> {
         match catch_panic(call) {
-            Ok(result) => result.map_err(|error| Self::of(&error)),
+            Ok(result) => result.map_err(Into::into),
             Err(message) => Err(Self::of_panic(&message)),
         }
     }
@@ -69,6 +69,12 @@ impl EngineFailure {
             advice: "",
             is_damage: true,
         }
+    }
+}
+
+impl From<fjall::Error> for EngineFailure {
+    fn from(error: fjall::Error) -> Self {
+        Self::of(&error)
     }
 }
 

@@ -104,3 +104,8 @@ pub(crate) const FORMAT_WITHOUT_LOG: u32 = 2;
 pub(crate) fn is_known(version: u32) -> bool {
     [FORMAT_WITHOUT_LOG, FORMAT_VERSION].contains(&version)
 }
+
+/// Whether a store of this version has a log of its own.
+pub(crate) fn has_log(version: u32) -> bool {
+    version != FORMAT_WITHOUT_LOG
+}

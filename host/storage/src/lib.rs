@@ -57,10 +57,12 @@
 //! ingestion, clearing a keyspace, FIFO compaction, reads outside a snapshot.
 
 mod advice;
+mod apply;
 mod batch;
 mod commit;
 mod compact;
 pub mod dump;
+mod engine;
 mod engine_failure;
 mod engine_files;
 mod erase;
@@ -79,6 +81,7 @@ mod open;
 mod options;
 mod packed_puts;
 mod panic;
+mod poison;
 mod read;
 mod space;
 mod stall;
@@ -90,6 +93,7 @@ pub use advice::advice;
 pub use batch::{Batch, BatchError, Changes, Committed, Guard, Operation};
 pub use commit::{Commit, CommitError, Health, Outcomes, Writer};
 pub use compact::{CompactError, Compacted};
+pub use engine::{Engine, EngineRecord, Fjall, KeyRange};
 pub use engine_failure::EngineFailure;
 pub use erase::EraseError;
 pub use fail_point::{FailPoint, FailPoints};

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use fjall::{Database, Keyspace, PersistMode};
 
+use crate::engine::Fjall;
 use crate::engine_files::diagnosis;
 use crate::engine_files::journal::Journal;
 use crate::engine_files::keyspace::{self, FileError};
@@ -31,7 +32,7 @@ pub(crate) use meta::read_head;
 /// An open database. The fields are dropped in order: the lock goes last.
 pub(crate) struct Opened {
     pub(crate) meta: Keyspace,
-    pub(crate) keyspaces: Keyspaces,
+    pub(crate) keyspaces: Keyspaces<Fjall>,
     /// Version of the store's format.
     pub(crate) format: u32,
     pub(crate) head: LogHead,

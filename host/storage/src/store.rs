@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::commit::{Commit, CommitError, Committer, Health, Outcomes, Shared, Writer};
+use crate::engine::Fjall;
 use crate::open::{OpenError, open};
 use crate::options::Options;
 use crate::read::{Published, Reader, Snapshot};
@@ -19,7 +20,7 @@ use crate::space::{DiskSpace, probe};
 /// after the reply.
 pub struct Store {
     shared: Arc<Shared>,
-    pub(crate) published: Arc<Published>,
+    pub(crate) published: Arc<Published<Fjall>>,
     committer: Option<JoinHandle<()>>,
     pub(crate) dir: PathBuf,
     /// How long to wait for flushes.

@@ -7,6 +7,7 @@
 use fjall::{Keyspace, Readable, Slice};
 
 use crate::dump::Progress;
+use crate::engine::Fjall;
 use crate::engine_failure::EngineFailure;
 use crate::engine_files::diagnosis;
 use crate::head::LogHead;
@@ -171,7 +172,8 @@ impl Snapshot {
             };
             let CheckedChunk { chunk, wrong } =
                 self.with_keyspace(&owner, &keyspace, CheckedChunk::default(), |handle| {
-                    let chunk = read_chunk(self.engine(), handle, after, before, direction, usize::MAX);
+                    let chunk =
+                        read_chunk::<Fjall>(self.engine(), handle, after, before, direction, usize::MAX);
                     let wrong = self.check(handle, &chunk);
                     Ok(CheckedChunk { chunk, wrong })
                 })?;

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use fjall::Database;
 
-use super::health::PoisonReason;
-use super::keyspaces::KeyspaceHandles;
+use crate::apply::KeyspaceHandles;
+use crate::engine::Fjall;
+use crate::poison::PoisonReason;
 use crate::read::Published;
 use crate::stall;
 
@@ -16,14 +17,14 @@ use crate::stall;
 const CHECK_INTERVAL_BYTES: u64 = 1024 * 1024;
 
 pub(super) struct Backpressure {
-    published: Arc<Published>,
+    published: Arc<Published<Fjall>>,
     limit: Duration,
     /// Bytes written since memtables and tables were counted; `None` before the first count.
     uncounted: Option<u64>,
 }
 
 impl Backpressure {
-    pub(super) fn new(published: Arc<Published>, limit: Duration) -> Self {
+    pub(super) fn new(published: Arc<Published<Fjall>>, limit: Duration) -> Self {
         Self { published, limit, uncounted: None }
     }
 
@@ -35,7 +36,7 @@ impl Backpressure {
     pub(super) fn wait(
         &mut self,
         database: &Database,
-        keyspaces: &KeyspaceHandles,
+        keyspaces: &KeyspaceHandles<Fjall>,
     ) -> Result<(), PoisonReason> {
         if self.uncounted.is_some_and(|bytes| bytes < CHECK_INTERVAL_BYTES) {
             return Ok(());

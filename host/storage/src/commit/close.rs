@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use fjall::{Database, PersistMode};
 
-use super::health::PoisonReason;
-use super::keyspaces::KeyspaceHandles;
+use crate::apply::KeyspaceHandles;
+use crate::engine::Fjall;
 use crate::engine_files::recovery;
 use crate::mark::MarkFile;
 use crate::panic::catch_panic;
+use crate::poison::PoisonReason;
 use crate::stall;
 
 /// Longest time that closing waits for memtables to be flushed. 10 s: a slow disk takes less for two full memtables of
@@ -42,7 +43,7 @@ impl Drop for JournalCleanup {
 /// Brings everything into tables. If that fails or takes too long, the store is left as it is: the journal has it all.
 pub(super) fn flush(
     database: &Database,
-    keyspaces: &KeyspaceHandles,
+    keyspaces: &KeyspaceHandles<Fjall>,
     mark: &mut MarkFile,
     cleanup: &mut JournalCleanup,
 ) {
@@ -58,7 +59,7 @@ pub(super) fn flush(
 
 fn try_flush(
     database: &Database,
-    keyspaces: &KeyspaceHandles,
+    keyspaces: &KeyspaceHandles<Fjall>,
     mark: &mut MarkFile,
 ) -> Result<(), PoisonReason> {
     // This is how fjall reports that a worker has failed, and a worker that has failed flushes nothing.

@@ -14,42 +14,37 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use fjall::{Database, PersistMode};
-
 use super::active_journal::ActiveJournal;
 use super::backpressure::Backpressure;
 use super::close::{self, JournalCleanup};
 use super::disk_room::DiskRoom;
 use super::group::{Group, PendingCommit};
-use super::guards;
-use super::health::{Health, PoisonReason, call_back};
-use super::keyspaces::KeyspaceHandles;
-use super::log_writer::{LogWriter, Removal};
+use super::health::{Health, call_back};
 use super::queue::Next;
-use super::record::Record;
 use super::request::{Applied, Barrier, CommitError, Outcomes, Reply, Request};
 use super::writer::Shared;
 use super::zeroed_ahead::ZeroedAhead;
+use crate::apply::{Applier, Decision};
 use crate::batch::{Batch, BatchError, Committed};
+use crate::engine::{Engine, Fjall};
 use crate::fail_point::FailPoint;
 #[cfg(feature = "faults")]
 use crate::fault::Fault;
-use crate::head::{LogHead, RecordedHead};
+use crate::limits;
 use crate::mark::MarkFile;
 use crate::open::Opened;
 use crate::options::Options;
 use crate::panic::catch_panic;
+use crate::poison::PoisonReason;
 use crate::read::Published;
 use crate::space::{DiskSpace, Purpose};
 
-/// The committer's state. The fields are dropped in order: every handle before the database, then the journal is emptied
-/// if possible, the lock last.
+/// The committer's state. The fields are dropped in order: every handle of the database, then the journal is emptied if
+/// possible, the lock last.
 pub(crate) struct Committer {
     shared: Arc<Shared>,
-    published: Arc<Published>,
+    published: Arc<Published<Fjall>>,
     options: Options,
-    /// The head as written; ahead of the published one while a group is being written.
-    head: LogHead,
     mark: MarkFile,
     disk_room: DiskRoom,
     journal: ActiveJournal,
@@ -58,9 +53,8 @@ pub(crate) struct Committer {
     /// Whether a group was acknowledged that is still to be synced.
     #[cfg(feature = "faults")]
     sync_deferred: bool,
-    log: LogWriter,
-    keyspaces: KeyspaceHandles,
-    database: Database,
+    /// Ahead of what is published while a group is being written.
+    applier: Applier<Fjall>,
     cleanup: JournalCleanup,
     _lock: File,
 }
@@ -72,7 +66,7 @@ impl Committer {
         opened: Opened,
         options: Options,
         shared: Arc<Shared>,
-    ) -> (Self, Arc<Published>) {
+    ) -> (Self, Arc<Published<Fjall>>) {
         let Opened {
             meta,
             keyspaces,
@@ -105,7 +99,6 @@ impl Committer {
         let committer = Self {
             shared,
             published: Arc::clone(&published),
-            head,
             mark,
             disk_room: DiskRoom::new(space),
             journal: ActiveJournal::new(data.clone(), id, bytes),
@@ -113,10 +106,14 @@ impl Committer {
             backpressure: Backpressure::new(Arc::clone(&published), stall_limit),
             #[cfg(feature = "faults")]
             sync_deferred: false,
-            log: LogWriter::new(Arc::clone(&published)),
-            keyspaces: KeyspaceHandles::new(Arc::clone(&published), options.clone(), meta, database.clone()),
+            applier: Applier::new(
+                Fjall::new(database, options.clone()),
+                meta,
+                head,
+                &published,
+                limits::OWNER_KEYSPACES_MAX,
+            ),
             options,
-            database,
             cleanup: JournalCleanup::new(data),
             _lock: lock,
         };
@@ -143,7 +140,8 @@ impl Committer {
             self.after_replies(bytes);
         }
         if !self.shared.health.is_poisoned() {
-            close::flush(&self.database, &self.keyspaces, &mut self.mark, &mut self.cleanup);
+            let database = self.applier.engine().database();
+            close::flush(database, self.applier.keyspaces(), &mut self.mark, &mut self.cleanup);
         }
     }
 
@@ -246,7 +244,7 @@ impl Committer {
         commits: Vec<PendingCommit>,
         applied: Vec<Option<Applied>>,
     ) -> Result<Vec<Outcomes>, PoisonReason> {
-        self.backpressure.wait(&self.database, &self.keyspaces)?;
+        self.backpressure.wait(self.applier.engine().database(), self.applier.keyspaces())?;
         let shared = Arc::clone(&self.shared);
         shared.write_clock.time(|| self.write_group(commits, applied))
     }
@@ -258,7 +256,7 @@ impl Committer {
         applied: Vec<Option<Applied>>,
     ) -> Result<Vec<Outcomes>, PoisonReason> {
         self.journal.refresh();
-        let before = self.head.sequence;
+        let before = self.applier.head().sequence;
         let mut all = Vec::with_capacity(commits.len());
         for commit in commits {
             let mut outcomes = Vec::with_capacity(commit.batches.len());
@@ -271,9 +269,9 @@ impl Committer {
             }
             all.push(outcomes);
         }
-        let has_written = self.head.sequence > before;
+        let has_written = self.applier.head().sequence > before;
         if has_written {
-            self.published.apply(self.database.snapshot(), self.head);
+            self.published.apply(self.applier.engine().snapshot(), self.applier.head());
         }
         for (applied, outcomes) in applied.into_iter().zip(&all) {
             if let Some(applied) = applied {
@@ -305,10 +303,10 @@ impl Committer {
 
     fn make_durable(&mut self) -> Result<(), PoisonReason> {
         self.pass(FailPoint::BeforeSync)?;
-        self.database.persist(PersistMode::SyncData).map_err(PoisonReason::failed("the fsync failed"))?;
+        self.applier.engine().sync().map_err(PoisonReason::failed("the fsync failed"))?;
         self.pass(FailPoint::AfterSync)?;
         self.mark
-            .advance(self.head, self.journal.id())
+            .advance(self.applier.head(), self.journal.id())
             .map_err(PoisonReason::failed("writing the durable mark failed"))
     }
 
@@ -318,63 +316,25 @@ impl Committer {
         self.pass(FailPoint::AfterPublish)
     }
 
-    /// Applies one batch, decided on at `time`, if its guards hold: its operations, its part of the log and the head after
-    /// it are one journal record.
+    /// Applies one batch, decided on at `time`, if its guards hold.
     fn apply(
         &mut self,
         owner: &str,
         batch: Batch,
         time: u64,
     ) -> Result<Result<Committed, BatchError>, PoisonReason> {
-        if let Err(error) = guards::check(&self.keyspaces, owner, &batch.guards, self.head.next_position) {
-            return Ok(Err(error));
-        }
-        let first_position = self.head.next_position;
-        let Some(next_position) = first_position.checked_add(batch.positions()) else {
-            return Ok(Err(BatchError::Invalid("there are no positions left".into())));
+        let step = match self.applier.decide(owner, batch, time)? {
+            Decision::Refused(error) => return Ok(Err(error)),
+            Decision::Unchanged { first_position } => return Ok(Ok(Committed { first_position })),
+            Decision::Apply(step) => step,
         };
-        let removals = match self.log.plan(&self.keyspaces, owner, &batch, first_position) {
-            Ok(removals) => removals,
-            Err(error) => return Ok(Err(error)),
-        };
-        let handles = match self.keyspaces.resolve(owner, &batch)? {
-            Ok(handles) => handles,
-            Err(error) => return Ok(Err(error)),
-        };
-        let mut record = Record::new(&self.database, self.head, batch.operations.len());
-        for operation in batch.operations {
-            record.add(&handles, operation);
-        }
-        for changes in &batch.changes {
-            record.add_changes(&handles, changes);
-        }
-        if !batch.log.is_empty() {
-            self.log.append(&mut record, &mut self.keyspaces, &batch.log, first_position)?;
-        }
-        for Removal { log, position, mark } in removals {
-            record.remove_from_log(&log, position, mark);
-        }
-        if record.is_empty() && batch.events == 0 {
-            return Ok(Ok(Committed { first_position }));
-        }
-        self.write(record, next_position, time)?;
-        Ok(Ok(Committed { first_position }))
-    }
-
-    fn write(&mut self, mut record: Record, next_position: u64, time: u64) -> Result<(), PoisonReason> {
-        // The record that begins the log has the first time: before it, the store may be opened by software of format 2.
-        let time = if self.log.has_begun() { self.head.time.max(time) } else { 0 };
-        let head = LogHead { sequence: self.head.sequence + 1, next_position, chain: record.chain(), time };
-        let unlisted = self.keyspaces.take_unlisted();
-        record.list_keyspaces(self.keyspaces.meta(), unlisted);
-        let recorded = RecordedHead { head, engine_floor: self.database.seqno() };
-        let (record, bytes) = record.finish(self.keyspaces.meta(), recorded);
+        let first_position = step.first_position;
         self.pass(FailPoint::BeforeWrite)?;
-        record.commit().map_err(PoisonReason::failed("writing a batch failed"))?;
+        let bytes = self.applier.apply(step)?;
         self.journal.wrote(bytes);
         self.backpressure.wrote(bytes);
-        self.head = head;
-        self.pass(FailPoint::AfterWrite)
+        self.pass(FailPoint::AfterWrite)?;
+        Ok(Ok(Committed { first_position }))
     }
 
     fn pass(&self, point: FailPoint) -> Result<(), PoisonReason> {

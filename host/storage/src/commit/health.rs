@@ -24,17 +24,6 @@ pub enum Health {
     },
 }
 
-/// Why the store is poisoned.
-pub(super) struct PoisonReason(pub(super) String);
-
-impl PoisonReason {
-    /// Converts an error; `what` is put before its message.
-    pub(super) fn failed<E: std::fmt::Display>(what: impl Into<String>) -> impl FnOnce(E) -> Self {
-        let what = what.into();
-        move |error| Self(format!("{what}: {error}"))
-    }
-}
-
 type PoisonedListener = Box<dyn FnOnce(&str) + Send>;
 
 /// The store's health, shared by writers and committer.

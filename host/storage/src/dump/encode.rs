@@ -7,10 +7,11 @@ use super::error::DumpError;
 use super::format::{KEYSPACES_MAX, Kind};
 use super::frame::{FrameWriter, Tally, head_payload, manifest_payload, push_entry, push_names};
 use super::summary::{KeyspaceSummary, Progress, Summary};
+use crate::engine::Engine;
 use crate::limits;
 use crate::read::{Direction, ReadError, Snapshot};
 
-impl Snapshot {
+impl<E: Engine> Snapshot<E> {
     /// Writes everything in the snapshot, and its head, as a [dump](crate::dump). Meanwhile the store goes on committing,
     /// and can be closed: then the dump fails with [`ReadError::Closed`].
     ///

@@ -15,6 +15,7 @@ use super::decode::{Decoder, Entries, Item};
 use super::error::InvalidDump;
 use super::frame::{Tally, push_entry};
 use super::summary::{KeyspaceSummary, Progress, Summary};
+use crate::engine::Fjall;
 use crate::engine_files::journal;
 use crate::files::sync_folder;
 use crate::format;
@@ -284,7 +285,8 @@ fn read_back(
     let mut payload = Vec::new();
     let mut last = None;
     loop {
-        let read = read_chunk(snapshot, handle, last.as_deref(), None, Direction::Forward, usize::MAX);
+        let read =
+            read_chunk::<Fjall>(snapshot, handle, last.as_deref(), None, Direction::Forward, usize::MAX);
         if let Some(failure) = read.failure {
             return Err(failure.reason);
         }

@@ -1,10 +1,11 @@
 //! Reading the log.
 
-use std::ops::RangeBounds;
-
-use fjall::{Guard, Keyspace, Readable, Slice};
+use std::ops::Bound;
 
 use super::record::Stored;
+use crate::Slice;
+use crate::engine::Engine;
+use crate::engine_failure::EngineFailure;
 use crate::limits;
 use crate::read::Direction;
 
@@ -34,7 +35,7 @@ pub struct LogPage {
 
 /// Why a page could not be read.
 pub(crate) enum LogError {
-    Engine(fjall::Error),
+    Engine(EngineFailure),
     /// A record is damaged or missing.
     Damaged {
         position: u64,
@@ -42,29 +43,22 @@ pub(crate) enum LogError {
     },
 }
 
-impl From<fjall::Error> for LogError {
-    fn from(error: fjall::Error) -> Self {
-        Self::Engine(error)
-    }
-}
-
 /// The keyspace that lists what imports left empty in format 2: first position, and the first position after it.
-#[derive(Clone)]
-pub(crate) struct Gaps(pub(crate) Keyspace);
+pub(crate) struct Gaps<E: Engine>(pub(crate) E::Keyspace);
 
 /// The log in a snapshot.
-pub(crate) struct Log<'a> {
-    pub(crate) snapshot: &'a fjall::Snapshot,
+pub(crate) struct Log<'a, E: Engine> {
+    pub(crate) snapshot: &'a E::Snapshot,
     /// `None` if no record was ever written.
-    pub(crate) records: Option<&'a Keyspace>,
-    pub(crate) gaps: Option<&'a Gaps>,
+    pub(crate) records: Option<&'a E::Keyspace>,
+    pub(crate) gaps: Option<&'a Gaps<E>>,
     /// The position of the next event.
     pub(crate) end: u64,
     /// See [`Stored::read`].
     pub(crate) is_json: fn(&[u8]) -> bool,
 }
 
-impl Log<'_> {
+impl<E: Engine> Log<'_, E> {
     /// Reads a page.
     pub(crate) fn read(&self, read: &LogRead) -> Result<LogPage, LogError> {
         match read.direction {
@@ -95,7 +89,7 @@ impl Log<'_> {
     }
 
     fn forward(&self, from: u64, mut page: Page) -> Result<LogPage, LogError> {
-        let mut records = self.records(from.to_be_bytes()..);
+        let mut records = self.records(Bound::Included(from), Bound::Unbounded);
         let mut record = None;
         let mut at = from;
         while at < self.end {
@@ -118,7 +112,7 @@ impl Log<'_> {
     }
 
     fn backward(&self, from: u64, mut page: Page) -> Result<LogPage, LogError> {
-        let mut records = self.records(..=from.to_be_bytes()).rev();
+        let mut records = self.records(Bound::Unbounded, Bound::Included(from)).rev();
         let mut record: Option<(u64, Slice)> = None;
         let mut at = from;
         loop {
@@ -146,9 +140,10 @@ impl Log<'_> {
 
     fn records(
         &self,
-        range: impl RangeBounds<[u8; 8]>,
-    ) -> impl DoubleEndedIterator<Item = Result<(u64, Slice), LogError>> {
-        self.records.map(|records| self.snapshot.range(records, range)).into_iter().flatten().map(record)
+        first: Bound<u64>,
+        last: Bound<u64>,
+    ) -> impl DoubleEndedIterator<Item = Result<(u64, Slice), LogError>> + use<E> {
+        self.records.map(|records| entries::<E>(self.snapshot, records, first, last)).into_iter().flatten()
     }
 
     /// A record, and the first position after it.
@@ -167,7 +162,7 @@ impl Log<'_> {
     }
 
     fn end_of_gap(&self, at: u64) -> Result<u64, LogError> {
-        let before = self.records(..at.to_be_bytes()).next_back().transpose()?;
+        let before = self.records(Bound::Unbounded, Bound::Excluded(at)).next_back().transpose()?;
         if let Some((position, value)) = &before {
             let (_, after) = self.stored(*position, value)?;
             if after > at {
@@ -190,7 +185,8 @@ impl Log<'_> {
     /// The gap of format 2 around a position: its first position, and the first one after it.
     fn old_gap(&self, at: u64) -> Result<Option<(u64, u64)>, LogError> {
         let Some(Gaps(gaps)) = self.gaps else { return Ok(None) };
-        let found = self.snapshot.range(gaps, ..=at.to_be_bytes()).next_back().map(record).transpose()?;
+        let upto = Bound::Included(at);
+        let found = entries::<E>(self.snapshot, gaps, Bound::Unbounded, upto).next_back().transpose()?;
         Ok(found.and_then(|(first, after)| {
             let after = u64::from_be_bytes(<[u8; 8]>::try_from(&*after).ok()?);
             (after > at && after <= self.end).then_some((first, after))
@@ -202,13 +198,22 @@ fn missing(position: u64) -> LogError {
     LogError::Damaged { position, what: "its record is missing" }
 }
 
-/// The position and the value of an entry.
-fn record(entry: Guard) -> Result<(u64, Slice), LogError> {
-    let (key, value) = entry.into_inner()?;
-    let position = <[u8; 8]>::try_from(&*key).map(u64::from_be_bytes);
-    let position =
-        position.map_err(|_| LogError::Damaged { position: 0, what: "a key of the log is no position" })?;
-    Ok((position, value))
+/// The entries of a keyspace whose keys are positions, ascending.
+fn entries<E: Engine>(
+    snapshot: &E::Snapshot,
+    keyspace: &E::Keyspace,
+    first: Bound<u64>,
+    last: Bound<u64>,
+) -> impl DoubleEndedIterator<Item = Result<(u64, Slice), LogError>> + use<E> {
+    let [first, last] = [first, last].map(|bound| bound.map(u64::to_be_bytes));
+    let range = (first.as_ref().map(|key| &key[..]), last.as_ref().map(|key| &key[..]));
+    E::range_in(snapshot, keyspace, range).map(|entry| {
+        let (key, value) = entry.map_err(|error| LogError::Engine(error.into()))?;
+        let position = <[u8; 8]>::try_from(&*key).map(u64::from_be_bytes);
+        let position = position
+            .map_err(|_| LogError::Damaged { position: 0, what: "a key of the log is no position" })?;
+        Ok((position, value))
+    })
 }
 
 /// A page that is being filled.

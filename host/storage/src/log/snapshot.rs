@@ -1,12 +1,13 @@
 //! The log of a snapshot.
 
 use super::page::{Gaps, Log, LogError, LogPage, LogRead};
+use crate::engine::Engine;
 use crate::engine_failure::EngineFailure;
 use crate::format;
 use crate::limits;
 use crate::read::{Keyspaces, ReadError, Snapshot};
 
-impl Snapshot {
+impl<E: Engine> Snapshot<E> {
     /// One page of the event log.
     ///
     /// # Errors
@@ -44,11 +45,11 @@ impl Snapshot {
 
     pub(super) fn with_log<T>(
         &self,
-        read: impl FnOnce(&Log<'_>) -> Result<T, LogError>,
+        read: impl FnOnce(&Log<'_, E>) -> Result<T, LogError>,
     ) -> Result<T, ReadError> {
         let keyspaces = self.shared_keyspaces().read();
         let keyspaces = keyspaces.as_ref().ok_or(ReadError::Closed)?;
-        let (owner, keyspace) = log_keyspace(keyspaces, self.next_position());
+        let (owner, keyspace) = log_keyspace::<E>(keyspaces, self.next_position());
         let find = |owner: &str, keyspace: &str| keyspaces.get(owner).and_then(|owned| owned.get(keyspace));
         let (old_owner, old_gaps) = format::OLD_GAPS;
         let gaps = find(old_owner, old_gaps).cloned().map(Gaps);
@@ -60,20 +61,22 @@ impl Snapshot {
             is_json: self.is_json(),
         };
         let failed = |failure| ReadError::Engine { owner: owner.into(), keyspace: keyspace.into(), failure };
-        match EngineFailure::catch(|| match read(&log) {
-            Ok(found) => Ok(Ok(found)),
-            Err(LogError::Engine(error)) => Err(error),
-            Err(LogError::Damaged { position, what }) => Ok(Err(EngineFailure::of_log(position, what))),
-        }) {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(failure)) | Err(failure) => Err(failed(failure)),
-        }
+        EngineFailure::catch(|| {
+            read(&log).map_err(|error| match error {
+                LogError::Engine(failure) => failure,
+                LogError::Damaged { position, what } => EngineFailure::of_log(position, what),
+            })
+        })
+        .map_err(failed)
     }
 }
 
 /// Owner and name of the keyspace that the log lies in, in a store whose next position is this one. A store that took
 /// positions and has no log of its own took them in format 2.
-pub(crate) fn log_keyspace(keyspaces: &Keyspaces, next_position: u64) -> (&'static str, &'static str) {
+pub(crate) fn log_keyspace<E: Engine>(
+    keyspaces: &Keyspaces<E>,
+    next_position: u64,
+) -> (&'static str, &'static str) {
     let (owner, keyspace) = format::LOG;
     let has_its_own = keyspaces.get(owner).is_some_and(|owned| owned.contains_key(keyspace));
     if has_its_own || next_position == 0 { format::LOG } else { format::OLD_LOG }

@@ -4,12 +4,14 @@
 //! verification: what cannot be read is a finding, and the verification goes on after it.
 
 use std::fmt;
+use std::ops::Bound;
 
 use exesdb_packed::Envelope;
-use fjall::{Keyspace, Readable};
+use fjall::Keyspace;
 
 use super::page::{Gaps, Log};
 use super::record::{LINK_AT, Stored, link_of};
+use crate::engine::{Engine, Fjall};
 use crate::engine_failure::EngineFailure;
 use crate::head::chain;
 use crate::read::{Chunk, Direction, ReadError, Snapshot, read_chunk};
@@ -120,7 +122,7 @@ impl Snapshot {
 }
 
 struct Step<'a> {
-    log: &'a Log<'a>,
+    log: &'a Log<'a, Fjall>,
     /// Number of records and gaps that may still be looked at.
     left: usize,
     verified: LogVerification,
@@ -160,8 +162,9 @@ impl Step<'_> {
     }
 
     fn chunk(&self, keyspace: Option<&Keyspace>, after: Option<&[u8]>) -> Chunk {
-        let read =
-            |keyspace| read_chunk(self.log.snapshot, keyspace, after, None, Direction::Forward, self.left);
+        let read = |keyspace| {
+            read_chunk::<Fjall>(self.log.snapshot, keyspace, after, None, Direction::Forward, self.left)
+        };
         keyspace.map(read).unwrap_or_default()
     }
 
@@ -213,7 +216,7 @@ impl Step<'_> {
     /// The first position after the gap of format 2 that begins here, if it ends before the next record.
     fn old_gap(&self, first: u64, next: u64) -> Result<Option<u64>, EngineFailure> {
         let Some(Gaps(gaps)) = self.log.gaps else { return Ok(None) };
-        let after = EngineFailure::catch(|| self.log.snapshot.get(gaps, first.to_be_bytes()))?;
+        let after = EngineFailure::catch(|| Fjall::get_in(self.log.snapshot, gaps, &first.to_be_bytes()))?;
         Ok(after.and_then(|after| number(&after)).filter(|after| first < *after && *after <= next))
     }
 
@@ -299,9 +302,10 @@ impl Step<'_> {
     /// The key of the first record from `first` on that is below `before`.
     fn first_in(&self, first: u64, before: u64) -> Result<Option<Vec<u8>>, EngineFailure> {
         let Some(records) = self.log.records else { return Ok(None) };
-        EngineFailure::catch(|| {
-            let mut range = self.log.snapshot.range(records, first.to_be_bytes()..before.to_be_bytes());
-            let entry = range.next().map(fjall::Guard::into_inner).transpose()?;
+        let (first, before) = (first.to_be_bytes(), before.to_be_bytes());
+        EngineFailure::catch::<_, fjall::Error>(|| {
+            let range = (Bound::Included(&first[..]), Bound::Excluded(&before[..]));
+            let entry = Fjall::range_in(self.log.snapshot, records, range).next().transpose()?;
             Ok(entry.map(|(key, _)| key.to_vec()))
         })
     }

@@ -6,6 +6,7 @@ use fjall::{Database, Keyspace, PersistMode};
 
 use super::engine::engine_error;
 use super::error::OpenError;
+use crate::engine::Fjall;
 use crate::format;
 use crate::head::{LogHead, RecordedHead};
 use crate::history::Histories;
@@ -75,13 +76,13 @@ pub(super) fn open_keyspaces(
     database: &Database,
     meta: &Keyspace,
     options: &Options,
-) -> Result<Keyspaces, OpenError> {
+) -> Result<Keyspaces<Fjall>, OpenError> {
     for full in database.list_keyspace_names() {
         if &*full != format::META && name::split(&full).is_none() {
             return Err(OpenError::damaged(dir, format!("keyspace {:?} belongs to nobody", &*full)));
         }
     }
-    let mut keyspaces = Keyspaces::default();
+    let mut keyspaces = Keyspaces::<Fjall>::default();
     for entry in meta.prefix(format::KEYSPACE_KEY_PREFIX) {
         let (key, value) = entry.into_inner().map_err(engine_error(dir))?;
         let full = String::from_utf8_lossy(&key[format::KEYSPACE_KEY_PREFIX.len()..]);
@@ -106,7 +107,7 @@ pub(super) fn open_keyspaces(
 
 /// Injects the fault [`DropOneOnReplay`](crate::fault::Fault::DropOneOnReplay).
 #[cfg(feature = "faults")]
-pub(super) fn drop_one(dir: &Path, keyspaces: &Keyspaces, options: &Options) -> Result<(), OpenError> {
+pub(super) fn drop_one(dir: &Path, keyspaces: &Keyspaces<Fjall>, options: &Options) -> Result<(), OpenError> {
     if !options.injects(crate::fault::Fault::DropOneOnReplay) {
         return Ok(());
     }

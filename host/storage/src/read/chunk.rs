@@ -6,11 +6,11 @@
 
 use std::ops::Bound;
 
-use fjall::{Keyspace, Readable, Slice};
-
 use super::error::ReadError;
 use super::scan::Direction;
 use super::snapshot::Snapshot;
+use crate::Slice;
+use crate::engine::Engine;
 use crate::engine_failure::EngineFailure;
 use crate::limits;
 
@@ -37,9 +37,9 @@ impl Chunk {
 }
 
 /// Reads the next entries between two keys, both exclusive: at most `limit`, and at most as many as a page has.
-pub(crate) fn read_chunk(
-    snapshot: &fjall::Snapshot,
-    keyspace: &Keyspace,
+pub(crate) fn read_chunk<E: Engine>(
+    snapshot: &E::Snapshot,
+    keyspace: &E::Keyspace,
     after: Option<&[u8]>,
     before: Option<&[u8]>,
     direction: Direction,
@@ -51,9 +51,9 @@ pub(crate) fn read_chunk(
     if after.zip(before).is_some_and(|(after, before)| before <= after) {
         return chunk;
     }
-    let bound = |key: Option<&'_ [u8]>| key.map_or(Bound::Unbounded, |key| Bound::Excluded(key.to_vec()));
-    let read = EngineFailure::catch(|| {
-        let mut range = snapshot.range::<Vec<u8>, _>(keyspace, (bound(after), bound(before)));
+    let [after, before] = [after, before].map(|key| key.map_or(Bound::Unbounded, Bound::Excluded));
+    let read = EngineFailure::catch::<_, E::Error>(|| {
+        let mut range = E::range_in(snapshot, keyspace, (after, before));
         let mut bytes = 0;
         while let Some(entry) = match direction {
             Direction::Forward => range.next(),
@@ -63,7 +63,7 @@ pub(crate) fn read_chunk(
                 chunk.more = true;
                 return Ok(());
             }
-            let (key, value) = entry.into_inner()?;
+            let (key, value) = entry?;
             bytes += key.len() + value.len();
             chunk.entries.push((key, value));
         }
@@ -73,7 +73,7 @@ pub(crate) fn read_chunk(
     chunk
 }
 
-impl Snapshot {
+impl<E: Engine> Snapshot<E> {
     /// [Reads a chunk](read_chunk) of an owner's keyspace and holds the store open meanwhile.
     pub(crate) fn chunk(
         &self,
@@ -84,7 +84,7 @@ impl Snapshot {
         direction: Direction,
     ) -> Result<Chunk, ReadError> {
         self.with_keyspace(owner, keyspace, Chunk::default(), |handle| {
-            Ok(read_chunk(self.engine(), handle, after, before, direction, usize::MAX))
+            Ok(read_chunk::<E>(self.engine(), handle, after, before, direction, usize::MAX))
         })
     }
 }

@@ -5,49 +5,49 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use arc_swap::ArcSwap;
-use fjall::Keyspace;
 use parking_lot::{Mutex, RwLock};
 
+use crate::engine::Engine;
 use crate::head::LogHead;
 use crate::history::Histories;
 
 /// Handles of every owner's keyspaces: by owner, then by name.
-pub(crate) type Keyspaces = HashMap<String, HashMap<String, Keyspace>>;
+pub(crate) type Keyspaces<E> = HashMap<String, HashMap<String, <E as Engine>::Keyspace>>;
 
 /// What readers share with the committer.
-pub(crate) struct Published {
+pub(crate) struct Published<E: Engine> {
     /// The store as of the last fsync.
-    pub(crate) view: ArcSwap<View>,
+    pub(crate) view: ArcSwap<View<E>>,
     /// The store as of the last group that was written, whether it is synced or not. Once the store is poisoned it may
     /// be ahead of `view` for good.
-    pub(crate) applied: ArcSwap<View>,
+    pub(crate) applied: ArcSwap<View<E>>,
     /// Version of the store's format; the first record of the log changes it.
     pub(crate) format: AtomicU32,
     /// Fixed for as long as the store is open.
     pub(crate) histories: Histories,
     /// `None` once the store is closed. Each read holds the lock for as long as it uses a handle. So when the map has
     /// been taken away no reader has a handle of the database left, however long it keeps its snapshot.
-    pub(crate) keyspaces: RwLock<Option<Keyspaces>>,
+    pub(crate) keyspaces: RwLock<Option<Keyspaces<E>>>,
     /// Whether a whole keyspace is being compacted: writers may have to wait for that, which is no failure.
     pub(crate) compacting: AtomicBool,
     /// The views that readers hold, including the published one.
     pub(crate) held_views: Arc<HeldViews>,
     /// This crate's own keyspace; `None` once the store is closed.
-    pub(crate) meta: RwLock<Option<Keyspace>>,
+    pub(crate) meta: RwLock<Option<E::Keyspace>>,
     /// See [`Options::is_json`](crate::Options::is_json).
     pub(crate) is_json: fn(&[u8]) -> bool,
     /// No file holds anything that was deleted up to this batch. 0 if the store was not erased since it was opened.
     pub(crate) erased: AtomicU64,
 }
 
-impl Published {
+impl<E: Engine> Published<E> {
     pub(crate) fn new(
-        snapshot: fjall::Snapshot,
+        snapshot: E::Snapshot,
         head: LogHead,
         format: u32,
         histories: Histories,
-        keyspaces: Keyspaces,
-        meta: Keyspace,
+        keyspaces: Keyspaces<E>,
+        meta: E::Keyspace,
         is_json: fn(&[u8]) -> bool,
     ) -> Self {
         let held_views = Arc::default();
@@ -67,7 +67,7 @@ impl Published {
     }
 
     /// Shows a group that was written and is not synced yet.
-    pub(crate) fn apply(&self, snapshot: fjall::Snapshot, head: LogHead) {
+    pub(crate) fn apply(&self, snapshot: E::Snapshot, head: LogHead) {
         self.applied.store(Arc::new(View::new(snapshot, head, &self.held_views)));
     }
 
@@ -84,15 +84,15 @@ impl Published {
 }
 
 /// The store as of one group.
-pub(crate) struct View {
-    pub(crate) snapshot: fjall::Snapshot,
+pub(crate) struct View<E: Engine> {
+    pub(crate) snapshot: E::Snapshot,
     pub(crate) head: LogHead,
     /// Declared after the snapshot, and so dropped after it: views that are no longer counted are really gone.
     _counted: CountedView,
 }
 
-impl View {
-    fn new(snapshot: fjall::Snapshot, head: LogHead, held_views: &Arc<HeldViews>) -> Self {
+impl<E: Engine> View<E> {
+    fn new(snapshot: E::Snapshot, head: LogHead, held_views: &Arc<HeldViews>) -> Self {
         Self { snapshot, head, _counted: CountedView::new(held_views, head.sequence) }
     }
 }

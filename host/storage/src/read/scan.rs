@@ -2,8 +2,8 @@
 
 use std::ops::Bound;
 
-use fjall::Slice;
-
+use crate::Slice;
+use crate::engine::KeyRange;
 use crate::limits;
 
 /// Which way a scan goes.
@@ -44,10 +44,7 @@ pub struct Page {
     pub more: bool,
 }
 
-/// Bounds as fjall takes them.
-type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
-
-/// The bounds of `start..end` as fjall takes them; `None` if the range is empty (fjall's memtable panics on a range that
+/// The bounds of `start..end`; `None` if the range is empty (fjall's memtable panics on a range that
 /// ends before it begins).
 pub(crate) fn key_range<'a>(start: &'a [u8], end: Option<&'a [u8]>) -> Option<KeyRange<'a>> {
     if end.is_some_and(|end| end <= start) {
@@ -58,7 +55,10 @@ pub(crate) fn key_range<'a>(start: &'a [u8], end: Option<&'a [u8]>) -> Option<Ke
 }
 
 /// Reads the first page of `entries`.
-pub(super) fn page(entries: impl Iterator<Item = fjall::Guard>, scan: &Scan) -> fjall::Result<Page> {
+pub(super) fn page<E>(
+    entries: impl Iterator<Item = Result<(Slice, Slice), E>>,
+    scan: &Scan,
+) -> Result<Page, E> {
     let limit = scan.limit.min(limits::PAGE_ENTRIES_MAX);
     let max_bytes = scan.max_bytes.min(limits::PAGE_BYTES_MAX);
     let mut page = Page::default();
@@ -68,7 +68,7 @@ pub(super) fn page(entries: impl Iterator<Item = fjall::Guard>, scan: &Scan) -> 
             page.more = true;
             break;
         }
-        let (key, value) = entry.into_inner()?;
+        let (key, value) = entry?;
         bytes += key.len() + value.len();
         if bytes > max_bytes && !page.entries.is_empty() {
             page.more = true;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fjall::{Keyspace, Readable, Slice};
 use parking_lot::RwLock;
 
 use super::error::ReadError;
 use super::published::{Keyspaces, Published, View};
 use super::scan::{Direction, Page, Scan, key_range, page};
+use crate::Slice;
+use crate::engine::{Engine, Fjall};
 use crate::engine_failure::EngineFailure;
 use crate::format;
 use crate::head::LogHead;
@@ -17,27 +18,38 @@ use crate::limits;
 use crate::name;
 
 /// A handle to read a store with: cheap to clone, and harmless to keep after the store is closed.
-#[derive(Clone)]
-pub struct Reader {
-    published: Arc<Published>,
+pub struct Reader<E: Engine = Fjall> {
+    published: Arc<Published<E>>,
 }
 
 /// The store as of one group of commits: whole commits only. They are durable, unless the snapshot is of the
 /// [applied](Reader::applied) state. A snapshot that is held for long keeps old versions from being reclaimed.
-#[derive(Clone)]
-pub struct Snapshot {
-    view: Arc<View>,
-    published: Arc<Published>,
+pub struct Snapshot<E: Engine = Fjall> {
+    view: Arc<View<E>>,
+    published: Arc<Published<E>>,
 }
 
-impl Reader {
-    pub(crate) fn new(published: Arc<Published>) -> Self {
+// Derived, both would ask for an engine that can be cloned.
+impl<E: Engine> Clone for Reader<E> {
+    fn clone(&self) -> Self {
+        Self { published: Arc::clone(&self.published) }
+    }
+}
+
+impl<E: Engine> Clone for Snapshot<E> {
+    fn clone(&self) -> Self {
+        Self { view: Arc::clone(&self.view), published: Arc::clone(&self.published) }
+    }
+}
+
+impl<E: Engine> Reader<E> {
+    pub(crate) fn new(published: Arc<Published<E>>) -> Self {
         Self { published }
     }
 
     /// The store as of the last fsync.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Snapshot<E> {
         Snapshot { view: self.published.view.load_full(), published: Arc::clone(&self.published) }
     }
 
@@ -46,7 +58,7 @@ impl Reader {
     /// it may leave the process before it is durable, which a commit is replied to after, and
     /// [`Writer::when_durable`](crate::Writer::when_durable) waits for.
     #[must_use]
-    pub fn applied(&self) -> Snapshot {
+    pub fn applied(&self) -> Snapshot<E> {
         Snapshot { view: self.published.applied.load_full(), published: Arc::clone(&self.published) }
     }
 
@@ -69,7 +81,7 @@ impl Reader {
     }
 }
 
-impl Snapshot {
+impl<E: Engine> Snapshot<E> {
     /// Every position below this one is in the snapshot.
     #[must_use]
     pub fn next_position(&self) -> u64 {
@@ -100,7 +112,7 @@ impl Snapshot {
     /// events that the streams component keeps.
     #[must_use]
     pub fn log_has_begun(&self) -> bool {
-        self.format() == format::FORMAT_VERSION
+        format::has_log(self.format())
     }
 
     /// The version of the store's format.
@@ -127,7 +139,7 @@ impl Snapshot {
     }
 
     /// The handles of all keyspaces; `None` once the store is closed. Whoever uses one holds the lock meanwhile.
-    pub(crate) fn shared_keyspaces(&self) -> &RwLock<Option<Keyspaces>> {
+    pub(crate) fn shared_keyspaces(&self) -> &RwLock<Option<Keyspaces<E>>> {
         &self.published.keyspaces
     }
 
@@ -137,7 +149,7 @@ impl Snapshot {
     }
 
     /// The engine's snapshot.
-    pub(crate) fn engine(&self) -> &fjall::Snapshot {
+    pub(crate) fn engine(&self) -> &E::Snapshot {
         &self.view.snapshot
     }
 
@@ -148,7 +160,7 @@ impl Snapshot {
     /// [`ReadError`]: a malformed name or key, a closed store, or an unreadable disk.
     pub fn get(&self, owner: &str, keyspace: &str, key: &[u8]) -> Result<Option<Slice>, ReadError> {
         check_key(key)?;
-        self.with_keyspace(owner, keyspace, None, |handle| self.view.snapshot.get(handle, key))
+        self.with_keyspace(owner, keyspace, None, |handle| E::get_in(&self.view.snapshot, handle, key))
     }
 
     /// The values of the first `n >= 1` keys whose values together fit into `max_bytes`. If the first value alone is
@@ -179,7 +191,7 @@ impl Snapshot {
             let mut values = Vec::with_capacity(keys.len());
             let mut bytes = 0;
             for key in keys {
-                let value = self.view.snapshot.get(handle, key.as_ref())?;
+                let value = E::get_in(&self.view.snapshot, handle, key.as_ref())?;
                 bytes += value.as_ref().map_or(0, |value| value.len());
                 if bytes > max_bytes && !values.is_empty() {
                     break;
@@ -203,7 +215,7 @@ impl Snapshot {
         check_bound(scan.end.as_deref().unwrap_or_default())?;
         self.with_keyspace(owner, &scan.keyspace, Page::default(), |handle| {
             let Some(range) = key_range(&scan.start, scan.end.as_deref()) else { return Ok(Page::default()) };
-            let entries = self.view.snapshot.range::<&[u8], _>(handle, range);
+            let entries = E::range_in(&self.view.snapshot, handle, range);
             match scan.direction {
                 Direction::Forward => page(entries, scan),
                 Direction::Backward => page(entries.rev(), scan),
@@ -218,7 +230,7 @@ impl Snapshot {
         owner: &str,
         keyspace: &str,
         empty: T,
-        read: impl FnOnce(&Keyspace) -> fjall::Result<T>,
+        read: impl FnOnce(&E::Keyspace) -> Result<T, E::Error>,
     ) -> Result<T, ReadError> {
         let keyspaces = self.published.keyspaces.read();
         let keyspaces = keyspaces.as_ref().ok_or(ReadError::Closed)?;

@@ -1,83 +1,77 @@
-//! The committer's handles of keyspaces: looking them up, and creating those that a batch is the first to write to.
+//! The handles of keyspaces: looking them up, and creating those that a batch is the first to write to.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use fjall::{Database, Keyspace};
-
-use super::health::PoisonReason;
 use crate::batch::{Batch, BatchError, Operation};
+use crate::engine::Engine;
 use crate::format;
-use crate::limits;
 use crate::log::log_keyspace;
 use crate::name;
-use crate::open::sync_keyspace_folder;
-use crate::options::Options;
+use crate::poison::PoisonReason;
 use crate::read::Published;
 
 /// Handles of the keyspaces of one batch, by name. There are a few at most, so comparing beats hashing.
-pub(super) type BatchHandles = Vec<(String, Keyspace)>;
+pub(super) type BatchHandles<E> = Vec<(String, <E as Engine>::Keyspace)>;
 
 /// Handles of `meta` and of the owners' keyspaces, which readers find through [`Published`].
-pub(super) struct KeyspaceHandles {
-    published: Arc<Published>,
-    options: Options,
+pub(crate) struct KeyspaceHandles<E: Engine> {
+    published: Arc<Published<E>>,
     /// Keyspaces that were created and are not listed in `meta` yet.
-    unlisted: Vec<Keyspace>,
-    meta: Keyspace,
-    database: Database,
+    unlisted: Vec<E::Keyspace>,
+    meta: E::Keyspace,
+    owner_keyspaces_max: usize,
 }
 
-impl KeyspaceHandles {
-    pub(super) fn new(
-        published: Arc<Published>,
-        options: Options,
-        meta: Keyspace,
-        database: Database,
-    ) -> Self {
-        Self { published, options, unlisted: Vec::new(), meta, database }
+impl<E: Engine> KeyspaceHandles<E> {
+    pub(super) fn new(published: Arc<Published<E>>, meta: E::Keyspace, owner_keyspaces_max: usize) -> Self {
+        Self { published, unlisted: Vec::new(), meta, owner_keyspaces_max }
     }
 
     /// This crate's own keyspace.
-    pub(super) fn meta(&self) -> &Keyspace {
+    pub(super) fn meta(&self) -> &E::Keyspace {
         &self.meta
     }
 
-    pub(super) fn get(&self, owner: &str, keyspace: &str) -> Option<Keyspace> {
+    pub(super) fn get(&self, owner: &str, keyspace: &str) -> Option<E::Keyspace> {
         self.published.keyspaces.read().as_ref()?.get(owner)?.get(keyspace).cloned()
     }
 
     /// The log's keyspace, in a store whose next position is this one; `None` before the first record.
-    pub(super) fn log(&self, next_position: u64) -> Option<Keyspace> {
+    pub(super) fn log(&self, next_position: u64) -> Option<E::Keyspace> {
         let keyspaces = self.published.keyspaces.read();
-        let (owner, keyspace) = log_keyspace(keyspaces.as_ref()?, next_position);
+        let (owner, keyspace) = log_keyspace::<E>(keyspaces.as_ref()?, next_position);
         keyspaces.as_ref()?.get(owner)?.get(keyspace).cloned()
     }
 
     /// As [`log`](Self::log), and creates it if it does not exist.
-    pub(super) fn log_or_create(&mut self, next_position: u64) -> Result<Keyspace, PoisonReason> {
+    pub(super) fn log_or_create(
+        &mut self,
+        engine: &E,
+        next_position: u64,
+    ) -> Result<E::Keyspace, PoisonReason> {
         match self.log(next_position) {
             Some(log) => Ok(log),
-            None => self.create(format::LOG.0, format::LOG.1),
+            None => self.create(engine, format::LOG.0, format::LOG.1),
         }
     }
 
     /// Handles of all keyspaces.
-    pub(super) fn all(&self) -> Vec<Keyspace> {
+    pub(crate) fn all(&self) -> Vec<E::Keyspace> {
         let keyspaces = self.published.keyspaces.read();
         let owned = keyspaces.iter().flatten().flat_map(|(_, owned)| owned.values());
         owned.chain([&self.meta]).cloned().collect()
     }
 
     /// The name of a keyspace for which `which` holds.
-    pub(super) fn find(&self, which: fn(&Keyspace) -> bool) -> Option<String> {
+    pub(crate) fn find(&self, which: fn(&E::Keyspace) -> bool) -> Option<String> {
         let keyspaces = self.published.keyspaces.read();
         let mut owned = keyspaces.iter().flatten().flat_map(|(_, owned)| owned.values()).chain([&self.meta]);
-        owned.find(|handle| which(handle)).map(|handle| handle.name().to_string())
+        owned.find(|handle| which(handle)).map(|handle| E::name(handle).to_owned())
     }
 
     /// Takes the keyspaces that the next record has to list in `meta`.
-    pub(super) fn take_unlisted(&mut self) -> Vec<Keyspace> {
+    pub(super) fn take_unlisted(&mut self) -> Vec<E::Keyspace> {
         std::mem::take(&mut self.unlisted)
     }
 
@@ -85,10 +79,11 @@ impl KeyspaceHandles {
     /// none is.
     pub(super) fn resolve(
         &mut self,
+        engine: &E,
         owner: &str,
         batch: &Batch,
-    ) -> Result<Result<BatchHandles, BatchError>, PoisonReason> {
-        let mut handles = BatchHandles::new();
+    ) -> Result<Result<BatchHandles<E>, BatchError>, PoisonReason> {
+        let mut handles = BatchHandles::<E>::new();
         let mut missing: Vec<&str> = Vec::new();
         let operations = batch
             .operations
@@ -108,16 +103,16 @@ impl KeyspaceHandles {
         }
         if !missing.is_empty() {
             let count = self.count(owner) + missing.len();
-            if count > limits::OWNER_KEYSPACES_MAX {
+            if count > self.owner_keyspaces_max {
                 return Ok(Err(BatchError::TooLarge {
                     what: "the number of the owner's keyspaces",
                     actual: count as u64,
-                    limit: limits::OWNER_KEYSPACES_MAX as u64,
+                    limit: self.owner_keyspaces_max as u64,
                 }));
             }
         }
         for name in missing {
-            handles.push((name.to_owned(), self.create(owner, name)?));
+            handles.push((name.to_owned(), self.create(engine, owner, name)?));
         }
         Ok(Ok(handles))
     }
@@ -127,15 +122,11 @@ impl KeyspaceHandles {
         keyspaces.as_ref().and_then(|keyspaces| keyspaces.get(owner)).map_or(0, HashMap::len)
     }
 
-    /// Creates a keyspace durably: at replay the engine drops records that name a keyspace which does not exist.
-    fn create(&mut self, owner: &str, keyspace: &str) -> Result<Keyspace, PoisonReason> {
+    fn create(&mut self, engine: &E, owner: &str, keyspace: &str) -> Result<E::Keyspace, PoisonReason> {
         let full = name::join(owner, keyspace);
-        let handle = self
-            .database
-            .keyspace(&full, || self.options.keyspace())
+        let handle = engine
+            .keyspace(&full)
             .map_err(PoisonReason::failed(format!("creating keyspace {full} failed")))?;
-        sync_keyspace_folder(&handle)
-            .map_err(PoisonReason::failed(format!("syncing keyspace {full} failed")))?;
         let mut keyspaces = self.published.keyspaces.write();
         let keyspaces = keyspaces.as_mut().expect("only this thread takes the keyspaces away, when it ends");
         keyspaces.entry(owner.to_owned()).or_default().insert(keyspace.to_owned(), handle.clone());

@@ -1,47 +1,39 @@
-//! One journal record: the operations of a batch, stamped and chained, its records of the log, and the head after it.
+//! One record: the operations of a batch, stamped and chained, its records of the log, and the head after it.
 
 use exesdb_packed::{Frames, Record as LogRecord};
-use fjall::{Database, Keyspace, OwnedWriteBatch, Slice};
 
 use super::keyspaces::BatchHandles;
+use crate::Slice;
 use crate::batch::{Changes, Operation};
+use crate::engine::{Engine, EngineRecord};
 use crate::format;
 use crate::head::{LogHead, RecordedHead, chain};
 use crate::log::{LINK_AT, event_value, gap_value};
 use crate::packed_puts::{PackedPut, PackedPuts, PackedStamps};
 use crate::stamp::{STAMP_BYTES, stamp};
 
-/// Bytes of an operation in the journal besides its key and value.
-const OPERATION_BYTES: usize = 21;
-
-/// Shortest value that fjall compresses in the journal. Incompressible ones become longer by that.
-const COMPRESSED_BYTES_MIN: usize = 4096;
-
-/// Bytes of a record in the journal besides its operations and the head's value: start, end, and the head's key.
-const RECORD_BYTES: usize = 51;
-
 /// A record that is being put together.
-pub(super) struct Record {
-    batch: OwnedWriteBatch,
+pub(super) struct Record<E: Engine> {
+    changes: E::Record,
     first_position: u64,
     chain: u64,
-    /// Bytes that the record takes in the journal at most; exactly those if no value is compressed.
-    bytes: usize,
 }
 
-impl Record {
+/// A record of the log that is replaced by the mark of a removed event.
+pub(super) struct Removal<E: Engine> {
+    pub(super) log: E::Keyspace,
+    pub(super) position: u64,
+    pub(super) mark: Vec<u8>,
+}
+
+impl<E: Engine> Record<E> {
     /// An empty record of a batch that is applied after `head`.
-    pub(super) fn new(database: &Database, head: LogHead, operations: usize) -> Self {
-        Self {
-            batch: OwnedWriteBatch::with_capacity(database.clone(), operations + 1),
-            first_position: head.next_position,
-            chain: head.chain,
-            bytes: RECORD_BYTES,
-        }
+    pub(super) fn new(engine: &E, head: LogHead, operations: usize) -> Self {
+        Self { changes: engine.record(operations + 1), first_position: head.next_position, chain: head.chain }
     }
 
     /// Adds an operation, with its stamps and its chain filled in.
-    pub(super) fn add(&mut self, handles: &BatchHandles, operation: Operation) {
+    pub(super) fn add(&mut self, handles: &BatchHandles<E>, operation: Operation) {
         let handle = handles.iter().find(|(name, _)| name == operation.keyspace()).map(|(_, handle)| handle);
         match operation {
             Operation::Put { mut key, mut value, key_stamps, value_stamps, chain: link, .. } => {
@@ -50,32 +42,28 @@ impl Record {
                 if let Some(link) = link {
                     self.link(&key, &mut value, link.at);
                 }
-                self.bytes += OPERATION_BYTES + key.len() + stored_bytes_max(value.len());
-                self.batch.insert(handle.expect("a keyspace that is put to was resolved"), key, value);
+                self.changes.insert(handle.expect("a keyspace that is put to was resolved"), key, value);
             }
             Operation::Delete { key, .. } => {
                 if let Some(handle) = handle {
-                    self.bytes += OPERATION_BYTES + key.len();
-                    self.batch.remove(handle, key);
+                    self.changes.remove(handle, key);
                 }
             }
         }
     }
 
     /// Adds changes, with their stamps filled in.
-    pub(super) fn add_changes(&mut self, handles: &BatchHandles, changes: &Changes) {
+    pub(super) fn add_changes(&mut self, handles: &BatchHandles<E>, changes: &Changes) {
         let handle = handles.iter().find(|(name, _)| *name == changes.keyspace).map(|(_, handle)| handle);
         for put in PackedPuts::new(&changes.puts) {
             let PackedPut { key, value, key_stamps, value_stamps } = put.expect("the batch was checked");
-            self.bytes += OPERATION_BYTES + key.len() + stored_bytes_max(value.len());
             let handle = handle.expect("a keyspace that is put to was resolved");
             let (key, value) = (self.stamped(key, key_stamps), self.stamped(value, value_stamps));
-            self.batch.insert(handle, key, value);
+            self.changes.insert(handle, key, value);
         }
         let Some(handle) = handle else { return };
         for key in &changes.deletes {
-            self.bytes += OPERATION_BYTES + key.len();
-            self.batch.remove(handle, &**key);
+            self.changes.remove(handle, &**key);
         }
     }
 
@@ -90,7 +78,7 @@ impl Record {
     }
 
     /// Appends events and gaps to the log, each with its position and its link.
-    pub(super) fn append_to_log(&mut self, log: &Keyspace, frames: &[u8]) {
+    pub(super) fn append_to_log(&mut self, log: &E::Keyspace, frames: &[u8]) {
         let mut position = self.first_position;
         for frame in Frames::new(frames) {
             let (mut value, positions) = match frame.expect("the batch was checked").record {
@@ -100,26 +88,19 @@ impl Record {
             };
             let key = position.to_be_bytes();
             self.link(&key, &mut value, LINK_AT);
-            self.put(log, key, value);
+            self.changes.insert(log, key, value);
             position += positions;
         }
     }
 
     /// Replaces a record of the log by the mark of a removed event.
-    pub(super) fn remove_from_log(&mut self, log: &Keyspace, position: u64, mark: Vec<u8>) {
-        self.put(log, position.to_be_bytes(), mark);
+    pub(super) fn remove_from_log(&mut self, removal: Removal<E>) {
+        self.changes.insert(&removal.log, removal.position.to_be_bytes(), removal.mark);
     }
 
     /// Says that the store has a log, which earlier software must not open.
-    pub(super) fn begin_log(&mut self, meta: &Keyspace) {
-        let version = format::FORMAT_VERSION.to_be_bytes();
-        self.bytes += OPERATION_BYTES + format::FORMAT_KEY.len() + version.len();
-        self.batch.insert(meta, format::FORMAT_KEY, version);
-    }
-
-    fn put(&mut self, keyspace: &Keyspace, key: [u8; 8], value: Vec<u8>) {
-        self.bytes += OPERATION_BYTES + key.len() + stored_bytes_max(value.len());
-        self.batch.insert(keyspace, key, value);
+    pub(super) fn begin_log(&mut self, meta: &E::Keyspace) {
+        self.changes.insert(meta, format::FORMAT_KEY, format::FORMAT_VERSION.to_be_bytes());
     }
 
     /// Chains an entry, and writes the link into its value.
@@ -130,7 +111,7 @@ impl Record {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.batch.is_empty()
+        self.changes.is_empty()
     }
 
     /// The hash chain after the operations so far.
@@ -139,29 +120,18 @@ impl Record {
     }
 
     /// Lists new keyspaces in `meta`.
-    pub(super) fn list_keyspaces(&mut self, meta: &Keyspace, keyspaces: Vec<Keyspace>) {
+    pub(super) fn list_keyspaces(&mut self, meta: &E::Keyspace, keyspaces: Vec<E::Keyspace>) {
         for keyspace in keyspaces {
-            let key = format!("{}{}", format::KEYSPACE_KEY_PREFIX, &**keyspace.name());
-            let number = keyspace.id().to_be_bytes();
-            self.bytes += OPERATION_BYTES + key.len() + number.len();
-            self.batch.insert(meta, key, number);
+            let key = format!("{}{}", format::KEYSPACE_KEY_PREFIX, E::name(&keyspace));
+            self.changes.insert(meta, key.into_bytes(), E::number(&keyspace).to_be_bytes());
         }
     }
 
-    /// Completes the record with the head after it. Returns the record, and its bytes in the journal, at most.
-    pub(super) fn finish(mut self, meta: &Keyspace, head: RecordedHead) -> (OwnedWriteBatch, u64) {
-        let head = head.encode();
-        self.bytes += head.len();
-        self.batch.insert(meta, &format::HEAD_KEY[..], head);
-        (self.batch, self.bytes as u64)
+    /// Completes the record with the head after it.
+    pub(super) fn finish(mut self, meta: &E::Keyspace, head: RecordedHead) -> E::Record {
+        self.changes.insert(meta, &format::HEAD_KEY[..], head.encode());
+        self.changes
     }
-}
-
-/// Bytes of a value in the journal, at most.
-fn stored_bytes_max(bytes: usize) -> usize {
-    // LZ4 adds one byte for each 255 literals, and a few for the first and the last sequence.
-    let added = if bytes < COMPRESSED_BYTES_MIN { 0 } else { bytes / 255 + 16 };
-    bytes + added
 }
 
 #[cfg(test)]
@@ -170,8 +140,9 @@ mod tests {
     use exesdb_test_support::{Rng, random};
     use fjall::{Database, PersistMode};
 
-    use super::{COMPRESSED_BYTES_MIN, Record};
+    use super::{Record, Removal};
     use crate::batch::{Changes, Operation};
+    use crate::engine::{COMPRESSED_BYTES_MIN, Engine, Fjall};
     use crate::engine_files::journal;
     use crate::head::{LogHead, RecordedHead};
     use crate::limits::VALUE_BYTES_MAX;
@@ -218,11 +189,12 @@ mod tests {
         let open = |name| database.keyspace(name, || Options::default().keyspace()).expect("it is created");
         let (meta, log) = (open("meta"), open("o.log"));
         let handles = vec![("a".to_owned(), open("o.a")), ("b".to_owned(), open("o.b"))];
+        let engine = Fjall::new(database.clone(), Options::default());
         let mut random = random();
         let mut compressed = 0;
         for sequence in 1..200 {
             let before = end(&database, dir.path());
-            let mut record = Record::new(&database, LogHead::default(), 4);
+            let mut record = Record::<Fjall>::new(&engine, LogHead::default(), 4);
             let mut is_exact = true;
             for _ in 0..random.usize(..8) {
                 let mut key = vec![0; random.usize(1..100)];
@@ -269,14 +241,15 @@ mod tests {
                 record.append_to_log(&log, &frames(&mut random, bytes));
             }
             if random.bool() {
-                record.remove_from_log(&log, sequence, vec![7; random.usize(..100)]);
+                let mark = vec![7; random.usize(..100)];
+                record.remove_from_log(Removal { log: log.clone(), position: sequence, mark });
             }
             if random.bool() {
                 record.list_keyspaces(&meta, handles.iter().map(|(_, handle)| handle.clone()).collect());
             }
             let head = LogHead { sequence, time: random.u64(..2), ..LogHead::default() };
-            let (record, bytes) = record.finish(&meta, RecordedHead { head, engine_floor: 0 });
-            record.commit().expect("the record can be written");
+            let record = record.finish(&meta, RecordedHead { head, engine_floor: 0 });
+            let bytes = engine.commit(record).expect("the record can be written");
             let took = end(&database, dir.path()) - before;
             assert!(took <= bytes, "{took} bytes instead of at most {bytes}");
             assert!(!is_exact || took == bytes, "{took} bytes instead of exactly {bytes}");
