@@ -142,6 +142,9 @@ pub enum BatchError {
         /// Why.
         failure: EngineFailure,
     },
+    /// The batch belongs to the leader of another term than the one that it was proposed in. Only in clusters.
+    #[error("the batch belongs to a leader that is none any more")]
+    Fenced,
     /// The batch is malformed and would never be accepted.
     #[error("the batch is malformed: {0}")]
     Invalid(String),
@@ -157,8 +160,44 @@ pub enum BatchError {
     },
 }
 
+/// The largest sizes of a batch and its parts that a check lets pass.
+struct Bounds {
+    guards: usize,
+    operations: usize,
+    events: usize,
+    removes: usize,
+    key_bytes: usize,
+    value_bytes: usize,
+    event_bytes: usize,
+    batch_bytes: usize,
+}
+
+/// What may be committed or proposed.
+const LIMITS: Bounds = Bounds {
+    guards: limits::BATCH_GUARDS_MAX,
+    operations: limits::BATCH_OPERATIONS_MAX,
+    events: limits::BATCH_EVENTS_MAX as usize,
+    removes: limits::BATCH_REMOVES_MAX,
+    key_bytes: limits::KEY_BYTES_MAX,
+    value_bytes: limits::VALUE_BYTES_MAX,
+    event_bytes: limits::EVENT_BYTES_MAX,
+    batch_bytes: limits::BATCH_BYTES_MAX,
+};
+
+/// What can be applied, whatever the limits were when it was proposed: the lengths that a record of the engine has room for.
+const FORM: Bounds = Bounds {
+    guards: usize::MAX,
+    operations: usize::MAX,
+    events: usize::MAX,
+    removes: usize::MAX,
+    key_bytes: u16::MAX as usize,
+    value_bytes: i32::MAX as usize,
+    event_bytes: i32::MAX as usize - 16,
+    batch_bytes: usize::MAX,
+};
+
 impl Guard {
-    fn check(&self) -> Result<usize, BatchError> {
+    fn check(&self, bounds: &Bounds) -> Result<usize, BatchError> {
         match self {
             Self::Absent { keyspace, .. }
             | Self::Equals { keyspace, .. }
@@ -168,18 +207,18 @@ impl Guard {
         match self {
             Self::LogEndsAt { .. } => Ok(0),
             Self::Absent { key, .. } => {
-                check_key(key)?;
+                check_key(key, bounds)?;
                 Ok(key.len())
             }
             Self::Equals { key, value, .. } => {
-                check_key(key)?;
-                at_most("a guard's value in bytes", value.len(), limits::VALUE_BYTES_MAX)?;
+                check_key(key, bounds)?;
+                at_most("a guard's value in bytes", value.len(), bounds.value_bytes)?;
                 Ok(key.len() + value.len())
             }
             Self::RangeEmpty { start, end, .. } => {
                 let end_bytes = end.as_ref().map_or(0, Vec::len);
-                at_most("a guard's range start in bytes", start.len(), limits::KEY_BYTES_MAX)?;
-                at_most("a guard's range end in bytes", end_bytes, limits::KEY_BYTES_MAX)?;
+                at_most("a guard's range start in bytes", start.len(), bounds.key_bytes)?;
+                at_most("a guard's range end in bytes", end_bytes, bounds.key_bytes)?;
                 Ok(start.len() + end_bytes)
             }
         }
@@ -193,21 +232,21 @@ impl Operation {
         }
     }
 
-    fn check(&self, events: u32) -> Result<usize, BatchError> {
+    fn check(&self, events: u32, bounds: &Bounds) -> Result<usize, BatchError> {
         check_keyspace(self.keyspace())?;
         match self {
             Self::Put { key, value, key_stamps, value_stamps, chain, .. } => {
-                check_key(key)?;
-                at_most("a value in bytes", value.len(), limits::VALUE_BYTES_MAX)?;
-                check_stamps("key", key_stamps.iter().copied(), key.len(), events)?;
-                check_stamps("value", value_stamps.iter().copied(), value.len(), events)?;
+                check_key(key, bounds)?;
+                at_most("a value in bytes", value.len(), bounds.value_bytes)?;
+                check_stamps("key", key_stamps.iter().copied(), key.len(), events, bounds)?;
+                check_stamps("value", value_stamps.iter().copied(), value.len(), events, bounds)?;
                 if let Some(chain) = chain {
                     check_chain(*chain, value_stamps, value.len(), events)?;
                 }
                 Ok(key.len() + value.len())
             }
             Self::Delete { key, .. } => {
-                check_key(key)?;
+                check_key(key, bounds)?;
                 Ok(key.len())
             }
         }
@@ -229,18 +268,18 @@ impl Operation {
 
 impl Changes {
     /// Checks everything that does not depend on the store's state. Returns the number of entries.
-    fn check(&self, positions: u32) -> Result<usize, BatchError> {
+    fn check(&self, positions: u32, bounds: &Bounds) -> Result<usize, BatchError> {
         check_keyspace(&self.keyspace)?;
         let mut entries = self.deletes.len();
         for put in PackedPuts::new(&self.puts) {
             let put = put.map_err(|what| BatchError::Invalid(what.into()))?;
             entries += 1;
-            check_key(put.key)?;
-            at_most("a value in bytes", put.value.len(), limits::VALUE_BYTES_MAX)?;
-            check_stamps("key", put.key_stamps.iter(), put.key.len(), positions)?;
-            check_stamps("value", put.value_stamps.iter(), put.value.len(), positions)?;
+            check_key(put.key, bounds)?;
+            at_most("a value in bytes", put.value.len(), bounds.value_bytes)?;
+            check_stamps("key", put.key_stamps.iter(), put.key.len(), positions, bounds)?;
+            check_stamps("value", put.value_stamps.iter(), put.value.len(), positions, bounds)?;
         }
-        self.deletes.iter().try_for_each(|key| check_key(key))?;
+        self.deletes.iter().try_for_each(|key| check_key(key, bounds))?;
         Ok(entries)
     }
 
@@ -252,33 +291,43 @@ impl Changes {
 impl Batch {
     /// Checks everything that does not depend on the store's state. The error names the guard or operation.
     pub(crate) fn check(&self) -> Result<(), BatchError> {
-        at_most("the number of guards", self.guards.len(), limits::BATCH_GUARDS_MAX)?;
-        at_most("the number of operations", self.operations.len(), limits::BATCH_OPERATIONS_MAX)?;
-        at_most("the number of events", self.events as usize, limits::BATCH_EVENTS_MAX as usize)?;
-        at_most("the number of removed events", self.removes.len(), limits::BATCH_REMOVES_MAX)?;
-        let positions = self.check_positions()?;
+        self.check_within(&LIMITS)
+    }
+
+    /// Checks that the batch can be applied, whether or not it is within the limits. What passes here passes in every version
+    /// of this software that knows the batch's encoding.
+    pub(crate) fn check_form(&self) -> Result<(), BatchError> {
+        self.check_within(&FORM)
+    }
+
+    fn check_within(&self, bounds: &Bounds) -> Result<(), BatchError> {
+        at_most("the number of guards", self.guards.len(), bounds.guards)?;
+        at_most("the number of operations", self.operations.len(), bounds.operations)?;
+        at_most("the number of events", self.events as usize, bounds.events)?;
+        at_most("the number of removed events", self.removes.len(), bounds.removes)?;
+        let positions = self.check_positions(bounds)?;
         let mut bytes = self.log.len() + self.removes.len() * size_of::<u64>();
         for (index, guard) in self.guards.iter().enumerate() {
-            bytes += guard.check().map_err(|error| error.at("guard", index))?;
+            bytes += guard.check(bounds).map_err(|error| error.at("guard", index))?;
         }
         let mut chained = None;
         for (index, operation) in self.operations.iter().enumerate() {
             bytes += operation
-                .check(positions)
+                .check(positions, bounds)
                 .and_then(|bytes| operation.check_chain_order(&mut chained).map(|()| bytes))
                 .map_err(|error| error.at("operation", index))?;
         }
         let mut entries = self.operations.len();
         for (index, changes) in self.changes.iter().enumerate() {
-            entries += changes.check(positions).map_err(|error| error.at("changes", index))?;
+            entries += changes.check(positions, bounds).map_err(|error| error.at("changes", index))?;
             bytes += changes.bytes();
         }
-        at_most("the number of operations", entries, limits::BATCH_OPERATIONS_MAX)?;
-        at_most("the batch in bytes", bytes, limits::BATCH_BYTES_MAX)
+        at_most("the number of operations", entries, bounds.operations)?;
+        at_most("the batch in bytes", bytes, bounds.batch_bytes)
     }
 
     /// Checks what is appended to the log. Returns the number of positions that the batch takes.
-    fn check_positions(&self) -> Result<u32, BatchError> {
+    fn check_positions(&self, bounds: &Bounds) -> Result<u32, BatchError> {
         if self.log.is_empty() {
             return Ok(self.events);
         }
@@ -295,7 +344,7 @@ impl Batch {
                     Envelope::read(envelope).map_err(|broken| {
                         BatchError::Invalid(format!("event {events} of its log: {broken}"))
                     })?;
-                    at_most("an event in bytes", envelope.len(), limits::EVENT_BYTES_MAX)?;
+                    at_most("an event in bytes", envelope.len(), bounds.event_bytes)?;
                     events += 1;
                     positions += 1;
                 }
@@ -305,7 +354,7 @@ impl Batch {
                 }
             }
         }
-        at_most("the number of events", events, limits::BATCH_EVENTS_MAX as usize)?;
+        at_most("the number of events", events, bounds.events)?;
         u32::try_from(positions).map_err(|_| BatchError::TooLarge {
             what: "the number of positions",
             actual: positions,
@@ -363,8 +412,9 @@ fn check_stamps(
     stamps: impl ExactSizeIterator<Item = Stamp>,
     len: usize,
     events: u32,
+    bounds: &Bounds,
 ) -> Result<(), BatchError> {
-    at_most("the stamps of one operation", stamps.len(), limits::BATCH_OPERATIONS_MAX)?;
+    at_most("the stamps of one operation", stamps.len(), bounds.operations)?;
     for (index, stamp) in stamps.enumerate() {
         check_stamp(format_args!("{what} stamp {index}"), what, stamp, len, events)?;
     }
@@ -409,11 +459,11 @@ fn check_keyspace(keyspace: &str) -> Result<(), BatchError> {
     name::check("keyspace", keyspace).map_err(BatchError::Invalid)
 }
 
-fn check_key(key: &[u8]) -> Result<(), BatchError> {
+fn check_key(key: &[u8], bounds: &Bounds) -> Result<(), BatchError> {
     if key.is_empty() {
         return Err(BatchError::Invalid("a key is empty; keys have at least one byte".into()));
     }
-    at_most("a key in bytes", key.len(), limits::KEY_BYTES_MAX)
+    at_most("a key in bytes", key.len(), bounds.key_bytes)
 }
 
 fn at_most(what: &'static str, actual: usize, limit: usize) -> Result<(), BatchError> {

@@ -6,6 +6,7 @@
 
 mod active_journal;
 mod backpressure;
+mod checked;
 mod close;
 mod committer;
 mod disk_room;
@@ -19,6 +20,7 @@ mod write_clock;
 mod writer;
 mod zeroed_ahead;
 
+pub use checked::CheckedCommit;
 pub(crate) use committer::Committer;
 pub use health::Health;
 pub use request::{Commit, CommitError, Outcomes};

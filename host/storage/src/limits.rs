@@ -48,6 +48,10 @@ pub const COMMIT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// not leave a store without later ones; and a backup is refused whose numbers no store reaches.
 pub const COMMIT_TIME_MAX: u64 = i64::MAX as u64;
 
+/// Most bytes of a group's membership in an entry or snapshot of a cluster. 64 KiB: a thousand replicas with their
+/// addresses; a group has three or five.
+pub const MEMBERSHIP_BYTES_MAX: usize = 64 * 1024;
+
 /// Most entries of one page, and keys of one `get_many`: bounds the time a page takes when its entries are tiny.
 pub const PAGE_ENTRIES_MAX: usize = 10_000;
 

@@ -1,8 +1,7 @@
 //! A commit, as it is handed to a writer and as it waits in the queue.
 
+use super::checked::CheckedCommit;
 use crate::batch::{Batch, BatchError, Committed};
-use crate::limits;
-use crate::name;
 use crate::space::Purpose;
 
 /// Batches of one owner. They are independent of each other: one that fails does not stop the next.
@@ -94,36 +93,7 @@ pub(super) struct CommitRequest {
 impl CommitRequest {
     /// Checks a commit on the caller's thread, so that the committer only meets well-formed batches.
     pub(super) fn new(commit: Commit, reply: Reply) -> Result<Self, CommitError> {
-        name::check("owner", &commit.owner).map_err(CommitError::Invalid)?;
-        if commit.batches.len() > limits::COMMIT_BATCHES_MAX {
-            return Err(CommitError::Invalid(format!(
-                "{} batches, over the limit of {}",
-                commit.batches.len(),
-                limits::COMMIT_BATCHES_MAX
-            )));
-        }
-        if commit.time > limits::COMMIT_TIME_MAX {
-            return Err(CommitError::Invalid(format!(
-                "its time is {} microseconds since 1970, over the limit of {}",
-                commit.time,
-                limits::COMMIT_TIME_MAX
-            )));
-        }
-        let mut bytes = 0;
-        let mut batches = Vec::with_capacity(commit.batches.len());
-        for batch in commit.batches {
-            batches.push(batch.check().map(|()| {
-                bytes += batch.bytes();
-                batch
-            }));
-        }
-        if bytes > limits::COMMIT_BYTES_MAX {
-            return Err(CommitError::Invalid(format!(
-                "{bytes} bytes, over the limit of {} for one commit",
-                limits::COMMIT_BYTES_MAX
-            )));
-        }
-        let purpose = if commit.makes_room { Purpose::MakesRoom } else { Purpose::Ordinary };
-        Ok(Self { owner: commit.owner, batches, time: commit.time, bytes, purpose, applied: None, reply })
+        let CheckedCommit { owner, batches, time, bytes, purpose } = CheckedCommit::new(commit)?;
+        Ok(Self { owner, batches, time, bytes, purpose, applied: None, reply })
     }
 }
