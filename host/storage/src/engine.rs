@@ -1,11 +1,12 @@
 //! The seam between the rules of this crate and what keeps the data: ordered keyspaces, records that are atomic, and
 //! snapshots.
 //!
-//! [Applying](crate::apply) and [reading](crate::read) know an engine only by this trait. [`Fjall`] keeps a store
-//! in files. Calls are resolved when the crate is built, so the
+//! [Applying](crate::apply) and [reading](crate::read) know an engine only by this trait. There are two: [`Fjall`] keeps a
+//! store in files, and [`Memory`] in memory, for tests and simulations. Calls are resolved when the crate is built, so the
 //! seam costs nothing.
 
 mod fjall;
+mod memory;
 
 use std::fmt;
 use std::ops::Bound;
@@ -16,6 +17,7 @@ use crate::engine_failure::EngineFailure;
 #[cfg(test)]
 pub(crate) use self::fjall::COMPRESSED_BYTES_MIN;
 pub use self::fjall::Fjall;
+pub use self::memory::{Memory, MemoryOperation};
 
 /// Bounds of a range of keys.
 pub type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);

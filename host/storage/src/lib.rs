@@ -94,7 +94,7 @@ pub use advice::advice;
 pub use batch::{Batch, BatchError, Changes, Committed, Guard, Operation};
 pub use commit::{CheckedCommit, Commit, CommitError, Health, Outcomes, Writer};
 pub use compact::{CompactError, Compacted};
-pub use engine::{Engine, EngineRecord, Fjall, KeyRange};
+pub use engine::{Engine, EngineRecord, Fjall, KeyRange, Memory, MemoryOperation};
 pub use engine_failure::EngineFailure;
 pub use erase::EraseError;
 pub use fail_point::{FailPoint, FailPoints};
