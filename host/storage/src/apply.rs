@@ -44,7 +44,8 @@ pub(crate) enum Decision<E: Engine> {
 
 /// A batch that may be applied: one record, and the head after it.
 pub(crate) struct Step<E: Engine> {
-    record: E::Record,
+    /// Whoever applies it may add to the record.
+    pub(crate) record: E::Record,
     head: LogHead,
     /// Position of the batch's event 0.
     pub(crate) first_position: u64,
@@ -130,6 +131,16 @@ impl<E: Engine> Applier<E> {
         let recorded = RecordedHead { head, engine_floor: self.engine.floor() };
         let record = record.finish(self.keyspaces.meta(), recorded);
         Step { record, head, first_position }
+    }
+
+    /// An empty record, which changes neither data nor head.
+    pub(crate) fn record(&self) -> E::Record {
+        self.engine.record(2)
+    }
+
+    /// Writes a record that changes neither data nor head. Returns its bytes as [`apply`](Self::apply) does.
+    pub(crate) fn write(&self, record: E::Record) -> Result<u64, PoisonReason> {
+        self.engine.commit(record).map_err(PoisonReason::failed("writing a record failed"))
     }
 
     /// Applies the step that was decided on last. Returns the bytes that it takes in the engine's journal, at most.

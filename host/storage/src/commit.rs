@@ -20,6 +20,8 @@ mod write_clock;
 mod writer;
 mod zeroed_ahead;
 
+pub(crate) use active_journal::ActiveJournal;
+pub(crate) use backpressure::Backpressure;
 pub use checked::CheckedCommit;
 pub(crate) use committer::Committer;
 pub use health::Health;

@@ -10,7 +10,7 @@
 //! Numbers are big-endian.
 //!
 //! ```text
-//! dump       magic "exesdump", version u32 (3; 2 if the store's format is 2), frame*
+//! dump       magic "exesdump", version u32 (3; 2 if the store's format is 2; 4 if it is a replica), frame*
 //! frame      kind u8, payload bytes u32, payload, checksum u64
 //! ```
 //!
@@ -22,6 +22,8 @@
 //!                          time of the dump u64 (microseconds since 1970-01-01 UTC), from version 3 on the store's
 //!                          time u64
 //! 5 histories  once        of each history, the oldest first: id u64, first position u64; not in version 1
+//! 6 replica    once        only in version 4: term u64, leader u64 and index u64 of the last entry that was applied
+//!                          whole, batches of the next u64, time u64, link of outcomes u64, members of the group
 //! 2 keyspace   each        owner, keyspace: name bytes u8, name
 //! 3 entries    1 or more   entries of the keyspace before: key bytes u16, value bytes u32, key, value
 //!              each
@@ -36,16 +38,19 @@
 //! The checksums detect accidents. They are no signature: whoever can write to a dump can forge a valid one.
 
 mod decode;
+mod digest;
 mod encode;
 mod error;
 mod format;
 mod frame;
+mod in_memory;
 mod restore;
 mod summary;
 
 pub use decode::inspect;
 pub use error::{DumpError, InvalidDump};
-pub use restore::{RestoreError, restore};
+pub use in_memory::restore_in_memory;
+pub use restore::{RestoreError, restore, restore_replica};
 pub use summary::{KeyspaceSummary, Progress, Summary};
 
 pub use crate::open::unfinished;

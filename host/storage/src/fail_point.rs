@@ -1,12 +1,15 @@
-//! Places where a test can make the committer fail, wait or die.
+//! Places where a test can make the committer or a replica fail, wait or die.
 //!
-//! The hook is a plain function in [`Options`](crate::Options) that is called on the committer thread. Without a hook,
+//! The hook is a plain function in [`Options`](crate::Options) that is called on the thread that writes. Without a hook,
 //! passing a fail point costs one branch.
 
 use std::io;
 use std::sync::Arc;
 
 /// A place in the committer. Each group passes those before [`BeforeZeroes`](Self::BeforeZeroes), in this order.
+///
+/// A [replica](crate::Replica) passes some of them: each batch those around a write, each entry then those around
+/// publication, and making durable those around a sync.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailPoint {
     /// Before a batch whose guards hold is written to the journal.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! <store>/lock               locked (flock) for as long as the store is open; empty
-//! <store>/durable.mark       what was acknowledged; two slots of 64 bytes, at 0 and 4096
+//! <store>/durable.mark       what was acknowledged; two slots of 64 bytes (80 in a replica), at 0 and 4096
 //! <store>/durable.mark.new   a mark while it is created
 //! <store>/data/              a fjall 3 database; its own format is fjall's
 //! <store>/data.new/          a database while it is created; one that an interruption left is removed at the next open
@@ -13,9 +13,11 @@
 //!
 //! | keyspace | key | value |
 //! |---|---|---|
-//! | `meta` | `format` | `u32`: the version of this format: 3, or 2 before the first record of the log |
+//! | `meta` | `format` | `u32`: the version of this format: 3, or 2 before the first record of the log; 4 in a replica |
 //! | `meta` | `head` | sequence, next position, chain, floor of the engine's sequence number, and in version 3 the time: `u64` each |
 //! | `meta` | `histories` | of each history, the oldest first: its id and its first position: `u64` each |
+//! | `meta` | `applied` | only in a replica: how far it has applied the log; see [`crate::replica`] |
+//! | `meta` | `membership` | only in a replica: the members of its group |
 //! | `meta` | `keyspace:<owner>.<keyspace>` | `u64`: the engine's number of the keyspace, which is its folder's name |
 //! | `storage.log` | position: `u64` | a record of the event log: see [`crate::log`] |
 //! | `<owner>.<keyspace>` | chosen by the owner, 1 to 4,096 bytes | chosen by the owner, at most 2 MiB |
@@ -67,6 +69,12 @@ pub(crate) const HEAD_KEY: &[u8; 4] = b"head";
 /// Key of the list of histories.
 pub(crate) const HISTORIES_KEY: &[u8] = b"histories";
 
+/// Key of how far a replica has applied the log.
+pub(crate) const APPLIED_KEY: &[u8] = b"applied";
+
+/// Key of the members of a replica's group.
+pub(crate) const MEMBERSHIP_KEY: &[u8] = b"membership";
+
 /// Owner and name of the keyspace that has the [event log](crate::log). No component has this name.
 pub(crate) const LOG: (&str, &str) = ("storage", "log");
 
@@ -100,9 +108,13 @@ pub const FORMAT_VERSION: u32 = 3;
 /// The version before, which a store has until the first record of its log is written: a reader of it would miss events.
 pub(crate) const FORMAT_WITHOUT_LOG: u32 = 2;
 
+/// The version of the format of a replica, which always counts as having an event log. Whoever does not know it would write
+/// to the replica without the log of its group.
+pub const REPLICA_FORMAT_VERSION: u32 = 4;
+
 /// Whether this code reads a version of the format.
 pub(crate) fn is_known(version: u32) -> bool {
-    [FORMAT_WITHOUT_LOG, FORMAT_VERSION].contains(&version)
+    [FORMAT_WITHOUT_LOG, FORMAT_VERSION, REPLICA_FORMAT_VERSION].contains(&version)
 }
 
 /// Whether a store of this version has a log of its own.

@@ -100,7 +100,7 @@ pub use erase::EraseError;
 pub use fail_point::{FailPoint, FailPoints};
 #[cfg(feature = "faults")]
 pub use fault::Fault;
-pub use format::FORMAT_VERSION;
+pub use format::{FORMAT_VERSION, REPLICA_FORMAT_VERSION};
 pub use head::{LogHead, chain};
 pub use history::{Histories, History, HistoryChanged, HistoryId};
 pub use log::{LogCursor, LogFinding, LogPage, LogPlace, LogRead, LogVerification};
@@ -108,7 +108,10 @@ pub use open::{OpenError, begin_history};
 pub use options::Options;
 pub use packed_puts::push_put;
 pub use read::{Direction, Page, ReadError, Reader, Scan, Snapshot};
-pub use replica::{Entry, EntryCommit, EntryContent, EntryError, LogId, Refused, Term};
+pub use replica::{
+    Applied, Checkpoint, Entry, EntryCommit, EntryContent, EntryError, Genesis, LogId, Persisted, Refused,
+    Replica, ReplicaError, ReplicaOpenError, ReplicaState, Term,
+};
 pub use space::FreeSpace;
 pub use stamp::{STAMP_BYTES, Stamp};
 pub use store::Store;

@@ -5,6 +5,10 @@
 //! far it has come: one small write to alternating slots of a file of fixed size, so that a torn write harms only one of
 //! them. The file is synced after the replies, at intervals: it is exact after a killed process, and at most
 //! [`SYNC_INTERVAL`] behind after a loss of power. It is never ahead of the journal, which is synced before it.
+//!
+//! The mark of a [replica](crate::Replica) says how far the replica was made durable, which nobody waits for: what is
+//! missing after it comes from the log again. It has other first bytes, so it is not taken for the mark of a store without
+//! a log.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -25,8 +29,14 @@ const SYNC_INTERVAL: Duration = Duration::from_millis(100);
 /// First bytes of a slot.
 const MAGIC: u64 = u64::from_be_bytes(*b"exesmark");
 
+/// First bytes of a slot of a replica's mark.
+const REPLICA_MAGIC: u64 = u64::from_be_bytes(*b"exesrepl");
+
 /// Bytes of a slot.
 const SLOT_BYTES: usize = 64;
+
+/// Bytes of a slot of a replica's mark: two numbers more.
+const REPLICA_SLOT_BYTES: usize = SLOT_BYTES + 2 * 8;
 
 /// Distance of the slots in bytes. Each lies in its own block of the file system, so that a torn block harms only one.
 const SLOT_DISTANCE: u64 = 4096;
@@ -42,6 +52,17 @@ pub(crate) struct Mark {
     pub(crate) flushed_through: u64,
     /// Number of the journal that the head's batch is in, or of an earlier one.
     pub(crate) journal: u64,
+    /// How far the log was applied; only in the mark of a replica.
+    pub(crate) applied: Option<AppliedMark>,
+}
+
+/// How far a replica has applied the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct AppliedMark {
+    /// Index of the last entry that was applied whole.
+    pub(crate) index: u64,
+    /// Batches of the next entry that were applied.
+    pub(crate) batches: u64,
 }
 
 /// The mark of a store, as it was found.
@@ -64,36 +85,37 @@ pub(crate) struct MarkFile {
 }
 
 impl Mark {
-    fn encode(&self) -> [u8; SLOT_BYTES] {
-        let mut bytes = [0; SLOT_BYTES];
-        let numbers = [
-            MAGIC,
-            self.turn,
-            self.head.sequence,
-            self.head.next_position,
-            self.head.chain,
-            self.flushed_through,
-            self.journal,
-        ];
-        for (field, number) in bytes.chunks_exact_mut(8).zip(numbers) {
-            field.copy_from_slice(&number.to_be_bytes());
-        }
-        let checksum = xxh3_64(&bytes[..SLOT_BYTES - 8]);
-        bytes[SLOT_BYTES - 8..].copy_from_slice(&checksum.to_be_bytes());
+    fn encode(&self) -> Vec<u8> {
+        let LogHead { sequence, next_position, chain, time: _ } = self.head;
+        let magic = if self.applied.is_some() { REPLICA_MAGIC } else { MAGIC };
+        let numbers = [magic, self.turn, sequence, next_position, chain, self.flushed_through, self.journal];
+        let applied = self.applied.map(|AppliedMark { index, batches }| [index, batches]);
+        let numbers = numbers.into_iter().chain(applied.into_iter().flatten());
+        let mut bytes: Vec<u8> = numbers.flat_map(u64::to_be_bytes).collect();
+        bytes.extend(xxh3_64(&bytes).to_be_bytes());
         bytes
     }
 
+    /// Reads the slot at the beginning of the bytes, which may go on after it.
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; SLOT_BYTES] = bytes.try_into().ok()?;
-        let (numbers, _) = bytes.as_chunks::<8>();
-        let [magic, turn, sequence, next_position, chain, flushed_through, journal, checksum] =
-            <[[u8; 8]; 8]>::try_from(numbers).ok()?.map(u64::from_be_bytes);
-        (magic == MAGIC && checksum == xxh3_64(&bytes[..SLOT_BYTES - 8])).then_some(Self {
-            turn,
-            head: LogHead { sequence, next_position, chain, time: 0 },
-            flushed_through,
-            journal,
-        })
+        let magic = u64::from_be_bytes(*bytes.first_chunk()?);
+        let length = if magic == REPLICA_MAGIC { REPLICA_SLOT_BYTES } else { SLOT_BYTES };
+        let bytes = bytes.get(..length)?;
+        let (content, checksum) = bytes.split_last_chunk::<8>()?;
+        if u64::from_be_bytes(*checksum) != xxh3_64(content) {
+            return None;
+        }
+        let numbers: Vec<u64> =
+            content.as_chunks().0.iter().map(|number| u64::from_be_bytes(*number)).collect();
+        let (common, applied) = numbers.split_first_chunk::<7>()?;
+        let [magic, turn, sequence, next_position, chain, flushed_through, journal] = *common;
+        let applied = match (magic, applied) {
+            (MAGIC, []) => None,
+            (REPLICA_MAGIC, [index, batches]) => Some(AppliedMark { index: *index, batches: *batches }),
+            _ => return None,
+        };
+        let head = LogHead { sequence, next_position, chain, time: 0 };
+        Some(Self { turn, head, flushed_through, journal, applied })
     }
 
     fn offset(&self) -> u64 {
@@ -103,7 +125,7 @@ impl Mark {
 
 /// The newest whole slot of a mark file's bytes.
 fn newest(bytes: &[u8]) -> FoundMark {
-    let slot = |at: usize| bytes.get(at..at + SLOT_BYTES).and_then(Mark::decode);
+    let slot = |at: usize| bytes.get(at..).and_then(Mark::decode);
     match slot(0).into_iter().chain(slot(SLOT_DISTANCE as usize)).max_by_key(|mark| mark.turn) {
         Some(mark) => FoundMark::Whole(mark),
         None => FoundMark::Damaged,
@@ -142,6 +164,17 @@ impl MarkFile {
         self.write(Mark { head, journal, ..self.mark })
     }
 
+    /// As [`advance`](Self::advance), of a replica that has applied the log so far; durable on return.
+    pub(crate) fn advance_replica(
+        &mut self,
+        head: LogHead,
+        journal: u64,
+        applied: AppliedMark,
+    ) -> io::Result<()> {
+        self.write(Mark { head, journal, applied: Some(applied), ..self.mark })?;
+        self.sync()
+    }
+
     /// Notes that no journal is needed for anything up to the head. Writes both slots, durably: after a torn write the
     /// other slot must say the same, because a journal may have been emptied since.
     pub(crate) fn flushed(&mut self) -> io::Result<()> {
@@ -177,13 +210,16 @@ impl MarkFile {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use super::{FoundMark, Mark, MarkFile, SLOT_BYTES, SLOT_DISTANCE, create, newest, read};
+    use super::{
+        AppliedMark, FoundMark, Mark, MarkFile, REPLICA_SLOT_BYTES, SLOT_BYTES, SLOT_DISTANCE, create,
+        newest, read,
+    };
     use crate::format;
     use crate::head::LogHead;
 
     fn mark(turn: u64, sequence: u64) -> Mark {
         let head = LogHead { sequence, next_position: 2 * sequence, chain: 3 * sequence, time: 0 };
-        Mark { turn, head, flushed_through: 0, journal: 4 }
+        Mark { turn, head, flushed_through: 0, journal: 4, applied: None }
     }
 
     #[test]
@@ -211,21 +247,42 @@ mod tests {
 
     #[test]
     fn every_flip_and_every_truncation_of_a_slot_is_detected() {
+        let replica = Mark { applied: Some(AppliedMark { index: 5, batches: 6 }), ..mark(0, 1) };
+        for (mark, bytes) in [(mark(0, 1), SLOT_BYTES), (replica, REPLICA_SLOT_BYTES)] {
+            check_damage(mark, bytes);
+        }
+    }
+
+    fn check_damage(mark: Mark, slot_bytes: usize) {
         let dir = tempfile::tempdir().unwrap();
-        create(dir.path(), mark(0, 1)).unwrap();
+        create(dir.path(), mark).unwrap();
         let whole = std::fs::read(dir.path().join(format::MARK_FILE)).unwrap();
-        for at in 0..SLOT_BYTES {
+        for at in 0..slot_bytes {
             for bit in 0..8 {
                 let mut bytes = whole.clone();
                 bytes[SLOT_DISTANCE as usize + at] ^= 1 << bit;
-                assert_eq!(newest(&bytes), FoundMark::Whole(mark(0, 1)), "the other slot is whole");
+                assert_eq!(newest(&bytes), FoundMark::Whole(mark), "the other slot is whole");
                 bytes[at] ^= 1 << bit;
                 assert_eq!(newest(&bytes), FoundMark::Damaged);
             }
         }
-        for len in 0..SLOT_BYTES {
+        for len in 0..slot_bytes {
             assert_eq!(newest(&whole[..len]), FoundMark::Damaged);
         }
-        assert_eq!(newest(&whole[..SLOT_BYTES]), FoundMark::Whole(mark(0, 1)));
+        assert_eq!(newest(&whole[..slot_bytes]), FoundMark::Whole(mark));
+    }
+
+    #[test]
+    fn the_mark_of_a_replica_says_how_far_it_has_applied() {
+        let dir = tempfile::tempdir().unwrap();
+        let applied = |index| Some(AppliedMark { index, batches: 1 });
+        create(dir.path(), Mark { applied: applied(5), ..mark(0, 1) }).unwrap();
+        let found = read(dir.path()).unwrap();
+        assert_eq!(found, FoundMark::Whole(Mark { applied: applied(5), ..mark(1, 1) }));
+        let mut file = MarkFile::open(dir.path(), Mark { applied: applied(5), ..mark(1, 1) }).unwrap();
+        file.advance_replica(mark(0, 2).head, 4, AppliedMark { index: 7, batches: 1 }).unwrap();
+        assert_eq!(file.sync_due(), None);
+        let found = read(dir.path()).unwrap();
+        assert_eq!(found, FoundMark::Whole(Mark { applied: applied(7), ..mark(2, 2) }));
     }
 }

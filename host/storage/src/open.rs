@@ -23,6 +23,7 @@ use crate::history::Histories;
 use crate::mark::{self, FoundMark, Mark, MarkFile};
 use crate::options::Options;
 use crate::read::Keyspaces;
+use crate::replica::ReplicaState;
 
 pub(crate) use engine::{engine_error, open_engine, sync_keyspace_folder};
 pub use error::OpenError;
@@ -43,10 +44,46 @@ pub(crate) struct Opened {
     pub(crate) data: PathBuf,
     pub(crate) database: Database,
     pub(crate) lock: File,
+    /// How far the log was applied, in a replica.
+    pub(crate) replica: Option<ReplicaState>,
 }
 
-/// Opens the store in `dir`, creating folder and store if they do not exist.
-pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
+/// What a folder is opened as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A store that nothing is replicated to. It is created if it does not exist.
+    Single,
+    /// A replica. It is not created: whoever opens it expects what it has applied.
+    Replica,
+}
+
+impl Kind {
+    fn of(format: u32) -> Self {
+        if format == format::REPLICA_FORMAT_VERSION { Self::Replica } else { Self::Single }
+    }
+
+    /// Refuses a folder of the other kind, given the version of its format.
+    fn check(self, dir: &Path, format: u32) -> Result<(), OpenError> {
+        if Self::of(format) == self {
+            return Ok(());
+        }
+        Err(OpenError::UnknownFormat { path: dir.to_owned(), found: format })
+    }
+
+    /// Refuses a folder whose mark is of the other kind, before anything is changed in it.
+    fn check_mark(self, dir: &Path, found: FoundMark) -> Result<(), OpenError> {
+        match found {
+            FoundMark::Whole(Mark { applied: Some(_), .. }) => {
+                self.check(dir, format::REPLICA_FORMAT_VERSION)
+            }
+            FoundMark::Whole(_) => self.check(dir, format::FORMAT_VERSION),
+            FoundMark::Missing | FoundMark::Damaged => Ok(()),
+        }
+    }
+}
+
+/// Opens what is in `dir` as this kind.
+pub(crate) fn open(dir: &Path, options: &Options, kind: Kind) -> Result<Opened, OpenError> {
     options.check()?;
     std::fs::create_dir_all(dir).map_err(OpenError::io("creating", dir))?;
     let lock = lock(dir)?;
@@ -57,18 +94,29 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     unfinished::finish(dir).map_err(OpenError::io("removing the mark of the restore in", dir))?;
     let data = dir.join(format::DATABASE_FOLDER);
     let mut found = mark::read(dir).map_err(OpenError::io("reading the durable mark of", dir))?;
+    kind.check_mark(dir, found)?;
     if !data.try_exists().map_err(OpenError::io("looking for", &data))? {
         acknowledged::check_creatable(dir, found)?;
-        found = FoundMark::Whole(folder::create_database(dir, options)?);
+        if kind == Kind::Replica {
+            return Err(OpenError::damaged(dir, format!("{} is missing", data.display())));
+        }
+        found = FoundMark::Whole(folder::create_database(dir, options, None)?);
     }
     let journals = check_files(dir, &data, found)?;
     let mark = acknowledged::recover(dir, &journals, found, options)?;
     let database = open_engine(dir, &data, options)?;
     let meta = database.keyspace(format::META, || options.keyspace()).map_err(engine_error(dir))?;
     let format = meta::read_format(dir, &meta)?;
+    kind.check(dir, format)?;
     let Some(mark) = mark else { return Err(acknowledged::mark_missing(dir, found)) };
     let head = read_head(dir, &meta)?;
     acknowledged::check_head(dir, head, mark, &journals, options)?;
+    let replica = match kind {
+        Kind::Single => None,
+        Kind::Replica => Some(meta::read_replica(dir, &meta)?),
+    };
+    let applied = replica.as_ref().map(|replica| replica.applied.mark());
+    acknowledged::check_applied(dir, applied, mark)?;
     let keyspaces = meta::open_keyspaces(dir, &database, &meta, options)?;
     #[cfg(feature = "faults")]
     meta::drop_one(dir, &keyspaces, options)?;
@@ -76,6 +124,9 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     database.persist(PersistMode::SyncAll).map_err(engine_error(dir))?;
     let (head, histories) = match meta::read_histories(dir, &meta, head)? {
         Some(histories) => (head, histories),
+        None if kind == Kind::Replica => {
+            return Err(OpenError::damaged(dir, "meta has no histories".into()));
+        }
         // The store was written before there were histories: it gets its first.
         None => {
             let histories = Histories::begin();
@@ -83,10 +134,41 @@ pub(crate) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
         }
     };
     let newest = journals.last().expect("a database without a journal was refused");
-    let mark = acknowledged::advance_mark(dir, found, Mark { head, journal: newest.id, ..mark })
+    let mark = acknowledged::advance_mark(dir, found, Mark { head, journal: newest.id, applied, ..mark })
         .map_err(OpenError::io("writing the durable mark of", dir))?;
     let journal = (newest.id, newest.valid_end);
-    Ok(Opened { meta, keyspaces, format, head, histories, mark, journal, data, database, lock })
+    Ok(Opened { meta, keyspaces, format, head, histories, mark, journal, data, database, lock, replica })
+}
+
+/// Creates the database of a replica in `dir`, which must have none.
+pub(crate) fn create_replica(dir: &Path, options: &Options, state: &ReplicaState) -> Result<(), CreateError> {
+    options.check().map_err(OpenError::from)?;
+    std::fs::create_dir_all(dir).map_err(OpenError::io("creating", dir))?;
+    let _lock = lock(dir)?;
+    if unfinished::is_unfinished(dir).map_err(OpenError::io("looking at", dir))? {
+        return Err(OpenError::RestoreUnfinished { path: dir.to_owned() }.into());
+    }
+    let data = dir.join(format::DATABASE_FOLDER);
+    if data.try_exists().map_err(OpenError::io("looking for", &data))? {
+        return Err(CreateError::Exists(data));
+    }
+    let found = mark::read(dir).map_err(OpenError::io("reading the durable mark of", dir))?;
+    acknowledged::check_creatable(dir, found)?;
+    folder::create_database(dir, options, Some(state))?;
+    Ok(())
+}
+
+/// Why a replica's database was not created.
+pub(crate) enum CreateError {
+    /// There is one, at this path.
+    Exists(PathBuf),
+    Open(OpenError),
+}
+
+impl From<OpenError> for CreateError {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
 }
 
 /// Checks the engine's files before the engine opens them. Returns its journals.
@@ -114,7 +196,7 @@ fn check_files(dir: &Path, data: &Path, found: FoundMark) -> Result<Vec<Journal>
 ///
 /// [`OpenError`], as for opening the store.
 pub fn begin_history(dir: &Path, inherited: &Histories, first_position: u64) -> Result<Histories, OpenError> {
-    let mut opened = open(dir, &Options::default())?;
+    let mut opened = open(dir, &Options::default(), Kind::Single)?;
     let Opened { meta, database, head, mark, journal: (journal, _), .. } = &mut opened;
     // The store has no events from its end on that it could share.
     let first_position = first_position.min(head.next_position);

@@ -12,7 +12,7 @@ mod snapshot;
 
 pub(crate) use chunk::{CHUNK_BYTES, Chunk, read_chunk};
 pub use error::ReadError;
-pub(crate) use published::{Keyspaces, Published};
+pub(crate) use published::{Keyspaces, Published, Reached};
 pub(crate) use scan::key_range;
 pub use scan::{Direction, Page, Scan};
 pub use snapshot::{Reader, Snapshot};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::commit::{Commit, CommitError, Committer, Health, Outcomes, Shared, Writer};
 use crate::engine::Fjall;
-use crate::open::{OpenError, open};
+use crate::open::{Kind, OpenError, open};
 use crate::options::Options;
 use crate::read::{Published, Reader, Snapshot};
 use crate::space::{DiskSpace, probe};
@@ -44,7 +44,7 @@ impl Store {
     ///
     /// [`OpenError`], which says what is wrong, where, and what to do. Nothing that was acknowledged was changed.
     pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
-        let opened = open(dir, &options)?;
+        let opened = open(dir, &options, Kind::Single)?;
         let stall_limit = Duration::from_millis(options.stall_limit_ms);
         let space = DiskSpace::new(dir, options.reserve_bytes, options.free_space.clone());
         let shared = Arc::new(Shared::new(options.commit_queue, options.commit_queue_bytes));

@@ -144,7 +144,7 @@ fn hostile_heads_are_refused() {
     refused(short.frame(HEAD, &head(known, 3, 2)), "its head has 36 bytes instead of 44");
     let mut version = Forger::new();
     version.bytes[11] = 9;
-    refused(&version, "the backup has format 9, this version knows those up to 3");
+    refused(&version, "the backup has format 9, this version knows those up to 4");
     let mut magic = Forger::new();
     magic.bytes[0] = b'E';
     refused(&magic, "this is not a backup");
@@ -195,7 +195,8 @@ fn hostile_sizes_are_refused_before_they_are_believed() {
         );
     }
     refused(Forger::new().claim(0, 0), "of kind 0");
-    refused(Forger::new().claim(6, 0), "of kind 6");
+    refused(Forger::new().claim(7, 0), "of kind 7");
+    refused(Forger::new().frame(6, &[]), "the state of a replica where none belongs");
     let with = |payload: &[u8], message: &str| {
         refused(Forger::new().frame(NAMES, &names(OWNER, KEYSPACE)).frame(ENTRIES, payload), message);
     };

@@ -29,7 +29,7 @@ impl<E: Engine> KeyspaceHandles<E> {
     }
 
     /// This crate's own keyspace.
-    pub(super) fn meta(&self) -> &E::Keyspace {
+    pub(crate) fn meta(&self) -> &E::Keyspace {
         &self.meta
     }
 

@@ -9,7 +9,7 @@ use crate::engine_files::journal;
 const ROTATION_BYTES_MIN: u64 = 32_000_000;
 
 /// The journal that the engine writes to, or an older one if it began another since [`refresh`](Self::refresh).
-pub(super) struct ActiveJournal {
+pub(crate) struct ActiveJournal {
     data: PathBuf,
     id: u64,
     /// At most this many bytes are in it, apart from those written while the store was opened.
@@ -26,7 +26,7 @@ pub(super) struct ActiveJournal {
 
 impl ActiveJournal {
     /// The journal that was found at open, with the bytes in it.
-    pub(super) fn new(data: PathBuf, id: u64, bytes: u64) -> Self {
+    pub(crate) fn new(data: PathBuf, id: u64, bytes: u64) -> Self {
         Self {
             data,
             id,
@@ -40,7 +40,7 @@ impl ActiveJournal {
     }
 
     /// The number in the journal's name.
-    pub(super) fn id(&self) -> u64 {
+    pub(crate) fn id(&self) -> u64 {
         self.id
     }
 
@@ -56,7 +56,7 @@ impl ActiveJournal {
 
     /// Finds out whether the engine has begun another journal. Called before a group is written, so that the group is in
     /// this journal or a later one.
-    pub(super) fn refresh(&mut self) {
+    pub(crate) fn refresh(&mut self) {
         if self.end_max <= ROTATION_BYTES_MIN {
             return;
         }
@@ -71,7 +71,7 @@ impl ActiveJournal {
     }
 
     /// Counts a record that takes at most `bytes`.
-    pub(super) fn wrote(&mut self, bytes: u64) {
+    pub(crate) fn wrote(&mut self, bytes: u64) {
         self.end_max += bytes;
         self.unseen += bytes;
         #[cfg(feature = "faults")]

@@ -16,7 +16,7 @@ use crate::stall;
 /// [`MEMTABLE_BYTES_MIN`](crate::limits::MEMTABLE_BYTES_MIN), so filling another one takes at least 32 such intervals.
 const CHECK_INTERVAL_BYTES: u64 = 1024 * 1024;
 
-pub(super) struct Backpressure {
+pub(crate) struct Backpressure {
     published: Arc<Published<Fjall>>,
     limit: Duration,
     /// Bytes written since memtables and tables were counted; `None` before the first count.
@@ -24,16 +24,16 @@ pub(super) struct Backpressure {
 }
 
 impl Backpressure {
-    pub(super) fn new(published: Arc<Published<Fjall>>, limit: Duration) -> Self {
+    pub(crate) fn new(published: Arc<Published<Fjall>>, limit: Duration) -> Self {
         Self { published, limit, uncounted: None }
     }
 
-    pub(super) fn wrote(&mut self, bytes: u64) {
+    pub(crate) fn wrote(&mut self, bytes: u64) {
         self.uncounted = self.uncounted.map(|uncounted| uncounted + bytes);
     }
 
     /// Waits until every keyspace can be written to.
-    pub(super) fn wait(
+    pub(crate) fn wait(
         &mut self,
         database: &Database,
         keyspaces: &KeyspaceHandles<Fjall>,

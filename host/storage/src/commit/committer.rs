@@ -36,7 +36,7 @@ use crate::open::Opened;
 use crate::options::Options;
 use crate::panic::catch_panic;
 use crate::poison::PoisonReason;
-use crate::read::Published;
+use crate::read::{Published, Reached};
 use crate::space::{DiskSpace, Purpose};
 
 /// The committer's state. The fields are dropped in order: every handle of the database, then the journal is emptied if
@@ -78,10 +78,11 @@ impl Committer {
             data,
             database,
             lock,
+            replica: _,
         } = opened;
         let published = Arc::new(Published::new(
             database.snapshot(),
-            head,
+            Reached { head, replica: None },
             format,
             histories,
             keyspaces,
@@ -271,7 +272,8 @@ impl Committer {
         }
         let has_written = self.applier.head().sequence > before;
         if has_written {
-            self.published.apply(self.applier.engine().snapshot(), self.applier.head());
+            let reached = Reached { head: self.applier.head(), replica: None };
+            self.published.apply(self.applier.engine().snapshot(), reached);
         }
         for (applied, outcomes) in applied.into_iter().zip(&all) {
             if let Some(applied) = applied {

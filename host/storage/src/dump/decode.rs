@@ -11,6 +11,7 @@ use crate::head::LogHead;
 use crate::history::Histories;
 use crate::limits;
 use crate::name;
+use crate::replica::{APPLIED_BYTES, Applied, ReplicaState};
 
 /// Largest number in a head. A store that counts a billion a second reaches it in 292 years. Half of the range is left, so
 /// that the restored store can go on counting.
@@ -35,6 +36,7 @@ pub(super) struct Decoder<'a> {
     format: u32,
     head: LogHead,
     histories: Option<Histories>,
+    replica: Option<ReplicaState>,
     taken_at: u64,
     /// The keyspaces whose entries have all been read.
     done: Vec<KeyspaceSummary>,
@@ -78,8 +80,13 @@ impl<'a> Decoder<'a> {
             return Err(frames.damaged(format!("its head has {bytes} bytes instead of {expected}")));
         }
         let (format, [sequence, next_position, chain, taken_at, time]) = head_numbers(frames.payload());
-        if !format::is_known(format) {
+        let is_of_replica = format == format::REPLICA_FORMAT_VERSION;
+        if !format::is_known(format) || (is_of_replica && !frames.is_of_replica()) {
             return Err(InvalidDump::UnknownFormat { found: format });
+        }
+        if frames.is_of_replica() && !is_of_replica {
+            let reason = format!("its head has format {format}, which is not that of a replica");
+            return Err(frames.damaged(reason));
         }
         for (what, number) in [("sequence", sequence), ("next position", next_position), ("time", time)] {
             if number > HEAD_NUMBER_MAX {
@@ -94,7 +101,18 @@ impl<'a> Decoder<'a> {
         }
         let head = LogHead { sequence, next_position, chain, time };
         let histories = if frames.has_histories() { Some(read_histories(&mut frames, head)?) } else { None };
-        Ok(Self { frames, format, head, histories, taken_at, done: Vec::new(), current: None })
+        let replica = if frames.is_of_replica() { Some(read_replica(&mut frames)?) } else { None };
+        Ok(Self { frames, format, head, histories, replica, taken_at, done: Vec::new(), current: None })
+    }
+
+    /// How far the log of its group was applied, if it is the dump of a replica.
+    pub(super) fn replica(&self) -> Option<&ReplicaState> {
+        self.replica.as_ref()
+    }
+
+    /// The head of the store.
+    pub(super) fn head(&self) -> LogHead {
+        self.head
     }
 
     /// Reads the next part. Must not be called after [`Item::End`].
@@ -102,6 +120,9 @@ impl<'a> Decoder<'a> {
         match self.frames.next()? {
             Kind::Head => Err(self.frames.damaged("it has a second head".into())),
             Kind::Histories => Err(self.frames.damaged("it has histories where none belong".into())),
+            Kind::Replica => {
+                Err(self.frames.damaged("it has the state of a replica where none belongs".into()))
+            }
             Kind::Keyspace => {
                 let current = self.begin_keyspace().map_err(|reason| self.frames.damaged(reason))?;
                 let current = self.current.insert(current);
@@ -125,6 +146,7 @@ impl<'a> Decoder<'a> {
                     format: self.format,
                     head: self.head,
                     histories: self.histories.take(),
+                    replica: self.replica.take(),
                     taken_at: self.taken_at,
                     keyspaces: std::mem::take(&mut self.done),
                     dump_bytes: self.frames.at(),
@@ -162,7 +184,8 @@ impl<'a> Decoder<'a> {
             ));
         }
         let owned = self.done.iter().filter(|done| done.owner == owner).count();
-        if owned == limits::OWNER_KEYSPACES_MAX {
+        // A replica applies what was proposed under the limits of another version.
+        if owned == limits::OWNER_KEYSPACES_MAX && self.replica.is_none() {
             return Err(format!("{owner} has more than {owned} keyspaces"));
         }
         let tally = Tally::new(&owner, &keyspace);
@@ -197,6 +220,26 @@ fn read_histories(frames: &mut FrameReader<'_>, head: LogHead) -> Result<Histori
         return Err(frames.damaged(format!("its second frame is a {kind:?} and not its histories")));
     }
     Histories::decode(frames.payload(), head.next_position).map_err(|reason| frames.damaged(reason))
+}
+
+fn read_replica(frames: &mut FrameReader<'_>) -> Result<ReplicaState, InvalidDump> {
+    let kind = frames.next()?;
+    if kind != Kind::Replica {
+        return Err(frames.damaged(format!("its third frame is a {kind:?} and not the state of a replica")));
+    }
+    let state = frames.payload().split_first_chunk::<APPLIED_BYTES>();
+    let state = state.and_then(|(applied, membership)| {
+        Some(ReplicaState { applied: Applied::decode(applied)?, membership: membership.into() })
+    });
+    let state = state.ok_or_else(|| frames.damaged("the state of its replica is malformed".into()))?;
+    let Applied { id, time, .. } = state.applied;
+    for (what, number) in [("index", id.index), ("term", id.term), ("time", time)] {
+        if number > HEAD_NUMBER_MAX {
+            let reason = format!("the {what} of its replica is {number}, which none reaches");
+            return Err(frames.damaged(reason));
+        }
+    }
+    Ok(state)
 }
 
 /// The numbers of a head. Those that it does not have are 0.

@@ -10,6 +10,7 @@ use super::summary::{KeyspaceSummary, Progress, Summary};
 use crate::engine::Engine;
 use crate::limits;
 use crate::read::{Direction, ReadError, Snapshot};
+use crate::replica::ReplicaState;
 
 impl<E: Engine> Snapshot<E> {
     /// Writes everything in the snapshot, and its head, as a [dump](crate::dump). Meanwhile the store goes on committing,
@@ -39,6 +40,10 @@ impl<E: Engine> Snapshot<E> {
         put(&mut frames, Kind::Head, &payload)?;
         let histories = self.histories().clone();
         put(&mut frames, Kind::Histories, &histories.encode())?;
+        let replica = self.replica().cloned();
+        if let Some(ReplicaState { applied, membership }) = &replica {
+            put(&mut frames, Kind::Replica, &[&applied.encode()[..], membership].concat())?;
+        }
         let mut keyspaces = Vec::new();
         for (owner, keyspace) in names {
             if let Some(summary) = self.dump_keyspace(&owner, &keyspace, &mut frames, &keyspaces, progress)? {
@@ -52,6 +57,7 @@ impl<E: Engine> Snapshot<E> {
             format,
             head,
             histories: Some(histories),
+            replica,
             taken_at,
             keyspaces,
             dump_bytes: frames.at(),

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::format::{DUMP_VERSION, KEYSPACES_MAX};
-use crate::format::{FORMAT_VERSION, FORMAT_WITHOUT_LOG};
+use crate::format::{FORMAT_VERSION, FORMAT_WITHOUT_LOG, REPLICA_FORMAT_VERSION};
 use crate::read::ReadError;
 
 /// Why a dump was not completed. What was written of it is not accepted as a dump.
@@ -72,7 +72,7 @@ pub enum InvalidDump {
     },
     /// The dump is of a store with another storage format.
     #[error(
-        "the backup is of a store of format {found}, this version knows {FORMAT_WITHOUT_LOG} and {FORMAT_VERSION}; use the version that wrote it"
+        "the backup is of a store of format {found}, this version knows {FORMAT_WITHOUT_LOG} and {FORMAT_VERSION}, and {REPLICA_FORMAT_VERSION} in backups of replicas; use the version that wrote it"
     )]
     UnknownFormat {
         /// The store's format.

@@ -3,6 +3,7 @@
 use crate::history::HISTORIES_BYTES_MAX;
 use crate::limits;
 use crate::read::CHUNK_BYTES;
+use crate::replica::APPLIED_BYTES;
 
 /// Most keyspaces of a dump. 4,096: an owner has at most [32](limits::OWNER_KEYSPACES_MAX), and a process that hosts a
 /// hundred owners is a large one. A reader of a dump holds its manifest in memory.
@@ -13,8 +14,11 @@ const _: () = assert!(KEYSPACES_MAX * MANIFEST_ENTRY_BYTES_MAX < 1024 * 1024);
 /// First bytes of a dump.
 pub(super) const MAGIC: [u8; 8] = *b"exesdump";
 
-/// The version of the dump format: of a store with an event log.
-pub(super) const DUMP_VERSION: u32 = 3;
+/// The version of the dump format: of a replica.
+pub(super) const DUMP_VERSION: u32 = 4;
+
+/// The version of dumps of a store with an event log that is no replica. It has no state of a replica.
+pub(super) const DUMP_VERSION_WITHOUT_REPLICA: u32 = 3;
 
 /// The version of dumps of a store without a log. Its head has no time, as the store has none, so that the software which
 /// reads the store reads the dump as well.
@@ -61,11 +65,12 @@ pub(super) enum Kind {
     Entries = 3,
     Manifest = 4,
     Histories = 5,
+    Replica = 6,
 }
 
 impl Kind {
     pub(super) fn of(byte: u8) -> Option<Self> {
-        [Self::Head, Self::Keyspace, Self::Entries, Self::Manifest, Self::Histories]
+        [Self::Head, Self::Keyspace, Self::Entries, Self::Manifest, Self::Histories, Self::Replica]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -76,6 +81,7 @@ impl Kind {
             Self::Head => HEAD_BYTES,
             Self::Keyspace => NAMES_BYTES_MAX,
             Self::Histories => HISTORIES_BYTES_MAX,
+            Self::Replica => APPLIED_BYTES + limits::MEMBERSHIP_BYTES_MAX,
             Self::Entries => ENTRIES_BYTES_MAX,
             Self::Manifest => 4 + KEYSPACES_MAX * MANIFEST_ENTRY_BYTES_MAX + 16,
         }

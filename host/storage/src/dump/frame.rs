@@ -6,11 +6,12 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::error::InvalidDump;
 use super::format::{
-    CHECKSUM_BYTES, DUMP_VERSION, DUMP_VERSION_WITHOUT_HISTORIES, DUMP_VERSION_WITHOUT_TIME,
-    ENTRY_START_BYTES, FRAME_START_BYTES, HEAD_BYTES, HEAD_BYTES_WITHOUT_TIME, Kind, MAGIC, PREAMBLE_BYTES,
+    CHECKSUM_BYTES, DUMP_VERSION, DUMP_VERSION_WITHOUT_HISTORIES, DUMP_VERSION_WITHOUT_REPLICA,
+    DUMP_VERSION_WITHOUT_TIME, ENTRY_START_BYTES, FRAME_START_BYTES, HEAD_BYTES, HEAD_BYTES_WITHOUT_TIME,
+    Kind, MAGIC, PREAMBLE_BYTES,
 };
 use super::summary::{KeyspaceSummary, Progress};
-use crate::format::FORMAT_WITHOUT_LOG;
+use crate::format::{FORMAT_WITHOUT_LOG, REPLICA_FORMAT_VERSION};
 use crate::head::LogHead;
 
 fn preamble(version: u32) -> [u8; PREAMBLE_BYTES] {
@@ -40,7 +41,11 @@ pub(super) struct FrameWriter<'a> {
 impl<'a> FrameWriter<'a> {
     /// Begins a dump of a store of this format with its preamble.
     pub(super) fn begin(out: &'a mut dyn Write, format: u32) -> io::Result<Self> {
-        let version = if format == FORMAT_WITHOUT_LOG { DUMP_VERSION_WITHOUT_TIME } else { DUMP_VERSION };
+        let version = match format {
+            FORMAT_WITHOUT_LOG => DUMP_VERSION_WITHOUT_TIME,
+            REPLICA_FORMAT_VERSION => DUMP_VERSION,
+            _ => DUMP_VERSION_WITHOUT_REPLICA,
+        };
         let mut writer = Self { out, version, frames: 0, at: 0, digest: Xxh3::new() };
         writer.write(&preamble(version))?;
         Ok(writer)
@@ -48,7 +53,7 @@ impl<'a> FrameWriter<'a> {
 
     /// Whether the head of a dump of this version has the store's time.
     pub(super) fn has_time(&self) -> bool {
-        self.version == DUMP_VERSION
+        self.version >= DUMP_VERSION_WITHOUT_REPLICA
     }
 
     pub(super) fn frame(&mut self, kind: Kind, payload: &[u8]) -> io::Result<()> {
@@ -121,7 +126,10 @@ impl<'a> FrameReader<'a> {
         let mut version = [0; 4];
         reader.exact(&mut version)?;
         match u32::from_be_bytes(version) {
-            version @ (DUMP_VERSION | DUMP_VERSION_WITHOUT_TIME | DUMP_VERSION_WITHOUT_HISTORIES) => {
+            version @ (DUMP_VERSION
+            | DUMP_VERSION_WITHOUT_REPLICA
+            | DUMP_VERSION_WITHOUT_TIME
+            | DUMP_VERSION_WITHOUT_HISTORIES) => {
                 reader.version = version;
                 Ok(reader)
             }
@@ -172,9 +180,14 @@ impl<'a> FrameReader<'a> {
         self.version != DUMP_VERSION_WITHOUT_HISTORIES
     }
 
+    /// Whether a dump of this version has the state of a replica.
+    pub(super) fn is_of_replica(&self) -> bool {
+        self.version == DUMP_VERSION
+    }
+
     /// Bytes of the head of a dump of this version.
     pub(super) fn head_bytes(&self) -> usize {
-        if self.version == DUMP_VERSION { HEAD_BYTES } else { HEAD_BYTES_WITHOUT_TIME }
+        if self.version >= DUMP_VERSION_WITHOUT_REPLICA { HEAD_BYTES } else { HEAD_BYTES_WITHOUT_TIME }
     }
 
     pub(super) fn payload(&self) -> &[u8] {

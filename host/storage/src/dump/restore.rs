@@ -29,6 +29,7 @@ use crate::open::{
 };
 use crate::options::Options;
 use crate::read::{Direction, read_chunk};
+use crate::replica::{Genesis, ReplicaState};
 use crate::stall::{self, is_crowded};
 
 /// Why a dump was not restored. There is no store in the folder, unless there was one before.
@@ -62,6 +63,9 @@ pub enum RestoreError {
         /// What happened.
         reason: String,
     },
+    /// The dump is not one of a replica.
+    #[error("the backup is of a store that belongs to no cluster, and no replica of one can begin with it")]
+    NoReplica,
     /// What was written does not read back as in the dump.
     #[error(
         "keyspace {keyspace} of {owner} does not read back as it was in the backup ({reason}); the disk of {} may be \
@@ -80,7 +84,34 @@ pub enum RestoreError {
     },
 }
 
-/// Creates a store in `dir` from a dump. The folder is created if it does not exist; it must not contain a store.
+/// What a dump is restored to.
+#[derive(Clone, Copy)]
+enum Target<'g> {
+    /// A store that nothing is replicated to.
+    Single,
+    /// A replica that goes on where the dump's replica was.
+    Replica,
+    /// The first replica of a group.
+    Birth(&'g Genesis),
+}
+
+impl Target<'_> {
+    /// The state of the replica, if it is one.
+    fn state(
+        self,
+        found: Option<&ReplicaState>,
+        head: LogHead,
+    ) -> Result<Option<ReplicaState>, RestoreError> {
+        match self {
+            Self::Single => Ok(None),
+            Self::Replica => found.cloned().map(Some).ok_or(RestoreError::NoReplica),
+            Self::Birth(genesis) => Ok(Some(genesis.state(head.time))),
+        }
+    }
+}
+
+/// Creates a store in `dir` from a dump. The folder is created if it does not exist; it must not contain a store. From the
+/// dump of a replica it creates a store that belongs to no cluster.
 ///
 /// The store has the contents of the dump, and continues from the same head in a new history. Everything is verified
 /// before there is a store: the dump from its first byte to its last, and that what was written reads back as in the
@@ -96,8 +127,36 @@ pub fn restore(
     input: &mut dyn Read,
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Summary, RestoreError> {
+    restore_as(Target::Single, dir, input, progress)
+}
+
+/// As [`restore()`], and creates a replica of a cluster, to be opened with [`Replica::open`](crate::Replica::open).
+///
+/// Without a `genesis` the dump must be one of a replica, and the new one is equal to it: it goes on after the same entry of
+/// the log, and in the same histories. With a `genesis` the dump may be of any store, and the new replica is the first of a
+/// group, with a new history.
+///
+/// # Errors
+///
+/// [`RestoreError`]; there is no replica in the folder, unless there was one before.
+pub fn restore_replica(
+    dir: &Path,
+    input: &mut dyn Read,
+    genesis: Option<&Genesis>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Summary, RestoreError> {
+    restore_as(genesis.map_or(Target::Replica, Target::Birth), dir, input, progress)
+}
+
+fn restore_as(
+    target: Target<'_>,
+    dir: &Path,
+    input: &mut dyn Read,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Summary, RestoreError> {
     // First, so that an input that is no dump at all changes nothing.
     let mut decoder = Decoder::begin(input)?;
+    let state = target.state(decoder.replica(), decoder.head())?;
     let options = Options::default();
     std::fs::create_dir_all(dir).map_err(OpenError::io("creating", dir))?;
     let lock = lock(dir)?;
@@ -106,7 +165,9 @@ pub fn restore(
     }
     clear(dir)?;
     unfinished::begin(dir).map_err(OpenError::io("marking the restore in", dir))?;
-    let restored = Restore::begin(dir, &options).and_then(|restore| restore.fill(&mut decoder, progress));
+    let goes_on = matches!(target, Target::Replica);
+    let restored = Restore::begin(dir, &options, state.clone(), goes_on)
+        .and_then(|restore| restore.fill(&mut decoder, progress));
     let summary = match restored {
         Ok(summary) => summary,
         Err(error) => {
@@ -118,7 +179,8 @@ pub fn restore(
         discard(dir, &lock);
         return Err(error);
     }
-    name_database(dir, Mark { head: summary.head, journal: head_journal(dir)?, ..Mark::default() })?;
+    let applied = state.map(|state| state.applied.mark());
+    name_database(dir, Mark { head: summary.head, journal: head_journal(dir)?, applied, ..Mark::default() })?;
     unfinished::finish(dir).map_err(OpenError::io("removing the mark of the restore in", dir))?;
     Ok(summary)
 }
@@ -158,6 +220,10 @@ fn discard(dir: &Path, _lock: &File) {
 struct Restore<'a> {
     dir: &'a Path,
     options: &'a Options,
+    /// What the replica begins with, if it is to be one.
+    state: Option<ReplicaState>,
+    /// Whether it goes on in the histories of the dump.
+    goes_on: bool,
     meta: Keyspace,
     /// The keyspaces by full name.
     keyspaces: HashMap<String, Keyspace>,
@@ -165,12 +231,17 @@ struct Restore<'a> {
 }
 
 impl<'a> Restore<'a> {
-    fn begin(dir: &'a Path, options: &'a Options) -> Result<Self, RestoreError> {
+    fn begin(
+        dir: &'a Path,
+        options: &'a Options,
+        state: Option<ReplicaState>,
+        goes_on: bool,
+    ) -> Result<Self, RestoreError> {
         let new = new_database_folder(dir)?;
         let database = open_engine(dir, &new, options)?;
         let meta = database.keyspace(format::META, || options.keyspace()).map_err(engine_error(dir))?;
         sync_keyspace_folder(&meta).map_err(OpenError::io("syncing", &new))?;
-        Ok(Self { dir, options, meta, keyspaces: HashMap::new(), database })
+        Ok(Self { dir, options, state, goes_on, meta, keyspaces: HashMap::new(), database })
     }
 
     /// Writes the whole dump, and closes the database.
@@ -220,13 +291,23 @@ impl<'a> Restore<'a> {
             self.wait_while(handle, |handle| handle.sealed_memtable_count() > 0)?;
         }
         let mut batch = self.database.batch();
-        batch.insert(&self.meta, format::FORMAT_KEY, summary.format.to_be_bytes());
+        let version = match &self.state {
+            Some(_) => format::REPLICA_FORMAT_VERSION,
+            // A replica always has an event log.
+            None => summary.format.min(format::FORMAT_VERSION),
+        };
+        batch.insert(&self.meta, format::FORMAT_KEY, version.to_be_bytes());
+        if let Some(ReplicaState { applied, membership }) = &self.state {
+            batch.insert(&self.meta, format::APPLIED_KEY, applied.encode());
+            batch.insert(&self.meta, format::MEMBERSHIP_KEY, &**membership);
+        }
         for (full, handle) in &self.keyspaces {
             let key = format!("{}{full}", format::KEYSPACE_KEY_PREFIX);
             batch.insert(&self.meta, key, handle.id().to_be_bytes());
         }
         // The positions from here on may have been assigned before, after the backup was taken.
         let histories = match &summary.histories {
+            Some(histories) if self.goes_on => histories.clone(),
             Some(histories) => histories.with_new_history(head.next_position),
             None => Histories::begin(),
         };

@@ -2,6 +2,7 @@
 
 use crate::head::LogHead;
 use crate::history::Histories;
+use crate::replica::ReplicaState;
 
 /// Progress of a walk through a whole store or dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Summary {
     pub head: LogHead,
     /// The store's histories; `None` if the dump was written before there were any. A restored store has one more.
     pub histories: Option<Histories>,
+    /// How far the log of its group was applied, if it is the dump of a replica.
+    pub replica: Option<ReplicaState>,
     /// Time of the dump, in microseconds since 1970-01-01 UTC.
     pub taken_at: u64,
     /// The keyspaces, ascending by owner and name.

@@ -179,7 +179,8 @@ mod tests {
     use crate::mark::Mark;
 
     fn mark(sequence: u64, flushed_through: u64, journal: u64) -> Mark {
-        Mark { turn: 1, head: LogHead { sequence, ..LogHead::default() }, flushed_through, journal }
+        let head = LogHead { sequence, ..LogHead::default() };
+        Mark { turn: 1, head, flushed_through, journal, applied: None }
     }
 
     fn journal(id: u64, last: Option<u64>, has_bad_tail: bool) -> Journal {

@@ -8,7 +8,7 @@ use crate::engine_files::journal::{self, Journal};
 use crate::engine_files::recovery::{self, MissingData};
 use crate::format;
 use crate::head::LogHead;
-use crate::mark::{self, FoundMark, Mark, MarkFile};
+use crate::mark::{self, AppliedMark, FoundMark, Mark, MarkFile};
 use crate::options::Options;
 
 /// Checks that a database may be created where there is none, which is not so if the mark says that there was one.
@@ -95,6 +95,22 @@ pub(super) fn check_head(
                 replayed.sequence, head.sequence
             ),
         )),
+    }
+}
+
+/// Compares how far a replica has applied the log with how far that was made durable: the log may have nothing before it.
+pub(super) fn check_applied(dir: &Path, applied: Option<AppliedMark>, mark: Mark) -> Result<(), OpenError> {
+    match (applied, mark.applied) {
+        (Some(applied), Some(durable)) if applied < durable => {
+            let AppliedMark { index, batches } = applied;
+            let found = format!(
+                "entry {index} of the log and {batches} batches of the next are the last applied ones, and {} and {} \
+                 were made durable",
+                durable.index, durable.batches
+            );
+            Err(missing(dir, mark, found))
+        }
+        _ => Ok(()),
     }
 }
 

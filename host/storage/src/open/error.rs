@@ -28,8 +28,9 @@ pub enum OpenError {
         /// The store's folder.
         path: PathBuf,
     },
-    /// The store was written by a version of this software that uses another format.
-    #[error("{} has storage format {found}, this version knows {} and {}; use the version that wrote it", path.display(), format::FORMAT_WITHOUT_LOG, format::FORMAT_VERSION)]
+    /// The store was written by a version of this software that uses another format, or is a replica of a cluster, whose format
+    /// is [`REPLICA_FORMAT_VERSION`](crate::REPLICA_FORMAT_VERSION).
+    #[error("{}", unknown_format(path, *found))]
     UnknownFormat {
         /// The store's folder.
         path: PathBuf,
@@ -88,6 +89,20 @@ pub enum OpenError {
         /// The damaged files, or where none was found.
         found: String,
     },
+}
+
+fn unknown_format(path: &Path, found: u32) -> String {
+    let path = path.display();
+    if found == format::REPLICA_FORMAT_VERSION {
+        return format!(
+            "{path} belongs to a cluster (it is a replica, storage format {found}), and is not opened as a store of its own; \
+             start the host with the cluster's configuration"
+        );
+    }
+    let (old, new) = (format::FORMAT_WITHOUT_LOG, format::FORMAT_VERSION);
+    format!(
+        "{path} has storage format {found}, this version knows {old} and {new}; use the version that wrote it"
+    )
 }
 
 /// What was found in the database's files, and what to do. If the system refused a file, the files are as they were left.

@@ -13,6 +13,7 @@ use crate::head::{LogHead, RecordedHead};
 use crate::history::Histories;
 use crate::mark::{self, Mark};
 use crate::options::Options;
+use crate::replica::ReplicaState;
 
 /// Locks a store's folder until the file is dropped.
 pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
@@ -33,21 +34,34 @@ pub(crate) fn lock(dir: &Path) -> Result<File, OpenError> {
 
 /// Creates an empty database, durably. It is built under another name, because fjall's own creation, if a crash cuts it
 /// short, leaves a journal that can neither be created anew nor opened.
-pub(super) fn create_database(dir: &Path, options: &Options) -> Result<Mark, OpenError> {
+/// `replica` is the state that a replica begins with.
+pub(super) fn create_database(
+    dir: &Path,
+    options: &Options,
+    replica: Option<&ReplicaState>,
+) -> Result<Mark, OpenError> {
     let new = new_database_folder(dir)?;
     {
         let database = open_engine(dir, &new, options)?;
         let meta = database.keyspace(format::META, || options.keyspace()).map_err(engine_error(dir))?;
         sync_keyspace_folder(&meta).map_err(OpenError::io("syncing", &new))?;
         let mut batch = database.batch();
-        batch.insert(&meta, format::FORMAT_KEY, format::FORMAT_WITHOUT_LOG.to_be_bytes());
+        let version = match replica {
+            None => format::FORMAT_WITHOUT_LOG,
+            Some(_) => format::REPLICA_FORMAT_VERSION,
+        };
+        batch.insert(&meta, format::FORMAT_KEY, version.to_be_bytes());
+        if let Some(replica) = replica {
+            batch.insert(&meta, format::APPLIED_KEY, replica.applied.encode());
+            batch.insert(&meta, format::MEMBERSHIP_KEY, &*replica.membership);
+        }
         let head = RecordedHead { head: LogHead::default(), engine_floor: 0 };
         batch.insert(&meta, &format::HEAD_KEY[..], head.encode());
         batch.insert(&meta, format::HISTORIES_KEY, Histories::begin().encode());
         batch.commit().map_err(engine_error(dir))?;
         database.persist(PersistMode::SyncAll).map_err(engine_error(dir))?;
     }
-    name_database(dir, Mark::default())
+    name_database(dir, Mark { applied: replica.map(|replica| replica.applied.mark()), ..Mark::default() })
 }
 
 /// The folder to build a database in. Remains of an interrupted attempt are removed.

@@ -13,6 +13,7 @@ use crate::history::Histories;
 use crate::name;
 use crate::options::Options;
 use crate::read::Keyspaces;
+use crate::replica::{APPLIED_BYTES, Applied, ReplicaState};
 
 /// The version of the store's format, which is one that this code knows.
 pub(super) fn read_format(dir: &Path, meta: &Keyspace) -> Result<u32, OpenError> {
@@ -32,6 +33,15 @@ pub(crate) fn read_head(dir: &Path, meta: &Keyspace) -> Result<LogHead, OpenErro
     RecordedHead::decode(&found)
         .map(|recorded| recorded.head)
         .ok_or_else(|| OpenError::damaged(dir, format!("head has {} bytes instead of 32 or 40", found.len())))
+}
+
+/// How far a replica has applied the log, and its group's members.
+pub(super) fn read_replica(dir: &Path, meta: &Keyspace) -> Result<ReplicaState, OpenError> {
+    let found = value(dir, meta, format::APPLIED_KEY)?;
+    let applied = Applied::decode(&found).ok_or_else(|| {
+        OpenError::damaged(dir, format!("applied has {} bytes instead of {APPLIED_BYTES}", found.len()))
+    })?;
+    Ok(ReplicaState { applied, membership: (*value(dir, meta, format::MEMBERSHIP_KEY)?).into() })
 }
 
 fn value(dir: &Path, meta: &Keyspace, key: &[u8]) -> Result<fjall::Slice, OpenError> {

@@ -10,11 +10,19 @@ use parking_lot::{Mutex, RwLock};
 use crate::engine::Engine;
 use crate::head::LogHead;
 use crate::history::Histories;
+use crate::replica::ReplicaState;
 
 /// Handles of every owner's keyspaces: by owner, then by name.
 pub(crate) type Keyspaces<E> = HashMap<String, HashMap<String, <E as Engine>::Keyspace>>;
 
-/// What readers share with the committer.
+/// How far a store has come.
+pub(crate) struct Reached {
+    pub(crate) head: LogHead,
+    /// How far a replica has applied the log.
+    pub(crate) replica: Option<ReplicaState>,
+}
+
+/// What readers share with whoever applies.
 pub(crate) struct Published<E: Engine> {
     /// The store as of the last fsync.
     pub(crate) view: ArcSwap<View<E>>,
@@ -43,7 +51,7 @@ pub(crate) struct Published<E: Engine> {
 impl<E: Engine> Published<E> {
     pub(crate) fn new(
         snapshot: E::Snapshot,
-        head: LogHead,
+        reached: Reached,
         format: u32,
         histories: Histories,
         keyspaces: Keyspaces<E>,
@@ -51,7 +59,7 @@ impl<E: Engine> Published<E> {
         is_json: fn(&[u8]) -> bool,
     ) -> Self {
         let held_views = Arc::default();
-        let view = Arc::new(View::new(snapshot, head, &held_views));
+        let view = Arc::new(View::new(snapshot, reached, &held_views));
         Self {
             view: ArcSwap::new(Arc::clone(&view)),
             applied: ArcSwap::new(view),
@@ -67,8 +75,8 @@ impl<E: Engine> Published<E> {
     }
 
     /// Shows a group that was written and is not synced yet.
-    pub(crate) fn apply(&self, snapshot: E::Snapshot, head: LogHead) {
-        self.applied.store(Arc::new(View::new(snapshot, head, &self.held_views)));
+    pub(crate) fn apply(&self, snapshot: E::Snapshot, reached: Reached) {
+        self.applied.store(Arc::new(View::new(snapshot, reached, &self.held_views)));
     }
 
     /// Shows to readers what was applied, which is durable by now.
@@ -87,13 +95,16 @@ impl<E: Engine> Published<E> {
 pub(crate) struct View<E: Engine> {
     pub(crate) snapshot: E::Snapshot,
     pub(crate) head: LogHead,
+    /// How far a replica has applied the log.
+    pub(crate) replica: Option<ReplicaState>,
     /// Declared after the snapshot, and so dropped after it: views that are no longer counted are really gone.
     _counted: CountedView,
 }
 
 impl<E: Engine> View<E> {
-    fn new(snapshot: E::Snapshot, head: LogHead, held_views: &Arc<HeldViews>) -> Self {
-        Self { snapshot, head, _counted: CountedView::new(held_views, head.sequence) }
+    fn new(snapshot: E::Snapshot, reached: Reached, held_views: &Arc<HeldViews>) -> Self {
+        let Reached { head, replica } = reached;
+        Self { snapshot, head, replica, _counted: CountedView::new(held_views, head.sequence) }
     }
 }
 

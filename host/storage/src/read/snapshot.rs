@@ -16,6 +16,7 @@ use crate::head::LogHead;
 use crate::history::Histories;
 use crate::limits;
 use crate::name;
+use crate::replica::ReplicaState;
 
 /// A handle to read a store with: cheap to clone, and harmless to keep after the store is closed.
 pub struct Reader<E: Engine = Fjall> {
@@ -100,6 +101,13 @@ impl<E: Engine> Snapshot<E> {
     #[must_use]
     pub fn time(&self) -> u64 {
         self.view.head.time
+    }
+
+    /// How far the log of a replica's group was applied in the snapshot, and the group's members; `None` in a store that is
+    /// no replica.
+    #[must_use]
+    pub fn replica(&self) -> Option<&ReplicaState> {
+        self.view.replica.as_ref()
     }
 
     /// The store's histories.

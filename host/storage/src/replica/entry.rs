@@ -61,6 +61,16 @@ pub struct EntryCommit {
     pub batches: Vec<Batch>,
 }
 
+impl Entry {
+    /// Number of batches of its commits.
+    pub(super) fn batches(&self) -> usize {
+        match &self.content {
+            EntryContent::Blank | EntryContent::Membership(_) => 0,
+            EntryContent::Commits(commits) => commits.iter().map(|commit| commit.batches.len()).sum(),
+        }
+    }
+}
+
 impl LogId {
     /// The term in which the entry was proposed.
     #[must_use]
