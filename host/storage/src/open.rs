@@ -134,7 +134,10 @@ pub(crate) fn open(dir: &Path, options: &Options, kind: Kind) -> Result<Opened, 
         }
     };
     let newest = journals.last().expect("a database without a journal was refused");
-    let mark = acknowledged::advance_mark(dir, found, Mark { head, journal: newest.id, applied, ..mark })
+    // The newest may hold no batch yet. Were it marked, the older ones could not be removed once they are in tables.
+    let holder = journals.iter().rev().find(|journal| journal.last.is_some());
+    let holder = holder.map_or(mark.journal, |journal| journal.id);
+    let mark = acknowledged::advance_mark(dir, found, Mark { head, journal: holder, applied, ..mark })
         .map_err(OpenError::io("writing the durable mark of", dir))?;
     let journal = (newest.id, newest.valid_end);
     Ok(Opened { meta, keyspaces, format, head, histories, mark, journal, data, database, lock, replica })

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use exesdb_storage::{CommitError, Health, LogHead, OpenError, Options, Store};
+use exesdb_storage::{CommitError, FailPoint, Health, LogHead, OpenError, Options, Store};
 use scratch::{KEYSPACE, OWNER, all, batch, copy_folder, flip, incompressible, put, put_event};
 
 const JOURNAL: &str = "data/0.jnl";
@@ -406,4 +406,27 @@ fn with_a_sealed_journal() -> tempfile::TempDir {
     append(&store).unwrap_err();
     drop(store);
     dir
+}
+
+/// The engine begins a journal, the process is killed before it writes to it, and again before it commits anything. In
+/// between the engine brings the older journal into tables, and removes it.
+#[test]
+fn a_journal_that_was_begun_and_not_written_to_may_be_the_only_one_left() {
+    let (dir, _) = killed(7);
+    let begun = dir.path().join("data/1.jnl");
+    fs::File::create(begun).unwrap().set_len(64 * 1024 * 1024).unwrap();
+    let hook = |at| match at {
+        FailPoint::BeforeWrite => Err(std::io::Error::other("told to fail")),
+        _ => Ok(()),
+    };
+    let options = Options { fail_points: Some(Arc::new(hook)), ..Options::default() };
+    let store = Store::open(dir.path(), options).unwrap();
+    while dir.path().join(JOURNAL).exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // A poisoned store is closed without a flush, as a killed process closes it.
+    append(&store).unwrap_err();
+    drop(store);
+    let store = open(dir.path()).unwrap();
+    assert_eq!(store.reader().head().sequence, 7);
 }
