@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub(crate) use self::keyspaces::KeyspaceHandles;
 use self::log::LogWriter;
 use self::record::Record;
-use crate::batch::{Batch, BatchError};
+use crate::batch::{Batch, BatchError, Changes};
 use crate::engine::Engine;
 use crate::head::{LogHead, RecordedHead};
 use crate::poison::PoisonReason;
@@ -102,6 +102,9 @@ impl<E: Engine> Applier<E> {
             Ok(handles) => handles,
             Err(error) => return Ok(Decision::Refused(error)),
         };
+        if !has_changes(&batch) && removals.is_empty() {
+            return Ok(Decision::Unchanged { first_position });
+        }
         let mut record = Record::<E>::new(engine, *head, batch.operations.len());
         for operation in batch.operations {
             record.add(&handles, operation);
@@ -114,9 +117,6 @@ impl<E: Engine> Applier<E> {
         }
         for removal in removals {
             record.remove_from_log(removal);
-        }
-        if record.is_empty() && batch.events == 0 {
-            return Ok(Decision::Unchanged { first_position });
         }
         Ok(Decision::Apply(self.step(record, next_position, time)))
     }
@@ -150,4 +150,13 @@ impl<E: Engine> Applier<E> {
         self.head = step.head;
         Ok(bytes)
     }
+}
+
+/// Whether a batch is a step of the sequence, apart from what it removes from the log. Deleting counts also where there is
+/// nothing to delete: whether an empty keyspace exists may differ between copies of a store, as a dump has none, and the
+/// sequence may not.
+fn has_changes(batch: &Batch) -> bool {
+    let Batch { guards: _, operations, changes, events, log, removes: _ } = batch;
+    let changes_some = |changes: &Changes| !changes.puts.is_empty() || !changes.deletes.is_empty();
+    !operations.is_empty() || changes.iter().any(changes_some) || *events > 0 || !log.is_empty()
 }

@@ -118,7 +118,4 @@ pub trait EngineRecord<K> {
 
     /// Removes a key, if it exists.
     fn remove(&mut self, keyspace: &K, key: impl Into<Slice>);
-
-    /// Whether the record changes nothing.
-    fn is_empty(&self) -> bool;
 }

@@ -122,9 +122,11 @@ fn malformed_entries_are_refused_by_name() {
 
     let stamp = |at, event| vec![Stamp { at, event }];
     let owner = EntryCommit { owner: "O".into(), ..EntryCommit::default() };
+    let ours = EntryCommit { owner: "storage".into(), ..EntryCommit::default() };
     let one = |operation| of_batch(Batch { operations: vec![operation], ..Batch::default() });
     let cases = [
         (entry(EntryContent::Commits(vec![owner])), "the owner name \"O\" contains 'O'"),
+        (entry(EntryContent::Commits(vec![ours])), "storage is this crate's and no owner"),
         (Entry { time: 1 << 63, ..entry(EntryContent::Blank) }, "its time is 9223372036854775808"),
         (
             entry(EntryContent::Membership(vec![0; limits::MEMBERSHIP_BYTES_MAX + 1])),

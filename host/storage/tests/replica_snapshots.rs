@@ -7,8 +7,8 @@ mod replicas;
 
 use exesdb_storage::dump::{self, InvalidDump, RestoreError, inspect, restore_in_memory, restore_replica};
 use exesdb_storage::{
-    Batch, Commit, Entry, FORMAT_VERSION, Genesis, Histories, LogId, Memory, Operation, Options, Replica,
-    ReplicaOpenError, Store, limits,
+    Batch, Commit, Entry, EntryCommit, EntryContent, FORMAT_VERSION, Genesis, Histories, LogId, Memory,
+    Operation, Options, Replica, ReplicaOpenError, Store, limits,
 };
 use exesdb_test_support::random;
 use replicas::{GENESIS, InFiles, InMemory, Node, assert_equal, contents};
@@ -56,6 +56,40 @@ fn a_replica_that_begins_with_a_snapshot_is_equal_and_goes_on_equally() {
     other.persist().unwrap();
     other.reopen(Options::default());
     assert_equal(&mut other, &mut files);
+}
+
+/// A snapshot has no empty keyspaces, and the sequence is the same with and without them.
+#[test]
+fn a_replica_whose_snapshot_lacks_an_empty_keyspace_goes_on_equally() {
+    let delete = || Operation::Delete { keyspace: "a".into(), key: b"k".to_vec() };
+    let entry = |index, operations| Entry {
+        id: LogId { index, ..GENESIS },
+        time: 0,
+        content: EntryContent::Commits(vec![EntryCommit {
+            owner: "o".into(),
+            batches: vec![Batch { operations, ..Batch::default() }],
+            ..EntryCommit::default()
+        }]),
+    };
+    let mut node = InMemory::create(&Histories::begin());
+    node.apply(&entry(2, vec![put()]));
+    node.apply(&entry(3, vec![delete()]));
+    let mut other = in_memory(&replicas::dump(&node.snapshot()));
+    assert_eq!(other.snapshot().keyspaces().unwrap(), []);
+    assert_eq!(node.apply(&entry(4, vec![delete()])), other.apply(&entry(4, vec![delete()])));
+    assert_eq!(node.replica().head().sequence, 3);
+    assert_equal(&mut node, &mut other);
+}
+
+fn put() -> Operation {
+    Operation::Put {
+        keyspace: "a".into(),
+        key: b"k".to_vec(),
+        value: b"v".to_vec(),
+        key_stamps: vec![],
+        value_stamps: vec![],
+        chain: None,
+    }
 }
 
 #[test]
@@ -117,16 +151,8 @@ fn a_group_begins_with_the_backup_of_a_store() {
     for has_log in [false, true] {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path(), Options::default()).unwrap();
-        let put = Operation::Put {
-            keyspace: "a".into(),
-            key: b"k".to_vec(),
-            value: b"v".to_vec(),
-            key_stamps: vec![],
-            value_stamps: vec![],
-            chain: None,
-        };
         let log = if has_log { frames().0 } else { vec![] };
-        let batch = Batch { operations: vec![put], log, ..Batch::default() };
+        let batch = Batch { operations: vec![put()], log, ..Batch::default() };
         let commit = Commit { owner: "o".into(), batches: vec![batch], time: 5, makes_room: false };
         assert!(store.commit_blocking(commit).unwrap()[0].is_ok());
         let bytes = replicas::dump(&store.snapshot());

@@ -110,10 +110,6 @@ impl<E: Engine> Record<E> {
         value[at..at + STAMP_BYTES].copy_from_slice(&self.chain.to_be_bytes());
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
-
     /// The hash chain after the operations so far.
     pub(super) fn chain(&self) -> u64 {
         self.chain

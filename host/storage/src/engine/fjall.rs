@@ -123,10 +123,6 @@ impl EngineRecord<Keyspace> for FjallRecord {
         self.bytes += CHANGE_BYTES + key.len();
         self.batch.remove(keyspace, key);
     }
-
-    fn is_empty(&self) -> bool {
-        self.batch.is_empty()
-    }
 }
 
 /// Bytes of a value in the journal, at most.

@@ -280,10 +280,6 @@ impl EngineRecord<MemoryKeyspace> for MemoryRecord {
         self.bytes += key.len() as u64;
         self.changes.push(Change { keyspace: keyspace.number, key, value: None });
     }
-
-    fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
 }
 
 impl Clone for MemorySnapshot {

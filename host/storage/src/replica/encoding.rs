@@ -30,6 +30,7 @@
 
 use super::entry::{Entry, EntryCommit, EntryContent, LogId, Term};
 use crate::batch::{Batch, Changes, Guard, Operation};
+use crate::format;
 use crate::limits::{COMMIT_TIME_MAX, MEMBERSHIP_BYTES_MAX};
 use crate::name;
 use crate::stamp::Stamp;
@@ -161,6 +162,10 @@ impl Entry {
             EntryContent::Commits(commits) => {
                 for (at, commit) in commits.iter().enumerate() {
                     name::check("owner", &commit.owner).map_err(EntryError::Malformed)?;
+                    if commit.owner == format::LOG.0 {
+                        let owner = &commit.owner;
+                        return Err(EntryError::Malformed(format!("{owner} is this crate's and no owner")));
+                    }
                     for (index, batch) in commit.batches.iter().enumerate() {
                         batch.check_form().map_err(|error| {
                             EntryError::Malformed(format!("commit {at}, batch {index}: {error}"))
