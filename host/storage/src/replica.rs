@@ -53,6 +53,8 @@ pub struct Replica<E: Engine = Fjall> {
     /// Whether the last record has not the whole state.
     unrecorded: Unrecorded,
     persisted: LogId,
+    /// Bytes of the records since the last time that the replica was made durable, at most.
+    unpersisted: u64,
     checkpoints: Checkpoints,
     stopped: Option<String>,
     fail_points: Option<FailPoints>,
@@ -100,6 +102,7 @@ impl<E: Engine> Replica<E> {
             state,
             unrecorded: Unrecorded::default(),
             persisted,
+            unpersisted: 0,
             checkpoints: Checkpoints::default(),
             stopped: None,
             fail_points,
@@ -138,6 +141,7 @@ impl<E: Engine> Replica<E> {
         let persisted = catch_panic(|| self.make_durable());
         self.stop_on_failure(persisted)?;
         self.persisted = self.state.applied.id;
+        self.unpersisted = 0;
         Ok(self.persisted())
     }
 
@@ -145,6 +149,12 @@ impl<E: Engine> Replica<E> {
     #[must_use]
     pub fn persisted(&self) -> Persisted {
         Persisted { applied: self.persisted }
+    }
+
+    /// About how many bytes were applied since the replica was last made durable: what the log keeps for it.
+    #[must_use]
+    pub fn unpersisted_bytes(&self) -> u64 {
+        self.unpersisted
     }
 
     /// How far the log was applied, and the group's members.
@@ -306,7 +316,7 @@ impl<E: Engine> Replica<E> {
         }
         self.pass(FailPoint::BeforeWrite)?;
         let bytes = self.applier.apply(step)?;
-        self.keeper.wrote(bytes);
+        self.wrote(bytes);
         self.state.applied = applied;
         self.unrecorded = Unrecorded::default();
         self.pass(FailPoint::AfterWrite)?;
@@ -361,9 +371,14 @@ impl<E: Engine> Replica<E> {
             record.insert(meta, format::MEMBERSHIP_KEY, &*self.state.membership);
         }
         let bytes = self.applier.write(record)?;
-        self.keeper.wrote(bytes);
+        self.wrote(bytes);
         self.unrecorded = Unrecorded::default();
         Ok(())
+    }
+
+    fn wrote(&mut self, bytes: u64) {
+        self.keeper.wrote(bytes);
+        self.unpersisted += bytes;
     }
 
     fn pass(&self, point: FailPoint) -> Result<(), PoisonReason> {

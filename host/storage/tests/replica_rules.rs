@@ -174,6 +174,8 @@ fn making_durable_changes_nothing_that_others_see() {
         often.persist().unwrap();
     }
     replicas::assert_equal(&mut often, &mut never);
+    assert_eq!(often.replica().unpersisted_bytes(), 0);
+    assert!(never.replica().unpersisted_bytes() > 0);
     assert_eq!(often.replica().persisted().applied, id(9));
     assert_eq!(never.replica().persisted().applied, GENESIS);
 }
@@ -402,4 +404,65 @@ fn a_replica_that_lost_its_database_is_not_created_anew() {
     std::fs::rename(node.dir.path().join("data"), node.dir.path().join("gone")).unwrap();
     let error = open(node.dir.path()).err().unwrap();
     assert!(matches!(error, ReplicaOpenError::Store(OpenError::AcknowledgedMissing { .. })), "{error}");
+}
+
+/// Copies a folder with all that it contains.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, copied) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() {
+            copy(&path, &copied);
+        } else {
+            std::fs::copy(&path, copied).unwrap();
+        }
+    }
+}
+
+fn files(folder: &Path) -> Vec<std::path::PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// All of it is durable, so a replica that opens has all of it, or fails to read it.
+#[test]
+fn a_damaged_replica_is_refused_or_what_it_was() {
+    let mut random = exesdb_test_support::random();
+    let mut node = InFiles::create(&Histories::begin());
+    for entry in generated::entries(&mut random, 2, 60) {
+        node.apply(&entry);
+    }
+    node.persist().unwrap();
+    let (digest, state) = (node.replica().digest().unwrap(), node.replica().state().clone());
+    node.close();
+    let (mut refused, mut unharmed) = (0, 0);
+    for round in 0..exesdb_test_support::number("EXESDB_DAMAGE_ROUNDS", 60) {
+        let dir = tempfile::tempdir().unwrap();
+        copy(node.dir.path(), dir.path());
+        let mut files = files(dir.path());
+        files.retain(|path| std::fs::metadata(path).unwrap().len() > 0);
+        files.sort();
+        let path = &files[random.usize(..files.len())];
+        let mut bytes = std::fs::read(path).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        match round % 3 {
+            0 => bytes.truncate(random.usize(..used.max(1))),
+            1 => std::fs::remove_file(path).unwrap(),
+            _ => bytes[random.usize(..used.max(1))] ^= 1 << random.u8(..8),
+        }
+        if round % 3 != 1 {
+            std::fs::write(path, bytes).unwrap();
+        }
+        match Replica::open(dir.path(), Options::default()) {
+            Err(_) => refused += 1,
+            Ok(replica) => {
+                assert_eq!(replica.state(), &state, "{}", path.display());
+                if let Ok(found) = replica.digest() {
+                    assert_eq!(found, digest, "{}", path.display());
+                }
+                unharmed += 1;
+            }
+        }
+    }
+    assert!(refused > 0 && unharmed > 0, "{refused} {unharmed}");
 }
