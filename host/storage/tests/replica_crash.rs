@@ -15,11 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use exesdb_storage::{Entry, FailPoint, Options, Replica};
+use exesdb_storage::{
+    Batch, Entry, EntryCommit, EntryContent, FailPoint, LogId, Operation, Options, Replica,
+};
 use exesdb_test_support::{Rng, random, time_below};
-use replicas::{GENESIS, InFiles, InMemory, Node, assert_equal, dump, genesis};
+use replicas::{GENESIS, InFiles, InMemory, Node, assert_equal, dump, genesis, journal};
 
-const ENTRIES: u64 = 600;
+const ENTRIES: u64 = 2_000;
 const LINE: &str = "durable";
 const END: &str = "applied all";
 
@@ -42,15 +44,17 @@ fn entries(seed: u64) -> Vec<Entry> {
 
 /// A new replica, and one in memory that has applied everything.
 fn begin(seed: u64) -> (tempfile::TempDir, InMemory) {
+    begin_with(&entries(seed))
+}
+
+fn begin_with(entries: &[Entry]) -> (tempfile::TempDir, InMemory) {
     let dir = tempfile::tempdir().unwrap();
     let first = Replica::create(dir.path(), Options::default(), &genesis()).unwrap();
     let dump = dump(&first.reader().snapshot());
     let memory = exesdb_storage::Memory::new();
     exesdb_storage::dump::restore_in_memory(&memory, &mut dump.as_slice()).unwrap();
     let mut reference = InMemory::of(memory, Options::default());
-    for entry in entries(seed) {
-        reference.apply(&entry);
-    }
+    entries.iter().for_each(|entry| drop(reference.apply(entry)));
     (dir, reference)
 }
 
@@ -107,6 +111,76 @@ fn a_death_at_a_fail_point_loses_nothing_durable() {
     assert!(child.wait().unwrap().success());
     assert_eq!(durable, GENESIS.index + ENTRIES);
     check(dir, durable, &mut reference);
+}
+
+/// Nothing is made durable while the engine begins journals, flushes memtables and removes the journals that it no longer
+/// needs. Then power is lost.
+#[test]
+fn a_loss_of_power_after_many_journals_leaves_a_whole_prefix() {
+    let mut random = random();
+    let (dir, mut reference) = begin_with(&[]);
+    let mut node = InFiles::of(dir, Options::default());
+    let large = |index: u64| {
+        let operations = (0..2).map(|n| Operation::Put {
+            keyspace: ["a", "b"][n].into(),
+            key: vec![u8::try_from(index % 50).unwrap()],
+            value: incompressible(index, 1 << 20),
+            key_stamps: vec![],
+            value_stamps: vec![],
+            chain: None,
+        });
+        let batch = Batch { operations: operations.collect(), ..Batch::default() };
+        let commit = EntryCommit { owner: "o".into(), batches: vec![batch], ..EntryCommit::default() };
+        Entry { id: LogId { index, ..GENESIS }, time: 0, content: EntryContent::Commits(vec![commit]) }
+    };
+    let first = journal(node.dir.path());
+    let mut entries = Vec::new();
+    for index in 2..100 {
+        entries.push(large(index));
+        node.apply(&entries[entries.len() - 1]);
+    }
+    // Until the engine has flushed everything that it had sealed, and begun no journal for a while.
+    let mut newest = first.clone();
+    let mut polls = 0;
+    while first.exists() || polls < 50 {
+        std::thread::sleep(Duration::from_millis(10));
+        polls = if journal(node.dir.path()) == newest { polls + 1 } else { 0 };
+        newest = journal(node.dir.path());
+    }
+    // Too little for another flush, so no table has any of it.
+    node.note_synced();
+    for entry in generated::entries(&mut random, 100, 20) {
+        let id = LogId { index: entry.id.index, ..GENESIS };
+        entries.push(Entry { id, content: unfenced(entry.content), ..entry });
+        node.apply(&entries[entries.len() - 1]);
+    }
+    entries.iter().for_each(|entry| drop(reference.apply(entry)));
+    assert_equal_digest(&mut node, &mut reference);
+    assert_eq!(journal(node.dir.path()), newest, "the engine has begun no other journal meanwhile");
+    for _ in 0..5 {
+        node.lose_power(&mut random);
+        let at = usize::try_from(node.applied() - GENESIS.index).unwrap();
+        assert!(at >= 98, "{at}");
+        entries[at..].iter().for_each(|entry| drop(node.apply(entry)));
+        assert_equal_digest(&mut node, &mut reference);
+    }
+}
+
+fn unfenced(content: EntryContent) -> EntryContent {
+    let EntryContent::Commits(mut commits) = content else { return content };
+    commits.iter_mut().for_each(|commit| commit.fence = None);
+    EntryContent::Commits(commits)
+}
+
+fn incompressible(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut value = vec![0; bytes];
+    Rng::with_seed(seed).fill(&mut value);
+    value
+}
+
+fn assert_equal_digest(node: &mut InFiles, reference: &mut InMemory) {
+    assert_eq!(node.replica().state(), reference.replica().state());
+    assert_eq!(node.replica().digest().unwrap(), reference.replica().digest().unwrap());
 }
 
 #[test]
