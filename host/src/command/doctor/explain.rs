@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use exesdb_storage::verify::{Finding, Gap};
-use exesdb_storage::{LogHead, OpenError};
+use exesdb_storage::{LogHead, OpenError, REPLICA_FORMAT_VERSION};
 
 use crate::config::DEFAULT_STORE;
 
@@ -22,6 +22,10 @@ pub(super) fn explain(error: &OpenError, folder: &Path, repair: bool) -> Vec<Str
         OpenError::RestoreUnfinished { .. } => vec![
             "A restore was killed or failed before its store was complete. Nothing is damaged: there was no store before it, and there is none now.".to_owned(),
             "Repeat it (`exesdb restore FILE`), or give it up (`exesdb restore --give-up`), with the same --store and --data.".to_owned(),
+        ],
+        OpenError::UnknownFormat { found: REPLICA_FORMAT_VERSION, .. } => vec![
+            "The folder is a replica of a store of a cluster; nothing says that it is damaged.".to_owned(),
+            "Only a node of that cluster serves it. Give this host another data directory.".to_owned(),
         ],
         OpenError::UnknownFormat { .. } => vec![
             "The store was written by another version of exesdb; nothing says that it is damaged.".to_owned(),
@@ -120,7 +124,7 @@ mod tests {
 
     use super::{explain, may_lack_only_its_mark, salvage};
     use exesdb_storage::verify::{Finding, Gap};
-    use exesdb_storage::{LogHead, OpenError};
+    use exesdb_storage::{LogHead, OpenError, REPLICA_FORMAT_VERSION};
 
     #[test]
     fn the_advice_exports_what_is_before_and_after_a_gap() {
@@ -187,6 +191,11 @@ mod tests {
             (OpenError::Locked { path: path() }, "Stop the host", false),
             (OpenError::RestoreUnfinished { path: path() }, "--give-up", false),
             (OpenError::UnknownFormat { path: path(), found: 9 }, "Use that version", false),
+            (
+                OpenError::UnknownFormat { path: path(), found: REPLICA_FORMAT_VERSION },
+                "a node of that cluster",
+                false,
+            ),
             (OpenError::Damaged { path: path(), reason: "r".to_owned() }, "--repair", true),
             (missing(0), "exesdb restore", true),
             (missing(4), "durable.mark is removed", false),
