@@ -65,7 +65,7 @@ impl Bus {
     pub fn publish(&self, stream: &str, position: u64) {
         let mut state = self.state.lock();
         let stream: Arc<str> = stream.into();
-        state.next = state.next.max(position + 1);
+        state.next = state.next.max(position.saturating_add(1));
         if state.recent.len() == REMEMBERED_APPENDS
             && let Some((forgotten, _)) = state.recent.pop_front()
         {
