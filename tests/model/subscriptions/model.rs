@@ -184,7 +184,7 @@ impl Model {
     pub(super) fn looked_at(&mut self, listed: &BTreeMap<u64, bool>) -> Result<(), String> {
         let known: BTreeSet<u64> = self.parked().into_iter().collect();
         for place in listed.keys().filter(|place| !known.contains(*place)) {
-            if !self.fresh.contains(place) {
+            if !self.fresh.contains(place) && !self.replaying.contains(place) {
                 return Err(format!(
                     "{place} is parked, and nobody had it parked: {:?}",
                     self.events.get(place)
