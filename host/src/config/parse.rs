@@ -7,7 +7,7 @@ mod settings;
 mod sinks;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
@@ -79,9 +79,10 @@ fn parse_stores<'a>(top: &Table<'a>, value: &'a Value<'a>) -> Result<Vec<StoreCo
     }
     let mut stores: Vec<StoreConfig> = Vec::with_capacity(tables.len());
     let mut instances = 0;
+    let mut directories = Vec::new();
     for value in tables.iter() {
         let table = top.inner(schema::STORE, value)?.check_keys(&schema::STORE_TABLE)?;
-        let store = parse_store(&table)?;
+        let store = parse_store(&table, &mut directories)?;
         instances += store.instances();
         if instances > STORE_INSTANCES_MAX {
             return Err(table.violation(format!(
@@ -99,7 +100,7 @@ fn parse_stores<'a>(top: &Table<'a>, value: &'a Value<'a>) -> Result<Vec<StoreCo
     Ok(stores)
 }
 
-fn parse_store(table: &Table<'_>) -> Result<StoreConfig, Violation> {
+fn parse_store(table: &Table<'_>, directories: &mut Vec<PathBuf>) -> Result<StoreConfig, Violation> {
     let Some(name) = table.text(&schema::NAME)? else {
         return Err(table.violation("the store has no name; add a line such as name = \"main\""));
     };
@@ -138,7 +139,7 @@ fn parse_store(table: &Table<'_>) -> Result<StoreConfig, Violation> {
         }
     }
     if let Some(sinks) = table.table(schema::SINKS)? {
-        store.sinks = parse_sinks(&sinks)?;
+        store.sinks = parse_sinks(&sinks, directories)?;
     }
     Ok(store)
 }
@@ -418,6 +419,13 @@ mod tests {
             (
                 named("[store.sinks.a]\ncomponent = \"x.wasm\"\nsubscription = \"s\"\nbatch_events = 1001"),
                 "6:16: batch_events is 1001; it must be a whole number from 1 to 1000",
+            ),
+            (
+                named(
+                    "[store.sinks.a]\ncomponent = \"x.wasm\"\nsubscription = \"s\"\ndirectory = \"d/e\"\n\
+                     [store.sinks.b]\ncomponent = \"x.wasm\"\nsubscription = \"s\"\ndirectory = \"./d/\"",
+                ),
+                "10:13: directory is \"./d/\", and another sink has that, or a part of it; give each sink",
             ),
             (named("[store.sinks.a]\nhosts = []"), "4:1: unknown field `hosts`, expected one of `component`"),
             ("# ä\n[[store]]\n\"ä\" = 1".to_owned(), "3:1: unknown field `ä`"),

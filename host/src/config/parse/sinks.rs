@@ -1,6 +1,7 @@
 //! The sinks of a store, as the configuration file has them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use exesdb_plugin::{AllowedHost, Grants};
 
@@ -10,8 +11,11 @@ use crate::config::schema::{self, SINKS_MAX};
 use crate::config::source::Violation;
 use crate::config::table::Table;
 
-/// The sinks of a table, by their names.
-pub(super) fn parse_sinks(sinks: &Table<'_>) -> Result<BTreeMap<String, SinkConfig>, Violation> {
+/// The sinks of a table, by their names. `directories` are those that the sinks before them have.
+pub(super) fn parse_sinks(
+    sinks: &Table<'_>,
+    directories: &mut Vec<PathBuf>,
+) -> Result<BTreeMap<String, SinkConfig>, Violation> {
     let mut parsed = BTreeMap::new();
     for (name, value) in sinks.entries() {
         if parsed.len() == SINKS_MAX {
@@ -23,7 +27,20 @@ pub(super) fn parse_sinks(sinks: &Table<'_>) -> Result<BTreeMap<String, SinkConf
             let expected = schema::NAME.expected;
             return Err(Violation::at(name, format!("the sink's name is {text:?}; it must be {expected}")));
         }
-        let sink = parse_sink(&sinks.inner(text, value)?.check_keys(&schema::SINK_TABLE)?)?;
+        let table = sinks.inner(text, value)?.check_keys(&schema::SINK_TABLE)?;
+        let sink = parse_sink(&table)?;
+        if let Some((directory, value)) =
+            sink.grants.directory.as_ref().zip(table.get(schema::DIRECTORY.name))
+        {
+            if directories.iter().any(|other| directory.starts_with(other) || other.starts_with(directory)) {
+                let message = format!(
+                    "directory is {}, and another sink has that, or a part of it; give each sink a directory of its own",
+                    &table.source.text[value.span()]
+                );
+                return Err(Violation::at(value, message));
+            }
+            directories.push(directory.clone());
+        }
         parsed.insert(text.to_string(), sink);
     }
     Ok(parsed)
