@@ -1,8 +1,10 @@
 //! `exesdb consume`: prints what a durable subscription delivers, and acknowledges what it has printed.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
@@ -35,7 +37,7 @@ Examples:
   exesdb consume invoices --json | while read -r event; do ./invoice \"$event\"; done
   exesdb consume invoices --count 100
 
-An event is acknowledged when it was written, also if whoever reads it has not got to it: a pipe holds some dozens of
+An event is acknowledged when it was written, also if whoever reads it has not got to it: a pipe holds some hundreds of
 events. If they must not be lost with their reader, consume over HTTP, or use a sink. What was not acknowledged is delivered
 again, to this command or another one, whatever ends. After a restart of the host, the command goes on.")]
 pub struct ConsumeOptions {
@@ -81,23 +83,30 @@ struct Delivery {
 /// Prints events until their count is reached, the output is closed, Ctrl-C is pressed, or the host stays away.
 pub async fn run(options: ConsumeOptions) -> anyhow::Result<()> {
     let client = options.gateway.client();
-    let stop = stop_requested()?;
-    let mut consumer = None;
+    let consumer = Arc::new(Mutex::new(None));
+    let stop = stop_requested(options.gateway.client(), options.name.clone(), consumer.clone())?;
     let consumed = tokio::select! {
-        consumed = consume(&options, &client, &mut consumer) => consumed,
+        consumed = consume(&options, &client, &consumer) => consumed,
         _ = stop => Ok(()),
     };
-    if let Some(consumer) = consumer {
-        // What was delivered and not printed goes to others at once. If the host is away, it does so later.
-        let leaving = Settlement { consumer, leave: true, ..Settlement::default() };
-        drop(client.settle(&options.name, &leaving).await);
-    }
+    leave(&client, &options.name, &consumer).await;
     consumed
 }
 
-/// Completes when a signal asks the command to stop. It leaves its subscription then, so that its events go to others at once.
-/// A write to a pipe that nobody reads never ends, so the process exits after [`LEAVE_TIME`].
-fn stop_requested() -> anyhow::Result<oneshot::Receiver<()>> {
+/// Leaves the subscription: what was delivered and not printed goes to others at once. If the host is away, it does so later.
+async fn leave(client: &Client, name: &str, consumer: &Mutex<Option<u64>>) {
+    let Some(consumer) = consumer.lock().take() else { return };
+    let leaving = Settlement { consumer, leave: true, ..Settlement::default() };
+    drop(client.settle(name, &leaving).await);
+}
+
+/// Completes when a signal asks the command to stop. A write to a pipe that nobody reads never ends, so after [`LEAVE_TIME`] this
+/// leaves the subscription itself, with a client of its own, and ends the process.
+fn stop_requested(
+    client: Client,
+    name: String,
+    consumer: Arc<Mutex<Option<u64>>>,
+) -> anyhow::Result<oneshot::Receiver<()>> {
     let (sender, stop) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = {
@@ -108,6 +117,9 @@ fn stop_requested() -> anyhow::Result<oneshot::Receiver<()>> {
         runtime.block_on(signals.next());
         sender.send(()).ok();
         std::thread::sleep(LEAVE_TIME);
+        notify("ended while the output takes nothing: its last line may be torn");
+        let leaving = async { tokio::time::timeout(LEAVE_TIME, leave(&client, &name, &consumer)).await.ok() };
+        runtime.block_on(leaving);
         std::process::exit(1);
     })?;
     Ok(stop)
@@ -116,7 +128,7 @@ fn stop_requested() -> anyhow::Result<oneshot::Receiver<()>> {
 async fn consume(
     options: &ConsumeOptions,
     client: &Client,
-    consumer: &mut Option<u64>,
+    consumer: &Mutex<Option<u64>>,
 ) -> anyhow::Result<()> {
     let mut retry = Retry::new(Duration::from_secs(options.retry_for));
     let wait_ms = options.idle_for.map_or(WAIT_MS, |seconds| seconds * 1_000);
@@ -135,13 +147,14 @@ async fn consume(
         };
         was_paused = described.say_if_paused(&options.name, was_paused);
         let most = u32::try_from(left).map_or(window, |left| left.min(window));
-        let batch = match client.consume(&options.name, *consumer, most, wait_ms).await {
+        let known = *consumer.lock();
+        let batch = match client.consume(&options.name, known, most, wait_ms).await {
             Ok(batch) => batch,
-            Err(error) if error.problem_kind() == NO_CONSUMER && consumer.is_some() => {
+            Err(error) if error.problem_kind() == NO_CONSUMER && known.is_some() => {
                 notify(
                     "the subscription has cut off this consumer, or was restarted; going on as another one",
                 );
-                *consumer = None;
+                *consumer.lock() = None;
                 continue;
             }
             Err(error) if has_connected => {
@@ -152,7 +165,7 @@ async fn consume(
         };
         has_connected = true;
         retry.succeeded();
-        *consumer = Some(batch.consumer);
+        *consumer.lock() = Some(batch.consumer);
         if batch.events.is_empty() && options.idle_for.is_some() {
             break;
         }
@@ -164,7 +177,7 @@ async fn consume(
             // The rest goes back and counts against nothing; this consumer takes no more than it can print in time.
             let leaving = Settlement { consumer: batch.consumer, leave: true, ..Settlement::default() };
             retry.run(async || client.settle(&options.name, &leaving).await).await?;
-            *consumer = None;
+            *consumer.lock() = None;
             window = u32::try_from(printed).unwrap_or(window).clamp(1, options.window);
         }
     }
