@@ -229,9 +229,13 @@ pub(super) fn invalid(argument: &str, message: String) -> Error {
     Error::Invalid(InvalidArgument { argument: argument.to_owned(), message })
 }
 
-/// Reads a payload.
+/// Reads a payload. Where in it a mistake is says nothing to those who did not write it.
 pub(crate) fn read<'a, T: Deserialize<'a>>(payload: &'a [u8]) -> Result<T, Error> {
-    serde_json::from_slice(payload).map_err(|error| invalid("payload", format!("cannot be read: {error}")))
+    serde_json::from_slice(payload).map_err(|error| {
+        let what = error.to_string();
+        let what = what.split(" at line ").next().unwrap_or_default();
+        invalid("payload", format!("cannot be read: {what}"))
+    })
 }
 
 /// Writes a result.
