@@ -18,7 +18,7 @@ pub(crate) use self::long::long;
 /// Where nextest writes the results of a run; `.config/nextest.toml` turns that on.
 const RESULTS: &str = "target/nextest/default/junit.xml";
 
-/// Runs every test, the examples in the documentation and the storage's faults. `arguments` go to the test runner.
+/// Runs every test, the examples in the documentation and the faults of storage and log. `arguments` go to the test runner.
 pub(crate) fn all(arguments: &[String]) -> Result<()> {
     build_hosts()?;
     let skipped = Skipped::new()?;
@@ -33,7 +33,7 @@ pub(crate) fn all(arguments: &[String]) -> Result<()> {
     times.print();
     if !arguments.is_empty() {
         eprintln!(
-            "xtask: skipped: the documentation's examples and the storage's faults, because arguments chose other tests"
+            "xtask: skipped: the documentation's examples and the faults of storage and log, because arguments chose other tests"
         );
     }
     skipped.print()?;
@@ -69,14 +69,14 @@ fn run_examples(times: &mut Times) -> Result<()> {
     examples
 }
 
-/// Runs the tests that the storage's injected faults are found. Only a storage that is built with faults has them.
+/// Runs the tests that the injected faults of storage and log are found. Only those that are built with faults have them.
 fn run_fault_tests(times: &mut Times) -> Result<()> {
     let begun = Instant::now();
     let mut command = workspace::cargo();
     // The features of the faulty host, so that nothing is compiled for these tests alone but themselves.
-    command.args(["test", "--workspace", "--release", "--features", "exesdb/faults"]);
+    command.args(["test", "--workspace", "--release", "--features", "exesdb/faults,exesdb-log/faults"]);
     let faults = workspace::run(command.args(["--test", "faults", "--test", "applied"]));
-    times.add("the storage's faults", begun.elapsed(), String::new());
+    times.add("the faults of storage and log", begun.elapsed(), String::new());
     faults
 }
 

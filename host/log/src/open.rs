@@ -1,6 +1,8 @@
 //! Opening a log: look at everything, decide, then change what has to be changed.
 
 mod decide;
+#[cfg(test)]
+mod hostile;
 mod replay;
 mod scan;
 

@@ -70,6 +70,18 @@ const LONG: &[Long] = &[
         amount: ("EXESDB_MODEL_CASES", "100"),
     },
     Long {
+        name: "log-model",
+        targets: &["--test", "model"],
+        tests: "the_log_behaves_like_maps",
+        amount: ("EXESDB_LOG_MODEL_CASES", "20000"),
+    },
+    Long {
+        name: "log-kills",
+        targets: &["--test", "crash"],
+        tests: "a_kill_at_a_random_time_loses_nothing_that_was_called_back",
+        amount: ("EXESDB_LOG_CRASH_ROUNDS", "1000"),
+    },
+    Long {
         name: "subscriptions",
         targets: &["--test", "model"],
         tests: "subscriptions_agree_with_a_model",
