@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -257,6 +258,13 @@ impl Log {
             held_bytes: inner.views.iter().map(|(id, view)| (id, view.held)).collect(),
             holding_back: inner.holding_back.clone(),
         }
+    }
+
+    /// Since when the log's thread has been writing and syncing what it took last, and calling back; `None` while it waits. A
+    /// disk that hangs shows here.
+    #[must_use]
+    pub fn writing_since(&self) -> Option<Instant> {
+        self.shared.lock().writing_since
     }
 
     /// The first failure to write or sync, after which nothing is written any more.

@@ -73,6 +73,11 @@ impl NewFile {
         Ok(self.written == self.length)
     }
 
+    /// Bytes that are written.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
     /// Writes what is left.
     pub(crate) fn finish(mut self) -> io::Result<Arc<dyn FolderFile>> {
         while self.written < self.length {

@@ -42,6 +42,8 @@ pub(crate) struct Inner {
     pub(crate) disk_full: Option<String>,
     /// Groups because of which the oldest segment cannot be used again.
     pub(crate) holding_back: Vec<u64>,
+    /// Since when the writer is busy with what it has taken.
+    pub(crate) writing_since: Option<Instant>,
     queue: VecDeque<Request>,
     queue_bytes: usize,
     is_closed: bool,
@@ -71,6 +73,7 @@ impl Shared {
             segments,
             disk_full: None,
             holding_back: Vec::new(),
+            writing_since: None,
             queue: VecDeque::new(),
             queue_bytes: 0,
             is_closed: false,
@@ -103,6 +106,7 @@ impl Shared {
     /// Waits for records until `deadline` (`None`: without end).
     pub(crate) fn next(&self, deadline: Option<Instant>) -> Next {
         let mut inner = self.inner.lock();
+        inner.writing_since = None;
         loop {
             let requests = inner.take();
             if !requests.is_empty() {
@@ -136,6 +140,7 @@ impl Shared {
             inner.poisoned = Some(reason.to_owned());
         }
         inner.queue_bytes = 0;
+        inner.writing_since = None;
         std::mem::take(&mut inner.queue).into()
     }
 }
@@ -213,6 +218,7 @@ impl Inner {
             taken.push(request);
         }
         self.queue_bytes -= taken.iter().map(Request::bytes).sum::<usize>();
+        self.writing_since = (!taken.is_empty()).then(Instant::now);
         taken
     }
 }

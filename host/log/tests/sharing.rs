@@ -83,6 +83,22 @@ fn accepted_entries_can_be_read_before_they_are_synced() {
 }
 
 #[test]
+fn a_writer_that_hangs_is_seen() {
+    let (options, Held { reached, go }) = hold_at(FailPoint::AfterWrite, 2, small());
+    let (log, _) = open(&MemoryDisk::new(), options).unwrap();
+    assert_eq!(log.writing_since(), None);
+    let (callback, synced) = outcome();
+    log.set_state(1, "vote".into(), callback).unwrap();
+    reached.recv().unwrap();
+    assert!(log.writing_since().is_some());
+    drop(go);
+    synced.recv().unwrap().unwrap();
+    while log.writing_since().is_some() {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn wrong_calls_are_refused_by_name() {
     let (log, _) = open(&MemoryDisk::new(), small()).unwrap();
     append(&log, 1, 1, &["a".into()]);

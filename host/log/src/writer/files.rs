@@ -53,14 +53,16 @@ impl Spares {
         Ok(file)
     }
 
-    /// Writes some zeroes of the next file. Returns whether there is one then.
-    fn prepare(&mut self, folder: &dyn Folder, before: u64, length: u64) -> io::Result<bool> {
+    /// Writes some zeroes of the next file, up to byte `due`. Returns whether there is one then.
+    fn prepare(&mut self, folder: &dyn Folder, before: u64, length: u64, due: u64) -> io::Result<bool> {
         let unfinished = match &mut self.unfinished {
             Some(unfinished) => unfinished,
             none => none.insert(NewFile::begin(folder, length)?),
         };
-        if !unfinished.step()? {
-            return Ok(false);
+        while !unfinished.step()? {
+            if unfinished.written() >= due {
+                return Ok(false);
+            }
         }
         self.unfinished = None;
         let name = Name::Spare(before).to_string();
@@ -69,6 +71,13 @@ impl Spares {
         self.names.push(name);
         Ok(true)
     }
+}
+
+/// How many bytes of the next file should be zeroes when a segment is written up to `offset`: none up to its half, and all
+/// at its end. So large groups do not leave them to the moment when the file is needed.
+fn zeroes_due(offset: u64, capacity: u64, length: u64) -> u64 {
+    let half = (capacity / 2).max(1);
+    length.min(offset.saturating_sub(half).saturating_mul(length) / half)
 }
 
 impl Writer {
@@ -109,7 +118,7 @@ impl Writer {
         self.folder.sync()
     }
 
-    /// Makes a part of the file for the next segment when half of this one is used. If the disk is full, no more entries
+    /// Makes a part of the file for the next segment once half of this one is used. If the disk is full, no more entries
     /// are accepted: the other half is for what makes room.
     pub(super) fn prepare_spare(&mut self) {
         let is_early = self.active.offset < self.active.capacity / 2;
@@ -122,7 +131,8 @@ impl Writer {
             return;
         }
         let length = self.options().segment_bytes;
-        match self.spares.prepare(&*self.folder, self.active.id + 1, length) {
+        let due = zeroes_due(self.active.offset, self.active.capacity, length);
+        match self.spares.prepare(&*self.folder, self.active.id + 1, length, due) {
             Ok(true) => self.set_disk_full(None),
             // After a failure there is nothing else by which another step would follow.
             Ok(false) if self.spares.retry_at.is_some() => self.spares.retry_at = Some(Instant::now()),
@@ -143,5 +153,26 @@ impl Writer {
             _ => {}
         }
         inner.disk_full = reason;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::zeroes_due;
+
+    #[test]
+    fn zeroes_are_due_in_the_second_half_of_a_segment() {
+        // Bytes written, of how many, and the zeroes that are due of 1,000.
+        for (offset, capacity, due) in [
+            (0, 100, 0),
+            (50, 100, 0),
+            (51, 100, 20),
+            (75, 100, 500),
+            (100, 100, 1_000),
+            (7, 1, 1_000),
+            (0, 0, 0),
+        ] {
+            assert_eq!(zeroes_due(offset, capacity, 1_000), due, "{offset} of {capacity}");
+        }
     }
 }
