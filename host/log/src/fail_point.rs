@@ -17,7 +17,8 @@ pub enum FailPoint {
     AfterSync,
     /// The mark is written; the callbacks come next.
     AfterMark,
-    /// The callbacks were called. An error poisons the log for later records.
+    /// The callbacks were called. An error poisons the log for later records. Also passed at opening, and before a mark is
+    /// synced while no record comes.
     AfterCallbacks,
     /// A segment is full and synced, and the next one gets its name.
     BeforeNewSegment,

@@ -186,6 +186,32 @@ fn a_missing_file_is_noticed_if_it_is_needed() {
 }
 
 #[test]
+fn broken_groups_stay_broken_until_they_are_removed() {
+    let (mut files, contents) = log(&mut random(), true);
+    files.remove("2.seg").unwrap();
+    let disk = disk(&files);
+    for _ in 0..2 {
+        let (log, recovery) = open(&disk, small()).unwrap();
+        assert_eq!(recovery.broken, [0], "only group 0 has entries that old");
+        assert!(log.group(0).unwrap().is_broken);
+        for group in 1..GROUPS {
+            append(&log, group, log.group(group).unwrap().next.unwrap(), &["a".into()]);
+        }
+    }
+    let (log, _) = open(&disk, small()).unwrap();
+    let before = log.sizes().segments;
+    let (callback, removed) = scratch::outcome();
+    log.remove(0, callback).unwrap();
+    removed.recv().unwrap().unwrap();
+    assert_eq!(scratch::group_contents(&log, 1, 100).unwrap().state, contents[&1].state);
+    drop(log);
+    let (log, recovery) = open(&disk, small()).unwrap();
+    assert_eq!(recovery.broken, []);
+    assert!(log.sizes().segments < before, "what it held back is free");
+    append(&log, 0, 1, &["a".into()]);
+}
+
+#[test]
 fn damage_while_the_log_is_open_is_found_when_it_is_read() {
     let mut random = random();
     let (files, contents) = log(&mut random, true);

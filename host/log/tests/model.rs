@@ -173,6 +173,12 @@ fn the_log_behaves_like_maps() {
             std::thread::sleep(time_below(&mut random, std::time::Duration::from_millis(2)));
             disk.cut(&mut |below| random.usize(..below));
             drop(log);
+            if random.u8(..3) == 0 {
+                // The power fails once more, while the log is opened.
+                disk.fail_after(random.u64(..30));
+                drop(open(&disk, small()));
+                disk.cut(&mut |below| random.usize(..below));
+            }
             let (log, recovery) = open(&disk, small()).unwrap();
             assert_eq!(recovery.broken, []);
             let found = contents(&log);
