@@ -38,12 +38,14 @@ pub(crate) fn resume(state: &str, event: Event) -> Step {
             }
         }
         Event::Called(called) => {
+            // In one action: as many outcomes may come at once as a step may have actions.
+            let mut answers = String::new();
             for called in called {
                 open -= 1;
-                let answer =
-                    format!("{}: {}\n", String::from_utf8_lossy(&called.context), shown(&called.outcome));
-                actions.push(Action::Send(answer.into_bytes()));
+                let line = String::from_utf8_lossy(&called.context);
+                answers.push_str(&format!("{line}: {}\n", shown(&called.outcome)));
             }
+            actions.push(Action::Send(answers.into_bytes()));
         }
         event => panic!("lines got {event:?}"),
     }
