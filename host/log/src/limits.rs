@@ -51,7 +51,7 @@ pub(crate) const SPARES_MAX: usize = 2;
 /// Bytes of zeroes that are written into a new file at once. 1 MiB: the next records wait for them.
 pub(crate) const ZEROES_BYTES: usize = 1024 * 1024;
 
-/// Files with torn ends that are kept. 8: for whoever looks into the last crashes, and no crash loop fills the disk.
+/// The most files with torn ends that are kept. 8 show what the last crashes left, and crashes in a row do not fill the disk.
 pub(crate) const CUT_FILES_MAX: usize = 8;
 
 /// Longest time that a mark stays unsynced. 100 ms: ten syncs a second cost little next to the log's thousands.

@@ -3,7 +3,7 @@
 //! A log whose end is damaged looks like one that ends there. So after each fsync and before its callbacks the writer notes
 //! in another file how far it has come: one small write to alternating slots of a file of fixed size, so that a torn write
 //! harms only one of them. The file is synced at intervals: it is exact after a killed process, and at most
-//! [`MARK_SYNC_INTERVAL`] behind after a loss of power. It is never ahead of the log, which is synced before it.
+//! [`MARK_SYNC_INTERVAL`] old after a loss of power. It never covers more than the log has synced, because the log is synced first.
 
 use std::io;
 use std::sync::Arc;

@@ -78,7 +78,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Continues an opened log: its first record differs in each life, so that nothing that lies behind the end can ever
+    /// Continues an opened log: its first record differs in each life, so that no record after the end can ever
     /// follow a new record. What was found is durable then, and so is the mark.
     pub(crate) fn begin(opened: Opened, shared: Arc<Shared>) -> Result<Self, PoisonReason> {
         let Opened { folder, lock, mark, groups, end, capacity, spares, .. } = opened;
@@ -274,7 +274,7 @@ impl Writer {
     /// next one.
     fn tidy(&mut self) -> Result<(), PoisonReason> {
         self.pass(FailPoint::AfterCallbacks)?;
-        // A mark that is behind by a segment would say nothing about this one.
+        // A mark of the segment before would say nothing about this one.
         if self.has_begun_segment || self.mark.sync_due().is_some_and(|due| due <= Instant::now()) {
             self.sync_mark()?;
         }
@@ -292,7 +292,7 @@ impl Writer {
         }
     }
 
-    /// Ends the log: everybody who waits is told, in order, and nothing is written any more.
+    /// Stops the log after a failure: calls every waiting callback with the error, in order. Nothing is written after that.
     fn fail(mut self, reason: String) {
         let waiting = self.shared.poison(&reason);
         let outcome = Err(LogError::Poisoned { reason });

@@ -1,6 +1,6 @@
 //! A process that is killed while it writes loses nothing that was called back, in any group.
 //!
-//! The child is this test binary, told to run only [`child`]. It appends to several groups, each from a thread of its own,
+//! The child is this test binary, which runs only [`child`]. It appends to several groups, each from a thread of its own,
 //! and prints a line for each entry that was called back, and for each vote. The parent collects these lines in a ledger,
 //! kills the child, and opens the log. (A kill keeps the page cache, so this tests recovery, not the sync.)
 

@@ -1,4 +1,4 @@
-//! After the first failure nothing is written, everybody is told, and what was called back is there.
+//! After the first failure nothing is written, every callback gets the error, and all records that were confirmed are there.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

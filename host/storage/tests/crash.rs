@@ -1,6 +1,6 @@
 //! A process that is killed while it commits loses nothing that it acknowledged, and leaves nothing half done.
 //!
-//! The child is this test binary, told to run only [`child`]. It appends from several threads, each to a stream of its
+//! The child is this test binary, which runs only [`child`]. It appends from several threads, each to a stream of its
 //! own, and prints a line for each acknowledged batch. The parent collects these lines in a ledger, kills the child, and
 //! opens the store. (A kill keeps the page cache, so this tests atomicity and recovery, not the fsync.)
 

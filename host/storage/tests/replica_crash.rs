@@ -1,6 +1,6 @@
 //! A replica whose process is killed while it applies has what it said was durable, and ends as one that was never killed.
 //!
-//! The child is this test binary, told to run only [`child`]. It applies entries that follow from a seed, and prints a line
+//! The child is this test binary, which runs only [`child`]. It applies entries that follow from a seed, and prints a line
 //! for each time it made itself durable. The parent kills it, opens the replica, and has another child go on.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

@@ -91,7 +91,7 @@ mod tests {
         Mark { turn: 3, incarnation: LOG, synced: Place { segment, offset, link: 99 } }
     }
 
-    /// A segment that ends at `end`, and has the mark's link if the mark is not behind that.
+    /// A segment that ends at `end`. It has the mark's link if the mark is in it.
     fn segment(id: u64, end: u64) -> FoundSegment {
         FoundSegment { id, incarnation: Some(LOG), end, link_at_mark: Some(99) }
     }

@@ -299,7 +299,7 @@ impl Driver {
                 () = self.out.left() => return Err(self.client_left()),
                 () = self.control.closed(), if !self.patience.is_draining() => {
                     if !self.exchange.is_started() && self.exchange.waits_only_for_pages() {
-                        // It may wait for a long time, and cannot be told to begin.
+                        // It may wait for a long time, and `draining` comes only after `start`.
                         return Err(GatewayError::Restarting.into());
                     }
                     self.patience.drain();

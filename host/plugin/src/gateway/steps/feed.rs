@@ -39,7 +39,7 @@ struct Durable {
     attachment: Option<Attachment>,
 }
 
-/// How long a batch waits at least for what is there already: an emitter delivers it when it has heard of the consumer.
+/// How long a batch waits at least. The emitter needs this time to add the consumer and to deliver events that are stored already.
 const DELIVERY_TIME: Duration = Duration::from_millis(100);
 
 /// A turn of a feed: the next page.
