@@ -50,8 +50,9 @@ impl Consumer {
             }
         };
         if is_alive {
-            // It leaves.
-            let sent = Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status();
+            // It leaves. Not SIGINT: a shell without job control starts what runs in the background with that ignored, so a command
+            // that has only just begun would miss it.
+            let sent = Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status();
             sent.expect("kill can be run");
         }
         // What was printed was acknowledged, whether it was read by then or not.
