@@ -8,9 +8,10 @@
 
 mod model;
 mod operation;
+mod pace;
 mod run;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use exesdb_test_support::{number, seed};
 use exesdb_tests::Host;
@@ -34,6 +35,7 @@ fn subscriptions_agree_with_a_model() {
     let cases = u32::try_from(number("EXESDB_SUBSCRIPTION_CASES", CASES.into()))
         .expect("a reasonable number of cases");
     let (host, runs, deliveries) = (Host::start(), Cell::new(0), Cell::new(0));
+    let pace = RefCell::new(pace::Pace::default());
     let config = Config {
         cases,
         max_shrink_iters: SHRINKS_MAX,
@@ -44,7 +46,8 @@ fn subscriptions_agree_with_a_model() {
     let operations = collection::vec(operation::operation(), OPERATIONS);
     let outcome = TestRunner::new(config).run(&operations, |operations| {
         runs.set(runs.get() + 1);
-        let delivered = run::run(&host, runs.get(), &operations).map_err(TestCaseError::fail)?;
+        let delivered = run::run(&host, &mut pace.borrow_mut(), runs.get(), &operations);
+        let delivered = delivered.map_err(TestCaseError::fail)?;
         deliveries.set(deliveries.get() + delivered);
         Ok(())
     });

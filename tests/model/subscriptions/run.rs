@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::model::{Event, Model, RETRIES_MAX, SELECTORS};
 use super::operation::{CONSUMERS, Operation, Part, Refusal};
+use super::pace::Pace;
 
 /// Types of events, which take turns.
 const KINDS: [&str; 3] = ["placed", "paid", "shipped"];
@@ -36,6 +37,7 @@ struct Subscription {
 struct Run<'a> {
     host: &'a Host,
     http: &'a Client,
+    pace: &'a mut Pace,
     prefix: String,
     subscriptions: Vec<Subscription>,
     appended: usize,
@@ -43,11 +45,12 @@ struct Run<'a> {
 }
 
 /// Performs the operations, and returns the number of deliveries, or the first difference.
-pub(super) fn run(host: &Host, number: u64, operations: &[Operation]) -> Checked<u64> {
+pub(super) fn run(host: &Host, pace: &mut Pace, number: u64, operations: &[Operation]) -> Checked<u64> {
     let prefix = format!("run-{number}-");
     let mut run = Run {
         host,
         http: &host.http,
+        pace,
         prefix: prefix.clone(),
         subscriptions: Vec::new(),
         appended: 0,
@@ -264,6 +267,9 @@ impl Run<'_> {
             Part::EmitterSystem => vec![format!("{system}/emitter-system")],
             Part::Gateway => vec![format!("{system}/gateway-system")],
         };
+        if matches!(part, Part::EmitterSystem | Part::Gateway) {
+            self.pace.next();
+        }
         let kill = || paths.iter().any(|path| self.host.exesdb(&["kill", path]).status.success());
         until("it is killed", || Ok(kill().then_some(())))?;
         until("the gateway serves", || Ok(self.info(subscription)["state"].is_string().then_some(())))?;
