@@ -1,0 +1,238 @@
+//! Proposing: what waits becomes one entry, a few entries are on their way at a time, and each commit gets one answer.
+//!
+//! The engine runs each proposal by itself, with an fsync of its own, so an entry has everything that waited.
+
+mod gather;
+
+use std::sync::Arc;
+
+use exesdb_storage::{CheckedCommit, Commit, CommitError, EntryCommit, LogId, Outcomes, Term};
+use openraft::error::ClientWriteError;
+use openraft::raft::ClientWriteResult;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::timeout;
+
+use self::gather::Queue;
+use crate::entry::{Proposal, Ticket};
+use crate::error::ProposeError;
+use crate::group::shared::Shared;
+use crate::home::ReplicaHome;
+use crate::limits::{IN_FLIGHT_MAX, PROPOSAL_WAIT};
+use crate::types::{Raft, Response, Types};
+
+/// A commit that the group has accepted and this replica has applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The outcome of each batch, in order.
+    pub outcomes: Outcomes,
+    /// The entry that it became part of; `None` if every batch was refused before there was anything to propose.
+    pub entry: Option<LogId>,
+}
+
+/// Takes commits for one group.
+pub(crate) struct Proposer<H: ReplicaHome> {
+    shared: Arc<Shared<H>>,
+    raft: Raft,
+    queue: Mutex<Queue<Waiting>>,
+    arrived: Notify,
+    /// The highest time that was proposed.
+    time: Mutex<u64>,
+}
+
+/// A commit that waits to be proposed.
+struct Waiting {
+    commit: EntryCommit,
+    time: u64,
+    reply: oneshot::Sender<Result<(Outcomes, LogId), ProposeError>>,
+}
+
+impl<H: ReplicaHome> Proposer<H> {
+    pub(crate) fn new(shared: Arc<Shared<H>>, raft: Raft) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            raft,
+            queue: Mutex::default(),
+            arrived: Notify::new(),
+            time: Mutex::default(),
+        })
+    }
+
+    /// Takes a commit, and waits for its outcomes.
+    pub(crate) async fn propose(
+        &self,
+        commit: Commit,
+        fence: Option<Term>,
+        topics: Vec<String>,
+    ) -> Result<Accepted, ProposeError> {
+        self.check_ready()?;
+        if self.shared.health().is_disk_full && !commit.makes_room {
+            return Err(ProposeError::ReadOnly);
+        }
+        let time = commit.time;
+        let mut checked = CheckedCommit::new(commit).map_err(|error| match error {
+            CommitError::Invalid(reason) => ProposeError::Invalid(reason),
+            error => ProposeError::Invalid(error.to_string()),
+        })?;
+        if let Some((snapshot, _)) = self.shared.kept.snapshot() {
+            checked.refuse_too_many_keyspaces(&snapshot);
+        }
+        let bytes = checked.bytes();
+        let (commit, refused) = checked.propose(fence, topics);
+        if commit.batches.is_empty() {
+            return Ok(Accepted { outcomes: refused.merge(Outcomes::new()), entry: None });
+        }
+        let (reply, outcome) = oneshot::channel();
+        self.queue
+            .lock()
+            .push(Waiting { commit, time, reply }, bytes)
+            .map_err(|limit| ProposeError::Overloaded { limit })?;
+        self.arrived.notify_one();
+        let (outcomes, entry) = outcome.await.map_err(|_| unknown("the group was stopped"))??;
+        Ok(Accepted { outcomes: refused.merge(outcomes), entry: Some(entry) })
+    }
+
+    fn check_ready(&self) -> Result<(), ProposeError> {
+        if let Some(reason) = self.shared.kept.stopped().borrow().clone() {
+            return Err(ProposeError::Stopped { reason });
+        }
+        let is_ready = self.shared.ready.borrow().is_some();
+        let leader = self.raft.server_metrics().borrow().current_leader;
+        if is_ready { Ok(()) } else { Err(ProposeError::NotLeader { leader }) }
+    }
+
+    /// Proposes what waits, until the task is ended.
+    pub(crate) async fn run(self: Arc<Self>) {
+        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        loop {
+            let permit = Arc::clone(&in_flight).acquire_owned().await;
+            let permit = permit.expect("the semaphore is never closed");
+            // What arrives while as many entries as may be are on their way is in the next one.
+            let waiting = loop {
+                let waiting = self.queue.lock().take();
+                if !waiting.is_empty() {
+                    break waiting;
+                }
+                self.arrived.notified().await;
+            };
+            match self.check_ready() {
+                Ok(()) => self.propose_entry(waiting, permit).await,
+                Err(error) => answer_all(waiting, &error),
+            }
+        }
+    }
+
+    async fn propose_entry(&self, waiting: Vec<Waiting>, permit: OwnedSemaphorePermit) {
+        let ticket = Ticket::default();
+        let decided_at = waiting.iter().map(|waiting| waiting.time).max().unwrap_or(0);
+        let (commits, replies): (Vec<_>, Vec<_>) =
+            waiting.into_iter().map(|Waiting { commit, reply, .. }| (commit, reply)).unzip();
+        let proposal = Proposal { time: self.time(decided_at), commits, ticket: ticket.clone() };
+        let written = self.raft.client_write_ff(proposal).await;
+        let written = match written {
+            Ok(written) => written,
+            Err(error) => {
+                let reason = self.shared.kept.stop(format!("the engine: {error}"));
+                let error = ProposeError::Stopped { reason };
+                replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+                return;
+            }
+        };
+        tokio::spawn(async move {
+            let outcome = match timeout(PROPOSAL_WAIT, written).await {
+                Ok(Ok(result)) => settle(result, &ticket, replies.len()),
+                // The engine drops a proposal when it ends.
+                Ok(Err(_)) => Err(unknown("the engine ended")),
+                // One that a snapshot has superseded is never answered.
+                Err(_) => Err(unknown("it was not committed in time")),
+            };
+            drop(permit);
+            match outcome {
+                Ok((outcomes, entry)) => {
+                    for (reply, outcomes) in replies.into_iter().zip(outcomes) {
+                        drop(reply.send(Ok((outcomes, entry))));
+                    }
+                }
+                Err(error) => replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone())))),
+            }
+        });
+    }
+
+    /// The time of the next entry: the clock, but never below that of an entry before.
+    fn time(&self, decided_at: u64) -> u64 {
+        let applied = self.shared.kept.reached().borrow().time;
+        let mut last = self.time.lock();
+        let clock = (self.shared.clock)().min(exesdb_storage::limits::COMMIT_TIME_MAX);
+        *last = clock.max(decided_at).max(applied).max(*last);
+        *last
+    }
+}
+
+/// What the engine's answer to a proposal means.
+fn settle(
+    result: ClientWriteResult<Types>,
+    ticket: &Ticket,
+    commits: usize,
+) -> Result<(Vec<Outcomes>, LogId), ProposeError> {
+    match (result, ticket.entry()) {
+        (Ok(written), Some(entry)) => match written.data {
+            Response(Some(outcomes)) if outcomes.len() == commits => Ok((outcomes, entry)),
+            Response(_) => Err(unknown("its outcomes are not known here")),
+        },
+        // The engine never took it.
+        (Err(ClientWriteError::ForwardToLeader(forward)), None) => {
+            Err(ProposeError::NotLeader { leader: forward.leader_id })
+        }
+        (Err(error), _) => Err(unknown(&format!("another leader replaced it here ({error})"))),
+        (Ok(_), None) => Err(unknown("the engine answered for another entry")),
+    }
+}
+
+fn answer_all(waiting: Vec<Waiting>, error: &ProposeError) {
+    for Waiting { reply, .. } in waiting {
+        drop(reply.send(Err(error.clone())));
+    }
+}
+
+fn unknown(reason: &str) -> ProposeError {
+    ProposeError::Unknown { reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use exesdb_storage::LogId;
+    use openraft::RaftLogId as _;
+    use openraft::entry::FromAppData;
+    use openraft::error::{ClientWriteError, ForwardToLeader};
+    use openraft::raft::{ClientWriteResponse, ClientWriteResult};
+
+    use super::settle;
+    use crate::entry::{LogEntry, Proposal, Ticket};
+    use crate::error::ProposeError;
+    use crate::types::{Response, Types, to_raft};
+
+    const ID: LogId = LogId { term: 1, leader: 2, index: 3 };
+
+    fn forward() -> ClientWriteResult<Types> {
+        Err(ClientWriteError::ForwardToLeader(ForwardToLeader { leader_id: Some(7), leader_node: None }))
+    }
+
+    fn written(response: Response) -> ClientWriteResult<Types> {
+        Ok(ClientWriteResponse { log_id: to_raft(ID), data: response, membership: None })
+    }
+
+    #[test]
+    fn only_a_proposal_that_became_no_entry_is_undone() {
+        let proposed = Ticket::default();
+        let proposal = Proposal { time: 0, commits: vec![], ticket: proposed.clone() };
+        LogEntry::from_app_data(proposal).set_log_id(&to_raft(ID));
+        let never = Ticket::default();
+        assert_eq!(settle(forward(), &never, 1), Err(ProposeError::NotLeader { leader: Some(7) }));
+        let unknown = |result| matches!(result, Err(ProposeError::Unknown { .. }));
+        assert!(unknown(settle(forward(), &proposed, 1)), "another leader replaced it");
+        assert!(unknown(settle(written(Response(None)), &proposed, 1)), "nobody knows its outcomes");
+        assert!(unknown(settle(written(Response(Some(vec![]))), &proposed, 1)), "they are another's");
+        let outcomes = vec![vec![]];
+        assert_eq!(settle(written(Response(Some(outcomes.clone()))), &proposed, 1), Ok((outcomes, ID)));
+    }
+}
