@@ -28,6 +28,25 @@ pub enum StartError {
         /// The last entry that was purged.
         purged: u64,
     },
+    /// The log lost something of the group that was synced.
+    #[error(
+        "the node's log lost synced entries of group {group}, and with them what the replica had promised: replace the replica \
+        under a new id"
+    )]
+    LogBroken {
+        /// The group.
+        group: u64,
+    },
+    /// The log has nothing of the group, and the replica has applied entries of it. A replica notes its vote before it takes
+    /// anything, so this is another log than the one that it had.
+    #[error(
+        "the replica has entries up to {applied}, and its log has no vote of it: the log was lost, and with it what the replica \
+        had promised; replace the replica under a new id"
+    )]
+    LogLost {
+        /// The last entry that the replica has applied.
+        applied: u64,
+    },
     /// The engine did not start.
     #[error("the engine did not start: {reason}")]
     Engine {
@@ -148,6 +167,12 @@ pub enum Refused {
     #[error("the snapshot was not accepted: {reason}")]
     Snapshot {
         /// Why.
+        reason: String,
+    },
+    /// The log takes no entries for now. Entries that are there already, votes, and what makes room are taken.
+    #[error("the log takes no entries for now: {reason}")]
+    LogFull {
+        /// What is short.
         reason: String,
     },
     /// The group has stopped.

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use exesdb_storage::{Commit, Reader, Term};
+use exesdb_storage::{Commit, LogId, Reader, Term};
 use openraft::{Config, SnapshotPolicy};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -25,9 +25,9 @@ use crate::home::ReplicaHome;
 use crate::kept::Kept;
 use crate::limits::{ELECTION_TICK, HEARTBEAT_MS, LEASE, MEMBERS_MAX, READ_WAIT, VOTERS_MAX};
 use crate::log::GroupLog;
-use crate::log_store::LogStore;
+use crate::log_store::{Found, LogStore};
 use crate::machine::Machine;
-use crate::members::{self, Member, Members};
+use crate::members::{self, GENESIS, Member, Members};
 use crate::network::{Link, Network};
 use crate::proposer::{Accepted, Proposer};
 use crate::read_index::ReadIndex;
@@ -45,6 +45,7 @@ pub struct Group<H: ReplicaHome> {
     raft: Raft,
     proposer: Arc<Proposer<H>>,
     receiver: Receiver<H>,
+    retention: Arc<Retention>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -71,10 +72,14 @@ impl<H: ReplicaHome> Group<H> {
         let Options { execution, on_applied, clock, health, log_bytes_kept, seed } = options;
         let kept = Arc::new(Kept::open(home, on_applied, execution)?);
         let retention = Arc::new(Retention::new(log_bytes_kept));
+        if log.is_broken() {
+            return Err(StartError::LogBroken { group });
+        }
+        let node_log = Arc::clone(&log);
         let log = LogStore::new(log, kept.persisted(), kept.stopped(), Arc::clone(&retention));
-        let applied = kept.reached().borrow().id.map_or(0, |id| id.index);
-        if let Some(purged) = log.found()?.purged.filter(|purged| purged.index > applied) {
-            return Err(StartError::BehindLog { applied, purged: purged.index });
+        let applied = kept.reached().borrow().id;
+        if let Some(refused) = loss(applied, &log.found()?) {
+            return Err(refused);
         }
         let link = Arc::new(Link::new(group, replica, transport, execution));
         let shared = Arc::new(Shared {
@@ -82,6 +87,7 @@ impl<H: ReplicaHome> Group<H> {
             replica,
             kept: Arc::clone(&kept),
             link: Arc::clone(&link),
+            log: node_log,
             heard: Heard::new(),
             ready: watch::Sender::default(),
             campaigns: Mutex::default(),
@@ -99,7 +105,7 @@ impl<H: ReplicaHome> Group<H> {
         tasks.spawn(Driver::new(Arc::clone(&shared), raft.clone(), random).run());
         tasks.spawn(Arc::clone(&proposer).run());
         tasks.spawn(answer_reads);
-        tasks.spawn(upkeep::keep(Arc::clone(&shared), raft.clone(), retention));
+        tasks.spawn(upkeep::keep(Arc::clone(&shared), raft.clone(), Arc::clone(&retention)));
         tasks.spawn(upkeep::watch(Arc::clone(&shared), raft.clone()));
         let receiver = Receiver {
             shared: Arc::clone(&shared),
@@ -108,7 +114,7 @@ impl<H: ReplicaHome> Group<H> {
             read_index,
             receiving: tokio::sync::Mutex::default(),
         };
-        Ok(Self { shared, raft, proposer, receiver, tasks: Mutex::new(tasks) })
+        Ok(Self { shared, raft, proposer, receiver, retention, tasks: Mutex::new(tasks) })
     }
 
     /// Proposes a commit, and waits until a majority has it and this replica has applied it. With a `fence`, it is applied only
@@ -268,6 +274,12 @@ impl<H: ReplicaHome> Group<H> {
         changed.map(drop).map_err(|error| ChangeError::Refused { reason: error.to_string() })
     }
 
+    /// Lets the log go of what this replica has applied, also if followers still need it, who get a snapshot then. For a node
+    /// whose log is held back by this group. It happens soon after, once the replica is durable.
+    pub fn release_log(&self) {
+        self.retention.release(self.shared.kept.reached().borrow().id.map_or(0, |id| id.index));
+    }
+
     /// Gives the leadership to another voter: proposes nothing, waits until it has everything, and lets the lease lapse. Appends
     /// wait about a second.
     ///
@@ -341,6 +353,16 @@ impl<H: ReplicaHome> Drop for Group<H> {
             runtime.spawn(async move { raft.shutdown().await });
         }
     }
+}
+
+/// Why a replica and a log do not belong together any more, if so: one of them lost something.
+fn loss(applied: Option<LogId>, found: &Found) -> Option<StartError> {
+    let index = applied.map_or(0, |id| id.index);
+    if let Some(purged) = found.purged.filter(|purged| purged.index > index) {
+        return Some(StartError::BehindLog { applied: index, purged: purged.index });
+    }
+    let is_lost = found.vote.is_none() && applied.is_some_and(|applied| applied != GENESIS);
+    is_lost.then_some(StartError::LogLost { applied: index })
 }
 
 /// Ends a transfer when its future ends, also when it is dropped.

@@ -2,7 +2,8 @@
 //!
 //! A [`Group`] is one replica of one group, in one process. It takes commits while it is the ready leader, applies what the
 //! group has agreed on, and talks to the other replicas through a [`Transport`]. Its log is a [`GroupLog`], its data is in a
-//! [`ReplicaHome`]; both exist in memory, for tests and simulations.
+//! [`ReplicaHome`]; both exist in memory, for tests and simulations. In files they are the part of the group in a
+//! [`NodeLog`](log::NodeLog), and a folder.
 //!
 //! ```text
 //! Group::propose -> proposer    commits that wait become one entry

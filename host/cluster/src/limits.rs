@@ -87,8 +87,13 @@ pub const UNPERSISTED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Longest time after which what was applied is made durable.
 pub const PERSIST_EVERY: Duration = Duration::from_secs(30);
 
-/// Bytes of entries that are kept for followers that are behind. One that needs more gets a snapshot.
-pub const LOG_BYTES_KEPT: u64 = 256 * 1024 * 1024;
+/// Bytes of entries that are kept for followers that are behind, as the node's log counts them. One that needs more gets a
+/// snapshot. 128 MiB: half of what the log gives a group. The other half is for what is not durable yet, and for what is
+/// appended until that is noticed: a group that fills its part could not go on.
+pub const LOG_BYTES_KEPT: u64 = 128 * 1024 * 1024;
+
+/// Bytes that an entry counts at least in what is kept, as in the node's log.
+pub(crate) const ENTRY_COUNTS_MIN: u64 = exesdb_log::limits::RECORD_COUNTS_MIN;
 
 const _: () = assert!(exesdb_storage::limits::COMMIT_BYTES_MAX * 2 <= ENTRY_FRAME_BYTES_MAX);
 const _: () = assert!(LEASE.as_millis() >= 4 * (HEARTBEAT_MS as u128 * 3 / 2));

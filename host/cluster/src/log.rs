@@ -4,12 +4,14 @@
 //! entries, the state and notes are bytes.
 
 mod memory;
+mod node;
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
 pub use self::memory::{MemoryLog, Syncs};
+pub use self::node::NodeLog;
 
 /// Why the log failed. Everything of the group stops: nothing that was not synced was acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +68,24 @@ pub trait GroupLog: Send + Sync + 'static {
     ///
     /// [`LogFailure`].
     fn state(&self) -> Result<LogState, LogFailure>;
+
+    /// Whether the log lost something of the group that was synced: entries, and with them what its replica had promised. A
+    /// replica with such a log is not started.
+    fn is_broken(&self) -> bool {
+        false
+    }
+
+    /// The first failure, after which nothing is written any more, if there was one. A group that writes nothing learns of it
+    /// here.
+    fn failed(&self) -> Option<LogFailure> {
+        None
+    }
+
+    /// Why the log would not take entries of so many bytes now, if so. It is asked while they can still be refused: an append
+    /// that fails stops the group.
+    fn refuses(&self, _bytes: usize) -> Option<String> {
+        None
+    }
 
     /// Appends entries, the first of which has this index. It is the next one.
     ///

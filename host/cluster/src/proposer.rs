@@ -82,6 +82,9 @@ impl<H: ReplicaHome> Proposer<H> {
         if commit.batches.is_empty() {
             return Ok(Accepted { outcomes: refused.merge(Outcomes::new()), entry: None });
         }
+        if let Some(limit) = self.shared.log.refuses(bytes) {
+            return Err(ProposeError::Overloaded { limit });
+        }
         let (reply, outcome) = oneshot::channel();
         self.queue
             .lock()
@@ -95,6 +98,9 @@ impl<H: ReplicaHome> Proposer<H> {
     fn check_ready(&self) -> Result<(), ProposeError> {
         if let Some(reason) = self.shared.kept.stopped().borrow().clone() {
             return Err(ProposeError::Stopped { reason });
+        }
+        if let Some(failure) = self.shared.log.failed() {
+            return Err(ProposeError::Stopped { reason: failure.to_string() });
         }
         let is_ready = self.shared.ready.borrow().is_some();
         let leader = self.raft.server_metrics().borrow().current_leader;

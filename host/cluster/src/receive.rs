@@ -130,6 +130,14 @@ impl<H: ReplicaHome> Receiver<H> {
 
     async fn append(&self, append: Append) -> Result<Answer, Refused> {
         let Append { vote, previous, committed, entries } = append;
+        // A replica without room leaves the quorum. It goes on hearing the leader.
+        let last = self.raft.data_metrics().borrow().last_log.as_ref().map_or(0, |id| id.index);
+        if entries.last().is_some_and(|entry| entry.entry().id.index > last) {
+            let bytes = entries.iter().map(|entry| entry.encode().len()).sum();
+            if let Some(reason) = self.shared.log.refuses(bytes) {
+                return Err(Refused::LogFull { reason });
+            }
+        }
         let request = AppendEntriesRequest {
             vote,
             prev_log_id: previous.map(to_raft),

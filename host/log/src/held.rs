@@ -34,6 +34,11 @@ pub(crate) struct RecordPlace {
     pub(crate) link: u64,
 }
 
+/// What a record of so many bytes counts in the limits.
+pub(crate) fn counts(len: usize) -> u64 {
+    (len as u64).max(RECORD_COUNTS_MIN)
+}
+
 impl PartialEq for Held {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -62,7 +67,7 @@ impl Held {
 
     /// What the record counts in the limits.
     pub(crate) fn counts(&self) -> u64 {
-        (self.0.len as u64).max(RECORD_COUNTS_MIN)
+        counts(self.0.len)
     }
 
     pub(crate) fn len(&self) -> usize {

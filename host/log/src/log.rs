@@ -138,6 +138,16 @@ impl Log {
         self.shared.submit(Request { group, op, payload, held: Some(held), callback })
     }
 
+    /// Whether entries of so many bytes, as one append, would be taken now: a question for whoever can still refuse them. The
+    /// queue counts as full when it is half full, so that appends that were asked about at the same time find room.
+    ///
+    /// # Errors
+    ///
+    /// The [`LogError`] that an append would give.
+    pub fn check_room(&self, group: u64, bytes: usize) -> Result<(), LogError> {
+        self.shared.lock().check_room_early(group, bytes, self.shared.options())
+    }
+
     /// Replaces the state of a group, for example its vote.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::disk::FolderFile;
 use crate::error::LogError;
-use crate::held::Held;
+use crate::held::{Held, counts};
 use crate::limits::{WRITE_BYTES, groups_max};
 use crate::options::Options;
 use crate::record::{OVERHEAD_BYTES, Op};
@@ -154,13 +154,23 @@ impl Inner {
         self.is_closed
     }
 
+    /// Whether entries of so many bytes would be taken by a queue of half the size.
+    pub(crate) fn check_room_early(
+        &self,
+        group: u64,
+        bytes: usize,
+        options: &Options,
+    ) -> Result<(), LogError> {
+        self.check_open()?;
+        if self.views.get(group).is_some_and(|view| view.is_broken) {
+            return Err(LogError::Broken { group });
+        }
+        self.check_room(group, counts(bytes + OVERHEAD_BYTES), options)?;
+        self.check_queue(bytes + OVERHEAD_BYTES, options.queue_records / 2, options.queue_bytes / 2)
+    }
+
     fn check(&self, request: &Request, options: &Options) -> Result<(), LogError> {
-        if let Some(reason) = &self.poisoned {
-            return Err(LogError::Poisoned { reason: reason.clone() });
-        }
-        if self.is_closed {
-            return Err(LogError::Closed);
-        }
+        self.check_open()?;
         let group = request.group;
         match self.views.get(group) {
             Some(View { is_broken: true, .. }) if request.op != Op::Remove => {
@@ -176,22 +186,35 @@ impl Inner {
             }
         }
         if let Some(entries) = &request.held {
-            self.check_room(group, entries, options)?;
+            self.check_room(group, entries.counts(), options)?;
         }
-        if self.queue.len() >= options.queue_records {
-            return Err(LogError::Overloaded { limit: format!("{} records", options.queue_records) });
+        self.check_queue(request.bytes(), options.queue_records, options.queue_bytes)
+    }
+
+    fn check_open(&self) -> Result<(), LogError> {
+        match &self.poisoned {
+            Some(reason) => Err(LogError::Poisoned { reason: reason.clone() }),
+            None if self.is_closed => Err(LogError::Closed),
+            None => Ok(()),
+        }
+    }
+
+    fn check_queue(&self, bytes: usize, records_max: usize, bytes_max: usize) -> Result<(), LogError> {
+        if self.queue.len() >= records_max {
+            return Err(LogError::Overloaded { limit: format!("{records_max} records") });
         }
         // An empty queue takes a record of any size.
-        if !self.queue.is_empty() && self.queue_bytes + request.bytes() > options.queue_bytes {
-            return Err(LogError::Overloaded { limit: format!("{} bytes", options.queue_bytes) });
+        if !self.queue.is_empty() && self.queue_bytes + bytes > bytes_max {
+            return Err(LogError::Overloaded { limit: format!("{bytes_max} bytes") });
         }
         Ok(())
     }
 
-    /// Whether there is room for entries. The last segment of the limit is kept for everything else, by which room is made.
-    fn check_room(&self, group: u64, entries: &Held, options: &Options) -> Result<(), LogError> {
+    /// Whether there is room for entries that count so much. The last segment of the limit is kept for everything else, by
+    /// which room is made.
+    fn check_room(&self, group: u64, counts: u64, options: &Options) -> Result<(), LogError> {
         let held = self.views.get(group).map_or(0, |view| view.held);
-        if held + entries.counts() > options.group_bytes {
+        if held + counts > options.group_bytes {
             return Err(LogError::GroupFull { group, held, max: options.group_bytes });
         }
         let used = self.segments.len() as u64 * options.segment_bytes;

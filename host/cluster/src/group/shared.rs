@@ -10,6 +10,7 @@ use crate::election::{Campaigns, Heard, Standing, Transfer};
 use crate::health::Health;
 use crate::home::ReplicaHome;
 use crate::kept::Kept;
+use crate::log::GroupLog;
 use crate::members::Members;
 use crate::network::Link;
 use crate::transport::Peer;
@@ -20,6 +21,7 @@ pub(crate) struct Shared<H: ReplicaHome> {
     pub(crate) replica: u64,
     pub(crate) kept: Arc<Kept<H>>,
     pub(crate) link: Arc<Link>,
+    pub(crate) log: Arc<dyn GroupLog>,
     pub(crate) heard: Heard,
     /// The term in which this replica leads and is ready.
     pub(crate) ready: watch::Sender<Option<Term>>,

@@ -19,9 +19,17 @@ pub(super) async fn keep<H: ReplicaHome>(shared: Arc<Shared<H>>, raft: Raft, ret
     loop {
         sleep(UPKEEP_TICK).await;
         let kept = &shared.kept;
+        if let Some(failure) = shared.log.failed() {
+            // A leader that writes nothing would go on telling its followers that it leads.
+            kept.stop(failure.to_string());
+            drop(raft.shutdown().await);
+            return;
+        }
         let applied = kept.reached().borrow().id.map_or(0, |id| id.index);
         let durable = *kept.persisted().borrow();
-        let is_due = kept.unpersisted_bytes() >= UNPERSISTED_BYTES_MAX || last.elapsed() >= PERSIST_EVERY;
+        let is_due = kept.unpersisted_bytes() >= UNPERSISTED_BYTES_MAX
+            || last.elapsed() >= PERSIST_EVERY
+            || durable < retention.released();
         if is_due && applied > durable {
             last = Instant::now();
             if raft.trigger().snapshot().await.is_err() {

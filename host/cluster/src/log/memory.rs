@@ -132,6 +132,10 @@ impl GroupLog for MemoryLog {
         shared.failed.clone().map_or(Ok(LogState { state, purged, committed, first, next }), Err)
     }
 
+    fn failed(&self) -> Option<LogFailure> {
+        self.shared.lock().failed.clone()
+    }
+
     fn append(&self, first: u64, entries: &[Bytes], synced: Synced) -> Result<(), LogFailure> {
         self.write(Some(synced), |contents| {
             if let Some(next) = contents.next.filter(|next| *next != first) {
