@@ -3,19 +3,28 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use exesdb_storage::{Entry, EntryCommit, EntryContent, EntryError, LogId};
 use openraft::entry::{FromAppData, RaftEntry, RaftPayload};
 
 use crate::members::{self, MembersError};
 use crate::types::{Membership, RaftLogId, from_raft, to_raft};
 
-/// What a leader proposes.
+/// What a leader proposes: an entry whose id is not known yet, and the same as bytes.
 #[derive(Debug)]
 pub(crate) struct Proposal {
-    /// The leader's clock, in microseconds since 1970-01-01T00:00:00 UTC.
-    pub(crate) time: u64,
-    pub(crate) commits: Vec<EntryCommit>,
-    pub(crate) ticket: Ticket,
+    entry: Entry,
+    encoded: Vec<u8>,
+    ticket: Ticket,
+}
+
+impl Proposal {
+    /// Commits, each with its bytes. `time` is the leader's clock, in microseconds since 1970-01-01T00:00:00 UTC.
+    pub(crate) fn commits(time: u64, commits: Vec<EntryCommit>, encoded: &[Vec<u8>], ticket: Ticket) -> Self {
+        let id = LogId::default();
+        let encoded = Entry::encode_commits(id, time, encoded);
+        Self { entry: Entry { id, time, content: EntryContent::Commits(commits) }, encoded, ticket }
+    }
 }
 
 /// Tells the proposer which entry the proposal became. The engine gives the same error for a proposal that it never took and
@@ -29,11 +38,14 @@ impl Ticket {
     }
 }
 
-/// An entry of the log.
+/// An entry of the log. Its bytes are made once, by the leader that proposes it.
 #[derive(Debug)]
 pub(crate) struct LogEntry {
     id: RaftLogId,
-    entry: Entry,
+    /// As in the log and on the wire.
+    encoded: Bytes,
+    /// What the bytes have; `None` where nobody reads it.
+    entry: Option<Entry>,
     /// What `entry` has, decoded.
     membership: Option<Membership>,
     ticket: Option<Ticket>,
@@ -64,17 +76,15 @@ pub enum LogEntryError {
 }
 
 impl LogEntry {
-    fn new(id: RaftLogId, time: u64, content: EntryContent) -> Self {
-        let entry = Entry { id: from_raft(&id), time, content };
-        Self { id, entry, membership: None, ticket: None }
+    fn new(id: RaftLogId, content: EntryContent) -> Self {
+        let entry = Entry { id: from_raft(&id), time: 0, content };
+        let encoded = entry.encode().into();
+        Self { id, encoded, entry: Some(entry), membership: None, ticket: None }
     }
 
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        self.entry.encode()
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, LogEntryError> {
-        let entry = Entry::decode(bytes)?;
+    /// Reads an entry, and checks all of it.
+    pub(crate) fn decode(encoded: Bytes) -> Result<Self, LogEntryError> {
+        let entry = Entry::decode(&encoded)?;
         let membership = match &entry.content {
             EntryContent::Membership(bytes) => {
                 let index = entry.id.index;
@@ -87,25 +97,36 @@ impl LogEntry {
             }
             EntryContent::Blank | EntryContent::Commits(_) => None,
         };
-        Ok(Self { id: to_raft(entry.id), entry, membership, ticket: None })
+        Ok(Self { id: to_raft(entry.id), encoded, entry: Some(entry), membership, ticket: None })
+    }
+
+    /// An entry that is only passed on, to somebody who checks it.
+    pub(crate) fn sealed(encoded: Bytes) -> Result<Self, LogEntryError> {
+        let id = to_raft(Entry::read_id(&encoded)?);
+        Ok(Self { id, encoded, entry: None, membership: None, ticket: None })
     }
 
     /// What a replica applies.
-    pub(crate) fn into_entry(self) -> Entry {
-        self.entry
+    pub(crate) fn into_entry(self) -> Result<Entry, LogEntryError> {
+        self.entry.map_or_else(|| Ok(Entry::decode(&self.encoded)?), Ok)
     }
 
-    pub(crate) fn entry(&self) -> &Entry {
-        &self.entry
+    pub(crate) fn id(&self) -> LogId {
+        from_raft(&self.id)
+    }
+
+    pub(crate) fn encoded(&self) -> &Bytes {
+        &self.encoded
     }
 }
 
 impl fmt::Display for LogEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.entry.content {
-            EntryContent::Blank => "blank",
-            EntryContent::Membership(_) => "membership",
-            EntryContent::Commits(_) => "commits",
+        let kind = match self.entry.as_ref().map(|entry| &entry.content) {
+            None => "sealed",
+            Some(EntryContent::Blank) => "blank",
+            Some(EntryContent::Membership(_)) => "membership",
+            Some(EntryContent::Commits(_)) => "commits",
         };
         write!(f, "{}:{kind}", self.id)
     }
@@ -113,7 +134,7 @@ impl fmt::Display for LogEntry {
 
 impl RaftPayload<u64, members::Member> for LogEntry {
     fn is_blank(&self) -> bool {
-        matches!(self.entry.content, EntryContent::Blank)
+        self.entry.as_ref().is_some_and(|entry| entry.content == EntryContent::Blank)
     }
 
     fn get_membership(&self) -> Option<&Membership> {
@@ -128,33 +149,50 @@ impl openraft::RaftLogId<u64> for LogEntry {
 
     fn set_log_id(&mut self, id: &RaftLogId) {
         self.id = *id;
-        self.entry.id = from_raft(id);
-        if let Some(membership) = &self.membership {
-            self.entry.content = EntryContent::Membership(members::encode(self.entry.id, membership));
+        let id = self.id();
+        match (&mut self.entry, &self.membership) {
+            // Its content has the id as well.
+            (Some(entry), Some(membership)) => {
+                entry.id = id;
+                entry.content = EntryContent::Membership(members::encode(id, membership));
+                self.encoded = entry.encode().into();
+            }
+            (entry, _) => {
+                entry.iter_mut().for_each(|entry| entry.id = id);
+                // Nobody else has the bytes yet, so they are not copied.
+                let mut encoded = Vec::from(std::mem::take(&mut self.encoded));
+                Entry::renumber(&mut encoded, id);
+                self.encoded = encoded.into();
+            }
         }
         if let Some(ticket) = self.ticket.take() {
             // Each proposal becomes one entry, once.
-            let _ = ticket.0.set(self.entry.id);
+            let _ = ticket.0.set(id);
         }
     }
 }
 
 impl RaftEntry<u64, members::Member> for LogEntry {
     fn new_blank(id: RaftLogId) -> Self {
-        Self::new(id, 0, EntryContent::Blank)
+        Self::new(id, EntryContent::Blank)
     }
 
     fn new_membership(id: RaftLogId, membership: Membership) -> Self {
         let content = EntryContent::Membership(members::encode(from_raft(&id), &membership));
-        Self { membership: Some(membership), ..Self::new(id, 0, content) }
+        Self { membership: Some(membership), ..Self::new(id, content) }
     }
 }
 
 impl FromAppData<Proposal> for LogEntry {
     fn from_app_data(proposal: Proposal) -> Self {
-        let Proposal { time, commits, ticket } = proposal;
-        let content = EntryContent::Commits(commits);
-        Self { ticket: Some(ticket), ..Self::new(RaftLogId::default(), time, content) }
+        let Proposal { entry, encoded, ticket } = proposal;
+        Self {
+            id: to_raft(entry.id),
+            encoded: encoded.into(),
+            entry: Some(entry),
+            membership: None,
+            ticket: Some(ticket),
+        }
     }
 }
 
@@ -162,7 +200,8 @@ impl FromAppData<Proposal> for LogEntry {
 mod tests {
     use std::collections::BTreeMap;
 
-    use exesdb_storage::{Entry, EntryContent, LogId};
+    use bytes::Bytes;
+    use exesdb_storage::{Entry, EntryCommit, EntryContent, LogId};
     use openraft::RaftLogId as _;
     use openraft::entry::{FromAppData, RaftEntry};
 
@@ -181,7 +220,7 @@ mod tests {
     fn an_entry_has_the_id_that_it_was_given_last_in_all_its_parts() {
         let mut entry = LogEntry::new_membership(RaftLogId::default(), membership());
         entry.set_log_id(&to_raft(ID));
-        let read = LogEntry::decode(&entry.encode()).expect("what was encoded is decoded");
+        let read = LogEntry::decode(entry.encoded().clone()).expect("what was encoded is decoded");
         assert_eq!(read.get_log_id(), &to_raft(ID));
         assert_eq!(read.membership, Some(membership()));
     }
@@ -189,21 +228,28 @@ mod tests {
     #[test]
     fn a_ticket_names_the_entry_only_once_the_proposal_is_one() {
         let ticket = Ticket::default();
-        let proposal = Proposal { time: 9, commits: vec![], ticket: ticket.clone() };
+        let commit = EntryCommit { owner: "o".into(), ..EntryCommit::default() };
+        let encoded = commit.encode();
+        let proposal = Proposal::commits(9, vec![commit], &[encoded], ticket.clone());
         let mut entry = LogEntry::from_app_data(proposal);
         assert_eq!(ticket.entry(), None);
         entry.set_log_id(&to_raft(ID));
         assert_eq!(ticket.entry(), Some(ID));
+        let sealed = LogEntry::sealed(entry.encoded().clone()).expect("it is an entry");
+        assert_eq!(sealed.id(), ID);
+        assert_eq!(sealed.into_entry(), entry.into_entry(), "the bytes are those of what is applied");
     }
 
     #[test]
     fn members_that_are_malformed_or_of_another_entry_are_refused() {
-        let entry = |bytes| Entry { id: ID, time: 0, content: EntryContent::Membership(bytes) }.encode();
+        let entry = |bytes| -> Bytes {
+            Entry { id: ID, time: 0, content: EntryContent::Membership(bytes) }.encode().into()
+        };
         let other = LogId { index: 8, ..ID };
         let of_other = entry(members::encode(other, &membership()));
-        let refused = LogEntry::decode(&of_other).err();
+        let refused = LogEntry::decode(of_other).err();
         assert_eq!(refused, Some(LogEntryError::OtherMembers { index: 7, named: 8 }));
-        let refused = LogEntry::decode(&entry(vec![9])).err();
+        let refused = LogEntry::decode(entry(vec![9])).err();
         let error = MembersError::UnknownVersion { found: 9 };
         assert_eq!(refused, Some(LogEntryError::Members { index: 7, error }));
     }

@@ -225,7 +225,7 @@ impl<H: ReplicaHome> Group<H> {
     /// # Errors
     ///
     /// [`Refused`]; nothing was changed.
-    pub async fn receive(&self, from: &Peer, message: &[u8]) -> Result<Bytes, Refused> {
+    pub async fn receive(&self, from: &Peer, message: &Bytes) -> Result<Bytes, Refused> {
         self.receiver.receive(from, message).await
     }
 
@@ -237,7 +237,7 @@ impl<H: ReplicaHome> Group<H> {
     pub async fn receive_snapshot(
         &self,
         from: &Peer,
-        head: &[u8],
+        head: &Bytes,
         body: SnapshotBody,
     ) -> Result<Bytes, Refused> {
         self.receiver.receive_snapshot(from, head, body).await

@@ -25,7 +25,7 @@ pub const TIMER_GAP: Duration = Duration::from_millis(300);
 /// How long a pre-vote waits for answers: two slow round trips.
 pub const PRE_VOTE_WAIT: Duration = Duration::from_millis(300);
 
-/// Most bytes of the commits of one entry, unless one alone has more: what a network carries within a heartbeat.
+/// Most bytes of the commits of one entry, as they are in it, unless one alone has more: what a network carries within a heartbeat.
 pub const ENTRY_BYTES_MAX: usize = 1024 * 1024;
 
 /// Most entries of one replica that are proposed and not yet answered. 4: with one, disk and network take turns.
@@ -50,9 +50,16 @@ pub const APPEND_BYTES_MAX: usize = 1024 * 1024;
 /// Most entries in one message. Empty entries count no bytes worth the name.
 pub const APPEND_ENTRIES_MAX: usize = 4096;
 
-/// Largest entry that a peer may send: the largest commit (16 MiB), with room for the numbers around each of its
-/// operations.
-pub const ENTRY_FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Largest entry: what one record of a node's log takes. The largest commit (16 MiB) fits with as many bytes for what is around
+/// its keys and values; one that needs more, of very many tiny operations, is refused.
+pub const ENTRY_FRAME_BYTES_MAX: usize = 32 * 1024 * 1024 - 1024;
+
+/// Largest commit as it is in an entry.
+pub(crate) const COMMIT_ENCODED_BYTES_MAX: usize = ENTRY_FRAME_BYTES_MAX - 64;
+
+/// Bytes of the entries that a group remembers after they were appended, unless the last one alone has more. 4 MiB: as many
+/// entries as are proposed at a time. Decoded, they take about as much again.
+pub(crate) const RECENT_BYTES_MAX: usize = IN_FLIGHT_MAX * ENTRY_BYTES_MAX;
 
 /// Largest message, apart from the dump of a snapshot.
 pub const MESSAGE_BYTES_MAX: usize = ENTRY_FRAME_BYTES_MAX + 1024 * 1024;
@@ -95,5 +102,7 @@ pub const LOG_BYTES_KEPT: u64 = 128 * 1024 * 1024;
 /// Bytes that an entry counts at least in what is kept, as in the node's log.
 pub(crate) const ENTRY_COUNTS_MIN: u64 = exesdb_log::limits::RECORD_COUNTS_MIN;
 
-const _: () = assert!(exesdb_storage::limits::COMMIT_BYTES_MAX * 2 <= ENTRY_FRAME_BYTES_MAX);
+const _: () = assert!(exesdb_storage::limits::COMMIT_BYTES_MAX * 3 / 2 <= COMMIT_ENCODED_BYTES_MAX);
+const _: () =
+    assert!(ENTRY_FRAME_BYTES_MAX as u64 + 512 <= exesdb_log::limits::record_bytes_max(64 * 1024 * 1024));
 const _: () = assert!(LEASE.as_millis() >= 4 * (HEARTBEAT_MS as u128 * 3 / 2));

@@ -4,6 +4,8 @@
 //! `u64`, replica `u64`, and whether a majority has granted it, `u8`; the note of an index is the term of its entry: term
 //! `u64`, replica `u64`; all big-endian.
 
+mod recent;
+
 use std::fmt::Debug;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
@@ -11,13 +13,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use exesdb_storage::LogId;
 use openraft::storage::{LogFlushed, RaftLogStorage};
-use openraft::{
-    AnyError, LogState as RaftLogState, OptionalSend, RaftLogId as _, RaftLogReader, StorageIOError,
-};
+use openraft::{AnyError, LogState as RaftLogState, OptionalSend, RaftLogReader, StorageIOError};
+use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
-use crate::entry::LogEntry;
-use crate::limits::{APPEND_BYTES_MAX, PURGE_WAIT};
+use self::recent::Recent;
+use crate::entry::{LogEntry, LogEntryError};
+use crate::limits::{APPEND_BYTES_MAX, PURGE_WAIT, RECENT_BYTES_MAX};
 use crate::log::{GroupLog, LogFailure, Noted, Synced};
 use crate::retention::Retention;
 use crate::types::{RaftLogId, StorageError, Types, Vote, from_raft, to_raft};
@@ -31,6 +33,7 @@ pub(crate) struct LogStore {
     /// Why the replica does not go on.
     stopped: watch::Receiver<Option<String>>,
     retention: Arc<Retention>,
+    recent: Arc<Mutex<Recent>>,
 }
 
 /// What a log has at a start, read and checked.
@@ -49,7 +52,8 @@ impl LogStore {
         stopped: watch::Receiver<Option<String>>,
         retention: Arc<Retention>,
     ) -> Self {
-        Self { log, persisted, stopped, retention }
+        let recent = Arc::new(Mutex::new(Recent::new(RECENT_BYTES_MAX)));
+        Self { log, persisted, stopped, retention, recent }
     }
 
     /// What the log has.
@@ -59,9 +63,8 @@ impl LogStore {
         let purged = id(state.purged)?;
         let last = match (state.first, state.next) {
             (Some(_), Some(next)) => {
-                let entries = self.read(next - 1..next, usize::MAX)?;
-                let entry = entries.last().ok_or_else(|| failure("its last entry is missing"))?;
-                Some(from_raft(entry.get_log_id()))
+                let entries = self.sealed(next - 1..next, usize::MAX)?;
+                Some(entries.last().ok_or_else(|| failure("its last entry is missing"))?.id())
             }
             _ => purged,
         };
@@ -69,18 +72,33 @@ impl LogStore {
         Ok(Found { vote, purged, committed: id(state.committed)?, last })
     }
 
-    fn read(&self, range: Range<u64>, max_bytes: usize) -> Result<Vec<LogEntry>, LogFailure> {
-        let entries = self.log.read(range.clone(), max_bytes)?;
-        let decode = |(index, bytes): (u64, Bytes)| {
-            let entry =
-                LogEntry::decode(&bytes).map_err(|error| failure(format!("entry {index}: {error}")))?;
-            let found = entry.get_log_id().index;
-            if found != index {
-                return Err(failure(format!("entry {found} is where {index} was asked for")));
-            }
-            Ok(entry)
+    /// Entries to be passed on.
+    fn sealed(&self, range: Range<u64>, max_bytes: usize) -> Result<Vec<LogEntry>, LogFailure> {
+        let recent = self.recent.lock().encoded(&range, max_bytes);
+        let entries = match recent {
+            Some(entries) => entries,
+            None => self.log.read(range.clone(), max_bytes)?,
         };
-        (range.start..).zip(entries).map(decode).collect()
+        let entries = (range.start..).zip(entries);
+        entries.map(|(index, bytes)| read(index, bytes, LogEntry::sealed)).collect()
+    }
+
+    /// Entries to be read.
+    fn entries(&self, range: Range<u64>) -> Result<Vec<LogEntry>, LogFailure> {
+        let decode = |(index, bytes): (u64, Bytes)| read(index, bytes, LogEntry::decode);
+        let (first_recent, recent) = self.recent.lock().take(&range);
+        let mut entries = Vec::new();
+        if range.start < first_recent {
+            let older = self.log.read(range.start..range.end.min(first_recent), usize::MAX)?;
+            entries = (range.start..).zip(older).map(decode).collect::<Result<_, _>>()?;
+            if range.start + (entries.len() as u64) < first_recent {
+                return Ok(entries);
+            }
+        }
+        for (index, (encoded, entry)) in (range.start.max(first_recent)..).zip(recent) {
+            entries.push(entry.map_or_else(|| decode((index, encoded)), Ok)?);
+        }
+        Ok(entries)
     }
 
     /// Waits until the replica holds an entry durably. The engine purges what a snapshot replaces before it has installed the
@@ -113,11 +131,11 @@ impl RaftLogReader<Types> for LogStore {
         &mut self,
         range: R,
     ) -> Result<Vec<LogEntry>, StorageError> {
-        self.read(exclusive(&range), usize::MAX).map_err(|error| read_error(&error))
+        self.entries(exclusive(&range)).map_err(|error| read_error(&error))
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>, StorageError> {
-        self.read(start..end, APPEND_BYTES_MAX).map_err(|error| read_error(&error))
+        self.sealed(start..end, APPEND_BYTES_MAX).map_err(|error| read_error(&error))
     }
 }
 
@@ -158,27 +176,27 @@ impl RaftLogStorage<Types> for LogStore {
         I: IntoIterator<Item = LogEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let mut first = None;
-        let mut encoded = Vec::new();
-        for entry in entries {
-            let index = entry.get_log_id().index;
-            first.get_or_insert(index);
-            let bytes = Bytes::from(entry.encode());
-            self.retention.appended(index, bytes.len());
-            encoded.push(bytes);
-        }
-        let Some(first) = first else {
+        let entries: Vec<LogEntry> = entries.into_iter().collect();
+        let Some(first) = entries.first().map(|entry| entry.id().index) else {
             callback.log_io_completed(Ok(()));
             return Ok(());
         };
+        let encoded: Vec<Bytes> = entries.iter().map(|entry| entry.encoded().clone()).collect();
         let synced = Box::new(move |outcome: Result<(), LogFailure>| {
             callback.log_io_completed(outcome.map_err(std::io::Error::other));
         });
-        self.log.append(first, &encoded, synced).map_err(|error| write_error(&error))
+        self.log.append(first, &encoded, synced).map_err(|error| write_error(&error))?;
+        let mut recent = self.recent.lock();
+        for entry in entries {
+            self.retention.appended(entry.id().index, entry.encoded().len());
+            recent.appended(entry);
+        }
+        Ok(())
     }
 
     async fn truncate(&mut self, since: RaftLogId) -> Result<(), StorageError> {
         self.retention.truncated(since.index);
+        self.recent.lock().truncated(since.index);
         let truncated = self.synced(|log, synced| log.truncate(since.index, synced)).await;
         truncated.map_err(|error| write_error(&error))
     }
@@ -189,8 +207,23 @@ impl RaftLogStorage<Types> for LogStore {
         let purged = self.synced(|log, synced| log.purge(noted, synced)).await;
         purged.map_err(|error| write_error(&error))?;
         self.retention.purged(through.index);
+        self.recent.lock().purged(through.index);
         Ok(())
     }
+}
+
+/// Reads an entry that should have this index.
+fn read(
+    index: u64,
+    bytes: Bytes,
+    read: impl FnOnce(Bytes) -> Result<LogEntry, LogEntryError>,
+) -> Result<LogEntry, LogFailure> {
+    let entry = read(bytes).map_err(|error| failure(format!("entry {index}: {error}")))?;
+    let found = entry.id().index;
+    if found != index {
+        return Err(failure(format!("entry {found} is where {index} was asked for")));
+    }
+    Ok(entry)
 }
 
 /// The lower of two ids, where `None` is lower than any.
@@ -304,7 +337,7 @@ mod tests {
         let state = LogState { last_purged_log_id: Some(to_raft(id(2))), last_log_id: Some(to_raft(id(4))) };
         assert_eq!(store.get_log_state().await, Ok(state));
         let entries = store.try_get_log_entries(3..=4).await.expect("they are there");
-        assert_eq!(entries.iter().map(|entry| entry.entry().id).collect::<Vec<_>>(), [id(3), id(4)]);
+        assert_eq!(entries.iter().map(LogEntry::id).collect::<Vec<_>>(), [id(3), id(4)]);
         assert_eq!(store.limited_get_log_entries(3, 9).await.expect("they are there").len(), 2);
     }
 
@@ -325,16 +358,42 @@ mod tests {
         assert_eq!(store.read_committed().await, Ok(Some(to_raft(id(2)))));
     }
 
+    #[tokio::test]
+    async fn entries_are_the_same_whether_they_come_from_memory_or_from_the_log() {
+        let log = MemoryLog::new(Syncs::AtOnce);
+        store(&log, 0).blocking_append(blanks(1..4)).await.expect("the log takes entries");
+        // Another process: it remembers only what it appends itself.
+        let mut store = store(&log, 9);
+        store.blocking_append(blanks(4..7)).await.expect("the log takes entries");
+        let indexes =
+            |entries: Vec<LogEntry>| entries.iter().map(|entry| entry.id().index).collect::<Vec<_>>();
+        for (range, expected) in
+            [(1..7, 1..7), (2..5, 2..5), (4..5, 4..5), (5..99, 5..7), (7..9, 7..7), (2..3, 2..3)]
+        {
+            let expected: Vec<_> = expected.collect();
+            for _ in 0..2 {
+                assert_eq!(indexes(store.entries(range.clone()).expect("they are there")), expected);
+            }
+            assert_eq!(indexes(store.sealed(range, usize::MAX).expect("they are there")), expected);
+        }
+        store.truncate(to_raft(id(5))).await.expect("the log truncates");
+        store.blocking_append(blanks(5..6)).await.expect("the log takes entries");
+        assert_eq!(indexes(store.entries(1..9).expect("they are there")), [1, 2, 3, 4, 5]);
+        store.purge(to_raft(id(4))).await.expect("it is durable");
+        assert!(store.entries(1..9).expect("the log is whole").is_empty(), "its first is gone");
+        assert_eq!(indexes(store.entries(5..9).expect("it is there")), [5]);
+    }
+
     #[test]
     fn bytes_of_the_log_that_were_never_written_are_refused() {
         assert!(decode_vote(&[0; 16]).is_err());
         assert!(decode_vote(&[2; 17]).is_err());
         assert!(decode_noted(&Noted { index: 1, note: Bytes::from_static(&[0; 17]) }).is_err());
         let log = MemoryLog::new(Syncs::AtOnce);
-        let entry = Bytes::from(blanks(4..5)[0].encode());
+        let entry = blanks(4..5)[0].encoded().clone();
         log.append(3, &[entry, Bytes::from("no entry")], Box::new(|_| {})).expect("the log takes bytes");
         let store = store(&log, 0);
-        let refused = |range| store.read(range, 100).err().map(|failure| failure.reason);
+        let refused = |range| store.entries(range).err().map(|failure| failure.reason);
         assert_eq!(refused(3..4).as_deref(), Some("entry 4 is where 3 was asked for"));
         assert!(refused(4..5).is_some_and(|reason| reason.starts_with("entry 4: ")));
     }

@@ -55,7 +55,8 @@ impl<H: ReplicaHome> RaftStateMachine<Types> for Machine<H> {
         I: IntoIterator<Item = LogEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries: Vec<_> = entries.into_iter().map(LogEntry::into_entry).collect();
+        let entries = entries.into_iter().map(LogEntry::into_entry).collect::<Result<Vec<_>, _>>();
+        let entries = entries.map_err(|error| failed(error.to_string()))?;
         self.0.run(|kept| kept.apply(entries)).await.flatten().map_err(failed)
     }
 

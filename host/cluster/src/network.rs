@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::entry::LogEntry;
 use crate::kept::Execution;
 use crate::limits::{HEARTBEAT_MS, SNAPSHOT_STALL};
 use crate::members::Member;
@@ -155,7 +156,7 @@ pub(crate) struct Client {
 impl Client {
     async fn append(&self, append: Append) -> std::result::Result<AppendEntriesResponse<u64>, LinkError> {
         let term = term_of(&append.vote);
-        let sent = append.entries.last().map(|entry| entry.entry().id).or(append.previous);
+        let sent = append.entries.last().map(LogEntry::id).or(append.previous);
         let sent_at = Instant::now();
         let answer = self.link.ask(self.to.clone(), Ask::Append(append)).await?;
         let Answer::Append { appended, last } = answer else { return Err(unexpected(&answer)) };

@@ -18,7 +18,7 @@ use crate::entry::{Proposal, Ticket};
 use crate::error::ProposeError;
 use crate::group::shared::Shared;
 use crate::home::ReplicaHome;
-use crate::limits::{IN_FLIGHT_MAX, PROPOSAL_WAIT};
+use crate::limits::{COMMIT_ENCODED_BYTES_MAX, IN_FLIGHT_MAX, PROPOSAL_WAIT};
 use crate::types::{Raft, Response, Types};
 
 /// A commit that the group has accepted and this replica has applied.
@@ -43,6 +43,8 @@ pub(crate) struct Proposer<H: ReplicaHome> {
 /// A commit that waits to be proposed.
 struct Waiting {
     commit: EntryCommit,
+    /// The commit as bytes, made by its caller's thread.
+    encoded: Vec<u8>,
     time: u64,
     reply: oneshot::Sender<Result<(Outcomes, LogId), ProposeError>>,
 }
@@ -77,10 +79,15 @@ impl<H: ReplicaHome> Proposer<H> {
         if let Some((snapshot, _)) = self.shared.kept.snapshot() {
             checked.refuse_too_many_keyspaces(&snapshot);
         }
-        let bytes = checked.bytes();
         let (commit, refused) = checked.propose(fence, topics);
         if commit.batches.is_empty() {
             return Ok(Accepted { outcomes: refused.merge(Outcomes::new()), entry: None });
+        }
+        let encoded = commit.encode();
+        let bytes = encoded.len();
+        if bytes > COMMIT_ENCODED_BYTES_MAX {
+            let reason = format!("{bytes} bytes as an entry, over the limit of {COMMIT_ENCODED_BYTES_MAX}");
+            return Err(ProposeError::Invalid(reason));
         }
         if let Some(limit) = self.shared.log.refuses(bytes) {
             return Err(ProposeError::Overloaded { limit });
@@ -88,7 +95,7 @@ impl<H: ReplicaHome> Proposer<H> {
         let (reply, outcome) = oneshot::channel();
         self.queue
             .lock()
-            .push(Waiting { commit, time, reply }, bytes)
+            .push(Waiting { commit, encoded, time, reply }, bytes)
             .map_err(|limit| ProposeError::Overloaded { limit })?;
         self.arrived.notify_one();
         let (outcomes, entry) = outcome.await.map_err(|_| unknown("the group was stopped"))??;
@@ -131,9 +138,13 @@ impl<H: ReplicaHome> Proposer<H> {
     async fn propose_entry(&self, waiting: Vec<Waiting>, permit: OwnedSemaphorePermit) {
         let ticket = Ticket::default();
         let decided_at = waiting.iter().map(|waiting| waiting.time).max().unwrap_or(0);
-        let (commits, replies): (Vec<_>, Vec<_>) =
-            waiting.into_iter().map(|Waiting { commit, reply, .. }| (commit, reply)).unzip();
-        let proposal = Proposal { time: self.time(decided_at), commits, ticket: ticket.clone() };
+        let (mut commits, mut encoded, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+        for waiting in waiting {
+            commits.push(waiting.commit);
+            encoded.push(waiting.encoded);
+            replies.push(waiting.reply);
+        }
+        let proposal = Proposal::commits(self.time(decided_at), commits, &encoded, ticket.clone());
         let written = self.raft.client_write_ff(proposal).await;
         let written = match written {
             Ok(written) => written,
@@ -230,7 +241,7 @@ mod tests {
     #[test]
     fn only_a_proposal_that_became_no_entry_is_undone() {
         let proposed = Ticket::default();
-        let proposal = Proposal { time: 0, commits: vec![], ticket: proposed.clone() };
+        let proposal = Proposal::commits(0, vec![], &[], proposed.clone());
         LogEntry::from_app_data(proposal).set_log_id(&to_raft(ID));
         let never = Ticket::default();
         assert_eq!(settle(forward(), &never, 1), Err(ProposeError::NotLeader { leader: Some(7) }));

@@ -31,7 +31,7 @@ pub(crate) struct Receiver<H: ReplicaHome> {
 }
 
 impl<H: ReplicaHome> Receiver<H> {
-    pub(crate) async fn receive(&self, from: &Peer, message: &[u8]) -> Result<Bytes, Refused> {
+    pub(crate) async fn receive(&self, from: &Peer, message: &Bytes) -> Result<Bytes, Refused> {
         let request = Request::decode(message)?;
         self.check(from, &request)?;
         let answer = match request.ask {
@@ -58,7 +58,7 @@ impl<H: ReplicaHome> Receiver<H> {
     pub(crate) async fn receive_snapshot(
         &self,
         from: &Peer,
-        head: &[u8],
+        head: &Bytes,
         body: SnapshotBody,
     ) -> Result<Bytes, Refused> {
         let request = Request::decode(head)?;
@@ -132,8 +132,8 @@ impl<H: ReplicaHome> Receiver<H> {
         let Append { vote, previous, committed, entries } = append;
         // A replica without room leaves the quorum. It goes on hearing the leader.
         let last = self.raft.data_metrics().borrow().last_log.as_ref().map_or(0, |id| id.index);
-        if entries.last().is_some_and(|entry| entry.entry().id.index > last) {
-            let bytes = entries.iter().map(|entry| entry.encode().len()).sum();
+        if entries.last().is_some_and(|entry| entry.id().index > last) {
+            let bytes = entries.iter().map(|entry| entry.encoded().len()).sum();
             if let Some(reason) = self.shared.log.refuses(bytes) {
                 return Err(Refused::LogFull { reason });
             }

@@ -87,6 +87,10 @@ async fn a_commit_that_is_too_large_or_malformed_is_refused_before_it_is_propose
     let no_owner = Commit { owner: String::new(), ..append("a") };
     let refused = nodes.group(leader).propose(no_owner, None, vec![]).await;
     assert!(matches!(refused, Err(ProposeError::Invalid(_))), "{refused:?}");
+    // An entry that no log takes would stop the group.
+    let topics = vec!["x".repeat(40_000_000)];
+    let refused = nodes.group(leader).propose(append("a"), None, topics).await;
+    assert!(matches!(refused, Err(ProposeError::Invalid(_))), "{refused:?}");
     nodes.nodes[&leader].health.lock().is_disk_full = true;
     assert_eq!(nodes.append(leader, "a").await, Err(ProposeError::ReadOnly));
     assert_eq!(nodes.metrics(leader).last_log, before);

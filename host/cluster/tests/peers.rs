@@ -4,15 +4,16 @@
 
 mod nodes;
 
+use bytes::Bytes;
 use exesdb_cluster::{Member, Peer, Refused};
 use exesdb_storage::MemoryOperation;
 use nodes::{GROUP, Nodes, member, wait_for, within};
 use tokio::sync::mpsc;
 
 /// A request as `wire.rs` describes it.
-fn message(kind: u8, group: u64, from: u64, to: u64, content: &[u8]) -> Vec<u8> {
+fn message(kind: u8, group: u64, from: u64, to: u64, content: &[u8]) -> Bytes {
     let numbers = [group, from, to].map(u64::to_be_bytes).concat();
-    [&[1, kind][..], &numbers, content].concat()
+    [&[1, kind][..], &numbers, content].concat().into()
 }
 
 fn peer(replica: u64) -> Peer {

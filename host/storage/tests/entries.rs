@@ -74,6 +74,23 @@ fn an_entry_is_read_as_it_was_written_and_cut_short_nowhere() {
     }
 }
 
+#[test]
+fn an_entry_can_be_put_together_of_encoded_commits_and_numbered_later() {
+    for mut entry in generated::entries(&mut random(), 1, 100) {
+        let EntryContent::Commits(commits) = &entry.content else { continue };
+        let commits: Vec<_> = commits.iter().map(EntryCommit::encode).collect();
+        let mut bytes = Entry::encode_commits(LogId::default(), entry.time, &commits);
+        Entry::renumber(&mut bytes, entry.id);
+        assert_eq!(bytes, entry.encode());
+        entry.id = LogId { term: u64::MAX, leader: 2, index: 3 };
+        Entry::renumber(&mut bytes, entry.id);
+        assert_eq!(Entry::read_id(&bytes), Ok(entry.id));
+        assert_eq!(bytes, entry.encode());
+    }
+    assert_eq!(Entry::read_id(&[1; 33]), Err(EntryError::Truncated { what: "its head" }));
+    assert_eq!(Entry::read_id(&[2; 34]), Err(EntryError::UnknownVersion { found: 2 }));
+}
+
 /// One entry has one form as bytes, so what differs is refused or another entry.
 #[test]
 fn changed_bytes_are_refused_or_another_entry() {

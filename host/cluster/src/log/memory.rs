@@ -35,6 +35,8 @@ struct Shared {
     durable: Contents,
     /// What was accepted.
     accepted: Contents,
+    /// What was accepted since the last sync.
+    unsynced: Vec<Change>,
     waiting: Vec<Synced>,
     failed: Option<LogFailure>,
 }
@@ -46,6 +48,37 @@ struct Contents {
     committed: Option<Noted>,
     next: Option<u64>,
     entries: BTreeMap<u64, Bytes>,
+}
+
+enum Change {
+    Append { first: u64, entries: Vec<Bytes> },
+    State(Bytes),
+    Truncate { from: u64 },
+    Purge(Noted),
+    Committed(Noted),
+}
+
+impl Contents {
+    fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Append { first, entries } => {
+                self.next = Some(first + entries.len() as u64);
+                self.entries.extend((*first..).zip(entries.iter().cloned()));
+            }
+            Change::State(state) => self.state = Some(state.clone()),
+            Change::Truncate { from } => {
+                self.entries.split_off(from);
+                self.next = self.next.map(|next| next.min(*from));
+            }
+            Change::Purge(through) => {
+                let next = through.index + 1;
+                self.entries = self.entries.split_off(&next);
+                self.next = Some(self.next.unwrap_or(0).max(next));
+                self.purged = Some(through.clone());
+            }
+            Change::Committed(through) => self.committed = Some(through.clone()),
+        }
+    }
 }
 
 impl MemoryLog {
@@ -62,8 +95,9 @@ impl MemoryLog {
             if shared.failed.is_some() {
                 return;
             }
-            shared.durable = shared.accepted.clone();
-            std::mem::take(&mut shared.waiting)
+            let Shared { durable, unsynced, waiting, .. } = &mut *shared;
+            unsynced.drain(..).for_each(|change| durable.apply(&change));
+            std::mem::take(waiting)
         };
         waiting.into_iter().for_each(|synced| synced(Ok(())));
     }
@@ -94,17 +128,20 @@ impl MemoryLog {
         waiting.into_iter().for_each(|synced| synced(Err(failure.clone())));
     }
 
-    fn write(
-        &self,
-        synced: Option<Synced>,
-        change: impl FnOnce(&mut Contents) -> Result<(), String>,
-    ) -> Result<(), LogFailure> {
+    fn write(&self, change: Change, synced: Option<Synced>) -> Result<(), LogFailure> {
         let is_first = {
             let mut shared = self.shared.lock();
             if let Some(failure) = &shared.failed {
                 return Err(failure.clone());
             }
-            change(&mut shared.accepted).map_err(|reason| LogFailure { reason })?;
+            if let (Change::Append { first, .. }, Some(next)) = (&change, shared.accepted.next)
+                && *first != next
+            {
+                let reason = format!("entry {first} is appended where {next} is next");
+                return Err(LogFailure { reason });
+            }
+            shared.accepted.apply(&change);
+            shared.unsynced.push(change);
             let Some(synced) = synced else { return Ok(()) };
             shared.waiting.push(synced);
             shared.waiting.len() == 1
@@ -127,9 +164,17 @@ impl MemoryLog {
 impl GroupLog for MemoryLog {
     fn state(&self) -> Result<LogState, LogFailure> {
         let shared = self.shared.lock();
-        let Contents { state, purged, committed, next, entries } = shared.accepted.clone();
-        let first = entries.first_key_value().map(|(index, _)| *index);
-        shared.failed.clone().map_or(Ok(LogState { state, purged, committed, first, next }), Err)
+        if let Some(failure) = &shared.failed {
+            return Err(failure.clone());
+        }
+        let Contents { state, purged, committed, next, entries } = &shared.accepted;
+        Ok(LogState {
+            state: state.clone(),
+            purged: purged.clone(),
+            committed: committed.clone(),
+            first: entries.first_key_value().map(|(index, _)| *index),
+            next: *next,
+        })
     }
 
     fn failed(&self) -> Option<LogFailure> {
@@ -137,48 +182,23 @@ impl GroupLog for MemoryLog {
     }
 
     fn append(&self, first: u64, entries: &[Bytes], synced: Synced) -> Result<(), LogFailure> {
-        self.write(Some(synced), |contents| {
-            if let Some(next) = contents.next.filter(|next| *next != first) {
-                return Err(format!("entry {first} is appended where {next} is next"));
-            }
-            for (index, entry) in (first..).zip(entries) {
-                contents.entries.insert(index, entry.clone());
-                contents.next = Some(index + 1);
-            }
-            Ok(())
-        })
+        self.write(Change::Append { first, entries: entries.to_vec() }, Some(synced))
     }
 
     fn set_state(&self, state: Bytes, synced: Synced) -> Result<(), LogFailure> {
-        self.write(Some(synced), |contents| {
-            contents.state = Some(state);
-            Ok(())
-        })
+        self.write(Change::State(state), Some(synced))
     }
 
     fn truncate(&self, from: u64, synced: Synced) -> Result<(), LogFailure> {
-        self.write(Some(synced), |contents| {
-            contents.entries.split_off(&from);
-            contents.next = contents.next.map(|next| next.min(from));
-            Ok(())
-        })
+        self.write(Change::Truncate { from }, Some(synced))
     }
 
     fn purge(&self, through: Noted, synced: Synced) -> Result<(), LogFailure> {
-        self.write(Some(synced), |contents| {
-            let next = through.index + 1;
-            contents.entries = contents.entries.split_off(&next);
-            contents.next = Some(contents.next.unwrap_or(0).max(next));
-            contents.purged = Some(through);
-            Ok(())
-        })
+        self.write(Change::Purge(through), Some(synced))
     }
 
     fn set_committed(&self, through: Noted) -> Result<(), LogFailure> {
-        self.write(None, |contents| {
-            contents.committed = Some(through);
-            Ok(())
-        })
+        self.write(Change::Committed(through), None)
     }
 
     fn read(&self, range: Range<u64>, max_bytes: usize) -> Result<Vec<Bytes>, LogFailure> {

@@ -1,5 +1,6 @@
 //! Requests.
 
+use bytes::Bytes;
 use exesdb_storage::LogId;
 
 use super::parts::{Rest, push_id, push_option, push_u64, push_vote};
@@ -66,9 +67,9 @@ impl Request {
         out
     }
 
-    /// Reads a request, and checks all that can be checked without knowing the group.
-    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let mut rest = Rest::new(bytes);
+    /// Reads a request, and checks all that can be checked without knowing the group. Its entries are parts of the message.
+    pub(crate) fn decode(message: &Bytes) -> Result<Self, WireError> {
+        let mut rest = Rest::new(message);
         let version = rest.u8()?;
         if version != VERSION {
             return Err(WireError::UnknownVersion { found: version });
@@ -85,7 +86,7 @@ impl Request {
                 rest.begin("its last id");
                 Ask::PreVote { last: rest.option(Rest::id)? }
             }
-            APPEND => Ask::Append(append(&mut rest, from)?),
+            APPEND => Ask::Append(append(&mut rest, from, message)?),
             SNAPSHOT => Ask::Snapshot { vote: vote_of(&mut rest, from, true)? },
             READ_INDEX => Ask::ReadIndex,
             SUCCESSOR => Ask::Successor { vote: vote_of(&mut rest, from, true)?, successor: rest.u64()? },
@@ -112,15 +113,16 @@ fn push_append(out: &mut Vec<u8>, append: &Append) {
     push_option(out, append.committed.as_ref(), push_id);
     let count = u32::try_from(append.entries.len()).expect("a message has fewer entries");
     out.extend(count.to_be_bytes());
+    out.reserve(append.entries.iter().map(|entry| 4 + entry.encoded().len()).sum());
     for entry in &append.entries {
-        let entry = entry.encode();
+        let entry = entry.encoded();
         let len = u32::try_from(entry.len()).expect("an entry is within its limit");
         out.extend(len.to_be_bytes());
         out.extend(entry);
     }
 }
 
-fn append(rest: &mut Rest<'_>, from: u64) -> Result<Append, WireError> {
+fn append(rest: &mut Rest<'_>, from: u64, message: &Bytes) -> Result<Append, WireError> {
     let vote = vote_of(rest, from, true)?;
     rest.begin("its previous id");
     let previous = rest.option(Rest::id)?;
@@ -141,8 +143,9 @@ fn append(rest: &mut Rest<'_>, from: u64) -> Result<Append, WireError> {
             let max = ENTRY_FRAME_BYTES_MAX as u64;
             return Err(WireError::TooLarge { what: "an entry in bytes", found: len as u64, max });
         }
-        let entry = LogEntry::decode(rest.bytes(len)?).map_err(|error| WireError::Entry { at, error })?;
-        let id = entry.entry().id;
+        let entry = message.slice_ref(rest.bytes(len)?);
+        let entry = LogEntry::decode(entry).map_err(|error| WireError::Entry { at, error })?;
+        let id = entry.id();
         let follows = match before {
             // Without a previous entry the log begins with index 0.
             None => id.index == 0,
@@ -161,6 +164,7 @@ fn append(rest: &mut Rest<'_>, from: u64) -> Result<Append, WireError> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use exesdb_storage::LogId;
     use openraft::entry::RaftEntry;
 
@@ -202,14 +206,15 @@ mod tests {
     fn requests_are_read_back_and_their_prefixes_refused() {
         for request in all() {
             let bytes = request.encode();
-            let read = Request::decode(&bytes).expect("what was encoded is decoded");
+            let read = Request::decode(&Bytes::from(bytes.clone())).expect("what was encoded is decoded");
             assert_eq!(format!("{read:?}"), format!("{request:?}"));
             for len in 0..bytes.len() {
-                let refused = Request::decode(&bytes[..len]).expect_err("it is cut short");
+                let refused =
+                    Request::decode(&Bytes::copy_from_slice(&bytes[..len])).expect_err("it is cut short");
                 assert!(matches!(refused, WireError::Truncated { .. }), "{len}: {refused}");
             }
             let longer = [&bytes[..], &[0]].concat();
-            assert_eq!(Request::decode(&longer).err(), Some(WireError::TooLong { bytes: 1 }));
+            assert_eq!(Request::decode(&longer.into()).err(), Some(WireError::TooLong { bytes: 1 }));
         }
     }
 
@@ -224,7 +229,7 @@ mod tests {
                     let at = random.usize(..bytes.len());
                     bytes[at] = random.u8(..);
                 }
-                drop(Request::decode(&bytes));
+                drop(Request::decode(&bytes.into()));
             }
         }
     }
@@ -234,7 +239,7 @@ mod tests {
         let with = |request: Request, at: usize, bytes: &[u8]| {
             let mut message = request.encode();
             message[at..at + bytes.len()].copy_from_slice(bytes);
-            Request::decode(&message).expect_err("it is hostile")
+            Request::decode(&message.into()).expect_err("it is hostile")
         };
         let vote = || request(Ask::Vote { vote: Vote::new(5, FROM), last: Some(id(4, 9)) });
         assert_eq!(with(vote(), 0, &[2]), WireError::UnknownVersion { found: 2 });
@@ -267,7 +272,7 @@ mod tests {
         ];
         for (case, request, at) in table {
             assert_eq!(
-                Request::decode(&request.encode()).err(),
+                Request::decode(&request.encode().into()).err(),
                 Some(WireError::OutOfOrder { at }),
                 "{case}"
             );

@@ -38,6 +38,9 @@ use crate::stamp::Stamp;
 /// The version of the encoding.
 const VERSION: u8 = 1;
 
+/// Bytes of an entry before its content.
+const HEAD_BYTES: usize = 34;
+
 const BLANK: u8 = 0;
 const COMMITS: u8 = 1;
 const MEMBERSHIP: u8 = 2;
@@ -88,23 +91,50 @@ impl Entry {
     /// The entry as bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let LogId { term, leader, index } = self.id;
         let mut out = Vec::with_capacity(self.bytes_at_least());
-        out.push(VERSION);
-        out.push(match self.content {
+        let kind = match self.content {
             EntryContent::Blank => BLANK,
             EntryContent::Commits(_) => COMMITS,
             EntryContent::Membership(_) => MEMBERSHIP,
-        });
-        for number in [term, leader, index, self.time] {
-            push_u64(&mut out, number);
-        }
+        };
+        push_head(&mut out, kind, &self.id, self.time);
         match &self.content {
             EntryContent::Blank => {}
             EntryContent::Commits(commits) => push_list(&mut out, commits, push_commit),
             EntryContent::Membership(membership) => push_bytes(&mut out, membership),
         }
         out
+    }
+
+    /// An entry as bytes whose commits are [encoded](EntryCommit::encode) already.
+    #[must_use]
+    pub fn encode_commits(id: LogId, time: u64, commits: &[Vec<u8>]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEAD_BYTES + 4 + commits.iter().map(Vec::len).sum::<usize>());
+        push_head(&mut out, COMMITS, &id, time);
+        push_u32(&mut out, commits.len());
+        commits.iter().for_each(|commit| out.extend_from_slice(commit));
+        out
+    }
+
+    /// Gives an encoded entry another id, whose content does not depend on it.
+    ///
+    /// # Panics
+    ///
+    /// If the bytes are no entry.
+    pub fn renumber(encoded: &mut [u8], id: LogId) {
+        let LogId { term, leader, index } = id;
+        for (field, number) in encoded[2..HEAD_BYTES].chunks_exact_mut(8).zip([term, leader, index]) {
+            field.copy_from_slice(&number.to_be_bytes());
+        }
+    }
+
+    /// The id of an encoded entry. Nothing else of it is read or checked.
+    ///
+    /// # Errors
+    ///
+    /// [`EntryError`].
+    pub fn read_id(encoded: &[u8]) -> Result<LogId, EntryError> {
+        head(&mut Rest { bytes: encoded, what: "its head" }).map(|(_, id, _)| id)
     }
 
     /// Bytes that the encoded entry has at least: those of its content.
@@ -125,13 +155,7 @@ impl Entry {
     /// [`EntryError`], for the first problem.
     pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
         let mut rest = Rest { bytes, what: "its head" };
-        let version = rest.u8()?;
-        if version != VERSION {
-            return Err(EntryError::UnknownVersion { found: version });
-        }
-        let kind = rest.u8()?;
-        let id = LogId { term: rest.u64()?, leader: rest.u64()?, index: rest.u64()? };
-        let time = rest.u64()?;
+        let (kind, id, time) = head(&mut rest)?;
         if time > COMMIT_TIME_MAX {
             return Err(EntryError::Malformed(format!("its time is {time} microseconds since 1970")));
         }
@@ -176,6 +200,32 @@ impl Entry {
             }
         }
     }
+}
+
+impl EntryCommit {
+    /// The commit as it is in the bytes of an entry.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64 + self.batches.iter().map(Batch::bytes).sum::<usize>());
+        push_commit(&mut out, self);
+        out
+    }
+}
+
+fn push_head(out: &mut Vec<u8>, kind: u8, id: &LogId, time: u64) {
+    out.extend_from_slice(&[VERSION, kind]);
+    [id.term, id.leader, id.index, time].into_iter().for_each(|number| push_u64(out, number));
+}
+
+/// Reads the kind, the id and the time of an entry.
+fn head(rest: &mut Rest<'_>) -> Result<(u8, LogId, u64), EntryError> {
+    let version = rest.u8()?;
+    if version != VERSION {
+        return Err(EntryError::UnknownVersion { found: version });
+    }
+    let kind = rest.u8()?;
+    let id = LogId { term: rest.u64()?, leader: rest.u64()?, index: rest.u64()? };
+    Ok((kind, id, rest.u64()?))
 }
 
 fn push_u32(out: &mut Vec<u8>, number: usize) {
