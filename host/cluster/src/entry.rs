@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use exesdb_storage::{Entry, EntryCommit, EntryContent, EntryError, LogId};
+use exesdb_storage::{Entry, EntryCheck, EntryCommit, EntryContent, EntryError, LogId};
 use openraft::entry::{FromAppData, RaftEntry, RaftPayload};
 
 use crate::members::{self, MembersError};
@@ -24,6 +24,12 @@ impl Proposal {
         let id = LogId::default();
         let encoded = Entry::encode_commits(id, time, encoded);
         Self { entry: Entry { id, time, content: EntryContent::Commits(commits) }, encoded, ticket }
+    }
+
+    /// What this replica has applied, for the others to compare.
+    pub(crate) fn check(check: EntryCheck) -> Self {
+        let entry = Entry { id: LogId::default(), time: 0, content: EntryContent::Check(check) };
+        Self { encoded: entry.encode(), entry, ticket: Ticket::default() }
     }
 }
 
@@ -95,7 +101,7 @@ impl LogEntry {
                 }
                 Some(membership)
             }
-            EntryContent::Blank | EntryContent::Commits(_) => None,
+            EntryContent::Blank | EntryContent::Commits(_) | EntryContent::Check(_) => None,
         };
         Ok(Self { id: to_raft(entry.id), encoded, entry: Some(entry), membership, ticket: None })
     }
@@ -127,6 +133,7 @@ impl fmt::Display for LogEntry {
             Some(EntryContent::Blank) => "blank",
             Some(EntryContent::Membership(_)) => "membership",
             Some(EntryContent::Commits(_)) => "commits",
+            Some(EntryContent::Check(_)) => "check",
         };
         write!(f, "{}:{kind}", self.id)
     }

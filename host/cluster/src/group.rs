@@ -106,6 +106,7 @@ impl<H: ReplicaHome> Group<H> {
         tasks.spawn(Arc::clone(&proposer).run());
         tasks.spawn(answer_reads);
         tasks.spawn(upkeep::keep(Arc::clone(&shared), raft.clone(), Arc::clone(&retention)));
+        tasks.spawn(upkeep::check(Arc::clone(&shared), raft.clone()));
         tasks.spawn(upkeep::watch(Arc::clone(&shared), raft.clone()));
         let receiver = Receiver {
             shared: Arc::clone(&shared),

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
-use exesdb_storage::{Entry, EntryContent, LogId, Reader, Replica, ReplicaState, Snapshot};
+use exesdb_storage::{
+    Entry, EntryCheck, EntryContent, LogId, Reader, Replica, ReplicaError, ReplicaState, Snapshot,
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -43,6 +45,8 @@ pub(crate) struct Kept<H: ReplicaHome> {
     /// Index of the last entry that the replica holds durably.
     persisted: watch::Sender<u64>,
     unpersisted_bytes: AtomicU64,
+    /// Index at which the replica was found to differ from its leader; 0 if it was not.
+    diverged: AtomicU64,
     /// Why it does not go on.
     stopped: watch::Sender<Option<String>>,
     on_applied: Option<OnApplied>,
@@ -63,6 +67,7 @@ impl<H: ReplicaHome> Kept<H> {
             reached: watch::Sender::default(),
             persisted: watch::Sender::default(),
             unpersisted_bytes: AtomicU64::new(0),
+            diverged: AtomicU64::new(0),
             stopped: watch::Sender::default(),
             on_applied,
             execution,
@@ -108,7 +113,18 @@ impl<H: ReplicaHome> Kept<H> {
         let mut responses = Vec::with_capacity(entries.len());
         for mut entry in entries {
             let topics = take_topics(&mut entry);
-            let outcomes = replica.apply(entry).map_err(|error| self.stop(error.to_string()))?;
+            let outcomes = match replica.apply(entry) {
+                Ok(outcomes) => outcomes,
+                Err(error) => {
+                    if let ReplicaError::Diverged { index, .. } = error {
+                        self.diverged.store(index, Ordering::Relaxed);
+                        // Nobody reads what is not to be trusted.
+                        self.reader.store(None);
+                        *guard = None;
+                    }
+                    return Err(self.stop(error.to_string()));
+                }
+            };
             responses.push(Response(outcomes));
             if let Some(on_applied) = self.on_applied.as_ref().filter(|_| !topics.is_empty()) {
                 on_applied(topics);
@@ -165,6 +181,19 @@ impl<H: ReplicaHome> Kept<H> {
         self.unpersisted_bytes.load(Ordering::Relaxed)
     }
 
+    /// Index at which the replica was found to differ from its leader.
+    pub(crate) fn diverged(&self) -> Option<u64> {
+        Some(self.diverged.load(Ordering::Relaxed)).filter(|index| *index > 0)
+    }
+
+    /// What was applied last, for others to compare.
+    pub(crate) fn check(&self) -> Option<EntryCheck> {
+        let guard = self.replica.lock();
+        let replica = guard.as_ref()?;
+        let index = replica.state().applied.id.index;
+        replica.checkpoint(index).map(|checkpoint| checkpoint.check(index))
+    }
+
     pub(crate) fn execution(&self) -> Execution {
         self.execution
     }
@@ -193,7 +222,7 @@ impl<H: ReplicaHome> Kept<H> {
 /// A replica does not read the topics of an entry.
 fn take_topics(entry: &mut Entry) -> Vec<String> {
     match &mut entry.content {
-        EntryContent::Blank | EntryContent::Membership(_) => Vec::new(),
+        EntryContent::Blank | EntryContent::Membership(_) | EntryContent::Check(_) => Vec::new(),
         EntryContent::Commits(commits) => {
             commits.iter_mut().flat_map(|commit| std::mem::take(&mut commit.topics)).collect()
         }

@@ -87,6 +87,10 @@ impl<H: ReplicaHome> Receiver<H> {
 
     fn check(&self, from: &Peer, request: &Request) -> Result<(), Refused> {
         let Shared { group, replica, .. } = *self.shared;
+        // It answers nothing any more, also not what the engine is not asked for.
+        if let Some(reason) = self.shared.kept.stopped().borrow().clone() {
+            return Err(Refused::Stopped { reason });
+        }
         if request.group != group {
             return Err(Refused::OtherGroup { group, named: request.group });
         }

@@ -18,6 +18,7 @@
 //! | `meta` | `histories` | of each history, the oldest first: its id and its first position: `u64` each |
 //! | `meta` | `applied` | only in a replica: how far it has applied the log; see [`crate::replica`] |
 //! | `meta` | `membership` | only in a replica: the members of its group |
+//! | `meta` | `diverged` | only in a replica that differs from its group: at which entry that was found, `u64` |
 //! | `meta` | `keyspace:<owner>.<keyspace>` | `u64`: the engine's number of the keyspace, which is its folder's name |
 //! | `storage.log` | position: `u64` | a record of the event log: see [`crate::log`] |
 //! | `<owner>.<keyspace>` | chosen by the owner, 1 to 4,096 bytes | chosen by the owner, at most 2 MiB |
@@ -74,6 +75,9 @@ pub(crate) const APPLIED_KEY: &[u8] = b"applied";
 
 /// Key of the members of a replica's group.
 pub(crate) const MEMBERSHIP_KEY: &[u8] = b"membership";
+
+/// Key of the entry at which a replica was found to differ from its group.
+pub(crate) const DIVERGED_KEY: &[u8] = b"diverged";
 
 /// Owner and name of the keyspace that has the [event log](crate::log). No component has this name.
 pub(crate) const LOG: (&str, &str) = ("storage", "log");

@@ -109,8 +109,8 @@ pub use options::Options;
 pub use packed_puts::push_put;
 pub use read::{Direction, Page, ReadError, Reader, Scan, Snapshot};
 pub use replica::{
-    Applied, Checkpoint, Entry, EntryCommit, EntryContent, EntryError, Genesis, LogId, Persisted, Refused,
-    Replica, ReplicaError, ReplicaOpenError, ReplicaState, Term,
+    Applied, Checkpoint, Entry, EntryCheck, EntryCommit, EntryContent, EntryError, Genesis, LogId, Persisted,
+    Refused, Replica, ReplicaError, ReplicaOpenError, ReplicaState, Term,
 };
 pub use space::FreeSpace;
 pub use stamp::{STAMP_BYTES, Stamp};

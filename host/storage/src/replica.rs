@@ -36,7 +36,7 @@ use crate::read::{Published, Reached, Reader};
 
 pub use checkpoints::Checkpoint;
 pub use encoding::EntryError;
-pub use entry::{Entry, EntryCommit, EntryContent, LogId, Term};
+pub use entry::{Entry, EntryCheck, EntryCommit, EntryContent, LogId, Term};
 pub use error::{ReplicaError, ReplicaOpenError};
 pub use files::Genesis;
 pub(crate) use in_memory::write_meta;
@@ -127,6 +127,9 @@ impl<E: Engine> Replica<E> {
     pub fn apply(&mut self, entry: Entry) -> Result<Option<Vec<Outcomes>>, ReplicaError> {
         self.check_running()?;
         self.check_follows(&entry)?;
+        if let EntryContent::Check(check) = &entry.content {
+            self.compare(check)?;
+        }
         let applied = catch_panic(|| self.apply_entry(entry));
         self.stop_on_failure(applied)
     }
@@ -223,6 +226,35 @@ impl<E: Engine> Replica<E> {
         Ok(())
     }
 
+    /// Compares what was applied with what the leader had. An entry that is too long ago, or was applied before the replica was
+    /// opened, cannot be compared; the hashes go on from there, so the next check finds the same.
+    fn compare(&mut self, leader: &EntryCheck) -> Result<(), ReplicaError> {
+        let index = leader.index;
+        let Some(own) = self.checkpoints.get(index).map(|checkpoint| checkpoint.check(index)) else {
+            return Ok(());
+        };
+        if own == *leader {
+            return Ok(());
+        }
+        let diverged = ReplicaError::Diverged { index, own, leader: *leader };
+        tracing::error!(index, ?own, ?leader, "the replica differs from its leader, and stops");
+        // Without the note a start would go on until the next check.
+        if let Ok(Err(PoisonReason(reason))) = catch_panic(|| self.note_divergence(index)) {
+            tracing::error!(reason, "the divergence was not noted in the replica");
+        }
+        self.stopped = Some(diverged.to_string());
+        Err(diverged)
+    }
+
+    /// Notes durably that the replica is not to be opened again.
+    fn note_divergence(&mut self, index: u64) -> Result<(), PoisonReason> {
+        let meta = self.applier.keyspaces().meta();
+        let mut record = self.applier.record();
+        record.insert(meta, format::DIVERGED_KEY, index.to_be_bytes());
+        self.applier.write(record)?;
+        self.applier.engine().sync().map_err(PoisonReason::failed("the fsync failed"))
+    }
+
     fn stop_on_failure<T>(
         &mut self,
         outcome: Result<Result<T, PoisonReason>, String>,
@@ -244,7 +276,8 @@ impl<E: Engine> Replica<E> {
         let time = self.state.applied.time.max(time);
         let mut outcomes = Vec::new();
         match content {
-            EntryContent::Blank => {}
+            // A check was compared before.
+            EntryContent::Blank | EntryContent::Check(_) => {}
             EntryContent::Membership(membership) => {
                 self.state.membership = membership.into();
                 self.unrecorded.membership = true;

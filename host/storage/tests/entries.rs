@@ -5,8 +5,8 @@
 mod generated;
 
 use exesdb_storage::{
-    Batch, BatchError, CheckedCommit, Commit, Committed, Entry, EntryCommit, EntryContent, EntryError, Guard,
-    LogId, Operation, Stamp, Term, limits,
+    Batch, BatchError, CheckedCommit, Commit, Committed, Entry, EntryCheck, EntryCommit, EntryContent,
+    EntryError, Guard, LogId, Operation, Stamp, Term, limits,
 };
 use exesdb_test_support::random;
 
@@ -43,6 +43,15 @@ fn the_bytes_of_an_entry_are_fixed() {
         entry(EntryContent::Membership(b"m".to_vec())).encode(),
         [&of_kind(2)[..], b"\0\0\0\x01m"].concat()
     );
+    let check = EntryCheck { index: 2, sequence: 7, next_position: 8, chain: 9, link: 10 };
+    let numbers = [2_u64, 7, 8, 9, 10].map(u64::to_be_bytes).concat();
+    let bytes = [&of_kind(3)[..], &numbers].concat();
+    assert_eq!(entry(EntryContent::Check(check)).encode(), bytes);
+    assert_eq!(Entry::decode(&bytes), Ok(entry(EntryContent::Check(check))));
+    for length in 34..bytes.len() {
+        assert_eq!(Entry::decode(&bytes[..length]), Err(EntryError::Truncated { what: "its check" }));
+    }
+    assert_eq!(Entry::decode(&[&bytes[..], b"x"].concat()), Err(EntryError::TooLong { bytes: 1 }));
     let fence = Some(Term { term: 5, replica: 6 });
     let batches = vec![Batch {
         guards: vec![Guard::LogEndsAt { position: 7 }],
@@ -131,7 +140,7 @@ fn malformed_entries_are_refused_by_name() {
     };
     assert_eq!(Entry::decode(&[]), Err(EntryError::Truncated { what: "its head" }));
     assert_eq!(Entry::decode(&version(2)), Err(EntryError::UnknownVersion { found: 2 }));
-    assert_eq!(Entry::decode(&kind(3)), Err(EntryError::UnknownKind { what: "a content", found: 3 }));
+    assert_eq!(Entry::decode(&kind(4)), Err(EntryError::UnknownKind { what: "a content", found: 4 }));
     let too_many = [&kind(1)[..], &[0xff; 4]].concat();
     assert_eq!(Entry::decode(&too_many), Err(EntryError::Truncated { what: "an owner" }));
     let too_long = [&kind(2)[..], &[0xff; 4]].concat();
@@ -144,6 +153,14 @@ fn malformed_entries_are_refused_by_name() {
     let cases = [
         (entry(EntryContent::Commits(vec![owner])), "the owner name \"O\" contains 'O'"),
         (entry(EntryContent::Commits(vec![ours])), "storage is this crate's and no owner"),
+        (
+            entry(EntryContent::Check(EntryCheck { index: 3, ..EntryCheck::default() })),
+            "it checks entry 3, which does not come before it",
+        ),
+        (
+            entry(EntryContent::Check(EntryCheck { index: u64::MAX, ..EntryCheck::default() })),
+            "it checks entry 18446744073709551615",
+        ),
         (Entry { time: 1 << 63, ..entry(EntryContent::Blank) }, "its time is 9223372036854775808"),
         (
             entry(EntryContent::Membership(vec![0; limits::MEMBERSHIP_BYTES_MAX + 1])),

@@ -8,9 +8,9 @@ mod replicas;
 use std::path::Path;
 
 use exesdb_storage::{
-    Batch, BatchError, CheckedCommit, Commit, CommitError, Committed, Entry, EntryCommit, EntryContent,
-    Genesis, Guard, Histories, LogId, Memory, MemoryOperation, OpenError, Operation, Options, Outcomes,
-    REPLICA_FORMAT_VERSION, Replica, ReplicaError, ReplicaOpenError, Store, Term, limits,
+    Batch, BatchError, CheckedCommit, Commit, CommitError, Committed, Entry, EntryCheck, EntryCommit,
+    EntryContent, Genesis, Guard, Histories, LogId, Memory, MemoryOperation, OpenError, Operation, Options,
+    Outcomes, REPLICA_FORMAT_VERSION, Replica, ReplicaError, ReplicaOpenError, Store, Term, limits,
 };
 use replicas::{GENESIS, InFiles, InMemory, Node, contents, genesis};
 
@@ -77,6 +77,63 @@ fn an_entry_that_does_not_follow_is_refused_and_nothing_changes() {
     assert_eq!(node.apply(&blank(3)), Some(vec![]));
     let later = Entry { id: LogId { term: 2, leader: 9, index: 4 }, ..blank(4) };
     assert_eq!(node.apply(&later), Some(vec![]));
+}
+
+fn check(index: u64, check: EntryCheck) -> Entry {
+    Entry { id: id(index), time: 0, content: EntryContent::Check(check) }
+}
+
+fn diverge<N: Node>(node: &mut N) {
+    node.apply(&entry(2, vec![puts(b"k")]));
+    node.apply(&entry(3, vec![guarded(absent(b"k"), b"l")]));
+    let own = node.replica().checkpoint(3).unwrap().check(3);
+    assert_eq!((own.index, own.sequence), (3, 1));
+    node.apply(&check(4, own));
+    // What it does not know it cannot compare.
+    node.apply(&check(5, EntryCheck { index: 0, ..own }));
+    let after = node.replica().checkpoint(5).unwrap().check(3);
+    assert_eq!(after, own, "a check changes nothing");
+    let leader = EntryCheck { link: own.link.wrapping_add(1), ..own };
+    let diverged = ReplicaError::Diverged { index: 3, own, leader };
+    assert_eq!(node.replica().apply(check(6, leader)), Err(diverged));
+    let stopped = node.replica().apply(blank(6));
+    let Err(ReplicaError::Stopped { reason, .. }) = stopped else { panic!("{stopped:?}") };
+    assert!(reason.contains("diverged at index 3"), "{reason}");
+}
+
+#[test]
+fn a_replica_that_has_what_its_leader_had_goes_on_and_one_that_differs_stops_for_good() {
+    let mut node = node();
+    diverge(&mut node);
+    let memory = node.memory.clone();
+    drop(node);
+    memory.lose_power(0);
+    let opened = Replica::open_in(memory, Options::default());
+    assert!(matches!(opened.err(), Some(ReplicaOpenError::Diverged { index: 3 })));
+    let mut node = InFiles::create(&Histories::begin());
+    diverge(&mut node);
+    node.close();
+    let opened = Replica::open(node.dir.path(), Options::default());
+    assert!(matches!(opened.err(), Some(ReplicaOpenError::Diverged { index: 3 })));
+}
+
+#[test]
+fn each_number_of_a_check_is_compared() {
+    type Change = fn(&mut EntryCheck);
+    let changes: [Change; 4] = [
+        |check| check.sequence += 1,
+        |check| check.next_position += 1,
+        |check| check.chain += 1,
+        |check| check.link += 1,
+    ];
+    for change in changes {
+        let mut node = node();
+        node.apply(&entry(2, vec![puts(b"k")]));
+        let mut leader = node.replica().checkpoint(2).unwrap().check(2);
+        change(&mut leader);
+        let stopped = node.replica().apply(check(3, leader));
+        assert!(matches!(stopped, Err(ReplicaError::Diverged { index: 2, .. })), "{stopped:?}");
+    }
 }
 
 #[test]

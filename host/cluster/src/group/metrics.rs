@@ -51,6 +51,8 @@ pub struct Metrics {
     pub members: Members,
     /// Of a leader: index of the last entry that each other member is known to have, or `None`.
     pub followers: BTreeMap<u64, Option<u64>>,
+    /// Index at which the replica was found to differ from its leader. It has stopped, and is to be replaced.
+    pub diverged: Option<u64>,
     /// Its campaigns.
     pub campaigns: Campaigns,
 }
@@ -80,6 +82,7 @@ impl Metrics {
             purged: data.purged.as_ref().map(from_raft),
             members: Members::of(engine.membership_config.membership()),
             followers: followers.map(|(replica, id)| (replica, id.map(|id| id.index))).collect(),
+            diverged: shared.kept.diverged(),
             campaigns: *shared.campaigns.lock(),
         }
     }

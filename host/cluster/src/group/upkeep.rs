@@ -1,12 +1,16 @@
-//! What a group does by itself: it makes its replica durable, purges its log, and notices that its engine has ended.
+//! What a group does by itself: it makes its replica durable, purges its log, looks for replicas that differ, and notices that
+//! its engine has ended.
 
 use std::sync::Arc;
 
+use exesdb_storage::EntryCheck;
 use tokio::time::{Duration, Instant, sleep};
 
 use super::shared::Shared;
+use crate::entry::Proposal;
 use crate::home::ReplicaHome;
-use crate::limits::{PERSIST_EVERY, UNPERSISTED_BYTES_MAX};
+use crate::kept::Kept;
+use crate::limits::{CHECK_EVERY, PERSIST_EVERY, UNPERSISTED_BYTES_MAX};
 use crate::retention::Retention;
 use crate::types::Raft;
 
@@ -43,6 +47,28 @@ pub(super) async fn keep<H: ReplicaHome>(shared: Arc<Shared<H>>, raft: Raft, ret
         if through > index(metrics.purged) && raft.trigger().purge_log(through).await.is_err() {
             return;
         }
+    }
+}
+
+/// Tells the other replicas from time to time what this one has, while it leads and something has changed.
+pub(super) async fn check<H: ReplicaHome>(shared: Arc<Shared<H>>, raft: Raft) {
+    let mut last = None;
+    loop {
+        sleep(CHECK_EVERY).await;
+        if shared.ready.borrow().is_none() {
+            continue;
+        }
+        let Ok(Some(check)) = shared.kept.run(Kept::check).await else { continue };
+        // Entries that change nothing, as checks themselves, are not worth one.
+        let state = EntryCheck { index: 0, ..check };
+        if last == Some(state) {
+            continue;
+        }
+        // Nobody waits for it: whoever differs stops.
+        if raft.client_write_ff(Proposal::check(check)).await.is_err() {
+            return;
+        }
+        last = Some(state);
     }
 }
 

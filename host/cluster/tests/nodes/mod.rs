@@ -235,6 +235,17 @@ impl Nodes {
 
     /// Waits until all nodes that are up have applied the same, and compares what they have.
     pub async fn assert_equal(&self) {
+        self.assert_equal_applied().await;
+        let digests = self.up().into_iter().map(|id| {
+            let reader = self.group(id).reader().unwrap();
+            (reader.head(), reader.snapshot().digest().unwrap())
+        });
+        let digests: Vec<_> = digests.collect();
+        assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
+    }
+
+    /// Waits until all nodes that are up have applied the same entries.
+    pub async fn assert_equal_applied(&self) {
         let up = self.up();
         let applied = || up.iter().map(|id| self.metrics(*id).applied).collect::<Vec<_>>();
         let last = || up.iter().filter_map(|id| self.metrics(*id).last_log).map(|id| id.index).max();
@@ -243,12 +254,6 @@ impl Nodes {
             let metrics: Vec<_> = up.iter().map(|id| self.metrics(*id)).collect();
             panic!("the replicas do not become equal: {metrics:#?}");
         }
-        let digests = up.iter().map(|id| {
-            let reader = self.group(*id).reader().unwrap();
-            (reader.head(), reader.snapshot().digest().unwrap())
-        });
-        let digests: Vec<_> = digests.collect();
-        assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "{digests:?}");
     }
 
     /// The values that were appended, in order, as one node has them.
@@ -285,6 +290,16 @@ pub fn append(value: &str) -> Commit {
 
 pub fn member(id: u64) -> Member {
     Member { node: format!("node-{id}"), incarnation: 1_000 + id }
+}
+
+pub fn peer(replica: u64) -> Peer {
+    Peer { replica, member: member(replica) }
+}
+
+/// A pre-vote of a replica without entries, as the crate's `wire.rs` describes it.
+pub fn pre_vote(from: u64, to: u64) -> Bytes {
+    let numbers = [GROUP, from, to].map(u64::to_be_bytes).concat();
+    [&[1, 2][..], &numbers, &[0]].concat().into()
 }
 
 /// Waits for something that should take no longer than anything here.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::entry::EntryCheck;
 use crate::head::LogHead;
 
 /// Number of entries that a replica remembers. 8,192: at a thousand entries a second the last eight seconds, which is how
@@ -15,6 +16,15 @@ pub struct Checkpoint {
     pub head: LogHead,
     /// The link of outcomes after the entry; see [`Applied::link`](crate::Applied::link).
     pub link: u64,
+}
+
+impl Checkpoint {
+    /// The same as other replicas are told it, as of the entry at `index`. The time is not compared: it decides nothing.
+    #[must_use]
+    pub fn check(&self, index: u64) -> EntryCheck {
+        let LogHead { sequence, next_position, chain, .. } = self.head;
+        EntryCheck { index, sequence, next_position, chain, link: self.link }
+    }
 }
 
 /// The checkpoints of consecutive entries.

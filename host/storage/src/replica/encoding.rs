@@ -8,6 +8,7 @@
 //!   0         blank: nothing
 //!   1         commits: list of commit
 //!   2         membership: bytes
+//!   3         check: index u64, sequence u64, next position u64, chain u64, link of outcomes u64
 //! commit      owner text, fence u8 (0; or 1, term u64, replica u64), topics list of text, batches list of batch
 //! batch       guards list of guard, operations list of operation, changes list of changes, events u32, log bytes,
 //!             removes list of u64
@@ -28,7 +29,7 @@
 //! be applied. The [limits](crate::limits) are not checked here. They are for whoever proposes: all replicas must apply an
 //! entry, also one that another version of this software proposed under other limits.
 
-use super::entry::{Entry, EntryCommit, EntryContent, LogId, Term};
+use super::entry::{Entry, EntryCheck, EntryCommit, EntryContent, LogId, Term};
 use crate::batch::{Batch, Changes, Guard, Operation};
 use crate::format;
 use crate::limits::{COMMIT_TIME_MAX, MEMBERSHIP_BYTES_MAX};
@@ -44,6 +45,7 @@ const HEAD_BYTES: usize = 34;
 const BLANK: u8 = 0;
 const COMMITS: u8 = 1;
 const MEMBERSHIP: u8 = 2;
+const CHECK: u8 = 3;
 
 const ABSENT: u8 = 0;
 const EQUALS: u8 = 1;
@@ -96,12 +98,17 @@ impl Entry {
             EntryContent::Blank => BLANK,
             EntryContent::Commits(_) => COMMITS,
             EntryContent::Membership(_) => MEMBERSHIP,
+            EntryContent::Check(_) => CHECK,
         };
         push_head(&mut out, kind, &self.id, self.time);
         match &self.content {
             EntryContent::Blank => {}
             EntryContent::Commits(commits) => push_list(&mut out, commits, push_commit),
             EntryContent::Membership(membership) => push_bytes(&mut out, membership),
+            EntryContent::Check(EntryCheck { index, sequence, next_position, chain, link }) => {
+                let numbers = [index, sequence, next_position, chain, link];
+                numbers.into_iter().for_each(|number| push_u64(&mut out, *number));
+            }
         }
         out
     }
@@ -140,7 +147,7 @@ impl Entry {
     /// Bytes that the encoded entry has at least: those of its content.
     fn bytes_at_least(&self) -> usize {
         match &self.content {
-            EntryContent::Blank => 64,
+            EntryContent::Blank | EntryContent::Check(_) => 80,
             EntryContent::Membership(membership) => 64 + membership.len(),
             EntryContent::Commits(commits) => {
                 64 + commits.iter().flat_map(|commit| &commit.batches).map(Batch::bytes).sum::<usize>()
@@ -163,6 +170,16 @@ impl Entry {
             BLANK => EntryContent::Blank,
             COMMITS => EntryContent::Commits(rest.list("its commits", commit)?),
             MEMBERSHIP => EntryContent::Membership(rest.within("its membership").bytes()?),
+            CHECK => {
+                rest.within("its check");
+                EntryContent::Check(EntryCheck {
+                    index: rest.u64()?,
+                    sequence: rest.u64()?,
+                    next_position: rest.u64()?,
+                    chain: rest.u64()?,
+                    link: rest.u64()?,
+                })
+            }
             found => return Err(EntryError::UnknownKind { what: "a content", found }),
         };
         if !rest.bytes.is_empty() {
@@ -182,7 +199,10 @@ impl Entry {
                     "its membership has {bytes} bytes, over the limit of {MEMBERSHIP_BYTES_MAX}"
                 )))
             }
-            EntryContent::Blank | EntryContent::Membership(_) => Ok(()),
+            EntryContent::Check(EntryCheck { index, .. }) if *index >= self.id.index => {
+                Err(EntryError::Malformed(format!("it checks entry {index}, which does not come before it")))
+            }
+            EntryContent::Blank | EntryContent::Membership(_) | EntryContent::Check(_) => Ok(()),
             EntryContent::Commits(commits) => {
                 for (at, commit) in commits.iter().enumerate() {
                     name::check("owner", &commit.owner).map_err(EntryError::Malformed)?;

@@ -45,6 +45,24 @@ pub enum EntryContent {
     Membership(Vec<u8>),
     /// It has the commits that waited, applied in order.
     Commits(Vec<EntryCommit>),
+    /// It says what its leader had applied up to an earlier entry. A replica that has something else there has diverged, and
+    /// stops.
+    Check(EntryCheck),
+}
+
+/// What a leader had applied up to an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EntryCheck {
+    /// Index of the entry, which comes before the one that has this check.
+    pub index: u64,
+    /// Number of the steps that had changed something; see [`LogHead::sequence`](crate::LogHead::sequence).
+    pub sequence: u64,
+    /// The next position.
+    pub next_position: u64,
+    /// The chain of the head.
+    pub chain: u64,
+    /// The link of outcomes; see [`Applied::link`](crate::Applied::link).
+    pub link: u64,
 }
 
 /// A commit in an entry.
@@ -65,7 +83,7 @@ impl Entry {
     /// Number of batches of its commits.
     pub(super) fn batches(&self) -> usize {
         match &self.content {
-            EntryContent::Blank | EntryContent::Membership(_) => 0,
+            EntryContent::Blank | EntryContent::Membership(_) | EntryContent::Check(_) => 0,
             EntryContent::Commits(commits) => commits.iter().map(|commit| commit.batches.len()).sum(),
         }
     }

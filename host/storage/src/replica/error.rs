@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::entry::LogId;
+use super::entry::{EntryCheck, LogId};
 use super::state::Applied;
 use crate::engine_failure::EngineFailure;
 use crate::format;
@@ -43,6 +43,19 @@ pub enum ReplicaError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The replica has something else than its leader had at an entry, and has stopped. It says so for good: what it has is
+    /// not to be trusted, so it is not opened again.
+    #[error(
+        "the replica diverged at index {index}: it has {own:?} where its leader had {leader:?}; replace it under a new id"
+    )]
+    Diverged {
+        /// Index of the entry.
+        index: u64,
+        /// What the replica has.
+        own: EntryCheck,
+        /// What the leader had.
+        leader: EntryCheck,
+    },
     /// The replica could not read, write or sync, and has stopped: whatever it would decide could differ from what others
     /// decide. It is opened again, and then the entries that it has not applied are applied again.
     #[error("the replica stopped after entry {}: {reason}; open it again once the cause is removed", applied.id.index)]
@@ -79,6 +92,12 @@ pub enum ReplicaOpenError {
         /// The database that was found.
         found: PathBuf,
     },
+    /// The replica was found to differ from its group. What it has is not to be trusted, and it must not vote.
+    #[error("the replica diverged from its group, as was found at index {index}; replace it under a new id")]
+    Diverged {
+        /// Index of the entry at which it was found to differ.
+        index: u64,
+    },
     /// As for any store.
     #[error(transparent)]
     Store(OpenError),
@@ -88,6 +107,11 @@ pub enum ReplicaOpenError {
 }
 
 impl ReplicaOpenError {
+    /// Whatever the note says, the replica has one.
+    pub(super) fn diverged(note: &[u8]) -> Self {
+        Self::Diverged { index: note.try_into().map_or(0, u64::from_be_bytes) }
+    }
+
     pub(super) fn create(dir: &Path) -> impl FnOnce(CreateError) -> Self {
         let path = dir.to_owned();
         move |error| match error {

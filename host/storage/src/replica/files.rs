@@ -12,7 +12,7 @@ use crate::apply::Applier;
 use crate::engine::Fjall;
 use crate::format;
 use crate::mark;
-use crate::open::{Kind, OpenError, Opened, create_replica, open};
+use crate::open::{Kind, OpenError, Opened, create_replica, engine_error, open};
 use crate::options::Options;
 use crate::read::{Published, Reached};
 
@@ -65,6 +65,9 @@ impl Replica<Fjall> {
         }
         let Opened { meta, keyspaces, format, head, histories, mark, journal, data, database, lock, replica } =
             open(dir, &options, Kind::Replica)?;
+        if let Some(found) = meta.get(format::DIVERGED_KEY).map_err(engine_error(dir))? {
+            return Err(ReplicaOpenError::diverged(&found));
+        }
         let state = replica.expect("what is opened as a replica has the state of one");
         let published = Arc::new(Published::new(
             database.snapshot(),

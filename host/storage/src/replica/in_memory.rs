@@ -43,6 +43,9 @@ impl Replica<Memory> {
     pub fn open_in(memory: Memory, options: Options) -> Result<Self, ReplicaOpenError> {
         let meta = memory.keyspace(format::META)?;
         let value = |key: &[u8]| memory.get(&meta, key)?.ok_or_else(|| missing("a key of meta"));
+        if let Some(found) = memory.get(&meta, format::DIVERGED_KEY)? {
+            return Err(ReplicaOpenError::diverged(&found));
+        }
         let head = RecordedHead::decode(&value(format::HEAD_KEY)?).ok_or_else(|| missing("a head"))?.head;
         let histories = Histories::decode(&value(format::HISTORIES_KEY)?, head.next_position)
             .map_err(|what| missing(&what))?;
