@@ -169,6 +169,12 @@ pub enum Refused {
         /// Why.
         reason: String,
     },
+    /// The sender lost entries that it had acknowledged to this replica as leader. Nothing that it says counts any more.
+    #[error("replica {replica} lost its log; replace it under a new id")]
+    LostLog {
+        /// The sender.
+        replica: u64,
+    },
     /// The log takes no entries for now. Entries that are there already, votes, and what makes room are taken.
     #[error("the log takes no entries for now: {reason}")]
     LogFull {

@@ -1,6 +1,6 @@
 //! The engine's network, on a [`Transport`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +37,8 @@ pub(crate) struct Link {
     /// Nothing is sent.
     is_muted: AtomicBool,
     acks: Mutex<Acks>,
+    /// Replicas that lost entries that they had acknowledged: never heard again.
+    lost: Mutex<BTreeMap<u64, LinkError>>,
     execution: Execution,
 }
 
@@ -72,7 +74,15 @@ pub(crate) enum LinkError {
 
 impl Link {
     pub(crate) fn new(group: u64, me: u64, transport: Arc<dyn Transport>, execution: Execution) -> Self {
-        Self { group, me, transport, is_muted: AtomicBool::new(false), acks: Mutex::default(), execution }
+        Self {
+            group,
+            me,
+            transport,
+            is_muted: AtomicBool::new(false),
+            acks: Mutex::default(),
+            lost: Mutex::default(),
+            execution,
+        }
     }
 
     pub(crate) fn mute(&self, is_muted: bool) {
@@ -83,6 +93,23 @@ impl Link {
         self.is_muted.load(Ordering::Acquire)
     }
 
+    /// The replicas that were found to have lost their log.
+    pub(crate) fn lost(&self) -> BTreeSet<u64> {
+        self.lost.lock().keys().copied().collect()
+    }
+
+    pub(crate) fn is_lost(&self, replica: u64) -> bool {
+        self.lost.lock().contains_key(&replica)
+    }
+
+    /// Whether anything may be sent to a replica. One that lost its log is asked for nothing, not even for its vote.
+    fn check_open(&self, replica: u64) -> std::result::Result<(), LinkError> {
+        if self.is_muted() {
+            return Err(LinkError::Muted);
+        }
+        self.lost.lock().get(&replica).cloned().map_or(Ok(()), Err)
+    }
+
     /// Asks a replica.
     pub(crate) fn ask(
         &self,
@@ -90,9 +117,10 @@ impl Link {
         ask: Ask,
     ) -> impl Future<Output = std::result::Result<Answer, LinkError>> + Send + 'static {
         let request = Request { group: self.group, from: self.me, to: to.replica, ask };
-        let sending = (!self.is_muted()).then(|| self.transport.send(to, Bytes::from(request.encode())));
+        let is_open = self.check_open(to.replica);
+        let sending = is_open.map(|()| self.transport.send(to, Bytes::from(request.encode())));
         async move {
-            let answer = sending.ok_or(LinkError::Muted)?.await?;
+            let answer = sending?.await?;
             Ok(Answer::decode(&answer)?)
         }
     }
@@ -100,7 +128,7 @@ impl Link {
     /// Since the last message was sent that a follower has acknowledged to this leader.
     pub(crate) fn since_ack(&self, follower: u64, term: Term) -> Option<Duration> {
         let acks = self.acks.lock();
-        let ack = acks.of.get(&follower).filter(|_| acks.term == term)?;
+        let ack = acks.of.get(&follower).filter(|_| acks.term == term && !self.is_lost(follower))?;
         Some(ack.sent_at.elapsed())
     }
 
@@ -117,20 +145,27 @@ impl Link {
         }
     }
 
-    /// Refuses a follower that has less than it has acknowledged. The engine would count on what is gone.
+    /// The last entry that a follower has acknowledged to this leader.
+    fn counted(&self, follower: u64, term: Term) -> Option<LogId> {
+        let acks = self.acks.lock();
+        acks.of.get(&follower).filter(|_| acks.term == term).and_then(|ack| ack.counted)
+    }
+
+    /// Refuses for good a follower that has less than it had acknowledged when it was asked: the engine would go on to count on
+    /// what is gone. What it acknowledges meanwhile proves nothing, because answers overtake each other.
     fn check_log(
         &self,
         follower: u64,
-        term: Term,
+        counted: Option<LogId>,
         last: Option<LogId>,
     ) -> std::result::Result<(), LinkError> {
-        let acks = self.acks.lock();
-        let counted = acks.of.get(&follower).filter(|_| acks.term == term).and_then(|ack| ack.counted);
         let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
         if index(last) < index(counted) {
             let (counted, last) = (index(counted), index(last));
             tracing::error!(group = self.group, follower, counted, last, "a replica lost its log");
-            return Err(LinkError::Lost { replica: follower, counted, last });
+            let lost = LinkError::Lost { replica: follower, counted, last };
+            self.lost.lock().insert(follower, lost.clone());
+            return Err(lost);
         }
         Ok(())
     }
@@ -158,9 +193,10 @@ impl Client {
         let term = term_of(&append.vote);
         let sent = append.entries.last().map(LogEntry::id).or(append.previous);
         let sent_at = Instant::now();
+        let follower = self.to.replica;
+        let counted_before = self.link.counted(follower, term);
         let answer = self.link.ask(self.to.clone(), Ask::Append(append)).await?;
         let Answer::Append { appended, last } = answer else { return Err(unexpected(&answer)) };
-        let follower = self.to.replica;
         let (response, counted) = match appended {
             Appended::All => (AppendEntriesResponse::Success, sent),
             Appended::UpTo(id) => {
@@ -168,7 +204,7 @@ impl Client {
                 (AppendEntriesResponse::PartialSuccess(id.map(to_raft)), id)
             }
             Appended::Conflict => {
-                self.link.check_log(follower, term, last)?;
+                self.link.check_log(follower, counted_before, last)?;
                 (AppendEntriesResponse::Conflict, None)
             }
             Appended::Higher(vote) => return Ok(AppendEntriesResponse::HigherVote(vote)),
@@ -186,9 +222,7 @@ impl Client {
             let reason = "a snapshot that was received was to be sent".to_owned();
             return Err(SendError::Unreachable { reason }.into());
         };
-        if self.link.is_muted() {
-            return Err(LinkError::Muted);
-        }
+        self.link.check_open(self.to.replica)?;
         let Link { group, me, execution, .. } = *self.link;
         let request = Request { group, from: me, to: self.to.replica, ask: Ask::Snapshot { vote } };
         let (body, progress) = snapshot::send(dump, execution);
@@ -280,6 +314,7 @@ mod tests {
     use super::{Link, LinkError};
     use crate::kept::Execution;
     use crate::transport::{Peer, SendError, SnapshotBody, Transport};
+    use crate::wire::Ask;
 
     struct Nowhere;
 
@@ -299,20 +334,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_follower_that_has_less_than_it_acknowledged_is_refused_in_that_term() {
+    async fn a_follower_that_has_less_than_it_acknowledged_is_refused_for_good() {
         let link = Link::new(1, 1, Arc::new(Nowhere), Execution::Inline);
         let term = Term { term: 3, replica: 1 };
         let id = |index| Some(LogId { term: 3, leader: 1, index });
         link.note(2, term, Instant::now(), id(7));
         link.note(2, term, Instant::now(), id(5));
-        assert_eq!(link.check_log(2, term, id(7)), Ok(()));
-        let lost = LinkError::Lost { replica: 2, counted: 7, last: 6 };
-        assert_eq!(link.check_log(2, term, id(6)), Err(lost));
-        assert_eq!(link.check_log(3, term, None), Ok(()), "nobody counted on it");
+        assert_eq!(link.counted(2, term), id(7));
+        assert_eq!(link.check_log(2, id(7), id(7)), Ok(()));
+        assert_eq!(link.check_log(3, link.counted(3, term), None), Ok(()), "nobody counted on it");
         assert!(link.since_ack(2, term).is_some());
         let next = Term { term: 4, replica: 1 };
-        assert_eq!(link.since_ack(2, next), None);
-        link.note(2, next, Instant::now(), None);
-        assert_eq!(link.check_log(2, next, id(6)), Ok(()));
+        assert_eq!((link.since_ack(2, next), link.counted(2, next)), (None, None));
+        let lost = LinkError::Lost { replica: 2, counted: 7, last: 6 };
+        assert_eq!(link.check_log(2, id(7), id(6)), Err(lost.clone()));
+        assert!(link.is_lost(2) && !link.is_lost(3));
+        assert_eq!(link.since_ack(2, term), None, "it does not count as heard");
+        let to = |replica| Peer { replica, member: crate::members::Member::default() };
+        assert_eq!(link.ask(to(2), Ask::ReadIndex).await, Err(lost));
+        assert!(matches!(link.ask(to(3), Ask::ReadIndex).await, Err(LinkError::Send(_))));
     }
 }

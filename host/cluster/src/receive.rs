@@ -100,6 +100,9 @@ impl<H: ReplicaHome> Receiver<H> {
         if request.from != from.replica || request.from == replica {
             return Err(Refused::OtherSender { sender: from.replica, named: request.from });
         }
+        if self.shared.link.is_lost(from.replica) {
+            return Err(Refused::LostLog { replica: from.replica });
+        }
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow();
         // One that this replica does not know yet may have been added since.
@@ -157,7 +160,11 @@ impl<H: ReplicaHome> Receiver<H> {
                 let found =
                     self.log.found().map_err(|failure| Refused::Stopped { reason: failure.reason })?;
                 last = found.last;
-                Appended::Conflict
+                // Another leader may have had entries removed meanwhile: that is no loss.
+                match found.vote.filter(|found| *found > vote) {
+                    Some(higher) => Appended::Higher(higher),
+                    None => Appended::Conflict,
+                }
             }
             AppendEntriesResponse::HigherVote(vote) => Appended::Higher(vote),
         };

@@ -119,6 +119,35 @@ async fn a_snapshot_that_the_engine_does_not_want_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_follower_that_lost_synced_entries_is_found_and_does_not_count() {
+    let mut nodes = Nodes::three().await;
+    let leader = nodes.ready().await;
+    for number in 0..10 {
+        nodes.append(leader, &number.to_string()).await.unwrap();
+    }
+    nodes.assert_equal().await;
+    let [liar, other] = nodes.up().into_iter().filter(|id| *id != leader).collect::<Vec<_>>()[..] else {
+        panic!("three nodes")
+    };
+    nodes.stop(other).await;
+    let last = nodes.metrics(leader).last_log.unwrap().index;
+    nodes.crash(liar).await;
+    nodes.nodes[&liar].log.lose(last - 3);
+    nodes.start(liar).await;
+    wait_for("the loss", || nodes.metrics(leader).lost_logs.contains(&liar)).await;
+    let alone = within(nodes.append(leader, "with the liar")).await;
+    assert!(alone.is_err(), "{alone:?}");
+    wait_for("an unready leader", || nodes.metrics(leader).ready.is_none()).await;
+    let refused =
+        nodes.group(leader).receive(&peer(liar), &message(PRE_VOTE, GROUP, liar, leader, NONE)).await;
+    assert_eq!(refused, Err(Refused::LostLog { replica: liar }));
+    nodes.start(other).await;
+    let new = nodes.ready_among(&[leader, other]).await;
+    nodes.append(new, "with the other").await.unwrap();
+    assert_eq!(nodes.appended(new)[..10], (0..10).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_group_whose_log_fails_stops_and_says_why() {
     let nodes = Nodes::three().await;
     let leader = nodes.ready().await;

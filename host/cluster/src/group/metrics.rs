@@ -1,6 +1,6 @@
 //! A group as one replica knows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use exesdb_storage::{LogId, Term};
 use openraft::ServerState;
@@ -51,6 +51,9 @@ pub struct Metrics {
     pub members: Members,
     /// Of a leader: index of the last entry that each other member is known to have, or `None`.
     pub followers: BTreeMap<u64, Option<u64>>,
+    /// Replicas that lost entries that they had acknowledged to this one as leader. They are neither told nor asked anything,
+    /// and are to be replaced.
+    pub lost_logs: BTreeSet<u64>,
     /// Index at which the replica was found to differ from its leader. It has stopped, and is to be replaced.
     pub diverged: Option<u64>,
     /// Its campaigns.
@@ -82,6 +85,7 @@ impl Metrics {
             purged: data.purged.as_ref().map(from_raft),
             members: Members::of(engine.membership_config.membership()),
             followers: followers.map(|(replica, id)| (replica, id.map(|id| id.index))).collect(),
+            lost_logs: shared.link.lost(),
             diverged: shared.kept.diverged(),
             campaigns: *shared.campaigns.lock(),
         }

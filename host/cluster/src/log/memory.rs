@@ -117,6 +117,16 @@ impl MemoryLog {
         Self { syncs: self.syncs, shared: Arc::new(Mutex::new(shared)) }
     }
 
+    /// Loses the entries from this index on, synced or not, as a disk does that does not keep its word.
+    pub fn lose(&self, from: u64) {
+        let mut shared = self.shared.lock();
+        let Shared { durable, accepted, unsynced, .. } = &mut *shared;
+        unsynced.clear();
+        for contents in [durable, accepted] {
+            contents.apply(&Change::Truncate { from });
+        }
+    }
+
     /// Fails from now on, and all that waits.
     pub fn fail(&self, reason: &str) {
         let failure = LogFailure { reason: reason.to_owned() };
