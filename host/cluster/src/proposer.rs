@@ -68,14 +68,14 @@ impl<H: ReplicaHome> Proposer<H> {
         topics: Vec<String>,
     ) -> Result<Accepted, ProposeError> {
         self.check_ready()?;
-        if self.shared.health().is_disk_full && !commit.makes_room {
-            return Err(ProposeError::ReadOnly);
-        }
         let time = commit.time;
         let mut checked = CheckedCommit::new(commit).map_err(|error| match error {
             CommitError::Invalid(reason) => ProposeError::Invalid(reason),
             error => ProposeError::Invalid(error.to_string()),
         })?;
+        if self.shared.health().is_disk_full && !checked.makes_room() {
+            return Err(ProposeError::ReadOnly);
+        }
         if let Some((snapshot, _)) = self.shared.kept.snapshot() {
             checked.refuse_too_many_keyspaces(&snapshot);
         }

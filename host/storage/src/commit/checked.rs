@@ -58,6 +58,12 @@ impl CheckedCommit {
         Ok(Self { owner: commit.owner, batches, time: commit.time, bytes, purpose })
     }
 
+    /// Whether the writes free disk space; see [`Commit::makes_room`].
+    #[must_use]
+    pub fn makes_room(&self) -> bool {
+        matches!(self.purpose, Purpose::MakesRoom)
+    }
+
     /// Bytes of keys and values of the well-formed batches.
     #[must_use]
     pub fn bytes(&self) -> usize {

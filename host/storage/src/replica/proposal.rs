@@ -1,5 +1,7 @@
 //! Proposing: what is refused of a commit before it becomes part of an entry.
 
+use std::collections::HashMap;
+
 use super::entry::{EntryCommit, Term};
 use crate::batch::{Batch, BatchError, Operation};
 use crate::commit::{CheckedCommit, Outcomes};
@@ -16,23 +18,25 @@ impl CheckedCommit {
     /// whatever was proposed, so that is up to who proposes; keyspaces of commits that are still on their way are not
     /// counted.
     pub fn refuse_too_many_keyspaces<E: Engine>(&mut self, snapshot: &Snapshot<E>) {
-        let known = snapshot.keyspaces().unwrap_or_default();
-        let mut names: Vec<String> =
-            known.into_iter().filter(|(owner, _)| *owner == self.owner).map(|(_, name)| name).collect();
+        let keyspaces = snapshot.shared_keyspaces().read();
+        let owned = keyspaces.as_ref().and_then(|keyspaces| keyspaces.get(&self.owner));
+        let is_known = |name: &str| owned.is_some_and(|owned| owned.contains_key(name));
+        let count = owned.map_or(0, HashMap::len);
+        let mut new = Vec::<String>::new();
         for batch in &mut self.batches {
             let Ok(checked) = batch else { continue };
-            let before = names.len();
-            for name in keyspaces_put_to(checked) {
-                if !names.iter().any(|known| known == name) {
-                    names.push(name.to_owned());
+            let before = new.len();
+            for name in keyspaces_put_to(checked).filter(|name| !is_known(name)) {
+                if !new.iter().any(|known| known == name) {
+                    new.push(name.to_owned());
                 }
             }
-            if names.len() > limits::OWNER_KEYSPACES_MAX && names.len() > before {
-                let actual = names.len() as u64;
-                names.truncate(before);
+            let actual = count + new.len();
+            if actual > limits::OWNER_KEYSPACES_MAX && new.len() > before {
+                new.truncate(before);
                 *batch = Err(BatchError::TooLarge {
                     what: "the number of the owner's keyspaces",
-                    actual,
+                    actual: actual as u64,
                     limit: limits::OWNER_KEYSPACES_MAX as u64,
                 });
             }
