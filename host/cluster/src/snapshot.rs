@@ -60,6 +60,7 @@ struct Writer {
 }
 
 impl Writer {
+    /// Sends what is collected.
     fn send(&mut self) -> io::Result<()> {
         if self.chunk.is_empty() {
             return Ok(());
@@ -76,11 +77,13 @@ impl Writer {
 
 impl Write for Writer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.chunk.extend_from_slice(bytes);
-        if self.chunk.len() >= SNAPSHOT_CHUNK_BYTES {
+        // No more than a part at a time: the frames of a dump are larger, and no part is copied twice.
+        let taken = bytes.len().min(SNAPSHOT_CHUNK_BYTES - self.chunk.len());
+        self.chunk.extend_from_slice(&bytes[..taken]);
+        if self.chunk.len() == SNAPSHOT_CHUNK_BYTES {
             self.send()?;
         }
-        Ok(bytes.len())
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -11,7 +11,7 @@ use exesdb_cluster::home::{FilesHome, MemoryHome};
 use exesdb_cluster::log::{MemoryLog, Syncs};
 use exesdb_cluster::{
     ChangeError, Group, Member, Options, Peer, ProposeError, Role, SendError, SnapshotBody, StartError,
-    Transport, genesis,
+    Transport, genesis, limits,
 };
 use exesdb_storage::Replica;
 use futures_util::future::BoxFuture;
@@ -198,4 +198,58 @@ async fn replicas_in_files_are_sent_as_they_are_read() {
     }
     second.stop().await;
     first.stop().await;
+}
+
+/// Takes a snapshot to be sent, and nothing of it.
+#[derive(Default)]
+struct Slow(parking_lot::Mutex<Option<SnapshotBody>>);
+
+impl Transport for Slow {
+    fn send(&self, _: Peer, _: Bytes) -> BoxFuture<'static, Result<Bytes, SendError>> {
+        // A replica that has nothing yet.
+        Box::pin(async { Ok(Bytes::from_static(&[1, 3, 2, 0])) })
+    }
+
+    fn send_snapshot(
+        &self,
+        _: Peer,
+        _: Bytes,
+        body: SnapshotBody,
+    ) -> BoxFuture<'static, Result<Bytes, SendError>> {
+        *self.0.lock() = Some(body);
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_taken_slowly_holds_little_memory_and_up_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = exesdb_storage::Options { zeroes_ahead: false, ..exesdb_storage::Options::default() };
+    let store = dir.path().join("store");
+    drop(Replica::create(&store, options.clone(), &genesis(1, member(1))).unwrap());
+    let (home, log) = (FilesHome::new(&store, options), Arc::new(MemoryLog::new(Syncs::AtOnce)));
+    let wire = Arc::new(Slow::default());
+    let group = Group::start(GROUP, 1, home, log, Arc::clone(&wire) as _, Options::default()).await.unwrap();
+    within(group.ready().wait_for(Option::is_some)).await.unwrap();
+    // Values of more than a part of a snapshot.
+    let value = "x".repeat(1_000_000);
+    for _ in 0..10 {
+        group.propose(append(&value), None, vec![]).await.unwrap();
+    }
+    group.add_learner(2, member(2)).await.unwrap();
+    let parts = || wire.0.lock().as_ref().map_or(0, |body| body.len());
+    wait_for("a full channel", || parts() == limits::SNAPSHOT_CHUNKS_WAITING_MAX).await;
+    for _ in 0..20 {
+        within(group.propose(append("meanwhile"), None, vec![])).await.unwrap();
+    }
+    let mut body = wire.0.lock().take().unwrap();
+    let (mut bytes, mut largest) = (0, 0);
+    while let Some(part) = within(body.recv()).await {
+        assert!(body.len() <= limits::SNAPSHOT_CHUNKS_WAITING_MAX);
+        bytes += part.len();
+        largest = largest.max(part.len());
+    }
+    assert!(bytes > 10_000_000, "{bytes} bytes of a dump");
+    assert_eq!(largest, limits::SNAPSHOT_CHUNK_BYTES);
+    group.stop().await;
 }
