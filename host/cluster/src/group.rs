@@ -133,6 +133,19 @@ impl<H: ReplicaHome> Group<H> {
         self.proposer.propose(commit, fence, topics).await
     }
 
+    /// As [`propose`](Self::propose), for callers that do not wait. The callback is called exactly once: at once and on the
+    /// caller's thread if nothing is proposed, otherwise on any thread. It must not block, and is also called if the group is
+    /// stopped or dropped.
+    pub fn propose_with(
+        &self,
+        commit: Commit,
+        fence: Option<Term>,
+        topics: Vec<String>,
+        callback: impl FnOnce(Result<Accepted, ProposeError>) + Send + 'static,
+    ) {
+        self.proposer.propose_with(commit, fence, topics, callback);
+    }
+
     /// A handle to read with, once this replica has applied everything that was acknowledged anywhere before the call.
     ///
     /// # Errors
@@ -342,6 +355,7 @@ impl<H: ReplicaHome> Group<H> {
         }
         self.shared.ready.send_replace(None);
         self.shared.kept.stop("it was told to".to_owned());
+        self.proposer.close();
         self.shared.kept.close();
     }
 }
@@ -349,6 +363,7 @@ impl<H: ReplicaHome> Group<H> {
 impl<H: ReplicaHome> Drop for Group<H> {
     fn drop(&mut self) {
         // The engine's tasks hold on to each other, and end only when they are told to.
+        self.proposer.close();
         let raft = self.raft.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { raft.shutdown().await });

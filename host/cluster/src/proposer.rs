@@ -3,10 +3,11 @@
 //! The engine runs each proposal by itself, with an fsync of its own, so an entry has everything that waited.
 
 mod gather;
+mod reply;
 
 use std::sync::Arc;
 
-use exesdb_storage::{CheckedCommit, Commit, CommitError, EntryCommit, LogId, Outcomes, Term};
+use exesdb_storage::{CheckedCommit, Commit, CommitError, EntryCommit, LogId, Outcomes, Refused, Term};
 use openraft::error::ClientWriteError;
 use openraft::raft::ClientWriteResult;
 use parking_lot::Mutex;
@@ -14,6 +15,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 
 use self::gather::Queue;
+use self::reply::Reply;
 use crate::entry::{Proposal, Ticket};
 use crate::error::ProposeError;
 use crate::group::shared::Shared;
@@ -34,10 +36,19 @@ pub struct Accepted {
 pub(crate) struct Proposer<H: ReplicaHome> {
     shared: Arc<Shared<H>>,
     raft: Raft,
-    queue: Mutex<Queue<Waiting>>,
+    /// `None` once the group has stopped.
+    queue: Mutex<Option<Queue<Waiting>>>,
     arrived: Notify,
     /// The highest time that was proposed.
     time: Mutex<u64>,
+}
+
+/// A commit that can be proposed.
+struct Checked {
+    commit: EntryCommit,
+    encoded: Vec<u8>,
+    time: u64,
+    refused: Refused,
 }
 
 /// A commit that waits to be proposed.
@@ -46,7 +57,7 @@ struct Waiting {
     /// The commit as bytes, made by its caller's thread.
     encoded: Vec<u8>,
     time: u64,
-    reply: oneshot::Sender<Result<(Outcomes, LogId), ProposeError>>,
+    reply: Reply,
 }
 
 impl<H: ReplicaHome> Proposer<H> {
@@ -54,7 +65,7 @@ impl<H: ReplicaHome> Proposer<H> {
         Arc::new(Self {
             shared,
             raft,
-            queue: Mutex::default(),
+            queue: Mutex::new(Some(Queue::default())),
             arrived: Notify::new(),
             time: Mutex::default(),
         })
@@ -67,6 +78,35 @@ impl<H: ReplicaHome> Proposer<H> {
         fence: Option<Term>,
         topics: Vec<String>,
     ) -> Result<Accepted, ProposeError> {
+        let (reply, outcome) = oneshot::channel();
+        self.propose_with(commit, fence, topics, move |result| drop(reply.send(result)));
+        outcome.await.expect("the callback is called")
+    }
+
+    /// Takes a commit. The callback is called once, here and now if nothing is proposed.
+    pub(crate) fn propose_with(
+        &self,
+        commit: Commit,
+        fence: Option<Term>,
+        topics: Vec<String>,
+        callback: impl FnOnce(Result<Accepted, ProposeError>) + Send + 'static,
+    ) {
+        match self.check(commit, fence, topics) {
+            Ok(Checked { commit, refused, .. }) if commit.batches.is_empty() => {
+                callback(Ok(Accepted { outcomes: refused.merge(Outcomes::new()), entry: None }));
+            }
+            Ok(checked) => self.queue_up(checked, callback),
+            Err(error) => callback(Err(error)),
+        }
+    }
+
+    /// Checks what can be checked before a commit is proposed, on its caller's thread.
+    fn check(
+        &self,
+        commit: Commit,
+        fence: Option<Term>,
+        topics: Vec<String>,
+    ) -> Result<Checked, ProposeError> {
         self.check_ready()?;
         let time = commit.time;
         let mut checked = CheckedCommit::new(commit).map_err(|error| match error {
@@ -80,9 +120,6 @@ impl<H: ReplicaHome> Proposer<H> {
             checked.refuse_too_many_keyspaces(&snapshot);
         }
         let (commit, refused) = checked.propose(fence, topics);
-        if commit.batches.is_empty() {
-            return Ok(Accepted { outcomes: refused.merge(Outcomes::new()), entry: None });
-        }
         let encoded = commit.encode();
         let bytes = encoded.len();
         if bytes > COMMIT_ENCODED_BYTES_MAX {
@@ -92,14 +129,39 @@ impl<H: ReplicaHome> Proposer<H> {
         if let Some(limit) = self.shared.log.refuses(bytes) {
             return Err(ProposeError::Overloaded { limit });
         }
-        let (reply, outcome) = oneshot::channel();
-        self.queue
-            .lock()
-            .push(Waiting { commit, encoded, time, reply }, bytes)
-            .map_err(|limit| ProposeError::Overloaded { limit })?;
-        self.arrived.notify_one();
-        let (outcomes, entry) = outcome.await.map_err(|_| unknown("the group was stopped"))??;
-        Ok(Accepted { outcomes: refused.merge(outcomes), entry: Some(entry) })
+        Ok(Checked { commit, encoded, time, refused })
+    }
+
+    fn queue_up(
+        &self,
+        checked: Checked,
+        callback: impl FnOnce(Result<Accepted, ProposeError>) + Send + 'static,
+    ) {
+        let Checked { commit, encoded, time, refused } = checked;
+        let bytes = encoded.len();
+        let mut queue = self.queue.lock();
+        let limit = match &*queue {
+            None => Err(stopped()),
+            Some(queue) => queue.check(bytes).map_err(|limit| ProposeError::Overloaded { limit }),
+        };
+        if let (Ok(()), Some(queue)) = (&limit, &mut *queue) {
+            let reply = Reply::new(move |result| {
+                let accepted =
+                    |(outcomes, entry)| Accepted { outcomes: refused.merge(outcomes), entry: Some(entry) };
+                callback(result.map(accepted));
+            });
+            queue.push(Waiting { commit, encoded, time, reply }, bytes);
+            self.arrived.notify_one();
+            return;
+        }
+        drop(queue);
+        callback(Err(limit.expect_err("the queue has no room")));
+    }
+
+    /// Takes nothing more, and answers what waits.
+    pub(crate) fn close(&self) {
+        let waiting = self.queue.lock().take();
+        drop(waiting);
     }
 
     fn check_ready(&self) -> Result<(), ProposeError> {
@@ -122,7 +184,7 @@ impl<H: ReplicaHome> Proposer<H> {
             let permit = permit.expect("the semaphore is never closed");
             // What arrives while as many entries as may be are on their way is in the next one.
             let waiting = loop {
-                let waiting = self.queue.lock().take();
+                let waiting = self.queue.lock().as_mut().map(Queue::take).unwrap_or_default();
                 if !waiting.is_empty() {
                     break waiting;
                 }
@@ -142,7 +204,7 @@ impl<H: ReplicaHome> Proposer<H> {
         for waiting in waiting {
             commits.push(waiting.commit);
             encoded.push(waiting.encoded);
-            replies.push(waiting.reply);
+            replies.push(waiting.reply.proposed());
         }
         let proposal = Proposal::commits(self.time(decided_at), commits, &encoded, ticket.clone());
         let written = self.raft.client_write_ff(proposal).await;
@@ -151,7 +213,7 @@ impl<H: ReplicaHome> Proposer<H> {
             Err(error) => {
                 let reason = self.shared.kept.stop(format!("the engine: {error}"));
                 let error = ProposeError::Stopped { reason };
-                replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+                replies.into_iter().for_each(|reply| reply.send(Err(error.clone())));
                 return;
             }
         };
@@ -167,10 +229,10 @@ impl<H: ReplicaHome> Proposer<H> {
             match outcome {
                 Ok((outcomes, entry)) => {
                     for (reply, outcomes) in replies.into_iter().zip(outcomes) {
-                        drop(reply.send(Ok((outcomes, entry))));
+                        reply.send(Ok((outcomes, entry)));
                     }
                 }
-                Err(error) => replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone())))),
+                Err(error) => replies.into_iter().for_each(|reply| reply.send(Err(error.clone()))),
             }
         });
     }
@@ -207,8 +269,12 @@ fn settle(
 
 fn answer_all(waiting: Vec<Waiting>, error: &ProposeError) {
     for Waiting { reply, .. } in waiting {
-        drop(reply.send(Err(error.clone())));
+        reply.send(Err(error.clone()));
     }
+}
+
+fn stopped() -> ProposeError {
+    ProposeError::Stopped { reason: "it was told to".to_owned() }
 }
 
 fn unknown(reason: &str) -> ProposeError {

@@ -5,10 +5,11 @@
 mod nodes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use exesdb_cluster::ProposeError;
 use exesdb_storage::{BatchError, Commit, Guard};
-use nodes::{Nodes, append, wait_for};
+use nodes::{Nodes, append, wait_for, within};
 
 #[tokio::test(start_paused = true)]
 async fn three_replicas_apply_what_their_leader_takes() {
@@ -222,4 +223,47 @@ async fn a_read_of_any_replica_sees_what_was_acknowledged_before() {
     nodes.net.isolate(follower, &nodes.up());
     nodes.append(leader, "more").await.unwrap();
     assert!(nodes.group(follower).linearizable().await.is_err(), "it cannot know");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callback_is_called_once_whatever_becomes_of_the_commit() {
+    let nodes = Nodes::three().await;
+    let leader = nodes.ready().await;
+    let follower = nodes.up().into_iter().find(|id| *id != leader).unwrap();
+    let (told, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    let propose = |id: u64, commit: Commit| {
+        let told = told.clone();
+        nodes.group(id).propose_with(commit, None, vec![], move |result| drop(told.send(result)));
+    };
+    propose(leader, append("a"));
+    let accepted = within(answers.recv()).await.unwrap().unwrap();
+    assert!(accepted.outcomes[0].is_ok());
+    propose(follower, append("b"));
+    propose(leader, Commit { owner: String::new(), ..append("c") });
+    assert!(matches!(answers.try_recv().unwrap(), Err(ProposeError::NotLeader { .. })), "at once");
+    assert!(matches!(answers.try_recv().unwrap(), Err(ProposeError::Invalid(_))), "at once");
+    // Some are on their way, some wait, and some do not fit.
+    nodes.net.isolate(leader, &nodes.up());
+    for number in 0..1_100 {
+        propose(leader, append(&number.to_string()));
+        if number < 4 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    nodes.drop_group(leader);
+    let mut counts = std::collections::BTreeMap::new();
+    for _ in 0..1_100 {
+        let kind = match within(answers.recv()).await.unwrap() {
+            Err(ProposeError::Unknown { .. }) => "unknown",
+            Err(ProposeError::Stopped { .. }) => "stopped",
+            Err(ProposeError::Overloaded { .. }) => "overloaded",
+            other => panic!("{other:?}"),
+        };
+        *counts.entry(kind).or_insert(0) += 1;
+    }
+    assert_eq!(counts["unknown"], 4, "{counts:?}");
+    assert_eq!(counts["overloaded"], 1_096 - 1_024, "{counts:?}");
+    drop(told);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(answers.try_recv().is_err(), "nobody is answered twice");
 }

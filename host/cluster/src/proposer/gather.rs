@@ -17,17 +17,21 @@ impl<T> Default for Queue<T> {
 }
 
 impl<T> Queue<T> {
-    /// Adds one, or says which limit is reached.
-    pub(super) fn push(&mut self, one: T, bytes: usize) -> Result<(), String> {
+    /// Whether one more fits, or which limit is reached.
+    pub(super) fn check(&self, bytes: usize) -> Result<(), String> {
         if self.waiting.len() >= QUEUE_COMMITS_MAX {
             return Err(format!("{QUEUE_COMMITS_MAX} commits"));
         }
         if self.bytes + bytes > QUEUE_BYTES_MAX {
             return Err(format!("{QUEUE_BYTES_MAX} bytes"));
         }
+        Ok(())
+    }
+
+    /// Adds one that fits.
+    pub(super) fn push(&mut self, one: T, bytes: usize) {
         self.bytes += bytes;
         self.waiting.push_back((one, bytes));
-        Ok(())
     }
 
     /// Takes those that become one entry: as many as fit, and at least one if one waits.
@@ -63,7 +67,7 @@ mod tests {
         ];
         for (sizes, expected) in table {
             let mut queue = Queue::default();
-            sizes.iter().for_each(|bytes| queue.push((), *bytes).expect("it fits"));
+            sizes.iter().for_each(|bytes| queue.push((), *bytes));
             let taken: Vec<_> = expected.iter().map(|_| queue.take().len()).collect();
             assert_eq!(taken, expected, "{sizes:?}");
             assert!(queue.take().is_empty() && queue.bytes == 0);
@@ -73,10 +77,11 @@ mod tests {
     #[test]
     fn what_exceeds_a_limit_is_refused_and_fits_once_something_is_taken() {
         let mut queue = Queue::default();
-        queue.push((), QUEUE_BYTES_MAX).expect("it fits");
-        assert_eq!(queue.push((), 1), Err(format!("{QUEUE_BYTES_MAX} bytes")));
+        assert_eq!(queue.check(QUEUE_BYTES_MAX), Ok(()));
+        queue.push((), QUEUE_BYTES_MAX);
+        assert_eq!(queue.check(1), Err(format!("{QUEUE_BYTES_MAX} bytes")));
         queue.take();
-        (0..QUEUE_COMMITS_MAX).for_each(|_| queue.push((), 0).expect("it fits"));
-        assert_eq!(queue.push((), 0), Err(format!("{QUEUE_COMMITS_MAX} commits")));
+        (0..QUEUE_COMMITS_MAX).for_each(|_| queue.push((), 0));
+        assert_eq!(queue.check(0), Err(format!("{QUEUE_COMMITS_MAX} commits")));
     }
 }

@@ -192,6 +192,11 @@ impl Nodes {
         group.stop().await;
     }
 
+    /// Lets go of a node's group, without stopping it.
+    pub fn drop_group(&self, id: u64) {
+        self.net.groups.lock().remove(&id).unwrap();
+    }
+
     /// Takes a node's power: neither its log nor its store has what was not synced.
     pub async fn crash(&mut self, id: u64) {
         let (_, group) = self.net.groups.lock().remove(&id).unwrap();
