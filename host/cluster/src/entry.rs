@@ -248,6 +248,19 @@ mod tests {
     }
 
     #[test]
+    fn fuzzed_entries_are_read_or_refused() {
+        let mut accepted = 0;
+        exesdb_fuzz::fuzz("entries", |bytes| {
+            if let Ok(entry) = LogEntry::decode(Bytes::copy_from_slice(bytes)) {
+                let entry = entry.into_entry().expect("it was decoded");
+                assert_eq!(entry.encode(), bytes, "an entry has one form only");
+                accepted += 1;
+            }
+        });
+        assert!(accepted > 0, "every input was refused");
+    }
+
+    #[test]
     fn members_that_are_malformed_or_of_another_entry_are_refused() {
         let entry = |bytes| -> Bytes {
             Entry { id: ID, time: 0, content: EntryContent::Membership(bytes) }.encode().into()

@@ -250,6 +250,18 @@ mod tests {
     }
 
     #[test]
+    fn fuzzed_members_are_read_or_refused() {
+        let mut accepted = 0;
+        exesdb_fuzz::fuzz("members", |bytes| {
+            if let Ok((id, membership)) = decode(bytes) {
+                assert_eq!(encode(id, &membership), bytes, "members have one form only");
+                accepted += 1;
+            }
+        });
+        assert!(accepted > 0, "every input was refused");
+    }
+
+    #[test]
     fn malformed_members_are_refused() {
         let good = encode(GENESIS, &membership(&[&[1, 2]], &[1, 2]));
         let with = |at: usize, byte: u8| {

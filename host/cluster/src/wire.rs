@@ -102,3 +102,26 @@ pub enum WireError {
     #[error("the vote in the message is not one that its sender may send")]
     OtherVote,
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{Answer, Request};
+
+    #[test]
+    fn fuzzed_messages_are_read_or_refused() {
+        let (mut requests, mut answers) = (0, 0);
+        exesdb_fuzz::fuzz("messages", |bytes| {
+            if let Ok(request) = Request::decode(&Bytes::copy_from_slice(bytes)) {
+                assert_eq!(request.encode(), bytes, "a request has one form only");
+                requests += 1;
+            }
+            if let Ok(answer) = Answer::decode(bytes) {
+                assert_eq!(answer.encode(), bytes, "an answer has one form only");
+                answers += 1;
+            }
+        });
+        assert!(requests > 0 && answers > 0, "{requests} requests and {answers} answers were accepted");
+    }
+}

@@ -93,8 +93,8 @@ fn torn_end(bytes: &[u8], mut at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{Found, Scan, scan};
-    use crate::checkpoint::{FORMAT_VERSION, Groups, Header, encode};
-    use crate::record::{Kind, encode_entries, push};
+    use crate::checkpoint::{FORMAT_VERSION, Groups, Header, decode_header, encode};
+    use crate::record::{HEAD_BYTES, Kind, encode_entries, link, push};
 
     fn header() -> Header {
         Header { incarnation: 3, segment: 9, before: 17 }
@@ -116,6 +116,40 @@ mod tests {
             Found::Begun(scan) => scan,
             Found::NotBegun | Found::OfVersion(_) => panic!("it was begun"),
         }
+    }
+
+    /// The same bytes with the links that belong to them, up to the first record that is cut off.
+    fn linked(bytes: &[u8]) -> Vec<u8> {
+        let mut linked = bytes.to_vec();
+        let (mut at, mut before) = (0, 0);
+        while let Some(head) = bytes[at..].first_chunk::<HEAD_BYTES>() {
+            let [a, b, c, d, ..] = *head;
+            let end = (at + HEAD_BYTES).saturating_add(u32::from_be_bytes([a, b, c, d]) as usize);
+            let Some(place) = linked.get_mut(end..end.saturating_add(8)) else { break };
+            let payload = &bytes[at + HEAD_BYTES..end];
+            if at == 0 {
+                before = decode_header(payload).map_or(0, |(_, header)| header.before);
+            }
+            before = link(before, head, payload);
+            place.copy_from_slice(&before.to_be_bytes());
+            at = end + 8;
+        }
+        linked
+    }
+
+    #[test]
+    fn fuzzed_segments_are_read_up_to_where_they_end() {
+        let mut records = 0;
+        exesdb_fuzz::fuzz("segments", |bytes| {
+            for bytes in [bytes.to_vec(), linked(bytes)] {
+                if let Found::Begun(scan) = scan(&bytes, 9, Some(bytes.len() as u64 / 2)) {
+                    assert!(scan.end <= scan.torn_end && scan.torn_end <= bytes.len() as u64);
+                    assert!(scan.records.len() as u64 <= scan.end, "more was read than there is");
+                    records += scan.records.len();
+                }
+            }
+        });
+        assert!(records > 0, "every input was refused");
     }
 
     fn records() -> Vec<(Kind, Vec<u8>)> {
