@@ -5,10 +5,12 @@
 mod nodes;
 
 use bytes::Bytes;
-use exesdb_cluster::{Member, Peer, Refused};
+use exesdb_cluster::limits::LEASE;
+use exesdb_cluster::{Member, Peer, ProposeError, Refused};
 use exesdb_storage::MemoryOperation;
 use nodes::{GROUP, Nodes, member, wait_for, within};
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 /// A request as `wire.rs` describes it.
 fn message(kind: u8, group: u64, from: u64, to: u64, content: &[u8]) -> Bytes {
@@ -145,6 +147,29 @@ async fn a_follower_that_lost_synced_entries_is_found_and_does_not_count() {
     let new = nodes.ready_among(&[leader, other]).await;
     nodes.append(new, "with the other").await.unwrap();
     assert_eq!(nodes.appended(new)[..10], (0..10).map(|number| number.to_string()).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_whose_log_is_full_takes_no_entries_and_goes_on_once_there_is_room() {
+    let nodes = Nodes::three().await;
+    let leader = nodes.ready().await;
+    let full = nodes.up().into_iter().find(|id| *id != leader).unwrap();
+    nodes.append(leader, "a").await.unwrap();
+    nodes.assert_equal().await;
+    let last = nodes.metrics(full).last_log;
+    nodes.nodes[&full].log.fill(true);
+    for number in 0..20 {
+        nodes.append(leader, &number.to_string()).await.unwrap();
+    }
+    sleep(LEASE * 5).await;
+    assert_eq!(nodes.metrics(full).last_log, last);
+    assert_eq!(nodes.metrics(full).campaigns.begun, 0, "it hears its leader");
+    assert!(nodes.group(full).stopped().borrow().is_none());
+    nodes.nodes[&full].log.fill(false);
+    nodes.assert_equal().await;
+    nodes.nodes[&leader].log.fill(true);
+    let refused = nodes.append(leader, "b").await;
+    assert!(matches!(refused, Err(ProposeError::Overloaded { .. })), "{refused:?}");
 }
 
 #[tokio::test(start_paused = true)]

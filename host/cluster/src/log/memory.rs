@@ -39,6 +39,8 @@ struct Shared {
     unsynced: Vec<Change>,
     waiting: Vec<Synced>,
     failed: Option<LogFailure>,
+    /// It takes no entries.
+    is_full: bool,
 }
 
 #[derive(Clone, Default)]
@@ -127,6 +129,11 @@ impl MemoryLog {
         }
     }
 
+    /// Takes no entries from now on, or takes them again.
+    pub fn fill(&self, is_full: bool) {
+        self.shared.lock().is_full = is_full;
+    }
+
     /// Fails from now on, and all that waits.
     pub fn fail(&self, reason: &str) {
         let failure = LogFailure { reason: reason.to_owned() };
@@ -189,6 +196,10 @@ impl GroupLog for MemoryLog {
 
     fn failed(&self) -> Option<LogFailure> {
         self.shared.lock().failed.clone()
+    }
+
+    fn refuses(&self, _bytes: usize) -> Option<String> {
+        self.shared.lock().is_full.then(|| "the log is full".to_owned())
     }
 
     fn append(&self, first: u64, entries: &[Bytes], synced: Synced) -> Result<(), LogFailure> {
