@@ -46,6 +46,20 @@ async fn a_term_has_one_ready_leader() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_leader_knows_for_how_long_a_member_has_been_silent() {
+    const SILENCE: Duration = Duration::from_secs(5);
+    let nodes = Nodes::three().await;
+    let leader = nodes.ready().await;
+    let [away, other] = others(&nodes, leader)[..] else { panic!("there are three") };
+    nodes.net.isolate(away, &nodes.up());
+    sleep(SILENCE).await;
+    let answered = nodes.metrics(leader).answered;
+    assert_eq!(answered.keys().copied().collect::<Vec<_>>(), others(&nodes, leader));
+    assert!(answered[&away] >= SILENCE && answered[&other] < SILENCE / 2, "{answered:?}");
+    assert!(nodes.metrics(other).answered.is_empty(), "it does not lead");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replica_that_was_cut_off_does_not_disturb_the_leader_when_it_is_back() {
     let nodes = Nodes::three().await;
     let leader = nodes.ready().await;

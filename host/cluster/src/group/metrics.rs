@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use exesdb_storage::{LogId, Term};
 use openraft::ServerState;
+use tokio::time::Duration;
 
 use super::shared::Shared;
 use crate::election::Campaigns;
@@ -47,6 +48,8 @@ pub struct Metrics {
     pub persisted: u64,
     /// The last entry that its log was purged of.
     pub purged: Option<LogId>,
+    /// Of a leader: how long ago the last message was sent that each other member has answered.
+    pub answered: BTreeMap<u64, Duration>,
     /// The group's members.
     pub members: Members,
     /// Of a leader: index of the last entry that each other member is known to have, or `None`.
@@ -71,11 +74,15 @@ impl Metrics {
             ServerState::Leader => Role::Leader,
             ServerState::Shutdown => Role::Stopped,
         };
+        let term = term_of(&engine.vote);
+        let members = engine.membership_config.membership().nodes();
+        let answered = members.filter_map(|(id, _)| Some((*id, shared.link.since_ack(*id, term)?)));
+        let answered = answered.collect();
         let followers = engine.replication.unwrap_or_default();
         let followers = followers.into_iter().filter(|(replica, _)| *replica != shared.replica);
         Self {
             role,
-            term: term_of(&engine.vote),
+            term,
             leader: engine.current_leader,
             ready: *shared.ready.borrow(),
             is_muted: shared.link.is_muted(),
@@ -83,6 +90,7 @@ impl Metrics {
             applied: shared.kept.reached().borrow().id,
             persisted: *shared.kept.persisted().borrow(),
             purged: data.purged.as_ref().map(from_raft),
+            answered,
             members: Members::of(engine.membership_config.membership()),
             followers: followers.map(|(replica, id)| (replica, id.map(|id| id.index))).collect(),
             lost_logs: shared.link.lost(),
