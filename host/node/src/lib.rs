@@ -1,0 +1,33 @@
+//! What makes a process a member of a cluster: who it is, who else there is, and what its groups should look like.
+//!
+//! ```text
+//! registry    the content of `$cluster`: nodes, stores, replicas, and how it changes
+//! ```
+//!
+//! # Guarantees
+//!
+//! - A replica id names one replica on one node with one log, and is never used again.
+//! - A node that lost its log does not come back under its name.
+//! - Two changes of the registry that were decided on the same state cannot both happen.
+//!
+//! # Deliberately absent
+//!
+//! Sockets, certificates and tokens, components, HTTP, the configuration file. The host joins this crate with the one that
+//! talks to peers.
+
+mod id;
+pub mod limits;
+mod names;
+pub mod registry;
+
+pub use id::{ClusterId, Incarnation, MalformedId};
+pub use names::{Addresses, Invalid};
+
+/// Number of the group whose content is the [registry](registry::Registry).
+pub const CLUSTER_GROUP: u64 = 1;
+
+/// Name of that group, in lists of stores, and of its folder. No store can have it.
+pub const CLUSTER_NAME: &str = "$cluster";
+
+/// What this version understands. A cluster uses a feature once the level of all its nodes has it.
+pub const FEATURE_LEVEL: u32 = 1;
