@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! registry    the content of `$cluster`: nodes, stores, replicas, and how it changes
+//! coordinator of each group that this node leads: which members it should have
 //! ```
 //!
 //! # Guarantees
@@ -15,6 +16,8 @@
 //! Sockets, certificates and tokens, components, HTTP, the configuration file. The host joins this crate with the one that
 //! talks to peers.
 
+pub mod coordinator;
+pub mod finding;
 mod id;
 pub mod limits;
 mod names;
