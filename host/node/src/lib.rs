@@ -3,6 +3,7 @@
 //! ```text
 //! registry    the content of `$cluster`: nodes, stores, replicas, and how it changes
 //! coordinator of each group that this node leads: which members it should have
+//! status      what an operator sees: nodes, replicas, findings
 //! ```
 //!
 //! # Guarantees
@@ -22,6 +23,7 @@ mod id;
 pub mod limits;
 mod names;
 pub mod registry;
+pub mod status;
 
 pub use id::{ClusterId, Incarnation, MalformedId};
 pub use names::{Addresses, Invalid};
