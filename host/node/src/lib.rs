@@ -1,6 +1,9 @@
 //! What makes a process a member of a cluster: who it is, who else there is, and what its groups should look like.
 //!
 //! ```text
+//! genesis     the first node: its identity, the group `$cluster`, a group for each store
+//! join        every other node: what it asks, what the leader decides, what it writes down
+//! identity    the data directory of a member, and what is checked before it starts
 //! registry    the content of `$cluster`: nodes, stores, replicas, and how it changes
 //! coordinator of each group that this node leads: which members it should have
 //! status      what an operator sees: nodes, replicas, findings
@@ -11,6 +14,7 @@
 //! - A replica id names one replica on one node with one log, and is never used again.
 //! - A node that lost its log does not come back under its name.
 //! - Two changes of the registry that were decided on the same state cannot both happen.
+//! - Initialising and joining can be repeated after a kill at any point: they go on, or say that they are done.
 //!
 //! # Deliberately absent
 //!
@@ -19,7 +23,10 @@
 
 pub mod coordinator;
 pub mod finding;
+pub mod genesis;
 mod id;
+pub mod identity;
+pub mod join;
 pub mod limits;
 mod names;
 pub mod registry;
