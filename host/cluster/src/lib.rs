@@ -58,4 +58,4 @@ pub use log::GroupLog;
 pub use members::{Member, Members, MembersError, genesis};
 pub use proposer::Accepted;
 pub use transport::{Peer, SendError, SnapshotBody, Transport};
-pub use wire::WireError;
+pub use wire::{Addressed, WireError, addressed};

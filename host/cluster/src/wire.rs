@@ -31,6 +31,8 @@ mod request;
 
 use crate::entry::LogEntryError;
 
+use self::parts::Rest;
+
 pub(crate) use self::answer::{Answer, Appended};
 pub(crate) use self::request::{Append, Ask, Request};
 
@@ -42,6 +44,32 @@ const APPEND: u8 = 3;
 const SNAPSHOT: u8 = 4;
 const READ_INDEX: u8 = 5;
 const SUCCESSOR: u8 = 6;
+
+/// Between whom a message goes, as it says itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addressed {
+    /// Number of the group.
+    pub group: u64,
+    /// Id of the replica that sends it.
+    pub from: u64,
+    /// Id of the replica that it is for.
+    pub to: u64,
+}
+
+/// Reads between whom a message goes, and nothing else of it.
+///
+/// # Errors
+///
+/// [`WireError`], if the message is of another version or shorter than that.
+pub fn addressed(message: &[u8]) -> Result<Addressed, WireError> {
+    let mut rest = Rest::new(message);
+    let version = rest.u8()?;
+    if version != VERSION {
+        return Err(WireError::UnknownVersion { found: version });
+    }
+    rest.u8()?;
+    Ok(Addressed { group: rest.u64()?, from: rest.u64()?, to: rest.u64()? })
+}
 
 /// Why bytes are not a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,7 +135,7 @@ pub enum WireError {
 mod tests {
     use bytes::Bytes;
 
-    use super::{Answer, Request};
+    use super::{Addressed, Answer, Ask, Request, WireError, addressed};
 
     #[test]
     fn fuzzed_messages_are_read_or_refused() {
@@ -123,5 +151,15 @@ mod tests {
             }
         });
         assert!(requests > 0 && answers > 0, "{requests} requests and {answers} answers were accepted");
+    }
+
+    #[test]
+    fn a_message_says_between_whom_it_goes() {
+        let bytes = Request { group: 7, from: 2, to: 3, ask: Ask::ReadIndex }.encode();
+        assert_eq!(addressed(&bytes), Ok(Addressed { group: 7, from: 2, to: 3 }));
+        assert_eq!(addressed(&[9; 26]), Err(WireError::UnknownVersion { found: 9 }));
+        for len in 0..bytes.len() {
+            assert!(matches!(addressed(&bytes[..len]), Err(WireError::Truncated { .. })), "{len}");
+        }
     }
 }
