@@ -46,11 +46,15 @@ impl Links {
         }
     }
 
-    /// Ends all connections.
-    pub(crate) async fn stop(&self) {
-        let tasks = std::mem::take(&mut *self.tasks.lock());
+    /// Ends all connections, whoever still holds on to this.
+    pub(crate) fn end(&self) -> Vec<Task> {
         self.all.lock().clear();
-        for task in tasks.into_values() {
+        std::mem::take(&mut *self.tasks.lock()).into_values().collect()
+    }
+
+    /// Ends all connections, and waits until they have ended.
+    pub(crate) async fn stop(&self) {
+        for task in self.end() {
             task.stop().await;
         }
     }

@@ -50,7 +50,8 @@ pub enum StartError {
 }
 
 impl Peers {
-    /// Begins to accept connections. It connects to nobody before [`set_addresses`](Self::set_addresses).
+    /// Begins to accept connections. It connects to nobody before [`set_addresses`](Self::set_addresses). This is called in a
+    /// runtime of tokio.
     ///
     /// # Errors
     ///
@@ -133,6 +134,13 @@ impl Peers {
             server.stop().await;
         }
         self.links.stop().await;
+    }
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        // Groups may still have their transports.
+        drop(self.links.end());
     }
 }
 

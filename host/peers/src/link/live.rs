@@ -20,7 +20,9 @@ use crate::dial::{Dialed, explain, skew};
 use crate::frame::{Decoder, Frame, Side};
 use crate::hello::Refusal;
 use crate::identity::Remote;
-use crate::limits::{ADMISSION_EVERY, HELLO_BYTES_MAX, HELLO_WAIT, PEER_FRAMES_MAX, PING_EVERY, SILENCE_MAX};
+use crate::limits::{
+    ADMISSION_EVERY, HELLO_BYTES_MAX, HELLO_WAIT, PEER_FRAMES_MAX, PING_EVERY, PING_WAIT, SILENCE_MAX,
+};
 use crate::meter::Permit;
 use crate::queue::{Frames, Waiting};
 
@@ -47,6 +49,15 @@ struct Ping {
     id: u64,
     sent_at: Instant,
     clock: u64,
+}
+
+/// Whether a connection is of no use any more, by what was heard last, and by when a ping was last answered.
+fn gives_up(since_heard: Duration, since_answered: Duration) -> Option<&'static str> {
+    match () {
+        () if since_heard > SILENCE_MAX => Some("the node is silent"),
+        () if since_answered > PING_WAIT => Some("the node takes no messages"),
+        () => None,
+    }
 }
 
 /// Opens the stream of frames.
@@ -141,15 +152,14 @@ impl Running {
         let mut decoder = Decoder::new(Side::Answers);
         let mut ticks = interval(PING_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard_at = Instant::now();
-        let mut checked_at = Instant::now();
+        let [mut heard_at, mut answered_at, mut checked_at] = [Instant::now(); 3];
         let mut ping: Option<Ping> = None;
         loop {
             let part = tokio::select! {
                 part = self.answers.frame() => part,
                 _ = ticks.tick() => {
-                    if heard_at.elapsed() > SILENCE_MAX {
-                        return format!("{address}: the node is silent");
+                    if let Some(reason) = gives_up(heard_at.elapsed(), answered_at.elapsed()) {
+                        return format!("{address}: {reason}");
                     }
                     if checked_at.elapsed() >= ADMISSION_EVERY {
                         checked_at = Instant::now();
@@ -180,6 +190,7 @@ impl Running {
                     }
                     Ok(Some(Frame::Alive { id, clock })) => {
                         if let Some(Ping { sent_at, clock: sent, .. }) = ping.take_if(|ping| ping.id == id) {
+                            answered_at = Instant::now();
                             let round_trip = sent_at.elapsed();
                             on_clock(round_trip, skew(clock, sent, round_trip));
                         }
@@ -196,10 +207,26 @@ impl Running {
 }
 
 impl Live {
-    /// Sends a ping, unless the queue is full: then the node is not silent because of us.
+    /// Sends a ping, unless the queue is full: then the next tick tries again.
     fn ping(&self) -> Option<Ping> {
         let id = self.next_id();
         let ping = Ping { id, sent_at: Instant::now(), clock: now_us() };
         self.frames.try_send(Frame::Ping { id }.into()).ok().map(|()| ping)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::gives_up;
+    use crate::limits::{PING_WAIT, SILENCE_MAX};
+
+    #[test]
+    fn a_node_that_says_or_takes_nothing_is_given_up() {
+        let more = Duration::from_millis(1);
+        assert_eq!(gives_up(SILENCE_MAX, PING_WAIT), None);
+        assert_eq!(gives_up(SILENCE_MAX + more, more), Some("the node is silent"));
+        assert_eq!(gives_up(more, PING_WAIT + more), Some("the node takes no messages"));
     }
 }
