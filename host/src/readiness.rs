@@ -54,10 +54,10 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     let name = &route.name;
     let parked = node.filter(|node| node.state == NodeState::Parked);
     let access = registry.get::<StoreAccess>(&names::store(name));
-    let next_position = access.as_ref().map(|access| access.reader.next_position());
-    let history = access.as_ref().map(|access| access.reader.histories().current().id.to_string());
-    let writing_for = access.as_ref().and_then(|access| access.writer.writing_for());
-    let trouble = match (parked, access.map(|access| access.writer.health())) {
+    let next_position = access.as_ref().map(|access| access.reader().next_position());
+    let history = access.as_ref().map(|access| access.reader().histories().current().id.to_string());
+    let writing_for = access.as_ref().and_then(|access| access.backend().writing_for());
+    let trouble = match (parked, access.map(|access| access.backend().health())) {
         (Some(node), _) => {
             let cause = cause(node, registry);
             Some(format!(

@@ -5,9 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use exesdb_storage::{Batch, Commit, CommitError, Direction, Operation, ReadError, Scan, Snapshot};
+use exesdb_storage::{Batch, Commit, Direction, Operation, ReadError, Scan, Snapshot};
 
-use crate::access::StoreAccess;
+use crate::access::{CommitFailure, StoreAccess};
 use crate::context::ComponentContext;
 use crate::description::Description;
 use crate::names;
@@ -163,7 +163,7 @@ pub(crate) async fn claim(context: &ComponentContext, running: &StateOwner) -> R
     let role = context.role;
     let store = context.registry.get::<StoreAccess>(&names::store(&context.store));
     let store = store.ok_or("the store is being restarted")?;
-    let snapshot = store.reader.snapshot();
+    let snapshot = store.reader().snapshot();
     let recorded = recorded(&snapshot, role)?;
     let has_old_positions = snapshot.next_position() > 0 && !snapshot.log_has_begun();
     if role == LOG_KEEPER && has_old_positions {
@@ -205,7 +205,7 @@ fn check_old_positions(recorded: Option<&StateOwner>, running: &StateOwner) -> R
     ))
 }
 
-async fn write(store: &StoreAccess, role: &str, running: &StateOwner) -> Result<(), CommitError> {
+async fn write(store: &StoreAccess, role: &str, running: &StateOwner) -> Result<(), CommitFailure> {
     let value = serde_json::to_vec(running).expect("an identity is JSON");
     let put = Operation::Put {
         keyspace: KEYSPACE.to_owned(),
@@ -216,11 +216,9 @@ async fn write(store: &StoreAccess, role: &str, running: &StateOwner) -> Result<
         chain: None,
     };
     let batch = Batch { operations: vec![put], ..Batch::default() };
-    let (sender, outcome) = tokio::sync::oneshot::channel();
     let commit =
         Commit { owner: OWNER.to_owned(), batches: vec![batch], makes_room: true, ..Commit::default() };
-    store.writer.commit(commit, move |outcome| drop(sender.send(outcome)))?;
-    outcome.await.unwrap_or(Err(CommitError::Closed)).map(drop)
+    store.commit(commit).await.map(drop)
 }
 
 #[cfg(test)]

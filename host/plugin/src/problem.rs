@@ -1,6 +1,9 @@
 //! Errors that have no case of their own: `exesdb:store/types.problem`.
 
-use crate::bindings::store::types::{Error, Problem};
+use exesdb_storage::CommitError;
+
+use crate::access::{CommitFailure, LeaderAddress};
+use crate::bindings::store::types::{Error, Field, Problem};
 
 /// The codes of problems, as the interface says.
 pub mod code {
@@ -55,6 +58,37 @@ pub(crate) fn problem(code: &str, message: impl Into<String>) -> Error {
         outcome_unknown: false,
         fields: Vec::new(),
     })
+}
+
+/// The error of a request that was not committed, or of which nobody knows whether it was.
+pub(crate) fn not_committed(failure: &CommitFailure) -> Error {
+    let error = match failure {
+        CommitFailure::Store(error) => error,
+        CommitFailure::NotLeader { leader } => {
+            return not_leader(failure.to_string(), leader.as_ref());
+        }
+        CommitFailure::NoLeader => return problem(code::NO_LEADER, failure.to_string()),
+        CommitFailure::Unknown { .. } => return unknown_outcome(code::UNAVAILABLE, failure.to_string()),
+    };
+    let code = match error {
+        CommitError::Overloaded { .. } => code::OVERLOADED,
+        CommitError::Invalid(_) => code::OTHER,
+        CommitError::ReadOnly { .. } => code::READ_ONLY,
+        CommitError::Poisoned { .. } => {
+            return unknown_outcome(code::UNAVAILABLE, error.to_string());
+        }
+        CommitError::Closed => code::RESTARTING,
+    };
+    problem(code, error.to_string())
+}
+
+/// The problem of a request that another node has to be asked. Nothing was done.
+fn not_leader(message: String, leader: Option<&LeaderAddress>) -> Error {
+    let fields = leader.into_iter().flat_map(|LeaderAddress { host, port }| {
+        [("leader-host", host.clone()), ("leader-port", port.to_string())]
+    });
+    let fields = fields.map(|(name, value)| Field { name: name.to_owned(), value }).collect();
+    Error::Problem(Problem { code: code::NOT_LEADER.to_owned(), message, outcome_unknown: false, fields })
 }
 
 /// A problem of a request of which nobody knows whether it was applied.

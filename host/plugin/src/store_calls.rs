@@ -98,7 +98,7 @@ impl StoreCalls {
                 Ok(Answer { reply: Reply::StreamInfo(info), horizon })
             }
             Call::LogEnd => {
-                let snapshot = self.access()?.reader.snapshot();
+                let snapshot = self.access()?.reader().snapshot();
                 let head = snapshot.head();
                 let history_id = snapshot.histories().current().id.0;
                 let end = EndOfLog { next_position: head.next_position, chain: head.chain, history_id };
@@ -116,7 +116,7 @@ impl StoreCalls {
 
     async fn write(&self, caller: Caller, WriteCall { request, histories }: WriteCall) -> Outcome {
         let access = self.access()?;
-        histories::check_conditions(&access.reader, &request.conditions, &histories)?;
+        histories::check_conditions(&access.reader(), &request.conditions, &histories)?;
         let before = horizon_of(&access);
         Ok(self.changed(before, self.writers()?.write(caller, request).await?))
     }
@@ -128,7 +128,7 @@ impl StoreCalls {
             self.readable(history, at_least).await?;
         }
         let access = self.access()?;
-        histories::check_from(&access.reader, history, &selection)?;
+        histories::check_from(&access.reader(), history, &selection)?;
         // Taken before the page is read, so that an event which the page lacks lies at or after its end.
         let horizon = horizon_of(&access);
         let (selection, readers) = (bounds::lowered(selection), self.readers()?);
@@ -225,7 +225,7 @@ pub(crate) fn named(name: &str) -> Error {
 }
 
 fn horizon_of(access: &StoreAccess) -> Horizon {
-    let reader = &access.reader;
+    let reader = &access.reader();
     Horizon { history_id: reader.histories().current().id.0, end: reader.next_position() }
 }
 

@@ -64,8 +64,8 @@ impl State {
             return Ok(Err(problem(code::RESTARTING, "the store is being restarted")));
         };
         let snapshot = match freshness {
-            Freshness::Durable => access.reader.snapshot(),
-            Freshness::Applied => access.reader.applied(),
+            Freshness::Durable => access.reader().snapshot(),
+            Freshness::Applied => access.reader().applied(),
         };
         let time = access.time_of(&snapshot, state.context.clock);
         let log_end = snapshot.next_position();

@@ -34,7 +34,7 @@ async fn send_dump(
     access: &StoreAccess,
     connection: &mut Connection,
 ) -> Result<(Summary, Vec<Keeper>), Stopped> {
-    let snapshot = access.reader.snapshot();
+    let snapshot = access.reader().snapshot();
     let keepers = Keeper::all(&snapshot).map_err(Stopped::failed)?;
     let (pieces, mut to_send) = mpsc::channel(PIECES_WAITING_MAX);
     let dumping = tokio::task::spawn_blocking(move || {

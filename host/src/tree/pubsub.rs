@@ -15,7 +15,7 @@ pub(super) fn child(store: &str) -> ChildSpec {
             let bus = Bus::new(0);
             let registration = registry.register(names::pubsub(&store), bus.clone());
             if let Some(access) = registry.get::<StoreAccess>(&names::store(&store)) {
-                bus.resync(access.reader.next_position());
+                bus.resync(access.reader().next_position());
             }
             Ok(Start::running(async move {
                 context.shutdown().requested().await;

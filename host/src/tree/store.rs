@@ -49,7 +49,7 @@ async fn start(context: Context, name: String, folder: PathBuf, options: Options
         drop(poisoned.send(reason.to_owned()));
     });
     let access = StoreAccess::of(&store);
-    let durable = access.reader.next_position();
+    let durable = access.reader().next_position();
     let registration = context.registry().register(names::store(&name), Arc::new(access));
     // The predecessor may have ended between a commit and its publication: wake all followers to read what is durable.
     if let Some(bus) = context.registry().get::<Bus>(&names::pubsub(&name)) {

@@ -22,7 +22,9 @@ pub(super) mod standing;
 #[cfg(test)]
 mod tests;
 
-use exesdb_storage::{CommitError, Committed};
+use exesdb_storage::Committed;
+
+use crate::access::CommitFailure;
 
 /// A kind of requests that are decided.
 pub(crate) trait Decided: Send + Sync + 'static {
@@ -43,5 +45,5 @@ pub(crate) trait Decided: Send + Sync + 'static {
     fn applied(planned: Self::Planned, committed: Committed) -> Self::Outcome;
 
     /// The outcome of a request that was not committed, or of which nobody knows whether it was.
-    fn failed(error: &CommitError) -> Self::Outcome;
+    fn failed(error: &CommitFailure) -> Self::Outcome;
 }

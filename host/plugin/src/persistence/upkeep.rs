@@ -3,14 +3,14 @@
 use std::hash::{DefaultHasher, Hash};
 
 use exesdb_storage::limits::COMMIT_BYTES_MAX;
-use exesdb_storage::{Batch, BatchError, Commit, CommitError, Outcomes, Writer};
+use exesdb_storage::{Batch, BatchError, Commit, Outcomes};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Lift};
 
 use super::ask::{Ask, Params, ResultSender, Select, unsupported};
-use super::decider::changes::{Grants, batch_of, failed, refused};
+use super::decider::changes::{Grants, batch_of, refused};
 use super::decider::order::DecisionOrder;
 use super::decider::standing::Standing;
 use super::exports::Function;
@@ -18,12 +18,13 @@ use super::exports::Missing;
 use super::kind::Kind;
 use super::maintenance::{Exports, INTERFACE, Maintained};
 use super::pool::{Pool, Target};
+use crate::access::{CommitFailure, StoreAccess};
 use crate::bindings::store::batches::Batch as WitBatch;
 use crate::bindings::store::maintenance as wit;
 use crate::bindings::store::types::Error;
 use crate::caller::Caller;
 use crate::context::ComponentContext;
-use crate::problem::{code, problem};
+use crate::problem::{code, not_committed, problem};
 use crate::state::State;
 use crate::store_view::Freshness;
 
@@ -265,19 +266,19 @@ where
         let batches = batches.collect::<Result<_, _>>().map_err(wasmtime::Error::msg)?;
         let role = store.data().context.role;
         let commit = Commit { owner: role.into(), batches, time, makes_room: S::FREES_SPACE };
-        let outcomes = commit_in_parts(commit, &access.writer).await;
+        let outcomes = commit_in_parts(commit, &access).await;
         drop(turn);
         Ok(match outcomes {
             Ok(outcomes) => {
                 is_applied(&outcomes, &store.data().context).map(|is_applied| is_applied.then_some(applied))
             }
-            Err(error) => Err(failed(&error)),
+            Err(error) => Err(not_committed(&error)),
         })
     }
 }
 
 /// Commits batches, which are independent of each other, in as many commits as their bytes need.
-async fn commit_in_parts(commit: Commit, writer: &Writer) -> Result<Outcomes, CommitError> {
+async fn commit_in_parts(commit: Commit, store: &StoreAccess) -> Result<Outcomes, CommitFailure> {
     let mut parts: Vec<Vec<Batch>> = Vec::new();
     let mut bytes = 0;
     for batch in commit.batches {
@@ -292,11 +293,7 @@ async fn commit_in_parts(commit: Commit, writer: &Writer) -> Result<Outcomes, Co
     }
     let mut outcomes = Outcomes::new();
     for batches in parts {
-        let (sender, outcome) = oneshot::channel();
-        let part = Commit { owner: commit.owner.clone(), batches, ..commit };
-        // The caller may be gone, as after a kill; the commit stands anyway.
-        writer.commit(part, move |outcome| drop(sender.send(outcome)))?;
-        outcomes.extend(outcome.await.unwrap_or(Err(CommitError::Closed))?);
+        outcomes.extend(store.commit(Commit { owner: commit.owner.clone(), batches, ..commit }).await?);
     }
     Ok(outcomes)
 }

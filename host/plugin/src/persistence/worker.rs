@@ -155,7 +155,7 @@ impl<K: Kind> Worker<K> {
         let call = K::decide(&self.exports, &mut self.store, lent.param(), changes);
         let decided = metered(call, self.yield_state.clone(), self.call_wall).await;
         let grants = Grants { takes_positions: K::TAKES_POSITIONS, log_end: lent.log_end() };
-        let (writer, time) = (lent.access().writer.clone(), lent.time());
+        let (backend, time) = (Arc::clone(lent.access().backend()), lent.time());
         if let Err(error) = State::take_back(&mut self.store, lent) {
             return Turnout::crash(error, list);
         }
@@ -175,7 +175,7 @@ impl<K: Kind> Worker<K> {
         };
         let context = Arc::clone(&self.store.data().context);
         let commit = Commit { owner: context.role.into(), batches: Vec::new(), time, makes_room };
-        match apply(list, decided, commit, &writer, Observed::<K>::new(context)) {
+        match apply(list, decided, commit, &backend, Observed::<K>::new(context)) {
             Ok(()) => Turnout::Served,
             Err((broken, list)) => Turnout::crash(broken.into(), list),
         }

@@ -49,12 +49,12 @@ impl StoreCalls {
     pub(super) async fn readable(&self, history: Option<HistoryId>, position: u64) -> Result<(), Error> {
         loop {
             let access = self.access()?;
-            let readable = access.reader.next_position();
+            let readable = access.reader().next_position();
             if position <= readable {
-                return check(&access.reader, readable, history, position);
+                return check(&access.reader(), readable, history, position);
             }
             // What was given and is not readable yet will be, within a sync.
-            check(&access.reader, access.reader.applied().next_position(), history, position)?;
+            check(&access.reader(), access.reader().applied().next_position(), history, position)?;
             drop(access);
             // A wake-up only shortens the wait: that the position is readable is read.
             match self.news(None, position - 1) {

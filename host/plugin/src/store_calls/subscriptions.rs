@@ -38,7 +38,7 @@ use crate::caller::Caller;
 use crate::emitters::{Attachment, Emitters, Joining, Settlement, halted, query};
 use crate::names;
 use crate::persistence::SubscriptionsPool;
-use crate::problem::{code, problem};
+use crate::problem::{code, not_committed, problem};
 
 pub(crate) use forms::{read, written};
 pub(crate) use payloads::Consume;
@@ -70,6 +70,11 @@ impl StoreCalls {
         deadline: Instant,
     ) -> Option<Result<Vec<u8>, Error>> {
         let name = name.strip_prefix("subscriptions/")?;
+        // What is stored can be read on every node; emitters and their consumers are the leader's.
+        let is_stored = ["list", "parked"].contains(&name);
+        if !is_stored && let Err(error) = self.leads() {
+            return Some(Err(error));
+        }
         Some(match name {
             "create" => self.create(caller, payload, deadline).await,
             "update" => self.update(caller, payload).await,
@@ -102,7 +107,13 @@ impl StoreCalls {
             by_id: *by_id,
             keep: wait_ms.is_some() || consumer.is_some(),
         };
+        self.leads()?;
         self.emitters()?.join(&*self.subscriptions()?, joining).await
+    }
+
+    /// Whether this node has the store's emitters.
+    fn leads(&self) -> Result<(), Error> {
+        self.access()?.backend().leads().map_err(|failure| not_committed(&failure))
     }
 
     async fn create(&self, caller: Caller, payload: &[u8], deadline: Instant) -> Result<Vec<u8>, Error> {

@@ -120,7 +120,7 @@ impl Samples {
         }
         let taken = Instant::now();
         let access: Option<Arc<StoreAccess>> = context.registry.get(&names::store(&context.store));
-        let next_position = access.map(|access| access.reader.next_position());
+        let next_position = access.map(|access| access.reader().next_position());
         let before = last.as_ref().and_then(|before| Some((before.taken, before.next_position?)));
         let rate = before
             .zip(next_position)

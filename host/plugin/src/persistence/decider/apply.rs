@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use exesdb_storage::{BatchError, Commit, CommitError, Committed, Outcomes, Writer};
+use exesdb_storage::{BatchError, Commit, Committed, Outcomes};
 use parking_lot::Mutex;
 
 use super::Decided;
 use super::plan::{BrokenContract, Decision, Fate, Plan};
 use super::queue::{List, Unapplied, Waiting};
+use crate::access::{Backend, CommitFailure};
 
-/// Is called on the committer's thread, and must be quick.
+/// Is called where commits are made durable, for one after the other, and must be quick.
 pub(crate) trait Observer<K: Decided>: Send + Sync + 'static {
     /// Sees each batch that was applied and is durable before the outcome is sent, also if the request's caller is gone.
     fn durable(&self, request: &K::Request, planned: &K::Planned, committed: Committed);
@@ -27,7 +28,7 @@ pub(crate) fn apply<K: Decided>(
     list: List<K>,
     decisions: Vec<Decision<K::Outcome, K::Planned>>,
     commit: Commit,
-    writer: &Writer,
+    store: &Arc<dyn Backend>,
     observer: impl Observer<K>,
 ) -> Result<(), (BrokenContract, List<K>)> {
     let (plan, batches) = match Plan::of(decisions, list.requests().len()) {
@@ -39,19 +40,19 @@ pub(crate) fn apply<K: Decided>(
     if batches.is_empty() {
         let held = put_back_again(requests, plan.settle([]), &unapplied);
         drop(unapplied);
-        send_when_durable(held, observer, writer);
+        send_when_durable(held, observer, &**store);
         return Ok(());
     }
     let stage = Stage::Written { requests, plan, unapplied };
     let flight = Arc::new(Flight { stage: Mutex::new(Some(stage)), observer: Mutex::new(Some(observer)) });
-    let (at_apply, at_reply, later) = (Arc::clone(&flight), Arc::clone(&flight), writer.clone());
-    let queued = writer.commit_in_two_steps(
+    let (at_apply, at_reply, later) = (Arc::clone(&flight), Arc::clone(&flight), Arc::clone(store));
+    let queued = store.commit(
         Commit { batches, ..commit },
-        move |outcomes| at_apply.applied(outcomes),
-        move |outcomes| at_reply.replied(outcomes.map(|_| ()), &later),
+        Box::new(move |outcomes| at_apply.applied(outcomes)),
+        Box::new(move |outcomes| at_reply.replied(outcomes.map(|_| ()), &*later)),
     );
     if let Err(error) = queued {
-        flight.replied(Err(error), writer);
+        flight.replied(Err(error), &**store);
     }
     Ok(())
 }
@@ -88,7 +89,7 @@ impl<K: Decided> Flight<K> {
         drop(unapplied);
     }
 
-    fn replied(&self, outcome: Result<(), CommitError>, writer: &Writer) {
+    fn replied(&self, outcome: Result<(), CommitFailure>, store: &dyn Backend) {
         let Some((stage, observer)) = self.stage.lock().take().zip(self.observer.lock().take()) else {
             return;
         };
@@ -102,7 +103,7 @@ impl<K: Decided> Flight<K> {
                 let is_failed = |held: &Held<K>| matches!(held.fate, Fate::Failed);
                 let (failed, held): (Vec<_>, Vec<_>) = held.into_iter().partition(is_failed);
                 failed.into_iter().for_each(|held| held.waiting.fail(&error));
-                send_when_durable(held, observer, writer);
+                send_when_durable(held, observer, store);
             }
         }
     }
@@ -135,27 +136,27 @@ fn put_back_again<K: Decided>(
 }
 
 /// Sends outcomes of requests without batches, once what they were decided on is durable.
-fn send_when_durable<K: Decided>(held: Vec<Held<K>>, observer: Box<dyn Observer<K>>, writer: &Writer) {
+fn send_when_durable<K: Decided>(held: Vec<Held<K>>, observer: Box<dyn Observer<K>>, store: &dyn Backend) {
     if held.is_empty() {
         return;
     }
     let held = Arc::new(Mutex::new(Some((held, observer))));
     let reply = {
         let held = Arc::clone(&held);
-        move |outcome: Result<(), CommitError>| {
+        move |outcome: Result<(), CommitFailure>| {
             if let Some((held, observer)) = held.lock().take() {
                 send_all(held, &*observer, &outcome);
             }
         }
     };
     let again = reply.clone();
-    if let Err(error) = writer.when_durable(reply) {
+    if let Err(error) = store.when_durable(Box::new(reply)) {
         again(Err(error));
     }
 }
 
 /// Sends outcomes that depend on something with this outcome.
-fn send_all<K: Decided>(held: Vec<Held<K>>, observer: &dyn Observer<K>, durable: &Result<(), CommitError>) {
+fn send_all<K: Decided>(held: Vec<Held<K>>, observer: &dyn Observer<K>, durable: &Result<(), CommitFailure>) {
     for Held { waiting, fate } in held {
         match durable {
             Ok(()) => {

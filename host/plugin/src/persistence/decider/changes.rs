@@ -8,13 +8,14 @@ use exesdb_storage as storage;
 use super::Decided;
 use super::appended::Appended;
 use super::plan::{BrokenContract, Decision};
+use crate::access::CommitFailure;
 use crate::bindings::store::batches::{Batch, Changes as WitChanges, Expectation, Guard, Location};
 use crate::bindings::store::decisions::{Decision as WitDecision, Planned, PlannedPlace};
 use crate::bindings::store::places::Range;
 use crate::bindings::store::types::{ChangeResult, Error, Placed};
 use crate::context::ComponentContext;
 use crate::json;
-use crate::problem::{code, problem, unknown_outcome};
+use crate::problem::{code, not_committed, problem};
 
 /// A request to change something.
 pub trait Change: Clone + Hash + Send + Sync + 'static {
@@ -70,8 +71,8 @@ impl<C: Change> Decided for Changes<C> {
         Ok(ChangeResult { placed: planned.placed.into_iter().map(place).collect(), count: planned.count })
     }
 
-    fn failed(error: &storage::CommitError) -> Outcome {
-        Err(failed(error))
+    fn failed(error: &CommitFailure) -> Outcome {
+        Err(not_committed(error))
     }
 }
 
@@ -96,20 +97,6 @@ pub(crate) fn refused(error: &storage::BatchError, context: &ComponentContext) -
         }
         _ => problem(code::OTHER, error.to_string()),
     }
-}
-
-/// The error of a request that was not committed, or of which nobody knows whether it was.
-pub(crate) fn failed(error: &storage::CommitError) -> Error {
-    let code = match error {
-        storage::CommitError::Overloaded { .. } => code::OVERLOADED,
-        storage::CommitError::Invalid(_) => code::OTHER,
-        storage::CommitError::ReadOnly { .. } => code::READ_ONLY,
-        storage::CommitError::Poisoned { .. } => {
-            return unknown_outcome(code::UNAVAILABLE, error.to_string());
-        }
-        storage::CommitError::Closed => code::RESTARTING,
-    };
-    problem(code, error.to_string())
 }
 
 /// What a component may do, and on which state it decided.

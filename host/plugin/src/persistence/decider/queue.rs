@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use exesdb_storage::CommitError;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::Decided;
 use super::order::{DecisionOrder, Turn};
 use super::standing::{ListLimits, Standing, list_len};
+use crate::access::CommitFailure;
 use crate::trace::Trace;
 
 /// A request that waits, with where its outcome is sent.
@@ -30,7 +30,7 @@ impl<K: Decided> Waiting<K> {
     }
 
     /// Ends the request, which was not committed, or of which nobody knows whether it was.
-    pub(super) fn fail(self, error: &CommitError) {
+    pub(super) fn fail(self, error: &CommitFailure) {
         self.send(K::failed(error));
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use exesdb_storage::{Batch, BatchError, Commit, CommitError, Committed, Guard, Operation, Reader, Snapshot};
+use exesdb_storage::{Batch, BatchError, Commit, Committed, Guard, Operation, Reader, Snapshot};
 use parking_lot::Mutex;
 use tokio::sync::oneshot::Receiver;
 
@@ -20,6 +20,7 @@ use super::order::DecisionOrder;
 use super::plan::Decision;
 use super::queue::{Full, List, Queue, QueueLimits};
 use super::standing::ListLimits;
+use crate::access::{Backend, CommitFailure, StoreAccess};
 use crate::trace::Trace;
 
 const OWNER: &str = "streams";
@@ -61,7 +62,7 @@ impl Decided for Sets {
         Outcome::Added(committed.first_position)
     }
 
-    fn failed(_: &CommitError) -> Outcome {
+    fn failed(_: &CommitFailure) -> Outcome {
         Outcome::Failed
     }
 }
@@ -125,13 +126,17 @@ fn decide(view: &Snapshot, list: &[Add]) -> Vec<Decision<Outcome, ()>> {
     list.iter().map(decide).collect()
 }
 
+fn backend(disk: &Disk) -> Arc<dyn Backend> {
+    Arc::clone(StoreAccess::of(disk.store()).backend())
+}
+
 /// A worker that decides list after list with `decide`; an error ends its instance.
 fn work(
     disk: &Disk,
     queue: &Arc<Queue<Sets>>,
     mut decide: impl FnMut(&Reader, &[Add]) -> Option<Vec<Decision<Outcome, ()>>> + Send + 'static,
 ) -> tokio::task::JoinHandle<()> {
-    let (queue, reader, writer) = (Arc::clone(queue), disk.store().reader(), disk.store().writer());
+    let (queue, reader, writer) = (Arc::clone(queue), disk.store().reader(), backend(disk));
     tokio::spawn(async move {
         loop {
             let list = queue.next_requests().await.with_turn().await;
@@ -389,7 +394,7 @@ async fn outcomes_are_observed_when_they_are_durable() {
     drop(receiver);
     let (sender, observed) = mpsc::channel();
     disk.hold();
-    assert!(apply(list, decisions, commit(), &disk.store().writer(), Seeing(sender)).is_ok());
+    assert!(apply(list, decisions, commit(), &backend(&disk), Seeing(sender)).is_ok());
     disk.applied();
     assert!(observed.try_recv().is_err(), "it is not durable");
     disk.release(Ok(()));
@@ -449,7 +454,7 @@ async fn decisions_that_break_the_contract_write_nothing() {
     let queue = queue();
     let receiver = add(&queue, "a", 1);
     let list: List<Sets> = queue.next_requests().await.with_turn().await;
-    let Err((_, list)) = apply(list, vec![Decision::Later], commit(), &disk.store().writer(), Blind) else {
+    let Err((_, list)) = apply(list, vec![Decision::Later], commit(), &backend(&disk), Blind) else {
         panic!("it is refused")
     };
     drop(list);
