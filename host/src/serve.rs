@@ -150,6 +150,7 @@ impl Host {
                 allowed_hosts: config.allowed_hosts.clone(),
                 allowed_origins: config.allowed_origins.clone(),
             },
+            cluster: None,
         };
         let spec = tree::host(&stores, data, listener_child(listener.clone(), connections.clone(), served));
         let options =

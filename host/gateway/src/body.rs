@@ -11,10 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use exesdb_plugin::LimitedBody;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Either};
 use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
+
+use crate::cluster::RelayedBody;
 
 /// How long a request's body may take from the first wait for it: the largest body at 70 KB per second. A slow body occupies
 /// one of few gateway instances.
@@ -26,10 +28,13 @@ const DISCARDED_BYTES_MAX: usize = 16 << 20;
 /// How long discarding may take. It occupies the connection, but no instance.
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(10);
 
+/// A body as it arrives: from a client, or from a node that relays it.
+type Arriving = Either<Incoming, RelayedBody>;
+
 /// A request's body.
 pub(crate) struct RequestBody {
     /// None after its end.
-    body: Option<Incoming>,
+    body: Option<Arriving>,
     /// Completes when the body has taken too long. Made at the first wait, because most bodies arrive at once.
     timeout: Option<Pin<Box<Sleep>>>,
     /// The body may take as long as it likes.
@@ -41,6 +46,8 @@ pub(crate) struct RequestBody {
 pub(crate) enum BodyError {
     #[error(transparent)]
     Connection(#[from] hyper::Error),
+    #[error("the node that relays the request: {0}")]
+    Relay(Box<dyn std::error::Error + Send + Sync>),
     #[error("the request's body took more than {} s", BODY_TIME_MAX.as_secs())]
     Slow,
 }
@@ -49,13 +56,33 @@ impl From<BodyError> for exesdb_plugin::BodyError {
     fn from(error: BodyError) -> Self {
         match error {
             BodyError::Connection(error) => error.into(),
+            BodyError::Relay(_) => Self::ConnectionTerminated,
             BodyError::Slow => Self::ConnectionReadTimeout,
+        }
+    }
+}
+
+impl BodyError {
+    /// The error of an [`Arriving`] body.
+    fn of(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        match error.downcast::<hyper::Error>() {
+            Ok(error) => Self::Connection(*error),
+            Err(error) => Self::Relay(error),
         }
     }
 }
 
 impl RequestBody {
     pub(crate) fn new(body: Incoming) -> Self {
+        Self::of(Either::Left(body))
+    }
+
+    /// The body of a request that another node relays.
+    pub(crate) fn relayed(body: RelayedBody) -> Self {
+        Self::of(Either::Right(body))
+    }
+
+    fn of(body: Arriving) -> Self {
         Self { body: (!body.is_end_stream()).then_some(body), timeout: None, is_unlimited: false }
     }
 }
@@ -73,7 +100,7 @@ impl Body for RequestBody {
             if !matches!(frame, Some(Ok(_))) {
                 self.body = None;
             }
-            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(BodyError::of)));
         }
         if self.is_unlimited {
             return Poll::Pending;
@@ -116,7 +143,7 @@ impl Drop for RequestBody {
     }
 }
 
-async fn discard(mut body: Incoming) {
+async fn discard(mut body: Arriving) {
     let rest = async {
         let mut left = DISCARDED_BYTES_MAX;
         while let Some(Ok(frame)) = body.frame().await {

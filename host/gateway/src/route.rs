@@ -18,6 +18,8 @@ pub(crate) enum Route<'a> {
     Ready,
     /// The host itself: the list of stores.
     Stores,
+    /// The host itself: the state of the cluster.
+    Cluster,
     /// The host itself: the state of this store.
     StoreInfo(&'a StoreRoute),
     /// A gateway worker of this store.
@@ -33,6 +35,7 @@ pub(crate) fn route<'a>(stores: &'a [StoreRoute], path: &'a str) -> Route<'a> {
         "/health/live" => return Route::Live,
         "/health" | "/health/ready" => return Route::Ready,
         "/v1/stores" => return Route::Stores,
+        "/v1/cluster" => return Route::Cluster,
         _ => {}
     }
     match path.strip_prefix("/v1/stores/") {
@@ -62,6 +65,8 @@ mod tests {
             ("/health/ready", Route::Ready),
             ("/v1/stores/main/events", Route::Store(&stores[0])),
             ("/v1/stores", Route::Stores),
+            ("/v1/cluster", Route::Cluster),
+            ("/v1/cluster/", Route::Store(&stores[0])),
             ("/v1/stores/orders", Route::StoreInfo(&stores[1])),
             ("/v1/stores/orders/", Route::Store(&stores[1])),
             ("/v1/stores/orders/streams/a%2Fb/events", Route::Store(&stores[1])),

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use exesdb_plugin::{GatewayBody, GatewayError, GatewayWorker};
 use exesdb_supervisor::Registry;
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{Either, Full};
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 
 use crate::body::RequestBody;
+use crate::cluster::{Cluster, RelayedBody, RelayedBodyError};
 use crate::health::{self, Readiness, StoreReadiness};
 use crate::problem::problem;
 use crate::route::{Route, StoreRoute, route};
@@ -24,7 +25,10 @@ const QUOTED_BYTES_MAX: usize = 100;
 const STORES_NAMED_MAX: usize = 20;
 
 /// The body of a response: a component's, or the host's own.
-type ResponseBody = Either<GatewayBody, Full<Bytes>>;
+pub(crate) type ResponseBody = Either<GatewayBody, Either<Full<Bytes>, RelayedBody>>;
+
+/// A response of the host's own.
+pub(crate) type OwnResponse = Response<Full<Bytes>>;
 
 /// What a listener serves.
 pub struct ServiceConfig {
@@ -36,6 +40,8 @@ pub struct ServiceConfig {
     pub readiness: Readiness,
     /// Which web pages may send requests.
     pub web: WebAccess,
+    /// The cluster that this node is a member of, if it is one.
+    pub cluster: Option<Arc<dyn Cluster>>,
 }
 
 /// Responds to requests.
@@ -53,9 +59,9 @@ impl Service {
     pub(crate) async fn respond(self: Arc<Self>, request: Request<Incoming>) -> Response<ResponseBody> {
         let check = self.config.web.check(request.method(), request.uri(), request.headers());
         let own = match check {
-            OriginCheck::Own => return self.route(request).await,
+            OriginCheck::Own => return self.route(request.map(RequestBody::new)).await,
             OriginCheck::Allowed(origin) => {
-                let mut response = self.route(request).await;
+                let mut response = self.route(request.map(RequestBody::new)).await;
                 web::allow(response.headers_mut(), origin);
                 return response;
             }
@@ -69,21 +75,29 @@ impl Service {
             OriginCheck::ForeignHost(host) => foreign_host(&host),
             OriginCheck::BadHost => bad_host(),
         };
-        own.map(Either::Right)
+        own_response(own)
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+    pub(crate) async fn route(&self, request: Request<RequestBody>) -> Response<ResponseBody> {
         let path = request.uri().path().to_owned();
         let route = route(&self.config.stores, &path);
         let own = match &route {
             Route::UnknownStore(name) => unknown_store(name, &self.config.stores),
-            Route::Store(store) => match self.forward(store, request).await {
-                Ok(response) => return response.map(Either::Left),
-                Err(problem) => problem,
+            Route::Store(store) => {
+                let served = match &self.config.cluster {
+                    None => self.forward(store, request).await,
+                    Some(cluster) => self.serve_or_relay(&**cluster, store, request).await,
+                };
+                return served.unwrap_or_else(own_response);
+            }
+            Route::Cluster => match (unsupported(&request, &path), &self.config.cluster) {
+                (Some(problem), _) => problem,
+                (None, Some(cluster)) => health::json(StatusCode::OK, cluster.status().await),
+                (None, None) => no_cluster(),
             },
             own => unsupported(&request, &path).unwrap_or_else(|| self.own(own)),
         };
-        own.map(Either::Right)
+        own_response(own)
     }
 
     /// The host's own response.
@@ -96,16 +110,16 @@ impl Service {
                 Some(store) => stores::info(store),
                 None => unknown_store(&route.name, &self.config.stores),
             },
-            Route::Live | Route::Store(_) | Route::UnknownStore(_) => health::live(),
+            Route::Live | Route::Cluster | Route::Store(_) | Route::UnknownStore(_) => health::live(),
         }
     }
 
     /// Forwards a request to a gateway worker of the store.
-    async fn forward(
+    pub(crate) async fn forward(
         &self,
         store: &StoreRoute,
-        mut request: Request<Incoming>,
-    ) -> Result<Response<GatewayBody>, Response<Full<Bytes>>> {
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, OwnResponse> {
         // HTTP/1.0 has no host, and HTTP/2 has it elsewhere; the WIT interface needs the header.
         if request.headers().get(header::HOST).is_none() && request.uri().authority().is_none() {
             request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("localhost"));
@@ -113,13 +127,29 @@ impl Service {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let worker = GatewayWorker::pick(&self.config.registry, &store.name, store.workers, turn)
             .ok_or_else(|| not_served(store, &(self.config.readiness)()))?;
-        worker.handle(request.map(RequestBody::new)).await.map_err(|error| gateway_problem(store, &error))
+        let response = worker.handle(request).await.map_err(|error| gateway_problem(store, &error))?;
+        Ok(response.map(Either::Left))
     }
+}
+
+/// A response of the host's own as one of all kinds.
+pub(crate) fn own_response(own: OwnResponse) -> Response<ResponseBody> {
+    own.map(|body| Either::Right(Either::Left(body)))
+}
+
+/// The body of any response as one for another node.
+pub(crate) fn relayed_body(body: ResponseBody) -> RelayedBody {
+    body.map_err(|error| RelayedBodyError(error.to_string())).boxed_unsync()
+}
+
+fn no_cluster() -> OwnResponse {
+    let detail = "this node is a member of no cluster; `exesdb cluster init` makes it the first one";
+    problem(StatusCode::NOT_FOUND, "no-cluster", "No cluster", detail, &[])
 }
 
 /// The problem of a request for one of the host's own resources that uses another method than GET or HEAD, or has
 /// parameters.
-fn unsupported(request: &Request<Incoming>, path: &str) -> Option<Response<Full<Bytes>>> {
+fn unsupported<B>(request: &Request<B>, path: &str) -> Option<Response<Full<Bytes>>> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let detail = format!("{path} has GET, HEAD, not `{}`", request.method());
         let title = "The path does not have this method";
@@ -133,7 +163,7 @@ fn unsupported(request: &Request<Incoming>, path: &str) -> Option<Response<Full<
     Some(invalid(name, "A value breaks a rule", &detail))
 }
 
-fn invalid(field: &str, title: &str, detail: &str) -> Response<Full<Bytes>> {
+pub(crate) fn invalid(field: &str, title: &str, detail: &str) -> Response<Full<Bytes>> {
     problem(StatusCode::BAD_REQUEST, "invalid-argument", title, detail, &[("field", field.into())])
 }
 
