@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use exesdb_storage::{Commit, CommitError, Health, Outcomes, Reader, Snapshot, Store, Writer};
+use exesdb_storage::{Commit, CommitError, Health, Outcomes, Reader, Snapshot, Store, Term, Writer};
 
 use crate::clock::Clock;
 
@@ -14,7 +14,15 @@ pub trait Backend: Send + Sync + 'static {
     /// A handle to read with. It may fail after the store was opened again or replaced, so it is asked for again for each read.
     fn reader(&self) -> Reader;
 
-    /// Queues a commit and returns at once. `applied` is called with the outcomes as soon as the commit can be seen in the
+    /// Whether this node may decide on changes of the store, and deliver what durable subscriptions select. Asked before the state is
+    /// read on which something is decided.
+    ///
+    /// # Errors
+    ///
+    /// [`CommitFailure::NotLeader`] and [`CommitFailure::NoLeader`].
+    fn leads(&self) -> Result<Tenure, CommitFailure>;
+
+    /// Queues a commit that was decided on during this tenure, and returns at once. It is applied in no other one. `applied` is called with the outcomes as soon as the commit can be seen in the
     /// [applied](Reader::applied) state, at most once, and not if the commit fails before that. `reply` is called exactly once
     /// after it, when the commit is durable or failed. Both must be quick and wait for nothing. Neither is called if this returns
     /// an error.
@@ -22,29 +30,40 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     ///
     /// [`CommitFailure`], if the commit was not queued.
-    fn commit(&self, commit: Commit, applied: OnApplied, reply: OnReply) -> Result<(), CommitFailure>;
+    fn commit(
+        &self,
+        tenure: Tenure,
+        commit: Commit,
+        applied: OnApplied,
+        reply: OnReply,
+    ) -> Result<(), CommitFailure>;
 
-    /// Calls `reply` once everything that can be seen in the [applied](Reader::applied) state now is durable, and nothing else was
-    /// acknowledged anywhere before this call; or with an error, if that cannot be known. `reply` is not called if this returns an
-    /// error.
+    /// Calls `reply` once everything that can be seen in the [applied](Reader::applied) state now is durable, and it is certain that
+    /// the tenure has lasted until this call: so nothing was acknowledged that could not be seen. With an error if that cannot be
+    /// known. `reply` is not called if this returns an error.
     ///
     /// # Errors
     ///
     /// [`CommitFailure`].
-    fn when_durable(&self, reply: OnDurable) -> Result<(), CommitFailure>;
-
-    /// Whether this node may decide on changes of the store and deliver what durable subscriptions select.
-    ///
-    /// # Errors
-    ///
-    /// [`CommitFailure::NotLeader`] and [`CommitFailure::NoLeader`].
-    fn leads(&self) -> Result<(), CommitFailure>;
+    fn when_durable(&self, tenure: Tenure, reply: OnDurable) -> Result<(), CommitFailure>;
 
     /// Whether the store takes commits.
     fn health(&self) -> Health;
 
     /// How long the write at hand has been running; `None` if there is none. Many seconds mean that the disk hangs.
     fn writing_for(&self) -> Option<Duration>;
+}
+
+/// A time of one leadership of one node: that of a cluster's leader, or of a database that nobody else has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tenure(pub Term);
+
+/// The store that something is decided on.
+#[derive(Clone)]
+pub(crate) struct Decidable {
+    pub(crate) backend: Arc<dyn Backend>,
+    /// In which the decision began.
+    pub(crate) tenure: Tenure,
 }
 
 /// Sees the outcomes of a commit once they are applied.
@@ -132,11 +151,11 @@ impl StoreAccess {
     /// # Errors
     ///
     /// [`CommitFailure`].
-    pub(crate) async fn commit(&self, commit: Commit) -> Result<Outcomes, CommitFailure> {
+    pub(crate) async fn commit(&self, tenure: Tenure, commit: Commit) -> Result<Outcomes, CommitFailure> {
         let (sender, outcomes) = tokio::sync::oneshot::channel();
         // The caller may be gone, as after a kill.
         let reply = Box::new(move |outcomes| drop(sender.send(outcomes)));
-        self.backend.commit(commit, Box::new(|_| ()), reply)?;
+        self.backend.commit(tenure, commit, Box::new(|_| ()), reply)?;
         outcomes.await.unwrap_or(Err(CommitError::Closed.into()))
     }
 
@@ -163,17 +182,23 @@ impl Backend for Database {
         self.reader.clone()
     }
 
-    fn commit(&self, commit: Commit, applied: OnApplied, reply: OnReply) -> Result<(), CommitFailure> {
+    fn leads(&self) -> Result<Tenure, CommitFailure> {
+        Ok(Tenure::default())
+    }
+
+    fn commit(
+        &self,
+        _: Tenure,
+        commit: Commit,
+        applied: OnApplied,
+        reply: OnReply,
+    ) -> Result<(), CommitFailure> {
         let reply = move |outcomes: Result<Outcomes, CommitError>| reply(outcomes.map_err(Into::into));
         Ok(self.writer.commit_in_two_steps(commit, applied, reply)?)
     }
 
-    fn when_durable(&self, reply: OnDurable) -> Result<(), CommitFailure> {
+    fn when_durable(&self, _: Tenure, reply: OnDurable) -> Result<(), CommitFailure> {
         Ok(self.writer.when_durable(move |durable| reply(durable.map_err(Into::into)))?)
-    }
-
-    fn leads(&self) -> Result<(), CommitFailure> {
-        Ok(())
     }
 
     fn health(&self) -> Health {

@@ -58,7 +58,7 @@ mod topics;
 mod trace;
 mod view;
 
-pub use access::{Backend, CommitFailure, LeaderAddress, OnApplied, OnDurable, OnReply, StoreAccess};
+pub use access::{Backend, CommitFailure, LeaderAddress, OnApplied, OnDurable, OnReply, StoreAccess, Tenure};
 pub use caller::Caller;
 pub use clock::Clock;
 pub use context::ComponentContext;

@@ -218,7 +218,7 @@ async fn write(store: &StoreAccess, role: &str, running: &StateOwner) -> Result<
     let batch = Batch { operations: vec![put], ..Batch::default() };
     let commit =
         Commit { owner: OWNER.to_owned(), batches: vec![batch], makes_room: true, ..Commit::default() };
-    store.commit(commit).await.map(drop)
+    store.commit(store.backend().leads()?, commit).await.map(drop)
 }
 
 #[cfg(test)]

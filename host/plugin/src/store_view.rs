@@ -5,10 +5,10 @@ use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::Resource;
 
-use crate::access::StoreAccess;
+use crate::access::{Decidable, StoreAccess, Tenure};
 use crate::bindings::store::types::Error;
 use crate::names;
-use crate::problem::{code, problem};
+use crate::problem::{code, not_committed, problem};
 use crate::state::State;
 use crate::view::View;
 
@@ -25,6 +25,7 @@ pub(crate) enum Freshness {
 pub(crate) struct LentView {
     rep: u32,
     access: Arc<StoreAccess>,
+    tenure: Tenure,
     log_end: u64,
     time: u64,
 }
@@ -38,6 +39,16 @@ impl LentView {
     /// The store that the view is of.
     pub(crate) fn access(&self) -> &Arc<StoreAccess> {
         &self.access
+    }
+
+    /// The time of leadership in which the view was lent; of no meaning unless it was lent to decide.
+    pub(crate) fn tenure(&self) -> Tenure {
+        self.tenure
+    }
+
+    /// What applies what is decided on the view.
+    pub(crate) fn decidable(&self) -> Decidable {
+        Decidable { backend: Arc::clone(self.access.backend()), tenure: self.tenure }
     }
 
     /// The position after the last record in the view.
@@ -57,12 +68,41 @@ impl State {
         store: &mut Store<Self>,
         freshness: Freshness,
     ) -> wasmtime::Result<Result<LentView, Error>> {
+        match Self::access(store) {
+            Ok(access) => Self::lend(store, access, Tenure::default(), freshness).map(Ok),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Lends a view on which a change is decided; an error for the request also if another node decides.
+    pub(crate) fn lend_view_to_decide(
+        store: &mut Store<Self>,
+        freshness: Freshness,
+    ) -> wasmtime::Result<Result<LentView, Error>> {
+        let begun = Self::access(store).and_then(|access| {
+            // Before the snapshot is taken: what is decided on it belongs to this tenure, or to none.
+            let tenure = access.backend().leads().map_err(|failure| not_committed(&failure))?;
+            Ok((access, tenure))
+        });
+        match begun {
+            Ok((access, tenure)) => Self::lend(store, access, tenure, freshness).map(Ok),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    fn access(store: &Store<Self>) -> Result<Arc<StoreAccess>, Error> {
+        let context = &store.data().context;
+        let access = context.registry.get(&names::store(&context.store));
+        access.ok_or_else(|| problem(code::RESTARTING, "the store is being restarted"))
+    }
+
+    fn lend(
+        store: &mut Store<Self>,
+        access: Arc<StoreAccess>,
+        tenure: Tenure,
+        freshness: Freshness,
+    ) -> wasmtime::Result<LentView> {
         let state = store.data_mut();
-        let access: Option<Arc<StoreAccess>> =
-            state.context.registry.get(&names::store(&state.context.store));
-        let Some(access) = access else {
-            return Ok(Err(problem(code::RESTARTING, "the store is being restarted")));
-        };
         let snapshot = match freshness {
             Freshness::Durable => access.reader().snapshot(),
             Freshness::Applied => access.reader().applied(),
@@ -70,7 +110,7 @@ impl State {
         let time = access.time_of(&snapshot, state.context.clock);
         let log_end = snapshot.next_position();
         let rep = state.push_view(View { snapshot, now: time })?.rep();
-        Ok(Ok(LentView { rep, access, log_end, time }))
+        Ok(LentView { rep, access, tenure, log_end, time })
     }
 
     /// Takes a view back after the call that it was lent for: a snapshot that is held keeps the database from dropping later

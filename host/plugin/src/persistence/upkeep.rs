@@ -18,7 +18,7 @@ use super::exports::Missing;
 use super::kind::Kind;
 use super::maintenance::{Exports, INTERFACE, Maintained};
 use super::pool::{Pool, Target};
-use crate::access::{CommitFailure, StoreAccess};
+use crate::access::{CommitFailure, StoreAccess, Tenure};
 use crate::bindings::store::batches::Batch as WitBatch;
 use crate::bindings::store::maintenance as wit;
 use crate::bindings::store::types::Error;
@@ -246,11 +246,12 @@ where
     ) -> wasmtime::Result<Result<Option<S::Applied>, Error>> {
         let turn = self.order.turn(self.is_alone).await;
         let freshness = if self.is_alone { Freshness::Applied } else { Freshness::Durable };
-        let lent = match State::lend_view(store, freshness)? {
+        let lent = match State::lend_view_to_decide(store, freshness)? {
             Ok(lent) => lent,
             Err(error) => return Ok(Err(error)),
         };
-        let (access, log_end, time) = (lent.access().clone(), lent.log_end(), lent.time());
+        let (access, tenure) = (lent.access().clone(), lent.tenure());
+        let (log_end, time) = (lent.log_end(), lent.time());
         let params = self.params.clone().with_view(lent.param());
         let (result,) = function.call_async(&mut *store, params).await?;
         State::take_back(store, lent)?;
@@ -266,7 +267,7 @@ where
         let batches = batches.collect::<Result<_, _>>().map_err(wasmtime::Error::msg)?;
         let role = store.data().context.role;
         let commit = Commit { owner: role.into(), batches, time, makes_room: S::FREES_SPACE };
-        let outcomes = commit_in_parts(commit, &access).await;
+        let outcomes = commit_in_parts(commit, &access, tenure).await;
         drop(turn);
         Ok(match outcomes {
             Ok(outcomes) => {
@@ -278,7 +279,11 @@ where
 }
 
 /// Commits batches, which are independent of each other, in as many commits as their bytes need.
-async fn commit_in_parts(commit: Commit, store: &StoreAccess) -> Result<Outcomes, CommitFailure> {
+async fn commit_in_parts(
+    commit: Commit,
+    store: &StoreAccess,
+    tenure: Tenure,
+) -> Result<Outcomes, CommitFailure> {
     let mut parts: Vec<Vec<Batch>> = Vec::new();
     let mut bytes = 0;
     for batch in commit.batches {
@@ -293,7 +298,8 @@ async fn commit_in_parts(commit: Commit, store: &StoreAccess) -> Result<Outcomes
     }
     let mut outcomes = Outcomes::new();
     for batches in parts {
-        outcomes.extend(store.commit(Commit { owner: commit.owner.clone(), batches, ..commit }).await?);
+        outcomes
+            .extend(store.commit(tenure, Commit { owner: commit.owner.clone(), batches, ..commit }).await?);
     }
     Ok(outcomes)
 }

@@ -143,7 +143,7 @@ impl<K: Kind> Worker<K> {
 
     /// Has the instance decide about a list on what is applied, and hands its decisions to the committer.
     async fn decide<'a>(&mut self, list: ChangeList<K>) -> Turnout<'a, K> {
-        let lent = match State::lend_view(&mut self.store, Freshness::Applied) {
+        let lent = match State::lend_view_to_decide(&mut self.store, Freshness::Applied) {
             Ok(Ok(lent)) => lent,
             Ok(Err(error)) => {
                 list.end_with(|| Err(error.clone()));
@@ -155,7 +155,7 @@ impl<K: Kind> Worker<K> {
         let call = K::decide(&self.exports, &mut self.store, lent.param(), changes);
         let decided = metered(call, self.yield_state.clone(), self.call_wall).await;
         let grants = Grants { takes_positions: K::TAKES_POSITIONS, log_end: lent.log_end() };
-        let (backend, time) = (Arc::clone(lent.access().backend()), lent.time());
+        let (decidable, time) = (lent.decidable(), lent.time());
         if let Err(error) = State::take_back(&mut self.store, lent) {
             return Turnout::crash(error, list);
         }
@@ -175,7 +175,7 @@ impl<K: Kind> Worker<K> {
         };
         let context = Arc::clone(&self.store.data().context);
         let commit = Commit { owner: context.role.into(), batches: Vec::new(), time, makes_room };
-        match apply(list, decided, commit, &backend, Observed::<K>::new(context)) {
+        match apply(list, decided, commit, &decidable, Observed::<K>::new(context)) {
             Ok(()) => Turnout::Served,
             Err((broken, list)) => Turnout::crash(broken.into(), list),
         }

@@ -113,7 +113,7 @@ impl StoreCalls {
 
     /// Whether this node has the store's emitters.
     fn leads(&self) -> Result<(), Error> {
-        self.access()?.backend().leads().map_err(|failure| not_committed(&failure))
+        self.access()?.backend().leads().map(drop).map_err(|failure| not_committed(&failure))
     }
 
     async fn create(&self, caller: Caller, payload: &[u8], deadline: Instant) -> Result<Vec<u8>, Error> {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::Decided;
 use super::plan::{BrokenContract, Decision, Fate, Plan};
 use super::queue::{List, Unapplied, Waiting};
-use crate::access::{Backend, CommitFailure};
+use crate::access::{CommitFailure, Decidable};
 
 /// Is called where commits are made durable, for one after the other, and must be quick.
 pub(crate) trait Observer<K: Decided>: Send + Sync + 'static {
@@ -28,7 +28,7 @@ pub(crate) fn apply<K: Decided>(
     list: List<K>,
     decisions: Vec<Decision<K::Outcome, K::Planned>>,
     commit: Commit,
-    store: &Arc<dyn Backend>,
+    store: &Decidable,
     observer: impl Observer<K>,
 ) -> Result<(), (BrokenContract, List<K>)> {
     let (plan, batches) = match Plan::of(decisions, list.requests().len()) {
@@ -40,19 +40,20 @@ pub(crate) fn apply<K: Decided>(
     if batches.is_empty() {
         let held = put_back_again(requests, plan.settle([]), &unapplied);
         drop(unapplied);
-        send_when_durable(held, observer, &**store);
+        send_when_durable(held, observer, store);
         return Ok(());
     }
     let stage = Stage::Written { requests, plan, unapplied };
     let flight = Arc::new(Flight { stage: Mutex::new(Some(stage)), observer: Mutex::new(Some(observer)) });
-    let (at_apply, at_reply, later) = (Arc::clone(&flight), Arc::clone(&flight), Arc::clone(store));
-    let queued = store.commit(
+    let (at_apply, at_reply, later) = (Arc::clone(&flight), Arc::clone(&flight), store.clone());
+    let queued = store.backend.commit(
+        store.tenure,
         Commit { batches, ..commit },
         Box::new(move |outcomes| at_apply.applied(outcomes)),
-        Box::new(move |outcomes| at_reply.replied(outcomes.map(|_| ()), &*later)),
+        Box::new(move |outcomes| at_reply.replied(outcomes.map(|_| ()), &later)),
     );
     if let Err(error) = queued {
-        flight.replied(Err(error), &**store);
+        flight.replied(Err(error), store);
     }
     Ok(())
 }
@@ -89,7 +90,7 @@ impl<K: Decided> Flight<K> {
         drop(unapplied);
     }
 
-    fn replied(&self, outcome: Result<(), CommitFailure>, store: &dyn Backend) {
+    fn replied(&self, outcome: Result<(), CommitFailure>, store: &Decidable) {
         let Some((stage, observer)) = self.stage.lock().take().zip(self.observer.lock().take()) else {
             return;
         };
@@ -136,7 +137,7 @@ fn put_back_again<K: Decided>(
 }
 
 /// Sends outcomes of requests without batches, once what they were decided on is durable.
-fn send_when_durable<K: Decided>(held: Vec<Held<K>>, observer: Box<dyn Observer<K>>, store: &dyn Backend) {
+fn send_when_durable<K: Decided>(held: Vec<Held<K>>, observer: Box<dyn Observer<K>>, store: &Decidable) {
     if held.is_empty() {
         return;
     }
@@ -150,7 +151,7 @@ fn send_when_durable<K: Decided>(held: Vec<Held<K>>, observer: Box<dyn Observer<
         }
     };
     let again = reply.clone();
-    if let Err(error) = store.when_durable(Box::new(reply)) {
+    if let Err(error) = store.backend.when_durable(store.tenure, Box::new(reply)) {
         again(Err(error));
     }
 }

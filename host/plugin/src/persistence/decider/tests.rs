@@ -20,7 +20,7 @@ use super::order::DecisionOrder;
 use super::plan::Decision;
 use super::queue::{Full, List, Queue, QueueLimits};
 use super::standing::ListLimits;
-use crate::access::{Backend, CommitFailure, StoreAccess};
+use crate::access::{CommitFailure, Decidable, StoreAccess, Tenure};
 use crate::trace::Trace;
 
 const OWNER: &str = "streams";
@@ -126,8 +126,8 @@ fn decide(view: &Snapshot, list: &[Add]) -> Vec<Decision<Outcome, ()>> {
     list.iter().map(decide).collect()
 }
 
-fn backend(disk: &Disk) -> Arc<dyn Backend> {
-    Arc::clone(StoreAccess::of(disk.store()).backend())
+fn decidable(disk: &Disk) -> Decidable {
+    Decidable { backend: Arc::clone(StoreAccess::of(disk.store()).backend()), tenure: Tenure::default() }
 }
 
 /// A worker that decides list after list with `decide`; an error ends its instance.
@@ -136,7 +136,7 @@ fn work(
     queue: &Arc<Queue<Sets>>,
     mut decide: impl FnMut(&Reader, &[Add]) -> Option<Vec<Decision<Outcome, ()>>> + Send + 'static,
 ) -> tokio::task::JoinHandle<()> {
-    let (queue, reader, writer) = (Arc::clone(queue), disk.store().reader(), backend(disk));
+    let (queue, reader, writer) = (Arc::clone(queue), disk.store().reader(), decidable(disk));
     tokio::spawn(async move {
         loop {
             let list = queue.next_requests().await.with_turn().await;
@@ -394,7 +394,7 @@ async fn outcomes_are_observed_when_they_are_durable() {
     drop(receiver);
     let (sender, observed) = mpsc::channel();
     disk.hold();
-    assert!(apply(list, decisions, commit(), &backend(&disk), Seeing(sender)).is_ok());
+    assert!(apply(list, decisions, commit(), &decidable(&disk), Seeing(sender)).is_ok());
     disk.applied();
     assert!(observed.try_recv().is_err(), "it is not durable");
     disk.release(Ok(()));
@@ -454,7 +454,7 @@ async fn decisions_that_break_the_contract_write_nothing() {
     let queue = queue();
     let receiver = add(&queue, "a", 1);
     let list: List<Sets> = queue.next_requests().await.with_turn().await;
-    let Err((_, list)) = apply(list, vec![Decision::Later], commit(), &backend(&disk), Blind) else {
+    let Err((_, list)) = apply(list, vec![Decision::Later], commit(), &decidable(&disk), Blind) else {
         panic!("it is refused")
     };
     drop(list);
