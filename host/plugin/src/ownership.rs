@@ -154,12 +154,21 @@ fn has_state(snapshot: &Snapshot, role: &str) -> Result<bool, ReadError> {
     Ok(false)
 }
 
-/// Makes sure that a component owns its role's state, and records that, before an instance starts.
+/// Whether it is recorded who keeps the state of a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// It is.
+    Recorded,
+    /// Not yet, because this node does not lead the store. An instance that only reads may start.
+    NotYet,
+}
+
+/// Makes sure that a component owns its role's state, and records that, before an instance decides.
 ///
 /// # Errors
 ///
 /// The state is another component's, or the store cannot be read or written. The message says what to do.
-pub(crate) async fn claim(context: &ComponentContext, running: &StateOwner) -> Result<(), String> {
+pub(crate) async fn claim(context: &ComponentContext, running: &StateOwner) -> Result<Claimed, String> {
     let role = context.role;
     let store = context.registry.get::<StoreAccess>(&names::store(&context.store));
     let store = store.ok_or("the store is being restarted")?;
@@ -171,23 +180,24 @@ pub(crate) async fn claim(context: &ComponentContext, running: &StateOwner) -> R
     }
     // Nearly always the case, so that one entry is read.
     if recorded.as_ref() == Some(running) {
-        return Ok(());
+        return Ok(Claimed::Recorded);
     }
     let has_state = has_state(&snapshot, role).map_err(|error| error.to_string())?;
     match decide(role, recorded.as_ref(), has_state, running) {
-        Claim::Start => return Ok(()),
+        Claim::Start => return Ok(Claimed::Recorded),
         Claim::Refuse(message) => return Err(message),
         Claim::RecordFirst => {}
     }
     match write(&store, role, running).await {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(Claimed::Recorded),
+        Err(CommitFailure::NotLeader { .. } | CommitFailure::NoLeader) => Ok(Claimed::NotYet),
         // Without the record, the next start would take this component's state for another's.
         Err(error) if matches!(decide(role, recorded.as_ref(), true, running), Claim::Refuse(_)) => {
             Err(format!("it cannot be recorded that {running} keeps the store's {role}: {error}"))
         }
         Err(error) => {
             tracing::warn!(store = context.store, role, %error, "the build of the component was not recorded");
-            Ok(())
+            Ok(Claimed::Recorded)
         }
     }
 }

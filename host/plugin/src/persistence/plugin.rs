@@ -12,7 +12,7 @@ use crate::identity::Identity;
 use crate::installed::Deployment;
 use crate::limits::Limits;
 use crate::load::{LoadError, Loaded, STARTED, WasmSource, load};
-use crate::ownership;
+use crate::ownership::{self, Claimed};
 use crate::state::State;
 
 /// A persistence component of which instances can be made.
@@ -26,6 +26,8 @@ pub struct Plugin<K: Kind> {
 pub(crate) struct Made<K: Kind> {
     pub(crate) store: Store<State>,
     pub(crate) exports: K::Exports,
+    /// Whether it may decide.
+    pub(crate) claimed: Claimed,
 }
 
 impl<K: Kind> Plugin<K> {
@@ -36,7 +38,7 @@ impl<K: Kind> Plugin<K> {
     /// The instance traps, the engine has no room for it, or the state in the store is another component's.
     pub(crate) async fn instance(deployment: &Deployment<Self>, path: &Arc<str>) -> Result<Made<K>, Reason> {
         let (plugin, context) = (&deployment.plugin, &deployment.context);
-        ownership::claim(context, &deployment.owner).await.map_err(Reason::Error)?;
+        let claimed = ownership::claim(context, &deployment.owner).await.map_err(Reason::Error)?;
         let loaded = &plugin.loaded;
         let mut store = State::store(&plugin.engine.wasmtime, &loaded.identity, context, path);
         let instance = match loaded.pre.instantiate_async(&mut store).await {
@@ -50,7 +52,7 @@ impl<K: Kind> Plugin<K> {
         };
         let exports = K::exports(&plugin.indices, &instance, &mut store)
             .map_err(|error| Reason::error(loaded.mistyped(context.role, &error)))?;
-        Ok(Made { store, exports })
+        Ok(Made { store, exports, claimed })
     }
 
     /// Loads a persistence component for a role.

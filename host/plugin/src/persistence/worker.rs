@@ -17,11 +17,15 @@ use super::kind::Kind;
 use super::partition::{ChangeList, Partition, Service, Work};
 use super::plugin::{Made, Plugin};
 use super::retry::Verdict;
+use crate::access::CommitFailure;
+use crate::bindings::store::types::Error;
 use crate::context::ComponentContext;
 use crate::crash::{Crash, CrashKind};
 use crate::installed::Installed;
 use crate::metered_call::{MeteredCall, YieldState};
 use crate::names;
+use crate::ownership::{self, Claimed, StateOwner};
+use crate::problem::{code, not_committed, problem};
 use crate::state::State;
 use crate::store_view::Freshness;
 
@@ -53,6 +57,8 @@ struct Worker<K: Kind> {
     pool: Arc<str>,
     call_wall: Duration,
     yield_state: Arc<YieldState>,
+    owner: StateOwner,
+    claimed: Claimed,
 }
 
 impl<K: Kind> Worker<K> {
@@ -66,11 +72,12 @@ impl<K: Kind> Worker<K> {
         let deployment = installed.get()?;
         let path: Arc<str> = child.path().into();
         let pool = path.rsplit_once('/').map_or(&*path, |(pool, _)| pool).into();
-        let Made { store, exports } = Plugin::instance(&deployment, &path).await?;
+        let Made { store, exports, claimed } = Plugin::instance(&deployment, &path).await?;
         let call_wall = Duration::from_millis(deployment.context.limits.call_wall_ms);
         let yield_state = store.data().meter.yield_state();
         partition.record_start();
-        Ok(Self { store, exports, partition, pool, call_wall, yield_state })
+        let owner = deployment.owner.clone();
+        Ok(Self { store, exports, partition, pool, call_wall, yield_state, owner, claimed })
     }
 
     /// Serves until the instance ends or the supervisor stops it. What is queued then waits for the next instance. There is
@@ -141,8 +148,26 @@ impl<K: Kind> Worker<K> {
         Err(crash.reason())
     }
 
+    /// Makes sure that it is recorded who keeps the state that is decided on. An instance of a node that did not lead when it was
+    /// started has not recorded it.
+    async fn claim(&mut self) -> Result<(), Error> {
+        if self.claimed == Claimed::NotYet {
+            let context = Arc::clone(&self.store.data().context);
+            let claimed = ownership::claim(&context, &self.owner).await;
+            self.claimed = claimed.map_err(|message| problem(code::UNAVAILABLE, message))?;
+        }
+        match self.claimed {
+            Claimed::Recorded => Ok(()),
+            Claimed::NotYet => Err(not_committed(&CommitFailure::NoLeader)),
+        }
+    }
+
     /// Has the instance decide about a list on what is applied, and hands its decisions to the committer.
     async fn decide<'a>(&mut self, list: ChangeList<K>) -> Turnout<'a, K> {
+        if let Err(error) = self.claim().await {
+            list.end_with(|| Err(error.clone()));
+            return Turnout::NotCalled;
+        }
         let lent = match State::lend_view_to_decide(&mut self.store, Freshness::Applied) {
             Ok(Ok(lent)) => lent,
             Ok(Err(error)) => {
