@@ -52,6 +52,10 @@ pub enum Kind {
     Restarting,
     /// The component that serves this crashes repeatedly, or does not start.
     Unavailable,
+    /// Another node of the cluster leads the store; the header `exesdb-leader` names it if it is known.
+    NotLeader,
+    /// No node of the cluster leads the store at the moment.
+    NoLeader,
     /// A queue is full.
     Overloaded,
     /// The store accepts no writes at the moment.
@@ -78,7 +82,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::MalformedBody,
         Self::InvalidArgument,
         Self::Denied,
@@ -100,6 +104,8 @@ impl Kind {
         Self::Quarantined,
         Self::Restarting,
         Self::Unavailable,
+        Self::NotLeader,
+        Self::NoLeader,
         Self::Overloaded,
         Self::ReadOnly,
         Self::Unsupported,
@@ -137,6 +143,8 @@ impl Kind {
             Self::Quarantined => "urn:exesdb:problem:quarantined",
             Self::Restarting => "urn:exesdb:problem:restarting",
             Self::Unavailable => "urn:exesdb:problem:unavailable",
+            Self::NotLeader => "urn:exesdb:problem:not-leader",
+            Self::NoLeader => "urn:exesdb:problem:no-leader",
             Self::Overloaded => "urn:exesdb:problem:overloaded",
             Self::ReadOnly => "urn:exesdb:problem:read-only",
             Self::Unsupported => "urn:exesdb:problem:unsupported",
@@ -175,6 +183,8 @@ impl Kind {
             Self::Quarantined => "The request is not tried again",
             Self::Restarting => "The store is restarting",
             Self::Unavailable => "A part of the store does not run",
+            Self::NotLeader => "Another node leads the store",
+            Self::NoLeader => "The store has no leader",
             Self::Overloaded => "The store has too much to do",
             Self::ReadOnly => "The store takes no writes",
             Self::Unsupported => "The store does not have this",
@@ -214,9 +224,15 @@ impl Kind {
             Self::StreamDeleted => 410,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
+            Self::NotLeader => 421,
             Self::Internal | Self::Damaged | Self::Quarantined => 500,
             Self::Unsupported => 501,
-            Self::Restarting | Self::Unavailable | Self::Overloaded | Self::ReadOnly | Self::Timeout => 503,
+            Self::Restarting
+            | Self::Unavailable
+            | Self::NoLeader
+            | Self::Overloaded
+            | Self::ReadOnly
+            | Self::Timeout => 503,
         }
     }
 }

@@ -69,7 +69,17 @@ fn of_code(problem: StoreProblem) -> Problem {
     match code.as_str() {
         code::TOO_LARGE => Problem::new(Kind::TooLarge, message),
         code::RESTARTING => Problem::new(Kind::Restarting, format!("{message}; {once}")),
-        code::UNAVAILABLE | code::NOT_LEADER | code::NO_LEADER => Problem::new(Kind::Unavailable, message),
+        code::UNAVAILABLE => Problem::new(Kind::Unavailable, message),
+        code::NOT_LEADER => Problem::new(
+            Kind::NotLeader,
+            format!(
+                "{message}; nothing was done: send the request to the node that the header exesdb-leader names"
+            ),
+        ),
+        code::NO_LEADER => Problem::new(
+            Kind::NoLeader,
+            format!("{message}; nothing was done: send the request again, to any node"),
+        ),
         code::QUARANTINED => Problem::new(Kind::Quarantined, message),
         code::OVERLOADED => Problem::new(
             Kind::Overloaded,
@@ -358,8 +368,8 @@ mod tests {
             (of("too-large"), stream, 413, "too-large", "why"),
             (of("restarting"), stream, 503, "restarting", "why; try again"),
             (of("unavailable"), stream, 503, "unavailable", "why"),
-            (of("not-leader"), stream, 503, "unavailable", "why"),
-            (of("no-leader"), stream, 503, "unavailable", "why"),
+            (of("not-leader"), stream, 421, "not-leader", "why; nothing was done"),
+            (of("no-leader"), stream, 503, "no-leader", "why; nothing was done"),
             (of("quarantined"), stream, 500, "quarantined", "why"),
             (of("overloaded"), stream, 503, "overloaded", "later"),
             (of("read-only"), stream, 503, "read-only", "why"),

@@ -9,7 +9,7 @@ const OF_THE_CONNECTION: [&str; 4] = ["connection", "date", "keep-alive", "trans
 
 /// The statuses of refused requests without an operation: the path was not examined, or does not exist.
 const WITHOUT_OPERATION: [(u16, &str); 5] =
-    [(400, "BadRequest"), (403, "Denied"), (404, "PathNotFound"), (421, "ForeignHost"), (503, "Unavailable")];
+    [(400, "BadRequest"), (403, "Denied"), (404, "PathNotFound"), (421, "Misdirected"), (503, "Unavailable")];
 
 /// A request, and the head of its response.
 #[derive(Debug, Clone, Copy)]

@@ -17,10 +17,8 @@ use crate::host;
 use crate::store::TestStore;
 
 /// Kinds of problems that only the host returns.
-const OF_HOST: [&str; 4] = ["store-not-found", "unavailable", "foreign-origin", "foreign-host"];
-
-/// Statuses that only the host returns.
-const STATUSES_OF_HOST: [u64; 1] = [421];
+const OF_HOST: [&str; 6] =
+    ["store-not-found", "unavailable", "foreign-origin", "foreign-host", "no-cluster", "leader-not-moved"];
 
 /// Responses of the host for all paths, which are no problems.
 const WITHOUT_BODY: [&str; 2] = ["Preflight", "NotHttp"];
@@ -76,7 +74,9 @@ fn routes_and_methods_are_the_same() {
     });
     assert_eq!(documented, known.collect());
     assert!(text(&document.value()["info"]["description"]).contains("**HEAD**"));
-    assert!(text(&document.value()["info"]["description"]).contains("/health/live"));
+    for of_host in ["/health/live", "/v1/cluster"] {
+        assert!(text(&document.value()["info"]["description"]).contains(of_host));
+    }
 }
 
 #[test]
@@ -190,6 +190,22 @@ fn examples_of_responses_of_many_parts_are_as_documented() {
         examples, 8,
         "two of the store's events and two of a stream's, one of a subscription's and one of a topic's, and the answers to appends and imports"
     );
+}
+
+/// The component's are checked with its responses.
+#[test]
+fn examples_of_the_host_are_as_documented() {
+    let document = document();
+    let of_host = document.operations().into_iter().filter(Operation::is_of_host);
+    for Operation { template, operation, .. } in of_host {
+        let requests = operation.pointer("/requestBody/content").into_iter();
+        let responses = object(&operation["responses"])
+            .values()
+            .filter_map(|response| document.resolve(response).get("content"));
+        for content in requests.chain(responses).flat_map(|content| object(content).values()) {
+            conforms(&document, &content["example"], &content["schema"], template);
+        }
+    }
 }
 
 /// The error for an unknown parameter lists the known ones.
@@ -329,7 +345,7 @@ fn problems_are_the_same() {
     kinds.extend(Kind::ALL.into_iter().map(|kind| kind.uri().to_owned()));
     let documented = strings(problem["type"].get("enum")).into_iter().map(str::to_owned);
     assert_eq!(documented.collect::<BTreeSet<String>>(), kinds);
-    let statuses = Kind::ALL.into_iter().map(|kind| u64::from(kind.status())).chain(STATUSES_OF_HOST);
+    let statuses = Kind::ALL.into_iter().map(|kind| u64::from(kind.status()));
     let documented = problem["status"]["enum"].as_array().unwrap();
     assert_eq!(documented.iter().filter_map(Value::as_u64).collect::<BTreeSet<u64>>(), statuses.collect());
     for (name, response) in object(&components["responses"]) {
