@@ -70,6 +70,37 @@ pub enum RelayError {
     },
 }
 
+/// Why another node does not lead a store.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransferError {
+    /// There is no such node.
+    #[error("there is no node `{node}`; there are {}", known.join(", "))]
+    UnknownNode {
+        /// The name that was given.
+        node: String,
+        /// The nodes that there are.
+        known: Vec<String>,
+    },
+    /// It did not take over, or cannot. The leader leads on, unless somebody else was elected.
+    #[error("{reason}")]
+    NotMoved {
+        /// Why.
+        reason: String,
+    },
+    /// Nobody leads the store, or the leader cannot be reached. Nothing was done.
+    #[error("{reason}")]
+    NoLeader {
+        /// Why.
+        reason: String,
+    },
+    /// The leader was asked, and its answer did not come.
+    #[error("{reason}")]
+    Lost {
+        /// What happened.
+        reason: String,
+    },
+}
+
 /// What a listener asks of the cluster that its node is a member of.
 pub trait Cluster: Send + Sync + 'static {
     /// Who leads a store.
@@ -97,4 +128,16 @@ pub trait Cluster: Send + Sync + 'static {
 
     /// The state of the cluster as JSON, as far as this node knows.
     fn status(&self) -> BoxFuture<'static, serde_json::Value>;
+
+    /// Has a node lead a store: that of this name, or the one that has most of it. Returns the name of the node that leads then.
+    /// The name is a claim.
+    ///
+    /// # Errors
+    ///
+    /// [`TransferError`].
+    fn transfer_leader(
+        &self,
+        store: &str,
+        to: Option<&str>,
+    ) -> BoxFuture<'static, Result<String, TransferError>>;
 }

@@ -20,6 +20,8 @@ pub(crate) enum Route<'a> {
     Stores,
     /// The host itself: the state of the cluster.
     Cluster,
+    /// The host itself: has another node lead this store.
+    TransferLeader(&'a StoreRoute),
     /// The host itself: the state of this store.
     StoreInfo(&'a StoreRoute),
     /// A gateway worker of this store.
@@ -38,12 +40,18 @@ pub(crate) fn route<'a>(stores: &'a [StoreRoute], path: &'a str) -> Route<'a> {
         "/v1/cluster" => return Route::Cluster,
         _ => {}
     }
+    // Store names need no percent-encoding, so a name that has some is unknown.
+    let find = |name: &str| stores.iter().find(|store| store.name == name);
+    if let Some(rest) = path.strip_prefix("/v1/cluster/stores/")
+        && let Some((name, "transfer-leader")) = rest.split_once('/')
+    {
+        return find(name).map_or(Route::UnknownStore(name), Route::TransferLeader);
+    }
     match path.strip_prefix("/v1/stores/") {
         Some(rest) => {
             let (name, below) =
                 rest.split_once('/').map_or((rest, None), |(name, below)| (name, Some(below)));
-            // Store names need no percent-encoding, so a name that has some is unknown.
-            match (stores.iter().find(|store| store.name == name), below) {
+            match (find(name), below) {
                 (Some(store), None) => Route::StoreInfo(store),
                 (Some(store), Some(_)) => Route::Store(store),
                 (None, _) => Route::UnknownStore(name),
@@ -67,6 +75,12 @@ mod tests {
             ("/v1/stores", Route::Stores),
             ("/v1/cluster", Route::Cluster),
             ("/v1/cluster/", Route::Store(&stores[0])),
+            ("/v1/cluster/stores/orders/transfer-leader", Route::TransferLeader(&stores[1])),
+            ("/v1/cluster/stores/other/transfer-leader", Route::UnknownStore("other")),
+            ("/v1/cluster/stores//transfer-leader", Route::UnknownStore("")),
+            ("/v1/cluster/stores/%6dain/transfer-leader", Route::UnknownStore("%6dain")),
+            ("/v1/cluster/stores/orders/transfer-leader/", Route::Store(&stores[0])),
+            ("/v1/cluster/stores/orders", Route::Store(&stores[0])),
             ("/v1/stores/orders", Route::StoreInfo(&stores[1])),
             ("/v1/stores/orders/", Route::Store(&stores[1])),
             ("/v1/stores/orders/streams/a%2Fb/events", Route::Store(&stores[1])),

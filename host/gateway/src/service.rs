@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use exesdb_plugin::{GatewayBody, GatewayError, GatewayWorker};
 use exesdb_supervisor::Registry;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 
@@ -16,6 +16,7 @@ use crate::health::{self, Readiness, StoreReadiness};
 use crate::problem::problem;
 use crate::route::{Route, StoreRoute, route};
 use crate::stores;
+use crate::transfer;
 use crate::web::{self, OriginCheck, WebAccess};
 
 /// Bytes of a client's text that an error quotes: enough to recognise it.
@@ -90,12 +91,19 @@ impl Service {
                 };
                 return served.unwrap_or_else(own_response);
             }
-            Route::Cluster => match (unsupported(&request, &path), &self.config.cluster) {
+            Route::Cluster => match (unsupported(&request, &path, READ), &self.config.cluster) {
                 (Some(problem), _) => problem,
                 (None, Some(cluster)) => health::json(StatusCode::OK, cluster.status().await),
                 (None, None) => no_cluster(),
             },
-            own => unsupported(&request, &path).unwrap_or_else(|| self.own(own)),
+            Route::TransferLeader(store) => {
+                match (unsupported(&request, &path, POST), &self.config.cluster) {
+                    (Some(problem), _) => problem,
+                    (None, Some(cluster)) => transfer::transfer_leader(&**cluster, store, request).await,
+                    (None, None) => no_cluster(),
+                }
+            }
+            own => unsupported(&request, &path, READ).unwrap_or_else(|| self.own(own)),
         };
         own_response(own)
     }
@@ -110,7 +118,11 @@ impl Service {
                 Some(store) => stores::info(store),
                 None => unknown_store(&route.name, &self.config.stores),
             },
-            Route::Live | Route::Cluster | Route::Store(_) | Route::UnknownStore(_) => health::live(),
+            Route::Live
+            | Route::Cluster
+            | Route::TransferLeader(_)
+            | Route::Store(_)
+            | Route::UnknownStore(_) => health::live(),
         }
     }
 
@@ -147,14 +159,18 @@ fn no_cluster() -> OwnResponse {
     problem(StatusCode::NOT_FOUND, "no-cluster", "No cluster", detail, &[])
 }
 
-/// The problem of a request for one of the host's own resources that uses another method than GET or HEAD, or has
-/// parameters.
-fn unsupported<B>(request: &Request<B>, path: &str) -> Option<Response<Full<Bytes>>> {
-    if ![Method::GET, Method::HEAD].contains(request.method()) {
-        let detail = format!("{path} has GET, HEAD, not `{}`", request.method());
+/// The methods of a resource of the host's own that is read, as the header `allow` has them.
+const READ: &str = "GET, HEAD";
+/// The method of one that does something.
+const POST: &str = "POST";
+
+/// The problem of a request for one of the host's own resources that uses another method than it has, or has parameters.
+fn unsupported<B>(request: &Request<B>, path: &str, allow: &'static str) -> Option<Response<Full<Bytes>>> {
+    if !allow.split(", ").any(|method| method == request.method().as_str()) {
+        let detail = format!("{path} has {allow}, not `{}`", request.method());
         let title = "The path does not have this method";
         let mut problem = problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", title, &detail, &[]);
-        problem.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
+        problem.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(allow));
         return Some(problem);
     }
     let query = request.uri().query().filter(|query| !query.is_empty())?;
