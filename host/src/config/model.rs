@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use exesdb_plugin::{Grants, SettingValue};
 
+use super::address;
 use super::schema;
 use super::schema::Number;
 use super::source::Place;
@@ -22,8 +23,46 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Origins whose web pages may send requests and read responses, such as `https://app.example.org`.
     pub allowed_origins: Vec<String>,
-    /// At least one store; names are unique.
+    /// At least one store; names are unique. In a cluster they are those that its first node begins with.
     pub stores: Vec<StoreConfig>,
+    /// Where the file has its stores, if it names any.
+    pub store_place: Option<Place>,
+    /// What the host is in a cluster, if it is a node of one.
+    pub cluster: Option<ClusterConfig>,
+}
+
+/// A node of a cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// Where other nodes connect.
+    pub listen: SocketAddr,
+    /// Where other nodes reach it: host and port.
+    pub advertise: String,
+    /// Where clients reach it, if that does not follow from where the gateway listens.
+    pub advertise_clients: Option<String>,
+    /// Where other nodes may be: host and port.
+    pub peers: Vec<String>,
+    /// A name whose addresses are those of other nodes, and their port.
+    pub peers_dns: Option<String>,
+    /// Its name, if it is not that of the machine.
+    pub name: Option<String>,
+    /// What fails together with it.
+    pub zone: Option<String>,
+    /// Files of an authority of the operator's.
+    pub tls: Option<TlsFiles>,
+    /// MiB of the log of each store that are kept for nodes that are behind.
+    pub log_retain_mib: u32,
+}
+
+/// Files in PEM. Relative paths were resolved against the directory of the configuration file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate of the authority.
+    pub ca: PathBuf,
+    /// The node's certificate.
+    pub cert: PathBuf,
+    /// The certificate's key.
+    pub key: PathBuf,
 }
 
 /// One store (one tenant): its components, how many instances of each there are, and what they may use.
@@ -147,6 +186,70 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             stores: vec![StoreConfig::named(schema::NAME.default)],
+            store_place: None,
+            cluster: None,
+        }
+    }
+}
+
+impl Config {
+    /// Checks that the file leaves the stores to the cluster: all nodes but the first get them from there.
+    ///
+    /// # Errors
+    ///
+    /// Where the file names stores, and what to do.
+    pub fn check_stores_are_left_to_the_cluster(&self) -> Result<(), String> {
+        let Some(place) = &self.store_place else { return Ok(()) };
+        Err(format!(
+            "{place}: a node gets its stores from the cluster, which has those that the file of its first node named when \
+             `exesdb cluster init` ran; remove the [[store]] tables"
+        ))
+    }
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        ClusterConfig {
+            listen: schema::PEER_LISTEN.default.parse().expect("the schema has an address"),
+            advertise: schema::PEER_LISTEN.default.to_owned(),
+            advertise_clients: None,
+            peers: Vec::new(),
+            peers_dns: None,
+            name: None,
+            zone: None,
+            tls: None,
+            log_retain_mib: schema::LOG_RETAIN_MIB.default,
+        }
+    }
+}
+
+impl ClusterConfig {
+    /// The node's name: its own, or that of the machine, which is given.
+    ///
+    /// # Errors
+    ///
+    /// The machine's name is none of a node, and what to do.
+    pub fn node_name(&self, machine: &str) -> Result<String, String> {
+        if let Some(name) = &self.name {
+            return Ok(name.clone());
+        }
+        address::node(&machine.to_ascii_lowercase()).ok_or_else(|| {
+            format!(
+                "the machine's host name is {machine:?}, which cannot be the name of a node; add name to [cluster], {}",
+                schema::NODE_NAME.expected
+            )
+        })
+    }
+
+    /// Where clients reach the node, whose gateway listens there.
+    pub fn client_address(&self, listen: SocketAddr) -> String {
+        if let Some(address) = &self.advertise_clients {
+            return address.clone();
+        }
+        let is_for_all = address::is_reachable(listen) && !listen.ip().to_canonical().is_loopback();
+        match self.advertise.rsplit_once(':') {
+            Some((host, _)) if !is_for_all => format!("{host}:{}", listen.port()),
+            _ => listen.to_string(),
         }
     }
 }
@@ -276,8 +379,42 @@ impl From<&Limits> for exesdb_plugin::Limits {
 
 #[cfg(test)]
 mod tests {
-    use super::Limits;
+    use super::{ClusterConfig, Config, Limits, Place};
     use crate::config::schema::LIMITS_TABLE;
+
+    #[test]
+    fn a_node_is_called_as_its_machine_unless_it_has_a_name() {
+        let unnamed = ClusterConfig::default();
+        assert_eq!(unnamed.node_name("Db1.Example.org").as_deref(), Ok("db1.example.org"));
+        assert!(unnamed.node_name("my_machine").unwrap_err().contains("add name to [cluster]"));
+        let named = ClusterConfig { name: Some("node-1".into()), ..unnamed };
+        assert_eq!(named.node_name("my_machine").as_deref(), Ok("node-1"));
+    }
+
+    #[test]
+    fn clients_reach_a_node_where_its_gateway_listens_or_where_its_peers_do() {
+        let own = ClusterConfig { advertise: "10.0.0.1:2114".into(), ..ClusterConfig::default() };
+        let told = ClusterConfig { advertise_clients: Some("db:80".into()), ..own.clone() };
+        for (cluster, listen, expected) in [
+            (&own, "10.9.9.9:2113", "10.9.9.9:2113"),
+            (&own, "0.0.0.0:2113", "10.0.0.1:2113"),
+            (&own, "[::]:2113", "10.0.0.1:2113"),
+            (&own, "127.0.0.1:2113", "10.0.0.1:2113"),
+            (&told, "0.0.0.0:2113", "db:80"),
+            (&ClusterConfig::default(), "127.0.0.1:2123", "127.0.0.1:2123"),
+        ] {
+            assert_eq!(cluster.client_address(listen.parse().unwrap()), expected, "{listen}");
+        }
+    }
+
+    #[test]
+    fn stores_in_the_file_of_a_node_that_joins_are_refused_by_their_place() {
+        let place = Place { file: "exesdb.toml".into(), line: 3, column: 1 };
+        let with = Config { store_place: Some(place), ..Config::default() };
+        assert_eq!(Config::default().check_stores_are_left_to_the_cluster(), Ok(()));
+        let refused = with.check_stores_are_left_to_the_cluster().unwrap_err();
+        assert!(refused.starts_with("exesdb.toml:3:1: a node gets its stores from the cluster"), "{refused}");
+    }
 
     #[test]
     fn every_limit_of_the_schema_has_a_field() {

@@ -3,6 +3,7 @@
 //! [`super::schema`] has the keys, and `docs/configuration.md` shows the format. Every value is read with its place in
 //! the text, so that an error can point at it. Tables refuse unknown keys.
 
+mod cluster;
 mod settings;
 mod sinks;
 
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use self::cluster::parse_cluster;
 use self::settings::parse_settings;
 use self::sinks::parse_sinks;
 use super::listen::parse_listen;
@@ -53,6 +55,10 @@ pub(super) fn parse(source: SourceText<'_>) -> Result<Config, Violation> {
     config.allowed_origins = table.names(&schema::ALLOWED_ORIGINS, web::origin)?;
     if let Some(stores) = table.get(schema::STORE) {
         config.stores = parse_stores(&table, stores)?;
+        config.store_place = table.place(schema::STORE);
+    }
+    if let Some(cluster) = table.table(schema::CLUSTER)? {
+        config.cluster = Some(parse_cluster(&cluster.check_keys(&schema::CLUSTER_TABLE)?)?);
     }
     Ok(config)
 }

@@ -38,6 +38,14 @@ directory = "./audit"
 [store.sinks.audit.settings]
 file = "audit.ndjson""#;
 
+/// A node of a cluster, which a host is not by default.
+const CLUSTER_EXAMPLE: &str = r#"[cluster]
+name = "node-1"
+listen = "0.0.0.0:2114"
+advertise = "10.0.0.1:2114"
+peers = ["10.0.0.2:2114", "10.0.0.3:2114"]
+zone = "a""#;
+
 /// A configuration file with every default.
 pub fn example_file() -> String {
     let mut lines = Vec::new();
@@ -136,6 +144,15 @@ A file with every default:
         push_keys(&mut page, table);
     }
     write!(page, "\n```toml\n{SINKS_EXAMPLE}\n```\n").expect("a String takes all");
+    for table in [&schema::CLUSTER_TABLE, &schema::TLS_TABLE] {
+        write!(page, "\n## `{}`\n\n{}\n\n", table.header, table.meaning).expect("a String takes all");
+        push_keys(&mut page, table);
+    }
+    write!(
+        page,
+        "\n```toml\n{CLUSTER_EXAMPLE}\n```\n\n[cluster.md](cluster.md) says how to run a cluster.\n"
+    )
+    .expect("a String takes all");
     page.push_str("\n## Limits of one component\n\nA component can have limits of its own, where they differ from those of the store:\n\n");
     for table in &schema::COMPONENT_LIMITS {
         let keys: Vec<String> = table.keys.iter().map(|key| format!("`{}`", key.name())).collect();
@@ -163,6 +180,7 @@ or `[store.sinks.NAME.settings]`, and are checked when the component is loaded. 
 | component instances of all stores | {instances} | The engine's pool has room for so many. |
 | names in `allowed_hosts` or `allowed_origins` | {names} | People write them by hand. |
 | hosts in `allowed_hosts` of a sink | {names} | People write them by hand. |
+| addresses in `peers` | {names} | A few are enough to find the cluster. |
 | sinks of a store | {sinks} | Each has an instance, and a consumer of a subscription. |
 | settings of a component | {settings} | It gets them as one list. |
 | a setting's text | {setting} bytes | Larger data belongs in a file. |
@@ -204,7 +222,7 @@ fn push_keys(page: &mut String, table: &Table) {
 mod tests {
     use std::path::Path;
 
-    use super::{SINKS_EXAMPLE, example_file, page};
+    use super::{CLUSTER_EXAMPLE, SINKS_EXAMPLE, example_file, page};
     use crate::config::model::Config;
     use crate::config::parse::parse;
     use crate::config::source::SourceText;
@@ -213,6 +231,7 @@ mod tests {
     fn the_example_has_every_default() {
         let source = SourceText { file: Path::new("exesdb.toml"), text: &example_file() };
         let mut config = parse(source).map_err(|violation| source.error(violation)).unwrap();
+        config.store_place = None;
         let store = &mut config.stores[0];
         assert_eq!((store.component_places.len(), store.limit_places.len()), (4, 7));
         store.component_places.clear();
@@ -229,6 +248,14 @@ mod tests {
         let sinks = &config.stores[0].sinks;
         assert_eq!(sinks.keys().collect::<Vec<_>>(), ["audit", "billing"]);
         assert_eq!(sinks["audit"].batch_events, super::schema::BATCH_EVENTS.default);
+    }
+
+    #[test]
+    fn the_example_of_a_node_can_be_read() {
+        let source = SourceText { file: Path::new("exesdb.toml"), text: CLUSTER_EXAMPLE };
+        let config = parse(source).map_err(|violation| source.error(violation)).unwrap();
+        let cluster = config.cluster.expect("it is one of a node");
+        assert_eq!((cluster.peers.len(), cluster.log_retain_mib), (2, 256));
     }
 
     #[test]

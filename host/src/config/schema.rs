@@ -3,8 +3,14 @@
 //! This is their only source: the parser checks by it, `exesdb serve --help` and `docs/configuration.md` show it, and
 //! the defaults of a configuration are its defaults.
 
+mod cluster;
+
 use exesdb_plugin::{INSTANCES_MAX, MEMORY_BYTES_MAX};
 
+pub(super) use self::cluster::{
+    ADVERTISE, ADVERTISE_CLIENTS, CA, CERT, CLUSTER, CLUSTER_TABLE, LOG_RETAIN_MIB, NODE_NAME, PEER_LISTEN,
+    PEERS, PEERS_DNS, TLS, TLS_KEY, TLS_TABLE, ZONE,
+};
 use super::web;
 
 /// The largest configuration file, in bytes: thousands of stores. A larger file is the wrong file.
@@ -358,7 +364,7 @@ pub(super) const TOP_TABLE: Table = Table {
     header: "",
     meaning: "Keys before the first table",
     keys: &[Key::Text(&DATA), Key::Text(&LISTEN), Key::Names(&ALLOWED_HOSTS), Key::Names(&ALLOWED_ORIGINS)],
-    tables: &[STORE],
+    tables: &[STORE, CLUSTER],
 };
 
 pub(super) const STORE_TABLE: Table = Table {

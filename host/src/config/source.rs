@@ -35,6 +35,13 @@ pub struct ConfigError {
     message: String,
 }
 
+impl ConfigError {
+    /// An error that is of the whole file.
+    pub(super) fn of_file(file: &Path, message: String) -> Self {
+        Self { file: file.to_owned(), place: None, message }
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file.display();
@@ -98,7 +105,7 @@ fn line_and_column(text: &str, at: usize) -> (usize, usize, String) {
 
 /// Reads a configuration file.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
-    let fail = |message: String| ConfigError { file: path.to_owned(), place: None, message };
+    let fail = |message: String| ConfigError::of_file(path, message);
     let file = std::fs::File::open(path)
         .map_err(|error| fail(format!("cannot be opened ({error}); give --config a readable file")))?;
     let mut bytes = Vec::new();
