@@ -4,6 +4,7 @@
 
 #[cfg(test)]
 pub(crate) mod canned;
+mod cluster;
 mod error;
 mod events;
 mod filter;
@@ -22,6 +23,10 @@ mod streams;
 mod subscriptions;
 mod url;
 
+pub use cluster::{
+    Availability, ClusterStatus, Finding, LeaderTransferred, NodeAddresses, NodeStatus, ReplicaStatus,
+    StoreStatus,
+};
 pub use error::{ClientError, Problem};
 pub(crate) use events::present;
 pub use events::{

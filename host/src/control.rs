@@ -10,6 +10,7 @@ mod connection;
 mod events;
 mod hello;
 mod host;
+mod invite;
 mod maintenance;
 mod operate;
 mod path;
@@ -21,6 +22,7 @@ mod stopped;
 mod tests;
 
 pub use client::{ControlClient, ControlError};
+pub use invite::Inviter;
 pub use protocol::{BackupSummary, Keeper, Refusal, Request, Response};
 pub use server::serve;
 pub use socket::{BindError, ControlSocket};

@@ -177,6 +177,7 @@ impl ControlClient {
             Response::Compacted { .. } => "a step of compacting",
             Response::Data { .. } => "a piece of a backup",
             Response::BackedUp { .. } => "the end of a backup",
+            Response::Invited { .. } => "a token",
             Response::Error { .. } => "an error",
         };
         self.unreadable(format!("it is {kind}"))

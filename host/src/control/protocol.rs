@@ -61,6 +61,8 @@ pub enum Request {
         /// The store's name.
         store: String,
     },
+    /// A token with which another node joins the cluster.
+    Invite {},
 }
 
 /// What a backup contains.
@@ -189,6 +191,11 @@ pub enum Response {
         #[serde(default)]
         keepers: Vec<Keeper>,
     },
+    /// To `invite`: a token, which is a password.
+    Invited {
+        /// One line.
+        token: String,
+    },
     /// The request was not carried out.
     Error {
         /// Why.
@@ -277,6 +284,8 @@ mod tests {
             (r#"{"request":"compact","store":"main"}"#, true),
             (r#"{"request":"backup","store":"main"}"#, true),
             (r#"{"request":"backup"}"#, false),
+            (r#"{"request":"invite"}"#, true),
+            (r#"{"request":"invite","store":"main"}"#, false),
             (r#"{"request":"backup","store":"main","file":"f"}"#, false),
             (r#"{"request":"tree","deep":true}"#, false),
             (r#"{"request":"kill","path":"a"}"#, false),

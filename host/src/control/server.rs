@@ -11,7 +11,7 @@ use super::connection::{Connection, Disconnected};
 use super::host::Host;
 use super::protocol::{CONNECTIONS_MAX, Refusal, Request, Response};
 use super::socket::ControlSocket;
-use super::{backup, events, maintenance, operate};
+use super::{backup, events, invite, maintenance, operate};
 
 /// What followers get to take the last events when the host ends.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -103,6 +103,7 @@ async fn carry_out(request: Request, host: &Host, connection: &mut Connection) -
         Request::Scavenge { store } => return maintenance::scavenge(host, &store, connection).await,
         Request::Compact { store } => return maintenance::compact(host, &store, connection).await,
         Request::Backup { store } => return backup::backup(host, &store, connection).await,
+        Request::Invite {} => invite::invite(host).await,
     };
     connection.send(&response.unwrap_or_else(|error| Response::Error { error })).await
 }

@@ -13,13 +13,14 @@ use tokio::task::JoinHandle;
 
 use super::hello::{HELLO_BYTES_MAX, Hello};
 use super::protocol::{CONNECTIONS_MAX, DATA_BYTES_MAX, REQUEST_BYTES_MAX};
-use super::{ControlClient, ControlError, ControlSocket, Refusal, Request, Response, serve};
+use super::{ControlClient, ControlError, ControlSocket, Inviter, Refusal, Request, Response, serve};
 
 /// A host with two children, controlled over a real socket.
 struct Host {
     data: TempDir,
     root: Root,
     telemetry: Telemetry,
+    registry: Registry,
     stop: oneshot::Sender<()>,
     serving: JoinHandle<()>,
 }
@@ -43,9 +44,10 @@ impl Host {
         let shutdown = async {
             let _ = stopped.await;
         };
+        let registry = Registry::new();
         let serving =
-            tokio::spawn(serve(socket, root.handle(), Registry::new(), telemetry.clone(), shutdown));
-        Host { data, root, telemetry, stop, serving }
+            tokio::spawn(serve(socket, root.handle(), registry.clone(), telemetry.clone(), shutdown));
+        Host { data, root, telemetry, registry, stop, serving }
     }
 
     async fn client(&self) -> ControlClient {
@@ -114,6 +116,27 @@ async fn a_killed_child_is_restarted_and_the_events_show_it() {
 }
 
 #[tokio::test]
+async fn only_a_node_of_a_cluster_makes_tokens() {
+    let host = Host::start().await;
+    let mut client = host.client().await;
+    match client.ask(&Request::Invite {}).await {
+        Err(ControlError::Refused(Refusal::Declined { detail })) => {
+            assert!(detail.contains("exesdb cluster init"), "{detail}");
+        }
+        other => panic!("{other:?}"),
+    }
+    let inviter = Inviter::new(|| Box::pin(async { Ok("exesdb1-a".to_owned()) }));
+    let registration = host.registry.register(Inviter::NAME, inviter);
+    let invited = Response::Invited { token: "exesdb1-a".to_owned() };
+    assert_eq!(client.ask(&Request::Invite {}).await.unwrap(), invited);
+    drop(registration);
+    let inviter = Inviter::new(|| Box::pin(async { Err("there is no key".to_owned()) }));
+    let _registration = host.registry.register(Inviter::NAME, inviter);
+    let refused = client.ask(&Request::Invite {}).await.unwrap_err();
+    assert!(matches!(refused, ControlError::Refused(Refusal::Failed { .. })), "{refused}");
+}
+
+#[tokio::test]
 async fn only_a_child_that_ended_is_restarted() {
     let host = Host::start().await;
     let mut client = host.client().await;
@@ -143,7 +166,7 @@ async fn an_unknown_child_is_refused_with_the_names_that_exist() {
 
 #[tokio::test]
 async fn a_follower_gets_the_last_events_and_the_end() {
-    let Host { data, root, telemetry, stop, serving } = Host::start().await;
+    let Host { data, root, telemetry, stop, serving, .. } = Host::start().await;
     let mut client = ControlClient::connect(data.path()).await.unwrap();
     let mut response = client.ask(&Request::Events { follow: true, kinds: vec![] }).await.unwrap();
     root.stop().await;
