@@ -3,6 +3,7 @@
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::command;
+use crate::command::cluster::status::NotRedundant;
 use crate::command::incomplete::Incomplete;
 use crate::logging::parse_filter;
 use crate::serve;
@@ -15,13 +16,14 @@ Examples:
   exesdb follow                                   every event of the store, and then live
   exesdb tree --watch                             the supervision tree
   exesdb kill main/system/gateway-system          see what is restarted
+  exesdb cluster local 3 --dir ./demo             three nodes on this machine
 
 Commands that read or write events use the gateway (--url). `tree`, `kill`, `restart`, `events`, `backup`, `scavenge` and
 `compact` use the host's control socket in its data directory (--data). `restore` works on a data directory
-whose host does not serve the store, and `doctor` on one whose host is stopped.
+whose host does not serve the store, and `doctor` on one whose host is stopped. `cluster --help` says it of those of a cluster.
 
 Exit codes: 0 done, 1 failed (`doctor`: something is wrong), 2 invalid command line, 3 incomplete (`import`: something was
-refused; `follow`: the stream was deleted for good).";
+refused; `follow`: the stream was deleted for good). `cluster status` has its own.";
 
 /// Exit code of a command that failed. Clap uses 2 for an invalid command line.
 const FAILURE: u8 = 1;
@@ -30,7 +32,11 @@ const INCOMPLETE: u8 = 3;
 
 /// The exit code of the process after this error of its command.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.is::<Incomplete>() { INCOMPLETE } else { FAILURE }
+    match error.downcast_ref::<NotRedundant>() {
+        Some(error) => error.exit_code(),
+        None if error.is::<Incomplete>() => INCOMPLETE,
+        None => FAILURE,
+    }
 }
 
 /// Width of help texts. They contain files and commands whose lines must not be broken, and which are shorter.
@@ -98,6 +104,8 @@ pub enum Command {
     Restart(command::restart::RestartOptions),
     /// Show what happens in the supervision tree: starts, exits, restarts.
     Events(command::events::EventsOptions),
+    /// Make a cluster, add nodes, show their state, and move what they lead.
+    Cluster(command::cluster::ClusterOptions),
     /// Print a completion script for a shell.
     Completions(command::completions::CompletionsOptions),
 }
@@ -129,6 +137,7 @@ impl Cli {
             Command::Kill(options) => wait_for(command::kill::run(options)),
             Command::Restart(options) => wait_for(command::restart::run(options)),
             Command::Events(options) => wait_for(command::events::run(options)),
+            Command::Cluster(options) => wait_for(command::cluster::run(options)),
             Command::Completions(options) => command::completions::run(&options, &mut Cli::command()),
         }
     }
@@ -243,6 +252,18 @@ mod tests {
             "exesdb listen $all --count -1",
             "exesdb consume s --window 0",
             "exesdb completions nosuchshell",
+            "exesdb cluster",
+            "exesdb cluster local",
+            "exesdb cluster local 3",
+            "exesdb cluster local 2 --dir d",
+            "exesdb cluster local 7 --dir d",
+            "exesdb cluster local 3 --dir d --port 70000",
+            "exesdb cluster init",
+            "exesdb cluster join --config f",
+            "exesdb cluster join exesdb1-AAAA --config f",
+            "exesdb cluster join not-a-token --config f",
+            "exesdb cluster status --url https://a",
+            "exesdb cluster transfer-leader",
             "exesdb tree --log a=b=c",
         ];
         for line in cases {

@@ -2,6 +2,7 @@
 
 pub mod append;
 pub mod backup;
+pub mod cluster;
 pub mod completions;
 pub mod connection;
 pub mod consume;
