@@ -76,7 +76,7 @@ impl<H: ReplicaHome> Group<H> {
             return Err(StartError::LogBroken { group });
         }
         let node_log = Arc::clone(&log);
-        let log = LogStore::new(log, kept.persisted(), kept.stopped(), Arc::clone(&retention));
+        let log = LogStore::new(replica, log, kept.persisted(), kept.stopped(), Arc::clone(&retention));
         let applied = kept.reached().borrow().id;
         if let Some(refused) = loss(applied, &log.found()?) {
             return Err(refused);

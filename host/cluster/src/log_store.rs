@@ -27,6 +27,8 @@ use crate::types::{RaftLogId, StorageError, Types, Vote, from_raft, to_raft};
 /// The engine's log. Clones share it.
 #[derive(Clone)]
 pub(crate) struct LogStore {
+    /// The replica whose log it is.
+    replica: u64,
     log: Arc<dyn GroupLog>,
     /// Index of the last entry that the replica holds durably. Nothing after it is purged.
     persisted: watch::Receiver<u64>,
@@ -47,13 +49,14 @@ pub(crate) struct Found {
 
 impl LogStore {
     pub(crate) fn new(
+        replica: u64,
         log: Arc<dyn GroupLog>,
         persisted: watch::Receiver<u64>,
         stopped: watch::Receiver<Option<String>>,
         retention: Arc<Retention>,
     ) -> Self {
         let recent = Arc::new(Mutex::new(Recent::new(RECENT_BYTES_MAX)));
-        Self { log, persisted, stopped, retention, recent }
+        Self { replica, log, persisted, stopped, retention, recent }
     }
 
     /// What the log has.
@@ -156,8 +159,13 @@ impl RaftLogStorage<Types> for LogStore {
         self.synced(|log, synced| log.set_state(vote, synced)).await.map_err(|error| write_error(&error))
     }
 
+    /// What a majority has granted this replica counts as asked for only. The engine would go on leading the term, and it does
+    /// not know any more what it had committed in it: the note of that is not synced. It would answer reads that miss what was
+    /// acknowledged, and a [`Term`](exesdb_storage::Term) would name two times of leadership.
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
-        self.found().map(|found| found.vote).map_err(|error| read_error(&error))
+        let vote = self.found().map_err(|error| read_error(&error))?.vote;
+        let is_own = |vote: &Vote| vote.leader_id().node_id == self.replica;
+        Ok(vote.map(|vote| Vote { committed: vote.committed && !is_own(&vote), ..vote }))
     }
 
     async fn save_committed(&mut self, committed: Option<RaftLogId>) -> Result<(), StorageError> {
@@ -314,7 +322,7 @@ mod tests {
         let retention = Arc::new(Retention::new(u64::MAX));
         let persisted = watch::Sender::new(persisted).subscribe();
         let stopped = watch::Sender::new(Some("it is a test".to_owned())).subscribe();
-        LogStore::new(Arc::new(log.clone()), persisted, stopped, retention)
+        LogStore::new(4, Arc::new(log.clone()), persisted, stopped, retention)
     }
 
     fn blanks(indexes: std::ops::Range<u64>) -> Vec<LogEntry> {
@@ -339,6 +347,20 @@ mod tests {
         let entries = store.try_get_log_entries(3..=4).await.expect("they are there");
         assert_eq!(entries.iter().map(LogEntry::id).collect::<Vec<_>>(), [id(3), id(4)]);
         assert_eq!(store.limited_get_log_entries(3, 9).await.expect("they are there").len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_starts_again_does_not_go_on_leading() {
+        let mut store = store(&MemoryLog::new(Syncs::AtOnce), 0);
+        let table = [
+            (Vote::new_committed(3, 4), Vote::new(3, 4)),
+            (Vote::new(3, 4), Vote::new(3, 4)),
+            (Vote::new_committed(3, 5), Vote::new_committed(3, 5)),
+        ];
+        for (saved, expected) in table {
+            store.save_vote(&saved).await.expect("the log takes votes");
+            assert_eq!(store.read_vote().await, Ok(Some(expected)), "{saved}");
+        }
     }
 
     #[tokio::test]

@@ -45,6 +45,29 @@ async fn a_term_has_one_ready_leader() {
     assert_eq!(nodes.appended(1).len(), 20);
 }
 
+/// What was acknowledged last is in the logs of a majority, and the note that it was committed is nowhere.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_starts_again_leads_another_term_and_reads_what_it_had_acknowledged() {
+    let mut nodes = Nodes::three().await;
+    let leader = nodes.ready().await;
+    let term = nodes.term(leader);
+    nodes.append(leader, "a").await.unwrap();
+    for id in nodes.up() {
+        nodes.crash(id).await;
+    }
+    nodes.start(leader).await;
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(nodes.metrics(leader).ready, None, "nobody has elected it");
+    for id in [1, 2, 3].into_iter().filter(|id| *id != leader) {
+        nodes.start(id).await;
+    }
+    for id in nodes.up() {
+        assert_eq!(nodes.group(id).linearizable().await.unwrap().next_position(), 1, "on {id}");
+    }
+    let new = nodes.ready().await;
+    assert!(nodes.term(new).term > term.term);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leader_knows_for_how_long_a_member_has_been_silent() {
     const SILENCE: Duration = Duration::from_secs(5);
