@@ -13,7 +13,7 @@ pub const HEARTBEAT_MS: u64 = 150;
 /// Longest random pause before a campaign: enough for two candidates to tell apart, a third of a lease.
 pub const CAMPAIGN_DELAY_MAX: Duration = Duration::from_millis(300);
 
-/// Shortest pause between two campaigns of one replica: two rounds of votes.
+/// Shortest pause between two campaigns of one replica: two rounds of votes, when disks are fast.
 pub const CAMPAIGN_PAUSE: Duration = Duration::from_millis(300);
 
 /// How often the state of an election is looked at: a sixth of the longest delay.
@@ -36,6 +36,9 @@ pub const QUEUE_COMMITS_MAX: usize = 1024;
 
 /// Most bytes of the commits that wait to be proposed: four of the largest commits.
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a campaign waits until its vote is saved: the slowest sync of a disk that works.
+pub const VOTE_WAIT: Duration = Duration::from_secs(5);
 
 /// How long the outcome of a proposal is waited for. Then it is unknown: a failover takes 4 s at most, so what has no
 /// outcome by now may never get one.

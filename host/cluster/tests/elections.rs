@@ -45,6 +45,15 @@ async fn a_term_has_one_ready_leader() {
     assert_eq!(nodes.appended(1).len(), 20);
 }
 
+/// Each sync takes longer than the pause between two campaigns, so each campaign could end the one before.
+#[tokio::test(start_paused = true)]
+async fn a_replica_on_a_slow_disk_is_elected() {
+    let nodes = Nodes::born_on(Duration::from_millis(600)).await;
+    let leader = nodes.ready().await;
+    nodes.append(leader, "a").await.unwrap();
+    assert_eq!(nodes.metrics(leader).campaigns.begun, 1);
+}
+
 /// What was acknowledged last is in the logs of a majority, and the note that it was committed is nowhere.
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_starts_again_leads_another_term_and_reads_what_it_had_acknowledged() {

@@ -29,7 +29,10 @@ pub(crate) struct View {
     pub(crate) delay: Duration,
     /// A leader that gives up its place has named a successor, and whether that is this replica.
     pub(crate) successor: Option<bool>,
+    /// Since the vote of its last campaign was saved.
     pub(crate) since_campaign: Option<Duration>,
+    /// How long that took. The disks of the others may be as slow.
+    pub(crate) vote_took: Duration,
     /// Since a timer fired much too late.
     pub(crate) since_gap: Option<Duration>,
     pub(crate) health: Health,
@@ -111,7 +114,7 @@ pub(crate) fn decide(view: &View) -> Standing {
         (!view.is_voter, Why::NoVoter),
         (!view.is_admitted, Why::NotAdmitted),
         (!view.is_only_voter && view.since_heard < LEASE + delay, Why::LeaseHolds),
-        (is_shorter(view.since_campaign, CAMPAIGN_PAUSE + delay), Why::JustCampaigned),
+        (is_shorter(view.since_campaign, CAMPAIGN_PAUSE + view.vote_took * 2 + delay), Why::JustCampaigned),
         (!view.is_only_voter && is_shorter(view.since_gap, LEASE), Why::Starved),
         (is_log_stuck, Why::LogStuck),
         // Nobody else would serve what frees room.
@@ -166,6 +169,7 @@ mod tests {
         delay: ms(200),
         successor: None,
         since_campaign: None,
+        vote_took: ms(0),
         since_gap: None,
         health: Health { is_log_stuck: false, is_disk_full: false, is_draining: false },
         leading: None,
@@ -209,6 +213,16 @@ mod tests {
             (
                 "long after a campaign",
                 View { since_campaign: Some(ms(500)), ..LAPSED },
+                Standing::AsksPreVote,
+            ),
+            (
+                "after a campaign on a slow disk",
+                View { since_campaign: Some(ms(1_699)), vote_took: ms(600), ..LAPSED },
+                waits(Why::JustCampaigned),
+            ),
+            (
+                "long after a campaign on a slow disk",
+                View { since_campaign: Some(ms(1_700)), vote_took: ms(600), ..LAPSED },
                 Standing::AsksPreVote,
             ),
             ("after a gap", View { since_gap: Some(ms(899)), ..LAPSED }, waits(Why::Starved)),

@@ -11,7 +11,7 @@ use super::decide::{Leading, Standing, View, decide};
 use super::quorum_age;
 use crate::group::shared::Shared;
 use crate::home::ReplicaHome;
-use crate::limits::{CAMPAIGN_DELAY_MAX, ELECTION_TICK, PRE_VOTE_WAIT, TIMER_GAP};
+use crate::limits::{CAMPAIGN_DELAY_MAX, ELECTION_TICK, PRE_VOTE_WAIT, TIMER_GAP, VOTE_WAIT};
 use crate::members::Members;
 use crate::types::{Raft, from_raft, term_of};
 use crate::wire::{Answer, Ask};
@@ -22,7 +22,10 @@ pub(crate) struct Driver<H: ReplicaHome> {
     raft: Raft,
     random: fastrand::Rng,
     delay: Duration,
+    /// When the last campaign's vote was saved, or was not to be.
     campaign_at: Option<Instant>,
+    /// How long that took.
+    vote_took: Duration,
     gap_at: Option<Instant>,
     /// Since when the replica leads, and in which term.
     leads: Option<(u64, Instant)>,
@@ -32,7 +35,17 @@ pub(crate) struct Driver<H: ReplicaHome> {
 impl<H: ReplicaHome> Driver<H> {
     pub(crate) fn new(shared: Arc<Shared<H>>, raft: Raft, mut random: fastrand::Rng) -> Self {
         let delay = random_delay(&mut random);
-        Self { shared, raft, random, delay, campaign_at: None, gap_at: None, leads: None, was_unfit: false }
+        Self {
+            shared,
+            raft,
+            random,
+            delay,
+            campaign_at: None,
+            vote_took: Duration::ZERO,
+            gap_at: None,
+            leads: None,
+            was_unfit: false,
+        }
     }
 
     /// Runs until the engine ends.
@@ -58,6 +71,8 @@ impl<H: ReplicaHome> Driver<H> {
             self.count(standing);
             if standing == Standing::AsksPreVote {
                 self.campaign().await;
+                // That it took long is no gap.
+                tick = Instant::now() + ELECTION_TICK;
             }
         }
     }
@@ -99,6 +114,7 @@ impl<H: ReplicaHome> Driver<H> {
             delay: self.delay,
             successor: shared.heard.successor(term_of(&metrics.vote)).map(|successor| successor == me),
             since_campaign: since(self.campaign_at),
+            vote_took: self.vote_took,
             since_gap: since(self.gap_at),
             health: shared.health(),
             leading,
@@ -127,8 +143,21 @@ impl<H: ReplicaHome> Driver<H> {
         tracing::info!(group = self.shared.group, replica = self.shared.replica, is_granted, "pre-vote");
         // An engine that has ended says so elsewhere. A leader may have been heard meanwhile.
         if is_granted {
-            drop(self.raft.trigger().elect().await);
+            self.elect().await;
         }
+    }
+
+    /// Campaigns, and waits until the engine has saved the vote. On a disk that is slower than the pause between two campaigns
+    /// each would end the one before, and nobody would ever be elected.
+    async fn elect(&mut self) {
+        let begin = Instant::now();
+        let mut metrics = self.raft.server_metrics();
+        let before = metrics.borrow_and_update().vote;
+        if self.raft.trigger().elect().await.is_ok() {
+            drop(timeout(VOTE_WAIT, metrics.wait_for(|metrics| metrics.vote != before)).await);
+        }
+        self.vote_took = begin.elapsed();
+        self.campaign_at = Some(Instant::now());
     }
 
     /// Whether a majority would vote for this replica.

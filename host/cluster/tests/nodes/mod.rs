@@ -126,12 +126,19 @@ pub struct Nodes {
     pub net: Arc<Net>,
     pub nodes: BTreeMap<u64, Node>,
     pub log_bytes_kept: u64,
+    /// How long a sync takes.
+    pub sync: Duration,
 }
 
 impl Nodes {
     /// One node, on which a group was born.
     pub async fn born() -> Self {
-        let mut nodes = Self { net: Arc::default(), nodes: BTreeMap::new(), log_bytes_kept: u64::MAX };
+        Self::born_on(Duration::from_millis(1)).await
+    }
+
+    /// One node whose syncs take so long, as do those of all others.
+    pub async fn born_on(sync: Duration) -> Self {
+        let mut nodes = Self { net: Arc::default(), nodes: BTreeMap::new(), log_bytes_kept: u64::MAX, sync };
         let founder = genesis(1, member(1));
         let home = MemoryHome::create(&founder, &Histories::begin()).unwrap();
         nodes.add(1, home);
@@ -151,7 +158,7 @@ impl Nodes {
     }
 
     pub fn add(&mut self, id: u64, home: MemoryHome) {
-        let log = MemoryLog::new(Syncs::After(Duration::from_millis(1)));
+        let log = MemoryLog::new(Syncs::After(self.sync));
         let health = Arc::new(Mutex::new(Health::default()));
         let asked = Arc::clone(&health);
         let options = Options {
