@@ -69,14 +69,21 @@ impl<H: ReplicaHome> Group<H> {
         if replica == 0 {
             return Err(StartError::ReplicaZero);
         }
-        let Options { execution, on_applied, clock, health, log_bytes_kept, seed } = options;
-        let kept = Arc::new(Kept::open(home, on_applied, execution)?);
+        #[cfg(feature = "faults")]
+        let fault = options.fault;
+        let Options { execution, on_applied, clock, health, log_bytes_kept, seed, .. } = options;
+        let kept = Kept::open(home, on_applied, execution)?;
+        #[cfg(feature = "faults")]
+        let kept = kept.with_fault(fault, Arc::clone(&clock));
+        let kept = Arc::new(kept);
         let retention = Arc::new(Retention::new(log_bytes_kept));
         if log.is_broken() {
             return Err(StartError::LogBroken { group });
         }
         let node_log = Arc::clone(&log);
         let log = LogStore::new(replica, log, kept.persisted(), kept.stopped(), Arc::clone(&retention));
+        #[cfg(feature = "faults")]
+        let log = log.with_fault(fault);
         let applied = kept.reached().borrow().id;
         if let Some(refused) = loss(applied, &log.found()?) {
             return Err(refused);
@@ -94,6 +101,8 @@ impl<H: ReplicaHome> Group<H> {
             transfer: Mutex::default(),
             health,
             clock,
+            #[cfg(feature = "faults")]
+            fault,
         });
         let network = Network(link);
         let raft = Raft::new(replica, config(group), network, log.clone(), Machine(kept)).await;
@@ -152,6 +161,10 @@ impl<H: ReplicaHome> Group<H> {
     ///
     /// [`ReadError`].
     pub async fn linearizable(&self) -> Result<Reader<H::Engine>, ReadError> {
+        #[cfg(feature = "faults")]
+        if self.shared.fault == Some(crate::Fault::ReadWithoutIndex) {
+            return self.reader().ok_or(ReadError::NoReplica);
+        }
         let deadline = Instant::now() + READ_WAIT;
         let mut reason = "there was no time".to_owned();
         let index = loop {

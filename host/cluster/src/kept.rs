@@ -51,6 +51,10 @@ pub(crate) struct Kept<H: ReplicaHome> {
     stopped: watch::Sender<Option<String>>,
     on_applied: Option<OnApplied>,
     execution: Execution,
+    #[cfg(feature = "faults")]
+    fault: Option<crate::Fault>,
+    #[cfg(feature = "faults")]
+    clock: Option<Arc<dyn Fn() -> u64 + Send + Sync>>,
 }
 
 impl<H: ReplicaHome> Kept<H> {
@@ -71,11 +75,24 @@ impl<H: ReplicaHome> Kept<H> {
             stopped: watch::Sender::default(),
             on_applied,
             execution,
+            #[cfg(feature = "faults")]
+            fault: None,
+            #[cfg(feature = "faults")]
+            clock: None,
         };
         if let Some(replica) = replica {
             kept.put(replica);
         }
         Ok(kept)
+    }
+
+    #[cfg(feature = "faults")]
+    pub(crate) fn with_fault(
+        self,
+        fault: Option<crate::Fault>,
+        clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    ) -> Self {
+        Self { fault, clock: Some(clock), ..self }
     }
 
     fn put(&self, replica: Replica<H::Engine>) {
@@ -86,6 +103,10 @@ impl<H: ReplicaHome> Kept<H> {
 
     fn note(&self, replica: &Replica<H::Engine>) {
         self.persisted.send_replace(replica.persisted().applied.index);
+        #[cfg(feature = "faults")]
+        if self.fault == Some(crate::Fault::PurgeBeforePersist) {
+            self.persisted.send_replace(replica.state().applied.id.index);
+        }
         self.unpersisted_bytes.store(replica.unpersisted_bytes(), Ordering::Relaxed);
         let applied = replica.state().applied;
         self.reached.send_replace(Reached { id: Some(applied.id), time: applied.time });
@@ -113,6 +134,10 @@ impl<H: ReplicaHome> Kept<H> {
         let mut responses = Vec::with_capacity(entries.len());
         for mut entry in entries {
             let topics = take_topics(&mut entry);
+            #[cfg(feature = "faults")]
+            if let (Some(crate::Fault::OwnClock), Some(clock)) = (self.fault, &self.clock) {
+                entry.time = clock();
+            }
             let outcomes = match replica.apply(entry) {
                 Ok(outcomes) => outcomes,
                 Err(error) => {
@@ -138,6 +163,10 @@ impl<H: ReplicaHome> Kept<H> {
     pub(crate) fn persist(&self) -> Result<Snapshot<H::Engine>, String> {
         let mut guard = self.replica.lock();
         let replica = guard.as_mut().ok_or_else(|| "there is no replica to make durable".to_owned())?;
+        #[cfg(feature = "faults")]
+        if self.fault == Some(crate::Fault::PurgeBeforePersist) {
+            return Ok(replica.reader().snapshot());
+        }
         replica.persist().map_err(|error| self.stop(error.to_string()))?;
         self.note(replica);
         Ok(replica.reader().snapshot())

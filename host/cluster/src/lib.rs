@@ -28,6 +28,8 @@
 mod election;
 mod entry;
 mod error;
+#[cfg(feature = "faults")]
+mod fault;
 mod group;
 mod health;
 pub mod home;
@@ -50,6 +52,8 @@ mod wire;
 pub use election::Campaigns;
 pub use entry::LogEntryError;
 pub use error::{ChangeError, ProposeError, ReadError, Refused, StartError, TransferError};
+#[cfg(feature = "faults")]
+pub use fault::Fault;
 pub use group::{Group, Metrics, Options, Role};
 pub use health::Health;
 pub use home::{HomeError, ReplicaHome};

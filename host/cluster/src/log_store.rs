@@ -36,6 +36,8 @@ pub(crate) struct LogStore {
     stopped: watch::Receiver<Option<String>>,
     retention: Arc<Retention>,
     recent: Arc<Mutex<Recent>>,
+    #[cfg(feature = "faults")]
+    fault: Option<crate::Fault>,
 }
 
 /// What a log has at a start, read and checked.
@@ -56,7 +58,21 @@ impl LogStore {
         retention: Arc<Retention>,
     ) -> Self {
         let recent = Arc::new(Mutex::new(Recent::new(RECENT_BYTES_MAX)));
-        Self { replica, log, persisted, stopped, retention, recent }
+        Self {
+            replica,
+            log,
+            persisted,
+            stopped,
+            retention,
+            recent,
+            #[cfg(feature = "faults")]
+            fault: None,
+        }
+    }
+
+    #[cfg(feature = "faults")]
+    pub(crate) fn with_fault(self, fault: Option<crate::Fault>) -> Self {
+        Self { fault, ..self }
     }
 
     /// What the log has.
@@ -164,6 +180,10 @@ impl RaftLogStorage<Types> for LogStore {
     /// acknowledged, and a [`Term`](exesdb_storage::Term) would name two times of leadership.
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
         let vote = self.found().map_err(|error| read_error(&error))?.vote;
+        #[cfg(feature = "faults")]
+        if self.fault == Some(crate::Fault::LeaderGoesOn) {
+            return Ok(vote);
+        }
         let is_own = |vote: &Vote| vote.leader_id().node_id == self.replica;
         Ok(vote.map(|vote| Vote { committed: vote.committed && !is_own(&vote), ..vote }))
     }
@@ -175,6 +195,10 @@ impl RaftLogStorage<Types> for LogStore {
 
     async fn read_committed(&mut self) -> Result<Option<RaftLogId>, StorageError> {
         let found = self.found().map_err(|error| read_error(&error))?;
+        #[cfg(feature = "faults")]
+        if self.fault == Some(crate::Fault::ApplyUncommitted) {
+            return Ok(found.last.map(to_raft));
+        }
         // What was not synced may be gone while the note of its commit is not: nothing after the end is applied.
         Ok(lower(found.committed, found.last).map(to_raft))
     }

@@ -119,7 +119,11 @@ impl<H: ReplicaHome> Proposer<H> {
         if let Some((snapshot, _)) = self.shared.kept.snapshot() {
             checked.refuse_too_many_keyspaces(&snapshot);
         }
+        #[cfg(feature = "faults")]
+        let fence = fence.filter(|_| self.shared.fault != Some(crate::Fault::FencesIgnored));
         let (commit, refused) = checked.propose(fence, topics);
+        #[cfg(feature = "faults")]
+        let commit = self.with_guards_by_leader(commit);
         let encoded = commit.encode();
         let bytes = encoded.len();
         if bytes > COMMIT_ENCODED_BYTES_MAX {
@@ -162,6 +166,16 @@ impl<H: ReplicaHome> Proposer<H> {
     pub(crate) fn close(&self) {
         let waiting = self.queue.lock().take();
         drop(waiting);
+    }
+
+    #[cfg(feature = "faults")]
+    fn with_guards_by_leader(&self, mut commit: EntryCommit) -> EntryCommit {
+        if self.shared.fault == Some(crate::Fault::GuardsByLeader)
+            && let Some((snapshot, _)) = self.shared.kept.snapshot()
+        {
+            crate::fault::drop_guards_that_hold(&mut commit, &snapshot);
+        }
+        commit
     }
 
     fn check_ready(&self) -> Result<(), ProposeError> {
@@ -217,6 +231,8 @@ impl<H: ReplicaHome> Proposer<H> {
                 return;
             }
         };
+        #[cfg(feature = "faults")]
+        let fault = self.shared.fault;
         tokio::spawn(async move {
             let outcome = match timeout(PROPOSAL_WAIT, written).await {
                 Ok(Ok(result)) => settle(result, &ticket, replies.len()),
@@ -224,6 +240,13 @@ impl<H: ReplicaHome> Proposer<H> {
                 Ok(Err(_)) => Err(unknown("the engine ended")),
                 // One that a snapshot has superseded is never answered.
                 Err(_) => Err(unknown("it was not committed in time")),
+            };
+            #[cfg(feature = "faults")]
+            let outcome = match outcome {
+                Err(ProposeError::Unknown { .. }) if fault == Some(crate::Fault::UnknownAsRefused) => {
+                    Err(ProposeError::NotLeader { leader: None })
+                }
+                outcome => outcome,
             };
             drop(permit);
             match outcome {

@@ -38,11 +38,22 @@ impl ReadIndex {
     }
 }
 
+/// What is applied here, if nobody is to be asked whether that is all.
+fn unconfirmed<H: ReplicaHome>(_shared: &Shared<H>) -> Option<LogId> {
+    #[cfg(feature = "faults")]
+    if _shared.fault == Some(crate::Fault::ReadWithoutMajority) {
+        return _shared.kept.reached().borrow().id;
+    }
+    None
+}
+
 async fn run<H: ReplicaHome>(shared: Arc<Shared<H>>, raft: Raft, mut asked: mpsc::Receiver<Reply>) {
     let mut replies = Vec::new();
     while asked.recv_many(&mut replies, WAITING_MAX).await > 0 {
         let index = if shared.ready.borrow().is_none() {
             Err("this replica does not lead, or is not ready".to_owned())
+        } else if let Some(id) = unconfirmed(&shared) {
+            Ok(id)
         } else {
             match raft.get_read_log_id().await {
                 Ok((Some(id), _)) => Ok(from_raft(&id)),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "faults")]
+use crate::fault::Fault;
 use crate::health::Health;
 use crate::kept::{Execution, OnApplied};
 use crate::limits::LOG_BYTES_KEPT;
@@ -23,6 +25,9 @@ pub struct Options {
     pub log_bytes_kept: u64,
     /// Seed of the pauses before campaigns; `None` for real chance.
     pub seed: Option<u64>,
+    /// A promise to break; only for tests.
+    #[cfg(feature = "faults")]
+    pub fault: Option<Fault>,
 }
 
 impl Default for Options {
@@ -34,6 +39,8 @@ impl Default for Options {
             health: Arc::new(Health::default),
             log_bytes_kept: LOG_BYTES_KEPT,
             seed: None,
+            #[cfg(feature = "faults")]
+            fault: None,
         }
     }
 }

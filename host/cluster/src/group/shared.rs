@@ -29,6 +29,8 @@ pub(crate) struct Shared<H: ReplicaHome> {
     pub(crate) transfer: Mutex<Transfer>,
     pub(crate) health: Arc<dyn Fn() -> Health + Send + Sync>,
     pub(crate) clock: Arc<dyn Fn() -> u64 + Send + Sync>,
+    #[cfg(feature = "faults")]
+    pub(crate) fault: Option<crate::Fault>,
 }
 
 impl<H: ReplicaHome> Shared<H> {
