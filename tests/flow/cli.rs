@@ -162,7 +162,7 @@ fn errors_name_a_remedy() {
     // arguments, exit code, text of stderr
     host.http.append_one("gone").expect(200);
     host.ok(&["delete", "gone"]);
-    let table: [(&[&str], i32, &[&str]); 20] = [
+    let table: [(&[&str], i32, &[&str]); 25] = [
         (&["restart", "main"], 1, &["`host/main` runs", "exesdb kill host/main"]),
         (&["events", "--kind", "exti"], 2, &["exti", "terminated", "trap"]),
         (&["retention", "s", "--max-age", "0s"], 2, &["0 would hide every event", "1s"]),
@@ -194,6 +194,11 @@ fn errors_name_a_remedy() {
         (&["append", "s", "--type", "", "--data", "1"], 1, &["--type: is empty"]),
         (&["snapshot", "get", "s", "1"], 1, &["the stream `s` has no snapshot at version 1"]),
         (&["import", "missing.csv", "--stream-by", "a", "--type-by", "b"], 1, &["missing.csv"]),
+        (&["cluster", "status"], 1, &["this node is a member of no cluster"]),
+        (&["cluster", "transfer-leader", "main"], 1, &["this node is a member of no cluster"]),
+        (&["cluster", "transfer-leader", "other"], 1, &["there is no store `other`"]),
+        (&["cluster", "token"], 1, &["this host is in no cluster", "exesdb cluster init"]),
+        (&["cluster", "local", "2", "--dir", "d"], 2, &["an even number of nodes", "1, 3 or 5"]),
         (&["frobnicate"], 2, &["frobnicate", "--help"]),
     ];
     for (arguments, code, parts) in table {

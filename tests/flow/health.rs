@@ -39,6 +39,23 @@ fn stores_are_listed_and_described() {
 }
 
 #[test]
+fn a_host_without_a_cluster_says_so() {
+    let host = Host::start();
+    host.http.get("/v1/cluster").expect_problem(404, "no-cluster");
+    let transfer = "/v1/cluster/stores/main/transfer-leader";
+    host.http.post(transfer, &json!({})).expect_problem(404, "no-cluster");
+    let unknown = transfer.replace("main", "other");
+    host.http.post(&unknown, &json!({})).expect_problem(404, "store-not-found");
+    host.http.get(transfer).expect_problem(405, "method-not-allowed");
+    host.http.delete("/v1/cluster").expect_problem(405, "method-not-allowed");
+    let query = host.http.get("/v1/cluster?store=main").expect_problem(400, "invalid-argument");
+    assert_eq!(query.json["field"], "store");
+    // What is meant for a cluster does not disturb.
+    let response = host.http.get_with("/v1/stores/main/events", &[("exesdb-read", "linearizable")]);
+    assert!(response.expect(200).json["events"].is_array());
+}
+
+#[test]
 fn unknown_paths_and_stores_are_named() {
     let host = Host::start();
     for path in ["events", "streams", "streams/s", "streams/s/events", "streams/s/snapshots/latest", ""] {
