@@ -35,6 +35,10 @@ impl Service {
             Ok(response) => response.headers_mut(),
             Err(own) => own.headers_mut(),
         };
+        // It is for the node that relays, which tells the client in its own way.
+        if !asked.is_relayed {
+            headers.remove(MISDIRECTED);
+        }
         // A relayed response has them from the node that served it.
         if !headers.contains_key(TOKEN)
             && let Some(token) = cluster.token(&store.name)
