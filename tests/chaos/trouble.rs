@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use exesdb_test_support::{Rng, time_below};
-use exesdb_tests::{Control, Host, PATIENCE};
+use exesdb_tests::{Control, Host, PATIENCE, runs};
 use serde_json::Value;
 
 /// Longest pause between two kills.
@@ -27,11 +27,6 @@ fn nodes(node: &Value) -> Vec<(String, bool)> {
     let path = node["path"].as_str().expect("a node has a path").to_owned();
     let children = node["children"].as_array().into_iter().flatten();
     std::iter::once((path, node["state"] == "parked")).chain(children.flat_map(nodes)).collect()
-}
-
-/// Whether all of a tree runs.
-fn runs(node: &Value) -> bool {
-    node["state"] == "running" && node["children"].as_array().is_none_or(|children| children.iter().all(runs))
 }
 
 /// Starts what is parked, as an operator would.

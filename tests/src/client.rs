@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::net::TcpStream;
+use std::time::Duration;
 
 use exesdb_api_document::{BodyCheck, Exchange, Head};
 use serde_json::{Value, json};
@@ -40,6 +41,8 @@ pub struct Response {
     pub text: String,
     /// Whether the connection ended before the body did.
     pub cut_off: bool,
+    /// The headers, with names in lower case.
+    pub headers: Vec<(String, String)>,
 }
 
 impl Response {
@@ -65,6 +68,12 @@ impl Response {
         self
     }
 
+    /// The value of a header, if it is there.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers.find_map(|(found, value)| (found == name).then_some(value.as_str()))
+    }
+
     /// The `detail` of a problem.
     pub fn detail(&self) -> &str {
         self.json["detail"].as_str().unwrap_or_default()
@@ -79,6 +88,18 @@ impl Client {
             .max_idle_connections(16)
             .timeout_connect(Some(PATIENCE))
             .timeout_recv_response(Some(PATIENCE))
+            .build()
+            .into();
+        Self { agent, url: url.to_owned(), store: "main".to_owned() }
+    }
+
+    /// A client of store `main` for which a request that takes longer than this has no response, such as one to a host that
+    /// is stopped.
+    pub fn impatient(url: &str, longest: Duration) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_idle_connections(16)
+            .timeout_global(Some(longest))
             .build()
             .into();
         Self { agent, url: url.to_owned(), store: "main".to_owned() }
@@ -335,6 +356,7 @@ fn read(method: &str, path: &str, response: &mut ureq::http::Response<ureq::Body
         json: serde_json::from_str(&text).unwrap_or_default(),
         text,
         cut_off,
+        headers,
     };
     (body, response)
 }
@@ -354,6 +376,7 @@ fn received(
             json: Value::Null,
             text: error.to_string(),
             cut_off: true,
+            headers: Vec::new(),
         },
     }
 }

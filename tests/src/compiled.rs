@@ -8,7 +8,7 @@ use crate::root;
 const COMPILED: &str = ".compiled/modules";
 
 /// A cache of compiled components that all tests share: compiling takes ten times as long as the rest of a start.
-pub(crate) fn shared_compiled() -> PathBuf {
+pub fn shared_compiled() -> PathBuf {
     root().join("target/tmp/compiled")
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -17,8 +18,12 @@ pub struct Control {
 impl Control {
     /// Connects to a host.
     pub fn of(host: &Host) -> Self {
-        let write =
-            UnixStream::connect(host.data().join("control.sock")).expect("the host has a control socket");
+        Self::at(&host.data())
+    }
+
+    /// Connects to the host of a data directory.
+    pub fn at(data: &Path) -> Self {
+        let write = UnixStream::connect(data.join("control.sock")).expect("the host has a control socket");
         let read = BufReader::new(write.try_clone().expect("a socket has two ends"));
         let mut control = Self { write, read };
         let host = control.ask(&json!({ "exesdb": "0.1.0", "control": 1 }));

@@ -37,7 +37,8 @@ impl Append {
 
     /// Records a response; `result` is the part of it with the events' versions.
     pub(crate) fn record(&mut self, response: &Response, result: &Value) {
-        if response.status == 200 {
+        // One that broke off says nothing.
+        if response.status == 200 && !response.cut_off {
             let number = |name: &str| result[name].as_u64().expect("the response has numbers");
             self.outcome = Outcome::Acknowledged {
                 first_version: number("first_version"),

@@ -18,6 +18,7 @@ mod live;
 mod load;
 mod memory;
 mod piped;
+mod strategies;
 mod telemetry;
 
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 pub use client::{Client, Response, encoded};
-pub use compiled::{keep_compiled, take_compiled};
+pub use compiled::{keep_compiled, shared_compiled, take_compiled};
 pub use connection::Connection;
 pub use consumer::Consumer;
 pub use control::Control;
@@ -36,6 +37,7 @@ pub use ledger::{Append, NO_FAULTS, Outcome, Transaction, disorder, faults, halv
 pub use listener::Listener;
 pub use load::{Load, Report};
 pub use memory::allocated_bytes;
+pub use strategies::{paths, restarted, runs};
 pub use telemetry::{NO_EVENTS, after, last_seq, of_kind, path_of};
 
 /// How long a test waits for an expected result, on a machine that may be busy.

@@ -203,5 +203,5 @@ impl PipedAppender {
 }
 
 fn response(status: u16, json: Value, text: String) -> Response {
-    Response { status, content_type: String::new(), json, text, cut_off: status == 0 }
+    Response { status, content_type: String::new(), json, text, cut_off: status == 0, headers: Vec::new() }
 }

@@ -1,11 +1,8 @@
 //! What counts against an event of a durable subscription: that its consumer's client goes away, and not that the host or a part of
 //! it is restarted.
 
-use exesdb_tests::{Consumer, Host, after, eventually, last_seq, path_of};
+use exesdb_tests::{Consumer, Host, after, eventually, last_seq, path_of, paths, runs};
 use serde_json::{Value, json};
-
-use crate::kill::runs;
-use crate::strategies::paths;
 
 const NAME: &str = "s";
 

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 
-use exesdb_tests::{Host, Load, NO_FAULTS, after, eventually, faults, last_seq, path_of};
+use exesdb_tests::{
+    Host, Load, NO_FAULTS, after, eventually, faults, last_seq, path_of, paths, restarted, runs,
+};
 use serde_json::{Value, json};
-
-use crate::strategies::{paths, restarted};
 
 /// How often each path started or ended.
 type Counts = BTreeMap<String, usize>;
@@ -21,11 +21,6 @@ fn count(events: &[Value], kinds: [&str; 2]) -> Counts {
 
 fn once_each(paths: &BTreeSet<String>) -> Counts {
     paths.iter().map(|path| (path.clone(), 1)).collect()
-}
-
-/// Whether the whole tree runs.
-pub(crate) fn runs(node: &Value) -> bool {
-    node["state"] == "running" && node["children"].as_array().is_none_or(|children| children.iter().all(runs))
 }
 
 #[test]

@@ -14,6 +14,5 @@ mod persistence;
 mod shares;
 mod steps;
 mod storm;
-mod strategies;
 mod wasi;
 mod wasi_http;

@@ -6,10 +6,8 @@
 use std::time::{Duration, Instant};
 
 use exesdb_test_support::{number, random};
-use exesdb_tests::{Control, Host, Load, NO_FAULTS, eventually, faults};
+use exesdb_tests::{Control, Host, Load, NO_FAULTS, eventually, faults, paths};
 use serde_json::Value;
-
-use crate::strategies::paths;
 
 /// The interval between two kills.
 const BETWEEN_KILLS: Duration = Duration::from_millis(10);

@@ -5,13 +5,17 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 /// All paths of the tree, parents first, siblings in start order.
-pub(crate) fn paths(node: &Value) -> Vec<String> {
+pub fn paths(node: &Value) -> Vec<String> {
     let below = children(node).iter().flat_map(paths);
     std::iter::once(path(node)).chain(below).collect()
 }
 
 /// The paths that restart when a child is killed. All children are permanent.
-pub(crate) fn restarted(tree: &Value, killed: &str) -> BTreeSet<String> {
+///
+/// # Panics
+///
+/// When a supervisor above it has a strategy that Erlang does not know.
+pub fn restarted(tree: &Value, killed: &str) -> BTreeSet<String> {
     let Some((parent, index)) = find(tree, killed) else { return BTreeSet::new() };
     let siblings = children(parent);
     let concerned = match parent["strategy"].as_str() {
@@ -21,6 +25,11 @@ pub(crate) fn restarted(tree: &Value, killed: &str) -> BTreeSet<String> {
         other => panic!("{}: no strategy known to Erlang: {other:?}", parent["path"]),
     };
     concerned.iter().flat_map(paths).collect()
+}
+
+/// Whether a part of the tree runs with all that is below it.
+pub fn runs(node: &Value) -> bool {
+    node["state"] == "running" && children(node).iter().all(runs)
 }
 
 /// The supervisor of a child, and the child's index.
