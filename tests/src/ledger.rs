@@ -238,6 +238,7 @@ fn fault_of(append: &Append, events: &[Value], places: &HashMap<&str, usize>) ->
 #[cfg(test)]
 mod tests {
     use super::{Append, NO_FAULTS, Outcome, Transaction, disorder, faults, halves};
+    use crate::Response;
     use serde_json::{Value, json};
 
     fn event(position: u64, stream: &str, version: u64, id: &str) -> Value {
@@ -270,6 +271,26 @@ mod tests {
         assert_eq!(faults(&events, &appends), NO_FAULTS);
         appends[1].outcome = Outcome::Unknown;
         assert_eq!(faults(&events, &appends), NO_FAULTS);
+    }
+
+    #[test]
+    fn a_response_that_broke_off_acknowledges_nothing() {
+        let mut sent = append("a", &["a0"], Outcome::Unknown);
+        let json = json!({ "first_version": 0, "last_version": 0, "position": 0 });
+        let mut response = Response {
+            status: 200,
+            content_type: "application/json".to_owned(),
+            json: json.clone(),
+            text: json.to_string(),
+            cut_off: true,
+            headers: Vec::new(),
+        };
+        sent.record(&response, &json);
+        assert_eq!(sent.outcome, Outcome::Unknown);
+        response.cut_off = false;
+        sent.record(&response, &json);
+        let told = Outcome::Acknowledged { first_version: 0, last_version: 0, position: 0 };
+        assert_eq!(sent.outcome, told);
     }
 
     #[test]

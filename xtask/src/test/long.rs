@@ -100,6 +100,42 @@ const LONG: &[Long] = &[
         amount: ("EXESDB_CHAOS_SECONDS", "600"),
     },
     Long {
+        name: "failovers",
+        targets: &["--test", "cluster"],
+        tests: "failover::a_killed_leader_is_succeeded",
+        amount: ("EXESDB_FAILOVER_ROUNDS", "200"),
+    },
+    Long {
+        name: "cluster-kills",
+        targets: &["--test", "cluster"],
+        tests: "kills::nodes_that_are_killed_at_random_times",
+        amount: ("EXESDB_CLUSTER_KILLS", "2000"),
+    },
+    Long {
+        name: "nemesis",
+        targets: &["--test", "cluster"],
+        tests: "nemesis::a_cluster_in_trouble_keeps_every_promise",
+        amount: ("EXESDB_NEMESIS_EPISODES", "100"),
+    },
+    Long {
+        name: "partitions",
+        targets: &["--test", "cluster"],
+        tests: "netns::a_partitioned_cluster_serves",
+        amount: ("EXESDB_PARTITION_EPISODES", "100"),
+    },
+    Long {
+        name: "cluster-tree",
+        targets: &["--test", "cluster"],
+        tests: "tree::a_kill_of_any_child",
+        amount: ("EXESDB_CLUSTER_TREE_ROUNDS", "20"),
+    },
+    Long {
+        name: "cluster-emitters",
+        targets: &["--test", "cluster"],
+        tests: "emitters::nothing_acknowledged_goes_undelivered",
+        amount: ("EXESDB_CLUSTER_EMITTER_KILLS", "50"),
+    },
+    Long {
         name: "otp",
         targets: &["--test", "otp_random"],
         tests: "",
