@@ -16,21 +16,21 @@ use crate::rounds::Rounds;
 use crate::spread::Spread;
 
 /// Duration of each measurement of the floor: hundreds of fdatasyncs on an SSD.
-const FLOOR_TIME: Duration = Duration::from_millis(300);
+pub(crate) const FLOOR_TIME: Duration = Duration::from_millis(300);
 
 /// A workload.
 #[derive(Debug, Clone, Copy)]
-struct Workload {
-    name: &'static str,
-    clients: usize,
-    events: usize,
+pub(crate) struct Workload {
+    pub(crate) name: &'static str,
+    pub(crate) clients: usize,
+    pub(crate) events: usize,
     /// How the host is sent the events; the bare server knows frames only.
-    sent: Sent,
+    pub(crate) sent: Sent,
 }
 
 /// How the host is sent the events of a workload.
 #[derive(Debug, Clone, Copy)]
-enum Sent {
+pub(crate) enum Sent {
     /// A request for each append, one after the other on each connection.
     Requests(Form),
     /// One request for all appends of a connection, with [`IN_FLIGHT`] of them without an answer. The bare server has clients
@@ -38,7 +38,7 @@ enum Sent {
     Pipeline,
 }
 
-const WORKLOADS: [Workload; 5] = [
+pub(crate) const WORKLOADS: [Workload; 5] = [
     Workload { name: "A: 1 client, 1 event", clients: 1, events: 1, sent: Sent::Requests(Form::Json) },
     Workload { name: "B: 32 clients, 1 event", clients: 32, events: 1, sent: Sent::Requests(Form::Json) },
     Workload { name: "C: 8 clients, 100, JSON", clients: 8, events: 100, sent: Sent::Requests(Form::Json) },
@@ -51,14 +51,25 @@ const WORKLOADS: [Workload; 5] = [
     Workload { name: "C': 8 clients, pipeline", clients: 8, events: 1, sent: Sent::Pipeline },
 ];
 
-/// What one of the two servers did.
+/// What one of the servers did.
 #[derive(Debug, Serialize)]
-struct Server {
-    appends_per_second: Spread,
-    p50_us: u64,
-    p99_us: u64,
+pub(crate) struct Server {
+    pub(crate) appends_per_second: Spread,
+    pub(crate) p50_us: u64,
+    pub(crate) p99_us: u64,
     /// Of all threads of the server, in microseconds for each append.
-    processor_us: Spread,
+    pub(crate) processor_us: Spread,
+}
+
+impl Server {
+    /// `None` without turns.
+    pub(crate) fn of(turns: Vec<Turn>) -> Option<Self> {
+        let appends_per_second = Spread::of(turns.iter().map(Turn::rate))?;
+        let processor_us = Spread::of(turns.iter().map(|turn| turn.processor_us))?;
+        let all = Measured::of_rounds(turns.into_iter().map(|turn| turn.measured));
+        let (p50_us, p99_us) = (all.percentile_us(50), all.percentile_us(99));
+        Some(Self { appends_per_second, p50_us, p99_us, processor_us })
+    }
 }
 
 /// The result of a workload.
@@ -109,18 +120,21 @@ struct Round {
     floor_per_second: f64,
 }
 
-struct Turn {
+/// What a server did in a round.
+pub(crate) struct Turn {
     measured: Measured,
     processor_us: f64,
 }
 
 impl Turn {
-    fn new(measured: Measured, processor: Duration) -> Self {
+    /// With the processor time that all appends of the turn took together.
+    pub(crate) fn new(measured: Measured, processor: Duration) -> Self {
         let processor_us = measured.processor_us(processor);
         Self { measured, processor_us }
     }
 
-    fn rate(&self) -> f64 {
+    /// Appends per second.
+    pub(crate) fn rate(&self) -> f64 {
         self.measured.appends_per_second()
     }
 }
@@ -199,19 +213,11 @@ fn row(workload: Workload, rounds: Vec<Round>) -> Option<Row> {
         workload: workload.name,
         clients: workload.clients,
         events_per_append: workload.events,
-        exesdb: server(exesdb)?,
-        bare: server(bare)?,
+        exesdb: Server::of(exesdb)?,
+        bare: Server::of(bare)?,
         floor_per_second,
         appends_of_bare,
         processor_of_bare,
         appends_of_floor,
     })
-}
-
-fn server(turns: Vec<Turn>) -> Option<Server> {
-    let appends_per_second = Spread::of(turns.iter().map(Turn::rate))?;
-    let processor_us = Spread::of(turns.iter().map(|turn| turn.processor_us))?;
-    let all = Measured::of_rounds(turns.into_iter().map(|turn| turn.measured));
-    let (p50_us, p99_us) = (all.percentile_us(50), all.percentile_us(99));
-    Some(Server { appends_per_second, p50_us, p99_us, processor_us })
 }

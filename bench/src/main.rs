@@ -9,6 +9,7 @@ mod append;
 mod bare;
 mod body;
 mod client;
+mod cluster;
 mod curve;
 mod floor;
 mod follow;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde::Serialize;
 
 use bare::BareServer;
@@ -59,7 +61,9 @@ Examples:
   exesdb-bench --followers 5000 --rate 20         what followers cost
   exesdb-bench --delivery --rate 1000             how soon an event is delivered
   exesdb-bench --catch-up 1000000                 how fast a durable subscription catches up
-  exesdb-bench --subscriptions 100 --rate 2000    what durable subscriptions cost";
+  exesdb-bench --subscriptions 100 --rate 2000    what durable subscriptions cost
+  exesdb-bench --cluster 3                        what an append to a cluster of three nodes costs
+  exesdb-bench --cluster 3 --only B               the same, with 32 clients only";
 
 /// Measures an exesdb host on this machine, next to a minimal server and to the disk itself.
 #[derive(Debug, Parser)]
@@ -113,6 +117,12 @@ struct Options {
           value_parser = clap::value_parser!(u64).range(1..=100))]
     subscriptions: Option<u64>,
 
+    /// Instead of the workloads: measure the appends on a cluster of this many nodes on this machine, next to a single node and the
+    /// bare server.
+    #[arg(long, value_name = "NODES", conflicts_with_all = ["curve", "followers", "delivery", "catch_up", "subscriptions"],
+          value_parser = PossibleValuesParser::new(["1", "3", "5"]).try_map(|nodes| nodes.parse::<u16>()))]
+    cluster: Option<u16>,
+
     /// With --followers, --delivery and --subscriptions: appends per second.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: u32,
@@ -153,6 +163,8 @@ struct Report {
     caught_up: Option<subscribe::CaughtUp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     subscriptions: Option<subscribe::Many>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<cluster::Clustered>,
 }
 
 fn main() -> ExitCode {
@@ -242,6 +254,9 @@ fn print(output: &mut impl Write, report: &Report) -> io::Result<()> {
     if let Some(subscriptions) = &report.subscriptions {
         writeln!(output, "{}", subscriptions.lines())?;
     }
+    if let Some(cluster) = &report.cluster {
+        writeln!(output, "{}", cluster.lines())?;
+    }
     Ok(())
 }
 
@@ -264,6 +279,10 @@ async fn measure(exesdb: &Path, folder: &Path, options: &Options) -> anyhow::Res
         return Ok(report);
     }
     let only = options.only.as_deref();
+    if let Some(nodes) = options.cluster {
+        let cluster = cluster::measure(exesdb, folder, nodes, rounds, only.unwrap_or_default()).await?;
+        return Ok(Report { cluster: Some(cluster), ..Report::default() });
+    }
     let appends = measure_appends(exesdb, &folder.join("appended"), rounds, only.unwrap_or_default()).await?;
     if only.is_some() {
         return Ok(Report { appends, ..Report::default() });
