@@ -46,6 +46,22 @@ pub enum Finding {
         /// The replica.
         replica: u64,
     },
+    /// A replica has less than it had acknowledged.
+    LostLog {
+        /// The store.
+        store: String,
+        /// Its node.
+        node: String,
+    },
+    /// A replica has other data than its leader.
+    Diverged {
+        /// The store.
+        store: String,
+        /// Its node.
+        node: String,
+        /// Index of the entry at which that was found.
+        index: u64,
+    },
     /// A replica does not go on.
     Stopped {
         /// The store.
@@ -124,6 +140,19 @@ impl Finding {
                 store,
                 format!("replica {replica} is a member of its group, and not in the registry"),
                 "report this: it should not happen".into(),
+            ),
+            Self::LostLog { store, node } => (
+                store,
+                format!("its replica on {node} lost entries that it had acknowledged"),
+                format!("empty the data directory of {node}, and let it join under a new name"),
+            ),
+            Self::Diverged { store, node, index } => (
+                store,
+                format!("its replica on {node} differs from its leader since entry {index} or before"),
+                format!(
+                    "keep a copy of the store's folder on {node} and report this; then empty its data directory, and let it \
+                     join under a new name"
+                ),
             ),
             Self::Stopped { store, node, reason } => (
                 store,

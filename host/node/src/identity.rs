@@ -264,18 +264,22 @@ impl Opened {
     ///
     /// [`StartError`].
     pub fn replica(&self, place: &Place) -> Result<PathBuf, StartError> {
-        let path = self.folder.replica(place);
-        let Place { group, store, replica, is_admitted } = place.clone();
-        if self.broken.contains(&group) {
-            return Err(StartError::Broken { store, replica });
+        replica_in(&self.folder, place, &self.broken)
+    }
+}
+
+fn replica_in(folder: &DataFolder, place: &Place, broken: &[u64]) -> Result<PathBuf, StartError> {
+    let path = folder.replica(place);
+    let Place { group, store, replica, is_admitted } = place.clone();
+    if broken.contains(&group) {
+        return Err(StartError::Broken { store, replica });
+    }
+    match folder::kept_in(&path)? {
+        Kept::Single => Err(StartError::NoReplica { store, replica, path }),
+        Kept::Nothing if is_admitted && !is_swapping(&path) => {
+            Err(StartError::ReplicaMissing { store, replica, path })
         }
-        match folder::kept_in(&path)? {
-            Kept::Single => Err(StartError::NoReplica { store, replica, path }),
-            Kept::Nothing if is_admitted && !is_swapping(&path) => {
-                Err(StartError::ReplicaMissing { store, replica, path })
-            }
-            Kept::Replica | Kept::Nothing => Ok(path),
-        }
+        Kept::Replica | Kept::Nothing => Ok(path),
     }
 }
 

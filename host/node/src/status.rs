@@ -47,6 +47,12 @@ pub struct GroupReport {
     pub voters: Vec<Vec<u64>>,
     /// Of a leader: the last entry that each other member is known to have.
     pub followers: BTreeMap<u64, Option<u64>>,
+    /// Of a leader: replicas that lost what they had acknowledged to it.
+    #[serde(default)]
+    pub lost: Vec<u64>,
+    /// Index at which it was found to differ from its leader, if so.
+    #[serde(default)]
+    pub diverged: Option<u64>,
     /// Why it does not go on, if so.
     pub stopped: Option<String>,
 }
@@ -180,6 +186,8 @@ impl GroupReport {
             applied: metrics.applied.map_or(0, |id| id.index),
             voters: metrics.members.voters.iter().map(|set| set.iter().copied().collect()).collect(),
             followers: metrics.followers.clone(),
+            lost: metrics.lost_logs.iter().copied().collect(),
+            diverged: metrics.diverged,
             stopped,
         }
     }
@@ -299,7 +307,7 @@ mod tests {
                 applied: if leads { 10 } else { 9 },
                 voters: vec![(0..voters as u64).map(|node| 2 * node + group).collect()],
                 followers,
-                stopped: None,
+                ..GroupReport::default()
             }
         };
         let report = |node| NodeReport { pid: 40, groups: vec![group(node, 1), group(node, 2)] };
@@ -376,6 +384,27 @@ mod tests {
         store(2, &mut reports, |group| group.is_ready = false);
         let found = about(&ClusterStatus::of(&registry(3), &reports));
         assert!(found.contains(&"x: no node says that it leads it".to_owned()), "{found:?}");
+    }
+
+    #[test]
+    fn a_replica_that_lost_its_log_or_differs_does_not_count_and_has_to_be_replaced() {
+        let mut reports = reports(&[1, 2, 3], 3);
+        let mut group = |node: u64, change: &dyn Fn(&mut GroupReport)| {
+            change(&mut reports.get_mut(&node).expect("it reports").groups[1]);
+        };
+        group(2, &|group| group.lost = vec![6]);
+        group(1, &|group| {
+            group.diverged = Some(7);
+            group.stopped = Some("it differs".into());
+            group.role = ReplicaRole::Stopped;
+        });
+        let status = ClusterStatus::of(&registry(3), &reports);
+        let expected = [
+            "x: 1 of its 3 voters answer, which is no majority: it takes no writes",
+            "x: its replica on n3 lost entries that it had acknowledged",
+            "x: its replica on n1 differs from its leader since entry 7 or before",
+        ];
+        assert_eq!((status.exit_code(), about(&status)), (2, expected.map(str::to_owned).to_vec()));
     }
 
     #[test]

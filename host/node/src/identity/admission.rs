@@ -1,12 +1,13 @@
 //! Writing down that a replica was installed.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use exesdb_cluster::{Group, ReplicaHome};
 use tokio::sync::Mutex;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{DataFolder, Identity, StartError};
+use super::{DataFolder, Identity, Place, StartError, replica_in};
 use crate::limits::ADMISSION_TICK;
 
 /// The identity of a running node, which is written again with each replica that is installed.
@@ -31,6 +32,16 @@ impl Admissions {
     /// The identity as it was written last.
     pub async fn identity(&self) -> Identity {
         self.identity.lock().await.clone()
+    }
+
+    /// The folder of a replica, which is there if it must be: see [`Opened::replica`](super::Opened::replica). `broken` are the
+    /// groups that lost something in the log.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub fn replica(&self, place: &Place, broken: &[u64]) -> Result<PathBuf, StartError> {
+        replica_in(&self.folder, place, broken)
     }
 
     /// Writes down that the replica of a group was installed. Durable on return.

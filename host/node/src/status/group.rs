@@ -80,7 +80,11 @@ impl<'a> GroupView<'a> {
             };
             Some(leader.last.saturating_sub(has))
         });
-        if let Some(reason) = report.and_then(|report| report.stopped.clone()) {
+        if self.is_lost(replica) {
+            findings.push(Finding::LostLog { store, node: node.clone() });
+        } else if let Some(index) = report.and_then(|report| report.diverged) {
+            findings.push(Finding::Diverged { store, node: node.clone(), index });
+        } else if let Some(reason) = report.and_then(|report| report.stopped.clone()) {
             findings.push(Finding::Stopped { store, node: node.clone(), reason });
         } else if let (Some(lag), Some(_)) = (lag.filter(|lag| *lag > CAUGHT_UP_ENTRIES), report) {
             findings.push(Finding::Behind { store, node: node.clone(), lag });
@@ -93,9 +97,15 @@ impl<'a> GroupView<'a> {
         self.voters.iter().any(|set| set.contains(&replica))
     }
 
+    /// Whether the leader counted on more than the replica has.
+    fn is_lost(&self, replica: u64) -> bool {
+        self.leader.is_some_and(|(_, leader)| leader.lost.contains(&replica))
+    }
+
     fn is_alive(&self, replica: u64) -> bool {
+        let is_lost = self.is_lost(replica);
         self.replicas.iter().any(|(id, _, report)| {
-            *id == replica && report.is_some_and(|report| report.role != ReplicaRole::Stopped)
+            *id == replica && !is_lost && report.is_some_and(|report| report.role != ReplicaRole::Stopped)
         })
     }
 
