@@ -13,6 +13,7 @@ use rcgen::{
     KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
 };
 use rustls::pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
 
 pub use self::request::{CertificateRequest, RequestError};
 use crate::credentials::{self, CredentialsError};
@@ -25,7 +26,8 @@ pub const CERTIFICATE_FILE: &str = "ca.pem";
 /// File of the authority's key in its folder. Only its owner may read it.
 pub const KEY_FILE: &str = "ca.key";
 
-/// What authorities are called in their certificates.
+/// How names of authorities begin in their certificates. The start of their key's hash follows: names of two are not the same,
+/// by which a node tells that a certificate is not of its authority.
 const NAME: &str = "exesdb cluster authority";
 
 /// The authority that `cluster init` makes. Its key stays in its folder.
@@ -87,7 +89,7 @@ impl Authority {
     /// [`AuthorityError`]. Files that exist are not touched.
     pub fn create(folder: &Path) -> Result<Self, AuthorityError> {
         let key = KeyPair::generate()?;
-        let params = params_of_authority();
+        let params = params_of_authority(&key);
         let certificate = params.self_signed(&key)?.der().clone();
         write_new(&folder.join(KEY_FILE), 0o600, &pem::encode("PRIVATE KEY", &key.serialize_der()))?;
         write_new(&folder.join(CERTIFICATE_FILE), 0o644, &pem::encode("CERTIFICATE", &certificate))?;
@@ -105,7 +107,7 @@ impl Authority {
         let key = credentials::read_key(&key_path)?;
         let key = KeyPair::try_from(key.secret_der()).ok();
         let key = key.ok_or(AuthorityError::ForeignKey { path: key_path })?;
-        let authority = Self { issuer: Issuer::new(params_of_authority(), key), certificate };
+        let authority = Self { issuer: Issuer::new(params_of_authority(&key), key), certificate };
         // Whether both belong together shows in a certificate that it signs.
         let probe = authority.sign_key("probe", &KeyPair::generate()?)?;
         let is_ours = credentials::check_chain(&probe, &[], &authority.certificate, SystemTime::now());
@@ -152,8 +154,10 @@ impl Authority {
     }
 }
 
-fn params_of_authority() -> CertificateParams {
-    let mut params = params_of(NAME);
+fn params_of_authority(key: &KeyPair) -> CertificateParams {
+    let hash = Sha256::digest(key.public_key_raw());
+    let start = u64::from_be_bytes(*hash.first_chunk().expect("a hash is longer"));
+    let mut params = params_of(&format!("{NAME} {start:016x}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params

@@ -294,16 +294,26 @@ fn explain(error: &rustls::Error, path: &Path, authority: &Path, node: &str) -> 
             CredentialsError::Expired { path: path_of, days }
         }
         CertificateError::NotValidYetContext { .. } => CredentialsError::NotYetValid { path: path_of },
-        CertificateError::NotValidForNameContext { presented, .. } => CredentialsError::OtherName {
-            path: path_of,
-            node: node.to_owned(),
-            presented: if presented.is_empty() { "no name".to_owned() } else { presented.join(", ") },
-        },
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            CredentialsError::OtherName { path: path_of, node: node.to_owned(), presented: names(presented) }
+        }
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             CredentialsError::OtherAuthority { path: path_of, authority }
         }
         _ => unusable(path, error),
     }
+}
+
+/// Names of a certificate as people write them: the library has them as `DnsName("node-1")`.
+fn names(presented: &[String]) -> String {
+    if presented.is_empty() {
+        return "no name".to_owned();
+    }
+    let plain = |name: &String| match name.split_once("(\"").and_then(|(_, name)| name.strip_suffix("\")")) {
+        Some(plain) => plain.to_owned(),
+        None => name.clone(),
+    };
+    presented.iter().map(plain).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -340,7 +350,7 @@ mod tests {
         let loaded = load(folder, "node-1").unwrap();
         assert_eq!(loaded.fingerprint(), authority.fingerprint());
         let text = refused("node-2");
-        assert!(text.contains("node.pem: the certificate is for") && text.contains("node-1"), "{text}");
+        assert!(text.contains("node.pem: the certificate is for node-1, and this node is node-2"), "{text}");
         assert!(refused("Node").contains("no name of a node"));
 
         let key = fs::read(folder.join("node.key")).unwrap();

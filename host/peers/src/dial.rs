@@ -9,6 +9,7 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -23,6 +24,9 @@ use crate::limits::{
 };
 use crate::node::Node;
 use crate::task::Task;
+
+/// How long the cause of a failed hello is waited for. It comes at once, or there is none.
+const CAUSE_WAIT: Duration = Duration::from_millis(100);
 
 /// A connection that both sides have accepted.
 pub(crate) struct Dialed {
@@ -71,7 +75,8 @@ pub(crate) async fn dial(
 ) -> Result<Dialed, DialError> {
     let mut found = DialError::NoAddress { name: name.to_owned() };
     for address in addresses {
-        match dial_one(node, name, address, kind).await {
+        // A handshake is large, and futures that only may make one are not.
+        match Box::pin(dial_one(node, name, address, kind)).await {
             Ok(dialed) => return Ok(dialed),
             Err(error) if !found.is_refusal() => found = error,
             Err(_) => {}
@@ -94,14 +99,16 @@ async fn dial_one(node: &Node, name: &str, address: &str, kind: Kind) -> Result<
     let tls = tls.map_err(|error| reason(error.to_string()))?;
 
     let protocol = |reason: String| DialError::Protocol { address: address.to_owned(), reason };
-    let (mut requests, driver) = start(tls, kind).await.map_err(protocol)?;
+    let (mut requests, driver, ended) = start(tls, kind).await.map_err(protocol)?;
     let hello = node.hello(registered.node, kind);
     let (sent_at, sent_clock) = (Instant::now(), now_us());
     let answer = timeout(HELLO_WAIT, say_hello(&mut requests, name, &hello)).await;
     let answer = answer.map_err(|_| protocol("the hello was not answered in time".into()))?;
-    let theirs = match answer.map_err(protocol)? {
-        Ok(theirs) => theirs,
-        Err(refusal) => return Err(DialError::Refused { address: address.to_owned(), refusal }),
+    let theirs = match answer {
+        Ok(Ok(theirs)) => theirs,
+        Ok(Err(refusal)) => return Err(DialError::Refused { address: address.to_owned(), refusal }),
+        // In TLS 1.3 the other side looks at our certificate after we are done: if it refuses that, the connection ends.
+        Err(reason) => return Err(protocol(cause(ended).await.unwrap_or(reason))),
     };
     let round_trip = sent_at.elapsed();
     // TLS has checked that the certificate is for the name that was dialed.
@@ -127,7 +134,16 @@ pub(crate) async fn connect(address: &str) -> io::Result<TcpStream> {
     Ok(tcp)
 }
 
-async fn start(tls: TlsStream<TcpStream>, kind: Kind) -> Result<(SendRequest<Body>, Task), String> {
+/// Why a connection has ended, if it has.
+async fn cause(ended: oneshot::Receiver<String>) -> Option<String> {
+    timeout(CAUSE_WAIT, ended).await.ok()?.ok()
+}
+
+/// Speaks HTTP/2. The last part of what is returned tells why the connection ended, once it has.
+async fn start(
+    tls: TlsStream<TcpStream>,
+    kind: Kind,
+) -> Result<(SendRequest<Body>, Task, oneshot::Receiver<String>), String> {
     let window = if kind == Kind::Client { RELAY_WINDOW } else { STREAM_WINDOW };
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -140,12 +156,14 @@ async fn start(tls: TlsStream<TcpStream>, kind: Kind) -> Result<(SendRequest<Bod
         .keep_alive_while_idle(true);
     let (requests, connection) =
         builder.handshake(TokioIo::new(tls)).await.map_err(|error| explain(&error))?;
+    let (cause, ended) = oneshot::channel();
     let driver = Task::spawn(async move {
         if let Err(error) = connection.await {
-            tracing::debug!(error = explain(&error), "a connection to a node ended");
+            // After the hello nobody asks.
+            drop(cause.send(explain(&error)));
         }
     });
-    Ok((requests, driver))
+    Ok((requests, driver, ended))
 }
 
 /// Says hello. The answer is one, too, or a refusal.

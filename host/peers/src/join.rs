@@ -34,7 +34,7 @@ use crate::task::Task;
 use crate::token::{Secret, Token};
 
 /// What a node says of itself when it joins.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct JoinRequest {
     /// Its name, which its certificate will have.
@@ -45,6 +45,9 @@ pub struct JoinRequest {
     pub addresses: Vec<String>,
     /// A request for a certificate of its key, as PEM.
     pub certificate_request: String,
+    /// What else it says to the host.
+    #[serde(default)]
+    pub content: Value,
 }
 
 /// What a node that joins gets.

@@ -9,7 +9,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
 use exesdb_cluster::limits::{SNAPSHOT_CHUNKS_WAITING_MAX, SNAPSHOT_STALL};
@@ -30,18 +30,8 @@ use crate::link::Link;
 use crate::node::Node;
 use crate::pace::Pace;
 
-/// What is sent next of a snapshot.
-enum Part {
-    Bytes(Bytes),
-    /// Everything was sent. Without it the transfer was given up.
-    End,
-}
-
-/// The body of the request.
-struct Sending {
-    parts: mpsc::Receiver<Part>,
-    is_done: bool,
-}
+/// The body of the request. It ends also when the transfer is given up: the dump says itself whether it is whole.
+struct Sending(mpsc::Receiver<Bytes>);
 
 impl http_body::Body for Sending {
     type Data = Bytes;
@@ -51,16 +41,7 @@ impl http_body::Body for Sending {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, BodyError>>> {
-        if self.is_done {
-            return Poll::Ready(None);
-        }
-        let part = ready!(self.parts.poll_recv(context));
-        self.is_done = !matches!(part, Some(Part::Bytes(_)));
-        Poll::Ready(match part {
-            Some(Part::Bytes(bytes)) => Some(Ok(http_body::Frame::data(bytes))),
-            Some(Part::End) => None,
-            None => Some(Err("the transfer was given up".into())),
-        })
+        self.0.poll_recv(context).map(|part| part.map(|bytes| Ok(http_body::Frame::data(bytes))))
     }
 }
 
@@ -78,7 +59,7 @@ pub(crate) async fn send(
         .map_err(|_| unreachable("this node is sending another snapshot".to_owned()))?;
     let mut requests = link.bulk().await.map_err(unreachable)?;
     let (parts, sending) = mpsc::channel(1);
-    let sending = boxed(Sending { parts: sending, is_done: false });
+    let sending = boxed(Sending(sending));
     let request = Request::post(format!("https://{}/snapshot", link.name)).body(sending);
     let request = request.map_err(|error| unreachable(error.to_string()))?;
     let mut answer = std::pin::pin!(async {
@@ -104,22 +85,19 @@ pub(crate) async fn send(
     }
 }
 
-/// Passes a snapshot on at its pace. Returns when everything is on its way; the other end may be gone by then.
-async fn pump(head: Bytes, mut body: SnapshotBody, parts: mpsc::Sender<Part>) {
+/// Passes a snapshot on at its pace. Returns when everything is on its way, or nothing is taken any more.
+async fn pump(head: Bytes, mut body: SnapshotBody, parts: mpsc::Sender<Bytes>) {
     let mut pace = Pace::new(SNAPSHOT_BYTES_PER_S, Instant::now());
     let length = u32::try_from(head.len()).expect("a head is short").to_be_bytes();
     let head = [&length[..], &head].concat();
     let mut next = Some(Bytes::from(head));
     while let Some(bytes) = next {
         let due = pace.sent(bytes.len(), Instant::now());
-        if parts.send(Part::Bytes(bytes)).await.is_err() {
-            return std::future::pending().await;
+        if parts.send(bytes).await.is_err() {
+            return;
         }
         sleep_until(due).await;
         next = body.recv().await;
-    }
-    if parts.send(Part::End).await.is_err() {
-        std::future::pending().await
     }
 }
 

@@ -209,6 +209,23 @@ async fn silent_connections_are_closed_and_make_room() {
 }
 
 #[tokio::test]
+async fn a_later_connection_of_a_node_takes_the_place_of_an_earlier_one() {
+    let cluster = Cluster::new();
+    let node = cluster.start(1).await;
+    cluster.register(2);
+    let connect = async |kind: &str| {
+        let mut requests = raw::connect_as(&cluster, "node-2", &node.address, "node-1").await;
+        let (status, _) = within(raw::say_hello(&mut requests, &raw::hello(2, 1, kind))).await;
+        assert_eq!(status, StatusCode::OK);
+        requests
+    };
+    let (first, other_kind) = (connect("raft").await, connect("client").await);
+    let second = connect("raft").await;
+    wait_for("the end of the first", || first.is_closed()).await;
+    assert!(!other_kind.is_closed() && !second.is_closed());
+}
+
+#[tokio::test]
 async fn both_sides_show_a_refusal() {
     let cluster = Cluster::new();
     let (one, two) = (cluster.start(1).await, cluster.start(2).await);
@@ -229,6 +246,22 @@ async fn both_sides_show_a_refusal() {
     two.says("node-9", "no node \"node-9\" is registered").await;
     two.connect(&[("node-1", "127.0.0.1:1")]);
     two.says("node-1", "refused").await;
+}
+
+#[tokio::test]
+async fn who_shows_a_certificate_of_another_authority_learns_it() {
+    let (cluster, other) = (Cluster::new(), Cluster::new());
+    let one = cluster.start(1).await;
+    // It accepts the other node, which does not accept it.
+    let both = [fs::read(other.ca()).unwrap(), fs::read(cluster.ca()).unwrap()].concat();
+    fs::write(other.ca(), both).unwrap();
+    let two = other.start_as(Cluster::identity(2), Arc::clone(&cluster.registry)).await;
+    two.connect(&[("node-1", &one.address)]);
+    two.says("node-1", "UnknownCA").await;
+    // And the other way round the node's own check says it.
+    cluster.register(2);
+    one.connect(&[("node-2", &two.address)]);
+    one.says("node-2", "UnknownIssuer").await;
 }
 
 #[tokio::test]

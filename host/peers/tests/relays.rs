@@ -179,6 +179,7 @@ async fn a_node_joins_with_a_token_and_speaks_with_the_others() {
         incarnation: 1_004,
         addresses: vec!["127.0.0.1:9".into()],
         certificate_request: key.pem().to_owned(),
+        content: serde_json::Value::Null,
     };
     let good = token(|_| {});
     let joined = within(join(&good, &request)).await.unwrap();
