@@ -180,6 +180,10 @@ impl<H: ReplicaHome> Kept<H> {
         let replica = self.home.install(incoming).map_err(|error| self.stop(error.to_string()))?;
         drop(guard);
         self.put(replica);
+        // What came with the snapshot has no topics of its own.
+        if let Some(on_applied) = &self.on_applied {
+            on_applied(Vec::new());
+        }
         Ok(())
     }
 

@@ -140,7 +140,13 @@ impl<H: ReplicaHome> Driver<H> {
             let mut campaigns = self.shared.campaigns.lock();
             if is_granted { campaigns.begun += 1 } else { campaigns.pre_votes_lost += 1 }
         }
-        tracing::info!(group = self.shared.group, replica = self.shared.replica, is_granted, "pre-vote");
+        let (group, replica) = (self.shared.group, self.shared.replica);
+        // One that is not granted is repeated several times a second as long as there is no majority.
+        if is_granted {
+            tracing::info!(group, replica, "a majority would vote for this replica: it campaigns");
+        } else {
+            tracing::debug!(group, replica, "no majority would vote for this replica");
+        }
         // An engine that has ended says so elsewhere. A leader may have been heard meanwhile.
         if is_granted {
             self.elect().await;
