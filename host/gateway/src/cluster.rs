@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
 
-pub(crate) use headers::{Asked, BadHeader, LEADER, MISDIRECTED, TOKEN, asked, mark_relayed};
+pub(crate) use headers::{Asked, BadHeader, LEADER, MISDIRECTED, RELAYED, TOKEN, asked, mark_relayed};
 pub(crate) use way::{Way, way};
 
 /// A body that comes from another node, or goes to one.
@@ -62,6 +62,9 @@ pub enum RelayError {
         /// Why.
         reason: String,
     },
+    /// As many requests are being relayed to the other node as may be. Nothing was done.
+    #[error("too many requests are being relayed to the leader")]
+    Busy,
     /// The other node got it, and its response did not come.
     #[error("the leader's response did not come: {reason}")]
     Lost {

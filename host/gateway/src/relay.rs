@@ -1,24 +1,33 @@
 //! Serves a request of a store that other nodes have as well: here, or by having the leader serve it.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::HeaderValue;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Either, Full};
+use tokio::time::{Instant, sleep};
 
 use crate::body::RequestBody;
 use crate::cluster::{
-    Asked, BadHeader, Cluster, LEADER, Leader, LeaderNode, MISDIRECTED, RelayError, RelayedBody,
+    Asked, BadHeader, Cluster, LEADER, Leader, LeaderNode, MISDIRECTED, RELAYED, RelayError, RelayedBody,
     RelayedBodyError, TOKEN, Way, asked, way,
 };
 use crate::problem::problem;
 use crate::route::StoreRoute;
-use crate::service::{OwnResponse, ResponseBody, Service, invalid};
+use crate::service::{OwnResponse, ResponseBody, Service, invalid, own_response};
 
 /// Bytes of a body that are kept while it is relayed, so that it can be sent to another leader: what nearly all changes have.
 /// Larger ones are passed on as they arrive, once. All connections together keep 512 MiB at most.
 const KEPT_BYTES_MAX: u64 = 64 << 10;
+
+/// How long a change that was not begun is sent on to the next leader: longer than nearly all elections take.
+const NEXT_LEADER_WAIT: Duration = Duration::from_secs(4);
+
+/// Pause before it is sent again.
+const NEXT_LEADER_POLL: Duration = Duration::from_millis(100);
 
 impl Service {
     /// Serves a request of a store of the cluster.
@@ -66,16 +75,72 @@ impl Service {
             decided = way(asked, cluster.known_leader(&store.name).await);
         }
         match decided {
-            Way::Serve if asked.is_change => self.forward(store, request).await,
+            Way::Serve if asked.is_change => {
+                let response = self.forward(store, request).await?;
+                // It does not lead any more, and nothing was done. A client that wants no relay looks for the leader itself.
+                let is_misdirected = response.status() == StatusCode::MISDIRECTED_REQUEST;
+                if is_misdirected && asked.may_be_relayed() { Err(no_leader(store)) } else { Ok(response) }
+            }
             Way::Serve => self.read(cluster, store, asked, request).await,
             Way::Read(level) => {
                 let readable = cluster.readable(&store.name, level).await;
                 readable.map_err(|reason| not_readable(store, &reason))?;
-                self.read(cluster, store, asked, request).await
+                let had = cluster.token(&store.name);
+                let response = self.read(cluster, store, asked, request).await?;
+                // A replica that was opened again meanwhile may have less at first than what was promised.
+                if cluster.token(&store.name) < had {
+                    return Err(not_readable(store, "its replica was opened again meanwhile"));
+                }
+                Ok(response)
             }
-            Way::Relay(node) => relay(cluster, store, node, request).await,
+            Way::Relay(node) => self.relay(cluster, store, node, request).await,
             Way::Redirect(leader) => Err(redirect(store, leader.as_ref())),
             Way::Wait => Err(no_leader(store)),
+        }
+    }
+
+    /// Has the leader serve a change. One that was not begun, because the node does not lead any more or is away, is sent to whoever
+    /// leads next. One that may have been begun is never sent again.
+    async fn relay(
+        &self,
+        cluster: &dyn Cluster,
+        store: &StoreRoute,
+        mut node: LeaderNode,
+        request: Request<RequestBody>,
+    ) -> Result<Response<ResponseBody>, OwnResponse> {
+        let until = Instant::now() + NEXT_LEADER_WAIT;
+        let (head, body) = match kept(request).await? {
+            Kept::Whole(head, body) => (head, body),
+            Kept::Passing(request) => {
+                let relayed = cluster.relay(&node.name, request).await;
+                return if is_undone(&relayed) {
+                    Err(no_leader(store))
+                } else {
+                    Ok(passed_on(store, relayed))
+                };
+            }
+        };
+        loop {
+            let request = Request::from_parts(copy_of_parts(&head), full(body.clone()));
+            let relayed = cluster.relay(&node.name, request).await;
+            if !is_undone(&relayed) {
+                return Ok(passed_on(store, relayed));
+            }
+            if Instant::now() >= until {
+                return Err(no_leader(store));
+            }
+            // Its followers know that it is gone only when its lease is over.
+            sleep(NEXT_LEADER_POLL).await;
+            match cluster.known_leader(&store.name).await {
+                Leader::There(next) => node = next,
+                Leader::Here => {
+                    let request = Request::from_parts(head, RequestBody::relayed(full(body)));
+                    let response = self.forward(store, request).await?;
+                    let is_misdirected = response.status() == StatusCode::MISDIRECTED_REQUEST;
+                    return if is_misdirected { Err(no_leader(store)) } else { Ok(response) };
+                }
+                Leader::Unknown => return Err(no_leader(store)),
+            }
         }
     }
 
@@ -91,7 +156,8 @@ impl Service {
         if !asked.may_be_relayed() || !request.body().is_end_stream() {
             return self.forward(store, request).await;
         }
-        let head = copy_of(&request);
+        let mut head = copy_of(&request);
+        head.headers.remove(RELAYED);
         let response = self.forward(store, request).await?;
         if response.status() != StatusCode::MISDIRECTED_REQUEST {
             return Ok(response);
@@ -99,8 +165,7 @@ impl Service {
         match cluster.known_leader(&store.name).await {
             Leader::There(node) => {
                 let request = Request::from_parts(head, empty());
-                let relayed = cluster.relay(&node.name, request).await;
-                relayed.map(from_leader).map_err(|error| not_relayed(store, &error))
+                Ok(passed_on(store, cluster.relay(&node.name, request).await))
             }
             // It leads by now, or nobody does: the client tries again.
             Leader::Here | Leader::Unknown => Err(no_leader(store)),
@@ -108,37 +173,22 @@ impl Service {
     }
 }
 
-/// Has the leader serve a change. One that was not begun, because the node does not lead any more, is sent to its successor, once.
-async fn relay(
-    cluster: &dyn Cluster,
-    store: &StoreRoute,
-    node: LeaderNode,
-    request: Request<RequestBody>,
-) -> Result<Response<ResponseBody>, OwnResponse> {
-    let again = kept(request).await?;
-    let (first, again) = match again {
-        Kept::Whole(head, body) => {
-            let request = |head, body| Request::from_parts(head, full(body));
-            (request(copy_of_parts(&head), body.clone()), Some(request(head, body)))
-        }
-        Kept::Passing(request) => (request, None),
-    };
-    let relayed = cluster.relay(&node.name, first).await;
-    let is_undone = match &relayed {
-        Ok(response) => response.headers().contains_key(MISDIRECTED),
+/// Whether it is certain that nothing was done: the node was not reached, or does not lead.
+fn is_undone(relayed: &Result<Response<RelayedBody>, RelayError>) -> bool {
+    match relayed {
+        // Of the node itself or of its gateway: only those that do not lead answer so.
+        Ok(response) => response.status() == StatusCode::MISDIRECTED_REQUEST,
         Err(RelayError::Unreachable { .. }) => true,
-        Err(RelayError::Lost { .. }) => false,
-    };
-    if !is_undone {
-        return relayed.map(from_leader).map_err(|error| not_relayed(store, &error));
+        Err(RelayError::Busy | RelayError::Lost { .. }) => false,
     }
-    match (again, cluster.known_leader(&store.name).await) {
-        (Some(again), Leader::There(next)) if next != node => {
-            let relayed = cluster.relay(&next.name, again).await;
-            relayed.map(from_leader).map_err(|error| not_relayed(store, &error))
-        }
-        _ => Err(no_leader(store)),
-    }
+}
+
+/// The answer of the node that served a request.
+fn passed_on(
+    store: &StoreRoute,
+    relayed: Result<Response<RelayedBody>, RelayError>,
+) -> Response<ResponseBody> {
+    relayed.map_or_else(|error| own_response(not_relayed(store, &error)), from_leader)
 }
 
 /// A request that is to be relayed.
@@ -153,6 +203,7 @@ async fn kept(request: Request<RequestBody>) -> Result<Kept, OwnResponse> {
     let is_small = request.body().size_hint().upper().is_some_and(|bytes| bytes <= KEPT_BYTES_MAX);
     let (mut head, body) = request.into_parts();
     head.extensions.clear();
+    head.headers.remove(RELAYED);
     if !is_small {
         return Ok(Kept::Passing(Request::from_parts(
             head,
@@ -240,6 +291,12 @@ fn not_relayed(store: &StoreRoute, error: &RelayError) -> OwnResponse {
         RelayError::Unreachable { .. } => {
             let detail = format!("{error}; nothing was done: send the request again, to any node");
             problem(StatusCode::SERVICE_UNAVAILABLE, "no-leader", "The leader is away", &detail, &members)
+        }
+        RelayError::Busy => {
+            let detail =
+                format!("{error}; nothing was done: send the request again, or to the leader itself");
+            let title = "Too many requests at a time";
+            problem(StatusCode::SERVICE_UNAVAILABLE, "overloaded", title, &detail, &members)
         }
         RelayError::Lost { .. } => {
             let detail = format!(

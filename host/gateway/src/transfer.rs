@@ -52,7 +52,7 @@ async fn target(request: Request<RequestBody>) -> Result<Option<String>, OwnResp
     }
     let body = Limited::new(request.into_body(), REQUEST_BYTES_MAX).collect().await;
     match body {
-        Ok(body) => parse(&body.to_bytes()),
+        Ok(body) => parse(&body.to_bytes()).map_err(|problem| *problem),
         Err(error) if error.is::<LengthLimitError>() => {
             let detail = format!("body: is over the limit of {REQUEST_BYTES_MAX} bytes");
             let members = [("field", "body".into()), ("limit", REQUEST_BYTES_MAX.into())];
@@ -69,12 +69,13 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 /// Reads `{ "to": NODE }`, in which `to` may be missing or null.
-fn parse(body: &[u8]) -> Result<Option<String>, OwnResponse> {
-    let value: serde_json::Value =
-        serde_json::from_slice(body).map_err(|error| malformed(&format!("is not JSON: {error}")))?;
-    let Some(fields) = value.as_object() else { return Err(malformed("is no JSON object")) };
+fn parse(body: &[u8]) -> Result<Option<String>, Box<OwnResponse>> {
+    let value: serde_json::Value = serde_json::from_slice(body)
+        .map_err(|error| Box::new(malformed(&format!("is not JSON: {error}"))))?;
+    let Some(fields) = value.as_object() else { return Err(Box::new(malformed("is no JSON object"))) };
     if fields.keys().any(|name| name != "to") {
-        return Err(invalid("body", "A value breaks a rule", "body: has an unknown field; there are to"));
+        let detail = "body: has an unknown field; there are to";
+        return Err(Box::new(invalid("body", "A value breaks a rule", detail)));
     }
     match fields.get("to") {
         None | Some(serde_json::Value::Null) => Ok(None),
@@ -83,7 +84,7 @@ fn parse(body: &[u8]) -> Result<Option<String>, OwnResponse> {
         }
         Some(_) => {
             let detail = format!("to: must be the name of a node, 1 to {NODE_NAME_BYTES_MAX} bytes, or null");
-            Err(invalid("to", "A value breaks a rule", &detail))
+            Err(Box::new(invalid("to", "A value breaks a rule", &detail)))
         }
     }
 }

@@ -20,6 +20,9 @@ pub(crate) const LEADER: HeaderName = HeaderName::from_static("exesdb-leader");
 /// Of a response to a relayed request: nothing was done, for this node does not lead.
 pub(crate) const MISDIRECTED: HeaderName = HeaderName::from_static("exesdb-misdirected");
 
+/// Of a relayed request, between nodes: who has relayed it. From a client it means nothing.
+pub(crate) const RELAYED: HeaderName = HeaderName::from_static("exesdb-relayed");
+
 /// Longest token: a number of 64 bits.
 const TOKEN_DIGITS_MAX: usize = 20;
 
@@ -136,7 +139,8 @@ mod tests {
     fn headers_say_what_a_request_asks_for() {
         let read =
             Asked { is_change: false, level: ReadLevel::Linearizable, no_relay: false, is_relayed: false };
-        let table: [(&str, &[(&str, &str)], Asked); 8] = [
+        type Case = (&'static str, &'static [(&'static str, &'static str)], Asked);
+        let table: [Case; 8] = [
             ("GET", &[], read),
             ("HEAD", &[("exesdb-read", "linearizable")], read),
             ("GET", &[("exesdb-read", "local")], Asked { level: ReadLevel::Local, ..read }),
