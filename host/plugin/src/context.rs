@@ -64,6 +64,6 @@ impl ComponentContext {
     /// Writes to the telemetry what became of a durable subscription, and why.
     pub(crate) fn report_subscription(&self, name: &str, is: &str, reason: Option<&str>) {
         let detail = serde_json::json!({ "name": name, "is": is, "reason": reason });
-        self.telemetry.emit(&names::child(&self.store), SUBSCRIPTION, detail);
+        self.telemetry.emit(&names::child(&self.registry, &self.store), SUBSCRIPTION, detail);
     }
 }

@@ -1,6 +1,8 @@
 //! The names of a store's parts in the registry, as OTP registers processes. A part is looked up at the time of use, because
 //! it may have been restarted.
 
+use exesdb_supervisor::Registry;
+
 /// The store's [`crate::StoreAccess`].
 pub fn store(store: &str) -> String {
     format!("{store}/store")
@@ -31,10 +33,17 @@ pub fn emitters(store: &str) -> String {
     format!("{store}/emitters")
 }
 
-/// A store in the supervision tree: its path.
-pub fn child(store: &str) -> String {
-    format!("host/{store}")
+/// A store in the supervision tree: its path. In a cluster the stores have a supervisor of their own, whose path is registered as
+/// [`STORES`].
+pub fn child(registry: &Registry, store: &str) -> String {
+    match registry.get::<String>(STORES) {
+        Some(stores) => format!("{stores}/{store}"),
+        None => format!("host/{store}"),
+    }
 }
+
+/// The path of the supervisor of the stores, if it is not the root.
+pub const STORES: &str = "stores";
 
 /// The [`crate::HealthSource`] of the host.
 pub const HEALTH: &str = "health";

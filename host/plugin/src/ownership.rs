@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use exesdb_storage::{Batch, Commit, Direction, Operation, ReadError, Scan, Snapshot};
 
-use crate::access::{CommitFailure, StoreAccess};
+use crate::access::{CommitFailure, StoreAccess, Tenure};
 use crate::context::ComponentContext;
 use crate::description::Description;
 use crate::names;
@@ -172,7 +172,9 @@ pub(crate) async fn claim(context: &ComponentContext, running: &StateOwner) -> R
     let role = context.role;
     let store = context.registry.get::<StoreAccess>(&names::store(&context.store));
     let store = store.ok_or("the store is being restarted")?;
-    let snapshot = store.reader().snapshot();
+    // Before the state is read: what is decided on it belongs to this tenure, or to none.
+    let tenure = store.backend().leads();
+    let snapshot = store.reader().applied();
     let recorded = recorded(&snapshot, role)?;
     let has_old_positions = snapshot.next_position() > 0 && !snapshot.log_has_begun();
     if role == LOG_KEEPER && has_old_positions {
@@ -188,7 +190,11 @@ pub(crate) async fn claim(context: &ComponentContext, running: &StateOwner) -> R
         Claim::Refuse(message) => return Err(message),
         Claim::RecordFirst => {}
     }
-    match write(&store, role, running).await {
+    let written = match tenure {
+        Ok(tenure) => write(&store, tenure, role, running).await,
+        Err(failure) => Err(failure),
+    };
+    match written {
         Ok(()) => Ok(Claimed::Recorded),
         Err(CommitFailure::NotLeader { .. } | CommitFailure::NoLeader) => Ok(Claimed::NotYet),
         // Without the record, the next start would take this component's state for another's.
@@ -215,7 +221,12 @@ fn check_old_positions(recorded: Option<&StateOwner>, running: &StateOwner) -> R
     ))
 }
 
-async fn write(store: &StoreAccess, role: &str, running: &StateOwner) -> Result<(), CommitFailure> {
+async fn write(
+    store: &StoreAccess,
+    tenure: Tenure,
+    role: &str,
+    running: &StateOwner,
+) -> Result<(), CommitFailure> {
     let value = serde_json::to_vec(running).expect("an identity is JSON");
     let put = Operation::Put {
         keyspace: KEYSPACE.to_owned(),
@@ -228,7 +239,7 @@ async fn write(store: &StoreAccess, role: &str, running: &StateOwner) -> Result<
     let batch = Batch { operations: vec![put], ..Batch::default() };
     let commit =
         Commit { owner: OWNER.to_owned(), batches: vec![batch], makes_room: true, ..Commit::default() };
-    store.commit(store.backend().leads()?, commit).await.map(drop)
+    store.commit(tenure, commit).await.map(drop)
 }
 
 #[cfg(test)]

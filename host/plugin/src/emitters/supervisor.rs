@@ -42,14 +42,30 @@ impl Emitters {
         pool: &Arc<SubscriptionsPool>,
         sinks: Option<ChildSpec>,
     ) -> ChildSpec {
-        let parts = Parts { installed: installed.clone(), emitters: self.clone(), pool: pool.clone() };
-        let partition = |index: usize| ChildSpec::supervisor(partition(index, &parts));
         let (restarts, period) = PARTITION_INTENSITY;
+        let partitions = self.partitions(installed, pool);
         ChildSpec::supervisor(
-            SupervisorSpec::partitions(id, self.partitions.len(), partition)
+            SupervisorSpec::partitions(id, partitions.len(), |index| partitions[index].clone())
                 .children(sinks)
                 .intensity(restarts, period),
         )
+    }
+
+    /// The children of that supervisor without the sinks: those that a leader starts.
+    pub fn partitions(
+        self: &Arc<Self>,
+        installed: &Arc<Installed<Plugin<SubscriptionsKind>>>,
+        pool: &Arc<SubscriptionsPool>,
+    ) -> Vec<ChildSpec> {
+        let parts = Parts { installed: installed.clone(), emitters: self.clone(), pool: pool.clone() };
+        (0..self.partitions.len()).map(|index| ChildSpec::supervisor(partition(index, &parts))).collect()
+    }
+
+    /// That supervisor without children, which a leader adds.
+    #[must_use]
+    pub fn empty_supervisor(id: &str) -> ChildSpec {
+        let (restarts, period) = PARTITION_INTENSITY;
+        ChildSpec::supervisor(SupervisorSpec::new(id, Strategy::OneForOne).intensity(restarts, period))
     }
 }
 

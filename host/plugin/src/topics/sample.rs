@@ -142,7 +142,7 @@ impl Samples {
 /// A record about a store as a whole, of now.
 fn record_of(context: &ComponentContext, kind: &str, detail: Value) -> Record {
     let at_us = u64::try_from(Clock::System.since_epoch().as_micros()).unwrap_or(u64::MAX);
-    Record { at_us, kind: kind.to_owned(), path: names::child(&context.store), detail }
+    Record { at_us, kind: kind.to_owned(), path: names::child(&context.registry, &context.store), detail }
 }
 
 /// How many of something there were in a second; none for no time.

@@ -36,7 +36,7 @@ pub(super) struct TelemetryEvents {
 impl TelemetryEvents {
     /// Those that happen from now on.
     pub(super) fn begin(context: &ComponentContext, topic: SystemTopic, health: Option<HealthWatch>) -> Self {
-        let (ring, store) = (context.telemetry.subscribe(), names::child(&context.store));
+        let (ring, store) = (context.telemetry.subscribe(), names::child(&context.registry, &context.store));
         Self { ring, topic, store, health, dropped: None }
     }
 

@@ -97,7 +97,7 @@ impl<K: Decided> Flight<K> {
         match (stage, outcome) {
             (Stage::Applied(held), outcome) => send_all(held, &*observer, &outcome),
             (Stage::Written { requests, plan, unapplied }, outcome) => {
-                // It was not applied, and never will be.
+                // It was not applied here. Requests whose outcome nobody knows fail with that.
                 let error = outcome.expect_err("a commit that succeeds is applied before");
                 let held = put_back_again(requests, plan.refuse(), &unapplied);
                 drop(unapplied);
