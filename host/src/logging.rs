@@ -6,8 +6,8 @@ use tracing_subscriber::EnvFilter;
 
 /// The records of `serve`. At level info the database engine logs each of its files, which says nothing to an operator.
 /// The implementation of WASI warns of a component's wrong requests, as often as the component makes them; the component
-/// gets an error.
-pub const SERVE_FILTER: &str = "info,fjall=warn,lsm_tree=warn,wasmtime_wasi_http=error";
+/// gets an error. The replication engine reports each step of an election; what an operator needs of it, the groups say themselves.
+pub const SERVE_FILTER: &str = "info,fjall=warn,lsm_tree=warn,openraft=off,wasmtime_wasi_http=error";
 
 /// The records of other commands, which print their results and errors themselves.
 pub const COMMAND_FILTER: &str = "warn";

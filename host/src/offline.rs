@@ -100,7 +100,7 @@ impl OfflineHost {
         let mut loaded = Vec::with_capacity(stores.len());
         let mut folders = Vec::with_capacity(stores.len());
         for Opening { config, folder, clock } in stores {
-            loaded.push(Persistence::new(&engine, config, clock, &registry, &telemetry));
+            loaded.push(Persistence::new(&engine, config, clock, &registry, &telemetry, None));
             folders.push(folder);
         }
         let spec = tree::offline(loaded.iter().zip(folders));

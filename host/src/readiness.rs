@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use exesdb_gateway::{Readiness, StoreReadiness, StoreRoute};
 use exesdb_plugin::{
-    GatewayWorker, HealthSource, SnapshotsPool, StoreAccess, StoreHealth, StreamsPool, SubscriptionsPool,
-    names,
+    CommitFailure, GatewayWorker, HealthSource, SnapshotsPool, StoreAccess, StoreHealth, StreamsPool,
+    SubscriptionsPool, Tenure, names,
 };
 use exesdb_storage::Health;
 use exesdb_supervisor::{Handle, Node, NodeState, Reason, Registry};
 use futures_util::FutureExt as _;
 
-use crate::tree::{Components, LoadFailure};
+use crate::tree::{Components, LoadFailure, stores_in};
 
 /// How long the write of a group may take before its disk counts as hung. 10 s: a busy disk takes a second or two.
 const WRITE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ impl TreeReadiness {
         Arc::new(move || {
             // The tree is published state: reading it does not wait.
             let tree = handle.get().and_then(|handle| handle.tree().now_or_never());
-            let node = |name: &str| tree.as_ref()?.children.iter().find(|child| child.id == name);
+            let node = |name: &str| stores_in(tree.as_ref()?).iter().find(|child| child.id == name);
             routes.iter().map(|route| readiness(route, node(&route.name), &registry)).collect()
         })
     }
@@ -57,6 +57,7 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
     let next_position = access.as_ref().map(|access| access.reader().next_position());
     let history = access.as_ref().map(|access| access.reader().histories().current().id.to_string());
     let writing_for = access.as_ref().and_then(|access| access.backend().writing_for());
+    let leads = access.as_ref().map(|access| access.backend().leads());
     let trouble = match (parked, access.map(|access| access.backend().health())) {
         (Some(node), _) => {
             let cause = cause(node, registry);
@@ -67,13 +68,14 @@ fn readiness(route: &StoreRoute, node: Option<&Node>, registry: &Registry) -> St
         (None, None) => Some("the store is not running".to_owned()),
         (None, Some(Health::ReadOnly { reason })) => Some(format!("the store is read-only: {reason}")),
         (None, Some(Health::Poisoned { reason })) => Some(format!("the store stopped writing: {reason}")),
-        (None, Some(Health::Ok)) => {
-            hung_write(writing_for).or_else(|| streams(name, registry)).or_else(|| {
+        (None, Some(Health::Ok)) => hung_write(writing_for)
+            .or_else(|| streams(name, registry))
+            .or_else(|| leaderless(leads))
+            .or_else(|| {
                 GatewayWorker::pick(registry, name, route.workers, 0)
                     .is_none()
                     .then(|| "no gateway worker is running".to_owned())
-            })
-        }
+            }),
     };
     // The store serves everything else, so a load balancer should not take it out.
     let snapshots = registry.get::<SnapshotsPool>(&names::snapshots(name)).and_then(|pool| pool.trouble());
@@ -100,6 +102,13 @@ fn degraded(roles: [(&str, Option<String>); 2]) -> Option<String> {
 fn hung_write(writing_for: Option<Duration>) -> Option<String> {
     let writing_for = writing_for.filter(|writing_for| *writing_for >= WRITE_TIME_MAX)?;
     Some(format!("the store's disk hangs: a write has been running for {} s", writing_for.as_secs()))
+}
+
+/// Why a store of a cluster takes no changes anywhere, as far as this node knows.
+fn leaderless(leads: Option<Result<Tenure, CommitFailure>>) -> Option<String> {
+    let is_leaderless = matches!(leads, Some(Err(CommitFailure::NoLeader)));
+    is_leaderless
+        .then(|| "the store has no leader; `exesdb cluster status` shows which nodes are missing".to_owned())
 }
 
 fn streams(name: &str, registry: &Registry) -> Option<String> {

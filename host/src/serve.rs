@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use exesdb_gateway::{
-    Connections, Listener, Readiness, ServiceConfig, StoreReadiness, StoreRoute, WebAccess, listener_child,
+    Connections, Listener, Readiness, Relays, ServiceConfig, StoreReadiness, StoreRoute, WebAccess,
+    listener_child,
 };
 use exesdb_plugin::{Engine, GatewayWorker, names};
 use exesdb_supervisor::{Kind, Node, NodeState, Options, Reason, Registration, Registry, Root, Telemetry};
 use tokio::sync::oneshot;
 
+use crate::cluster::{self, Membership, Serving};
 use crate::config::{Config, StoreConfig};
 use crate::control::{self, ControlSocket};
 use crate::data_directory::{self, COMPILED, stores_in};
@@ -64,15 +66,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let data = data_directory::prepare(&config)?;
     // First, because it shows whether another host runs on the same data.
     let socket = bind_control(&config, &data)?;
+    let membership = membership(&config, &data)?;
     let listener = Listener::bind(config.listen).await?;
-    let host = Host::start(&config, &data, &listener).await?;
+    let host = Host::start(&config, &data, &listener, membership).await?;
     let (stopped, stopping) = oneshot::channel::<()>();
     let has_stopped = async move { drop(stopping.await) };
     let (handle, registry, telemetry) = (host.root.handle(), host.registry.clone(), host.telemetry.clone());
     let control = tokio::spawn(control::serve(socket, handle, registry, telemetry, has_stopped));
     // Registered before the host logs that it is ready, because a script that waits for that line may stop it at once.
     let mut signals = StopSignals::listen()?;
-    log_start(&config, &data, listener.address(), &(host.readiness)())?;
+    log_start(&host, &data, listener.address())?;
 
     let ended = tokio::select! {
         reason = host.root.wait() => Some(reason),
@@ -93,6 +96,26 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     outcome(ended, &reason)
 }
 
+/// What this host is in a cluster, if its data directory is that of a member.
+fn membership(config: &Config, data: &Path) -> anyhow::Result<Option<Arc<Membership>>> {
+    if !exesdb_node::identity::is_cluster_member(data) {
+        anyhow::ensure!(
+            config.cluster.is_none(),
+            "the configuration has a table [cluster], and {} belongs to no cluster: run `exesdb cluster init` on the first node, \
+             and `exesdb cluster join` on the others",
+            data.display()
+        );
+        return Ok(None);
+    }
+    let Some(cluster) = &config.cluster else {
+        anyhow::bail!(
+            "{} belongs to a cluster, and the configuration has no table [cluster]: start it with the configuration file that has",
+            data.display()
+        );
+    };
+    Ok(Some(Membership::open(data, cluster)?))
+}
+
 fn bind_control(config: &Config, data: &Path) -> anyhow::Result<ControlSocket> {
     ControlSocket::bind(data).map_err(|error| {
         let is_from_environment = std::env::var_os("EXESDB_DATA").is_some_and(|data| config.data == *data);
@@ -108,7 +131,7 @@ fn bind_control(config: &Config, data: &Path) -> anyhow::Result<ControlSocket> {
 /// A tree that runs.
 struct Host {
     /// What emitters are started with, and what topics say about health.
-    _registrations: [Registration; 2],
+    _registrations: Vec<Registration>,
     root: Root,
     /// They keep the pools of the stores registered.
     stores: Vec<StoreTree>,
@@ -117,49 +140,74 @@ struct Host {
     readiness: Readiness,
     registry: Registry,
     telemetry: Telemetry,
+    /// It is a node of a cluster.
+    is_member: bool,
 }
 
 impl Host {
     /// Starts the tree; at least one of the stores has to start.
-    async fn start(config: &Config, data: &Path, listener: &Listener) -> anyhow::Result<Self> {
+    async fn start(
+        config: &Config,
+        data: &Path,
+        listener: &Listener,
+        membership: Option<Arc<Membership>>,
+    ) -> anyhow::Result<Self> {
         let (registry, telemetry) = (Registry::new(), Telemetry::new());
         let engine = Engine::new(Some(data.join(COMPILED)))?;
-        let files = file_limit::raise(config.stores.len())?;
-        let mut stores = Vec::with_capacity(config.stores.len());
-        for store in &config.stores {
+        let configured = match &membership {
+            None => config.stores.clone(),
+            // Those of its own file count when the cluster is made, and never again.
+            Some(membership) => membership.stores(config)?,
+        };
+        let files = file_limit::raise(configured.len())?;
+        let mut stores = Vec::with_capacity(configured.len());
+        for store in &configured {
             let (open_tables, data) = (files.open_tables, data.to_owned());
             let store = StoreConfig { open_tables, data, ..store.clone() };
             let store = store.with_absolute_paths().context("cannot find the working directory")?;
-            stores.push(StoreTree::new(&engine, store, &registry, &telemetry));
+            stores.push(StoreTree::new(&engine, store, &registry, &telemetry, membership.as_ref()));
         }
         // As daemons do: the directory that it was started in may be removed while it runs, and the database engine
         // asks for the working directory whenever it creates a keyspace.
         std::env::set_current_dir(data)
             .with_context(|| format!("cannot enter the data directory {}", data.display()))?;
 
-        let routes = routes(&config.stores);
+        let routes = routes(&configured);
         let tree_readiness = TreeReadiness::default();
         let readiness = tree_readiness.of(routes.clone(), &registry);
         let connections = Connections::new(files.connections);
-        let served = ServiceConfig {
+        let cluster = membership.as_ref().map(|membership| {
+            Arc::new(Serving::new(Arc::clone(membership), registry.clone()))
+                as Arc<dyn exesdb_gateway::Cluster>
+        });
+        let served = || ServiceConfig {
             registry: registry.clone(),
             stores: routes.clone(),
             readiness: readiness.clone(),
+            cluster: cluster.clone(),
             web: WebAccess {
                 is_loopback: config.listen.ip().to_canonical().is_loopback(),
                 allowed_hosts: config.allowed_hosts.clone(),
                 allowed_origins: config.allowed_origins.clone(),
             },
-            cluster: None,
         };
-        let spec = tree::host(&stores, data, listener_child(listener.clone(), connections.clone(), served));
+        let listening = listener_child(listener.clone(), connections.clone(), served());
+        let mut registrations = Vec::new();
+        let spec = match &membership {
+            None => tree::host(&stores, data, listening),
+            Some(membership) => {
+                let inviter = cluster::inviter(membership);
+                registrations.push(registry.register(control::Inviter::NAME, inviter));
+                registrations.push(registry.register(cluster::RELAYS, Arc::new(Relays::new(served()))));
+                registrations.push(registry.register(names::STORES, Arc::new("host/stores".to_owned())));
+                tree::member(&stores, data, listening, membership)
+            }
+        };
         let options =
             Options { registry: registry.clone(), telemetry: telemetry.clone(), ..Options::default() };
         let root = Root::start(spec, options).await?;
-        let registrations = [
-            registry.register(names::HANDLE, Arc::new(root.handle().clone())),
-            registry.register(names::HEALTH, Arc::new(readiness::health(&readiness))),
-        ];
+        registrations.push(registry.register(names::HANDLE, Arc::new(root.handle().clone())));
+        registrations.push(registry.register(names::HEALTH, Arc::new(readiness::health(&readiness))));
         tree_readiness.watch(root.handle());
         if let Some(trouble) = no_store_runs(&root.handle().tree().await, &registry) {
             root.stop().await;
@@ -174,6 +222,7 @@ impl Host {
             readiness,
             registry,
             telemetry,
+            is_member: membership.is_some(),
         })
     }
 
@@ -212,14 +261,12 @@ fn routes(stores: &[StoreConfig]) -> Vec<StoreRoute> {
 }
 
 /// Logs which stores are served and which are not.
-fn log_start(
-    config: &Config,
-    data: &Path,
-    address: SocketAddr,
-    readiness: &[StoreReadiness],
-) -> anyhow::Result<()> {
-    let served: Vec<&str> = config.stores.iter().map(|store| store.name.as_str()).collect();
-    for store in stores_in(data)?.into_iter().filter(|store| !served.contains(&store.as_str())) {
+fn log_start(host: &Host, data: &Path, address: SocketAddr) -> anyhow::Result<()> {
+    let readiness: &[StoreReadiness] = &(host.readiness)();
+    let served: Vec<&str> = host.routes.iter().map(|store| store.name.as_str()).collect();
+    // In a cluster no file says which stores there are.
+    let others = if host.is_member { Vec::new() } else { stores_in(data)? };
+    for store in others.into_iter().filter(|store| !served.contains(&store.as_str())) {
         tracing::warn!(
             store,
             "the data directory has this store, and it is not served, for it is not in the configuration; to serve it, \
@@ -242,7 +289,7 @@ fn log_start(
 
 /// Why no store runs, if none does. A store that does not start is parked, and the others serve.
 fn no_store_runs(tree: &Node, registry: &Registry) -> Option<String> {
-    let stores = || tree.children.iter().filter(|child| child.kind == Kind::Supervisor);
+    let stores = || tree::stores_in(tree).iter().filter(|child| child.kind == Kind::Supervisor);
     if stores().any(|store| store.state != NodeState::Parked) {
         return None;
     }

@@ -42,13 +42,16 @@ use exesdb_plugin::{
     Sinks, SnapshotsKind, SnapshotsPool, StreamsKind, StreamsPool, SubscriptionsKind, SubscriptionsPool,
     VisibleSnapshots, names,
 };
-use exesdb_supervisor::{ChildSpec, Registration, Registry, Strategy, SupervisorSpec, Telemetry};
+use exesdb_supervisor::{
+    AutoShutdown, ChildSpec, Node, Registration, Registry, Strategy, SupervisorSpec, Telemetry,
+};
 
 pub use compactor::Compactor;
 pub use components::{Components, LoadFailure};
 
 use components::{Roles, Setup};
 
+use crate::cluster::{self, Membership};
 use crate::config::StoreConfig;
 
 /// Restarts of stores within the period before the host itself gives up. A store that gives up is parked and does not
@@ -62,6 +65,8 @@ const STORE_INTENSITY: (u32, Duration) = (3, Duration::from_secs(60));
 const CORE_INTENSITY: (u32, Duration) = (3, Duration::from_secs(60));
 const STORE_SYSTEM_INTENSITY: (u32, Duration) = (5, Duration::from_secs(30));
 const PERSISTENCE_INTENSITY: (u32, Duration) = (10, Duration::from_secs(60));
+const LEADERSHIP_INTENSITY: (u32, Duration) = (10, Duration::from_secs(60));
+
 const GATEWAY_INTENSITY: (u32, Duration) = (15, Duration::from_secs(60));
 
 /// A store that can be started: its pools exist. Its first child, `components`, loads its components whenever the store
@@ -100,6 +105,7 @@ impl Persistence {
         clock: Clock,
         registry: &Registry,
         telemetry: &Telemetry,
+        membership: Option<&Arc<Membership>>,
     ) -> Self {
         let streams = Limits::from(config.limits_of("streams"));
         let order = DecisionOrder::default();
@@ -124,7 +130,7 @@ impl Persistence {
         ];
         let (engine, registry, telemetry) = (engine.clone(), registry.clone(), telemetry.clone());
         Self {
-            setup: Setup { engine, config, clock, registry, telemetry },
+            setup: Setup { engine, config, clock, registry, telemetry, membership: membership.cloned() },
             streams: Arc::default(),
             snapshots: Arc::default(),
             subscriptions: Arc::default(),
@@ -171,6 +177,18 @@ impl Persistence {
         ChildSpec::supervisor(store)
     }
 
+    /// The children of `store-system`.
+    fn store_children(&self, folder: PathBuf) -> [ChildSpec; 2] {
+        let Setup { config, membership, .. } = &self.setup;
+        match membership {
+            None => [store::child(config, folder), store_cluster::child()],
+            Some(membership) => [
+                cluster::store_child(membership, &config.name),
+                cluster::store_cluster_child(membership, &config.name, store::options(config)),
+            ],
+        }
+    }
+
     fn components(&self, gateway: Option<Arc<Installed<GatewayPlugin>>>, sinks: &Arc<Sinks>) -> ChildSpec {
         let roles = Roles {
             streams: self.streams.clone(),
@@ -185,8 +203,7 @@ impl Persistence {
     fn core_system(&self, folder: PathBuf) -> ChildSpec {
         let store_system =
             limited(SupervisorSpec::new("store-system", Strategy::RestForOne), STORE_SYSTEM_INTENSITY)
-                .child(store::child(&self.setup.config, folder))
-                .child(store_cluster::child());
+                .children(self.store_children(folder));
         let streams = SupervisorSpec::new("streams", Strategy::OneForOne)
             .child(self.writers.supervisor("writers", &self.streams))
             .child(self.readers.supervisor("readers", &self.streams));
@@ -209,8 +226,14 @@ impl Persistence {
 
 impl StoreTree {
     /// Creates a store; its pools have no instances yet.
-    pub fn new(engine: &Engine, config: StoreConfig, registry: &Registry, telemetry: &Telemetry) -> Self {
-        let persistence = Persistence::new(engine, config, Clock::System, registry, telemetry);
+    pub fn new(
+        engine: &Engine,
+        config: StoreConfig,
+        registry: &Registry,
+        telemetry: &Telemetry,
+        membership: Option<&Arc<Membership>>,
+    ) -> Self {
+        let persistence = Persistence::new(engine, config, Clock::System, registry, telemetry, membership);
         let config = &persistence.setup.config;
         let followers = Followers::new(config.gateway_pool_size as usize, config.readers as usize);
         let emitters =
@@ -239,8 +262,7 @@ impl StoreTree {
         let name = &self.persistence.setup.config.name;
         let system = SupervisorSpec::new("system", Strategy::RestForOne)
             .child(self.persistence.core_system(data.join(name)))
-            // A store whose emitters do not run serves everything else.
-            .child(self.emitter_system().park_when_given_up())
+            .children(self.leading_children())
             .child(self.gateway_system());
         // When the components are loaded again, everything made of them is restarted.
         let store = limited(SupervisorSpec::new(name, Strategy::RestForOne), STORE_INTENSITY)
@@ -249,10 +271,33 @@ impl StoreTree {
         ChildSpec::supervisor(store).park_when_given_up()
     }
 
-    fn emitter_system(&self) -> ChildSpec {
-        let Persistence { subscriptions, subscription_workers, .. } = &self.persistence;
+    /// What stands between core and gateway: on a single node the emitters, and in a cluster what follows the role of the node.
+    fn leading_children(&self) -> Vec<ChildSpec> {
+        let Persistence { setup, subscriptions, subscription_workers, .. } = &self.persistence;
         let sinks = self.sinks.supervisor("sinks", &self.emitters, subscription_workers);
-        self.emitters.supervisor("emitter-system", subscriptions, subscription_workers, sinks)
+        // A store whose emitters do not run serves everything else.
+        if setup.membership.is_none() {
+            let emitters =
+                self.emitters.supervisor("emitter-system", subscriptions, subscription_workers, sinks);
+            return vec![emitters.park_when_given_up()];
+        }
+        let name = &setup.config.name;
+        let (emitters, installed, pool) =
+            (self.emitters.clone(), subscriptions.clone(), subscription_workers.clone());
+        let of_leader = move || {
+            let mut children = emitters.partitions(&installed, &pool);
+            children.extend(sinks.clone());
+            children
+        };
+        let leadership =
+            limited(SupervisorSpec::new("leadership-system", Strategy::RestForOne), LEADERSHIP_INTENSITY)
+                .child(cluster::leader_system(name, of_leader))
+                .child(Emitters::empty_supervisor("emitter-system"));
+        vec![
+            cluster::discovery(name),
+            ChildSpec::supervisor(leadership).park_when_given_up(),
+            cluster::cluster_system(name),
+        ]
     }
 
     fn gateway_system(&self) -> ChildSpec {
@@ -276,6 +321,41 @@ pub fn host(stores: &[StoreTree], data: &Path, listener: ChildSpec) -> Superviso
     limited(SupervisorSpec::new("host", Strategy::OneForOne), HOST_INTENSITY)
         .children(stores.iter().map(|store| store.child(data)))
         .child(listener)
+}
+
+/// The root of the tree of a member of a cluster: what there is once per node stands before the stores.
+pub fn member(
+    stores: &[StoreTree],
+    data: &Path,
+    listener: ChildSpec,
+    membership: &Arc<Membership>,
+) -> SupervisorSpec {
+    let all = limited(SupervisorSpec::new("stores", Strategy::OneForOne), HOST_INTENSITY)
+        .children(stores.iter().map(|store| store.child(data)));
+    limited(SupervisorSpec::new("host", Strategy::RestForOne), HOST_INTENSITY)
+        .auto_shutdown(AutoShutdown::AnySignificant)
+        .child(cluster::node_system(membership))
+        .child(ChildSpec::supervisor(all))
+        .child(listener)
+}
+
+/// The stores in a tree, as nodes: the children of the root, or of `stores` below it.
+#[must_use]
+pub fn stores_in(root: &Node) -> &[Node] {
+    let below = root.children.iter().find(|child| child.id == "stores");
+    match below.filter(|_| root.strategy == Some(Strategy::RestForOne)) {
+        Some(stores) => &stores.children,
+        None => &root.children,
+    }
+}
+
+/// The same, to change them.
+pub fn stores_in_mut(root: &mut Node) -> &mut [Node] {
+    let is_member = root.strategy == Some(Strategy::RestForOne);
+    match root.children.iter().position(|child| is_member && child.id == "stores") {
+        Some(stores) => &mut root.children[stores].children,
+        None => &mut root.children,
+    }
 }
 
 /// The root of a tree of stores without gateways.

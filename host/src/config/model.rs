@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use exesdb_plugin::{Grants, SettingValue};
 
@@ -207,6 +207,13 @@ impl Config {
     }
 }
 
+impl TlsFiles {
+    /// The folder in a data directory for certificates and keys.
+    pub fn folder(data: &Path) -> PathBuf {
+        data.join(exesdb_node::CLUSTER_NAME).join("tls")
+    }
+}
+
 impl Default for ClusterConfig {
     fn default() -> Self {
         ClusterConfig {
@@ -238,6 +245,19 @@ impl ClusterConfig {
                 "the machine's host name is {machine:?}, which cannot be the name of a node; add name to [cluster], {}",
                 schema::NODE_NAME.expected
             )
+        })
+    }
+
+    /// The files of the node's certificates: those that the operator names, or those that `init` and `join` write into the data
+    /// directory.
+    pub fn tls_files(&self, data: &Path) -> TlsFiles {
+        self.tls.clone().unwrap_or_else(|| {
+            let folder = TlsFiles::folder(data);
+            TlsFiles {
+                ca: folder.join("ca.pem"),
+                cert: folder.join("node.pem"),
+                key: folder.join("node.key"),
+            }
         })
     }
 

@@ -255,7 +255,7 @@ mod tests {
         let source = SourceText { file: Path::new("exesdb.toml"), text: CLUSTER_EXAMPLE };
         let config = parse(source).map_err(|violation| source.error(violation)).unwrap();
         let cluster = config.cluster.expect("it is one of a node");
-        assert_eq!((cluster.peers.len(), cluster.log_retain_mib), (2, 256));
+        assert_eq!((cluster.peers.len(), cluster.log_retain_mib), (2, 128));
     }
 
     #[test]

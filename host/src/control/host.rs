@@ -6,6 +6,7 @@ use exesdb_supervisor::{Handle, Kind, Registry, Telemetry};
 use tokio::sync::watch;
 
 use super::protocol::Refusal;
+use crate::tree::stores_in;
 
 /// What all connections share.
 #[derive(Clone)]
@@ -33,7 +34,7 @@ impl Host {
             return Ok(part);
         }
         let tree = self.handle.tree().await;
-        let stores = tree.children.iter().filter(|child| child.kind == Kind::Supervisor);
+        let stores = stores_in(&tree).iter().filter(|child| child.kind == Kind::Supervisor);
         let stores: Vec<String> = stores.map(|child| child.id.clone()).collect();
         if stores.iter().any(|known| known == store) {
             let detail = format!("store {store} does not run at the moment; look at `exesdb tree`");

@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 
 use super::connection::{Connection, Disconnected};
 use super::host::Host;
-use super::protocol::Response;
+use super::protocol::{Refusal, Response};
 use super::stopped::{Stopped, send_last};
+use crate::cluster;
 use crate::maintenance::{explain, has_advanced, is_passing, is_unsupported};
 use crate::tree::Compactor;
 
@@ -170,6 +171,13 @@ enum Files {
 }
 
 async fn rewrite(host: &Host, store: &str, files: Files, connection: &mut Connection) -> Result<(), Stopped> {
+    if cluster::is_replicated(&host.registry, store) {
+        let detail = format!(
+            "store {store} is one of a cluster, whose files this version does not rewrite: hidden events are removed, and their bytes \
+             leave the files as the engine rewrites those by itself"
+        );
+        return Err(Refusal::Declined { detail }.into());
+    }
     let compactor = host.part::<Compactor>(store, &Compactor::name(store)).await?;
     let (steps, mut done) = mpsc::unbounded_channel();
     let compacting = tokio::task::spawn_blocking(move || {

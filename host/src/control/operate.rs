@@ -7,6 +7,7 @@ use super::host::Host;
 use super::path::resolve;
 use super::protocol::{Refusal, Response};
 use crate::readiness::cause;
+use crate::tree::stores_in_mut;
 
 /// The tree as it is now.
 pub(super) async fn tree(host: &Host) -> Response {
@@ -17,7 +18,7 @@ pub(super) async fn tree(host: &Host) -> Response {
 
 /// Notes at each store why it is parked, at its pools why they refuse calls, and at its sinks why they do not deliver, if so.
 fn note_troubles(tree: &mut Node, registry: &Registry) {
-    for store in &mut tree.children {
+    for store in stores_in_mut(tree) {
         let name = store.id.clone();
         if store.state == NodeState::Parked {
             store.note = Some(cause(store, registry));
@@ -40,9 +41,11 @@ fn note_troubles(tree: &mut Node, registry: &Registry) {
         for (sink, trouble) in
             registry.get::<Sinks>(&names::sinks(&name)).iter().flat_map(|sinks| sinks.troubles())
         {
-            let path = format!("{}/system/emitter-system/sinks/{sink}", store.path);
-            if let Some(node) = store.find_mut(&path) {
-                node.note = Some(trouble);
+            for above in ["system", "system/leadership-system"] {
+                let path = format!("{}/{above}/emitter-system/sinks/{sink}", store.path);
+                if let Some(node) = store.find_mut(&path) {
+                    node.note = Some(trouble.clone());
+                }
             }
         }
     }

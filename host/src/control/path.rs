@@ -3,6 +3,7 @@
 use exesdb_supervisor::Node;
 
 use super::protocol::{CHILDREN_LISTED_MAX, Refusal};
+use crate::tree::stores_in;
 
 /// The full path of a child, given its ids from the root with or without the root's own.
 pub(super) fn resolve(tree: &Node, asked: &str) -> Result<String, Refusal> {
@@ -12,11 +13,18 @@ pub(super) fn resolve(tree: &Node, asked: &str) -> Result<String, Refusal> {
     match below_root.map(|ids| walk(tree, ids)) {
         Some(Ok(node)) => Ok(node.path.clone()),
         _ if ids.is_empty() => Err(unknown(tree, asked)),
-        failed => match (walk(tree, &ids), failed) {
+        failed => match (walk(tree, &ids).or_else(|nearest| walk_store(tree, &ids).ok_or(nearest)), failed) {
             (Ok(node), _) => Ok(node.path.clone()),
             (Err(_), Some(Err(nearest))) | (Err(nearest), _) => Err(unknown(nearest, asked)),
         },
     }
+}
+
+/// The node of a store, whose ids begin with the store's name. In a cluster the stores are not the root's children.
+fn walk_store<'a>(tree: &'a Node, ids: &[&str]) -> Option<&'a Node> {
+    let (store, below) = ids.split_first()?;
+    let store = stores_in(tree).iter().find(|node| node.id == *store)?;
+    walk(store, below).ok()
 }
 
 /// The node at the end of the ids, or the last one that they reach.
@@ -35,7 +43,7 @@ fn unknown(nearest: &Node, asked: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::{Refusal, resolve};
-    use exesdb_supervisor::{Kind, Node, NodeState};
+    use exesdb_supervisor::{Kind, Node, NodeState, Strategy};
 
     fn node(path: &str, children: Vec<Node>) -> Node {
         Node {
@@ -92,5 +100,18 @@ mod tests {
         assert_eq!(resolve(&tree, "host/system").unwrap(), "host/host/system");
         assert_eq!(resolve(&tree, "host/host").unwrap(), "host/host");
         assert_eq!(resolve(&tree, "host").unwrap(), "host");
+    }
+
+    #[test]
+    fn a_store_of_a_cluster_is_found_by_its_name_alone() {
+        let system = node("host/stores/main/system", vec![]);
+        let stores = node("host/stores", vec![node("host/stores/main", vec![system])]);
+        let root = node("host", vec![node("host/node-system", vec![]), stores]);
+        let root = Node { strategy: Some(Strategy::RestForOne), ..root };
+        let path = |asked: &str| resolve(&root, asked).unwrap();
+        assert_eq!(path("main/system"), "host/stores/main/system");
+        assert_eq!(path("main"), "host/stores/main");
+        assert_eq!(path("stores/main"), "host/stores/main");
+        assert_eq!(path("node-system"), "host/node-system");
     }
 }

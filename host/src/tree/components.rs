@@ -12,6 +12,7 @@ use exesdb_plugin::{
 use exesdb_supervisor::{ChildSpec, Context, Reason, Registry, Start, Telemetry};
 use parking_lot::Mutex;
 
+use crate::cluster::Membership;
 use crate::config::{ComponentSource, Place, Setting, SinkConfig, StoreConfig, resolve_settings};
 
 /// The components that the binary carries.
@@ -33,6 +34,8 @@ pub(super) struct Setup {
     pub(super) clock: Clock,
     pub(super) registry: Registry,
     pub(super) telemetry: Telemetry,
+    /// The cluster that the store belongs to, if it does.
+    pub(super) membership: Option<Arc<Membership>>,
 }
 
 /// Where the loaded components are installed, by their roles.
@@ -165,7 +168,7 @@ impl Setup {
             .map_err(|error| self.refused(role, place, &error))?;
         let digest = plugin.identity().digest.clone();
         let deployment = self.deployment_with(role, plugin, description.as_ref(), &digest, &sink.settings)?;
-        let path = format!("{}/components", names::child(&self.config.name)).into();
+        let path = format!("{}/components", names::child(&self.registry, &self.config.name)).into();
         let checked = SinkPlugin::check(&deployment, &sink.grants, &path).await;
         checked.map_err(|why| format!("{}: the sink {name} cannot start: {why}", sink.component_place))?;
         Ok(deployment)
@@ -212,7 +215,7 @@ impl Setup {
             "state_version": owner.state_version,
             "sha256": digest,
         });
-        self.telemetry.emit(&names::child(&self.config.name), "loaded", detail);
+        self.telemetry.emit(&names::child(&self.registry, &self.config.name), "loaded", detail);
         let (registry, telemetry) = (self.registry.clone(), self.telemetry.clone());
         let context = ComponentContext::new(
             &self.config.name,

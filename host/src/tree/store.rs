@@ -28,13 +28,18 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) fn child(config: &StoreConfig, folder: PathBuf) -> ChildSpec {
     let name = config.name.clone();
-    let options = Options {
+    let options = options(config);
+    let start = move |context| start(context, name.clone(), folder.clone(), options.clone());
+    ChildSpec::worker("store", start).shutdown(Shutdown::Timeout(CLOSE_WITHIN))
+}
+
+/// The options of a store's database or replica.
+pub(super) fn options(config: &StoreConfig) -> Options {
+    Options {
         reserve_bytes: u64::from(config.disk_reserve_mib) << 20,
         open_tables: config.open_tables,
         ..super::options::options()
-    };
-    let start = move |context| start(context, name.clone(), folder.clone(), options.clone());
-    ChildSpec::worker("store", start).shutdown(Shutdown::Timeout(CLOSE_WITHIN))
+    }
 }
 
 async fn start(context: Context, name: String, folder: PathBuf, options: Options) -> Result<Start, Reason> {

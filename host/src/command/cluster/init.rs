@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
-use exesdb_node::Addresses;
 use exesdb_node::genesis::{self, Founded, Founding, GenesisOptions, Step};
-use exesdb_node::registry::NewStore;
+use exesdb_node::identity::Identity;
+use exesdb_node::registry::{NewStore, Node, NodeState};
+use exesdb_node::{Addresses, FEATURE_LEVEL};
 use exesdb_peers::authority::{CERTIFICATE_FILE, KEY_FILE};
 use exesdb_peers::{Authority, CertificateRequest, Credentials};
 
-use super::node::{NodeOptions, NodeSetup, tls_files, write_tls_files};
+use super::node::{NodeOptions, NodeSetup, write_tls_files};
+use crate::cluster::Known;
 use crate::output::{Output, printable};
 
 /// Voters of each store, once there are so many nodes.
@@ -61,6 +63,11 @@ pub fn run(options: &InitOptions) -> anyhow::Result<()> {
     };
     let founded = genesis::init(&setup.config.data, &founding, &genesis)?;
     certify(&setup)?;
+    let (Founded::Now(first) | Founded::Before(first)) = &founded;
+    // Later the file has no say in what the cluster has.
+    if Known::read(&setup.config.data).is_err() {
+        known_at_first(&founding, first).write(&setup.config.data).map_err(anyhow::Error::msg)?;
+    }
     let (identity, how) = match &founded {
         Founded::Now(identity) => (identity, "is the first node of"),
         Founded::Before(identity) => (identity, "was made the first node before, of"),
@@ -76,16 +83,31 @@ pub fn run(options: &InitOptions) -> anyhow::Result<()> {
     output.flush()
 }
 
-/// What takes long is said before the end.
+/// What the first node knows of its cluster before it has started.
+fn known_at_first(founding: &Founding, identity: &Identity) -> Known {
+    let node = Node {
+        name: founding.name.clone(),
+        addresses: founding.addresses.clone(),
+        zone: founding.zone.clone(),
+        incarnation: identity.incarnation,
+        state: NodeState::Up,
+    };
+    let stores = founding.stores.iter().map(|store| (store.name.clone(), store.config.clone()));
+    Known { feature_level: FEATURE_LEVEL, nodes: [(identity.node, node)].into(), stores: stores.collect() }
+}
+
+/// Says what is done: to adopt a large store takes long.
 fn report(step: &Step) {
     if let Step::Store(store) = step {
-        tracing::info!(store, "the store has its first replica");
+        let mut output = Output::stdout();
+        // That nobody reads it is no reason to stop half way.
+        drop(output.line(format!("{store} has its first replica")).and_then(|()| output.flush()));
     }
 }
 
 /// Makes the authority and the node's certificate, unless they are there, or those of the operator.
 fn certify(setup: &NodeSetup) -> anyhow::Result<()> {
-    let files = tls_files(&setup.config.data, &setup.cluster);
+    let files = setup.cluster.tls_files(&setup.config.data);
     if setup.cluster.tls.is_none() {
         let folder = setup.tls_folder()?;
         let (certificate, key) = (folder.join(CERTIFICATE_FILE), folder.join(KEY_FILE));

@@ -2,11 +2,12 @@
 
 use anyhow::Context as _;
 use clap::Args;
-use exesdb_node::join::{Begun, JoinAnswer, Joining};
+use exesdb_node::join::{Begun, Joining};
 use exesdb_node::{Addresses, ClusterId};
 use exesdb_peers::{CertificateRequest, Credentials, JoinRequest, Token};
 
-use super::node::{NodeOptions, NodeSetup, tls_files, write_tls_files};
+use super::node::{NodeOptions, NodeSetup, write_tls_files};
+use crate::cluster::Welcome;
 use crate::output::{Output, printable};
 
 /// Options of `cluster join`.
@@ -36,7 +37,7 @@ pub async fn run(options: JoinOptions) -> anyhow::Result<()> {
         Begun::Before(identity) => (identity, "joined before"),
         Begun::Joining(joining) => (ask(joining, &options.token, &setup).await?, "has joined"),
     };
-    let files = tls_files(data, &setup.cluster);
+    let files = setup.cluster.tls_files(data);
     Credentials::load(&files.ca, &files.cert, &files.key, &setup.name)?;
     let mut output = Output::stdout();
     output.line(format!("{} {how} cluster {}", identity.name, identity.cluster))?;
@@ -65,12 +66,13 @@ async fn ask(
         content: serde_json::to_value(&asked).context("a request is JSON")?,
     };
     let response = exesdb_peers::join(token, &message).await?;
-    let answer: JoinAnswer = serde_json::from_value(response.content)
+    let Welcome { answer, known } = serde_json::from_value(response.content)
         .context("the answer cannot be read; is the other node of another version?")?;
     if setup.cluster.tls.is_none() {
         setup.tls_folder()?;
-        let files = tls_files(&setup.config.data, &setup.cluster);
+        let files = setup.cluster.tls_files(&setup.config.data);
         write_tls_files(&files, &request.key_pem(), &response.certificate, &response.authority)?;
     }
+    known.write(&setup.config.data).map_err(anyhow::Error::msg)?;
     Ok(joining.accept(&asked, &answer)?)
 }

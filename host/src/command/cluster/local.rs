@@ -14,6 +14,8 @@ use tokio::time::{Instant, sleep};
 
 use self::children::{NodeProcess, farewell, run_to_end};
 use self::plan::{LocalNode, check_ports, is_member, plan, write};
+use super::status::verdict;
+use crate::client::Client;
 use crate::control::{ControlClient, Request, Response};
 use crate::output::Output;
 use crate::stop_signals::StopSignals;
@@ -22,6 +24,8 @@ use crate::stop_signals::StopSignals;
 const START_WAIT: Duration = Duration::from_secs(120);
 /// How long a node may try to join: the first one has to lead before it takes others.
 const JOIN_WAIT: Duration = Duration::from_secs(60);
+/// How long the nodes have until every store survives the loss of one of them: each gets a copy of every store.
+const REDUNDANT_WAIT: Duration = Duration::from_secs(60);
 /// Before the next try.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -96,7 +100,8 @@ async fn start_and_watch(nodes: &[LocalNode], running: &mut Vec<NodeProcess>) ->
         let process = running.last_mut().context("it was started")?;
         wait_until_it_answers(process).await?;
     }
-    greet(nodes, running)?;
+    let is_redundant = nodes.len() == 1 || is_redundant_in_time(first, running).await?;
+    greet(nodes, running, is_redundant)?;
     watch(running).await
 }
 
@@ -158,7 +163,28 @@ fn text(path: &Path) -> anyhow::Result<&str> {
     path.to_str().with_context(|| format!("{} is not UTF-8; give another --dir", path.display()))
 }
 
-fn greet(nodes: &[LocalNode], running: &[NodeProcess]) -> anyhow::Result<()> {
+/// Waits until every store survives the loss of a node: to kill one before shows nothing.
+async fn is_redundant_in_time(first: &LocalNode, running: &mut [NodeProcess]) -> anyhow::Result<bool> {
+    let url = format!("http://{}", first.clients()).parse().map_err(anyhow::Error::msg)?;
+    let client = Client::new(url, "");
+    let end = Instant::now() + REDUNDANT_WAIT;
+    while Instant::now() < end {
+        if let Ok(document) = client.cluster().await
+            && verdict(&client.cluster_status(&document)?).is_ok()
+        {
+            return Ok(true);
+        }
+        for process in running.iter_mut() {
+            if let Some(status) = process.has_ended() {
+                bail!(ended_at_start(&process.node, status));
+            }
+        }
+        sleep(PAUSE).await;
+    }
+    Ok(false)
+}
+
+fn greet(nodes: &[LocalNode], running: &[NodeProcess], is_redundant: bool) -> anyhow::Result<()> {
     let mut output = Output::stdout();
     for node in nodes {
         let pid = running.iter().find(|process| process.node == *node).map_or(0, |process| process.pid);
@@ -173,6 +199,9 @@ fn greet(nodes: &[LocalNode], running: &[NodeProcess]) -> anyhow::Result<()> {
         any.clients()
     ))?;
     output.line(format!("  exesdb cluster status --url http://{}", any.clients()))?;
+    if !is_redundant {
+        output.line("Not every store survives the loss of a node yet; `exesdb cluster status` says why.")?;
+    }
     output.flush()
 }
 

@@ -9,11 +9,6 @@ use clap::Args;
 
 use crate::config::{ClusterConfig, Config, DEFAULT_DATA, StoreTable, TlsFiles, store_tables};
 
-/// The folder of the cluster in a data directory; no store can have this name.
-const CLUSTER_FOLDER: &str = "$cluster";
-/// The folder in it for certificates and keys.
-const TLS_FOLDER: &str = "tls";
-
 /// Only its owner may read what nobody else should have.
 const PRIVATE: u32 = 0o600;
 /// Everybody may read a certificate.
@@ -101,23 +96,11 @@ impl NodeSetup {
     /// The system's.
     pub fn tls_folder(&self) -> anyhow::Result<PathBuf> {
         use std::os::unix::fs::DirBuilderExt as _;
-        let folder = tls_folder(&self.config.data);
+        let folder = TlsFiles::folder(&self.config.data);
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
         made.with_context(|| format!("the folder {} cannot be made", folder.display()))?;
         Ok(folder)
     }
-}
-
-fn tls_folder(data: &Path) -> PathBuf {
-    data.join(CLUSTER_FOLDER).join(TLS_FOLDER)
-}
-
-/// The files of a node's certificates: those that the operator names, or those that `init` and `join` write.
-pub fn tls_files(data: &Path, cluster: &ClusterConfig) -> TlsFiles {
-    cluster.tls.clone().unwrap_or_else(|| {
-        let folder = tls_folder(data);
-        TlsFiles { ca: folder.join("ca.pem"), cert: folder.join("node.pem"), key: folder.join("node.key") }
-    })
 }
 
 /// Writes the key and the certificate of a node, and last the authority's certificate: whoever finds that finds all.
@@ -157,7 +140,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
 
-    use super::{NodeOptions, tls_files, write_tls_files};
+    use super::{NodeOptions, write_tls_files};
     use crate::config::{ClusterConfig, TlsFiles};
 
     fn options(folder: &Path, text: &str) -> NodeOptions {
@@ -206,8 +189,8 @@ mod tests {
     fn the_files_that_the_operator_names_precede_those_of_the_data_directory() {
         let own = TlsFiles { ca: "a".into(), cert: "b".into(), key: "c".into() };
         let config = ClusterConfig { tls: Some(own.clone()), ..ClusterConfig::default() };
-        assert_eq!(tls_files(Path::new("d"), &config), own);
-        let made = tls_files(Path::new("d"), &ClusterConfig::default());
+        assert_eq!(config.tls_files(Path::new("d")), own);
+        let made = ClusterConfig::default().tls_files(Path::new("d"));
         assert_eq!(made.key, Path::new("d/$cluster/tls/node.key"));
     }
 }

@@ -22,7 +22,7 @@ Exit codes: 0 every store survives the loss of any one node; 1 some store does n
 so); 2 some store has no majority of its voters, and takes no writes. An invalid command line has exit code 2, too.")]
 pub struct StatusOptions {
     /// Only this store.
-    #[arg(long, env = "EXESDB_STORE")]
+    #[arg(long)]
     pub store: Option<String>,
 
     /// Print the document of the gateway as JSON, with all stores.
@@ -83,7 +83,8 @@ fn only(mut status: ClusterStatus, store: Option<&str>) -> anyhow::Result<Cluste
     Ok(status)
 }
 
-fn verdict(status: &ClusterStatus) -> Result<(), NotRedundant> {
+/// Whether every store survives the loss of any one node.
+pub(super) fn verdict(status: &ClusterStatus) -> Result<(), NotRedundant> {
     match status.stores.iter().map(|store| store.availability).max() {
         None | Some(Availability::Redundant) => Ok(()),
         Some(worst) => Err(NotRedundant(worst)),

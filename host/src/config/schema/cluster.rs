@@ -64,12 +64,12 @@ pub(in crate::config) const ZONE: Text = Text {
 pub(in crate::config) const LOG_RETAIN_MIB: Number = Number {
     name: "log_retain_mib",
     // As `LOG_BYTES_KEPT` of host/cluster: minutes of a busy store.
-    default: 256,
+    default: 128,
     min: 16,
-    max: 2_048,
+    max: 1_024,
     unit: "MiB",
     meaning: "The log of each store that is kept for nodes that are behind. One that misses more gets a copy of the store.",
-    why_bounded: "With less, a short break costs a copy; 2 GiB is what a node keeps for all its stores.",
+    why_bounded: "With less, a short break costs a copy; 1 GiB is half of what the log of a node has for all its stores.",
 };
 
 pub(in crate::config) const CA: Text = Text {

@@ -89,7 +89,7 @@ impl NodeProcess {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         // It may have ended meanwhile, and then there is nobody to ask: its id is kept until it is waited for.
         if let Some(pid) = pid.filter(|_| self.child.id().is_some()) {
-            drop(kill_process(pid, Signal::TERM));
+            let _ = kill_process(pid, Signal::TERM);
         }
         if tokio::time::timeout(STOP_WAIT, self.child.wait()).await.is_err() {
             drop(self.child.kill().await);
@@ -100,7 +100,7 @@ impl NodeProcess {
 /// What is said of a node whose process has ended.
 pub(super) fn farewell(node: &LocalNode, status: ExitStatus) -> String {
     format!(
-        "{} has ended ({status}); {} says why. Start it again with: exesdb serve --config {}",
+        "{} has ended ({status}); its log is {}. Start it again with: exesdb serve --config {}",
         node.name(),
         node.log().display(),
         node.config().display()
