@@ -151,7 +151,11 @@ fn a_node_without_a_majority_serves_what_it_has_and_refuses_the_rest() {
     assert_eq!(status.status.code(), Some(2), "{}", String::from_utf8_lossy(&status.stdout));
     // It starts alone, too.
     nodes.kill(0);
-    nodes.start_node(0);
+    nodes.spawn(0);
+    let is_live = || (client.get("/health/live").status == 200).then_some(());
+    within("a node without the others starts", is_live);
+    assert_eq!(client.get("/health/ready").status, 503);
+    within("it serves what it has", || (read_at(&client, "s", "local").status == 200).then_some(()));
     assert_eq!(local_events(&client, 0).len(), 1);
     nodes.heal();
     nodes.redundant();

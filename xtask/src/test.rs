@@ -1,6 +1,7 @@
 //! Runs the tests: all of them, or the long ones. Each run ends with a table of times and a line for each skipped test.
 
 mod long;
+mod simulation;
 mod times;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ pub(crate) use self::long::long;
 /// Where nextest writes the results of a run; `.config/nextest.toml` turns that on.
 const RESULTS: &str = "target/nextest/default/junit.xml";
 
-/// Runs every test, the examples in the documentation and the faults of storage and log. `arguments` go to the test runner.
+/// Runs every test, the examples in the documentation, the simulation of clusters, and the faults of storage and log. `arguments` go to the test runner.
 pub(crate) fn all(arguments: &[String]) -> Result<()> {
     build_hosts()?;
     let skipped = Skipped::new()?;
@@ -26,14 +27,16 @@ pub(crate) fn all(arguments: &[String]) -> Result<()> {
     let tests = run_tests(arguments, &skipped, &mut times);
     let rest = if arguments.is_empty() {
         let examples = run_examples(&mut times);
-        run_fault_tests(&mut times).and(examples)
+        let simulation = simulation::run(&mut times);
+        run_fault_tests(&mut times).and(examples).and(simulation)
     } else {
         Ok(())
     };
     times.print();
     if !arguments.is_empty() {
         eprintln!(
-            "xtask: skipped: the documentation's examples and the faults of storage and log, because arguments chose other tests"
+            "xtask: skipped: the documentation's examples, the simulation of clusters, and the faults of storage and log, because \
+             arguments chose other tests"
         );
     }
     skipped.print()?;

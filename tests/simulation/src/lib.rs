@@ -10,7 +10,7 @@
 //! In this folder, because its flags are needed:
 //!
 //! ```sh
-//! cargo test --release                                                # some seconds
+//! cargo test --release                                                # a minute or two; seeds alone: some seconds
 //! EXESDB_SIMULATION_SEEDS=10000 cargo test --release --test seeds     # the long form
 //! EXESDB_TEST_SEED=77 EXESDB_SIMULATION_SEEDS=1 cargo test --release --test seeds   # one seed again
 //! ```

@@ -33,13 +33,16 @@ pub struct Plan {
     pub troubles: Vec<Trouble>,
 }
 
-/// What kind of trouble a seed makes. Each of the last three is about coincidences that chance alone hardly finds.
+/// What kind of trouble a seed makes. All but the first are about coincidences that chance alone hardly finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Theme {
     /// Anything.
     Any,
     /// Leaders that are cut off, and slow disks that lose power: what a vote or an entry that is not synced is worth.
     Elections,
+    /// A voter with a slow disk that loses power once it has voted, while the leader that it voted for is cut off and the one before
+    /// is back.
+    Votes,
     /// Leaders that are cut off while the clocks of all others are fast: what a lease is worth.
     Leases,
     /// Disks that are lost while a follower is behind: what the rest of a majority has.
@@ -48,7 +51,11 @@ pub enum Theme {
 
 impl Theme {
     fn new(random: &mut Rng) -> Self {
-        [Self::Any, Self::Any, Self::Any, Self::Elections, Self::Leases, Self::Losses][random.usize(..6)]
+        const ALL: [Theme; 8] = {
+            use Theme::{Any, Elections, Leases, Losses, Votes};
+            [Any, Any, Any, Any, Elections, Votes, Leases, Losses]
+        };
+        ALL[random.usize(..ALL.len())]
     }
 
     /// Milliseconds of a sync.
@@ -80,6 +87,17 @@ impl Theme {
                         random.u64(10..300),
                         What::LosePower(vec![Who::Node(node)], 0),
                     ),
+                ]
+            }
+            Self::Votes => {
+                let [old, voter, new] = [0, 1, 2].map(|number| Who::Node((node + number) % nodes));
+                let lost = random.u64(1_200..1_900);
+                let slow = Duration::from_secs(2);
+                vec![
+                    trouble(0, 4_000, What::SlowSync(voter, slow)),
+                    trouble(0, lost, What::Split(vec![old])),
+                    trouble(lost, random.u64(10..60), What::LosePower(vec![voter], 0)),
+                    trouble(lost, random.u64(1_000..4_000), What::Split(vec![new])),
                 ]
             }
             Self::Leases => {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use super::times::Times;
-use super::{Skipped, build_hosts};
+use super::{Skipped, build_hosts, simulation};
 use crate::workspace;
 
 /// A test that can run for as long as one likes.
@@ -152,11 +152,16 @@ const LONG: &[Long] = &[
 /// Runs the long tests of these names, or all, one after the other. An environment variable that is set already keeps its
 /// value.
 pub(crate) fn long(names: &[String]) -> Result<()> {
-    let selected = select(names)?;
-    build_hosts()?;
-    let skipped = Skipped::new()?;
+    let (selected, simulates) = select(names)?;
     let mut times = Times::default();
     let mut failed = Vec::new();
+    if simulates && simulation::run_long(&mut times).is_err() {
+        failed.push(simulation::NAME);
+    }
+    if !selected.is_empty() {
+        build_hosts()?;
+    }
+    let skipped = Skipped::new()?;
     for Long { name, targets, tests, amount: (variable, default) } in selected {
         let amount = std::env::var(variable).unwrap_or_else(|_| (*default).to_owned());
         let begun = Instant::now();
@@ -179,18 +184,21 @@ pub(crate) fn long(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn select(names: &[String]) -> Result<Vec<&'static Long>> {
+/// The tests of these names, or all, and whether the simulation is one of them.
+fn select(names: &[String]) -> Result<(Vec<&'static Long>, bool)> {
     if names.is_empty() {
-        return Ok(LONG.iter().collect());
+        return Ok((LONG.iter().collect(), true));
     }
+    let is_simulation = |name: &&String| *name == simulation::NAME;
     let find = |name: &String| match LONG.iter().find(|long| long.name == name) {
         Some(long) => Ok(long),
         None => {
-            let known: Vec<_> = LONG.iter().map(|long| long.name).collect();
+            let known: Vec<_> = LONG.iter().map(|long| long.name).chain([simulation::NAME]).collect();
             bail!("there is no long test {name:?}; there are {}", known.join(", "))
         }
     };
-    names.iter().map(find).collect()
+    let others = names.iter().filter(|name| !is_simulation(name)).map(find).collect::<Result<_>>()?;
+    Ok((others, names.iter().any(|name| is_simulation(&name))))
 }
 
 #[cfg(test)]
@@ -225,6 +233,11 @@ mod tests {
     fn an_unknown_name_is_refused_with_a_list_of_the_known_ones() {
         let error = select(&["kill".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("\"kill\"") && error.contains("kills, power"), "{error}");
-        assert_eq!(select(&["otp".to_owned()]).unwrap()[0].targets, ["--test", "otp_random"]);
+        let (selected, simulates) = select(&["otp".to_owned()]).unwrap();
+        assert_eq!((selected[0].targets, simulates), (&["--test", "otp_random"][..], false));
+        let (selected, simulates) = select(&["simulation".to_owned()]).unwrap();
+        assert!(selected.is_empty() && simulates);
+        let (selected, simulates) = select(&[]).unwrap();
+        assert!(selected.len() > 10 && simulates);
     }
 }
