@@ -70,7 +70,8 @@ fn a_node_with_a_wrong_certificate_is_refused() {
     said(&nodes.refused(2), "the certificate is for node-2, and this node is node-3");
     goes_on(&nodes, 0);
     // A certificate without its key.
-    copy_files(&["node.key"], &kept, &own);
+    copy_files(&CERTIFICATE, &kept, &own);
+    copy_files(&["node.key"], &second, &own);
     said(&nodes.refused(2), "this key is not that of the certificate");
     copy_files(&CERTIFICATE, &kept, &own);
     nodes.start_node(2);
