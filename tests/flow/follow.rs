@@ -212,7 +212,8 @@ fn a_tombstone_ends_following_and_says_why() {
     // A deleted stream may begin again.
     host.http.delete(&host.http.stream("s")).expect(204);
     append(&host.http, "s", 1);
-    assert_eq!(versions(&stream.take(1)), [2]);
+    // Both have read it before it is hidden.
+    assert_eq!((versions(&stream.take(1)), versions(&store.take(1))), (vec![2], vec![2]));
     host.http.delete(&format!("{}?tombstone=true", host.http.stream("s"))).expect(204);
     assert!(stream.next().is_none(), "nothing more can come");
     let output = printing.wait_with_output().expect("it ends");
@@ -221,7 +222,7 @@ fn a_tombstone_ends_following_and_says_why() {
     assert_eq!(printed.count(), 1, "what came before is printed");
     // Followers of the whole store continue.
     append(&host.http, "t", 1);
-    assert_eq!(versions(&store.take(2)), [2, 1]);
+    assert_eq!(versions(&store.take(1)), [1]);
     // A later follower gets the message immediately.
     let output = command(&["s"]).wait_with_output().expect("it ends");
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
