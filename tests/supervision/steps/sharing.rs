@@ -287,8 +287,9 @@ fn those_who_wait_for_what_is_to_come_take_nothing_from_others() {
         append(&host, "s", &number.to_string());
     }
     let got = now.until("5@s;");
-    let got: Vec<&str> = got.lines().filter(|line| line.contains("@s;")).collect();
-    assert_eq!(got, ["2@s;", "3@s;", "4@s;", "5@s;"]);
+    // On a busy machine several of them come as one page.
+    let got: String = got.lines().filter(|line| line.contains("@s;")).collect();
+    assert_eq!(got, "2@s;3@s;4@s;5@s;");
     let got = later.until("5@s;");
     assert_eq!(got.matches("@s;").count(), 1, "{got}");
 }
