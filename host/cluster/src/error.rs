@@ -99,7 +99,7 @@ pub enum ReadError {
         /// What was tried.
         reason: String,
     },
-    /// The replica is too far behind.
+    /// The replica lags too much.
     #[error("the replica is behind: it did not reach {wanted} in time")]
     Behind {
         /// Which entry or sequence.

@@ -375,7 +375,7 @@ impl<H: ReplicaHome> Group<H> {
 
 impl<H: ReplicaHome> Drop for Group<H> {
     fn drop(&mut self) {
-        // The engine's tasks hold on to each other, and end only when they are told to.
+        // The engine's tasks own each other, and end only when the engine is shut down.
         self.proposer.close();
         let raft = self.raft.clone();
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {

@@ -26,7 +26,7 @@ pub trait ReplicaHome: Send + Sync + 'static {
     /// [`HomeError`].
     fn open(&self) -> Result<Option<Replica<Self::Engine>>, HomeError>;
 
-    /// Receives a snapshot beside the replica, which stays as it is. What was received before is thrown away.
+    /// Receives a snapshot beside the replica, which stays as it is. A snapshot that was received before is deleted.
     ///
     /// # Errors
     ///

@@ -101,7 +101,7 @@ pub const PERSIST_EVERY: Duration = Duration::from_secs(30);
 /// differs serves for that long at most. 10 s at a thousand entries a second are as many as a replica remembers.
 pub const CHECK_EVERY: Duration = Duration::from_secs(10);
 
-/// Bytes of entries that are kept for followers that are behind, as the node's log counts them. One that needs more gets a
+/// Bytes of entries that are kept for lagging followers, as the node's log counts them. One that needs more gets a
 /// snapshot. 128 MiB: half of what the log gives a group. The other half is for what is not durable yet, and for what is
 /// appended until that is noticed: a group that fills its part could not go on.
 pub const LOG_BYTES_KEPT: u64 = 128 * 1024 * 1024;

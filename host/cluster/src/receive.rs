@@ -74,7 +74,7 @@ impl<H: ReplicaHome> Receiver<H> {
         Ok(Answer::Snapshot { vote }.encode().into())
     }
 
-    /// Receives a snapshot beside the replica. The engine would stop for one that is no good, so it is checked before.
+    /// Receives a snapshot beside the replica. The engine stops on an invalid snapshot, so it is checked before.
     async fn restore(&self, body: SnapshotBody) -> Result<Snapshot<crate::types::Types>, Refused> {
         let kept = &self.shared.kept;
         let mut received = Received::new(body, kept.execution()).await;

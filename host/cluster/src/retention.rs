@@ -1,4 +1,4 @@
-//! How much of the log is kept for followers that are behind.
+//! How much of the log is kept for lagging followers.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};

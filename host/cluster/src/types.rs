@@ -1,4 +1,4 @@
-//! The types that the engine is told to use, and how its ids become those of the storage.
+//! The engine's type parameters, and the conversion between its ids and the storage's.
 
 use exesdb_storage::{LogId, Outcomes, Term};
 

@@ -71,7 +71,7 @@ pub enum Finding {
         /// Why.
         reason: String,
     },
-    /// A replica is far behind.
+    /// A replica lags.
     Behind {
         /// The store.
         store: String,

@@ -21,7 +21,7 @@ use crate::{CLUSTER_NAME, FEATURE_LEVEL};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JoinRequest {
-    /// The cluster that it was told to join.
+    /// The cluster that it asks to join.
     pub cluster: ClusterId,
     /// The features that it has.
     pub feature_level: u32,

@@ -41,7 +41,7 @@ pub const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Highest id and number. 2^48: what a JSON number holds exactly, and nobody reaches.
 pub const NUMBER_MAX: u64 = 1 << 48;
 
-/// Entries that a replica may be behind to become a voter: some heartbeats' worth. One that is further behind would make
+/// Entries by which a replica may lag when it becomes a voter: some heartbeats' worth. One that lags more would make
 /// appends wait.
 pub const CAUGHT_UP_ENTRIES: u64 = 1000;
 

@@ -86,7 +86,7 @@ pub const PING_EVERY: Duration = Duration::from_millis(750);
 /// How long a peer may be silent before its connection is given up. Three leases: elections do not wait for it.
 pub const SILENCE_MAX: Duration = Duration::from_secs(3);
 
-/// How long a ping may wait behind messages: twice what the bytes that may wait take at 10 MB/s.
+/// How long a ping may wait for messages before it: twice what the bytes that may wait take at 10 MB/s.
 pub const PING_WAIT: Duration = Duration::from_secs(30);
 
 /// How often the other kinds of connections are probed, and how long the answer may take.

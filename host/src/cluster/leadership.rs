@@ -27,7 +27,7 @@ const CHILDREN_POLL: Duration = Duration::from_millis(200);
 /// How often the lag of a replica is looked at.
 const LAG_POLL: Duration = Duration::from_secs(1);
 
-/// Entries behind the leader at which it is said that a replica lags: a second of a busy store.
+/// Missing entries from which on a replica is reported as lagging: a second of a busy store.
 const LAG_ENTRIES: u64 = 1_000;
 
 /// `leader-system`: while the store's replica on this node leads and is ready, it keeps these children of `emitter-system` started.
@@ -183,7 +183,7 @@ fn node_monitor(store: &str) -> ChildSpec {
     })
 }
 
-/// Names of the nodes that are far behind, as the leader knows.
+/// Names of the nodes whose replicas lag, as the leader knows.
 fn lagging_members(metrics: &Metrics) -> Vec<String> {
     let last = metrics.last_log.map_or(0, |id| id.index);
     let is_behind = |index: &Option<u64>| index.is_none_or(|index| last.saturating_sub(index) > LAG_ENTRIES);
@@ -191,7 +191,7 @@ fn lagging_members(metrics: &Metrics) -> Vec<String> {
     behind.filter_map(|(replica, _)| Some(metrics.members.members.get(replica)?.node.clone())).collect()
 }
 
-/// A worker that runs until it is told to stop.
+/// A worker that runs until its supervisor stops it.
 fn worker<F, Body>(id: &str, store: &str, body: F) -> ChildSpec
 where
     F: Fn(Context, String) -> Body + Send + Sync + 'static,

@@ -28,7 +28,7 @@ pub struct Membership {
     pub(super) seeds: Vec<String>,
     /// A name and a port whose addresses are those of other nodes.
     pub(super) seeds_dns: Option<String>,
-    /// Bytes of each group's log that are kept for nodes that are behind.
+    /// Bytes of each group's log that are kept for lagging replicas.
     pub(super) log_bytes_kept: u64,
     /// How the node's log is opened.
     pub(super) log_options: exesdb_log::Options,

@@ -54,8 +54,8 @@ pub struct Metrics {
     pub members: Members,
     /// Of a leader: index of the last entry that each other member is known to have, or `None`.
     pub followers: BTreeMap<u64, Option<u64>>,
-    /// Replicas that lost entries that they had acknowledged to this one as leader. They are neither told nor asked anything,
-    /// and are to be replaced.
+    /// Replicas that lost entries that they had acknowledged to this one as leader. The leader sends them
+    /// nothing more; an operator replaces them.
     pub lost_logs: BTreeSet<u64>,
     /// Index at which the replica was found to differ from its leader. It has stopped, and is to be replaced.
     pub diverged: Option<u64>,

@@ -21,7 +21,7 @@ pub struct Options {
     pub clock: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// How the node is, asked at each tick of the election and before each proposal.
     pub health: Arc<dyn Fn() -> Health + Send + Sync>,
-    /// Bytes of entries that are kept for followers that are behind, at least.
+    /// Bytes of entries that are kept for lagging followers, at least.
     pub log_bytes_kept: u64,
     /// Seed of the pauses before campaigns; `None` for real chance.
     pub seed: Option<u64>,

@@ -11,8 +11,8 @@ use crate::finding::Finding;
 use crate::limits::{CHANGE_WAIT, COORDINATOR_TICK};
 use crate::registry::{RegistryView, change};
 
-/// Coordinates a group until the future is dropped, or the group is. What is not as it should be, and cannot be changed, is
-/// told to `findings`; nothing is, while the node does not lead the group.
+/// Coordinates a group until the future is dropped, or the group is. Problems that it cannot solve are
+/// sent to `findings`, which is empty while the node does not lead the group.
 pub async fn coordinate<H: ReplicaHome>(
     group: Arc<Group<H>>,
     number: u64,

@@ -22,7 +22,7 @@ pub struct Seen {
     pub failure: Option<RegistryError>,
 }
 
-/// The registry as this node has it, without a wait. It may be behind that of other nodes.
+/// The registry as this node has it, without a wait. It may be older than that of other nodes.
 #[derive(Clone, Debug)]
 pub struct RegistryView {
     seen: watch::Receiver<Seen>,

@@ -66,7 +66,7 @@ impl Taking {
         loop {
             let part = tokio::select! {
                 part = body.frame() => part,
-                // A large message that is on its way keeps the ping behind it.
+                // A large message in transit delays the ping that follows it.
                 _ = ticks.tick() => {
                     drop(self.answers.try_send(Frame::Alive { id: 0, clock: now_us() }.into()));
                     continue;
