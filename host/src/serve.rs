@@ -109,7 +109,7 @@ fn membership(config: &Config, data: &Path) -> anyhow::Result<Option<Arc<Members
     }
     let Some(cluster) = &config.cluster else {
         anyhow::bail!(
-            "{} belongs to a cluster, and the configuration has no table [cluster]: start it with the configuration file that has",
+            "{} belongs to a cluster, and the configuration has no table [cluster]: start it with `--config` and the configuration file of this node",
             data.display()
         );
     };
